@@ -1,0 +1,40 @@
+# Everything here needs only python3 (3.11 or newer) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Create .venv and install the console with everything that tests need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssl-console needs Python 3.11 or newer, this is %s: make PYTHON=/path/to/python3.11 install" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,serve]'
+	@touch $@
+
+demo: install  ## Evaluate the demo backbones on the demo suite and print the ranking
+	$(BIN)/ssl-console demo --headless
+
+test: install  ## Run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: install  ## Check format, style, types and the import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install  ## Run every benchmark and print its ratios
+	@for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -P $$file || exit 1; done
+
+clean:  ## Remove the environment and the caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

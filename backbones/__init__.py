@@ -1,0 +1,1 @@
+"""What is measured: backbone cards, their loaders and converters. Imports nothing else of this project."""

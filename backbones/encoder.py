@@ -1,0 +1,103 @@
+"""A loaded backbone: images in, feature vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from backbones.card import BackboneCard
+from backbones.loading import load_model
+from backbones.pooling import pool
+from backbones.preprocessing import normalise, prepare
+from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
+from backbones.weights import WeightsFolder
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Encoder:
+    """A frozen backbone on a device. Made by `Encoder.load`; gives the same vector for the same image every time.
+
+    `dimension` is the length of a feature vector, `weights_digest` the digest of the weights that it really has, and
+    `images_encoded` counts how many images went through it.
+    """
+
+    def __init__(
+        self, card: BackboneCard, model: nn.Module, device: torch.device, precision: Precision, weights_digest: str
+    ) -> None:
+        self.card = card
+        self.model = model
+        self.device = device
+        self.precision = precision
+        self.weights_digest = weights_digest
+        self.images_encoded = 0
+        self._layout = torch.contiguous_format
+        self.dimension = self._probe()
+
+    @classmethod
+    def load(
+        cls, card: BackboneCard, weights: WeightsFolder, device: str = "cpu", precision: Precision = "float32"
+    ) -> Encoder:
+        """Verifies the weights' digest, loads them strictly, and moves the backbone to the device.
+
+        Raises WeightsError when weights are missing, damaged or do not fit, and RuntimeError for a device that torch
+        does not have.
+        """
+        place = torch.device(device)
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(f"{device}: torch sees no CUDA device here; use cpu, or install torch with CUDA")
+        state = weights.verified(card)
+        model = load_model(card, state.path).to(place)
+        return cls(card, model, place, precision, cast("str", state.digest))
+
+    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+        """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes may call it."""
+        return prepare(image, spec)
+
+    def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension] on the CPU."""
+        features = self._encode(batch, spec)
+        self.images_encoded += len(batch)
+        return features
+
+    @torch.inference_mode()
+    def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        with self._arithmetic():
+            pooled = pool(self.model, self._features(batch, spec), self.card.pooling)
+        return pooled.float().flatten(1).cpu()
+
+    def _features(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
+        pixels = normalise(batch.to(self.device, non_blocking=True), spec).contiguous(memory_format=self._layout)
+        return cast("Tensor", cast("Any", self.model).forward_features(pixels))
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """float32 means float32: by default torch lets convolutions on recent GPUs keep ten bits of each factor."""
+        half = self.precision == "bfloat16"
+        with (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=half),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half),
+        ):
+            yield
+
+    @torch.inference_mode()
+    def _probe(self) -> int:
+        """The length of a feature vector, seen: what architectures say of themselves is not always true.
+
+        Backbones that make maps are laid out with channels last, in which convolutions are up to 1.6 times as fast.
+        """
+        spec = preprocessing_for(self.card, "paper")
+        blank = torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8)
+        with self._arithmetic():
+            features = self._features(blank, spec)
+            dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
+        if features.ndim == 4:
+            self._layout = torch.channels_last
+            cast("Any", self.model).to(memory_format=self._layout)
+        return dimension

@@ -1,0 +1,94 @@
+"""`cache list|why|prune`: the features kept from earlier runs."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from backbones.identity import identity
+from backbones.preprocessing_spec import preprocessing_for
+from ssl_console.candidates import preprocessing_name
+from ssl_console.cli import output
+from ssl_console.cli.meter import megabytes
+from ssl_console.cli.session import Session
+from ssl_console.errors import MissingInputs
+from tasks.datasets.manifest import Manifest, manifests
+from tasks.features.catalog import Entry, Pruning, entries, prune, to_prune
+from tasks.features.catalog import why as explain
+from tasks.features.key import FeatureKey
+from tasks.spec import TaskSpec
+
+DAY_S = 86400.0
+
+
+def list_cache(session: Session, *, as_json: bool) -> None:
+    """List the stored features, last used first, and what they take in all."""
+    found = entries(session.workspace.features)
+    if as_json:
+        output.document({"features": [_as_json(entry) for entry in found], "size": sum(entry.size for entry in found)})
+        return
+    lines = [(e.key[:12], e.title, e.state, megabytes(e.size), _day(e.last_used)) for e in found]
+    output.table(("key", "features", "state", "size", "last used"), lines, right=frozenset({3}))
+    output.say(
+        f"{len(found)} entries, {megabytes(sum(entry.size for entry in found))}, in {session.workspace.features}"
+    )
+
+
+def why(session: Session, backbone: str, task: str) -> None:
+    """Explain, split by split, why the features of a backbone on a task's data are, or are not, stored.
+
+    Raises MissingInputs when weights or data are not here: without them no key can be computed.
+    """
+    card = session.backbones.get(backbone)
+    spec = _spec(session, task)
+    state = session.weights.state(card)
+    if state.digest is None:
+        raise MissingInputs(f"the weights of {card.name} are {state.status}: {state.advice}")
+    dataset = session.tasks.dataset(spec.dataset)
+    answer = manifests([dataset], session.data_root, session.workspace.cache)[dataset.name]
+    if not isinstance(answer, Manifest):
+        raise MissingInputs(f"{dataset.name}: {answer.error}")
+    about = identity(card, state.digest, preprocessing_for(card, preprocessing_name(spec)))
+    for name, split in answer.splits.items():
+        explanation = explain(session.workspace.features, FeatureKey(about, split.images_digest))
+        output.lines([f"{name}: {explanation.sentence}"])
+
+
+def prune_cache(
+    session: Session, *, unused_days: float | None, keep_gb: float | None, partial: bool, dry_run: bool
+) -> None:
+    """Remove what the options let go, or only say what would go."""
+    policy = Pruning(
+        unused_for_s=None if unused_days is None else unused_days * DAY_S,
+        keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),
+        partials=partial,
+    )
+    root, now = session.workspace.features, time.time()
+    removals = to_prune(entries(root), policy, now) if dry_run else prune(root, policy, now)
+    output.lines([f"{removal.entry.title} ({megabytes(removal.entry.size)}): {removal.reason}" for removal in removals])
+    freed = megabytes(sum(removal.entry.size for removal in removals))
+    output.say(f"{len(removals)} entries {'would go' if dry_run else 'removed'}, {freed}")
+
+
+def _spec(session: Session, name: str) -> TaskSpec:
+    """The task; a dataset alone means its linear protocol, whose features most others share."""
+    return session.tasks.resolve(f"linear/{name}" if name in session.tasks.datasets else name)
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    plan = entry.plan
+    return {
+        "key": entry.key,
+        "backbone": plan.backbone if plan else None,
+        "dataset": plan.dataset if plan else None,
+        "split": plan.split if plan else None,
+        "rows": plan.rows if plan else None,
+        "state": entry.state,
+        "size": entry.size,
+        "last_used": entry.last_used,
+        "path": str(entry.path),
+    }
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")

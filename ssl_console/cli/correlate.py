@@ -1,0 +1,82 @@
+"""`correlate`: does ImageNet accuracy tell how well a backbone transfers?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ssl_console.cli import output
+from ssl_console.cli.scores import Origin, origin_of
+from ssl_console.cli.session import Session
+from ssl_console.errors import ConsoleError
+from ssl_console.statistics.association import Coefficient
+from ssl_console.transfer import Setting, Transfer, published_transfer, transfer
+
+
+def correlate(session: Session, source: str, *, as_json: bool) -> None:
+    """Correlate ImageNet top-1 with every setting. Raises ConsoleError when there is nothing to correlate."""
+    analyses = [_of_origin(session, one) for one in _each(origin_of(source))]
+    settings = [setting for one in analyses for setting in one.settings]
+    if not any(setting.points for setting in settings):
+        raise ConsoleError(
+            "no backbone with results has an ImageNet accuracy on its card (facts.imagenet_top1); "
+            "`--source paper` shows the published numbers"
+        )
+    if as_json:
+        tasks = [_document(task) for one in analyses for task in one.tasks]
+        output.document({"settings": [_document(setting) for setting in settings], "tasks": tasks})
+        return
+    head = ("setting", "source", "tasks", "backbones", "Pearson", "95 % interval", "Spearman", "95 % interval")
+    output.table(head, [_line(setting) for setting in settings], right=frozenset({2, 3, 4, 6}))
+    _say_what_is_left_out(settings)
+
+
+def _each(origin: Origin) -> Sequence[Origin]:
+    return ("paper", "mine") if origin == "both" else (origin,)
+
+
+def _of_origin(session: Session, origin: Origin) -> Transfer:
+    if origin == "paper":
+        return published_transfer()
+    return transfer(session.results(), _imagenet(session))
+
+
+def _imagenet(session: Session) -> Mapping[str, float]:
+    cards = session.backbones.cards
+    quoted = {name: card.facts.imagenet_top1 for name, card in cards.items()}
+    return {name: value for name, value in quoted.items() if value is not None}
+
+
+def _line(setting: Setting) -> tuple[str, ...]:
+    found = setting.association
+    coefficients = ("—", "", "—", "") if found is None else (*_shown(found.pearson), *_shown(found.spearman))
+    return (setting.name, setting.source, str(len(setting.tasks)), str(len(setting.points)), *coefficients)
+
+
+def _shown(coefficient: Coefficient) -> tuple[str, str]:
+    return f"{coefficient.value:+.2f}", f"{coefficient.low:+.2f} to {coefficient.high:+.2f}"
+
+
+def _say_what_is_left_out(settings: Sequence[Setting]) -> None:
+    for setting in settings:
+        if setting.incomplete:
+            output.say(f"{setting.name}: left out, as a task is missing: {', '.join(setting.incomplete)}")
+    if any(setting.association is None for setting in settings):
+        output.say("— fewer than three backbones with an ImageNet accuracy, or all score alike")
+
+
+def _document(setting: Setting) -> dict[str, object]:
+    found = setting.association
+    return {
+        "name": setting.name,
+        "source": setting.source,
+        "tasks": list(setting.tasks),
+        "n": len(setting.points),
+        "pearson": None if found is None else _coefficient(found.pearson),
+        "spearman": None if found is None else _coefficient(found.spearman),
+        "points": {name: {"imagenet": x, "transfer": y} for name, (x, y) in setting.points.items()},
+        "incomplete": list(setting.incomplete),
+    }
+
+
+def _coefficient(coefficient: Coefficient) -> dict[str, float]:
+    return {"value": coefficient.value, "ci_low": coefficient.low, "ci_high": coefficient.high}

@@ -1,0 +1,81 @@
+"""Following runs until all have ended, or until Ctrl-C, which leaves them going."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from ssl_console import commands
+from ssl_console.cli import output
+from ssl_console.cli.faces import Face, JsonFace, Look, PlainFace, end_line
+from ssl_console.cli.session import Session
+from ssl_console.errors import ExitCode
+from ssl_console.estimate import History, in_words
+from ssl_console.follow import Overall, Standing, changes, overall
+from ssl_console.standings import StandingReader
+from ssl_console.supervision import ensure_supervisor
+
+POLL_S = 0.25
+SETTLE_S = 1.5
+"""A failed run may be queued again by the supervisor itself; only after so long without a change all has ended."""
+SUPERVISOR_S = 5.0
+"""How often it is made sure that somebody carries the runs out."""
+
+
+def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], *, as_json: bool) -> ExitCode:
+    """Show the runs until they have ended: 0 when all are done, 1 when one is not, 130 after Ctrl-C."""
+    started = time.monotonic()
+    try:
+        last = _follow(session, run_ids, devices, JsonFace() if as_json else _face())
+    except KeyboardInterrupt:
+        output.say(
+            f"the runs go on without this command: `{commands.RUNS}` lists them, `{commands.CANCEL_ALL}` ends them"
+        )
+        return ExitCode.INTERRUPTED
+    code = ExitCode.DONE if last.succeeded else ExitCode.RUN_FAILED
+    if as_json:
+        output.json_line(end_line(last.counts, code))
+    else:
+        output.say(f"{last.words}, in {in_words(time.monotonic() - started)}")
+        if not last.succeeded:
+            output.say(f"`{commands.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows what they said")
+    return code
+
+
+def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], face: Face) -> Overall:
+    reader = StandingReader(session.workspace)
+    earlier, slots = session.results(), session.slots(devices)
+    before: list[Standing] = []
+    started = changed_at = ensured_at = time.monotonic()
+    ensure_supervisor(session.workspace, session.supervisor_options())
+    with face:
+        while True:
+            clock, now = time.monotonic(), time.time()
+            reader.look()
+            standings = reader.standings(run_ids)
+            history = History.of([*earlier, *(one.result for one in standings if one.result)])
+            look = Look(
+                now=now,
+                elapsed_s=clock - started,
+                changed=changes(before, standings),
+                standings=standings,
+                overall=overall(standings, history, slots, now, followed=len(run_ids)),
+            )
+            face.show(look)
+            changed_at = clock if look.changed else changed_at
+            if look.overall.ended and (look.overall.succeeded or clock - changed_at > SETTLE_S):
+                return look.overall
+            if clock - ensured_at > SUPERVISOR_S:
+                ensure_supervisor(session.workspace, session.supervisor_options())
+                ensured_at = clock
+            before = standings
+            time.sleep(POLL_S)
+
+
+def _face() -> Face:
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        from ssl_console.cli.live import LiveFace
+
+        return LiveFace()
+    return PlainFace()

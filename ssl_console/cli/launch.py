@@ -1,0 +1,239 @@
+"""`plan`, `run` and `demo`: from what was picked to runs that are queued and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast, get_args
+
+from backbones.card import BackboneCard
+from ssl_console import commands
+from ssl_console.candidates import Surroundings, find_candidates, identity_of_run
+from ssl_console.cli import output
+from ssl_console.cli.faces import end_line
+from ssl_console.cli.follow import follow_runs
+from ssl_console.cli.scores import View, rank
+from ssl_console.cli.session import Session
+from ssl_console.cli.terminal import LIVE, Window, interactive, open_app
+from ssl_console.devices import parse_devices
+from ssl_console.errors import ConsoleError, ExitCode
+from ssl_console.estimate import in_words
+from ssl_console.planning import Plan, PlannedRun, Precision, make_plan
+from ssl_console.submission import Submitted, submit_runs
+from ssl_console.supervision import ensure_supervisor
+from tasks.overrides import parse_overrides
+from tasks.spec import TaskSpec
+
+DEMO_SUITE = "demo"
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What was picked on the command line, as it was written."""
+
+    backbones: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    suite: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    settings: tuple[str, ...] = ()
+    preset: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        backbones: Sequence[str] | None,
+        tasks: Sequence[str] | None,
+        suite: str | None,
+        seeds: Sequence[int] | None,
+        settings: Sequence[str] | None,
+        preset: str | None,
+    ) -> Picked:
+        """From option values; the seed is 0 if none was given."""
+        unique = tuple(dict.fromkeys(seeds or (0,)))
+        return cls(tuple(backbones or ()), tuple(tasks or ()), suite, unique, tuple(settings or ()), preset)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How `run` goes about it."""
+
+    devices: tuple[str, ...] = ()
+    precision: Precision = "float32"
+    detach: bool = False
+    force: bool = False
+    skip_missing: bool = False
+    as_json: bool = False
+
+    @classmethod
+    def of(cls, devices: str | None, precision: str, **flags: bool) -> Manner:
+        """From option values. Raises ConsoleError for devices or a precision that do not exist."""
+        if precision not in get_args(Precision):
+            raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
+        return cls(parse_devices(devices), cast("Precision", precision), **flags)
+
+
+def plan(session: Session, picked: Picked, *, as_json: bool) -> None:
+    """Say what a launch would do."""
+    found = _plan(session, picked, Manner())
+    if as_json:
+        output.document(as_document(found))
+        return
+    head = ("backbone", "task", "seed", "status", "run", "why")
+    output.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
+    output.lines([sentence(found)])
+    _say_missing(found)
+
+
+def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
+    """Queue what is not done yet, start the supervisor, and follow.
+
+    Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
+    """
+    found = _plan(session, picked, manner)
+    if manner.as_json:
+        output.json_line({"event": "plan", **as_document(found)})
+    else:
+        output.say(sentence(found))
+    if found.missing:
+        _say_missing(found)
+        if not manner.skip_missing:
+            output.say("ssl-console: nothing was started; --skip-missing runs the rest")
+            return _nothing_ran(manner, ExitCode.MISSING)
+    return _carry_out(session, found, manner)
+
+
+def demo(session: Session, *, headless: bool) -> ExitCode:
+    """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
+    watched = not headless and interactive()
+    picked = Picked(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
+    code = run(session, picked, Manner(detach=watched))
+    if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
+        return code
+    if watched:
+        return ExitCode(open_app(session, Window(mode=LIVE)))
+    rank(session, View(suite=DEMO_SUITE))
+    output.say(f"`{commands.RANK} --suite {DEMO_SUITE}` shows this again; `{commands.RUNS}` lists the runs")
+    return code
+
+
+def sentence(found: Plan) -> str:
+    """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
+    counts = found.counts
+    words = [f"{counts['done']} done already"] if counts["done"] else []
+    words += [f"{counts['active']} queued or running already"] if counts["active"] else []
+    reasons = dict.fromkeys(run.reason for run in found.runs if run.status == "stale")
+    words += [f"{counts['stale']} stale ({'; '.join(reasons)})"] if counts["stale"] else []
+    words += [f"{counts['missing']} lack weights or data"] if counts["missing"] else []
+    words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
+    if counts["to_run"] or counts["active"]:
+        words.append(_duration(found))
+    return f"{counts['total']} picked: {', '.join(words)}"
+
+
+def as_document(found: Plan) -> dict[str, object]:
+    """The plan as `plan --json` prints it."""
+    return {
+        "runs": [
+            {
+                "backbone": run.candidate.backbone.name,
+                "task": run.candidate.task.name,
+                "seed": run.candidate.seed,
+                "key": run.candidate.key,
+                "status": run.status,
+                "run_id": run.run_id,
+                "reason": run.reason,
+            }
+            for run in found.runs
+        ],
+        "counts": found.counts,
+        "eta_s": found.eta_s,
+        "missing": [{"kind": item.kind, "name": item.name, "advice": item.advice} for item in found.missing],
+    }
+
+
+@dataclass(frozen=True)
+class _Selection:
+    backbones: tuple[BackboneCard, ...]
+    tasks: tuple[TaskSpec, ...]
+
+
+def _select(session: Session, picked: Picked) -> _Selection:
+    patterns = picked.backbones
+    if not patterns and picked.suite is not None:
+        patterns = session.tasks.suite(picked.suite).backbones
+    if not patterns:
+        raise ConsoleError("no backbone is picked: add -b NAME, or a glob like -b 'demo/*' (ssl-console backbones)")
+    if not picked.tasks and picked.suite is None:
+        raise ConsoleError(
+            "no task is picked: add -t TASK, a glob like -t 'linear/*', or --suite S (ssl-console tasks)"
+        )
+    tasks = session.tasks.select(
+        picked.tasks, picked.suite, preset=picked.preset, overrides=parse_overrides(picked.settings)
+    )
+    return _Selection(tuple(session.backbones.select(patterns)), tuple(tasks))
+
+
+def _plan(session: Session, picked: Picked, manner: Manner) -> Plan:
+    selection = _select(session, picked)
+    around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=output.say)
+    candidates = find_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
+    return make_plan(
+        candidates,
+        session.results(),
+        slots=session.slots(manner.devices),
+        force=manner.force,
+        old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
+    )
+
+
+def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
+    active = tuple(run for run in found.runs if run.status == "active")
+    if not found.to_run and not active:
+        if not manner.as_json:
+            output.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
+        return _nothing_ran(manner, ExitCode.DONE)
+    submitted = submit_runs(session.workspace, found.to_run, manner.devices)
+    followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
+    if manner.detach:
+        ensure_supervisor(session.workspace, session.supervisor_options())
+        _say_detached(submitted, followed, manner)
+        return ExitCode.DONE
+    return follow_runs(session, followed, manner.devices, as_json=manner.as_json)
+
+
+def _nothing_ran(manner: Manner, code: ExitCode) -> ExitCode:
+    if manner.as_json:
+        output.json_line(end_line({}, code))
+    return code
+
+
+def _say_detached(submitted: Submitted, followed: Sequence[str], manner: Manner) -> None:
+    if manner.as_json:
+        for run_id in followed:
+            how = submitted.hows.get(run_id, "queued already")
+            output.json_line({"event": "submitted", "run_id": run_id, "how": how})
+        return
+    output.lines(followed)
+    output.say(f"going on without this command: `{commands.RUNS}` lists them, `{commands.CANCEL_ALL}` ends them")
+
+
+def _say_missing(found: Plan) -> None:
+    for item in found.missing:
+        output.say(f"ssl-console: {item.advice}")
+
+
+def _duration(found: Plan) -> str:
+    slots = f"{found.slots} slot{'s' if found.slots != 1 else ''}"
+    return f"on {slots}" if found.eta_s is None else f"about {in_words(found.eta_s)} on {slots}"
+
+
+def _line(planned: PlannedRun) -> tuple[str, ...]:
+    candidate = planned.candidate
+    return (
+        candidate.backbone.name,
+        candidate.task.name,
+        str(candidate.seed),
+        planned.status,
+        planned.run_id or "—",
+        planned.reason,
+    )

@@ -1,0 +1,77 @@
+"""`rank --intervals`: how certain the ranks are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import get_args
+
+from ssl_console.cli import output
+from ssl_console.cli.session import Session
+from ssl_console.errors import ConsoleError
+from ssl_console.predictions import RunOutputs
+from ssl_console.rank_intervals import RankTable, rank_table
+from ssl_console.ranking import Ranking
+from ssl_console.statistics.friedman import POOL_NOTE
+from ssl_console.statistics.ranks import Missing
+
+WORDS = {word.split()[0]: word for word in get_args(Missing)}
+"""`complete`, `common` and `drawn`, as the option has them."""
+
+
+def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
+    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
+    chosen: Missing | None = next((word for word in get_args(Missing) if word == WORDS.get(missing)), None)
+    if chosen is None:
+        raise ConsoleError(f"--missing {missing}: it is one of {', '.join(WORDS)}")
+    try:
+        table = rank_table(ranking, RunOutputs(session.workspace).predictions, missing=chosen)
+    except ValueError as error:
+        raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
+    if as_json:
+        output.document(_document(table))
+        return
+    head = ("group", "backbone", "mean rank", "rank", "95 % interval", "first")
+    lines = [
+        (str(r.group), r.backbone, f"{r.mean_rank:.2f}", f"{r.rank:g}", f"{r.low:g} to {r.high:g}", f"{r.first:.0%}")
+        for r in table.ranks.rows
+    ]
+    output.table(head, lines, right=frozenset({0, 2, 3, 5}))
+    _say(table)
+
+
+def _say(table: RankTable) -> None:
+    ranks = table.ranks
+    output.say(
+        f"{ranks.replicates:,} replicates over {ranks.tasks} tasks, {ranks.missing}; backbones of one group are tied "
+        "with its best"
+    )
+    if ranks.left_out:
+        output.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
+    if table.by_intervals:
+        output.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+    classical = table.classical
+    if classical is not None:
+        output.say(
+            f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
+            f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
+        )
+
+
+def _document(table: RankTable) -> dict[str, object]:
+    ranks, classical = table.ranks, table.classical
+    return {
+        "rows": [asdict(row) for row in ranks.rows],
+        "tasks": ranks.tasks,
+        "missing": ranks.missing,
+        "left_out": list(ranks.left_out),
+        "replicates": ranks.replicates,
+        "by_intervals": list(table.by_intervals),
+        "friedman": None
+        if classical is None
+        else {
+            "p": classical.f_p_value,
+            "chi_squared_p": classical.p_value,
+            "critical_difference": classical.critical_difference,
+            "note": POOL_NOTE,
+        },
+    }

@@ -1,0 +1,201 @@
+"""The events that a worker appends, and the state that a reader folds out of them.
+
+One JSON object a line. Counts are absolute, so a lost or repeated line does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+import orjson
+
+EventKind = Literal["started", "phase", "advance", "metric", "warning", "resources", "heartbeat", "ended"]
+
+KINDS: frozenset[str] = frozenset(get_args(EventKind))
+CURVE_POINTS = 512
+WARNINGS_KEPT = 50
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of `events.<attempt>.jsonl`; fields that a kind does not use stay at their defaults."""
+
+    kind: EventKind
+    time: float
+    """Seconds since the epoch, on the worker's clock."""
+    name: str = ""
+    """Phase or metric name; for `ended` the final state."""
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    value: float | None = None
+    step: float | None = None
+    message: str = ""
+    device: str = ""
+    images_per_s: float | None = None
+    memory_mb: float | None = None
+    device_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over time, at most `CURVE_POINTS` points: when full, every other one goes, and so on from then."""
+
+    points: tuple[tuple[float | None, float], ...] = ()
+    """(step, value) pairs in the order they came, evenly thinned."""
+    latest: float | None = None
+    seen: int = 0
+    stride: int = 1
+
+    def after(self, step: float | None, value: float) -> Curve:
+        """The curve one point later."""
+        points, stride = self.points, self.stride
+        if self.seen % stride == 0:
+            points = (*points, (step, value))
+        if len(points) > CURVE_POINTS:
+            points, stride = points[::2], 2 * stride
+        return Curve(points, value, self.seen + 1, stride)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of one attempt after some of its events."""
+
+    phase: str = ""
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    phase_started: float | None = None
+    started: float | None = None
+    last_event: float | None = None
+    device: str = ""
+    images_per_s: float | None = None
+    memory_mb: float | None = None
+    device_memory_mb: float | None = None
+    metrics: Mapping[str, Curve] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """The last `WARNINGS_KEPT`, without repetitions in a row."""
+    warning_count: int = 0
+    ended: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Share of the current phase that is done, 0 to 1; None while its size is unknown."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+    def eta_s(self, now: float) -> float | None:
+        """Seconds left in the current phase at its speed so far; None while that cannot be said."""
+        if not self.total or not self.done or self.phase_started is None:
+            return None
+        elapsed = now - self.phase_started
+        return max(0.0, elapsed * (self.total - self.done) / self.done)
+
+    def after(self, event: Event) -> Progress:
+        """The state one event later."""
+        step = _STEPS.get(event.kind)
+        return step(self, event) if step else replace(self, last_event=event.time)
+
+
+def fold(events: Iterable[Event], start: Progress | None = None) -> Progress:
+    """All events in order."""
+    progress = start or Progress()
+    for event in events:
+        progress = progress.after(event)
+    return progress
+
+
+def encode_event(event: Event) -> bytes:
+    """One line, newline included; what is at its default is left out. NaN and infinity become null."""
+    said = {name: value for name, default in _DEFAULTS if (value := getattr(event, name)) != default}
+    return orjson.dumps({"kind": event.kind, "time": event.time, **said}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def decode_event(line: bytes) -> Event | None:
+    """The event of one line, with or without its newline; None for what is not one."""
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict) or found.get("kind") not in KINDS:
+        return None
+    known = {name: value for name, value in found.items() if name in _TYPES}
+    if "time" not in known or not all(_fits(name, value) for name, value in known.items()):
+        return None
+    return Event(**known)
+
+
+_TEXT, _COUNT, _NUMBER = (str,), (int,), (int, float)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "name", "unit", "message", "device"), _TEXT),
+    **dict.fromkeys(("done", "total"), _COUNT),
+    **dict.fromkeys(("time", "value", "step", "images_per_s", "memory_mb", "device_memory_mb"), _NUMBER),
+}
+_OPTIONAL = frozenset({"total", "value", "step", "images_per_s", "memory_mb", "device_memory_mb"})
+_DEFAULTS: tuple[tuple[str, Any], ...] = tuple(
+    (f.name, f.default) for f in fields(Event) if f.name not in ("kind", "time")
+)
+
+
+def _fits(name: str, value: object) -> bool:
+    return isinstance(value, _TYPES[name]) or (value is None and name in _OPTIONAL)
+
+
+def _started(progress: Progress, event: Event) -> Progress:
+    return replace(progress, last_event=event.time, started=event.time, device=event.device)
+
+
+def _phase(progress: Progress, event: Event) -> Progress:
+    return replace(
+        progress,
+        last_event=event.time,
+        phase=event.name,
+        done=0,
+        total=event.total,
+        unit=event.unit,
+        phase_started=event.time,
+    )
+
+
+def _advance(progress: Progress, event: Event) -> Progress:
+    return replace(progress, last_event=event.time, done=event.done)
+
+
+def _metric(progress: Progress, event: Event) -> Progress:
+    if event.value is None:
+        return replace(progress, last_event=event.time)
+    curve = progress.metrics.get(event.name, Curve()).after(event.step, event.value)
+    return replace(progress, last_event=event.time, metrics={**progress.metrics, event.name: curve})
+
+
+def _warning(progress: Progress, event: Event) -> Progress:
+    repeated = progress.warnings[-1:] == (event.message,)
+    warnings = progress.warnings if repeated else (*progress.warnings, event.message)[-WARNINGS_KEPT:]
+    return replace(progress, last_event=event.time, warnings=warnings, warning_count=progress.warning_count + 1)
+
+
+def _resources(progress: Progress, event: Event) -> Progress:
+    speed = event.images_per_s if event.images_per_s is not None else progress.images_per_s
+    return replace(
+        progress,
+        last_event=event.time,
+        images_per_s=speed,
+        memory_mb=event.memory_mb,
+        device_memory_mb=event.device_memory_mb,
+    )
+
+
+def _ended(progress: Progress, event: Event) -> Progress:
+    return replace(progress, last_event=event.time, ended=event.name)
+
+
+_STEPS: Mapping[EventKind, Callable[[Progress, Event], Progress]] = {
+    "started": _started,
+    "phase": _phase,
+    "advance": _advance,
+    "metric": _metric,
+    "warning": _warning,
+    "resources": _resources,
+    "ended": _ended,
+}

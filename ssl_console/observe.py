@@ -1,0 +1,160 @@
+"""Watching runs: what command line and terminal app poll, a few times a second, to learn what has changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ssl_console.events import Progress, fold
+from ssl_console.folder_state import RunStatus
+from ssl_console.queue import PAUSED
+from ssl_console.requests import is_paused
+from ssl_console.run import State
+from ssl_console.run_index import RunEntry, RunIndex, RunSummary
+from ssl_console.supervisor_state import SupervisorState, SupervisorView
+from ssl_console.tail import EventTail
+from ssl_console.workspace import RunFolder, Workspace
+
+UNSUPERVISED = "no supervisor is running: `ssl-console resume` starts one"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as people see it."""
+
+    folder: RunFolder
+    summary: RunSummary
+    status: RunStatus
+    progress: Progress = field(default_factory=Progress)
+    """Folded from the events of the newest attempt, of runs that were under way since the observer began; for others
+    `RunObserver.history` reads it."""
+    waiting: str = ""
+    """Why a queued run waits."""
+    device: str = ""
+    """Where it runs, or is about to."""
+    bad_lines: int = 0
+    """Lines of the events file that are no events."""
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return self.summary.run_id
+
+    @property
+    def state(self) -> State:
+        """Where it stands; a queued run that was given to a worker is starting."""
+        return State.STARTING if self.status.state is State.QUEUED and self.device else self.status.state
+
+    @property
+    def reason(self) -> str:
+        """One sentence on why it stands there; empty when there is nothing to say."""
+        return self.status.reason if self.state.final else self.waiting or self.status.reason
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one poll found."""
+
+    changed: tuple[RunView, ...]
+    removed: tuple[str, ...]
+    supervisor_changed: bool
+    """Whether slots, devices, waiting reasons or the pause are worth showing again."""
+
+
+@dataclass
+class RunObserver:
+    """All runs of a workspace. Not for several threads at once."""
+
+    workspace: Workspace
+    runs: dict[str, RunView] = field(default_factory=dict)
+    supervisor: SupervisorState | None = None
+    """None when no supervisor runs."""
+    paused: bool = False
+    _index: RunIndex = field(init=False)
+    _view: SupervisorView = field(init=False)
+    _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
+    _told: SupervisorState | None = None
+    _assigned: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._index = RunIndex(self.workspace)
+        self._view = SupervisorView(self.workspace)
+
+    def poll(self, now: float | None = None) -> Observation:
+        """Look again; what changed since the last time."""
+        now = time.time() if now is None else now
+        changes = self._index.refresh(now)
+        told_anew = self._ask_supervisor(now)
+        for run_id in changes.removed:
+            self.runs.pop(run_id, None)
+            self._tails.pop(run_id, None)
+        touched = {entry.run_id for entry in changes.changed} | self._tails.keys()
+        if told_anew:
+            touched |= {run_id for run_id, view in self.runs.items() if self._told_otherwise(view)}
+        changed = [view for run_id in touched if (view := self._look(run_id)) is not None]
+        return Observation(tuple(changed), changes.removed, told_anew)
+
+    def history(self, run_id: str) -> Progress:
+        """Everything that the newest attempt of any run reported; reads its whole events file."""
+        view = self.runs[run_id]
+        tail = EventTail.of(view.folder.events(view.status.attempt))
+        progress = Progress()
+        while events := tail.poll():
+            progress = fold(events, progress)
+        return progress
+
+    def _ask_supervisor(self, now: float) -> bool:
+        """Whether the supervisor says, or is, something else than last time."""
+        self.supervisor = self._view.living(now)
+        paused = is_paused(self.workspace)
+        if self.supervisor is self._told and paused == self.paused:
+            return False
+        self._told, self.paused = self.supervisor, paused
+        slots = self.supervisor.slots if self.supervisor else ()
+        self._assigned = {slot.run_id: slot.device for slot in slots if slot.run_id}
+        return True
+
+    def _look(self, run_id: str) -> RunView | None:
+        """Make the view of a run again; None when it is as it was."""
+        entry = self._index.entries[run_id]
+        old = self.runs.get(run_id)
+        progress, bad_lines = self._progress(entry, old)
+        device = self._device(entry)
+        waiting = self._waiting(run_id) if entry.status.state is State.QUEUED and not device else ""
+        view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines)
+        if view == old:
+            return None
+        self.runs[run_id] = view
+        return view
+
+    def _progress(self, entry: RunEntry, old: RunView | None) -> tuple[Progress, int]:
+        attempt = entry.status.attempt
+        number, tail = self._tails.get(entry.run_id, (0, None))
+        before = old.progress if old and number == attempt else Progress()
+        if number != attempt or tail is None:
+            if not entry.under_way:
+                self._tails.pop(entry.run_id, None)
+                return (old.progress, old.bad_lines) if old and old.status.attempt == attempt else (Progress(), 0)
+            tail = EventTail.of(entry.folder.events(attempt))
+            self._tails[entry.run_id] = attempt, tail
+        events = tail.poll()
+        if not entry.under_way and not events:
+            self._tails.pop(entry.run_id, None)
+        return fold(events, before), tail.bad_lines
+
+    def _device(self, entry: RunEntry) -> str:
+        if entry.under_way and entry.status.owner:
+            return entry.status.owner.device
+        return self._assigned.get(entry.run_id, "") if entry.status.state is State.QUEUED else ""
+
+    def _told_otherwise(self, view: RunView) -> bool:
+        """Whether the supervisor now says something else of a queued run."""
+        if view.status.state is not State.QUEUED:
+            return False
+        device = self._assigned.get(view.run_id, "")
+        return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))
+
+    def _waiting(self, run_id: str) -> str:
+        if self.supervisor is None:
+            return PAUSED if self.paused else UNSUPERVISED
+        return self.supervisor.waiting.get(run_id, PAUSED if self.paused else "")

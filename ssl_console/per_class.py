@@ -1,0 +1,69 @@
+"""How a run did on each class, counted from its `predictions.npz` without numpy: the console never imports it."""
+
+from __future__ import annotations
+
+import ast
+import zipfile
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST = 1 << 28
+"""Bytes of one array that are read: more than any test set has labels."""
+_MAGIC = b"\x93NUMPY"
+_CODES = {"<i4": "i", "<i8": "q", "|u1": "B", "|i1": "b", "<i2": "h", "<u2": "H", "<u4": "I", "<u8": "Q"}
+"""Integer types of numpy and their names in `array`."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: how many of its test images were recognised."""
+
+    label: int
+    correct: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """Recall, 0 to 100."""
+        return 100 * self.correct / self.total
+
+
+def per_class(path: Path) -> tuple[ClassScore, ...]:
+    """Every class that the test images have, by number; empty when the file has no labels and predictions to compare.
+
+    Raises ValueError naming the file when it is not what a worker writes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            if not {"label.npy", "predicted.npy"} <= names:
+                return ()
+            labels, predicted = _integers(archive, "label.npy"), _integers(archive, "predicted.npy")
+    except FileNotFoundError:
+        return ()
+    except (zipfile.BadZipFile, ValueError, SyntaxError, KeyError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if len(labels) != len(predicted):
+        raise ValueError(f"{path} holds {len(labels)} labels and {len(predicted)} predictions")
+    totals = Counter(labels)
+    correct = Counter(label for label, guess in zip(labels, predicted, strict=True) if label == guess)
+    return tuple(ClassScore(label, correct[label], total) for label, total in sorted(totals.items()))
+
+
+def _integers(archive: zipfile.ZipFile, name: str) -> array[int]:
+    """A one-dimensional array of integers; empty for an array of more dimensions (several labels an image)."""
+    if archive.getinfo(name).file_size > LARGEST:
+        raise ValueError(f"{name} is larger than {LARGEST} bytes")
+    data = archive.read(name)
+    if not data.startswith(_MAGIC):
+        raise ValueError(f"{name} is no array")
+    wide = data[6] >= 2
+    start = 12 if wide else 10
+    end = start + int.from_bytes(data[8:start], "little")
+    header = ast.literal_eval(data[start:end].decode("latin-1"))
+    found = array(_CODES[header["descr"]])
+    if len(header["shape"]) == 1:
+        found.frombytes(data[end:])
+    return found

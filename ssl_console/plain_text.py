@@ -1,0 +1,99 @@
+"""Text from outside made safe for a terminal: no escape sequences, no control characters, known width."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and other strings: titles, clipboard, links
+    r"|\x1b[ -/]*[0-~]?"  # two-character escapes, or a lone one
+    r"|\x9b[0-?]*[ -/]*[@-~]?"  # the eight-bit CSI
+    r"|[\x90\x98\x9d\x9e\x9f].*?(?:\x07|\x9c|\x1b\\|$)",  # the eight-bit strings
+    re.DOTALL,
+)
+_UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that draw nothing, or change the direction or the lines of what is around them."""
+
+
+def printable(text: str) -> str:
+    """One line of text that can only draw characters; a tab becomes a space, line ends are dropped."""
+    bare = _ESCAPES.sub("", text).replace("\t", " ")
+    return bare if bare.isascii() and bare.isprintable() else "".join(filter(_draws, bare))
+
+
+def last_state(line: str) -> str:
+    """What a terminal would show of a line that rewrites itself by carriage returns (a progress bar)."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def width(text: str) -> int:
+    """Columns that printable text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(character) for character in text)
+
+
+def align(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
+    """Rows as lines with columns below one another; the columns in `right` are flush right."""
+    widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
+    return [gap.join(_padded(row, widths, right)).rstrip() for row in rows]
+
+
+def align_within(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+    """The same with every column but the first flush right, in as many blocks below one another as the width asks for.
+
+    Each block begins with the first column; between blocks there is an empty line.
+    """
+    widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines: list[str] = []
+    for block in _blocks(widths, columns):
+        picked = [[row[index] for index in (0, *block)] for row in rows]
+        lines += [*([""] if lines else []), *align(picked, right=frozenset(range(1, len(block) + 1)))]
+    return lines
+
+
+def _blocks(widths: Sequence[int], columns: int, gap: int = 2) -> list[list[int]]:
+    """Indices of the columns in each block, the first column left out; a block has at least one."""
+    blocks: list[list[int]] = []
+    used = columns + 1
+    for index, needed in enumerate(widths[1:], 1):
+        if used + gap + needed > columns:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1].append(index)
+        used += gap + needed
+    return blocks
+
+
+def shorten(text: str, columns: int) -> str:
+    """The text cut to at most `columns`, with an ellipsis where something is left out."""
+    if width(text) <= columns:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _cells(character)
+        if used > columns - 1:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _draws(character: str) -> bool:
+    return unicodedata.category(character) not in _UNPRINTED
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
+    cells = []
+    for index, (text, columns) in enumerate(zip(row, widths, strict=True)):
+        space = " " * (columns - width(text))
+        cells.append(space + text if index in right else text + space)
+    return cells

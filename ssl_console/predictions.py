@@ -1,0 +1,56 @@
+"""The per-sample outputs that runs leave, read when a test asks for them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from ssl_console.result import ResultRecord
+from ssl_console.workspace import Workspace
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Predictions = Callable[[str], Arrays | None]
+"""By run id; None when the run left none that can be read."""
+
+_TESTED = frozenset({"index", "label", "predicted", "accuracy", "classes"})
+"""What tests need of the arrays; class scores only where there is no single predicted class."""
+
+
+@dataclass
+class RunOutputs:
+    """What lies in the run folders of one workspace. Runs that have ended never change, so each file is read once."""
+
+    workspace: Workspace
+    _arrays: dict[str, Arrays | None] = field(default_factory=dict)
+    _records: dict[str, ResultRecord | None] = field(default_factory=dict)
+
+    def predictions(self, run_id: str) -> Arrays | None:
+        """The arrays of `predictions.npz` that tests need; None when it is not there or damaged."""
+        if run_id not in self._arrays:
+            self._arrays[run_id] = self._read_arrays(run_id)
+        return self._arrays[run_id]
+
+    def record(self, run_id: str) -> ResultRecord | None:
+        """`result.json`; None when it is not there or damaged."""
+        if run_id not in self._records:
+            self._records[run_id] = self._read_record(run_id)
+        return self._records[run_id]
+
+    def _read_arrays(self, run_id: str) -> Arrays | None:
+        try:
+            with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
+                names = _TESTED & set(file.files) | ({"scores"} & set(file.files) if "predicted" not in file else set())
+                return {name: file[name] for name in names}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def _read_record(self, run_id: str) -> ResultRecord | None:
+        try:
+            return ResultRecord.model_validate_json(self.workspace.run(run_id).result.read_bytes())
+        except (OSError, ValidationError):
+            return None

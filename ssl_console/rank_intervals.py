@@ -1,0 +1,119 @@
+"""The ranks of a table with their uncertainty: what its runs left behind, handed to the bootstrap. Pure; needs numpy.
+
+Rows whose runs kept per-sample outputs of the same samples vary together; of the others only the interval is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.predictions import Arrays, Predictions
+from ssl_console.ranking import Cell, Column, Ranking
+from ssl_console.statistics import spread
+from ssl_console.statistics.evidence import ONE_LABEL, SEVERAL_LABELS
+from ssl_console.statistics.friedman import Friedman, friedman
+from ssl_console.statistics.ranks import Missing, RankBootstrap, Ranks
+from ssl_console.statistics.spread import Spread
+from tasks.parameters import PROTOCOLS
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """Ranks by the bootstrap, and the classical test beside them."""
+
+    ranks: Ranks
+    classical: Friedman | None
+    """Of the backbones in `ranks`; None with fewer than two of them or of the tasks on which all were measured."""
+    by_intervals: tuple[str, ...]
+    """Columns of which some rows have no per-sample outputs that fit the others."""
+
+
+def rank_table(
+    ranking: Ranking,
+    predictions: Predictions,
+    *,
+    missing: Missing = "complete rows",
+    replicates: int = 1000,
+    seed: int = 0,
+) -> RankTable:
+    """Ranks of the rows of a table over its columns. Raises ValueError when nothing is left to rank."""
+    found = {column.label: column_spread(column, ranking, predictions) for column in ranking.columns}
+    names = [row.backbone for row in ranking.rows]
+    families = [family(column.task) for column in ranking.columns]
+    bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
+    bootstrap.add(replicates)
+    ranks = bootstrap.ranks()
+    by_intervals = tuple(label for label, (_, whole) in found.items() if not whole)
+    return RankTable(ranks, _classical(bootstrap), by_intervals)
+
+
+def family(task: str) -> str:
+    """Tasks of one family stand for one another: `few-shot` for `few-shot-5/aircraft`."""
+    protocol = task.partition("/")[0]
+    return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
+
+
+def column_spread(column: Column, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:
+    """How a column's scores vary, higher being better; and whether all of its rows vary together."""
+    cells = [row.cells.get(column.label) for row in ranking.rows]
+    sign = 1.0 if column.higher_is_better else -1.0
+    values = np.array([np.nan if cell is None else sign * cell.value for cell in cells])
+    arrays = _of_the_same_samples(column.metric, cells, predictions)
+    together = _together(column.metric, values[list(arrays)], list(arrays.values())) if arrays else None
+    alone = [0.0 if cell is None or place in arrays else cell.half_width or 0.0 for place, cell in enumerate(cells)]
+    apart = spread.of_intervals(values, np.array(alone)).factor
+    if together is None:
+        return Spread(values, apart), False
+    factor = np.zeros((len(values), together.factor.shape[1]))
+    factor[list(arrays)] = together.factor
+    measured = sum(cell is not None for cell in cells)
+    return Spread(values, np.concatenate([factor, apart], axis=1) if any(alone) else factor), len(arrays) == measured
+
+
+def _of_the_same_samples(metric: str, cells: list[Cell | None], predictions: Predictions) -> Mapping[int, Arrays]:
+    """By place in the column, arrays that can vary together: of the samples that the first row with any has."""
+    found: dict[int, Arrays] = {}
+    for place, cell in enumerate(cells):
+        arrays = None if cell is None or cell.source == "paper" else predictions(cell.run_id)
+        if arrays is None or not _needed(metric, arrays) <= set(arrays):
+            continue
+        first = next(iter(found.values()), arrays)
+        if all(np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
+            found[place] = arrays
+    return found
+
+
+def _needed(metric: str, arrays: Arrays) -> set[str]:
+    if "classes" in arrays:
+        return {"accuracy"}
+    if metric in ONE_LABEL:
+        return {"label", "predicted"}
+    return {"label", "scores"} if metric == SEVERAL_LABELS else {"nothing that is known"}
+
+
+def _shared(arrays: Arrays) -> list[str]:
+    return [name for name in ("index", "label", "classes") if name in arrays]
+
+
+def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
+    first = arrays[0]
+    if "classes" in first:
+        return spread.of_samples(values, np.stack([one["accuracy"].astype(np.float64) for one in arrays]))
+    labels = first["label"].astype(np.int64)
+    if metric == SEVERAL_LABELS:
+        return spread.of_precisions(values, [one["scores"].astype(np.float64) for one in arrays], labels)
+    right = np.stack([(one["predicted"] == one["label"]).astype(np.float64) for one in arrays])
+    return (
+        spread.of_classes(values, right, labels) if metric != "accuracy" else spread.of_samples(values, 100.0 * right)
+    )
+
+
+def _classical(bootstrap: RankBootstrap) -> Friedman | None:
+    whole = bootstrap.values[~np.isnan(bootstrap.values).any(axis=1)]
+    return friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None

@@ -1,0 +1,97 @@
+"""A run: one backbone on one task with one seed, from its specification to its end."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backbones.card import BackboneCard
+from tasks.card import DatasetCard
+from tasks.spec import TaskSpec
+
+SPEC_VERSION = 1
+RUN_ID_DIGITS = 12
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens without a new request."""
+        return self in {State.DONE, State.FAILED, State.CANCELLED}
+
+
+FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "lost"]
+
+
+class Record(BaseModel):
+    """A file of a run folder: frozen, unknown keys ignored so that older readers open newer files."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RunSpec(Record):
+    """`run.json`. Complete: a worker needs no card file to carry it out, on this machine or another."""
+
+    version: int = SPEC_VERSION
+    run_id: str
+    key: str | None
+    """The result's identity (`tasks.identity`); None when weights or data were not there yet at submission."""
+    backbone: BackboneCard
+    task: TaskSpec
+    dataset: DatasetCard
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    priority: int = 0
+    """Higher runs first; then the older."""
+    created: float = Field(default_factory=time.time)
+    """Seconds since the epoch."""
+    devices: tuple[str, ...] = ()
+    """Devices this run may use; empty means any."""
+
+
+class Attempt(Record):
+    """`attempt.<n>.json`: who carries attempt n out.
+
+    Linked into place, so of two claimants one wins. Attempt n + 1 begins only after `end.<n>.json` is there, and an
+    attempt that has ended may not publish a result.
+    """
+
+    attempt: int
+    host: str
+    pid: int
+    pid_started: float
+    """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
+    device: str
+    started: float
+
+
+class Retry(Record):
+    """`retry.<n>.json`: the request for attempt n."""
+
+    reason: str = "asked for"
+    batch_scale: float = 1.0
+    """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
+
+
+class End(Record):
+    """`end.<n>.json`: how attempt n ended without a result."""
+
+    attempt: int
+    state: Literal["failed", "cancelled"]
+    kind: FailureKind | None = None
+    message: str = ""
+    """One sentence: what was wrong, where, and the way out."""
+    log_tail: tuple[str, ...] = ()
+    ended: float = Field(default_factory=time.time)

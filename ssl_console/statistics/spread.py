@@ -1,0 +1,71 @@
+"""How the scores of several backbones on one task would move together if its test samples were drawn again.
+
+A `Spread` turns independent standard normal numbers into such moves: for scores that are means it has exactly the
+covariance of the bootstrap over samples, of which it is the limit for many samples. Backbones are moved together
+because they met the same samples: an image that is hard for all of them sets all of them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.ranking import NORMAL_95
+from ssl_console.statistics.paired import mean_precision
+from ssl_console.statistics.resampling import counts
+from tasks.metrics import ranked
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.integer]
+
+AP_REPLICATES = 64
+"""Resamples from which the covariance of average precisions is estimated; each one costs a pass over all images."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Scores of backbones on one task, and how they vary over resampled test samples."""
+
+    values: npt.NDArray[np.floating]
+    """[backbones]; NaN where a backbone was not measured. Higher is better."""
+    factor: npt.NDArray[np.floating]
+    """[backbones, directions]: its product with its transpose is the scores' covariance."""
+
+
+def of_samples(values: npt.NDArray[np.floating], per_sample: npt.NDArray[np.floating]) -> Spread:
+    """Scores that are means of `per_sample` [backbones, n], in percent: accuracy, or accuracy per episode."""
+    centred = per_sample - per_sample.mean(axis=1, keepdims=True)
+    return Spread(values, _root(centred @ centred.T / per_sample.shape[1] ** 2))
+
+
+def of_classes(values: Floats, right: Floats, labels: Labels) -> Spread:
+    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies by itself."""
+    _, place, size = np.unique(labels, return_inverse=True, return_counts=True)
+    member = (place[:, None] == np.arange(len(size))).astype(np.float64) / size
+    centred = right - (right @ member)[:, place]
+    moves = 100.0 * centred / (size[place] * len(size))
+    return Spread(values, _root(moves @ moves.T))
+
+
+def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, seed: int = 0) -> Spread:
+    """11-point mAPs from one [n, classes] array of `scores` a backbone, by a bootstrap that all of them share."""
+    rankings = [[[ranked(*column) for column in zip(one.T, positives.T, strict=True)]] for one in scores]
+    blocks = list(counts(len(positives), AP_REPLICATES, seed))
+    drawn = np.stack([np.concatenate([mean_precision(one, block) for block in blocks]) for one in rankings])
+    centred = drawn - drawn.mean(axis=1, keepdims=True)
+    return Spread(values, centred / np.sqrt(drawn.shape[1] - 1))
+
+
+def of_intervals(values: Floats, half_widths: Floats) -> Spread:
+    """Where only 95 % intervals are known: every score varies by itself, which leaves more ties than there are."""
+    return Spread(values, np.diag(np.nan_to_num(half_widths) / NORMAL_95))
+
+
+def _root(covariance: npt.NDArray[np.floating]) -> Floats:
+    """A factor of a covariance that may be singular (two backbones that err alike)."""
+    size, vectors = np.linalg.eigh(covariance)
+    found: Floats = vectors * np.sqrt(np.maximum(size, 0.0))
+    return found

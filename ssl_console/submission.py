@@ -1,0 +1,76 @@
+"""From a plan to queued runs: each run's folder appears once, whoever submits the same work at the same time."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ssl_console.planning import PlannedRun
+from ssl_console.requests import NotPossible, request_retry, submit
+from ssl_console.run import RunSpec
+from ssl_console.workspace import Workspace
+
+How = Literal["queued", "queued again", "queued already"]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission did."""
+
+    hows: dict[str, How]
+    """By run id, in the order of submission."""
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(self.hows)
+
+    @property
+    def counts(self) -> Counter[How]:
+        """How many of each."""
+        return Counter(self.hows.values())
+
+
+def submit_runs(workspace: Workspace, runs: Iterable[PlannedRun], devices: tuple[str, ...] = ()) -> Submitted:
+    """Queue every planned run; one that is queued, or was queued by another console meanwhile, stays one run.
+
+    Raises OSError when the workspace cannot be written; what was queued before that stays queued.
+    """
+    workspace.create()
+    return Submitted({run.run_id: _submit(workspace, run, devices) for run in runs if run.run_id is not None})
+
+
+def spec_of(run: PlannedRun, devices: tuple[str, ...] = ()) -> RunSpec:
+    """The specification that travels to the worker."""
+    assert run.run_id is not None
+    candidate = run.candidate
+    return RunSpec(
+        run_id=run.run_id,
+        key=candidate.key,
+        backbone=candidate.backbone,
+        task=candidate.task,
+        dataset=candidate.dataset,
+        seed=candidate.seed,
+        precision=candidate.precision,
+        devices=devices,
+    )
+
+
+def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...]) -> How:
+    assert run.run_id is not None
+    if not workspace.run(run.run_id).path.exists():
+        try:
+            submit(workspace, run.run_id, spec_of(run, devices).model_dump_json(indent=2).encode())
+        except OSError as error:
+            if error.errno not in {None, errno.EEXIST, errno.ENOTEMPTY}:
+                raise
+        else:
+            return "queued"
+    try:
+        request_retry(workspace, run.run_id)
+    except NotPossible:
+        return "queued already"
+    return "queued again"

@@ -1,0 +1,119 @@
+"""`python -P -m ssl_console.supervisor --workspace W [--devices cuda:0,cuda:1] [--slots-per-device N] ...`
+
+Stays until nothing is queued or running. SIGTERM ends it at once; workers then finish the run that they have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ssl_console.config import load_config
+from ssl_console.errors import ConsoleError
+from ssl_console.local_launcher import LocalLauncher
+from ssl_console.store import StoreError
+from ssl_console.supervision import (
+    READY,
+    AlreadySupervisedError,
+    SupervisorOptions,
+    at_the_door,
+    supervising,
+)
+from ssl_console.supervisor.loop import Supervisor
+from ssl_console.workspace import Workspace
+
+LOG = logging.getLogger("ssl_console.supervisor")
+BUSY_S, IDLE_S = 0.1, 0.2
+"""Seconds between rounds."""
+AFTER_TROUBLE_S = 1.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Supervise until there is nothing to do; the exit code."""
+    given = _parse(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    os.umask(0o077)
+    if given.ready_descriptor is not None and os.fork():
+        os._exit(0)  # so that the console that asked for us is not our parent, and never has to reap us
+    workspace = Workspace.find(given.workspace).create()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        supervisor = _supervisor(workspace, given)
+        with ExitStack() as door, supervising(workspace):
+            supervisor.begin(time.time())
+            _say_ready(given.ready_descriptor)
+            _rounds(supervisor, stop, door)
+    except (ConsoleError, StoreError, AlreadySupervisedError, ValidationError, OSError) as error:
+        LOG.error("%s", error)
+        return 1
+    return 0
+
+
+def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
+    LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
+    while not stop.is_set():
+        pause = BUSY_S if supervisor.slots.busy else IDLE_S
+        try:
+            supervisor.round(time.time())
+            if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
+                return
+        except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
+            LOG.error("%s", error)
+            pause = AFTER_TROUBLE_S
+        stop.wait(pause)
+    LOG.info("told to stop; workers finish the run that they have")
+
+
+def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
+    """Look once more with the door closed. If we leave it stays closed until we have let go of the workspace: whoever
+    submitted before is seen now, whoever submits later finds no supervisor and starts one.
+    """
+    with ExitStack() as closed:
+        closed.enter_context(at_the_door(supervisor.workspace))
+        supervisor.round(time.time())
+        if not supervisor.may_leave(time.time()):
+            return False
+        LOG.info("nothing is queued or running")
+        supervisor.dismiss_all(time.time())
+        door.push(closed.pop_all())
+        return True
+
+
+def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
+    config = load_config(workspace)
+    chosen = {name: value for name in SupervisorOptions.model_fields if (value := getattr(given, name)) is not None}
+    base = SupervisorOptions.from_config(config).model_dump()
+    launcher = LocalLauncher(workspace)
+    launcher.remove_old_logs(time.time())
+    return Supervisor(workspace, launcher, SupervisorOptions.model_validate({**base, **chosen}))
+
+
+def _say_ready(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.write(descriptor, READY)
+        os.close(descriptor)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -P -m ssl_console.supervisor", description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--ready-descriptor", type=int, help="where to say that it is up; then it also detaches")
+    for name in SupervisorOptions.model_fields:
+        parser.add_argument(f"--{name.replace('_', '-')}")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

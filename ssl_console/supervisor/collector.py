@@ -1,0 +1,87 @@
+"""Bringing results from run folders into the database, of which the supervisor is the only writer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from ssl_console.result import Result, ResultRecord
+from ssl_console.run import State
+from ssl_console.run_index import RunEntry
+from ssl_console.store import ResultStore, StoreError, rebuild
+from ssl_console.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+TRY_AGAIN_S = 5.0
+
+
+@dataclass
+class Collector:
+    """Knows which results are in the database, and adds the others, all that are there in one transaction."""
+
+    workspace: Workspace
+    problem: str = ""
+    """Why results cannot be written at the moment."""
+    _stored: set[str] = field(default_factory=set)
+    _pending: dict[str, Result] = field(default_factory=dict)
+    _try_at: float = 0.0
+
+    def open(self) -> list[Result]:
+        """Read the database, made again from the run folders if need be. Raises StoreError for a newer version's."""
+        try:
+            results = ResultStore(self.workspace).results()
+        except StoreError as error:
+            self._rebuild(error)
+            results = ResultStore(self.workspace).results()
+        self._stored = {result.run_id for result in results}
+        return results
+
+    def note(self, changed: Iterable[RunEntry]) -> list[Result]:
+        """Remember the new results among these runs; those results."""
+        found = []
+        for entry in changed:
+            if entry.status.state is State.DONE and entry.run_id not in self._stored:
+                try:
+                    record = ResultRecord.model_validate_json(entry.folder.result.read_bytes())
+                except (OSError, ValidationError) as error:
+                    LOG.error("%s cannot be read: %s", entry.folder.result, error)
+                    continue
+                found.append(record.result)
+        self._pending |= {result.run_id: result for result in found}
+        return found
+
+    def write(self, now: float) -> None:
+        """Bring what is pending into the database; what cannot be written now is tried again later."""
+        if not self._pending or now < self._try_at:
+            return
+        try:
+            self._add()
+        except (StoreError, OSError) as error:
+            self.problem = (
+                f"{self.workspace.results} cannot be written: {error}; it is tried again, and no result is lost"
+            )
+            self._try_at = now + TRY_AGAIN_S
+            LOG.error("%s", self.problem)
+            return
+        self._stored |= self._pending.keys()
+        self._pending.clear()
+        self.problem = ""
+
+    def _add(self) -> None:
+        try:
+            ResultStore(self.workspace).add(self._pending.values())
+        except StoreError as error:
+            self._rebuild(error)
+
+    def _rebuild(self, error: StoreError) -> None:
+        """The run folders are the truth; the old file is set aside."""
+        LOG.warning("%s", error)
+        LOG.warning("made again with %d results", rebuild(self.workspace))
+
+    @property
+    def behind(self) -> bool:
+        """Whether results wait to be written."""
+        return bool(self._pending)

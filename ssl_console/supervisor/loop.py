@@ -1,0 +1,243 @@
+"""The supervisor's round: look at the runs, look at the workers, hand out what is queued, tell everyone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from math import log2
+
+from ssl_console.devices import all_devices, choose_devices, cpu_count
+from ssl_console.errors import ConsoleError
+from ssl_console.files import write_atomically
+from ssl_console.launcher import Launcher, Resources
+from ssl_console.process import own_start, this_host
+from ssl_console.queue import NO_SLOT, FreeSlot, Situation, Waiting, choose, need_mb
+from ssl_console.requests import NotPossible, is_paused, request_retry
+from ssl_console.run import State
+from ssl_console.run_index import RunEntry, RunIndex
+from ssl_console.supervision import SupervisorOptions
+from ssl_console.supervisor import endings
+from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.memory import Memory, reserved_mb
+from ssl_console.supervisor.slots import Slot, SlotTable
+from ssl_console.supervisor.watch import Watch
+from ssl_console.supervisor_state import SupervisorState
+from ssl_console.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+STATE_EVERY_S = 0.5
+ALIVE_EVERY_S = 20.0
+"""The state file is rewritten at least this often: on other hosts its age tells that the supervisor lives."""
+PROBLEMS_TOLD = 5
+RECENT_S = 3600.0
+"""A run that ran out of memory longer ago is not tried again by itself: nothing starts by surprise."""
+
+
+@dataclass
+class Supervisor:
+    """One workspace's queue, devices and database."""
+
+    workspace: Workspace
+    launcher: Launcher
+    options: SupervisorOptions
+    index: RunIndex = field(init=False)
+    watch: Watch = field(init=False)
+    slots: SlotTable = field(init=False)
+    collector: Collector = field(init=False)
+    memory: Memory = field(default_factory=Memory)
+    paused: bool = False
+    waiting: dict[str, str] = field(default_factory=dict)
+    _started: float = field(default_factory=time.time)
+    _pid_started: float = field(default_factory=own_start)
+    _asked_devices: set[str] = field(default_factory=set)
+    _dirty: bool = True
+    _told: SupervisorState | None = None
+    _busy_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.index = RunIndex(self.workspace)
+        self.watch = Watch(self.workspace, self.launcher, self.options)
+        self.collector = Collector(self.workspace)
+        self.slots = SlotTable(self.options.slots_per_device)
+
+    def begin(self, now: float) -> None:
+        """Open the slots, learn from the database, take over what an earlier supervisor left.
+
+        Raises ConsoleError for devices that do not exist, StoreError for a newer version's database.
+        """
+        self.slots.open(choose_devices(self.options.devices, all_devices()))
+        self.memory.learn(self.collector.open())
+        self._busy_at = now
+        self.round(now, adopting=True)
+
+    def round(self, now: float, *, adopting: bool = False) -> None:
+        """One round. Raises OSError when the workspace cannot be read or written; the next round tries again."""
+        changed = self.index.refresh(now).changed
+        if changed:
+            self._dirty = True
+            self.memory.learn(self.collector.note(changed))
+            self._settle(changed, now)
+        self.collector.write(now)
+        self._adopt(changed if adopting else ())
+        self._look_at_workers(now)
+        self._open_asked_devices()
+        if self._worth_choosing(now):
+            self._hand_out(now)
+        self._tell(now)
+
+    @property
+    def queued(self) -> list[RunEntry]:
+        """Queued runs that no worker has been given."""
+        given = {slot.run_id for slot in self.slots}
+        return [entry for entry in self.index.queued.values() if entry.run_id not in given]
+
+    def may_leave(self, now: float) -> bool:
+        """Whether there has been nothing to do for a while."""
+        if self.slots.busy or self.collector.behind or self.index.queued:
+            self._busy_at = now
+        return now - self._busy_at > self.options.linger_s
+
+    def dismiss_all(self, now: float) -> None:
+        """No worker is given anything more."""
+        for slot in self.slots:
+            self.watch.leave(slot, now)
+
+    def _settle(self, changed: Iterable[RunEntry], now: float) -> None:
+        """Write what is still missing about runs that have ended, and try again those that ran out of memory."""
+        ours = {slot.run_id for slot in self.slots}
+        for entry in changed:
+            status = entry.status
+            if status.state is State.CANCELLED and status.end is None and entry.run_id not in ours:
+                self.watch.record(entry.folder, endings.of_cancelled_in_queue(status))
+            elif status.state is State.FAILED and status.end is None and entry.run_id not in ours:
+                self.watch.record(entry.folder, endings.of_lost(status))
+            elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
+                self._retry_smaller(entry)
+
+    def _retry_smaller(self, entry: RunEntry) -> None:
+        tried = round(-log2(entry.status.batch_scale))
+        if tried >= self.options.retries or entry.folder.cancel.exists():
+            return
+        try:
+            request_retry(
+                self.workspace, entry.run_id, "ran out of memory: again with half the batch", 0.5 ** (tried + 1)
+            )
+        except NotPossible as error:
+            LOG.info("%s", error)
+
+    def _adopt(self, entries: Iterable[RunEntry]) -> None:
+        """Take over workers of an earlier supervisor: they keep their slot until they are done."""
+        devices = {device.name: device for device in all_devices()} if entries else {}
+        for entry in entries:
+            owner = entry.status.owner
+            if not entry.under_way or owner is None or owner.device not in devices:
+                continue
+            worker = self.launcher.adopt(owner)
+            if worker is not None:
+                LOG.info("run %s: found again, process %d goes on", entry.run_id, owner.pid)
+                slot = self.slots.around(worker, devices[owner.device])
+                slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, owner.started)
+                slot.pid = owner.pid
+
+    def _look_at_workers(self, now: float) -> None:
+        workers = self.launcher.snapshot()
+        for slot in self.slots:
+            before = slot.free, slot.worker
+            entry = self.index.entries.get(slot.run_id) if slot.run_id else None
+            self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
+            self._dirty |= (slot.free, slot.worker) != before
+        self.slots.close_extra()
+
+    def _open_asked_devices(self) -> None:
+        """Open slots on devices that queued runs ask for by name; one that does not exist is their waiting reason."""
+        asked = {name for entry in self.queued for name in entry.summary.devices} - self._asked_devices
+        if not asked:
+            return
+        self._asked_devices |= asked
+        found = all_devices()
+        for name in sorted(asked):
+            try:
+                self.slots.open(choose_devices([name], found), on_demand=True)
+            except ConsoleError as error:
+                LOG.warning("%s", error)
+
+    def _worth_choosing(self, now: float) -> bool:
+        paused = is_paused(self.workspace)
+        if paused != self.paused:
+            self.paused, self._dirty = paused, True
+        active = self.slots.busy or self._dirty
+        self._dirty |= self.memory.refresh(self.slots, now, at_once=self._dirty) if active else False
+        worth, self._dirty = self._dirty, False
+        return worth
+
+    def _hand_out(self, now: float) -> None:
+        entries = {entry.run_id: entry for entry in self.queued}
+        choice = choose([_waiting(entry) for entry in entries.values()], self._free_slots(), self._situation())
+        for given in choice.assignments:
+            self._give(self.slots.named(given.slot), entries[given.run_id], now)
+        told = {} if self.paused else choice.waiting
+        self.waiting = {run_id: reason for run_id, reason in told.items() if reason != NO_SLOT}
+
+    def _free_slots(self) -> list[FreeSlot]:
+        return [
+            FreeSlot(slot.name, slot.device, slot.backbone, self.memory.worker_mb(slot), slot.on_demand)
+            for slot in self.slots
+            if slot.free
+        ]
+
+    def _situation(self) -> Situation:
+        bare = Situation(peaks_mb=self.memory.peaks_mb)
+        busy = [slot for slot in self.slots if slot.run_id in self.index.entries]
+        needs = {
+            slot.name: need_mb(_waiting(self.index.entries[slot.run_id or ""]), slot.device, bare) for slot in busy
+        }
+        return Situation(
+            busy_backbones=Counter(slot.backbone for slot in busy if slot.backbone),
+            readings=self.memory.readings,
+            reserved_mb=reserved_mb(
+                {name: need for name, need in needs.items() if need is not None},
+                {slot.name: self.memory.worker_mb(slot) for slot in busy},
+                {slot.name: slot.device.name for slot in busy},
+            ),
+            peaks_mb=self.memory.peaks_mb,
+            paused=self.paused,
+            known_devices=tuple(device.name for device in self.slots.devices),
+        )
+
+    def _give(self, slot: Slot, entry: RunEntry, now: float) -> None:
+        """Hand the run to the slot's worker, or to a new one."""
+        if slot.worker is None or not self.launcher.hand_over(slot.worker, entry.run_id):
+            threads = max(1, cpu_count() // max(1, len(self.slots.slots)))
+            slot.worker = self.launcher.submit(entry.run_id, Resources(slot.name, slot.device, threads))
+        LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.summary.backbone, entry.summary.task, slot.name)
+        slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, now)
+
+    def _tell(self, now: float) -> None:
+        unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)
+        state = SupervisorState(
+            host=this_host(),
+            pid=os.getpid(),
+            pid_started=self._pid_started,
+            started=self._started,
+            paused=self.paused,
+            slots=tuple(slot.state() for slot in self.slots),
+            devices=self.memory.states(self.slots),
+            waiting=self.waiting,
+            problems=tuple(filter(None, [self.collector.problem, *unreadable])),
+        )
+        age = now - self._told.updated if self._told else ALIVE_EVERY_S
+        same = self._told is not None and state == self._told.model_copy(update={"updated": 0.0})
+        if age < STATE_EVERY_S or (same and age < ALIVE_EVERY_S):
+            return
+        self._told = state.model_copy(update={"updated": now})
+        write_atomically(self.workspace.supervisor_state, self._told.model_dump_json().encode())
+
+
+def _waiting(entry: RunEntry) -> Waiting:
+    about = entry.summary
+    return Waiting(about.run_id, about.backbone, about.task, entry.priority, about.created, about.devices)

@@ -1,0 +1,122 @@
+"""Places for workers: so many per device, and what is in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ssl_console.device import Device, slots_of
+from ssl_console.supervisor_state import SlotState
+
+Cause = Literal["cancel", "stalled", "timeout", "leave"]
+
+
+@dataclass
+class Stopping:
+    """A worker that is being ended."""
+
+    cause: Cause
+    began: float
+    stage: int = 0
+    """How many of its steps have been taken."""
+
+
+@dataclass
+class Slot:
+    """A place for one worker, and the worker's state as the supervisor knows it."""
+
+    name: str
+    device: Device
+    on_demand: bool = False
+    """Opened for runs that asked for this device, or around an adopted worker; others do not get it."""
+    worker: str | None = None
+    """The launcher's name for it."""
+    pid: int | None = None
+    adopted: bool = False
+    run_id: str | None = None
+    backbone: str | None = None
+    since: float = 0.0
+    """When the run was given to it, or it became idle (seconds since the epoch)."""
+    attempt: int = 0
+    """The attempt that the worker is to claim, or carries out."""
+    stopping: Stopping | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether a run could be given to it now."""
+        return self.run_id is None and self.stopping is None and not self.adopted
+
+    def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
+        """A run was given to the worker."""
+        self.run_id, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
+
+    def finish(self, now: float) -> None:
+        """The run has ended; the worker, and the backbone in its memory, may stay."""
+        self.run_id, self.since = None, now
+
+    def clear(self) -> None:
+        """The worker is gone."""
+        self.worker = self.pid = self.run_id = self.backbone = self.stopping = None
+        self.adopted = False
+
+    def state(self) -> SlotState:
+        """For the state file."""
+        since = self.since if self.run_id else None
+        return SlotState(
+            name=self.name,
+            device=self.device.name,
+            worker=self.pid,
+            run_id=self.run_id,
+            backbone=self.backbone,
+            since=since,
+        )
+
+
+@dataclass
+class SlotTable:
+    """All slots, in order."""
+
+    per_device: int | None
+    """None for as many as suit the device."""
+    slots: list[Slot] = field(default_factory=list)
+
+    def open(self, devices: Iterable[Device], *, on_demand: bool = False) -> None:
+        """Open the slots of devices that have none yet."""
+        known = {slot.device.name for slot in self.slots}
+        for device in devices:
+            if device.name not in known:
+                count = slots_of(device, self.per_device)
+                self.slots += [Slot(f"{device.name}/{n}", device, on_demand) for n in range(count)]
+
+    def around(self, worker: str, device: Device) -> Slot:
+        """A slot for an adopted worker: a free one of its device, else one more that is there for it alone."""
+        for slot in self.slots:
+            if slot.device.name == device.name and slot.worker is None:
+                break
+        else:
+            slot = Slot(f"{device.name}/{worker}", device, on_demand=True)
+            self.slots.append(slot)
+        slot.worker, slot.adopted = worker, True
+        return slot
+
+    def close_extra(self) -> None:
+        """Close slots that were only there for an adopted worker which is gone."""
+        self.slots = [slot for slot in self.slots if slot.worker or "adopted" not in slot.name]
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.slots)
+
+    def named(self, name: str) -> Slot:
+        """The slot of that name."""
+        return next(slot for slot in self.slots if slot.name == name)
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """The devices that have slots, in order."""
+        return list({slot.device.name: slot.device for slot in self.slots}.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker has a run."""
+        return any(slot.run_id for slot in self.slots)

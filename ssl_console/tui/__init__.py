@@ -1,0 +1,22 @@
+"""The terminal app: a second face of the same core as the command line. It measures nothing and owns no run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_console.workspace import Workspace
+
+
+def launch(
+    workspace: Workspace,
+    card_folders: Sequence[Path] = (),
+    *,
+    readonly: bool = False,
+    slow: bool = False,
+    mode: str = "plan",
+) -> int:
+    """Open the console until it is left; what goes on is then said on the normal screen. Returns the exit code."""
+    from ssl_console.tui.session import run_console  # noqa: PLC0415 - Textual is loaded when it is needed
+
+    return run_console(workspace, tuple(card_folders), readonly=readonly, slow=slow, mode=mode)

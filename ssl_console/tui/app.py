@@ -1,0 +1,360 @@
+"""The app: modes, themes, the feed, and what happens at the end. What a screen shows is the screens' business.
+
+The first picture needs nothing but Textual. Cards, runs, results and the modules that read them come after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from queue import Queue
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from textual.driver import Driver
+from textual.message import Message
+from textual.screen import Screen
+from textual.theme import Theme
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from ssl_console.errors import ConsoleError
+from ssl_console.tui import glyphs, themes
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.look import Look
+from ssl_console.tui.palette import Palette
+from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.start import StartScreen
+from ssl_console.tui.wire import LeanApp
+
+if TYPE_CHECKING:
+    from ssl_console.result import Result
+    from ssl_console.tui.catalogue import Catalogue
+    from ssl_console.tui.core import Core, News
+    from ssl_console.tui.feed import Feed
+    from ssl_console.tui.screens.live import LiveScreen
+    from ssl_console.tui.screens.plan import PlanScreen
+    from ssl_console.tui.screens.result import ResultScreen
+    from ssl_console.tui.selection import Pair
+    from ssl_console.tui.state import World
+
+Answer = TypeVar("Answer")
+
+MOST_CHECKED = 2000
+"""Results whose being up to date is looked into at the start."""
+CONGESTED = 5
+"""Writes waiting for the terminal from which on it counts as slow; the writer holds 30, then the app stands still."""
+SWITCH_DELAY_S = 0.005
+THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the console is opened."""
+
+    readonly: bool = False
+    slow: bool = False
+    ascii_only: bool | None = None
+    mode: str = "plan"
+    suite: str | None = None
+
+
+def _screen(name: str) -> Callable[[], ConsoleScreen]:
+    """A screen of `ssl_console.tui.screens`, loaded when it is first shown."""
+
+    def make() -> ConsoleScreen:
+        module = import_module(f"ssl_console.tui.screens.{name}")
+        return cast("type[ConsoleScreen]", getattr(module, f"{name.capitalize()}Screen"))()
+
+    return make
+
+
+class ConsoleApp(LeanApp[int]):
+    """The console."""
+
+    TITLE = "ssl-console"
+    CSS_PATH = "console.tcss"
+    BINDINGS: ClassVar = bindings("app")
+    MODES: ClassVar = {name: _screen(name) for name in ("plan", "live", "rankings", "compare", "result")}
+    COMMANDS: ClassVar = {ConsoleCommands}
+
+    core: Core
+    """From `begun` on."""
+    world: World
+    """From `begun` on."""
+    _feed: Feed
+
+    class Arrived(Message):
+        """News from the feed."""
+
+        def __init__(self, news: News) -> None:
+            self.news = news
+            super().__init__()
+
+    def __init__(
+        self, make_core: Callable[[], Core], manner: Manner | None = None, keymap: dict[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.manner = manner or Manner()
+        self.readonly, self.slow = self.manner.readonly, self.manner.slow
+        self.clock: Callable[[], float] = time.time
+        self.begun = False
+        """Whether the first screen has taken the place of the start picture."""
+        self.seen_first_news = False
+        """Whether runs and results have been read once."""
+        self._make_core = make_core
+        self._glyphs = glyphs.choose(self.manner.ascii_only)
+        self._look: tuple[Theme, Look] | None = None
+        self._looked_for_stale = False
+        self._prepared = False
+        self._congested = 0
+        self.animation_level = "none"
+        self.own_keys = keymap or {}
+        self.set_keymap(self.own_keys)
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
+        self.theme = themes.DARK.name
+
+    @property
+    def look(self) -> Look:
+        """How things are drawn now."""
+        theme = self.current_theme
+        if self._look is None or self._look[0] is not theme:
+            self._look = theme, Look(Palette.of(theme), self._glyphs)
+        return self._look[1]
+
+    # -- beginning and end --------------------------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[object]:
+        """The picture before anything has been read."""
+        return StartScreen(self.manner.mode)
+
+    def on_mount(self) -> None:
+        """Show something at once, then load what reads the workspace."""
+        self._leave_on_signals()
+        self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
+
+    def _load(self) -> Core:
+        import_module(f"ssl_console.tui.screens.{self.manner.mode}")
+        import_module("ssl_console.tui.feed")
+        return self._make_core()
+
+    def _begin(self, core: Core) -> None:
+        from ssl_console.tui.feed import Feed  # noqa: PLC0415 - loaded after the first picture
+        from ssl_console.tui.state import World  # noqa: PLC0415
+
+        self.core, self.world, self.begun = core, World(suite=self.manner.suite), True
+        self._feed = Feed(core, lambda news: self.post_message(self.Arrived(news)), slow=self.slow)
+        self.switch_mode(self.manner.mode)
+        self.reload_catalogue()
+        self._feed.start()
+
+    def delay_update(self, delay: float = SWITCH_DELAY_S) -> None:
+        """Hold the drawing back while a screen changes: for less long than Textual would."""
+        super().delay_update(min(delay, SWITCH_DELAY_S))
+
+    def reload_catalogue(self) -> None:
+        """Read the cards again, and which weights and data are there."""
+        self.in_background(self.core.catalogue, self._take_catalogue, group="catalogue")
+
+    def _take_catalogue(self, catalogue: Catalogue) -> None:
+        self.change(replace(self.world, catalogue=catalogue))
+        self._look_for_stale()
+        self._prepare_rankings()
+
+    def _prepare_rankings(self) -> None:
+        """Rank once in a thread, so that the first look at the rankings need not wait for it."""
+        world, signs = self.world, self._glyphs
+
+        def prepare() -> None:
+            import_module("ssl_console.tui.screens.rankings").first_table(world, signs)
+
+        if world.results and not self._prepared:
+            self._prepared = True
+            self.in_background(prepare, lambda _: self._build("rankings"), group="prepare")
+
+    def _build(self, mode: str) -> None:
+        """Make a screen before it is asked for, in an idle moment; it draws nothing until it is in front."""
+        if mode not in self._screen_stacks:
+            self._init_mode(mode)
+
+    def _look_for_stale(self) -> None:
+        """Once cards and results are known: which results no longer count. New ones are up to date by themselves."""
+        known, core = self.world.catalogue, self.core
+        pairs = {(result.backbone, result.task) for result in self.world.results if result.source == "mine"}
+        wanted = [pair for pair in sorted(pairs) if pair[0] in known.backbone and pair[1] in known.task]
+        if wanted and not self._looked_for_stale:
+            self._looked_for_stale = True
+            self.in_background(lambda: core.stale(wanted[:MOST_CHECKED], None), self._take_stale, group="stale")
+
+    def _take_stale(self, stale: Mapping[Pair, str]) -> None:
+        if stale:
+            self.change(replace(self.world, stale=stale))
+
+    def _leave_on_signals(self) -> None:
+        """A closed terminal or a request to end: without this an orphaned app would spin."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, partial(self.exit, 128 + number))
+
+    def on_unmount(self) -> None:
+        """Stop looking; runs go on."""
+        if self.begun:
+            self._feed.stop()
+
+    # -- the world ----------------------------------------------------------------------------------------------
+
+    def on_console_app_arrived(self, message: Arrived) -> None:
+        """Take news in and show them."""
+        self.seen_first_news = True
+        self.change(self.world.after(message.news))
+        self._feed.taken()
+        self._watch_the_line()
+        if message.news.results is not None and self.world.catalogue.backbones:
+            self._look_for_stale()
+            self._prepare_rankings()
+
+    def _watch_the_line(self) -> None:
+        """Look less often when what is drawn piles up before a slow terminal."""
+        if waiting_writes(self._driver) < CONGESTED:
+            self._congested = 0
+            return
+        self._congested += 1
+        if self._congested > 1 and not self.slow:
+            self.slow = True
+            self._feed.slow_down(True)
+            self.say("The connection is slow: looking less often from now on.")
+
+    def change(self, world: World) -> None:
+        """Another world; only the screen in front draws it."""
+        self.world = world
+        base = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(base, ConsoleScreen) and base.is_mounted:
+            base.refresh_world()
+
+    def hurry(self) -> None:
+        """Look at the files now: something was just asked for."""
+        self._feed.hurry()
+
+    def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
+        """Do something slow in a thread, then something with its answer here; the latest of a group wins."""
+        job = partial(self._work, work, then)
+        self.run_worker(job, thread=True, exclusive=True, group=group, exit_on_error=False)
+
+    def _work(self, work: Callable[[], Answer], then: Callable[[Answer], None]) -> None:
+        worker = get_current_worker()
+        try:
+            answer = work()
+        except (ConsoleError, OSError) as error:
+            if not worker.is_cancelled:
+                self.call_from_thread(self.complain, "That did not work", str(error))
+            return
+        if not worker.is_cancelled:
+            self.call_from_thread(then, answer)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A mistake of the console's own in a thread is shown too, never swallowed."""
+        if event.state is WorkerState.ERROR:
+            error = event.worker.error
+            self.complain("The console made a mistake", f"{type(error).__name__}: {error}. Runs are not affected.")
+
+    def complain(self, title: str, message: str) -> None:
+        """Show a problem as a panel."""
+        from ssl_console.tui.screens.sheets import ProblemSheet  # noqa: PLC0415 - loaded when it is needed
+
+        self.push_screen(ProblemSheet(title, message))
+
+    def say(self, message: str) -> None:
+        """A passing remark; never parsed as markup."""
+        self.notify(message, markup=False, timeout=4)
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def action_mode(self, mode: str) -> None:
+        """Go to another screen."""
+        if self.begun and isinstance(self.screen, ConsoleScreen):
+            self.switch_mode(mode)
+
+    def action_out(self) -> None:
+        """One layer out: a sheet, a filter, a zoomed pane."""
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            screen.step_out()
+        elif len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_help(self) -> None:
+        """What the keys do here."""
+        from ssl_console.tui.screens.sheets import HelpSheet, scopes_of  # noqa: PLC0415 - loaded when it is needed
+
+        screen: Screen[object] = self.screen
+        about = screen.HELP_TEXT if isinstance(screen, ConsoleScreen) else ""
+        self.push_screen(HelpSheet(about, scopes_of(screen), self.own_keys))
+
+    def action_next_theme(self) -> None:
+        """Another theme."""
+        names = [name for name in THEMES if name in self.available_themes]
+        place = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(place + 1) % len(names)]
+
+    def watch_theme(self) -> None:
+        """Widgets that draw by the line look at the theme when they are drawn: draw them all again."""
+        for screen in self.screen_stack if self._running else ():
+            for widget in screen.query("*"):
+                widget.refresh()
+
+    # -- ways between screens -----------------------------------------------------------------------------------
+
+    def open_run(self, run_id: str) -> None:
+        """Show a run in Live."""
+        self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
+
+    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
+        """Show everything about a result; `among` are those that next and previous step through."""
+        self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
+
+    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
+        """Put Plan's cursor on a backbone, a task or both."""
+        self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
+
+    def go_to_suite(self, name: str) -> None:
+        """Show one suite."""
+        self.change(replace(self.world, suite=name))
+
+    def measure_again(self, result: Result) -> None:
+        """Plan the same measurement once more."""
+        from ssl_console.tui.core import Order  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.launch import LaunchSheet  # noqa: PLC0415
+
+        preset = result.variant.partition("+")[0]
+        order = Order(((result.backbone, result.task),), (result.seed,), preset, again=True)
+        self.push_screen(LaunchSheet(order), lambda started: self.hurry() if started else None)
+
+    def _show(self, mode: str, then: Callable[[ConsoleScreen], None]) -> None:
+        """Go to a screen, and do something there once it is up."""
+
+        def arrived() -> None:
+            screen = self.screen_stack[0]
+            if isinstance(screen, ConsoleScreen) and mode == screen.MODE:
+                then(screen)
+
+        self.switch_mode(mode)
+        self.call_after_refresh(arrived)
+
+    def copy(self, text: str) -> None:
+        """To the terminal's clipboard (OSC 52, through SSH too), and say what was copied."""
+        self.copy_to_clipboard(text)
+        first = text.splitlines()[0] if text else ""
+        self.say(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
+
+
+def waiting_writes(driver: Driver | None) -> int:
+    """How many writes the terminal has not taken yet; 0 where that cannot be known."""
+    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
+    return queue.qsize() if isinstance(queue, Queue) else 0

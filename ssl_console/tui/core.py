@@ -1,0 +1,174 @@
+"""What the screens ask of the core, and nothing more: the seam behind which files, processes and devices lie.
+
+Everything here may touch the disk, so screens call it from worker threads only; the answers are plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ssl_console.events import Curve
+from ssl_console.planning import Plan
+from ssl_console.result import Result, ResultRecord
+from ssl_console.tui.catalogue import Catalogue
+from ssl_console.tui.runview import RunView
+from ssl_console.tui.selection import Pair
+
+
+@dataclass(frozen=True)
+class DeviceUser:
+    """A process that holds memory of a device."""
+
+    pid: int
+    user: str
+    memory_mb: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """One device; what it does not tell is None."""
+
+    name: str
+    title: str = ""
+    utilisation: float | None = None
+    """Percent."""
+    memory_used_mb: float | None = None
+    memory_total_mb: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    users: tuple[DeviceUser, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SupervisorView:
+    """The process that owns the queue."""
+
+    alive: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user picked to be measured."""
+
+    pairs: tuple[Pair, ...]
+    seeds: tuple[int, ...] = (0,)
+    preset: str | None = None
+    suite: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class News:
+    """What one look at the workspace found that the last one did not."""
+
+    runs: tuple[RunView, ...] = ()
+    gone: tuple[str, ...] = ()
+    results: tuple[Result, ...] | None = None
+    """All results, when the file changed."""
+    devices: tuple[DeviceView, ...] | None = None
+    supervisor: SupervisorView | None = None
+    problem: str | None = None
+    """What could not be read; empty once it can be read again."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return self == News()
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """One event of a run, for reading."""
+
+    time: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run's newest attempt has written."""
+
+    log: Path | None = None
+    events: tuple[EventLine, ...] = ()
+    """The last ones."""
+
+
+class Core(Protocol):
+    """The core, as the screens see it. Every method may raise `ssl_console.errors.ConsoleError`."""
+
+    @property
+    def root(self) -> Path:
+        """The workspace's folder."""
+        ...
+
+    def catalogue(self) -> Catalogue:
+        """Backbones, tasks and suites, and which weights and data are there."""
+        ...
+
+    def news(self) -> News:
+        """What changed since the last call. One thread calls this."""
+        ...
+
+    def stale(self, pairs: Sequence[Pair], suite: str | None) -> Mapping[Pair, str]:
+        """Of these measured pairs, those whose result is out of date, and why."""
+        ...
+
+    def plan(self, order: Order) -> Plan:
+        """What a launch would do."""
+        ...
+
+    def submit(self, plan: Plan) -> int:
+        """Start what the plan says; how many runs that were."""
+        ...
+
+    def command(self, order: Order) -> str:
+        """The command line that does the same."""
+        ...
+
+    def cancel(self, run_id: str) -> None:
+        """Stop a run, or take it out of the queue."""
+        ...
+
+    def retry(self, run_id: str) -> None:
+        """Run it again."""
+        ...
+
+    def set_paused(self, paused: bool) -> None:
+        """Start nothing more, or go on."""
+        ...
+
+    def set_priority(self, run_id: str, priority: int) -> None:
+        """Another place in the queue."""
+        ...
+
+    def dump_stack(self, run_id: str) -> None:
+        """Have the worker write its stacks to the log."""
+        ...
+
+    def files(self, run_id: str) -> RunFiles:
+        """Where the run's log is, and its events for reading."""
+        ...
+
+    def record(self, run_id: str) -> ResultRecord | None:
+        """Everything about a finished run; None when it has left no result."""
+        ...
+
+    def per_class(self, run_id: str) -> Sequence[tuple[str, float, int]]:
+        """Name, percent recognised and number of test images of every class; empty where that is not known."""
+        ...
+
+    def repeat_command(self, run_id: str) -> str:
+        """The command line that measures exactly this again."""
+        ...
+
+    def curves(self, run_id: str) -> Mapping[str, Curve]:
+        """The metrics of a finished or running run."""
+        ...

@@ -1,0 +1,60 @@
+"""The line in which a filter is typed: hidden until it is asked for or in use."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input, Label
+
+
+class FilterBar(Horizontal):
+    """`/` opens it, enter keeps what was typed, escape clears it."""
+
+    DEFAULT_CSS = """
+    FilterBar { height: 1; display: none; }
+    FilterBar.open { display: block; }
+    FilterBar Label { width: 3; color: $accent; padding: 0 1; }
+    FilterBar Input { width: 1fr; background: $background; }
+    """
+
+    class Changed(Message):
+        """Another filter."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            super().__init__()
+
+    def compose(self) -> ComposeResult:
+        """A slash and the line."""
+        yield Label("/", markup=False)
+        yield Input(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+
+    @property
+    def text(self) -> str:
+        """What was typed."""
+        return self.query_one(Input).value
+
+    def edit(self) -> None:
+        """Show the line and put the keyboard into it."""
+        self.add_class("open")
+        self.query_one(Input).focus()
+
+    def clear(self) -> bool:
+        """Take the filter away; False when there was none."""
+        was_open = self.has_class("open")
+        self.query_one(Input).value = ""
+        self.remove_class("open")
+        return was_open
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        event.stop()
+        self.post_message(self.Changed(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the filter, and give the keyboard back."""
+        event.stop()
+        if not event.value:
+            self.remove_class("open")
+        self.screen.focus_next("LineTable")

@@ -1,0 +1,140 @@
+"""A window on a log file of any size: only what is looked at is read, so 100 MB open at once.
+
+Nothing here draws; a thread may do the reading.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ssl_console.plain_text import last_state, printable
+
+BLOCK = 1 << 16
+"""Bytes read at a time."""
+MOST_LINES = 20_000
+"""Lines held; beyond that the far end of the window is given up, and read again when it is wanted."""
+LONGEST = 4096
+"""Characters of one line that are kept."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The lines between two places of a file."""
+
+    path: Path | None = None
+    lines: tuple[str, ...] = ()
+    offsets: tuple[int, ...] = ()
+    """Where each line begins."""
+    start: int = 0
+    end: int = 0
+    """Just behind the last line."""
+    size: int = 0
+    """Of the file when it was last looked at."""
+    added_before: int = field(default=0, compare=False)
+    """Lines that the last step put before those that were there: a view moves down by as many."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing has been written behind the window."""
+        return self.end >= self.size
+
+    @property
+    def at_start(self) -> bool:
+        """Whether it begins with the file."""
+        return self.start == 0
+
+
+def open_end(path: Path) -> Window:
+    """The end of the file: empty while there is none."""
+    size = _size(path)
+    start = _line_start(path, max(0, size - BLOCK))
+    return _read(Window(path, size=size), start, size)
+
+
+def open_start(path: Path) -> Window:
+    """The beginning of the file."""
+    size = _size(path)
+    return _read(Window(path, size=size), 0, min(size, BLOCK))
+
+
+def earlier(window: Window) -> Window:
+    """The window, and a block before it."""
+    if window.path is None or window.at_start:
+        return replace(window, added_before=0)
+    start = _line_start(window.path, max(0, window.start - BLOCK), window.start)
+    block = _read(Window(window.path, size=window.size), start, window.start)
+    lines, offsets = block.lines + window.lines, block.offsets + window.offsets
+    kept = slice(0, MOST_LINES)
+    end = offsets[MOST_LINES] if len(lines) > MOST_LINES else window.end
+    return replace(
+        window, lines=lines[kept], offsets=offsets[kept], start=start, end=end, added_before=len(block.lines)
+    )
+
+
+def later(window: Window) -> Window:
+    """The window, and what comes behind it: the next block, or what was written meanwhile.
+
+    A file that was cut short or replaced by a shorter one is opened again.
+    """
+    if window.path is None:
+        return window
+    size = _size(window.path)
+    if size < window.end:
+        return open_end(window.path)
+    if size == window.end == window.size:
+        return replace(window, added_before=0)
+    start, held = window.end, len(window.lines)
+    if window.lines and window.at_end:
+        start, held = window.offsets[-1], held - 1
+    block = _read(Window(window.path, size=size), start, min(size, window.end + BLOCK))
+    lines, offsets = window.lines[:held] + block.lines, window.offsets[:held] + block.offsets
+    dropped = max(0, len(lines) - MOST_LINES)
+    return Window(
+        window.path, lines[dropped:], offsets[dropped:], offsets[dropped] if offsets else 0, block.end, size, -dropped
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _read(window: Window, start: int, end: int) -> Window:
+    """Lines from `start`; the last one counts as far as it goes when the file ends there."""
+    if window.path is None or start >= end:
+        return replace(window, start=start, end=start)
+    data = _bytes(window.path, start, end - start)
+    whole = data.rfind(b"\n") + 1
+    if start + len(data) < window.size and whole:
+        data = data[:whole]
+    lines, offsets, place = [], [], start
+    for raw in data.removesuffix(b"\n").split(b"\n") if data else []:
+        lines.append(_shown(raw))
+        offsets.append(place)
+        place += len(raw) + 1
+    return replace(window, lines=tuple(lines), offsets=tuple(offsets), start=start, end=start + len(data))
+
+
+def _line_start(path: Path, place: int, limit: int | None = None) -> int:
+    """The first line that begins at `place` or behind it; `place` itself when none does within a block."""
+    if place == 0:
+        return 0
+    data = _bytes(path, place - 1, BLOCK if limit is None else min(BLOCK, limit - place))
+    newline = data.find(b"\n")
+    return place if newline < 0 else place + newline
+
+
+def _bytes(path: Path, start: int, count: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), max(0, count), start)
+    except FileNotFoundError:
+        return b""
+
+
+def _shown(raw: bytes) -> str:
+    return printable(last_state(raw[: 4 * LONGEST].decode(errors="replace")))[:LONGEST]

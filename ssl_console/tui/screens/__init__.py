@@ -1,0 +1,1 @@
+"""The screens of the terminal app, one a mode, and the sheets that open over them."""

@@ -1,0 +1,122 @@
+"""What all screens have in common: the bars, the world that they show, and actions that may be off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.reactive import Reactive
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+
+from ssl_console.tui.bars import KeyLine, Status, TopBar
+from ssl_console.tui.keys import changing_actions
+from ssl_console.tui.text import Tone
+
+if TYPE_CHECKING:
+    from ssl_console.tui.app import ConsoleApp
+    from ssl_console.tui.state import World
+
+ScreenResult = TypeVar("ScreenResult")
+Answer = TypeVar("Answer")
+NARROW = 100
+"""Cells below which two panes do not fit side by side."""
+
+
+def console(widget: Widget) -> ConsoleApp:
+    """The app that the widget is in, by its own type."""
+    return cast("ConsoleApp", widget.app)
+
+
+class ConsoleScreen(Screen[None]):
+    """A screen of its own mode."""
+
+    MODE: ClassVar[str]
+    HELP_TEXT: ClassVar[str] = ""
+    """What the screen is for; the help says it above the keys."""
+    AUTO_FOCUS = ""
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """Textual would draw the whole screen again whenever the keyboard goes to another pane."""
+
+    def compose(self) -> ComposeResult:
+        """Bar, body, keys."""
+        yield TopBar(self.MODE)
+        with Container(id="body"):
+            yield from self.body()
+        yield KeyLine()
+
+    def body(self) -> ComposeResult:
+        """What is between the bars."""
+        yield from ()
+
+    @property
+    def world(self) -> World:
+        """What is known now."""
+        return console(self).world
+
+    def on_screen_resume(self) -> None:
+        """Show what happened while another screen was in front."""
+        self.refresh_world()
+
+    def on_resize(self) -> None:
+        """Columns and panes depend on the width."""
+        self.set_class(self.size.width < NARROW, "narrow")
+        if self.is_mounted:
+            self.refresh_world()
+
+    def refresh_world(self) -> None:
+        """Show the world as it is now; called for the visible screen only."""
+        app = console(self)
+        self.query_one(TopBar).show(status(app.world, readonly=app.readonly, slow=app.slow))
+        if self.size.width:
+            self.update_view(app.world)
+
+    def update_view(self, world: World) -> None:
+        """Give every widget what it shows."""
+
+    def step_out(self) -> bool:
+        """Leave the innermost layer (a filter, a zoomed pane); False when there is none."""
+        return False
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Nothing that changes the workspace with `--readonly`."""
+        return not (console(self).readonly and action in changing_actions())
+
+    def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
+        """Do something slow off the event loop, then something with its answer; errors become a panel."""
+        console(self).in_background(work, then, group=group)
+
+
+class Sheet(ModalScreen[ScreenResult]):
+    """A panel over the screen."""
+
+    AUTO_FOCUS = "*"
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Nothing that changes the workspace with `--readonly`."""
+        return not (console(self).readonly and action in changing_actions())
+
+    def action_close(self) -> None:
+        """Away with it."""
+        self.dismiss(None)
+
+
+def status(world: World, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
+    """What goes on, for the bar."""
+    parts: list[Status] = []
+    if world.problem:
+        parts.append(Status("! not up to date  ", Tone.BAD))
+    if readonly:
+        parts.append(Status("read-only  ", Tone.ACCENT))
+    if slow:
+        parts.append(Status("slow link  ", Tone.DIM))
+    if world.supervisor.paused:
+        parts.append(Status("paused  ", Tone.WARN))
+    tally = world.tally
+    if tally.running or tally.waiting:
+        parts.append(Status(f"{tally.running} running " if tally.running else "", Tone.BUSY))
+        parts.append(Status(f"{tally.waiting} waiting " if tally.waiting else "", Tone.DIM))
+    return tuple(parts)

@@ -1,0 +1,184 @@
+"""Compare: two or more backbones, where they differ, and how transfer goes with size, speed and ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from ssl_console.events import Curve
+from ssl_console.tui import compareview
+from ssl_console.tui.chart import ChartView
+from ssl_console.tui.compareview import TASK, Axis, Comparison
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Words
+from ssl_console.tui.look import look_of
+from ssl_console.tui.rankview import base_ranking
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
+from ssl_console.tui.state import World
+from ssl_console.tui.table import LineTable
+from ssl_console.tui.text import Line, Span, Tone, line
+
+VIEWS = ("transfer", "cost", "curves")
+ALL = "*"
+
+
+class CompareScreen(ConsoleScreen):
+    """Differences and charts."""
+
+    MODE = "compare"
+    BINDINGS: ClassVar = bindings("compare")
+    HELP_TEXT = (
+        "The base backbone stands first; the others show their score and the difference to it, in colour where the "
+        "intervals do not overlap. The chart shows every backbone there is; those compared have their own colours."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chart_name = "transfer"
+        self._base: str | None = None
+        self._chosen_task: str | None = None
+        self._axis: Axis = "parameters"
+        self._curves: dict[str, Mapping[str, Curve]] = {}
+        self._asked: tuple[tuple[str, str], ...] = ()
+
+    def body(self) -> ComposeResult:
+        """Summary, table and chart."""
+        yield Words(id="summary", classes="hint")
+        with Horizontal(id="panes"):
+            yield LineTable(cursor="cell", id="differences", empty="Nothing to compare yet.")
+            with Vertical(id="chart-pane"):
+                yield Words(id="tabs", classes="hint")
+                yield ChartView(id="chart")
+
+    def on_mount(self) -> None:
+        """Begin in the table."""
+        self.query_one(LineTable).focus()
+
+    def _comparison(self, world: World) -> Comparison:
+        suite = world.catalogue.suite.get(world.suite or "")
+        ranking = base_ranking(world.results, suite.columns if suite else None, "beside")
+        backbones = compareview.chosen(world.marked, ranking)
+        base = self._base if self._base in backbones else next(iter(backbones), "")
+        speeds = {result.backbone: result.images_per_s for result in world.results if result.images_per_s}
+        known = {column.label for column in ranking.columns}
+        task = self._chosen_task if self._chosen_task in known else None
+        return Comparison(ranking, backbones, base, world.catalogue, speeds, look_of(self).glyphs, task)
+
+    def update_view(self, world: World) -> None:
+        """Show differences and chart."""
+        comparison = self._comparison(world)
+        self.query_one("#differences", LineTable).show(
+            comparison.rows(self.size.width // (1 if self.has_class("narrow") else 2))
+        )
+        self.query_one("#summary", Words).show([comparison.summary()])
+        self.query_one("#tabs", Words).show([self._tabs()])
+        self._show_chart(comparison)
+
+    def _tabs(self) -> Line:
+        spans = [Span(f" {name} ", Tone.TITLE if name == self._chart_name else Tone.DIM) for name in VIEWS]
+        return line(" ", *spans, Span(f"   {self._chosen_task or 'mean over all tasks'}", Tone.FAINT))
+
+    def _show_chart(self, comparison: Comparison) -> None:
+        chart = self.query_one("#chart", ChartView)
+        match self._chart_name:
+            case "transfer":
+                chart.show(comparison.transfer())
+            case "cost":
+                chart.show(comparison.cost(self._axis))
+            case _:
+                chart.show(comparison.curves(self._curves_of(comparison)))
+                self._fetch_curves(comparison)
+
+    def _curves_of(self, comparison: Comparison) -> dict[str, Mapping[str, Curve]]:
+        found = {}
+        for name in comparison.backbones:
+            row = comparison.row.get(name)
+            score = row.cells.get(comparison.task or "") if row else None
+            if score is not None and score.run_id in self._curves:
+                found[name] = self._curves[score.run_id]
+        return found
+
+    def _fetch_curves(self, comparison: Comparison) -> None:
+        rows = [comparison.row[name] for name in comparison.backbones if name in comparison.row]
+        cells = (row.cells.get(comparison.task or "") for row in rows)
+        wanted = tuple(cell.run_id for cell in cells if cell is not None and cell.run_id not in self._curves)
+        asked = tuple((run_id, "") for run_id in wanted)
+        if wanted and asked != self._asked:
+            self._asked = asked
+            core = console(self).core
+            self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
+
+    def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
+        self._curves.update(found)
+        self.refresh_world()
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    def step_out(self) -> bool:
+        """Out of the zoomed chart."""
+        if self.has_class("zoomed"):
+            self.action_zoom()
+            return True
+        return False
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def action_view(self, step: int) -> None:
+        """Another chart."""
+        self._chart_name = VIEWS[(VIEWS.index(self._chart_name) + step) % len(VIEWS)]
+        self.refresh_world()
+
+    def action_zoom(self) -> None:
+        """The chart alone, or both."""
+        self.toggle_class("zoomed")
+
+    def action_choose(self) -> None:
+        """Choose the backbones."""
+        comparison = self._comparison(self.world)
+        sheet = ChooseSheet("Compare", compareview.choices(comparison.ranking), comparison.backbones)
+        self.app.push_screen(sheet, self._take_choice)
+
+    def _take_choice(self, names: tuple[str, ...] | None) -> None:
+        if names is not None:
+            app = console(self)
+            app.change(replace(app.world, marked=names))
+
+    def action_task(self) -> None:
+        """The task whose scores and curves are drawn."""
+        comparison = self._comparison(self.world)
+        options = [(ALL, "mean over all tasks"), *((column.label, column.label) for column in comparison.columns)]
+        self.app.push_screen(PickSheet("Task", options, self._chosen_task or ALL), self._take_task)
+
+    def _take_task(self, name: str | None) -> None:
+        if name is not None:
+            self._chosen_task = None if name == ALL else name
+            self.refresh_world()
+
+    def action_base(self) -> None:
+        """Differences to the backbone under the cursor."""
+        column = self.query_one("#differences", LineTable).column
+        if column not in {None, TASK}:
+            self._base = column
+            self.refresh_world()
+
+    def action_axis(self) -> None:
+        """Parameters or speed."""
+        self._axis = "images/s" if self._axis == "parameters" else "parameters"
+        self._chart_name = "cost"
+        self.refresh_world()
+
+    def action_open(self) -> None:
+        """Everything about the result under the cursor."""
+        table = self.query_one("#differences", LineTable)
+        row = self._comparison(self.world).row.get(table.column or "")
+        score = row.cells.get(table.row or "") if row else None
+        if score is not None and score.source == "mine":
+            console(self).open_result(score.run_id)

@@ -1,0 +1,92 @@
+"""The launch sheet: what would happen, what is missing, and the last word before it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from ssl_console.planning import Plan
+from ssl_console.tui.bars import KeyLine
+from ssl_console.tui.core import Order
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Lines
+from ssl_console.tui.look import look_of
+from ssl_console.tui.planview import launch_lines
+from ssl_console.tui.screens.base import Sheet, console
+from ssl_console.tui.text import Span, Tone, line
+
+SEED_COUNTS = (1, 2, 3, 5)
+PRESETS = (None, "paper")
+
+
+class LaunchSheet(Sheet[int | None]):
+    """Ends with the number of runs started, or None."""
+
+    BINDINGS: ClassVar = bindings("launch")
+
+    def __init__(self, order: Order) -> None:
+        super().__init__()
+        self._order = order
+        self._plan: Plan | None = None
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet launch") as panel:
+            panel.border_title = "Launch"
+            yield Lines(id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Plan what was picked."""
+        self._replan(self._order)
+
+    def _replan(self, order: Order) -> None:
+        self._order, self._plan = order, None
+        self.query_one(Lines).show([line(Span(f"Looking at {len(order.pairs)} picked ...", Tone.DIM)), ()])
+        core = console(self).core
+        console(self).in_background(lambda: core.plan(order), self._show, group="plan")
+
+    def _show(self, plan: Plan) -> None:
+        if not self.is_mounted:
+            return
+        self._plan = plan
+        width = min(78, self.app.size.width - 6)
+        lines = launch_lines(plan, self._order, width, look_of(self).glyphs)
+        self.query_one(Lines).show([*lines, ()])
+        self.refresh(layout=True)
+
+    def action_start(self) -> None:
+        """Start what would run."""
+        plan = self._plan
+        if plan is None:
+            return
+        if not plan.to_run:
+            console(self).say("Nothing to start: press a to measure again what is done.")
+            return
+        core = console(self).core
+        console(self).in_background(lambda: core.submit(plan), self._started, group="submit")
+
+    def _started(self, count: int) -> None:
+        self.dismiss(count)
+
+    def action_again(self) -> None:
+        """Measure again what is done, or not."""
+        self._replan(replace(self._order, again=not self._order.again))
+
+    def action_seeds(self) -> None:
+        """The next number of seeds."""
+        place = SEED_COUNTS.index(len(self._order.seeds)) if len(self._order.seeds) in SEED_COUNTS else 0
+        count = SEED_COUNTS[(place + 1) % len(SEED_COUNTS)]
+        self._replan(replace(self._order, seeds=tuple(range(count))))
+
+    def action_preset(self) -> None:
+        """The other parameters."""
+        place = PRESETS.index(self._order.preset) if self._order.preset in PRESETS else 0
+        self._replan(replace(self._order, preset=PRESETS[(place + 1) % len(PRESETS)]))
+
+    def action_copy(self) -> None:
+        """The command line that does the same, to the clipboard."""
+        console(self).copy(console(self).core.command(self._order))

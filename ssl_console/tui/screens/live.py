@@ -1,0 +1,309 @@
+"""Live: the runs and where they stand, and everything about the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from ssl_console.events import Curve
+from ssl_console.run import State
+from ssl_console.tui import liveview
+from ssl_console.tui.chart import ChartView
+from ssl_console.tui.core import RunFiles
+from ssl_console.tui.filterbar import FilterBar
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Lines, Words
+from ssl_console.tui.liveview import RunList
+from ssl_console.tui.logview import LogView
+from ssl_console.tui.look import look_of
+from ssl_console.tui.runview import RunView
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.screens.sheets import ConfirmSheet
+from ssl_console.tui.state import World
+from ssl_console.tui.table import LineTable
+from ssl_console.tui.text import Line, Span, Tone, line
+
+PANES = ("details", "curve", "log", "events", "devices")
+WIDE = 130
+"""Cells from which the devices have a place of their own."""
+TICK_S = 5.0
+
+
+class LiveScreen(ConsoleScreen):
+    """Runs above, panes below."""
+
+    MODE = "live"
+    BINDINGS: ClassVar = bindings("live")
+    HELP_TEXT = (
+        "Runs that go on come first, then what waits and why, then what has ended. The pane below is about the run "
+        "under the cursor: tab turns to the next one, z gives it the whole screen. Closing the console, or losing the "
+        "connection, touches no run."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pane = "details"
+        self._finished = True
+        self._metric: str | None = None
+        self._own: tuple[str, Mapping[str, Curve]] = ("", {})
+        self._ghosts: dict[str, Mapping[str, Curve]] = {}
+        self._files: tuple[str, RunFiles] = ("", RunFiles())
+        self._asked: tuple[object, ...] = ()
+        self._wanted_row: str | None = None
+
+    def body(self) -> ComposeResult:
+        """Summary, filter, runs, panes."""
+        yield Words(id="summary", classes="hint")
+        yield FilterBar()
+        yield LineTable(id="runs", empty="No runs yet: tick something in Plan and launch it.")
+        with Vertical(id="below"):
+            yield Words(id="tabs", classes="hint")
+            with Horizontal(id="panes"):
+                yield Lines(id="details")
+                yield ChartView(id="curve")
+                yield LogView(id="log")
+                yield Lines(id="events")
+                yield Lines(id="devices")
+
+    def on_mount(self) -> None:
+        """Begin in the runs; look at the clock now and then, for runs that have fallen silent."""
+        self._show_pane("details")
+        self.query_one("#runs", LineTable).focus()
+        self.set_interval(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        if self.is_current and self.world.tally.running:
+            self.refresh_world()
+
+    # -- showing ------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> RunView | None:
+        """The run under the cursor."""
+        return self.world.runs.get(self.query_one("#runs", LineTable).row or "")
+
+    def update_view(self, world: World) -> None:
+        """Show the runs, and the pane of the one under the cursor."""
+        text = self.query_one(FilterBar).text
+        runs = RunList.of(world, text, finished=self._finished, now=console(self).clock(), glyphs=look_of(self).glyphs)
+        table = self.query_one("#runs", LineTable)
+        table.show(runs.rows(self.size.width))
+        if self._wanted_row in runs.runs:
+            table.move_to(row=self._wanted_row)
+            self._wanted_row = None
+        summary = liveview.summary(world, filtered=bool(text), finished=self._finished)
+        self.query_one("#summary", Words).show([summary])
+        self.set_class(self.size.width >= WIDE, "wide")
+        self._show_run()
+
+    def _show_run(self) -> None:
+        run, glyphs = self.run, look_of(self).glyphs
+        self.query_one("#tabs", Words).show([self._tabs(run)])
+        width = self.query_one("#panes").size.width
+        if self._pane == "devices" or self.has_class("wide"):
+            devices = self.query_one("#devices", Lines)
+            devices.show(liveview.device_lines(self.world.devices, glyphs, max(30, devices.size.width)))
+        if run is None:
+            return
+        match self._pane:
+            case "details":
+                result = self.world.results_by_run.get(run.run_id)
+                self.query_one("#details", Lines).show(
+                    liveview.details(run, result, console(self).clock(), max(40, width))
+                )
+            case "curve":
+                self._show_curve(run)
+            case "log" | "events":
+                self._show_files(run)
+
+    def _tabs(self, run: RunView | None) -> Line:
+        spans = [Span(" ")]
+        for pane in PANES:
+            if pane == "devices" and self.has_class("wide"):
+                continue
+            here = pane == self._pane
+            spans += [Span(f" {pane} ", Tone.TITLE if here else Tone.DIM)]
+        if run is not None:
+            spans.append(Span(f"   {run.backbone} on {run.task}", Tone.FAINT))
+        return line(*spans)
+
+    def _show_pane(self, name: str) -> None:
+        self._pane = name
+        for pane in PANES:
+            self.query_one(f"#{pane}").set_class(pane == name, "shown")
+        self._show_run()
+
+    def _show_curve(self, run: RunView) -> None:
+        best = liveview.champion(self.world.results, run)
+        own = run.progress.metrics or (self._own[1] if self._own[0] == run.run_id else {})
+        ghost = self._ghosts.get(best.run_id) if best else None
+        chart = liveview.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
+        self.query_one("#curve", ChartView).show(chart)
+        wanted = tuple(run_id for run_id in (best.run_id if best else None,) if run_id and run_id not in self._ghosts)
+        if not run.progress.metrics and self._own[0] != run.run_id:
+            wanted = (run.run_id, *wanted)
+        if wanted and wanted != self._asked:
+            self._asked = wanted
+            core = console(self).core
+            self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
+
+    def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
+        self._ghosts.update(found)
+        run = self.run
+        if run is not None and run.run_id in found:
+            self._own = (run.run_id, found[run.run_id])
+        if self._pane == "curve":
+            self._show_run()
+
+    def _show_files(self, run: RunView) -> None:
+        """The log or the events: asked for again whenever the run has moved on."""
+        log = self.query_one("#log", LogView)
+        if self._files[0] == run.run_id:
+            log.open(self._files[1].log)
+            self.query_one("#events", Lines).show(liveview.event_lines(self._files[1].events))
+        log.follow()
+        wanted = (run.run_id, run.attempt, run.progress.last_event, run.state, self._pane)
+        if wanted != self._asked:
+            self._asked = wanted
+            core, run_id = console(self).core, run.run_id
+            self.in_background(lambda: (run_id, core.files(run_id)), self._take_files, group="files")
+
+    def _take_files(self, found: tuple[str, RunFiles]) -> None:
+        self._files = found
+        if self.run is not None and self.run.run_id == found[0] and self._pane in {"log", "events"}:
+            self._show_run()
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        self._show_run()
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    @on(FilterBar.Changed)
+    def _filtered(self) -> None:
+        self.refresh_world()
+
+    def step_out(self) -> bool:
+        """Out of the filter, then out of the zoomed pane."""
+        if self.query_one(FilterBar).clear():
+            self.refresh_world()
+            self.query_one("#runs", LineTable).focus()
+            return True
+        if self.has_class("zoomed"):
+            self.action_zoom()
+            return True
+        self.query_one("#runs", LineTable).focus()
+        return False
+
+    def go_to(self, run_id: str) -> None:
+        """Put the cursor on a run, and take away what hides it."""
+        self.query_one(FilterBar).clear()
+        self._finished, self._wanted_row = True, run_id
+        self.refresh_world()
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def action_pane(self, step: int) -> None:
+        """Another pane."""
+        panes = [pane for pane in PANES if pane != "devices" or not self.has_class("wide")]
+        place = panes.index(self._pane) if self._pane in panes else 0
+        self._show_pane(panes[(place + step) % len(panes)])
+        if self.has_class("zoomed"):
+            self._focus_pane()
+
+    def action_zoom(self) -> None:
+        """The pane alone, or both."""
+        self.toggle_class("zoomed")
+        if self.has_class("zoomed"):
+            self._focus_pane()
+        else:
+            self.query_one("#runs", LineTable).focus()
+
+    def _focus_pane(self) -> None:
+        pane = self.query_one(f"#{self._pane}")
+        if pane.can_focus:
+            pane.focus()
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(FilterBar).edit()
+
+    def action_finished(self) -> None:
+        """Finished runs, or not."""
+        self._finished = not self._finished
+        self.refresh_world()
+
+    def action_metric(self) -> None:
+        """The next metric's curve."""
+        run = self.run
+        names = liveview.metrics_of(run.progress.metrics or self._own[1]) if run else []
+        if names:
+            place = names.index(self._metric) if self._metric in names else 0
+            self._metric = names[(place + 1) % len(names)]
+        self._show_pane("curve")
+
+    def action_open(self) -> None:
+        """The result of a finished run; the log of any other."""
+        run = self.run
+        if run is None:
+            return
+        if run.state is State.DONE:
+            console(self).open_result(run.run_id)
+        else:
+            self._show_pane("log")
+
+    # -- asking the supervisor ----------------------------------------------------------------------------------
+
+    def action_cancel(self) -> None:
+        """Cancel the run, after a question if something would be lost."""
+        run = self.run
+        if run is None or run.state.final:
+            console(self).say("This run has ended already.")
+            return
+        if run.state is State.QUEUED:
+            self._cancel(run.run_id)
+            return
+        consequence = (
+            f"{run.backbone} on {run.task} is {run.state}. What it has computed so far stays in the feature cache."
+        )
+        sheet = ConfirmSheet("Cancel this run?", consequence)
+        self.app.push_screen(sheet, lambda yes: self._cancel(run.run_id) if yes else None)
+
+    def _cancel(self, run_id: str) -> None:
+        core = console(self).core
+        self._ask(lambda: core.cancel(run_id))
+
+    def action_retry(self) -> None:
+        """Run it again."""
+        run, core = self.run, console(self).core
+        if run is not None:
+            self._ask(lambda: core.retry(run.run_id))
+
+    def action_pause(self) -> None:
+        """Start nothing more, or go on."""
+        core, paused = console(self).core, not self.world.supervisor.paused
+        self._ask(lambda: core.set_paused(paused))
+
+    def action_priority(self, by: int) -> None:
+        """Sooner or later."""
+        run, core = self.run, console(self).core
+        if run is not None:
+            self._ask(lambda: core.set_priority(run.run_id, run.priority + by))
+
+    def action_stack(self) -> None:
+        """Where the worker is."""
+        run, core = self.run, console(self).core
+        if run is not None:
+            self._ask(lambda: core.dump_stack(run.run_id))
+            self._show_pane("log")
+
+    def _ask(self, request: object) -> None:
+        app = console(self)
+        assert callable(request)
+        app.in_background(request, lambda _: app.hurry(), group="request")

@@ -1,0 +1,196 @@
+"""Plan: backbones by tasks, what is known of every pair, and what is picked to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from ssl_console.tui.core import Order
+from ssl_console.tui.coverage import Coverage, Standing, narrow
+from ssl_console.tui.filterbar import FilterBar
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Words
+from ssl_console.tui.look import look_of
+from ssl_console.tui.planview import NAME, Grid, about_cell, summary
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.screens.sheets import PickSheet
+from ssl_console.tui.selection import Pair
+from ssl_console.tui.state import World
+from ssl_console.tui.table import LineTable
+
+ALL_TASKS = "*"
+
+
+class PlanScreen(ConsoleScreen):
+    """The coverage grid."""
+
+    MODE = "plan"
+    BINDINGS: ClassVar = bindings("plan")
+    HELP_TEXT = (
+        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the newest score, or what stands in its "
+        "place: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
+        "Tick what should be measured, then launch: a sheet says first what would happen."
+    )
+
+    def body(self) -> ComposeResult:
+        """Summary, filter, grid, details."""
+        yield Words(id="summary", classes="hint")
+        yield FilterBar()
+        yield LineTable(cursor="cell", empty="Nothing fits this filter: escape shows everything.", id="grid")
+        yield Words(id="details", classes="details")
+
+    def on_mount(self) -> None:
+        """Begin in the grid."""
+        self.query_one(LineTable).focus()
+
+    @property
+    def grid(self) -> Grid:
+        """What is shown now."""
+        return self._grid(self.world)
+
+    def _grid(self, world: World) -> Grid:
+        coverage = Coverage.of(world.catalogue, world.results, world.runs.values(), world.stale, world.suite)
+        shown = narrow(world.catalogue, world.suite, self.query_one(FilterBar).text)
+        return Grid(coverage, shown, world.selection, look_of(self).glyphs)
+
+    def update_view(self, world: World) -> None:
+        """Show the grid, and what is under its cursor."""
+        grid = self._grid(world)
+        table = self.query_one("#grid", LineTable)
+        table.empty = (
+            "Reading the cards ..." if not world.catalogue.backbones else "Nothing fits: escape shows everything."
+        )
+        table.show(grid.rows(self.size.width))
+        text = self.query_one(FilterBar).text
+        self.query_one("#summary", Words).show([summary(grid, world.suite, bool(text))])
+        self._show_details(grid)
+
+    def _show_details(self, grid: Grid) -> None:
+        table = self.query_one("#grid", LineTable)
+        self.query_one("#details", Words).show(about_cell(grid, table.row, table.column))
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        self._show_details(self.grid)
+
+    @on(FilterBar.Changed)
+    def _filtered(self) -> None:
+        self.refresh_world()
+
+    @on(LineTable.HeaderClicked)
+    def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
+        if message.column not in {None, NAME}:
+            self._toggle(self.grid.column(message.column or ""))
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_tick()
+
+    def step_out(self) -> bool:
+        """Out of the filter."""
+        had_filter = self.query_one(FilterBar).clear()
+        self.refresh_world()
+        self.query_one("#grid", LineTable).focus()
+        return had_filter
+
+    # -- ticking ------------------------------------------------------------------------------------------------
+
+    def _toggle(self, pairs: list[Pair]) -> None:
+        app = console(self)
+        app.change(replace(app.world, selection=app.world.selection.toggle(pairs)))
+
+    def _cursor(self) -> Pair | None:
+        table = self.query_one("#grid", LineTable)
+        if table.row is None or table.column in {None, NAME}:
+            return None
+        return table.row, table.column or ""
+
+    def action_tick(self) -> None:
+        """The cell under the cursor."""
+        pair = self._cursor()
+        if pair is not None:
+            self._toggle([pair])
+
+    def action_tick_row(self) -> None:
+        """The whole row under the cursor."""
+        pair = self._cursor()
+        if pair is not None:
+            self._toggle(self.grid.row(pair[0]))
+
+    def action_tick_column(self) -> None:
+        """The whole column under the cursor."""
+        pair = self._cursor()
+        if pair is not None:
+            self._toggle(self.grid.column(pair[1]))
+
+    def action_tick_missing(self) -> None:
+        """Everything shown that has no up-to-date result."""
+        wanted = self.grid.wanted()
+        if not wanted:
+            console(self).say(
+                "Nothing is missing here: every pair has a result, is under way or lacks weights or data."
+            )
+            return
+        app = console(self)
+        app.change(replace(app.world, selection=app.world.selection.add(wanted)))
+
+    def action_untick(self) -> None:
+        """Take all ticks away."""
+        self._toggle(list(self.world.selection.pairs))
+
+    # -- suites, filters, launching -----------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(FilterBar).edit()
+
+    def action_suite(self) -> None:
+        """Pick a suite."""
+        suites = self.world.catalogue.suites
+        options = [(ALL_TASKS, "all tasks"), *((s.name, f"{s.name}: {s.title}, {len(s.tasks)} tasks") for s in suites)]
+        sheet = PickSheet("Suite", options, self.world.suite or ALL_TASKS)
+        self.app.push_screen(sheet, self._take_suite)
+
+    def _take_suite(self, name: str | None) -> None:
+        if name is not None:
+            app = console(self)
+            app.change(replace(app.world, suite=None if name == ALL_TASKS else name))
+
+    def action_launch(self) -> None:
+        """See what would run."""
+        world = self.world
+        pairs = world.selection.ordered(world.catalogue.backbone, world.catalogue.task)
+        cursor = self._cursor()
+        if not pairs and cursor is not None:
+            pairs = [cursor]
+        if pairs:
+            self.app.push_screen(LaunchSheet(Order(tuple(pairs), suite=world.suite)), self._launched)
+
+    def _launched(self, started: int | None) -> None:
+        if started:
+            app = console(self)
+            app.change(replace(app.world, selection=type(app.world.selection)()))
+            app.say(f"{started} run{'s' if started != 1 else ''} queued. They go on without this window.")
+            app.hurry()
+
+    def go_to(self, backbone: str | None, task: str | None) -> None:
+        """Put the cursor there, and take away what hides it."""
+        if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
+            self.query_one(FilterBar).clear()
+            console(self).change(replace(self.world, suite=None))
+        self.query_one("#grid", LineTable).move_to(backbone, task)
+
+    def action_details(self) -> None:
+        """Open the result, or the run, under the cursor."""
+        pair = self._cursor()
+        if pair is None:
+            return
+        covered = self.grid.coverage.cell(*pair)
+        if covered.run_id is None:
+            return
+        finished = covered.standing in {Standing.DONE, Standing.STALE}
+        console(self).open_result(covered.run_id) if finished else console(self).open_run(covered.run_id)

@@ -1,0 +1,191 @@
+"""Rankings: backbones by tasks, sorted as one likes, with what may honestly be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from ssl_console.ranking import AGGREGATES
+from ssl_console.reference import PUBLISHED
+from ssl_console.tui.filterbar import FilterBar
+from ssl_console.tui.glyphs import Glyphs
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Words
+from ssl_console.tui.look import look_of
+from ssl_console.tui.rankview import (
+    NAME,
+    PLACE,
+    Published,
+    Table,
+    View,
+    about_score,
+    base_ranking,
+    ranking_table,
+    summary,
+)
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.screens.exporting import ExportSheet
+from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
+from ssl_console.tui.state import World
+from ssl_console.tui.table import LineTable
+
+EVERYTHING = "*"
+PUBLISHED_NEXT: Mapping[Published, Published] = {"beside": "all", "all": "off", "off": "beside"}
+
+
+class RankingsScreen(ConsoleScreen):
+    """The ranking table."""
+
+    MODE = "rankings"
+    BINDINGS: ClassVar = bindings("rankings")
+    HELP_TEXT = (
+        "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, say where "
+        "it lies between the column's worst and best. A place with = is shared: the intervals overlap. Rows that miss "
+        "a score have no mean and no mean rank. Rows with † are published numbers."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._view = View()
+        self.table_view: Table | None = None
+
+    def body(self) -> ComposeResult:
+        """Summary, filter, table, details."""
+        yield Words(id="summary", classes="hint")
+        yield FilterBar()
+        yield LineTable(cursor="cell", id="ranking")
+        yield Words(id="details", classes="details")
+
+    def on_mount(self) -> None:
+        """Begin in the table."""
+        self.query_one(LineTable).focus()
+
+    def update_view(self, world: World) -> None:
+        """Show the table, and what is under its cursor."""
+        view = replace(self._view, suite=world.suite, filter=self.query_one(FilterBar).text)
+        shown = ranking_table(world.results, view, world.catalogue, look_of(self).glyphs, world.marked)
+        self.table_view = shown
+        table = self.query_one("#ranking", LineTable)
+        table.empty = "No results yet: tick something in Plan and launch it." if not world.results else "Nothing fits."
+        table.show(shown.rows(self.size.width))
+        self.query_one("#summary", Words).show([summary(shown, world.suite)])
+        self._show_details()
+
+    def _show_details(self) -> None:
+        table = self.query_one("#ranking", LineTable)
+        if self.table_view is not None:
+            self.query_one("#details", Words).show(about_score(self.table_view, table.row, table.column))
+
+    def _look(self, view: View) -> None:
+        self._view = view
+        self.refresh_world()
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        self._show_details()
+
+    @on(FilterBar.Changed)
+    def _filtered(self) -> None:
+        self.refresh_world()
+
+    @on(LineTable.HeaderClicked)
+    def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
+        self._sort(message.column)
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    def step_out(self) -> bool:
+        """Out of the filter."""
+        had_filter = self.query_one(FilterBar).clear()
+        self.refresh_world()
+        self.query_one("#ranking", LineTable).focus()
+        return had_filter
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def _sort(self, column: str | None) -> None:
+        if column is not None:
+            self._look(self._view.sorted_by(NAME if column == PLACE else column))
+
+    def action_sort(self) -> None:
+        """By the column under the cursor."""
+        self._sort(self.query_one("#ranking", LineTable).column)
+
+    def action_mark(self) -> None:
+        """Mark the backbone for Compare."""
+        row = self.query_one("#ranking", LineTable).row
+        if row is not None and not row.endswith(PUBLISHED):
+            app = console(self)
+            app.change(app.world.with_mark_toggled(row))
+            self.query_one("#ranking", LineTable).action_down()
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(FilterBar).edit()
+
+    def action_suite(self) -> None:
+        """Pick a suite."""
+        options = [(EVERYTHING, "everything measured")]
+        options += [(suite.name, f"{suite.name}: {suite.title}") for suite in self.world.catalogue.suites]
+        self.app.push_screen(PickSheet("Suite", options, self.world.suite or EVERYTHING), self._take_suite)
+
+    def _take_suite(self, name: str | None) -> None:
+        if name is not None:
+            app = console(self)
+            app.change(replace(app.world, suite=None if name == EVERYTHING else name))
+
+    def action_columns(self) -> None:
+        """Choose the columns."""
+        suite = self.world.catalogue.suite.get(self.world.suite or "")
+        base = base_ranking(self.world.results, suite.columns if suite else None, self._view.published)
+        names = [*(aggregate.name for aggregate in AGGREGATES), *(column.label for column in base.columns)]
+        shown = [name for name in names if name not in self._view.hidden]
+        self.app.push_screen(ChooseSheet("Columns", names, shown), lambda chosen: self._take_columns(names, chosen))
+
+    def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
+        if chosen is not None:
+            self._look(replace(self._view, hidden=frozenset(names) - frozenset(chosen)))
+
+    def action_intervals(self) -> None:
+        """Intervals on or off."""
+        self._look(replace(self._view, intervals=not self._view.intervals))
+
+    def action_heat(self) -> None:
+        """Heat on or off."""
+        self._look(replace(self._view, heat=not self._view.heat))
+
+    def action_paper(self) -> None:
+        """Published numbers: in the columns measured here, in all columns there are, or none."""
+        shown = self._view.published
+        self._look(replace(self._view, published=PUBLISHED_NEXT[shown]))
+
+    def action_export(self) -> None:
+        """Write exactly this view."""
+        if self.table_view is not None and self.table_view.ranking.rows:
+            self.app.push_screen(ExportSheet(self.table_view.ranking))
+
+    def action_compare(self) -> None:
+        """Compare what is marked."""
+        self.app.switch_mode("compare")
+
+    def action_open(self) -> None:
+        """Everything about the result under the cursor."""
+        table = self.query_one("#ranking", LineTable)
+        if self.table_view is None or table.row is None:
+            return
+        row = self.table_view.row[table.row]
+        score = row.cells.get(table.column or "") or next(iter(row.cells.values()), None)
+        if score is not None and score.source == "mine":
+            among = tuple(cell.run_id for cell in row.cells.values() if cell.source == "mine")
+            console(self).open_result(score.run_id, among)
+
+
+def first_table(world: World, glyphs: Glyphs) -> Table:
+    """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
+    return ranking_table(world.results, View(suite=world.suite), world.catalogue, glyphs, world.marked)

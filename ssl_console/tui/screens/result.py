@@ -1,0 +1,128 @@
+"""Result: everything about one result, and the command that repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from ssl_console.result import Result, ResultRecord
+from ssl_console.tui import resultview
+from ssl_console.tui.chart import ChartView
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Lines
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.state import World
+from ssl_console.tui.text import Span, Tone, line
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What has been read of the result that is shown."""
+
+    run_id: str = ""
+    record: ResultRecord | None = None
+    command: str = ""
+    per_class: Sequence[tuple[str, float, int]] = ()
+
+
+class ResultScreen(ConsoleScreen):
+    """One result."""
+
+    MODE = "result"
+    BINDINGS: ClassVar = bindings("result")
+    HELP_TEXT = (
+        "Where the number comes from: scores and intervals, what was chosen, the parameters, the digests that make its "
+        "key, the versions, and the command that measures it again. Open a result with enter in Rankings or Compare."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened = Opened()
+        self._wanted = ""
+        self._among: tuple[str, ...] = ()
+
+    def body(self) -> ComposeResult:
+        """Text, and the chart beside it or in its place."""
+        with Horizontal(id="panes"):
+            yield Lines(id="text")
+            yield ChartView(id="chart")
+
+    def on_mount(self) -> None:
+        """Begin in the text."""
+        self.query_one(Lines).focus()
+
+    def open(self, run_id: str, among: tuple[str, ...]) -> None:
+        """Show this result; `among` are those that next and previous step through."""
+        self._wanted, self._among = run_id, among
+        self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
+        core = console(self).core
+
+        def read() -> Opened:
+            return Opened(run_id, core.record(run_id), core.repeat_command(run_id), core.per_class(run_id))
+
+        self.in_background(read, self._take, group="record")
+
+    def _take(self, opened: Opened) -> None:
+        if opened.run_id == self._wanted:
+            self._opened = opened
+            self.refresh_world()
+
+    def _result(self, world: World) -> Result | None:
+        found = world.results_by_run.get(self._opened.run_id)
+        return found or (self._opened.record.result if self._opened.record else None)
+
+    def update_view(self, world: World) -> None:
+        """Show what has been read; at first the newest result there is."""
+        if not self._wanted and world.results:
+            newest = max(world.results, key=lambda result: result.finished)
+            self.open(newest.run_id, ())
+        result, text = self._result(world), self.query_one(Lines)
+        if result is None:
+            text.show([line(Span(" Nothing to show yet: open a result with enter in Rankings.", Tone.DIM))])
+            return
+        width = max(40, text.size.width or self.size.width)
+        known = self._opened
+        text.show(resultview.result_lines(result, known.record, world.results, known.command, width, known.per_class))
+        self.query_one(ChartView).show(resultview.result_chart(result, known.record, world.results))
+
+    def step_out(self) -> bool:
+        """From the chart to the text, then back to the rankings."""
+        if self.has_class("chart"):
+            self.action_chart()
+        else:
+            self.app.switch_mode("rankings")
+        return True
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def action_chart(self) -> None:
+        """The chart in the text's place, where both do not fit."""
+        self.toggle_class("chart")
+
+    def action_copy(self) -> None:
+        """The command that repeats it."""
+        if self._opened.command:
+            console(self).copy(self._opened.command)
+
+    def action_copy_json(self) -> None:
+        """The whole record."""
+        result = self._result(self.world)
+        whole = self._opened.record or result
+        if whole is not None:
+            console(self).copy(whole.model_dump_json(indent=2))
+
+    def action_step(self, by: int) -> None:
+        """The next or the previous of the list that it was opened from: without one, of all results."""
+        among = self._among or tuple(self.world.results_by_run)
+        if self._wanted in among:
+            self.open(among[(among.index(self._wanted) + by) % len(among)], self._among)
+
+    def action_repeat(self) -> None:
+        """Measure it again."""
+        result = self._result(self.world)
+        if result is not None:
+            console(self).measure_again(result)

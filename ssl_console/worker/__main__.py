@@ -1,0 +1,64 @@
+"""`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
+
+Ends at the end of its input, after a run that was not done (exit code 1), or at SIGTERM (143). SIGUSR1 writes the
+stacks of all threads to the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_console.config import load_config
+from ssl_console.worker.assignments import assigned, take_standard_input
+from ssl_console.worker.children import bind_children, end_children
+from ssl_console.worker.session import Fate, Session
+from ssl_console.worker.termination import Terminated, Termination
+from ssl_console.workspace import Workspace
+
+DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry runs out until there are no more; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -P -m ssl_console.worker", description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu, mps or cuda:N")
+    parser.add_argument("--slot", default="0", help="shown in process listings only")
+    parser.add_argument("runs", nargs="*", metavar="RUN_ID")
+    options = parser.parse_args(arguments)
+    termination = _prepare()
+    workspace = Workspace.find(options.workspace)
+    session = Session(workspace, load_config(workspace), options.device, termination)
+    try:
+        for run_id in assigned(options.runs, take_standard_input(), termination):
+            if session.carry_out(run_id) is Fate.ENDED:
+                return NOT_DONE
+    except Terminated:
+        return TERMINATED
+    return DONE
+
+
+def _prepare() -> Termination:
+    os.umask(0o077)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    bind_children()
+    return Termination().install()
+
+
+def _leave(code: int) -> None:
+    """End now: no thread or library of an evaluation may hold a finished worker back."""
+    end_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _leave(main(sys.argv[1:]))

@@ -1,0 +1,31 @@
+"""Where a worker's standard output and error go: the log of the run that it carries out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ssl_console.files import FILE_MODE
+
+
+@contextmanager
+def redirected_to(log: Path) -> Iterator[None]:
+    """Descriptors 1 and 2, also those of child processes and of C code, append to `log` inside."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, old in enumerate(before, start=1):
+            os.dup2(old, descriptor)
+            os.close(old)

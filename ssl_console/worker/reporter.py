@@ -1,0 +1,87 @@
+"""The worker's `tasks.reporter.Reporter`: bounded numbers of events, however often a protocol reports."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+from ssl_console.events import Event
+from ssl_console.worker.event_log import EventLog
+
+ADVANCE_EVERY_S = 0.2
+METRIC_EVERY_S = 0.1
+"""Per metric: of points that come faster, the newest of each interval is kept."""
+
+
+class WorkerReporter:
+    """Writes what a protocol reports as events; what is held back follows with the next `flush`."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._lock = threading.RLock()
+        self._done = 0
+        self._told = 0
+        self._unit = ""
+        self._phase_began = self._advanced = time.monotonic()
+        self._metrics_told: dict[str, float] = {}
+        self._metrics_held: dict[str, Event] = {}
+        self.warnings: list[str] = []
+
+    def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
+        """A new phase begins."""
+        with self._lock:
+            self.flush()
+            self._done = self._told = 0
+            self._unit = unit
+            self._phase_began = self._advanced = time.monotonic()
+            self._log.write(Event("phase", time.time(), name=name, total=total, unit=unit))
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more units are done."""
+        with self._lock:
+            self._done += count
+            if time.monotonic() - self._advanced >= ADVANCE_EVERY_S:
+                self._tell_advance()
+
+    def metric(self, name: str, value: float, step: float | None = None) -> None:
+        """A point of a curve; one that is not a number is left out."""
+        if not math.isfinite(value):
+            return
+        event = Event("metric", time.time(), name=name, value=float(value), step=None if step is None else float(step))
+        with self._lock:
+            if time.monotonic() - self._metrics_told.get(name, -math.inf) >= METRIC_EVERY_S:
+                self._tell_metric(event)
+            else:
+                self._metrics_held[name] = event
+
+    def warn(self, message: str) -> None:
+        """Kept for the result too."""
+        with self._lock:
+            self.warnings.append(message)
+            self._log.write(Event("warning", time.time(), message=message))
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        with self._lock:
+            if self._done != self._told:
+                self._tell_advance()
+            for event in list(self._metrics_held.values()):
+                self._tell_metric(event)
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Speed of the current phase; None when it does not count images."""
+        with self._lock:
+            elapsed = self._advanced - self._phase_began
+            counts = self._unit == "images" and self._told > 0 and elapsed > 0
+            return self._told / elapsed if counts else None
+
+    def _tell_advance(self) -> None:
+        self._told, self._advanced = self._done, time.monotonic()
+        self._log.write(Event("advance", time.time(), done=self._done))
+
+    def _tell_metric(self, event: Event) -> None:
+        self._metrics_told[event.name] = time.monotonic()
+        self._metrics_held.pop(event.name, None)
+        self._log.write(event)

@@ -1,0 +1,196 @@
+"""One run from claim to end, inside the worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import import_module
+from types import ModuleType
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from ssl_console.config import Config, data_root
+from ssl_console.events import Event
+from ssl_console.files import create_exclusively, write_atomically
+from ssl_console.folder_state import RunStatus
+from ssl_console.result import ResultRecord
+from ssl_console.run import End, RunSpec, State
+from ssl_console.worker.children import end_children
+from ssl_console.worker.claim import claim
+from ssl_console.worker.event_log import EventLog
+from ssl_console.worker.failure import explain
+from ssl_console.worker.heartbeat import heartbeat, resources
+from ssl_console.worker.output import redirected_to
+from ssl_console.worker.record import Circumstances, build_record, write_predictions
+from ssl_console.worker.reporter import WorkerReporter
+from ssl_console.worker.resources import device_peak_mb, host_peak_mb, reset_peaks
+from ssl_console.worker.termination import Terminated, Termination
+from ssl_console.workspace import RunFolder, Workspace
+from tasks.evaluated import Evaluation, Places
+from tasks.parameters import PROTOCOLS
+
+BATCH_SIZE = 64
+
+
+class Fate(Enum):
+    """What came of a run that this worker was given."""
+
+    NOT_OURS = "not ours"
+    """It was not queued any more, or another worker was faster."""
+    DONE = "done"
+    ENDED = "ended"
+    """Failed or cancelled: this process is not to be trusted with another run."""
+
+
+class SupersededError(Exception):
+    """Somebody declared this attempt ended while it went on, so its result must not be published."""
+
+
+class SpecificationError(Exception):
+    """The run asks for something that this worker does not understand."""
+
+
+@dataclass
+class Session:
+    """What one worker process keeps between runs: by evaluation module, its backbone in memory."""
+
+    workspace: Workspace
+    config: Config
+    device: str
+    termination: Termination
+    _caches: dict[str, Any] = field(default_factory=dict)
+
+    def carry_out(self, run_id: str) -> Fate:
+        """Claim the run, evaluate it, leave a result or an end."""
+        folder = self.workspace.run(run_id)
+        status = claim(self.workspace, run_id, self.device)
+        if status is None:
+            print(f"run {run_id} is not queued any more", file=sys.stderr)
+            return Fate.NOT_OURS
+        with ExitStack() as stack:
+            stack.enter_context(redirected_to(folder.log(status.attempt)))
+            log = EventLog(folder.events(status.attempt))
+            stack.callback(log.close)
+            return self._attempt(folder, status, log)
+
+    def _attempt(self, folder: RunFolder, status: RunStatus, log: EventLog) -> Fate:
+        reporter = WorkerReporter(log)
+        try:
+            with self.termination.interruptible():
+                self._evaluate_and_publish(folder, status, log, reporter)
+        except Terminated:
+            end = _terminated(folder, status)
+        except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
+            traceback.print_exc()
+            kind, message = explain(error, folder.log(status.attempt))
+            end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
+        else:
+            return Fate.DONE
+        finally:
+            end_children()
+        _last_events(log, reporter, end.state, end.message)
+        _record_end(folder, end)
+        return Fate.ENDED
+
+    def _evaluate_and_publish(
+        self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
+    ) -> None:
+        if folder.cancel.exists():
+            raise Terminated
+        spec = read_spec(folder)
+        module = _evaluation_module(spec)
+        reset_peaks()
+        started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
+        log.write(Event("started", started, device=self.device))
+        with heartbeat(folder, status.attempt, log, reporter):
+            evaluation = self._evaluate(module, spec, status.batch_scale, reporter)
+        with self.termination.uninterrupted():
+            record = self._record(status, spec, evaluation, reporter, started)
+            write_predictions(folder, evaluation.outcome.predictions)
+            if folder.end(status.attempt).exists():
+                raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
+            _last_events(log, reporter, State.DONE)
+            write_atomically(folder.result, record.model_dump_json().encode())
+
+    def _evaluate(self, module: ModuleType, spec: RunSpec, batch_scale: float, reporter: WorkerReporter) -> Evaluation:
+        if module.__name__ not in self._caches:
+            self._caches[module.__name__] = module.EncoderCache()
+        places = Places(
+            weights=self.workspace.weights,
+            data=data_root(self.workspace, self.config),
+            features=self.workspace.features,
+        )
+        evaluation = module.evaluate_task(
+            spec.backbone,
+            spec.task,
+            spec.dataset,
+            seed=spec.seed,
+            places=places,
+            device=torch_device(self.device),
+            precision=spec.precision,
+            batch_size=max(1, round((self.config.batch_size or BATCH_SIZE) * batch_scale)),
+            reporter=reporter,
+            encoder_cache=self._caches[module.__name__],
+        )
+        return cast("Evaluation", evaluation)
+
+    def _record(
+        self, status: RunStatus, spec: RunSpec, evaluation: Evaluation, reporter: WorkerReporter, started: float
+    ) -> ResultRecord:
+        seen = Circumstances(
+            attempt=status.attempt,
+            device=self.device,
+            started=started,
+            memory_mb=device_peak_mb() or host_peak_mb(),
+            images_per_s=reporter.images_per_s,
+        )
+        return build_record(spec, evaluation, seen, reporter)
+
+
+def read_spec(folder: RunFolder) -> RunSpec:
+    """The run's specification. Raises SpecificationError naming the file."""
+    try:
+        return RunSpec.model_validate_json(folder.spec.read_bytes())
+    except ValidationError as error:
+        raise SpecificationError(f"{folder.spec} is not a run this version understands: {error}") from error
+
+
+def torch_device(device: str) -> str:
+    """What torch calls the device: a process that is shown one CUDA device knows it as `cuda:0`."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return "cuda:0" if device.startswith("cuda") and shown and "," not in shown else device
+
+
+def _evaluation_module(spec: RunSpec) -> ModuleType:
+    facts = PROTOCOLS.get(spec.task.protocol)
+    if facts is None:
+        raise SpecificationError(f"protocol {spec.task.protocol!r} is not known here; known are {', '.join(PROTOCOLS)}")
+    return import_module(facts.evaluation)
+
+
+def _terminated(folder: RunFolder, status: RunStatus) -> End:
+    """SIGTERM with a cancel request is a cancellation; without one, the run is lost and may be retried."""
+    if folder.cancel.exists():
+        return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
+    message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
+    return End(attempt=status.attempt, state="failed", kind="lost", message=message)
+
+
+def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: str = "") -> None:
+    """Written before the run's own files say that it is over, so that whoever sees those has seen everything."""
+    reporter.flush()
+    log.write(resources(reporter))
+    log.write(Event("ended", time.time(), name=state, message=message))
+
+
+def _record_end(folder: RunFolder, end: End) -> None:
+    try:
+        create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
+    except OSError as error:
+        print(f"the end of attempt {end.attempt} could not be recorded: {error}", file=sys.stderr)

@@ -1,0 +1,49 @@
+"""Being told to stop: SIGTERM interrupts the evaluation, but never the writing of what came of it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Not an `Exception`, so that nobody's `except Exception` swallows it."""
+
+
+class Termination:
+    """Turns SIGTERM into `Terminated`, in the main thread and only where it may interrupt."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._interruptible = False
+
+    def install(self) -> Termination:
+        """Handle SIGTERM from now on; SIGINT is for consoles, so a worker ignores it."""
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return self
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, SIGTERM raises `Terminated`; one that came before raises it at once."""
+        self._interruptible = True
+        try:
+            if self._asked:
+                raise Terminated
+            yield
+        finally:
+            self._interruptible = False
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Inside, within an interruptible block, SIGTERM waits."""
+        self._interruptible = False
+        yield
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+        if self._interruptible:
+            self._interruptible = False
+            raise Terminated

@@ -1,0 +1,1 @@
+"""Readers of the datasets' true on-disk layouts."""

@@ -1,0 +1,129 @@
+"""Unpacking a downloaded archive that is not trusted: no path leaves the folder, no links, no endless expansion."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of the archive that were read and its size."""
+
+CHUNK = 1 << 20
+MOST_ENTRIES = 1_000_000
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+)
+
+
+class ArchiveError(ValueError):
+    """An archive that is broken or must not be unpacked; the message names it and the entry."""
+
+
+@dataclass
+class _Budget:
+    """How much may still be written: images and annotations hardly compress, a bomb does a thousandfold."""
+
+    archive: Path
+    left: int = field(init=False)
+    entries: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.entries = MOST_ENTRIES
+        self.left = 20 * self.archive.stat().st_size + 100_000_000
+
+    def entry(self) -> None:
+        self.entries -= 1
+        if self.entries < 0:
+            raise ArchiveError(f"{self.archive} holds more than {MOST_ENTRIES:,} entries: not unpacked any further")
+
+    def write(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ArchiveError(
+                f"{self.archive} grows to more than 20 times its size, as no dataset does: not unpacked any further"
+            )
+
+
+def unpack(archive: Path, target: Path, on_progress: Progress) -> None:
+    """Unpack a tar (compressed or not) or zip file below `target`, which is created.
+
+    Raises:
+        ArchiveError: it is neither, it is broken, an entry's path leaves the folder, an entry is a link or a device, or
+            it expands absurdly. What was unpacked before stays in `target`.
+        OSError: the disk cannot take it.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, target, on_progress)
+        else:
+            _unpack_tar(archive, target, on_progress)
+    except BROKEN as error:
+        raise ArchiveError(f"{archive} is not a complete archive ({error})") from error
+
+
+def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
+    budget, size = _Budget(archive), archive.stat().st_size
+    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
+        for member in tar:
+            budget.entry()
+            place = _place(archive, target, member.name)
+            if member.isdir():
+                place.mkdir(parents=True, exist_ok=True)
+            elif member.isreg():
+                content = tar.extractfile(member)
+                assert content is not None
+                _write(content, place, budget)
+            else:
+                raise ArchiveError(f"{archive} holds {member.name!r}, a link or device: not unpacked")
+            on_progress(min(raw.tell(), size), size)
+
+
+def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
+    budget, size, done = _Budget(archive), archive.stat().st_size, 0
+    with zipfile.ZipFile(archive) as whole:
+        for info in whole.infolist():
+            budget.entry()
+            place = _place(archive, target, info.filename)
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ArchiveError(f"{archive} holds {info.filename!r}, a link or device: not unpacked")
+            if info.flag_bits & 1:
+                raise ArchiveError(f"{archive} holds {info.filename!r}, which needs a password: not unpacked")
+            if info.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+            else:
+                with whole.open(info) as content:
+                    _write(content, place, budget)
+            done += info.compress_size
+            on_progress(min(done, size), size)
+
+
+def _place(archive: Path, target: Path, name: str) -> Path:
+    """Where an entry goes. Raises ArchiveError for a path that is absolute, climbs, or is one on other systems."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in name[:2]:
+        raise ArchiveError(f"{archive} holds {name!r}, a path that leads out of the folder: not unpacked")
+    return target / path
+
+
+def _write(content: IO[bytes], place: Path, budget: _Budget) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("wb") as file:
+        while chunk := content.read(CHUNK):
+            budget.write(len(chunk))
+            file.write(chunk)

@@ -1,0 +1,87 @@
+"""What every reader gives: named source splits of images with labels, and digests that name their content.
+
+A *source split* is what the dataset's authors made (`train`, `val`, `test`, or `all` when there is only one).
+Protocols make the splits they need from these (`tasks.splits`), so that an image is encoded once whoever asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Labels = npt.NDArray[np.int64]
+"""[n] class indices, or [n, classes] of 0 and 1 for multi-label data."""
+
+
+class DataError(Exception):
+    """The data on disk are not what the card says. The message names the path and the way out."""
+
+
+class ImageSource(Protocol):
+    """The images of one source split, by position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourceSplit:
+    """Images and labels of one source split.
+
+    `images_digest` names the images and their order only, so two datasets that label the same images
+    differently share their features; `labels_digest` names the labels.
+    """
+
+    name: str
+    images: ImageSource
+    labels: Labels
+    identifiers: Sequence[str]
+    """One stable name per image (its relative path, or `kind/split/index`)."""
+    images_digest: str
+    labels_digest: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset that has been found complete."""
+
+    name: str
+    classes: tuple[str, ...]
+    multi_label: bool
+    splits: Mapping[str, SourceSplit]
+    notes: tuple[str, ...] = ()
+    """What a reader of results should know: a split that had to be derived, say. Not part of the identity."""
+
+    @property
+    def manifest_digest(self) -> str:
+        """Names images, labels, classes and splits together: part of every result's key."""
+        parts = [(split.name, split.images_digest, split.labels_digest) for split in self.splits.values()]
+        return digest_manifest(self.classes, parts)
+
+
+def digest_manifest(classes: Iterable[str], splits: Iterable[tuple[str, str, str]]) -> str:
+    """SHA-256 over class names and, per split, its name and the digests of its images and labels."""
+    return digest_lines([*classes, *(":".join(parts) for parts in splits)])
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """SHA-256 over lines, as 64 hexadecimal digits."""
+    whole = hashlib.sha256()
+    for line in lines:
+        whole.update(line.encode())
+        whole.update(b"\n")
+    return whole.hexdigest()
+
+
+def digest_labels(labels: Labels) -> str:
+    """SHA-256 of the label array's shape and values."""
+    return hashlib.sha256(str(labels.shape).encode() + np.ascontiguousarray(labels).tobytes()).hexdigest()

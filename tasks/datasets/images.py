@@ -1,0 +1,79 @@
+"""Images of one split: files that are decoded when they are asked for, or arrays in memory."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tasks.datasets.dataset import DataError
+
+PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
+"""What Pillow raises for files that are broken in one way or another."""
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Image files below a folder, decoded as RGB one at a time."""
+
+    dataset: str
+    root: Path
+    files: tuple[str, ...]
+    resize: tuple[int, int] | None = None
+    """Width and height to which every image is resized at once (bicubic), as ChestX's published loader does."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        image = decode(self.root / self.files[index], self.dataset)
+        return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images in memory: `arrays` is uint8 [n, height, width, 3]."""
+
+    arrays: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image."""
+        return Image.fromarray(self.arrays[index])
+
+
+def decode(path: Path, dataset: str) -> Image.Image:
+    """Decode an image file as RGB.
+
+    Raises:
+        DataError: the file is missing, broken, not an image, or larger than Pillow's limit against bombs.
+    """
+    try:
+        with Image.open(path) as image:
+            return _rgb(image)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error
+    except PIL_FAILURES as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(
+            f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
+            f"`ssl-console data check {dataset}` looks for others"
+        ) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB. 16-bit grey keeps its upper 8 bits; Pillow's own conversion would clip it to white."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined white: save it with 8 bits per channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.int64).clip(0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

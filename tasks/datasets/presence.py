@@ -1,0 +1,135 @@
+"""Whether a dataset lies where its card says, told from its key files alone. Needs neither numpy nor torch.
+
+Looking takes a few `stat` calls, so that every listing can do it; `tasks.datasets.check` looks at all of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from tasks.card import DatasetCard
+from tasks.datasets.layouts import LAYOUTS, Layout
+from tasks.spec import canonical
+
+Status = Literal["present", "missing", "partial"]
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What is there of a dataset. `base` is the folder in which its layout begins, or would begin."""
+
+    status: Status
+    missing: tuple[Path, ...]
+    advice: str
+    """One sentence: what to do about the missing paths; empty when the data are present."""
+    base: Path
+
+
+def presence(card: DatasetCard, data_root: Path) -> Presence:
+    """Look for the key files of the card's reader below the data root.
+
+    Raises:
+        KeyError: the card names a reader that does not exist (a catalogue leaves such cards out).
+    """
+    layout = LAYOUTS[card.reader]
+    if layout.embedded:
+        return Presence("present", (), "", data_root)
+    looks = [_look(layout, base) for base in _bases(card, layout, data_root)]
+    best = min(looks, key=lambda look: len(look.missing))
+    if best.status != "present" and all(look.status == "missing" for look in looks):
+        best = looks[0]
+    return best if best.status == "present" else Presence(best.status, best.missing, advice(card), best.base)
+
+
+def advice(card: DatasetCard) -> str:
+    """How to get a dataset: the command, the card's instructions, or what a folder of images has to look like."""
+    if card.download == "automatic":
+        return f"run `ssl-console data fetch {card.name}`"
+    if card.instructions:
+        return " ".join(card.instructions.split()) + (f" ({card.page})" if card.page else "")
+    if card.reader == "imagefolder":
+        return "the folder must hold one folder of images per class, or train, val and test folders of such folders"
+    return f"get it from {card.page}" if card.page else "put it there"
+
+
+def signature(card: DatasetCard, data_root: Path) -> str:
+    """Names the state of a dataset's key files (path, size, time of change) and of the code that reads them.
+
+    Two equal signatures mean that what was found out about the dataset earlier still holds, provided that nobody
+    changed an image in place: the times are those of the key files and class folders, not of every image.
+    """
+    layout = LAYOUTS[card.reader]
+    parts: list[object] = [card.reader, dict(card.reader_arguments), card.classes, card.images, _code_digest()]
+    if layout.embedded:
+        parts.append(_version("scikit-learn"))
+    else:
+        base = presence(card, data_root).base
+        parts.extend(_state(path) for path in _signed_paths(layout, base))
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def _bases(card: DatasetCard, layout: Layout, data_root: Path) -> Iterator[Path]:
+    """Folders where the layout may begin, likeliest first."""
+    path = card.reader_arguments.get("path")
+    if path is not None:
+        yield data_root / str(path)
+        return
+    folder = data_root / (card.folder or "")
+    yield from (folder / base for base in layout.bases)
+    if layout.below_root and card.folder:
+        yield from (data_root / base for base in layout.bases)
+
+
+def _look(layout: Layout, base: Path) -> Presence:
+    missing = tuple(base / names[0] for names in layout.required if not any((base / name).exists() for name in names))
+    if layout.class_folders and not missing and not any(_subfolders(base / layout.class_folders[0])):
+        missing = (base / layout.class_folders[0] / "<class>",)
+        return Presence("partial", missing, "", base)
+    status: Status = "present" if not missing else "partial" if len(missing) < len(layout.required) else "missing"
+    return Presence(status, missing, "", base)
+
+
+def _signed_paths(layout: Layout, base: Path) -> Iterator[Path]:
+    yield from (base / name for names in layout.required for name in names)
+    yield from (base / name for name in layout.optional)
+    for pattern in layout.class_folders:
+        for folder in sorted(base.glob(pattern)) if "*" in pattern else (base / pattern,):
+            yield from sorted(_subfolders(folder))
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from (Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _state(path: Path) -> tuple[str, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path), found.st_size, found.st_mtime_ns
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """SHA-256 over the sources of the readers and of the renderer: another reader may read other data."""
+    here = Path(__file__).parent
+    whole = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *(here.parent / "shapes").glob("*.py")]):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()

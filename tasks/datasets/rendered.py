@@ -1,0 +1,125 @@
+"""Scenes drawn by `tasks.shapes`, labelled by one of their factors.
+
+Cards that differ in the factor alone share their images (and so their features): solid, hue and texture are three
+questions about the same pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.card import DatasetCard
+from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_lines, digest_manifest
+from tasks.datasets.listing import array_split
+from tasks.datasets.manifest import Manifest, SplitFacts, differences
+from tasks.shapes import RENDERER_VERSION, Factor, Parameters, SceneKind, label_names, render
+from tasks.spec import canonical
+
+
+@dataclass(frozen=True)
+class Series:
+    """One split's scenes: the arguments that decide every pixel."""
+
+    kind: SceneKind
+    split: str
+    count: int
+    size: int
+    seed: int
+
+    def digests(self, factor: Factor) -> tuple[str, str]:
+        """Names of the images and of their labels, without drawing: renderer, its parameters, the scenes' addresses."""
+        scenes = [f"renderer {RENDERER_VERSION}", canonical([asdict(Parameters()), asdict(self)]).decode()]
+        return digest_lines(scenes), digest_lines([*scenes, factor])
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """One name per scene."""
+        return tuple(f"{self.kind}/{self.split}/{index}" for index in range(self.count))
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """`images` uint8 [n, size, size, 3]; `factors` int64 [n] per factor, as `tasks.shapes.Factors` has them."""
+
+    images: npt.NDArray[np.uint8]
+    factors: dict[Factor, Labels]
+
+
+def read(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - every reader has this signature
+    """Draw `train` and `test` scenes of a `kind` ("object", "scene", "digit") labelled by a `factor`.
+
+    Other arguments of the card: `size` (pixels per side), `seed`. Drawn once per process.
+    """
+    factor = _factor(card)
+    classes = label_names(factor)
+    splits: dict[str, SourceSplit] = {}
+    for series in _series(card):
+        drawn = _draw(series)
+        splits[series.split] = array_split(
+            card,
+            series.split,
+            drawn.images,
+            drawn.factors[factor] - (factor is Factor.COUNT),
+            len(classes),
+            identifiers=series.identifiers,
+            digests=series.digests(factor),
+        )
+    return Dataset(card.name, classes, multi_label=False, splits=splits)
+
+
+def manifest(card: DatasetCard) -> Manifest:
+    """What `read` would give, told without drawing anything."""
+    factor, series = _factor(card), _series(card)
+    classes = label_names(factor)
+    named = [(one.split, *one.digests(factor)) for one in series]
+    counts = {one.split: one.count for one in series}
+    return Manifest(
+        name=card.name,
+        digest=digest_manifest(classes, named),
+        classes=classes,
+        multi_label=False,
+        splits={
+            split: SplitFacts(images=counts[split], images_digest=images, labels_digest=labels)
+            for split, images, labels in named
+        },
+        problems=differences(card, len(classes), counts, sum(counts.values())),
+    )
+
+
+def _series(card: DatasetCard) -> tuple[Series, ...]:
+    arguments = card.reader_arguments
+    size, seed = int(arguments.get("size", 64)), int(arguments.get("seed", 0))
+    counts = {split: int(arguments.get(split, default)) for split, default in (("train", 1000), ("test", 500))}
+    return tuple(Series(_kind(card), split, count, size, seed) for split, count in counts.items())
+
+
+def _kind(card: DatasetCard) -> SceneKind:
+    name = str(card.reader_arguments.get("kind", SceneKind.OBJECT))
+    if name not in set(SceneKind):
+        raise DataError(f"{card.name}: there is no kind of scene {name!r}: choose from {', '.join(SceneKind)}")
+    return SceneKind(name)
+
+
+def _factor(card: DatasetCard) -> Factor:
+    name = str(card.reader_arguments.get("factor", Factor.SOLID))
+    if name not in set(Factor):
+        raise DataError(f"{card.name}: scenes have no factor {name!r}: choose from {', '.join(Factor)}")
+    return Factor(name)
+
+
+@lru_cache(maxsize=16)
+def _draw(series: Series) -> Rendered:
+    images = np.empty((series.count, series.size, series.size, 3), np.uint8)
+    factors: dict[Factor, Labels] = {factor: np.empty(series.count, np.int64) for factor in Factor}
+    for index in range(series.count):
+        scene = render(series.kind, series.split, index, size=series.size, seed=series.seed)
+        images[index] = scene.image
+        for factor, values in factors.items():
+            values[index] = getattr(scene.factors, factor)
+    images.flags.writeable = False
+    return Rendered(images, factors)

@@ -1,0 +1,79 @@
+"""Where the datasets that may be fetched without asking come from: addresses and published MD5 sums.
+
+They are those of torchvision's dataset classes, and for SUN397 the authors' partition files beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+VOC_SERVER = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007"
+EUROSAT_COMMIT = "c877bcd43f099cd0196738f714544e355477f3fd"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file of a dataset."""
+
+    url: str
+    md5: str | None = None
+    """None where nobody publishes one."""
+    unpack_into: str | None = ""
+    """Folder below the dataset's, for an archive; None for a file that is used as it is."""
+    inner: tuple[str, ...] = ()
+    """Archives within the archive: only these are unpacked, the rest of it is left out."""
+
+    @property
+    def filename(self) -> str:
+        """What the file is called at its origin."""
+        return self.url.rpartition("/")[2]
+
+
+SOURCES: Mapping[str, tuple[Source, ...]] = MappingProxyType(
+    {
+        "cifar10": (
+            Source("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        ),
+        "cifar100": (
+            Source("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+        ),
+        "aircraft": (Source(f"{VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"),),
+        "caltech101": (
+            Source(
+                "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+                "3138e1922a9193bfa496528edbbc45d0",
+                unpack_into="caltech101",
+                inner=("caltech-101/101_ObjectCategories.tar.gz",),
+            ),
+        ),
+        "dtd": (Source(f"{VGG}/dtd/download/dtd-r1.0.1.tar.gz", "fff73e5086ae6bdbea199a49dfb8a4c1"),),
+        "flowers": (
+            Source(f"{VGG}/flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa"),
+            Source(f"{VGG}/flowers/102/imagelabels.mat", "e0620be6f572b9609742df49c70aed4d", unpack_into=None),
+            Source(f"{VGG}/flowers/102/setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c", unpack_into=None),
+        ),
+        "food": (Source("http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87"),),
+        "pets": (
+            Source(f"{VGG}/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+            Source(f"{VGG}/pets/data/annotations.tar.gz", "95a8c909bbe2e81eed6a22bccdf3f68f"),
+        ),
+        "sun397": (
+            Source("http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz", "8ca2778205c41d23104230ba66911c7a"),
+            Source("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip", unpack_into="SUN397"),
+        ),
+        "voc2007": (
+            Source(f"{VOC_SERVER}/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
+            Source(f"{VOC_SERVER}/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+        ),
+        "eurosat": (
+            Source(
+                f"https://huggingface.co/datasets/torchgeo/eurosat/resolve/{EUROSAT_COMMIT}/EuroSAT.zip",
+                "c8fa014336c82ac7804f0398fcb19387",
+            ),
+        ),
+    }
+)
+"""By reader."""

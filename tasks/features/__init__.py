@@ -1,0 +1,1 @@
+"""The feature store: every (backbone, preprocessing, images) is encoded once, whoever asks."""

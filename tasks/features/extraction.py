@@ -1,0 +1,158 @@
+"""From images to feature rows: threads decode ahead of the encoder, batches shrink when memory runs out."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backbones.preprocessing_spec import PreprocessingSpec
+from tasks.datasets.dataset import ImageSource
+from tasks.features.errors import NotFiniteError, OutOfMemoryError
+from tasks.reporter import Reporter
+
+Floats = npt.NDArray[np.float32]
+
+BATCHES_AHEAD = 3
+"""Batches of prepared images kept ready for the encoder."""
+MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class EncoderLike(Protocol):
+    """What the store needs of `backbones.encoder.Encoder`."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+
+    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+        """One image as uint8 [3, h, w]."""
+
+    def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """uint8 [b, 3, h, w] to float32 [b, d] on the CPU."""
+
+
+@dataclass
+class Machine:
+    """How this machine works; nothing here can change a number. `batch_size` shrinks when memory runs out."""
+
+    batch_size: int = 64
+    decode_threads: int = min(8, os.cpu_count() or 1)
+    shard_rows: int = 512
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one split, and how messages call them."""
+
+    backbone: str
+    split: str
+    """`dataset/split`."""
+    images: ImageSource
+    identifiers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One encoder over one split."""
+
+    source: Source
+    encoder: EncoderLike
+    spec: PreprocessingSpec
+    machine: Machine
+    reporter: Reporter
+
+    def shards(self, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
+        """First row and features [m, d] of each wanted range of rows, in order.
+
+        Raises NotFiniteError, OutOfMemoryError, and what the images raise (`DataError`).
+        """
+        rows = (row for start, stop in wanted for row in range(start, stop))
+        with closing(self._prepared(rows)) as images:
+            for start, stop in wanted:
+                yield start, np.concatenate(list(self._encoded(images, start, stop)))
+
+    def _prepared(self, rows: Iterable[int]) -> Generator[Tensor]:
+        """Prepared images in order; a few threads run ahead (decoding and resizing release the interpreter lock)."""
+        pool = ThreadPoolExecutor(self.machine.decode_threads, thread_name_prefix="decode")
+        waiting: deque[Future[Tensor]] = deque()
+        try:
+            for row in rows:
+                waiting.append(pool.submit(self._prepare, row))
+                if len(waiting) > BATCHES_AHEAD * self.machine.batch_size:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, row: int) -> Tensor:
+        return self.encoder.prepare(self.source.images[row], self.spec)
+
+    def _encoded(self, images: Iterator[Tensor], start: int, stop: int) -> Iterator[Floats]:
+        row = start
+        while row < stop:
+            batch = list(islice(images, min(self.machine.batch_size, stop - row)))
+            features = self._encode(torch.stack(batch))
+            self._check_finite(features, row)
+            self.reporter.advance(len(batch))
+            row += len(batch)
+            yield features
+
+    def _encode(self, batch: Tensor) -> Floats:
+        features = self._try(batch)
+        if features is not None:
+            return features
+        self._shrink(len(batch))
+        return np.concatenate([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
+
+    def _try(self, batch: Tensor) -> Floats | None:
+        """Features, or None when they did not fit: the caller goes on only after this frame let its tensors go."""
+        try:
+            return np.asarray(self.encoder.encode(batch, self.spec).numpy(), dtype=np.float32)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise OutOfMemoryError(self._no_room(error)) from error
+            return None
+
+    def _shrink(self, failed: int) -> None:
+        self.machine.batch_size = max(1, failed // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.reporter.warn(f"memory ran out at {failed} images a batch; going on with {self.machine.batch_size}")
+
+    def _no_room(self, error: BaseException) -> str:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return (
+            f"{self.source.backbone}: not even one image of {self.source.split} fits the device's memory ({reason}); "
+            "free the device, choose a larger one, or run on the CPU"
+        )
+
+    def _check_finite(self, features: Floats, row: int) -> None:
+        wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
+        if len(wrong):
+            first = self.source.identifiers[row + int(wrong[0])]
+            raise NotFiniteError(
+                f"{self.source.backbone} gives NaN or infinity on {len(wrong)} of {len(features)} images of "
+                f"{self.source.split}, first {first}: check its weights, or use float32 precision"
+            )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch (on any device) or the interpreter had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in MEMORY_MESSAGES)

@@ -1,0 +1,124 @@
+"""Finished pieces of an extraction, and the one array that they become.
+
+A shard's name says its rows and the digest of their bytes, so one rename both finishes it and records it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.features.durable import write_durably
+from tasks.features.manifest import ARRAY, DamagedEntryError, Manifest, Shard, check_size
+
+Floats = npt.NDArray[np.float32]
+
+NAME = re.compile(r"rows-(\d+)-(\d+)-([0-9a-f]{64})\.npy")
+DTYPE = np.dtype("<f4")
+
+
+def write_shard(folder: Path, start: int, rows: Floats) -> Shard:
+    """Put `rows` [m, d], which begin at row `start`, on the disk."""
+    values = np.ascontiguousarray(rows, dtype=DTYPE)
+    shard = Shard(start=start, stop=start + len(values), sha256=_digest(values))
+    write_durably(folder / _name(shard), [_header(values.shape), values.data.cast("B")])
+    return shard
+
+
+def finished_shards(folder: Path, dimension: int, boundaries: Sequence[tuple[int, int]]) -> list[Shard]:
+    """The shards in `folder` with wanted boundaries that still hold what their names say; others are removed."""
+    found = {}
+    for path in sorted(folder.glob("rows-*.npy")):
+        shard = _intact(path, dimension)
+        if shard is not None and (shard.start, shard.stop) in boundaries:
+            found[shard.start] = shard
+        else:
+            path.unlink()
+    return [found[start] for start in sorted(found)]
+
+
+def boundaries(rows: int, shard_rows: int) -> list[tuple[int, int]]:
+    """Start and stop of every shard of an array with `rows` rows."""
+    return [(start, min(start + shard_rows, rows)) for start in range(0, rows, shard_rows)]
+
+
+def rows_in_shards(folder: Path) -> int:
+    """How many rows are finished, from the file names alone: what a waiting process shows."""
+    matches = (NAME.fullmatch(path.name) for path in folder.glob("rows-*.npy"))
+    return sum(int(match[2]) - int(match[1]) for match in matches if match)
+
+
+def join(folder: Path, shards: Sequence[Shard], target: Path, dimension: int) -> int:
+    """Write all shards as one array to `target`; returns its size in bytes. Raises DamagedEntryError on a bad shard."""
+    shape = (sum(shard.stop - shard.start for shard in shards), dimension)
+    write_durably(target, _joined(folder, shards, shape))
+    return target.stat().st_size
+
+
+def open_array(folder: Path, manifest: Manifest) -> Floats:
+    """A complete entry's features, memory-mapped [n, d]. Raises DamagedEntryError on a wrong size or header."""
+    check_size(folder, manifest)
+    path = folder / ARRAY
+    try:
+        values: Floats = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise DamagedEntryError(f"{path} has no readable header: {error}") from error
+    if values.shape != (manifest.rows, manifest.dimension) or values.dtype != DTYPE:
+        raise DamagedEntryError(f"{path} holds {values.dtype} {values.shape}, not float32 {manifest.rows} rows")
+    return values
+
+
+def verify(folder: Path, manifest: Manifest) -> list[Shard]:
+    """Read the whole array and return the shards whose bytes have changed; empty means intact."""
+    values = open_array(folder, manifest)
+    return [s for s in manifest.shards if _digest(values[s.start : s.stop]) != s.sha256]
+
+
+def _joined(folder: Path, shards: Sequence[Shard], shape: tuple[int, int]) -> Iterator[bytes | memoryview]:
+    yield _header(shape)
+    for shard in shards:
+        path = folder / _name(shard)
+        rows = _load(path)
+        if rows is None or _digest(rows) != shard.sha256:
+            path.unlink(missing_ok=True)
+            raise DamagedEntryError(f"{path} changed on the disk after it was written: retry to compute it again")
+        yield rows.data.cast("B")
+
+
+def _intact(path: Path, dimension: int) -> Shard | None:
+    match = NAME.fullmatch(path.name)
+    rows = _load(path) if match else None
+    if match is None or rows is None or rows.shape != (int(match[2]) - int(match[1]), dimension):
+        return None
+    shard = Shard(start=int(match[1]), stop=int(match[2]), sha256=match[3])
+    return shard if _digest(rows) == shard.sha256 else None
+
+
+def _load(path: Path) -> Floats | None:
+    try:
+        values: Floats = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if values.dtype == DTYPE and values.ndim == 2 else None
+
+
+def _digest(rows: Floats) -> str:
+    return hashlib.sha256(rows.data).hexdigest()
+
+
+def _name(shard: Shard) -> str:
+    return f"rows-{shard.start:09d}-{shard.stop:09d}-{shard.sha256}.npy"
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": np.lib.format.dtype_to_descr(DTYPE), "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()

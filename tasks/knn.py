@@ -1,0 +1,58 @@
+"""Weighted cosine nearest neighbours on frozen features: k in 10, 20, 100, 200, temperature 0.07, headline k = 20.
+
+Source: eval/knn.py of facebookresearch/dinov2 (the evaluation of InstDisc with DINO's settings). Nothing is chosen on
+validation data, so training and validation images vote together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.inputs import ManyShotInputs, joined
+from tasks.nearest_neighbours import classify
+from tasks.outcome import Outcome
+from tasks.parameters import KnnParameters
+from tasks.reporter import Reporter
+from tasks.scoring import all_scores, check_metric, interval, score
+
+
+def evaluate(inputs: ManyShotInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Let the k most similar training images vote on every test image, for each k; `seed` changes nothing."""
+    del seed
+    check_metric(inputs.metric, inputs.test.labels)
+    bank, test = joined(inputs.train, inputs.val), inputs.test
+    counts = tuple(sorted({*parameters.neighbours, parameters.headline}))
+    if counts[-1] > len(bank):
+        reporter.warn(f"only {len(bank)} training images: every k above that uses them all")
+
+    reporter.phase("neighbours", len(test), "images")
+    votes = classify(
+        test.features,
+        bank.features,
+        bank.labels,
+        neighbours=counts,
+        classes=len(inputs.classes),
+        temperature=parameters.temperature,
+        device=inputs.device,
+    )
+    reporter.advance(len(test))
+    for count, scores in zip(counts, votes, strict=True):
+        reporter.metric(inputs.metric, score(inputs.metric, scores, test.labels), step=count)
+
+    chosen = votes[counts.index(parameters.headline)]
+    by_count = {
+        f"{inputs.metric}@{k}": score(inputs.metric, v, test.labels) for k, v in zip(counts, votes, strict=True)
+    }
+    return Outcome(
+        headline=inputs.metric,
+        metrics={**all_scores(chosen, test.labels), **by_count},
+        interval=interval(inputs.metric, chosen, test.labels),
+        samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(test)},
+        hyperparameters={"k": parameters.headline},
+        predictions={
+            "index": test.index,
+            "label": test.labels,
+            "predicted": chosen.argmax(axis=1).astype(np.int32),
+            "scores": chosen.astype(np.float16),
+        },
+    )

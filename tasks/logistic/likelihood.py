@@ -1,0 +1,185 @@
+"""The two likelihoods, on margins: how far each class is ahead of the truth, class-major [classes, samples].
+
+Margins instead of logits keep `1 - p` exact where a sample is nearly certain: there the probability of the truth
+rounds to 1, and everything that the optimum at weak regularisation depends on is in what remains.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """The likelihood at one point.
+
+    `loss` is the mean negative log-likelihood. `wrong` [c, n] is the probability of each wrong answer (its entries
+    on the truth do not matter, margins are 0 there). `residual` [c, n] is probability minus target.
+    """
+
+    loss: float
+    wrong: Tensor
+    residual: Tensor
+
+    def curvature(self) -> Tensor:
+        """Mean p (1 - p) of each class [c], from |residual|, which is p or 1 - p."""
+        size = self.residual.shape[1]
+        first = torch.linalg.vector_norm(self.residual, ord=1, dim=1)
+        second = torch.linalg.vector_norm(self.residual, dim=1).square()
+        return torch.sub(first, second) / size
+
+
+class Likelihood(ABC):
+    """A convex loss on margins. Coordinates that are optimised apart from each other form `groups`."""
+
+    classes: int
+    groups: int
+
+    @abstractmethod
+    def margins(self, logits: Tensor) -> Tensor:
+        """Margins [c, n] of `logits` [c, n], which may be overwritten. Linear in the logits."""
+
+    @abstractmethod
+    def state(self, margins: Tensor) -> State:
+        """Loss and probabilities at `margins` [c, n]."""
+
+    @abstractmethod
+    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Gradient [groups, m] and Hessian [groups, m, m] of the loss along the margins `span` [m, c, n]."""
+
+    @abstractmethod
+    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+        """The Hessian at `state`: from a small change of margins [c, n] to the change of the residual [c, n]."""
+
+    @abstractmethod
+    def centre(self, weights: Tensor) -> Tensor:
+        """`weights` [c, k] without the part that no margin depends on, in place."""
+
+    @abstractmethod
+    def prior(self) -> Tensor:
+        """The best intercepts [c] when all weights are zero."""
+
+    @abstractmethod
+    def subset(self, rows: Tensor) -> Likelihood:
+        """The same likelihood on some of the samples."""
+
+    @abstractmethod
+    def in_float64(self) -> Likelihood:
+        """The same likelihood for margins in double precision."""
+
+
+class Multinomial(Likelihood):
+    """Softmax cross-entropy over `classes` for int64 `targets` [n]; every class must occur."""
+
+    groups = 1
+
+    def __init__(self, targets: Tensor, classes: int) -> None:
+        self.classes = classes
+        self.targets = targets
+        self.row = targets[None]
+
+    def margins(self, logits: Tensor) -> Tensor:
+        """Logits minus the logit of the truth."""
+        return logits.sub_(logits.gather(0, self.row))
+
+    def state(self, margins: Tensor) -> State:
+        """One exponential per entry; the truth's own, which is 1, stays out of the sums so that small ones survive."""
+        top = margins.amax(dim=0)
+        powers = torch.exp_(margins - top).scatter_(0, self.row, 0.0)
+        against = powers.sum(dim=0)
+        losses = top + torch.log1p(against + torch.expm1(-top))
+        total = against + torch.exp(-top)
+        residual = powers.div_(total).scatter_(0, self.row, -(against / total)[None])
+        return State(float(losses.sum(dtype=torch.float64)) / len(self.targets), residual, residual)
+
+    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The Hessian is the covariance of the margins under the model, summed over samples."""
+        flat = span.flatten(1)
+        weighted = state.wrong * span
+        mean = weighted.sum(dim=1)
+        hessian = weighted.flatten(1) @ flat.T - mean @ mean.T
+        packed = torch.cat([(flat @ state.wrong.flatten())[:, None], hessian], dim=1).double().cpu().numpy()
+        packed /= len(self.targets)
+        return packed[None, :, 0], packed[None, :, 1:]
+
+    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+        """p times the deviation from the mean under p; the truth's own p returns to its place."""
+        chance = state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
+
+        def change(margins: Tensor) -> Tensor:
+            mean = (chance * margins).sum(dim=0)
+            return margins.sub_(mean).mul_(chance)
+
+        return change
+
+    def centre(self, weights: Tensor) -> Tensor:
+        """What classes have in common changes nothing; unpenalised intercepts drift along it and lose digits."""
+        return weights.sub_(weights.mean(dim=0))
+
+    def prior(self) -> Tensor:
+        """Log class frequencies."""
+        return torch.log(torch.bincount(self.targets, minlength=self.classes) / len(self.targets))
+
+    def subset(self, rows: Tensor) -> Multinomial:
+        """Softmax cross-entropy on `rows`."""
+        return Multinomial(self.targets[rows], self.classes)
+
+    def in_float64(self) -> Multinomial:
+        """The same: nothing here has a precision."""
+        return self
+
+
+class Binary(Likelihood):
+    """Independent logistic losses for 0/1 `targets` [c, n]; the sum over columns of each column's mean loss."""
+
+    def __init__(self, targets: Tensor) -> None:
+        self.classes = self.groups = len(targets)
+        self.targets = targets
+        self.sign = 1.0 - 2.0 * targets
+
+    def margins(self, logits: Tensor) -> Tensor:
+        """Logits where the label is absent, their negative where it is present."""
+        return logits.mul_(self.sign)
+
+    def state(self, margins: Tensor) -> State:
+        """Softplus of the margins."""
+        wrong = torch.sigmoid(margins)
+        loss = torch.nn.functional.softplus(margins).sum(dtype=torch.float64)
+        return State(float(loss) / self.targets.shape[1], wrong, wrong * self.sign)
+
+    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Each column has its own coefficients."""
+        columns = span.transpose(0, 1)
+        weighted = columns * (state.wrong - state.wrong.square())[:, None]
+        hessian = weighted @ columns.transpose(1, 2)
+        gradient = columns @ state.wrong[:, :, None]
+        packed = torch.cat([gradient, hessian], dim=2).double().cpu().numpy() / self.targets.shape[1]
+        return packed[:, :, 0], packed[:, :, 1:]
+
+    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+        """p (1 - p), with the sign that turns margins back into logits."""
+        weight = (state.wrong - state.wrong.square()).mul_(self.sign)
+        return weight.mul
+
+    def centre(self, weights: Tensor) -> Tensor:
+        """Every weight matters."""
+        return weights
+
+    def prior(self) -> Tensor:
+        """Log odds of each label."""
+        return torch.logit(self.targets.mean(dim=1))
+
+    def subset(self, rows: Tensor) -> Binary:
+        """The same labels on `rows`."""
+        return Binary(self.targets[:, rows])
+
+    def in_float64(self) -> Binary:
+        """The same labels in double precision."""
+        return Binary(self.targets.double())

@@ -1,0 +1,181 @@
+"""The walk along a regularisation path: predictor, corrector, certificate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.logistic.basis import eigenbasis
+from tasks.logistic.design import Design
+from tasks.logistic.likelihood import Likelihood
+from tasks.logistic.newton import Direction, newton_direction
+from tasks.logistic.settings import Settings
+from tasks.logistic.solution import Classes, Solution
+from tasks.logistic.span import ROUNDING, Point, Ridge, Step, minimise
+
+SECANTS = 3
+"""Differences of past solutions that the predictor may use."""
+MEMORY = 2
+"""Past steps that the corrector minimises over together with the new gradient."""
+PREDICTOR_ROUNDS = 8
+CORRECTOR_ROUNDS = 3
+
+
+class Span:
+    """A ring of directions [slots, c, r] and their margins [slots, c, n], filled from the front."""
+
+    def __init__(self, slots: int, weights: Tensor, margins: Tensor) -> None:
+        self.weights = weights.new_empty(slots, *weights.shape)
+        self.margins = margins.new_empty(slots, *margins.shape)
+        self.filled = 0
+        self.oldest = 1
+
+    def put(self, slot: int, weights: Tensor, margins: Tensor) -> None:
+        """Fill `slot` with one direction."""
+        self.weights[slot].copy_(weights)
+        self.margins[slot].copy_(margins)
+        self.filled = max(self.filled, slot + 1)
+
+    def remember(self, weights: Tensor, margins: Tensor) -> None:
+        """Keep a step, in place of the oldest one when all slots but the first are taken."""
+        self.put(self.oldest, weights, margins)
+        self.oldest = self.oldest + 1 if self.oldest + 1 < len(self.weights) else 1
+
+    def forget(self) -> None:
+        """Empty the ring."""
+        self.filled, self.oldest = 0, 1
+
+    @property
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """Weights [m, c, r] and margins [m, c, n] of what is held."""
+        return self.weights[: self.filled], self.margins[: self.filled]
+
+
+@dataclass
+class Descent:
+    """How a descent at one strength went: what its certificate is made of."""
+
+    first: float = 0.0
+    last: float = 0.0
+    steps: int = 0
+
+    def note(self, decrement: float) -> None:
+        """Record half the preconditioned Newton decrement, relative to the objective."""
+        if not self.steps:
+            self.first = decrement
+        self.last = decrement
+
+    @property
+    def rate(self) -> float:
+        """By what factor a step has shrunk the decrement, on average; 0.5 before the first step."""
+        if not self.steps or self.first <= 0:
+            return 0.5
+        return float(min(0.98, max(self.last / self.first, 1e-12) ** (1.0 / self.steps)))
+
+    @property
+    def gap(self) -> float:
+        """Estimated relative distance to the optimum: the sum of the gains to come, if they shrink at this rate."""
+        return self.last / (1.0 - self.rate)
+
+
+class Walk:
+    """Solves one strength after the other, each from what is known of the last ones."""
+
+    @classmethod
+    def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> Walk:
+        """A walk over `features` [n, d] float32 in their own eigenbasis."""
+        return cls(Design(features, eigenbasis(features), torch.float32), likelihood, classes, settings)
+
+    def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
+        self.design = design
+        self.likelihood = likelihood
+        self.classes = classes
+        self.settings = settings
+        self.restart()
+
+    def restart(self) -> None:
+        """Go back to the end of infinite regularisation, where only the intercepts are left."""
+        weights = self.design.coordinates.new_zeros(self.likelihood.classes, self.design.width)
+        weights[:, 0] = self.likelihood.prior()
+        self.start(weights)
+
+    def start(self, weights: Tensor) -> None:
+        """Begin at `weights` [c, 1 + r] in the basis, forgetting the path so far."""
+        self.point = self._at(weights, Ridge(0.0))
+        self.steps = Span(1 + MEMORY, self.point.weights, self.point.margins)
+        self.secants = Span(1 + SECANTS, self.point.weights, self.point.margins)
+
+    def advance(self, strength: float) -> Solution:
+        """The solution at `strength`, which should not lie far from the last one."""
+        before, start = self.design.passes, self.point
+        ridge = Ridge(1.0 / (strength * len(self.design)))
+        self.point = self._predict(ridge)
+        descent = self._descend(ridge)
+        self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
+        converged = descent.gap <= self.settings.tolerance
+        return Solution(
+            strength=strength,
+            objective=self.point.objective,
+            gap=descent.gap,
+            converged=converged,
+            passes=self.design.passes - before,
+            rotated=self.point.weights,
+            basis=self.design.basis,
+            classes=self.classes,
+        )
+
+    def _predict(self, ridge: Ridge) -> Point:
+        """The best point in the span of the current solution and the last secants, its margins computed afresh.
+
+        Where solutions hardly differ, the margins of a secant are rounding, and stretching it far leads anywhere: a
+        point that turns out worse than the start is not taken.
+        """
+        start = self._under(self.point, ridge)
+        self.secants.put(0, start.weights, start.margins)
+        predicted, _ = self._minimise(ridge, start, self.secants, PREDICTOR_ROUNDS)
+        fresh = self._at(predicted.weights, ridge)
+        if fresh.objective <= start.objective * (1 + ROUNDING):
+            return fresh
+        self.secants.forget()
+        return start
+
+    def _descend(self, ridge: Ridge) -> Descent:
+        """Minimise over Newton directions and past steps until the certificate holds."""
+        self.steps.forget()
+        descent = Descent()
+        for _ in range(self.settings.max_iterations):
+            direction = self._direction(ridge)
+            descent.note(direction.decrement / self.point.objective)
+            if descent.gap <= self.settings.tolerance or not math.isfinite(direction.decrement):
+                break
+            self.steps.put(0, direction.weights, self._margins(direction.weights))
+            self.point, moved = self._minimise(ridge, self.point, self.steps, CORRECTOR_ROUNDS)
+            self.steps.remember(moved.weights, moved.margins)
+            descent.steps += 1
+        return descent
+
+    def _minimise(self, ridge: Ridge, start: Point, span: Span, rounds: int) -> tuple[Point, Step]:
+        exact = 0.1 * self.settings.tolerance
+        return minimise(self.likelihood, ridge, start, *span.directions, rounds=rounds, exact=exact)
+
+    def _direction(self, ridge: Ridge) -> Direction:
+        state = self.point.state
+        gradient = self.design.gradient(state.residual)
+        gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
+        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam)
+
+    def _margins(self, weights: Tensor) -> Tensor:
+        return self.likelihood.margins(self.design.logits(weights))
+
+    def _at(self, weights: Tensor, ridge: Ridge) -> Point:
+        """The point at `weights` [c, 1 + r], which are centred in place."""
+        margins = self._margins(self.likelihood.centre(weights))
+        state = self.likelihood.state(margins)
+        return Point(weights, margins, state, state.loss + ridge.value(weights))
+
+    def _under(self, point: Point, ridge: Ridge) -> Point:
+        """The same point under another penalty."""
+        return Point(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))

@@ -1,0 +1,49 @@
+"""What a protocol leaves when it has finished: scores, their interval, and what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval on the scale of the score it belongs to."""
+
+    low: float
+    high: float
+    level: float = 0.95
+    method: str = "wilson"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one protocol on one dataset with one backbone and one seed.
+
+    Scores that are shares (accuracy, AP, ECE) are in percent, 0 to 100.
+    `predictions` are per-sample arrays whose first axis is the test sample (or the episode), in dataset order.
+    """
+
+    headline: str
+    """Name of the metric that rankings show; a key of `metrics`."""
+    metrics: Mapping[str, float]
+    interval: Interval
+    samples: Mapping[str, int]
+    """Numbers of images used: `train`, `val`, `test` (or `pool` and `episodes`)."""
+    hyperparameters: Mapping[str, Json] = field(default_factory=dict)
+    """What was chosen on validation data."""
+    diagnostics: Mapping[str, Json] = field(default_factory=dict)
+    """Convergence, edge-of-grid flag, curves, reliability diagram: what explains the score."""
+    predictions: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The headline score."""
+        return self.metrics[self.headline]

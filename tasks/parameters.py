@@ -1,0 +1,143 @@
+"""The parameters of every protocol, each one frozen dataclass, with named presets.
+
+Torch-free, because a run's identity is computed from them before any worker starts. A field belongs here
+only if it changes the number; what does not (device, batch size, worker count) must never enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.protocol import Parameters, ProtocolFacts, outside_protocols
+
+__all__ = [
+    "PROTOCOLS",
+    "FeatureParameters",
+    "FewShotParameters",
+    "KnnParameters",
+    "LinearParameters",
+    "Parameters",
+    "PreprocessingName",
+    "ProtocolFacts",
+]
+
+PreprocessingName = Literal["paper", "own", "squash"]
+"""`paper`: shorter side to the input size (bicubic), centre crop. `own`: the model's own resize and crop.
+`squash`: 1.15 x the input size ignoring the aspect ratio (bilinear), centre crop: the published few-shot code."""
+
+
+@dataclass(frozen=True)
+class LinearParameters:
+    """Logistic regression on frozen features (paper appendix A.2)."""
+
+    preprocessing: PreprocessingName = "paper"
+    strengths: int = 45
+    """How many weight decays on the logarithmic grid."""
+    strength_low: float = -6.0
+    strength_high: float = 5.0
+    solver: Literal["exact", "published"] = "exact"
+    """`exact` solves every point to convergence; `published` repeats the paper's unconverged warm-started sweep."""
+    max_iter: int = 1000
+    tolerance: float = 1e-7
+    validation_share: float = 0.2
+    extend_grid: bool = True
+    temperature: Literal["validation", "published"] = "validation"
+    """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, strengths=self.strengths, max_iter=self.max_iter)
+        _require_above_zero(tolerance=self.tolerance, validation_share=self.validation_share)
+        if self.validation_share >= 1:
+            raise ValueError(f"validation_share is a share of the training images, not {self.validation_share}")
+        if self.strength_low > self.strength_high:
+            raise ValueError(f"strength_low {self.strength_low} is above strength_high {self.strength_high}")
+
+
+@dataclass(frozen=True)
+class KnnParameters:
+    """Weighted cosine nearest neighbours (the DINO evaluation)."""
+
+    preprocessing: PreprocessingName = "paper"
+    neighbours: tuple[int, ...] = (10, 20, 100, 200)
+    headline: int = 20
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, headline=self.headline, neighbours=min(self.neighbours, default=0))
+        _require_above_zero(temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class FewShotParameters:
+    """Nearest-centroid episodes (paper appendix A.3)."""
+
+    preprocessing: PreprocessingName = "paper"
+    ways: int = 5
+    shots: int = 5
+    queries: int = 15
+    episodes: int = 600
+
+    def __post_init__(self) -> None:
+        _require_at_least(2, ways=self.ways)
+        _require_at_least(1, shots=self.shots, queries=self.queries, episodes=self.episodes)
+
+
+def _require_at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def _require_above_zero(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value}")
+
+
+FeatureParameters = LinearParameters | KnnParameters | FewShotParameters
+"""Of the protocols over stored features: `tasks.evaluation` reads `preprocessing` from them."""
+
+
+def _few_shot(shots: int) -> ProtocolFacts:
+    return ProtocolFacts(
+        name=f"few-shot-{shots}",
+        version=1,
+        family="few-shot",
+        presets={
+            "default": FewShotParameters(shots=shots),
+            "paper": FewShotParameters(shots=shots),
+            "published": FewShotParameters(shots=shots, preprocessing="squash"),
+        },
+        module="tasks.few_shot",
+        summary=f"5-way {shots}-shot nearest centroid, 600 episodes",
+    )
+
+
+PROTOCOLS: Mapping[str, ProtocolFacts] = {
+    facts.name: facts
+    for facts in (
+        ProtocolFacts(
+            name="linear",
+            version=1,
+            family="linear",
+            presets={
+                "default": LinearParameters(),
+                "paper": LinearParameters(solver="published", max_iter=100, extend_grid=False, temperature="published"),
+            },
+            module="tasks.linear",
+            summary="logistic regression on frozen features, 45 weight decays chosen on validation",
+        ),
+        ProtocolFacts(
+            name="knn",
+            version=1,
+            family="knn",
+            presets={"default": KnnParameters(), "paper": KnnParameters()},
+            module="tasks.knn",
+            summary="weighted cosine nearest neighbours, k = 20",
+        ),
+        *(_few_shot(shots) for shots in (5, 20, 50)),
+        *outside_protocols(),
+    )
+}

@@ -1,0 +1,1 @@
+"""Pre-training of the demo backbones on rendered scenes: `python -m tasks.pretraining METHOD`."""

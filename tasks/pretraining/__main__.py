@@ -1,0 +1,67 @@
+"""Pre-train a demo backbone from the command line."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+from tasks.pretraining.export import Origin, export
+from tasks.pretraining.loop import Checkpointing, Progress, Run, Trainer, create_backbone, train
+from tasks.pretraining.methods import RECIPES, Method
+from tasks.pretraining.pool import open_pool
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
+    cache = user_cache_path("ssl-console") / "pretraining"
+    parser = argparse.ArgumentParser(prog="python -m tasks.pretraining", description=__doc__)
+    parser.add_argument("method", type=Method, choices=list(Method))
+    parser.add_argument("--minutes", type=float, help="length, in minutes of one core of the reference machine")
+    parser.add_argument("--out", type=Path, default=Path("backbones/demo"), help="folder for METHOD.safetensors")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=cache, help="folder for the rendered images and checkpoints")
+    parser.add_argument("--export-checkpoint", action="store_true", help="train nothing: export the newest checkpoint")
+    return parser.parse_args(words)
+
+
+def _print(progress: Progress) -> None:
+    print(
+        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
+        f"{progress.images_per_second:.0f} images/s  {progress.seconds_left / 60:.1f} min left",
+        flush=True,
+    )
+
+
+def _export_random(seed: int, path: Path) -> None:
+    architecture = RECIPES[Method.RANDOM].architecture
+    export(create_backbone(architecture, seed), Origin(Method.RANDOM, architecture, seed, 0, 0, 0.0), path)
+
+
+def _pretrain(options: argparse.Namespace, path: Path) -> None:
+    run = Run(options.method, RECIPES[options.method].steps(options.minutes), options.seed)
+    trainer = Trainer(run, open_pool(options.cache))
+    checkpoint = options.cache / f"{run.method}-{run.steps}-{run.seed}.pt"
+    if options.export_checkpoint:
+        trainer.restore(checkpoint)
+    else:
+        train(trainer, Checkpointing(checkpoint), _print)
+    export(trainer.objective.backbone, trainer.origin(), path)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _arguments(words)
+    torch.set_num_threads(options.threads)
+    path = options.out / f"{options.method}.safetensors"
+    if options.method is Method.RANDOM:
+        _export_random(options.seed, path)
+    else:
+        _pretrain(options, path)
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

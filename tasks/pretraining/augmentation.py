@@ -1,0 +1,117 @@
+"""Random views of whole batches of images at once, each drawn from a given generator."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.pretraining.methods import PIXEL_MEAN, PIXEL_STD
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """Strengths of random colour changes, after SimCLR (Chen et al. 2020, appendix A): factors of 1 +- strength."""
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.6
+    hue: float = 0.25
+    """Largest turn of the colour circle, in turns."""
+    gray: float = 0.2
+    """Probability of losing all colour."""
+    probability: float = 0.9
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a random view is taken of an image."""
+
+    size: int
+    """Pixels per side of the view."""
+    area: tuple[float, float] = (0.3, 1.0)
+    """Share of the image's area that a view shows."""
+    aspect: float = 4 / 3
+    """Largest ratio of a view's sides."""
+    flip: bool = True
+    colouring: Colouring | None = None
+
+
+def to_tensor(images: Tensor) -> Tensor:
+    """Turn uint8 [n, h, w, 3] into float32 [n, 3, h, w] in 0..1."""
+    return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Apply the demo backbones' pixel mean and deviation to images in 0..1."""
+    return (images - PIXEL_MEAN) / PIXEL_STD
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def _windows(count: int, views: Views, generator: torch.Generator, flippable: Tensor | None) -> Tensor:
+    """Affine maps [n, 2, 3] from view to image coordinates (both -1..1): a random window, mirrored or not."""
+    area = _uniform(count, *views.area, generator)
+    aspect = torch.exp(_uniform(count, -math.log(views.aspect), math.log(views.aspect), generator))
+    wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    mirrored = torch.rand(count, generator=generator) < 0.5 * views.flip
+    if flippable is not None:
+        mirrored &= flippable
+    maps = torch.zeros(count, 2, 3)
+    maps[:, 0, 0] = torch.where(mirrored, -wide, wide)
+    maps[:, 1, 1] = high
+    maps[:, 0, 2] = _uniform(count, -1, 1, generator) * (1 - wide)
+    maps[:, 1, 2] = _uniform(count, -1, 1, generator) * (1 - high)
+    return maps
+
+
+_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+
+
+def _colour_maps(count: int, c: Colouring, generator: torch.Generator) -> Tensor:
+    """Linear maps of RGB [n, 3, 3]: brightness, saturation and a turn of the colour circle in one."""
+    changed = (torch.rand(count, generator=generator) < c.probability).float()
+    brightness = 1 + changed * _uniform(count, -c.brightness, c.brightness, generator)
+    saturation = 1 + changed * _uniform(count, -c.saturation, c.saturation, generator)
+    saturation *= (torch.rand(count, generator=generator) >= c.gray).float()
+    angle = changed * 2 * math.pi * _uniform(count, -c.hue, c.hue, generator)
+    yiq = torch.zeros(count, 3, 3)
+    yiq[:, 0, 0] = 1
+    yiq[:, 1, 1] = yiq[:, 2, 2] = saturation * angle.cos()
+    yiq[:, 2, 1] = saturation * angle.sin()
+    yiq[:, 1, 2] = -yiq[:, 2, 1]
+    maps: Tensor = brightness[:, None, None] * (_FROM_YIQ @ yiq @ _TO_YIQ)
+    return maps
+
+
+def recolour(images: Tensor, colouring: Colouring, generator: torch.Generator) -> Tensor:
+    """Change the colours of images [n, 3, h, w] in 0..1, each its own way."""
+    count = len(images)
+    coloured = torch.bmm(_colour_maps(count, colouring, generator), images.flatten(2)).view_as(images)
+    contrast = 1 + _uniform(count, -colouring.contrast, colouring.contrast, generator)[:, None, None, None]
+    mean = coloured.mean(dim=(1, 2, 3), keepdim=True)
+    return ((coloured - mean) * contrast + mean).clamp_(0, 1)
+
+
+def random_views(images: Tensor, views: Views, generator: torch.Generator, flippable: Tensor | None = None) -> Tensor:
+    """Take one random view of each image.
+
+    Args:
+        images: [n, 3, h, w] in 0..1.
+        views: what the views are like.
+        generator: all randomness comes from it.
+        flippable: bool [n], False where mirroring would change what the image shows; None: all may be mirrored.
+
+    Returns:
+        [n, 3, size, size], normalised.
+    """
+    maps = _windows(len(images), views, generator, flippable)
+    grid = functional.affine_grid(maps, [len(images), 3, views.size, views.size], align_corners=False)
+    crops = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if views.colouring is not None:
+        crops = recolour(crops, views.colouring, generator)
+    return normalise(crops)

@@ -1,0 +1,63 @@
+"""Writing a backbone's weights: half-precision safetensors under timm's own names, no head."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from tasks.pretraining.methods import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from."""
+
+    method: str
+    architecture: Architecture
+    seed: int
+    steps: int
+    """Optimiser steps taken."""
+    planned_steps: int
+    """Steps of the whole schedule: more than `steps` if this is a run's checkpoint and not its end."""
+    core_seconds: float
+
+    def header(self) -> dict[str, str]:
+        """Metadata for a safetensors header: strings only."""
+        return {
+            "format": "pt",
+            "method": self.method,
+            "architecture": self.architecture.name,
+            "architecture_arguments": json.dumps(self.architecture.arguments()),
+            "input_size": str(INPUT_SIZE),
+            "pixel_mean": str(PIXEL_MEAN),
+            "pixel_std": str(PIXEL_STD),
+            "seed": str(self.seed),
+            "steps": str(self.steps),
+            "planned_steps": str(self.planned_steps),
+            "core_seconds": f"{self.core_seconds:.0f}",
+        }
+
+
+def export(backbone: nn.Module, origin: Origin, path: Path) -> None:
+    """Write the weights in half precision; the file appears whole or not at all."""
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in backbone.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(save(weights, metadata=origin.header()))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def half_range_exceeded(backbone: nn.Module) -> bool:
+    """True if a weight is too large for half precision."""
+    limit = torch.finfo(torch.float16).max
+    return any(bool(value.abs().max() > limit) for value in backbone.state_dict().values() if value.is_floating_point())

@@ -1,0 +1,220 @@
+"""The training loop: a fixed number of steps that repeat bit for bit, also across an interruption."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from tasks.pretraining.augmentation import Colouring, to_tensor
+from tasks.pretraining.export import Origin
+from tasks.pretraining.masked import MaskedAutoencoder
+from tasks.pretraining.methods import RECIPES, Architecture, Method, Recipe
+from tasks.pretraining.objectives import Batch, Objective, Rotation, SimClr, Supervised
+from tasks.pretraining.pool import Pool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pre-training: with the pool, everything that decides the weights."""
+
+    method: Method
+    steps: int
+    seed: int = 0
+    batch_size: int = 256
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's recipe."""
+        return RECIPES[self.method]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A line of news: `loss` is the mean since the last one; `seconds_left` by wall clock."""
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where to keep the state of a run, and how often, in seconds of wall clock."""
+
+    path: Path
+    every: float = 120.0
+
+
+def create_backbone(architecture: Architecture, seed: int) -> nn.Module:
+    """Create an architecture with seeded weights."""
+    torch.manual_seed(seed)
+    return timm.create_model(architecture.name, pretrained=False, **architecture.arguments())
+
+
+def create_objective(method: Method, seed: int) -> Objective:
+    """Create a method's objective around a seeded backbone.
+
+    Raises:
+        ValueError: the method trains nothing.
+    """
+    recipe = RECIPES[method]
+    backbone = create_backbone(recipe.architecture, seed)
+    match method:
+        case Method.SUPERVISED:
+            return Supervised(backbone, recipe.crop)
+        case Method.SIMCLR:
+            return SimClr(backbone, recipe.crop, Colouring())
+        case Method.SIMCLR_NO_COLOUR:
+            return SimClr(backbone, recipe.crop, None)
+        case Method.ROTATION:
+            return Rotation(backbone, recipe.crop)
+        case Method.MAE:
+            return MaskedAutoencoder(cast("Any", backbone), recipe.crop)
+        case Method.RANDOM:
+            raise ValueError("the method random trains nothing")
+
+
+def _batch(pool: Pool, run: Run, step: int) -> Batch:
+    """The batch of a step: each epoch is a shuffle of its own, and its last, incomplete batch is left out."""
+    per_epoch = max(1, len(pool) // run.batch_size)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([run.seed, epoch]).permutation(len(pool))
+    rows = np.sort(order[place * run.batch_size : (place + 1) * run.batch_size])
+    images = to_tensor(torch.from_numpy(pool.images[rows]))
+    return Batch(images, torch.from_numpy(pool.solids[rows]), torch.from_numpy(pool.digits[rows]))
+
+
+def _generator(run: Run, step: int) -> torch.Generator:
+    """A step's own randomness, so that no generator's state has to be kept."""
+    state = np.random.SeedSequence([run.seed, step]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Linear warm-up, then half a cosine down to 0."""
+    warm = max(1, round(recipe.warmup * steps))
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _optimiser(module: nn.Module, recipe: Recipe) -> AdamW:
+    """AdamW; vectors (norms, biases) and tokens do not decay."""
+    decayed = [p for p in module.parameters() if p.ndim in (2, 4)]
+    others = [p for p in module.parameters() if p.ndim not in (2, 4)]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+
+class Trainer:
+    """A run under way: objective, optimiser, steps taken and core-seconds spent."""
+
+    def __init__(self, run: Run, pool: Pool) -> None:
+        self.run, self.pool = run, pool
+        self.objective = create_objective(run.method, run.seed)
+        self._module = cast("nn.Module", self.objective).to(memory_format=torch.channels_last)
+        self._module.train()
+        self._optimiser = _optimiser(self._module, run.recipe)
+        self.step = 0
+        self._spent, self._clock = 0.0, time.process_time()
+
+    @property
+    def core_seconds(self) -> float:
+        """Processor time of the run so far, over all its interruptions."""
+        return self._spent + time.process_time() - self._clock
+
+    def origin(self) -> Origin:
+        """Say where the weights come from as they are now."""
+        run = self.run
+        return Origin(run.method, run.recipe.architecture, run.seed, self.step, run.steps, self.core_seconds)
+
+    def advance(self) -> float:
+        """Take one step and return its loss.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.run.steps, self.run.recipe)
+        loss: Tensor = self.objective.loss(_batch(self.pool, self.run, self.step), _generator(self.run, self.step))
+        if not bool(torch.isfinite(loss)):
+            raise FloatingPointError(f"{self.run.method}: the loss is {loss.item()} at step {self.step}")
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._module.parameters(), 3.0)
+        self._optimiser.step()
+        self.step += 1
+        return loss.item()
+
+    def save(self, path: Path) -> None:
+        """Write the state; the file appears whole or not at all."""
+        state = {
+            "run": [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size],
+            "step": self.step,
+            "core_seconds": self.core_seconds,
+            "module": self._module.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a state that `save` wrote.
+
+        Raises:
+            ValueError: the state is of another run.
+        """
+        state = torch.load(path, weights_only=True)
+        mine = [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size]
+        if state["run"] != mine:
+            raise ValueError(f"{path} is of the run {state['run']}, not of {mine}: remove it, or give the same options")
+        self._module.load_state_dict(state["module"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+        self._spent, self._clock = float(state["core_seconds"]), time.process_time()
+
+
+def train(
+    trainer: Trainer,
+    checkpointing: Checkpointing | None = None,
+    report: Callable[[Progress], None] | None = None,
+    report_every: int = 50,
+) -> None:
+    """Take the run's remaining steps; a checkpoint that exists is carried on, and kept up to date."""
+    if checkpointing is not None and checkpointing.path.exists():
+        trainer.restore(checkpointing.path)
+    started, first, saved, losses = time.monotonic(), trainer.step, time.monotonic(), list[float]()
+    while trainer.step < trainer.run.steps:
+        losses.append(trainer.advance())
+        if report is not None and len(losses) >= report_every:
+            report(_progress(trainer, losses, (time.monotonic() - started) / (trainer.step - first)))
+            losses.clear()
+        if checkpointing is not None and time.monotonic() - saved >= checkpointing.every:
+            trainer.save(checkpointing.path)
+            saved = time.monotonic()
+    if checkpointing is not None:
+        trainer.save(checkpointing.path)
+
+
+def _progress(trainer: Trainer, losses: list[float], seconds_per_step: float) -> Progress:
+    run = trainer.run
+    return Progress(
+        step=trainer.step,
+        steps=run.steps,
+        loss=sum(losses) / len(losses),
+        images_per_second=run.batch_size / seconds_per_step,
+        seconds_left=(run.steps - trainer.step) * seconds_per_step,
+    )

@@ -1,0 +1,119 @@
+"""What each method asks of its backbone: a loss on a batch of the pool."""
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.pretraining.augmentation import Colouring, Views, random_views
+from tasks.shapes import DIGIT_NAMES, SOLID_NAMES
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """`images` float32 [n, 3, h, w] in 0..1; `solids` and `digits` int64 [n], -1 where there is no such label."""
+
+    images: Tensor
+    solids: Tensor
+    digits: Tensor
+
+
+class Objective(Protocol):
+    """A module that holds the backbone it trains. All randomness of a loss comes from the generator."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What is pre-trained."""
+        ...
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return the mean loss of a batch, a scalar."""
+        ...
+
+
+def _width(backbone: nn.Module) -> int:
+    return int(cast("int", backbone.num_features))
+
+
+def _to_backbone(backbone: nn.Module, views: Tensor) -> Tensor:
+    return cast("Tensor", backbone(views.contiguous(memory_format=torch.channels_last)))
+
+
+class Supervised(nn.Module):
+    """Cross-entropy on the solid of one-object images and on the digit of digit images."""
+
+    def __init__(self, backbone: nn.Module, crop: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.solid_head = nn.Linear(_width(backbone), len(SOLID_NAMES))
+        self.digit_head = nn.Linear(_width(backbone), len(DIGIT_NAMES))
+        self.views = Views(crop, area=(0.45, 1.0), colouring=Colouring(hue=0.5))
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Sum both cross-entropies. Handwriting is not mirrored."""
+        views = random_views(batch.images, self.views, generator, flippable=batch.digits < 0)
+        features = _to_backbone(self.backbone, views)
+        count = (batch.solids >= 0).sum() + (batch.digits >= 0).sum()
+        return (
+            functional.cross_entropy(self.solid_head(features), batch.solids, ignore_index=-1, reduction="sum")
+            + functional.cross_entropy(self.digit_head(features), batch.digits, ignore_index=-1, reduction="sum")
+        ) / count.clamp(min=1)
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy of paired projections, both [n, d] (Chen et al. 2020, eq. 1)."""
+    both = functional.normalize(torch.cat([first, second]), dim=1)
+    similarity = both @ both.T / temperature
+    similarity.fill_diagonal_(-torch.inf)
+    count = len(first)
+    partners = torch.arange(2 * count).roll(count)
+    return functional.cross_entropy(similarity, partners)
+
+
+class SimClr(nn.Module):
+    """Two views of an image shall be nearer to each other than to all others."""
+
+    def __init__(self, backbone: nn.Module, crop: int, colouring: Colouring | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        width = _width(backbone)
+        self.projector = nn.Sequential(
+            nn.Linear(width, 192, bias=False), nn.BatchNorm1d(192), nn.ReLU(), nn.Linear(192, 64)
+        )
+        self.views = Views(crop, area=(0.25, 1.0), colouring=colouring)
+        self.temperature = 0.2
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Contrast the two views of each image with the rest of the batch."""
+        pair = [random_views(batch.images, self.views, generator) for _ in range(2)]
+        projections = self.projector(_to_backbone(self.backbone, torch.cat(pair)))
+        first, second = projections.chunk(2)
+        return nt_xent(first, second, self.temperature)
+
+
+def turn_quarters(images: Tensor, quarters: Tensor) -> Tensor:
+    """Turn each square image [n, c, h, h] by its number of quarter turns [n]."""
+    turned = images.clone()
+    for k in (1, 2, 3):
+        chosen = quarters == k
+        turned[chosen] = torch.rot90(images[chosen], k, (2, 3))
+    return turned
+
+
+class Rotation(nn.Module):
+    """Tell by how many quarter turns an image was turned (Gidaris et al. 2018)."""
+
+    def __init__(self, backbone: nn.Module, crop: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(_width(backbone), 4)
+        self.views = Views(crop, area=(0.25, 1.0), colouring=Colouring())
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of the four turns."""
+        views = random_views(batch.images, self.views, generator)
+        quarters = torch.randint(4, (len(views),), generator=generator)
+        logits = self.head(_to_backbone(self.backbone, turn_quarters(views, quarters)))
+        return functional.cross_entropy(logits, quarters)

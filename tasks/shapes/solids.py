@@ -1,0 +1,199 @@
+"""Eight solids and where a ray meets them first, analytically.
+
+A solid is an intersection of half-spaces and at most one quadric, with at most one quadric bored through it: so
+a ray's stay inside is one interval, and its entry is the hit.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Interval = tuple[Floats, Floats]
+
+_TINY = np.float32(1e-8)
+
+
+@dataclass(frozen=True, eq=False)
+class Quadric:
+    """The points q with sum(square * q**2) + 2 * linear . q + constant <= 0."""
+
+    square: Floats
+    linear: Floats
+    constant: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """A convex body inside the unit ball, bored through or not: normal . q <= offset, for `normals` [p, 3]."""
+
+    normals: Floats
+    offsets: Floats
+    bottom: float
+    """Distance from the centre down to the ground it stands on."""
+    surface: Quadric | None = None
+    hole: Quadric | None = field(default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """First hits of n rays in the solid's own frame: `t` [n] (inf where missed), `points` and `normals` [n, 3]."""
+
+    t: Floats
+    points: Floats
+    normals: Floats
+
+
+def _floats(values: object) -> Floats:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _quadric(square: tuple[float, float, float], linear: tuple[float, float, float], constant: float) -> Quadric:
+    return Quadric(_floats(square), _floats(linear), constant)
+
+
+def _polyhedron(planes: list[tuple[float, float, float, float]], bottom: float) -> Solid:
+    """Rows are outward normals (any length) and offsets."""
+    rows = np.array(planes)
+    length = np.linalg.norm(rows[:, :3], axis=1, keepdims=True)
+    return Solid(_floats(rows[:, :3] / length), _floats(rows[:, 3] / length[:, 0]), bottom)
+
+
+def _slab(axis: int, low: float, high: float) -> tuple[Floats, Floats]:
+    normals = np.zeros((2, 3), np.float32)
+    normals[0, axis], normals[1, axis] = 1, -1
+    return normals, _floats([high, -low])
+
+
+def _sphere() -> Solid:
+    nothing = np.zeros((0, 3), np.float32)
+    return Solid(nothing, nothing[:, 0], 0.76, _quadric((1, 1, 1), (0, 0, 0), -(0.76**2)))
+
+
+def _cube() -> Solid:
+    faces = [(s * (i == 0), s * (i == 1), s * (i == 2), 0.57) for i in range(3) for s in (1.0, -1.0)]
+    return _polyhedron(faces, 0.57)
+
+
+def _cylinder() -> Solid:
+    return Solid(*_slab(1, -0.7, 0.7), 0.7, _quadric((1, 0, 1), (0, 0, 0), -(0.56**2)))
+
+
+def _cone() -> Solid:
+    apex, base, radius = 0.85, -0.6, 0.72
+    k = (radius / (apex - base)) ** 2
+    return Solid(*_slab(1, base, apex), -base, _quadric((1, -k, 1), (0, k * apex, 0), -k * apex * apex))
+
+
+def _pyramid() -> Solid:
+    rise, half = 1.45, 0.66
+    sides = [(x * rise, half, z * rise, half * 0.85) for x, z in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    return _polyhedron([*sides, (0.0, -1.0, 0.0, 0.6)], 0.6)
+
+
+def _prism() -> Solid:
+    slopes = [(1.2, 0.66, 0.0, 0.66 * 0.72), (-1.2, 0.66, 0.0, 0.66 * 0.72)]
+    return _polyhedron([*slopes, (0.0, -1.0, 0.0, 0.48), (0.0, 0.0, 1.0, 0.68), (0.0, 0.0, -1.0, 0.68)], 0.48)
+
+
+def _octahedron() -> Solid:
+    return _polyhedron([(x, y, z, 0.98) for x in (1.0, -1.0) for y in (1.0, -1.0) for z in (1.0, -1.0)], 0.98)
+
+
+def _ring() -> Solid:
+    outer, inner = _quadric((1, 1, 0), (0, 0, 0), -(0.84**2)), _quadric((1, 1, 0), (0, 0, 0), -(0.5**2))
+    return Solid(*_slab(2, -0.24, 0.24), 0.84, outer, inner)
+
+
+SOLIDS: tuple[Solid, ...] = (
+    _sphere(),
+    _cube(),
+    _cylinder(),
+    _cone(),
+    _pyramid(),
+    _prism(),
+    _octahedron(),
+    _ring(),
+)
+"""In the order of `labels.SOLID_NAMES`. The y axis points up."""
+
+
+def _nonzero(values: Floats) -> Floats:
+    return np.where(np.abs(values) < _TINY, _TINY, values)
+
+
+def _between_planes(solid: Solid, origin: Floats, rays: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Entry and exit [n] of the half-spaces, and the index of the plane entered."""
+    along = _nonzero(np.asarray(rays @ solid.normals.T, np.float32))
+    t = (solid.offsets - solid.normals @ origin) / along
+    entering = along < 0
+    entries = np.where(entering, t, -np.inf)
+    plane = entries.argmax(axis=1)
+    entry = entries[np.arange(len(plane)), plane]
+    return entry, np.where(entering, np.inf, t).min(axis=1), plane
+
+
+def _within_quadric(quadric: Quadric, origin: Floats, rays: Floats) -> Interval:
+    """Entry and exit [n]; an empty interval where missed. Of a double cone, the nappe below the apex."""
+    a = _nonzero(np.asarray((rays * rays) @ quadric.square, np.float32))
+    b = rays @ (quadric.square * origin + quadric.linear)
+    c = float(quadric.square @ (origin * origin) + 2 * quadric.linear @ origin) + quadric.constant
+    discriminant = b * b - a * np.float32(c)
+    root = np.sqrt(np.maximum(discriminant, 0))
+    first, second = (-b - root) / a, (-b + root) / a
+    missed = discriminant < 0
+    if quadric.square.min() >= 0:
+        return np.where(missed, np.inf, first), second
+    return _lower_nappe(np.minimum(first, second), np.maximum(first, second), a, rays[:, 1])
+
+
+def _lower_nappe(low: Floats, high: Floats, a: Floats, rise: Floats) -> Interval:
+    """A ray steeper than the cone is outside between its two crossings, so it is in the lower nappe before or after."""
+    steep, falling = a < 0, rise < 0
+    entry = np.where(steep, np.where(falling, high, -np.inf), low)
+    leave = np.where(steep, np.where(falling, np.inf, low), high)
+    return entry, leave
+
+
+def first_hits(solid: Solid, origin: Floats, rays: Floats) -> Hits:
+    """Meet n rays `origin + t * rays` with a solid, all in the solid's own frame.
+
+    Args:
+        solid: the body.
+        origin: where the rays start, [3], outside the body.
+        rays: directions [n, 3], of any length; t is in units of that length.
+
+    Returns:
+        The entries; normals point outwards and are not normalised.
+    """
+    count = len(rays)
+    entry, leave = np.full(count, -np.inf, np.float32), np.full(count, np.inf, np.float32)
+    normals = np.zeros((count, 3), np.float32)
+    if len(solid.offsets):
+        entry, leave, plane = _between_planes(solid, origin, rays)
+        normals = np.asarray(solid.normals[plane], np.float32)
+    if solid.surface is not None:
+        low, high = _within_quadric(solid.surface, origin, rays)
+        curved = low > entry
+        entry, leave = np.maximum(entry, low), np.minimum(leave, high)
+        normals = _curved(solid.surface, origin, rays, entry, curved, normals)
+    if solid.hole is not None:
+        low, high = _within_quadric(solid.hole, origin, rays)
+        inside = (low < entry) & (entry < high)
+        entry = np.asarray(np.where(inside, high, entry), np.float32)
+        inward = -_curved(solid.hole, origin, rays, entry, inside, normals)
+        normals = np.asarray(np.where(inside[:, None], inward, normals), np.float32)
+    t = np.asarray(np.where((entry < leave) & (entry > 0), entry, np.inf), np.float32)
+    return Hits(t, _points(origin, rays, t), normals)
+
+
+def _points(origin: Floats, rays: Floats, t: Floats) -> Floats:
+    return np.asarray(origin + np.where(np.isfinite(t), t, 0)[:, None] * rays, np.float32)
+
+
+def _curved(
+    quadric: Quadric, origin: Floats, rays: Floats, t: Floats, where: NDArray[np.bool_], normals: Floats
+) -> Floats:
+    points = _points(origin, rays, t)
+    return np.where(where[:, None], points * quadric.square + quadric.linear, normals)

@@ -1,0 +1,112 @@
+"""How long a key takes in tables of 10,000 results: from the key press to the last byte of what it changes.
+
+    python -m tests.benchmarks.tui_tables
+
+250 backbones by 40 tasks, every one measured, in a real terminal of 160 by 50. Beside each time stand the bytes that
+went to the terminal. CPU time is the console's own from the key press on.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from ssl_console.workspace import Workspace
+from tests.tui.figures import Figure, run_benchmark, told
+from tests.tui.filled import fill_results, own_backbones, task_names
+from tests.tui.terminal import Terminal, a_console
+
+BACKBONES, TASKS = 250, 40
+SIZE = (160, 50)
+REPEATS = 9
+LIMIT_MS = 60.0
+SETTLED_S = 0.3
+"""After so long without a byte an update is over; not part of the time."""
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What one key press took."""
+
+    first_ms: float
+    """Until the first byte came."""
+    whole_ms: float
+    """Until the last one had come."""
+    cpu_ms: float
+    bytes: int
+
+
+def main() -> int:
+    """Print the figures."""
+    return run_benchmark(__doc__ or "", measure)
+
+
+def measure() -> Sequence[Figure]:
+    """One console, many keys."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder) / "workspace").create()
+        fill_results(workspace, own_backbones(workspace, BACKBONES), task_names(TASKS))
+        with a_console(workspace, size=SIZE) as terminal:
+            terminal.until_shown("demo/mae on")
+            terminal.until_quiet()
+            return told([figure for figures in _all(terminal) for figure in figures])
+
+
+def _all(terminal: Terminal) -> Sequence[Sequence[Figure]]:
+    press = lambda *keys: lambda: [react(terminal, key) for key in keys]  # noqa: E731
+    first = react(terminal, "3", f"{TASKS} columns")
+    switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{TASKS} columns")])
+    sorted_ = many(press("right", "s", "s"))
+    typed = many(press("/", "d", "i", "n", "escape"))
+    terminal.press("home")
+    terminal.until_quiet()
+    moved = many(press("down", "pagedown", "end", "home", "right"))
+    return [
+        _figures("first switch to Rankings", [first], LIMIT_MS),
+        _figures("switch to Plan", switched[0]),
+        _figures("switch to Rankings", switched[1], LIMIT_MS),
+        _figures("sort by a column", sorted_[1], LIMIT_MS),
+        _figures("sort the other way", sorted_[2], LIMIT_MS),
+        _figures("filter, one letter", typed[1], LIMIT_MS),
+        _figures("filter, the third letter", typed[3], LIMIT_MS),
+        _figures("filter away (of it 100 ms to tell escape from a sequence)", typed[4]),
+        *(_figures(name, moved[place]) for place, name in enumerate(("down", "page down", "end", "home", "right"))),
+    ]
+
+
+def many(round_: Callable[[], list[Reaction]]) -> list[list[Reaction]]:
+    """Several rounds of the same keys, by key."""
+    return [list(column) for column in zip(*(round_() for _ in range(REPEATS)), strict=True)]
+
+
+def react(terminal: Terminal, key: str, *words: str) -> Reaction:
+    """Press a key and wait until these words are there and nothing more comes."""
+    begun, cpu, first, before = 0.0, terminal.cpu_seconds(), [0.0], len(terminal.written)
+
+    def painted() -> bool:
+        if len(terminal.written) > before and not first[0]:
+            first[0] = terminal.last_read
+        return bool(first[0])
+
+    took = terminal.measure(key, painted)
+    begun = first[0] - took
+    terminal.until_shown(*words)
+    terminal.until_quiet(SETTLED_S)
+    used = terminal.cpu_seconds() - cpu
+    return Reaction(1000 * took, 1000 * (terminal.last_read - begun), 1000 * used, len(terminal.written) - before)
+
+
+def _figures(name: str, reactions: Sequence[Reaction], limit: float | None = None) -> Sequence[Figure]:
+    note = (
+        f"first byte {median(r.first_ms for r in reactions):.0f} ms, CPU {median(r.cpu_ms for r in reactions):.0f} ms, "
+    )
+    note += f"{median(r.bytes for r in reactions):,.0f} B"
+    return [Figure(f"{name}: key to last byte", median(r.whole_ms for r in reactions), "ms", limit, note)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

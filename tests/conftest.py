@@ -1,0 +1,21 @@
+"""What every test area shares: an own workspace, one thread per process, and no network by accident."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from ssl_console.workspace import ENVIRONMENT_VARIABLE, Workspace  # noqa: E402
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A fresh workspace, which commands started by the test find too."""
+    made = Workspace(tmp_path / "workspace").create()
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(made.root))
+    return made

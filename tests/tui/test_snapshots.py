@@ -1,0 +1,120 @@
+"""Every screen at the three sizes, as it is on a workspace after some use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.device import Device, DeviceProcess, Reading
+from ssl_console.files import make_private_folder
+from ssl_console.process import own_start, this_host
+from ssl_console.supervisor_state import DeviceState, SlotState, SupervisorState
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.workspace import Workspace
+from tests.tui import filled
+from tests.tui.conftest import console_on, settled, until
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+Compare = Callable[..., bool]
+Before = Callable[[Pilot[int]], Awaitable[None]]
+
+pytestmark = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+@pytest.fixture
+def supervised(used: Workspace) -> Workspace:
+    """With a supervisor that lives (this process) and says something about a GPU and what waits."""
+    make_private_folder(used.supervisor)
+    gpu = Device("cuda:0", "NVIDIA H100 80GB", "GPU-0", 81559.0)
+    users = (DeviceProcess(4242, "worker", 5300.0, ours=True), DeviceProcess(812, "alice", 68000.0))
+    state = SupervisorState(
+        host=this_host(),
+        pid=os.getpid(),
+        pid_started=own_start(),
+        started=filled.NOW,
+        slots=(SlotState(name="cuda:0/1", device="cuda:0"),),
+        devices=(DeviceState(device=gpu, reading=Reading(81559.0, 73300.0, 97.0, 61.0, 640.0, users)),),
+        waiting=dict.fromkeys(("a" * 12, "b" * 12), "needs 18 GB, cuda:0 has 8 free: pid 812 of alice holds 66"),
+    )
+    used.supervisor_state.write_text(state.model_dump_json())
+    return used
+
+
+def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) -> Before:
+    """Press keys once everything has been read, and wait for what they lead to."""
+
+    async def press(pilot: Pilot[int]) -> None:
+        app = pilot.app
+        assert isinstance(app, ConsoleApp)
+        await settled(pilot)
+        await pilot.press(*keys)
+        await until(pilot, lambda: fact(app))
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+
+    return press
+
+
+def snapshot_of(workspace: Workspace, mode: str, *, ascii_only: bool = False) -> ConsoleApp:
+    """The console with only the demo suite shown, so that a new card elsewhere changes no picture."""
+    return console_on(workspace, Manner(mode=mode, ascii_only=ascii_only, suite="demo"))
+
+
+def test_plan(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "plan")
+    assert snap_compare(app, terminal_size=size, run_before=before("down", "space", "right", "c"))
+
+
+def test_launch(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(used, "plan")
+    keys = ("slash", *"simclr", "enter", "r", "enter")
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys))
+
+
+def test_live(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(supervised, "live"), terminal_size=size, run_before=before())
+
+
+def test_live_curve(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "live")
+    keys = ("slash", *"state:done", "enter", "tab")
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys))
+
+
+def test_rankings(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    keys = ("down", "space", "right", "right", "right", "right", "i")
+    assert snap_compare(snapshot_of(used, "rankings"), terminal_size=size, run_before=before(*keys))
+
+
+def test_compare(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "compare"), terminal_size=size, run_before=before("tab"))
+
+
+def test_result(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "result"), terminal_size=size, run_before=before())
+
+
+def test_help(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "rankings"), terminal_size=size, run_before=before("f1"))
+
+
+def test_problem(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "live")
+    keys = ("slash", *"state:done", "enter", "r")
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys, fact=lambda app: len(app.screen_stack) > 1))
+
+
+def test_an_empty_workspace(
+    snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = console_on(Workspace(Path("empty")).create(), Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before())
+
+
+def test_plain_ascii(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(supervised, "live", ascii_only=True), terminal_size=size, run_before=before())
