@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from ssl_console.workspace import ENVIRONMENT_VARIABLE, Workspace  # noqa: E402
+from ssl_console.workspace import ENVIRONMENT_VARIABLE, Workspace
 
 
 @pytest.fixture
