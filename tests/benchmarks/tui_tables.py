@@ -57,7 +57,9 @@ def measure() -> Sequence[Figure]:
 
 
 def _all(terminal: Terminal) -> Sequence[Sequence[Figure]]:
-    press = lambda *keys: lambda: [react(terminal, key) for key in keys]  # noqa: E731
+    def press(*keys: str) -> Callable[[], list[Reaction]]:
+        return lambda: [react(terminal, key) for key in keys]
+
     first = react(terminal, "3", f"{TASKS} columns")
     switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{TASKS} columns")])
     sorted_ = many(press("right", "s", "s"))
