@@ -13,12 +13,16 @@ from ssl_console.cli.session import Session
 from ssl_console.errors import ExitCode
 from ssl_console.estimate import History, in_words
 from ssl_console.follow import Overall, Standing, changes, overall
+from ssl_console.run import State
 from ssl_console.standings import StandingReader
+from ssl_console.store import StoreError
 from ssl_console.supervision import ensure_supervisor
 
 POLL_S = 0.25
 SETTLE_S = 1.5
 """A failed run may be queued again by the supervisor itself; only after so long without a change all has ended."""
+RECORD_S = 10.0
+"""How long a finished run's way into the database is waited for: a full disk must not hold a command for ever."""
 SUPERVISOR_S = 5.0
 """How often it is made sure that somebody carries the runs out."""
 
@@ -64,13 +68,38 @@ def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], 
             )
             face.show(look)
             changed_at = clock if look.changed else changed_at
-            if look.overall.ended and (look.overall.succeeded or clock - changed_at > SETTLE_S):
+            if _over(look.overall, clock - changed_at) and _recorded(session, standings, clock - changed_at):
                 return look.overall
             if clock - ensured_at > SUPERVISOR_S:
                 ensure_supervisor(session.workspace, session.supervisor_options())
                 ensured_at = clock
             before = standings
             time.sleep(POLL_S)
+
+
+def _over(found: Overall, quiet_s: float) -> bool:
+    return found.ended and (found.succeeded or quiet_s > SETTLE_S)
+
+
+def _recorded(session: Session, standings: Sequence[Standing], quiet_s: float) -> bool:
+    """Whether the database holds what was computed, so that the next command ranks it; or that cannot be waited for."""
+    done = {one.run_id for one in standings if one.state is State.DONE}
+    missing = done - _run_ids_in_database(session)
+    if missing and quiet_s > RECORD_S:
+        output.say(
+            f"{len(missing)} results lie in their run folders and not yet in {session.workspace.results}: "
+            f"`{commands.RUNS}` says why; none is lost"
+        )
+        return True
+    return not missing
+
+
+def _run_ids_in_database(session: Session) -> set[str]:
+    """None while it cannot be read: the supervisor is about to make it again."""
+    try:
+        return {result.run_id for result in session.results()}
+    except StoreError:
+        return set()
 
 
 def _face() -> Face:

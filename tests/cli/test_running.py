@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl_console.storage import exclusive
 from ssl_console.supervisor_state import SupervisorView
 from ssl_console.workspace import Workspace
 from tests.cli.shell import Shell
@@ -50,6 +51,16 @@ def test_the_same_run_again_computes_nothing_and_says_so(shell: Shell) -> None:
     assert "1 done already, nothing to run" in again.err
     assert "nothing is computed" in again.err
     assert computed(shell.workspace) == ["own/first echo/things 0"]
+
+
+def test_a_command_ends_only_when_the_next_one_finds_its_result(shell: Shell) -> None:
+    with exclusive(shell.workspace.results):
+        going = shell.start("run", *ECHO)
+        wait_until(lambda: any(shell.workspace.runs.glob("*/result.json")))
+        with pytest.raises(subprocess.TimeoutExpired):
+            going.wait(1.0)
+    assert going.wait(BOUND_S) == 0
+    assert [row["backbone"] for row in shell("results", "--json").document["results"]] == ["own/first"]
 
 
 def test_one_task_added_computes_one_run(shell: Shell) -> None:
