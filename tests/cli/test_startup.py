@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from ssl_console.workspace import Workspace
-from tests.benchmarks.startup import CASES, cpu_seconds
 
 HEAVY = ("torch", "numpy", "timm", "torchvision", "sklearn", "scipy", "textual", "PIL", "tinydb")
 SCRIPT = """
@@ -39,10 +38,3 @@ def test_listing_and_help_import_nothing_heavy(workspace: Workspace, command: st
 @pytest.mark.parametrize("command", ["runs --json", "results --json", "rank --json", "data list", "cache list"])
 def test_no_verb_of_the_console_imports_torch_or_numpy(workspace: Workspace, command: str) -> None:
     assert modules_of(*command.split()).isdisjoint(set(HEAVY) - {"tinydb"})
-
-
-@pytest.mark.parametrize("arguments", CASES, ids=" ".join)
-def test_help_and_the_list_of_backbones_take_at_most_04_seconds_of_cpu(
-    workspace: Workspace, arguments: tuple[str, ...]
-) -> None:
-    assert cpu_seconds("-m", "ssl_console", *arguments) <= 0.4
