@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, cast
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +19,9 @@ from torch import nn
 from backbones.card import BackboneCard, Padding, RandomWeights, Scalar
 from backbones.errors import WeightsError
 
+ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
+"""How timm's classes are told to take images of any size: plain transformers, and Swin."""
+
 
 def create(card: BackboneCard) -> nn.Module:
     """The card's architecture with its initial weights, no classifier, in training mode as timm leaves it.
@@ -29,18 +33,18 @@ def create(card: BackboneCard) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return make(card.architecture, **arguments_of(card))
+            return make(card.architecture, **arguments_of(card.architecture, card.architecture_arguments))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in card.architecture_arguments.items())
         raise WeightsError(f"{card.name}: timm cannot make {card.architecture}({given}): {error}") from error
 
 
-def arguments_of(card: BackboneCard) -> dict[str, Scalar]:
-    """The card's arguments, with the one that lets a transformer take any input size, if its class knows that one."""
+def arguments_of(architecture: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The arguments given, with those that let a transformer take any input size, if its class knows them."""
     with torch.device("meta"):
-        model = make(card.architecture, **card.architecture_arguments)
-    any_size = "dynamic_img_size" in inspect.signature(type(model).__init__).parameters
-    return {**card.architecture_arguments, **({"dynamic_img_size": True} if any_size else {})}
+        model = make(architecture, **given)
+    known = inspect.signature(type(model).__init__).parameters
+    return {**given, **{name: value for name, value in ANY_SIZE.items() if name in known}}
 
 
 def make(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it

@@ -90,7 +90,7 @@ def _by_timm(card: BackboneCard, path: Path) -> nn.Module:
                 pretrained=True,
                 pretrained_cfg_overlay=overlay,
                 num_classes=published.num_classes if published is not None else 0,
-                **arguments_of(card),
+                **arguments_of(card.architecture, card.architecture_arguments),
             )
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{card.name}: timm cannot load {path} into {card.architecture}: {error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from backbones.anatomy import Anatomy, anatomies
 from backbones.card import BackboneCard
 from backbones.identity import identity
 from backbones.preprocessing_spec import preprocessing_for
@@ -28,6 +29,7 @@ from tasks.catalog import TaskCatalog
 from tasks.datasets.manifest import Answer, Manifest, known_manifest, manifests
 from tasks.datasets.presence import presence
 from tasks.identity import result_identity, result_key
+from tasks.parameters import PROTOCOLS
 from tasks.spec import TaskSpec
 
 
@@ -55,10 +57,15 @@ def find_candidates(
     datasets = {task.dataset: around.tasks.dataset(task.dataset) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
     answers = _look_at(list(datasets.values()), around) if measurable else {}
+    anatomy = _anatomies(backbones, tasks, around)
     folders = _folders_by_key(around.workspace)
     return [
         _candidate(
-            _Pick(card, task, datasets[task.dataset], seed, precision), states[card.name], answers, folders, around
+            _Pick(card, task, datasets[task.dataset], seed, precision, anatomy.get(card.name)),
+            states[card.name],
+            answers,
+            folders,
+            around,
         )
         for card in backbones
         for task in tasks
@@ -91,6 +98,16 @@ class _Pick:
     dataset: DatasetCard
     seed: int
     precision: Precision
+    anatomy: Anatomy | None
+
+
+def _anatomies(
+    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], around: Surroundings
+) -> dict[str, Anatomy]:
+    """What the backbones' architectures can do; empty where no task's protocol asks for it."""
+    if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
+        return {}
+    return anatomies(backbones, around.workspace.cache / "anatomy")
 
 
 def _look_at(cards: Sequence[DatasetCard], around: Surroundings) -> dict[str, Answer]:
@@ -111,7 +128,8 @@ def _candidate(
     around: Surroundings,
 ) -> Candidate:
     answer = answers.get(pick.dataset.name)
-    missing = [item for item in (_lacking_weights(pick, weights), _lacking_data(pick, answer, around)) if item]
+    lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, around)
+    missing = [item for item in lacking if item]
     if missing or weights.digest is None or not isinstance(answer, Manifest):
         return Candidate(pick.backbone, pick.task, pick.dataset, pick.seed, None, missing=tuple(missing))
     spec = preprocessing_for(pick.backbone, preprocessing_name(pick.task))
@@ -122,6 +140,17 @@ def _candidate(
     return Candidate(
         pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=found, precision=pick.precision
     )
+
+
+def _unsuited(pick: _Pick) -> Missing | None:
+    """Why the protocol cannot measure the backbone, whatever is fetched."""
+    unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
+    if unsuitable is None or pick.anatomy is None:
+        return None
+    reason = unsuitable(pick.backbone, pick.anatomy, pick.task.typed_parameters())
+    if reason is None:
+        return None
+    return Missing("backbone", pick.backbone.name, f"{pick.task.name} cannot measure {pick.backbone.name}: {reason}")
 
 
 def _lacking_weights(pick: _Pick, state: WeightsState) -> Missing | None:

@@ -38,9 +38,9 @@ CHANGES = (
 
 @dataclass(frozen=True)
 class Missing:
-    """Weights or data that a run needs and that are not there."""
+    """Weights or data that a run needs and that are not there, or what the backbone lacks for the protocol."""
 
-    kind: Literal["weights", "data"]
+    kind: Literal["weights", "data", "backbone"]
     name: str
     advice: str
     """What to do, in one sentence."""
@@ -102,7 +102,7 @@ class Plan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of each status, how many lack weights or data, how many a launch starts, and all."""
+        """How many of each status, how many cannot run, how many a launch starts, and all."""
         found = Counter(run.status for run in self.runs)
         lacking = sum(bool(run.candidate.missing) for run in self.runs)
         return {

@@ -57,5 +57,7 @@ class SuiteCard(CardModel):
     """Task names or globs."""
     backbones: tuple[str, ...] = ()
     preset: str = "default"
+    presets: dict[str, str] = Field(default_factory=dict)
+    """Per protocol family, another preset than `preset`: `[presets] finetune = "small"`."""
     parameters: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     """Per protocol family, what differs from the preset: `[parameters.few-shot] episodes = 100`."""

@@ -112,7 +112,14 @@ class TaskCatalog:
 
     def _of_suite(self, card: SuiteCard, preset: str | None, overrides: Overrides) -> list[TaskSpec]:
         changes = merged(card.parameters, overrides)
-        return [self.resolve(name, preset or card.preset, changes) for name in self._expand(card.tasks)]
+        specs = [self.resolve(name, preset or card.preset, changes) for name in self._expand(card.tasks)]
+        own = {} if preset else card.presets
+        return [
+            self.resolve(spec.name, own[family], changes)
+            if (family := PROTOCOLS[spec.protocol].family) in own
+            else spec
+            for spec in specs
+        ]
 
     def _expand(self, patterns: Iterable[str]) -> list[str]:
         """Patterns as task names; a path in an `imagefolder:` name is never taken for a glob."""
@@ -148,6 +155,10 @@ class TaskCatalog:
 
     def _check_suite(self, card: SuiteCard) -> None:
         check_overrides(card.parameters)
+        families = [facts.family for facts in PROTOCOLS.values()]
+        for family in card.presets:
+            if family not in families:
+                raise UnknownName("protocol family", family, suggest(family, families))
         self._of_suite(card, None, {})
 
 

@@ -11,11 +11,15 @@ from tasks.outcome import Json, Outcome
 
 @dataclass(frozen=True)
 class Places:
-    """The folders that an evaluation reads and writes."""
+    """The folders that an evaluation reads and writes. Those that may be None belong to one run alone."""
 
     weights: Path
     data: Path
     features: Path
+    checkpoint: Path | None = None
+    """Where long training keeps its state; the same folder for every attempt of a run. None: nothing is kept."""
+    pictures: Path | None = None
+    """Where a protocol puts pictures (PNG) that explain its result; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Facts:
     backbone_identity: Mapping[str, Json]
     weights_digest: str
     manifest_digest: str
-    dimension: int
-    """Length of a feature vector."""
+    dimension: int | None
+    """Length of a feature vector; None for a protocol that takes none."""
     encoded: int
     """Images that were encoded now, over all splits."""
     hits: Mapping[str, bool]

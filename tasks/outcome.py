@@ -42,6 +42,8 @@ class Outcome:
     diagnostics: Mapping[str, Json] = field(default_factory=dict)
     """Convergence, edge-of-grid flag, curves, reliability diagram: what explains the score."""
     predictions: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    higher_is_better: bool = True
+    """Of the headline; False for an error."""
 
     @property
     def value(self) -> float:

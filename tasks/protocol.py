@@ -8,13 +8,17 @@ by everything else); what it does is in a second module, which it names as `eval
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
+from backbones.anatomy import Anatomy
+from backbones.card import BackboneCard
+
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_PROTOCOLS"
 DEFAULT_EVALUATION = "tasks.evaluation"
+IMAGE_EVALUATION = "tasks.image_evaluation"
 
 
 class Parameters(Protocol):
@@ -39,7 +43,11 @@ class ProtocolFacts:
     summary: str
     evaluation: str = DEFAULT_EVALUATION
     """Module whose `evaluate_task` (see `tasks.evaluation`) carries a whole run out, and whose `EncoderCache()` is kept
-    between runs. The default gives stored features to `module`; a protocol that wants more brings its own."""
+    between runs. The default gives stored features to `module`; `IMAGE_EVALUATION` gives it images and a backbone that
+    can be trained; a protocol that wants something else brings its own."""
+    unsuitable: Callable[[BackboneCard, Anatomy, Parameters], str | None] | None = None
+    """Why the protocol with these parameters cannot measure the backbone, in words, or None if it can. Asked before
+    anything is queued; a protocol that works with every backbone has none."""
 
 
 class PlugInError(RuntimeError):

@@ -123,7 +123,7 @@ def sentence(found: Plan) -> str:
     words += [f"{counts['active']} queued or running already"] if counts["active"] else []
     reasons = dict.fromkeys(run.reason for run in found.runs if run.status == "stale")
     words += [f"{counts['stale']} stale ({'; '.join(reasons)})"] if counts["stale"] else []
-    words += [f"{counts['missing']} lack weights or data"] if counts["missing"] else []
+    words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
     words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
     if counts["to_run"] or counts["active"]:
         words.append(_duration(found))

@@ -69,6 +69,7 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
         ci_low=outcome.interval.low,
         ci_high=outcome.interval.high,
         n=next((outcome.samples[name] for name in _COUNTED if name in outcome.samples), 0),
+        higher_is_better=outcome.higher_is_better,
         finished=time.time(),
         duration_s=time.time() - seen.started,
         images_per_s=facts.images_per_s or seen.images_per_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -109,7 +110,7 @@ class Session:
         started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
         log.write(Event("started", started, device=self.device))
         with heartbeat(folder, status.attempt, log, reporter):
-            evaluation = self._evaluate(module, spec, status.batch_scale, reporter)
+            evaluation = self._evaluate(module, spec, folder, status.batch_scale, reporter)
         with self.termination.uninterrupted():
             record = self._record(status, spec, evaluation, reporter, started)
             write_predictions(folder, evaluation.outcome.predictions)
@@ -117,14 +118,19 @@ class Session:
                 raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
             _last_events(log, reporter, State.DONE)
             write_atomically(folder.result, record.model_dump_json().encode())
+            shutil.rmtree(folder.checkpoint, ignore_errors=True)
 
-    def _evaluate(self, module: ModuleType, spec: RunSpec, batch_scale: float, reporter: WorkerReporter) -> Evaluation:
+    def _evaluate(
+        self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
+    ) -> Evaluation:
         if module.__name__ not in self._caches:
             self._caches[module.__name__] = module.EncoderCache()
         places = Places(
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
             features=self.workspace.features,
+            checkpoint=folder.checkpoint,
+            pictures=folder.path,
         )
         evaluation = module.evaluate_task(
             spec.backbone,

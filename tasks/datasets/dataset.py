@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tasks.datasets.targets import Kind, Targets
+
 Labels = npt.NDArray[np.int64]
-"""[n] class indices, or [n, classes] of 0 and 1 for multi-label data."""
+"""[n] class indices, or [n, classes] of 0 and 1 for multi-label data; [n, 0] where there are targets only."""
 
 
 class DataError(Exception):
@@ -48,6 +50,13 @@ class SourceSplit:
     """One stable name per image (its relative path, or `kind/split/index`)."""
     images_digest: str
     labels_digest: str
+    targets: Mapping[Kind, Targets[Any]] = field(default_factory=dict)
+    """What dense protocols learn, by kind; as many of each as there are images."""
+
+    @property
+    def annotations_digest(self) -> str:
+        """Names labels and targets together; the labels' own digest where there is nothing else."""
+        return digest_annotations(self.labels_digest, {kind: one.digest for kind, one in self.targets.items()})
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,13 @@ class Dataset:
     @property
     def manifest_digest(self) -> str:
         """Names images, labels, classes and splits together: part of every result's key."""
-        parts = [(split.name, split.images_digest, split.labels_digest) for split in self.splits.values()]
+        parts = [(split.name, split.images_digest, split.annotations_digest) for split in self.splits.values()]
         return digest_manifest(self.classes, parts)
+
+
+def digest_annotations(labels: str, targets: Mapping[Kind, str]) -> str:
+    """One digest for labels and targets; the labels' own without targets."""
+    return digest_lines([labels, *(f"{kind}:{targets[kind]}" for kind in sorted(targets))]) if targets else labels
 
 
 def digest_manifest(classes: Iterable[str], splits: Iterable[tuple[str, str, str]]) -> str:

@@ -109,7 +109,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "digits": Layout(),
         "shapes": Layout(
             arguments=MappingProxyType(
-                {"kind": str, "factor": str, "train": int, "test": int, "size": int, "seed": int}
+                {"kind": str, "factor": str, "dense": bool, "train": int, "test": int, "size": int, "seed": int}
             )
         ),
     }

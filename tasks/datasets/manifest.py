@@ -31,7 +31,7 @@ SECONDS = 1800.0
 
 
 class SplitFacts(CardModel):
-    """One source split: how many images, and the digests that name them and their labels."""
+    """One source split: how many images, and the digests that name them and their labels and targets."""
 
     images: int
     images_digest: str
@@ -71,7 +71,9 @@ class _Kept(CardModel):
 def manifest_of(dataset: Dataset, card: DatasetCard) -> Manifest:
     """The record of an opened dataset."""
     splits = {
-        name: SplitFacts(images=len(split.images), images_digest=split.images_digest, labels_digest=split.labels_digest)
+        name: SplitFacts(
+            images=len(split.images), images_digest=split.images_digest, labels_digest=split.annotations_digest
+        )
         for name, split in dataset.splits.items()
     }
     return Manifest(

@@ -1,24 +1,38 @@
 """Scenes drawn by `tasks.shapes`, labelled by one of their factors.
 
 Cards that differ in the factor alone share their images (and so their features): solid, hue and texture are three
-questions about the same pictures.
+questions about the same pictures. With `dense`, every image also has its mask, normals and boxes as targets.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.card import DatasetCard
-from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_lines, digest_manifest
+from tasks.datasets.dataset import (
+    DataError,
+    Dataset,
+    Labels,
+    SourceSplit,
+    digest_annotations,
+    digest_lines,
+    digest_manifest,
+)
 from tasks.datasets.listing import array_split
 from tasks.datasets.manifest import Manifest, SplitFacts, differences
-from tasks.shapes import RENDERER_VERSION, Factor, Parameters, SceneKind, label_names, render
+from tasks.datasets.targets import Boxes, HeldTargets, Kind, Targets
+from tasks.shapes import RENDERER_VERSION, SOLID_NAMES, Factor, Parameters, SceneKind, label_names, render
 from tasks.spec import canonical
+
+KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
+CLASSES: Mapping[Kind, tuple[str, ...]] = {"boxes": SOLID_NAMES, "masks": ("room", *SOLID_NAMES), "normals": ()}
 
 
 @dataclass(frozen=True)
@@ -31,10 +45,18 @@ class Series:
     size: int
     seed: int
 
+    @property
+    def _scenes(self) -> list[str]:
+        """What decides every scene: renderer, its parameters, the scenes' addresses."""
+        return [f"renderer {RENDERER_VERSION}", canonical([asdict(Parameters()), asdict(self)]).decode()]
+
     def digests(self, factor: Factor) -> tuple[str, str]:
-        """Names of the images and of their labels, without drawing: renderer, its parameters, the scenes' addresses."""
-        scenes = [f"renderer {RENDERER_VERSION}", canonical([asdict(Parameters()), asdict(self)]).decode()]
-        return digest_lines(scenes), digest_lines([*scenes, factor])
+        """Names of the images and of their labels, without drawing."""
+        return digest_lines(self._scenes), digest_lines([*self._scenes, factor])
+
+    def target_digests(self, *, dense: bool) -> dict[Kind, str]:
+        """Names of the targets, by kind, without drawing; none unless `dense`."""
+        return {kind: digest_lines([*self._scenes, kind]) for kind in KINDS} if dense else {}
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -48,19 +70,20 @@ class Rendered:
 
     images: npt.NDArray[np.uint8]
     factors: dict[Factor, Labels]
+    targets: dict[Kind, tuple[Any, ...]]
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - every reader has this signature
     """Draw `train` and `test` scenes of a `kind` ("object", "scene", "digit") labelled by a `factor`.
 
-    Other arguments of the card: `size` (pixels per side), `seed`. Drawn once per process.
+    Other arguments of the card: `size` (pixels per side), `seed`, `dense`. Drawn once per process.
     """
-    factor = _factor(card)
+    factor, dense = _factor(card), _dense(card)
     classes = label_names(factor)
     splits: dict[str, SourceSplit] = {}
     for series in _series(card):
-        drawn = _draw(series)
-        splits[series.split] = array_split(
+        drawn = _draw(series, dense=dense)
+        split = array_split(
             card,
             series.split,
             drawn.images,
@@ -69,6 +92,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - every read
             identifiers=series.identifiers,
             digests=series.digests(factor),
         )
+        splits[series.split] = replace(split, targets=_targets(drawn, series.target_digests(dense=dense)))
     return Dataset(card.name, classes, multi_label=False, splits=splits)
 
 
@@ -76,7 +100,7 @@ def manifest(card: DatasetCard) -> Manifest:
     """What `read` would give, told without drawing anything."""
     factor, series = _factor(card), _series(card)
     classes = label_names(factor)
-    named = [(one.split, *one.digests(factor)) for one in series]
+    named = [(one.split, *_named(one, factor, dense=_dense(card))) for one in series]
     counts = {one.split: one.count for one in series}
     return Manifest(
         name=card.name,
@@ -89,6 +113,16 @@ def manifest(card: DatasetCard) -> Manifest:
         },
         problems=differences(card, len(classes), counts, sum(counts.values())),
     )
+
+
+def _named(series: Series, factor: Factor, *, dense: bool) -> tuple[str, str]:
+    """Digests of the images, and of labels and targets together."""
+    images, labels = series.digests(factor)
+    return images, digest_annotations(labels, series.target_digests(dense=dense))
+
+
+def _targets(drawn: Rendered, digests: Mapping[Kind, str]) -> dict[Kind, Targets[Any]]:
+    return {kind: HeldTargets(drawn.targets[kind], digest, CLASSES[kind]) for kind, digest in digests.items()}
 
 
 def _series(card: DatasetCard) -> tuple[Series, ...]:
@@ -112,14 +146,23 @@ def _factor(card: DatasetCard) -> Factor:
     return Factor(name)
 
 
+def _dense(card: DatasetCard) -> bool:
+    return bool(card.reader_arguments.get("dense", False))
+
+
 @lru_cache(maxsize=16)
-def _draw(series: Series) -> Rendered:
+def _draw(series: Series, *, dense: bool) -> Rendered:
     images = np.empty((series.count, series.size, series.size, 3), np.uint8)
     factors: dict[Factor, Labels] = {factor: np.empty(series.count, np.int64) for factor in Factor}
+    targets: dict[Kind, list[Any]] = {kind: [] for kind in KINDS}
     for index in range(series.count):
         scene = render(series.kind, series.split, index, size=series.size, seed=series.seed)
         images[index] = scene.image
         for factor, values in factors.items():
             values[index] = getattr(scene.factors, factor)
+        if dense:
+            targets["masks"].append(scene.semantic.astype(np.int16))
+            targets["normals"].append(scene.normals)
+            targets["boxes"].append(Boxes(scene.boxes, scene.classes, np.zeros(len(scene.boxes), np.bool_)))
     images.flags.writeable = False
-    return Rendered(images, factors)
+    return Rendered(images, factors, {kind: tuple(values) for kind, values in targets.items()})

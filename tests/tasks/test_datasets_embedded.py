@@ -82,3 +82,19 @@ def test_the_default_shapes_show_every_class_often_enough_for_50_shots() -> None
     dataset = open_dataset(CATALOG.dataset("shapes"), NOWHERE)
     labels = np.concatenate([split.labels for split in dataset.splits.values()])
     assert np.bincount(labels, minlength=8).min() >= 50 + 15
+
+
+def test_dense_scenes_have_targets_as_large_as_their_images_and_a_manifest_of_their_own() -> None:
+    plain, dense = shapes("count", "scene"), shapes("count", "scene", dense=True)
+    opened = open_dataset(dense, NOWHERE)
+    for split in opened.splits.values():
+        assert set(split.targets) == {"boxes", "masks", "normals"}
+        for index in range(len(split.images)):
+            boxes, mask, normals = (split.targets[kind][index] for kind in ("boxes", "masks", "normals"))
+            assert mask.shape == normals.shape[:2] == (32, 32)
+            assert np.allclose(np.linalg.norm(normals, axis=2), 1, atol=1e-5)
+            assert set(np.unique(mask[mask > 0]) - 1) == set(boxes.labels)
+            assert boxes.corners.shape == (len(boxes.labels), 4)
+    assert opened.manifest_digest == manifest(dense).digest != manifest(plain).digest
+    images = [split.images_digest for split in open_dataset(plain, NOWHERE).splits.values()]
+    assert [split.images_digest for split in opened.splits.values()] == images

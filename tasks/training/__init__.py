@@ -1,0 +1,1 @@
+"""Training that repeats bit for bit and carries on after any interruption."""

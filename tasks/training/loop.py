@@ -1,0 +1,119 @@
+"""A training loop of a fixed number of steps that repeats bit for bit, also across an interruption.
+
+What a step does depends on the model, the optimiser and the step's number alone (`tasks.training.randomness`), so these
+three are the whole state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tasks.features.errors import NotFiniteError
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.randomness import torch_seeded
+from tasks.training.stopping import termination_deferred
+
+SAVE_EVERY_S = 60.0
+WORTH_KEEPING_S = 5.0
+"""Work of that many seconds is kept at the end too, for what comes after may be interrupted."""
+LOSS_OVER = 0.98
+"""Share of the past in the running mean of the loss that is reported."""
+
+
+@dataclass
+class Training:
+    """Everything that a step needs.
+
+    `loss` gives the loss of the step with that number, drawing its batch itself; `rate` is the factor on every group's
+    first learning rate at a step.
+    """
+
+    model: nn.Module
+    optimiser: Optimizer
+    steps: int
+    loss: Callable[[int], Tensor]
+    rate: Callable[[int], float]
+    seed: int
+    device: str = "cpu"
+    label: str = "training"
+    """What the phase is called."""
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    """The loss of every step taken so far."""
+    _rates: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rates = [float(group["lr"]) for group in self.optimiser.param_groups]
+
+    def advance(self) -> float:
+        """Take one step and return its loss. Raises NotFiniteError when that is not a number."""
+        factor = self.rate(self.step)
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        with torch_seeded(self.device, self.seed, 2, self.step):
+            loss = self.loss(self.step)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.item()
+        if not torch.isfinite(loss):
+            raise NotFiniteError(
+                f"{self.label}: the loss is {value} at step {self.step}: a smaller learning rate helps"
+            )
+        self.optimiser.step()
+        self.step += 1
+        self.losses.append(value)
+        return value
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "losses": self.losses,
+        }
+
+    def carry_on(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.losses = int(state["step"]), list(state["losses"])
+
+
+def train(
+    training: Training,
+    checkpoint: Checkpoint | None,
+    reporter: Reporter,
+    *,
+    every_s: float = SAVE_EVERY_S,
+    stop: Callable[[Training], bool] = lambda _training: False,
+) -> None:
+    """Take the remaining steps, from the checkpoint if there is one; ends early where `stop` says so.
+
+    SIGTERM ends it after the step under way, when the state has been kept. Raises NotFiniteError, OSError.
+    """
+    state = checkpoint.restore(reporter, training.device) if checkpoint is not None else None
+    if state is not None:
+        training.carry_on(state)
+    reporter.phase(training.label, training.steps, "steps")
+    reporter.advance(training.step)
+    kept, mean = time.monotonic(), None
+    with termination_deferred() as stopping:
+        while training.step < training.steps and not stopping.asked and not stop(training):
+            loss = training.advance()
+            mean = loss if mean is None else LOSS_OVER * mean + (1 - LOSS_OVER) * loss
+            reporter.metric("loss", mean, step=training.step)
+            reporter.advance()
+            if checkpoint is not None and (stopping.asked or time.monotonic() - kept >= every_s):
+                checkpoint.save(training.state())
+                kept = time.monotonic()
+        if checkpoint is not None and time.monotonic() - kept >= WORTH_KEEPING_S:
+            checkpoint.save(training.state())
