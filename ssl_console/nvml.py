@@ -41,6 +41,22 @@ def read_cuda(device: Device) -> Reading | None:
     return None if handle is None else _reading(nvml, handle)
 
 
+def energy_j(device: Device) -> float | None:
+    """What the device has drawn since its driver was loaded, in joules; None where it keeps no such count."""
+    nvml = _library()
+    handle = None if nvml is None or device.uuid is None else _asked(nvml, nvml.nvmlDeviceGetHandleByUUID, device.uuid)
+    if nvml is None or handle is None:
+        return None
+    found = _asked(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    return None if found is None else found / 1000
+
+
+def driver_version() -> str | None:
+    """Of the NVIDIA driver."""
+    nvml = _library()
+    return None if nvml is None else _text(_asked(nvml, nvml.nvmlSystemGetDriverVersion))
+
+
 def _reading(nvml: ModuleType, handle: object) -> Reading | None:
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     load = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ssl_console.badges import Badge
+
 RESULT_VERSION = 1
 
 Source = Literal["mine", "paper"]
@@ -42,7 +44,21 @@ class Result(BaseModel):
     """Peak device memory, or resident memory on the CPU."""
     device: str = ""
     warnings: int = 0
+    badges: tuple[str, ...] = ()
+    """Names of the reasons to doubt it (`ssl_console.badges`)."""
     source: Source = "mine"
+
+
+class Code(BaseModel):
+    """Which state of this package computed a result. None where nobody can tell: it was not run from a repository."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    digest: str
+    """SHA-256 over the package's own source files."""
+    commit: str | None = None
+    dirty: bool | None = None
+    """Whether source files differed from the commit."""
 
 
 class ResultRecord(BaseModel):
@@ -61,7 +77,14 @@ class ResultRecord(BaseModel):
     identity: dict[str, JsonValue] = Field(default_factory=dict)
     """The parts that `result.key` is the digest of."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of this package, python, torch, torchvision, timm, scikit-learn."""
+    """Versions of this package, python, and the packages that numbers may depend on."""
+    code: Code | None = None
+    machine: dict[str, str] = Field(default_factory=dict)
+    """What it ran on: device, driver, processor, system. Nothing of it may change the number."""
+    energy_j: float | None = None
+    """What the device drew meanwhile, in joules, whoever used it; None where it does not say."""
+    badges: tuple[Badge, ...] = ()
+    """Reasons to doubt the result that the run itself tells."""
     warnings: tuple[str, ...] = ()
     attempt: int = 1
     host: str = ""

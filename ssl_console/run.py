@@ -59,6 +59,8 @@ class RunSpec(Record):
     """Seconds since the epoch."""
     devices: tuple[str, ...] = ()
     """Devices this run may use; empty means any."""
+    fresh: bool = False
+    """Compute everything anew: stored features are not looked at, and none are stored."""
 
 
 class Attempt(Record):

@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def fresh_features(self) -> Path:
+        """Folder of the features of a run that shares none with others; away once it is done."""
+        return self.path / "features"
+
+    @property
     def cancel(self) -> Path:
         """A request, as an empty file."""
         return self.path / "cancel"

@@ -51,9 +51,13 @@ def reliability(probabilities: Logits, targets: Labels, bins: int = 15) -> Relia
     """
     _checked(probabilities, targets)
     top = probabilities.max(axis=1).astype(np.float64)
+    return reliability_of_top(top, probabilities.argmax(axis=1) == targets, bins)
+
+
+def reliability_of_top(top: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> Reliability:
+    """The same from the confidence in the top label [n] and whether that label is `right` [n]."""
     if not (top.min() >= 0.0 and top.max() <= 1.0 + 1e-6):
         raise ValueError(f"probabilities reach from {top.min()} to {top.max()}: pass softmax output, not logits")
-    right = probabilities.argmax(axis=1) == targets
     slot = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], top, side="right")
     count = np.bincount(slot, minlength=bins)
     mean = np.full((2, bins), np.nan)

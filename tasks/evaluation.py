@@ -25,7 +25,7 @@ from tasks.outcome import Json, Outcome
 from tasks.parameters import PROTOCOLS, FeatureParameters, FewShotParameters
 from tasks.reporter import Reporter
 from tasks.roles import PerSplit, many_shot, pooled
-from tasks.sanity import check_features
+from tasks.sanity import check_features, shared_rows
 from tasks.spec import TaskSpec
 
 __all__ = ["EncoderCache", "Evaluation", "Facts", "Inputs", "Places", "evaluate_task"]
@@ -110,7 +110,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
 
     module = cast("ProtocolModule", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)
-    seen: dict[str, Json] = {"features": checks, "data_notes": list(dataset.notes)}
+    seen: dict[str, Json] = {"features": checks, **_shared(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **seen})
     return Evaluation(outcome, _facts(subject, dataset, stored))
 
@@ -154,11 +154,21 @@ def _checks(stored: Mapping[str, Features], reporter: Reporter) -> dict[str, Jso
     checks: dict[str, Json] = {}
     for split, features in stored.items():
         found = check_features(features.values)
-        checks[split] = {**asdict(found), "warnings": list(found.warnings)}
+        checks[split] = {**asdict(found), "collapsed": found.collapsed, "warnings": list(found.warnings)}
         for sentence in found.warnings:
             reporter.warn(f"{split}: {sentence}")
         reporter.advance()
     return checks
+
+
+def _shared(inputs: Inputs) -> dict[str, Json]:
+    """Test images whose features a training or validation image has, too; nothing for episodes, which make their own
+    roles.
+    """
+    if isinstance(inputs, PoolInputs):
+        return {}
+    seen = sum(shared_rows(role.features, inputs.test.features) for role in (inputs.train, inputs.val))
+    return {"test_images_seen_in_training": seen}
 
 
 def _facts(subject: _Subject, dataset: Dataset, stored: Mapping[str, Features]) -> Facts:

@@ -43,7 +43,7 @@ def evaluate(inputs: PoolInputs, parameters: FewShotParameters, seed: int, repor
             "episode_deviation": float(accuracies.std()),
             "excluded_classes": [inputs.classes[number] for number in episodes.excluded],
         },
-        predictions={"accuracy": accuracies.astype(np.float32), "classes": episodes.classes.astype(np.int32)},
+        predictions={"accuracy": accuracies, "classes": episodes.classes.astype(np.int32)},
     )
 
 

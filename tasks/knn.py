@@ -6,7 +6,10 @@ validation data, so training and validation images vote together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 
 from tasks.inputs import ManyShotInputs, joined
 from tasks.nearest_neighbours import classify
@@ -14,6 +17,8 @@ from tasks.outcome import Outcome
 from tasks.parameters import KnnParameters
 from tasks.reporter import Reporter
 from tasks.scoring import all_scores, check_metric, interval, score
+
+Votes = npt.NDArray[np.float32]
 
 
 def evaluate(inputs: ManyShotInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -52,7 +57,16 @@ def evaluate(inputs: ManyShotInputs, parameters: KnnParameters, seed: int, repor
         predictions={
             "index": test.index,
             "label": test.labels,
-            "predicted": chosen.argmax(axis=1).astype(np.int32),
-            "scores": chosen.astype(np.float16),
+            **_predictions(dict(zip(counts, votes, strict=True)), parameters.headline, test.labels.ndim == 2),
         },
     )
+
+
+def _predictions(votes: Mapping[int, Votes], headline: int, several: bool) -> dict[str, npt.NDArray[np.generic]]:
+    """Of the headline k under the plain name, of every k with `@k` behind it: class scores for several labels an image,
+    else the predicted class (and, for the headline, what it was chosen by).
+    """
+    if several:
+        return {"scores": votes[headline], **{f"scores@{k}": found for k, found in votes.items()}}
+    chosen = {f"predicted@{k}": found.argmax(axis=1).astype(np.int32) for k, found in votes.items()}
+    return {"predicted": chosen[f"predicted@{headline}"], "scores": votes[headline].astype(np.float16), **chosen}

@@ -47,7 +47,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
         diagnostics={**_convergence(selection), **_reliability(calibration)},
-        predictions=_predictions(inputs.test, logits),
+        predictions=_predictions(inputs.test, logits, calibration),
     )
 
 
@@ -147,18 +147,30 @@ def _numbers(values: npt.NDArray[np.float64]) -> list[Json]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _predictions(test: Samples, logits: Logits) -> dict[str, npt.NDArray[np.generic]]:
-    """Per test image. Logits are kept relative to the largest, where float16 is finest; softmax stays the same."""
-    if test.labels.ndim == 2:
-        return {"index": test.index, "label": test.labels.astype(np.uint8), "scores": _half(logits)}
-    truth = softmax(logits)[np.arange(len(logits)), test.labels]
+def _predictions(test: Samples, logits: Logits, calibration: Calibration | None) -> dict[str, npt.NDArray[np.generic]]:
+    """Per test image, whole enough that every score follows from it exactly (`tasks.recount`).
+
+    Logits are kept relative to the largest, where float16 is finest; softmax stays the same.
+    """
+    if calibration is None:
+        return {"index": test.index, "label": test.labels.astype(np.uint8), "scores": logits}
+    shares = softmax(logits)
     return {
         "index": test.index,
         "label": test.labels,
         "predicted": logits.argmax(axis=1).astype(np.int32),
-        "probability": truth.astype(np.float32),
+        "probability": shares[np.arange(len(logits)), test.labels].astype(np.float32),
+        "confidence": shares.max(axis=1),
+        **_scaled(logits, calibration),
         "logits": _half(logits - logits.max(axis=1, keepdims=True)),
     }
+
+
+def _scaled(logits: Logits, calibration: Calibration) -> dict[str, npt.NDArray[np.generic]]:
+    """Confidence at the one temperature; nothing where every fold of the published estimate has its own."""
+    if len(calibration.temperatures) > 1:
+        return {}
+    return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}
 
 
 def _half(logits: Logits) -> npt.NDArray[np.float16]:

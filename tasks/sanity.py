@@ -36,6 +36,11 @@ class FeatureChecks:
     """exp(entropy of the normalised spectrum of the covariance), 1 to min(n, d); 0 for constant features."""
 
     @property
+    def collapsed(self) -> bool:
+        """Whether the features can tell hardly anything apart."""
+        return self.dead_share > DEAD_SHARE or self.effective_rank < LOWEST_RANK
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each thing that is wrong, with advice; empty when nothing is."""
         return tuple(_sentences(self))
@@ -52,6 +57,12 @@ def check_features(features: Floats) -> FeatureChecks:
         duplicate_rows=_duplicates(features),
         effective_rank=_effective_rank(finite_sample),
     )
+
+
+def shared_rows(train: Floats, test: Floats) -> int:
+    """How many rows of `test` [n, d] are also rows of `train` [m, d]: the same image on both sides, most likely."""
+    seen = {hash(row.tobytes()) for block in _blocks(train) for row in block}
+    return sum(hash(row.tobytes()) in seen for block in _blocks(test) for row in block)
 
 
 def _sentences(checks: FeatureChecks) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ssl_console.cli.output import leave_closed_pipe, say
 from ssl_console.errors import ExitCode
 
 EXIT_CODES = (
-    "Exit codes: 0 all done, 1 some run failed, 2 wrong usage or unknown name, "
+    "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
     "3 weights or data missing, 130 interrupted."
 )
 SPREAD_VERBS = frozenset({"plan", "run", "rank"})

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.app import EXIT_CODES, Verbs
+from ssl_console.cli.result_verbs import results as of_results
 from ssl_console.cli.session import Session
 from ssl_console.cli.store_verbs import cache, data, weights
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
+app.add_typer(of_results)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]

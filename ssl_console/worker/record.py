@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ssl_console import __version__
+from ssl_console.badges import Badge, Seen, badges_of, chance_level
 from ssl_console.files import write_atomically
 from ssl_console.process import this_host
 from ssl_console.result import Result, ResultRecord
 from ssl_console.run import RunSpec
+from ssl_console.worker.provenance import code, versions
 from ssl_console.worker.reporter import WorkerReporter
 from ssl_console.workspace import RunFolder
 from tasks.evaluated import Evaluation
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-PACKAGES = ("numpy", "scikit-learn", "timm", "torch", "torchvision")
 _COUNTED = ("episodes", "test")
 """Of the sample counts, the one that the confidence interval is over."""
 
@@ -44,6 +42,8 @@ class Circumstances:
     """Seconds since the epoch."""
     memory_mb: float | None
     images_per_s: float | None
+    energy_j: float | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, reporter: WorkerReporter) -> ResultRecord:
@@ -55,6 +55,8 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
     if spec.key not in (None, key):
         reporter.warn("the weights or the data changed between submission and run: the result has another key")
     metrics = _finite_metrics(spec, outcome, reporter)
+    tested = next((outcome.samples[name] for name in _COUNTED if name in outcome.samples), 0)
+    badges = _badges(spec, outcome, tested)
     result = Result(
         run_id=spec.run_id,
         key=key,
@@ -68,7 +70,7 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
         value=outcome.value,
         ci_low=outcome.interval.low,
         ci_high=outcome.interval.high,
-        n=next((outcome.samples[name] for name in _COUNTED if name in outcome.samples), 0),
+        n=tested,
         higher_is_better=outcome.higher_is_better,
         finished=time.time(),
         duration_s=time.time() - seen.started,
@@ -76,6 +78,7 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
         memory_mb=seen.memory_mb,
         device=seen.device,
         warnings=len(reporter.warnings),
+        badges=tuple(badge.name for badge in badges),
     )
     return ResultRecord(
         result=result,
@@ -86,7 +89,11 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
         diagnostics={**outcome.diagnostics, "images_encoded": facts.encoded, "features_stored": dict(facts.hits)},
         parameters={name: _plain(value) for name, value in spec.task.parameters.items()},
         identity=identity,
-        versions=_versions(),
+        versions=versions(),
+        code=code(),
+        machine=dict(seen.machine),
+        energy_j=seen.energy_j,
+        badges=badges,
         warnings=tuple(reporter.warnings),
         attempt=seen.attempt,
         host=this_host(),
@@ -122,11 +129,22 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _versions() -> dict[str, str]:
-    found = {"ssl-console": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
+    labels, ways = outcome.predictions.get("label"), spec.task.parameters.get("ways")
+    chance = chance_level(
+        outcome.headline,
+        spec.dataset.classes,
+        labels.tolist() if labels is not None and labels.ndim == 1 else (),
+        ways if isinstance(ways, int) else None,
+    )
+    return badges_of(
+        Seen(
+            value=outcome.value,
+            ci_low=outcome.interval.low,
+            ci_high=outcome.interval.high,
+            higher_is_better=outcome.higher_is_better,
+            tested=tested,
+            chance=chance,
+            diagnostics=outcome.diagnostics,
+        )
+    )

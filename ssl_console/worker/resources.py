@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ssl_console.nvml import cuda_devices, energy_j
+
 MEGABYTE = 2**20
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -36,6 +38,21 @@ def device_peak_mb() -> float | None:
     """Peak memory in MB that torch held on the CUDA device; None when this process uses none."""
     cuda = _cuda()
     return None if cuda is None else cuda.max_memory_reserved() / MEGABYTE
+
+
+class EnergyMeter:
+    """The energy that a device draws from now on; the whole device's, whoever uses it meanwhile."""
+
+    def __init__(self, device: str) -> None:
+        """Begin; `device` as torch calls it in this process."""
+        known = cuda_devices() if device.startswith("cuda") else []
+        self._device = next((one for one in known if one.name == device), None)
+        self._before = None if self._device is None else energy_j(self._device)
+
+    def used_j(self) -> float | None:
+        """In joules; None where the device does not say."""
+        now = None if self._device is None else energy_j(self._device)
+        return None if now is None or self._before is None else now - self._before
 
 
 def _cuda() -> Any:  # noqa: ANN401 - torch's module, which must not be imported to name its type

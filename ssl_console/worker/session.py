@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,9 +19,8 @@ from pydantic import ValidationError
 
 from ssl_console.config import Config, data_root
 from ssl_console.events import Event
-from ssl_console.files import create_exclusively, write_atomically
+from ssl_console.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.folder_state import RunStatus
-from ssl_console.result import ResultRecord
 from ssl_console.run import End, RunSpec, State
 from ssl_console.worker.children import end_children
 from ssl_console.worker.claim import claim
@@ -28,9 +28,10 @@ from ssl_console.worker.event_log import EventLog
 from ssl_console.worker.failure import explain
 from ssl_console.worker.heartbeat import heartbeat, resources
 from ssl_console.worker.output import redirected_to
+from ssl_console.worker.provenance import code, machine
 from ssl_console.worker.record import Circumstances, build_record, write_predictions
 from ssl_console.worker.reporter import WorkerReporter
-from ssl_console.worker.resources import device_peak_mb, host_peak_mb, reset_peaks
+from ssl_console.worker.resources import EnergyMeter, device_peak_mb, host_peak_mb, reset_peaks
 from ssl_console.worker.termination import Terminated, Termination
 from ssl_console.workspace import RunFolder, Workspace
 from tasks.evaluated import Evaluation, Places
@@ -106,19 +107,23 @@ class Session:
             raise Terminated
         spec = read_spec(folder)
         module = _evaluation_module(spec)
+        code()  # before files can change under a worker that has read them
         reset_peaks()
+        meter = EnergyMeter(torch_device(self.device))
         started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
         log.write(Event("started", started, device=self.device))
         with heartbeat(folder, status.attempt, log, reporter):
             evaluation = self._evaluate(module, spec, folder, status.batch_scale, reporter)
         with self.termination.uninterrupted():
-            record = self._record(status, spec, evaluation, reporter, started)
+            seen = self._seen(status, reporter, started, meter)
+            record = build_record(spec, evaluation, seen, reporter)
             write_predictions(folder, evaluation.outcome.predictions)
             if folder.end(status.attempt).exists():
                 raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
             _last_events(log, reporter, State.DONE)
             write_atomically(folder.result, record.model_dump_json().encode())
             shutil.rmtree(folder.checkpoint, ignore_errors=True)
+            shutil.rmtree(folder.fresh_features, ignore_errors=True)
 
     def _evaluate(
         self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
@@ -128,7 +133,7 @@ class Session:
         places = Places(
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
-            features=self.workspace.features,
+            features=self._features(spec),
             checkpoint=folder.checkpoint,
             pictures=folder.path,
         )
@@ -146,17 +151,22 @@ class Session:
         )
         return cast("Evaluation", evaluation)
 
-    def _record(
-        self, status: RunStatus, spec: RunSpec, evaluation: Evaluation, reporter: WorkerReporter, started: float
-    ) -> ResultRecord:
-        seen = Circumstances(
+    def _features(self, spec: RunSpec) -> Path:
+        """Where the run's features are; those of a run that computes everything anew last as long as it does."""
+        if not spec.fresh:
+            return self.workspace.features
+        return make_private_folder(self.workspace.run(spec.run_id).fresh_features)
+
+    def _seen(self, status: RunStatus, reporter: WorkerReporter, started: float, meter: EnergyMeter) -> Circumstances:
+        return Circumstances(
             attempt=status.attempt,
             device=self.device,
             started=started,
             memory_mb=device_peak_mb() or host_peak_mb(),
             images_per_s=reporter.images_per_s,
+            energy_j=meter.used_j(),
+            machine=machine(torch_device(self.device)),
         )
-        return build_record(spec, evaluation, seen, reporter)
 
 
 def read_spec(folder: RunFolder) -> RunSpec:

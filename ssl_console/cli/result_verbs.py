@@ -1,0 +1,53 @@
+"""The verbs about single results: what they are, why they differ, and whether they can be repeated."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.app import EXIT_CODES, Verbs
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="A finished run's id, or the beginning of one.")]
+
+results = typer.Typer(cls=Verbs, rich_markup_mode=None)
+
+
+@results.command()
+def show(context: typer.Context, result: ResultName, as_json: AsJson = False) -> None:
+    """Show everything about a result: intervals, reasons to doubt it, and what it is made of."""
+    from ssl_console.cli.show import show
+
+    show(context.obj, result, as_json=as_json)
+
+
+@results.command()
+def why(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="RESULT1", help="A finished run's id, or the beginning of one.")],
+    second: Annotated[str, typer.Argument(metavar="RESULT2", help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what differs between two results, and whether it changes the number."""
+    from ssl_console.cli.why import why
+
+    why(context.obj, first, second, as_json=as_json)
+
+
+@results.command(epilog=EXIT_CODES)
+def reproduce(
+    context: typer.Context,
+    result: ResultName,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Encode the images again, instead of taking stored features.")
+    ] = False,
+    within: Annotated[
+        float, typer.Option("--within", metavar="POINTS", min=0.0, help="How far off still counts as repeated.")
+    ] = 0.1,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+) -> None:
+    """Run a result again, exactly as it was, and compare: exit code 1 when the number differs."""
+    from ssl_console.cli.reproduce import reproduce
+
+    raise typer.Exit(reproduce(context.obj, result, fresh=fresh, within=within, as_json=as_json))

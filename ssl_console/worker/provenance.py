@@ -1,0 +1,90 @@
+"""Which code computes a result, on what."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import backbones
+import ssl_console
+import tasks
+from ssl_console.nvml import cuda_devices, driver_version
+from ssl_console.result import Code
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "timm", "torch", "torchvision", "pillow", "safetensors")
+GIT_SECONDS = 10.0
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+@lru_cache(maxsize=1)
+def code() -> Code:
+    """The state of this package's source files; asked for once, as soon as the process has started."""
+    folders = [Path(package.__path__[0]) for package in (backbones, ssl_console, tasks)]
+    commit = _git(folders[0], "rev-parse", "HEAD") if _tracked(folders[0]) else None
+    changed = None if commit is None else _git(folders[0].parent, "status", "--porcelain", "--", *map(str, folders))
+    return Code(digest=_digest(folders), commit=commit, dirty=None if changed is None else bool(changed))
+
+
+def versions() -> dict[str, str]:
+    """Of this package, python, and the packages that numbers may depend on."""
+    found = {"ssl-console": ssl_console.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def machine(device: str) -> dict[str, str]:
+    """The device (as torch calls it in this process), its driver, the processor and the system."""
+    found = {"processor": _processor(), "cores": str(os.cpu_count() or 1), "system": platform.platform()}
+    named = next((one for one in cuda_devices() if one.name == device), None) if device.startswith("cuda") else None
+    if named is not None:
+        found |= {"device": named.title, "driver": driver_version() or "unknown"}
+    cuda = getattr(getattr(sys.modules.get("torch"), "version", None), "cuda", None)
+    return found | ({"cuda": str(cuda)} if cuda and named is not None else {})
+
+
+def _digest(folders: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            whole.update(f"{folder.name}/{path.relative_to(folder)}\0".encode())
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _tracked(folder: Path) -> bool:
+    """Whether it is this package's own repository, and not one in which somebody keeps an environment."""
+    return _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=GIT_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in _CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,115 @@
+"""The scores of a run, counted again from the per-sample outputs that it left.
+
+What arrays a protocol leaves says which way of counting fits: the first in `RECOUNTS` whose arrays are all there. A
+protocol with other arrays adds its own way. Needs numpy, and not torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import intervals
+from tasks.calibration import reliability_of_top
+from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
+from tasks.outcome import Interval
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recount:
+    """One way of counting."""
+
+    needs: frozenset[str]
+    """Names of arrays."""
+    metrics: Callable[[Arrays], Scores]
+    """Every metric that follows from the arrays, under the name that the protocol gave it."""
+    interval: Callable[[Arrays, str], Interval | None]
+    """The interval of the headline metric of this name; None where it cannot be repeated."""
+
+
+def recount(arrays: Arrays) -> Recount | None:
+    """The way of counting that fits; None for arrays of which nothing is known."""
+    return next((way for way in RECOUNTS if way.needs <= set(arrays)), None)
+
+
+def _episodes(arrays: Arrays) -> Scores:
+    return {"accuracy": float(_floats(arrays["accuracy"]).mean())}
+
+
+def _episode_interval(arrays: Arrays, _metric: str) -> Interval:
+    return intervals.episodes(_floats(arrays["accuracy"]))
+
+
+def _one_label(arrays: Arrays) -> Scores:
+    label = _whole(arrays["label"])
+    found = {}
+    for name in _named(arrays, "predicted"):
+        predicted, classes = _whole(arrays[name]), _classes(arrays)
+        at = name.removeprefix("predicted")
+        found[f"accuracy{at}"] = accuracy(predicted, label)
+        found[f"mean-per-class{at}"] = mean_per_class_accuracy(predicted, label, classes)
+    right = _whole(arrays["predicted"]) == label
+    for metric, name in (("ece", "confidence"), ("ece_scaled", "confidence_scaled")):
+        if name in arrays:
+            found[metric] = reliability_of_top(_floats(arrays[name]), right).error
+    return found
+
+
+def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
+    predicted, label = _whole(arrays["predicted"]), _whole(arrays["label"])
+    if metric == "mean-per-class":
+        return intervals.bootstrap_mean_per_class(predicted, label, _classes(arrays))
+    return intervals.wilson(int(np.sum(predicted == label)), len(label)) if metric == "accuracy" else None
+
+
+def _several_labels(arrays: Arrays) -> Scores:
+    label = _whole(arrays["label"])
+    names = _named(arrays, "scores")
+    return {
+        f"map11{name.removeprefix('scores')}": mean_average_precision(_plain(arrays[name]), label) for name in names
+    }
+
+
+def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
+    if metric != "map11":
+        return None
+    return intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
+
+
+RECOUNTS: tuple[Recount, ...] = (
+    Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
+    Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
+    Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+)
+
+
+def _named(arrays: Arrays, name: str) -> list[str]:
+    """`predicted`, and `predicted@20` for a variant of the protocol."""
+    return [each for each in arrays if each == name or each.startswith(f"{name}@")]
+
+
+def _classes(arrays: Arrays) -> int:
+    """How many there are, which only an array with one column each knows; else as many as were seen."""
+    wide = next((arrays[name] for name in ("logits", "scores") if name in arrays), None)
+    if wide is not None:
+        return int(wide.shape[1])
+    return 1 + max(int(_whole(arrays[name]).max()) for name in ("label", *_named(arrays, "predicted")))
+
+
+def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    return array.astype(np.float64)
+
+
+def _plain(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
+    """In the precision in which it was measured."""
+    return array if array.dtype.kind == "f" else array.astype(np.float64)  # type: ignore[return-value]
+
+
+def _whole(array: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    return array.astype(np.int64)
