@@ -6,7 +6,7 @@ Rows whose runs kept per-sample outputs of the same samples vary together; of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from ssl_console.predictions import Arrays, Predictions
 from ssl_console.ranking import Cell, Column, Ranking
 from ssl_console.statistics import spread
 from ssl_console.statistics.evidence import ONE_LABEL, SEVERAL_LABELS
-from ssl_console.statistics.friedman import Friedman, friedman
+from ssl_console.statistics.friedman import POOL_NOTE, Friedman, friedman
 from ssl_console.statistics.ranks import Missing, RankBootstrap, Ranks
 from ssl_console.statistics.spread import Spread
 from tasks.parameters import PROTOCOLS
@@ -51,6 +51,27 @@ def rank_table(
     ranks = bootstrap.ranks()
     by_intervals = tuple(label for label, (_, whole) in found.items() if not whole)
     return RankTable(ranks, _classical(bootstrap), by_intervals)
+
+
+def as_document(table: RankTable) -> dict[str, object]:
+    """As JSON."""
+    ranks, classical = table.ranks, table.classical
+    return {
+        "rows": [asdict(row) for row in ranks.rows],
+        "tasks": ranks.tasks,
+        "missing": ranks.missing,
+        "left_out": list(ranks.left_out),
+        "replicates": ranks.replicates,
+        "by_intervals": list(table.by_intervals),
+        "friedman": None
+        if classical is None
+        else {
+            "p": classical.f_p_value,
+            "chi_squared_p": classical.p_value,
+            "critical_difference": classical.critical_difference,
+            "note": POOL_NOTE,
+        },
+    }
 
 
 def family(task: str) -> str:

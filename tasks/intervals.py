@@ -26,7 +26,8 @@ def wilson(correct: int, total: int) -> Interval:
     share, squared = correct / total, NORMAL**2
     centre = (share + squared / (2 * total)) / (1 + squared / total)
     half = NORMAL / (1 + squared / total) * math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
-    return Interval(100.0 * max(0.0, centre - half), 100.0 * min(1.0, centre + half), LEVEL, "wilson")
+    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))  # rounding at 0 and 1
+    return Interval(100.0 * low, 100.0 * high, LEVEL, "wilson")
 
 
 def episodes(accuracies: npt.NDArray[np.floating]) -> Interval:

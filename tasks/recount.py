@@ -19,6 +19,7 @@ from tasks.outcome import Interval
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,11 @@ def _classes(arrays: Arrays) -> int:
     wide = next((arrays[name] for name in ("logits", "scores") if name in arrays), None)
     if wide is not None:
         return int(wide.shape[1])
-    return 1 + max(int(_whole(arrays[name]).max()) for name in ("label", *_named(arrays, "predicted")))
+    seen = [_whole(arrays[name]) for name in ("label", *_named(arrays, "predicted"))]
+    found = 1 + max(int(one.max()) for one in seen)
+    if found > MOST_CLASSES or min(int(one.min()) for one in seen) < 0:
+        raise ValueError(f"labels reach up to {found - 1}, which no dataset has")
+    return found
 
 
 def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import get_args
 
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError
 from ssl_console.predictions import RunOutputs
-from ssl_console.rank_intervals import RankTable, rank_table
+from ssl_console.rank_intervals import RankTable, as_document, rank_table
 from ssl_console.ranking import Ranking
 from ssl_console.statistics.friedman import POOL_NOTE
 from ssl_console.statistics.ranks import Missing
@@ -28,7 +27,7 @@ def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_
     except ValueError as error:
         raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
     if as_json:
-        output.document(_document(table))
+        output.document(as_document(table))
         return
     head = ("group", "backbone", "mean rank", "rank", "95 % interval", "first")
     lines = [
@@ -55,23 +54,3 @@ def _say(table: RankTable) -> None:
             f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
             f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
         )
-
-
-def _document(table: RankTable) -> dict[str, object]:
-    ranks, classical = table.ranks, table.classical
-    return {
-        "rows": [asdict(row) for row in ranks.rows],
-        "tasks": ranks.tasks,
-        "missing": ranks.missing,
-        "left_out": list(ranks.left_out),
-        "replicates": ranks.replicates,
-        "by_intervals": list(table.by_intervals),
-        "friedman": None
-        if classical is None
-        else {
-            "p": classical.f_p_value,
-            "chi_squared_p": classical.p_value,
-            "critical_difference": classical.critical_difference,
-            "note": POOL_NOTE,
-        },
-    }

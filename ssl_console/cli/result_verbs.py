@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,3 +52,33 @@ def reproduce(
     from ssl_console.cli.reproduce import reproduce
 
     raise typer.Exit(reproduce(context.obj, result, fresh=fresh, within=within, as_json=as_json))
+
+
+@results.command()
+def bundle(
+    context: typer.Context,
+    path: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The zip file to write.")],
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="Only the tasks of a suite.")] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put results with their predictions, manifests and tables into one file that anybody can verify."""
+    from ssl_console.cli.bundle import bundle
+
+    bundle(context.obj, path, suite, tuple(backbone or ()), tuple(task or ()), as_json=as_json)
+
+
+@results.command(epilog=EXIT_CODES)
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle.")],
+    as_json: AsJson = False,
+) -> None:
+    """Count every score and table of a bundle again: exit code 1 when one does not agree."""
+    from ssl_console.cli.bundle import verify
+
+    raise typer.Exit(verify(path, as_json=as_json))

@@ -82,3 +82,34 @@ def test_why_needs_two_results(shell: Shell, run_id: str) -> None:
     finished = shell("why", run_id, run_id)
     assert (finished.code, "name two" in finished.err) == (2, True)
     assert shell("why", run_id, "nothing").code == 2
+
+
+def test_bundle_and_verify_say_what_agrees(shell: Shell, workspace: Workspace, run_id: str) -> None:
+    path = workspace.root / "all.zip"
+    made = shell("bundle", "-o", str(path), "--json").document
+    assert (made["results"], made["left_out"], len(made["sha256"])) == (1, [], 64)
+    finished = shell("verify", str(path), "--json")
+    assert (finished.code, finished.document["agrees"]) == (0, True)
+    assert finished.document["not_counted"] == [f"{run_id}: accuracy"], "this protocol keeps nothing per sample"
+    again = shell("bundle", "-o", str(path))
+    assert (again.code, "there already" in again.err) == (2, True)
+
+
+def test_verify_fails_and_names_file_and_number(shell: Shell, workspace: Workspace, run_id: str) -> None:
+    path = workspace.root / "all.zip"
+    shell("bundle", "-o", str(path), "-b", "own/*", "-t", "echo/*")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"value":50.0', b'"value":51.0', 1))
+    finished = shell("verify", str(path))
+    assert finished.code == 1
+    assert f"records/{run_id}.json: " in finished.out
+    assert "do NOT agree" in finished.out
+
+
+def test_verify_and_bundle_say_what_they_lack(shell: Shell, workspace: Workspace) -> None:
+    assert shell("verify", "nothing.zip").code == 2
+    finished = shell("bundle", "-o", "nothing.zip")
+    assert (finished.code, "no such results" in finished.err) == (2, True)
+    (workspace.root / "text.zip").write_text("no zip")
+    broken = shell("verify", str(workspace.root / "text.zip"))
+    assert (broken.code, "text.zip cannot be read as a zip file" in broken.err) == (1, True)

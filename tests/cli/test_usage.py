@@ -66,8 +66,8 @@ def test_help_says_every_verb_and_every_exit_code(shell: Shell) -> None:
     shown = shell("--help")
     assert shown.code == 0
     verbs = (
-        "demo backbones tasks suites plan run runs logs events cancel retry pause resume results show why reproduce rank "
-        "compare correlate rebuild doctor"
+        "demo backbones tasks suites plan run runs logs events cancel retry pause resume results show why reproduce "
+        "bundle verify rank compare correlate rebuild doctor"
     )
     for verb in (*verbs.split(), "weights", "data", "cache"):
         assert f"\n  {verb} " in shown.out
