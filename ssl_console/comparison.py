@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
-from typing import Any, Literal
+from typing import Literal
 
-from ssl_console.planning import what_changed
+from ssl_console.planning import COMPARED, Identities, what_changed
 from ssl_console.predictions import Arrays, Predictions
 from ssl_console.ranking import Cell, average_seeds
 from ssl_console.result import Result
@@ -23,13 +23,8 @@ from ssl_console.statistics.paired import DETECTABLE, PairedTest
 from ssl_console.statistics.wilcoxon import SignedRank, signed_rank
 
 LEVEL = 0.05
-COMPARED = ("data", "task", "precision")
-"""Parts of a result's identity in which two results of one column must not differ."""
 
 Verdict = Literal["better", "worse", "alike"]
-Identity = Mapping[str, Any]
-Identities = Callable[[str], Identity | None]
-"""The parts of a result's key by run id; None when they are not known."""
 BySeed = dict[int, Result]
 
 
@@ -235,4 +230,5 @@ def _over_all(comparison: Comparison, across: Across) -> str:
     if test.p_value >= LEVEL:
         return f"Over all tasks neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
     ahead = comparison.first if test.effect > 0 else comparison.second
-    return f"Over all tasks {ahead} is ahead (median lead {abs(lead):.1f} points, p = {test.p_value:.2g})."
+    numbers = f"median lead {abs(lead):.1f} points, p = {test.p_value:.2g}, effect {abs(test.effect):.2f}"
+    return f"Over all tasks {ahead} is ahead ({numbers})."

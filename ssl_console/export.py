@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_console.badges import MARK
 from ssl_console.plain_text import align, align_within, printable
 from ssl_console.ranking import AGGREGATES, Cell, Column, Ranking, Row
 from ssl_console.reference.beside import differences
@@ -16,9 +17,14 @@ from ssl_console.reference.beside import differences
 MISSING = "—"
 INCOMPLETE = "*"
 Format = Literal["json", "csv", "markdown", "latex"]
+Ties = frozenset[tuple[str, str]]
+"""(backbone, column label) of scores that cannot be told from the best of their column (`ssl_console.ties`)."""
+NO_TIES: Ties = frozenset()
+SHOW_TIES: frozenset[Format] = frozenset({"markdown", "latex"})
+"""Formats for reading, in which ties are marked."""
 
 
-def to_json(ranking: Ranking) -> str:
+def to_json(ranking: Ranking, ties: Ties = NO_TIES) -> str:
     """One document: `{"columns": [...], "rows": [{"backbone", "scores", "mean", "mean_rank", "complete", ...}]}`.
 
     A score whose published number is in the table too holds the `difference` to it.
@@ -35,11 +41,12 @@ def to_json(ranking: Ranking) -> str:
             }
             for row in ranking.rows
         ],
+        **({"tied_with_best": [{"backbone": name, "column": label} for name, label in sorted(ties)]} if ties else {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_csv(ranking: Ranking) -> str:
+def to_csv(ranking: Ranking, _ties: Ties = NO_TIES) -> str:
     """Unrounded numbers, three columns a task (value, ci_low, ci_high); a missing cell is empty.
 
     Names that a spreadsheet would take for a formula get an apostrophe before them.
@@ -56,21 +63,34 @@ def to_csv(ranking: Ranking) -> str:
     return lines.getvalue()
 
 
-def to_markdown(ranking: Ranking) -> str:
-    """A table for an issue or a README, best score of each column in bold."""
-    style = Style(escape=_escape_markdown, best="**{}**".format, plus_minus=" ± ", differences=True)
-    head, *body = cells(ranking, style)
+def to_markdown(ranking: Ranking, ties: Ties = NO_TIES) -> str:
+    """A table for an issue or a README, best score of each column in bold; = behind those tied with it."""
+    style = Style(escape=_escape_markdown, best="**{}**".format, tie="=", interval=" ± {}".format, differences=True)
+    head, *body = cells(ranking, style, ties)
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
 
 
-def to_latex(ranking: Ranking) -> str:
-    """A `booktabs` table: best score of each column in bold, second underlined. Needs `\\usepackage{booktabs}`."""
-    style = Style(escape=_escape_latex, best=r"\textbf{{{}}}".format, second=r"\underline{{{}}}".format, missing="--")
-    head, *body = cells(ranking, style)
+def to_latex(ranking: Ranking, ties: Ties = NO_TIES) -> str:
+    """A `booktabs` table with intervals. Needs `\\usepackage{booktabs}`.
+
+    The best score of each column is bold, the second underlined; a raised = stands at those tied with the best.
+    """
+    style = Style(
+        escape=_escape_latex,
+        best=r"\textbf{{{}}}".format,
+        second=r"\underline{{{}}}".format,
+        tie="$^{=}$",
+        interval=r"\,{{\scriptsize$\pm${}}}".format,
+        missing="--",
+    )
+    head, *body = cells(ranking, style, ties)
     rows = [" & ".join(line) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
-    top = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    note = (
+        "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
+    )
+    top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -81,7 +101,8 @@ def to_text(ranking: Ranking, columns: int | None = None) -> str:
     """
     if not ranking.rows:
         return ""
-    head, *body = cells(ranking, Style(escape=printable, plus_minus=" ±", differences=True))
+    style = Style(escape=printable, interval=" ±{}".format, differences=True, doubt=MARK)
+    head, *body = cells(ranking, style)
     if columns is None:
         return "\n".join(align([head, *body], right=frozenset(range(1, len(head))))) + "\n"
     first = len(head) - len(AGGREGATES)
@@ -97,7 +118,7 @@ def _stacked(head: Sequence[str]) -> list[list[str]]:
     return [above, below] if any(above) else [below]
 
 
-EXPORTS: Mapping[Format, Callable[[Ranking], str]] = {
+EXPORTS: Mapping[Format, Callable[[Ranking, Ties], str]] = {
     "json": to_json,
     "csv": to_csv,
     "markdown": to_markdown,
@@ -112,21 +133,29 @@ class Style:
     escape: Callable[[str], str]
     best: Callable[[str], str] = str
     second: Callable[[str], str] = str
-    plus_minus: str | None = None
-    """What stands between score and half interval; None leaves the interval out."""
+    tie: str = ""
+    """Behind a score that is tied with the best."""
+    interval: Callable[[str], str] = lambda _half: ""
+    """What stands behind the score, given half its interval."""
+    doubt: str = ""
+    """Behind a score that there is reason to doubt."""
     differences: bool = False
     """Whether a score shows, in brackets, its distance from the published number in the same table."""
     missing: str = MISSING
 
 
-def cells(ranking: Ranking, style: Style) -> list[list[str]]:
+def cells(ranking: Ranking, style: Style, ties: Ties = NO_TIES) -> list[list[str]]:
     """The head and one line per row: backbone, columns, aggregates."""
     marks = {column.label: _marks(ranking, column, style) for column in ranking.columns}
     gaps = differences(ranking) if style.differences else {}
     head = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in AGGREGATES)]
     lines = []
     for row in ranking.rows:
-        scores = [_cell(row, label, style, marks[label]) + _gap(gaps.get((row.backbone, label))) for label in marks]
+        tied = {label for label in marks if (row.backbone, label) in ties}
+        scores = [
+            _cell(row, label, style, marks[label], tied=label in tied) + _gap(gaps.get((row.backbone, label)))
+            for label in marks
+        ]
         lines.append([_name(row, style), *scores, *_totals(row, style)])
     return [[style.escape(title) for title in head], *lines]
 
@@ -143,13 +172,14 @@ def _totals(row: Row, style: Style) -> list[str]:
     return [style.missing if value is None else style.escape(a.show(value)) for a, value in values]
 
 
-def _cell(row: Row, label: str, style: Style, marks: Marks) -> str:
+def _cell(row: Row, label: str, style: Style, marks: Marks, *, tied: bool) -> str:
     cell = row.cells.get(label)
     if cell is None:
         return style.missing
-    score = _shown(cell)
-    half = None if style.plus_minus is None else cell.half_width
-    return marks.get(score, str)(score) + ("" if half is None else f"{style.plus_minus}{half:.1f}")
+    score, half = _shown(cell), cell.half_width
+    interval = "" if half is None else style.interval(f"{half:.1f}")
+    signs = (style.tie if tied else "") + (style.doubt if cell.badges else "")
+    return marks.get(score, str)(score) + signs + interval
 
 
 def _gap(difference: float | None) -> str:
@@ -167,9 +197,19 @@ def _shown(cell: Cell) -> str:
     return f"{cell.value:.1f}"
 
 
-def _score(cell: Cell, difference: float | None) -> dict[str, float | int | str | None]:
+def _score(cell: Cell, difference: float | None) -> dict[str, object]:
     value, low, high = _numbers(cell)
-    score = {"value": value, "ci_low": low, "ci_high": high, "n": cell.n, "run_id": cell.run_id, "source": cell.source}
+    score: dict[str, object] = {
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+        "n": cell.n,
+        "run_id": cell.run_id,
+        "source": cell.source,
+        "seeds": len(cell.seeds),
+        "seed_deviation": cell.seed_deviation,
+        "badges": list(cell.badges),
+    }
     return score if difference is None else {**score, "difference": difference}
 
 

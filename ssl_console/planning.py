@@ -22,7 +22,12 @@ from tasks.spec import TaskSpec
 Status = Literal["done", "stale", "active", "new"]
 STATUSES: tuple[Status, ...] = ("done", "stale", "active", "new")
 Identity = Mapping[str, Any]
+Identities = Callable[[str], Identity | None]
+"""The parts of a result's key by run id; None when they are not known."""
 Precision = Literal["float32", "bfloat16"]
+
+COMPARED = ("data", "task", "precision")
+"""Parts of a result's identity in which two results that are compared must not differ."""
 
 CHANGES = (
     ("backbone.weights", "the weights changed"),

@@ -5,12 +5,13 @@ Rows whose runs kept per-sample outputs of the same samples vary together; of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ssl_console.critical_difference import CriticalDifference
 from ssl_console.predictions import Arrays, Predictions
 from ssl_console.ranking import Cell, Column, Ranking
 from ssl_console.statistics import spread
@@ -32,6 +33,8 @@ class RankTable:
     """Of the backbones in `ranks`; None with fewer than two of them or of the tasks on which all were measured."""
     by_intervals: tuple[str, ...]
     """Columns of which some rows have no per-sample outputs that fit the others."""
+    picture: CriticalDifference | None = None
+    """The classical test as a picture."""
 
 
 def rank_table(
@@ -50,7 +53,8 @@ def rank_table(
     bootstrap.add(replicates)
     ranks = bootstrap.ranks()
     by_intervals = tuple(label for label, (_, whole) in found.items() if not whole)
-    return RankTable(ranks, _classical(bootstrap), by_intervals)
+    classical = _classical(bootstrap)
+    return RankTable(ranks, classical, by_intervals, _picture(bootstrap.backbones, classical))
 
 
 def as_document(table: RankTable) -> dict[str, object]:
@@ -69,6 +73,8 @@ def as_document(table: RankTable) -> dict[str, object]:
             "p": classical.f_p_value,
             "chi_squared_p": classical.p_value,
             "critical_difference": classical.critical_difference,
+            "mean_ranks": dict(table.picture.mean_ranks) if table.picture else {},
+            "not_told_apart": [list(bar) for bar in table.picture.bars] if table.picture else [],
             "note": POOL_NOTE,
         },
     }
@@ -136,5 +142,13 @@ def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
 
 
 def _classical(bootstrap: RankBootstrap) -> Friedman | None:
+    """Of the tasks on which all that take part were measured."""
     whole = bootstrap.values[~np.isnan(bootstrap.values).any(axis=1)]
     return friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None
+
+
+def _picture(backbones: Sequence[str], found: Friedman | None) -> CriticalDifference | None:
+    if found is None:
+        return None
+    mean_ranks = dict(zip(backbones, found.mean_ranks, strict=True))
+    return CriticalDifference(mean_ranks, found.critical_difference, found.f_p_value)

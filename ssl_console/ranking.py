@@ -35,6 +35,10 @@ class Cell:
     """The newest run behind it."""
     source: Source
     seeds: tuple[int, ...]
+    badges: tuple[str, ...] = ()
+    """Names of the reasons to doubt any of the results behind it (`ssl_console.badges`)."""
+    seed_deviation: float | None = None
+    """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
 
     @property
     def half_width(self) -> float | None:
@@ -144,6 +148,23 @@ def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
     return replace(ranking, rows=tuple(_with_aggregates(ranking.columns, bare)))
 
 
+def pick_columns(ranking: Ranking, labels: Iterable[str]) -> Ranking:
+    """Only these columns: rows are completed and compared anew; a row that has nothing in them goes."""
+    chosen = set(labels)
+    columns = tuple(column for column in ranking.columns if column.label in chosen)
+    bare = []
+    for row in ranking.rows:
+        cells = {label: cell for label, cell in row.cells.items() if label in chosen}
+        if cells or not columns:
+            bare.append(replace(row, cells=cells, complete=len(cells) == len(columns)))
+    return replace(ranking, columns=columns, rows=tuple(_with_aggregates(columns, bare)))
+
+
+def common_columns(ranking: Ranking) -> list[str]:
+    """Labels of the columns in which every row has a score."""
+    return [one.label for one in ranking.columns if all(one.label in row.cells for row in ranking.rows)]
+
+
 def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> list[float]:
     """Rank of each value, 1 for the best; equal values share the average of their places."""
     order = sorted(range(len(values)), key=lambda index: values[index], reverse=higher_is_better)
@@ -240,6 +261,8 @@ def average_seeds(results: Sequence[Result]) -> Cell:
         run_id=last.run_id,
         source=last.source,
         seeds=tuple(sorted(result.seed for result in results)),
+        badges=tuple(dict.fromkeys(badge for result in results for badge in result.badges)),
+        seed_deviation=stdev(result.value for result in results) if len(results) > 1 else None,
     )
 
 

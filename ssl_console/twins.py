@@ -34,7 +34,10 @@ class Distance:
             return None
         words = f"{self.lead:+.1f} points from {self.twin}, which was never trained"
         if self.high < 0:
-            advice = f"{words}: the features are worse than random ones, so check the preprocessing and the key mapping"
+            advice = (
+                f"{words}: worse than random features, so check the preprocessing and the key mapping, unless the task "
+                "asks for what the training makes a backbone ignore"
+            )
             return Badge(name="below random", advice=advice)
         advice = f"{words}, and not to be told from it: check that the weights were loaded, or choose a harder task"
         return Badge(name="random twin", advice=advice)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.commands import RUNS
-from ssl_console.comparison import Comparison, Identities, TaskComparison, Verdict, compare
+from ssl_console.comparison import Comparison, TaskComparison, Verdict, compare
 from ssl_console.errors import ConsoleError
 from ssl_console.names import resolve_backbone
-from ssl_console.planning import Identity
+from ssl_console.planning import Identities, Identity
 from ssl_console.predictions import RunOutputs
 from ssl_console.ranking import Cell
 from ssl_console.reference.verdict import AgainstPublished, against_published, published_backbones
@@ -66,8 +66,8 @@ def _nothing(outcome: Comparison) -> str:
 
 def _show(outcome: Comparison) -> None:
     names = (outcome.first, outcome.second)
-    head = ("task", *names, "difference", "95 % interval", "p", "p (Holm)", "smallest", "verdict")
-    output.table(head, [_line(task) for task in outcome.tasks], right=frozenset(range(1, 8)))
+    head = ("task", *names, "difference", "95 % interval", "p", "p (Holm)", "effect", "smallest", "verdict")
+    output.table(head, [_line(task) for task in outcome.tasks], right=frozenset(range(1, 9)))
     output.lines(["", outcome.sentence])
     for refused in outcome.not_comparable:
         output.say(f"not compared: {refused.task}: {refused.reason}")
@@ -89,6 +89,7 @@ def _line(task: TaskComparison) -> tuple[str, ...]:
         f"{test.low:+.2f} to {test.high:+.2f}",
         _p(test.p_value),
         _p(task.adjusted_p),
+        f"{test.effect:+.2f}",
         f"{test.smallest:.2f}",
         SIGNS[task.verdict],
     )

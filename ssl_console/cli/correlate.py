@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ssl_console.cli import output
 from ssl_console.cli.scores import Origin, origin_of
@@ -14,13 +15,8 @@ from ssl_console.transfer import Setting, Transfer, published_transfer, transfer
 
 def correlate(session: Session, source: str, *, as_json: bool) -> None:
     """Correlate ImageNet top-1 with every setting. Raises ConsoleError when there is nothing to correlate."""
-    analyses = [_of_origin(session, one) for one in _each(origin_of(source))]
+    analyses = _analyses(session, source)
     settings = [setting for one in analyses for setting in one.settings]
-    if not any(setting.points for setting in settings):
-        raise ConsoleError(
-            "no backbone with results has an ImageNet accuracy on its card (facts.imagenet_top1); "
-            "`--source paper` shows the published numbers"
-        )
     if as_json:
         tasks = [_document(task) for one in analyses for task in one.tasks]
         output.document({"settings": [_document(setting) for setting in settings], "tasks": tasks})
@@ -28,6 +24,26 @@ def correlate(session: Session, source: str, *, as_json: bool) -> None:
     head = ("setting", "source", "tasks", "backbones", "Pearson", "95 % interval", "Spearman", "95 % interval")
     output.table(head, [_line(setting) for setting in settings], right=frozenset({2, 3, 4, 6}))
     _say_what_is_left_out(settings)
+
+
+def correlation_picture(session: Session, source: str, path: Path) -> None:
+    """Write the scatter of every setting. Raises ConsoleError as `correlate` does, and for a name that will not do."""
+    from ssl_console.figures import check_name, save_transfer
+
+    check_name(path)
+    settings = [setting for one in _analyses(session, source) for setting in one.settings if setting.points]
+    save_transfer(settings, path)
+    output.say(f"{path} written: {len(settings)} settings")
+
+
+def _analyses(session: Session, source: str) -> list[Transfer]:
+    found = [_of_origin(session, one) for one in _each(origin_of(source))]
+    if not any(setting.points for one in found for setting in one.settings):
+        raise ConsoleError(
+            "no backbone with results has an ImageNet accuracy on its card (facts.imagenet_top1); "
+            "`--source paper` shows the published numbers"
+        )
+    return found
 
 
 def _each(origin: Origin) -> Sequence[Origin]:

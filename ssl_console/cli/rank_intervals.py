@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
+from ssl_console.critical_difference import CriticalDifference, as_text
 from ssl_console.errors import ConsoleError
 from ssl_console.predictions import RunOutputs
 from ssl_console.rank_intervals import RankTable, as_document, rank_table
@@ -17,15 +19,38 @@ WORDS = {word.split()[0]: word for word in get_args(Missing)}
 """`complete`, `common` and `drawn`, as the option has them."""
 
 
-def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
-    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
-    chosen: Missing | None = next((word for word in get_args(Missing) if word == WORDS.get(missing)), None)
+def missing_of(word: str) -> Missing:
+    """The option's value. Raises ConsoleError for any other word."""
+    chosen: Missing | None = next((one for one in get_args(Missing) if one == WORDS.get(word)), None)
     if chosen is None:
-        raise ConsoleError(f"--missing {missing}: it is one of {', '.join(WORDS)}")
+        raise ConsoleError(f"--missing {word}: it is one of {', '.join(WORDS)}")
+    return chosen
+
+
+def table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
+    """The ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
+    chosen = missing_of(missing)
     try:
-        table = rank_table(ranking, RunOutputs(session.workspace).predictions, missing=chosen)
+        return rank_table(ranking, RunOutputs(session.workspace).predictions, missing=chosen)
     except ValueError as error:
         raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
+
+
+def save_picture(session: Session, ranking: Ranking, missing: str, path: Path) -> None:
+    """Write the critical-difference picture. Raises ConsoleError when there is none."""
+    from ssl_console.figures import check_name, save_critical_difference
+
+    check_name(path)
+    picture = table_of(session, ranking, missing).picture
+    if picture is None:
+        raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
+    save_critical_difference(picture, path)
+    output.say(f"{path} written; {POOL_NOTE}")
+
+
+def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
+    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
+    table = table_of(session, ranking, missing)
     if as_json:
         output.document(as_document(table))
         return
@@ -35,7 +60,17 @@ def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_
         for r in table.ranks.rows
     ]
     output.table(head, lines, right=frozenset({0, 2, 3, 5}))
+    if table.picture is not None:
+        _show_picture(table.picture)
     _say(table)
+
+
+def _show_picture(picture: CriticalDifference) -> None:
+    """The classical view, below the ranks."""
+    output.lines(
+        ["", f"critical difference {picture.difference:.2f}: a bar joins what Nemenyi's test cannot tell apart"]
+    )
+    output.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
 
 
 def _say(table: RankTable) -> None:

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal, get_args
 
 from backbones.cardfile import match
+from ssl_console.apart import kept_apart
+from ssl_console.badges import MARK
+from ssl_console.candidates import identity_of_run
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError
-from ssl_console.export import EXPORTS, INCOMPLETE, Format, to_text
-from ssl_console.ranking import Ranking, pick_rows, sort_rows
+from ssl_console.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Ties, to_text
+from ssl_console.ranking import Ranking, common_columns, pick_columns, pick_rows, sort_rows
 from ssl_console.ranking import rank as make_ranking
 from ssl_console.reference import PUBLISHED, beside, published
 from ssl_console.reference.tables import VARIANT
 from ssl_console.result import Result
 from ssl_console.store import rebuild as rebuild_database
+from ssl_console.twins import twins, with_twin_badges
 
+DOUBTS_SHOWN = 4
 Origin = Literal["mine", "paper", "both"]
 
 
@@ -33,6 +39,8 @@ class View:
     format: Format | None = None
     origin: Origin = "mine"
     """Whose numbers: measured here, published, or the ones beside the others."""
+    missing: str = "complete"
+    """What becomes of missing cells: `complete` rows alone have a mean and a rank, or only `common` tasks count."""
 
     @classmethod
     def of(
@@ -65,15 +73,16 @@ def results(session: Session, *, as_json: bool) -> None:
     if as_json:
         output.document({"results": [result.model_dump(mode="json") for result in found]})
         return
-    head = ("run", "backbone", "task", "variant", "seed", "score", "interval", "n", "took", "finished")
+    found = with_twin_badges(found, twins(session.backbones.cards.values()))
+    head = ("run", "backbone", "task", "variant", "seed", "score", "interval", "n", "took", "finished", "doubts")
     output.table(head, [_line(result) for result in found], right=frozenset({4, 5, 7, 8}))
 
 
 def rank(session: Session, view: View) -> None:
     """Print the ranking table."""
-    ranking = _ranking(session, view)
+    ranking = _kept(_ranking(session, view), view)
     if view.format is not None:
-        output.data(EXPORTS[view.format](ranking))
+        output.data(EXPORTS[view.format](ranking, _ties(session, ranking, view.format)))
         return
     if not ranking.rows:
         output.say("there are no results yet: `ssl-console demo` makes some, `ssl-console run` others")
@@ -84,17 +93,63 @@ def rank(session: Session, view: View) -> None:
     if ranking.incomplete:
         output.say(
             f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
-            "rank; --suite or -t choose the columns to compare on"
+            "rank; --missing common ranks over the tasks that all have, --suite or -t choose the columns to compare on"
         )
+    _say_doubts(ranking)
+    for sentence in kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id)):
+        output.say(f"kept apart: {sentence}")
 
 
-def rank_intervals(session: Session, view: View, missing: str) -> None:
+def _kept(ranking: Ranking, view: View) -> Ranking:
+    """The columns that count. Raises ConsoleError when there are none, or the choice needs ranks with intervals."""
+    if view.missing == "complete" or not ranking.rows:
+        return ranking
+    if view.missing != "common":
+        raise ConsoleError(f"--missing {view.missing}: complete or common; with --intervals drawn, too")
+    labels = common_columns(ranking)
+    if not labels:
+        raise ConsoleError("--missing common: no task has a score of every backbone; -b or -t choose fewer of them")
+    if gone := [column.label for column in ranking.columns if column.label not in labels]:
+        output.say(f"common tasks only, {len(labels)} of {len(ranking.columns)}; left out: {', '.join(gone)}")
+    return pick_columns(ranking, labels)
+
+
+def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: A002 - the word for it
+    if format not in SHOW_TIES:
+        return NO_TIES
+    from ssl_console.predictions import RunOutputs
+    from ssl_console.ties import ties_with_best
+
+    return ties_with_best(ranking, RunOutputs(session.workspace).predictions)
+
+
+def _say_doubts(ranking: Ranking) -> None:
+    doubted = [
+        f"{row.backbone} on {label} ({', '.join(cell.badges)}; {cell.run_id})"
+        for row in ranking.rows
+        for label, cell in row.cells.items()
+        if cell.badges
+    ]
+    if doubted:
+        more = f" and {len(doubted) - DOUBTS_SHOWN} more" if len(doubted) > DOUBTS_SHOWN else ""
+        output.say(f"{MARK} {len(doubted)} to doubt: {'; '.join(doubted[:DOUBTS_SHOWN])}{more}")
+        output.say("`ssl-console show RUN` says why, and what to do")
+
+
+def rank_intervals(session: Session, view: View) -> None:
     """Print how certain the ranks are. Raises ConsoleError for a format that has no such table."""
     from ssl_console.cli.rank_intervals import show_rank_intervals
 
     if view.format not in {None, "json"}:
         raise ConsoleError(f"--intervals is a table or --json, not --{view.format}")
-    show_rank_intervals(session, _ranking(session, view), missing, as_json=view.format == "json")
+    show_rank_intervals(session, _ranking(session, view), view.missing, as_json=view.format == "json")
+
+
+def rank_picture(session: Session, view: View, path: Path) -> None:
+    """Write the critical-difference picture of the table."""
+    from ssl_console.cli.rank_intervals import save_picture
+
+    save_picture(session, _ranking(session, view), view.missing, path)
 
 
 def rebuild(session: Session) -> None:
@@ -124,7 +179,7 @@ def _ranking(session: Session, view: View) -> Ranking:
 def _results(session: Session, view: View, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
     if view.origin == "paper":
         return list(published())
-    own = session.results()
+    own = with_twin_badges(session.results(), twins(session.backbones.cards.values()))
     if view.origin == "mine":
         return own
     return beside(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
@@ -142,4 +197,5 @@ def _line(result: Result) -> tuple[str, ...]:
         f"{result.n:,}",
         f"{result.duration_s:.0f} s",
         datetime.fromtimestamp(result.finished).astimezone().strftime("%Y-%m-%d %H:%M"),
+        ", ".join(result.badges),
     )

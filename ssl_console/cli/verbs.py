@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,9 @@ Settings = Annotated[
 Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
 Source = Annotated[
     str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
+]
+Figure = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Write the picture (.svg, .png or .pdf) instead.")
 ]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on as more comes, until the run has ended.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")]
@@ -251,17 +255,21 @@ def rank(
     source: Source = "mine",
     intervals: Annotated[bool, typer.Option("--intervals", help="How certain the ranks are, and who is tied.")] = False,
     missing: Annotated[
-        str, typer.Option("--missing", metavar="M", help="With --intervals: complete rows, common tasks, or drawn.")
+        str,
+        typer.Option("--missing", metavar="M", help="complete rows, common tasks, or (with --intervals) drawn."),
     ] = "complete",
+    figure: Figure = None,
 ) -> None:
     """Rank the backbones over the tasks."""
-    from ssl_console.cli.scores import View, rank, rank_intervals
+    from ssl_console.cli.scores import View, rank, rank_intervals, rank_picture
 
     formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
     chosen = [name for name, wanted in formats.items() if wanted]
-    view = View.of(suite, backbone, task, sort, chosen, source)
-    if intervals:
-        rank_intervals(context.obj, view, missing)
+    view = replace(View.of(suite, backbone, task, sort, chosen, source), missing=missing)
+    if figure is not None:
+        rank_picture(context.obj, view, figure)
+    elif intervals:
+        rank_intervals(context.obj, view)
     else:
         rank(context.obj, view)
 
@@ -281,11 +289,14 @@ def compare(
 
 
 @app.command()
-def correlate(context: typer.Context, source: Source = "paper", as_json: AsJson = False) -> None:
+def correlate(context: typer.Context, source: Source = "paper", as_json: AsJson = False, figure: Figure = None) -> None:
     """Correlate ImageNet accuracy with transfer, setting by setting."""
-    from ssl_console.cli.correlate import correlate
+    from ssl_console.cli.correlate import correlate, correlation_picture
 
-    correlate(context.obj, source, as_json=as_json)
+    if figure is not None:
+        correlation_picture(context.obj, source, figure)
+    else:
+        correlate(context.obj, source, as_json=as_json)
 
 
 @app.command()

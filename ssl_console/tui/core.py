@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ssl_console.events import Curve
 from ssl_console.planning import Plan
@@ -16,6 +16,9 @@ from ssl_console.result import Result, ResultRecord
 from ssl_console.tui.catalogue import Catalogue
 from ssl_console.tui.runview import RunView
 from ssl_console.tui.selection import Pair
+
+if TYPE_CHECKING:
+    from ssl_console.predictions import Arrays
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,10 @@ class Core(Protocol):
 
     def per_class(self, run_id: str) -> Sequence[tuple[str, float, int]]:
         """Name, percent recognised and number of test images of every class; empty where that is not known."""
+        ...
+
+    def predictions(self, run_id: str) -> Arrays | None:
+        """Per-sample outputs of a finished run; None when it left none."""
         ...
 
     def repeat_command(self, run_id: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from ssl_console.ranking import AGGREGATES, Aggregate, Ranking, Row, pick_rows, rank, sort_rows
+from ssl_console.ranking import AGGREGATES, Aggregate, Ranking, Row, pick_columns, pick_rows, rank, sort_rows
 from ssl_console.ranking import Cell as Score
 from ssl_console.ranking import Column as Scored
 from ssl_console.reference import PUBLISHED, beside, published, unmarked
@@ -332,30 +332,11 @@ def _filtered(base: Ranking, view: View, catalogue: Catalogue) -> tuple[Ranking,
     terms = parse(view.filter)
     for_rows, for_columns = split(terms, rows.values(), columns.values())
     known = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
-    ranking = _with_columns(
-        base,
-        [
-            column
-            for column in base.columns
-            if column.label not in view.hidden and for_columns.matches(columns[column.label])
-        ],
-    )
+    left = [label for label, subject in columns.items() if label not in view.hidden and for_columns.matches(subject)]
+    ranking = base if len(left) == len(base.columns) else pick_columns(base, left)
     if for_rows != Filter():
         ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
     return ranking, tuple(terms.unknown_fields(known))
-
-
-def _with_columns(base: Ranking, columns: list[Scored]) -> Ranking:
-    """Fewer columns: aggregates are over those that are left, so rows are completed and compared anew."""
-    if len(columns) == len(base.columns):
-        return base
-    labels = {column.label for column in columns}
-    bare = []
-    for row in base.rows:
-        cells = {label: score for label, score in row.cells.items() if label in labels}
-        if cells or not labels:
-            bare.append(replace(row, cells=cells, complete=len(cells) == len(columns)))
-    return pick_rows(Ranking(tuple(columns), tuple(bare)), [row.backbone for row in bare])
 
 
 def _backbone_subject(name: str, catalogue: Catalogue) -> Subject:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -39,6 +40,9 @@ from tasks.datasets.manifest import known_manifest
 from tasks.datasets.presence import presence
 from tasks.parameters import PROTOCOLS
 from tasks.spec import TaskSpec, canonical
+
+if TYPE_CHECKING:
+    from ssl_console.predictions import Arrays, RunOutputs
 
 
 @dataclass
@@ -277,6 +281,16 @@ class LocalCore:
             (names[one.label] if 0 <= one.label < len(names) else f"class {one.label}", one.percent, one.total)
             for one in scores
         ]
+
+    @cached_property
+    def _outputs(self) -> RunOutputs:
+        from ssl_console.predictions import RunOutputs  # noqa: PLC0415 - reads arrays, so it loads numpy
+
+        return RunOutputs(self.workspace)
+
+    def predictions(self, run_id: str) -> Arrays | None:
+        """Per-sample outputs of a finished run; None when it left none."""
+        return self._outputs.predictions(run_id)
 
     def repeat_command(self, run_id: str) -> str:
         """The command line that measures exactly this again; empty when the run's folder is gone."""

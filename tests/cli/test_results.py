@@ -113,3 +113,22 @@ def test_verify_and_bundle_say_what_they_lack(shell: Shell, workspace: Workspace
     (workspace.root / "text.zip").write_text("no zip")
     broken = shell("verify", str(workspace.root / "text.zip"))
     assert (broken.code, "text.zip cannot be read as a zip file" in broken.err) == (1, True)
+
+
+def test_a_picture_of_the_ranks_is_written_and_never_replaces_a_file(shell: Shell, workspace: Workspace) -> None:
+    for backbone in ("own/first", "own/second"):
+        assert shell("run", "-b", backbone, "-t", "echo/things", "-t", "echo/others").code == 0
+    path = workspace.root / "cd.svg"
+    assert shell("rank", "--figure", str(path)).code == 0
+    assert path.read_text().startswith("<?xml")
+    again = shell("rank", "--figure", str(path))
+    assert (again.code, "never replaces" in again.err) == (2, True)
+
+
+def test_rank_over_the_common_tasks_says_what_it_left_out(shell: Shell, run_id: str) -> None:
+    shell("run", "-b", "own/second", "-t", "echo/things", "-t", "echo/others")
+    finished = shell("rank", "--missing", "common", "--json")
+    assert finished.document["columns"] == ["echo/things"]
+    assert "common tasks only, 1 of 2; left out: echo/others" in finished.err
+    refused = shell("rank", "--missing", "drawn")
+    assert (refused.code, "with --intervals" in refused.err) == (2, True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scikit_posthocs as posthocs
 import scipy.stats
+from statsmodels.stats.multitest import multipletests
 
 from ssl_console.ranking import average_ranks
 from ssl_console.statistics.friedman import cliques, critical_difference, friedman
@@ -90,3 +92,33 @@ def test_places_of_whole_arrays_are_those_of_single_rows() -> None:
     scores = np.round(np.random.default_rng(4).normal(size=(50, 9)), 0)
     assert np.array_equal(places(scores), [average_ranks(list(row)) for row in scores])
     assert np.array_equal(places(scores + np.arange(9) * 100.0), np.tile(np.arange(9.0, 0.0, -1.0), (50, 1)))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_nemenyi_tells_those_pairs_apart_that_scikit_posthocs_does(ties: bool) -> None:
+    scores = np.random.default_rng(5).normal(size=(15, 7)) + np.linspace(0, 1.5, 7)
+    scores = np.round(scores, 0 if ties else 6)
+    found = friedman(scores)
+    pairs = posthocs.posthoc_nemenyi_friedman(scores).to_numpy()
+    gaps = np.abs(np.subtract.outer(found.mean_ranks, found.mean_ranks))
+    assert np.array_equal(gaps > found.critical_difference, pairs < 0.05)
+    assert (pairs < 0.05).any()
+
+
+def test_the_bars_of_the_picture_join_what_scikit_posthocs_cannot_tell_apart() -> None:
+    scores = np.random.default_rng(6).normal(size=(20, 8)) + np.linspace(0, 2.5, 8)
+    found = friedman(scores)
+    names = [f"b{number}" for number in range(8)]
+    pairs = posthocs.posthoc_nemenyi_friedman(scores).to_numpy()
+    joined = np.zeros((8, 8), dtype=bool)
+    for bar in cliques(dict(zip(names, found.mean_ranks, strict=True)), found.critical_difference):
+        places = [names.index(name) for name in bar]
+        joined[np.ix_(places, places)] = True
+    expected = pairs >= 0.05
+    assert np.array_equal(joined | np.eye(8, dtype=bool), expected)
+    assert not expected.all()
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    p_values = np.random.default_rng(7).uniform(0, 0.2, 12)
+    assert adjusted(list(p_values)) == pytest.approx(list(multipletests(p_values, method="holm")[1]))

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ssl_console.comparison import Comparison, Identity, compare
+from ssl_console.comparison import Comparison, compare
+from ssl_console.planning import Identity
 from ssl_console.predictions import Arrays
 from ssl_console.result import Result
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ssl_console.export import EXPORTS, Format
+from ssl_console.export import EXPORTS, NO_TIES, SHOW_TIES, Format
 from ssl_console.ranking import Ranking
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.lines import Lines
 from ssl_console.tui.screens.base import Sheet, console
 from ssl_console.tui.text import Span, Tone, line
+
+if TYPE_CHECKING:
+    from ssl_console.predictions import Predictions
 
 SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
@@ -44,19 +47,24 @@ class ExportSheet(Sheet[None]):
 
     def action_write(self, name: Format) -> None:
         """In this format."""
-        text = EXPORTS[name](self._ranking)
-        app = console(self)
-        app.copy_to_clipboard(text)
-        path = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}")
-        app.in_background(
-            lambda: _write(path, text), lambda written: app.say(f"{written} written, and copied."), group="export"
-        )
+        app, ranking = console(self), self._ranking
+        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.core.predictions
+
+        def taken(text: str) -> None:
+            app.copy_to_clipboard(text)
+            app.say(f"{path} written, and copied.")
+
+        app.in_background(lambda: _write(path, name, ranking, predictions), taken, group="export")
         self.dismiss(None)
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: Path, name: Format, ranking: Ranking, predictions: Predictions) -> str:
+    """Write the view; what was written."""
+    from ssl_console.ties import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
+
+    text = EXPORTS[name](ranking, ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES)
     path.write_text(text, encoding="utf-8")
-    return path
+    return text
 
 
 def _free_name(folder: Path, name: str) -> Path:

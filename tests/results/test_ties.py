@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssl_console.apart import kept_apart
+from ssl_console.export import to_json, to_latex, to_markdown, to_text
+from ssl_console.predictions import Arrays
+from ssl_console.ranking import common_columns, pick_columns, rank
+from ssl_console.result import Result
+from ssl_console.ties import ties_with_best
+
+IMAGES = 1000
+
+
+def result(backbone: str, task: str, value: float, **given: object) -> Result:
+    basic: dict[str, object] = {
+        "run_id": f"{backbone}-{task}", "key": backbone + task, "backbone": backbone, "task": task, "column": task,
+        "seed": 0, "metric": "accuracy", "value": value, "ci_low": value - 3, "ci_high": value + 3, "n": IMAGES,
+        "finished": 1.0, "duration_s": 1.0,
+    }  # fmt: skip
+    return Result.model_validate({**basic, **given})
+
+
+def answers(share: float) -> Arrays:
+    """The first share of the images is right, for every backbone: they agree about what is hard."""
+    label = np.zeros(IMAGES, dtype=np.int64)
+    return {"index": np.arange(IMAGES), "label": label, "predicted": (np.arange(IMAGES) >= share * IMAGES).astype(int)}
+
+
+def test_overlapping_intervals_are_a_tie_only_until_the_same_samples_tell_them_apart() -> None:
+    ranking = rank([result("a", "t", 80), result("b", "t", 78), result("c", "t", 60)])
+    assert ties_with_best(ranking, lambda _run: None) == {("a", "t"), ("b", "t")}
+    shares = {"a-t": answers(0.80), "b-t": answers(0.78), "c-t": answers(0.60)}
+    assert ties_with_best(ranking, shares.get) == frozenset()
+
+
+def test_where_less_is_better_the_lowest_is_the_best() -> None:
+    ranking = rank([result("a", "t", 30, higher_is_better=False), result("b", "t", 80, higher_is_better=False)])
+    assert ties_with_best(ranking, lambda _run: None) == frozenset()
+    close = rank([result("a", "t", 79, higher_is_better=False), result("b", "t", 80, higher_is_better=False)])
+    assert ties_with_best(close, lambda _run: None) == {("a", "t"), ("b", "t")}
+
+
+def test_tables_for_reading_mark_ties_and_show_intervals() -> None:
+    ranking = rank([result("a", "t", 80), result("b", "t", 78), result("c", "t", 60)])
+    ties = frozenset({("a", "t"), ("b", "t")})
+    latex = to_latex(ranking, ties)
+    assert r"\textbf{80.0}$^{=}$\,{\scriptsize$\pm$3.0}" in latex
+    assert r"\underline{78.0}$^{=}$\,{\scriptsize$\pm$3.0}" in latex
+    assert r"& 60.0\,{\scriptsize$\pm$3.0}" in latex
+    assert "| **80.0**= ± 3.0 |" in to_markdown(ranking, ties)
+
+
+def test_a_score_to_doubt_is_marked_in_the_table_and_named_in_json() -> None:
+    ranking = rank([result("a", "t", 10, badges=("chance",)), result("b", "t", 80)])
+    assert "10.0! ±3.0" in to_text(ranking)
+    assert '"badges": [\n            "chance"\n          ]' in to_json(ranking)
+
+
+def test_seeds_are_set_apart_from_samples() -> None:
+    ranking = rank([result("a", "t", value, seed=seed, run_id=f"{seed}") for seed, value in enumerate((80, 82, 84))])
+    cell = ranking.rows[0].cells["t"]
+    assert (cell.value, cell.seeds) == (82, (0, 1, 2))
+    assert cell.seed_deviation == pytest.approx(2.0)
+    assert rank([result("a", "t", 80)]).rows[0].cells["t"].seed_deviation is None
+
+
+def test_the_common_tasks_are_those_that_every_backbone_has() -> None:
+    ranking = rank([result("a", "t", 80), result("a", "u", 70), result("b", "t", 78)])
+    assert common_columns(ranking) == ["t"]
+    common = pick_columns(ranking, ["t"])
+    assert [(row.backbone, row.complete, row.mean_rank) for row in common.rows] == [("a", True, 1.0), ("b", True, 2.0)]
+
+
+def test_results_on_other_data_are_kept_apart_and_the_reason_is_given() -> None:
+    old = result("a", "linear/t", 80, column="old", run_id="old", finished=1.0)
+    new = result("b", "linear/t", 78, column="new", run_id="new", finished=2.0)
+    identities = {"old": {"data": {"manifest": "1"}}, "new": {"data": {"manifest": "2"}}}
+    both, newest = rank([old, new]), rank([old, new], [("linear/t", "default")])
+    (told,) = kept_apart([old, new], both, identities.get)
+    assert told.startswith("linear/t: old [default] stands in a column of its own: from it to new [default]")
+    assert told.endswith("the dataset changed")
+    (hidden,) = kept_apart([old, new], newest, identities.get)
+    assert "old [default] is not in this table" in hidden
+    assert kept_apart([new], rank([new]), identities.get) == []
