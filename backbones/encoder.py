@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from backbones.arithmetic import Precision, arithmetic
 from backbones.card import BackboneCard
 from backbones.loading import load_model
 from backbones.pooling import pool
@@ -17,7 +16,7 @@ from backbones.preprocessing import normalise, prepare
 from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
 from backbones.weights import WeightsFolder
 
-Precision = Literal["float32", "bfloat16"]
+__all__ = ["Encoder", "Precision"]
 
 
 class Encoder:
@@ -67,7 +66,7 @@ class Encoder:
 
     @torch.inference_mode()
     def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        with self._arithmetic():
+        with arithmetic(self.device, self.precision):
             pooled = pool(self.model, self._features(batch, spec), self.card.pooling)
         return pooled.float().flatten(1).cpu()
 
@@ -75,16 +74,6 @@ class Encoder:
         assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
         pixels = normalise(batch.to(self.device, non_blocking=True), spec).contiguous(memory_format=self._layout)
         return cast("Tensor", cast("Any", self.model).forward_features(pixels))
-
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """float32 means float32: by default torch lets convolutions on recent GPUs keep ten bits of each factor."""
-        half = self.precision == "bfloat16"
-        with (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=half),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half),
-        ):
-            yield
 
     @torch.inference_mode()
     def _probe(self) -> int:
@@ -94,7 +83,7 @@ class Encoder:
         """
         spec = preprocessing_for(self.card, "paper")
         blank = torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8)
-        with self._arithmetic():
+        with arithmetic(self.device, self.precision):
             features = self._features(blank, spec)
             dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
         if features.ndim == 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -68,16 +69,34 @@ def halves_mean_average_precision(
 
     Each class is sorted once; a half only changes which samples count.
     """
-    generator = np.random.default_rng(seed)
     rankings = [ranked(*column) for column in zip(scores.T, positives.T, strict=True)]
 
     def mean_precision(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         found: npt.NDArray[np.float64] = np.nanmean([eleven_point_precision(one, weights) for one in rankings], axis=0)
         return found
 
+    return halves(mean_precision, len(scores), replicates=replicates, seed=seed)
+
+
+def halves(
+    score: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
+    samples: int,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a score that is too high for few samples, from random halves: see `halves_mean_average_precision`.
+
+    `score` gives the score in percent [b] under each column of sample weights [samples, b]. A half in which it is
+    not defined (NaN) is left out.
+    """
+    generator = np.random.default_rng(seed)
     blocks = [min(BLOCK, replicates - start) for start in range(0, replicates, BLOCK)]
-    values = np.concatenate([mean_precision(_halves(generator, len(scores), width)) for width in blocks])
-    whole = float(mean_precision(np.ones((len(scores), 1), dtype=np.float32))[0])
+    drawn = np.concatenate([score(_halves(generator, samples, width)) for width in blocks])
+    values = drawn[~np.isnan(drawn)]
+    whole = float(score(np.ones((samples, 1), dtype=np.float32))[0])
+    if len(values) < 2:
+        return Interval(0.0, 100.0, LEVEL, "halves")
     middle, half = whole - (float(values.mean()) - whole), NORMAL * float(values.std(ddof=1))
     low, high = min(middle - half, whole), max(middle + half, whole)
     return Interval(max(0.0, low), min(100.0, high), LEVEL, "halves")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.detection.parameters import DETECTION
+from tasks.limits import require_above_zero, require_at_least
 from tasks.protocol import Parameters, ProtocolFacts, outside_protocols
 
 __all__ = [
@@ -47,8 +49,8 @@ class LinearParameters:
     """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
 
     def __post_init__(self) -> None:
-        _require_at_least(1, strengths=self.strengths, max_iter=self.max_iter)
-        _require_above_zero(tolerance=self.tolerance, validation_share=self.validation_share)
+        require_at_least(1, strengths=self.strengths, max_iter=self.max_iter)
+        require_above_zero(tolerance=self.tolerance, validation_share=self.validation_share)
         if self.validation_share >= 1:
             raise ValueError(f"validation_share is a share of the training images, not {self.validation_share}")
         if self.strength_low > self.strength_high:
@@ -65,8 +67,8 @@ class KnnParameters:
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
-        _require_at_least(1, headline=self.headline, neighbours=min(self.neighbours, default=0))
-        _require_above_zero(temperature=self.temperature)
+        require_at_least(1, headline=self.headline, neighbours=min(self.neighbours, default=0))
+        require_above_zero(temperature=self.temperature)
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,8 @@ class FewShotParameters:
     episodes: int = 600
 
     def __post_init__(self) -> None:
-        _require_at_least(2, ways=self.ways)
-        _require_at_least(1, shots=self.shots, queries=self.queries, episodes=self.episodes)
-
-
-def _require_at_least(least: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _require_above_zero(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be above 0, not {value}")
+        require_at_least(2, ways=self.ways)
+        require_at_least(1, shots=self.shots, queries=self.queries, episodes=self.episodes)
 
 
 FeatureParameters = LinearParameters | KnnParameters | FewShotParameters
@@ -138,6 +128,7 @@ PROTOCOLS: Mapping[str, ProtocolFacts] = {
             summary="weighted cosine nearest neighbours, k = 20",
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
+        *DETECTION,
         *outside_protocols(),
     )
 }

@@ -15,6 +15,10 @@ VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+VOC_YEARS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {year: (f"VOC{year}/VOCdevkit/VOC{year}", f"VOCdevkit/VOC{year}", f"VOC{year}") for year in (2007, 2012)}
+)
+"""Where a year's challenge may lie: as the classification data do, as torchvision or as detectron2 have it."""
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
 
@@ -94,6 +98,18 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     for split in ("train", "val", "test")
                     for name in VOC_CLASSES
                 ),
+            )
+        ),
+        "voc-detection": Layout(
+            tuple(
+                tuple(f"{folder}/{name}" for folder in VOC_YEARS[year])
+                for year, name in (
+                    (2007, "ImageSets/Main/trainval.txt"),
+                    (2007, "ImageSets/Main/test.txt"),
+                    (2007, "Annotations"),
+                    (2012, "ImageSets/Main/trainval.txt"),
+                    (2012, "Annotations"),
+                )
             )
         ),
         "cropdiseases": Layout(_needs("dataset/train"), class_folders=("dataset/train",)),

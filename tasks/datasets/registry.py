@@ -40,6 +40,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "pets": "pets",
         "sun397": "sun397",
         "voc2007": "voc2007",
+        "voc-detection": "voc_detection",
         "cropdiseases": "class_folders",
         "eurosat": "class_folders",
         "imagefolder": "class_folders",

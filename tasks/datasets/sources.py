@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
-VOC_SERVER = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007"
+VOC_SERVER = "https://thor.robots.ox.ac.uk/pascal/VOC"
 EUROSAT_COMMIT = "c877bcd43f099cd0196738f714544e355477f3fd"
 
 
@@ -65,8 +65,25 @@ SOURCES: Mapping[str, tuple[Source, ...]] = MappingProxyType(
             Source("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip", unpack_into="SUN397"),
         ),
         "voc2007": (
-            Source(f"{VOC_SERVER}/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
-            Source(f"{VOC_SERVER}/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+            Source(f"{VOC_SERVER}/voc2007/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
+            Source(f"{VOC_SERVER}/voc2007/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+        ),
+        "voc-detection": (
+            Source(
+                f"{VOC_SERVER}/voc2007/VOCtrainval_06-Nov-2007.tar",
+                "c52e279531787c972589f7e41ab4ae64",
+                unpack_into="VOC2007",
+            ),
+            Source(
+                f"{VOC_SERVER}/voc2007/VOCtest_06-Nov-2007.tar",
+                "b6e924de25625d8de591ea690078ad9f",
+                unpack_into="VOC2007",
+            ),
+            Source(
+                f"{VOC_SERVER}/voc2012/VOCtrainval_11-May-2012.tar",
+                "6cd6e144f989b92b3379bac3b3de84fd",
+                unpack_into="VOC2012",
+            ),
         ),
         "eurosat": (
             Source(

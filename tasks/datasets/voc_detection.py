@@ -1,0 +1,125 @@
+"""Pascal VOC 07+12 detection: trainval of 2007 and 2012 together are `train`, test of 2007 is `test`.
+
+An image's objects are in `Annotations/<image>.xml`, corners in pixels from 1, both ends included; here they count from
+0 and the far end is excluded, as in detectron2 (`load_voc_instances`). All annotations are read when the data are
+opened, so that a wrong one is told before any training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from tasks.card import DatasetCard
+from tasks.datasets.dataset import Dataset, ImageSource, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.layouts import VOC_CLASSES, VOC_YEARS
+from tasks.datasets.listing import file_split, missing, read_lines, wrong_content
+from tasks.datasets.targets import Boxes, HeldTargets
+
+SPLITS = {"train": ((2007, "trainval"), (2012, "trainval")), "test": ((2007, "test"),)}
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The images of several lists, one list after the other."""
+
+    parts: tuple[ImageSource, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Image.Image:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+def read(root: Path, card: DatasetCard) -> Dataset:
+    """Images with boxes as targets, and no labels. Raises DataError."""
+    splits = {name: _split(root, card, name, parts) for name, parts in SPLITS.items()}
+    return Dataset(card.name, VOC_CLASSES, multi_label=True, splits=splits)
+
+
+def _split(root: Path, card: DatasetCard, name: str, parts: Sequence[tuple[int, str]]) -> SourceSplit:
+    boxes: list[Boxes] = []
+    listed: list[SourceSplit] = []
+    annotations = hashlib.sha256()
+    for year, image_set in parts:
+        base = _base(root, card, year, image_set)
+        images = read_lines(card, base / "ImageSets" / "Main" / f"{image_set}.txt")
+        no_labels = np.zeros((len(images), 0), np.int64)
+        files = [f"JPEGImages/{image}.jpg" for image in images]
+        listed.append(file_split(card, name, base, files, no_labels, len(VOC_CLASSES)))
+        for image in images:
+            path = base / "Annotations" / f"{image}.xml"
+            content = _content(card, path)
+            annotations.update(hashlib.sha256(content).digest())
+            boxes.append(_boxes(card, path, content))
+    labels = np.zeros((len(boxes), 0), np.int64)
+    return SourceSplit(
+        name=name,
+        images=_Joined(tuple(one.images for one in listed)),
+        labels=labels,
+        identifiers=[f"VOC{year}/{i}" for (year, _), one in zip(parts, listed, strict=True) for i in one.identifiers],
+        images_digest=digest_lines(one.images_digest for one in listed),
+        labels_digest=digest_labels(labels),
+        targets={"boxes": HeldTargets(tuple(boxes), annotations.hexdigest(), VOC_CLASSES)},
+    )
+
+
+def _base(root: Path, card: DatasetCard, year: int, image_set: str) -> Path:
+    """The folder of the year that has the list of images."""
+    places = [root / folder for folder in VOC_YEARS[year]]
+    lists = [place / "ImageSets" / "Main" / f"{image_set}.txt" for place in places]
+    found = [place for place, path in zip(places, lists, strict=True) if path.is_file()]
+    if not found:
+        raise missing(card, lists[:1])
+    return found[0]
+
+
+def _content(card: DatasetCard, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise missing(card, [path]) from error
+    except OSError as error:
+        raise wrong_content(card, path, error.strerror or error) from error
+
+
+def _boxes(card: DatasetCard, path: Path, content: bytes) -> Boxes:
+    try:
+        root = ElementTree.fromstring(content)  # noqa: S314 - expat bounds the expansion of entities
+        objects = [_object(one) for one in root.iter("object")]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise wrong_content(card, path, error) from error
+    return Boxes(
+        corners=np.array([corners for corners, _, _ in objects], np.float32).reshape(-1, 4),
+        labels=np.array([label for _, label, _ in objects], np.int64),
+        difficult=np.array([difficult for _, _, difficult in objects], np.bool_),
+    )
+
+
+def _object(element: ElementTree.Element) -> tuple[list[float], int, bool]:
+    """Corners, class and whether it is difficult. Raises ValueError in words."""
+    kind = (element.findtext("name") or "").strip()
+    if kind not in VOC_CLASSES:
+        raise ValueError(f"an object is called {kind!r}, which is none of the {len(VOC_CLASSES)} classes")
+    numbers = [element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
+    if None in numbers:
+        raise ValueError(f"a {kind} has no bndbox with xmin, ymin, xmax and ymax")
+    left, top, right, bottom = (float(number or "") for number in numbers)
+    if not (0 <= left <= right and 0 <= top <= bottom):
+        raise ValueError(f"a {kind} has the corners {left:g} {top:g} {right:g} {bottom:g}, which are no box")
+    return (
+        [max(0.0, left - 1), max(0.0, top - 1), right, bottom],
+        VOC_CLASSES.index(kind),
+        element.findtext("difficult") == "1",
+    )
