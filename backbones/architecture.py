@@ -18,6 +18,8 @@ from torch import nn
 
 from backbones.card import BackboneCard, Padding, RandomWeights, Scalar
 from backbones.errors import WeightsError
+from backbones.usercode import make_by_code
+from backbones.usercode_name import is_code
 
 ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
 """How timm's classes are told to take images of any size: plain transformers, and Swin."""
@@ -33,6 +35,8 @@ def create(card: BackboneCard) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            if is_code(card.architecture):
+                return make_by_code(card.architecture, card.code_sha256, card.architecture_arguments)
             return make(card.architecture, **arguments_of(card.architecture, card.architecture_arguments))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in card.architecture_arguments.items())

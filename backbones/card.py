@@ -136,7 +136,9 @@ class BackboneCard(CardModel):
     name: str
     title: str
     architecture: str
-    """A timm architecture, without tag."""
+    """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that makes one."""
+    code_sha256: Digest | None = None
+    """Digest of the user's file in `architecture` when it was trusted; another file is refused."""
     architecture_arguments: dict[str, Scalar] = Field(default_factory=dict)
     padding: Padding = "torchvision"
     pooling: Pooling = "default"

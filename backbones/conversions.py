@@ -84,12 +84,12 @@ def wanted_from_simclr(name: str) -> bool:
 
 def from_separius(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The names of the PyTorch conversion of SimCLR v2 (`Separius/SimCLRv2-Pytorch`); other keys stay as they are."""
-    return {_separius_name(key): value for key, value in tensors.items()}
+    return {separius_name(key): value for key, value in tensors.items()}
 
 
 def from_lightly(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A torchvision ResNet cut into `nn.Sequential(*children[:-1])`: children by number; other keys stay."""
-    return {_lightly_name(key): value for key, value in tensors.items()}
+    return {lightly_name(key): value for key, value in tensors.items()}
 
 
 def _haiku_parameters(parameters: Mapping[object, object]) -> Iterator[tuple[str, Tensor]]:
@@ -139,7 +139,8 @@ def _creation_order(stages: tuple[int, ...]) -> Iterator[tuple[str, str]]:
             yield from ((f"{start}.conv{i}", f"{start}.bn{i}") for i in (1, 2, 3))
 
 
-def _separius_name(key: str) -> str:
+def separius_name(key: str) -> str:
+    """torchvision's name of a tensor of `Separius/SimCLRv2-Pytorch`; another key as it is."""
     if found := _SEPARIUS_STEM.fullmatch(key):
         return f"{'conv1' if found[1] else 'bn1'}.{found[2]}"
     found = _SEPARIUS_BLOCK.fullmatch(key)
@@ -153,7 +154,8 @@ def _separius_name(key: str) -> str:
     return f"layer{stage}.{block}.{layer}.{part}"
 
 
-def _lightly_name(key: str) -> str:
+def lightly_name(key: str) -> str:
+    """torchvision's name of a tensor of a ResNet cut into `nn.Sequential`; another key as it is."""
     child, _, rest = key.partition(".")
     return f"{_LIGHTLY[child]}.{rest}" if child in _LIGHTLY else key
 

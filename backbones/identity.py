@@ -18,9 +18,11 @@ def identity(card: BackboneCard, weights_digest: str, spec: PreprocessingSpec) -
     preprocessings that do the same to a pixel share their features.
     """
     pixels = {key: value for key, value in asdict(spec).items() if key != "name"}
+    code = {} if card.code_sha256 is None else {"code": card.code_sha256}
     return {
         "version": ENCODING_VERSION,
-        "architecture": card.architecture,
+        "architecture": card.architecture.rpartition("/")[2],
+        **code,
         "arguments": dict(sorted(card.architecture_arguments.items())),
         "padding": card.padding,
         "pooling": card.pooling,

@@ -98,7 +98,7 @@ def best_fit(checkpoint: Mapping[str, object], expected: Mapping[str, Shape]) ->
     by_ending: dict[str, list[str]] = {}
     for key in expected:
         by_ending.setdefault(_ending(key), []).append(key)
-    for container, key, tensor in _tensors(checkpoint):
+    for container, key, tensor in tensors_of(checkpoint):
         for name in by_ending.get(_ending(key), ()):
             start = key.removesuffix(name)
             if key.endswith(name) and (not start or start.endswith(".")) and tuple(tensor.shape) == expected[name]:
@@ -141,13 +141,13 @@ def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[
     return _unwrap(inside, rest)
 
 
-def _tensors(value: Mapping[str, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
+def tensors_of(value: Mapping[str, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
     """Every tensor with the container it is in, however deep."""
     for key, item in value.items():
         if isinstance(item, Tensor):
             yield container, str(key), item
         elif isinstance(item, Mapping):
-            yield from _tensors(item, str(key) if container is None else f"{container}.{key}")
+            yield from tensors_of(item, str(key) if container is None else f"{container}.{key}")
 
 
 def _ending(key: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_console.cli.add_verbs import add
 from ssl_console.cli.app import EXIT_CODES, Verbs
 from ssl_console.cli.result_verbs import results as of_results
 from ssl_console.cli.session import Session
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Evaluate vision backbones on transfer tasks in worker processes, and rank the results.",
     epilog=EXIT_CODES,
 )
+app.add_typer(add, name="add")
 app.add_typer(weights, name="weights")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")

@@ -1,0 +1,70 @@
+"""The verbs that bring in what is the user's own: backbones and datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from ssl_console.cli.app import EXIT_CODES, Verbs
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+add = typer.Typer(
+    cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="Bring in a checkpoint or a dataset of your own."
+)
+
+
+@add.command("backbone", epilog=EXIT_CODES)
+def backbone(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint. Nothing in it is ever run.")],
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", metavar="A", help="A timm architecture, or MODULE:FUNCTION or FILE.py:FUNCTION."),
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument of the architecture; may repeat.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The card's name; own/<file> if not.")] = None,
+    container: Annotated[
+        str | None, typer.Option("--container", metavar="C", help="The dictionary inside: state_dict, teacher.")
+    ] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="What its keys begin with.")] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", metavar="N", help="How images were normalised: imagenet, half or none.")
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
+    pooling: Annotated[
+        str, typer.Option("--pooling", metavar="P", help="default, avg, cls, cls+avg or map.")
+    ] = "default",
+    method: Annotated[str | None, typer.Option("--method", metavar="M", help="The pretraining method.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Let workers run the code that --arch names.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a checkpoint's architecture and keys, and write a card for it."""
+    from backbones.card import Pooling
+    from ssl_console.cli.add_backbone import add_backbone
+    from ssl_console.cli.arguments import architecture_arguments, one_of
+    from ssl_console.own_backbone import Said
+
+    said = Said(
+        path=path.expanduser().absolute(),
+        architecture=arch,
+        arguments=architecture_arguments(argument or ()),
+        name=name,
+        container=container,
+        prefix=prefix,
+        normalisation=norm,
+        size=size,
+        pooling=cast("Pooling", one_of("--pooling", pooling, Pooling)),
+        method=method,
+        trust_code=trust_code,
+        replace=replace,
+    )
+    raise typer.Exit(add_backbone(context.obj, said, dry_run=dry_run, as_json=as_json))
