@@ -93,7 +93,7 @@ def _streams(checkpoint: Mapping[str, object], wish: Wish) -> list[Stream]:
         ]
         exact = stream_at(checkpoint, wish.container, wish.prefix or "")
         return named or ([exact] if exact else [])
-    if not found and wish.architecture is not None:
+    if wish.architecture is not None and is_code(wish.architecture):
         fit = best_fit(checkpoint, _expected(Guess(wish.architecture, wish.arguments))[0])
         exact = stream_at(checkpoint, fit.container, fit.prefix) if fit else None
         return [exact] if exact else []
@@ -129,7 +129,7 @@ def _decide(about: Inspection, tried: Sequence[Proposal], strangers: Sequence[st
         problem = f"it holds {' and '.join(dict.fromkeys(strangers))}" if strangers else _no_fit(best)
         return about.model_copy(update={"others": tuple(best), "problem": problem})
     places = {(p.keys.container, p.keys.prefix): p.place for p in exact}
-    chosen, convention = _place(exact, list(places))
+    chosen, convention = _place(list(places))
     if chosen is None:
         options = " or ".join((f"--container {c} " if c else "") + f"--prefix {p!r}" for c, p in places)
         question = f"it holds {len(places)} networks that nothing tells apart: choose by {options}"
@@ -148,7 +148,7 @@ def _decide(about: Inspection, tried: Sequence[Proposal], strangers: Sequence[st
 Place = tuple[str | None, str]
 
 
-def _place(exact: Sequence[Proposal], places: Sequence[Place]) -> tuple[Place | None, Convention | None]:
+def _place(places: Sequence[Place]) -> tuple[Place | None, Convention | None]:
     if len(places) == 1:
         return places[0], None
     found = prefer([(place, f"{place[0] or ''}.{place[1]}") for place in places])
@@ -228,8 +228,8 @@ def _no_fit(best: Sequence[Proposal]) -> str:
         return "its layout is none of a known family: name the architecture by --arch (a timm name)"
     first = best[0]
     return (
-        f"{first.architecture} comes nearest, with {first.matched} of {first.expected} tensors at {first.place or 'the top'} "
-        f"({'; '.join(first.obstacles)}): name the architecture by --arch"
+        f"{first.architecture} comes nearest, with {first.matched} of {first.expected} tensors "
+        f"at {first.place or 'the top'} ({'; '.join(first.obstacles)}): name another architecture by --arch"
     )
 
 

@@ -29,7 +29,10 @@ STEMS = (
     "conv1.weight",
 )
 """How architectures call their first layer; the longest that fits is cut off to find the prefix."""
-RENAMED: tuple[tuple[str, Conversion], ...] = (("net.0.0.weight", "simclr-separius"), ("0.weight", "lightly-sequential"))
+RENAMED: tuple[tuple[str, Conversion], ...] = (
+    ("net.0.0.weight", "simclr-separius"),
+    ("0.weight", "lightly-sequential"),
+)
 """First layers under other projects' names, and the conversion that renames them."""
 
 
@@ -105,11 +108,9 @@ def find_streams(checkpoint: Mapping[str, object]) -> list[Stream]:
 
 
 def stream_at(checkpoint: Mapping[str, object], container: str | None, prefix: str) -> Stream | None:
-    """The tensors at a place that the user names; None when there are none."""
+    """The tensors at a place, under the names that they have there; None when there are none."""
     shapes = {key: tuple(t.shape) for where, key, t in tensors_of(checkpoint) if where == container}
     found = _stream(container, shapes, prefix, "none")
-    for conversion in dict.fromkeys(conversion for start, conversion in _beginnings(shapes) if start == prefix):
-        found = _stream(container, shapes, prefix, conversion)
     return found if found.shapes else None
 
 

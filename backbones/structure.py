@@ -18,8 +18,12 @@ from backbones.keymap import Shape
 
 Shapes = Mapping[str, Shape]
 
-BOTTLENECKS = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
-BASICS = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34"}
+BOTTLENECKS: dict[tuple[int, ...], str] = {
+    (3, 4, 6, 3): "resnet50",
+    (3, 4, 23, 3): "resnet101",
+    (3, 8, 36, 3): "resnet152",
+}
+BASICS: dict[tuple[int, ...], str] = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34"}
 NAMED = {
     ("resnet50", 1, 128): "wide_resnet50_2",
     ("resnet101", 1, 128): "wide_resnet101_2",

@@ -41,7 +41,7 @@ def make_by_code(architecture: str, trusted: str | None, arguments: dict[str, Sc
     if found is not None and found != trusted:
         state = "was never trusted" if trusted is None else "has changed since it was trusted"
         raise WeightsError(
-            f"{code_file(architecture)} {state}: look at it, then run `ssl-console add backbone` with --trust-code again"
+            f"{code_file(architecture)} {state}: look at it, then repeat `ssl-console add backbone` with --trust-code"
         )
     module = _load(architecture)
     name = architecture.rpartition(":")[2]

@@ -13,7 +13,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 BadgeName = Literal[
-    "not finite", "collapsed", "train = test", "chance", "grid edge", "not converged", "random twin", "below random"
+    "doctor",
+    "not finite",
+    "collapsed",
+    "train = test",
+    "chance",
+    "grid edge",
+    "not converged",
+    "random twin",
+    "below random",
 ]
 LEAK_SHARE = 0.01
 """Share of test images seen in training above which a score is no score."""
@@ -65,6 +73,9 @@ def chance_level(
 
 
 def _found(seen: Seen) -> Iterator[Badge]:
+    if concerns := seen.diagnostics.get("doctor"):
+        words = "; ".join(map(str, concerns)) if isinstance(concerns, list) else str(concerns)
+        yield _badge("doctor", f"measured although the doctor refused ({words}): mend the backbone and measure again")
     yield from _of_features(seen.diagnostics.get("features"))
     yield from _leak(seen)
     if seen.chance is not None and _no_better(seen, seen.chance):

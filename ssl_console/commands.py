@@ -15,6 +15,11 @@ def fetch_data(dataset: str) -> str:
     return f"ssl-console data fetch {shlex.quote(dataset)}"
 
 
+def examine(backbone: str) -> str:
+    """Examines a backbone."""
+    return f"ssl-console doctor {shlex.quote(backbone)}"
+
+
 def show_log(run_id: str) -> str:
     """Shows what a run printed."""
     return f"ssl-console logs {run_id}"

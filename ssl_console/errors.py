@@ -12,6 +12,7 @@ class ExitCode(IntEnum):
     RUN_FAILED = 1
     USAGE = 2
     MISSING = 3
+    REFUSED = 4
     INTERRUPTED = 130
 
 

@@ -12,7 +12,7 @@ from backbones.card import BackboneCard, FactsCard, FileWeights, InputCard, Padd
 from backbones.own_checkpoint import NORMALISATIONS
 from backbones.proposal import Inspection, Proposal, Wish, inspect
 from backbones.usercode_name import code_file, is_code
-from ssl_console.errors import ConsoleError
+from ssl_console.errors import ConsoleError, MissingInputs
 from ssl_console.files import write_atomically
 from ssl_console.workspace import Workspace
 
@@ -91,12 +91,12 @@ def card_of(said: Said, found: Inspection) -> BackboneCard:
 
 
 def decided(said: Said, found: Inspection) -> Proposal:
-    """The proposal that may be taken. Raises ConsoleError saying what is missing."""
+    """The proposal that may be taken. Raises ConsoleError for a question, MissingInputs where there is no way."""
     if found.chosen is not None:
         return found.chosen
     if found.question is not None:
         raise ConsoleError(f"{said.path}: {found.question}")
-    raise ConsoleError(f"{said.path} cannot be used: {found.problem}")
+    raise MissingInputs(f"{said.path} cannot be used: {found.problem}")
 
 
 def write_card(workspace: Workspace, card: BackboneCard, *, replace: bool = False) -> Path:

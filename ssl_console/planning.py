@@ -43,9 +43,10 @@ CHANGES = (
 
 @dataclass(frozen=True)
 class Missing:
-    """Weights or data that a run needs and that are not there, or what the backbone lacks for the protocol."""
+    """Weights or data that a run needs and that are not there, or what is wrong with the backbone."""
 
-    kind: Literal["weights", "data", "backbone"]
+    kind: Literal["weights", "data", "backbone", "doctor"]
+    """`backbone`: what it lacks for the protocol; `doctor`: why numbers measured with it would be wrong."""
     name: str
     advice: str
     """What to do, in one sentence."""
@@ -67,6 +68,8 @@ class Candidate:
     folders: tuple[tuple[str, State], ...] = ()
     """Run folders of this key: id and state, in the order of their making."""
     precision: Precision = "float32"
+    concerns: tuple[str, ...] = ()
+    """What is wrong with the backbone, where it is measured all the same; every result says so."""
 
     @property
     def work(self) -> Work:

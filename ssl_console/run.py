@@ -61,6 +61,8 @@ class RunSpec(Record):
     """Devices this run may use; empty means any."""
     fresh: bool = False
     """Compute everything anew: stored features are not looked at, and none are stored."""
+    concerns: tuple[str, ...] = ()
+    """What the doctor found wrong with the backbone, which is measured all the same; the result repeats it."""
 
 
 class Attempt(Record):

@@ -56,6 +56,7 @@ def spec_of(run: PlannedRun, devices: tuple[str, ...] = ()) -> RunSpec:
         seed=candidate.seed,
         precision=candidate.precision,
         devices=devices,
+        concerns=candidate.concerns,
     )
 
 

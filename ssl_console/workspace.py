@@ -155,6 +155,11 @@ class Workspace:
         return self.cache / "features"
 
     @property
+    def examinations(self) -> Path:
+        """What the doctor found, by what was examined."""
+        return self.cache / "examinations"
+
+    @property
     def weights(self) -> Path:
         """Downloaded and converted checkpoints."""
         return self.root / "weights"

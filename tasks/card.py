@@ -32,6 +32,8 @@ class DatasetCard(CardModel):
     """Published number of images per split; `data check` compares."""
     download: Literal["automatic", "manual", "none"] = "none"
     download_megabytes: float | None = None
+    manifest: str | None = None
+    """Digest of images, labels and splits when the dataset was added; `data check` compares."""
     page: str | None = None
     instructions: str | None = None
     note: str | None = None

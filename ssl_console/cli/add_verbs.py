@@ -68,3 +68,51 @@ def backbone(
         replace=replace,
     )
     raise typer.Exit(add_backbone(context.obj, said, dry_run=dry_run, as_json=as_json))
+
+
+@add.command("dataset", epilog=EXIT_CODES)
+def dataset(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON or a tar file.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="The card's name; the folder's if not.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", metavar="L", help="class-folders, split-files, csv, voc, coco or webdataset."),
+    ] = None,
+    file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV.")] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column", metavar="C", help="Of a CSV.")] = None,
+    split_column: Annotated[str | None, typer.Option("--split-column", metavar="C", help="Of a CSV.")] = None,
+    several: Annotated[
+        bool, typer.Option("--several", help="Labels of a CSV are several per image, separated by | or ;.")
+    ] = False,
+    test_share: Annotated[
+        float,
+        typer.Option("--test-share", metavar="S", min=0.01, max=0.9, help="Of every class, where there are no splits."),
+    ] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the split that is drawn.")] = 0,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be decoded.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a dataset's layout, store its splits, and write a card for it."""
+    from ssl_console.cli.add_dataset import Request, add_dataset
+    from ssl_console.cli.arguments import one_of
+    from tasks.own_data.wish import Kind, Wish
+
+    wish = Wish(
+        layout=None if layout is None else cast("Kind", one_of("--layout", layout, Kind)),
+        file_column=file_column,
+        label_column=label_column,
+        split_column=split_column,
+        several=several,
+        test_share=test_share,
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+    )
+    request = Request(path.expanduser().absolute(), name, wish, replace, dry_run)
+    raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))

@@ -18,6 +18,7 @@ from ssl_console.cli.terminal import LIVE, Window, interactive, open_app
 from ssl_console.devices import parse_devices
 from ssl_console.errors import ConsoleError, ExitCode
 from ssl_console.estimate import in_words
+from ssl_console.examinations import examined
 from ssl_console.planning import Plan, PlannedRun, Precision, make_plan
 from ssl_console.submission import Submitted, submit_runs
 from ssl_console.supervision import ensure_supervisor
@@ -98,7 +99,8 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
         _say_missing(found)
         if not manner.skip_missing:
             output.say("ssl-console: nothing was started; --skip-missing runs the rest")
-            return _nothing_ran(manner, ExitCode.MISSING)
+            refused = all(item.kind == "doctor" for item in found.missing)
+            return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
     return _carry_out(session, found, manner)
 
 
@@ -177,13 +179,14 @@ def _plan(session: Session, picked: Picked, manner: Manner) -> Plan:
     selection = _select(session, picked)
     around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=output.say)
     candidates = find_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
-    return make_plan(
+    found = make_plan(
         candidates,
         session.results(),
         slots=session.slots(manner.devices),
         force=manner.force,
         old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
     )
+    return examined(found, session.practice(manner.devices), force=manner.force)
 
 
 def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backbones.catalog import BackboneCatalog
     from backbones.weights import WeightsFolder
     from ssl_console.config import Config
+    from ssl_console.examinations import Practice
     from ssl_console.result import Result
     from ssl_console.supervision import SupervisorOptions
     from ssl_console.workspace import Workspace
@@ -81,6 +82,14 @@ class Session:
         from backbones.weights import WeightsFolder
 
         return WeightsFolder(self.workspace.weights)
+
+    def practice(self, devices: tuple[str, ...] = ()) -> Practice:
+        """How backbones are examined before they are measured, on the device that would measure them."""
+        from ssl_console.devices import all_devices, choose_devices
+        from ssl_console.examinations import Practice
+
+        device = choose_devices(devices or self.config.devices, all_devices())[0]
+        return Practice(self.workspace, self.weights, device.name, tell=say)
 
     def results(self) -> list[Result]:
         """All results of the workspace. Raises StoreError when the database cannot be read."""

@@ -149,7 +149,9 @@ def run(
         str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
     ] = "float32",
     detach: Annotated[bool, typer.Option("--detach", help="Start the runs and come back at once.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is done already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run what is done already, and what the doctor refuses.")
+    ] = False,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out what lacks weights or data.")] = False,
     as_json: JsonLines = False,
 ) -> None:
@@ -309,12 +311,19 @@ def rebuild(context: typer.Context) -> None:
     rebuild(context.obj)
 
 
-@app.command()
-def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check the installation, the devices and the workspace."""
-    from ssl_console.cli.checkup import doctor
+@app.command(epilog=EXIT_CODES)
+def doctor(
+    context: typer.Context,
+    name: Annotated[
+        list[str] | None, typer.Argument(metavar="[BACKBONE|TASK]", help="Backbones, tasks or datasets to examine.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation, the devices and the workspace; or examine backbones and tasks."""
+    from ssl_console.cli.checkup import doctor, examine
 
-    raise typer.Exit(doctor(context.obj, as_json=as_json))
+    code = examine(context.obj, tuple(name), as_json=as_json) if name else doctor(context.obj, as_json=as_json)
+    raise typer.Exit(code)
 
 
 def _version() -> str:

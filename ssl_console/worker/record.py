@@ -7,7 +7,7 @@ import io
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ssl_console.badges import Badge, Seen, badges_of, chance_level
@@ -48,7 +48,7 @@ class Circumstances:
 
 def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, reporter: WorkerReporter) -> ResultRecord:
     """The whole record. Raises NotFiniteError when the headline or its interval is not a number."""
-    outcome, facts = evaluation.outcome, evaluation.facts
+    outcome, facts = _with_concerns(spec, evaluation.outcome), evaluation.facts
     metric, made_of = spec.dataset.metric, (facts.backbone_identity, facts.manifest_digest, spec.task, spec.seed)
     identity = result_identity(*made_of, precision=spec.precision, metric=metric)
     key = result_key(*made_of, precision=spec.precision, metric=metric)
@@ -123,6 +123,13 @@ def _finite_metrics(spec: RunSpec, outcome: Outcome, reporter: WorkerReporter) -
     for name in lost:
         reporter.warn(f"{name} is not a number and is left out")
     return {name: float(value) for name, value in outcome.metrics.items() if name not in lost}
+
+
+def _with_concerns(spec: RunSpec, outcome: Outcome) -> Outcome:
+    """What the doctor found joins the diagnostics, of a backbone that was measured against its advice."""
+    if not spec.concerns:
+        return outcome
+    return replace(outcome, diagnostics={**outcome.diagnostics, "doctor": list(spec.concerns)})
 
 
 def _plain(value: object) -> object:

@@ -112,6 +112,8 @@ class Session:
         meter = EnergyMeter(torch_device(self.device))
         started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
         log.write(Event("started", started, device=self.device))
+        for concern in spec.concerns:
+            reporter.warn(f"measured although the doctor refused: {concern}")
         with heartbeat(folder, status.attempt, log, reporter):
             evaluation = self._evaluate(module, spec, folder, status.batch_scale, reporter)
         with self.termination.uninterrupted():

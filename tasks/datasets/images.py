@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -50,14 +51,14 @@ class ArrayImages:
         return Image.fromarray(self.arrays[index])
 
 
-def decode(path: Path, dataset: str) -> Image.Image:
-    """Decode an image file as RGB.
+def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.Image:
+    """Decode an image file as RGB; `content` where its bytes lie inside another file.
 
     Raises:
         DataError: the file is missing, broken, not an image, or larger than Pillow's limit against bombs.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(content or path) as image:
             return _rgb(image)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error

@@ -122,6 +122,11 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             below_root=False,
             arguments=MappingProxyType({"path": str}),
         ),
+        "listed": Layout(
+            _needs("."),
+            below_root=False,
+            arguments=MappingProxyType({"path": str, "index": str, "multi_label": bool}),
+        ),
         "digits": Layout(),
         "shapes": Layout(
             arguments=MappingProxyType(

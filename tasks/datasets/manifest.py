@@ -82,11 +82,14 @@ def manifest_of(dataset: Dataset, card: DatasetCard) -> Manifest:
         classes=dataset.classes,
         multi_label=dataset.multi_label,
         splits=splits,
-        problems=differences(
-            card,
-            len(dataset.classes),
-            {name: facts.images for name, facts in splits.items()},
-            len({identifier for split in dataset.splits.values() for identifier in split.identifiers}),
+        problems=(
+            *differences(
+                card,
+                len(dataset.classes),
+                {name: facts.images for name, facts in splits.items()},
+                len({identifier for split in dataset.splits.values() for identifier in split.identifiers}),
+            ),
+            *_changed(card, dataset.manifest_digest),
         ),
         notes=dataset.notes,
     )
@@ -168,6 +171,13 @@ def _parse(lines: Iterable[str]) -> Mapping[str, Answer]:
             continue
         answers[answer.name] = answer
     return answers
+
+
+def _changed(card: DatasetCard, digest: str) -> tuple[str, ...]:
+    """Whether images or labels are others than when the dataset was added."""
+    if card.manifest in (None, digest):
+        return ()
+    return (f"it has changed since it was added: its manifest is {digest[:12]}, and was {str(card.manifest)[:12]}",)
 
 
 def _place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:

@@ -71,7 +71,7 @@ def signature(card: DatasetCard, data_root: Path) -> str:
         parts.append(_version("scikit-learn"))
     else:
         base = presence(card, data_root).base
-        parts.extend(_state(path) for path in _signed_paths(layout, base))
+        parts.extend(_state(path) for path in _signed_paths(card, layout, base))
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 
@@ -96,9 +96,11 @@ def _look(layout: Layout, base: Path) -> Presence:
     return Presence(status, missing, "", base)
 
 
-def _signed_paths(layout: Layout, base: Path) -> Iterator[Path]:
+def _signed_paths(card: DatasetCard, layout: Layout, base: Path) -> Iterator[Path]:
     yield from (base / name for names in layout.required for name in names)
     yield from (base / name for name in layout.optional)
+    if "index" in card.reader_arguments:
+        yield base / str(card.reader_arguments["index"])
     for pattern in layout.class_folders:
         for folder in sorted(base.glob(pattern)) if "*" in pattern else (base / pattern,):
             yield from sorted(_subfolders(folder))

@@ -44,6 +44,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "cropdiseases": "class_folders",
         "eurosat": "class_folders",
         "imagefolder": "class_folders",
+        "listed": "listed",
         "isic": "isic",
         "chestx": "chestx",
         "digits": "digits",

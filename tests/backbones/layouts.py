@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 def mlp(name: str, *sizes: int) -> Tensors:
     """Linear layers 0, 3, 6 ... with batch norms between them, as projectors are written."""
     layers: Tensors = {}
-    for place, (given, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (given, out) in enumerate(pairwise(sizes)):
         layers[f"{name}.{3 * place}.weight"] = spread((out, given))
         layers[f"{name}.{3 * place + 1}.weight"] = spread((out,))
         layers[f"{name}.{3 * place + 1}.running_mean"] = spread((out,))

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from backbones.architecture import make
 from backbones.card import BackboneCard, FactsCard, FileWeights
 from backbones.errors import WeightsError
 from backbones.keymap import check, shapes
 from backbones.loading import expected_shapes, load_model, read_tensors
-from backbones.architecture import make
 from backbones.proposal import Wish
 from backbones.propose import propose
 from tests.backbones.layouts import LAYOUTS, lightly_names, mlp, spread, tensors_of, under
@@ -70,8 +71,6 @@ def test_two_networks_that_no_convention_tells_apart_are_asked_about(tmp_path: P
 
 
 def test_a_safetensors_file_is_recognised(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     net = {key: value.clone() for key, value in make("test_resnet").state_dict().items()}
     save_file(net, tmp_path / "model.safetensors")
     chosen = propose(tmp_path / "model.safetensors").chosen

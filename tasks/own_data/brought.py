@@ -1,0 +1,109 @@
+"""What was found in a dataset of the user's own, as data that travels between processes. Needs no numpy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from backbones.card import CardModel
+from tasks.card import DatasetCard
+from tasks.own_data.wish import Kind, Wish
+
+BRING = "tasks.own_data.bring"
+
+
+class Warned(CardModel):
+    """Something that would spoil a measurement."""
+
+    kind: str
+    count: int
+    words: str
+    examples: tuple[str, ...] = ()
+
+
+class Progress(CardModel):
+    """How far the looking is."""
+
+    kind: Literal["progress"] = "progress"
+    done: int
+    total: int
+
+
+class Brought(CardModel):
+    """A dataset that can be used: its card, and what to know of it. `card.manifest` is its digest."""
+
+    kind: Literal["brought"] = "brought"
+    layout: Kind
+    card: DatasetCard
+    notes: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+
+
+class NotBrought(CardModel):
+    """Why it cannot be used; with `question`, what the user has to decide first."""
+
+    kind: Literal["not brought"] = "not brought"
+    error: str
+    question: bool = False
+
+
+class DatasetProblem(Exception):  # noqa: N818 - a domain word, raised as such
+    """The dataset cannot be used as it is; `question` when an option would decide."""
+
+    def __init__(self, words: str, *, question: bool = False) -> None:
+        self.question = question
+        super().__init__(words)
+
+
+class Order(CardModel):
+    """What the process is told: where the data are, under which name, and where the index goes."""
+
+    path: str
+    name: str
+    index: str
+    wish: Wish = Wish()
+
+
+Answer = Annotated[Progress | Brought | NotBrought, Field(discriminator="kind")]
+ANSWER: TypeAdapter[Progress | Brought | NotBrought] = TypeAdapter(Answer)
+
+
+def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
+    """Recognise, split and look through a dataset in a process of its own; its index is written when this returns.
+
+    Raises DatasetProblem with the sentence that the process gave.
+    """
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", BRING, order.model_dump_json()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    answer: Brought | NotBrought | None = None
+    with process:
+        for line in process.stdout:
+            try:
+                said = ANSWER.validate_json(line)
+            except ValidationError:
+                continue
+            if isinstance(said, Progress):
+                on_progress(said)
+            else:
+                answer = said
+        last = (process.stderr.read().strip().splitlines() or ["it said nothing"])[-1]
+    if isinstance(answer, Brought):
+        return answer
+    if answer is None:
+        raise DatasetProblem(f"{Path(order.path)} could not be looked through: {last}")
+    raise DatasetProblem(answer.error, question=answer.question)

@@ -1,0 +1,81 @@
+"""The index of a dataset of the user's own: which image is in which split with which labels. One CSV file.
+
+Columns: `split,file,labels` and, for images inside tar files, `offset,size`. `file` is relative to the dataset's
+folder; several labels are separated by `|`. Written once, so that splits never change behind a result's back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HEAD = ("split", "file", "labels", "offset", "size")
+SEPARATOR = "|"
+SPLITS = ("train", "val", "test", "all")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image. `split` is empty until it is decided."""
+
+    split: str
+    file: str
+    """POSIX path relative to the dataset's folder; `shard.tar/member.jpg` inside a tar file."""
+    labels: tuple[str, ...]
+    offset: int | None = None
+    """Where its bytes begin in the tar file, of which there are `size`."""
+    size: int | None = None
+
+
+class IndexProblem(ValueError):  # noqa: N818 - a domain word, raised as such
+    """The index is not what this module wrote."""
+
+
+def index_text(rows: Iterable[Row]) -> str:
+    """The file's content."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEAD)
+    for row in rows:
+        place = ("", "") if row.offset is None else (str(row.offset), str(row.size))
+        writer.writerow((row.split, row.file, SEPARATOR.join(row.labels), *place))
+    return text.getvalue()
+
+
+def read_index(path: Path, *, multi_label: bool) -> list[Row]:
+    """The rows of a file. Raises OSError, and IndexProblem with the line for one that is damaged."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        if tuple(next(lines, ())) != HEAD:
+            raise IndexProblem(f"{path} does not begin with {','.join(HEAD)}")
+        return [_row(path, number, cells, multi_label) for number, cells in enumerate(lines, start=2)]
+
+
+def class_names(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Every label once, numbers in the order of their value and texts in the alphabet's."""
+    names = {label for row in rows for label in row.labels}
+    return tuple(sorted(names, key=_order))
+
+
+def split_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The splits there are, in the order in which they are always listed."""
+    found = {row.split for row in rows}
+    return tuple(name for name in SPLITS if name in found)
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
+
+
+def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> Row:
+    try:
+        split, file, labels, offset, size = cells
+        if split not in SPLITS or not file:
+            raise ValueError("no split or no file")
+        parts = tuple(filter(None, labels.split(SEPARATOR))) if multi_label else (labels,)
+        return Row(split, file, parts, int(offset) if offset else None, int(size) if size else None)
+    except ValueError as error:
+        raise IndexProblem(f"{path}, line {number}: {error}: add the dataset again") from error
