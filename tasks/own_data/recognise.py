@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.own_data.detection_layouts import coco_files, read_coco, read_voc, voc_base
@@ -66,7 +66,14 @@ def rows_of(path: Path, kind: Kind, wish: Wish) -> list[Row]:
 
 
 def _has_class_folders(path: Path) -> bool:
-    return any(_holds_images(folder) for folder in _visible(path))
+    """At least two; folders of splits are looked into."""
+    folders = _visible(path)
+    within = [child for folder in folders for child in _visible(folder)] if _are_splits(folders) else folders
+    return len({folder.name for folder in within if _holds_images(folder)}) >= 2
+
+
+def _are_splits(folders: Sequence[Path]) -> bool:
+    return bool(folders) and all(split_of(folder.name) for folder in folders)
 
 
 def _holds_images(folder: Path) -> bool:
@@ -76,10 +83,9 @@ def _holds_images(folder: Path) -> bool:
 def _read_folders(path: Path) -> Iterator[Row]:
     """Class folders, or train, val and test folders of such folders where all folders are called like that."""
     folders = _visible(path)
-    splits = {folder.name: split_of(folder.name) for folder in folders}
-    if folders and all(splits.values()):
+    if _are_splits(folders):
         for folder in folders:
-            yield from _class_folders(path, folder, splits[folder.name] or "")
+            yield from _class_folders(path, folder, split_of(folder.name) or "")
     else:
         yield from _class_folders(path, path, "")
 

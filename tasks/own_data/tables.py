@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from tasks.own_data.index import Row
@@ -15,6 +16,8 @@ LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target",
 SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold")
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 TABLES = ("*.csv", "*.tsv")
+TRIED = 20
+"""Rows by which the folder of a table's images is found."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,16 @@ def _found(root: Path, folder: Path, name: str, table: Path, number: int | None)
 
 
 def _image_folder(root: Path, table: Path, file_column: str) -> Path:
-    """Where the names of a table begin: the root, or a folder beside it that holds the first one."""
+    """Where the names of a table begin: of the root and the folders in it, the one that holds most of the first."""
     with table.open(encoding="utf-8-sig", newline="") as file:
-        first = next(csv.DictReader(file, dialect=_dialect(table)), {})
-    name = (first.get(file_column) or "").strip()
+        lines = islice(csv.DictReader(file, dialect=_dialect(table)), TRIED)
+        names = [(line.get(file_column) or "").strip() for line in lines]
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
-    return next((f for f in folders if any((f / f"{name}{end}").is_file() for end in ("", *ENDINGS))), root)
+    return max(folders, key=lambda folder: sum(_is_image(folder, name) for name in names))
+
+
+def _is_image(folder: Path, name: str) -> bool:
+    return any((folder / f"{name}{ending}").is_file() for ending in ("", *ENDINGS))
 
 
 def _columns(table: Path, head: Sequence[str], wish: Wish) -> Columns:
