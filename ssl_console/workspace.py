@@ -115,6 +115,11 @@ class Workspace:
         return self.root / "tasks"
 
     @property
+    def trainings(self) -> Path:
+        """One folder per watched training."""
+        return self.root / "trainings"
+
+    @property
     def results(self) -> Path:
         """The TinyDB file."""
         return self.root / "results.json"

@@ -13,6 +13,7 @@ from ssl_console.cli.app import EXIT_CODES, Verbs
 from ssl_console.cli.result_verbs import results as of_results
 from ssl_console.cli.session import Session
 from ssl_console.cli.store_verbs import cache, data, weights
+from ssl_console.cli.training_verbs import over_time
 
 app = typer.Typer(
     cls=Verbs,
@@ -28,6 +29,7 @@ app.add_typer(weights, name="weights")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
 app.add_typer(of_results)
+app.add_typer(over_time)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]

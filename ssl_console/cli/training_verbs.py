@@ -1,0 +1,72 @@
+"""The verbs about measuring in the course of time: checkpoints of a training, and what fits into some hours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.app import EXIT_CODES, Verbs
+
+over_time = typer.Typer(cls=Verbs, rich_markup_mode=None)
+
+
+@over_time.command(epilog=EXIT_CODES)
+def watch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the training writes its checkpoints.")],
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Only every N-th checkpoint.")] = 1,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="BACKBONE", help="Load checkpoints as this backbone is loaded.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="A", help="As for `add backbone`; found out if not given.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The folder's name if not given.")] = None,
+    container: Annotated[str | None, typer.Option("--container", metavar="C", help="As for `add backbone`.")] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="As for `add backbone`.")] = None,
+    norm: Annotated[str | None, typer.Option("--norm", metavar="N", help="imagenet, half or none.")] = None,
+    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Let workers run the code in --arch.")] = False,
+    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
+    poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Seconds between two looks.")] = 1.0,
+    idle_stop: Annotated[
+        float | None, typer.Option("--idle-stop", metavar="S", min=0, help="End after so many seconds without news.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Watch although the first checkpoint fails.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+) -> None:
+    """Evaluate checkpoints while a training writes them, and say when it has peaked. Ctrl-C stops; again carries on."""
+    from ssl_console.cli.watch import Request, watch
+    from ssl_console.own_backbone import Said
+
+    place = folder.expanduser().absolute()
+    said = Said(
+        path=place,
+        architecture=arch,
+        name=name,
+        container=container,
+        prefix=prefix,
+        normalisation=norm,
+        size=size,
+        trust_code=trust_code,
+    )
+    request = Request(
+        folder=place,
+        said=said,
+        tasks=tuple(task or ()),
+        suite=suite,
+        like=like,
+        every=every,
+        poll_s=poll,
+        idle_stop_s=idle_stop,
+        devices=devices,
+        force=force,
+        as_json=as_json,
+    )
+    raise typer.Exit(watch(context.obj, request))

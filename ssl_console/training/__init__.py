@@ -1,0 +1,1 @@
+"""Watching a training run: checkpoints are evaluated as they are written, each exactly once."""

@@ -1,0 +1,150 @@
+"""The checkpoints of a folder into which a training writes: which are whole, and at which step they were made.
+
+A training writes when it likes, often over several seconds and not always by rename. A file counts as written when
+two looks find it unchanged and its own format says that nothing is missing; it is then copied, and the copy is used
+only if the file is still what it was before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".tar", ".bin")
+NOT_WRITTEN = re.compile(r"(^\.|~$|\.(tmp|temp|part|partial|incomplete|lock)($|\.)|^tmp)", re.IGNORECASE)
+NOT_WEIGHTS = re.compile(r"^(optimizer|scheduler|scaler|rng_state|training_args|events)", re.IGNORECASE)
+DEEPEST = 3
+"""Folder levels below the watched one: `version_0/checkpoints/last.ckpt`."""
+CHUNK = 1 << 22
+STEPS = tuple(
+    (re.compile(pattern, re.IGNORECASE), unit)
+    for pattern, unit in (
+        (r"(?:global_?)?step[=_-]?(\d+)", "step"),
+        (r"iter(?:ation)?[=_-]?(\d+)", "step"),
+        (r"ep(?:och)?[=_-]?(\d+)", "epoch"),
+        (r"checkpoint[=_-]?(\d+)", "checkpoint"),
+        (r"(\d+)(?!.*\d)", "checkpoint"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A file at one moment."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """When in the training a checkpoint was made."""
+
+    number: int
+    unit: str
+    """`step`, `epoch`, or `checkpoint` where only their order is known."""
+
+
+def sightings(folder: Path) -> dict[Path, Sighting]:
+    """The files that look like checkpoints, as they are now."""
+    found: dict[Path, Sighting] = {}
+    for path in _files(folder, DEEPEST):
+        try:
+            status = path.stat()
+        except OSError:  # gone meanwhile: trainings remove old checkpoints
+            continue
+        found[path] = Sighting(path, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the file's own format says that all of it is there; formats that do not say count as whole."""
+    try:
+        if path.suffix == ".safetensors":
+            return _safetensors_whole(path)
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start[:2] == b"PK":
+            with zipfile.ZipFile(path) as archive:
+                return bool(archive.namelist())
+        return bool(start)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+def step_of(path: Path) -> Step | None:
+    """What the file's name, else its folder's, says; None when there is no number in either."""
+    for name in (path.name.removesuffix(path.suffix), path.parent.name):
+        for pattern, unit in STEPS:
+            if found := pattern.search(name):
+                return Step(int(found[1]), unit)
+    return None
+
+
+def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
+    """Copy the file under the name of its digest; None when it changed meanwhile, so that it is looked at again.
+
+    Raises OSError when the copy cannot be written.
+    """
+    draft = folder / f".{os.getpid()}.copy"
+    digest = hashlib.sha256()
+    try:
+        with seen.path.open("rb") as source, draft.open("wb") as copy:
+            while part := source.read(CHUNK):
+                digest.update(part)
+                copy.write(part)
+        if sightings_of(seen.path) != seen or not is_whole_copy(draft, seen.path):
+            return None
+        place = folder / f"{digest.hexdigest()[:16]}{seen.path.suffix}"
+        draft.replace(place)
+    except FileNotFoundError:
+        return None
+    finally:
+        draft.unlink(missing_ok=True)
+    return place, digest.hexdigest()
+
+
+def sightings_of(path: Path) -> Sighting | None:
+    """One file as it is now; None when it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Sighting(path, status.st_size, status.st_mtime_ns)
+
+
+def is_whole_copy(copy: Path, original: Path) -> bool:
+    """`is_whole` for a copy whose name does not say the format."""
+    return _safetensors_whole(copy) if original.suffix == ".safetensors" else is_whole(copy)
+
+
+def _files(folder: Path, levels: int) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if NOT_WRITTEN.search(entry.name):
+            continue
+        if entry.is_dir() and levels:
+            yield from _files(Path(entry.path), levels - 1)
+        elif entry.name.endswith(ENDINGS) and not NOT_WEIGHTS.match(entry.name) and entry.is_file():
+            yield Path(entry.path)
+
+
+def _safetensors_whole(path: Path) -> bool:
+    """Eight bytes of length, that many bytes of JSON with the places of all tensors, and the last of these places."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            return False
+        header = json.loads(file.read(length))
+    ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
+    return path.stat().st_size == 8 + length + max(ends, default=0)
