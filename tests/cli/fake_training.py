@@ -20,7 +20,7 @@ def content(step: int) -> bytes:
     model = make("test_resnet")
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
-            parameter += 0.01 * (step + number % 3)
+            parameter.add_(0.01 * (step + number % 3))
     file = io.BytesIO()
     torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}, "step": step}, file)
     return file.getvalue()

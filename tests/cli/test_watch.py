@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
+from ssl_console.store import ResultStore
 from ssl_console.training.curve import Curve, Point, curve_of
 from ssl_console.training.files import is_whole, sightings, step_of, take
 from ssl_console.training.record import Checkpoint, Training, read_training, training_folder, write_training
@@ -93,8 +95,6 @@ def test_a_half_written_checkpoint_is_not_whole(tmp_path: Path) -> None:
 
 
 def test_half_a_safetensors_file_is_not_whole(tmp_path: Path) -> None:
-    from safetensors.torch import save
-
     whole = save({"conv1.weight": torch.ones(8, 3, 3, 3)})
     for size, expected in ((4, False), (40, False), (len(whole) - 1, False), (len(whole), True)):
         (tmp_path / "a.safetensors").write_bytes(whole[:size])
@@ -172,8 +172,6 @@ def test_a_peak_is_called_when_three_later_checkpoints_are_clearly_worse(
 
 def test_references_are_the_backbones_measured_on_the_same_tasks(shell: Shell) -> None:
     assert shell("run", "-b", "own/*", "-t", "echo/things").code == 0
-    from ssl_console.store import ResultStore
-
     results = ResultStore(shell.workspace).results()
     found = curve_of(Training(folder="/run", name="run", tasks=("echo/things",)), results)
     assert found.references == {"own/first": 50.0, "own/second": 50.0}
