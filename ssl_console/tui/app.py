@@ -109,6 +109,7 @@ class ConsoleApp(LeanApp[int]):
         """Whether runs and results have been read once."""
         self._make_core = make_core
         self._glyphs = glyphs.choose(self.manner.ascii_only)
+        self.wire.ascii_only = self._glyphs is glyphs.ASCII
         self._look: tuple[Theme, Look] | None = None
         self._looked_for_stale = False
         self._prepared = False
@@ -277,8 +278,10 @@ class ConsoleApp(LeanApp[int]):
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_mode(self, mode: str) -> None:
-        """Go to another screen."""
-        if self.begun and isinstance(self.screen, ConsoleScreen):
+        """Go to another screen; one that is asked for before the first has come is the first."""
+        if not self.begun:
+            self.manner = replace(self.manner, mode=mode)
+        elif isinstance(self.screen, ConsoleScreen):
             self.switch_mode(mode)
 
     def action_out(self) -> None:

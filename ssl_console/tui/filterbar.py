@@ -7,13 +7,24 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label
 
+from ssl_console.tui.screens.base import ConsoleScreen
+
+
+class FilterLine(Input):
+    """Where the filter is typed."""
+
+    async def action_submit(self) -> None:
+        """Keep what was typed, before any other key is looked at."""
+        bar = self.parent
+        assert isinstance(bar, FilterBar)
+        bar.keep()
+
 
 class FilterBar(Horizontal):
     """`/` opens it, enter keeps what was typed, escape clears it."""
 
     DEFAULT_CSS = """
     FilterBar { height: 1; display: none; }
-    FilterBar.open { display: block; }
     FilterBar Label { width: 3; color: $accent; padding: 0 1; }
     FilterBar Input { width: 1fr; background: $background; }
     """
@@ -28,7 +39,7 @@ class FilterBar(Horizontal):
     def compose(self) -> ComposeResult:
         """A slash and the line."""
         yield Label("/", markup=False)
-        yield Input(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+        yield FilterLine(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
 
     @property
     def text(self) -> str:
@@ -36,15 +47,15 @@ class FilterBar(Horizontal):
         return self.query_one(Input).value
 
     def edit(self) -> None:
-        """Show the line and put the keyboard into it."""
-        self.add_class("open")
-        self.query_one(Input).focus()
+        """Show the line and put the keyboard into it, for the very next key."""
+        self.display = True
+        self.screen.set_focus(self.query_one(Input))
 
     def clear(self) -> bool:
         """Take the filter away; False when there was none."""
-        was_open = self.has_class("open")
+        was_open = self.display
         self.query_one(Input).value = ""
-        self.remove_class("open")
+        self.display = False
         return was_open
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -52,9 +63,11 @@ class FilterBar(Horizontal):
         event.stop()
         self.post_message(self.Changed(event.value))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the filter, and give the keyboard back."""
-        event.stop()
-        if not event.value:
-            self.remove_class("open")
-        self.screen.focus_next("LineTable")
+    def keep(self) -> None:
+        """Keep the filter, and give the keyboard back to what it has left."""
+        if not self.text:
+            self.display = False
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            screen.refresh_world()
+        screen.focus_next("LineTable")

@@ -21,7 +21,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
     app = ConsoleApp(lambda: _core(workspace, card_folders), Manner(readonly, slow, mode=mode), own_keys(workspace))
     code = app.run()
     if app.begun:
-        sys.stdout.write(farewell(app.world))
+        _print(farewell(app.world))
     return code or app.return_code or 0
 
 
@@ -42,6 +42,17 @@ def _core(workspace: Workspace, card_folders: tuple[Path, ...]) -> Core:
     from ssl_console.tui.wiring import LocalCore  # noqa: PLC0415 - loaded after the first picture
 
     return LocalCore(workspace, card_folders)
+
+
+def _print(text: str) -> None:
+    """To the normal screen, if it is still there: a lost connection has taken it away."""
+    from ssl_console.tui.terminal import discard  # noqa: PLC0415 - loaded with the app
+
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        discard(sys.stdout)
 
 
 def farewell(world: World) -> str:

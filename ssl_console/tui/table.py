@@ -222,7 +222,7 @@ class LineTable(ScrollView, can_focus=True):
             if event.chain > 1:
                 self.post_message(self.Opened(self, self._row, self._column))
 
-    def on_key(self) -> None:
+    def note_key(self) -> None:
         """Whoever presses keys means the row that the cursor is on."""
         self._moved = True
 

@@ -15,9 +15,12 @@ from rich.color import ColorSystem
 from rich.console import Console, RenderableType
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
-from textual.app import App
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.strip import Strip
+
+from ssl_console.tui.keyboard import OrderlyApp
+from ssl_console.tui.plain import plain
 
 Result = TypeVar("Result")
 Ink = tuple[str, str, str]
@@ -40,12 +43,21 @@ ATTRIBUTES = {
 SYSTEMS = {system.name.lower(): system for system in ColorSystem} | {"256": ColorSystem.EIGHT_BIT}
 
 
-class LeanApp(App[Result]):
+class LeanApp(OrderlyApp[Result]):
     """An app that writes only what differs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.wire = Wire()
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's choice, made safe against a terminal that vanishes."""
+        from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415 - not needed without a terminal
+
+        from ssl_console.tui.terminal import TerminalDriver  # noqa: PLC0415
+
+        chosen = super().get_driver_class()
+        return TerminalDriver if chosen is LinuxDriver else chosen
 
     def on_resize(self) -> None:
         """Terminals move and clear things then."""
@@ -95,6 +107,8 @@ class Wire:
     """What is on the terminal."""
 
     def __init__(self) -> None:
+        self.ascii_only = False
+        """Whether the terminal shows nothing else."""
         self._rows: dict[int, Row] = {}
         self._inks: dict[Style | None, Ink] = {None: NO_INK}
 
@@ -127,7 +141,7 @@ class Wire:
                 found = cells(text)
                 texts += found
                 inks += [self._ink(style, system)] * len(found)
-        return texts, inks
+        return plain(texts) if self.ascii_only else texts, inks
 
     def _ink(self, style: Style | None, system: ColorSystem) -> Ink:
         ink = self._inks.get(style)

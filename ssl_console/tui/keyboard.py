@@ -1,0 +1,63 @@
+"""Keys one after the other, however fast they come: a slow link delivers a whole word at once.
+
+Textual hands out every key at once to whatever has the keyboard then. `/` followed by a word would so be taken for
+the keys of the table, and an enter for a sheet that is not there yet would find none of its widgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol, TypeVar, runtime_checkable
+
+from textual import events
+from textual.app import App
+from textual.widget import Widget
+
+Result = TypeVar("Result")
+PATIENCE_S = 1.0
+"""Longest wait for a screen to be ready; more would feel dead."""
+
+
+@runtime_checkable
+class KeyNoting(Protocol):
+    """A widget that wants to know of every key pressed while it has the keyboard, whatever the key does."""
+
+    def note_key(self) -> None:
+        """A key has been pressed."""
+        ...
+
+
+class OrderlyApp(App[Result]):
+    """An app that begins with a key when it has done what the one before asked for."""
+
+    async def on_event(self, event: events.Event) -> None:
+        """Do what the key is bound to, or have it typed, before the next one is looked at."""
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        await self._screen_is_ready()
+        focused = self.focused
+        if isinstance(focused, KeyNoting):
+            focused.note_key()
+        typed = focused is not None and focused.check_consume_key(event.key, event.character)
+        if not typed and await self._does(event.key):
+            return
+        await super().on_event(event)
+        if typed and focused is not None:
+            await _processed(focused)
+
+    async def _does(self, key: str) -> bool:
+        return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
+
+    async def _screen_is_ready(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.screen._mounted_event.wait(), PATIENCE_S)
+
+
+async def _processed(widget: Widget) -> None:
+    """Wait until the widget has worked off what has been sent to it."""
+    done = asyncio.Event()
+    if widget.call_later(done.set):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), PATIENCE_S)
