@@ -13,10 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from queue import Queue
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
-from textual.driver import Driver
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import Theme
@@ -26,10 +24,12 @@ from ssl_console.errors import ConsoleError
 from ssl_console.tui import glyphs, themes
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.look import Look
+from ssl_console.tui.pace import Pace
 from ssl_console.tui.palette import Palette
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.start import StartScreen
+from ssl_console.tui.terminal import held_up_s, waiting_writes
 from ssl_console.tui.wire import LeanApp
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ Answer = TypeVar("Answer")
 
 MOST_CHECKED = 2000
 """Results whose being up to date is looked into at the start."""
-CONGESTED = 5
-"""Writes waiting for the terminal from which on it counts as slow; the writer holds 30, then the app stands still."""
 SWITCH_DELAY_S = 0.005
 THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
 
@@ -113,7 +111,7 @@ class ConsoleApp(LeanApp[int]):
         self._look: tuple[Theme, Look] | None = None
         self._looked_for_stale = False
         self._prepared = False
-        self._congested = 0
+        self._pace = Pace(self.slow, fixed=self.slow)
         self.animation_level = "none"
         self.own_keys = keymap or {}
         self.set_keymap(self.own_keys)
@@ -222,15 +220,16 @@ class ConsoleApp(LeanApp[int]):
             self._prepare_rankings()
 
     def _watch_the_line(self) -> None:
-        """Look less often when what is drawn piles up before a slow terminal."""
-        if waiting_writes(self._driver) < CONGESTED:
-            self._congested = 0
-            return
-        self._congested += 1
-        if self._congested > 1 and not self.slow:
-            self.slow = True
-            self._feed.slow_down(True)
-            self.say("The connection is slow: looking less often from now on.")
+        """Look less often while what is drawn piles up before a slow terminal."""
+        slow = self._pace.look(waiting_writes(self._driver), held_up_s(self._driver))
+        if slow != self.slow:
+            self.slow = slow
+            self._feed.slow_down(slow)
+            self.say(
+                "The connection is slow: looking less often."
+                if slow
+                else "The connection is fast again: looking as often as usual."
+            )
 
     def change(self, world: World) -> None:
         """Another world; only the screen in front draws it."""
@@ -355,9 +354,3 @@ class ConsoleApp(LeanApp[int]):
         self.copy_to_clipboard(text)
         first = text.splitlines()[0] if text else ""
         self.say(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
-
-
-def waiting_writes(driver: Driver | None) -> int:
-    """How many writes the terminal has not taken yet; 0 where that cannot be known."""
-    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
-    return queue.qsize() if isinstance(queue, Queue) else 0

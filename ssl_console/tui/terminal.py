@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from queue import Queue
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from textual.drivers.linux_driver import LinuxDriver
 
 if TYPE_CHECKING:
     from textual.app import App
+    from textual.driver import Driver
 
 Answer = TypeVar("Answer")
 LOST = 128 + signal.SIGHUP
@@ -27,7 +30,8 @@ class TerminalDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
-        self._file = cast("Any", Outlet(cast("TextIO", self._file), self._lost))
+        self.outlet = Outlet(cast("TextIO", self._file), self._lost)
+        self._file = cast("Any", self.outlet)
 
     def run_input_thread(self) -> None:
         """Read keys until the end, which may be the terminal's."""
@@ -46,6 +50,8 @@ class Outlet:
 
     def __init__(self, stream: TextIO, lost: Callable[[], object]) -> None:
         self._stream, self._lost = stream, lost
+        self.held_up_s = 0.0
+        """Longest time that the terminal took for one write, until somebody asks and sets it back."""
 
     def write(self, text: str) -> int:
         """Write, or lose what is written."""
@@ -64,12 +70,15 @@ class Outlet:
         return self._stream.isatty()
 
     def _attempt(self, write: Callable[[], Answer], otherwise: Answer) -> Answer:
+        begun = time.monotonic()
         try:
             return write()
         except OSError:
             discard(self._stream)
             self._lost()
             return otherwise
+        finally:
+            self.held_up_s = max(self.held_up_s, time.monotonic() - begun)
 
 
 def discard(stream: TextIO) -> None:
@@ -77,3 +86,17 @@ def discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def waiting_writes(driver: Driver | None) -> int:
+    """How many writes the terminal has not taken yet; 0 where that cannot be known."""
+    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
+    return queue.qsize() if isinstance(queue, Queue) else 0
+
+
+def held_up_s(driver: Driver | None) -> float:
+    """The longest time that one write has taken since this was last asked."""
+    if not isinstance(driver, TerminalDriver):
+        return 0.0
+    longest, driver.outlet.held_up_s = driver.outlet.held_up_s, 0.0
+    return longest

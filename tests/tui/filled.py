@@ -16,12 +16,15 @@ from subprocess import PIPE, Popen
 
 from backbones.card import BackboneCard
 from backbones.catalog import BackboneCatalog
+from ssl_console.device import Device, DeviceProcess, Reading
 from ssl_console.events import Event, encode_event
-from ssl_console.process import this_host
+from ssl_console.files import make_private_folder
+from ssl_console.process import own_start, this_host
 from ssl_console.requests import ring, submit
 from ssl_console.result import Result, ResultRecord
 from ssl_console.run import Attempt, End, RunSpec
 from ssl_console.store import ResultStore
+from ssl_console.supervisor_state import DeviceState, SlotState, SupervisorState
 from ssl_console.workspace import RunFolder, Workspace
 from tasks.catalog import TaskCatalog
 
@@ -110,6 +113,23 @@ def spec(run_id: str, backbone: str, task: str, seed: int = 0) -> RunSpec:
 def queue(workspace: Workspace, run_id: str, backbone: str, task: str, seed: int = 0) -> RunFolder:
     """A run that waits."""
     return submit(workspace, run_id, spec(run_id, backbone, task, seed).model_dump_json(indent=2).encode())
+
+
+def supervise(workspace: Workspace) -> None:
+    """A supervisor that lives (this process) and says something about a GPU and what waits."""
+    make_private_folder(workspace.supervisor)
+    gpu = Device("cuda:0", "NVIDIA H100 80GB", "GPU-0", 81559.0)
+    users = (DeviceProcess(4242, "worker", 5300.0, ours=True), DeviceProcess(812, "alice", 68000.0))
+    state = SupervisorState(
+        host=this_host(),
+        pid=os.getpid(),
+        pid_started=own_start(),
+        started=NOW,
+        slots=(SlotState(name="cuda:0/1", device="cuda:0"),),
+        devices=(DeviceState(device=gpu, reading=Reading(81559.0, 73300.0, 97.0, 61.0, 640.0, users)),),
+        waiting=dict.fromkeys(("a" * 12, "b" * 12), "needs 18 GB, cuda:0 has 8 free: pid 812 of alice holds 66"),
+    )
+    workspace.supervisor_state.write_text(state.model_dump_json())
 
 
 def finish(

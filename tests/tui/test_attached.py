@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import orjson
@@ -16,13 +17,13 @@ from ssl_console.folder_state import read_status
 from ssl_console.requests import request_cancel
 from ssl_console.run import State
 from ssl_console.workspace import Workspace
-from tests.tui.filled import fill_results, queue, task_names, used_workspace, writers
+from tests.tui.filled import fill_results, queue, supervise, task_names, used_workspace, writers
 from tests.tui.terminal import LEAVES_SCREEN, Terminal, a_console, a_terminal, console_command
 
 RATE = 50.0
 LIVE = 8
 STALL_S = 10.0
-HEARTBEAT_S = 0.05
+PRESSED_EVERY_S = 0.5
 
 
 @pytest.fixture
@@ -49,10 +50,14 @@ def written_events(workspace: Workspace) -> int:
     return sum(folder.events(1).stat().st_size for folder in workspace.run_folders() if folder.events(1).exists())
 
 
-def wait_until(moment: float) -> None:
-    """Let time pass without reading the terminal: there is no fact to wait for but the time itself."""
-    while time.monotonic() < moment:
-        time.sleep(HEARTBEAT_S)
+def leave_alone(terminal: Terminal, seconds: float) -> None:
+    """Read nothing for so long, while somebody goes on pressing keys: the only fact to wait for is the time."""
+    end = time.monotonic() + seconds
+    for key in cycle("31"):
+        if time.monotonic() > end:
+            return
+        terminal.press(key)
+        time.sleep(PRESSED_EVERY_S)
 
 
 @pytest.mark.slow
@@ -82,8 +87,7 @@ def test_a_terminal_that_takes_nothing_for_ten_seconds_holds_up_no_run(tmp_path:
         terminal.watch(2)
         usual = (written_events(workspace) - before) / (time.monotonic() - begun)
         before, begun = written_events(workspace), time.monotonic()
-        terminal.press(*"31" * 20)
-        wait_until(begun + STALL_S)
+        leave_alone(terminal, STALL_S)
         stalled = (written_events(workspace) - before) / (time.monotonic() - begun)
         assert stalled > 0.5 * usual
         terminal.press("2")
@@ -169,6 +173,7 @@ def screens(terminal: Terminal) -> list[str]:
 
 
 def test_another_size_is_drawn_as_a_start_at_that_size_is(still: Workspace) -> None:
+    supervise(still)
     with a_console(still, size=(200, 60)) as terminal:
         terminal.until_shown("demo/mae on")
         large = screens(terminal)

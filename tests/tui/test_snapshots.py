@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.device import Device, DeviceProcess, Reading
-from ssl_console.files import make_private_folder
-from ssl_console.process import own_start, this_host
-from ssl_console.supervisor_state import DeviceState, SlotState, SupervisorState
 from ssl_console.tui.app import ConsoleApp, Manner
 from ssl_console.workspace import Workspace
 from tests.tui import filled
@@ -28,19 +23,7 @@ pytestmark = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}
 @pytest.fixture
 def supervised(used: Workspace) -> Workspace:
     """With a supervisor that lives (this process) and says something about a GPU and what waits."""
-    make_private_folder(used.supervisor)
-    gpu = Device("cuda:0", "NVIDIA H100 80GB", "GPU-0", 81559.0)
-    users = (DeviceProcess(4242, "worker", 5300.0, ours=True), DeviceProcess(812, "alice", 68000.0))
-    state = SupervisorState(
-        host=this_host(),
-        pid=os.getpid(),
-        pid_started=own_start(),
-        started=filled.NOW,
-        slots=(SlotState(name="cuda:0/1", device="cuda:0"),),
-        devices=(DeviceState(device=gpu, reading=Reading(81559.0, 73300.0, 97.0, 61.0, 640.0, users)),),
-        waiting=dict.fromkeys(("a" * 12, "b" * 12), "needs 18 GB, cuda:0 has 8 free: pid 812 of alice holds 66"),
-    )
-    used.supervisor_state.write_text(state.model_dump_json())
+    filled.supervise(used)
     return used
 
 
