@@ -13,30 +13,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from ssl_console.checks import Check, Verdict
 from ssl_console.devices import all_devices
 from ssl_console.errors import ConsoleError
+from ssl_console.machine_checks import cuda_check, driver_check, files_check, memory_check, multiplexer_check
 from ssl_console.supervisor_state import SupervisorView
 from ssl_console.workspace import Workspace
 
-Verdict = Literal["good", "note", "bad"]
 IMPORT_S = 180.0
 LITTLE_SPACE_GB = 5.0
 GIGABYTE = 1e9
 LIBRARIES = ("torch", "torchvision", "timm", "sklearn", "safetensors", "tinydb")
 LOGIND = (Path("/etc/systemd/logind.conf"), Path("/etc/systemd/logind.conf.d"), Path("/run/systemd/logind.conf.d"))
 LINGER = Path("/var/lib/systemd/linger")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One answer."""
-
-    name: str
-    verdict: Verdict
-    words: str
-    """What was found and, unless it is good, what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +46,28 @@ def examine(subject: Subject) -> Iterator[Check]:
     yield _settings(subject)
     yield _writable(subject.workspace)
     yield _space("disk", subject.workspace.root)
+    yield memory_check()
+    yield files_check()
     yield _cards(subject)
     yield _results(subject)
     yield _supervisor(subject.workspace)
     yield from terminal_checks(os.environ)
     yield logout_check(os.environ, _logind_lines())
+    yield multiplexer_check(os.environ)
     yield from _devices()
-    yield _libraries()
+    yield from _libraries()
 
 
 def _python() -> Check:
     return Check("python", "good", f"{sys.version.split()[0]}, {sys.executable}")
 
 
-def _libraries() -> Check:
+def _libraries() -> Iterator[Check]:
     """In a process of its own, as workers do it: importing torch here would show nothing about them."""
     script = (
         "import importlib, json; "
         f"found = {{name: importlib.import_module(name).__version__ for name in {LIBRARIES!r}}}; "
-        "import torch; print(json.dumps([found, torch.cuda.is_available()]))"
+        "import torch; print(json.dumps([found, torch.version.cuda, torch.cuda.is_available()]))"
     )
     try:
         done = subprocess.run(
@@ -85,13 +78,17 @@ def _libraries() -> Check:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Check("libraries", "bad", f"importing torch took more than {IMPORT_S:.0f} s: is the disk slow or busy?")
+        yield Check("libraries", "bad", f"importing torch took more than {IMPORT_S:.0f} s: is the disk slow or busy?")
+        return
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Check("libraries", "bad", f"{last}: install the package again")
-    versions, cuda = json.loads(done.stdout.splitlines()[-1])
-    words = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return Check("libraries", "good", f"{words}; torch {'sees' if cuda else 'sees no'} CUDA")
+        yield Check("libraries", "bad", f"{last}: install the package again")
+        return
+    versions, built_for, sees = json.loads(done.stdout.splitlines()[-1])
+    yield Check("libraries", "good", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    devices = sum(device.kind == "cuda" for device in all_devices())
+    if (cuda := cuda_check(built_for, sees=sees, devices=devices)) is not None:
+        yield cuda
 
 
 def _settings(subject: Subject) -> Check:
@@ -193,6 +190,8 @@ def _logind_lines() -> Iterator[str]:
 
 
 def _devices() -> Iterator[Check]:
+    if (driver := driver_check()) is not None:
+        yield driver
     found = all_devices()
     for device in found:
         memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""
@@ -202,3 +201,6 @@ def _devices() -> Iterator[Check]:
             "nvidia-smi is there but no CUDA device can be asked: is the driver loaded, or CUDA_VISIBLE_DEVICES empty?"
         )
         yield Check("cuda", "note", words)
+
+
+__all__ = ["Check", "Subject", "Verdict", "examine", "logout_check", "terminal_checks"]

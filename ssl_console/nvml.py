@@ -57,6 +57,13 @@ def driver_version() -> str | None:
     return None if nvml is None else _text(_asked(nvml, nvml.nvmlSystemGetDriverVersion))
 
 
+def driver_cuda_version() -> str | None:
+    """The newest CUDA that the driver supports, `12.8` say; None where that cannot be asked."""
+    nvml = _library()
+    found = None if nvml is None else _asked(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+    return None if found is None else f"{found // 1000}.{found % 1000 // 10}"
+
+
 def _reading(nvml: ModuleType, handle: object) -> Reading | None:
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     load = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)

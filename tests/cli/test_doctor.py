@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ssl_console.doctor import logout_check, terminal_checks
+from ssl_console.machine_checks import cuda_check, files_check, multiplexer_check
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,29 @@ def test_a_unicode_locale_is_good_however_it_is_written(name: str) -> None:
 @pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}, {"TERM": "screen", "TMUX": "/tmp/tmux"}])
 def test_a_terminal_that_cannot_show_everything_is_noted(environment: dict[str, str]) -> None:
     assert {check.name: check.verdict for check in terminal_checks(environment)}["terminal"] == "note"
+
+
+def test_a_low_limit_of_open_files_is_noted_with_the_command_that_raises_it() -> None:
+    check = files_check((1024, 524288))
+    assert (check.verdict, "ulimit -n 524288" in check.words) == ("note", True)
+    assert files_check((65536, 524288)).verdict == "good"
+
+
+@pytest.mark.parametrize(
+    ("environment", "verdict"),
+    [
+        ({"SSH_CONNECTION": "1.2.3.4 5 6.7.8.9 22"}, "note"),
+        ({"SSH_CONNECTION": "x", "TMUX": "/tmp/t"}, "good"),
+        ({}, "good"),
+    ],
+)
+def test_a_console_over_ssh_without_tmux_is_noted(environment: dict[str, str], verdict: str) -> None:
+    assert multiplexer_check(environment).verdict == verdict
+
+
+def test_devices_that_torch_cannot_use_are_a_fault() -> None:
+    assert cuda_check("12.8", sees=False, devices=0) is None
+    for built_for, words in ((None, "without CUDA"), ("12.8", "driver too old")):
+        check = cuda_check(built_for, sees=False, devices=2)
+        assert check is not None
+        assert (check.verdict, words in check.words) == ("bad", True)
