@@ -14,6 +14,7 @@ from backbones.cardfile import CardProblem, MalformedName, UnknownName, match, r
 from backbones.description import timm_card
 from backbones.own_checkpoint import SCHEME as FILE
 from backbones.own_checkpoint import file_card
+from backbones.plugins import BACKBONES, PlugInProblem, card_folders
 from backbones.resolver import Resolver
 
 BUILT_IN = Path(__file__).parent / "cards"
@@ -37,13 +38,13 @@ class BackboneCatalog:
     """The cards by name, sorted; what was wrong with others; and which of the user's cards replace which."""
 
     cards: dict[str, BackboneCard]
-    problems: tuple[CardProblem, ...] = ()
+    problems: tuple[CardProblem | PlugInProblem, ...] = ()
     overrides: tuple[Override, ...] = ()
     resolver: Resolver = field(default_factory=Resolver)
 
     @classmethod
     def load(cls, user_folders: Sequence[Path] = (), cache_folder: Path | None = None) -> BackboneCatalog:
-        """Reads the built-in cards and then each folder; a later card of the same name wins, and that is reported.
+        """Reads the built-in cards, those of plug-ins, then each folder; a later one of a name wins, which is told.
 
         `cache_folder` keeps what timm says about `timm:` and `file:` names; without one it is asked each time.
         """
@@ -51,13 +52,15 @@ class BackboneCatalog:
         paths: dict[str, Path] = {}
         problems: list[CardProblem] = []
         overrides: list[Override] = []
-        for folder in (BUILT_IN, *user_folders):
+        plugged, plug_in_problems = card_folders(BACKBONES)
+        for folder in (BUILT_IN, *plugged, *user_folders):
             found = read_cards(folder, BackboneCard)
             overrides.extend(Override(name, found.paths[name], paths[name]) for name in found.cards if name in paths)
             cards.update(found.cards)
             paths.update(found.paths)
             problems.extend(found.problems)
-        return cls(dict(sorted(cards.items())), tuple(problems), tuple(overrides), Resolver(cache_folder))
+        told: list[CardProblem | PlugInProblem] = [*problems, *plug_in_problems]
+        return cls(dict(sorted(cards.items())), tuple(told), tuple(overrides), Resolver(cache_folder))
 
     def get(self, name: str) -> BackboneCard:
         """The card of this name, or the one that a `timm:` or `file:` name describes.

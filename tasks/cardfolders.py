@@ -13,9 +13,11 @@ from typing import Annotated, TypeVar
 from pydantic import Discriminator, RootModel, Tag
 
 from backbones.cardfile import CardNameError, CardProblem, read_cards, suggest
+from backbones.plugins import DATASETS, PlugInProblem, card_folders
 from tasks.card import DatasetCard, SuiteCard, TaskCard
-from tasks.datasets.layouts import LAYOUTS
+from tasks.datasets.layouts import LAYOUT_PROBLEMS, LAYOUTS
 from tasks.overrides import OverrideError
+from tasks.protocol import PROTOCOL_PROBLEMS
 
 BUILT_IN = Path(__file__).parent / "cards"
 Card = DatasetCard | SuiteCard | TaskCard
@@ -65,11 +67,11 @@ class FoundCards:
     task_cards: Mapping[str, TaskCard]
     suites: Mapping[str, SuiteCard]
     paths: Mapping[tuple[type, str], Path]
-    problems: tuple[CardProblem, ...]
+    problems: tuple[CardProblem | PlugInProblem, ...]
     replacements: tuple[Replacement, ...]
 
     def good(
-        self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem]
+        self, cards: Mapping[str, CardT], check: Callable[[CardT], None], problems: list[CardProblem | PlugInProblem]
     ) -> dict[str, CardT]:
         """The cards that `check` lets pass, sorted by name; for the others a problem is added."""
         passed: dict[str, CardT] = {}
@@ -84,12 +86,13 @@ class FoundCards:
 
 
 def load_cards(user_folders: Sequence[Path] = ()) -> FoundCards:
-    """Read the built-in cards and then each folder; a later card of the same kind and name wins."""
+    """Read the built-in cards, those of plug-ins and then each folder; a later card of the same kind and name wins."""
     cards: dict[tuple[type, str], Card] = {}
     paths: dict[tuple[type, str], Path] = {}
     problems: list[CardProblem] = []
     replacements: list[Replacement] = []
-    for folder in (BUILT_IN / "datasets", BUILT_IN / "suites", *user_folders):
+    plugged, plug_in_problems = card_folders(DATASETS)
+    for folder in (BUILT_IN / "datasets", BUILT_IN / "suites", *plugged, *user_folders):
         found = read_cards(folder, AnyCard)
         problems.extend(found.problems)
         for name, holder in found.cards.items():
@@ -106,7 +109,7 @@ def load_cards(user_folders: Sequence[Path] = ()) -> FoundCards:
         task_cards=_of(TaskCard, cards),
         suites=_of(SuiteCard, cards),
         paths=paths,
-        problems=tuple(problems),
+        problems=(*problems, *plug_in_problems, *LAYOUT_PROBLEMS, *PROTOCOL_PROBLEMS),
         replacements=tuple(replacements),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.cardfile import CardNameError, CardProblem, MalformedName, UnknownName, match, suggest
+from backbones.plugins import PlugInProblem
 from tasks.card import DatasetCard, SuiteCard, TaskCard
 from tasks.cardfolders import Replacement, load_cards
 from tasks.overrides import OverrideError, Overrides, apply_overrides, as_values, check_overrides, merged
@@ -31,7 +32,7 @@ class TaskCatalog:
     datasets: Mapping[str, DatasetCard]
     task_cards: Mapping[str, TaskCard]
     suites: Mapping[str, SuiteCard]
-    problems: tuple[CardProblem, ...] = ()
+    problems: tuple[CardProblem | PlugInProblem, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     task_names: tuple[str, ...] = field(init=False)
     """`protocol/dataset` for every protocol of every dataset card, then the task cards."""

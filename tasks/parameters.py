@@ -105,7 +105,7 @@ def _few_shot(shots: int) -> ProtocolFacts:
     )
 
 
-PROTOCOLS: Mapping[str, ProtocolFacts] = {
+_BUILT_IN: Mapping[str, ProtocolFacts] = {
     facts.name: facts
     for facts in (
         ProtocolFacts(
@@ -129,6 +129,10 @@ PROTOCOLS: Mapping[str, ProtocolFacts] = {
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
         *DETECTION,
-        *outside_protocols(),
     )
+}
+
+PROTOCOLS: Mapping[str, ProtocolFacts] = {
+    **_BUILT_IN,
+    **{facts.name: facts for facts in outside_protocols(_BUILT_IN.keys())},
 }

@@ -2,19 +2,22 @@
 
 Modules named in `$SSL_CONSOLE_PROTOCOLS` (separated by commas) are imported, and the `ProtocolFacts` in their
 `PROTOCOLS` join the built-in ones. Of this package, such a module imports `tasks.protocol` alone (it is itself imported
-by everything else); what it does is in a second module, which it names as `evaluation`: see `ProtocolFacts`.
+by everything else); what it does is in a second module, which it names as `evaluation`: see `ProtocolFacts`. Installed
+packages bring protocols the same way by entry points: see `backbones.plugins`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
 from backbones.anatomy import Anatomy
 from backbones.card import BackboneCard
+from backbones.plugins import PROTOCOLS as PROTOCOL_GROUP
+from backbones.plugins import PlugInProblem, find
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_PROTOCOLS"
 DEFAULT_EVALUATION = "tasks.evaluation"
@@ -54,10 +57,29 @@ class PlugInError(RuntimeError):
     """A module of `$SSL_CONSOLE_PROTOCOLS` that cannot be used; the message names it."""
 
 
-def outside_protocols() -> Iterator[ProtocolFacts]:
-    """The protocols of all modules that the environment names. Raises PlugInError."""
+def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolFacts]:
+    """The protocols of all modules that the environment names, then those of plug-ins.
+
+    `taken` are the names of the built-in ones, which no plug-in may replace. What cannot be used joins
+    `PROTOCOL_PROBLEMS`.
+    Raises PlugInError for a module of the environment variable: whoever sets it wants to know.
+    """
     for name in filter(None, map(str.strip, os.environ.get(ENVIRONMENT_VARIABLE, "").split(","))):
         try:
             yield from import_module(name).PROTOCOLS
         except (ImportError, AttributeError, TypeError) as error:
             raise PlugInError(f"${ENVIRONMENT_VARIABLE} names {name!r}, which cannot be used: {error}") from error
+    found = find(PROTOCOL_GROUP)
+    PROTOCOL_PROBLEMS.extend(found.problems)
+    for plug_in in found.plug_ins:
+        for facts in getattr(plug_in.module, "PROTOCOLS", ()):
+            if isinstance(facts, ProtocolFacts) and facts.name not in taken and "default" in facts.presets:
+                yield facts
+            else:
+                PROTOCOL_PROBLEMS.append(
+                    plug_in.problem(f"{facts!r:.80} is no protocol with a default preset and a free name")
+                )
+
+
+PROTOCOL_PROBLEMS: list[PlugInProblem] = []
+"""Why protocols of plug-ins were left out; complete once `tasks.parameters` was imported."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from backbones.plugins import DATASETS, PlugInProblem, find
+
 VOC = "VOCdevkit/VOC2007"
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -53,7 +55,7 @@ def _cifar(folder: str, *files: str) -> Layout:
     return Layout(_needs(*(f"{folder}/{file}" for file in files)))
 
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+_BUILT_IN: Mapping[str, Layout] = MappingProxyType(
     {
         "cifar10": _cifar(
             "cifar-10-batches-py", *(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"
@@ -135,4 +137,23 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         ),
     }
 )
-"""Every reader that a dataset card may name."""
+
+
+def _with_plug_ins() -> tuple[Mapping[str, Layout], Mapping[str, str], tuple[PlugInProblem, ...]]:
+    """All layouts by reader, the modules of the plugged-in readers, and what was wrong with plug-ins.
+
+    A plug-in has `LAYOUTS`, of `Layout` by reader, and `READERS`, the full name of each one's module.
+    """
+    layouts, modules, problems = dict(_BUILT_IN), {}, []
+    for plug_in in find(DATASETS).plug_ins:
+        readers = getattr(plug_in.module, "READERS", {})
+        for name, layout in getattr(plug_in.module, "LAYOUTS", {}).items():
+            if name in layouts or name not in readers or not isinstance(layout, Layout):
+                problems.append(plug_in.problem(f"the reader {name} exists already, has no module or is no Layout"))
+            else:
+                layouts[name], modules[name] = layout, str(readers[name])
+    return MappingProxyType(layouts), MappingProxyType(modules), tuple(problems)
+
+
+LAYOUTS, OUTSIDE_READERS, LAYOUT_PROBLEMS = _with_plug_ins()
+"""Every reader that a dataset card may name; the modules of those from plug-ins; and why others were left out."""

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from backbones.cardfile import suggest
 from tasks.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset
+from tasks.datasets.layouts import OUTSIDE_READERS
 from tasks.datasets.listing import missing
 from tasks.datasets.presence import presence
 
@@ -29,6 +30,7 @@ class Read(Protocol):
 
 READERS: Mapping[str, str] = MappingProxyType(
     {
+        **OUTSIDE_READERS,
         "cifar10": "cifar",
         "cifar100": "cifar",
         "aircraft": "aircraft",
@@ -51,7 +53,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "shapes": "rendered",
     }
 )
-"""Reader to module of this package; imported when used, because some need torchvision (seconds)."""
+"""Reader to module, of this package unless it has a dot; imported when used: some need torchvision (seconds)."""
 
 
 def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
@@ -67,5 +69,6 @@ def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
     found = presence(card, data_root)
     if found.status != "present":
         raise missing(card, found.missing)
-    read = cast("Read", import_module(f"tasks.datasets.{READERS[card.reader]}").read)
+    name = READERS[card.reader]
+    read = cast("Read", import_module(name if "." in name else f"tasks.datasets.{name}").read)
     return read(found.base, card)
