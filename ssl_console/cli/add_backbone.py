@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 
 from backbones.card import BackboneCard
-from backbones.proposal import Inspection, Proposal
+from backbones.proposal import Inspection
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError, ExitCode
-from ssl_console.own_backbone import DEFAULT_NORMALISATION, Said, card_of, card_path, check, look_into, write_card
-
-MILLION = 1e6
+from ssl_console.own_backbone import Said, card_of, card_path, check, look_into, write_card
+from ssl_console.proposal_words import in_words, proposal_line
 
 
 def add_backbone(session: Session, said: Said, *, dry_run: bool, as_json: bool) -> ExitCode:
@@ -41,29 +40,6 @@ def add_backbone(session: Session, said: Said, *, dry_run: bool, as_json: bool) 
     return ExitCode.DONE
 
 
-def in_words(found: Inspection, said: Said) -> list[str]:
-    """What was found, a line each."""
-    if found.chosen is None:
-        lines = [f"no way to load it was found among its {found.tensors} tensors"]
-        return lines + [f"  nearest: {_proposal(other)}" for other in found.others]
-    chosen = found.chosen
-    lines = [
-        f"architecture   {chosen.architecture}{_arguments(chosen)}",
-        f"tensors        {chosen.matched} of {chosen.expected} ({chosen.share:.0%}) at {chosen.place}",
-    ]
-    if chosen.keys.conversion != "none":
-        lines.append(f"names          converted ({chosen.keys.conversion})")
-    lines += [
-        f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M)"
-        for item in chosen.dropped
-    ]
-    lines += [f"method         {said.method or found.method}"]
-    lines += [f"chosen because {found.reason}"] if found.reason else []
-    lines += [f"also there     {_proposal(other)}: {_flags(other)}" for other in found.others if other.exact]
-    norm = said.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
-    return [*lines, f"normalisation  {norm}", f"input          {said.size or chosen.size} px"]
-
-
 def _ask(found: Inspection) -> Inspection:
     """Have the user choose between exact proposals; as it is where nobody can be asked or nothing is to choose."""
     options = [other for other in found.others if other.exact]
@@ -71,7 +47,7 @@ def _ask(found: Inspection) -> Inspection:
         return found
     output.say(f"{found.path}: several ways to load it fit:")
     for number, option in enumerate(options, start=1):
-        output.say(f"  {number}  {_proposal(option)}")
+        output.say(f"  {number}  {proposal_line(option)}")
     sys.stderr.write(f"which one (1 to {len(options)})? ")
     sys.stderr.flush()
     answer = sys.stdin.readline().strip()
@@ -86,20 +62,3 @@ def _written(card: BackboneCard, path: str | None) -> list[str]:
     if path is None:
         return ["nothing was written (--dry-run)"]
     return [f"{card.name} is in {path}", f"check it: ssl-console doctor {card.name}"]
-
-
-def _proposal(proposal: Proposal) -> str:
-    share = f"{proposal.matched} of {proposal.expected}"
-    obstacles = f" ({'; '.join(proposal.obstacles)})" if proposal.obstacles else ""
-    return f"{proposal.architecture}{_arguments(proposal)}, {share} tensors at {proposal.place or 'the top'}{obstacles}"
-
-
-def _flags(proposal: Proposal) -> str:
-    keys = proposal.keys
-    container = f"--container {keys.container} " if keys.container else ""
-    return f"{container}--prefix '{keys.prefix}'"
-
-
-def _arguments(proposal: Proposal) -> str:
-    given = ", ".join(f"{key}={value!r}" for key, value in proposal.arguments.items())
-    return f"({given})" if given else ""

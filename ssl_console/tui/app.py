@@ -78,7 +78,7 @@ class ConsoleApp(LeanApp[int]):
     TITLE = "ssl-console"
     CSS_PATH = "console.tcss"
     BINDINGS: ClassVar = bindings("app")
-    MODES: ClassVar = {name: _screen(name) for name in ("plan", "live", "rankings", "compare", "result")}
+    MODES: ClassVar = {name: _screen(name) for name in ("plan", "live", "rankings", "compare", "result", "training")}
     COMMANDS: ClassVar = {ConsoleCommands}
 
     core: Core
@@ -298,6 +298,13 @@ class ConsoleApp(LeanApp[int]):
         screen: Screen[object] = self.screen
         about = screen.HELP_TEXT if isinstance(screen, ConsoleScreen) else ""
         self.push_screen(HelpSheet(about, scopes_of(screen), self.own_keys))
+
+    def action_add_backbone(self) -> None:
+        """Add a checkpoint of the user's own."""
+        from ssl_console.tui.screens.adding import AddBackboneSheet  # noqa: PLC0415 - loaded when it is needed
+
+        if self.begun and isinstance(self.screen, ConsoleScreen):
+            self.push_screen(AddBackboneSheet(), lambda name: self.reload_catalogue() if name else None)
 
     def action_next_theme(self) -> None:
         """Another theme."""

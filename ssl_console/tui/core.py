@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from backbones.proposal import Inspection
 from ssl_console.events import Curve
+from ssl_console.own_backbone import Said
 from ssl_console.planning import Plan
 from ssl_console.result import Result, ResultRecord
+from ssl_console.training.record import Training
 from ssl_console.tui.catalogue import Catalogue
 from ssl_console.tui.runview import RunView
 from ssl_console.tui.selection import Pair
@@ -178,4 +181,20 @@ class Core(Protocol):
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
         """The metrics of a finished or running run."""
+        ...
+
+    def trainings(self) -> Sequence[Training]:
+        """The trainings that are or were watched."""
+        ...
+
+    def check_backbone(self, said: Said) -> None:
+        """What can be told of a checkpoint at once, without opening it."""
+        ...
+
+    def inspect_backbone(self, said: Said) -> Inspection:
+        """Look into a checkpoint; takes seconds."""
+        ...
+
+    def add_backbone(self, said: Said, found: Inspection) -> str:
+        """Write its card; the card's name."""
         ...

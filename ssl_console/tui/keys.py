@@ -39,6 +39,16 @@ APP = (
     Key("rankings", "3", "mode('rankings')", "Rankings", "The ranking tables", footer=False),
     Key("compare", "4", "mode('compare')", "Compare", "Two or more backbones side by side", footer=False),
     Key("result", "5", "mode('result')", "Result", "Everything about one result", footer=False),
+    Key("training", "6", "mode('training')", "Training", "Watched trainings: transfer against step", footer=False),
+    Key(
+        "add-backbone",
+        "B",
+        "add_backbone",
+        "add",
+        "Add a checkpoint of your own as a backbone",
+        footer=False,
+        changes=True,
+    ),
     Key("help", "f1,question_mark", "help", "help", "What the keys do here"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
     Key("theme", "T", "next_theme", "theme", "Another theme: dark, light, and those of the terminal", footer=False),
@@ -169,6 +179,18 @@ RESULT = (
     Key("again", "r", "repeat", "measure again", "Run it again with the same parameters", footer=False, changes=True),
 )
 
+TRAINING = (
+    Key("next", "n", "step(1)", "next", "The next watched training"),
+    Key("previous", "p", "step(-1)", "previous", "The one before"),
+    Key("open", "enter", "open", "result", "Open the result of the checkpoint under the cursor"),
+    Key("copy", "y", "copy", "copy command", "Copy the command that goes on watching", footer=False),
+)
+
+ADDING = (
+    Key("add", "ctrl+s", "add", "add it", "Write the card", changes=True, priority=True),
+    Key("close", "escape", "close", "back", "Back without writing anything"),
+)
+
 HELP = (Key("close", "escape,f1,question_mark,q", "close", "close", "Close the help"),)
 
 KEYS: Mapping[Scope, tuple[Key, ...]] = {
@@ -185,6 +207,8 @@ KEYS: Mapping[Scope, tuple[Key, ...]] = {
     "confirm": CONFIRM,
     "compare": COMPARE,
     "result": RESULT,
+    "training": TRAINING,
+    "adding": ADDING,
     "help": HELP,
 }
 
@@ -202,6 +226,8 @@ TITLES: Mapping[Scope, str] = {
     "confirm": "Confirming",
     "compare": "Compare",
     "result": "Result",
+    "training": "Training",
+    "adding": "Adding a backbone",
     "help": "Help",
 }
 

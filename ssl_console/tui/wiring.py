@@ -19,10 +19,11 @@ from ssl_console import requests
 from ssl_console.candidates import Surroundings, find_candidates, identity_of_run
 from ssl_console.commands import fetch_data, fetch_weights
 from ssl_console.config import Config, data_root, load_config
-from ssl_console.device import slots_of
+from ssl_console.device import Device, slots_of
 from ssl_console.devices import all_devices, choose_devices
 from ssl_console.errors import ConsoleError
 from ssl_console.events import Curve
+from ssl_console.examinations import Practice, examined
 from ssl_console.per_class import per_class
 from ssl_console.planning import Candidate, Missing, Plan, make_plan
 from ssl_console.reference import published
@@ -32,6 +33,7 @@ from ssl_console.submission import submit_runs
 from ssl_console.supervision import SupervisorOptions, ensure_supervisor
 from ssl_console.tui.catalogue import BackboneEntry, Catalogue, Suite, TaskEntry
 from ssl_console.tui.core import News, Order, RunFiles
+from ssl_console.tui.owning import OwnThings
 from ssl_console.tui.selection import Pair
 from ssl_console.tui.watching import Watch
 from ssl_console.workspace import Workspace
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class LocalCore:
+class LocalCore(OwnThings):
     """The core on this machine's workspace."""
 
     workspace: Workspace
@@ -182,7 +184,11 @@ class LocalCore:
     # -- planning and launching ---------------------------------------------------------------------------------
 
     def plan(self, order: Order) -> Plan:
-        """What a launch would do."""
+        """What a launch would do, once the backbones that it would measure were examined."""
+        practice = Practice(self.workspace, self._around.weights, self._devices()[0].name)
+        return examined(self._plan(order), practice, force=order.again)
+
+    def _plan(self, order: Order) -> Plan:
         try:
             candidates = self._candidates(order)
         except CardNameError as error:
@@ -210,8 +216,10 @@ class LocalCore:
         return [*(self._tasks.resolve(name, order.preset) for name in wanted), *of_suite]
 
     def _slots(self) -> int:
-        chosen = choose_devices(self.config.devices, all_devices())
-        return sum(slots_of(device, self.config.slots_per_device) for device in chosen)
+        return sum(slots_of(device, self.config.slots_per_device) for device in self._devices())
+
+    def _devices(self) -> list[Device]:
+        return choose_devices(self.config.devices, all_devices())
 
     def stale(self, pairs: Sequence[Pair], suite: str | None) -> Mapping[Pair, str]:
         """Of these measured pairs, those whose result is out of date, and why.
@@ -225,7 +233,7 @@ class LocalCore:
             if known_manifest(card, around.data_root, self.workspace.cache) is not None
         }
         looked_at = [pair for pair in pairs if self._tasks.resolve(pair[1]).dataset in known]
-        plan = self.plan(Order(tuple(looked_at), suite=suite))
+        plan = self._plan(Order(tuple(looked_at), suite=suite))
         stale = (run for run in plan.runs if run.status == "stale")
         return {(run.candidate.backbone.name, run.candidate.task.name): run.reason for run in stale}
 

@@ -1,0 +1,108 @@
+"""Training: how well the checkpoints of a watched training transfer, beside the other backbones."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from ssl_console.training.curve import Curve, curve_of
+from ssl_console.training.record import Training
+from ssl_console.tui.chart import ChartView
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.lines import Words
+from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.state import World
+from ssl_console.tui.table import LineTable
+from ssl_console.tui.text import Span, Tone, line
+from ssl_console.tui.trainingview import chart_of, rows_of
+
+NONE_YET = "No training is watched: `ssl-console watch DIR` measures its checkpoints as they are written."
+
+
+class TrainingScreen(ConsoleScreen):
+    """One watched training at a time."""
+
+    MODE = "training"
+    BINDINGS: ClassVar = bindings("training")
+    HELP_TEXT = (
+        "The curve is the mean over the tasks that the training is watched on; level lines are other backbones on the "
+        "same tasks. A peak is called when three later checkpoints are worse by more than the noise."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trainings: Sequence[Training] = ()
+        self._place = 0
+
+    def body(self) -> ComposeResult:
+        """Verdict, chart, checkpoints."""
+        yield Words(id="summary", classes="hint")
+        yield ChartView(id="chart")
+        yield LineTable(id="checkpoints")
+
+    def on_mount(self) -> None:
+        """Begin in the table."""
+        self.query_one(LineTable).focus()
+
+    def update_view(self, world: World) -> None:
+        """Show what is known, and read what is new."""
+        self._show(world)
+        self.in_background(console(self).core.trainings, self._take, group="trainings")
+
+    def _take(self, found: Sequence[Training]) -> None:
+        if found != self._trainings and self.is_mounted:
+            self._trainings = found
+            self._show(self.world)
+
+    @property
+    def _training(self) -> Training | None:
+        return self._trainings[self._place % len(self._trainings)] if self._trainings else None
+
+    def _show(self, world: World) -> None:
+        training = self._training
+        if training is None:
+            self.query_one("#summary", Words).show([line(Span(f" {NONE_YET}", Tone.DIM))])
+            return
+        curve = curve_of(training, world.results)
+        self.query_one("#summary", Words).show([_summary(training, curve, self._place, len(self._trainings))])
+        self.query_one(ChartView).show(chart_of(curve))
+        self.query_one(LineTable).show(rows_of(training, curve))
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def action_step(self, by: int) -> None:
+        """Another training."""
+        if self._trainings:
+            self._place = (self._place + by) % len(self._trainings)
+            self._show(self.world)
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        """The result of the checkpoint under the cursor."""
+        row, training = self.query_one(LineTable).row, self._training
+        known = {f"{one.file}\0{one.mtime_ns}": one for one in training.checkpoints} if training else {}
+        if row in known and known[row].run_ids:
+            console(self).open_result(known[row].run_ids[0], known[row].run_ids)
+
+    def action_copy(self) -> None:
+        """The command that goes on watching."""
+        if (training := self._training) is not None:
+            tasks = [word for task in training.tasks for word in ("-t", task)]
+            words = ["ssl-console", "--workspace", str(console(self).core.root), "watch", training.folder, *tasks]
+            console(self).copy(shlex.join(words))
+
+
+def _summary(training: Training, curve: Curve, place: int, count: int) -> tuple[Span, ...]:
+    which = f" ({place + 1} of {count})" if count > 1 else ""
+    return line(
+        Span(f" {training.name}{which}  ", Tone.TITLE),
+        Span(curve.verdict, Tone.WARN if curve.peaked else Tone.PLAIN),
+        Span(f"  on {', '.join(training.tasks)}", Tone.DIM),
+    )

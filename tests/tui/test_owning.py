@@ -1,0 +1,126 @@
+"""The form that adds a checkpoint, and the screen of watched trainings, on a real workspace with real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ssl_console.result import Result
+from ssl_console.store import ResultStore
+from ssl_console.training.record import Checkpoint, Training, training_folder, write_training
+from ssl_console.tui.app import ConsoleApp
+from ssl_console.tui.chart import ChartView
+from ssl_console.tui.lines import Lines
+from ssl_console.tui.screens.adding import AddBackboneSheet
+from ssl_console.tui.screens.training import TrainingScreen
+from ssl_console.tui.table import LineTable
+from ssl_console.workspace import Workspace
+from tests.backbones.layouts import LAYOUTS
+from tests.tui.conftest import Opener, until
+
+TASKS = ("knn/digits", "knn/shapes")
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+def shown(pilot: Pilot[int], selector: str) -> str:
+    content = pilot.app.screen.query_one(selector, Lines).content
+    return " ".join("".join(span.text for span in line) for line in content)
+
+
+def fill(pilot: Pilot[int], **values: str) -> None:
+    for name, value in values.items():
+        pilot.app.screen.query_one(f"#{name}", Input).value = value
+
+
+@pytest.mark.slow
+async def test_the_form_checks_while_one_types_and_writes_the_card(
+    used: Workspace, opened: Opener, tmp_path: Path
+) -> None:
+    torch.save(LAYOUTS["MoCo"][0](), tmp_path / "last.pth")
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("B")
+        sheet = app.screen
+        assert isinstance(sheet, AddBackboneSheet)
+        fill(pilot, path=str(tmp_path / "nowhere.pth"))
+        await until(pilot, lambda: "is not there" in shown(pilot, "#found"))
+        fill(pilot, path=str(tmp_path / "last.pth"), name="own/a name")
+        await until(pilot, lambda: "use letters, digits" in shown(pilot, "#found"))
+        fill(pilot, name="own/moco")
+        await until(pilot, lambda: "Looking into the file" in shown(pilot, "#found"))
+        await until(pilot, lambda: sheet.found is not None)
+        told = shown(pilot, "#found")
+        assert "265 of 265 (100%) at state_dict, module.encoder_q.*" in told
+        assert "MoCo is evaluated by its query encoder" in told
+        fill(pilot, normalisation="quarter")
+        await until(pilot, lambda: "choose imagenet, half, none" in shown(pilot, "#found"))
+        fill(pilot, normalisation="half")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "own/moco" in app.world.catalogue.backbone)
+        assert not isinstance(app.screen, AddBackboneSheet)
+    assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
+
+
+async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("B", "escape")
+        assert not isinstance(app_of(pilot).screen, AddBackboneSheet)
+    assert not list(used.backbones.rglob("*.toml"))
+
+
+def measured(backbone: str, task: str, value: float, finished: float) -> Result:
+    return Result(
+        run_id=f"{abs(hash((backbone, task))):012x}"[:12], key=f"{backbone}{task}", backbone=backbone, task=task,
+        column=task, seed=0, metric="accuracy", value=value, ci_low=value - 1, ci_high=value + 1, n=500,
+        finished=finished, duration_s=1.0,
+    )  # fmt: skip
+
+
+def watched(workspace: Workspace, means: tuple[float, ...]) -> None:
+    checkpoints = tuple(
+        Checkpoint(
+            file=f"step-{step}.pth", size=1, mtime_ns=step, step=step, unit="step", status="done",
+            backbone=f"training/run/step-{step}",
+        )
+        for step in range(100, 100 * len(means) + 1, 100)
+    )  # fmt: skip
+    training = Training(folder="/runs/run", name="run", tasks=TASKS, checkpoints=checkpoints)
+    write_training(training_folder(workspace, Path("/runs/run")), training)
+    results = [
+        measured(one.backbone, task, mean, float(one.step))
+        for one, mean in zip(checkpoints, means, strict=True)
+        for task in TASKS
+    ]
+    ResultStore(workspace).add(results)
+
+
+async def test_the_training_screen_draws_transfer_beside_other_backbones_and_says_that_it_peaked(
+    used: Workspace, opened: Opener
+) -> None:
+    watched(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
+    async with opened(used) as pilot:
+        await pilot.press("6")
+        screen = app_of(pilot).screen
+        assert isinstance(screen, TrainingScreen)
+        await until(pilot, lambda: "peaked" in shown(pilot, "#summary"))
+        assert "peaked at step 300 (60.0): the last 3 checkpoints are 11.0 points below it" in shown(pilot, "#summary")
+        names = {series.name for series in screen.query_one(ChartView).chart.series}
+        assert "this training" in names
+        assert any(name.startswith("demo/") for name in names)
+        table = screen.query_one(LineTable)
+        assert len(table.rows.keys) == 6
+        assert table.rows.cell(table.rows.keys[0], table.rows.columns[0]).text == "step 600"
+
+
+async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: "ssl-console watch DIR" in shown(pilot, "#summary"))
