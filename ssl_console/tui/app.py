@@ -22,7 +22,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 
 from ssl_console.errors import ConsoleError
 from ssl_console.tui import glyphs, themes
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import bindings, changing_actions
 from ssl_console.tui.look import Look
 from ssl_console.tui.pace import Pace
 from ssl_console.tui.palette import Palette
@@ -298,6 +298,10 @@ class ConsoleApp(LeanApp[int]):
         screen: Screen[object] = self.screen
         about = screen.HELP_TEXT if isinstance(screen, ConsoleScreen) else ""
         self.push_screen(HelpSheet(about, scopes_of(screen), self.own_keys))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Nothing that changes the workspace with `--readonly`."""
+        return not (self.readonly and action in changing_actions())
 
     def action_add_backbone(self) -> None:
         """Add a checkpoint of the user's own."""

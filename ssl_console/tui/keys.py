@@ -187,7 +187,7 @@ TRAINING = (
 )
 
 ADDING = (
-    Key("add", "ctrl+s", "add", "add it", "Write the card", changes=True, priority=True),
+    Key("add", "enter", "add", "add it", "Write the card", changes=True, priority=True),
     Key("close", "escape", "close", "back", "Back without writing anything"),
 )
 

@@ -63,7 +63,7 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         fill(pilot, normalisation="quarter")
         await until(pilot, lambda: "choose imagenet, half, none" in shown(pilot, "#found"))
         fill(pilot, normalisation="half")
-        await pilot.press("ctrl+s")
+        await pilot.press("enter")
         await until(pilot, lambda: "own/moco" in app.world.catalogue.backbone)
         assert not isinstance(app.screen, AddBackboneSheet)
     assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
