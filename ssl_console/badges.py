@@ -29,6 +29,19 @@ MARK = "!"
 """Stands behind a score in tables that has a badge."""
 
 
+ADVICE: Mapping[str, str] = {
+    "not finite": "features hold NaN or infinity; encode with float32",
+    "collapsed": "the features tell hardly anything apart; check weights and normalisation",
+    "train = test": "test images are among the training images; the score is too good",
+    "chance": "guessing gives as much; check labels, preprocessing and weights",
+    "grid edge": "the best setting was the last one tried; widen the grid",
+    "not converged": "the fit was stopped before it converged; raise the iterations",
+    "random twin": "no better than its untrained twin; check that the weights were loaded",
+    "below random": "worse than its untrained twin; check the preprocessing",
+}
+"""In a few words, where the numbers that a result's own sentence holds are not at hand."""
+
+
 class Badge(BaseModel):
     """One reason."""
 

@@ -213,8 +213,9 @@ def _per_task(comparison: Comparison) -> str:
             f"No difference between {comparison.first} and {comparison.second} can be shown on {what}; "
             f"differences below {least:.1f} points could not have been."
         )
-    parts = [f"better than {comparison.second} on {better} of {tasks} task{'s' * (tasks > 1)}"]
-    parts += [f"worse on {worse}"] if worse else []
+    first, count = ("better", better) if better else ("worse", worse)
+    parts = [f"{first} than {comparison.second} on {count} of {tasks} task{'s' * (tasks > 1)}"]
+    parts += [f"worse on {worse}"] if better and worse else []
     parts += [f"not to be told from it on {alike}"] if alike else []
     joined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     return f"{comparison.first} is {joined}."

@@ -46,15 +46,34 @@ def rank_table(
     seed: int = 0,
 ) -> RankTable:
     """Ranks of the rows of a table over its columns. Raises ValueError when nothing is left to rank."""
-    found = {column.label: column_spread(column, ranking, predictions) for column in ranking.columns}
-    names = [row.backbone for row in ranking.rows]
-    families = [family(column.task) for column in ranking.columns]
-    bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
-    bootstrap.add(replicates)
-    ranks = bootstrap.ranks()
-    by_intervals = tuple(label for label, (_, whole) in found.items() if not whole)
-    classical = _classical(bootstrap)
-    return RankTable(ranks, classical, by_intervals, _picture(bootstrap.backbones, classical))
+    growing = GrowingRanks.of(ranking, predictions, missing, seed)
+    return growing.grown(replicates)
+
+
+@dataclass
+class GrowingRanks:
+    """Ranks that become certain while one watches."""
+
+    bootstrap: RankBootstrap
+    by_intervals: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, ranking: Ranking, predictions: Predictions, missing: Missing = "complete rows", seed: int = 0
+    ) -> GrowingRanks:
+        """Read what is needed of the predictions. Raises ValueError when nothing is left to rank."""
+        found = {column.label: column_spread(column, ranking, predictions) for column in ranking.columns}
+        names = [row.backbone for row in ranking.rows]
+        families = [family(column.task) for column in ranking.columns]
+        bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
+        return cls(bootstrap, tuple(label for label, (_, whole) in found.items() if not whole))
+
+    def grown(self, replicates: int) -> RankTable:
+        """What is known after so many more replicates."""
+        self.bootstrap.add(replicates)
+        classical = _classical(self.bootstrap)
+        picture = _picture(self.bootstrap.backbones, classical)
+        return RankTable(self.bootstrap.ranks(), classical, self.by_intervals, picture)
 
 
 def as_document(table: RankTable) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ssl_console.ranking import Ranking, Row
 from ssl_console.reference import unmarked
 from ssl_console.tui.catalogue import Catalogue
 from ssl_console.tui.glyphs import Glyphs
+from ssl_console.tui.pairedview import Paired
 from ssl_console.tui.plot import Chart, Series
 from ssl_console.tui.rows import Cell, Column, Rows
 from ssl_console.tui.text import Line, Span, Tone, line
@@ -34,6 +35,8 @@ class Comparison:
     speeds: Mapping[str, float]
     """Images per second of each backbone, as measured here."""
     glyphs: Glyphs
+    paired: Paired = field(default_factory=lambda: Paired({}))
+    """Paired tests against the base; where one is not known yet, intervals speak."""
     task: str | None = None
     """Column whose scores and curves the charts show; None for the mean over all."""
 
@@ -72,7 +75,8 @@ class Comparison:
             return Cell(f"{score.value:.1f}", bold=best)
         if base is None:
             return Cell(f"{score.value:.1f}      ", Tone.DIM, bold=best)
-        return Cell(f"{score.value:.1f} {score.value - base.value:+5.1f}", self._tone(score, base, label), bold=best)
+        tone = self._tone(column.key, score, base, label)
+        return Cell(f"{score.value:.1f} {score.value - base.value:+5.1f}", tone, bold=best)
 
     def _score(self, backbone: str, label: str) -> Score | None:
         row = self.row.get(backbone)
@@ -82,11 +86,18 @@ class Comparison:
         values = [score.value for name in self.backbones if (score := self._score(name, label)) is not None]
         return (max if self._higher(label) else min)(values, default=None)
 
+    def key(self, label: str) -> str | None:
+        """The comparability key of a column."""
+        return next((column.key for column in self.columns if column.label == label), None)
+
     def _higher(self, label: str) -> bool:
         return next(column.higher_is_better for column in self.columns if column.label == label)
 
-    def _tone(self, score: Score, base: Score, label: str) -> Tone:
-        """Coloured only where the intervals do not overlap."""
+    def _tone(self, name: str, score: Score, base: Score, label: str) -> Tone:
+        """Coloured only where the paired test sees a difference; without one, where the intervals do not overlap."""
+        tested = self.paired.tone(name, self.key(label))
+        if tested is not None:
+            return tested
         above, below = score.ci_low > base.ci_high, score.ci_high < base.ci_low
         if not above and not below:
             return Tone.DIM
@@ -109,7 +120,7 @@ class Comparison:
         for column in self.columns:
             score, base = self._score(name, column.label), self._score(self.base, column.label)
             if score is not None and base is not None:
-                tones.append(self._tone(score, base, column.label))
+                tones.append(self._tone(name, score, base, column.label))
         return tones.count(Tone.GOOD), tones.count(Tone.BAD), tones.count(Tone.DIM)
 
     # -- charts -------------------------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ RANKINGS = (
     Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
     Key("heat", "h", "heat", "heat", "Heat colours on or off", footer=False),
     Key("paper", "p", "paper", "paper", "Published numbers: beside own ones, all there are, or none", footer=False),
+    Key("ranks", "r", "ranks", "certainty", "How certain the ranks are: intervals, ties, critical difference"),
+    Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks that all have", footer=False),
     Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
     Key("compare", "v", "compare", "compare", "Compare the marked backbones", footer=False),
 )
@@ -138,7 +140,14 @@ EXPORT = (
     Key("csv", "c", "write('csv')", "CSV", "CSV"),
     Key("latex", "l", "write('latex')", "LaTeX", "LaTeX (booktabs)"),
     Key("json", "j", "write('json')", "JSON", "JSON"),
+    Key("svg", "s", "draw('svg')", "SVG", "The critical-difference picture of this view, as SVG"),
+    Key("png", "p", "draw('png')", "PNG", "The same as PNG"),
     Key("close", "escape", "close", "back", "Back"),
+)
+
+RANKS = (
+    Key("missing", "m", "missing", "missing scores", "Complete rows, common tasks, or missing scores drawn"),
+    Key("close", "escape,r", "close", "back", "Back"),
 )
 
 CHOOSER = (
@@ -201,6 +210,7 @@ KEYS: Mapping[Scope, tuple[Key, ...]] = {
     "launch": LAUNCH,
     "live": LIVE,
     "rankings": RANKINGS,
+    "ranks": RANKS,
     "export": EXPORT,
     "chooser": CHOOSER,
     "picker": PICKER,
@@ -220,6 +230,7 @@ TITLES: Mapping[Scope, str] = {
     "launch": "Launch",
     "live": "Live",
     "rankings": "Rankings",
+    "ranks": "Certainty of the ranks",
     "export": "Export",
     "chooser": "Choosing several",
     "picker": "Choosing one",

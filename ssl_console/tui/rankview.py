@@ -8,7 +8,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from ssl_console.ranking import AGGREGATES, Aggregate, Ranking, Row, pick_columns, pick_rows, rank, sort_rows
+from ssl_console.badges import ADVICE, MARK
+from ssl_console.ranking import (
+    AGGREGATES,
+    Aggregate,
+    Ranking,
+    Row,
+    common_columns,
+    pick_columns,
+    pick_rows,
+    rank,
+    sort_rows,
+)
 from ssl_console.ranking import Cell as Score
 from ssl_console.ranking import Column as Scored
 from ssl_console.reference import PUBLISHED, beside, published, unmarked
@@ -20,6 +31,7 @@ from ssl_console.tui.glyphs import Glyphs
 from ssl_console.tui.remembered import remembered
 from ssl_console.tui.rows import Cell, Column, Rows
 from ssl_console.tui.text import Line, Span, Tone, line
+from ssl_console.twins import twins, with_twin_badges
 
 Published = Literal["off", "beside", "all"]
 PLACE, NAME = "#", "backbone"
@@ -49,6 +61,8 @@ class View:
     reverse: bool = False
     intervals: bool = False
     heat: bool = True
+    common: bool = False
+    """Only the columns in which every row shown has a score; without it, incomplete rows have no rank."""
     published: Published = "beside"
     """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
 
@@ -66,6 +80,12 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
     return rank(beside(own, published(), columns, all_tasks=shown == "all"), columns)
 
 
+@remembered
+def with_doubts(results: tuple[Result, ...], catalogue: Catalogue) -> tuple[Result, ...]:
+    """The results with the reasons to doubt them that only other results tell."""
+    return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
+
+
 @dataclass(frozen=True)
 class Table:
     """The ranking as shown."""
@@ -79,6 +99,8 @@ class Table:
     """Fields in the filter that nothing has."""
     total: int = 0
     """Rows there are without the filter."""
+    columns: int = 0
+    """Columns there are before those are left out that some row lacks."""
 
     @classmethod
     def of(
@@ -87,11 +109,12 @@ class Table:
         """The rows and columns that the view leaves, in its order, compared among themselves."""
         suite = catalogue.suite.get(view.suite or "")
         base = base_ranking(results, suite.columns if suite else None, view.published)
-        ranking, unknown = _filtered(base, view, catalogue)
+        filtered, unknown = _filtered(base, view, catalogue)
+        ranking = pick_columns(filtered, common_columns(filtered)) if view.common else filtered
         known = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
         view = view if view.sort in known else replace(view, sort="mean_rank", reverse=False)
         ranked = sort_rows(ranking, view.sort, view.reverse)
-        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows))
+        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns))
 
     @cached_property
     def row(self) -> Mapping[str, Row]:
@@ -161,7 +184,8 @@ class Table:
         text = f"{score.value:.1f}"
         level = heat.level(score.value, facts.low, facts.high, higher_is_better=facts.higher_is_better)
         half = score.half_width if self.view.intervals else None
-        shown = text if half is None else f"{text} {self.glyphs.plus_minus}{half:.1f}"
+        marked = f"{text}{MARK}" if score.badges else text
+        shown = marked if half is None else f"{marked} {self.glyphs.plus_minus}{half:.1f}"
         best, second = text == facts.best, text == facts.second
         return Cell(shown, heat=level if self.view.heat else None, bold=best, underline=second)
 
@@ -289,10 +313,12 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
         name = column if column in table.facts else ""
         return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
     seeds = f"seed {score.seeds[0]}" if len(score.seeds) == 1 else f"{len(score.seeds)} seeds"
+    head += [Span(f"  {MARK} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
+    spread = "" if score.seed_deviation is None else f" (deviation {score.seed_deviation:.2f})"
     tail = line(
         Span(f" {column}  ", Tone.DIM),
         f"{score.value:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]",
-        Span(f"  n {score.n:,}, {seeds}", Tone.DIM),
+        Span(f"  n {score.n:,}, {seeds}{spread}", Tone.DIM),
         *_published_difference(table, row, column or "", score),
     )
     return [tuple(head), tail]
@@ -314,6 +340,8 @@ def summary(table: Table, suite: str | None) -> Line:
     spans = [Span(f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM)]
     shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
     spans.append(Span(f"  {shown} backbones {table.glyphs.times} {len(ranking.columns)} columns", Tone.DIM))
+    if view.common:
+        spans.append(Span(f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT))
     if ranking.incomplete:
         spans.append(Span(f"  {ranking.incomplete} incomplete", Tone.WARN))
     if view.hidden:
@@ -361,4 +389,5 @@ __all__ = [
     "base_ranking",
     "ranking_table",
     "summary",
+    "with_doubts",
 ]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pydantic import JsonValue
 
+from ssl_console.badges import MARK
 from ssl_console.estimate import in_words
 from ssl_console.result import Result, ResultRecord
+from ssl_console.seeds import seed_spread
+from ssl_console.statistics.few_shot import of_record
 from ssl_console.tui.plot import Chart, Series
 from ssl_console.tui.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.twins import Distance, Twins, distances
 
 LABEL = 32
 PER_CLASS_WIDTH = 34
@@ -23,9 +28,13 @@ def result_lines(
     command: str,
     width: int,
     per_class: Sequence[tuple[str, float, int]] = (),
+    known: Twins = MappingProxyType({}),
 ) -> list[Line]:
-    """The whole record for reading, the most wanted first."""
-    lines = [*_head(result, results), *_section("Repeat", _wrapped(command, width))]
+    """The whole record for reading, the most wanted first. `known` says which backbone is whose untrained twin."""
+    distance = distances([*results, result], known).get(result.run_id)
+    lines = [*_head(result, results), *_doubts(record, distance, width)]
+    lines += _section("How certain", _pairs(_intervals(result, record, results, distance)))
+    lines += _section("Repeat", _wrapped(command, width))
     if record is None:
         return [*lines, (), line(Span(" The run's folder is gone: only the row in the database is left.", Tone.WARN))]
     sections: tuple[tuple[str, list[Line]], ...] = (
@@ -37,6 +46,7 @@ def result_lines(
         ("Parameters", _tree(record.parameters, width)),
         ("Diagnostics", _tree(_without_curves(record.diagnostics), width)),
         ("Identity: the key is the digest of this", _tree(record.identity, width)),
+        ("Computed by", _pairs(_computed_by(record))),
         ("Versions", _pairs(record.versions)),
     )
     for title, body in sections:
@@ -67,6 +77,44 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
             }
         ),
     ]
+
+
+def _doubts(record: ResultRecord | None, distance: Distance | None, width: int) -> list[Line]:
+    of_twin = distance.badge if distance else None
+    badges = [*(record.badges if record else ()), *([of_twin] if of_twin else [])]
+    texts = [text for badge in badges for text in wrap(f"{MARK} {badge.name}: {badge.advice}", width - 4)]
+    return _section("Reasons to doubt it", [line(Span(f"   {text}", Tone.WARN)) for text in texts])
+
+
+def _intervals(
+    result: Result, record: ResultRecord | None, results: Sequence[Result], distance: Distance | None
+) -> dict[str, str]:
+    """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
+    found = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
+    if record is not None:
+        found["test samples"] += f"  ({record.interval_method})"
+    episodes = of_record(record) if record else None
+    if episodes is not None:
+        half = "unknown" if episodes.data is None else f"±{episodes.data:.2f}"
+        found["other images"] = f"{half}  (the images feed {episodes.disjoint} episodes that share none)"
+    spread = seed_spread(result, results)
+    if spread is not None:
+        found["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
+    if distance is not None:
+        found["untrained twin"] = (
+            f"{distance.lead:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
+        )
+    return found
+
+
+def _computed_by(record: ResultRecord) -> dict[str, str]:
+    """Code and machine."""
+    found = {} if record.code is None else {"source files": record.code.digest[:16]}
+    if record.code is not None and record.code.commit is not None:
+        found["commit"] = f"{record.code.commit[:16]}{', with changes' if record.code.dirty else ''}"
+    if record.energy_j is not None:
+        found["energy"] = f"{record.energy_j:,.0f} J, of the whole device"
+    return {**found, **record.machine, **({"host": record.host} if record.host else {})}
 
 
 def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:

@@ -216,3 +216,9 @@ def test_average_precision_is_resampled_in_pairs(laboratory: Laboratory) -> None
         laboratory.arrays[result.run_id] = {"index": np.arange(300), "label": labels, "scores": scores}
     task = laboratory.compare().tasks[0]
     assert (task.test.method, task.verdict) == ("paired bootstrap", "better")
+
+
+def test_a_backbone_that_is_nowhere_better_is_called_worse(laboratory: Laboratory) -> None:
+    laboratory.classify("a", "linear/x", 0.0)
+    laboratory.classify("b", "linear/x", 1.0)
+    assert laboratory.compare().sentence.startswith("a is worse than b on 1 of 1 task.")

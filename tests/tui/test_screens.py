@@ -201,10 +201,10 @@ async def test_exactly_this_view_is_exported_to_a_file_and_the_clipboard(
     async with opened(used, Manner(mode="rankings")) as pilot:
         await pilot.press("slash", *"simclr", "enter", "x", key)
         path = used.root.parent / name
-        await until(pilot, path.exists)
+        await until(pilot, lambda: pilot.app.clipboard)
         text = path.read_text()
         assert "simclr" in text
-        assert "random" not in text
+        assert "demo/random" not in text
         assert pilot.app.clipboard == text
 
 

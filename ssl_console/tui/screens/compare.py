@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from ssl_console.errors import ConsoleError
 from ssl_console.events import Curve
 from ssl_console.tui import compareview
 from ssl_console.tui.chart import ChartView
@@ -17,6 +18,7 @@ from ssl_console.tui.compareview import TASK, Axis, Comparison
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.lines import Words
 from ssl_console.tui.look import look_of
+from ssl_console.tui.pairedview import Paired
 from ssl_console.tui.rankview import base_ranking
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
@@ -34,8 +36,9 @@ class CompareScreen(ConsoleScreen):
     MODE = "compare"
     BINDINGS: ClassVar = bindings("compare")
     HELP_TEXT = (
-        "The base backbone stands first; the others show their score and the difference to it, in colour where the "
-        "intervals do not overlap. The chart shows every backbone there is; those compared have their own colours."
+        "The base backbone stands first; the others show their score and the difference to it, in colour where a "
+        "paired test on the same samples sees one (Holm's correction over the tasks). "
+        "The chart shows every backbone there is; those compared have their own colours."
     )
 
     def __init__(self) -> None:
@@ -46,6 +49,9 @@ class CompareScreen(ConsoleScreen):
         self._axis: Axis = "parameters"
         self._curves: dict[str, Mapping[str, Curve]] = {}
         self._asked: tuple[tuple[str, str], ...] = ()
+        self._paired = Paired({})
+        self._tested: tuple[object, ...] = ()
+        """What the paired tests are of: base, others, columns and results."""
 
     def body(self) -> ComposeResult:
         """Summary, table and chart."""
@@ -55,6 +61,7 @@ class CompareScreen(ConsoleScreen):
             with Vertical(id="chart-pane"):
                 yield Words(id="tabs", classes="hint")
                 yield ChartView(id="chart")
+        yield Words(id="details", classes="details")
 
     def on_mount(self) -> None:
         """Begin in the table."""
@@ -68,17 +75,63 @@ class CompareScreen(ConsoleScreen):
         speeds = {result.backbone: result.images_per_s for result in world.results if result.images_per_s}
         known = {column.label for column in ranking.columns}
         task = self._chosen_task if self._chosen_task in known else None
-        return Comparison(ranking, backbones, base, world.catalogue, speeds, look_of(self).glyphs, task)
+        glyphs = look_of(self).glyphs
+        return Comparison(ranking, backbones, base, world.catalogue, speeds, glyphs, self._paired, task)
 
     def update_view(self, world: World) -> None:
         """Show differences and chart."""
         comparison = self._comparison(world)
+        self._test(comparison, world)
         self.query_one("#differences", LineTable).show(
             comparison.rows(self.size.width // (1 if self.has_class("narrow") else 2))
         )
         self.query_one("#summary", Words).show([comparison.summary()])
         self.query_one("#tabs", Words).show([self._tabs()])
+        self._show_details(comparison)
         self._show_chart(comparison)
+
+    def _show_details(self, comparison: Comparison) -> None:
+        """About the backbone and the task under the cursor; about the first of the others elsewhere."""
+        table = self.query_one("#differences", LineTable)
+        others = [name for name in comparison.backbones if name != comparison.base]
+        name = table.column if table.column in others else next(iter(others), "")
+        told = self._paired.about(name or "", comparison.key(table.row or ""), self.size.width)
+        self.query_one("#details", Words).show(told)
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        self._show_details(self._comparison(self.world))
+
+    def _test(self, comparison: Comparison, world: World) -> None:
+        """Make the paired tests anew, in a thread, when what is compared has changed."""
+        suite = world.catalogue.suite.get(world.suite or "")
+        if suite is None and world.suite is not None:
+            return
+        others = tuple(name for name in comparison.backbones if name not in {comparison.base, ""})
+        wanted = (comparison.base, others, suite.columns if suite else None, world.results)
+        if self._tested and wanted[:3] == self._tested[:3] and world.results is self._tested[3]:
+            return
+        self._tested, self._paired = wanted, Paired({})
+        core, base, results, columns = console(self).core, comparison.base, world.results, wanted[2]
+
+        def work() -> Paired:
+            from ssl_console.comparison import compare  # noqa: PLC0415 - loads numpy
+
+            def identity(run_id: str) -> Mapping[str, object] | None:
+                try:
+                    record = core.record(run_id)
+                except ConsoleError:
+                    return None
+                return None if record is None else record.identity
+
+            return Paired({name: compare(name, base, results, core.predictions, identity, columns) for name in others})
+
+        if others and base:
+            self.in_background(work, self._take_tests, group="paired")
+
+    def _take_tests(self, paired: Paired) -> None:
+        self._paired = paired
+        self.refresh_world()
 
     def _tabs(self) -> Line:
         spans = [Span(f" {name} ", Tone.TITLE if name == self._chart_name else Tone.DIM) for name in VIEWS]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from ssl_console.errors import ConsoleError
 from ssl_console.export import EXPORTS, NO_TIES, SHOW_TIES, Format
 from ssl_console.ranking import Ranking
 from ssl_console.tui.bars import KeyLine
@@ -56,6 +57,29 @@ class ExportSheet(Sheet[None]):
 
         app.in_background(lambda: _write(path, name, ranking, predictions), taken, group="export")
         self.dismiss(None)
+
+    def action_draw(self, suffix: str) -> None:
+        """The critical-difference picture."""
+        app, ranking = console(self), self._ranking
+        path, predictions = _free_name(Path.cwd(), f"ranking.{suffix}"), app.core.predictions
+        app.in_background(
+            lambda: _draw(path, ranking, predictions), lambda _: app.say(f"{path} written."), group="export"
+        )
+        self.dismiss(None)
+
+
+def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
+    """Raises ConsoleError when there is nothing to draw, or nothing to draw with."""
+    from ssl_console.figures import save_critical_difference  # noqa: PLC0415 - reads arrays, so it loads numpy
+    from ssl_console.rank_intervals import rank_table  # noqa: PLC0415
+
+    try:
+        picture = rank_table(ranking, predictions, replicates=1).picture
+    except ValueError as error:
+        raise ConsoleError(f"there is no critical-difference picture: {error}") from error
+    if picture is None:
+        raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference picture")
+    save_critical_difference(picture, path)
 
 
 def _write(path: Path, name: Format, ranking: Ranking, predictions: Predictions) -> str:

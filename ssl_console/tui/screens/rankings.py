@@ -26,6 +26,7 @@ from ssl_console.tui.rankview import (
     base_ranking,
     ranking_table,
     summary,
+    with_doubts,
 )
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.screens.exporting import ExportSheet
@@ -45,7 +46,8 @@ class RankingsScreen(ConsoleScreen):
     HELP_TEXT = (
         "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, say where "
         "it lies between the column's worst and best. A place with = is shared: the intervals overlap. Rows that miss "
-        "a score have no mean and no mean rank. Rows with † are published numbers."
+        "a score have no mean and no mean rank. Rows with † are published numbers. A score with ! is to be doubted: "
+        "the lines below say why."
     )
 
     def __init__(self) -> None:
@@ -67,7 +69,8 @@ class RankingsScreen(ConsoleScreen):
     def update_view(self, world: World) -> None:
         """Show the table, and what is under its cursor."""
         view = replace(self._view, suite=world.suite, filter=self.query_one(FilterBar).text)
-        shown = ranking_table(world.results, view, world.catalogue, look_of(self).glyphs, world.marked)
+        results = with_doubts(world.results, world.catalogue)
+        shown = ranking_table(results, view, world.catalogue, look_of(self).glyphs, world.marked)
         self.table_view = shown
         table = self.query_one("#ranking", LineTable)
         table.empty = "No results yet: tick something in Plan and launch it." if not world.results else "Nothing fits."
@@ -165,6 +168,17 @@ class RankingsScreen(ConsoleScreen):
         shown = self._view.published
         self._look(replace(self._view, published=PUBLISHED_NEXT[shown]))
 
+    def action_missing(self) -> None:
+        """Complete rows, or only the tasks that every backbone shown has."""
+        self._look(replace(self._view, common=not self._view.common))
+
+    def action_ranks(self) -> None:
+        """How certain the ranks of this view are."""
+        from ssl_console.tui.screens.ranks import RanksSheet  # noqa: PLC0415 - loaded when it is needed
+
+        if self.table_view is not None and self.table_view.ranking.rows:
+            self.app.push_screen(RanksSheet(self.table_view.ranking))
+
     def action_export(self) -> None:
         """Write exactly this view."""
         if self.table_view is not None and self.table_view.ranking.rows:
@@ -188,4 +202,6 @@ class RankingsScreen(ConsoleScreen):
 
 def first_table(world: World, glyphs: Glyphs) -> Table:
     """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
-    return ranking_table(world.results, View(suite=world.suite), world.catalogue, glyphs, world.marked)
+    return ranking_table(
+        with_doubts(world.results, world.catalogue), View(suite=world.suite), world.catalogue, glyphs, world.marked
+    )

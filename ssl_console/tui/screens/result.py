@@ -17,6 +17,7 @@ from ssl_console.tui.lines import Lines
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.state import World
 from ssl_console.tui.text import Span, Tone, line
+from ssl_console.twins import twins
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ class ResultScreen(ConsoleScreen):
             return
         width = max(40, text.size.width or self.size.width)
         known = self._opened
-        text.show(resultview.result_lines(result, known.record, world.results, known.command, width, known.per_class))
+        of_backbones = twins(entry.card for entry in world.catalogue.backbones)
+        text.show(
+            resultview.result_lines(
+                result, known.record, world.results, known.command, width, known.per_class, of_backbones
+            )
+        )
         self.query_one(ChartView).show(resultview.result_chart(result, known.record, world.results))
 
     def step_out(self) -> bool:

@@ -1,0 +1,135 @@
+"""What the screens say about how far a number can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.rank_intervals import GrowingRanks, RankTable
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.rows import Column
+from ssl_console.tui.screens.compare import CompareScreen
+from ssl_console.tui.screens.rankings import RankingsScreen
+from ssl_console.tui.screens.ranks import REPLICATES, RanksSheet
+from ssl_console.tui.text import Tone
+from ssl_console.workspace import Workspace
+from tests.results.measured import filled
+from tests.tui.conftest import Opener, until
+from tests.tui.test_screens import app_of, shown, table
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Two backbones on two tasks, with their predictions."""
+    monkeypatch.chdir(tmp_path)
+    return filled(Path("measured"))
+
+
+def rankings(pilot: Pilot[int]) -> RankingsScreen:
+    screen = pilot.app.screen_stack[0]
+    assert isinstance(screen, RankingsScreen)
+    return screen
+
+
+def sheet(app: ConsoleApp) -> RanksSheet:
+    assert isinstance(app.screen, RanksSheet)
+    return app.screen
+
+
+async def test_ranks_become_certain_while_one_watches(
+    measured: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+        app = app_of(pilot)
+        seen: list[int] = []
+        take = RanksSheet._take
+
+        def noting(self: RanksSheet, growing: GrowingRanks, table: RankTable) -> None:
+            seen.append(table.ranks.replicates)
+            take(self, growing, table)
+
+        monkeypatch.setattr(RanksSheet, "_take", noting)
+        await pilot.press("p", "p", "r")
+        await until(pilot, lambda: isinstance(app.screen, RanksSheet))
+        await until(pilot, lambda: sheet(app).table and sheet(app).table.ranks.replicates >= REPLICATES)  # type: ignore[union-attr]
+        told = shown(pilot, "#text")
+        assert "1,000 replicates over 2 tasks  complete rows" in told
+        assert "Critical difference" in told
+        assert [row.backbone for row in sheet(app).table.ranks.rows] == ["demo/simclr", "demo/mae"]  # type: ignore[union-attr]
+        assert seen == sorted(set(seen))
+        assert len(seen) > 2
+        await pilot.press("m")
+        await until(pilot, lambda: "common tasks" in shown(pilot, "#text"))
+        await pilot.press("escape")
+        assert not isinstance(app.screen, RanksSheet)
+
+
+async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_so(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        before = rankings(pilot).table_view
+        assert before is not None
+        await pilot.press("m")
+        await until(pilot, lambda: "common tasks only" in shown(pilot, "#summary"))
+        after = rankings(pilot).table_view
+        assert after is not None
+        assert after.ranking.incomplete == 0
+        assert len(after.ranking.columns) < len(before.ranking.columns)
+
+
+async def test_scores_to_doubt_are_marked_with_one_sentence_of_advice(measured: Workspace, opened: Opener) -> None:
+    """The made-up features of this workspace repeat no image, so a badge is put into a record first."""
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+        app = app_of(pilot)
+        changed = tuple(one.model_copy(update={"badges": ("grid edge",)}) for one in app.world.results)
+        app.change(replace(app.world, results=changed))
+        await until(pilot, lambda: "!" in table(pilot).rows.cell(*first_score(pilot)).text)
+        for _ in range(8):
+            await pilot.press("right")
+        assert "grid edge: the best setting was the last one tried; widen the grid" in shown(pilot, "#details")
+
+
+def first_score(pilot: Pilot[int]) -> tuple[str, Column]:
+    rows = table(pilot).rows
+    return rows.keys[0], rows.columns[-1]
+
+
+async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: Workspace, opened: Opener) -> None:
+    async with opened(measured, Manner(mode="compare")) as pilot:
+        await until(pilot, lambda: "tasks" in shown(pilot, "#details"))
+        screen = pilot.app.screen_stack[0]
+        assert isinstance(screen, CompareScreen)
+        (other,) = screen._paired.by_backbone.values()
+        assert {task.test.method for task in other.tasks} == {"paired t over episodes", "McNemar, exact"}
+        assert other.sentence in " ".join(shown(pilot, "#details").split())
+        assert "with Holm" in shown(pilot, "#details")
+        comparison = screen._comparison(screen.world)
+        tested = {task.column: task.verdict for task in other.tasks}
+        for label in ("few-shot-5/digits", "knn/digits"):
+            alike = tested[comparison.key(label) or ""] == "alike"
+            cell = comparison.rows(80).cell(label, comparison.rows(80).columns[-1])
+            assert (cell.tone is Tone.DIM) == alike
+
+
+async def test_the_result_screen_shows_both_intervals_of_few_shot_and_what_computed_it(
+    measured: Workspace, opened: Opener
+) -> None:
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+        app = app_of(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "result" and "other images" in shown(pilot, "#text"))
+        told = shown(pilot, "#text")
+        assert "the images feed 2 episodes that share none" in told
+        assert "source files" in told
+
+
+async def test_the_critical_difference_picture_is_drawn_from_the_view(measured: Workspace, opened: Opener) -> None:
+    pytest.importorskip("matplotlib")
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+        await pilot.press("p", "p", "x", "s")
+        path = measured.root.parent / "ranking.svg"
+        await until(pilot, path.exists)
