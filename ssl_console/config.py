@@ -37,6 +37,8 @@ class Config(BaseModel):
     """Seconds that one run may take altogether."""
     batch_size: int | None = Field(None, ge=1)
     """Images per extraction batch; cannot change a result, only speed and memory."""
+    checkpoint_s: float = Field(60, ge=0)
+    """Seconds of training after which its state is kept, to carry on from after an interruption."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Key bindings of the terminal app: name of the action to key."""
 

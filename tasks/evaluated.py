@@ -18,6 +18,8 @@ class Places:
     features: Path
     checkpoint: Path | None = None
     """Where long training keeps its state; the same folder for every attempt of a run. None: nothing is kept."""
+    checkpoint_s: float = 60.0
+    """How often, in seconds."""
     pictures: Path | None = None
     """Where a protocol puts pictures (PNG) that explain its result; None: nowhere."""
 

@@ -79,6 +79,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
         precision=precision,
         batch_size=batch_size,
         checkpoint=places.checkpoint,
+        checkpoint_s=places.checkpoint_s,
         pictures=places.pictures,
     )
     module = cast("ImageProtocol", import_module(PROTOCOLS[task.protocol].module))

@@ -29,6 +29,8 @@ class ImageInputs:
     batch_size: int = 64
     """For evaluation only; never changes which number comes out, beyond rounding."""
     checkpoint: Path | None = None
+    checkpoint_s: float = 60.0
+    """Seconds of training after which its state is kept again."""
     pictures: Path | None = None
 
     def split(self, *names: str) -> SourceSplit:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.calibration import Calibration, Reliability, published_scaled, softmax, validation_scaled
-from tasks.inputs import ManyShotInputs, Samples
+from tasks.calibration import Calibration, published_scaled, validation_scaled
+from tasks.classified import calibration_errors, predictions, reliability_of
+from tasks.inputs import ManyShotInputs
 from tasks.logistic import Grid, Selection, Settings, Trial, fit_published, fit_selected
 from tasks.outcome import Json, Outcome
 from tasks.parameters import LinearParameters
@@ -22,9 +23,6 @@ from tasks.reporter import Reporter
 from tasks.scoring import all_scores, check_metric, interval, score
 
 Logits = npt.NDArray[np.float32]
-
-HALF_LIMIT = 6e4
-"""Logits are kept in float16, whose largest number is 65,504."""
 
 
 def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -42,12 +40,12 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     _warn(inputs, parameters, selection, reporter)
     return Outcome(
         headline=inputs.metric,
-        metrics={**all_scores(logits, labels), **_calibration_errors(calibration)},
+        metrics={**all_scores(logits, labels), **calibration_errors(calibration)},
         interval=interval(inputs.metric, logits, labels),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
-        diagnostics={**_convergence(selection), **_reliability(calibration)},
-        predictions=_predictions(inputs.test, logits, calibration),
+        diagnostics={**_convergence(selection), **reliability_of(calibration)},
+        predictions=predictions(inputs.test.index, labels, logits, calibration),
     )
 
 
@@ -105,10 +103,6 @@ def _absent_classes(inputs: ManyShotInputs) -> list[str]:
     return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
 
 
-def _calibration_errors(calibration: Calibration | None) -> dict[str, float]:
-    return {} if calibration is None else {"ece": calibration.error, "ece_scaled": calibration.scaled_error}
-
-
 def _convergence(selection: Selection) -> dict[str, Json]:
     gaps = [gap for gap in (selection.refit_gap, *(trial.gap for trial in selection.trials)) if gap is not None]
     curve: list[Json] = [[trial.strength, trial.score] for trial in selection.trials]
@@ -126,52 +120,3 @@ def _convergence(selection: Selection) -> dict[str, Json]:
         "training_objective": chosen.objective if np.isfinite(chosen.objective) else None,
         "validation_curve": curve,
     }
-
-
-def _reliability(calibration: Calibration | None) -> dict[str, Json]:
-    if calibration is None:
-        return {}
-    diagram: Reliability = calibration.diagram
-    return {
-        "temperatures": list(calibration.temperatures),
-        "reliability": {
-            "confidence": _numbers(diagram.confidence),
-            "accuracy": _numbers(diagram.accuracy),
-            "count": [int(count) for count in diagram.count],
-        },
-    }
-
-
-def _numbers(values: npt.NDArray[np.float64]) -> list[Json]:
-    """NaN (an empty bin) becomes None, which JSON can say."""
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _predictions(test: Samples, logits: Logits, calibration: Calibration | None) -> dict[str, npt.NDArray[np.generic]]:
-    """Per test image, whole enough that every score follows from it exactly (`tasks.recount`).
-
-    Logits are kept relative to the largest, where float16 is finest; softmax stays the same.
-    """
-    if calibration is None:
-        return {"index": test.index, "label": test.labels.astype(np.uint8), "scores": logits}
-    shares = softmax(logits)
-    return {
-        "index": test.index,
-        "label": test.labels,
-        "predicted": logits.argmax(axis=1).astype(np.int32),
-        "probability": shares[np.arange(len(logits)), test.labels].astype(np.float32),
-        "confidence": shares.max(axis=1),
-        **_scaled(logits, calibration),
-        "logits": _half(logits - logits.max(axis=1, keepdims=True)),
-    }
-
-
-def _scaled(logits: Logits, calibration: Calibration) -> dict[str, npt.NDArray[np.generic]]:
-    """Confidence at the one temperature; nothing where every fold of the published estimate has its own."""
-    if len(calibration.temperatures) > 1:
-        return {}
-    return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}
-
-
-def _half(logits: Logits) -> npt.NDArray[np.float16]:
-    return np.clip(logits, -HALF_LIMIT, HALF_LIMIT).astype(np.float16)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tasks.detection.parameters import DETECTION
 from tasks.limits import require_above_zero, require_at_least
+from tasks.finetune import parameters as finetune
 from tasks.protocol import Parameters, ProtocolFacts, outside_protocols
 
 __all__ = [
@@ -129,6 +130,7 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
         *DETECTION,
+        *finetune.PROTOCOLS,
     )
 }
 

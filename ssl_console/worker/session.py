@@ -137,6 +137,7 @@ class Session:
             data=data_root(self.workspace, self.config),
             features=self._features(spec),
             checkpoint=folder.checkpoint,
+            checkpoint_s=self.config.checkpoint_s,
             pictures=folder.path,
         )
         evaluation = module.evaluate_task(

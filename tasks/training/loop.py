@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from backbones.encoder import Precision
 from tasks.features.errors import NotFiniteError
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
@@ -43,11 +44,14 @@ class Training:
     rate: Callable[[int], float]
     seed: int
     device: str = "cpu"
+    precision: Precision = "float32"
     label: str = "training"
     """What the phase is called."""
     step: int = 0
     losses: list[float] = field(default_factory=list)
     """The loss of every step taken so far."""
+    notes: dict[str, float] = field(default_factory=dict)
+    """What else has to be known of the steps taken so far."""
     _rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +62,11 @@ class Training:
         factor = self.rate(self.step)
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        with torch_seeded(self.device, self.seed, 2, self.step):
+        short = self.precision == "bfloat16"
+        with (
+            torch_seeded(self.device, self.seed, 2, self.step),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=short),
+        ):
             loss = self.loss(self.step)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -79,13 +87,14 @@ class Training:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "losses": self.losses,
+            "notes": self.notes,
         }
 
     def carry_on(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.losses = int(state["step"]), list(state["losses"])
+        self.step, self.losses, self.notes = int(state["step"]), list(state["losses"]), dict(state["notes"])
 
 
 def train(
@@ -96,11 +105,11 @@ def train(
     every_s: float = SAVE_EVERY_S,
     stop: Callable[[Training], bool] = lambda _training: False,
 ) -> None:
-    """Take the remaining steps, from the checkpoint if there is one; ends early where `stop` says so.
+    """Take the remaining steps, a new training's from the checkpoint if there is one; ends early where `stop` says so.
 
     SIGTERM ends it after the step under way, when the state has been kept. Raises NotFiniteError, OSError.
     """
-    state = checkpoint.restore(reporter, training.device) if checkpoint is not None else None
+    state = checkpoint.restore(reporter, training.device) if checkpoint is not None and training.step == 0 else None
     if state is not None:
         training.carry_on(state)
     reporter.phase(training.label, training.steps, "steps")
