@@ -13,7 +13,9 @@ from typing import Literal
 from tasks.detection.parameters import DETECTION
 from tasks.limits import require_above_zero, require_at_least
 from tasks.finetune import parameters as finetune
+from tasks.normals import parameters as normals
 from tasks.protocol import Parameters, ProtocolFacts, outside_protocols
+from tasks.segmentation import parameters as segmentation
 
 __all__ = [
     "PROTOCOLS",
@@ -131,6 +133,8 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
         *(_few_shot(shots) for shots in (5, 20, 50)),
         *DETECTION,
         *finetune.PROTOCOLS,
+        *segmentation.PROTOCOLS,
+        *normals.PROTOCOLS,
     )
 }
 

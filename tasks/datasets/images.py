@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -36,6 +38,14 @@ class FileImages:
         image = decode(self.root / self.files[index], self.dataset)
         return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height from the file's header; raises `DataError` naming the file when it has none."""
+        if self.resize is not None:
+            return self.resize
+        path = self.root / self.files[index]
+        with _as_data_error(path, self.dataset), Image.open(path) as image:
+            return image.size
+
 
 @dataclass(frozen=True)
 class ArrayImages:
@@ -50,6 +60,10 @@ class ArrayImages:
         """RGB image."""
         return Image.fromarray(self.arrays[index])
 
+    def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002 - all have one
+        """Width and height."""
+        return self.arrays.shape[2], self.arrays.shape[1]
+
 
 def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.Image:
     """Decode an image file as RGB; `content` where its bytes lie inside another file.
@@ -57,9 +71,15 @@ def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.
     Raises:
         DataError: the file is missing, broken, not an image, or larger than Pillow's limit against bombs.
     """
+    with _as_data_error(path, dataset), Image.open(content or path) as image:
+        return _rgb(image)
+
+
+@contextmanager
+def _as_data_error(path: Path, dataset: str) -> Iterator[None]:
+    """Turn what Pillow raises about a file into a DataError."""
     try:
-        with Image.open(content or path) as image:
-            return _rgb(image)
+        yield
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error
     except PIL_FAILURES as error:

@@ -1,0 +1,1 @@
+"""Surface normals: a direction for every pixel."""
