@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from tasks import intervals
 from tasks.calibration import reliability_of_top
+from tasks.dense.angles import AngleHistogram
+from tasks.dense.confusion import Confusion
 from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
 from tasks.outcome import Interval
 
@@ -83,10 +85,29 @@ def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
     return intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
 
 
+def _pixels(arrays: Arrays) -> Scores:
+    matrix = _whole(arrays["confusion"])
+    return Confusion(len(matrix), matrix).scores
+
+
+def _angles(arrays: Arrays) -> Scores:
+    histogram = AngleHistogram()
+    histogram.counts, histogram.within = _whole(arrays["angle_counts"]), _whole(arrays["angle_within"])
+    histogram.sum = float(_floats(arrays["angle_sum"])[0])
+    return histogram.scores
+
+
+def _not_repeated(_arrays: Arrays, _metric: str) -> None:
+    """Intervals over images come from sums that went along with the images, which are not kept."""
+    return
+
+
 RECOUNTS: tuple[Recount, ...] = (
     Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
     Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
     Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+    Recount(frozenset({"confusion"}), _pixels, _not_repeated),
+    Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _not_repeated),
 )
 
 

@@ -1,4 +1,4 @@
-"""Folders of class folders: EuroSAT, CropDiseases, and any folder of the user's (`imagefolder:/path`)."""
+"""Folders of class folders: EuroSAT, CropDiseases, ImageNet, and any folder of the user's (`imagefolder:/path`)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 WHOLE = "all"
+SPLIT_BY_FOLDER = ("imagefolder", "imagenet")
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """One split named `all`; or, where all of an own folder's subfolders are train, val and test, these.
+    """One split named `all`; or, where all subfolders of an own folder or ImageNet are train, val and test, these.
 
     A class is a folder that holds at least one image, at any depth below it.
     """
     parts = {WHOLE: root / LAYOUTS[card.reader].required[0][0]}
-    if card.reader == "imagefolder":
+    if card.reader in SPLIT_BY_FOLDER:
         parts = _split_folders(root) or parts
     files = {name: _images(card, folder) for name, folder in parts.items()}
     classes, labels = label_by_folder(files)
@@ -58,7 +59,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _notes(card: DatasetCard, parts: dict[str, Path]) -> tuple[str, ...]:
-    if card.reader != "imagefolder" or "test" in parts:
+    if card.reader not in SPLIT_BY_FOLDER or "test" in parts:
         return ()
     if "val" in parts:
         return ("there is no test folder, so the val folder is the test split and a fifth of train is for validation",)

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -42,13 +43,15 @@ def describe(card: DatasetCard, data_root: Path, *, decode: bool = False) -> Man
 
 
 def _broken(dataset: Dataset) -> Iterator[str]:
-    """The sentence about every image that cannot be decoded."""
+    """The sentence about every image, and every target of one, that cannot be decoded."""
     for split in dataset.splits.values():
-        for index in range(len(split.images)):
-            try:
-                split.images[index]
-            except DataError as error:
-                yield str(error)
+        sources: list[Any] = [split.images, *split.targets.values()]
+        for source in sources:
+            for index in range(len(source)):
+                try:
+                    source[index]
+                except DataError as error:
+                    yield str(error)
 
 
 def main(arguments: list[str]) -> int:

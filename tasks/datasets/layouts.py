@@ -21,6 +21,7 @@ VOC_YEARS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {year: (f"VOC{year}/VOCdevkit/VOC{year}", f"VOCdevkit/VOC{year}", f"VOC{year}") for year in (2007, 2012)}
 )
 """Where a year's challenge may lie: as the classification data do, as torchvision or as detectron2 have it."""
+ADE_SPLITS = ("training", "validation")
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
 
@@ -113,6 +114,28 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                     (2012, "Annotations"),
                 )
             )
+        ),
+        "ade20k": Layout(
+            _needs(
+                "objectInfo150.txt", *(f"{kind}/{split}" for kind in ("images", "annotations") for split in ADE_SPLITS)
+            ),
+            bases=("", "ADEChallengeData2016"),
+            class_folders=("images", "annotations"),
+        ),
+        "nyuv2": Layout(
+            _needs(
+                "all_images",
+                *(
+                    f"surfacenormal_metadata/{file}"
+                    for file in ("train_SN40.json", "test_SN40.json", "all_normals.pklz", "vocab40.mat")
+                ),
+            )
+        ),
+        "imagenet": Layout(
+            _needs("train", "val"),
+            bases=("", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
+            class_folders=("train", "val"),
+            below_root=False,
         ),
         "cropdiseases": Layout(_needs("dataset/train"), class_folders=("dataset/train",)),
         "eurosat": Layout(_needs("2750"), bases=("", "eurosat"), class_folders=("2750",)),

@@ -32,7 +32,7 @@ def file_split(
     Raises:
         DataError: files are missing, there are none, or a label is not a class.
     """
-    sizes = _sizes(card, name, root, files)
+    sizes = listed_sizes(card, name, root, files)
     lines = [f"{file}\t{size}" for file, size in zip(files, sizes, strict=True)]
     if resize is not None:
         lines.append(f"resized to {resize[0]} x {resize[1]}")
@@ -66,6 +66,24 @@ def array_split(
     return SourceSplit(name, ArrayImages(whole), checked, names, *digests)
 
 
+def listed_sizes(card: DatasetCard, split: str, root: Path, files: Sequence[str]) -> list[int]:
+    """Bytes of every file (POSIX paths relative to `root`). Raises DataError for missing files, and for none at all."""
+    if not files:
+        raise DataError(f"{card.name}: the split {split} in {root} has no images: {advice(card)}")
+    sizes: list[int] = []
+    absent: list[Path] = []
+    for file in files:
+        path = root / file
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            absent.append(path)
+    if absent:
+        again = f"remove {root} and {advice(card)}" if card.download == "automatic" else advice(card)
+        raise DataError(f"{card.name}: {_first_of(absent)} missing from the {len(files)} images of {split}: {again}")
+    return sizes
+
+
 def label_by_folder(files: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """Class names, sorted, and labels per split, of files whose path's first part names the class."""
     classes = sorted({file.partition("/")[0] for names in files.values() for file in names})
@@ -91,23 +109,6 @@ def read_lines(card: DatasetCard, path: Path) -> list[str]:
         raise missing(card, [path]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise wrong_content(card, path, error) from error
-
-
-def _sizes(card: DatasetCard, split: str, root: Path, files: Sequence[str]) -> list[int]:
-    if not files:
-        raise DataError(f"{card.name}: the split {split} in {root} has no images: {advice(card)}")
-    sizes: list[int] = []
-    absent: list[Path] = []
-    for file in files:
-        path = root / file
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:
-            absent.append(path)
-    if absent:
-        again = f"remove {root} and {advice(card)}" if card.download == "automatic" else advice(card)
-        raise DataError(f"{card.name}: {_first_of(absent)} missing from the {len(files)} images of {split}: {again}")
-    return sizes
 
 
 def _first_of(paths: Sequence[Path]) -> str:

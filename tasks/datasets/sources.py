@@ -1,6 +1,7 @@
 """Where the datasets that may be fetched without asking come from: addresses and published MD5 sums.
 
-They are those of torchvision's dataset classes, and for SUN397 the authors' partition files beside them.
+They are those of torchvision's dataset classes, for SUN397 the authors' partition files beside them, and for ADE20K the
+challenge's own.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ SOURCES: Mapping[str, tuple[Source, ...]] = MappingProxyType(
             Source("http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz", "8ca2778205c41d23104230ba66911c7a"),
             Source("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip", unpack_into="SUN397"),
         ),
+        "ade20k": (Source("http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip"),),
         "voc2007": (
             Source(f"{VOC_SERVER}/voc2007/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
             Source(f"{VOC_SERVER}/voc2007/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),

@@ -30,12 +30,16 @@ def angles_between(predicted: npt.NDArray[np.floating], truth: npt.NDArray[np.fl
 
 
 class AngleHistogram:
-    """How many pixels are off by how much. `counts` is int64 [18,000], bin after bin from 0 to 180 degrees."""
+    """How many pixels are off by how much.
+
+    `counts` is int64 [18,000], bin after bin from 0 to 180 degrees; `within` int64 [3], below each threshold; `sum` the
+    sum of all angles.
+    """
 
     def __init__(self) -> None:
         self.counts = np.zeros(180 * BINS_PER_DEGREE, np.int64)
-        self._within = np.zeros(len(THRESHOLDS), np.int64)
-        self._sum = 0.0
+        self.within = np.zeros(len(THRESHOLDS), np.int64)
+        self.sum = 0.0
         self._replicates = Replicates(2)
 
     def add(self, angles: Floats) -> float:
@@ -44,8 +48,8 @@ class AngleHistogram:
             return float("nan")
         bins = np.minimum((angles * BINS_PER_DEGREE).astype(np.int64), len(self.counts) - 1)
         self.counts += np.bincount(bins, minlength=len(self.counts))
-        self._within += [int(np.sum(angles < threshold)) for threshold in THRESHOLDS]
-        self._sum += float(angles.sum())
+        self.within += [int(np.sum(angles < threshold)) for threshold in THRESHOLDS]
+        self.sum += float(angles.sum())
         self._replicates.add(np.array([angles.sum(), len(angles)]))
         return float(angles.mean())
 
@@ -57,7 +61,7 @@ class AngleHistogram:
     @property
     def mean(self) -> float:
         """Mean angle in degrees."""
-        return self._sum / self.total
+        return self.sum / self.total
 
     @property
     def median(self) -> float:
@@ -73,8 +77,13 @@ class AngleHistogram:
         """Per threshold, the share of pixels below it in percent."""
         return {
             f"within-{threshold:g}": 100.0 * int(count) / self.total
-            for threshold, count in zip(THRESHOLDS, self._within, strict=True)
+            for threshold, count in zip(THRESHOLDS, self.within, strict=True)
         }
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """All scores by name."""
+        return {"mean-angle": self.mean, "median-angle": self.median, **self.shares}
 
     @property
     def interval(self) -> Interval:

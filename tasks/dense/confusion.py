@@ -16,11 +16,11 @@ Floats = npt.NDArray[np.float64]
 class Confusion:
     """Counts of pixels by true and predicted class; pixels without a true class do not count.
 
-    `matrix` is int64 [true, predicted].
+    `matrix` is int64 [true, predicted]; one that was counted before may be given.
     """
 
-    def __init__(self, classes: int) -> None:
-        self.matrix = np.zeros((classes, classes), np.int64)
+    def __init__(self, classes: int, matrix: npt.NDArray[np.int64] | None = None) -> None:
+        self.matrix = np.zeros((classes, classes), np.int64) if matrix is None else matrix
         self._replicates = Replicates(3, classes)
 
     def add(self, predicted: Classes, truth: Classes) -> float:
@@ -47,6 +47,11 @@ class Confusion:
     def pixel_accuracy(self) -> float:
         """Share of valid pixels whose class is right, in percent."""
         return 100.0 * float(np.trace(self.matrix)) / float(self.matrix.sum())
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Both scores by name."""
+        return {"miou": self.mean_iou, "pixel-accuracy": self.pixel_accuracy}
 
     @property
     def interval(self) -> Interval:

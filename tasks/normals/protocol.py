@@ -65,11 +65,17 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
     histogram, means = judge(network, judged, parameters, inputs, codebook, reporter)
     return Outcome(
         headline="mean-angle",
-        metrics={"mean-angle": histogram.mean, "median-angle": histogram.median, **histogram.shares},
+        metrics=histogram.scores,
         interval=histogram.interval,
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={"loss_curve": curve(training.losses), "strides": list(network.strides)},
-        predictions={"index": np.arange(len(judged)), "mean_angle": np.asarray(means, np.float32)},
+        predictions={
+            "index": np.arange(len(judged)),
+            "mean_angle": np.asarray(means, np.float32),
+            "angle_counts": histogram.counts,
+            "angle_within": histogram.within,
+            "angle_sum": np.array([histogram.sum]),
+        },
         higher_is_better=False,
     )
 

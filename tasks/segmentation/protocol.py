@@ -56,7 +56,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
     confusion, accuracies = judge(network, judged, parameters, inputs, len(classes), reporter)
     return Outcome(
         headline="miou",
-        metrics={"miou": confusion.mean_iou, "pixel-accuracy": confusion.pixel_accuracy},
+        metrics=confusion.scores,
         interval=confusion.interval,
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={

@@ -85,6 +85,8 @@ def test_suites_are_the_papers_tables() -> None:
     left_out = {f"few-shot-50/{name}" for name in ("caltech101", "cars", "flowers")}
     single_label = set(MANY_SHOT) - {"voc2007"}
     assert few_shot == {f"few-shot-{n}/{name}" for n in (5, 20, 50) for name in single_label} - left_out
+    assert {spec.name for spec in BUILT_IN.select(suite="paper-finetune")} == {f"finetune/{name}" for name in MANY_SHOT}
+    assert {spec.name for spec in BUILT_IN.select(suite="paper-dense")} == {"normals/nyuv2", "segmentation/ade20k"}
     assert {spec.name for spec in BUILT_IN.select(suite="cd-fsl")} == {
         f"few-shot-{n}/{name}" for n in (5, 20, 50) for name in CD_FSL
     }
@@ -92,9 +94,11 @@ def test_suites_are_the_papers_tables() -> None:
 
 def test_the_demo_needs_no_download() -> None:
     specs = BUILT_IN.select(suite="demo")
-    assert 8 <= len(specs) <= 12
+    assert 8 <= len(specs) <= 20
     assert all(LAYOUTS[BUILT_IN.dataset(spec.dataset).reader].embedded for spec in specs)
-    assert {spec.protocol for spec in specs} == {"linear", "knn", "few-shot-5"}
+    assert {spec.protocol for spec in specs} >= {"linear", "knn", "few-shot-5", "finetune", "segmentation", "normals"}
+    trained = [spec for spec in specs if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION]
+    assert {spec.variant for spec in trained} == {"small"}
 
 
 # --- Names
@@ -324,3 +328,24 @@ def test_a_broken_card_is_reported_with_its_file_and_the_others_load(text: str, 
 
 def test_a_folder_of_cards_that_does_not_exist_holds_none(tmp_path: Path) -> None:
     assert TaskCatalog.load([tmp_path / "gone"]).task_names == BUILT_IN.task_names
+
+
+def test_the_suite_of_the_whole_paper_holds_all_its_suites() -> None:
+    whole = {spec.name for spec in BUILT_IN.select(suite="paper")}
+    parts = [name for name in BUILT_IN.suites if name.startswith("paper-")] + ["kornblith-few-shot", "cd-fsl"]
+    assert whole == {spec.name for name in parts for spec in BUILT_IN.select(suite=name)}
+
+
+def test_a_suite_may_name_another_preset_for_a_family_unless_the_user_does() -> None:
+    finetune = next(spec for spec in BUILT_IN.select(suite="demo") if spec.protocol == "finetune")
+    assert finetune.preset == "small"
+    asked = next(spec for spec in BUILT_IN.select(suite="demo", preset="paper") if spec.protocol == "finetune")
+    assert asked.preset == "paper"
+
+
+def test_a_suite_with_a_preset_for_an_unknown_family_is_left_out_and_reported(tmp_path: Path) -> None:
+    card = 'title = "Odd"\ntasks = ["knn/digits"]\n[presets]\nfinetunning = "small"\n'
+    (tmp_path / "odd.toml").write_text(card)
+    catalog = TaskCatalog.load([tmp_path])
+    assert "odd" not in catalog.suites
+    assert any("finetunning" in str(problem) for problem in catalog.problems)

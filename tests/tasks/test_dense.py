@@ -37,6 +37,7 @@ from tasks.normals.codebook import Codebook
 from tasks.normals.parameters import NormalsParameters
 from tasks.outcome import Outcome
 from tasks.parameters import PROTOCOLS
+from tasks.recount import recount
 from tasks.reporter import SilentReporter
 from tasks.segmentation import protocol as segmentation
 from tasks.segmentation.parameters import SegmentationParameters
@@ -122,6 +123,9 @@ def test_all_kinds_of_backbones_are_measured_and_carry_on_bit_for_bit(
     whole = evaluate(inputs, parameters, 0, SilentReporter())
     again = evaluate(inputs, parameters, 0, Failing("training"))  # from the checkpoint: nothing is left to train
     assert whole.metrics == again.metrics
+    counted = recount(whole.predictions)
+    assert counted is not None
+    assert counted.metrics(whole.predictions) == pytest.approx(whole.metrics)
     assert whole.interval.low <= whole.value <= whole.interval.high
     assert whole.samples == {"train": 24, "test": 12}
     assert all(np.array_equal(values, again.predictions[name]) for name, values in whole.predictions.items())
