@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.detection.parameters import DETECTION
-from tasks.limits import require_above_zero, require_at_least
 from tasks.finetune import parameters as finetune
+from tasks.limits import require_above_zero, require_at_least
 from tasks.normals import parameters as normals
 from tasks.protocol import Parameters, ProtocolFacts, outside_protocols
 from tasks.segmentation import parameters as segmentation

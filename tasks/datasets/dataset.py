@@ -34,10 +34,6 @@ class ImageSource(Protocol):
         """RGB image; raises `DataError` naming the file when it cannot be decoded."""
         ...
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Width and height, without decoding; raises `DataError` as above."""
-        ...
-
 
 @dataclass(frozen=True)
 class SourceSplit:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tasks.datasets.dataset import DataError
+from tasks.datasets.dataset import DataError, ImageSource
 
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
 """What Pillow raises for files that are broken in one way or another."""
@@ -60,9 +60,10 @@ class ArrayImages:
         """RGB image."""
         return Image.fromarray(self.arrays[index])
 
-    def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002 - all have one
-        """Width and height."""
-        return self.arrays.shape[2], self.arrays.shape[1]
+
+def size_of(images: ImageSource, index: int) -> tuple[int, int]:
+    """Width and height of an image; of a file, without decoding it. Raises DataError naming a broken one."""
+    return images.size(index) if isinstance(images, FileImages) else images[index].size
 
 
 def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.Image:

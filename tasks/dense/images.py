@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as transform
 from backbones.card import IMAGENET_MEAN, IMAGENET_STD, Triple
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import DataError, SourceSplit
+from tasks.datasets.images import size_of
 from tasks.datasets.targets import Targets
 from tasks.dense.parameters import DenseParameters
 from tasks.dense.sizes import common_canvas, scaled, up_to_multiple
@@ -115,7 +116,7 @@ UNKNOWN = {torch.int64: -1, torch.float32: 0}
 
 def orientations(images: DenseImages) -> list[int]:
     """Per image 1 for upright ones, for batches of one orientation. Raises DataError for a broken image."""
-    sizes = (images.split.images.size(index) for index in range(len(images)))
+    sizes = (size_of(images.split.images, index) for index in range(len(images)))
     return [int(height > width) for width, height in sizes]
 
 

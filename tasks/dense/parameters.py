@@ -7,6 +7,7 @@ from typing import Literal
 
 from backbones.anatomy import Anatomy
 from backbones.card import BackboneCard
+from tasks.limits import require_above_zero, require_at_least
 from tasks.protocol import Parameters
 
 
@@ -38,13 +39,17 @@ class DenseParameters:
     """Width of the decoder."""
 
     def __post_init__(self) -> None:
-        numbers = (self.steps, self.batch_size, self.longest, self.label_stride, self.channels)
-        if min(*numbers, *self.sizes, *self.test_sizes) < 1 or not (self.sizes and self.test_sizes):
-            raise ValueError("steps, batch_size, sizes, test_sizes, longest, label_stride and channels must be above 0")
-        if self.batch_size < 2:
-            raise ValueError("batch_size must be at least 2: batch norm learns nothing from one image")
-        if self.rate <= 0:
-            raise ValueError(f"rate must be above 0, not {self.rate}")
+        require_at_least(
+            1,
+            steps=self.steps,
+            sizes=min(self.sizes, default=0),
+            test_sizes=min(self.test_sizes, default=0),
+            longest=self.longest,
+            label_stride=self.label_stride,
+            channels=self.channels,
+        )
+        require_at_least(2, batch_size=self.batch_size)  # batch norm learns nothing from one image
+        require_above_zero(rate=self.rate)
 
 
 def without_maps(card: BackboneCard, anatomy: Anatomy, _parameters: Parameters) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
+from tasks.limits import require_above_zero, require_at_least
 from tasks.protocol import IMAGE_EVALUATION, ProtocolFacts
 
 
@@ -51,10 +52,10 @@ class FinetuneParameters:
     """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size) < 1:
-            raise ValueError(f"steps and batch_size must be at least 1, not {self.steps} and {self.batch_size}")
-        if not self.rates or not self.bases or min(self.rates) <= 0 or min(self.bases) < 0:
-            raise ValueError("rates must be above 0 and bases at least 0, with one of each at the least")
+        require_at_least(1, steps=self.steps, batch_size=self.batch_size)
+        require_above_zero(rates=min(self.rates, default=0.0))
+        if min(self.bases, default=-1.0) < 0:
+            raise ValueError(f"bases must be at least 0, with one at the least, not {self.bases}")
         if not (0 < self.validation_share < 1 and 0 <= self.hopeless_after < 1):
             raise ValueError("validation_share and hopeless_after are shares between 0 and 1")
 

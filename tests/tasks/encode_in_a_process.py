@@ -42,9 +42,6 @@ class Stripes:
     def __getitem__(self, index: int) -> Image.Image:
         return Image.new("RGB", (8, 8), (index, index, index))
 
-    def size(self, index: int) -> tuple[int, int]:
-        return 8, 8
-
 
 class Teller:
     """A reporter that appends JSON lines to a file."""

@@ -345,9 +345,6 @@ class EndlessImages:
     def __getitem__(self, index: int) -> Image.Image:
         return Image.new("RGB", (64, 64), (index % 256, 0, 0))
 
-    def size(self, index: int) -> tuple[int, int]:
-        return 64, 64
-
 
 def _endless(kind: Kind, count: int) -> Dataset:
     splits = {

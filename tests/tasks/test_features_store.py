@@ -52,9 +52,6 @@ class Noise:
             raise DataError(f"noise/{index}.jpg cannot be decoded")
         return Image.fromarray(self.pixels[index])
 
-    def size(self, index: int) -> tuple[int, int]:
-        return 8, 8
-
 
 @dataclass
 class ProjectingEncoder:
