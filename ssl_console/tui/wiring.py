@@ -113,7 +113,7 @@ class LocalCore(OwnThings):
             spec = self._tasks.resolve(name)
             dataset = self._tasks.datasets[spec.dataset]
             entries.append(TaskEntry(name, spec.protocol, dataset, lacking[spec.dataset], spec.variant))
-        order = {name: place for place, name in enumerate(dict.fromkeys(entry.protocol for entry in entries))}
+        order = {name: place for place, name in enumerate(PROTOCOLS)}
         return sorted(entries, key=lambda entry: (order[entry.protocol], entry.name))
 
     def _lacking_data(self, name: str, around: Surroundings) -> Missing | None:

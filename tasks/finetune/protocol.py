@@ -99,7 +99,7 @@ def _calibration(search: Search, logits: Logits, test: RoleImages) -> Calibratio
 
 def _warn(search: Search, point: GridPoint, reporter: Reporter) -> None:
     rates = search.parameters.rates
-    if len(rates) > 1 and point.rate in (max(rates), min(rates)):
+    if len(rates) > 2 and point.rate in (max(rates), min(rates)):
         reporter.warn(
             f"the chosen learning rate {point.rate:g} is at the edge of those tried: a better one may lie beyond; "
             "add one (finetune.rates)"

@@ -146,6 +146,31 @@ class Failing(SilentReporter):
         assert self.phase_name != self.within, "a step was taken again"
 
 
+@dataclass
+class Interrupting(SilentReporter):
+    """Interrupts the training after a step."""
+
+    at: int
+
+    def metric(self, name: str, value: float, step: float | None = None) -> None:
+        if step == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("evaluate", "parameters"), [(segmentation.evaluate, UPERNET), (normals.evaluate, CODEBOOK)])
+def test_an_interrupted_evaluation_ends_bit_for_bit_as_one_that_went_through(
+    tmp_path: Path, scenes: Dataset, evaluate: Callable[..., Outcome], parameters: DenseParameters
+) -> None:
+    inputs = inputs_for(tmp_path / "cut", scenes)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(inputs, parameters, 0, Interrupting(at=4))
+    cut = evaluate(inputs, parameters, 0, SilentReporter())
+    whole = evaluate(inputs_for(tmp_path / "whole", scenes), parameters, 0, SilentReporter())
+    assert cut.metrics == whole.metrics
+    assert cut.diagnostics == whole.diagnostics
+    assert all(np.array_equal(values, cut.predictions[name]) for name, values in whole.predictions.items())
+
+
 def test_loss_falls_and_pretraining_beats_chance(tmp_path: Path) -> None:
     dataset = open_dataset(TASKS.dataset("shapes-scenes"), Path("/nowhere"))
     assert isinstance(NORMALS, NormalsParameters)
