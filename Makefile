@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test slurm-faults lint format bench clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## Create .venv and install the console with everything that tests need
 
@@ -22,6 +22,9 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 
 test: install  ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+slurm-faults: install  ## Break a real Slurm cluster in every way that the tests know (needs Slurm's daemons)
+	SSL_CONSOLE_REQUIRE_SLURM=1 $(BIN)/python -m pytest -m "slurm_faults or not slurm_faults" tests/slurm
 
 lint: install  ## Check format, style, types and the import rules
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backbones.cardfile import suggest
 from ssl_console.errors import ConsoleError
+from ssl_console.slurm.settings import SlurmSettings
 from ssl_console.workspace import Workspace
 
 DATA_VARIABLE = "SSL_CONSOLE_DATA"
@@ -28,7 +29,10 @@ class Config(BaseModel):
     """Devices to use; empty means every CUDA device, else MPS, else the CPU."""
     slots_per_device: int | None = Field(None, ge=1, le=64)
     """How many workers share one device; by default two on a CPU of several cores, one elsewhere."""
-    launcher: Literal["local"] = "local"
+    launcher: Literal["local", "slurm"] = "local"
+    """Whether runs are processes of this machine or jobs of a Slurm cluster, unless `--launcher` says otherwise."""
+    slurm: SlurmSettings = SlurmSettings()
+    """What jobs ask for, and how many there are."""
     retries: int = Field(1, ge=0, le=10)
     """How often a run is tried again by itself after running out of memory."""
     stall_s: float = Field(300, gt=0)

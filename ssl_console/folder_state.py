@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,6 +75,8 @@ class RunStatus:
     """Factor on the extraction batch that this attempt was asked for with."""
     priority: int | None = None
     """Of a queued run: the priority that was asked for later; None for the specification's."""
+    devices: tuple[str, ...] | None = None
+    """The devices that the newest retry asked for; None for the specification's."""
 
     @property
     def kind(self) -> str | None:
@@ -149,7 +151,8 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
     fresh_s = FRESH_HERE_S if facts.owner_here else FRESH_ELSEWHERE_S
     fresh = facts.last_sign is not None and now - facts.last_sign < fresh_s
     if not facts.owner_lives and not fresh:
-        return RunStatus(State.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
+        lost = RunStatus(State.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
+        return replace(lost, devices=_devices(facts))
     return RunStatus(
         State.RUNNING if facts.reported else State.STARTING,
         "cancelling" if facts.cancel else "",
@@ -157,6 +160,7 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
         facts.owner,
         cancel_requested=facts.cancel,
         batch_scale=_scale(facts),
+        devices=_devices(facts),
     )
 
 
@@ -171,7 +175,8 @@ def _ended(facts: FolderFacts) -> RunStatus:
     assert facts.end is not None
     state = State.CANCELLED if facts.end.state == "cancelled" else State.FAILED
     scale = facts.request.batch_scale if facts.request and facts.retry == facts.ended else 1.0
-    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale)
+    devices = _devices(facts)
+    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, devices=devices)
 
 
 def _queued(facts: FolderFacts) -> RunStatus:
@@ -180,11 +185,16 @@ def _queued(facts: FolderFacts) -> RunStatus:
         return RunStatus(State.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
-    return RunStatus(State.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
+    queued = RunStatus(State.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
+    return replace(queued, devices=_devices(facts))
 
 
 def _scale(facts: FolderFacts) -> float:
     return facts.request.batch_scale if facts.request and facts.retry == facts.ended + 1 else 1.0
+
+
+def _devices(facts: FolderFacts) -> tuple[str, ...] | None:
+    return facts.request.devices if facts.request else None
 
 
 def _read_end(folder: RunFolder, number: int) -> End:

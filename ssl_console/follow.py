@@ -14,6 +14,7 @@ from statistics import fmean
 
 from ssl_console.estimate import History, Work, in_words, makespan
 from ssl_console.events import Progress
+from ssl_console.launcher import JobState
 from ssl_console.result import Result
 from ssl_console.run import State
 
@@ -41,6 +42,8 @@ class Standing:
     kind: str | None = None
     """The kind of failure."""
     device: str = ""
+    job: JobState | None = None
+    """The cluster's job that carries it out, is to, or did."""
     ended: float | None = None
     """When it ended, in seconds since the epoch."""
     progress: Progress = field(default_factory=Progress)
@@ -147,6 +150,8 @@ def doing(one: Standing, now: float) -> str:
     left = progress.eta_s(now)
     if left is not None and left >= 1:
         words.append(f"{in_words(math.ceil(left))} left")
+    if one.job is not None:
+        words.append(f"on {one.job.node}, job {one.job.job_id}")
     return ", ".join(words)
 
 

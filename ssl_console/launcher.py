@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ssl_console.device import Device
-from ssl_console.run import Attempt
+from ssl_console.run import Attempt, Record
+from ssl_console.slurm.settings import JobRequest
+
+Fate = Literal["refused", "cancelled", "taken", "memory", "ended", "unknown"]
+"""What became of a job: it was never accepted; somebody else cancelled it; it lost its node (preempted, or the node
+failed); it went over its memory limit; it ended by itself; nobody knows any more."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,32 @@ class Resources:
     device: Device
     threads: int
     """Processor cores that it may use for itself."""
+    request: JobRequest | None = None
+    """What a job asks for; None on this machine."""
+
+
+class JobState(Record):
+    """A cluster's job as it was last seen."""
+
+    job_id: str = ""
+    """The cluster's number; empty while it has none."""
+    state: str = ""
+    """The cluster's word."""
+    partition: str = ""
+    node: str = ""
+    reason: str = ""
+    """Why it has not begun yet."""
+    waits: bool = False
+    """Whether it has not begun yet."""
+
+    @property
+    def words(self) -> str:
+        """`job 12_3 waits: Resources (partition main)`."""
+        number = f"job {self.job_id}" if self.job_id else "a job"
+        where = f" (partition {self.partition})" if self.partition else ""
+        if self.waits:
+            return f"{number} waits{f': {self.reason}' if self.reason else ''}{where}"
+        return f"{number} {self.state.lower()}{f' on {self.node}' if self.node else ''}{where}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +64,12 @@ class Worker:
     """Whether it has ended."""
     exit_code: int | None = None
     """Of one that is gone, where that is known; negative for a signal."""
-    pending: str = ""
-    """Why it has not begun yet, where somebody else decides that (a cluster's queue)."""
+    job: JobState | None = None
+    """Of a worker that is a cluster's job."""
+    fate: Fate | None = None
+    """Of a job that is gone."""
+    words: str = ""
+    """Of a job that is gone: what the cluster says."""
     log: Path | None = None
     """What it wrote outside of runs: why it did not start, say."""
 
@@ -41,8 +77,8 @@ class Worker:
 class Launcher(Protocol):
     """Starts, watches and ends workers."""
 
-    def submit(self, run_id: str, resources: Resources) -> str:
-        """Start a worker that begins with this run; its name. Raises OSError when none can be started."""
+    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
+        """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
 
     def adopt(self, attempt: Attempt) -> str | None:
         """Watch and end, from now on, a worker that an earlier supervisor started; None when it is not this

@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +37,13 @@ class LocalLauncher:
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _adopted: dict[str, Attempt] = field(default_factory=dict)
 
-    def submit(self, run_id: str, resources: Resources) -> str:
-        """Start a worker that begins with this run; its name. Raises OSError when none can be started."""
+    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
+        """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
         name = f"{resources.slot.replace('/', '-').replace(':', '')}-{secrets.token_hex(4)}"
         log = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
         try:
             self._processes[name] = subprocess.Popen(
-                worker_command(self.workspace, resources, run_id),
+                worker_command(self.workspace, resources, *run_ids),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -57,7 +57,7 @@ class LocalLauncher:
 
     def adopt(self, attempt: Attempt) -> str | None:
         """Watch and end, from now on, a worker that an earlier supervisor started; None for another machine's."""
-        if attempt.host != this_host():
+        if attempt.host != this_host() or attempt.job:
             return None
         name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
         self._adopted[name] = attempt
@@ -140,7 +140,7 @@ class LocalLauncher:
 
 
 def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:
-    """The command line of a worker, the same for every launcher. `-P`: a `tasks.py` where it starts is not ours."""
+    """The command line of a worker of this machine. `-P`: a `tasks.py` where it starts is not ours."""
     interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker"]
     place = ["--workspace", str(workspace.root), "--device", resources.device.name, "--slot", resources.slot]
     return [*interpreter, *place, *run_ids]

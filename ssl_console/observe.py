@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from ssl_console.events import Progress, fold
 from ssl_console.folder_state import RunStatus
+from ssl_console.launcher import JobState
 from ssl_console.queue import PAUSED
 from ssl_console.requests import is_paused
 from ssl_console.run import State
 from ssl_console.run_index import RunEntry, RunIndex, RunSummary
-from ssl_console.supervisor_state import SupervisorState, SupervisorView
+from ssl_console.supervisor_state import SlotState, SupervisorState, SupervisorView
 from ssl_console.tail import EventTail
 from ssl_console.workspace import RunFolder, Workspace
 
@@ -34,6 +35,10 @@ class RunView:
     """Where it runs, or is about to."""
     bad_lines: int = 0
     """Lines of the events file that are no events."""
+    job: JobState | None = None
+    """The cluster's job that carries it out, is to, or did."""
+    held: bool = False
+    """Whether that job lives, as far as the supervisor knows."""
 
     @property
     def run_id(self) -> str:
@@ -42,12 +47,23 @@ class RunView:
 
     @property
     def state(self) -> State:
-        """Where it stands; a queued run that was given to a worker is starting."""
+        """Where it stands; a queued run that was given to a worker is starting, and one that has fallen silent goes on
+        as long as its job does.
+        """
+        if self.silent:
+            return State.RUNNING
         return State.STARTING if self.status.state is State.QUEUED and self.device else self.status.state
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is heard of it while its job lives."""
+        return self.status.state is State.FAILED and self.status.end is None and self.held
 
     @property
     def reason(self) -> str:
         """One sentence on why it stands there; empty when there is nothing to say."""
+        if self.silent and self.job is not None:
+            return f"silent, but its {self.job.words}"
         return self.status.reason if self.state.final else self.waiting or self.status.reason
 
 
@@ -74,7 +90,9 @@ class RunObserver:
     _view: SupervisorView = field(init=False)
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
     _told: SupervisorState | None = None
-    _assigned: dict[str, str] = field(default_factory=dict)
+    _assigned: dict[str, SlotState] = field(default_factory=dict)
+    _next: dict[str, SlotState] = field(default_factory=dict)
+    """Jobs by the runs that they carry out later."""
 
     def __post_init__(self) -> None:
         self._index = RunIndex(self.workspace)
@@ -111,7 +129,8 @@ class RunObserver:
             return False
         self._told, self.paused = self.supervisor, paused
         slots = self.supervisor.slots if self.supervisor else ()
-        self._assigned = {slot.run_id: slot.device for slot in slots if slot.run_id}
+        self._assigned = {slot.run_id: slot for slot in slots if slot.run_id}
+        self._next = {run_id: slot for slot in slots for run_id in slot.then}
         return True
 
     def _look(self, run_id: str) -> RunView | None:
@@ -121,7 +140,9 @@ class RunObserver:
         progress, bad_lines = self._progress(entry, old)
         device = self._device(entry)
         waiting = self._waiting(run_id) if entry.status.state is State.QUEUED and not device else ""
-        view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines)
+        job = self._job(entry)
+        held = job is not None and entry.run_id in self._assigned
+        view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines, job, held)
         if view == old:
             return None
         self.runs[run_id] = view
@@ -144,14 +165,29 @@ class RunObserver:
 
     def _device(self, entry: RunEntry) -> str:
         if entry.under_way and entry.status.owner:
-            return entry.status.owner.device
-        return self._assigned.get(entry.run_id, "") if entry.status.state is State.QUEUED else ""
+            return entry.status.owner.place
+        return self._given_to(entry.run_id) if entry.status.state is State.QUEUED else ""
+
+    def _given_to(self, run_id: str) -> str:
+        """The device whose worker is about to begin the run; a job that waits is about to do nothing."""
+        slot = self._assigned.get(run_id)
+        return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
+
+    def _job(self, entry: RunEntry) -> JobState | None:
+        """As its worker said; of a run that has none, or has fallen silent, as Slurm tells."""
+        slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
+        owner = entry.status.owner
+        if entry.status.state is State.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):
+            return slot.job if slot else None
+        if owner is None or not owner.job:
+            return None
+        return JobState(job_id=owner.job_id, state="RUNNING", partition=owner.partition, node=owner.host)
 
     def _told_otherwise(self, view: RunView) -> bool:
         """Whether the supervisor now says something else of a queued run."""
         if view.status.state is not State.QUEUED:
             return False
-        device = self._assigned.get(view.run_id, "")
+        device = self._given_to(view.run_id)
         return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))
 
     def _waiting(self, run_id: str) -> str:

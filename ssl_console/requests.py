@@ -46,8 +46,14 @@ def request_cancel(workspace: Workspace, run_id: str) -> None:
     ring(workspace)
 
 
-def request_retry(workspace: Workspace, run_id: str, reason: str = "asked for", batch_scale: float = 1.0) -> int:
-    """Queue a failed or cancelled run again; the number of the attempt to come.
+def request_retry(
+    workspace: Workspace,
+    run_id: str,
+    reason: str = "asked for",
+    batch_scale: float = 1.0,
+    devices: tuple[str, ...] | None = None,
+) -> int:
+    """Queue a failed or cancelled run again, on other `devices` if these are given; the number of the attempt to come.
 
     Raises NotPossible when the run is done, queued or running, or when somebody else has just asked the same.
     """
@@ -58,7 +64,8 @@ def request_retry(workspace: Workspace, run_id: str, reason: str = "asked for", 
     ended = status.attempt
     create_exclusively(folder.end(ended), _missing_end(status).model_dump_json().encode())
     folder.cancel.unlink(missing_ok=True)
-    request = Retry(reason=reason, batch_scale=batch_scale)
+    devices = status.devices if devices is None else devices
+    request = Retry(reason=reason, batch_scale=batch_scale, devices=devices)
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
         raise NotPossible(f"run {run_id} is being retried already")
     ring(workspace)

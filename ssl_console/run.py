@@ -32,7 +32,8 @@ class State(StrEnum):
         return self in {State.DONE, State.FAILED, State.CANCELLED}
 
 
-FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "lost"]
+FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "lost", "interrupted"]
+"""`interrupted`: its node was taken away (preemption, time limit, node failure), and it goes on by itself."""
 
 
 class Record(BaseModel):
@@ -79,6 +80,16 @@ class Attempt(Record):
     """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
     device: str
     started: float
+    job: str = ""
+    """On a cluster: our name for the job, of which Slurm may start several lives."""
+    job_id: str = ""
+    """On a cluster: Slurm's number for it."""
+    partition: str = ""
+
+    @property
+    def place(self) -> str:
+        """The device, on a cluster with its node."""
+        return f"{self.host} {self.device}" if self.job else self.device
 
 
 class Retry(Record):
@@ -87,6 +98,8 @@ class Retry(Record):
     reason: str = "asked for"
     batch_scale: float = 1.0
     """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
+    devices: tuple[str, ...] | None = None
+    """Devices that the run may use from now on; None for those of the specification."""
 
 
 class End(Record):

@@ -75,6 +75,11 @@ class RunEntry:
         """The priority last asked for."""
         return self.summary.priority if self.status.priority is None else self.status.priority
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices last asked for; empty for any."""
+        return self.summary.devices if self.status.devices is None else self.status.devices
+
 
 @dataclass(frozen=True)
 class Changes:

@@ -56,6 +56,7 @@ class StandingReader:
             attempt=view.status.attempt,
             kind=view.status.kind,
             device=view.device,
+            job=view.job,
             ended=view.status.ended,
             progress=view.progress,
             result=self._result(view) if view.state is State.DONE else None,

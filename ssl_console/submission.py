@@ -71,7 +71,7 @@ def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...]) -> 
         else:
             return "queued"
     try:
-        request_retry(workspace, run.run_id)
+        request_retry(workspace, run.run_id, devices=devices)
     except NotPossible:
         return "queued already"
     return "queued again"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pydantic import Field, ValidationError
 
 from ssl_console.device import Device, Reading
+from ssl_console.launcher import JobState
 from ssl_console.process import lives, this_host
 from ssl_console.run import Record
 from ssl_console.workspace import Workspace
@@ -30,6 +31,10 @@ class SlotState(Record):
     """What the worker holds in memory."""
     since: float | None = None
     """When the run was given to it (seconds since the epoch)."""
+    job: JobState | None = None
+    """Of a slot that is a cluster's job."""
+    then: tuple[str, ...] = ()
+    """Runs that the job carries out next."""
 
 
 class DeviceState(Record):
@@ -37,6 +42,8 @@ class DeviceState(Record):
 
     device: Device
     reading: Reading | None = None
+    problem: str = ""
+    """Why nothing is known of it."""
 
 
 class SupervisorState(Record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from backbones.card import BackboneCard
@@ -19,6 +19,7 @@ from ssl_console.devices import parse_devices
 from ssl_console.errors import ConsoleError, ExitCode
 from ssl_console.estimate import in_words
 from ssl_console.examinations import examined
+from ssl_console.placement import SLURM, LauncherName, devices_of_runs, parse_launcher
 from ssl_console.planning import Plan, PlannedRun, Precision, make_plan
 from ssl_console.submission import Submitted, submit_runs
 from ssl_console.supervision import ensure_supervisor
@@ -59,6 +60,8 @@ class Manner:
     """How `run` goes about it."""
 
     devices: tuple[str, ...] = ()
+    launcher: LauncherName | None = None
+    """None for what the settings say."""
     precision: Precision = "float32"
     detach: bool = False
     force: bool = False
@@ -66,22 +69,27 @@ class Manner:
     as_json: bool = False
 
     @classmethod
-    def of(cls, devices: str | None, precision: str, **flags: bool) -> Manner:
-        """From option values. Raises ConsoleError for devices or a precision that do not exist."""
+    def of(cls, devices: str | None, launcher: str | None, precision: str, **flags: bool) -> Manner:
+        """From option values. Raises ConsoleError for devices, a launcher or a precision that do not exist."""
         if precision not in get_args(Precision):
             raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
-        return cls(parse_devices(devices), cast("Precision", precision), **flags)
+        return cls(parse_devices(devices), parse_launcher(launcher), cast("Precision", precision), **flags)
+
+    def placed(self, session: Session) -> Manner:
+        """With the devices that its runs may use, as the settings decide where nothing was said."""
+        return replace(self, devices=devices_of_runs(session.config, self.launcher, self.devices))
 
 
-def plan(session: Session, picked: Picked, *, as_json: bool) -> None:
+def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: bool) -> None:
     """Say what a launch would do."""
-    found = _plan(session, picked, Manner())
+    manner = Manner(launcher=parse_launcher(launcher)).placed(session)
+    found = _plan(session, picked, manner)
     if as_json:
         output.document(as_document(found))
         return
     head = ("backbone", "task", "seed", "status", "run", "why")
     output.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
-    output.lines([sentence(found)])
+    output.lines([sentence(found, manner.devices)])
     _say_missing(found)
 
 
@@ -90,11 +98,12 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
 
     Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
     """
+    manner = manner.placed(session)
     found = _plan(session, picked, manner)
     if manner.as_json:
         output.json_line({"event": "plan", **as_document(found)})
     else:
-        output.say(sentence(found))
+        output.say(sentence(found, manner.devices))
     if found.missing:
         _say_missing(found)
         if not manner.skip_missing:
@@ -104,11 +113,11 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
     return _carry_out(session, found, manner)
 
 
-def demo(session: Session, *, headless: bool) -> ExitCode:
+def demo(session: Session, launcher: str | None, *, headless: bool) -> ExitCode:
     """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
     watched = not headless and interactive()
     picked = Picked(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
-    code = run(session, picked, Manner(detach=watched))
+    code = run(session, picked, Manner(launcher=parse_launcher(launcher), detach=watched))
     if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
         return code
     if watched:
@@ -118,7 +127,7 @@ def demo(session: Session, *, headless: bool) -> ExitCode:
     return code
 
 
-def sentence(found: Plan) -> str:
+def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
     """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
     counts = found.counts
     words = [f"{counts['done']} done already"] if counts["done"] else []
@@ -128,7 +137,7 @@ def sentence(found: Plan) -> str:
     words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
     words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
     if counts["to_run"] or counts["active"]:
-        words.append(_duration(found))
+        words.append("on Slurm" if devices == (SLURM,) else _duration(found))
     return f"{counts['total']} picked: {', '.join(words)}"
 
 

@@ -17,13 +17,15 @@ from ssl_console.follow import Standing, doing, outcome
 from ssl_console.names import resolve_run, resolve_runs
 from ssl_console.plain_text import last_state, shorten
 from ssl_console.run import State
+from ssl_console.slurm.batch import job_output
 from ssl_console.standings import StandingReader
 from ssl_console.supervision import ensure_supervisor
-from ssl_console.tail import LONGEST_LINE, LineTail
+from ssl_console.tail import LONGEST_LINE, LineTail, last_lines
 from ssl_console.workspace import RunFolder
 
 POLL_S = 0.25
 REASON_COLUMNS = 90
+JOB_LINES = 200
 
 
 def runs(session: Session, state: str | None, *, as_json: bool) -> None:
@@ -42,9 +44,19 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
-    """Print the newest attempt's log as text that cannot steer the terminal."""
-    for line in _lines(_folder(session, name), RunFolder.log, follow=follow):
+    """Print the newest attempt's log as text that cannot steer the terminal, then what its job wrote around it."""
+    folder = _folder(session, name)
+    for line in _lines(folder, RunFolder.log, follow=follow):
         output.lines([last_state(line)])
+    _job_output(session, folder)
+
+
+def _job_output(session: Session, folder: RunFolder) -> None:
+    """Set-up lines, Slurm's own words, why the worker did not start."""
+    path = job_output(session.workspace, folder)
+    if path is not None and (words := last_lines(path, JOB_LINES)):
+        output.say(f"its job wrote, outside of runs, to {path}:")
+        output.lines(words)
 
 
 def events(session: Session, name: str, *, follow: bool) -> None:
@@ -207,6 +219,9 @@ def _as_json(one: Standing) -> dict[str, object]:
         "done": progress.done,
         "total": progress.total,
         "device": one.device or None,
+        "job_id": one.job.job_id or None if one.job else None,
+        "node": one.job.node or None if one.job else None,
+        "partition": one.job.partition or None if one.job else None,
         "started": progress.started,
         "ended": one.ended,
         "value": result.value if result else None,

@@ -99,11 +99,9 @@ class Session:
 
     def slots(self, devices: tuple[str, ...] = ()) -> int:
         """How many runs go on at a time. Raises ConsoleError for a device that is not there."""
-        from ssl_console.device import slots_of
-        from ssl_console.devices import all_devices, choose_devices
+        from ssl_console.placement import slots_for
 
-        chosen = choose_devices(devices or self.config.devices, all_devices())
-        return sum(slots_of(device, self.config.slots_per_device) for device in chosen)
+        return slots_for(self.config, devices)
 
     def supervisor_options(self) -> SupervisorOptions:
         """How a supervisor is to be started that is not there yet. It opens devices that runs name by itself."""

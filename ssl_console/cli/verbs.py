@@ -46,6 +46,9 @@ Settings = Annotated[
     typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
 ]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
+LauncherChoice = Annotated[
+    str | None, typer.Option("--launcher", metavar="L", help="local, or slurm: as jobs of a cluster.")
+]
 Source = Annotated[
     str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
 ]
@@ -87,11 +90,12 @@ def root(
 def demo(
     context: typer.Context,
     headless: Annotated[bool, typer.Option("--headless", help="Without the terminal app.")] = False,
+    launcher: LauncherChoice = None,
 ) -> None:
     """Evaluate the demo backbones on the demo suite."""
     from ssl_console.cli.launch import demo
 
-    raise typer.Exit(demo(context.obj, headless=headless))
+    raise typer.Exit(demo(context.obj, launcher, headless=headless))
 
 
 @app.command()
@@ -127,12 +131,13 @@ def plan(
     seed: Seeds = None,
     setting: Settings = None,
     preset: Preset = None,
+    launcher: LauncherChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do, and how long it would take."""
     from ssl_console.cli.launch import Picked, plan
 
-    plan(context.obj, Picked.of(backbone, task, suite, seed, setting, preset), as_json=as_json)
+    plan(context.obj, Picked.of(backbone, task, suite, seed, setting, preset), launcher, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -147,6 +152,7 @@ def run(
     devices: Annotated[
         str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
     ] = None,
+    launcher: LauncherChoice = None,
     precision: Annotated[
         str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
     ] = "float32",
@@ -161,7 +167,9 @@ def run(
     from ssl_console.cli.launch import Manner, Picked, run
 
     picked = Picked.of(backbone, task, suite, seed, setting, preset)
-    manner = Manner.of(devices, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json)
+    manner = Manner.of(
+        devices, launcher, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json
+    )
     raise typer.Exit(run(context.obj, picked, manner))
 
 

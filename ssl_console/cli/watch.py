@@ -17,6 +17,7 @@ from ssl_console.cli.session import Session
 from ssl_console.devices import parse_devices
 from ssl_console.errors import ConsoleError, ExitCode
 from ssl_console.own_backbone import Said, card_of, check, look_into
+from ssl_console.placement import devices_of_runs
 from ssl_console.supervision import ensure_supervisor
 from ssl_console.training.curve import Curve, Point, curve_of
 from ssl_console.training.record import Training, training_folder
@@ -113,7 +114,7 @@ def _watcher(session: Session, request: Request, training: Training, tasks: list
         around,
         describe=lambda copy, name: _describe(session, request, copy, name),
         results=session.results,
-        devices=parse_devices(request.devices),
+        devices=devices_of_runs(session.config, devices=parse_devices(request.devices)),
     )
 
 

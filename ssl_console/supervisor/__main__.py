@@ -21,6 +21,8 @@ from pydantic import ValidationError
 from ssl_console.config import load_config
 from ssl_console.errors import ConsoleError
 from ssl_console.local_launcher import LocalLauncher
+from ssl_console.slurm.batch import remove_old
+from ssl_console.slurm.launcher import SlurmLauncher
 from ssl_console.store import StoreError
 from ssl_console.supervision import (
     READY,
@@ -29,12 +31,13 @@ from ssl_console.supervision import (
     at_the_door,
     supervising,
 )
+from ssl_console.supervisor.launchers import Launchers
 from ssl_console.supervisor.loop import Supervisor
 from ssl_console.workspace import Workspace
 
 LOG = logging.getLogger("ssl_console.supervisor")
-BUSY_S, IDLE_S = 0.1, 0.2
-"""Seconds between rounds."""
+BUSY_S, IDLE_S, JOBS_S = 0.1, 0.2, 1.0
+"""Seconds between rounds: with workers here, with none, with jobs alone, whose files a server has to be asked for."""
 AFTER_TROUBLE_S = 1.0
 
 
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
     LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
     while not stop.is_set():
-        pause = BUSY_S if supervisor.slots.busy else IDLE_S
+        pause = JOBS_S if supervisor.only_jobs else BUSY_S if supervisor.slots.busy else IDLE_S
         try:
             supervisor.round(time.time())
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
@@ -95,8 +98,10 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
     config = load_config(workspace)
     chosen = {name: value for name in SupervisorOptions.model_fields if (value := getattr(given, name)) is not None}
     base = SupervisorOptions.from_config(config).model_dump()
-    launcher = LocalLauncher(workspace)
-    launcher.remove_old_logs(time.time())
+    local = LocalLauncher(workspace)
+    local.remove_old_logs(time.time())
+    remove_old(workspace, time.time())
+    launcher = Launchers(local, SlurmLauncher(workspace, config.slurm))
     return Supervisor(workspace, launcher, SupervisorOptions.model_validate({**base, **chosen}))
 
 

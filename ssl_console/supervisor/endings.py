@@ -33,6 +33,41 @@ def of_stillborn_worker(status: RunStatus, worker: Worker, log_tail: Sequence[st
     return _failed(status, "crash", message, log_tail)
 
 
+def of_refused_job(status: RunStatus, worker: Worker, config: str) -> End:
+    """Slurm did not take the job."""
+    message = f"Slurm refused its job: {worker.words}; put [slurm] in {config} right, then {RETRY}"
+    return _failed(status, "crash", message, ())
+
+
+def of_cancelled_job(status: RunStatus, worker: Worker) -> End:
+    """Somebody ended the job with Slurm's own commands."""
+    return End(attempt=status.attempt, state="cancelled", message=f"{worker.words}; {RETRY}")
+
+
+def of_gone_job(status: RunStatus, worker: Worker, log_tail: Sequence[str], where: str) -> End:
+    """The job is over and its run is not; `where` is the log."""
+    if status.cancel_requested:
+        return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
+    match worker.fate:
+        case "cancelled":
+            return of_cancelled_job(status, worker)
+        case "taken":
+            return _failed(status, "interrupted", f"{worker.words}; {RETRY}", log_tail)
+        case "memory":
+            message = f"{worker.words}: it went over its memory limit; raise memory in [slurm], then {RETRY}"
+            return _failed(status, "oom", message, log_tail)
+        case "unknown":
+            return _failed(status, "lost", f"{worker.words}, and its worker is silent; {RETRY}", log_tail)
+    return _failed(status, "crash", f"{worker.words}, and there is no result; the log is {where}", log_tail)
+
+
+def of_stillborn_job(status: RunStatus, worker: Worker, log_tail: Sequence[str]) -> End:
+    """Several jobs ended before they could claim the run."""
+    why = f": {log_tail[-1]}" if log_tail else ""
+    message = f"its job ended before it began{why}; {worker.words}; the log is {worker.log}"
+    return _failed(status, "crash", message, log_tail)
+
+
 def of_stalled(status: RunStatus, silent_s: float, log_tail: Sequence[str], where: str) -> End:
     """Nothing was heard of the attempt for too long."""
     message = (

@@ -14,7 +14,8 @@ from math import log2
 from ssl_console.devices import all_devices, choose_devices, cpu_count
 from ssl_console.errors import ConsoleError
 from ssl_console.files import write_atomically
-from ssl_console.launcher import Launcher, Resources
+from ssl_console.launcher import Resources
+from ssl_console.placement import SLURM
 from ssl_console.process import own_start, this_host
 from ssl_console.queue import NO_SLOT, FreeSlot, Situation, Waiting, choose, need_mb
 from ssl_console.requests import NotPossible, is_paused, request_retry
@@ -22,7 +23,9 @@ from ssl_console.run import State
 from ssl_console.run_index import RunEntry, RunIndex
 from ssl_console.supervision import SupervisorOptions
 from ssl_console.supervisor import endings
+from ssl_console.supervisor.cluster import Cluster, for_slurm
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.launchers import Launchers
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.watch import Watch
@@ -36,6 +39,9 @@ ALIVE_EVERY_S = 20.0
 PROBLEMS_TOLD = 5
 RECENT_S = 3600.0
 """A run that ran out of memory longer ago is not tried again by itself: nothing starts by surprise."""
+GOES_ON = {True: "goes on from what it kept: its node was taken away", False: "begins again: its node was taken away"}
+INTERRUPTED_S = 24 * 3600.0
+"""The same of one whose node was taken away while nobody looked."""
 
 
 @dataclass
@@ -43,12 +49,13 @@ class Supervisor:
     """One workspace's queue, devices and database."""
 
     workspace: Workspace
-    launcher: Launcher
+    launcher: Launchers
     options: SupervisorOptions
     index: RunIndex = field(init=False)
     watch: Watch = field(init=False)
     slots: SlotTable = field(init=False)
     collector: Collector = field(init=False)
+    cluster: Cluster = field(init=False)
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
     waiting: dict[str, str] = field(default_factory=dict)
@@ -64,6 +71,7 @@ class Supervisor:
         self.watch = Watch(self.workspace, self.launcher, self.options)
         self.collector = Collector(self.workspace)
         self.slots = SlotTable(self.options.slots_per_device)
+        self.cluster = Cluster(self.workspace, self.launcher.slurm, self.slots)
 
     def begin(self, now: float) -> None:
         """Open the slots, learn from the database, take over what an earlier supervisor left.
@@ -78,12 +86,14 @@ class Supervisor:
     def round(self, now: float, *, adopting: bool = False) -> None:
         """One round. Raises OSError when the workspace cannot be read or written; the next round tries again."""
         changed = self.index.refresh(now).changed
+        if adopting:
+            self._adopt(changed)
+            self.cluster.recover(self.index.entries, now)
         if changed:
             self._dirty = True
             self.memory.learn(self.collector.note(changed))
             self._settle(changed, now)
         self.collector.write(now)
-        self._adopt(changed if adopting else ())
         self._look_at_workers(now)
         self._open_asked_devices()
         if self._worth_choosing(now):
@@ -93,8 +103,13 @@ class Supervisor:
     @property
     def queued(self) -> list[RunEntry]:
         """Queued runs that no worker has been given."""
-        given = {slot.run_id for slot in self.slots}
+        given = {run_id for slot in self.slots for run_id in (slot.run_id, *slot.then)}
         return [entry for entry in self.index.queued.values() if entry.run_id not in given]
+
+    @property
+    def only_jobs(self) -> bool:
+        """Whether everything that goes on is a cluster's."""
+        return self.slots.busy and all(slot.is_job for slot in self.slots if slot.run_id)
 
     def may_leave(self, now: float) -> bool:
         """Whether there has been nothing to do for a while."""
@@ -118,6 +133,8 @@ class Supervisor:
                 self.watch.record(entry.folder, endings.of_lost(status))
             elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
                 self._retry_smaller(entry)
+            elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
+                self._go_on(entry)
 
     def _retry_smaller(self, entry: RunEntry) -> None:
         tried = round(-log2(entry.status.batch_scale))
@@ -127,6 +144,16 @@ class Supervisor:
             request_retry(
                 self.workspace, entry.run_id, "ran out of memory: again with half the batch", 0.5 ** (tried + 1)
             )
+        except NotPossible as error:
+            LOG.info("%s", error)
+
+    def _go_on(self, entry: RunEntry) -> None:
+        """Queue a run again whose node was taken away: always if it has kept something, else a few times."""
+        kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
+        if entry.folder.cancel.exists() or (not kept and entry.status.attempt > self.cluster.settings.restarts):
+            return
+        try:
+            request_retry(self.workspace, entry.run_id, GOES_ON[kept])
         except NotPossible as error:
             LOG.info("%s", error)
 
@@ -147,15 +174,16 @@ class Supervisor:
     def _look_at_workers(self, now: float) -> None:
         workers = self.launcher.snapshot()
         for slot in self.slots:
-            before = slot.free, slot.worker
+            before = slot.free, slot.worker, slot.run_id
             entry = self.index.entries.get(slot.run_id) if slot.run_id else None
             self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
-            self._dirty |= (slot.free, slot.worker) != before
+            self.cluster.advance(slot, self.index.entries, now)
+            self._dirty |= (slot.free, slot.worker, slot.run_id) != before
         self.slots.close_extra()
 
     def _open_asked_devices(self) -> None:
         """Open slots on devices that queued runs ask for by name; one that does not exist is their waiting reason."""
-        asked = {name for entry in self.queued for name in entry.summary.devices} - self._asked_devices
+        asked = {name for entry in self.queued for name in entry.devices} - self._asked_devices - {SLURM}
         if not asked:
             return
         self._asked_devices |= asked
@@ -172,11 +200,14 @@ class Supervisor:
             self.paused, self._dirty = paused, True
         active = self.slots.busy or self._dirty
         self._dirty |= self.memory.refresh(self.slots, now, at_once=self._dirty) if active else False
+        self._dirty |= self.cluster.worth_trying(now)
         worth, self._dirty = self._dirty, False
         return worth
 
     def _hand_out(self, now: float) -> None:
-        entries = {entry.run_id: entry for entry in self.queued}
+        queued = self.queued
+        self.cluster.hand_out((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
+        entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
         choice = choose([_waiting(entry) for entry in entries.values()], self._free_slots(), self._situation())
         for given in choice.assignments:
             self._give(self.slots.named(given.slot), entries[given.run_id], now)
@@ -192,7 +223,7 @@ class Supervisor:
 
     def _situation(self) -> Situation:
         bare = Situation(peaks_mb=self.memory.peaks_mb)
-        busy = [slot for slot in self.slots if slot.run_id in self.index.entries]
+        busy = [slot for slot in self.slots if slot.run_id in self.index.entries and not slot.is_job]
         needs = {
             slot.name: need_mb(_waiting(self.index.entries[slot.run_id or ""]), slot.device, bare) for slot in busy
         }
@@ -212,8 +243,8 @@ class Supervisor:
     def _give(self, slot: Slot, entry: RunEntry, now: float) -> None:
         """Hand the run to the slot's worker, or to a new one."""
         if slot.worker is None or not self.launcher.hand_over(slot.worker, entry.run_id):
-            threads = max(1, cpu_count() // max(1, len(self.slots.slots)))
-            slot.worker = self.launcher.submit(entry.run_id, Resources(slot.name, slot.device, threads))
+            threads = max(1, cpu_count() // max(1, sum(not slot.is_job for slot in self.slots)))
+            slot.worker = self.launcher.submit((entry.run_id,), Resources(slot.name, slot.device, threads))
         LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.summary.backbone, entry.summary.task, slot.name)
         slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, now)
 
@@ -226,9 +257,9 @@ class Supervisor:
             started=self._started,
             paused=self.paused,
             slots=tuple(slot.state() for slot in self.slots),
-            devices=self.memory.states(self.slots),
-            waiting=self.waiting,
-            problems=tuple(filter(None, [self.collector.problem, *unreadable])),
+            devices=(*self.memory.states(self.slots), *self.cluster.device_state()),
+            waiting={**self.waiting, **self.cluster.told()},
+            problems=tuple(filter(None, [self.collector.problem, self.launcher.slurm.problem, *unreadable])),
         )
         age = now - self._told.updated if self._told else ALIVE_EVERY_S
         same = self._told is not None and state == self._told.model_copy(update={"updated": 0.0})
@@ -240,4 +271,4 @@ class Supervisor:
 
 def _waiting(entry: RunEntry) -> Waiting:
     about = entry.summary
-    return Waiting(about.run_id, about.backbone, about.task, entry.priority, about.created, about.devices)
+    return Waiting(about.run_id, about.backbone, about.task, entry.priority, about.created, entry.devices)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssl_console.device import Device, slots_of
+from ssl_console.launcher import JobState, Worker
 from ssl_console.supervisor_state import SlotState
 
 Cause = Literal["cancel", "stalled", "timeout", "leave"]
@@ -34,6 +35,12 @@ class Slot:
     """The launcher's name for it."""
     pid: int | None = None
     adopted: bool = False
+    job: JobState | None = None
+    """Of a slot that is one job of a cluster."""
+    then: tuple[str, ...] = ()
+    """Runs that the job carries out after this one."""
+    farewell: Worker | None = None
+    """What the launcher said of a job that is gone, while the events of its run still come."""
     run_id: str | None = None
     backbone: str | None = None
     since: float = 0.0
@@ -43,9 +50,14 @@ class Slot:
     stopping: Stopping | None = None
 
     @property
+    def is_job(self) -> bool:
+        """Whether it is there for one job of a cluster, and goes with it."""
+        return self.device.kind == "slurm"
+
+    @property
     def free(self) -> bool:
         """Whether a run could be given to it now."""
-        return self.run_id is None and self.stopping is None and not self.adopted
+        return self.run_id is None and self.stopping is None and not self.adopted and not self.is_job
 
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
         """A run was given to the worker."""
@@ -58,7 +70,8 @@ class Slot:
     def clear(self) -> None:
         """The worker is gone."""
         self.worker = self.pid = self.run_id = self.backbone = self.stopping = None
-        self.adopted = False
+        self.job = self.farewell = None
+        self.adopted, self.then = False, ()
 
     def state(self) -> SlotState:
         """For the state file."""
@@ -70,6 +83,8 @@ class Slot:
             run_id=self.run_id,
             backbone=self.backbone,
             since=since,
+            job=self.job,
+            then=self.then,
         )
 
 
@@ -101,8 +116,8 @@ class SlotTable:
         return slot
 
     def close_extra(self) -> None:
-        """Close slots that were only there for an adopted worker which is gone."""
-        self.slots = [slot for slot in self.slots if slot.worker or "adopted" not in slot.name]
+        """Close slots that were only there for an adopted worker, or a job, which is gone."""
+        self.slots = [slot for slot in self.slots if slot.worker or not (slot.is_job or "adopted" in slot.name)]
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)
@@ -113,8 +128,8 @@ class SlotTable:
 
     @property
     def devices(self) -> Sequence[Device]:
-        """The devices that have slots, in order."""
-        return list({slot.device.name: slot.device for slot in self.slots}.values())
+        """The devices of this machine that have slots, in order."""
+        return list({slot.device.name: slot.device for slot in self.slots if not slot.is_job}.values())
 
     @property
     def busy(self) -> bool:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from ssl_console.files import create_exclusively
 from ssl_console.folder_state import RunStatus, last_event_time, read_status
 from ssl_console.launcher import Launcher, Worker
+from ssl_console.requests import ring
 from ssl_console.run import End, State
 from ssl_console.run_index import RunEntry
 from ssl_console.supervision import SupervisorOptions
 from ssl_console.supervisor import endings
+from ssl_console.supervisor.job_watch import JobWatch
 from ssl_console.supervisor.slots import Cause, Slot, Stopping
 from ssl_console.tail import last_lines
 from ssl_console.workspace import RunFolder, Workspace
@@ -23,6 +25,10 @@ STACKS_S = 1.0
 """How long a worker that is ended for being stuck has to write where its threads stand."""
 BEGIN_S = 120.0
 """How long a worker may take from its start to claiming its run."""
+JOB_PATIENCE = 2
+"""A job may be silent for so many times longer: if its node died, Slurm notices and starts it again."""
+JOB_GRACE_S = 20.0
+"""How long a cancelled run's job has to go on to its next run before the job is ended."""
 
 
 @dataclass
@@ -32,22 +38,31 @@ class Watch:
     workspace: Workspace
     launcher: Launcher
     options: SupervisorOptions
+    jobs: JobWatch = field(init=False)
     _unclaimed: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.jobs = JobWatch(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
         """Bring one slot up to date. `entry` is the slot's run as last read, None when it has none."""
         if slot.worker is None:
             return
-        if worker is None or worker.gone:
+        if slot.is_job:
+            self.jobs.look(slot, worker, entry, now)
+        elif worker is None or worker.gone:
             self._gone(slot, worker, now)
-            return
+        else:
+            self._look_at_process(slot, worker, entry, now)
+        if slot.worker and slot.stopping:
+            self._press(slot, slot.stopping, now)
+
+    def _look_at_process(self, slot: Slot, worker: Worker, entry: RunEntry | None, now: float) -> None:
         slot.pid = worker.pid
         if slot.run_id is not None:
             self._look_at_run(slot, entry, now)
         elif not slot.stopping and now - slot.since > self.options.idle_s:
             self.leave(slot, now)
-        if slot.stopping:
-            self._press(slot, slot.stopping, now)
 
     def leave(self, slot: Slot, now: float) -> None:
         """The worker is no longer wanted."""
@@ -71,14 +86,14 @@ class Watch:
                 self._begin(slot, cause, now)
 
     def _cause(self, slot: Slot, entry: RunEntry, now: float) -> Cause | None:
-        status = entry.status
+        status, stall_s = entry.status, self.options.stall_s * (JOB_PATIENCE if slot.is_job else 1)
         if status.cancel_requested:
             return "cancel"
         if status.owner is None or status.state is State.QUEUED:
-            return "stalled" if now - slot.since > max(BEGIN_S, self.options.stall_s) else None
+            return "stalled" if now - slot.since > max(BEGIN_S, stall_s) else None
         if self.options.timeout_s is not None and now - status.owner.started > self.options.timeout_s:
             return "timeout"
-        return "stalled" if self._silent_s(entry, now) > self.options.stall_s else None
+        return "stalled" if self._silent_s(entry, now) > stall_s else None
 
     def _silent_s(self, entry: RunEntry, now: float) -> float:
         owner = entry.status.owner
@@ -102,6 +117,8 @@ class Watch:
         politely = lambda: self.launcher.stop(worker)  # noqa: E731
         by_force = lambda: self.launcher.stop(worker, force=True)  # noqa: E731
         match stopping.cause:
+            case "cancel" if slot.run_id is not None and slot.is_job:  # its worker sees the request by itself
+                return [(JOB_GRACE_S, politely), (2 * JOB_GRACE_S, by_force)]
             case "cancel":
                 return [(0.0, politely), (grace, by_force)]
             case "leave":
@@ -115,7 +132,7 @@ class Watch:
         """Record why the run is ended, before its worker could."""
         folder = self.workspace.run(slot.run_id or "")
         status = self._status(folder, stopping.began)
-        if status is None or status.state.final:
+        if status is None or status.end is not None or status.state is State.DONE:
             return
         log = folder.log(status.attempt)
         if stopping.cause == "timeout":
@@ -150,6 +167,7 @@ class Watch:
     def record(self, folder: RunFolder, end: End) -> None:
         """Write how an attempt ended, unless somebody has already."""
         if create_exclusively(folder.end(end.attempt), end.model_dump_json().encode()):
+            ring(self.workspace)
             LOG.info("run %s: %s%s: %s", folder.run_id, end.state, f"({end.kind})" if end.kind else "", end.message)
 
     def _status(self, folder: RunFolder, now: float) -> RunStatus | None:

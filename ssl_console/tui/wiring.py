@@ -19,12 +19,13 @@ from ssl_console import requests
 from ssl_console.candidates import Surroundings, find_candidates, identity_of_run
 from ssl_console.commands import fetch_data, fetch_weights
 from ssl_console.config import Config, data_root, load_config
-from ssl_console.device import Device, slots_of
+from ssl_console.device import Device
 from ssl_console.devices import all_devices, choose_devices
 from ssl_console.errors import ConsoleError
 from ssl_console.events import Curve
 from ssl_console.examinations import Practice, examined
 from ssl_console.per_class import per_class
+from ssl_console.placement import devices_of_runs, slots_for
 from ssl_console.planning import Candidate, Missing, Plan, make_plan
 from ssl_console.reference import published
 from ssl_console.result import ResultRecord
@@ -216,7 +217,7 @@ class LocalCore(OwnThings):
         return [*(self._tasks.resolve(name, order.preset) for name in wanted), *of_suite]
 
     def _slots(self) -> int:
-        return sum(slots_of(device, self.config.slots_per_device) for device in self._devices())
+        return slots_for(self.config, devices_of_runs(self.config))
 
     def _devices(self) -> list[Device]:
         return choose_devices(self.config.devices, all_devices())
@@ -239,7 +240,7 @@ class LocalCore(OwnThings):
 
     def submit(self, plan: Plan) -> int:
         """Queue what the plan says, and see to it that a supervisor takes it up."""
-        submitted = submit_runs(self.workspace, plan.to_run)
+        submitted = submit_runs(self.workspace, plan.to_run, devices_of_runs(self.config))
         self._wake()
         return len(submitted.run_ids)
 

@@ -1,7 +1,8 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
 
-Ends at the end of its input, after a run that was not done (exit code 1), or at SIGTERM (143). SIGUSR1 writes the
-stacks of all threads to the log.
+Ends at the end of its input, after a run that was not done (exit code 1), or at SIGTERM or SIGUSR2 (143). SIGUSR1
+writes the stacks of all threads to the log. As a cluster's job (`--job`), which may have waited long, it starts afresh
+for the rest of its runs instead of ending after one that was not done.
 """
 
 from __future__ import annotations
@@ -30,14 +31,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--device", default="cpu", help="cpu, mps or cuda:N")
     parser.add_argument("--slot", default="0", help="shown in process listings only")
+    parser.add_argument("--job", default="", help="our name for the cluster's job that this is")
     parser.add_argument("runs", nargs="*", metavar="RUN_ID")
     options = parser.parse_args(arguments)
     termination = _prepare()
     workspace = Workspace.find(options.workspace)
-    session = Session(workspace, load_config(workspace), options.device, termination)
+    session = Session(workspace, load_config(workspace), options.device, termination, options.job)
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
-            if session.carry_out(run_id) is Fate.ENDED:
+            fate = session.carry_out(run_id)
+            if fate is Fate.ENDED and options.job:
+                _start_afresh(arguments)
+            if fate in {Fate.ENDED, Fate.STOPPED}:
                 return NOT_DONE
     except Terminated:
         return TERMINATED
@@ -50,6 +55,16 @@ def _prepare() -> Termination:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     bind_children()
     return Termination().install()
+
+
+def _start_afresh(arguments: Sequence[str]) -> None:
+    """Become a new worker with the same runs, of which the ended ones are passed over, in the same process: it is the
+    one that Slurm signals.
+    """
+    end_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-u", "-m", "ssl_console.worker", *arguments])  # noqa: S606
 
 
 def _leave(code: int) -> None:

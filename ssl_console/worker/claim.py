@@ -1,36 +1,78 @@
-"""Taking a run: of any number of workers that were given it, one gets it."""
+"""Taking a run: of any number of workers that were given it, one gets it.
+
+Slurm starts a job again whose node it took away, or lost. The job's new life ends the attempt of its earlier one, which
+may go on somewhere (its step daemon died, say) and can publish nothing from then on, and takes the next.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from ssl_console.files import create_exclusively
 from ssl_console.folder_state import RunStatus, read_status
 from ssl_console.process import own_start, this_host
-from ssl_console.requests import ring
-from ssl_console.run import Attempt, State
+from ssl_console.requests import NotPossible, request_retry, ring
+from ssl_console.run import Attempt, End, State
 from ssl_console.workspace import Workspace
 
 
-def claim(workspace: Workspace, run_id: str, device: str) -> RunStatus | None:
-    """The status of the queued run that is ours from now on; None when it is not queued, or another was faster."""
+def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunStatus | None:
+    """The status of the queued run that is ours from now on; None when it is not queued, or another was faster.
+
+    `job` is our name for the cluster's job that this process is.
+    """
     folder = workspace.run(run_id)
     try:
         status = read_status(folder, time.time())
+        if job and status.owner is not None and status.owner.job == job and _over(status):
+            _end_earlier_life(workspace, run_id, status)
+            status = read_status(folder, time.time())
     except FileNotFoundError:
         return None
     if status.state is not State.QUEUED:
         return None
     attempt = Attempt(
         attempt=status.attempt,
-        host=this_host(),
+        host=_node() if job else this_host(),
         pid=os.getpid(),
         pid_started=own_start(),
         device=device,
         started=time.time(),
+        job=job,
+        job_id=_job_id() if job else "",
+        partition=os.environ.get("SLURM_JOB_PARTITION", "") if job else "",
     )
     if not create_exclusively(folder.attempt(attempt.attempt), attempt.model_dump_json().encode()):
         return None
     ring(workspace)
     return status
+
+
+def _over(status: RunStatus) -> bool:
+    """Whether an attempt of the same job's earlier life is under way, lost, or was interrupted."""
+    return status.state in {State.STARTING, State.RUNNING} or status.kind in {"lost", "interrupted"}
+
+
+def _end_earlier_life(workspace: Workspace, run_id: str, status: RunStatus) -> None:
+    """Nothing that the earlier life does counts any more, and the run is queued again."""
+    if status.cancel_requested:
+        return
+    folder, owner = workspace.run(run_id), status.owner
+    assert owner is not None
+    message = f"Slurm started its job again after it had run on {owner.host}"
+    end = End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
+    create_exclusively(folder.end(status.attempt), end.model_dump_json().encode())
+    with suppress(NotPossible):  # the supervisor was faster
+        request_retry(workspace, run_id, "goes on: Slurm started its job again")
+
+
+def _node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or this_host()
+
+
+def _job_id() -> str:
+    """As Slurm's own commands write it."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")

@@ -48,6 +48,8 @@ class Fate(Enum):
     DONE = "done"
     ENDED = "ended"
     """Failed or cancelled: this process is not to be trusted with another run."""
+    STOPPED = "stopped"
+    """The worker was told to stop, or somebody else declared the attempt ended: nothing more is to be taken."""
 
 
 class SupersededError(Exception):
@@ -66,12 +68,14 @@ class Session:
     config: Config
     device: str
     termination: Termination
+    job: str = ""
+    """Our name for the cluster's job that this process is."""
     _caches: dict[str, Any] = field(default_factory=dict)
 
     def carry_out(self, run_id: str) -> Fate:
         """Claim the run, evaluate it, leave a result or an end."""
         folder = self.workspace.run(run_id)
-        status = claim(self.workspace, run_id, self.device)
+        status = claim(self.workspace, run_id, self.device, self.job)
         if status is None:
             print(f"run {run_id} is not queued any more", file=sys.stderr)
             return Fate.NOT_OURS
@@ -87,7 +91,7 @@ class Session:
             with self.termination.interruptible():
                 self._evaluate_and_publish(folder, status, log, reporter)
         except Terminated:
-            end = _terminated(folder, status)
+            end = self._terminated(folder, status)
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
             traceback.print_exc()
             kind, message = explain(error, folder.log(status.attempt))
@@ -97,8 +101,9 @@ class Session:
         finally:
             end_children()
         _last_events(log, reporter, end.state, end.message)
-        _record_end(folder, end)
-        return Fate.ENDED
+        recorded = _record_end(folder, end)
+        told_to_stop = self.termination.asked and end.state != "cancelled"
+        return Fate.ENDED if recorded and not told_to_stop else Fate.STOPPED
 
     def _evaluate_and_publish(
         self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
@@ -171,6 +176,21 @@ class Session:
             machine=machine(torch_device(self.device)),
         )
 
+    def _terminated(self, folder: RunFolder, status: RunStatus) -> End:
+        """Told to stop: with a cancel request that is a cancellation; a cluster's job was interrupted and goes on
+        later; else the run is lost and may be retried.
+        """
+        if folder.cancel.exists():
+            return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
+        if self.job:
+            why = (
+                "SIGUSR2: its time is nearly up" if self.termination.warned else "SIGTERM: preempted, or ended by hand"
+            )
+            message = f"Slurm told its job to end ({why}); `ssl-console retry` runs it again"
+            return End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
+        message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
+        return End(attempt=status.attempt, state="failed", kind="lost", message=message)
+
 
 def read_spec(folder: RunFolder) -> RunSpec:
     """The run's specification. Raises SpecificationError naming the file."""
@@ -193,14 +213,6 @@ def _evaluation_module(spec: RunSpec) -> ModuleType:
     return import_module(facts.evaluation)
 
 
-def _terminated(folder: RunFolder, status: RunStatus) -> End:
-    """SIGTERM with a cancel request is a cancellation; without one, the run is lost and may be retried."""
-    if folder.cancel.exists():
-        return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
-    message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
-    return End(attempt=status.attempt, state="failed", kind="lost", message=message)
-
-
 def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: str = "") -> None:
     """Written before the run's own files say that it is over, so that whoever sees those has seen everything."""
     reporter.flush()
@@ -208,8 +220,10 @@ def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: s
     log.write(Event("ended", time.time(), name=state, message=message))
 
 
-def _record_end(folder: RunFolder, end: End) -> None:
+def _record_end(folder: RunFolder, end: End) -> bool:
+    """Whether it was ours to say."""
     try:
-        create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
+        return create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
     except OSError as error:
         print(f"the end of attempt {end.attempt} could not be recorded: {error}", file=sys.stderr)
+        return True

@@ -17,6 +17,7 @@ Fate = Literal[
     "wait",
     "hang",
     "deaf",
+    "resume",
     "children",
     "raise",
     "exit",

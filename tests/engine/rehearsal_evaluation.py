@@ -44,6 +44,7 @@ def evaluate_task(
     assert isinstance(parameters, RehearsalParameters)
     _note(places, f"begin {card.name} {task.name} {seed} {os.getpid()}")
     _work(parameters, reporter)
+    _resume(parameters, places, reporter)
     _meet(parameters, batch_size, places)
     _note(places, f"finish {card.name} {task.name} {seed} {os.getpid()}")
     outcome = Outcome(
@@ -66,14 +67,15 @@ def evaluate_task(
 
 
 def journal(features: Path) -> list[list[str]]:
-    """The notes of every evaluation so far: begin or finish, backbone, task, seed, pid."""
+    """The notes of every evaluation so far: begin or finish, backbone, task, seed, pid, node and GPU of a cluster."""
     path = features / "journal"
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _note(places: Places, line: str) -> None:
+    where = f"{os.environ.get('SLURMD_NODENAME', '-')} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}"
     with (places.features / "journal").open("a") as file:
-        file.write(line + "\n")
+        file.write(f"{line} {where}\n")
 
 
 def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
@@ -84,6 +86,24 @@ def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
         reporter.advance()
         reporter.metric("accuracy", 100 * (step + 1) / steps, step=step)
     print(f"{steps} steps done")
+
+
+def _resume(parameters: RehearsalParameters, places: Places, reporter: Reporter) -> None:
+    """Count steps until it may finish, from where an earlier attempt was."""
+    if parameters.fate != "resume" or places.checkpoint is None:
+        return
+    kept = places.checkpoint / "step"
+    step = int(kept.read_text()) if kept.exists() else 0
+    if step:
+        print(f"carries on from step {step}", flush=True)
+    while not (places.features / "go").exists():
+        step += 1
+        places.checkpoint.mkdir(exist_ok=True)
+        (places.checkpoint / "new").write_text(str(step))
+        (places.checkpoint / "new").replace(kept)
+        reporter.advance()
+        sum(range(100_000))
+        time.sleep(0.02)
 
 
 def _meet(parameters: RehearsalParameters, batch_size: int, places: Places) -> None:

@@ -1,0 +1,169 @@
+"""Runs as jobs of a real cluster: what is asked for is done, on GPUs that nobody shares, and said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from ssl_console.observe import RunObserver
+from ssl_console.requests import request_cancel, request_retry
+from ssl_console.run import State
+from ssl_console.slurm.batch import job_output
+from ssl_console.supervisor_state import SupervisorView
+from tests.engine.bench import eventually
+from tests.slurm.bench import SlurmBench
+
+
+def test_run_is_done_on_a_node_and_its_result_is_in_the_database(bench: SlurmBench) -> None:
+    bench.submit("one", value=61.0)
+    bench.supervise()
+    status = bench.until("one", State.DONE)
+    assert status.owner is not None
+    assert status.owner.host in bench.cluster.nodes
+    assert (status.owner.partition, status.owner.device) == ("main", "cuda:0")
+    eventually(lambda: "one" in bench.results(), "the result is in the database")
+    assert bench.results()["one"].value == 61.0
+
+
+def test_more_runs_than_gpus_share_none_and_wait_with_slurms_reason(bench: SlurmBench) -> None:
+    runs = [f"r{number}" for number in range(9)]
+    for number, run in enumerate(runs):
+        bench.submit(run, "wait", seed=number, backbone=f"demo/{number}")
+    bench.supervise()
+    eventually(lambda: len(bench.gpus()) == 6, "every GPU has a run", 60)
+    observer = RunObserver(bench.workspace)
+
+    def reasons() -> list[str]:
+        observer.poll()
+        return [run.reason for run in observer.runs.values() if run.state is State.QUEUED]
+
+    eventually(lambda: len([r for r in reasons() if "waits: " in r and "partition main" in r]) == 3, "three wait", 60)
+    places = [tuple(place) for what, *place in bench.gpus() if what == "begin"]
+    assert len(set(places)) == 6
+    assert {node for node, _ in places} == set(bench.cluster.nodes)
+    bench.go()
+    for run in runs:
+        bench.until(run, State.DONE)
+    assert len(bench.cluster.jobs(state="COMPLETED")) >= 9
+    assert [bench.noted("begin", run) for run in runs] == [1] * 9
+
+
+def test_many_jobs_are_one_array_and_runs_of_one_backbone_share_a_job(bench: SlurmBench) -> None:
+    bench.configure(runs_per_job="3")
+    for number in range(6):
+        bench.submit(f"r{number}", seed=number, backbone=f"demo/{'ab'[number % 2]}")
+    bench.supervise()
+    owners = [bench.until(f"r{number}", State.DONE).owner for number in range(6)]
+    assert len({owner.job for owner in owners if owner}) == 2
+    assert len({owner.job_id.partition("_")[0] for owner in owners if owner}) == 1
+    assert len({owner.pid for owner in owners if owner}) == 2
+
+
+def test_run_that_fails_does_not_end_the_job_of_those_behind_it(bench: SlurmBench) -> None:
+    bench.configure(runs_per_job="3")
+    bench.submit("first", "raise", seed=1, created=1.0)
+    bench.submit("second", "data", seed=2, created=2.0)
+    bench.submit("third", seed=3, created=3.0)
+    bench.supervise()
+    owner = bench.until("third", State.DONE).owner
+    failed = [bench.until(run, State.FAILED) for run in ("first", "second")]
+    assert [status.kind for status in failed] == ["crash", "data"]
+    assert owner is not None
+    assert {status.owner.job for status in failed if status.owner} == {owner.job}
+
+
+def test_cancelled_run_leaves_the_queue_or_its_node(bench: SlurmBench) -> None:
+    for number in range(7):
+        bench.submit(f"r{number}", "wait", seed=number, backbone=f"demo/{number}", created=float(number))
+    bench.supervise()
+    eventually(lambda: len(bench.gpus()) == 6, "every GPU has a run", 60)
+    eventually(lambda: len(bench.cluster.jobs(state="PENDING")) == 1, "one job waits", 60)
+    for run in ("r6", "r0"):
+        request_cancel(bench.workspace, run)
+        assert "cancelled" in bench.until(run, State.CANCELLED).reason
+    eventually(lambda: not bench.cluster.jobs(state="PENDING"), "its job has left the queue", 60)
+    eventually(lambda: len(bench.cluster.jobs(state="RUNNING")) == 5, "the other's has ended", 60)
+    bench.go()
+    for number in range(1, 6):
+        bench.until(f"r{number}", State.DONE)
+
+
+def test_refused_job_fails_in_slurms_words_and_goes_on_once_the_settings_are_right(bench: SlurmBench) -> None:
+    bench.configure(partition='"nope"')
+    bench.submit("one")
+    bench.supervise()
+    status = bench.until("one", State.FAILED)
+    assert "sbatch: error: invalid partition specified: nope" in status.reason
+    assert str(bench.workspace.config) in status.reason
+    bench.configure(partition='"main"')
+    request_retry(bench.workspace, "one")
+    bench.supervise()
+    assert bench.until("one", State.DONE).attempt == 2
+
+
+def test_tasks_may_ask_for_something_else(bench: SlurmBench) -> None:
+    bench.configure('[slurm.tasks."other/*"]\npartition = "high"\ngpus = 0')
+    bench.submit("usual")
+    bench.submit("other", task="other/none")
+    bench.supervise()
+    owners = {run: bench.until(run, State.DONE).owner for run in ("usual", "other")}
+    assert {run: (o.partition, o.device) for run, o in owners.items() if o} == {
+        "usual": ("main", "cuda:0"),
+        "other": ("high", "cpu"),
+    }
+
+
+def test_settings_of_a_job_around_the_console_do_not_leak_into_its_jobs(
+    bench: SlurmBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaking = {"SBATCH_PARTITION": "nope", "SBATCH_ACCOUNT": "nobody", "SLURM_JOB_ID": "1", "SLURM_CPU_BIND": "none"}
+    for name, value in leaking.items():
+        monkeypatch.setenv(name, value)
+    bench.configure(setup="[\"env | grep -E '^(SLURM_CPU_BIND|SBATCH_)' || echo clean\"]")
+    bench.submit("one")
+    bench.supervise()
+    bench.until("one", State.DONE)
+    output = job_output(bench.workspace, bench.workspace.run("one"))
+    assert output is not None
+    assert output.read_text() == "clean\n"
+
+
+def test_where_a_run_is_and_what_its_job_wrote_are_told(bench: SlurmBench) -> None:
+    bench.configure(setup='["echo modules are loaded"]')
+    bench.submit("one", "wait")
+    bench.supervise()
+    bench.until_at_work("one")
+    owner = bench.status("one").owner
+    assert owner is not None
+    listed = orjson.loads(_console(bench, "runs", "--json"))["runs"][0]
+    assert (listed["job_id"], listed["node"], listed["partition"]) == (owner.job_id, owner.host, "main")
+    assert f"on {owner.host}, job {owner.job_id}" in _console(bench, "runs")
+    bench.go()
+    bench.until("one", State.DONE)
+    assert "modules are loaded" in _console(bench, "logs", "one")
+
+
+def test_cluster_is_a_device_with_its_partitions(bench: SlurmBench) -> None:
+    bench.submit("one", "wait")
+    bench.supervise()
+    bench.until_at_work("one")
+
+    def told() -> bool:
+        state = SupervisorView(bench.workspace).living()
+        devices = {one.device.name: one for one in state.devices} if state else {}
+        return "slurm" in devices and devices["slurm"].device.title == "partition main: 1 job runs, 0 wait"
+
+    eventually(told, "the device is shown", 30)
+    bench.go()
+    bench.until("one", State.DONE)
+
+
+def _console(bench: SlurmBench, *arguments: str) -> str:
+    command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(bench.workspace.root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
