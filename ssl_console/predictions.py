@@ -17,8 +17,8 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 Predictions = Callable[[str], Arrays | None]
 """By run id; None when the run left none that can be read."""
 
-_TESTED = frozenset({"index", "label", "predicted", "accuracy", "classes"})
-"""What tests need of the arrays; class scores only where there is no single predicted class."""
+_HEAVY = frozenset({"logits", "saliency", "probability", "confidence", "confidence_scaled", "angle_counts"})
+"""Arrays that no test needs; class scores are needed only where there is no single predicted class."""
 
 
 @dataclass
@@ -44,8 +44,8 @@ class RunOutputs:
     def _read_arrays(self, run_id: str) -> Arrays | None:
         try:
             with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
-                names = _TESTED & set(file.files) | ({"scores"} & set(file.files) if "predicted" not in file else set())
-                return {name: file[name] for name in names}
+                unneeded = _HEAVY | ({"scores"} if "predicted" in file else set())
+                return {name: file[name] for name in file.files if name not in unneeded and "@" not in name}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 

@@ -15,10 +15,11 @@ from ssl_console.critical_difference import CriticalDifference
 from ssl_console.predictions import Arrays, Predictions
 from ssl_console.ranking import Cell, Column, Ranking
 from ssl_console.statistics import spread
-from ssl_console.statistics.evidence import ONE_LABEL, SEVERAL_LABELS
+from ssl_console.statistics.evidence import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.statistics.friedman import POOL_NOTE, Friedman, friedman
 from ssl_console.statistics.ranks import Missing, RankBootstrap, Ranks
 from ssl_console.statistics.spread import Spread
+from ssl_console.statistics.weighted import per_sample, replicates, statistic
 from tasks.parameters import PROTOCOLS
 
 Floats = npt.NDArray[np.float64]
@@ -127,7 +128,7 @@ def _of_the_same_samples(metric: str, cells: list[Cell | None], predictions: Pre
     found: dict[int, Arrays] = {}
     for place, cell in enumerate(cells):
         arrays = None if cell is None or cell.source == "paper" else predictions(cell.run_id)
-        if arrays is None or not _needed(metric, arrays) <= set(arrays):
+        if arrays is None or not _usable(metric, arrays):
             continue
         first = next(iter(found.values()), arrays)
         if all(np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
@@ -135,22 +136,27 @@ def _of_the_same_samples(metric: str, cells: list[Cell | None], predictions: Pre
     return found
 
 
-def _needed(metric: str, arrays: Arrays) -> set[str]:
+def _usable(metric: str, arrays: Arrays) -> bool:
+    """Whether something per sample is there from which the metric follows."""
     if "classes" in arrays:
-        return {"accuracy"}
+        return "accuracy" in arrays
     if metric in ONE_LABEL:
-        return {"label", "predicted"}
-    return {"label", "scores"} if metric == SEVERAL_LABELS else {"nothing that is known"}
+        return {"label", "predicted"} <= set(arrays)
+    if metric == SEVERAL_LABELS:
+        return {"label", "scores"} <= set(arrays)
+    return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays), replicates(arrays)))
 
 
 def _shared(arrays: Arrays) -> list[str]:
-    return [name for name in ("index", "label", "classes") if name in arrays]
+    return [name for name in (*GIVEN, "classes") if name in arrays]
 
 
 def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     first = arrays[0]
     if "classes" in first:
         return spread.of_samples(values, np.stack([one["accuracy"].astype(np.float64) for one in arrays]))
+    if metric not in {*ONE_LABEL, SEVERAL_LABELS}:
+        return _of_images(metric, values, arrays)
     labels = first["label"].astype(np.int64)
     if metric == SEVERAL_LABELS:
         return spread.of_precisions(values, [one["scores"].astype(np.float64) for one in arrays], labels)
@@ -158,6 +164,17 @@ def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     return (
         spread.of_classes(values, right, labels) if metric != "accuracy" else spread.of_samples(values, 100.0 * right)
     )
+
+
+def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
+    means = [found for one in arrays if (found := per_sample(metric, one)) is not None]
+    if len(means) == len(arrays):
+        return spread.of_samples(values, np.stack(means))
+    drawn = [found for one in arrays if (found := replicates(one)) is not None]
+    if len(drawn) == len(arrays):
+        return spread.of_replicates(values, np.stack(drawn))
+    statistics = [one for one in (statistic(metric, each) for each in arrays) if one is not None]
+    return spread.of_statistics(values, statistics, len(arrays[0]["index"]))
 
 
 def _classical(bootstrap: RankBootstrap) -> Friedman | None:

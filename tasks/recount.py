@@ -16,12 +16,15 @@ from tasks import intervals
 from tasks.calibration import reliability_of_top
 from tasks.dense.angles import AngleHistogram
 from tasks.dense.confusion import Confusion
+from tasks.dense.resampling import percentiles
+from tasks.detection.kept import NEEDED, restored
 from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
 from tasks.outcome import Interval
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
 MOST_CLASSES = 1_000_000
+HEADLINE_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,10 @@ class Recount:
     """Names of arrays."""
     metrics: Callable[[Arrays], Scores]
     """Every metric that follows from the arrays, under the name that the protocol gave it."""
-    interval: Callable[[Arrays, str], Interval | None]
+    interval: Callable[[Arrays, str], Interval | None] = lambda _arrays, _metric: None
     """The interval of the headline metric of this name; None where it cannot be repeated."""
+    near: float = 1e-6
+    """How far a score may be off, as arrays are kept in less precision than it was computed in."""
 
 
 def recount(arrays: Arrays) -> Recount | None:
@@ -97,17 +102,43 @@ def _angles(arrays: Arrays) -> Scores:
     return histogram.scores
 
 
-def _not_repeated(_arrays: Arrays, _metric: str) -> None:
-    """Intervals over images come from sums that went along with the images, which are not kept."""
-    return
+def _detections(arrays: Arrays) -> Scores:
+    return restored(arrays).scores
+
+
+def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None
+
+
+def _replicated_interval(arrays: Arrays, metric: str) -> Interval | None:
+    """From the headline's replicates over images, which the run keeps."""
+    way = recount(arrays)
+    if way is None or "replicates" not in arrays:
+        return None
+    return percentiles(_floats(arrays["replicates"]), way.metrics(arrays)[metric])
+
+
+def _colours(arrays: Arrays) -> Scores:
+    """Of predicted colours and hue histograms [n, 3 + hues]: the share of their variance that is explained."""
+    wanted, predicted = _floats(arrays["colour"]), _floats(arrays["colour_predicted"])
+    parts = {"mean-colour": slice(0, 3), "hue-histogram": slice(3, None)}
+    return {name: _explained(predicted[:, part], wanted[:, part]) for name, part in parts.items()}
+
+
+def _explained(predicted: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> float:
+    error, spread = ((predicted - wanted) ** 2).sum(), ((wanted - wanted.mean(axis=0)) ** 2).sum()
+    return 100.0 * float(1 - error / spread) if spread else 100.0 * float(error == 0)
 
 
 RECOUNTS: tuple[Recount, ...] = (
     Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
     Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
     Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
-    Recount(frozenset({"confusion"}), _pixels, _not_repeated),
-    Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _not_repeated),
+    Recount(NEEDED, _detections, _detections_interval),
+    Recount(frozenset({"confusion"}), _pixels, _replicated_interval),
+    Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _replicated_interval),
+    Recount(frozenset({"colour", "colour_predicted"}), _colours, near=1e-3),
+    Recount(frozenset({"diffusion"}), lambda arrays: {"diffusion": float(_floats(arrays["diffusion"]).mean())}),
 )
 
 

@@ -41,7 +41,11 @@ def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
         return Recounted(tuple(_own(record)), 0, tuple(record.metrics))
     try:
         again = way.metrics(arrays)
-        from_predictions = [*_scores(record, again), *_interval(record, way, arrays), *_number(record, arrays)]
+        from_predictions = [
+            *_scores(record, again, way.near),
+            *_interval(record, way, arrays),
+            *_number(record, arrays),
+        ]
     except UNCOUNTABLE as error:
         return Recounted((*_own(record), f"its predictions cannot be counted: {error}"), 0, tuple(record.metrics))
     counted = [name for name in record.metrics if name in again]
@@ -67,9 +71,9 @@ def _own(record: ResultRecord) -> Iterator[str]:
         yield f"value {result.value} is outside its interval, {result.ci_low} to {result.ci_high}"
 
 
-def _scores(record: ResultRecord, again: Mapping[str, float]) -> Iterator[str]:
+def _scores(record: ResultRecord, again: Mapping[str, float], near: float) -> Iterator[str]:
     for name, value in record.metrics.items():
-        if name in again and not abs(value - again[name]) <= NEAR:
+        if name in again and not abs(value - again[name]) <= near:
             yield f"{name} is {value}, its predictions give {again[name]}"
 
 
@@ -87,7 +91,7 @@ def _interval(record: ResultRecord, way: Recount, arrays: Arrays) -> Iterator[st
 
 def _number(record: ResultRecord, arrays: Arrays) -> Iterator[str]:
     """How many samples the score is over."""
-    samples = next((len(arrays[name]) for name in ("label", "classes") if name in arrays), None)
+    samples = next((len(arrays[name]) for name in ("label", "classes", "index") if name in arrays), None)
     if samples is not None and samples != record.result.n:
         yield f"n is {record.result.n}, its predictions are of {samples}"
 

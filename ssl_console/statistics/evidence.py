@@ -12,11 +12,14 @@ from ssl_console.ranking import NORMAL_95, Cell
 from ssl_console.statistics import paired
 from ssl_console.statistics.distributions import normal_two_sided
 from ssl_console.statistics.paired import PairedTest
+from ssl_console.statistics.weighted import per_sample, replicates, statistic
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 ONE_LABEL = frozenset({"accuracy", "mean-per-class"})
 SEVERAL_LABELS = "map11"
+GIVEN = ("index", "label", "true_boxes", "true_labels", "colour")
+"""Arrays that say which samples were tested, and what is true of them: equal for every backbone."""
 
 
 class Unpaired(Exception):  # noqa: N818 - an answer, not a fault
@@ -40,7 +43,31 @@ def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) 
     if metric == SEVERAL_LABELS and all({"label", "scores"} <= set(arrays) for arrays in every):
         _same(every, ("index", "label"), "test images")
         return paired.average_precision(_scores(first), _scores(second), _integers(first[0]["label"]))
+    return _of_images(metric, first, second)
+
+
+def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """By values whose mean is the score, by the score as a function of image weights, or by replicates over images."""
+    every = [*first, *second]
+    _same(every, GIVEN, "test images")
+    ours, theirs = ([per_sample(metric, arrays) for arrays in runs] for runs in (first, second))
+    if _all_known(*ours, *theirs):
+        return paired.means(_stacked(ours), _stacked(theirs))
+    whose, others = ([one for one in (statistic(metric, arrays) for arrays in runs) if one] for runs in (first, second))
+    if (len(whose), len(others)) == (len(first), len(second)):
+        return paired.weighted(whose, others, len(every[0]["index"]))
+    ours, theirs = ([replicates(arrays) for arrays in runs] for runs in (first, second))
+    if _all_known(*ours, *theirs):
+        return paired.replicated(_stacked(ours), _stacked(theirs), len(every[0]["index"]))
     raise Unpaired(f"its runs keep nothing from which {metric} follows sample by sample")
+
+
+def _all_known(*arrays: npt.NDArray[np.float64] | None) -> bool:
+    return all(array is not None for array in arrays)
+
+
+def _stacked(arrays: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64]:
+    return np.stack([one for one in arrays if one is not None])
 
 
 def unpaired_test(first: Cell, second: Cell) -> PairedTest:

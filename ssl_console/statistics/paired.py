@@ -7,6 +7,7 @@ All differences are the first minus the second, on the scale of the score (perce
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from ssl_console.statistics import mcnemar
 from ssl_console.statistics.distributions import NORMAL, normal_two_sided, t_two_sided
 from ssl_console.statistics.resampling import counts
+from ssl_console.statistics.weighted import Statistic
 from tasks.metrics import Ranking, eleven_point_precision, ranked
 
 Right = npt.NDArray[np.bool_]
@@ -121,6 +123,37 @@ def episodes(first: Floats, second: Floats) -> PairedTest:
     if first.shape != second.shape:
         raise ValueError(f"{first.shape} episodes cannot be paired with {second.shape}")
     return _of_means(first, second, "paired t over episodes")
+
+
+def means(first: Floats, second: Floats) -> PairedTest:
+    """Difference of means over the same samples, `first` and `second` [seeds, n]."""
+    return _of_means(first.mean(axis=0), second.mean(axis=0), "paired t over samples")
+
+
+def replicated(first: Floats, second: Floats, samples: int) -> PairedTest:
+    """From replicates [seeds, replicates] of both scores that were taken over the same resampled images."""
+    gaps = first.mean(axis=0) - second.mean(axis=0)
+    return _bootstrapped(float(np.nanmean(gaps)), gaps[~np.isnan(gaps)], samples)
+
+
+def weighted(
+    first: Sequence[Statistic],
+    second: Sequence[Statistic],
+    samples: int,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> PairedTest:
+    """Difference of scores that are functions of image weights, one a seed; images drawn again, the same for both."""
+    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates, seed)]
+    values = np.concatenate([_averaged(first, block) - _averaged(second, block) for block in blocks])
+    known = values[1:][~np.isnan(values[1:])]
+    return _bootstrapped(float(values[0]), known, samples)
+
+
+def _averaged(statistics: Sequence[Statistic], weights: npt.NDArray[np.float32]) -> Floats:
+    found: Floats = np.mean([one(weights) for one in statistics], axis=0)
+    return found
 
 
 def mean_precision(rankings: list[list[Ranking]], weights: npt.NDArray[np.float32]) -> Floats:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ssl_console.ranking import NORMAL_95
 from ssl_console.statistics.paired import mean_precision
 from ssl_console.statistics.resampling import counts
+from ssl_console.statistics.weighted import Statistic
 from tasks.metrics import ranked
 
 Floats = npt.NDArray[np.float64]
@@ -57,6 +58,19 @@ def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, s
     drawn = np.stack([np.concatenate([mean_precision(one, block) for block in blocks]) for one in rankings])
     centred = drawn - drawn.mean(axis=1, keepdims=True)
     return Spread(values, centred / np.sqrt(drawn.shape[1] - 1))
+
+
+def of_statistics(values: Floats, statistics: Sequence[Statistic], samples: int, seed: int = 0) -> Spread:
+    """Scores that are functions of image weights, by a bootstrap over images that all of them share."""
+    blocks = list(counts(samples, AP_REPLICATES, seed))
+    return of_replicates(values, np.stack([np.concatenate([one(block) for block in blocks]) for one in statistics]))
+
+
+def of_replicates(values: Floats, drawn: Floats) -> Spread:
+    """Scores of which `drawn` [backbones, replicates] are bootstrap replicates over images that all of them share."""
+    usable = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    centred = usable - usable.mean(axis=1, keepdims=True)
+    return Spread(values, centred / np.sqrt(max(usable.shape[1] - 1, 1)))
 
 
 def of_intervals(values: Floats, half_widths: Floats) -> Spread:

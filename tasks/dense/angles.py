@@ -88,6 +88,11 @@ class AngleHistogram:
     @property
     def interval(self) -> Interval:
         """Of the mean, over images."""
+        return percentiles(self.replicates, self.mean)
+
+    @property
+    def replicates(self) -> Floats:
+        """Mean angle [replicates], each over other images; the same for whatever is measured on the same images."""
         total, count = self._replicates.sums.T
-        means = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-        return percentiles(means, self.mean)
+        means: Floats = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+        return means

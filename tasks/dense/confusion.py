@@ -56,10 +56,15 @@ class Confusion:
     @property
     def interval(self) -> Interval:
         """Of the mean IoU, over images."""
+        return percentiles(self.replicates, self.mean_iou)
+
+    @property
+    def replicates(self) -> Floats:
+        """Mean IoU [replicates], each over other images; the same ones for whatever is measured on the same images."""
         ious = _ious(np.moveaxis(self._replicates.sums, 1, 0))
         there = np.sum(~np.isnan(ious), axis=-1)
-        means = np.divide(np.nansum(ious, axis=-1), there, out=np.full(len(ious), np.nan), where=there > 0)
-        return percentiles(means, self.mean_iou)
+        means: Floats = np.divide(np.nansum(ious, axis=-1), there, out=np.full(len(ious), np.nan), where=there > 0)
+        return means
 
 
 def _parts(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -57,14 +58,15 @@ class AveragePrecision:
 
     def interval(self, overlap: float, *, replicates: int = 1000, seed: int = 0) -> Interval:
         """95 % interval of the mean over classes at one overlap, by random halves of the images."""
+        images = len(self.classes[0].objects)
+        return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed)
 
-        def mean(weights: npt.NDArray[np.float32]) -> Floats:
-            values = np.array([self._of_class(one, overlap, weights) for one in self.classes])
-            known = ~np.isnan(values)
-            found: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
-            return found
-
-        return halves(mean, len(self.classes[0].objects), replicates=replicates, seed=seed)
+    def under(self, overlap: float, weights: npt.NDArray[np.float32]) -> Floats:
+        """Mean over classes at one overlap, [b] under each column of image weights [images, b]."""
+        values = np.array([self._of_class(one, overlap, weights) for one in self.classes])
+        known = ~np.isnan(values)
+        found: Floats = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
+        return found
 
     def _of_class(self, one: Claims, overlap: float, weights: npt.NDArray[np.float32]) -> Floats:
         """[b] under each column of image weights [images, b]; NaN where there is nothing to find."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,6 +23,7 @@ from tasks.datasets.targets import Boxes, Targets
 from tasks.detection.average_precision import AveragePrecision
 from tasks.detection.detections import Detections
 from tasks.detection.detector import build_detector
+from tasks.detection.kept import kept
 from tasks.detection.parameters import DetectionParameters
 from tasks.image_inputs import ImageInputs
 from tasks.outcome import Json, Outcome
@@ -201,7 +201,7 @@ def _outcome(
         interval=measured.interval(HEADLINE_OVERLAP),
         samples=samples,
         diagnostics={"ap50 by class": by_class, "loss": _curve(training.losses)},
-        predictions=padded(detections),
+        predictions=kept(detections, wanted, parameters.averaging),
     )
 
 
@@ -209,13 +209,3 @@ def _curve(losses: Sequence[float]) -> list[Json]:
     """The training loss, as means over at most a hundred equal stretches."""
     parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, len(losses)))
     return [float(part.mean()) for part in parts]
-
-
-def padded(detections: Sequence[Detections]) -> dict[str, npt.NDArray[np.generic]]:
-    """One row per image, as long as the fullest; what is not there has label -1 and score 0."""
-    rows, most = len(detections), max(map(len, detections), default=0)
-    boxes, labels = np.zeros((rows, most, 4), np.float32), np.full((rows, most), -1, np.int16)
-    scores = np.zeros((rows, most), np.float32)
-    for row, one in enumerate(detections):
-        boxes[row, : len(one)], labels[row, : len(one)], scores[row, : len(one)] = one.corners, one.labels, one.scores
-    return {"index": np.arange(rows), "boxes": boxes, "box_labels": labels, "box_scores": scores}

@@ -75,6 +75,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
             "angle_counts": histogram.counts,
             "angle_within": histogram.within,
             "angle_sum": np.array([histogram.sum]),
+            "replicates": histogram.replicates,
         },
         higher_is_better=False,
     )

@@ -68,6 +68,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
             "index": np.arange(len(judged)),
             "pixel_accuracy": np.asarray(accuracies, np.float32),
             "confusion": confusion.matrix,
+            "replicates": confusion.replicates,
         },
     )
 
