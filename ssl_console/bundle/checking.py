@@ -70,11 +70,13 @@ class _Check:
     report: Report
     tell: Tell
     _arrays: dict[str, Arrays] = field(default_factory=dict)
+    _readable: set[str] = field(default_factory=set)
+    """Members of which every byte could be read; the others have been complained about."""
 
     def carry_out(self) -> Report:
         index = self._index()
         whole = self.archive.whole
-        sound = set(self._digests(index))
+        self._readable = sound = set(self._digests(index))
         if not whole and not self.report.problems:
             self._complain(
                 self.archive.path.name, "a byte of the zip file's own directory, or of its README, was changed"
@@ -158,7 +160,7 @@ class _Check:
     def predictions(self, run_id: str) -> Arrays | None:
         """The arrays of a run; None when it left none, or, with a complaint, none that can be read."""
         name = layout.predictions(run_id)
-        if run_id not in self._arrays and name in self.archive.names:
+        if run_id not in self._arrays and name in self._readable:
             try:
                 self._arrays = {run_id: read_arrays(self.archive.read(name))}
             except ValueError as error:
