@@ -14,7 +14,7 @@ from ssl_console.cli.faces import end_line
 from ssl_console.cli.follow import follow_runs
 from ssl_console.cli.scores import View, rank
 from ssl_console.cli.session import Session
-from ssl_console.cli.terminal import LIVE, Window, interactive, open_app
+from ssl_console.cli.terminal import LIVE, interactive, open_app
 from ssl_console.devices import parse_devices
 from ssl_console.errors import ConsoleError, ExitCode
 from ssl_console.estimate import in_words
@@ -113,7 +113,7 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
     return _carry_out(session, found, manner)
 
 
-def demo(session: Session, launcher: str | None, *, headless: bool) -> ExitCode:
+def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
     """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
     watched = not headless and interactive()
     picked = Picked(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
@@ -121,7 +121,7 @@ def demo(session: Session, launcher: str | None, *, headless: bool) -> ExitCode:
     if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
         return code
     if watched:
-        return ExitCode(open_app(session, Window(mode=LIVE)))
+        return open_app(session, LIVE)
     rank(session, View(suite=DEMO_SUITE))
     output.say(f"`{commands.RANK} --suite {DEMO_SUITE}` shows this again; `{commands.RUNS}` lists the runs")
     return code

@@ -29,6 +29,10 @@ class Session:
 
     workspace_option: Path | None = None
     card_folders: tuple[Path, ...] = ()
+    readonly: bool = False
+    """The terminal app is opened to look only."""
+    slow: bool = False
+    """And for a slow link: fewer and smaller changes."""
 
     @cached_property
     def workspace(self) -> Workspace:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
 
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 
 PLAN, LIVE = "plan", "live"
-
-
-@dataclass(frozen=True)
-class Window:
-    """How the terminal app is opened."""
-
-    readonly: bool = False
-    slow: bool = False
-    """For a slow link: fewer and smaller changes."""
-    mode: str = PLAN
-    """The first screen."""
+SERVED_VARIABLE = "TEXTUAL_DRIVER"
+"""Set by what serves the app in a browser, over pipes."""
 
 
 def interactive() -> bool:
@@ -27,16 +18,16 @@ def interactive() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def open_terminal(session: Session, window: Window, help_text: str) -> int:
+def open_terminal(session: Session, help_text: str) -> int:
     """Open the terminal app if there is a person to see it; the exit code."""
-    if interactive():
-        return open_app(session, window)
+    if interactive() or SERVED_VARIABLE in os.environ:
+        return open_app(session)
     output.data(f"{help_text}\n")
     return 0
 
 
-def open_app(session: Session, window: Window) -> int:
-    """Run the terminal app until it is left; its exit code."""
+def open_app(session: Session, mode: str = PLAN) -> int:
+    """Run the terminal app until it is left, beginning with a screen; its exit code."""
     from ssl_console.tui import launch
 
-    return launch(session.workspace, session.card_folders, readonly=window.readonly, slow=window.slow, mode=window.mode)
+    return launch(session.workspace, session.card_folders, readonly=session.readonly, slow=session.slow, mode=mode)

@@ -74,16 +74,16 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
 ) -> None:
     """Evaluate vision backbones on transfer tasks in worker processes, and rank the results."""
-    context.obj = Session(workspace, tuple(cards or ()))
+    context.obj = Session(workspace, tuple(cards or ()), readonly=readonly, slow=slow)
     if version:
         from ssl_console.cli.output import lines
 
         lines([_version()])
         raise typer.Exit
     if context.invoked_subcommand is None:
-        from ssl_console.cli.terminal import Window, open_terminal
+        from ssl_console.cli.terminal import open_terminal
 
-        raise typer.Exit(open_terminal(context.obj, Window(readonly, slow), context.get_help()))
+        raise typer.Exit(open_terminal(context.obj, context.get_help()))
 
 
 @app.command()
@@ -96,6 +96,19 @@ def demo(
     from ssl_console.cli.launch import demo
 
     raise typer.Exit(demo(context.obj, launcher, headless=headless))
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="And its port.")] = 8000,
+    readonly: Annotated[bool, typer.Option("--readonly", help="To look only.")] = False,
+) -> None:
+    """Show the terminal app in a browser, to this machine only unless another --host is given."""
+    from ssl_console.cli.serve import serve
+
+    serve(context.obj, host, port, readonly=readonly)
 
 
 @app.command()

@@ -20,7 +20,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
     """Open the console until it is left. Raises ConsoleError for settings that cannot be used."""
     app = ConsoleApp(lambda: _core(workspace, card_folders), Manner(readonly, slow, mode=mode), own_keys(workspace))
     code = app.run()
-    if app.begun:
+    if app.begun and sys.stdout.isatty():
         _print(farewell(app.world))
     return code or app.return_code or 0
 
