@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slurm-faults lint format bench clean
+.PHONY: help install demo test slurm-faults lint format bench screenshots clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ format: install  ## Format the code
 
 bench: install  ## Run every benchmark and print its ratios
 	@for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -P $$file || exit 1; done
+
+screenshots: install  ## Run the demo and take pictures of every screen
+	$(BIN)/python screenshots/take.py
 
 clean:  ## Remove the environment and the caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -9,9 +9,9 @@ from backbones.identity import identity
 from backbones.preprocessing_spec import preprocessing_for
 from ssl_console.candidates import preprocessing_name
 from ssl_console.cli import output
-from ssl_console.cli.meter import megabytes
 from ssl_console.cli.session import Session
 from ssl_console.errors import MissingInputs
+from ssl_console.estimate import megabytes
 from tasks.datasets.manifest import Manifest, manifests
 from tasks.features.catalog import Entry, Pruning, entries, prune, to_prune
 from tasks.features.catalog import why as explain

@@ -16,8 +16,9 @@ from ssl_console.cli.scores import View, rank
 from ssl_console.cli.session import Session
 from ssl_console.cli.terminal import LIVE, interactive, open_app
 from ssl_console.devices import parse_devices
+from ssl_console.disk import Disk, disk_for
 from ssl_console.errors import ConsoleError, ExitCode
-from ssl_console.estimate import in_words
+from ssl_console.estimate import in_words, megabytes
 from ssl_console.examinations import examined
 from ssl_console.placement import SLURM, LauncherName, devices_of_runs, parse_launcher
 from ssl_console.planning import Plan, PlannedRun, Precision, make_plan
@@ -84,12 +85,13 @@ def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: boo
     """Say what a launch would do."""
     manner = Manner(launcher=parse_launcher(launcher)).placed(session)
     found = _plan(session, picked, manner)
+    disk = disk_for(session.workspace, [run.candidate for run in found.to_run], session.results())
     if as_json:
-        output.document(as_document(found))
+        output.document({**as_document(found), **_disk_document(disk)})
         return
     head = ("backbone", "task", "seed", "status", "run", "why")
     output.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
-    output.lines([sentence(found, manner.devices)])
+    output.lines([sentence(found, manner.devices), _disk_sentence(disk)])
     _say_missing(found)
 
 
@@ -139,6 +141,15 @@ def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
     if counts["to_run"] or counts["active"]:
         words.append("on Slurm" if devices == (SLURM,) else _duration(found))
     return f"{counts['total']} picked: {', '.join(words)}"
+
+
+def _disk_sentence(disk: Disk) -> str:
+    needed = "not known yet" if disk.needed is None else f"about {megabytes(disk.needed)}"
+    return f"disk: {needed}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
+
+
+def _disk_document(disk: Disk) -> dict[str, int | None]:
+    return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free}
 
 
 def as_document(found: Plan) -> dict[str, object]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ssl_console.cli.output import say
-from ssl_console.estimate import in_words
+from ssl_console.estimate import in_words, megabytes
 from ssl_console.plain_text import printable, shorten
 
 REWRITE_S = 0.1
@@ -83,8 +83,3 @@ class Meter:
             sys.stderr.write(f"\r{shorten(printable(text), COLUMNS):<{COLUMNS}}")
             sys.stderr.flush()
         self._open = True
-
-
-def megabytes(size: float) -> str:
-    """A size as people say it: `0.8 MB`, `97.8 MB`, `1.2 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from backbones.card import BackboneCard
 from backbones.errors import WeightsError
 from ssl_console.cli import output
-from ssl_console.cli.meter import Meter, megabytes
+from ssl_console.cli.meter import Meter
 from ssl_console.cli.session import Session
 from ssl_console.errors import ExitCode
+from ssl_console.estimate import megabytes
 
 
 @dataclass(frozen=True)

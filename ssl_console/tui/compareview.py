@@ -22,6 +22,7 @@ from ssl_console.tui.text import Line, Span, Tone, line
 
 Axis = Literal["parameters", "images/s"]
 TASK = "task"
+INCOMPLETE = "no backbone has a score in every column: press t to choose a task"
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ class Comparison:
         across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
         found = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
         note = "  ".join(f"{name} {value:+.2f}" for name, value in found if value is not None)
-        empty = "no compared backbone has an ImageNet top-1 on its card"
+        empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else INCOMPLETE
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
     def cost(self, axis: Axis) -> Chart:
         """Score against parameters or speed, the Pareto front marked."""
         sizes = {entry.name: entry.card.facts.parameters_millions for entry in self.catalogue.backbones}
-        costs = self.speeds if axis == "images/s" else sizes
-        points = {name: (x, y) for name, y in self._heights().items() if (x := costs.get(unmarked(name)))}
+        costs, heights = self.speeds if axis == "images/s" else sizes, self._heights()
+        points = {name: (x, y) for name, y in heights.items() if (x := costs.get(unmarked(name)))}
         front = pareto_front(list(points.values()), smaller_x_is_better=axis == "parameters")
         line_of_front = tuple(list(points.values())[index] for index in front)
         series = (Series("front", tuple(sorted(line_of_front)), "front"), *self._point_series(points))
@@ -149,7 +150,7 @@ class Comparison:
             label,
             self._height_name,
             log_x=True,
-            note=f"{len(front)} on the Pareto front" if front else f"no {label} known",
+            note=f"{len(front)} on the Pareto front" if front else f"no {label} known" if heights else INCOMPLETE,
         )
 
     def curves(self, found: Mapping[str, Mapping[str, Curve]], metric: str | None = None) -> Chart:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from backbones.proposal import Inspection
+from ssl_console.disk import Disk
 from ssl_console.events import Curve
 from ssl_console.own_backbone import Said
 from ssl_console.planning import Plan
@@ -129,6 +130,10 @@ class Core(Protocol):
 
     def plan(self, order: Order) -> Plan:
         """What a launch would do."""
+        ...
+
+    def disk(self, plan: Plan) -> Disk:
+        """What it would leave on the disk, and what is free there."""
         ...
 
     def submit(self, plan: Plan) -> int:

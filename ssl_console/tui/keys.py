@@ -82,13 +82,13 @@ TEXT = (
 
 PLAN = (
     Key("tick", "space", "tick", "tick", "Tick the cell under the cursor, or take the tick away"),
+    Key("launch", "enter,l", "launch", "launch", "See what would run, then start it", changes=True),
+    Key("filter", "slash", "filter", "filter", "Show less: words and field:value, `dino params:<30 linear` say"),
+    Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
     Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),
     Key("tick-column", "c", "tick_column", "column", "Tick the task for every backbone shown"),
-    Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
-    Key("untick", "u", "untick", "untick all", "Take every tick away", footer=False),
     Key("suite", "s", "suite", "suite", "Show the tasks of one suite, or of all"),
-    Key("filter", "slash", "filter", "filter", "Show less: words and field:value, `dino params:<30 linear` say"),
-    Key("launch", "enter,l", "launch", "launch", "See what would run, then start it", changes=True),
+    Key("untick", "u", "untick", "untick all", "Take every tick away", footer=False),
     Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
 )
 
@@ -104,12 +104,12 @@ LAUNCH = (
 LIVE = (
     Key("open", "enter", "open", "result", "Open the result of a finished run; of another one, its log"),
     Key("pane", "tab", "pane(1)", "next pane", "Curve, log, events, details, devices"),
-    Key("pane-back", "shift+tab", "pane(-1)", "previous pane", "The pane before", footer=False),
-    Key("zoom", "z", "zoom", "zoom", "The pane alone on the screen, and back"),
-    Key("filter", "slash", "filter", "filter", "Show less: words and field:value, `state:failed` say"),
     Key("cancel", "x", "cancel", "cancel", "Cancel the run", changes=True),
     Key("retry", "r", "retry", "retry", "Run it again", changes=True),
+    Key("filter", "slash", "filter", "filter", "Show less: words and field:value, `state:failed` say"),
     Key("pause", "p", "pause", "pause", "Start nothing more, or go on; what runs is left alone", changes=True),
+    Key("zoom", "z", "zoom", "zoom", "The pane alone on the screen, and back"),
+    Key("pane-back", "shift+tab", "pane(-1)", "previous pane", "The pane before", footer=False),
     Key("sooner", "plus,equals_sign", "priority(1)", "sooner", "Raise the run's priority", footer=False, changes=True),
     Key("later", "minus", "priority(-1)", "later", "Lower the run's priority", footer=False, changes=True),
     Key(
@@ -123,15 +123,16 @@ RANKINGS = (
     Key("open", "enter", "open", "result", "Open the result under the cursor"),
     Key("sort", "s", "sort", "sort", "Sort by the column under the cursor; again: the other way round"),
     Key("mark", "space", "mark", "mark", "Mark the backbone for Compare"),
+    Key("difference", "d", "difference", "difference", "How far own scores are from the published ones", footer=False),
+    Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
     Key("filter", "slash", "filter", "filter", "Show less: words and field:value, `dino params:<30 linear` say"),
-    Key("suite", "u", "suite", "suite", "The columns of one suite, or all"),
     Key("columns", "c", "columns", "columns", "Choose the columns"),
     Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
+    Key("suite", "u", "suite", "suite", "The columns of one suite, or all"),
     Key("heat", "h", "heat", "heat", "Heat colours on or off", footer=False),
     Key("paper", "p", "paper", "paper", "Published numbers: beside own ones, all there are, or none", footer=False),
     Key("ranks", "r", "ranks", "certainty", "How certain the ranks are: intervals, ties, critical difference"),
     Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks that all have", footer=False),
-    Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
     Key("compare", "v", "compare", "compare", "Compare the marked backbones", footer=False),
 )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssl_console.estimate import in_words
+from ssl_console.disk import Disk
+from ssl_console.estimate import in_words, megabytes
 from ssl_console.planning import Plan
 from ssl_console.tui.catalogue import BackboneEntry, Narrowed, TaskEntry, protocol_title
 from ssl_console.tui.core import Order
@@ -139,7 +140,7 @@ def summary(grid: Grid, suite: str | None, filtered: bool) -> Line:
     return tuple(spans)
 
 
-def launch_lines(plan: Plan, order: Order, width: int, glyphs: Glyphs) -> list[Line]:
+def launch_lines(plan: Plan, disk: Disk, order: Order, width: int, glyphs: Glyphs) -> list[Line]:
     """What a launch would do, before it does it."""
     counts = plan.counts
     lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
@@ -154,7 +155,7 @@ def launch_lines(plan: Plan, order: Order, width: int, glyphs: Glyphs) -> list[L
         lines.append(line(Span(f"{counts[key]:>6}  {what:<14}", strong), Span(note if counts[key] else "", Tone.DIM)))
     if counts["missing"]:
         lines.append(line(Span(f"{counts['missing']:>6}  {'cannot run':<14}", Tone.BAD), Span("see below", Tone.DIM)))
-    lines += [line(), *_choices(order), *_out_of_date(plan, width, glyphs), *_missing(plan, width, glyphs)]
+    lines += [line(), *_choices(order), _disk(disk), *_out_of_date(plan, width, glyphs), *_missing(plan, width, glyphs)]
     return lines
 
 
@@ -164,6 +165,13 @@ def _choices(order: Order) -> list[Line]:
     again = "yes: done ones are measured again" if order.again else "no"
     pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again))
     return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
+
+
+def _disk(disk: Disk) -> Line:
+    free = f"{megabytes(disk.free)} free"
+    needed = "not known yet" if disk.needed is None else f"about {megabytes(disk.needed)}"
+    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed), Span(f", {free}", Tone.DIM)]
+    return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
 
 
 def _missing(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:

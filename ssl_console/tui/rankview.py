@@ -60,6 +60,8 @@ class View:
     sort: str = "mean_rank"
     reverse: bool = False
     intervals: bool = False
+    differences: bool = False
+    """Show how far own scores are from the published ones."""
     heat: bool = True
     common: bool = False
     """Only the columns in which every row shown has a score; without it, incomplete rows have no rank."""
@@ -163,7 +165,7 @@ class Table:
         aggregate = _AGGREGATES.get(column.key)
         if aggregate is not None:
             return self._aggregate(row, aggregate)
-        return self._score(row.cells.get(column.key), self.facts[column.key])
+        return self._score(row, self.facts[column.key])
 
     def _name(self, row: Row) -> Cell:
         mark = self.glyphs.ticked if row.backbone in self.marked else " "
@@ -178,16 +180,29 @@ class Table:
             return Cell(self.glyphs.none, Tone.FAINT)
         return Cell(aggregate.show(value).removesuffix(" %"), bold=aggregate.name in self._best_of(row.backbone))
 
-    def _score(self, score: Score | None, facts: ColumnFacts) -> Cell:
+    def _score(self, row: Row, facts: ColumnFacts) -> Cell:
+        score = row.cells.get(facts.label)
         if score is None:
             return Cell(self.glyphs.none, Tone.FAINT)
         text = f"{score.value:.1f}"
         level = heat.level(score.value, facts.low, facts.high, higher_is_better=facts.higher_is_better)
-        half = score.half_width if self.view.intervals else None
         marked = f"{text}{MARK}" if score.badges else text
-        shown = marked if half is None else f"{marked} {self.glyphs.plus_minus}{half:.1f}"
+        shown = f"{marked}{self._beside_score(row, facts.label, score)}"
         best, second = text == facts.best, text == facts.second
         return Cell(shown, heat=level if self.view.heat else None, bold=best, underline=second)
+
+    def _beside_score(self, row: Row, label: str, score: Score) -> str:
+        """The interval, or the difference to the published number, where it is wanted and known."""
+        if self.view.intervals:
+            half = score.half_width
+            return "" if half is None else f" {self.glyphs.plus_minus}{half:.1f}"
+        twin = self.published_twin(row, label) if self.view.differences else None
+        return "" if twin is None else f" {score.value - twin.value:+.1f}"
+
+    def published_twin(self, row: Row, label: str) -> Score | None:
+        """The published number of an own score."""
+        other = self.row.get(f"{row.backbone}{PUBLISHED}")
+        return other.cells.get(label) if other else None
 
     def _best_of(self, backbone: str) -> frozenset[str]:
         return self._leaders.get(backbone, frozenset())
@@ -217,8 +232,9 @@ class Table:
 
     def _scored_column(self, column: Scored) -> Column:
         protocol, _, short = column.label.rpartition("/")
-        width = INTERVAL_WIDTH if self.view.intervals else NUMBER_WIDTH
-        width = max(width + 2 * (self.view.heat and self.view.intervals), min(len(short), 16))
+        wide = self.view.intervals or self.view.differences
+        width = INTERVAL_WIDTH + 2 * self.view.heat if wide else NUMBER_WIDTH
+        width = max(width, min(len(short), 16))
         return Column(
             column.label, short or column.label, width, "right", protocol_title(protocol), self._sign(column.label)
         )
@@ -325,8 +341,7 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
 
 
 def _published_difference(table: Table, row: Row, column: str, score: Score) -> list[Span]:
-    other = table.row.get(f"{row.backbone}{PUBLISHED}")
-    twin = other.cells.get(column) if other else None
+    twin = table.published_twin(row, column)
     if twin is None:
         return []
     difference = score.value - twin.value

@@ -21,6 +21,7 @@ from ssl_console.commands import fetch_data, fetch_weights
 from ssl_console.config import Config, data_root, load_config
 from ssl_console.device import Device
 from ssl_console.devices import all_devices, choose_devices
+from ssl_console.disk import Disk, disk_for
 from ssl_console.errors import ConsoleError
 from ssl_console.events import Curve
 from ssl_console.examinations import Practice, examined
@@ -237,6 +238,10 @@ class LocalCore(OwnThings):
         plan = self._plan(Order(tuple(looked_at), suite=suite))
         stale = (run for run in plan.runs if run.status == "stale")
         return {(run.candidate.backbone.name, run.candidate.task.name): run.reason for run in stale}
+
+    def disk(self, plan: Plan) -> Disk:
+        """What it would leave on the disk, and what is free there."""
+        return disk_for(self.workspace, [run.candidate for run in plan.to_run], self._watch.results)
 
     def submit(self, plan: Plan) -> int:
         """Queue what the plan says, and see to it that a supervisor takes it up."""

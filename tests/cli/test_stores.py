@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.cli.meter import LINE_S, Meter, megabytes
+from ssl_console.cli.meter import LINE_S, Meter
+from ssl_console.estimate import megabytes
 from tests.cli.shell import Shell
 
 CONTENT = b"weights" * 1000

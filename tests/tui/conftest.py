@@ -41,7 +41,8 @@ Opener = Callable[..., Opened]
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same time zone and the same terminal everywhere."""
+    """The same time zone, the same terminal and the same free space everywhere."""
+    monkeypatch.setattr("ssl_console.disk._free", lambda _folder: 512 * 10**9)
     for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")

@@ -11,8 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from subprocess import PIPE, Popen
+
+from pydantic import JsonValue
 
 from backbones.card import BackboneCard
 from backbones.catalog import BackboneCatalog
@@ -30,6 +33,11 @@ from tasks.catalog import TaskCatalog
 
 NOW = 1_750_000_000.0
 """When things happened, in seconds since the epoch."""
+RELIABILITY: dict[str, JsonValue] = {
+    "confidence": [None, 0.15, 0.35, 0.55, 0.75, 0.95],
+    "accuracy": [None, 0.22, 0.31, 0.48, 0.71, 0.93],
+}
+"""A calibration diagram; the first bin is empty."""
 WRITERS = Path(__file__).with_name("writers.py")
 OWN_CARD = """
 title = "Own network {number}"
@@ -115,6 +123,21 @@ def queue(workspace: Workspace, run_id: str, backbone: str, task: str, seed: int
     return submit(workspace, run_id, spec(run_id, backbone, task, seed).model_dump_json(indent=2).encode())
 
 
+def go_on(workspace: Workspace, run_id: str, backbone: str, task: str, *, done: int, seed: int = 0) -> None:
+    """A run that is under way, so many of 100 steps; this process is its worker."""
+    folder = workspace.runs / run_id
+    folder.mkdir(mode=0o700)
+    files = RunFolder(folder)
+    owner = Attempt(
+        attempt=1, host=this_host(), pid=os.getpid(), pid_started=own_start(), device="cuda:0", started=NOW + 1700
+    )
+    files.spec.write_text(spec(run_id, backbone, task, seed).model_dump_json(indent=2))
+    files.attempt(1).write_text(owner.model_dump_json())
+    told = takewhile(lambda event: event.done <= done, story(steps=100, began=NOW + 1790))
+    files.events(1).write_bytes(b"".join(encode_event(event) for event in told))
+    ring(workspace)
+
+
 def supervise(workspace: Workspace) -> None:
     """A supervisor that lives (this process) and says something about a GPU and what waits."""
     make_private_folder(workspace.supervisor)
@@ -143,14 +166,21 @@ def finish(
     owner = Attempt(attempt=1, host=this_host(), pid=2**22 + 1, pid_started=NOW, device="cuda:0", started=NOW)
     files.spec.write_text(spec(run_id, backbone, task, seed).model_dump_json(indent=2))
     files.attempt(1).write_text(owner.model_dump_json())
-    files.events(1).write_bytes(b"".join(encode_event(event) for event in story(steps=100)))
+    files.events(1).write_bytes(b"".join(encode_event(event) for event in story(steps=100, best=left.value)))
     files.log(1).write_text("".join(f"step {step}\n" for step in range(100)))
     if failed:
         end = End(attempt=1, state="failed", kind="oom", ended=left.finished)
         files.end(1).write_text(end.model_dump_json())
     else:
         record = ResultRecord(
-            result=left, metrics={"accuracy": left.value}, interval_method="wilson", samples={"test": left.n}
+            result=left,
+            metrics={"accuracy": left.value, "ece": 3.2},
+            interval_method="wilson",
+            samples={"train": 40_000, "val": 10_000, "test": left.n},
+            hyperparameters={"C": 5.62341},
+            diagnostics={"reliability": RELIABILITY, "converged": True},
+            parameters={"strengths": 45, "solver": "exact"},
+            versions={"torch": "2.15.0", "python": "3.11.7"},
         )
         files.result.write_text(record.model_dump_json(indent=2))
         os.utime(files.result, (left.finished, left.finished))
@@ -179,7 +209,7 @@ def used_workspace(root: Path, *, results: int, runs: int) -> Workspace:
     return workspace
 
 
-def story(steps: int, began: float = NOW) -> Iterator[Event]:
+def story(steps: int, began: float = NOW, best: float = 90.0) -> Iterator[Event]:
     """The events of one attempt in the order in which a worker writes them, at most three for every step."""
     yield Event("started", began, device="cuda:0")
     yield Event("phase", began, name="encoding", total=steps, unit="images")
@@ -187,7 +217,7 @@ def story(steps: int, began: float = NOW) -> Iterator[Event]:
         moment = began + step * 0.02
         yield Event("advance", moment, done=step)
         if step % 5 == 0:
-            yield Event("metric", moment, name="accuracy", value=90 - 60 / step, step=float(step))
+            yield Event("metric", moment, name="accuracy", value=best - 60 / step, step=float(step))
         if step % 25 == 0:
             yield Event("resources", moment, images_per_s=200.0 + step % 7, memory_mb=900.0, device_memory_mb=2100.0)
 

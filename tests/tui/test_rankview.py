@@ -97,3 +97,12 @@ def test_published_numbers_stand_in_rows_of_their_own_with_the_difference() -> N
     told = "".join(span.text for line in about_score(shown, "paper/moco-v2", "linear/cifar10") for span in line)
     assert "published" in told
     assert table(replace(View(), published="off"), (own,)).row.keys() == {"paper/moco-v2"}
+
+
+def test_own_scores_say_how_far_they_are_from_the_published_ones() -> None:
+    own = score("paper/moco-v2", "linear/cifar10", 92.5).model_copy(update={"variant": "paper"})
+    shown = table(replace(View(), differences=True), (own,))
+    label = next(iter(shown.facts))
+    twin = shown.row[f"paper/moco-v2{PUBLISHED}"].cells[label]
+    assert cell(shown, "paper/moco-v2", label).text == f"92.5 {92.5 - twin.value:+.1f}"
+    assert cell(shown, f"paper/moco-v2{PUBLISHED}", label).text == f"{twin.value:.1f}"

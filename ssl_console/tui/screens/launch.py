@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from ssl_console.disk import Disk
 from ssl_console.planning import Plan
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.core import Order
@@ -47,14 +48,19 @@ class LaunchSheet(Sheet[int | None]):
         self._order, self._plan = order, None
         self.query_one(Lines).show([line(Span(f"Looking at {len(order.pairs)} picked ...", Tone.DIM)), ()])
         core = console(self).core
-        console(self).in_background(lambda: core.plan(order), self._show, group="plan")
 
-    def _show(self, plan: Plan) -> None:
+        def look() -> tuple[Plan, Disk]:
+            plan = core.plan(order)
+            return plan, core.disk(plan)
+
+        console(self).in_background(look, self._show, group="plan")
+
+    def _show(self, found: tuple[Plan, Disk]) -> None:
         if not self.is_mounted:
             return
-        self._plan = plan
+        self._plan, disk = found
         width = min(78, self.app.size.width - 6)
-        lines = launch_lines(plan, self._order, width, look_of(self).glyphs)
+        lines = launch_lines(self._plan, disk, self._order, width, look_of(self).glyphs)
         self.query_one(Lines).show([*lines, ()])
         self.refresh(layout=True)
 

@@ -157,7 +157,13 @@ class RankingsScreen(ConsoleScreen):
 
     def action_intervals(self) -> None:
         """Intervals on or off."""
-        self._look(replace(self._view, intervals=not self._view.intervals))
+        self._look(replace(self._view, intervals=not self._view.intervals, differences=False))
+
+    def action_difference(self) -> None:
+        """Differences to the published numbers on or off; they take the intervals' place."""
+        shown = not self._view.differences
+        published = "beside" if shown and self._view.published == "off" else self._view.published
+        self._look(replace(self._view, differences=shown, intervals=False, published=published))
 
     def action_heat(self) -> None:
         """Heat on or off."""

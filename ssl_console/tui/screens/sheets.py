@@ -20,6 +20,8 @@ from ssl_console.tui.table import LineTable
 from ssl_console.tui.text import Line, Span, Tone, fit, line, wrap
 
 KEY_WIDTH = 14
+HELP_WIDTH = 56
+"""What is left beside the keys where the terminal has 80 columns."""
 
 
 class ProblemSheet(Sheet[None]):
@@ -67,13 +69,18 @@ def help_lines(about: str, scopes: Sequence[str], chosen: dict[str, str]) -> lis
     lines: list[Line] = [line(text) for text in wrap(about, 72)] if about else []
     for scope in scopes:
         lines += [(), line(Span(TITLES[scope], Tone.TITLE))]
-        lines += [_help_line(key, chosen.get(f"{scope}.{key.name}", key.keys)) for key in KEYS[scope]]
+        for key in KEYS[scope]:
+            lines += _help_lines(key, chosen.get(f"{scope}.{key.name}", key.keys))
     return lines
 
 
-def _help_line(key: Key, keys: str) -> Line:
+def _help_lines(key: Key, keys: str) -> list[Line]:
     names = "  ".join(shown(name.strip()) for name in keys.split(","))
-    return line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), key.help)
+    first, *rest = wrap(key.help, HELP_WIDTH)
+    return [
+        line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first),
+        *(line(" " * (KEY_WIDTH + 3), text) for text in rest),
+    ]
 
 
 def scopes_of(screen: Screen[object]) -> list[str]:

@@ -1,0 +1,118 @@
+"""Pictures of every screen, from a real run of the demo suite: `make screenshots`.
+
+    python screenshots/take.py [FOLDER]
+
+The pictures are SVG, so they stay sharp and small. Two of them are taken while the runs go on, the others afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from ssl_console.run import State
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.wiring import LocalCore
+from ssl_console.workspace import Workspace
+
+SIZE = (120, 36)
+PATIENCE_S = 900.0
+ENOUGH_DONE = 20
+"""Ended runs before the pictures of Live are taken: then there is something to see."""
+
+
+def main() -> None:
+    """Run the demo in a folder of its own, take the pictures meanwhile and after."""
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent).absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        workspace = Workspace(Path("demo")).create()
+        command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(workspace.root), "demo", "--headless"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
+            asyncio.run(while_running(workspace, target))
+        if demo.returncode:
+            sys.exit(f"the demo ended with {demo.returncode}")
+        asyncio.run(afterwards(workspace, target))
+
+
+async def while_running(workspace: Workspace, target: Path) -> None:
+    """Plan and Live while runs go on."""
+    async with opened(workspace, "live") as pilot:
+        app = pilot.app
+        assert isinstance(app, ConsoleApp)
+        await until(pilot, lambda: app.world.tally.done >= ENOUGH_DONE and curve_goes_on(app))
+        await pilot.press("tab")
+        await settled(pilot)
+        save(pilot, target / "live.svg")
+        await pilot.press("1")
+        await settled(pilot)
+        save(pilot, target / "plan.svg")
+
+
+def curve_goes_on(app: ConsoleApp) -> bool:
+    """Whether the first running run has something to draw."""
+    running = [run for run in app.world.runs.values() if run.state is State.RUNNING]
+    return bool(running) and any(len(curve.points) > 2 for curve in running[0].progress.metrics.values())
+
+
+async def afterwards(workspace: Workspace, target: Path) -> None:
+    """The screens that show results, and the sheets."""
+    async with opened(workspace, "plan") as pilot:
+        await pilot.press("r", "down", "r", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchSheet))
+        await settled(pilot)
+        save(pilot, target / "launch.svg")
+    async with opened(workspace, "rankings") as pilot:
+        await pilot.press("down", "space", "space")
+        await settled(pilot)
+        save(pilot, target / "rankings.svg")
+        await pilot.press("4", "tab")
+        await settled(pilot)
+        save(pilot, target / "compare.svg")
+    async with opened(workspace, "result") as pilot:
+        save(pilot, target / "result.svg")
+        await pilot.press("f1")
+        await settled(pilot)
+        save(pilot, target / "help.svg")
+
+
+@asynccontextmanager
+async def opened(workspace: Workspace, mode: str) -> AsyncIterator[Pilot[int]]:
+    """The console on the demo suite, once it has read everything."""
+    app = ConsoleApp(lambda: LocalCore(workspace), Manner(mode=mode, suite="demo"))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
+        await settled(pilot)
+        yield pilot
+
+
+async def settled(pilot: Pilot[int]) -> None:
+    """Everything that was asked for is on the screen."""
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+async def until(pilot: Pilot[int], fact: Callable[[], object]) -> None:
+    """Let the app work until something is true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not fact():
+            await pilot.pause(0.05)
+
+
+def save(pilot: Pilot[int], path: Path) -> None:
+    """The screen as it is."""
+    path.write_text(pilot.app.export_screenshot(), encoding="utf-8")
+    sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()
