@@ -33,7 +33,7 @@ ENOUGH_DONE = 20
 def main() -> None:
     """Run the demo in a folder of its own, take the pictures meanwhile and after."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent).absolute()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.chdir(folder)
         workspace = Workspace(Path("demo")).create()
         command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(workspace.root), "demo", "--headless"]
@@ -69,6 +69,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
     async with opened(workspace, "plan") as pilot:
         await pilot.press("r", "down", "r", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchSheet))
+        await pilot.press("s")
         await settled(pilot)
         save(pilot, target / "launch.svg")
     async with opened(workspace, "rankings") as pilot:

@@ -144,7 +144,9 @@ def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
 
 
 def _disk_sentence(disk: Disk) -> str:
-    needed = "not known yet" if disk.needed is None else f"about {megabytes(disk.needed)}"
+    needed = (
+        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+    )
     return f"disk: {needed}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
 
 

@@ -169,7 +169,9 @@ def _choices(order: Order) -> list[Line]:
 
 def _disk(disk: Disk) -> Line:
     free = f"{megabytes(disk.free)} free"
-    needed = "not known yet" if disk.needed is None else f"about {megabytes(disk.needed)}"
+    needed = (
+        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+    )
     spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed), Span(f", {free}", Tone.DIM)]
     return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
 

@@ -106,11 +106,12 @@ def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> 
 
 
 def log_axis(values: Sequence[float]) -> Axis:
-    """Powers of ten and their doubles and fives."""
+    """Powers of ten and their doubles and fives; round numbers where fewer than two of those lie in the range."""
     low, high = min(values) / 1.15, max(values) * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     marks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
-    return Axis(low, high, tuple(mark for mark in marks if low <= mark <= high), log=True)
+    ticks = tuple(mark for mark in marks if low <= mark <= high)
+    return Axis(low, high, ticks if len(ticks) > 1 else linear_axis([low, high], 4).ticks, log=True)
 
 
 def _round_step(rough: float) -> float:

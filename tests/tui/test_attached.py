@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from ssl_console.folder_state import read_status
-from ssl_console.requests import request_cancel
+from ssl_console.requests import NotPossible, request_cancel
 from ssl_console.run import State
 from ssl_console.workspace import Workspace
 from tests.tui.filled import fill_results, queue, supervise, task_names, used_workspace, writers
@@ -198,3 +198,22 @@ def test_a_killed_console_touches_no_run(tmp_path: Path) -> None:
         owners = [orjson.loads(folder.attempt(1).read_bytes())["pid"] for folder in workspace.run_folders()]
         assert len(owners) == LIVE
         assert all(psutil.pid_exists(pid) for pid in owners)
+
+
+@pytest.mark.slow
+def test_the_demo_opens_the_console_with_its_suite_launched(workspace: Workspace) -> None:
+    with a_console(workspace, "demo") as terminal:
+        terminal.until_shown("2 Live", "running", "waiting", patience_s=120)
+        terminal.until_shown("demo/mae", "linear/shapes")
+        queued = [folder.run_id for folder in workspace.run_folders()]
+        assert len(queued) > 20
+        for run_id in queued:
+            with suppress(NotPossible):
+                request_cancel(workspace, run_id)
+        terminal.until_shown("cancelled", patience_s=60)
+        terminal.press("q")
+        assert terminal.until_ended() == 0
+    end = time.monotonic() + 60
+    while any(not read_status(folder, time.time()).state.final for folder in workspace.run_folders()):
+        assert time.monotonic() < end, "cancelled runs do not end"
+        time.sleep(0.1)

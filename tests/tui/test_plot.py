@@ -65,3 +65,8 @@ def test_ticks_are_round_and_lie_within(low: float, high: float) -> None:
 def test_a_logarithmic_axis_puts_equal_ratios_at_equal_distances() -> None:
     axis = log_axis([1, 1000])
     assert axis.share(10) - axis.share(1) == pytest.approx(axis.share(1000) - axis.share(100))
+
+
+def test_a_logarithmic_axis_has_ticks_however_short_it_is() -> None:
+    for values in ([0.27, 0.37], [23.5, 25.6], [1, 1000], [90, 90]):
+        assert len(log_axis(values).ticks) > 1, values
