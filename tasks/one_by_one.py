@@ -20,8 +20,6 @@ def one_by_one(
     checkpoint: Checkpoint | None,
     reporter: Reporter,
     skipped: Callable[[int], None] = lambda _count: None,
-    *,
-    every_s: float = KEEP_EVERY_S,
 ) -> list[Tensor]:
     """What `work` makes of each index, a tensor on the CPU. `skipped` is told how many were done by an earlier attempt.
 
@@ -34,7 +32,7 @@ def one_by_one(
     kept = time.monotonic()
     for index in indices[len(done) :]:
         done.append(work(index))
-        if checkpoint is not None and time.monotonic() - kept >= every_s:
+        if checkpoint is not None and time.monotonic() - kept >= KEEP_EVERY_S:
             checkpoint.save({"done": done})
             kept = time.monotonic()
     return done
