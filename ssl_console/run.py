@@ -32,7 +32,7 @@ class State(StrEnum):
         return self in {State.DONE, State.FAILED, State.CANCELLED}
 
 
-FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "lost"]
+FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "memory", "lost"]
 
 
 class Record(BaseModel):
@@ -74,7 +74,8 @@ class Attempt(Record):
 
     attempt: int
     host: str
-    pid: int
+    pid: int = Field(gt=1)
+    """Signals go there: 0, 1 and negative numbers mean something else than a worker."""
     pid_started: float
     """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
     device: str
@@ -85,7 +86,7 @@ class Retry(Record):
     """`retry.<n>.json`: the request for attempt n."""
 
     reason: str = "asked for"
-    batch_scale: float = 1.0
+    batch_scale: float = Field(1.0, gt=0, le=1)
     """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssl_console.device import Device, slots_of
+from ssl_console.launcher import Worker
 from ssl_console.supervisor_state import SlotState
 
-Cause = Literal["cancel", "stalled", "timeout", "leave"]
+Cause = Literal["cancel", "stalled", "timeout", "memory", "leave"]
 
 
 @dataclass
@@ -41,6 +42,10 @@ class Slot:
     attempt: int = 0
     """The attempt that the worker is to claim, or carries out."""
     stopping: Stopping | None = None
+    heard: tuple[float | None, float] | None = None
+    """The time of the run's last event, on the clock of its file, and when that was first seen, on the monotonic one."""
+    gone: Worker | None = None
+    """The worker's last state, until what became of its run has been written down."""
 
     @property
     def free(self) -> bool:
@@ -50,6 +55,7 @@ class Slot:
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
         """A run was given to the worker."""
         self.run_id, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
+        self.heard = None
 
     def finish(self, now: float) -> None:
         """The run has ended; the worker, and the backbone in its memory, may stay."""
@@ -57,7 +63,7 @@ class Slot:
 
     def clear(self) -> None:
         """The worker is gone."""
-        self.worker = self.pid = self.run_id = self.backbone = self.stopping = None
+        self.worker = self.pid = self.run_id = self.backbone = self.stopping = self.gone = None
         self.adopted = False
 
     def state(self) -> SlotState:

@@ -1,6 +1,7 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
 
-Ends at the end of its input, after a run that was not done (exit code 1), or at SIGTERM (143). SIGUSR1 writes the
+Ends at the end of its input, after a run that was not done (exit code 1; 74 when that could not be written down), or at
+SIGTERM (143). SIGUSR1 writes the
 stacks of all threads to the log.
 """
 
@@ -12,9 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ssl_console.config import load_config
+from ssl_console.process import UNWRITTEN
 from ssl_console.worker.assignments import assigned, take_standard_input
 from ssl_console.worker.children import bind_children, end_children
 from ssl_console.worker.session import Fate, Session
@@ -22,6 +25,8 @@ from ssl_console.worker.termination import Terminated, Termination
 from ssl_console.workspace import Workspace
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
+KILLED_FIRST = "500"
+_LEAVES = {Fate.ENDED: NOT_DONE, Fate.UNWRITTEN: UNWRITTEN}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,8 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     session = Session(workspace, load_config(workspace), options.device, termination)
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
-            if session.carry_out(run_id) is Fate.ENDED:
-                return NOT_DONE
+            fate = session.carry_out(run_id)
+            if fate in _LEAVES:
+                return _LEAVES[fate]
     except Terminated:
         return TERMINATED
     return DONE
@@ -49,14 +55,17 @@ def _prepare() -> Termination:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     bind_children()
+    with suppress(OSError):  # if the machine runs out of memory, the kernel had better end this than the supervisor
+        Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
     return Termination().install()
 
 
 def _leave(code: int) -> None:
     """End now: no thread or library of an evaluation may hold a finished worker back."""
     end_children()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 import traceback
 from contextlib import ExitStack
@@ -27,7 +26,7 @@ from ssl_console.worker.claim import claim
 from ssl_console.worker.event_log import EventLog
 from ssl_console.worker.failure import explain
 from ssl_console.worker.heartbeat import heartbeat, resources
-from ssl_console.worker.output import redirected_to
+from ssl_console.worker.output import complain, redirected_to
 from ssl_console.worker.provenance import code, machine
 from ssl_console.worker.record import Circumstances, build_record, write_predictions
 from ssl_console.worker.reporter import WorkerReporter
@@ -48,6 +47,8 @@ class Fate(Enum):
     DONE = "done"
     ENDED = "ended"
     """Failed or cancelled: this process is not to be trusted with another run."""
+    UNWRITTEN = "unwritten"
+    """The run folder took no writing (a full disk), so that nothing says what came of the run."""
 
 
 class SupersededError(Exception):
@@ -71,9 +72,13 @@ class Session:
     def carry_out(self, run_id: str) -> Fate:
         """Claim the run, evaluate it, leave a result or an end."""
         folder = self.workspace.run(run_id)
-        status = claim(self.workspace, run_id, self.device)
+        try:
+            status = claim(self.workspace, run_id, self.device)
+        except OSError as error:
+            complain(f"run {run_id} cannot be claimed: {error}")
+            return Fate.UNWRITTEN
         if status is None:
-            print(f"run {run_id} is not queued any more", file=sys.stderr)
+            complain(f"run {run_id} is not queued any more")
             return Fate.NOT_OURS
         with ExitStack() as stack:
             stack.enter_context(redirected_to(folder.log(status.attempt)))
@@ -89,7 +94,7 @@ class Session:
         except Terminated:
             end = _terminated(folder, status)
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
-            traceback.print_exc()
+            complain(traceback.format_exc())
             kind, message = explain(error, folder.log(status.attempt))
             end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
         else:
@@ -97,8 +102,7 @@ class Session:
         finally:
             end_children()
         _last_events(log, reporter, end.state, end.message)
-        _record_end(folder, end)
-        return Fate.ENDED
+        return Fate.ENDED if _record_end(folder, end) else Fate.UNWRITTEN
 
     def _evaluate_and_publish(
         self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
@@ -207,8 +211,11 @@ def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: s
     log.write(Event("ended", time.time(), name=state, message=message))
 
 
-def _record_end(folder: RunFolder, end: End) -> None:
+def _record_end(folder: RunFolder, end: End) -> bool:
+    """Write how it ended, unless somebody has already; whether it is written now."""
     try:
         create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
     except OSError as error:
-        print(f"the end of attempt {end.attempt} could not be recorded: {error}", file=sys.stderr)
+        complain(f"the end of attempt {end.attempt} could not be recorded: {error}")
+        return False
+    return True

@@ -32,6 +32,8 @@ class MisconductParameters:
     fate: Fate = "finish"
     seconds: float = 0.0
     """How long it reports progress first."""
+    wait: bool = False
+    """Whether it waits for the file `go` first."""
     size: int = 0
     """Of the fate: bytes printed by `flood`, warnings of `warn`, bytes of predictions of `predict`."""
 

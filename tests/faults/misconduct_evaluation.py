@@ -1,4 +1,4 @@
-"""What the protocol `misconduct` does. Its facts are those of a real evaluation, so plan and result agree on the key."""
+"""What the protocol `misconduct` does. Its facts are those of a real evaluation, so plan and result agree."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ def evaluate_task(
     assert isinstance(parameters, MisconductParameters)
     note(places.features, "begin", seed)
     _work(parameters, reporter)
+    if parameters.wait:
+        _wait_for(places.features / "go")
     predictions = _misbehave(parameters, places, reporter)
     note(places.features, "finish", seed)
     value = 50.0 + seed % 40
@@ -84,8 +86,37 @@ def _work(parameters: MisconductParameters, reporter: Reporter) -> None:
 
 def _misbehave(parameters: MisconductParameters, places: Places, reporter: Reporter) -> dict[str, Any] | None:
     match parameters.fate:
+        case "predict":
+            return {"predicted": np.zeros(parameters.size, np.uint8)}
         case "wait":
             _wait_for(places.features / "go")
+        case "leave":
+            os._exit(0)
+        case "clock":
+            time.time = lambda: 1_000_000_000.0
+            _work(parameters, reporter)
+        case "flood" | "binary" | "warn":
+            _talk(parameters, reporter)
+        case _:
+            _take(parameters, places)
+    return None
+
+
+def _talk(parameters: MisconductParameters, reporter: Reporter) -> None:
+    match parameters.fate:
+        case "flood":
+            _flood(parameters.size)
+        case "binary":
+            os.write(1, HOSTILE)
+            reporter.warn(HOSTILE.decode(errors="replace"))
+        case "warn":
+            for number in range(parameters.size):
+                reporter.warn(f"warning {number}")
+                reporter.metric(f"metric {number}", 1.0)
+
+
+def _take(parameters: MisconductParameters, places: Places) -> None:
+    match parameters.fate:
         case "allocate":
             _allocate_without_end()
         case "allocate-in-child":
@@ -94,23 +125,6 @@ def _misbehave(parameters: MisconductParameters, places: Places, reporter: Repor
         case "daemons":
             (places.features / "daemons").write_text(" ".join(map(str, _daemons())))
             _wait_for(places.features / "go")
-        case "flood":
-            _flood(parameters.size)
-        case "binary":
-            os.write(1, HOSTILE)
-            reporter.warn(HOSTILE.decode(errors="replace"))
-        case "leave":
-            os._exit(0)
-        case "warn":
-            for number in range(parameters.size):
-                reporter.warn(f"warning {number}")
-                reporter.metric(f"metric {number}", 1.0)
-        case "clock":
-            time.time = lambda: 1_000_000_000.0
-            _work(parameters, reporter)
-        case "predict":
-            return {"predicted": np.zeros(parameters.size, np.uint8)}
-    return None
 
 
 _ALLOCATE = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x') * (1 << 24)); time.sleep(0.01)"

@@ -6,11 +6,13 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import DEVNULL, Popen
+from typing import IO
 
 import orjson
 import psutil
@@ -52,7 +54,8 @@ class Stage:
     workspace: Workspace
     environment: dict[str, str]
     mark: str
-    started: list[Popen[bytes]] = field(default_factory=list)
+    started: dict[int, tuple[Popen[bytes], IO[bytes]]] = field(default_factory=dict)
+    """Command lines that go on, by pid, and what they say."""
     _results_seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     """Of every result ever seen in a run folder: inode, time of change, value."""
 
@@ -64,18 +67,24 @@ class Stage:
 
     def start(self, *arguments: str) -> Popen[bytes]:
         """One command line in a session of its own, as a terminal window has it."""
+        words = tempfile.TemporaryFile()  # noqa: SIM115 - open until `finish`; outside of the workspace, whose disk may be full
         command = [sys.executable, "-P", "-m", "ssl_console", *arguments]
         process = Popen(
-            command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=self.environment, start_new_session=True
+            command, stdin=DEVNULL, stdout=words, stderr=words, env=self.environment, start_new_session=True
         )
-        self.started.append(process)
+        self.started[process.pid] = process, words
         return process
+
+    def words(self, process: Popen[bytes]) -> str:
+        """What a command line that was started has said so far."""
+        descriptor = self.started[process.pid][1].fileno()
+        return os.pread(descriptor, 1 << 20, 0).decode(errors="replace")
 
     def finish(self, process: Popen[bytes]) -> int:
         """Wait for the end of one that was started; its exit code."""
-        process.communicate(timeout=PATIENCE_S)
-        self.started.remove(process)
-        return process.returncode
+        code = process.wait(timeout=PATIENCE_S)
+        self.started.pop(process.pid)[1].close()
+        return code
 
     def run_arguments(self, seeds: list[int], **parameters: object) -> list[str]:
         """The command line that runs these seeds."""
@@ -167,22 +176,23 @@ class Stage:
 
     def _strangers(self) -> set[int]:
         """Processes that neither a person nor the living supervisor has any use for."""
-        known = {self.supervisor_pid(), *self.workers(), *(process.pid for process in self.started)}
+        known = {self.supervisor_pid(), *self.workers(), *self.started}
         return {pid for pid in self.processes() if pid not in known and not _is_console(pid)}
 
     def check_all_gone(self) -> None:
         """After the supervisor has left by itself, nothing of it is left."""
         eventually(
-            lambda: all(_is_console(pid) for pid in self.processes() - {process.pid for process in self.started}),
+            lambda: all(_is_console(pid) for pid in self.processes() - self.started.keys()),
             "supervisor and workers have left",
             PATIENCE_S,
         )
 
     def clean_up(self) -> None:
         """End whatever is left."""
-        for process in self.started:
+        for process, words in self.started.values():
             process.kill()
-            process.communicate()
+            process.wait()
+            words.close()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
 
