@@ -1,7 +1,7 @@
-"""Logs that stay small however much a run prints: when one has grown too long, its end moves to `log.<attempt>.old.txt`.
+"""Logs that stay small however much a run prints: one that has grown too long is cut to its end.
 
-The writer never notices: it appends, so it goes on at the new end. Both the supervisor and the worker look, since either
-may be without the other.
+The writer never notices: it appends, so it goes on at the new end. Both the supervisor and the worker look, since
+either may be without the other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from ssl_console.files import write_atomically
 from ssl_console.workspace import RunFolder
 
 LONGEST = 16 << 20
@@ -19,7 +18,7 @@ KEPT = 1 << 20
 
 
 def keep_bounded(folder: RunFolder, attempt: int) -> bool:
-    """Cut the log if it is too long; whether it was. Raises OSError when what is kept cannot be written."""
+    """Cut the log if it is too long; whether it was. Raises OSError when it cannot be written."""
     log = folder.log(attempt)
     try:
         if log.stat().st_size <= LONGEST:
@@ -29,19 +28,18 @@ def keep_bounded(folder: RunFolder, attempt: int) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _cut(descriptor, folder, attempt)
+        return _cut(descriptor)
     except BlockingIOError:  # the other one is at it
         return False
     finally:
         os.close(descriptor)
 
 
-def _cut(descriptor: int, folder: RunFolder, attempt: int) -> bool:
+def _cut(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
     if size <= LONGEST:
         return False
-    write_atomically(folder.old_log(attempt), os.pread(descriptor, KEPT, size - KEPT))
+    end = os.pread(descriptor, KEPT, size - KEPT)
     os.truncate(descriptor, 0)
-    notice = f"-- {size:,} bytes were cut here, the last {KEPT:,} of them are in {folder.old_log(attempt).name} --\n"
-    os.write(descriptor, notice.encode())
+    os.write(descriptor, f"-- {size - len(end):,} bytes were cut here: a log may have {LONGEST:,} --\n".encode() + end)
     return True

@@ -72,10 +72,6 @@ class RunFolder:
         """Standard output and error of one attempt."""
         return self.path / f"log.{attempt}.txt"
 
-    def old_log(self, attempt: int) -> Path:
-        """The end of what was cut off a log that had become too long."""
-        return self.path / f"log.{attempt}.old.txt"
-
     def end(self, attempt: int) -> Path:
         """How one attempt ended without a result; written once, by the worker or, when that died, by the supervisor."""
         return self.path / f"end.{attempt}.json"

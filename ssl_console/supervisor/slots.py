@@ -43,7 +43,7 @@ class Slot:
     """The attempt that the worker is to claim, or carries out."""
     stopping: Stopping | None = None
     heard: tuple[float | None, float] | None = None
-    """The time of the run's last event, on the clock of its file, and when that was first seen, on the monotonic one."""
+    """The time of the run's last event, on its file's clock, and when that was first seen, on the monotonic one."""
     gone: Worker | None = None
     """The worker's last state, until what became of its run has been written down."""
 

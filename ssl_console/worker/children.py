@@ -16,8 +16,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def bind_children() -> None:
-    """Have the kernel kill forked children when this process dies, however it dies, and give us those whose parents have
-    left them, so that `end_children` finds them too (Linux; elsewhere no effect).
+    """Have the kernel kill forked children when this process dies, however it dies, and give us those whose parents
+    have left them, so that `end_children` finds them too (Linux; elsewhere no effect).
 
     The kernel means the forking *thread's* death, so children of a passing thread are left to `end_children`.
     """

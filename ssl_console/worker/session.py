@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
@@ -20,6 +20,7 @@ from ssl_console.config import Config, data_root
 from ssl_console.events import Event
 from ssl_console.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.folder_state import RunStatus
+from ssl_console.log_limit import keep_bounded
 from ssl_console.run import End, RunSpec, State
 from ssl_console.worker.children import end_children
 from ssl_console.worker.claim import claim
@@ -101,6 +102,8 @@ class Session:
             return Fate.DONE
         finally:
             end_children()
+            with suppress(OSError):
+                keep_bounded(folder, status.attempt)
         _last_events(log, reporter, end.state, end.message)
         return Fate.ENDED if _record_end(folder, end) else Fate.UNWRITTEN
 

@@ -22,6 +22,7 @@ from tests.faults.misconduct import MisconductParameters
 
 STEP_S = 0.02
 CHUNK = 1 << 20
+FLOOD_BYTES_S = 200e6
 HOSTILE = (
     b"\x00\xff\xfe\x80binary\n"
     b"\x1b[2J\x1b[31mred\x1b]0;title\x07\x1b]52;c;aGVsbG8=\x07\x1bP+q544e\x1b\\\n"
@@ -138,16 +139,20 @@ def _daemons() -> list[int]:
     """A child in a session of its own, and a grandchild whose parent has left it behind."""
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     own_session = subprocess.Popen(sleeper, start_new_session=True).pid
-    script = f"import subprocess, sys; print(subprocess.Popen({sleeper!r}, start_new_session=True).pid)"
+    options = "stdout=subprocess.DEVNULL, start_new_session=True"
+    script = f"import subprocess; print(subprocess.Popen({sleeper!r}, {options}).pid)"
     orphan = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout
     return [own_session, int(orphan)]
 
 
 def _flood(size: int) -> None:
+    """Print so many bytes, at the speed of a fast disk."""
     line = b"x" * 199 + b"\n"
     chunk = line * (CHUNK // len(line))
-    for _ in range(max(1, size // len(chunk))):
+    begun = time.monotonic()
+    for number in range(max(1, size // len(chunk))):
         os.write(1, chunk)
+        time.sleep(max(0.0, begun + number * len(chunk) / FLOOD_BYTES_S - time.monotonic()))
     print("the flood is over")
 
 
