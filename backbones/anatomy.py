@@ -7,9 +7,7 @@ torch, so `python -m backbones.dissect` is asked, once per architecture, and the
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import metadata
@@ -19,6 +17,7 @@ from pydantic import ValidationError
 
 from backbones.card import BackboneCard, CardModel, Scalar
 from backbones.digests import write_if_possible
+from backbones.own_process import ask_module
 
 DISSECT = "backbones.dissect"
 SECONDS = 600.0
@@ -94,15 +93,8 @@ def _ask(specimens: Sequence[Specimen]) -> list[Anatomy]:
     if not specimens:
         return []
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", DISSECT],
-            input="".join(f"{specimen.model_dump_json()}\n" for specimen in specimens),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
-            check=False,
-        )
+        lines = "".join(f"{specimen.model_dump_json()}\n" for specimen in specimens)
+        done = ask_module(DISSECT, given=lines, seconds=SECONDS)
     except subprocess.TimeoutExpired:
         return []
     answers: list[Anatomy] = []

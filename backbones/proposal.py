@@ -5,10 +5,7 @@ Looking into one takes torch, so the console asks `python -m backbones.propose` 
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.card import CardModel, KeyMapping, Scalar
 from backbones.errors import WeightsError
+from backbones.own_process import ask_module, last_words
 
 PROPOSE = "backbones.propose"
 SECONDS = 900.0
@@ -112,24 +110,13 @@ def inspect(path: Path, wish: Wish | None = None) -> Inspection:
     With an architecture of the user's own code in `wish`, that code is run: ask first. Raises WeightsError with the
     reason for a file that cannot be used at all.
     """
-    command = [sys.executable, "-P", "-m", PROPOSE, str(path), (wish or Wish()).model_dump_json()]
-    environment: Mapping[str, str] = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        done = ask_module(PROPOSE, str(path), (wish or Wish()).model_dump_json(), seconds=SECONDS)
         answer = ANSWER.validate_json(done.stdout.splitlines()[-1] if done.stdout.strip() else "")
     except subprocess.TimeoutExpired as error:
         raise WeightsError(f"{path}: looking into it took more than {SECONDS:.0f} s: is the disk slow?") from error
     except ValidationError as error:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise WeightsError(f"{path} could not be looked into: {last}") from error
+        raise WeightsError(f"{path} could not be looked into: {last_words(done)}") from error
     if isinstance(answer, Refused):
         raise WeightsError(answer.error)
     return answer

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 from backbones.cardfile import MalformedName, UnknownName
 from backbones.description import ANSWER, Description, Unknown
 from backbones.digests import write_if_possible
+from backbones.own_process import ask_module, last_words
 
 SECONDS = 180.0
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_\-]+)?")
@@ -69,21 +68,10 @@ class Resolver:
 
 
 def _run(name: str) -> Description | Unknown:
-    command = [sys.executable, "-P", "-m", "backbones.describe", name]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        done = ask_module("backbones.describe", name, seconds=SECONDS)
         return ANSWER.validate_json(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise ResolverError(f"asking timm about {name!r} took more than {SECONDS:.0f} s") from error
     except ValidationError as error:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise ResolverError(f"timm could not describe {name!r}: {last}") from error
+        raise ResolverError(f"timm could not describe {name!r}: {last_words(done)}") from error

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.card import CardModel
 from backbones.digests import write_if_possible
+from backbones.own_process import ask_module, last_words
 from tasks.card import DatasetCard
 from tasks.datasets.presence import presence, signature
 
@@ -139,26 +139,16 @@ def ask(cards: Sequence[DatasetCard], data_root: Path, *, decode: bool = False) 
     """Open datasets in a process of their own, and with `decode` every one of their images."""
     if not cards:
         return {}
-    command = [sys.executable, "-P", "-m", DESCRIBE, "--stdin", "--data-root", str(data_root)]
+    options = ["--stdin", "--data-root", str(data_root), *(["--decode"] if decode else [])]
     lines = "".join(f"{card.model_dump_json()}\n" for card in cards)
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     try:
-        done = subprocess.run(
-            [*command, "--decode"] if decode else command,
-            input=lines,
-            capture_output=True,
-            text=True,
-            timeout=None if decode else SECONDS,
-            env=environment,
-            check=False,
-        )
+        done = ask_module(DESCRIBE, *options, given=lines, seconds=None if decode else SECONDS)
     except subprocess.TimeoutExpired:
         return {
             card.name: Unreadable(name=card.name, error=f"listing the data took over {SECONDS:.0f} s") for card in cards
         }
     answers = _parse(done.stdout.splitlines())
-    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    failure = f"the process that opens datasets failed: {last}"
+    failure = f"the process that opens datasets failed: {last_words(done)}"
     return {card.name: answers.get(card.name) or Unreadable(name=card.name, error=failure) for card in cards}
 
 

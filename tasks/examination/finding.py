@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -66,17 +67,15 @@ class Findings(CardModel):
 def examine(request: Request) -> Iterator[Finding]:
     """Every finding as it comes, from a process of its own. Ends with a `bad` one when that process fails."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", EXAMINE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process:
+    command = [sys.executable, "-P", "-m", EXAMINE]
+    with (
+        TemporaryFile("w+") as complaints,  # a pipe that nobody reads meanwhile would fill, and hold the process
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(request.model_dump_json())
         process.stdin.close()
         for line in process.stdout:
@@ -84,9 +83,11 @@ def examine(request: Request) -> Iterator[Finding]:
                 yield Finding.model_validate_json(line)
             except ValidationError:
                 continue
-        last = process.stderr.read().strip().splitlines()[-1:] if process.stderr else []
-    if process.returncode:
-        words = last[0] if last else f"exit code {process.returncode}"
+        code = process.wait()
+        complaints.seek(0)
+        last = complaints.read().strip().splitlines()[-1:]
+    if code:
+        words = last[0] if last else f"exit code {code}"
         yield Finding(name=FAILED, verdict="bad", words=f"the examining process failed: {words}")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -80,18 +81,15 @@ def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
     Raises DatasetProblem with the sentence that the process gave.
     """
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", BRING, order.model_dump_json()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
+    command = [sys.executable, "-P", "-m", BRING, order.model_dump_json()]
     answer: Brought | NotBrought | None = None
-    with process:
+    with (
+        TemporaryFile("w+") as complaints,  # a pipe that nobody reads meanwhile would fill, and hold the process
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdout is not None
         for line in process.stdout:
             try:
                 said = ANSWER.validate_json(line)
@@ -101,7 +99,9 @@ def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
                 on_progress(said)
             else:
                 answer = said
-        last = (process.stderr.read().strip().splitlines() or ["it said nothing"])[-1]
+        process.wait()
+        complaints.seek(0)
+        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
     if isinstance(answer, Brought):
         return answer
     if answer is None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from backbones.card import CardModel
+from backbones.own_process import ask_module, last_words
 from tasks.card import DatasetCard
 from tasks.own_data.brought import Warned
 
@@ -31,16 +29,8 @@ class Surveyed(CardModel):
 
 def survey(card: DatasetCard, data_root: Path) -> Surveyed:
     """Open the dataset and decode every image."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", SURVEY, str(data_root)],
-        input=card.model_dump_json(),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        check=False,
-    )
+    done = ask_module(SURVEY, str(data_root), given=card.model_dump_json())
     try:
         return Surveyed.model_validate_json(done.stdout)
     except ValidationError:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Surveyed(error=f"the process that looks through the data failed: {last}")
+        return Surveyed(error=f"the process that looks through the data failed: {last_words(done)}")
