@@ -37,7 +37,7 @@ format: install  ## Format the code
 	$(BIN)/ruff check --fix .
 
 bench: install  ## Run every benchmark and print its ratios
-	@for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -P $$file || exit 1; done
+	@for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=$(CURDIR) $(BIN)/python -P $$file || exit 1; done
 
 screenshots: install  ## Run the demo and take pictures of every screen
 	$(BIN)/python screenshots/take.py
