@@ -82,12 +82,12 @@ class Coverage:
         stale: Mapping[Pair, str],
         suite: str | None = None,
     ) -> Coverage:
-        """The newest own result and the newest run of every pair, in the variant that the suite measures."""
+        """The newest own result and the run of every pair that counts, in the variant that the suite measures."""
         variants = catalogue.variants(suite)
         latest: dict[Pair, RunView] = {}
         for run in runs:
             pair = (run.backbone, run.task)
-            if variants.get(run.task) == run.variant and (pair not in latest or latest[pair].created < run.created):
+            if variants.get(run.task) == run.variant and (pair not in latest or _rank(latest[pair]) < _rank(run)):
                 latest[pair] = run
         return cls(catalogue, _newest(results, catalogue, suite), latest, stale)
 
@@ -134,6 +134,11 @@ def _newest(results: Sequence[Result], catalogue: Catalogue, suite: str | None) 
         if pair not in newest or newest[pair].finished < result.finished:
             newest[pair] = result
     return newest
+
+
+def _rank(run: RunView) -> tuple[bool, float, str]:
+    """Of several runs of a pair (seeds, say) one under way counts most, then the newest; never the folder's order."""
+    return not run.state.final, run.created, run.run_id
 
 
 def _of_run(run: RunView) -> str:

@@ -56,6 +56,13 @@ def test_a_run_under_way_counts_more_than_a_result_and_a_result_more_than_an_old
     assert cell(run(State.FAILED)) is Standing.FAILED
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_runs_made_at_the_same_moment_the_one_under_way_counts_in_whatever_order_they_are_found(order: int) -> None:
+    runs = [run(State.DONE), run(State.RUNNING, run_id="r1"), run(State.FAILED, run_id="r3")]
+    assert cell(*runs[::order]) is Standing.RUNNING
+    assert cell(run(State.RUNNING, created=NOW), run(State.FAILED)) is Standing.RUNNING
+
+
 def test_a_result_of_another_variant_does_not_count_for_a_suite() -> None:
     assert cell(suite="small") is Standing.EMPTY
 
