@@ -2,7 +2,8 @@
 
 A column holds only results of one comparability key (`Result.column`): same protocol, parameters and data. The rules:
 
-* `mean` and `mean_log_odds` exist for complete rows only, never over the cells that happen to be there.
+* `mean` and `mean_log_odds` exist for complete rows only, never over the cells that happen to be there, and only where
+  every column is a share: angles in degrees and accuracies have no mean.
 * `mean_rank` is taken among the complete rows, over all shown columns, so every rank in it counts the same rivals.
 * `win_rate` compares pair by pair where both have a score, so it exists for incomplete rows too. A tie is half a win.
 """

@@ -95,6 +95,7 @@ def rank(session: Session, view: View) -> None:
             f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
             "rank; --missing common ranks over the tasks that all have, --suite or -t choose the columns to compare on"
         )
+    _say_why_no_means(ranking)
     _say_doubts(ranking)
     for sentence in kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id)):
         output.say(f"kept apart: {sentence}")
@@ -121,6 +122,13 @@ def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: 
     from ssl_console.ties import ties_with_best
 
     return ties_with_best(ranking, RunOutputs(session.workspace).predictions)
+
+
+def _say_why_no_means(ranking: Ranking) -> None:
+    """Complete rows without a mean would look like a fault."""
+    no_shares = [column.label for column in ranking.columns if not column.higher_is_better]
+    if no_shares and any(row.complete for row in ranking.rows):
+        output.say(f"no mean and no log-odds: {', '.join(no_shares)} is no share; -t or --suite choose other columns")
 
 
 def _say_doubts(ranking: Ranking) -> None:

@@ -40,8 +40,8 @@ INTERVAL_WIDTH = 12
 AGGREGATE_WIDTH = 6
 OVERALL = "overall"
 ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
-    "mean": ("mean", "mean of the scores; complete rows only"),
-    "mean_log_odds": ("odds", "mean of the log-odds of the scores; complete rows only"),
+    "mean": ("mean", "mean of the scores; of complete rows, and where all are shares"),
+    "mean_log_odds": ("odds", "mean of the log-odds; of complete rows, and where all are shares"),
     "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
     "win_rate": ("win %", "share of comparisons won, column by column; a tie is half a win"),
 }

@@ -10,6 +10,8 @@ import pytest
 from backbones.cardfile import UnknownName
 from ssl_console.ranking import Ranking, average_ranks, average_seeds, log_odds, pick_rows, rank, sort_rows
 from ssl_console.result import Result
+from ssl_console.store import ResultStore
+from tests.cli.shell import Shell
 
 _clock = itertools.count(1)
 
@@ -119,6 +121,13 @@ def test_where_lower_is_better_the_lowest_wins_and_there_is_no_mean() -> None:
     )
     assert [(row.backbone, row.mean_rank, row.mean) for row in ranking.rows] == [("a", 1, None), ("b", 2, None)]
     assert names(sort_rows(ranking, "error")) == ["a", "b"]
+
+
+def test_the_command_says_why_complete_rows_have_no_mean(shell: Shell) -> None:
+    angles = {"higher_is_better": False, "metric": "mean-angle"}
+    ResultStore(shell.workspace).add([result("a", "accuracy", 90), result("a", "angles", 20, **angles)])
+    assert "no mean and no log-odds: angles is no share" in shell("rank").err
+    assert "no mean" not in shell("rank", "-t", "accuracy").err
 
 
 def test_the_newest_result_of_a_seed_is_shown() -> None:
