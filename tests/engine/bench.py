@@ -23,7 +23,7 @@ from ssl_console.requests import submit
 from ssl_console.result import Result
 from ssl_console.run import RunSpec, State
 from ssl_console.store import ResultStore
-from ssl_console.supervision import SupervisorOptions, ensure_supervisor
+from ssl_console.supervision import SupervisorOptions, ensure_supervisor, is_supervised
 from ssl_console.workspace import RunFolder, Workspace
 from tasks.card import DatasetCard
 from tasks.protocol import ENVIRONMENT_VARIABLE
@@ -131,10 +131,11 @@ class Bench:
         return started_at(self.supervisor_pid()) is not None
 
     def kill_supervisor(self) -> None:
-        """`kill -9`, and wait until it is gone."""
+        """`kill -9`, and wait until it is gone, its lock with it: of several threads the last one takes that along."""
         pid = self.supervisor_pid()
         os.kill(pid, signal.SIGKILL)
         eventually(gone(pid), "the supervisor is gone")
+        eventually(lambda: not is_supervised(self.workspace), "its lock is free")
 
     def worker(self, *run_ids: str) -> Popen[bytes]:
         """A worker by hand, without a supervisor."""
