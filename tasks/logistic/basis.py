@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.logistic.rows import device_blocks
+
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
 CHEAP = 1024
@@ -28,15 +30,17 @@ class Basis:
     mean: Tensor
     directions: Tensor
 
-    def coordinates(self, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """`features` [n, d] in this basis, after a first coordinate of 1 for the intercept [n, 1 + r].
+    def coordinates(self, features: Tensor) -> Tensor:
+        """`features` [n, d] in this basis, float32, after a first coordinate of 1 for the intercept [n, 1 + r].
 
-        Directions found in float64 are multiplied in float64, whatever the result is rounded to: a coordinate of
-        small variance would otherwise carry the rounding of the large features that it is made of.
+        They stay where the features are. Directions found in float64 are multiplied in float64: a coordinate of small
+        variance would otherwise carry the rounding of the large features that it is made of.
         """
-        precision = torch.promote_types(self.directions.dtype, dtype)
-        rotated = (features.double() - self.mean).to(precision) @ self.directions.to(precision)
-        return torch.cat([rotated.new_ones(len(rotated), 1, dtype=dtype), rotated.to(dtype)], dim=1)
+        found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
+        for place, block in device_blocks(features, self.mean.device):
+            centred = (block.double() - self.mean).to(self.directions.dtype)
+            found[place, 1:] = (centred @ self.directions).to(found.device, torch.float32)
+        return found
 
     def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [c, d] and intercepts [c] for raw features, from `weights` [c, 1 + r] in this basis."""
@@ -49,22 +53,20 @@ class Basis:
         return torch.cat([about_mean[:, None], weights @ self.directions.to(weights.dtype)], dim=1)
 
 
-def eigenbasis(features: Tensor) -> Basis:
-    """The eigenbasis of the second moments of `features` [n, d], float32.
+def eigenbasis(features: Tensor, device: torch.device) -> Basis:
+    """The eigenbasis of the second moments of `features` [n, d], float32, found and kept on `device`.
 
     Few samples: from their n x n inner products. Many samples: from the d x d second moments. float64 where it is
     cheap or needed, because inner products square the condition number.
     """
-    mean = features.mean(dim=0, dtype=torch.float64)
-    exact = features.double() - mean
+    mean = _total(features, device) / len(features)
     if len(features) < ROW_SPACE_BELOW * features.shape[1]:
-        return _row_space(mean, exact)
+        return _row_space(mean, features.to(device).double() - mean)
     if features.shape[1] > CHEAP:
-        centred = exact.to(torch.float32)
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        values, vectors = torch.linalg.eigh(_moments(features, mean, torch.float32))
         if float((values < RESOLVED * values[-1]).float().mean()) < 0.1:
             return Basis(mean, vectors.flip(1))
-    values, vectors = torch.linalg.eigh(exact.T @ exact)
+    values, vectors = torch.linalg.eigh(_moments(features, mean, torch.float64))
     return Basis(mean, vectors[:, values > NEGLIGIBLE * values[-1]].flip(1))
 
 
@@ -74,16 +76,31 @@ def extended(basis: Basis, features: Tensor, more: Tensor) -> Basis:
     Keeps the directions of `basis` and adds what `more` needs besides, so that it is an eigenbasis of neither but
     close to one of both, at a fraction of the cost.
     """
-    mean = torch.cat([features, more]).mean(dim=0, dtype=torch.float64)
+    device = basis.mean.device
+    mean = (_total(features, device) + _total(more, device)) / (len(features) + len(more))
     known = basis.directions
     if known.shape[0] == known.shape[1]:
         return Basis(mean, known)
-    rest = torch.cat([more.double() - mean, (basis.mean - mean)[None]])
+    rest = torch.cat([more.to(device).double() - mean, (basis.mean - mean)[None]])
     largest = float(rest.square().sum())
     exact = known.double()
     rest = rest - (rest @ exact) @ exact.T
     new = _row_space(mean, rest, floor=NEGLIGIBLE * largest).directions
     return Basis(mean, torch.cat([exact, new - exact @ (exact.T @ new)], dim=1))
+
+
+def _total(features: Tensor, device: torch.device) -> Tensor:
+    sums = [block.sum(dim=0, dtype=torch.float64) for _, block in device_blocks(features, device)]
+    return torch.stack(sums).sum(dim=0)
+
+
+def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sums of products about the mean [d, d]."""
+    total = mean.new_zeros(len(mean), len(mean), dtype=dtype)
+    for _, block in device_blocks(features, mean.device):
+        centred = (block.double() - mean).to(dtype)
+        total.addmm_(centred.T, centred)
+    return total
 
 
 def _row_space(mean: Tensor, exact: Tensor, floor: float = 0.0) -> Basis:

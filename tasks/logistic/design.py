@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from tasks.logistic.basis import Basis
+from tasks.logistic.rows import Rows, fits
+from tasks.logistic.settings import Settings
 
 
 class Design:
-    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`."""
+    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`.
 
-    def __init__(self, features: Tensor, basis: Basis, dtype: torch.dtype) -> None:
-        self.features = features
+    `streamed` leaves the coordinates where `features` are, and brings them to the basis' device in blocks.
+    """
+
+    def __init__(self, features: Tensor, basis: Basis, *, streamed: bool = False) -> None:
         self.basis = basis
-        self.coordinates = basis.coordinates(features, dtype)
-        self.moments = self.coordinates.square().mean(dim=0)
+        self.rows = Rows(basis.coordinates(features), basis.mean.device, streamed)
+        self.moments = torch.stack([block.square().sum(dim=0) for _, block in self.rows.blocks()]).sum(dim=0) / len(
+            self
+        )
         self.passes = 0
-        self._leading = self.coordinates[:, :1].contiguous()
+        self._leading = self.moments.new_zeros(len(self), 0)
+
+    @classmethod
+    def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
+        """Of `features` on the device if they fit into its memory, else beside it; `basis` is found from them there."""
+        device = torch.device(settings.device)
+        resident = fits(len(features), features.shape[1], classes, device, settings.memory)
+        place = features.to(device) if resident else features
+        return cls(place, basis(place), streamed=not resident)
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.coordinates)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the products."""
-        return self.coordinates.dtype
+        return len(self.rows)
 
     @property
     def width(self) -> int:
         """Number of coordinates, the intercept included."""
-        return self.coordinates.shape[1]
+        return self.rows.values.shape[1]
+
+    def beside(self, features: Tensor) -> Rows:
+        """Coordinates of other samples [m, d] in the same basis, for products on the same device."""
+        place = features if self.rows.streamed else features.to(self.rows.device)
+        return Rows(self.basis.coordinates(place), self.rows.device, self.rows.streamed)
 
     def logits(self, weights: Tensor) -> Tensor:
         """Logits [c, n] of `weights` [c, 1 + r]."""
         self.passes += 1
-        return weights @ self.coordinates.T
+        return self.rows.logits(weights)
 
     def gradient(self, residual: Tensor) -> Tensor:
         """Gradient [c, 1 + r] of the mean loss whose derivative by the logits is `residual` [c, n]."""
         self.passes += 1
-        return (residual @ self.coordinates).div_(len(self))
+        return self.rows.gathered(residual).div_(len(self))
 
     def leading(self, count: int) -> Tensor:
-        """The first `count` coordinates [n, count], contiguous."""
+        """The first `count` coordinates [n, count], contiguous, in a precision that is enough for a direction."""
         if self._leading.shape[1] != count:
-            self._leading = self.coordinates[:, :count].contiguous()
+            parts = [block[:, :count].to(rough_precision(block.device)) for _, block in self.rows.blocks()]
+            self._leading = torch.cat(parts).contiguous()
         return self._leading
 
-    def in_float64(self) -> Design:
-        """The same samples in double precision."""
-        exact = Design(self.features, self.basis, torch.float64)
-        exact.passes = self.passes
-        return exact
+
+def rough_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

@@ -66,14 +66,6 @@ class Likelihood(ABC):
     def prior(self) -> Tensor:
         """The best intercepts [c] when all weights are zero."""
 
-    @abstractmethod
-    def subset(self, rows: Tensor) -> Likelihood:
-        """The same likelihood on some of the samples."""
-
-    @abstractmethod
-    def in_float64(self) -> Likelihood:
-        """The same likelihood for margins in double precision."""
-
 
 class Multinomial(Likelihood):
     """Softmax cross-entropy over `classes` for int64 `targets` [n]; every class must occur."""
@@ -127,14 +119,6 @@ class Multinomial(Likelihood):
         """Log class frequencies."""
         return torch.log(torch.bincount(self.targets, minlength=self.classes) / len(self.targets))
 
-    def subset(self, rows: Tensor) -> Multinomial:
-        """Softmax cross-entropy on `rows`."""
-        return Multinomial(self.targets[rows], self.classes)
-
-    def in_float64(self) -> Multinomial:
-        """The same: nothing here has a precision."""
-        return self
-
 
 class Binary(Likelihood):
     """Independent logistic losses for 0/1 `targets` [c, n]; the sum over columns of each column's mean loss."""
@@ -175,11 +159,3 @@ class Binary(Likelihood):
     def prior(self) -> Tensor:
         """Log odds of each label."""
         return torch.logit(self.targets.mean(dim=1))
-
-    def subset(self, rows: Tensor) -> Binary:
-        """The same labels on `rows`."""
-        return Binary(self.targets[:, rows])
-
-    def in_float64(self) -> Binary:
-        """The same labels in double precision."""
-        return Binary(self.targets.double())

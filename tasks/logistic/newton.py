@@ -3,7 +3,8 @@
 In the eigenbasis of the features the Hessian is nearly diagonal: class k and coordinate j have about q_k s_j^2 + lam,
 with q_k the mean of p (1 - p) and s_j^2 the second moment. Where q s^2 is small against lam that is all there is to
 know. The leading coordinates, where it is not, are few for most of a path, so that conjugate gradients on the true
-Hessian cost little there.
+Hessian cost little there, the less so as a direction may be rough: their products are made in half precision where that
+is fast. What is minimised over along the direction is exact.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def newton_direction(design: Design, likelihood: Likelihood, state: State, gradi
 def leading_count(design: Design, curvature: float, lam: float) -> int:
     """How many coordinates, the intercept included, have a curvature that the penalty does not drown."""
     relevant = int((curvature * design.moments[1:] > RELEVANT * lam).sum())
-    rounded = min(-(-relevant // STEP) * STEP, max(MOST_LEADING, 0))
+    rounded = min(-(-relevant // STEP) * STEP, MOST_LEADING)
     return 1 + min(rounded, design.width - 1)
 
 
@@ -67,8 +68,10 @@ class Leading:
 
     def product(self, direction: Tensor) -> Tensor:
         """The Hessian times `direction` [c, k]."""
-        change = self.change(self.likelihood.margins(direction @ self.coordinates.T))
-        product = (change @ self.coordinates).div_(len(self.coordinates))
+        rough = self.coordinates.dtype
+        margins = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
+        change = self.change(self.likelihood.margins(margins)).to(rough)
+        product = (change @ self.coordinates).to(direction.dtype).div_(len(self.coordinates))
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
 

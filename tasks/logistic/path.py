@@ -42,7 +42,7 @@ def solve_path(
     solution as it is found, with its place in `strengths`. Raises ValueError on NaN, on shapes that do not fit and
     on strengths that are not positive.
     """
-    rows, known = checked_features(features, settings.device), as_tensor(targets, settings.device)
+    rows, known = checked_features(features), as_tensor(targets).to(settings.device)
     if len(known) != len(rows):
         raise ValueError(f"{len(known)} targets for {len(rows)} rows of features")
     if not len(strengths) or min(strengths) <= 0:
@@ -58,16 +58,16 @@ def solve_path(
     return Path(tuple(found[place] for place in range(len(strengths))))
 
 
-def as_tensor(values: Array, device: str) -> Tensor:
-    """`values` on the device; an array is copied, so that a read-only memory map will do."""
-    return (values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))).to(device)
+def as_tensor(values: Array) -> Tensor:
+    """`values` where they are; an array is copied, so that a read-only memory map will do."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
 
 
-def checked_features(features: Array, device: str) -> Tensor:
-    """Features [n, d] as float32 on the device. Raises ValueError on another shape and on NaN or infinity."""
+def checked_features(features: Array) -> Tensor:
+    """Features [n, d] as float32, where they are. Raises ValueError on another shape and on NaN or infinity."""
     if features.ndim != 2 or not len(features):
         raise ValueError(f"features must be [samples, dimensions], got {tuple(features.shape)}")
-    rows = as_tensor(features, device).to(torch.float32)
+    rows = as_tensor(features).to(torch.float32)
     finite = torch.isfinite(rows).all(dim=1)
     if not bool(finite.all()):
         bad = int((~finite).nonzero()[0])

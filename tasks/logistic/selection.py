@@ -28,6 +28,8 @@ EXTENSION_DECADES = 3
 """How far beyond the grid the search may go."""
 STRIDE = 10.0
 """Largest factor from one strength to the next on the way to the final fit."""
+ON_THE_WAY = 1e-3
+"""Tolerance of the fits that only lead to the final one."""
 DEFAULTS = Settings()
 
 
@@ -95,7 +97,7 @@ class _Search:
 
     def __init__(self, walk: Walk, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
         self.walk = walk
-        self.validation = walk.design.basis.coordinates(validation)
+        self.validation = walk.design.beside(validation)
         self.targets = np.asarray(targets)
         self.score = score
         self.factor = factor
@@ -107,7 +109,7 @@ class _Search:
             self.walk.restart()
         for strength in strengths:
             solution = self.walk.advance(self.factor * strength)
-            logits = solution.classes.expand_logits(solution.rotated @ self.validation.T.to(solution.rotated.dtype))
+            logits = solution.classes.expand_logits(self.validation.logits(solution.rotated))
             trial = Trial(
                 strength=strength,
                 score=self.score(logits, self.targets),
@@ -201,7 +203,7 @@ def _extend(search: _Search, grid: Grid, on_trial: OnTrial | None) -> bool:
 
 
 def _checked(labelled: tuple[Array, Array], device: str) -> tuple[Tensor, Tensor]:
-    rows, targets = checked_features(labelled[0], device), as_tensor(labelled[1], device)
+    rows, targets = checked_features(labelled[0]), as_tensor(labelled[1]).to(device)
     if len(rows) != len(targets):
         raise ValueError(f"{len(targets)} targets for {len(rows)} rows of features")
     return rows, targets
@@ -223,13 +225,14 @@ def _refit(
     )
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
     basis = extended(nearest.solution.basis, train[0], held[0])
-    walk = Walk(Design(torch.cat([train[0], held[0]]), basis, torch.float32), likelihood, present, settings)
+    design = Design.within(torch.cat([train[0], held[0]]), lambda _: basis, likelihood.classes, settings)
+    walk = Walk(design, likelihood, present, settings)
     begin = nearest.trial.strength
     if torch.equal(present.solved, nearest.solution.classes.solved):
         walk.start(basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))
     else:
         begin = search.candidates[0].trial.strength
     steps = max(1, math.ceil(math.log(chosen / begin) / math.log(STRIDE) - 1e-9))
-    for step in range(steps + 1):
-        solution = walk.advance(search.factor * begin * (chosen / begin) ** (step / steps))
-    return solution
+    for step in range(steps):
+        walk.advance(search.factor * begin * (chosen / begin) ** (step / steps), ON_THE_WAY)
+    return walk.advance(search.factor * chosen)

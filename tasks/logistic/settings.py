@@ -17,6 +17,11 @@ class Settings:
     max_iterations: int = 1000
     """Per strength; a solution that needs more is returned with `converged` false."""
     device: str = "cpu"
+    memory: int | None = None
+    """Bytes that a path may take of the device; `rows.resident_bytes` says what it takes.
+
+    Samples that are too large for it stay on the host and are streamed. None: four fifths of what is free on a CUDA
+    device, no limit elsewhere."""
 
 
 @dataclass(frozen=True)

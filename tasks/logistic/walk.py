@@ -86,8 +86,10 @@ class Walk:
 
     @classmethod
     def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> Walk:
-        """A walk over `features` [n, d] float32 in their own eigenbasis."""
-        return cls(Design(features, eigenbasis(features), torch.float32), likelihood, classes, settings)
+        """A walk over `features` [n, d] float32 in their own eigenbasis; they need not lie on the device."""
+        device = torch.device(settings.device)
+        design = Design.within(features, lambda rows: eigenbasis(rows, device), likelihood.classes, settings)
+        return cls(design, likelihood, classes, settings)
 
     def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
         self.design = design
@@ -98,7 +100,7 @@ class Walk:
 
     def restart(self) -> None:
         """Go back to the end of infinite regularisation, where only the intercepts are left."""
-        weights = self.design.coordinates.new_zeros(self.likelihood.classes, self.design.width)
+        weights = self.design.moments.new_zeros(self.likelihood.classes, self.design.width)
         weights[:, 0] = self.likelihood.prior()
         self.start(weights)
 
@@ -108,14 +110,15 @@ class Walk:
         self.steps = Span(1 + MEMORY, self.point.weights, self.point.margins)
         self.secants = Span(1 + SECANTS, self.point.weights, self.point.margins)
 
-    def advance(self, strength: float) -> Solution:
-        """The solution at `strength`, which should not lie far from the last one."""
+    def advance(self, strength: float, tolerance: float | None = None) -> Solution:
+        """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
+        tolerance = self.settings.tolerance if tolerance is None else tolerance
         before, start = self.design.passes, self.point
         ridge = Ridge(1.0 / (strength * len(self.design)))
         self.point = self._predict(ridge)
-        descent = self._descend(ridge)
+        descent = self._descend(ridge, tolerance)
         self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
-        converged = descent.gap <= self.settings.tolerance
+        converged = descent.gap <= tolerance
         return Solution(
             strength=strength,
             objective=self.point.objective,
@@ -142,14 +145,14 @@ class Walk:
         self.secants.forget()
         return start
 
-    def _descend(self, ridge: Ridge) -> Descent:
+    def _descend(self, ridge: Ridge, tolerance: float) -> Descent:
         """Minimise over Newton directions and past steps until the certificate holds."""
         self.steps.forget()
         descent = Descent()
         for _ in range(self.settings.max_iterations):
             direction = self._direction(ridge)
             descent.note(direction.decrement / self.point.objective)
-            if descent.gap <= self.settings.tolerance or not math.isfinite(direction.decrement):
+            if descent.gap <= tolerance or not math.isfinite(direction.decrement):
                 break
             self.steps.put(0, direction.weights, self._margins(direction.weights))
             self.point, moved = self._minimise(ridge, self.point, self.steps, CORRECTOR_ROUNDS)

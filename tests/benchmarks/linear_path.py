@@ -1,0 +1,124 @@
+"""The exact regularisation path beside scikit-learn's sweep over the same 45 values of C, one thread each.
+
+    python -m tests.benchmarks.linear_path [--full] [--sizes N ...] [--gap-limit 110]
+
+Every row is a whole selection: path, validation, final fit. Ours is converged at every C. Three others: scikit-learn as
+it is (cut off after 100 iterations), the scaling of the release that the paper used, and scikit-learn without a limit
+until it is as near to the optimum as ours; that one is stopped after `--gap-limit` times our time, which makes its
+ratio a lower bound. Printed and kept besides: by how much our objective exceeds the other's, at worst.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from tasks.logistic import Grid, Selection, Settings, fit_selected, solve_path
+from tasks.metrics import mean_average_precision
+from tests.benchmarks import _sweeps as sweeps
+from tests.benchmarks._comparison import Row, geometric, keep, parser, row, tell, timed
+from tests.benchmarks._features import SIZES, Labelled
+
+GRID = Grid.of_weight_decays(-6, 5, 45, extensible=False)
+QUICK = (0, 5)
+GAP = Settings().tolerance
+AS_IS, PAPER, TO_THE_GAP = "scikit-learn as it is", "the paper's scaling", "scikit-learn to the same gap"
+
+
+def main() -> int:
+    """Print every row and the geometric means."""
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="*", help=f"numbers from 0 to {len(SIZES) - 1}")
+    options.add_argument("--gap-limit", type=float, help="stop scikit-learn after so many times our time (default 110)")
+    options.add_argument("--turns", type=int, default=2, help="how often ours is timed")
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    chosen = given.sizes if given.sizes is not None else range(len(SIZES)) if given.full else QUICK
+    limit = given.gap_limit or (110.0 if given.full else 5.0)
+    rows: list[Row] = []
+    with threadpool_limits(1):
+        for number in chosen:
+            name = list(SIZES)[number]
+            rows += compared(name, SIZES[name](), limit, given.turns)
+            keep("linear_path", "Regularisation path, 45 values of C", rows, given.results, means=means(rows))
+    for other, mean in means(rows).items():
+        tell(f"geometric mean over {len(chosen)} sizes: {mean:.1f}x {other}")
+    return 0
+
+
+def means(rows: Sequence[Row]) -> dict[str, float]:
+    """Geometric mean of the CPU ratios, by the other way."""
+    return {
+        other: geometric([one for one in rows if one.other == other]) for other in dict.fromkeys(r.other for r in rows)
+    }
+
+
+def compared(name: str, data: Labelled, limit: float, turns: int) -> list[Row]:
+    """One size, ours beside all three others, which are timed once between our turns."""
+    first, selection = timed(lambda: selected(data))
+    mine = {trial.strength: trial.objective for trial in selection.trials}
+    gap = max(trial.gap or 0.0 for trial in selection.trials)
+    unlimited = sweeps.ToTheGap(goal(data, mine), limit * first.cpu_s)
+    ways: dict[str, sweeps.Fit] = {AS_IS: sweeps.scikit_learn, PAPER: sweeps.paper_scaling, TO_THE_GAP: unlimited}
+    ours, theirs, facts = [first], {}, {}
+    for other, fit in ways.items():
+        theirs[other], sweep = timed(functools.partial(sweeps.sweep, data, GRID.strengths, score, fit))
+        facts[other] = {} if fit is unlimited else excess(data, mine, sweep)
+        ours += [timed(lambda: selected(data))[0] for _ in range(turns - 1)]
+    rows = [
+        row(
+            name,
+            other,
+            ours,
+            [theirs[other]],
+            at_least=other == TO_THE_GAP and unlimited.stopped,
+            gap=gap,
+            passes=selection.passes,
+            **facts[other],
+        )
+        for other in ways
+    ]
+    for one in rows:
+        tell(one)
+    return rows
+
+
+def goal(data: Labelled, mine: Mapping[float, float]) -> Callable[[sweeps.Problem], float]:
+    """What scikit-learn's objective has to come down to: as much above ours as ours may be above the optimum."""
+    if not data.multi_label:
+        return lambda problem: mine[problem.strength] * (1 + GAP)
+    path = solve_path(*data.train, [2 * strength for strength in GRID.strengths])
+    goals = {}
+    for solution in path.solutions:
+        weights = np.column_stack([solution.intercept.numpy(), solution.weights.numpy()]).astype(np.float64)
+        goals[solution.strength] = sweeps.label_objectives(weights, *data.train, solution.strength / 2)
+    return lambda problem: goals[problem.strength][problem.label or 0] * (1 + GAP)
+
+
+def selected(data: Labelled) -> Selection:
+    """Our whole selection."""
+    return fit_selected(data.train, data.validation, GRID, score, classes=data.classes)
+
+
+def score(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> float:
+    """Accuracy or mean average precision, in percent."""
+    if targets.ndim == 2:
+        return mean_average_precision(logits, targets.astype(np.int64))
+    return 100 * float(np.mean(logits.argmax(axis=1) == targets))
+
+
+def excess(data: Labelled, mine: Mapping[float, float], sweep: sweeps.Sweep) -> dict[str, float]:
+    """By how much, relative, our objective exceeds the other's at worst; and the other's ours."""
+    theirs = {c: sweeps.objective(weights, *data.train, c) for c, weights in sweep.weights.items()}
+    ours_over = max(mine[c] / theirs[c] - 1 for c in mine)
+    return {"ours above theirs, at worst": ours_over, "theirs above ours": max(theirs[c] / mine[c] - 1 for c in mine)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
