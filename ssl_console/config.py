@@ -43,6 +43,8 @@ class Config(BaseModel):
     """Images per extraction batch; cannot change a result, only speed and memory."""
     checkpoint_s: float = Field(60, ge=0)
     """Seconds of training after which its state is kept, to carry on from after an interruption."""
+    decoded_gb: float = Field(4.0, ge=0)
+    """Disk space, in GB, for decoded images that backbones on the same dataset share; 0: each decodes for itself."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Key bindings of the terminal app: name of the action to key."""
 

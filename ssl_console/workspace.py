@@ -160,6 +160,11 @@ class Workspace:
         return self.cache / "features"
 
     @property
+    def decoded(self) -> Path:
+        """Decoded images that backbones share."""
+        return self.cache / "decoded"
+
+    @property
     def examinations(self) -> Path:
         """What the doctor found, by what was examined."""
         return self.cache / "examinations"

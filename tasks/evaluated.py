@@ -16,6 +16,10 @@ class Places:
     weights: Path
     data: Path
     features: Path
+    decoded: Path | None = None
+    """Where backbones share decoded images; None: each decodes for itself."""
+    decoded_bytes: int = 0
+    """How large that folder may become."""
     checkpoint: Path | None = None
     """Where long training keeps its state; the same folder for every attempt of a run. None: nothing is kept."""
     checkpoint_s: float = 60.0

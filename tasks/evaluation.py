@@ -17,6 +17,7 @@ from tasks.card import DatasetCard
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.evaluated import Evaluation, Facts, Places
+from tasks.features.decoded import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
@@ -95,7 +96,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
 
-    store = FeatureStore(places.features, Machine(batch_size=batch_size))
+    store = FeatureStore(places.features, Machine(batch_size=batch_size), _shared_images(places))
     stored = _features(
         store,
         subject,
@@ -113,6 +114,10 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     seen: dict[str, Json] = {"features": checks, **_shared(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **seen})
     return Evaluation(outcome, _facts(subject, dataset, stored))
+
+
+def _shared_images(places: Places) -> DecodedImages | None:
+    return DecodedImages(places.decoded, places.decoded_bytes) if places.decoded and places.decoded_bytes else None
 
 
 def _inputs(

@@ -38,6 +38,7 @@ from tasks.evaluated import Evaluation, Places
 from tasks.parameters import PROTOCOLS
 
 BATCH_SIZE = 64
+GIGABYTE = 1e9
 
 
 class Fate(Enum):
@@ -141,6 +142,8 @@ class Session:
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
             features=self._features(spec),
+            decoded=None if spec.fresh else self.workspace.decoded,
+            decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
             checkpoint=folder.checkpoint,
             checkpoint_s=self.config.checkpoint_s,
             pictures=folder.path,

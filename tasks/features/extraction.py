@@ -19,6 +19,7 @@ from torch import Tensor
 
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import ImageSource
+from tasks.features.decoded import DecodedRows
 from tasks.features.errors import NotFiniteError, OutOfMemoryError
 from tasks.reporter import Reporter
 
@@ -72,6 +73,8 @@ class Extraction:
     spec: PreprocessingSpec
     machine: Machine
     reporter: Reporter
+    decoded: DecodedRows | None = None
+    """Images that another backbone has had decoded already, and where this one leaves the rest."""
 
     def shards(self, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
         """First row and features [m, d] of each wanted range of rows, in order.
@@ -98,7 +101,13 @@ class Extraction:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, row: int) -> Tensor:
-        return self.encoder.prepare(self.source.images[row], self.spec)
+        known = self.decoded.get(row) if self.decoded else None
+        if known is not None:
+            return known
+        image = self.encoder.prepare(self.source.images[row], self.spec)
+        if self.decoded:
+            self.decoded.put(row, image)
+        return image
 
     def _encoded(self, images: Iterator[Tensor], start: int, stop: int) -> Iterator[Floats]:
         row = start

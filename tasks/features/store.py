@@ -11,6 +11,7 @@ import errno
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import SourceSplit
+from tasks.features.decoded import DecodedImages, DecodedRows
 from tasks.features.durable import sync_folder, write_durably
 from tasks.features.errors import DiskFullError
 from tasks.features.extraction import EncoderLike, Extraction, Machine, Source
@@ -76,6 +78,8 @@ class FeatureStore:
 
     root: Path
     machine: Machine = field(default_factory=Machine)
+    decoded: DecodedImages | None = None
+    """Where backbones share decoded images; None: each decodes for itself."""
 
     def holds(self, key: FeatureKey) -> bool:
         """Whether a complete entry is there (not whether it is intact)."""
@@ -138,13 +142,17 @@ class FeatureStore:
         todo = sum(stop - start for start, stop in missing)
         reporter.phase(f"encoding {request.split.name}", todo, "images")
         begun = time.perf_counter()
-        new = [
-            write_shard(partial / SHARDS, start, rows)
-            for start, rows in _extraction(request, encoder, self.machine, reporter).shards(missing)
-        ]
+        with self._decoded_rows(request) as decoded:
+            extraction = _extraction(request, encoder, self.machine, reporter, decoded)
+            new = [write_shard(partial / SHARDS, start, rows) for start, rows in extraction.shards(missing)]
         speed = todo / max(time.perf_counter() - begun, 1e-9) if todo else None
         _complete(partial, self._path(request), plan, sorted([*done, *new], key=_start), encoder.dimension, speed)
         return todo
+
+    def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
+        if self.decoded is None:
+            return nullcontext()
+        return self.decoded.rows(request.split.images_digest, len(request.split.images), request.spec)
 
 
 @dataclass
@@ -181,10 +189,12 @@ def _begin(partial: Path, request: FeatureRequest) -> Plan:
     return plan
 
 
-def _extraction(request: FeatureRequest, encoder: EncoderLike, machine: Machine, reporter: Reporter) -> Extraction:
+def _extraction(
+    request: FeatureRequest, encoder: EncoderLike, machine: Machine, reporter: Reporter, decoded: DecodedRows | None
+) -> Extraction:
     split = request.split
     source = Source(request.backbone, f"{request.dataset}/{split.name}", split.images, split.identifiers)
-    return Extraction(source, encoder, request.spec, machine, reporter)
+    return Extraction(source, encoder, request.spec, machine, reporter, decoded)
 
 
 def _complete(

@@ -83,8 +83,7 @@ SIZES: Mapping[str, Callable[[], Labelled]] = {
 
 
 def _one_hot(labels: Integers, classes: int) -> Floats:
-    marks: Floats = np.eye(classes, dtype=np.float32)[labels]
-    return marks
+    return np.eye(classes, dtype=np.float32)[labels]
 
 
 def _around(generator: np.random.Generator, marks: Floats, dimensions: int, signal: float) -> Floats:
@@ -95,7 +94,7 @@ def _around(generator: np.random.Generator, marks: Floats, dimensions: int, sign
     hidden = (signal * marks @ means + generator.standard_normal((len(marks), latent), dtype=np.float32)) * scales
     mixing = generator.standard_normal((latent, dimensions), dtype=np.float32) / np.sqrt(np.sum(scales**2))
     seen = hidden @ mixing + 0.2 * generator.standard_normal((len(marks), dimensions), dtype=np.float32)
-    return np.maximum(seen, 0.0)
+    return np.asarray(np.maximum(seen, 0.0), dtype=np.float32)
 
 
 def _split(features: Floats, labels: Integers, samples: int, classes: int) -> Labelled:

@@ -1,0 +1,147 @@
+"""Decoded images that backbones share: prepared once, as bytes on the disk, within a size that the user sets.
+
+Whoever wants a row first decodes it and leaves it here; the next backbone with the same resize and crop reads it. Every
+row carries a checksum, so that a row that was only half written when the power failed is decoded again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.preprocessing_spec import PreprocessingSpec
+from tasks.spec import canonical
+
+PIXELS, CHECKS = ".pixels", ".checks"
+CHECK_BYTES = 4
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass
+class DecodedRows:
+    """Prepared images of one split, uint8 [3, crop, crop] each, some of them there already. Threads may share it."""
+
+    shape: tuple[int, int, int]
+    pixels: int
+    checks: int
+    """Descriptors of the two files."""
+    full: bool = field(default=False)
+    """The disk is: nothing more is kept."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image."""
+        return int(np.prod(self.shape))
+
+    def get(self, row: int) -> Tensor | None:
+        """The image, None when it is not there or damaged."""
+        check = os.pread(self.checks, CHECK_BYTES, row * CHECK_BYTES)
+        if not any(check):
+            return None
+        found = bytearray(os.pread(self.pixels, self.row_bytes, row * self.row_bytes))
+        if len(found) != self.row_bytes or _check(found) != check:
+            return None
+        return torch.frombuffer(found, dtype=torch.uint8).view(self.shape)
+
+    def put(self, row: int, image: Tensor) -> None:
+        """Keep the image, unless it has another shape or the disk is full."""
+        if self.full or tuple(image.shape) != self.shape:
+            return
+        content = image.contiguous().numpy().tobytes()
+        try:
+            os.pwrite(self.pixels, content, row * self.row_bytes)
+            os.pwrite(self.checks, _check(content), row * CHECK_BYTES)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self.full = True
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """A folder of decoded images, at most `limit` bytes in all; what was used longest ago makes room."""
+
+    folder: Path
+    limit: int
+
+    @contextmanager
+    def rows(self, images_digest: str, count: int, spec: PreprocessingSpec) -> Iterator[DecodedRows | None]:
+        """The `count` images of one split as `spec` cuts them; None when they do not fit into the limit."""
+        need = count * (3 * spec.crop * spec.crop + CHECK_BYTES)
+        path = self.folder / _name(images_digest, spec)
+        if need > self.limit:
+            yield None
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _opened(path.with_suffix(PIXELS)) as pixels, _opened(path.with_suffix(CHECKS)) as checks:
+            fcntl.flock(pixels, fcntl.LOCK_SH)
+            os.utime(pixels)
+            if not self._make_room(need, path.with_suffix(PIXELS)):
+                yield None
+                return
+            os.truncate(checks, count * CHECK_BYTES)
+            os.truncate(pixels, need - count * CHECK_BYTES)
+            yield DecodedRows((3, spec.crop, spec.crop), pixels, checks)
+
+    def _make_room(self, need: int, mine: Path) -> bool:
+        """Whether `need` bytes fit beside the others, of which idle ones are removed, oldest first."""
+        others = sorted((p for p in self.folder.glob(f"*{PIXELS}") if p != mine), key=_age)
+        total = sum(map(_size, others))
+        for path in others:
+            if total + need <= self.limit:
+                break
+            size = _size(path)
+            if _removed(path):
+                total -= size
+        return total + need <= self.limit
+
+
+def _name(images_digest: str, spec: PreprocessingSpec) -> str:
+    """Everything that decides the bytes; the mean only where it fills borders."""
+    fill = list(spec.mean) if spec.mode == "border" else None
+    parts = [images_digest, spec.resize, spec.crop, spec.mode, spec.interpolation, fill]
+    return hashlib.sha256(canonical(parts)).hexdigest()[:40]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _removed(path: Path) -> bool:
+    """Remove one split's images, unless somebody is using them."""
+    with suppress(FileNotFoundError, BlockingIOError):
+        with _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.with_suffix(CHECKS).unlink(missing_ok=True)
+            path.unlink()
+        return True
+    return False
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in (path, path.with_suffix(CHECKS)) if p.exists())
+
+
+def _check(content: bytes | bytearray) -> bytes:
+    """A checksum that is never zero, which means absent."""
+    return max(1, zlib.crc32(content)).to_bytes(CHECK_BYTES, "little")
