@@ -23,9 +23,9 @@ from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.inputs import ManyShotInputs, PoolInputs
 from tasks.outcome import Json, Outcome
-from tasks.parameters import PROTOCOLS, FeatureParameters, FewShotParameters
+from tasks.parameters import PROTOCOLS, ColourParameters, FeatureParameters, FewShotParameters
 from tasks.reporter import Reporter
-from tasks.roles import PerSplit, many_shot, pooled
+from tasks.roles import PerSplit, coloured, many_shot, pooled
 from tasks.sanity import check_features, shared_rows
 from tasks.spec import TaskSpec
 
@@ -107,7 +107,12 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     )
     checks = _checks(stored, reporter)
     features = {name: found.values for name, found in stored.items()}
-    inputs = _inputs(dataset, dataset_card, features, parameters, seed=seed, device=device)
+    if isinstance(parameters, ColourParameters):
+        inputs: Inputs = coloured(
+            dataset, dataset_card, features, parameters, seed, device, spec=subject.spec, reporter=reporter
+        )
+    else:
+        inputs = _inputs(dataset, dataset_card, features, parameters, seed=seed, device=device)
 
     module = cast("ProtocolModule", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,15 @@ class ManyShotInputs:
     def multi_label(self) -> bool:
         """Whether an image may carry several classes."""
         return self.test.labels.ndim == 2
+
+
+@dataclass(frozen=True)
+class ColourInputs(ManyShotInputs):
+    """The same three roles with what their images look like: `tasks.colour_targets.colours`, [n, colours] each."""
+
+    train_colours: npt.NDArray[np.float64] = field(kw_only=True)
+    val_colours: npt.NDArray[np.float64] = field(kw_only=True)
+    test_colours: npt.NDArray[np.float64] = field(kw_only=True)
 
 
 @dataclass(frozen=True)

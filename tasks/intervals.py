@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from tasks.metrics import Labels, Positives, Scores, eleven_point_precision, ranked
 from tasks.outcome import Interval
@@ -100,6 +101,30 @@ def halves(
     middle, half = whole - (float(values.mean()) - whole), NORMAL * float(values.std(ddof=1))
     low, high = min(middle - half, whole), max(middle + half, whole)
     return Interval(max(0.0, low), min(100.0, high), LEVEL, "halves")
+
+
+def bootstrap(
+    score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    samples: int,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap: `score` gives the score [b] under each row of whole sample weights [b, samples]."""
+    generator, even = np.random.default_rng(seed), np.full(samples, 1 / samples)
+    blocks = [min(BLOCK, replicates - start) for start in range(0, replicates, BLOCK)]
+    drawn = (generator.multinomial(samples, even, size=width).astype(np.float64) for width in blocks)
+    return _percentiles(np.concatenate([score(weights) for weights in drawn]))
+
+
+def mean_over(values: npt.NDArray[np.floating]) -> Interval:
+    """Student's interval of the mean of one number per image or pair; without width for a single one."""
+    mean = float(np.mean(values, dtype=np.float64))
+    if len(values) < 2:
+        return Interval(mean, mean, LEVEL, "one image")
+    spread = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.5 * (1 + LEVEL))) * spread
+    return Interval(mean - half, mean + half, LEVEL, "student over images")
 
 
 def _halves(generator: np.random.Generator, samples: int, replicates: int) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.analyses import ANALYSES
 from tasks.detection.parameters import DETECTION
 from tasks.finetune import parameters as finetune
 from tasks.limits import require_above_zero, require_at_least
@@ -19,6 +20,7 @@ from tasks.segmentation import parameters as segmentation
 
 __all__ = [
     "PROTOCOLS",
+    "ColourParameters",
     "FeatureParameters",
     "FewShotParameters",
     "KnnParameters",
@@ -89,7 +91,23 @@ class FewShotParameters:
         require_at_least(1, shots=self.shots, queries=self.queries, episodes=self.episodes)
 
 
-FeatureParameters = LinearParameters | KnnParameters | FewShotParameters
+@dataclass(frozen=True)
+class ColourParameters:
+    """Ridge regression of an image's colours on frozen features."""
+
+    preprocessing: PreprocessingName = "paper"
+    penalties: int = 19
+    """How many on the logarithmic grid, each relative to the number of training images."""
+    low: float = -7.0
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, penalties=self.penalties)
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+
+
+FeatureParameters = LinearParameters | KnnParameters | FewShotParameters | ColourParameters
 """Of the protocols over stored features: `tasks.evaluation` reads `preprocessing` from them."""
 
 
@@ -131,10 +149,19 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
             summary="weighted cosine nearest neighbours, k = 20",
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
+        ProtocolFacts(
+            name="colour",
+            version=1,
+            family="colour",
+            presets={"default": ColourParameters(), "paper": ColourParameters()},
+            module="tasks.colour",
+            summary="ridge regression of mean colour and hue histogram from frozen features",
+        ),
         *DETECTION,
         *finetune.PROTOCOLS,
         *segmentation.PROTOCOLS,
         *normals.PROTOCOLS,
+        *ANALYSES,
     )
 }
 

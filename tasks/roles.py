@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import numpy as np
 
+from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.card import DatasetCard
+from tasks.colour_targets import colours
 from tasks.datasets.dataset import Dataset
-from tasks.inputs import Features, ManyShotInputs, PoolInputs, Samples
+from tasks.inputs import ColourInputs, Features, ManyShotInputs, PoolInputs, Samples
 from tasks.parameters import LinearParameters, Parameters
+from tasks.reporter import Reporter
 from tasks.splits import Selection, many_shot_indices, pool, select_labels
 
 PerSplit = Mapping[str, Features]
@@ -29,6 +33,27 @@ def many_shot(
         classes=dataset.classes,
         metric=card.metric,
         device=device,
+    )
+
+
+def coloured(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the images are to be looked at
+    dataset: Dataset,
+    card: DatasetCard,
+    features: PerSplit,
+    parameters: Parameters,
+    seed: int,
+    device: str,
+    spec: PreprocessingSpec,
+    reporter: Reporter,
+) -> ColourInputs:
+    """Train, validation and test with the colours of their images."""
+    split = many_shot_indices(dataset, seed=seed)
+    plain = many_shot(dataset, card, features, parameters, seed, device)
+    return ColourInputs(
+        **{one.name: getattr(plain, one.name) for one in fields(plain)},
+        train_colours=colours(dataset, split.train, spec, reporter),
+        val_colours=colours(dataset, split.val, spec, reporter),
+        test_colours=colours(dataset, split.test, spec, reporter),
     )
 
 
