@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from backbones.anatomy import Anatomy
-from backbones.card import BackboneCard
-from tasks.limits import require_above_zero, require_at_least
-from tasks.protocol import IMAGE_EVALUATION, Parameters, ProtocolFacts
+from tasks.limits import require_at_least
+from tasks.protocol import IMAGE_EVALUATION, ProtocolFacts
 
 
 @dataclass(frozen=True)
@@ -30,31 +27,6 @@ class AttentionParameters:
         require_at_least(self.stride, window=self.window)
 
 
-@dataclass(frozen=True)
-class InversionParameters:
-    """Reconstruction of an image from its last feature map by a deep image prior (paper section 4.8, appendix A.8)."""
-
-    images: int = 15
-    """At most, evenly spaced over the test images."""
-    iterations: int = 3000
-    rate: float = 1e-3
-    scales: int = 6
-    """Times that the prior halves the image."""
-    headline: Literal["psnr", "lpips-alex"] = "psnr"
-    """`lpips-alex` needs the published weights of that distance; others are measured where theirs are present."""
-
-    def __post_init__(self) -> None:
-        require_at_least(1, images=self.images, iterations=self.iterations, scales=self.scales)
-        require_above_zero(rate=self.rate)
-        if self.scales > 6:
-            raise ValueError(f"scales must be at most 6, not {self.scales}")
-
-
-def without_maps(_card: BackboneCard, anatomy: Anatomy, _parameters: Parameters) -> str | None:
-    """Why there is no last feature map; None if there is."""
-    return anatomy.problem
-
-
 ANALYSES = (
     ProtocolFacts(
         name="attention",
@@ -68,19 +40,5 @@ ANALYSES = (
         module="tasks.attention",
         summary="attentive diffusion: how far over the image an occlusion changes the features",
         evaluation=IMAGE_EVALUATION,
-    ),
-    ProtocolFacts(
-        name="inversion",
-        version=1,
-        family="inversion",
-        presets={
-            "default": InversionParameters(),
-            "paper": InversionParameters(headline="lpips-alex"),
-            "small": InversionParameters(images=2, iterations=300, rate=1e-2, scales=4),
-        },
-        module="tasks.inversion.protocol",
-        summary="reconstruction of the image from its last feature map by a deep image prior",
-        evaluation=IMAGE_EVALUATION,
-        unsuitable=without_maps,
     ),
 )
