@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks import colour_score as colour
 from tasks import intervals
 from tasks.calibration import reliability_of_top
 from tasks.dense.angles import AngleHistogram
@@ -119,15 +120,21 @@ def _replicated_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _colours(arrays: Arrays) -> Scores:
-    """Of predicted colours and hue histograms [n, 3 + hues]: the share of their variance that is explained."""
-    wanted, predicted = _floats(arrays["colour"]), _floats(arrays["colour_predicted"])
-    parts = {"mean-colour": slice(0, 3), "hue-histogram": slice(3, None)}
-    return {name: _explained(predicted[:, part], wanted[:, part]) for name, part in parts.items()}
+    return colour.scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
 
 
-def _explained(predicted: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> float:
-    error, spread = ((predicted - wanted) ** 2).sum(), ((wanted - wanted.mean(axis=0)) ** 2).sum()
-    return 100.0 * float(1 - error / spread) if spread else 100.0 * float(error == 0)
+def _colours_interval(arrays: Arrays, metric: str) -> Interval | None:
+    if metric != colour.HEADLINE:
+        return None
+    return colour.interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+
+
+def _diffusion(arrays: Arrays) -> Scores:
+    return {"diffusion": float(_floats(arrays["diffusion"]).mean())}
+
+
+def _diffusion_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return intervals.mean_over(_floats(arrays["diffusion"])) if metric == "diffusion" else None
 
 
 RECOUNTS: tuple[Recount, ...] = (
@@ -137,8 +144,8 @@ RECOUNTS: tuple[Recount, ...] = (
     Recount(NEEDED, _detections, _detections_interval),
     Recount(frozenset({"confusion"}), _pixels, _replicated_interval),
     Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _replicated_interval),
-    Recount(frozenset({"colour", "colour_predicted"}), _colours, near=1e-3),
-    Recount(frozenset({"diffusion"}), lambda arrays: {"diffusion": float(_floats(arrays["diffusion"]).mean())}),
+    Recount(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
+    Recount(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
 )
 
 

@@ -41,6 +41,7 @@ class DetectionParameters:
     """Regions that leave the proposal network, per image."""
     sampled: int = 512
     """Regions that the box head learns from, per image."""
+    averaging: Literal["11-point", "area"] = "11-point"
 
     def __post_init__(self) -> None:
         require_at_least(1, iterations=self.iterations, batch=self.batch, test_side=self.test_side, width=self.width)
