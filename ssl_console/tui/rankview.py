@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -26,6 +26,7 @@ from ssl_console.reference import PUBLISHED, beside, published, unmarked
 from ssl_console.result import Result
 from ssl_console.tui import heat
 from ssl_console.tui.catalogue import Catalogue, protocol_title
+from ssl_console.tui.columnfacts import ColumnFacts
 from ssl_console.tui.filtering import Filter, Subject, parse, split
 from ssl_console.tui.glyphs import Glyphs
 from ssl_console.tui.remembered import remembered
@@ -40,8 +41,8 @@ INTERVAL_WIDTH = 12
 AGGREGATE_WIDTH = 6
 OVERALL = "overall"
 ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
-    "mean": ("mean", "mean of the scores; of complete rows, and where all are shares"),
-    "mean_log_odds": ("odds", "mean of the log-odds; of complete rows, and where all are shares"),
+    "mean": ("mean", "mean of the scores; complete rows only"),
+    "mean_log_odds": ("odds", "mean of the log-odds of the scores; complete rows only"),
     "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
     "win_rate": ("win %", "share of comparisons won, column by column; a tie is half a win"),
 }
@@ -270,45 +271,6 @@ ranking_table = remembered(Table.of)
 
 def _overlap(one: Score, other: Score) -> bool:
     return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
-
-
-@dataclass(frozen=True)
-class ColumnFacts:
-    """What a column's cells are drawn against; found out when the column is looked at."""
-
-    label: str
-    higher_is_better: bool
-    rows: Sequence[Row] = ()
-    """Those that are shown."""
-
-    @cached_property
-    def _values(self) -> list[float]:
-        return [row.cells[self.label].value for row in self.rows if self.label in row.cells]
-
-    @cached_property
-    def low(self) -> float:
-        """The lowest score."""
-        return min(self._values, default=0.0)
-
-    @cached_property
-    def high(self) -> float:
-        """The highest score."""
-        return max(self._values, default=0.0)
-
-    @cached_property
-    def _as_shown(self) -> list[str]:
-        ordered = sorted({round(value, 1) for value in self._values}, reverse=self.higher_is_better)
-        return [f"{value:.1f}" for value in ordered[:2]]
-
-    @cached_property
-    def best(self) -> str:
-        """The best score as shown; whatever looks like it is best too."""
-        return self._as_shown[0] if self._as_shown else ""
-
-    @cached_property
-    def second(self) -> str:
-        """The second best, likewise."""
-        return self._as_shown[1] if len(self._as_shown) > 1 else ""
 
 
 _AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate in AGGREGATES}
