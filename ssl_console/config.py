@@ -39,6 +39,8 @@ class Config(BaseModel):
     """Seconds without any sign of life (an event, or use of the processor) after which a run counts as stalled."""
     timeout_s: float | None = Field(None, gt=0)
     """Seconds that one run may take altogether."""
+    worker_memory_mb: float | None = Field(None, gt=0)
+    """Host memory that one worker and its children may take; None for nine tenths of the machine's."""
     batch_size: int | None = Field(None, ge=1)
     """Images per extraction batch; cannot change a result, only speed and memory."""
     checkpoint_s: float = Field(60, ge=0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ssl_console.badges import MARK
-from ssl_console.plain_text import align, align_within, printable
+from ssl_console.plain_text import align, align_within, json_text, printable
 from ssl_console.ranking import AGGREGATES, Cell, Column, Ranking, Row
 from ssl_console.reference.beside import differences
 
@@ -43,7 +42,7 @@ def to_json(ranking: Ranking, ties: Ties = NO_TIES) -> str:
         ],
         **({"tied_with_best": [{"backbone": name, "column": label} for name, label in sorted(ties)]} if ties else {}),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(document, indent=2) + "\n"
 
 
 def to_csv(ranking: Ranking, _ties: Ties = NO_TIES) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER_MODE = 0o700
@@ -11,35 +13,41 @@ FILE_MODE = 0o600
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, or leave it as it was. Raises `OSError` (disk full, read-only)."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace `path` by `content`, or leave it as it was. Raises `OSError` (disk full, read-only) that names `path`."""
+    with _written_beside(path, content) as temporary:
+        temporary.replace(path)
     sync_folder(path.parent)
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:
-    """Write `path` whole unless it exists already; say whether this call made it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Write `path` whole unless it exists already; say whether this call made it. Raises `OSError` that names it."""
+    with _written_beside(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A synced temporary file in the folder of `path`, gone afterwards unless it was renamed."""
+    temporary: Path | None = None
     try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.link(name, path)
-    except FileExistsError:
-        return False
+        yield temporary
+    except OSError as error:
+        error.filename = str(path)  # a failing write names no file at all, and the temporary one says nothing to people
+        raise
     finally:
-        Path(name).unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return True
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from ssl_console.device import Device
 from ssl_console.files import FILE_MODE, make_private_folder
 from ssl_console.launcher import Resources, Worker
-from ssl_console.process import lives, signal_group, signal_process, this_host
+from ssl_console.process import end_marked, environment_of, lives, signal_group, signal_process, this_host
 from ssl_console.run import Attempt
 from ssl_console.workspace import Workspace
 
+MARK = "SSL_CONSOLE_WORKER"
+"""Environment variable that names the worker, to it and to everything that it starts."""
 LOGS_KEPT_S = 7 * 24 * 3600.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -36,6 +38,8 @@ class LocalLauncher:
     workspace: Workspace
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _adopted: dict[str, Attempt] = field(default_factory=dict)
+    _marks: dict[str, str] = field(default_factory=dict)
+    """Of adopted workers, the names under which their own supervisor started them."""
 
     def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
         """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
@@ -48,7 +52,7 @@ class LocalLauncher:
                 stdout=log,
                 stderr=log,
                 cwd=self.workspace.root,
-                env=worker_environment(resources, os.environ),
+                env={**worker_environment(resources, os.environ), MARK: name},
                 start_new_session=True,
             )
         finally:
@@ -61,6 +65,7 @@ class LocalLauncher:
             return None
         name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
         self._adopted[name] = attempt
+        self._marks[name] = _mark_of(attempt.pid)
         return name
 
     def hand_over(self, worker: str, run_id: str) -> bool:
@@ -107,6 +112,7 @@ class LocalLauncher:
             found[name] = Worker(name, process.pid, code is not None, code, log=self._log(name))
             if code is not None:
                 signal_group(process.pid, signal.SIGKILL)
+                end_marked(MARK, name)
                 self.dismiss(name)
                 del self._processes[name]
         return found
@@ -118,6 +124,8 @@ class LocalLauncher:
             found[name] = Worker(name, attempt.pid, gone)
             if gone:
                 signal_group(attempt.pid, signal.SIGKILL)
+                if mark := self._marks.pop(name, ""):
+                    end_marked(MARK, mark)
                 del self._adopted[name]
         return found
 
@@ -137,6 +145,11 @@ class LocalLauncher:
 
     def _log(self, name: str) -> Path:
         return make_private_folder(self.workspace.supervisor / "workers") / f"{name}.log"
+
+
+def _mark_of(pid: int) -> str:
+    start = f"{MARK}=".encode()
+    return next((one.removeprefix(start).decode() for one in environment_of(pid) if one.startswith(start)), "")
 
 
 def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:

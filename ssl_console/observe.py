@@ -10,6 +10,7 @@ from ssl_console.folder_state import RunStatus
 from ssl_console.launcher import JobState
 from ssl_console.queue import PAUSED
 from ssl_console.requests import is_paused
+from ssl_console.room import shortage
 from ssl_console.run import State
 from ssl_console.run_index import RunEntry, RunIndex, RunSummary
 from ssl_console.supervisor_state import SlotState, SupervisorState, SupervisorView
@@ -30,7 +31,7 @@ class RunView:
     """Folded from the events of the newest attempt, of runs that were under way since the observer began; for others
     `RunObserver.history` reads it."""
     waiting: str = ""
-    """Why a queued run waits."""
+    """Why a queued run waits, or why nobody can say how an ended one ended."""
     device: str = ""
     """Where it runs, or is about to."""
     bad_lines: int = 0
@@ -64,7 +65,7 @@ class RunView:
         """One sentence on why it stands there; empty when there is nothing to say."""
         if self.silent and self.job is not None:
             return f"silent, but its {self.job.words}"
-        return self.status.reason if self.state.final else self.waiting or self.status.reason
+        return self.waiting or self.status.reason
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class RunObserver:
     supervisor: SupervisorState | None = None
     """None when no supervisor runs."""
     paused: bool = False
+    shortage: str = ""
+    """Why nothing can be written to the workspace; looked at here, as a supervisor on a full disk cannot tell."""
     _index: RunIndex = field(init=False)
     _view: SupervisorView = field(init=False)
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
@@ -124,10 +127,10 @@ class RunObserver:
     def _ask_supervisor(self, now: float) -> bool:
         """Whether the supervisor says, or is, something else than last time."""
         self.supervisor = self._view.living(now)
-        paused = is_paused(self.workspace)
-        if self.supervisor is self._told and paused == self.paused:
+        paused, short = is_paused(self.workspace), shortage(self.workspace.root)
+        if self.supervisor is self._told and (paused, short) == (self.paused, self.shortage):
             return False
-        self._told, self.paused = self.supervisor, paused
+        self._told, self.paused, self.shortage = self.supervisor, paused, short
         slots = self.supervisor.slots if self.supervisor else ()
         self._assigned = {slot.run_id: slot for slot in slots if slot.run_id}
         self._next = {run_id: slot for slot in slots for run_id in slot.then}
@@ -140,6 +143,8 @@ class RunObserver:
         progress, bad_lines = self._progress(entry, old)
         device = self._device(entry)
         waiting = self._waiting(run_id) if entry.status.state is State.QUEUED and not device else ""
+        if entry.status.state is State.FAILED and entry.status.end is None:
+            waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
         job = self._job(entry)
         held = job is not None and entry.run_id in self._assigned
         view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines, job, held)
@@ -191,6 +196,8 @@ class RunObserver:
         return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))
 
     def _waiting(self, run_id: str) -> str:
+        if self.shortage:
+            return self.shortage
         if self.supervisor is None:
             return PAUSED if self.paused else UNSUPERVISED
         return self.supervisor.waiting.get(run_id, PAUSED if self.paused else "")

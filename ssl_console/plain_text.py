@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ _ESCAPES = re.compile(
     r"|[\x90\x98\x9d\x9e\x9f].*?(?:\x07|\x9c|\x1b\\|$)",  # the eight-bit strings
     re.DOTALL,
 )
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""Of what JSON leaves as it is: the eight-bit controls, and marks that change direction or lines."""
 _UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that draw nothing, or change the direction or the lines of what is around them."""
 
@@ -22,6 +25,12 @@ def printable(text: str) -> str:
     """One line of text that can only draw characters; a tab becomes a space, line ends are dropped."""
     bare = _ESCAPES.sub("", text).replace("\t", " ")
     return bare if bare.isascii() and bare.isprintable() else "".join(filter(_draws, bare))
+
+
+def json_text(content: object, indent: int | None = None) -> str:
+    """JSON in which whatever could steer a terminal is escaped by `\\u`: JSON itself lets most of that stand."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def last_state(line: str) -> str:

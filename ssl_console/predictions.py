@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +21,12 @@ Predictions = Callable[[str], Arrays | None]
 
 _HEAVY = frozenset({"logits", "saliency", "probability", "confidence", "confidence_scaled", "angle_counts"})
 """Arrays that no test needs; class scores are needed only where there is no single predicted class."""
+
+_NO_ARRAYS = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy and zipfile raise for a damaged file: a wrong flag reads as a password or an unknown compression."""
 
 
 @dataclass
@@ -46,7 +54,7 @@ class RunOutputs:
             with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
                 unneeded = _HEAVY | ({"scores"} if "predicted" in file else set())
                 return {name: file[name] for name in file.files if name not in unneeded and "@" not in name}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except _NO_ARRAYS:
             return None
 
     def _read_record(self, run_id: str) -> ResultRecord | None:

@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 CLOCK_TOLERANCE_S = 2.0
 """The start time that the system reports moves a little when its clock is set."""
+UNWRITTEN = 74
+"""Exit code of a worker that could not write down what came of its run (EX_IOERR of sysexits.h)."""
 
 
 def this_host() -> str:
@@ -60,3 +63,23 @@ def describe_exit(code: int) -> str:
         name = f"signal {-code}"
     hint = " (the kernel does this when memory runs out: see `dmesg`)" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}"
+
+
+def end_marked(variable: str, value: str) -> int:
+    """Kill every process of this user that was started with this environment variable; how many there were (Linux).
+
+    So a program that has left its process group, and whose parents are gone, is still known.
+    """
+    mark = f"{variable}={value}".encode()
+    found = [pid for pid in psutil.pids() if pid != os.getpid() and mark in environment_of(pid)]
+    for pid in found:
+        signal_process(pid, signal.SIGKILL)
+    return len(found)
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """The variables that a process was started with, as `NAME=value`; empty where that cannot be seen."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -32,8 +32,9 @@ class State(StrEnum):
         return self in {State.DONE, State.FAILED, State.CANCELLED}
 
 
-FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "lost", "interrupted"]
-"""`interrupted`: its node was taken away (preemption, time limit, node failure), and it goes on by itself."""
+FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "memory", "lost", "interrupted"]
+"""`memory`: its worker took more of the host's than one may. `interrupted`: its node was taken away (preemption, time
+limit, node failure), and it goes on by itself."""
 
 
 class Record(BaseModel):
@@ -75,7 +76,8 @@ class Attempt(Record):
 
     attempt: int
     host: str
-    pid: int
+    pid: int = Field(gt=1)
+    """Signals go there: 0, 1 and negative numbers mean something else than a worker."""
     pid_started: float
     """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
     device: str
@@ -96,7 +98,7 @@ class Retry(Record):
     """`retry.<n>.json`: the request for attempt n."""
 
     reason: str = "asked for"
-    batch_scale: float = 1.0
+    batch_scale: float = Field(1.0, gt=0, le=1)
     """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
     devices: tuple[str, ...] | None = None
     """Devices that the run may use from now on; None for those of the specification."""

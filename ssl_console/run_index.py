@@ -120,7 +120,7 @@ class RunIndex:
             time = self.workspace.runs.stat().st_mtime_ns
         except FileNotFoundError:
             return bool(self.entries)
-        if time == self._runs_time and now - self._scanned < FULL_SCAN_S:
+        if time == self._runs_time and 0 <= now - self._scanned < FULL_SCAN_S:
             return False
         self._runs_time = time if _settled(time, now) else None
         return True
@@ -162,7 +162,7 @@ class RunIndex:
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
             entry = RunEntry(folder, old.summary if old else _summary(folder), read_status(folder, now))
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             self.unreadable[name] = f"{folder.spec} is no run: {error}"
             return False
         self.unreadable.pop(name, None)

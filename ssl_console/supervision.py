@@ -48,6 +48,8 @@ class SupervisorOptions(BaseModel):
     """Seconds without a sign of life after which a run is ended."""
     timeout_s: float | None = Field(None, gt=0)
     """Seconds that one attempt may take."""
+    worker_memory_mb: float | None = Field(None, gt=0)
+    """Host memory that a worker and its children may take; None for nine tenths of the machine's."""
     retries: int = Field(1, ge=0)
     """How often a run that ran out of memory is tried again, each time with half the batch."""
     grace_s: float = Field(10, gt=0)
@@ -67,6 +69,7 @@ class SupervisorOptions(BaseModel):
             slots_per_device=config.slots_per_device,
             stall_s=config.stall_s,
             timeout_s=config.timeout_s,
+            worker_memory_mb=config.worker_memory_mb,
             retries=config.retries,
         )
 

@@ -18,6 +18,7 @@ FIRST_LINE_S = 5.0
 LAST_LINE_S = 60.0
 PACE = 1 / 20
 JSON_PROGRESS_S = 1.0
+OBSTACLES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Look:
     def going(self) -> list[Standing]:
         """The runs that a worker has at the moment."""
         return [one for one in self.standings if one.state in {State.RUNNING, State.STARTING}]
+
+    @property
+    def obstacles(self) -> list[str]:
+        """While nothing is going: why not, each reason once."""
+        waiting = [one.reason for one in self.standings if one.state is State.QUEUED and one.reason]
+        return [] if self.going else list(dict.fromkeys(waiting))
 
 
 class Face(AbstractContextManager["Face"], Protocol):
@@ -76,6 +83,8 @@ class PlainFace(Silent):
             output.say(look.overall.words)
             for one in look.going:
                 output.say(f"  {one.title}: {doing(one, look.now)}")
+            for reason in look.obstacles[:OBSTACLES_SHOWN]:
+                output.say(f"  waits: {reason}")
 
 
 @dataclass

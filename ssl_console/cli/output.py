@@ -5,14 +5,13 @@ Text that came from outside (cards, logs, paths) passes `printable`, so that it 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from ssl_console.plain_text import align, printable
+from ssl_console.plain_text import align, json_text, printable
 
 
 def data(text: str) -> None:
@@ -34,12 +33,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[i
 
 def document(content: object) -> None:
     """Write one JSON document to standard output."""
-    data(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    data(json_text(content, indent=2) + "\n")
 
 
 def json_line(content: Mapping[str, object]) -> None:
     """Write one JSON line to standard output, at once."""
-    data(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    data(json_text(content) + "\n")
 
 
 def say(text: str) -> None:

@@ -55,7 +55,7 @@ class Collector:
 
     def write(self, now: float) -> None:
         """Bring what is pending into the database; what cannot be written now is tried again later."""
-        if not self._pending or now < self._try_at:
+        if not self._pending or 0 < self._try_at - now <= TRY_AGAIN_S:
             return
         try:
             self._add()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ssl_console.folder_state import RunStatus
 from ssl_console.launcher import Worker
-from ssl_console.process import describe_exit
+from ssl_console.process import UNWRITTEN, describe_exit
 from ssl_console.run import End
 
 UNCLAIMED_TRIES = 2
@@ -20,6 +20,9 @@ def of_gone_worker(status: RunStatus, worker: Worker, log_tail: Sequence[str], w
     if worker.exit_code is None:
         message = f"its worker (process {worker.pid}) is gone, and so is the supervisor that started it; {RETRY}"
         return _failed(status, "lost", message, log_tail)
+    if worker.exit_code == UNWRITTEN:
+        message = f"the disk was full or could not be written, so that nothing says how it ended; {RETRY}"
+        return _failed(status, "crash", message, log_tail)
     message = f"its worker {describe_exit(worker.exit_code)} without a result; the log is {where}"
     return _failed(status, "crash", message, log_tail)
 
@@ -80,6 +83,15 @@ def of_timeout(status: RunStatus, limit_s: float, log_tail: Sequence[str]) -> En
     """The attempt took longer than it may."""
     message = f"it took longer than {limit_s:.0f} s (setting timeout_s), so it was ended; raise the setting and retry"
     return _failed(status, "timeout", message, log_tail)
+
+
+def of_memory(status: RunStatus, taken_mb: float, limit_mb: float, log_tail: Sequence[str]) -> End:
+    """The worker took more of the host's memory than one may."""
+    message = (
+        f"it took {taken_mb:,.0f} MB of the host's memory, more than the {limit_mb:,.0f} that a worker may (setting "
+        "worker_memory_mb), so it was ended; raise the setting, or lower batch_size, and retry"
+    )
+    return _failed(status, "memory", message, log_tail)
 
 
 def of_cancelled_in_queue(status: RunStatus) -> End:

@@ -19,6 +19,7 @@ from ssl_console.placement import SLURM
 from ssl_console.process import own_start, this_host
 from ssl_console.queue import NO_SLOT, FreeSlot, Situation, Waiting, choose, need_mb
 from ssl_console.requests import NotPossible, is_paused, request_retry
+from ssl_console.room import shortage
 from ssl_console.run import State
 from ssl_console.run_index import RunEntry, RunIndex
 from ssl_console.supervision import SupervisorOptions
@@ -58,12 +59,16 @@ class Supervisor:
     cluster: Cluster = field(init=False)
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
+    shortage: str = ""
+    """Why the workspace cannot be written."""
     waiting: dict[str, str] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
     _pid_started: float = field(default_factory=own_start)
     _asked_devices: set[str] = field(default_factory=set)
     _dirty: bool = True
     _told: SupervisorState | None = None
+    _unsettled: dict[str, RunEntry] = field(default_factory=dict)
+    """Runs about which something may have to be written that could not be written yet."""
     _busy_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -92,7 +97,8 @@ class Supervisor:
         if changed:
             self._dirty = True
             self.memory.learn(self.collector.note(changed))
-            self._settle(changed, now)
+            self._unsettled |= {entry.run_id: entry for entry in changed}
+        self._settle(now)
         self.collector.write(now)
         self._look_at_workers(now)
         self._open_asked_devices()
@@ -113,7 +119,7 @@ class Supervisor:
 
     def may_leave(self, now: float) -> bool:
         """Whether there has been nothing to do for a while."""
-        if self.slots.busy or self.collector.behind or self.index.queued:
+        if self.slots.busy or self.collector.behind or self.index.queued or now < self._busy_at:
             self._busy_at = now
         return now - self._busy_at > self.options.linger_s
 
@@ -122,19 +128,23 @@ class Supervisor:
         for slot in self.slots:
             self.watch.leave(slot, now)
 
-    def _settle(self, changed: Iterable[RunEntry], now: float) -> None:
+    def _settle(self, now: float) -> None:
         """Write what is still missing about runs that have ended, and try again those that ran out of memory."""
         ours = {slot.run_id for slot in self.slots}
-        for entry in changed:
-            status = entry.status
-            if status.state is State.CANCELLED and status.end is None and entry.run_id not in ours:
-                self.watch.record(entry.folder, endings.of_cancelled_in_queue(status))
-            elif status.state is State.FAILED and status.end is None and entry.run_id not in ours:
-                self.watch.record(entry.folder, endings.of_lost(status))
-            elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
-                self._retry_smaller(entry)
-            elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
-                self._go_on(entry)
+        for run_id, entry in tuple(self._unsettled.items()):
+            self._settle_one(entry, now, ours=run_id in ours)
+            del self._unsettled[run_id]
+
+    def _settle_one(self, entry: RunEntry, now: float, *, ours: bool) -> None:
+        status = entry.status
+        if status.state is State.CANCELLED and status.end is None and not ours:
+            self.watch.record(entry.folder, endings.of_cancelled_in_queue(status))
+        elif status.state is State.FAILED and status.end is None and not ours:
+            self.watch.record(entry.folder, endings.of_lost(status))
+        elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
+            self._retry_smaller(entry)
+        elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
+            self._go_on(entry)
 
     def _retry_smaller(self, entry: RunEntry) -> None:
         tried = round(-log2(entry.status.batch_scale))
@@ -173,11 +183,15 @@ class Supervisor:
 
     def _look_at_workers(self, now: float) -> None:
         workers = self.launcher.snapshot()
+        self.watch.footprints.refresh(slot.pid for slot in self.slots if slot.pid is not None and slot.run_id)
         for slot in self.slots:
             before = slot.free, slot.worker, slot.run_id
             entry = self.index.entries.get(slot.run_id) if slot.run_id else None
-            self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
-            self.cluster.advance(slot, self.index.entries, now)
+            try:
+                self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
+                self.cluster.advance(slot, self.index.entries, now)
+            except OSError as error:  # what became of this one cannot be written: it is looked at again, others go on
+                LOG.error("%s: %s", slot.name, error)
             self._dirty |= (slot.free, slot.worker, slot.run_id) != before
         self.slots.close_extra()
 
@@ -195,9 +209,9 @@ class Supervisor:
                 LOG.warning("%s", error)
 
     def _worth_choosing(self, now: float) -> bool:
-        paused = is_paused(self.workspace)
-        if paused != self.paused:
-            self.paused, self._dirty = paused, True
+        paused, short = is_paused(self.workspace), shortage(self.workspace.root)
+        if (paused, short) != (self.paused, self.shortage):
+            self.paused, self.shortage, self._dirty = paused, short, True
         active = self.slots.busy or self._dirty
         self._dirty |= self.memory.refresh(self.slots, now, at_once=self._dirty) if active else False
         self._dirty |= self.cluster.worth_trying(now)
@@ -205,6 +219,9 @@ class Supervisor:
         return worth
 
     def _hand_out(self, now: float) -> None:
+        if self.shortage:
+            self._dirty = True
+            return
         queued = self.queued
         self.cluster.hand_out((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
         entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
@@ -259,11 +276,13 @@ class Supervisor:
             slots=tuple(slot.state() for slot in self.slots),
             devices=(*self.memory.states(self.slots), *self.cluster.device_state()),
             waiting={**self.waiting, **self.cluster.told()},
-            problems=tuple(filter(None, [self.collector.problem, self.launcher.slurm.problem, *unreadable])),
+            problems=tuple(
+                filter(None, [self.shortage, self.collector.problem, self.launcher.slurm.problem, *unreadable])
+            ),
         )
         age = now - self._told.updated if self._told else ALIVE_EVERY_S
         same = self._told is not None and state == self._told.model_copy(update={"updated": 0.0})
-        if age < STATE_EVERY_S or (same and age < ALIVE_EVERY_S):
+        if 0 <= age < STATE_EVERY_S or (same and 0 <= age < ALIVE_EVERY_S):
             return
         self._told = state.model_copy(update={"updated": now})
         write_atomically(self.workspace.supervisor_state, self._told.model_dump_json().encode())

@@ -35,7 +35,7 @@ class Memory:
 
     def refresh(self, slots: SlotTable, now: float, *, at_once: bool = False) -> bool:
         """Read the devices if that was a while ago, or at once; whether they were read."""
-        if not at_once and now - self._read < READ_EVERY_S:
+        if not at_once and 0 <= now - self._read < READ_EVERY_S:
             return False
         self._read = now
         ours = [slot.pid for slot in slots if slot.pid is not None]

@@ -10,7 +10,7 @@ from ssl_console.device import Device, slots_of
 from ssl_console.launcher import JobState, Worker
 from ssl_console.supervisor_state import SlotState
 
-Cause = Literal["cancel", "stalled", "timeout", "leave"]
+Cause = Literal["cancel", "stalled", "timeout", "memory", "leave"]
 
 
 @dataclass
@@ -48,6 +48,10 @@ class Slot:
     attempt: int = 0
     """The attempt that the worker is to claim, or carries out."""
     stopping: Stopping | None = None
+    heard: tuple[float | None, float] | None = None
+    """The time of the run's last event, on its file's clock, and when that was first seen, on the monotonic one."""
+    gone: Worker | None = None
+    """The worker's last state, until what became of its run has been written down."""
 
     @property
     def is_job(self) -> bool:
@@ -62,6 +66,7 @@ class Slot:
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
         """A run was given to the worker."""
         self.run_id, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
+        self.heard = None
 
     def finish(self, now: float) -> None:
         """The run has ended; the worker, and the backbone in its memory, may stay."""
@@ -69,7 +74,7 @@ class Slot:
 
     def clear(self) -> None:
         """The worker is gone."""
-        self.worker = self.pid = self.run_id = self.backbone = self.stopping = None
+        self.worker = self.pid = self.run_id = self.backbone = self.stopping = self.gone = None
         self.job = self.farewell = None
         self.adopted, self.then = False, ()
 

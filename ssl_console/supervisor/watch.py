@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +11,14 @@ from dataclasses import dataclass, field
 from ssl_console.files import create_exclusively
 from ssl_console.folder_state import RunStatus, last_event_time, read_status
 from ssl_console.launcher import Launcher, Worker
+from ssl_console.log_limit import keep_bounded
+from ssl_console.process import UNWRITTEN
 from ssl_console.requests import ring
 from ssl_console.run import End, State
 from ssl_console.run_index import RunEntry
 from ssl_console.supervision import SupervisorOptions
 from ssl_console.supervisor import endings
+from ssl_console.supervisor.footprint import Footprints, machine_limit_mb
 from ssl_console.supervisor.job_watch import JobWatch
 from ssl_console.supervisor.slots import Cause, Slot, Stopping
 from ssl_console.tail import last_lines
@@ -39,9 +43,12 @@ class Watch:
     launcher: Launcher
     options: SupervisorOptions
     jobs: JobWatch = field(init=False)
+    footprints: Footprints = field(default_factory=Footprints)
     _unclaimed: Counter[str] = field(default_factory=Counter)
+    _limit_mb: float = 0.0
 
     def __post_init__(self) -> None:
+        self._limit_mb = self.options.worker_memory_mb or machine_limit_mb()
         self.jobs = JobWatch(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
@@ -50,15 +57,17 @@ class Watch:
             return
         if slot.is_job:
             self.jobs.look(slot, worker, entry, now)
-        elif worker is None or worker.gone:
-            self._gone(slot, worker, now)
+        elif slot.gone or worker is None or worker.gone:
+            slot.gone = slot.gone or worker or Worker(slot.worker, slot.pid, gone=True)
+            self._gone(slot, slot.gone, now)
         else:
             self._look_at_process(slot, worker, entry, now)
         if slot.worker and slot.stopping:
+            slot.stopping.began = min(slot.stopping.began, now)
             self._press(slot, slot.stopping, now)
 
     def _look_at_process(self, slot: Slot, worker: Worker, entry: RunEntry | None, now: float) -> None:
-        slot.pid = worker.pid
+        slot.pid, slot.since = worker.pid, min(slot.since, now)
         if slot.run_id is not None:
             self._look_at_run(slot, entry, now)
         elif not slot.stopping and now - slot.since > self.options.idle_s:
@@ -81,6 +90,7 @@ class Watch:
             if status.state is not State.DONE:
                 self.leave(slot, now)
         elif slot.stopping is None:
+            keep_bounded(entry.folder, status.attempt)
             cause = self._cause(slot, entry, now)
             if cause is not None:
                 self._begin(slot, cause, now)
@@ -91,14 +101,20 @@ class Watch:
             return "cancel"
         if status.owner is None or status.state is State.QUEUED:
             return "stalled" if now - slot.since > max(BEGIN_S, stall_s) else None
+        if self.footprints.mb(slot.pid) > self._limit_mb:
+            return "memory"
         if self.options.timeout_s is not None and now - status.owner.started > self.options.timeout_s:
             return "timeout"
-        return "stalled" if self._silent_s(entry, now) > stall_s else None
+        return "stalled" if self._silent_s(slot, entry) > stall_s else None
 
-    def _silent_s(self, entry: RunEntry, now: float) -> float:
-        owner = entry.status.owner
+    def _silent_s(self, slot: Slot, entry: RunEntry) -> float:
+        """Seconds since something new was heard. On the monotonic clock: the other one is set, and jumps when a machine
+        that was asleep wakes up, and neither must end a run.
+        """
         last = last_event_time(entry.folder.events(entry.status.attempt))
-        return now - (last or (owner.started if owner else now))
+        if slot.heard is None or slot.heard[0] != last:
+            slot.heard = last, time.monotonic()
+        return time.monotonic() - slot.heard[1]
 
     def _begin(self, slot: Slot, cause: Cause, now: float) -> None:
         LOG.info("run %s: ending its worker: %s", slot.run_id, cause)
@@ -123,6 +139,8 @@ class Watch:
                 return [(0.0, politely), (grace, by_force)]
             case "leave":
                 return [(grace, politely), (2 * grace, by_force)]
+            case "memory":
+                return [(0.0, lambda: self._judge(slot, stopping)), (0.0, by_force)]
             case _:
                 verdict = lambda: self._judge(slot, stopping)  # noqa: E731
                 stacks = lambda: self.launcher.show_stacks(worker)  # noqa: E731
@@ -137,12 +155,14 @@ class Watch:
         log = folder.log(status.attempt)
         if stopping.cause == "timeout":
             end = endings.of_timeout(status, self.options.timeout_s or 0.0, last_lines(log))
+        elif stopping.cause == "memory":
+            end = endings.of_memory(status, self.footprints.mb(slot.pid), self._limit_mb, last_lines(log))
         else:
             end = endings.of_stalled(status, self.options.stall_s, last_lines(log, 40), str(log))
         self.record(folder, end)
 
-    def _gone(self, slot: Slot, worker: Worker | None, now: float) -> None:
-        worker = worker or Worker(slot.worker or "", slot.pid, gone=True)
+    def _gone(self, slot: Slot, worker: Worker, now: float) -> None:
+        """Settle its run and free the slot. Raises OSError when that cannot be written; the next look tries again."""
         if slot.run_id is not None:
             self._settle(self.workspace.run(slot.run_id), slot.attempt, worker, now)
         slot.clear()
@@ -156,7 +176,7 @@ class Watch:
             return
         if status.state is State.QUEUED:
             self._unclaimed[folder.run_id] += 1
-            if worker.exit_code == 0 and self._unclaimed[folder.run_id] < endings.UNCLAIMED_TRIES:
+            if worker.exit_code in {0, UNWRITTEN} and self._unclaimed[folder.run_id] < endings.UNCLAIMED_TRIES:
                 return
             words = last_lines(worker.log) if worker.log else ()
             self.record(folder, endings.of_stillborn_worker(status, worker, words))

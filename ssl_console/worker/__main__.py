@@ -1,8 +1,8 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
 
-Ends at the end of its input, after a run that was not done (exit code 1), or at SIGTERM or SIGUSR2 (143). SIGUSR1
-writes the stacks of all threads to the log. As a cluster's job (`--job`), which may have waited long, it starts afresh
-for the rest of its runs instead of ending after one that was not done.
+Ends at the end of its input, after a run that was not done (exit code 1; 74 when that could not be written down), or at
+SIGTERM or SIGUSR2 (143). SIGUSR1 writes the stacks of all threads to the log. As a cluster's job (`--job`), which may
+have waited long, it starts afresh for the rest of its runs instead of ending after one that was not done.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ssl_console.config import load_config
+from ssl_console.process import UNWRITTEN
 from ssl_console.worker.assignments import assigned, take_standard_input
 from ssl_console.worker.children import bind_children, end_children
 from ssl_console.worker.session import Fate, Session
@@ -23,6 +25,8 @@ from ssl_console.worker.termination import Terminated, Termination
 from ssl_console.workspace import Workspace
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
+KILLED_FIRST = "500"
+_LEAVES = {Fate.ENDED: NOT_DONE, Fate.STOPPED: NOT_DONE, Fate.UNWRITTEN: UNWRITTEN}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
             fate = session.carry_out(run_id)
             if fate is Fate.ENDED and options.job:
                 _start_afresh(arguments)
-            if fate in {Fate.ENDED, Fate.STOPPED}:
-                return NOT_DONE
+            if fate in _LEAVES:
+                return _LEAVES[fate]
     except Terminated:
         return TERMINATED
     return DONE
@@ -54,6 +58,8 @@ def _prepare() -> Termination:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     bind_children()
+    with suppress(OSError):  # if the machine runs out of memory, the kernel had better end this than the supervisor
+        Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
     return Termination().install()
 
 
@@ -70,8 +76,9 @@ def _start_afresh(arguments: Sequence[str]) -> None:
 def _leave(code: int) -> None:
     """End now: no thread or library of an evaluation may hold a finished worker back."""
     end_children()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

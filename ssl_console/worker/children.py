@@ -12,16 +12,19 @@ from contextlib import suppress
 import psutil
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def bind_children() -> None:
-    """Have the kernel kill forked children when this process dies, however it dies (Linux; elsewhere no effect).
+    """Have the kernel kill forked children when this process dies, however it dies, and give us those whose parents
+    have left them, so that `end_children` finds them too (Linux; elsewhere no effect).
 
     The kernel means the forking *thread's* death, so children of a passing thread are left to `end_children`.
     """
     if not sys.platform.startswith("linux"):
         return
     prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     from_main_thread = False
 
     def note_the_thread() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from pathlib import Path
 
 from ssl_console.events import Event, encode_event
 from ssl_console.files import FILE_MODE
+from ssl_console.worker.output import complain
 
 
 class EventLog:
@@ -35,7 +35,7 @@ class EventLog:
                 self.last = time.monotonic()
             except OSError as error:
                 if not self._torn:
-                    print(f"an event was lost: {error}", file=sys.stderr)
+                    complain(f"an event was lost: {error}")
                 self._torn = True
 
     def close(self) -> None:

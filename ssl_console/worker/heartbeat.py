@@ -12,9 +12,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ssl_console.events import Event
+from ssl_console.log_limit import keep_bounded
 from ssl_console.worker.event_log import EventLog
 from ssl_console.worker.reporter import WorkerReporter
 from ssl_console.worker.resources import device_peak_mb, host_peak_mb
@@ -60,6 +61,8 @@ def _beat(folder: RunFolder, attempt: int, log: EventLog, reporter: WorkerReport
             now = resources(reporter)
             log.write(now if _differs(now, told) else Event("heartbeat", time.time()))
             told = now
+        with suppress(OSError):
+            keep_bounded(folder, attempt)
         if folder.cancel.exists() or folder.end(attempt).exists() or not folder.path.exists():
             os.kill(os.getpid(), signal.SIGTERM)
             return

@@ -73,7 +73,7 @@ def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, rep
         n=tested,
         higher_is_better=outcome.higher_is_better,
         finished=time.time(),
-        duration_s=time.time() - seen.started,
+        duration_s=max(0.0, time.time() - seen.started),  # a clock may be set back meanwhile
         images_per_s=facts.images_per_s or seen.images_per_s,
         memory_mb=seen.memory_mb,
         device=seen.device,

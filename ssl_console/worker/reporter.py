@@ -13,6 +13,11 @@ ADVANCE_EVERY_S = 0.2
 METRIC_EVERY_S = 0.1
 """Per metric: of points that come faster, the newest of each interval is kept."""
 
+MOST_WARNINGS = 1000
+LONGEST_WARNING = 4000
+MOST_METRICS = 200
+"""What a protocol that has gone mad may tell, so that neither events nor readers grow without end."""
+
 
 class WorkerReporter:
     """Writes what a protocol reports as events; what is held back follows with the next `flush`."""
@@ -45,21 +50,26 @@ class WorkerReporter:
                 self._tell_advance()
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
-        """A point of a curve; one that is not a number is left out."""
+        """A point of a curve; one that is not a number, or of one curve too many, is left out."""
         if not math.isfinite(value):
             return
         event = Event("metric", time.time(), name=name, value=float(value), step=None if step is None else float(step))
         with self._lock:
+            if len(self._metrics_told) >= MOST_METRICS and name not in self._metrics_told:
+                return
             if time.monotonic() - self._metrics_told.get(name, -math.inf) >= METRIC_EVERY_S:
                 self._tell_metric(event)
             else:
                 self._metrics_held[name] = event
 
     def warn(self, message: str) -> None:
-        """Kept for the result too."""
+        """Kept for the result too, up to `MOST_WARNINGS`."""
         with self._lock:
-            self.warnings.append(message)
-            self._log.write(Event("warning", time.time(), message=message))
+            if len(self.warnings) > MOST_WARNINGS:
+                return
+            told = message[:LONGEST_WARNING] if len(self.warnings) < MOST_WARNINGS else "further warnings are left out"
+            self.warnings.append(told)
+            self._log.write(Event("warning", time.time(), message=told))
 
     def flush(self) -> None:
         """Write what was held back."""

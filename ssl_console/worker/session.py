@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
@@ -21,13 +20,14 @@ from ssl_console.config import Config, data_root
 from ssl_console.events import Event
 from ssl_console.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.folder_state import RunStatus
+from ssl_console.log_limit import keep_bounded
 from ssl_console.run import End, RunSpec, State
 from ssl_console.worker.children import end_children
 from ssl_console.worker.claim import claim
 from ssl_console.worker.event_log import EventLog
 from ssl_console.worker.failure import explain
 from ssl_console.worker.heartbeat import heartbeat, resources
-from ssl_console.worker.output import redirected_to
+from ssl_console.worker.output import complain, redirected_to
 from ssl_console.worker.provenance import code, machine
 from ssl_console.worker.record import Circumstances, build_record, write_predictions
 from ssl_console.worker.reporter import WorkerReporter
@@ -51,6 +51,8 @@ class Fate(Enum):
     """Failed or cancelled: this process is not to be trusted with another run."""
     STOPPED = "stopped"
     """The worker was told to stop, or somebody else declared the attempt ended: nothing more is to be taken."""
+    UNWRITTEN = "unwritten"
+    """The run folder took no writing (a full disk), so that nothing says what came of the run."""
 
 
 class SupersededError(Exception):
@@ -76,9 +78,13 @@ class Session:
     def carry_out(self, run_id: str) -> Fate:
         """Claim the run, evaluate it, leave a result or an end."""
         folder = self.workspace.run(run_id)
-        status = claim(self.workspace, run_id, self.device, self.job)
+        try:
+            status = claim(self.workspace, run_id, self.device, self.job)
+        except OSError as error:
+            complain(f"run {run_id} cannot be claimed: {error}")
+            return Fate.UNWRITTEN
         if status is None:
-            print(f"run {run_id} is not queued any more", file=sys.stderr)
+            complain(f"run {run_id} is not queued any more")
             return Fate.NOT_OURS
         with ExitStack() as stack:
             stack.enter_context(redirected_to(folder.log(status.attempt)))
@@ -94,15 +100,19 @@ class Session:
         except Terminated:
             end = self._terminated(folder, status)
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
-            traceback.print_exc()
+            complain(traceback.format_exc())
             kind, message = explain(error, folder.log(status.attempt))
             end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
         else:
             return Fate.DONE
         finally:
             end_children()
+            with suppress(OSError):
+                keep_bounded(folder, status.attempt)
         _last_events(log, reporter, end.state, end.message)
         recorded = _record_end(folder, end)
+        if recorded is None:
+            return Fate.UNWRITTEN
         told_to_stop = self.termination.asked and end.state != "cancelled"
         return Fate.ENDED if recorded and not told_to_stop else Fate.STOPPED
 
@@ -223,10 +233,10 @@ def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: s
     log.write(Event("ended", time.time(), name=state, message=message))
 
 
-def _record_end(folder: RunFolder, end: End) -> bool:
-    """Whether it was ours to say."""
+def _record_end(folder: RunFolder, end: End) -> bool | None:
+    """Whether it was ours to say; None when it could not be written."""
     try:
         return create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
     except OSError as error:
-        print(f"the end of attempt {end.attempt} could not be recorded: {error}", file=sys.stderr)
-        return True
+        complain(f"the end of attempt {end.attempt} could not be recorded: {error}")
+        return None

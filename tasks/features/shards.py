@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ Floats = npt.NDArray[np.float32]
 
 NAME = re.compile(r"rows-(\d+)-(\d+)-([0-9a-f]{64})\.npy")
 DTYPE = np.dtype("<f4")
+_NO_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError)
+"""What numpy raises for a damaged header, which it reads as a Python literal of any size."""
 
 
 def write_shard(folder: Path, start: int, rows: Floats) -> Shard:
@@ -67,7 +70,7 @@ def open_array(folder: Path, manifest: Manifest) -> Floats:
     path = folder / ARRAY
     try:
         values: Floats = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except _NO_ARRAY as error:
         raise DamagedEntryError(f"{path} has no readable header: {error}") from error
     if values.shape != (manifest.rows, manifest.dimension) or values.dtype != DTYPE:
         raise DamagedEntryError(f"{path} holds {values.dtype} {values.shape}, not float32 {manifest.rows} rows")
@@ -103,7 +106,7 @@ def _intact(path: Path, dimension: int) -> Shard | None:
 def _load(path: Path) -> Floats | None:
     try:
         values: Floats = np.load(path)
-    except (OSError, ValueError, EOFError):
+    except (OSError, *_NO_ARRAY):
         return None
     return values if values.dtype == DTYPE and values.ndim == 2 else None
 

@@ -38,12 +38,15 @@ class Checkpoint:
         content = buffer.getbuffer()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with partial.open("wb") as file:
-            file.write(hashlib.sha256(content).digest())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        try:
+            with partial.open("wb") as file:
+                file.write(hashlib.sha256(content).digest())
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)  # half a state takes the room that the disk does not have
         _sync_folder(self.path.parent)
 
     def restore(self, reporter: Reporter, device: str = "cpu") -> dict[str, Any] | None:

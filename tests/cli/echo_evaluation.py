@@ -49,10 +49,11 @@ def evaluate_task(
         raise ValueError("told to fail")
     value = parameters.value + seed
     outcome = Outcome("accuracy", {"accuracy": value}, Interval(value - 1, value + 1), {"test": 100})
-    return Evaluation(outcome, _facts(card, dataset_card, places))
+    return Evaluation(outcome, facts_of(card, dataset_card, places))
 
 
-def _facts(card: BackboneCard, dataset_card: DatasetCard, places: Places) -> Facts:
+def facts_of(card: BackboneCard, dataset_card: DatasetCard, places: Places) -> Facts:
+    """What a real evaluation would say of the backbone and the data."""
     digest = WeightsFolder(places.weights).state(card).digest
     answer = manifests([dataset_card], places.data, places.weights.parent / "cache")[dataset_card.name]
     assert digest is not None

@@ -1,0 +1,60 @@
+"""A disk that is full, or read-only, at will: a small file system in memory, mounted for one test."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.engine.bench import eventually
+
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One mounted file system."""
+
+    root: Path
+
+    @property
+    def filler(self) -> Path:
+        """What takes the room."""
+        return self.root / "filler"
+
+    def leave_pages(self, count: int) -> None:
+        """Fill it up but for so many pages. Every file that holds anything takes at least one."""
+        self.make_room()
+        with self.filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(PAGE))
+            except OSError:
+                file.truncate(max(0, file.tell() - count * PAGE))
+
+    def make_room(self) -> None:
+        """Take the filler away."""
+        self.filler.unlink(missing_ok=True)
+
+    def remount(self, *, readonly: bool) -> None:
+        """Refuse all writing, or allow it again; waits until nobody has a file open for writing."""
+        command = ["mount", "-o", f"remount,{'ro' if readonly else 'rw'}", str(self.root)]
+        eventually(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "remounted")
+
+
+@contextmanager
+def a_disk(root: Path, megabytes: int) -> Iterator[Disk | None]:
+    """A fresh file system of that size at `root`; None where none can be mounted."""
+    root.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "ssl-console-faults", str(root)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    try:
+        yield Disk(root) if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(root)], check=True)

@@ -1,0 +1,162 @@
+"""What the protocol `misconduct` does. Its facts are those of a real evaluation, so plan and result agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backbones.card import BackboneCard
+from tasks.card import DatasetCard
+from tasks.evaluated import Evaluation, Places
+from tasks.outcome import Interval, Outcome
+from tasks.reporter import Reporter
+from tasks.spec import TaskSpec
+from tests.cli.echo_evaluation import facts_of
+from tests.faults.misconduct import MisconductParameters
+
+STEP_S = 0.02
+CHUNK = 1 << 20
+FLOOD_BYTES_S = 200e6
+HOSTILE = (
+    b"\x00\xff\xfe\x80binary\n"
+    b"\x1b[2J\x1b[31mred\x1b]0;title\x07\x1b]52;c;aGVsbG8=\x07\x1bP+q544e\x1b\\\n"
+    b"\xc2\x9b31m\xc2\x9d0;eight-bit title\xc2\x9c\n"
+    b"progress 1\rprogress 2\rdone\x08\x08\n"
+    b"[bold red]markup[/] [@click=app.quit]click[/]\n"
+)
+"""Binary, escape sequences that clear, colour, set the title and the clipboard, and textual's own markup."""
+
+
+class EncoderCache:
+    """Nothing is kept."""
+
+
+def evaluate_task(
+    card: BackboneCard,
+    task: TaskSpec,
+    dataset_card: DatasetCard,
+    *,
+    seed: int,
+    places: Places,
+    reporter: Reporter,
+    **_machine: Any,
+) -> Evaluation:
+    """Note that it began, work, do what it is told, note that it finished."""
+    parameters = task.typed_parameters()
+    assert isinstance(parameters, MisconductParameters)
+    note(places.features, "begin", seed)
+    _work(parameters, reporter)
+    if parameters.wait:
+        _wait_for(places.features / "go")
+    predictions = _misbehave(parameters, places, reporter)
+    note(places.features, "finish", seed)
+    value = 50.0 + seed % 40
+    outcome = Outcome("accuracy", {"accuracy": value}, Interval(value - 1, value + 1), {"test": 100})
+    if predictions is not None:
+        outcome = Outcome("accuracy", {"accuracy": value}, outcome.interval, {"test": 100}, predictions=predictions)
+    return Evaluation(outcome, facts_of(card, dataset_card, places))
+
+
+def notes(features: Path) -> list[tuple[str, int, int]]:
+    """What every evaluation so far noted: begin or finish, seed, pid."""
+    path = features / "journal"
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [(what, int(seed), int(pid)) for what, seed, pid in lines]
+
+
+def note(features: Path, what: str, seed: int) -> None:
+    """One line, by one write."""
+    with (features / "journal").open("a") as file:
+        file.write(f"{what} {seed} {os.getpid()}\n")
+
+
+def _work(parameters: MisconductParameters, reporter: Reporter) -> None:
+    steps = max(1, round(parameters.seconds / STEP_S))
+    reporter.phase("working", steps, "images")
+    for step in range(steps):
+        time.sleep(parameters.seconds / steps)
+        reporter.advance()
+        reporter.metric("accuracy", 100 * (step + 1) / steps, step=step)
+
+
+def _misbehave(parameters: MisconductParameters, places: Places, reporter: Reporter) -> dict[str, Any] | None:
+    match parameters.fate:
+        case "predict":
+            return {"predicted": np.zeros(parameters.size, np.uint8)}
+        case "wait":
+            _wait_for(places.features / "go")
+        case "leave":
+            os._exit(0)
+        case "clock":
+            time.time = lambda: 1_000_000_000.0
+            _work(parameters, reporter)
+        case "flood" | "binary" | "warn":
+            _talk(parameters, reporter)
+        case _:
+            _take(parameters, places)
+    return None
+
+
+def _talk(parameters: MisconductParameters, reporter: Reporter) -> None:
+    match parameters.fate:
+        case "flood":
+            _flood(parameters.size)
+        case "binary":
+            os.write(1, HOSTILE)
+            reporter.warn(HOSTILE.decode(errors="replace"))
+        case "warn":
+            for number in range(parameters.size):
+                reporter.warn(f"warning {number}")
+                reporter.metric(f"metric {number}", 1.0)
+
+
+def _take(parameters: MisconductParameters, places: Places) -> None:
+    match parameters.fate:
+        case "allocate":
+            _allocate_without_end()
+        case "allocate-in-child":
+            subprocess.run([sys.executable, "-c", _ALLOCATE], check=False)
+            _wait_for(places.features / "go")
+        case "daemons":
+            (places.features / "daemons").write_text(" ".join(map(str, _daemons())))
+            _wait_for(places.features / "go")
+
+
+_ALLOCATE = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x') * (1 << 24)); time.sleep(0.01)"
+
+
+def _allocate_without_end() -> None:
+    exec(_ALLOCATE)
+
+
+def _daemons() -> list[int]:
+    """A child in a session of its own, and a grandchild whose parent has left it behind."""
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    own_session = subprocess.Popen(sleeper, start_new_session=True).pid
+    options = "stdout=subprocess.DEVNULL, start_new_session=True"
+    script = f"import subprocess; print(subprocess.Popen({sleeper!r}, {options}).pid)"
+    orphan = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout
+    return [own_session, int(orphan)]
+
+
+def _flood(size: int) -> None:
+    """Print so many bytes, at the speed of a fast disk."""
+    line = b"x" * 199 + b"\n"
+    chunk = line * (CHUNK // len(line))
+    begun = time.monotonic()
+    for number in range(max(1, size // len(chunk))):
+        os.write(1, chunk)
+        time.sleep(max(0.0, begun + number * len(chunk) / FLOOD_BYTES_S - time.monotonic()))
+    print("the flood is over")
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        sum(range(100_000))
+        time.sleep(0.01)

@@ -1,0 +1,44 @@
+"""How much of the suite is run: a share that every test run affords, or, by `make faults`, all of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+ENVIRONMENT_VARIABLE = "SSL_CONSOLE_FAULTS"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers of one size of the suite."""
+
+    kills: int
+    """Random moments at which a process of the tiny workload is killed."""
+    real_kills: int
+    """The same for workers that encode and train for real."""
+    inputs: int
+    """Generated inputs per fuzzed reader."""
+    flips: int
+    """Damages per kind of file."""
+    together_s: float
+    """How long several consoles and command lines work on the same runs."""
+    queued: int
+    """Runs in the queue of the load test."""
+    slots: int
+    """Workers of the load test."""
+    racers: int
+    """Rounds in which supervisors race for the lock."""
+
+
+SHARE = Scale(kills=12, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2)
+FULL = Scale(kills=300, real_kills=20, inputs=10_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
+
+
+def full() -> bool:
+    """Whether all of it is wanted: `$SSL_CONSOLE_FAULTS=full`."""
+    return os.environ.get(ENVIRONMENT_VARIABLE) == "full"
+
+
+def chosen() -> Scale:
+    """The size that is wanted."""
+    return FULL if full() else SHARE

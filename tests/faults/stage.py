@@ -1,0 +1,245 @@
+"""A workspace used as people use it - command line, console, supervisor, workers - and what must hold of it always."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import IO
+
+import orjson
+import psutil
+
+from ssl_console.folder_state import RunStatus, read_status
+from ssl_console.result import ResultRecord
+from ssl_console.run import State
+from ssl_console.store import ResultStore
+from ssl_console.supervisor_state import SupervisorView
+from ssl_console.workspace import Workspace
+from tests.cli.shell import Finished, Shell
+from tests.engine.bench import eventually
+from tests.faults.misconduct_evaluation import notes
+
+ROOT = Path(__file__).parents[2]
+MARK = "SSL_CONSOLE_FAULTS_MARK"
+PATIENCE_S = 120.0
+"""Bound of every wait: generous, because it is only used up by a failing test."""
+CONFIG = 'devices = ["cpu"]\nslots_per_device = {slots}\n'
+BACKBONE = """
+title = "Random"
+architecture = "test_resnet"
+weights = { kind = "random", seed = 0 }
+facts = { method = "none" }
+"""
+DATASET = """
+title = "Digits"
+reader = "digits"
+classes = 10
+protocols = ["misconduct"]
+"""
+WORK = ("-b", "own", "-t", "misconduct/things")
+
+
+@dataclass
+class Stage:
+    """One workspace and everything that was started for it."""
+
+    workspace: Workspace
+    environment: dict[str, str]
+    mark: str
+    started: dict[int, tuple[Popen[bytes], IO[bytes]]] = field(default_factory=dict)
+    """Command lines that go on, by pid, and what they say."""
+    _results_seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    """Of every result ever seen in a run folder: inode, time of change, value."""
+
+    # -- using it -----------------------------------------------------------------------------------------------
+
+    def __call__(self, *arguments: str) -> Finished:
+        """One command line to its end."""
+        return Shell(self.workspace, self.environment)(*arguments)
+
+    def start(self, *arguments: str) -> Popen[bytes]:
+        """One command line in a session of its own, as a terminal window has it."""
+        words = tempfile.TemporaryFile()  # noqa: SIM115 - open until `finish`; outside of the workspace, whose disk may be full
+        command = [sys.executable, "-P", "-m", "ssl_console", *arguments]
+        process = Popen(
+            command, stdin=DEVNULL, stdout=words, stderr=words, env=self.environment, start_new_session=True
+        )
+        self.started[process.pid] = process, words
+        return process
+
+    def words(self, process: Popen[bytes]) -> str:
+        """What a command line that was started has said so far."""
+        descriptor = self.started[process.pid][1].fileno()
+        return os.pread(descriptor, 1 << 20, 0).decode(errors="replace")
+
+    def finish(self, process: Popen[bytes]) -> int:
+        """Wait for the end of one that was started; its exit code."""
+        code = process.wait(timeout=PATIENCE_S)
+        self.started.pop(process.pid)[1].close()
+        return code
+
+    def run_arguments(self, seeds: list[int], **parameters: object) -> list[str]:
+        """The command line that runs these seeds."""
+        settings = [word for name, value in parameters.items() for word in ("--set", f"misconduct.{name}={value}")]
+        return ["run", *WORK, *(word for seed in seeds for word in ("--seed", str(seed))), *settings]
+
+    def run_to_the_end(self, seeds: list[int], **parameters: object) -> None:
+        """The same command again until it says that all is done, as a user would after every mishap."""
+        for _ in range(6):
+            done = self(*self.run_arguments(seeds, **parameters))
+            if done.code == 0:
+                return
+            assert done.code == 1, done.err
+        raise AssertionError(f"still not done: {done.err}")
+
+    # -- looking at it ------------------------------------------------------------------------------------------
+
+    def statuses(self) -> dict[str, RunStatus]:
+        """Where every run stands."""
+        return {folder.run_id: read_status(folder, time.time()) for folder in self.workspace.run_folders()}
+
+    def seeds(self) -> dict[str, int]:
+        """The seed of every run."""
+        return {f.run_id: int(orjson.loads(f.spec.read_bytes())["seed"]) for f in self.workspace.run_folders()}
+
+    def supervisor_pid(self) -> int | None:
+        """The living supervisor."""
+        state = SupervisorView(self.workspace).living()
+        return state.pid if state else None
+
+    def workers(self) -> list[int]:
+        """The living supervisor's workers."""
+        state = SupervisorView(self.workspace).living()
+        return [slot.worker for slot in state.slots if slot.worker] if state else []
+
+    def processes(self) -> set[int]:
+        """Everything alive that carries this stage's mark."""
+        return set(marked(self.mark))
+
+    # -- what must hold -----------------------------------------------------------------------------------------
+
+    def check_now(self) -> None:
+        """At any moment: the database can be read, and no result that was ever there has gone or changed."""
+        rows = [result.run_id for result in ResultStore(self.workspace).results()]
+        assert len(rows) == len(set(rows)), "a result is in the database twice"
+        for folder in self.workspace.run_folders():
+            if not folder.result.exists():
+                assert folder.run_id not in self._results_seen, f"the result of {folder.run_id} is lost"
+                continue
+            found = folder.result.stat()
+            record = ResultRecord.model_validate_json(folder.result.read_bytes())
+            seen = found.st_ino, found.st_mtime_ns, record.result.value
+            assert self._results_seen.setdefault(folder.run_id, seen) == seen, f"{folder.run_id} was published twice"
+
+    def check_at_rest(self) -> None:
+        """When everything asked for is done: each result once, none computed again after it was there, no leftovers."""
+        self.check_now()
+        statuses, seeds = self.statuses(), self.seeds()
+        assert {status.state for status in statuses.values()} <= {State.DONE}
+        eventually(lambda: self._rows() == set(statuses), "every result is in the database", PATIENCE_S)
+        journal = notes(self.workspace.features)
+        for run_id, seed in seeds.items():
+            begun = [pid for what, noted, pid in journal if (what, noted) == ("begin", seed)]
+            attempts = statuses[run_id].attempt
+            assert len(begun) <= attempts, f"{run_id} began {len(begun)} times in {attempts} attempts"
+        self._check_reasons()
+        eventually(self._slots_are_free, "no slot is held", PATIENCE_S)
+        eventually(lambda: not self._strangers(), "no process is left over", PATIENCE_S)
+
+    def _rows(self) -> set[str]:
+        return {result.run_id for result in ResultStore(self.workspace).results()}
+
+    def _check_reasons(self) -> None:
+        """Every attempt but the last has an end that says what it was, in one line."""
+        for folder in self.workspace.run_folders():
+            last = read_status(folder, time.time()).attempt
+            for attempt in range(1, last):
+                end = orjson.loads(folder.end(attempt).read_bytes())
+                assert end["state"] == "cancelled" or end["kind"] in {"crash", "lost"}, end
+                assert end["message"], end
+                assert "\n" not in end["message"], end
+
+    def _slots_are_free(self) -> bool:
+        state = SupervisorView(self.workspace).living()
+        return state is None or (len(state.slots) == self._slots() and not any(slot.run_id for slot in state.slots))
+
+    def _slots(self) -> int:
+        return int(self.workspace.config.read_text().rpartition("=")[2])
+
+    def _strangers(self) -> set[int]:
+        """Processes that neither a person nor the living supervisor has any use for."""
+        known = {self.supervisor_pid(), *self.workers(), *self.started}
+        return {pid for pid in self.processes() if pid not in known and not _is_console(pid)}
+
+    def check_all_gone(self) -> None:
+        """After the supervisor has left by itself, nothing of it is left."""
+        eventually(
+            lambda: all(_is_console(pid) for pid in self.processes() - self.started.keys()),
+            "supervisor and workers have left",
+            PATIENCE_S,
+        )
+
+    def clean_up(self) -> None:
+        """End whatever is left."""
+        for process, words in self.started.values():
+            process.kill()
+            process.wait()
+            words.close()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def set_stage(root: Path, slots: int = 2, **environment: str) -> Stage:
+    """A fresh workspace with one backbone and one dataset of its own."""
+    workspace = Workspace(root).create()
+    workspace.config.write_text(CONFIG.format(slots=slots))
+    (workspace.backbones / "own.toml").write_text(BACKBONE)
+    (workspace.tasks / "things.toml").write_text(DATASET)
+    mark = secrets.token_hex(8)
+    surroundings = {
+        **os.environ,
+        "SSL_CONSOLE_PROTOCOLS": "tests.faults.misconduct",
+        "SSL_CONSOLE_WORKSPACE": str(root),
+        "PYTHONPATH": str(ROOT),
+        MARK: mark,
+        **environment,
+    }
+    return Stage(workspace, surroundings, mark)
+
+
+def marked(mark: str) -> Iterator[int]:
+    """Every process of this machine whose environment carries the mark, zombies not counted."""
+    wanted = f"{MARK}={mark}".encode()
+    for pid in psutil.pids():
+        try:
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                yield pid
+        except OSError:
+            continue
+
+
+def wait_for(fact: Callable[[], object], seconds: float) -> bool:
+    """Whether it becomes true within so many seconds."""
+    until = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _is_console(pid: int) -> bool:
+    """Whether the process is a console or a command line: those are ended by whoever opened them."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return b"ssl_console" in words
