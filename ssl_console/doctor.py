@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ssl_console.checks import Check, Verdict
 from ssl_console.devices import all_devices
 from ssl_console.errors import ConsoleError
 from ssl_console.machine_checks import cuda_check, driver_check, files_check, memory_check, multiplexer_check
+from ssl_console.slurm.checks import slurm_checks
 from ssl_console.supervisor_state import SupervisorView
 from ssl_console.workspace import Workspace
 
@@ -38,6 +39,7 @@ class Subject:
     """Raises ConsoleError when the settings are broken."""
     card_problems: Callable[[], Iterable[object]]
     results: Callable[[], int]
+    suites: Callable[[], Collection[str]]
 
 
 def examine(subject: Subject) -> Iterator[Check]:
@@ -55,6 +57,7 @@ def examine(subject: Subject) -> Iterator[Check]:
     yield logout_check(os.environ, _logind_lines())
     yield multiplexer_check(os.environ)
     yield from _devices()
+    yield from slurm_checks(subject.workspace, subject.suites())
     yield from _libraries()
 
 

@@ -43,6 +43,12 @@ class JobState(Record):
     """Whether it has not begun yet."""
 
     @property
+    def place(self) -> str:
+        """`12_3 on gpu2, partition main`."""
+        parts = [self.job_id or "not submitted yet", f" on {self.node}" if self.node else ""]
+        return "".join([*parts, f", partition {self.partition}" if self.partition else ""])
+
+    @property
     def words(self) -> str:
         """`job 12_3 waits: Resources (partition main)`."""
         number = f"job {self.job_id}" if self.job_id else "a job"

@@ -28,6 +28,7 @@ def doctor(session: Session, *, as_json: bool) -> ExitCode:
         data_root=lambda: session.data_root,
         card_problems=lambda: [*session.backbones.problems, *session.tasks.problems],
         results=lambda: len(session.results()),
+        suites=lambda: list(session.tasks.suites),
     )
     checks = list(_shown(examine_machine(subject), as_json=as_json))
     if as_json:

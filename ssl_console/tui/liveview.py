@@ -55,6 +55,7 @@ class RunList:
     def rows(self, width: int) -> Rows:
         """As a table for a screen of `width` cells."""
         names = max((len(run.backbone) for run in self.runs.values()), default=8)
+        places = max((len(run.device) for run in self.runs.values()), default=7)
         tasks = max((len(run.task) for run in self.runs.values()), default=8)
         columns = (
             Column("run", "  backbone", max(12, min(names + 2, width // 4))),
@@ -63,7 +64,7 @@ class RunList:
             Column("left", "left", 7, "right"),
             Column("score", "score", 6, "right"),
             Column("speed", "img/s", 6, "right"),
-            Column("device", "device", 7),
+            Column("device", "device", max(7, min(places, 16))),
             Column("note", "", max(20, width)),
         )
         return Rows(columns, list(self.runs), self._cell)
@@ -160,6 +161,8 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
     if progress.started is not None:
         end = run.finished or (now if not run.state.final else progress.last_event) or now
         pairs.append(("started", f"{_when(progress.started)}   {in_words(max(0.0, end - progress.started))}"))
+    if run.job:
+        pairs.append(("job", run.job))
     if run.priority:
         pairs.append(("priority", f"{run.priority:+d}"))
     if progress.phase and not run.state.final:

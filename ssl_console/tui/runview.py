@@ -32,6 +32,8 @@ class RunView:
     log_tail: tuple[str, ...] = ()
     pid: int | None = None
     device: str = ""
+    job: str = ""
+    """The cluster's job: its number, node and partition."""
 
     @property
     def subject(self) -> Subject:
@@ -44,6 +46,7 @@ class RunView:
             "state": self.state.value,
             "kind": self.kind or None,
             "device": self.device or None,
+            "job": self.job or None,
             "phase": self.progress.phase or None,
         }
         return Subject(f"{self.backbone} {self.task} {self.run_id}", fields)

@@ -18,6 +18,7 @@ from ssl_console.events import Curve, Event, Progress, fold
 from ssl_console.process import lives, this_host
 from ssl_console.result import Result
 from ssl_console.run import State
+from ssl_console.slurm.batch import job_output
 from ssl_console.store import ResultStore, StoreError
 from ssl_console.tail import EventTail
 from ssl_console.tui.core import DeviceUser, DeviceView, EventLine, News, RunFiles, SupervisorView
@@ -86,7 +87,7 @@ class Watch:
         """As the supervisor sees them; without one they are asked here, less often."""
         supervisor = self.observer.supervisor
         if supervisor is not None:
-            return tuple(device_view(one.device, one.reading) for one in supervisor.devices)
+            return tuple(device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
         if time.monotonic() - self._asked < DEVICE_SECONDS:
             return None
         self._asked = time.monotonic()
@@ -102,6 +103,8 @@ class Watch:
         tail.lines.skip_to_last(EVENT_REACH)
         events = tail.poll(EVENT_REACH)[-EVENTS_SHOWN:]
         log = run.folder.log(attempt)
+        if not log.exists():
+            log = job_output(self.workspace, run.folder) or log
         return RunFiles(log if log.exists() else None, tuple(map(event_line, events)))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
@@ -151,13 +154,14 @@ def view_of(run: observe.RunView) -> RunView:
         log_tail=end.log_tail if end and run.state is State.FAILED else (),
         pid=owner.pid if owner else None,
         device=run.device,
+        job=run.job.place if run.job else "",
     )
 
 
-def device_view(device: Device, reading: Reading | None) -> DeviceView:
+def device_view(device: Device, reading: Reading | None, problem: str = "") -> DeviceView:
     """A device as screens know it. Figures are rounded, so that what looks the same is not drawn again."""
     if reading is None:
-        return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb)
+        return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb, problem=problem)
     users = (DeviceUser(p.pid, p.user or "somebody", p.memory_mb or 0.0, p.ours) for p in reading.processes)
     return DeviceView(
         name=device.name,
