@@ -17,6 +17,8 @@ STATUS: Mapping[str, tuple[str, Tone]] = {
     "failed": ("failed", Tone.BAD),
     "skipped": ("skipped", Tone.DIM),
 }
+NAMES_SHARE = 0.3
+"""Of the chart's width, what is left free at the left for the names of other backbones."""
 COLUMNS = (
     Column("step", "step", 12, align="right"),
     Column("mean", "mean", 8, align="right"),
@@ -31,11 +33,13 @@ def chart_of(curve: Curve) -> Chart:
     if not steps:
         return Chart(note=curve.verdict)
     first, last = float(min(steps)), float(max(*steps, min(steps) + 1))
-    levels = [Series(name, ((first, mean), (last, mean)), kind="front") for name, mean in curve.references.items()]
+    begin = first + NAMES_SHARE * (last - first)
+    levels = [Series(name, ((begin, mean), (last, mean)), kind="front") for name, mean in curve.references.items()]
     names = Series(
         "other backbones",
-        tuple((last, mean) for mean in curve.references.values()),
-        kind="crowd",
+        tuple((first, mean) for mean in curve.references.values()),
+        kind="points",
+        number=1,
         labels=tuple(curve.references),
     )
     own = Series("this training", tuple((float(point.step), point.mean) for point in curve.points))
