@@ -15,7 +15,7 @@ EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
     "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
 )
-SPREAD_VERBS = frozenset({"plan", "run", "rank"})
+SPREAD_VERBS = frozenset({"plan", "run", "rank", "budget", "watch"})
 SPREAD_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
 
 

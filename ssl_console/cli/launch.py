@@ -84,7 +84,7 @@ class Manner:
 def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: bool) -> None:
     """Say what a launch would do."""
     manner = Manner(launcher=parse_launcher(launcher)).placed(session)
-    found = _plan(session, picked, manner)
+    found = planned(session, picked, manner)
     disk = disk_for(session.workspace, [run.candidate for run in found.to_run], session.results())
     if as_json:
         output.document({**as_document(found), **_disk_document(disk)})
@@ -101,7 +101,7 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
     Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
     """
     manner = manner.placed(session)
-    found = _plan(session, picked, manner)
+    found = planned(session, picked, manner)
     if manner.as_json:
         output.json_line({"event": "plan", **as_document(found)})
     else:
@@ -197,7 +197,8 @@ def _select(session: Session, picked: Picked) -> _Selection:
     return _Selection(tuple(session.backbones.select(patterns)), tuple(tasks))
 
 
-def _plan(session: Session, picked: Picked, manner: Manner) -> Plan:
+def planned(session: Session, picked: Picked, manner: Manner) -> Plan:
+    """What a launch would do, with backbones examined that would be measured for the first time."""
     selection = _select(session, picked)
     around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=output.say)
     candidates = find_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)

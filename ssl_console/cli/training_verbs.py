@@ -70,3 +70,26 @@ def watch(
         as_json=as_json,
     )
     raise typer.Exit(watch(context.obj, request))
+
+
+@over_time.command(epilog=EXIT_CODES)
+def budget(
+    context: typer.Context,
+    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0.001, help="How long there is.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run what fits, in this order, and follow it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
+) -> None:
+    """Say which runs fit into some hours, and in which order they tell most about the ranking."""
+    from ssl_console.cli.budget import budget
+    from ssl_console.cli.launch import Picked
+
+    picked = Picked.of(backbone, task, suite, None, None, preset)
+    raise typer.Exit(budget(context.obj, picked, hours, run=run, as_json=as_json))

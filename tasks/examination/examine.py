@@ -23,6 +23,7 @@ from tasks.examination.normalisation import check_normalisation
 from tasks.examination.probing import (
     affordable,
     check_distance,
+    check_normalisation_by_probe,
     check_probe,
     check_values,
     features,
@@ -57,14 +58,17 @@ def findings_of(encoder: Encoder, *, thorough: bool) -> Iterator[Finding]:
     yield trained
     yield check_batch_norm(encoder)
     untrained = trained.verdict == "bad" or declared_untrained(encoder.card)
-    if not untrained:
-        yield check_normalisation(encoder)
+    by_statistics = None if untrained else check_normalisation(encoder)
+    if by_statistics is not None and not (thorough and by_statistics.verdict == "note"):
+        yield by_statistics
     yield check_resolution(encoder)
     if not thorough:
         yield from check_values(features(encoder, photographs(FEW)))
         return
     count = affordable(encoder)
     own, other = probe(encoder, count), probe(with_model(encoder, fresh), count)
+    if by_statistics is not None and by_statistics.verdict == "note":
+        yield check_normalisation_by_probe(encoder, own)
     yield from check_values(own.test)
     yield check_distance(own, other)
     yield check_probe(own, other, untrained=untrained)

@@ -48,15 +48,15 @@ class _Seen(Exception):  # noqa: N818 - not an error: the rest of the network ne
 
 def check_normalisation(encoder: Encoder) -> Finding:
     """Compare the card's normalisation with the three usual ones on photographs and rendered scenes."""
-    norm = first_norm(encoder.model)
+    norm, spec = first_norm(encoder.model), preprocessing_for(encoder.card, "paper")
     if norm is None:
-        words = "has no batch norm that would remember its input: compare --norm imagenet, half and none by a probe"
+        words = (
+            f"no batch norm remembers how images were normalised, so {_own_name(spec)} cannot be checked by statistics"
+        )
         return Finding(name="normalisation", verdict="note", words=words)
-    spec = preprocessing_for(encoder.card, "paper")
     kinds = (photographs(COUNT), scenes(COUNT))
     distances = {
-        named.name: sum(_distance(encoder, norm, images, spec, named) for images in kinds)
-        for named in _candidates(spec)
+        named.name: sum(_distance(encoder, norm, images, spec, named) for images in kinds) for named in candidates(spec)
     }
     return judge(next(iter(distances)), distances)
 
@@ -89,12 +89,16 @@ def _updated(norm: nn.modules.batchnorm._BatchNorm) -> bool:
     return bool((mean != 0).any() or (variance != 1).any())
 
 
-def _candidates(spec: PreprocessingSpec) -> Sequence[Named]:
+def candidates(spec: PreprocessingSpec) -> Sequence[Named]:
     """The card's own normalisation first, then the usual ones that differ from it."""
     usual = [Named(name, *numbers) for name, numbers in NORMALISATIONS.items()]
     own = next((named for named in usual if (named.mean, named.std) == (spec.mean, spec.std)), None)
     first = own or Named("its own", spec.mean, spec.std)
     return [first, *(named for named in usual if named is not own)]
+
+
+def _own_name(spec: PreprocessingSpec) -> str:
+    return candidates(spec)[0].name
 
 
 def _distance(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from backbones.encoder import Encoder
 from backbones.preprocessing_spec import preprocessing_for
 from tasks.examination.finding import Finding
 from tasks.examination.images import digits
+from tasks.examination.normalisation import Named, candidates
 from tasks.nearest_neighbours import classify
 from tasks.sanity import FeatureChecks, check_features
 
@@ -113,6 +115,33 @@ def check_probe(own: Probe, twin: Probe, *, untrained: bool) -> Finding:
         words = f"{said}: no better than untrained on digits. Compare on a task of your own before you trust it"
         return Finding(name="probe", verdict="note", words=words, values=values)
     return Finding(name="probe", verdict="good", words=said, values=values)
+
+
+def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:
+    """Three normalisations compared by what they let a network without batch norms recognise.
+
+    `own` is the probe under the card's. Only a clearly better one is worth a remark: such networks are robust.
+    """
+    first, *others = candidates(preprocessing_for(encoder.card, "paper"))
+    found = {first.name: own.accuracy}
+    for named in others:
+        found[named.name] = probe(_normalised(encoder, named), own.count).accuracy
+    best = max(found, key=lambda name: found[name])
+    shown = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in found.items())
+    if found[best] > own.accuracy + 3 * math.sqrt(2) * own.error:
+        words = (
+            f"{best} lets it recognise clearly more digits than the card's {first.name} ({shown}): is the card right?"
+        )
+        return Finding(name="normalisation", verdict="note", words=words, values=found)
+    words = f"no other normalisation lets it recognise clearly more digits ({shown})"
+    return Finding(name="normalisation", verdict="good", words=words, values=found)
+
+
+def _normalised(encoder: Encoder, named: Named) -> Encoder:
+    """The same network under another normalisation."""
+    changed = encoder.card.input.model_copy(update={"mean": named.mean, "std": named.std})
+    card = encoder.card.model_copy(update={"input": changed})
+    return Encoder(card, encoder.model, encoder.device, encoder.precision, encoder.weights_digest)
 
 
 def check_distance(own: Probe, twin: Probe) -> Finding:

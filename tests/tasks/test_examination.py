@@ -153,6 +153,14 @@ def test_the_probe_tells_a_trained_backbone_from_its_random_twin(catalog: Backbo
     assert findings["features"].values["effective_rank"] > 5
 
 
+def test_without_batch_norms_three_normalisations_are_compared_by_the_probe(
+    catalog: BackboneCatalog, tmp_path: Path
+) -> None:
+    finding = found(catalog.get("demo/mae"), tmp_path, thorough=True)["normalisation"]
+    assert set(finding.values) == {"half", "imagenet", "none"}
+    assert finding.verdict == "good"
+
+
 def test_what_was_found_is_kept_for_these_weights_under_this_card(catalog: BackboneCatalog, tmp_path: Path) -> None:
     card = catalog.get("demo/simclr")
     kept = Findings(backbone=card.name, thorough=True, findings=(Finding(name="weights", verdict="good", words="x"),))

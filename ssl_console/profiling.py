@@ -1,0 +1,107 @@
+"""How long runs will take that nothing like was measured of: a backbone's speed on this device, measured in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backbones.card import BackboneCard
+from backbones.digests import write_if_possible
+from ssl_console.budget import Cell
+from ssl_console.estimate import History
+from ssl_console.planning import PlannedRun
+from tasks.card import DatasetCard
+from tasks.examination.finding import Request
+from tasks.parameters import PROTOCOLS
+from tasks.protocol import DEFAULT_EVALUATION
+from tasks.spec import canonical
+
+SPEED = "tasks.examination.speed"
+PROTOCOL_S = 10.0
+"""What a protocol on stored features takes besides, where none was measured yet."""
+SECONDS = 600.0
+
+
+@dataclass
+class Profiler:
+    """Speeds by backbone; measured once per weights, card and device, and kept."""
+
+    folder: Path
+    weights: Path
+    device: str
+    images: Callable[[DatasetCard], int | None]
+    """How many images a dataset has; None when nobody looked."""
+    tell: Callable[[str], None]
+    _speeds: dict[str, float | None] = field(default_factory=dict)
+
+    def cell(self, run: PlannedRun, history: History) -> Cell | None:
+        """The run with its expected duration; None for one that nothing is known of."""
+        work = run.candidate.work
+        known = history.seconds(work)
+        if known is not None:
+            same = (work.backbone, work.task, work.variant) in history.exact
+            return Cell(work.backbone, work.task, known, "measured" if same else "estimated", run)
+        seconds = self._profiled(run)
+        return None if seconds is None else Cell(work.backbone, work.task, seconds, "profiled", run)
+
+    def _profiled(self, run: PlannedRun) -> float | None:
+        """Encoding all images at the measured speed, and the protocol; only for protocols on stored features."""
+        candidate = run.candidate
+        count = self.images(candidate.dataset)
+        if count is None or PROTOCOLS[candidate.task.protocol].evaluation != DEFAULT_EVALUATION:
+            return None
+        speed = self.speed(candidate.backbone)
+        return None if not speed else count / speed + PROTOCOL_S
+
+    def speed(self, card: BackboneCard) -> float | None:
+        """Images per second; None when the backbone cannot be loaded."""
+        if card.name not in self._speeds:
+            self._speeds[card.name] = self._kept(card) or self._measure(card)
+        return self._speeds[card.name]
+
+    def _kept(self, card: BackboneCard) -> float | None:
+        try:
+            return float(json.loads(self._place(card).read_bytes())["images_per_s"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _measure(self, card: BackboneCard) -> float | None:
+        self.tell(f"measuring the speed of {card.name} ...")
+        request = Request(backbone=card, weights=str(self.weights), device=self.device)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", SPEED],
+                input=request.model_dump_json(),
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                check=True,
+            )
+            found = float(json.loads(done.stdout)["images_per_s"])
+        except (subprocess.SubprocessError, ValueError, KeyError):
+            return None
+        write_if_possible(self._place(card), json.dumps({"images_per_s": found}).encode())
+        return found
+
+    def _place(self, card: BackboneCard) -> Path:
+        """By what decides the speed: architecture, input, device."""
+        parts = [card.architecture, dict(card.architecture_arguments), card.input.size, card.pooling, self.device]
+        return self.folder / f"{hashlib.sha256(canonical(parts)).hexdigest()[:16]}.json"
+
+
+def cells_of(
+    runs: Sequence[PlannedRun], history: History, profiler: Profiler
+) -> tuple[list[Cell], Mapping[str, PlannedRun]]:
+    """The runs whose duration is known, and the others by `backbone on task`."""
+    found = [(run, profiler.cell(run, history)) for run in runs]
+    unknown = {
+        f"{run.candidate.work.backbone} on {run.candidate.work.task}": run for run, cell in found if cell is None
+    }
+    return [cell for _, cell in found if cell is not None], unknown

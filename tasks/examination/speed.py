@@ -1,0 +1,43 @@
+"""How fast a backbone encodes: `python -P -m tasks.examination.speed < request` prints images per second as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from backbones.encoder import Encoder
+from backbones.preprocessing_spec import preprocessing_for
+from backbones.weights import WeightsFolder
+from tasks.examination.finding import Request
+from tasks.examination.images import photographs
+
+BATCH = 16
+LEAST_S = 1.0
+"""Measured for at least so long."""
+
+
+def images_per_second(encoder: Encoder) -> float:
+    """Decoded images to features, preparation included, after one batch to warm up."""
+    spec, images = preprocessing_for(encoder.card, "paper"), photographs(BATCH)
+    encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec)
+    started, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < LEAST_S:
+        encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec)
+        done += len(images)
+    return done / elapsed
+
+
+def main() -> int:
+    """Measure what standard input asks for; 1 when the weights cannot be used."""
+    request = Request.model_validate_json(sys.stdin.read())
+    encoder = Encoder.load(request.backbone, WeightsFolder(Path(request.weights)), request.device)
+    print(json.dumps({"images_per_s": images_per_second(encoder)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
