@@ -48,7 +48,7 @@ def test_more_runs_than_gpus_share_none_and_wait_with_slurms_reason(bench: Slurm
     bench.go()
     for run in runs:
         bench.until(run, State.DONE)
-    assert len(bench.cluster.jobs(state="COMPLETED")) >= 9
+    eventually(lambda: len(bench.cluster.jobs(state="COMPLETED")) >= 9, "Slurm has noticed that all have ended", 60)
     assert [bench.noted("begin", run) for run in runs] == [1] * 9
 
 

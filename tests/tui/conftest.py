@@ -22,7 +22,7 @@ from tests.tui import filled
 
 textual.constants.TEXTUAL_ANIMATIONS = "none"  # type: ignore[misc]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 
 
 @pytest.hookimpl(tryfirst=True)
