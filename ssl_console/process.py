@@ -15,6 +15,10 @@ CLOCK_TOLERANCE_S = 2.0
 UNWRITTEN = 74
 """Exit code of a worker that could not write down what came of its run (EX_IOERR of sysexits.h)."""
 
+_FLAGS, _PF_ENDING = 6, 0x404
+"""Where the kernel's flags stand in `/proc/PID/stat` after the name, and those of a process that is ended by a signal
+(PF_SIGNALED) or leaves (PF_EXITING)."""
+
 
 def this_host() -> str:
     """The name under which this machine writes into a shared workspace."""
@@ -34,6 +38,22 @@ def lives(pid: int, started: float) -> bool:
     """Whether the process that started then still runs; another one with a reused pid does not count."""
     now = started_at(pid)
     return now is not None and abs(now - started) < CLOCK_TOLERANCE_S
+
+
+def is_going(pid: int, started: float) -> bool:
+    """Whether that process has ended or been killed: one that was may hold its files, and so its locks, for a while."""
+    return _killed(pid) or not lives(pid, started)
+
+
+def _killed(pid: int) -> bool:
+    """Whether the kernel is about to end the process, or at it (Linux; elsewhere False)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_FLAGS])
+    except (OSError, ValueError, IndexError):
+        return False
+    pending = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigPnd:")), 0)
+    return bool(pending >> (signal.SIGKILL - 1) & 1 or flags & _PF_ENDING)
 
 
 def own_start() -> float:

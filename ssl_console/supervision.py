@@ -11,24 +11,26 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ssl_console.config import Config
 from ssl_console.devices import parse_devices
 from ssl_console.errors import OperationFailed
 from ssl_console.files import FILE_MODE, make_private_folder
-from ssl_console.process import own_start, this_host
+from ssl_console.process import is_going, own_start, this_host
 from ssl_console.tail import last_lines
 from ssl_console.workspace import Workspace
 
 READY = b"ready\n"
 LOG_LIMIT = 1 << 20
+GOES_S = 10.0
+"""How long a supervisor that was killed may take to be gone."""
 
 
 def _names(value: object) -> object:
@@ -88,10 +90,28 @@ def ensure_supervisor(workspace: Workspace, options: SupervisorOptions | None = 
     """Have a supervisor, and whether it had to be started. Raises OperationFailed with its last words if it fails."""
     workspace.create()
     with at_the_door(workspace):
-        if is_supervised(workspace):
+        if _has_living_supervisor(workspace):
             return False
         _start(workspace, options or SupervisorOptions())
         return True
+
+
+def _has_living_supervisor(workspace: Workspace) -> bool:
+    """Whether there is one that stays. The lock alone does not tell: one that was killed holds it until all of it is
+    gone, and that is waited for. Raises OperationFailed if it does not go.
+    """
+    until = time.monotonic() + GOES_S
+    while is_supervised(workspace):
+        holder = _holder(workspace)
+        if holder is None or not holder.is_going():
+            return True
+        if time.monotonic() > until:
+            raise OperationFailed(
+                f"the supervisor of {workspace.root} was killed, but its process {holder.pid} does not go, as when a "
+                "file server does not answer: try again once it has"
+            )
+        time.sleep(0.01)
+    return False
 
 
 def is_supervised(workspace: Workspace) -> bool:
@@ -101,6 +121,26 @@ def is_supervised(workspace: Workspace) -> bool:
             return False
     except BlockingIOError:
         return True
+
+
+class _Holder(BaseModel):
+    """What the lock says of the process that holds it."""
+
+    host: str
+    pid: int
+    pid_started: float
+
+    def is_going(self) -> bool:
+        """Whether it has been killed; False of another machine's, which cannot be asked."""
+        return self.host == this_host() and is_going(self.pid, self.pid_started)
+
+
+def _holder(workspace: Workspace) -> _Holder | None:
+    """None where the lock does not say who holds it: whoever has just taken it writes that a moment later."""
+    try:
+        return _Holder.model_validate_json((workspace.supervisor / "lock").read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 @contextmanager
@@ -113,8 +153,8 @@ def supervising(workspace: Workspace) -> Iterator[None]:
         except BlockingIOError:
             holder = path.read_text().strip() or "unknown"
             raise AlreadySupervisedError(f"{workspace.root} has a supervisor already: {holder}") from None
-        about = {"host": this_host(), "pid": os.getpid(), "pid_started": own_start()}
-        path.write_bytes(orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE))
+        about = _Holder(host=this_host(), pid=os.getpid(), pid_started=own_start())
+        path.write_text(f"{about.model_dump_json()}\n")
         yield
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ssl_console.errors import OperationFailed
@@ -143,6 +145,52 @@ def test_supervisor_about_to_leave_looks_once_more_when_somebody_was_at_the_door
         bench.submit("second", seed=2)
         assert is_supervised(bench.workspace)
     bench.until("second", State.DONE)
+
+
+HALF_GONE = """
+import ctypes, os, sys, threading, time
+from pathlib import Path
+from ssl_console.supervision import supervising
+from ssl_console.workspace import Workspace
+
+def leave_later():
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
+    os._exit(0)
+
+with supervising(Workspace(Path(sys.argv[1]))):
+    threading.Thread(target=leave_later).start()
+    ctypes.CDLL(None).syscall(60, 0)
+"""
+"""A process that holds the lock and whose main thread has left, as of one that was killed while another thread of it
+still waits for a disk: `SYS_exit`, number 60 on x86_64, ends one thread."""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="needs SYS_exit by its number")
+def test_supervisor_that_was_killed_and_still_holds_the_lock_is_waited_for_and_replaced(
+    bench: Bench, tmp_path: Path
+) -> None:
+    release = tmp_path / "go"
+    command = [sys.executable, "-c", HALF_GONE, str(bench.workspace.root), str(release)]
+    half_gone = subprocess.Popen(command)
+    eventually(lambda: psutil.Process(half_gone.pid).status() == psutil.STATUS_ZOMBIE, "its main thread has left")
+    assert is_supervised(bench.workspace)
+    bench.submit("one")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(bench.supervise)
+        assert wait([started], timeout=0.3).not_done
+        release.touch()
+        assert started.result(timeout=PATIENCE_S)
+    half_gone.wait()
+    bench.until("one", State.DONE)
+
+
+def test_supervisor_killed_a_moment_ago_is_never_taken_for_one_that_stays(bench: Bench) -> None:
+    """Without a pause between the signal and the question: the lock is still held then, now and again."""
+    for _ in range(8):
+        bench.supervise(linger_s=60)
+        os.kill(bench.supervisor_pid(), signal.SIGKILL)
+        assert bench.supervise(linger_s=60)
 
 
 def test_supervisor_and_its_run_outlive_the_session_that_asked_for_them(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from hypothesis import HealthCheck, settings
 from tasks.card import DatasetCard
 from tasks.datasets.manifest import Manifest, manifests
 from tests.faults.scale import Scale, chosen
-from tests.faults.stage import DATASET, Stage, set_stage
-from tests.faults.tally import Tally
+from tests.faults.stage import CPU, DATASET, Stage, set_stage
+from tests.faults.tally import Figures, Tally
 
-TALLY = Tally()
+FIGURES = Figures()
+BEGUN = time.monotonic()
 
 settings.register_profile(
     "faults", deadline=None, max_examples=chosen().inputs, suppress_health_check=list(HealthCheck), database=None
@@ -32,14 +34,20 @@ def scale() -> Scale:
 
 
 @pytest.fixture
-def tally() -> Tally:
-    """Where figures go."""
-    return TALLY
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Where a test's figures go, under the title of its file (`GROUP`)."""
+    return Tally(request.module.GROUP, request.node.user_properties)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect figures; of several processes, in the one that leads them."""
+    FIGURES.take(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """The figures of this run, if they are wanted."""
-    TALLY.write()
+    if not hasattr(session.config, "workerinput"):
+        FIGURES.write(time.monotonic() - BEGUN)
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +64,8 @@ def make_stage(tmp_path: Path, known_data: Path) -> Iterator[MakeStage]:
     """Sets stages; their processes are ended with the test."""
     stages: list[Stage] = []
 
-    def make(root: Path | None = None, slots: int = 2, **environment: str) -> Stage:
-        stage = set_stage(root or tmp_path / "a wörkspace", slots, **environment)
+    def make(root: Path | None = None, slots: int = 2, devices: tuple[str, ...] = CPU, **environment: str) -> Stage:
+        stage = set_stage(root or tmp_path / "a wörkspace", slots, devices, **environment)
         shutil.copytree(known_data, stage.workspace.cache, dirs_exist_ok=True)
         stages.append(stage)
         return stage

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +54,11 @@ def evaluate_task(
     parameters = task.typed_parameters()
     assert isinstance(parameters, MisconductParameters)
     note(places.features, "begin", seed)
-    _work(parameters, reporter)
-    if parameters.wait:
-        _wait_for(places.features / "go")
-    predictions = _misbehave(parameters, places, reporter)
+    with _alone(places.features, f"seed {seed}", seed), _alone(places.features, _gpu(), seed):
+        _work(parameters, reporter)
+        if parameters.wait:
+            _wait_for(places.features / "go")
+        predictions = _misbehave(parameters, places, reporter)
     note(places.features, "finish", seed)
     value = 50.0 + seed % 40
     outcome = Outcome("accuracy", {"accuracy": value}, Interval(value - 1, value + 1), {"test": 100})
@@ -64,7 +68,7 @@ def evaluate_task(
 
 
 def notes(features: Path) -> list[tuple[str, int, int]]:
-    """What every evaluation so far noted: begin or finish, seed, pid."""
+    """What every evaluation so far noted: begin, finish or clash, seed, pid."""
     path = features / "journal"
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [(what, int(seed), int(pid)) for what, seed, pid in lines]
@@ -74,6 +78,25 @@ def note(features: Path, what: str, seed: int) -> None:
     """One line, by one write."""
     with (features / "journal").open("a") as file:
         file.write(f"{what} {seed} {os.getpid()}\n")
+
+
+@contextmanager
+def _alone(features: Path, what: str, seed: int) -> Iterator[None]:
+    """Inside, this process is the only one that has `what`; another one that has it already is a clash."""
+    if not what:
+        yield
+        return
+    with (features / f"alone {what}").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(features, "clash", seed)
+        yield
+
+
+def _gpu() -> str:
+    """The GPU that this worker was given; empty on the CPU, which workers share."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 def _work(parameters: MisconductParameters, reporter: Reporter) -> None:

@@ -18,6 +18,7 @@ import orjson
 import psutil
 
 from ssl_console.folder_state import RunStatus, read_status
+from ssl_console.process import lives
 from ssl_console.result import ResultRecord
 from ssl_console.run import State
 from ssl_console.store import ResultStore
@@ -31,7 +32,10 @@ ROOT = Path(__file__).parents[2]
 MARK = "SSL_CONSOLE_FAULTS_MARK"
 PATIENCE_S = 120.0
 """Bound of every wait: generous, because it is only used up by a failing test."""
-CONFIG = 'devices = ["cpu"]\nslots_per_device = {slots}\n'
+DRIVER = Path(__file__).parent / "driver"
+"""Where a stand-in for the GPUs' driver lies."""
+CPU, GPUS = ("cpu",), ("cuda:0", "cuda:1")
+CONFIG = "devices = {devices}\nslots_per_device = {slots}\n"
 BACKBONE = """
 title = "Random"
 architecture = "test_resnet"
@@ -54,6 +58,8 @@ class Stage:
     workspace: Workspace
     environment: dict[str, str]
     mark: str
+    slots: int
+    """How many runs the supervisor may have at once."""
     started: dict[int, tuple[Popen[bytes], IO[bytes]]] = field(default_factory=dict)
     """Command lines that go on, by pid, and what they say."""
     _results_seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
@@ -138,21 +144,61 @@ class Stage:
             record = ResultRecord.model_validate_json(folder.result.read_bytes())
             seen = found.st_ino, found.st_mtime_ns, record.result.value
             assert self._results_seen.setdefault(folder.run_id, seen) == seen, f"{folder.run_id} was published twice"
+        self._check_journal()
+
+    def check_soon(self) -> None:
+        """Soon after any mishap, with runs going on: what is under way has a living worker, whatever has ended says
+        why, and nobody has a process or a slot who should not.
+        """
+        self.check_now()
+        until = time.monotonic() + PATIENCE_S
+        while problems := [*self._mute_runs(), *self._leaked_slots(), *self._strange_processes()]:
+            assert time.monotonic() < until, problems
+            time.sleep(0.05)
 
     def check_at_rest(self) -> None:
         """When everything asked for is done: each result once, none computed again after it was there, no leftovers."""
         self.check_now()
-        statuses, seeds = self.statuses(), self.seeds()
+        statuses = self.statuses()
         assert {status.state for status in statuses.values()} <= {State.DONE}
         eventually(lambda: self._rows() == set(statuses), "every result is in the database", PATIENCE_S)
-        journal = notes(self.workspace.features)
-        for run_id, seed in seeds.items():
-            begun = [pid for what, noted, pid in journal if (what, noted) == ("begin", seed)]
-            attempts = statuses[run_id].attempt
-            assert len(begun) <= attempts, f"{run_id} began {len(begun)} times in {attempts} attempts"
         self._check_reasons()
         eventually(self._slots_are_free, "no slot is held", PATIENCE_S)
         eventually(lambda: not self._strangers(), "no process is left over", PATIENCE_S)
+
+    def _check_journal(self) -> None:
+        """No run began more often than it had attempts, and none beside itself or another one on its GPU."""
+        journal, statuses = notes(self.workspace.features), self.statuses()
+        assert not [note for note in journal if note[0] == "clash"]
+        for run_id, seed in self.seeds().items():
+            begun = [pid for what, noted, pid in journal if (what, noted) == ("begin", seed)]
+            attempts = statuses[run_id].attempt if run_id in statuses else len(begun)
+            assert len(begun) <= attempts, f"{run_id} began {len(begun)} times in {attempts} attempts"
+
+    def _mute_runs(self) -> Iterator[str]:
+        for run_id, status in self.statuses().items():
+            if status.state in {State.STARTING, State.RUNNING}:
+                owner = status.owner
+                if owner is None or not lives(owner.pid, owner.pid_started):
+                    yield f"{run_id} is {status.state} with nobody at it"
+            elif status.state is not State.DONE and status.attempt > 1 and not status.reason:
+                yield f"{run_id} is {status.state} without a reason"
+
+    def _leaked_slots(self) -> Iterator[str]:
+        state, statuses = SupervisorView(self.workspace).living(), self.statuses()
+        for slot in state.slots if state else ():
+            if slot.run_id and slot.run_id in statuses and statuses[slot.run_id].state.final:
+                yield f"{slot.name} is held for {slot.run_id}, which is over"
+        if state and len(state.slots) < self.slots:
+            yield f"{len(state.slots)} slots are left"
+
+    def _strange_processes(self) -> Iterator[str]:
+        at_work = {
+            status.owner.pid
+            for status in self.statuses().values()
+            if status.owner and status.state in {State.STARTING, State.RUNNING}
+        }
+        yield from (f"process {pid} is left over" for pid in self._strangers() - at_work)
 
     def _rows(self) -> set[str]:
         return {result.run_id for result in ResultStore(self.workspace).results()}
@@ -169,10 +215,7 @@ class Stage:
 
     def _slots_are_free(self) -> bool:
         state = SupervisorView(self.workspace).living()
-        return state is None or (len(state.slots) == self._slots() and not any(slot.run_id for slot in state.slots))
-
-    def _slots(self) -> int:
-        return int(self.workspace.config.read_text().rpartition("=")[2])
+        return state is None or (len(state.slots) == self.slots and not any(slot.run_id for slot in state.slots))
 
     def _strangers(self) -> set[int]:
         """Processes that neither a person nor the living supervisor has any use for."""
@@ -197,10 +240,10 @@ class Stage:
             os.kill(pid, signal.SIGKILL)
 
 
-def set_stage(root: Path, slots: int = 2, **environment: str) -> Stage:
-    """A fresh workspace with one backbone and one dataset of its own."""
+def set_stage(root: Path, slots: int = 2, devices: tuple[str, ...] = CPU, **environment: str) -> Stage:
+    """A fresh workspace with one backbone and one dataset of its own, and so many slots per device."""
     workspace = Workspace(root).create()
-    workspace.config.write_text(CONFIG.format(slots=slots))
+    workspace.config.write_text(CONFIG.format(devices=list(devices), slots=slots))
     (workspace.backbones / "own.toml").write_text(BACKBONE)
     (workspace.tasks / "things.toml").write_text(DATASET)
     mark = secrets.token_hex(8)
@@ -208,11 +251,11 @@ def set_stage(root: Path, slots: int = 2, **environment: str) -> Stage:
         **os.environ,
         "SSL_CONSOLE_PROTOCOLS": "tests.faults.misconduct",
         "SSL_CONSOLE_WORKSPACE": str(root),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{DRIVER}{os.pathsep}{ROOT}" if devices == GPUS else str(ROOT),
         MARK: mark,
         **environment,
     }
-    return Stage(workspace, surroundings, mark)
+    return Stage(workspace, surroundings, mark, slots * len(devices))
 
 
 def marked(mark: str) -> Iterator[int]:
@@ -234,6 +277,14 @@ def wait_for(fact: Callable[[], object], seconds: float) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def runs_module(pid: int, module: str) -> bool:
+    """Whether the process is a Python that was started with this module."""
+    try:
+        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def _is_console(pid: int) -> bool:

@@ -1,7 +1,10 @@
 """What the suite tried, how often, and what was lost: collected while it runs, kept as JSON, shown in the README.
 
-`$SSL_CONSOLE_FAULTS_FIGURES` names the file that a run writes; `python -m tests.faults.tally` puts the committed one
-into the README.
+    tally.add("a feature shard, damaged", times=60, outcome="found by its digest and computed again", lost=0)
+
+Rows with the same `tried` are added up, also those of other processes (`pytest -n`). The figures of a whole run are
+written to the file that `$SSL_CONSOLE_FAULTS_FIGURES` names; `python -m tests.faults.tally` puts those that are
+committed into the README.
 """
 
 from __future__ import annotations
@@ -9,19 +12,27 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_FAULTS_FIGURES"
 FIGURES = Path(__file__).parent / "figures.json"
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- figures of make faults -->\n", "<!-- end of the figures -->\n"
+PROPERTY = "fault figure"
+"""Under which a test's report carries its figures to the process that writes them."""
 
 
 @dataclass(frozen=True)
 class Figure:
     """One line of the table."""
 
+    group: str
+    """What it is about, in a word or two: lines of one group stand together."""
     tried: str
     """What was done."""
     times: int
@@ -32,31 +43,62 @@ class Figure:
     """What was seen instead, in a few words."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tally:
-    """The figures of one run of the suite."""
+    """Where one test notes its figures; they count if the test passes."""
 
-    figures: list[Figure] = field(default_factory=list)
+    group: str
+    properties: list[tuple[str, object]]
+    """Of the test's report."""
 
     def add(self, tried: str, times: int, outcome: str, *, lost: int = 0) -> None:
         """Note one line."""
-        self.figures.append(Figure(tried, times, lost, outcome))
+        self.properties.append((PROPERTY, asdict(Figure(self.group, tried, times, lost, outcome))))
 
-    def write(self) -> None:
+
+@dataclass
+class Figures:
+    """The figures of one run of the suite."""
+
+    found: dict[tuple[str, str], Figure] = field(default_factory=dict)
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Those of a test that passed."""
+        for name, value in report.user_properties:
+            if name == PROPERTY and report.when == "call" and report.passed and isinstance(value, dict):
+                self._add(Figure(**value))
+
+    def _add(self, one: Figure) -> None:
+        place = one.group, one.tried
+        before = self.found.get(place, Figure(*place, 0, 0, ""))
+        self.found[place] = Figure(*place, before.times + one.times, before.lost + one.lost, one.outcome)
+
+    def write(self, seconds: float) -> None:
         """To the file that the environment names, if it names one."""
         path = os.environ.get(ENVIRONMENT_VARIABLE)
-        if path and self.figures:
+        if path and self.found:
+            rows = sorted(self.found.values(), key=lambda figure: figure.group)
             machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-            content = {"machine": machine, "figures": [asdict(figure) for figure in self.figures]}
+            content = {"machine": machine, "seconds": round(seconds), "figures": [asdict(row) for row in rows]}
             Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def table(path: Path = FIGURES) -> str:
     """The figures as a Markdown table."""
     content = json.loads(path.read_text())
-    head = ["| tried | times | lost | instead |", "| --- | ---: | ---: | --- |"]
-    rows = [f"| {one['tried']} | {one['times']:,} | {one['lost']} | {one['outcome']} |" for one in content["figures"]]
-    return "\n".join([*head, *rows, "", f"Measured on {content['machine']}.", ""])
+    head = ["| | tried | times | lost | instead |", "|---|---|---:|---:|---|"]
+    minutes = max(1, round(content["seconds"] / 60))
+    foot = f"Measured on {content['machine']}, in {minutes} minute{'s' if minutes != 1 else ''}."
+    return "\n".join([*head, *_rows(content["figures"]), "", foot, ""])
+
+
+def _rows(figures: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """The name of a group stands at its first line."""
+    group = ""
+    for one in figures:
+        name = "" if one["group"] == group else f"**{one['group']}**"
+        group = one["group"]
+        yield f"| {name} | {one['tried']} | {one['times']:,} | {one['lost']} | {one['outcome']} |"
 
 
 def shown(readme: str) -> str:

@@ -23,6 +23,8 @@ from tests.faults.stage import PATIENCE_S, WORK, Stage
 from tests.faults.tally import Tally
 from tests.tui.terminal import a_console
 
+GROUP = "full or read-only disk"
+
 MEGABYTES = 16
 PAGES = tuple(range(40)) if full() else (0, 1, 3, 8)
 PAGES_AT_WORK = tuple(range(24)) if full() else (0, 1, 3, 6)

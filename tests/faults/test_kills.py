@@ -14,102 +14,119 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from ssl_console.run import State
 from tests.faults.conftest import MakeStage
-from tests.faults.scale import Scale
-from tests.faults.stage import PATIENCE_S, Stage, wait_for
+from tests.faults.scale import Scale, full
+from tests.faults.stage import GPUS, PATIENCE_S, Stage, runs_module, wait_for
 from tests.faults.tally import Tally
 from tests.tui.terminal import Terminal, console_command
 from tests.tui.terminal import start as start_terminal
 
+GROUP = "killed processes"
+
 SEED = 20_261_125
+CAMPAIGNS = 6 if full() else 1
+KILLS_A_ROUND = 2
 RUNS_A_ROUND = 4
-WINDOW_S = 4.0
-"""Kills fall into the first so many seconds of a round, which takes about that long."""
+FIRST_ROUND_S = 3.0
+"""Kills fall into as many seconds from a round's beginning as the one before took."""
 VICTIMS = ("worker", "supervisor", "console", "command")
 SIGNALS = (signal.SIGKILL, signal.SIGHUP)
 SECONDS = 0.2
+NAMES = {"worker": "a worker", "supervisor": "the supervisor", "console": "the console", "command": "`run`"}
+OUTCOME = (
+    "database readable, every result there once, none computed again, the rest resumed or with its reason, no process "
+    "and no GPU left taken"
+)
 REAL = ("-b", "demo/random", "-t", "knn/digits")
 
 
 @dataclass
 class Campaign:
-    """Rounds of a tiny workload; in each, one process is killed at a random moment."""
+    """Rounds of a tiny workload on two stand-in GPUs; in each, processes are killed at random moments."""
 
     stage: Stage
     chance: random.Random
     console: Terminal | None = None
-    done: Counter[str] = field(default_factory=Counter)
-    next_seed: int = 0
+    done: Counter[tuple[str, str]] = field(default_factory=Counter)
+    runs: int = 0
+    round_s: float = FIRST_ROUND_S
     _deck: list[tuple[str, signal.Signals]] = field(default_factory=list)
 
     def round(self) -> None:
-        """Start a few runs, kill somebody, look, and let the same command finish the rest."""
-        seeds = list(range(self.next_seed, self.next_seed + RUNS_A_ROUND))
-        self.next_seed += RUNS_A_ROUND
+        """Start a few runs, kill at some moments, look after each, and let the same command finish the rest."""
+        begun = time.monotonic()
+        seeds = list(range(self.runs, self.runs + RUNS_A_ROUND))
+        self.runs += RUNS_A_ROUND
         self._have_console()
         command = self.stage.start(*self.stage.run_arguments(seeds, seconds=SECONDS))
-        victim, number = self._draw()
-        self._pass_time(self.chance.uniform(0, WINDOW_S))
-        if self._strike(victim, number, command.pid):
-            self.done[f"{victim} {number.name}"] += 1
-        self.stage.check_now()
-        self.stage.run_to_the_end(seeds, seconds=SECONDS)
+        for _ in range(KILLS_A_ROUND):
+            self._pass_time(self.chance.uniform(0, self.round_s / KILLS_A_ROUND))
+            self._strike()
+            self.stage.check_soon()
         self.stage.finish(command)
+        if not self._all_done():
+            self.stage.run_to_the_end(seeds, seconds=SECONDS)
         self.stage.check_at_rest()
+        self.round_s = time.monotonic() - begun
 
-    def _draw(self) -> tuple[str, signal.Signals]:
-        """The next victim, from a shuffled deck, so that few rounds meet all of them too."""
-        if not self._deck:
-            self._deck = [(victim, number) for victim in VICTIMS for number in SIGNALS]
-            self.chance.shuffle(self._deck)
-        return self._deck.pop()
+    def _all_done(self) -> bool:
+        states = [status.state for status in self.stage.statuses().values()]
+        return len(states) == self.runs and set(states) == {State.DONE}
 
     def _have_console(self) -> None:
         if self.console is None or self.console.exit_code is not None:
             command = console_command(self.stage.workspace)
             self.console = start_terminal(command, environment=self.stage.environment)
-            self.console.until_shown("Plan")
+            self.console.until_shown("Plan", patience_s=PATIENCE_S)
             self.console.press("2")
 
     def _pass_time(self, seconds: float) -> None:
         """Let the console draw meanwhile: a terminal that nobody reads would stand still."""
-        assert self.console is not None
-        self.console.watch(seconds)
+        if self.console is not None and self.console.exit_code is None:
+            self.console.watch(seconds)
+        else:
+            wait_for(lambda: False, seconds)
 
-    def _strike(self, victim: str, number: signal.Signals, command: int) -> bool:
-        """Kill; whether there was something to kill."""
+    def _strike(self) -> None:
+        """Kill the next of a shuffled deck of victims that is there: so each is met equally often."""
+        if not self._deck:
+            self._deck = [(victim, number) for victim in VICTIMS for number in SIGNALS]
+            self.chance.shuffle(self._deck)
+        for victim, number in self._deck:
+            if self._hit(victim, number):
+                self.done[victim, number.name] += 1
+                self._deck.remove((victim, number))
+                return
+
+    def _hit(self, victim: str, number: signal.Signals) -> bool:
+        """Send the signal; whether there was somebody to send it to."""
         if victim == "console":
-            return self._strike_console(number)
-        found: list[int] = []
-
-        def there() -> bool:
-            found[:] = self._pids(victim, command)
-            return bool(found)
-
-        if not wait_for(there, 10):
+            return self._hit_console(number)
+        pids = sorted(self._pids(victim))
+        if not pids:
             return False
         try:
-            psutil.Process(self.chance.choice(found)).send_signal(number)
+            psutil.Process(self.chance.choice(pids)).send_signal(number)
         except psutil.NoSuchProcess:
             return False
         return True
 
-    def _pids(self, victim: str, command: int) -> list[int]:
-        if victim == "worker":
-            return self.stage.workers()
-        if victim == "supervisor":
-            pid = self.stage.supervisor_pid()
-            return [pid] if pid else []
-        return [command] if psutil.pid_exists(command) else []
-
-    def _strike_console(self, number: signal.Signals) -> bool:
-        assert self.console is not None
+    def _hit_console(self, number: signal.Signals) -> bool:
+        if self.console is None or self.console.exit_code is not None:
+            return False
         if number is signal.SIGHUP:
             self.console.hang_up()
         else:
             self.console.signal(number)
-        self.console.until_ended()
+        self.console.until_ended(PATIENCE_S)
         return True
+
+    def _pids(self, victim: str) -> set[int]:
+        """All of that kind, those that are about to begin or to leave too."""
+        if victim == "command":
+            return {pid for pid, (process, _) in self.stage.started.items() if process.poll() is None}
+        return {pid for pid in self.stage.processes() if runs_module(pid, f"ssl_console.{victim}")}
 
     def leave(self) -> None:
         """Close the console."""
@@ -119,31 +136,26 @@ class Campaign:
 
 
 @pytest.fixture
-def campaign(stage: Stage) -> Iterator[Campaign]:
-    """A campaign with a seed, so that it can be repeated; the moments on the clock cannot."""
-    made = Campaign(stage, random.Random(SEED))
+def campaign(make_stage: MakeStage) -> Iterator[Campaign]:
+    """A campaign; its chance has a seed, so that it can be repeated. The moments on the clock cannot."""
+    made = Campaign(make_stage(slots=1, devices=GPUS), random.Random(SEED))
     yield made
     made.leave()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", range(CAMPAIGNS))
 def test_processes_killed_at_random_moments_lose_and_repeat_nothing(
-    campaign: Campaign, scale: Scale, tally: Tally
+    campaign: Campaign, number: int, scale: Scale, tally: Tally
 ) -> None:
-    begun = time.monotonic()
-    while campaign.done.total() < scale.kills:
+    campaign.chance.seed(SEED + number)
+    while campaign.done.total() < scale.kills // CAMPAIGNS:
         campaign.round()
     campaign.leave()
     campaign.stage.check_all_gone()
-    assert set(campaign.done) == {f"{victim} {number.name}" for victim in VICTIMS for number in SIGNALS}
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(campaign.done.items()))
-    minutes = (time.monotonic() - begun) / 60
-    tally.add(
-        f"a process killed at a random moment of a workload of {campaign.next_seed} tiny runs ({counts})",
-        campaign.done.total(),
-        "database readable after each; every result there once, none computed again, no process or slot left over "
-        f"({minutes:.0f} minutes)",
-    )
+    assert set(campaign.done) == {(victim, number.name) for victim in VICTIMS for number in SIGNALS}
+    for (victim, name), count in sorted(campaign.done.items()):
+        tally.add(f"{NAMES[victim]} killed by {name} at a random moment", count, OUTCOME)
 
 
 @pytest.mark.slow
@@ -170,7 +182,7 @@ def test_real_evaluation_killed_at_random_moments_comes_to_the_same_number(
         assert _real_result(stage, seed)[0] == undisturbed
         stage.check_now()
     tally.add(
-        "the worker of a real evaluation (knn/digits, encoding from nothing) killed by SIGKILL at a random moment",
+        "the worker of a real evaluation (`knn/digits`, encoding from nothing) killed by SIGKILL at a random moment",
         hits,
         "the next attempt carries on and comes to the same score, digit for digit",
     )

@@ -30,6 +30,8 @@ from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
 from tests.tui.terminal import a_console, a_terminal
 
+GROUP = "workers that misbehave"
+
 LIMIT_MB = 400
 FLOOD = (4_000 if full() else 400) << 20
 STEERS = (b"title\x07", b"\x1b]0;title", b"\x1b]52", b"\x1bP+q", b"\xc2\x9b31m", b"\xc2\x9d", b"\x08\x08")

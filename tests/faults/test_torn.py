@@ -33,6 +33,8 @@ from tests.faults.stage import BACKBONE
 from tests.faults.tally import Tally
 from tests.tui.filled import finish
 
+GROUP = "torn files"
+
 SEED = 7
 
 

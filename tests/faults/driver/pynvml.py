@@ -1,0 +1,76 @@
+"""Stands in for NVIDIA's management library, found before it through PYTHONPATH: two GPUs that nobody else uses.
+
+So the supervisor hands out GPUs where there are none. What computes on them is the protocol `misconduct`, which needs
+none and notes what it was given.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+UUIDS = ("GPU-aaaa", "GPU-bbbb")
+NVML_TEMPERATURE_GPU = 0
+GIGABYTE = 2**30
+
+
+class NVMLError(Exception):
+    """What questions about other devices raise."""
+
+
+def nvmlInit() -> None:  # noqa: N802
+    """Nothing is needed."""
+
+
+def nvmlDeviceGetCount() -> int:  # noqa: N802
+    return len(UUIDS)
+
+
+def nvmlDeviceGetHandleByIndex(index: int) -> str:  # noqa: N802
+    return UUIDS[index]
+
+
+def nvmlDeviceGetHandleByUUID(uuid: str) -> str:  # noqa: N802
+    if uuid not in UUIDS:
+        raise NVMLError("not found")
+    return uuid
+
+
+def nvmlDeviceGetUUID(handle: str) -> str:  # noqa: N802
+    return handle
+
+
+def nvmlDeviceGetName(handle: str) -> str:  # noqa: N802
+    return f"Card {handle[-1]}"
+
+
+def nvmlDeviceGetMemoryInfo(handle: str) -> Any:  # noqa: N802
+    return SimpleNamespace(total=80 * GIGABYTE, used=GIGABYTE)
+
+
+def nvmlDeviceGetUtilizationRates(handle: str) -> Any:  # noqa: N802
+    return SimpleNamespace(gpu=50)
+
+
+def nvmlDeviceGetTemperature(handle: str, sensor: int) -> int:  # noqa: N802
+    return 50
+
+
+def nvmlDeviceGetPowerUsage(handle: str) -> int:  # noqa: N802
+    return 300_000
+
+
+def nvmlDeviceGetTotalEnergyConsumption(handle: str) -> int:  # noqa: N802
+    return 1_000_000
+
+
+def nvmlDeviceGetComputeRunningProcesses(handle: str) -> list[Any]:  # noqa: N802
+    return []
+
+
+def nvmlSystemGetDriverVersion() -> str:  # noqa: N802
+    return "550.00"
+
+
+def nvmlSystemGetCudaDriverVersion() -> int:  # noqa: N802
+    return 12_040
