@@ -30,8 +30,8 @@ class Scale:
     """Rounds in which supervisors race for the lock."""
 
 
-SHARE = Scale(kills=12, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2)
-FULL = Scale(kills=300, real_kills=20, inputs=10_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
+SHARE = Scale(kills=8, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2)
+FULL = Scale(kills=300, real_kills=8, inputs=10_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
 
 
 def full() -> bool:
