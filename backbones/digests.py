@@ -9,6 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -114,8 +115,13 @@ def write_if_possible(path: Path, content: bytes) -> None:
     """Writes a small file whole (temporary name, then rename), or not at all on a read-only or full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent)
     except OSError:
-        pass
+        return
+    with suppress(OSError):
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+        return
+    with suppress(OSError):
+        Path(name).unlink()  # half a file is of no use

@@ -5,6 +5,7 @@ Needs matplotlib, which is an extra: `pip install 'ssl-console[figures]'`. The s
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ssl_console.critical_difference import CriticalDifference
 from ssl_console.errors import ConsoleError
+from ssl_console.files import write_atomically
 from ssl_console.transfer import Setting
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ def _save(path: Path, inches: tuple[float, float], draw: Callable[[Figure], None
     with mpl.rc_context({"svg.hashsalt": "ssl-console", "svg.fonttype": "none", "text.parse_math": False}):
         figure = Figure(figsize=inches)
         draw(figure)
-        figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=_undated(path.suffix))
+        drawn, suffix = io.BytesIO(), path.suffix or ".png"
+        metadata = _undated(suffix)
+        figure.savefig(drawn, format=suffix[1:], dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
+    write_atomically(path.with_suffix(suffix), drawn.getvalue())
 
 
 def _undated(suffix: str) -> Mapping[str, None]:

@@ -50,14 +50,19 @@ def look_through(
 
 
 def write_dataset(workspace: Workspace, brought: Brought, *, replace: bool = False) -> Path:
-    """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError."""
+    """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError, OSError.
+
+    Both are on the disk before either takes its place: a card whose index is another's would be no dataset.
+    """
     name = brought.card.name
     path = card_place(workspace, name, replace=replace)
     index = path.with_suffix(".csv")
-    _draft(workspace, name).replace(index)
     arguments = {**brought.card.reader_arguments, "index": str(index)}
     card = brought.card.model_copy(update={"reader_arguments": arguments, "note": "; ".join(brought.notes) or None})
-    write_atomically(path, tomli_w.dumps(_content(card)).encode())
+    waiting = path.with_name(f".{path.name}")
+    write_atomically(waiting, tomli_w.dumps(_content(card)).encode())
+    _draft(workspace, name).replace(index)
+    waiting.replace(path)
     return path
 
 

@@ -78,6 +78,9 @@ def bundle(
     try:
         whole = write(partial, {**front, **members}.items())
         partial.rename(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     left_out = tuple(sorted({one.run_id for one in results} - {one.run_id for one in kept}))

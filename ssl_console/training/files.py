@@ -91,7 +91,7 @@ def step_of(path: Path) -> Step | None:
 def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
     """Copy the file under the name of its digest; None when it changed meanwhile, so that it is looked at again.
 
-    Raises OSError when the copy cannot be written.
+    Raises OSError that names the copy when that cannot be written.
     """
     draft = folder / f".{os.getpid()}.copy"
     digest = hashlib.sha256()
@@ -106,6 +106,9 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
         draft.replace(place)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        error.filename = error.filename or str(draft)
+        raise
     finally:
         draft.unlink(missing_ok=True)
     return place, digest.hexdigest()

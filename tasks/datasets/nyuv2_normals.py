@@ -5,9 +5,9 @@ The pickle is read as data: a name in it that is not of numpy's arrays is refuse
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.card import DatasetCard
 from tasks.datasets.dataset import DataError, digest_lines
 from tasks.datasets.listing import listed_sizes, wrong_content
 from tasks.datasets.targets import NormalMap
+from tasks.whole_file import whole_file, write_array
 
 PACKED = "all_normals.pklz"
 ALLOWED = frozenset(
@@ -35,6 +36,7 @@ ALLOWED = frozenset(
         ("_codecs", "encode"),
     }
 )
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FAILURES = (OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError, gzip.BadGzipFile)
 
 
@@ -103,6 +105,8 @@ def _opened(card: DatasetCard, folder: Path) -> _Opened:
     except PermissionError as error:
         raise DataError(f"{error.filename} cannot be written: the normals are unpacked there once; allow it") from error
     except FAILURES as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         raise wrong_content(card, packed, error) from error
     return _Opened(normals, valid, rows)
 
@@ -115,9 +119,6 @@ def _unpack(packed: Path, folder: Path) -> None:
     if normals.ndim != 4 or normals.shape[3] != 3 or valid.shape != normals.shape[:3]:
         raise ValueError(f"normals of the shape {normals.shape} with valid pixels of the shape {valid.shape}")
     for part, values in (("vectors", normals.astype(np.float32)), ("valid", valid.astype(np.uint8))):
-        partial = folder / f".all_normals.{part}.{os.getpid()}.npy"
-        np.save(partial, values)
-        partial.replace(folder / f"all_normals.{part}.npy")
-    partial = folder / f".all_normals.{os.getpid()}.json"
-    partial.write_text(json.dumps([str(name) for name in content["all_filenames"]]), encoding="utf-8")
-    partial.replace(folder / "all_normals.json")
+        write_array(folder / f"all_normals.{part}.npy", values)
+    with whole_file(folder / "all_normals.json") as file:
+        file.write(json.dumps([str(name) for name in content["all_filenames"]]).encode())

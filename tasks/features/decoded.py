@@ -12,7 +12,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,16 +83,27 @@ class DecodedImages:
         if need > self.limit:
             yield None
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened(path.with_suffix(PIXELS)) as pixels, _opened(path.with_suffix(CHECKS)) as checks:
+        with ExitStack() as stack:
+            yield self._prepared(stack, path, count, spec)
+
+    def _prepared(self, stack: ExitStack, path: Path, count: int, spec: PreprocessingSpec) -> DecodedRows | None:
+        """The files of one split, held open by `stack`; None where the disk or the limit has no room for them."""
+        checks_bytes, pixels_bytes = count * CHECK_BYTES, count * 3 * spec.crop * spec.crop
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pixels = stack.enter_context(_opened(path.with_suffix(PIXELS)))
+            checks = stack.enter_context(_opened(path.with_suffix(CHECKS)))
             fcntl.flock(pixels, fcntl.LOCK_SH)
             os.utime(pixels)
-            if not self._make_room(need, path.with_suffix(PIXELS)):
-                yield None
-                return
-            os.truncate(checks, count * CHECK_BYTES)
-            os.truncate(pixels, need - count * CHECK_BYTES)
-            yield DecodedRows((3, spec.crop, spec.crop), pixels, checks)
+            if not self._make_room(checks_bytes + pixels_bytes, path.with_suffix(PIXELS)):
+                return None
+            os.truncate(checks, checks_bytes)
+            os.truncate(pixels, pixels_bytes)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return None
+        return DecodedRows((3, spec.crop, spec.crop), pixels, checks)
 
     def _make_room(self, need: int, mine: Path) -> bool:
         """Whether `need` bytes fit beside the others, of which idle ones are removed, oldest first."""

@@ -13,7 +13,8 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
     """Write `chunks` one after another to `path`, which appears only when all of them are on the disk.
 
     Plain writes on purpose: an array's own `tofile` loses the error number when the disk is full, and a memory map
-    dies of SIGBUS then. The caller holds the entry's lock, so the temporary name needs no randomness.
+    dies of SIGBUS then. The caller holds the entry's lock, so the temporary name needs no randomness. Raises OSError
+    that names `path`.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
@@ -22,8 +23,10 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 

@@ -1,7 +1,6 @@
 """Writing a backbone's weights: half-precision safetensors under timm's own names, no head."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tasks.pretraining.methods import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
+from tasks.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,8 @@ def export(backbone: nn.Module, origin: Origin, path: Path) -> None:
         for name, value in backbone.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         file.write(save(weights, metadata=origin.header()))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def half_range_exceeded(backbone: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """The training loop: a fixed number of steps that repeat bit for bit, also across an interruption."""
 
+import io
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from tasks.pretraining.masked import MaskedAutoencoder
 from tasks.pretraining.methods import RECIPES, Architecture, Method, Recipe
 from tasks.pretraining.objectives import Batch, Objective, Rotation, SimClr, Supervised
 from tasks.pretraining.pool import Pool
+from tasks.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Trainer:
         return loss.item()
 
     def save(self, path: Path) -> None:
-        """Write the state; the file appears whole or not at all."""
+        """Write the state; the file appears whole or not at all. Raises OSError."""
         state = {
             "run": [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size],
             "step": self.step,
@@ -167,9 +168,10 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)  # to a full disk it would say nothing of the disk
+        with whole_file(path) as file:
+            file.write(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
         """Go on from a state that `save` wrote.

@@ -1,6 +1,5 @@
 """The images that the demo backbones are pre-trained on, rendered once and shared by all runs through a file."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.pretraining.methods import INPUT_SIZE
 from tasks.shapes import RENDERER_VERSION, Scene, SceneKind, render
+from tasks.whole_file import write_array
 
 SPLIT = "pretraining"
 """A split of its own: none of its images appears in a task."""
@@ -66,13 +66,6 @@ def _paths(folder: Path, size: PoolSize) -> dict[str, Path]:
     return {part: folder / f"{stem}-{part}.npy" for part in ("solids", "digits", "images")}
 
 
-def _write_whole(path: Path, array: NDArray[np.uint8] | NDArray[np.int64]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    partial.replace(path)
-
-
 def open_pool(folder: Path, size: PoolSize | None = None) -> Pool:
     """Open the pool of a folder; render it first if it is not there. The images stay on disk, memory-mapped."""
     size = size or PoolSize()
@@ -81,6 +74,6 @@ def open_pool(folder: Path, size: PoolSize | None = None) -> Pool:
         folder.mkdir(parents=True, exist_ok=True)
         pool = render_pool(size)
         for part, path in paths.items():
-            _write_whole(path, getattr(pool, part))
+            write_array(path, getattr(pool, part))
     opened = Pool(*(np.load(paths[part], mmap_mode="r") for part in ("images", "solids", "digits")))
     return replace(opened, solids=np.array(opened.solids), digits=np.array(opened.digits))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from tasks.reporter import Reporter
+from tasks.whole_file import whole_file
 
 DIGEST_BYTES = 32
 
@@ -31,23 +31,15 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Write the state (tensors and plain values): to a temporary file, to the disk, then under its name.
 
-        Raises OSError when the disk cannot take it; the last state stays.
+        Raises OSError that names the file when the disk cannot take it; the last state stays.
         """
         buffer = io.BytesIO()
         torch.save({"owner": self.owner, "state": state}, buffer)
         content = buffer.getbuffer()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(hashlib.sha256(content).digest())
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)  # half a state takes the room that the disk does not have
-        _sync_folder(self.path.parent)
+        with whole_file(self.path) as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
 
     def restore(self, reporter: Reporter, device: str = "cpu") -> dict[str, Any] | None:
         """The state to carry on from; None when there is none, or, with a warning, when it is torn or another's."""
@@ -81,12 +73,3 @@ def _opened(content: bytes, device: str) -> dict[str, Any]:
     if not isinstance(kept, dict) or set(kept) != {"owner", "state"}:
         raise TornCheckpoint("it holds something else")
     return kept
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,17 @@ class Disk:
         """Refuse all writing, or allow it again; waits until nobody has a file open for writing."""
         command = ["mount", "-o", f"remount,{'ro' if readonly else 'rw'}", str(self.root)]
         eventually(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "remounted")
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    """Inside, whatever this process writes beyond so many bytes of any file is refused (RLIMIT_FSIZE)."""
+    _, most = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 
 from ssl_console.errors import ConsoleError
 from ssl_console.export import EXPORTS, NO_TIES, SHOW_TIES, Format
+from ssl_console.files import write_atomically
 from ssl_console.ranking import Ranking
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import bindings
@@ -87,7 +88,7 @@ def _write(path: Path, name: Format, ranking: Ranking, predictions: Predictions)
     from ssl_console.ties import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
 
     text = EXPORTS[name](ranking, ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES)
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode())
     return text
 
 

@@ -1,0 +1,150 @@
+"""Every kind of file, when its writing fails: the state before stays as it was, nothing half is left, and it is written
+as soon as that is possible again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from backbones.preprocessing_spec import PreprocessingSpec
+from ssl_console.events import Event, encode_event
+from ssl_console.tail import EventTail
+from ssl_console.worker.event_log import EventLog
+from tasks.features.decoded import DecodedImages
+from tests.faults.disk import Disk, a_disk, no_file_longer_than
+from tests.faults.scale import full
+from tests.faults.tally import Tally
+from tests.faults.writings import WRITINGS, Writing, contents
+
+GROUP = "full or read-only disk"
+LIMITS = 40 if full() else 4
+"""Lengths beyond which a file may not grow, of those that its writing would pass."""
+SEED = 11
+PIXELS = 6
+SPEC = PreprocessingSpec("paper", PIXELS, PIXELS, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
+    """A small disk that the tests of this file share."""
+    with a_disk(tmp_path_factory.mktemp("writes") / "little disk", 32) as mounted:
+        if mounted is None:
+            pytest.skip("needs the right to mount a file system")
+        yield mounted
+
+
+def refused(writing: Writing, place: Path, number: int, failing: AbstractContextManager[object]) -> None:
+    """Have it fail; nothing has changed then, and the error says where."""
+    before = contents(place)
+    if writing.optional:
+        with failing:
+            writing.write(place, number)
+    else:
+        with failing, pytest.raises(OSError, match=r".") as caught:
+            writing.write(place, number)
+        assert caught.value.filename, caught.value
+    assert contents(place) == before
+
+
+def written(writing: Writing, place: Path, number: int) -> int:
+    """Have it succeed; how long the longest file is that has changed."""
+    before = contents(place)
+    writing.write(place, number)
+    after = contents(place)
+    changed = [len(content) for name, content in after.items() if before.get(name) != content]
+    assert changed, "nothing was written"
+    return max(changed)
+
+
+@pytest.mark.parametrize("writing", WRITINGS, ids=lambda writing: writing.name)
+def test_file_that_may_not_grow_leaves_the_one_before(writing: Writing, tmp_path: Path, tally: Tally) -> None:
+    writing.prepare(tmp_path, 1)
+    length = written(writing, tmp_path, 1)
+    chance = random.Random(SEED)
+    limits = {0, 1, length // 2, *(chance.randrange(length // 2) for _ in range(LIMITS))}
+    writing.prepare(tmp_path, 2)
+    for limit in sorted(limits):
+        refused(writing, tmp_path, 2, no_file_longer_than(limit))
+    written(writing, tmp_path, 2)
+    tally.add(
+        f"a write refused because a file may not grow (RLIMIT_FSIZE), {len(WRITINGS)} kinds of files",
+        len(limits),
+        "an error that names the place, or nothing kept of a cache; the state before unchanged, nothing half left",
+    )
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+@pytest.mark.parametrize("writing", WRITINGS, ids=lambda writing: writing.name)
+def test_disk_that_takes_nothing_leaves_what_was_there(writing: Writing, how: str, disk: Disk, tally: Tally) -> None:
+    place = disk.root / f"{writing.name} {how}"
+    place.mkdir()
+    writing.prepare(place, 1)
+    written(writing, place, 1)
+    writing.prepare(place, 2)
+    refused(writing, place, 2, HOW[how](disk))
+    written(writing, place, 2)
+    tally.add(f"a write to a {how} disk, {len(WRITINGS)} kinds of files", 1, "the same; done once it can be written")
+
+
+@contextmanager
+def _full(disk: Disk) -> Iterator[None]:
+    disk.leave_pages(0)
+    try:
+        yield
+    finally:
+        disk.make_room()
+
+
+@contextmanager
+def _readonly(disk: Disk) -> Iterator[None]:
+    disk.remount(readonly=True)
+    try:
+        yield
+    finally:
+        disk.remount(readonly=False)
+
+
+HOW: dict[str, Callable[[Disk], AbstractContextManager[None]]] = {"full": _full, "read-only": _readonly}
+
+
+def test_events_that_cannot_be_written_are_lost_alone(tmp_path: Path, tally: Tally) -> None:
+    line, times = encode_event(Event("advance", 1.0, done=1)), 0
+    for limit in range(len(line) * 3):
+        path = tmp_path / f"events.{limit}.jsonl"
+        log = EventLog(path)
+        with no_file_longer_than(limit):
+            for _ in range(4):
+                log.write(Event("advance", 1.0, done=1))
+        log.write(Event("advance", 1.0, done=2))
+        log.close()
+        tail = EventTail.of(path)
+        seen = [event.done for event in tail.poll()]
+        assert seen == [1] * ((limit + 1) // len(line)) + [2]
+        assert tail.bad_lines <= 1
+        times += 4 - (limit + 1) // len(line)
+    tally.add("an event that cannot be written, at every length of its file", times, "the run goes on, others are read")
+
+
+def test_decoded_images_without_room_are_decoded_each_time(tmp_path: Path, tally: Tally) -> None:
+    image, count = torch.arange(3 * PIXELS * PIXELS, dtype=torch.uint8).view(3, PIXELS, PIXELS), 10
+    cache, whole = DecodedImages(tmp_path / "decoded", 1 << 20), count * image.numel()
+    for limit in range(0, whole + 1, 36):
+        with no_file_longer_than(limit), cache.rows("1" * 64, count, SPEC) as rows:
+            for row in range(count if rows else 0):
+                assert rows is not None
+                rows.put(row, image + row)
+                found = rows.get(row)
+                assert found is None or torch.equal(found, image + row)
+    with cache.rows("1" * 64, count, SPEC) as rows:
+        assert rows is not None
+        rows.put(0, image)
+        kept = rows.get(0)
+        assert kept is not None
+        assert torch.equal(kept, image)
+    tally.add("decoded images that may not be kept", whole // 36 + 1, "decoded again each time; never a wrong one")
