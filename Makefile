@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slurm-faults lint format bench screenshots clean
+.PHONY: help install demo test faults slurm-faults lint format bench screenshots clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,11 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 
 test: install  ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+faults: install  ## Break everything that can break, as often as promised, and put the figures into the README
+	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
+		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
+	$(BIN)/python -m tests.faults.tally
 
 slurm-faults: install  ## Break a real Slurm cluster in every way that the tests know (needs Slurm's daemons)
 	SSL_CONSOLE_REQUIRE_SLURM=1 $(BIN)/python -m pytest -m "slurm_faults or not slurm_faults" tests/slurm

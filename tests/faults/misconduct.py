@@ -13,6 +13,9 @@ from tasks.protocol import ProtocolFacts
 Fate = Literal[
     "finish",
     "wait",
+    "hang",
+    "ignore",
+    "raise",
     "allocate",
     "allocate-in-child",
     "daemons",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +116,13 @@ def _misbehave(parameters: MisconductParameters, places: Places, reporter: Repor
             return {"predicted": np.zeros(parameters.size, np.uint8)}
         case "wait":
             _wait_for(places.features / "go")
+        case "hang":
+            threading.Event().wait()
+        case "ignore":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            threading.Event().wait()
+        case "raise":
+            raise RuntimeError(HOSTILE.decode(errors="replace").replace("\n", " "))
         case "leave":
             os._exit(0)
         case "clock":

@@ -32,7 +32,7 @@ FIRST_ROUND_S = 3.0
 """Kills fall into the time that the runs of a round take, which is told from the rounds before."""
 NAMES = {"worker": "a worker", "supervisor": "the supervisor", "console": "the console", "command": "`run`"}
 KILLS = [(victim, number) for victim in NAMES for number in (signal.SIGKILL, signal.SIGHUP)]
-SECONDS = 0.2
+SECONDS = 0.6
 OUTCOME = (
     "database readable, every result there once, none computed again, the rest resumed or with its reason, no process "
     "and no GPU left taken"

@@ -37,6 +37,9 @@ FLOOD = (4_000 if full() else 400) << 20
 STEERS = (b"title\x07", b"\x1b]0;title", b"\x1b]52", b"\x1bP+q", b"\xc2\x9b31m", b"\xc2\x9d", b"\x08\x08")
 """What of the hostile output would steer a terminal, and no console writes by itself."""
 
+CLOCK = "the clock set back in a worker, an hour back in the supervisor, and hours ahead"
+NO_HARM = "nothing is ended, silenced or measured wrongly"
+
 
 def configure(stage: Stage, **settings: object) -> None:
     """Put settings before the number of slots."""
@@ -54,6 +57,25 @@ def failed(stage: Stage, **parameters: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fate", ["hang", "ignore"])
+def test_worker_that_hangs_without_a_sign_of_life_is_ended_and_its_stacks_are_kept(
+    stage: Stage, fate: str, tally: Tally
+) -> None:
+    configure(stage, stall_s=4)
+    row = failed(stage, fate=fate)
+    assert row["kind"] == "stalled"
+    assert "no sign of life for 4 s (setting stall_s), so it was ended" in row["reason"]
+    assert "_misbehave" in stage("logs", row["run_id"]).out
+    stage.run_to_the_end([1])
+    stage.check_all_gone()
+    tally.add(
+        "a worker that hangs without a sign of life, or ignores SIGTERM too",
+        1,
+        "failed (stalled), its stacks in the log, the next run goes on",
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", ["allocate", "allocate-in-child"])
 def test_worker_that_takes_memory_without_end_is_ended_with_its_own_kind(stage: Stage, fate: str, tally: Tally) -> None:
     configure(stage, worker_memory_mb=LIMIT_MB)
@@ -63,7 +85,7 @@ def test_worker_that_takes_memory_without_end_is_ended_with_its_own_kind(stage: 
     stage.run_to_the_end([1])
     stage.check_all_gone()
     tally.add(
-        f"a worker that takes memory without end ({fate}), limit {LIMIT_MB} MB",
+        f"a worker, or a child of it, that takes memory without end, limit {LIMIT_MB} MB",
         1,
         "failed (memory), the next run goes on",
     )
@@ -85,7 +107,7 @@ def test_daemons_of_a_run_end_with_it(stage: Stage, how: str, tally: Tally) -> N
     for pid in daemons:
         eventually(gone(pid), f"process {pid} is gone", PATIENCE_S)
     stage.finish(command)
-    tally.add(f"children in sessions of their own and left behind by their parents, when {how}", 2, "both ended")
+    tally.add("children in sessions of their own, or left behind by their parents", 2, "ended with the worker")
 
 
 @pytest.mark.slow
@@ -133,57 +155,59 @@ def test_binary_and_escape_sequences_never_reach_a_terminal(stage: Stage, tally:
     stage.run_to_the_end([0], fate="binary")
     (run_id,) = stage.seeds()
     assert HOSTILE in stage.workspace.run(run_id).log(1).read_bytes()
-    seen = 0
-    verbs = (["logs", run_id], ["events", run_id], ["runs"], ["runs", "--json"], ["results", "--json"])
-    for verb in verbs:
+    assert stage(*stage.run_arguments([1], fate="raise")).code == 1
+    (wrong,) = stage.seeds().keys() - {run_id}
+    shown = (["logs", run_id], ["events", run_id], ["logs", wrong], ["events", wrong], ["show", run_id])
+    for verb in (*shown, ["runs"], ["runs", "--json"], ["results", "--json"]):
         command = sys.executable, "-P", "-m", "ssl_console", *verb
         with a_terminal(*command, environment=stage.environment) as terminal:
             assert terminal.until_ended() == 0
             assert not [bad for bad in STEERS if bad in terminal.written], verb
             assert b"\x1b" not in terminal.written
-            seen += 1
     with a_console(stage.workspace, environment=stage.environment) as console:
         console.until_shown("demo/mae")
         console.press("2")
         console.until_shown("misconduct/things")
         console.press("tab", "tab")
         console.until_shown("progress", "markup")
-        print(
-            [console.written[max(0, i - 60) : i + 20] for i in range(len(console.written)) if console.written[i] == 7]
-        )
         assert not [bad for bad in STEERS if bad in console.written]
         console.press("q")
         assert console.until_ended() == 0
-    tally.add("a log of binary, escape sequences and markup, shown by verbs and the console", seen + 1, "text only")
+    tally.add(
+        "logs, warnings and errors of binary, escapes and markup, shown by eight verbs and the console", 9, "text"
+    )
 
 
 @pytest.mark.slow
-def test_leaving_with_code_0_without_a_result_is_a_failure(stage: Stage) -> None:
+def test_leaving_with_code_0_without_a_result_is_a_failure(stage: Stage, tally: Tally) -> None:
     row = failed(stage, fate="leave")
     assert (row["kind"], row["reason"].split(";")[0]) == (
         "crash",
         "its worker left with exit code 0 without a result",
     )
+    tally.add("a worker that leaves with exit code 0 without a result", 1, "failed (crash), says so")
 
 
 @pytest.mark.slow
-def test_warnings_and_curves_without_end_are_bounded(stage: Stage) -> None:
+def test_warnings_and_curves_without_end_are_bounded(stage: Stage, tally: Tally) -> None:
     stage.run_to_the_end([0], fate="warn", size=20_000)
     (run_id,) = stage.seeds()
     assert stage.workspace.run(run_id).events(1).stat().st_size < 1 << 18
     (row,) = stage("results", "--json").document["results"]
     assert row["warnings"] == 1001
+    tally.add("20,000 warnings and as many curves of one run", 1, "1,000 warnings and 200 curves are kept")
 
 
 @pytest.mark.slow
-def test_clock_that_goes_backwards_in_a_worker_harms_nothing(stage: Stage) -> None:
+def test_clock_that_goes_backwards_in_a_worker_harms_nothing(stage: Stage, tally: Tally) -> None:
     stage.run_to_the_end([0], fate="clock", seconds=0.3)
     stage.check_at_rest()
     (row,) = stage("results", "--json").document["results"]
     assert row["duration_s"] >= 0
+    tally.add(CLOCK, 1, NO_HARM)
 
 
-def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path) -> None:
+def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path, tally: Tally) -> None:
     workspace = Workspace(tmp_path / "workspace").create()
     options = SupervisorOptions(devices=("cpu",), slots_per_device=1)
     launchers = Launchers(LocalLauncher(workspace), SlurmLauncher(workspace, load_config(workspace).slurm))
@@ -198,10 +222,11 @@ def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path) 
     assert state.paused
     assert not supervisor.may_leave(now - 3600)
     assert supervisor.may_leave(now - 3600 + options.linger_s + 1)
+    tally.add(CLOCK, 1, NO_HARM)
 
 
 @pytest.mark.slow
-def test_clock_that_jumps_ahead_does_not_end_a_run_as_stalled(stage: Stage) -> None:
+def test_clock_that_jumps_ahead_does_not_end_a_run_as_stalled(stage: Stage, tally: Tally) -> None:
     """As when a machine that was asleep wakes up: the last events look hours old."""
     command = stage.start(*stage.run_arguments([0], fate="wait"))
     eventually(stage.workers, "there is a worker", PATIENCE_S)
@@ -219,3 +244,4 @@ def test_clock_that_jumps_ahead_does_not_end_a_run_as_stalled(stage: Stage) -> N
     (stage.workspace.features / "go").touch()
     assert stage.finish(command) == 0
     assert stage.statuses()[run_id].state is State.DONE
+    tally.add(CLOCK, 1, NO_HARM)

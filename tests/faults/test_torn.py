@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import torch
 
 from backbones.card import BackboneCard
 from backbones.cardfile import read_cards
+from ssl_console.bundle.archive import NotABundle
+from ssl_console.bundle.checking import check
+from ssl_console.bundle.writing import bundle
 from ssl_console.config import load_config
 from ssl_console.errors import ConsoleError
 from ssl_console.events import Event, encode_event
@@ -23,14 +27,20 @@ from ssl_console.run_index import RunIndex
 from ssl_console.store import ResultStore, StoreError, rebuild
 from ssl_console.supervisor_state import SupervisorState, SupervisorView
 from ssl_console.tail import EventTail
+from ssl_console.training.record import Training, read_training, write_training
 from ssl_console.workspace import RunFolder, Workspace
-from tasks.features.shards import finished_shards, write_shard
+from tasks.features.decoded import DecodedImages
+from tasks.features.extraction import Machine
+from tasks.features.manifest import ARRAY, MANIFEST, read_manifest
+from tasks.features.shards import finished_shards, verify, write_shard
+from tasks.features.store import FeatureStore
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tests.engine.bench import spec
 from tests.faults.scale import Scale
 from tests.faults.stage import BACKBONE
 from tests.faults.tally import Tally
+from tests.tasks.test_features_store import PREPROCESSING, ProjectingEncoder, request
 from tests.tui.filled import finish
 
 GROUP = "torn files"
@@ -182,6 +192,78 @@ def test_torn_shards_are_computed_again_and_whole_ones_kept(tmp_path: Path, scal
         else:
             found_out += 1
     tally.add("a feature shard, the same", scale.flips, f"{found_out} found by digest and removed, the rest undamaged")
+
+
+def test_torn_stored_features_are_set_aside_or_found_by_verification(
+    tmp_path: Path, scale: Scale, tally: Tally
+) -> None:
+    store = FeatureStore(tmp_path, Machine(batch_size=20, decode_threads=1, shard_rows=20))
+    right = np.array(store.features(request(), ProjectingEncoder, SilentReporter()).values)
+    folder, chance, times = tmp_path / request().key.digest, random.Random(SEED), scale.flips // 10
+    for name in (ARRAY, MANIFEST) * times:
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(damaged(whole, chance))
+        torn = path.read_bytes() != whole
+        found = store.features(request(), ProjectingEncoder, SilentReporter())
+        bad = verify(folder, read_manifest(folder))
+        assert np.array_equal(found.values, right) or bad
+        assert not (torn and name == ARRAY) or found.encoded or bad
+        if bad:
+            path.write_bytes(whole)
+    tally.add(
+        "stored features and their manifest, the same", 2 * times, "set aside and computed again, or named by digest"
+    )
+
+
+def test_torn_decoded_image_is_decoded_again(tmp_path: Path, scale: Scale, tally: Tally) -> None:
+    side, count, chance = 6, 4, random.Random(SEED)
+    spec = replace(PREPROCESSING, resize=side, crop=side)
+    images = torch.randint(0, 256, (count, 3, side, side), generator=torch.manual_seed(0), dtype=torch.uint8)
+    cache, found_out = DecodedImages(tmp_path, 1 << 20), 0
+    for _ in range(scale.flips):
+        with cache.rows("1" * 64, count, spec) as rows:
+            assert rows is not None
+            for row in range(count):
+                rows.put(row, images[row])
+        path = chance.choice(sorted(tmp_path.iterdir()))
+        path.write_bytes(damaged(path.read_bytes(), chance))
+        with cache.rows("1" * 64, count, spec) as rows:
+            assert rows is not None
+            got = [rows.get(row) for row in range(count)]
+        assert all(one is None or torch.equal(one, images[row]) for row, one in enumerate(got))
+        found_out += any(one is None for one in got)
+    tally.add("decoded images, the same", scale.flips, f"{found_out} found by checksum: decoded again; none wrong")
+
+
+def test_torn_record_of_a_watched_training_is_named(tmp_path: Path, scale: Scale, tally: Tally) -> None:
+    write_training(tmp_path, Training(folder="/runs/mine", name="mine", tasks=("linear/digits",)))
+
+    def look() -> None:
+        try:
+            read_training(tmp_path)
+        except ConsoleError as error:
+            _names(error, tmp_path / "training.json", "move it away")
+
+    try_all(tmp_path / "training.json", scale.flips, look)
+    tally.add("the record of a watched training, the same", scale.flips, "named with the way out, or read")
+
+
+def test_torn_bundle_is_found_by_its_digest(workspace: Workspace, tmp_path: Path, scale: Scale, tally: Tally) -> None:
+    finish(workspace, "some", "demo/random", "linear/digits")
+    rebuild(workspace)
+    path = tmp_path / "bundle.zip"
+    bundle(path, workspace, ResultStore(workspace).results(), None, lambda _card: None)
+    whole, chance, times = path.read_bytes(), random.Random(SEED), scale.flips
+    for _ in range(times):
+        torn = damaged(whole, chance)
+        path.write_bytes(torn)
+        try:
+            found = not check(path).agrees
+        except NotABundle:
+            found = True
+        assert found == (torn != whole)
+    tally.add("a bundle of results, the same", times, "every one found by `verify`")
 
 
 def test_torn_checkpoint_starts_the_training_over(tmp_path: Path, scale: Scale, tally: Tally) -> None:

@@ -16,11 +16,16 @@ from backbones.preprocessing_spec import PreprocessingSpec
 from ssl_console.events import Event, encode_event
 from ssl_console.tail import EventTail
 from ssl_console.worker.event_log import EventLog
+from ssl_console.worker.failure import explain
 from tasks.features.decoded import DecodedImages
+from tasks.reporter import SilentReporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.loop import train
 from tests.faults.disk import Disk, a_disk, no_file_longer_than
 from tests.faults.scale import full
 from tests.faults.tally import Tally
 from tests.faults.writings import WRITINGS, Writing, contents
+from tests.tasks.test_training import same, training
 
 GROUP = "full or read-only disk"
 LIMITS = 40 if full() else 4
@@ -129,6 +134,25 @@ def test_events_that_cannot_be_written_are_lost_alone(tmp_path: Path, tally: Tal
         assert tail.bad_lines <= 1
         times += 4 - (limit + 1) // len(line)
     tally.add("an event that cannot be written, at every length of its file", times, "the run goes on, others are read")
+
+
+def test_training_whose_state_cannot_be_kept_ends_in_words_and_goes_on_from_the_last_one(
+    tmp_path: Path, tally: Tally
+) -> None:
+    """The loop that finetune, segmentation, normals, detection and the analysis of attention share."""
+    whole = training()
+    train(whole, None, SilentReporter())
+    kept = Checkpoint(tmp_path / "state.pt", "me")
+    first = training()
+    train(first, kept, SilentReporter(), every_s=0, stop=lambda one: one.step >= 3)
+    with no_file_longer_than(100), pytest.raises(OSError, match="File too large") as caught:
+        train(training(), kept, SilentReporter(), every_s=0)
+    assert explain(caught.value, tmp_path)[1].startswith(f"the disk is full ({kept.path})")
+    assert contents(tmp_path).keys() == {"state.pt"}
+    second = training()
+    train(second, kept, SilentReporter(), every_s=0)
+    assert same(second, whole)
+    tally.add("a training whose state cannot be written", 1, "failed in words; retried, it ends bit for bit the same")
 
 
 def test_decoded_images_without_room_are_decoded_each_time(tmp_path: Path, tally: Tally) -> None:
