@@ -118,8 +118,9 @@ class Supervisor:
         return self.slots.busy and all(slot.is_job for slot in self.slots if slot.run_id)
 
     def may_leave(self, now: float) -> bool:
-        """Whether there has been nothing to do for a while."""
-        if self.slots.busy or self.collector.behind or self.index.queued or now < self._busy_at:
+        """Whether there has been nothing to do for a while; a worker that is being ended is something to do."""
+        busy = self.slots.busy or any(slot.stopping for slot in self.slots)
+        if busy or self.collector.behind or self.index.queued or now < self._busy_at:
             self._busy_at = now
         return now - self._busy_at > self.options.linger_s
 
