@@ -32,7 +32,7 @@ threads on a machine at load 4, encoding was 2 to 10 times slower."""
 class LocalLauncher:
     """Each worker leads its own session and process group, writes to files, and reads run ids from a pipe.
 
-    When this process dies, the pipe ends, so its workers finish what they do and leave.
+    When this process dies, the pipe ends, so its workers finish what they do, begin nothing else, and leave.
     """
 
     workspace: Workspace
@@ -153,10 +153,10 @@ def _mark_of(pid: int) -> str:
 
 
 def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:
-    """The command line of a worker of this machine. `-P`: a `tasks.py` where it starts is not ours."""
+    """The command line of a worker that this process starts. `-P`: a `tasks.py` where it starts is not ours."""
     interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker"]
     place = ["--workspace", str(workspace.root), "--device", resources.device.name, "--slot", resources.slot]
-    return [*interpreter, *place, *run_ids]
+    return [*interpreter, *place, f"--parent={os.getpid()}", *run_ids]
 
 
 def worker_environment(resources: Resources, inherited: Mapping[str, str]) -> dict[str, str]:

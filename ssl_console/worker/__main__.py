@@ -1,8 +1,9 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
 
 Ends at the end of its input, after a run that was not done (exit code 1; 74 when that could not be written down), or at
-SIGTERM or SIGUSR2 (143). SIGUSR1 writes the stacks of all threads to the log. As a cluster's job (`--job`), which may
-have waited long, it starts afresh for the rest of its runs instead of ending after one that was not done.
+SIGTERM or SIGUSR2 (143); and begins nothing more when its supervisor is gone (`--parent`), for the next one may give
+the device to somebody else. SIGUSR1 writes the stacks of all threads to the log. As a cluster's job (`--job`), which
+may have waited long, it starts afresh for the rest of its runs instead of ending after one that was not done.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ssl_console.config import load_config
 from ssl_console.process import UNWRITTEN
 from ssl_console.worker.assignments import assigned, take_standard_input
 from ssl_console.worker.children import bind_children, end_children
+from ssl_console.worker.output import complain
 from ssl_console.worker.session import Fate, Session
 from ssl_console.worker.termination import Terminated, Termination
 from ssl_console.workspace import Workspace
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, mps or cuda:N")
     parser.add_argument("--slot", default="0", help="shown in process listings only")
     parser.add_argument("--job", default="", help="our name for the cluster's job that this is")
+    parser.add_argument(
+        "--parent", type=int, help="no further run is begun once this process is not our parent any more"
+    )
     parser.add_argument("runs", nargs="*", metavar="RUN_ID")
     options = parser.parse_args(arguments)
     termination = _prepare()
@@ -43,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     session = Session(workspace, load_config(workspace), options.device, termination, options.job)
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
+            if options.parent not in {None, os.getppid()}:
+                complain(f"run {run_id} is left to the next supervisor: the one that gave it is gone")
+                return DONE
             fate = session.carry_out(run_id)
             if fate is Fate.ENDED and options.job:
                 _start_afresh(arguments)

@@ -37,6 +37,14 @@ def test_runs_of_the_command_line_come_first_then_those_of_standard_input(bench:
     assert [note[3] for note in journal(bench.workspace.features) if note[0] == "finish"] == ["2", "0", "1"]
 
 
+def test_run_that_was_given_by_a_supervisor_which_is_gone_is_left_to_the_next_one(bench: Bench) -> None:
+    bench.submit("one")
+    worker = bench.worker("--parent=1", "one")
+    assert b"run one is left to the next supervisor" in worker.communicate(timeout=PATIENCE_S)[1]
+    assert worker.returncode == 0
+    assert bench.state("one") is State.QUEUED
+
+
 def test_result_says_what_it_is_made_of(bench: Bench) -> None:
     bench.submit("one", value=61.0, seed=4)
     assert leaves(bench.worker("one")) == 0
