@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
         raise WeightsError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} is not a whole torch checkpoint: {first}") from error
     except OSError as error:

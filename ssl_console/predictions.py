@@ -19,7 +19,18 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 Predictions = Callable[[str], Arrays | None]
 """By run id; None when the run left none that can be read."""
 
-_HEAVY = frozenset({"logits", "saliency", "probability", "confidence", "confidence_scaled", "angle_counts"})
+_HEAVY = frozenset(
+    {
+        "logits",
+        "saliency",
+        "probability",
+        "confidence",
+        "confidence_scaled",
+        "angle_counts",
+        "original",
+        "reconstruction",
+    }
+)
 """Arrays that no test needs; class scores are needed only where there is no single predicted class."""
 
 _NO_ARRAYS = (

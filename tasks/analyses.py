@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from tasks.limits import require_at_least
+from tasks.limits import require_above_zero, require_at_least
 from tasks.protocol import IMAGE_EVALUATION, ProtocolFacts
 
 
@@ -27,6 +28,31 @@ class AttentionParameters:
         require_at_least(self.stride, window=self.window)
 
 
+@dataclass(frozen=True)
+class InversionParameters:
+    """Reconstruction from the last feature map by a deep image prior (paper section 4.8 and appendix A.8)."""
+
+    images: int = 4
+    """At most, evenly spaced over the test images; of one image it is the first."""
+    steps: int = 3000
+    rate: float = 0.001
+    """Of Adam."""
+    channels: tuple[int, ...] = (16, 32, 64, 128, 128, 128)
+    """Width of the network that draws the image, scale by scale."""
+    kernels: tuple[int, ...] = (7, 7, 5, 5, 3, 3)
+    """Side of its convolutions, scale by scale."""
+    normalisation: Literal["card", "none"] = "card"
+    """How pixels between 0 and 1 reach the backbone: with its own mean and deviation, or as they are."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, images=self.images, steps=self.steps, channels=min(self.channels, default=0))
+        require_above_zero(rate=self.rate)
+        if len(self.kernels) != len(self.channels) or any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels must be odd, one for each of the {len(self.channels)} scales: {self.kernels}")
+
+
+PAPER_INVERSION = InversionParameters(images=1)
+
 ANALYSES = (
     ProtocolFacts(
         name="attention",
@@ -39,6 +65,20 @@ ANALYSES = (
         },
         module="tasks.attention",
         summary="attentive diffusion: how far over the image an occlusion changes the features",
+        evaluation=IMAGE_EVALUATION,
+    ),
+    ProtocolFacts(
+        name="inversion",
+        version=1,
+        family="inversion",
+        presets={
+            "default": InversionParameters(),
+            "paper": PAPER_INVERSION,
+            "published": replace(PAPER_INVERSION, steps=1000, normalisation="none"),
+            "small": InversionParameters(steps=50, rate=0.02, channels=(8, 16, 32), kernels=(5, 3, 3)),
+        },
+        module="tasks.inversion.protocol",
+        summary="deep image prior: how well an image is reconstructed from the last feature map",
         evaluation=IMAGE_EVALUATION,
     ),
 )

@@ -28,6 +28,6 @@ def folder_card(name: str) -> DatasetCard:
         title=path.name or str(path),
         reader="imagefolder",
         reader_arguments={"path": str(path)},
-        protocols=("linear", "finetune", "knn", "colour", "few-shot-*", "attention"),
+        protocols=("linear", "finetune", "knn", "colour", "few-shot-*", "attention", "inversion"),
         domain="own images",
     )

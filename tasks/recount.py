@@ -19,6 +19,7 @@ from tasks.dense.angles import AngleHistogram
 from tasks.dense.confusion import Confusion
 from tasks.dense.resampling import percentiles
 from tasks.detection.kept import NEEDED, restored
+from tasks.inversion import fidelity
 from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
 from tasks.outcome import Interval
 
@@ -137,6 +138,19 @@ def _diffusion_interval(arrays: Arrays, metric: str) -> Interval | None:
     return intervals.mean_over(_floats(arrays["diffusion"])) if metric == "diffusion" else None
 
 
+def _reconstructions(arrays: Arrays) -> Scores:
+    perceptual = {name: float(_floats(values).mean()) for name, values in arrays.items() if name.startswith("lpips-")}
+    return {**fidelity.scores(*_drawn(arrays)), **perceptual}
+
+
+def _reconstruction_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return fidelity.interval(*_drawn(arrays)) if metric == fidelity.HEADLINE else None
+
+
+def _drawn(arrays: Arrays) -> tuple[fidelity.Pixels, fidelity.Pixels]:
+    return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
+
+
 RECOUNTS: tuple[Recount, ...] = (
     Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
     Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
@@ -146,6 +160,7 @@ RECOUNTS: tuple[Recount, ...] = (
     Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _replicated_interval),
     Recount(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
     Recount(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
+    Recount(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),
 )
 
 

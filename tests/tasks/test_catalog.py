@@ -95,11 +95,19 @@ def test_suites_are_the_papers_tables() -> None:
     }
 
 
+def test_the_papers_analyses_are_of_all_fifteen_recognition_datasets() -> None:
+    analyses = BUILT_IN.select(suite="paper-analysis")
+    of_images = {f"{protocol}/{name}" for protocol in ("attention", "inversion") for name in (*MANY_SHOT, *CD_FSL)}
+    assert len(of_images) == 2 * 15
+    assert {spec.name for spec in analyses} == of_images | {f"colour/{name}" for name in MANY_SHOT}
+    assert {spec.preset for spec in analyses} == {"paper"}
+
+
 def test_the_demo_needs_no_download() -> None:
     specs = BUILT_IN.select(suite="demo")
     assert 8 <= len(specs) <= 20
     assert all(LAYOUTS[BUILT_IN.dataset(spec.dataset).reader].embedded for spec in specs)
-    assert {spec.protocol for spec in specs} >= {"linear", "knn", "few-shot-5", "finetune", "segmentation", "normals"}
+    assert {PROTOCOLS[spec.protocol].family for spec in specs} == {facts.family for facts in PROTOCOLS.values()}
     trained = [spec for spec in specs if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION]
     assert {spec.variant for spec in trained} == {"small"}
 
