@@ -7,9 +7,11 @@ from datetime import datetime
 
 from ssl_console.badges import Badge
 from ssl_console.cli import output
+from ssl_console.cli.picture import show_pictures
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError
 from ssl_console.names import resolve_run
+from ssl_console.pictures import picture_files
 from ssl_console.result import ResultRecord
 from ssl_console.seeds import SeedSpread, seed_spread
 from ssl_console.statistics.few_shot import EpisodeIntervals, of_record
@@ -39,8 +41,10 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     spread = seed_spread(record.result, results)
     distance = distances([*results, record.result], twins(session.backbones.cards.values())).get(record.result.run_id)
     badges = all_badges(record, distance)
+    pictures = picture_files(session.workspace.run(record.result.run_id))
     if as_json:
-        output.document(_document(record, badges, spread, distance))
+        found = _document(record, badges, spread, distance)
+        output.document({**found, "pictures": [str(path) for path in pictures]})
         return
     result = record.result
     output.lines([f"{result.backbone} on {result.task} [{result.variant}], seed {result.seed}"])
@@ -48,6 +52,7 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
         output.lines([f"! {badge.name}: {badge.advice}"])
     for title, pairs in _sections(record, spread, distance).items():
         output.lines(["", title, *(f"  {key:<{NAME_COLUMNS}}  {value}" for key, value in pairs.items())])
+    show_pictures(pictures)
 
 
 def all_badges(record: ResultRecord, distance: Distance | None) -> tuple[Badge, ...]:

@@ -14,6 +14,7 @@ from backbones.proposal import Inspection
 from ssl_console.disk import Disk
 from ssl_console.events import Curve
 from ssl_console.own_backbone import Said
+from ssl_console.pictures import Picture
 from ssl_console.planning import Plan
 from ssl_console.result import Result, ResultRecord
 from ssl_console.training.record import Training
@@ -174,6 +175,10 @@ class Core(Protocol):
 
     def per_class(self, run_id: str) -> Sequence[tuple[str, float, int]]:
         """Name, percent recognised and number of test images of every class; empty where that is not known."""
+        ...
+
+    def pictures(self, run_id: str) -> Sequence[Picture]:
+        """What a finished run left to look at."""
         ...
 
     def predictions(self, run_id: str) -> Arrays | None:

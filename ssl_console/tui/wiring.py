@@ -26,6 +26,7 @@ from ssl_console.errors import ConsoleError
 from ssl_console.events import Curve
 from ssl_console.examinations import Practice, examined
 from ssl_console.per_class import per_class
+from ssl_console.pictures import Picture, open_picture, picture_files
 from ssl_console.placement import devices_of_runs, slots_for
 from ssl_console.planning import Candidate, Missing, Plan, make_plan
 from ssl_console.reference import published
@@ -295,6 +296,11 @@ class LocalCore(OwnThings):
             (names[one.label] if 0 <= one.label < len(names) else f"class {one.label}", one.percent, one.total)
             for one in scores
         ]
+
+    def pictures(self, run_id: str) -> Sequence[Picture]:
+        """What a finished run left to look at; without those that cannot be read."""
+        opened = map(open_picture, picture_files(self.workspace.run(run_id)))
+        return [picture for picture in opened if picture is not None]
 
     @cached_property
     def _outputs(self) -> RunOutputs:

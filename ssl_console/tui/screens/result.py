@@ -9,11 +9,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
+from ssl_console.pictures import Picture
 from ssl_console.result import Result, ResultRecord
 from ssl_console.tui import resultview
 from ssl_console.tui.chart import ChartView
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.lines import Lines
+from ssl_console.tui.picture import PictureView
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.state import World
 from ssl_console.tui.text import Span, Tone, line
@@ -28,6 +30,7 @@ class Opened:
     record: ResultRecord | None = None
     command: str = ""
     per_class: Sequence[tuple[str, float, int]] = ()
+    pictures: Sequence[Picture] = ()
 
 
 class ResultScreen(ConsoleScreen):
@@ -47,10 +50,11 @@ class ResultScreen(ConsoleScreen):
         self._among: tuple[str, ...] = ()
 
     def body(self) -> ComposeResult:
-        """Text, and the chart beside it or in its place."""
+        """Text, and the chart, or the picture that the run left, beside it or in its place."""
         with Horizontal(id="panes"):
             yield Lines(id="text")
             yield ChartView(id="chart")
+            yield PictureView(id="picture")
 
     def on_mount(self) -> None:
         """Begin in the text."""
@@ -63,7 +67,8 @@ class ResultScreen(ConsoleScreen):
         core = console(self).core
 
         def read() -> Opened:
-            return Opened(run_id, core.record(run_id), core.repeat_command(run_id), core.per_class(run_id))
+            record, command = core.record(run_id), core.repeat_command(run_id)
+            return Opened(run_id, record, command, core.per_class(run_id), core.pictures(run_id))
 
         self.in_background(read, self._take, group="record")
 
@@ -93,6 +98,8 @@ class ResultScreen(ConsoleScreen):
                 result, known.record, world.results, known.command, width, known.per_class, of_backbones
             )
         )
+        self.set_class(bool(known.pictures), "pictured")
+        self.query_one(PictureView).show(known.pictures)
         self.query_one(ChartView).show(resultview.result_chart(result, known.record, world.results))
 
     def step_out(self) -> bool:
