@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,12 @@ class RunFolder:
     def fresh_features(self) -> Path:
         """Folder of the features of a run that shares none with others; away once it is done."""
         return self.path / "features"
+
+    def tidy(self) -> None:
+        """Remove what a run has no use for once its result is there, as far as it can be removed."""
+        for folder in (self.checkpoint, self.fresh_features):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def cancel(self) -> Path:

@@ -138,7 +138,9 @@ class Supervisor:
 
     def _settle_one(self, entry: RunEntry, now: float, *, ours: bool) -> None:
         status = entry.status
-        if status.state is State.CANCELLED and status.end is None and not ours:
+        if status.state is State.DONE:
+            entry.folder.tidy()  # its worker may have died just before
+        elif status.state is State.CANCELLED and status.end is None and not ours:
             self.watch.record(entry.folder, endings.of_cancelled_in_queue(status))
         elif status.state is State.FAILED and status.end is None and not ours:
             self.watch.record(entry.folder, endings.of_lost(status))

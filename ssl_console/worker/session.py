@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import traceback
 from contextlib import ExitStack, suppress
@@ -140,8 +139,7 @@ class Session:
                 raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
             _last_events(log, reporter, State.DONE)
             write_atomically(folder.result, record.model_dump_json().encode())
-            shutil.rmtree(folder.checkpoint, ignore_errors=True)
-            shutil.rmtree(folder.fresh_features, ignore_errors=True)
+            folder.tidy()
 
     def _evaluate(
         self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter

@@ -42,6 +42,24 @@ def test_run_that_was_going_is_found_again_after_the_supervisor_was_killed(bench
     assert [bench.noted("begin", run) for run in ("going", "queued")] == [1, 1]
 
 
+def test_what_a_worker_that_died_after_its_result_had_no_time_to_remove_is_removed_by_the_next_start(
+    bench: Bench,
+) -> None:
+    done, failed = bench.submit("done"), bench.submit("failed", "raise")
+    bench.supervise()
+    bench.until("done", State.DONE)
+    bench.until("failed", State.FAILED)
+    bench.kill_supervisor()
+    for folder in (done, failed):
+        for left in (folder.checkpoint, folder.fresh_features):
+            left.mkdir(exist_ok=True)
+            (left / "state.pt").write_bytes(b"state")
+    bench.supervise()
+    eventually(lambda: not (done.checkpoint.exists() or done.fresh_features.exists()), "a result needs no checkpoint")
+    assert done.result.exists()
+    assert (failed.checkpoint / "state.pt").exists()  # a retry goes on from it
+
+
 def test_worker_of_a_killed_supervisor_leaves_after_its_run_and_its_result_is_collected(bench: Bench) -> None:
     bench.submit("going", "wait")
     bench.supervise()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,6 @@ from backbones.catalog import BackboneCatalog
 from backbones.preprocessing_spec import preprocessing_for
 from backbones.trainable import TrainableBackbone
 from backbones.weights import WeightsFolder
-from ssl_console.requests import request_retry, submit
-from ssl_console.result import ResultRecord
-from ssl_console.run import RunSpec, State
 from tasks.catalog import TaskCatalog
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.images import ArrayImages
@@ -28,11 +22,9 @@ from tasks.finetune.parameters import FinetuneParameters, GridPoint
 from tasks.finetune.protocol import evaluate
 from tasks.finetune.search import Search
 from tasks.image_inputs import ImageInputs
-from tasks.overrides import parse_overrides
 from tasks.parameters import PROTOCOLS
 from tasks.reporter import SilentReporter
 from tasks.training.randomness import generator_of
-from tests.engine.bench import Bench, a_bench, eventually
 
 BACKBONES, TASKS = BackboneCatalog.load(), TaskCatalog.load()
 QUICK = FinetuneParameters(steps=6, batch_size=16, rates=(0.1, 0.05), bases=(1e-4,))
@@ -162,47 +154,3 @@ def test_random_views_are_windows_of_the_image_in_its_size() -> None:
     views = [random_view(image, 32, generator_of(0, number)) for number in range(20)]
     assert {tuple(view.shape) for view in views} == {(3, 32, 32)}
     assert len({view.numpy().tobytes() for view in views}) == 20
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with a_bench(tmp_path, monkeypatch) as made:
-        made.workspace.config.write_text("checkpoint_s = 0\n")
-        yield made
-
-
-def finetune_run(run_id: str) -> RunSpec:
-    changes = parse_overrides(["finetune.steps=15", "finetune.batch_size=16", "finetune.augmentation=chosen"])
-    task = TASKS.resolve("finetune/shapes-hue", "small", changes)
-    dataset = TASKS.dataset(task.dataset)
-    fewer = {**dataset.reader_arguments, "train": 60, "test": 30}
-    card = dataset.model_copy(update={"reader_arguments": fewer, "images": {}})
-    return RunSpec(run_id=run_id, key=None, backbone=BACKBONES.cards["demo/simclr"], task=task, dataset=card, seed=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["setting-2.pt", "final.pt"])
-def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_that_was_not(bench: Bench, where: str) -> None:
-    whole, cut = (
-        submit(bench.workspace, name, finetune_run(name).model_dump_json().encode()) for name in ("whole", "cut")
-    )
-    bench.supervise(slots_per_device=2)
-    eventually((cut.checkpoint / where).exists, f"{where} is there", patience_s=120)
-    owner = bench.status("cut").owner
-    assert owner is not None
-    os.kill(owner.pid, signal.SIGKILL)
-    bench.until("cut", State.FAILED)
-    request_retry(bench.workspace, "cut")
-    bench.supervise(slots_per_device=2)
-    for name in ("whole", "cut"):
-        bench.until(name, State.DONE, patience_s=240)
-    one, other = (ResultRecord.model_validate_json(folder.result.read_bytes()) for folder in (whole, cut))
-    assert other.attempt == 2
-    assert one.metrics == other.metrics
-    assert one.hyperparameters == other.hyperparameters
-    assert one.diagnostics["settings"] == other.diagnostics["settings"]
-    assert one.diagnostics["loss_curve"] == other.diagnostics["loss_curve"]
-    with np.load(whole.predictions) as expected, np.load(cut.predictions) as found:
-        assert set(expected.files) == set(found.files)
-        assert all(np.array_equal(expected[name], found[name]) for name in expected.files)
-    eventually(lambda: not cut.checkpoint.exists(), "a finished run needs no checkpoint")
