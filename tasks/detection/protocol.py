@@ -56,7 +56,7 @@ def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, re
         seed=seed,
         device=inputs.device,
     )
-    train(training, _checkpoint(inputs), reporter)
+    train(training, _checkpoint(inputs), reporter, every_s=inputs.checkpoint_s)
     detections = detect(detector, test_split, parameters, inputs, reporter)
     return _outcome(
         detections, truths, parameters, training, {"train": lessons.images, "test": len(detections)}, reporter

@@ -118,10 +118,14 @@ class Inverter:
             return (self._drawn(prior, given)[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
     def features(self, pixels: Tensor) -> Tensor:
-        """The last feature map, or the tokens, of images [b, 3, size, size] from 0 to 1; float32."""
+        """The last feature map, or all tokens, of images [b, 3, size, size] from 0 to 1: float32 [b, values].
+
+        Networks of several branches (CrossViT, CoaT) have as many last maps, which come one after the other.
+        """
         with arithmetic(self.device, self.inputs.precision):
-            found: Tensor = self.model.forward_features((pixels - self._mean) / self._std)  # type: ignore[operator]
-        return found.float()
+            found = self.model.forward_features((pixels - self._mean) / self._std)  # type: ignore[operator]
+        maps: list[Tensor] = [found] if isinstance(found, Tensor) else list(found)
+        return torch.cat([one.flatten(1).float() for one in maps], dim=1)
 
     @torch.inference_mode()
     def feature_errors(self, images: Tensor, drawn: Tensor) -> list[Json]:
