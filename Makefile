@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults slurm-faults lint format bench screenshots clean
+.PHONY: help install demo test faults slurm-faults lint format bench bench-table screenshots clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +41,11 @@ format: install  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install  ## Run every benchmark and print its ratios
-	@for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; PYTHONPATH=$(CURDIR) $(BIN)/python -P $$file || exit 1; done
+bench: install  ## Run the benchmarks and print their ratios: make bench ARGS="--quick knn"
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-table: install  ## Write the README's performance table from what make bench has left
+	@$(BIN)/python -m tests.benchmarks --table
 
 screenshots: install  ## Run the demo and take pictures of every screen
 	$(BIN)/python screenshots/take.py

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssl_console.workspace import Workspace
-from tests.tui.figures import Figure, quantile, run_benchmark, told
+from tests.benchmarks._record import Figure
+from tests.tui.figures import quantile, run_benchmark, told
 from tests.tui.filled import backbone_names, queue, task_names, used_workspace, writers
 from tests.tui.terminal import Terminal, a_console
 

@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.benchmarks._record import Figure
 from tests.benchmarks.tui_live import queue_many
-from tests.tui.figures import Figure, run_benchmark, told
+from tests.tui.figures import run_benchmark, told
 from tests.tui.filled import used_workspace, writers
 from tests.tui.terminal import Terminal, a_console
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.tui.figures import Figure, run_benchmark, told
+from tests.benchmarks._record import Figure
+from tests.tui.figures import run_benchmark, told
 from tests.tui.filled import used_workspace
 from tests.tui.terminal import a_terminal, console_command
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from ssl_console.workspace import Workspace
-from tests.tui.figures import Figure, run_benchmark, told
+from tests.benchmarks._record import Figure
+from tests.tui.figures import run_benchmark, told
 from tests.tui.filled import fill_results, own_backbones, task_names
 from tests.tui.terminal import Terminal, a_console
 
