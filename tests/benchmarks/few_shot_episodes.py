@@ -1,20 +1,19 @@
-"""What few-shot episodes cost from stored features, beside the published way that encodes every episode's images again.
+"""What few-shot episodes cost from stored features, beside a loop over episodes and beside encoding their images again.
 
-    python tests/benchmarks/few_shot_episodes.py
+    python -m tests.benchmarks.few_shot_episodes [--quick]
 
-Prints a table. First 600 episodes at 2,048 dimensions from a memory-mapped array; then the same data and the same small
-backbone both ways. The published way is timed on a few episodes and extrapolated, which the table says.
+First 600 episodes at 2,048 dimensions from a memory-mapped array, beside a loop that draws and classifies one episode
+at a time. Then the published way, on the same images and the same small backbone: every episode's images go through the
+backbone. That one is timed on a few episodes and extrapolated, which the row says.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import functools
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,15 @@ from tasks.inputs import PoolInputs, Samples
 from tasks.parameters import FewShotParameters
 from tasks.reporter import SilentReporter
 from tasks.roles import pooled
+from tests.benchmarks._comparison import Timing, in_turns, row, timed
+from tests.benchmarks._options import parser
+from tests.benchmarks._record import Figure, Row, keep, tell
 
 SHOTS = (5, 20, 50)
-EPISODES = 600
-POOL = 5000
-CLASSES = 50
-DIMENSION = 2048
-REPEATS = 3
+WAYS, QUERIES, EPISODES = 5, 15, 600
+POOL, CLASSES, DIMENSION = 5000, 50, 2048
+LIMIT_S = 2.0
+"""Of 600 episodes at one shot count."""
 
 CARD = BackboneCard(
     name="benchmark/small",
@@ -54,63 +55,97 @@ CARD = BackboneCard(
 )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Seconds of one shot count, both ways, and the scores that show them to be the same thing."""
-
-    shots: int
-    stored_s: float
-    published_s: float
-    timed_episodes: int
-    largest_difference: float
-    """Of per-episode accuracies, in percent points, over the episodes that were timed both ways."""
-
-
 def main() -> int:
-    """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--timed-episodes", type=int, default=5)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    tell(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    """Print and keep both comparisons."""
+    given = parser(__doc__).parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        wide_table(Path(folder), given.threads)
-        small_table(Path(folder), given.timed_episodes, given.threads)
+        rows, figures = beside_a_loop(wide_inputs(Path(folder)), 1 if given.quick else 5)
+        rows += beside_encoding_again(Path(folder), 1 if given.quick else 3)
+    for line in (*rows, *figures):
+        tell(line)
+    keep("few_shot_episodes", "Few-shot, 600 episodes of 5 ways and 15 queries", rows, given.results, figures)
     return 0
 
 
-def wide_table(folder: Path, threads: int) -> None:
-    """600 episodes at 2,048 dimensions, read from the disk."""
-    tell(f"{EPISODES} episodes, 5 ways, 15 queries, {POOL} images x {DIMENSION} stored float32, {threads} threads")
-    inputs = wide_inputs(folder)
-    for shots in SHOTS:
-        seconds = best(lambda shots=shots: score(inputs, shots))  # type: ignore[misc]
-        tell(f"  {shots:2d} shots: {seconds:6.2f} s   (limit 2 s)")
-
-
-def small_table(folder: Path, timed: int, threads: int) -> None:
-    """The same images and backbone from stored features and by encoding again."""
-    card = TaskCatalog.load().dataset("digits")
-    dataset = open_dataset(card, folder)
-    spec = preprocessing_for(CARD, "paper")
-    encoder = Encoder.load(CARD, WeightsFolder(folder))
-    begun = time.perf_counter()
-    inputs = stored_inputs(folder, dataset, encoder, spec)
-    encoding_s = time.perf_counter() - begun
-    images = len(inputs.pool)
-    tell(f"digits, {images} images at {CARD.input.size} px, {CARD.architecture}, {threads} threads")
-    tell(f"  encoding every image once: {encoding_s:.1f} s")
-    rows = [compared(inputs, dataset, encoder, spec, shots, timed) for shots in SHOTS]
-    for row in rows:
-        tell(
-            f"  {row.shots:2d} shots: stored {row.stored_s:5.2f} s; encoding again {row.published_s:6.0f} s "
-            f"(extrapolated from {row.timed_episodes} of {EPISODES} episodes); "
-            f"{row.published_s / row.stored_s:7.0f} times, {row.published_s / (row.stored_s + encoding_s):5.0f} times "
-            f"with the one encoding; accuracies differ by at most {row.largest_difference:.2g}"
+def beside_a_loop(inputs: PoolInputs, turns: int) -> tuple[list[Row], list[Figure]]:
+    """All shot counts at 2,048 dimensions, batched and episode by episode."""
+    found = in_turns(
+        {"ours": lambda: [score(inputs, shots) for shots in SHOTS], "loop": lambda: [looped(inputs, s) for s in SHOTS]},
+        turns,
+    )
+    work = f"{len(SHOTS)} shot counts from {POOL:,} stored features x {DIMENSION:,}"
+    rows = [row(work, "one episode after another, from the same features", found["ours"], found["loop"])]
+    figures = [
+        Figure(
+            f"{EPISODES} episodes, {shots} shots", timed(functools.partial(score, inputs, shots))[0].wall_s, "s", 2.0
         )
-    ours, theirs = encoding_s + sum(row.stored_s for row in rows), sum(row.published_s for row in rows)
-    tell(f"  all three shot counts from nothing: {ours:.1f} s against {theirs:.0f} s, {theirs / ours:.0f} times")
+        for shots in SHOTS
+    ]
+    return rows, figures
+
+
+def looped(inputs: PoolInputs, shots: int) -> float:
+    """The usual loop: draw classes, draw images, mean of the support, nearest by squared Euclidean distance."""
+    generator = np.random.default_rng(0)
+    members = [np.flatnonzero(inputs.pool.labels == label) for label in range(len(inputs.classes))]
+    features = torch.from_numpy(np.array(inputs.pool.features))
+    truth = torch.arange(WAYS).repeat_interleave(QUERIES)
+    accuracies = []
+    for _ in range(EPISODES):
+        drawn = [
+            generator.permutation(members[label])[: shots + QUERIES]
+            for label in generator.choice(len(members), WAYS, replace=False)
+        ]
+        support, query = (np.stack([images[part] for images in drawn]) for part in (slice(shots), slice(shots, None)))
+        prototypes = features[torch.from_numpy(support)].mean(dim=1)
+        distances = torch.cdist(features[torch.from_numpy(query.ravel())], prototypes) ** 2
+        accuracies.append(float((distances.argmin(dim=1) == truth).float().mean()))
+    return 100 * float(np.mean(accuracies))
+
+
+def beside_encoding_again(folder: Path, episodes: int) -> list[Row]:
+    """The whole of all shot counts on digits, the one encoding included; the other way from a few episodes of each."""
+    dataset = open_dataset(TaskCatalog.load().dataset("digits"), folder)
+    spec, encoder = preprocessing_for(CARD, "paper"), Encoder.load(CARD, WeightsFolder(folder))
+    encoding, inputs = timed(lambda: stored_inputs(folder, dataset, encoder, spec))
+    scoring = [timed(functools.partial(score, inputs, shots))[0] for shots in SHOTS]
+    ours = total([encoding, *scoring])
+    differences: list[float] = []
+    theirs = []
+    for number in range(episodes):
+        again = functools.partial(one_of_each, inputs, dataset, encoder, spec, number)
+        taken, difference = timed(again)
+        theirs.append(Timing(taken.wall_s * EPISODES, taken.cpu_s * EPISODES))
+        differences.append(difference)
+    return [
+        row(
+            f"{len(SHOTS)} shot counts from {len(inputs.pool):,} images, encoded once",
+            "encoding every episode's images (the published way)",
+            [ours],
+            theirs,
+            extrapolated_from=f"{episodes} of {EPISODES} episodes",
+            accuracies_differ_by=max(differences),
+        )
+    ]
+
+
+def one_of_each(inputs: PoolInputs, dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, number: int) -> float:
+    """One episode of every shot count with its images encoded again; how far the accuracies are from ours."""
+    found = []
+    for shots in SHOTS:
+        episodes = sample_episodes(
+            inputs.pool.labels, ways=WAYS, shots=shots, queries=QUERIES, episodes=number + 1, seed=0
+        )
+        episode = part(episodes, number)
+        again = encoded_again(dataset, encoder, spec, episode)
+        found.append(abs(again - float(episode_accuracies(np.asarray(inputs.pool.features), episode)[0])))
+    return max(found)
+
+
+def total(timings: Sequence[Timing]) -> Timing:
+    """One after the other."""
+    return Timing(sum(one.wall_s for one in timings), sum(one.cpu_s for one in timings))
 
 
 def wide_inputs(folder: Path) -> PoolInputs:
@@ -133,22 +168,6 @@ def stored_inputs(folder: Path, dataset: Dataset, encoder: Encoder, spec: Prepro
         request = FeatureRequest(key, CARD.name, dataset.name, split, spec)
         found[name] = store.features(request, lambda: encoder, SilentReporter()).values
     return pooled(dataset, found, "cpu")
-
-
-def compared(
-    inputs: PoolInputs, dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, shots: int, timed: int
-) -> Comparison:
-    """One shot count both ways, on the same episodes."""
-    stored_s = best(lambda: score(inputs, shots))
-    episodes = sample_episodes(inputs.pool.labels, ways=5, shots=shots, queries=15, episodes=EPISODES, seed=0)
-    times, differences = [], []
-    for number in range(timed):
-        episode = part(episodes, number)
-        begun = time.perf_counter()
-        again = encoded_again(dataset, encoder, spec, episode)
-        times.append(time.perf_counter() - begun)
-        differences.append(abs(again - episode_accuracies(np.asarray(inputs.pool.features), episode)[0]))
-    return Comparison(shots, stored_s, min(times) * EPISODES, timed, float(max(differences)))
 
 
 def encoded_again(dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, episode: Episodes) -> float:
@@ -178,22 +197,6 @@ def part(episodes: Episodes, number: int) -> Episodes:
     """One of the episodes."""
     one = slice(number, number + 1)
     return replace(episodes, classes=episodes.classes[one], support=episodes.support[one], query=episodes.query[one])
-
-
-def best(work: Callable[[], object]) -> float:
-    """Fastest of a few repetitions, in seconds: on a shared machine the one least disturbed (of episodes likewise)."""
-    times = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begun)
-    return min(times)
-
-
-def tell(line: str) -> None:
-    """One line on standard output, at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """What ranks with their uncertainty cost: 50 backbones, 60 tasks, 1,000 replicates. The limit is 2 s on 2 cores.
 
-    python tests/benchmarks/rank_bootstrap.py
+    python -m tests.benchmarks.rank_bootstrap
 
-Prints the time of the ranking and, apart from it, of reading the spread of scores out of per-sample predictions. Exits
-with 1 above the limit.
+Printed apart from it: reading the spread of scores out of per-sample predictions.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,6 +15,8 @@ import numpy as np
 
 from ssl_console.statistics.ranks import bootstrap_ranks
 from ssl_console.statistics.spread import Spread, of_samples
+from tests.benchmarks._options import parser
+from tests.benchmarks._record import Figure, keep, tell
 
 LIMIT_S = 2.0
 REPEATS = 3
@@ -35,21 +34,26 @@ class Size:
 
 
 def main() -> int:
-    """Print both times."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--backbones", type=int, default=50)
-    parser.add_argument("--tasks", type=int, default=60)
-    parser.add_argument("--replicates", type=int, default=1000)
-    parser.add_argument("--samples", type=int, default=2000, help="test images of each task")
-    given = Size(**vars(parser.parse_args()))
-    tell(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    """Print and keep both times."""
+    options = parser(__doc__)
+    options.add_argument("--backbones", type=int, default=50)
+    options.add_argument("--tasks", type=int, default=60)
+    options.add_argument("--replicates", type=int, default=1000)
+    options.add_argument("--samples", type=int, default=2000, help="test images of each task")
+    given = options.parse_args()
+    size = Size(given.backbones, given.tasks, given.replicates, given.samples)
     begun = time.perf_counter()
-    spreads = [spread(number, given) for number in range(given.tasks)]
-    tell(f"spread of scores from {given.samples:,} predictions a task: {time.perf_counter() - begun:.2f} s")
-    seconds = min(ranking_s(spreads, given) for _ in range(REPEATS))
-    shape = f"{given.backbones} backbones x {given.tasks} tasks, {given.replicates:,} replicates"
-    tell(f"{shape}: {seconds:.2f} s   (limit {LIMIT_S:.0f} s)")
-    return int(seconds > LIMIT_S)
+    spreads = [spread(number, size) for number in range(size.tasks)]
+    reading_s = time.perf_counter() - begun
+    shape = f"{size.backbones} backbones x {size.tasks} tasks, {size.replicates:,} replicates"
+    figures = [
+        Figure(f"spread of scores from {size.samples:,} predictions a task", reading_s, "s"),
+        Figure(shape, min(ranking_s(spreads, size) for _ in range(REPEATS)), "s", LIMIT_S),
+    ]
+    for figure in figures:
+        tell(figure)
+    keep("rank_bootstrap", "Ranks with their uncertainty", [], given.results, figures)
+    return 0
 
 
 def spread(task: int, size: Size) -> Spread:
@@ -68,12 +72,6 @@ def ranking_s(spreads: list[Spread], size: Size) -> float:
     begun = time.perf_counter()
     bootstrap_ranks(names, spreads, families, replicates=size.replicates)
     return time.perf_counter() - begun
-
-
-def tell(line: str) -> None:
-    """One line on standard output, at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

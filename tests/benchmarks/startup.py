@@ -1,46 +1,59 @@
-"""CPU seconds that commands take to start, beside an empty interpreter: `python -P tests/benchmarks/startup.py`."""
+"""What commands take to start, beside an empty interpreter and beside the libraries that they stand on.
+
+python -m tests.benchmarks.startup
+"""
 
 from __future__ import annotations
 
-import os
-import resource
+import functools
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from statistics import median
 
-CASES: tuple[tuple[str, ...], ...] = (("--help",), ("backbones", "--json"))
+from tests.benchmarks._comparison import Timing, in_turns
+from tests.benchmarks._options import parser
+from tests.benchmarks._record import Figure, keep, tell
+
+LIMITED: tuple[tuple[str, ...], ...] = (("--help",), ("backbones", "--json"))
 MORE: tuple[tuple[str, ...], ...] = (("tasks", "--json"), ("runs", "--json"), ("rank", "--json"))
-REPEATS = 5
 LIMIT_S = 0.4
+BARE, LIBRARIES = "python -c pass", "python -c 'import typer, pydantic'"
 
 
-def cpu_seconds(*arguments: str) -> float:
-    """User and system time of `python -P ARGUMENTS`, the best of several: what the program costs, not the machine."""
-    return min(_once(arguments) for _ in range(REPEATS))
+def main() -> int:
+    """Every command and both programs beside it in turns."""
+    given = parser(__doc__).parse_args()
+    ways = {
+        BARE: functools.partial(started, "-c", "pass"),
+        LIBRARIES: functools.partial(started, "-c", "import typer, pydantic"),
+        **{
+            " ".join(("ssl-console", *command)): functools.partial(started, "-m", "ssl_console", *command)
+            for command in (*LIMITED, *MORE)
+        },
+    }
+    found = in_turns(ways, 2 if given.quick else 7)
+    figures = list(chain.from_iterable(measured(number, name, found) for number, name in enumerate(list(ways)[2:])))
+    for figure in figures:
+        tell(figure)
+    keep("startup", "What commands take to start", [], given.results, figures)
+    return 0
 
 
-def _once(arguments: tuple[str, ...]) -> float:
-    before = _spent()
+def measured(number: int, name: str, found: Mapping[str, Sequence[Timing]]) -> Iterator[Figure]:
+    """One command's CPU seconds, the best of all turns, and how many times those of the programs beside it."""
+    limit = LIMIT_S if number < len(LIMITED) else None
+    yield Figure(name, min(timing.cpu_s for timing in found[name]), "s of CPU", limit, "best of all turns")
+    for other in (BARE, LIBRARIES):
+        times = [mine.cpu_s / theirs.cpu_s for mine, theirs in zip(found[name], found[other], strict=True)]
+        yield Figure(f"{name} / {other}", median(times), "x", note=f"{min(times):.1f} to {max(times):.1f}, by CPU")
+
+
+def started(*arguments: str) -> None:
+    """Run `python -P ARGUMENTS` to its end."""
     subprocess.run([sys.executable, "-P", *arguments], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    return _spent() - before
-
-
-def _spent() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def main() -> None:
-    """Print one line a command."""
-    bare, typer = cpu_seconds("-c", "pass"), cpu_seconds("-c", "import typer, pydantic")
-    print(
-        f"best of {REPEATS}, CPU seconds; load {os.getloadavg()[0]:.1f}; at most {LIMIT_S} s allowed for the first two"
-    )
-    print(f"{bare:.3f}        python -c pass")
-    print(f"{typer:.3f}  {typer / bare:4.1f}x python -c 'import typer, pydantic'")
-    for arguments in (*CASES, *MORE):
-        seconds = cpu_seconds("-m", "ssl_console", *arguments)
-        print(f"{seconds:.3f}  {seconds / bare:4.1f}x ssl-console {' '.join(arguments)}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

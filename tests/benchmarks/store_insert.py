@@ -1,18 +1,16 @@
 """What adding one result costs as the results file grows, beside TinyDB's own storage in the same run.
 
-    python tests/benchmarks/store_insert.py [--sizes 1000 10000] [--repeats 9]
+    python -m tests.benchmarks.store_insert [--sizes 1000 10000] [--repeats 9]
 
 Both write the same rows; ours takes the lock, reads the file afresh, syncs it to disk and keeps a backup, the other
-rewrites in place with what it holds in memory. Medians; the budget is printed beside them.
+rewrites in place with what it holds in memory.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +19,9 @@ from tinydb import TinyDB
 from ssl_console.result import Result
 from ssl_console.store import ResultStore
 from ssl_console.workspace import Workspace
+from tests.benchmarks._comparison import in_turns, row
+from tests.benchmarks._options import parser
+from tests.benchmarks._record import Figure, Row, keep, tell
 
 BUDGET_MS = {1_000: 20.0, 10_000: 150.0}
 
@@ -47,64 +48,45 @@ def a_result(number: int) -> Result:
     )
 
 
-def milliseconds(repeats: int, work: Callable[[int], object]) -> float:
-    """Median over `repeats` calls with running numbers."""
-    taken = []
-    for number in range(repeats):
-        begun = time.perf_counter()
-        work(number)
-        taken.append(1000 * (time.perf_counter() - begun))
-    return median(taken)
-
-
-def ours(size: int, repeats: int, batch: int = 1) -> float:
-    """Adding `batch` results to `size`, in one transaction."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = ResultStore(Workspace(Path(folder)).create())
+def compared(size: int, repeats: int) -> tuple[list[Row], list[Figure]]:
+    """Adding one result to so many, both ways in turns; and our reading them."""
+    with tempfile.TemporaryDirectory() as folder, TinyDB(Path(folder) / "plain.json") as database:
+        workspace = Workspace(Path(folder) / "workspace").create()
+        store, table, fresh = ResultStore(workspace), database.table("results"), count(size)
         store.add(map(a_result, range(size)))
-        return milliseconds(
-            repeats, lambda n: store.add(map(a_result, range(size + n * batch, size + (n + 1) * batch)))
-        )
-
-
-def theirs(size: int, repeats: int) -> float:
-    """The same through `TinyDB(path)`, held open."""
-    with tempfile.TemporaryDirectory() as folder, TinyDB(Path(folder) / "results.json") as database:
-        table = database.table("results")
         table.insert_multiple(a_result(number).model_dump(mode="json") for number in range(size))
-        return milliseconds(repeats, lambda n: table.insert(a_result(size + n).model_dump(mode="json")))
-
-
-def read(size: int, repeats: int) -> tuple[float, float]:
-    """Reading everything with a cold and a warm reader."""
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace(Path(folder)).create()
-        store = ResultStore(workspace)
-        store.add(map(a_result, range(size)))
-        store.results()
-        return milliseconds(repeats, lambda _: ResultStore(workspace).results()), milliseconds(
-            repeats, lambda _: store.results()
-        )
+        ways = {
+            "ours": lambda: store.add([a_result(next(fresh))]),
+            "fifty": lambda: store.add([a_result(next(fresh)) for _ in range(50)]),
+            "TinyDB": lambda: table.insert(a_result(next(fresh)).model_dump(mode="json")),
+            "read": lambda: ResultStore(workspace).results(),
+        }
+        found = in_turns(ways, repeats)
+    times = {name: 1000 * median(timing.wall_s for timing in timings) for name, timings in found.items()}
+    rows = [row(f"one result added to {size:,}", "TinyDB's own storage, held open", found["ours"], found["TinyDB"])]
+    figures = [
+        Figure(f"one result added to {size:,}", times["ours"], "ms", BUDGET_MS.get(size)),
+        Figure(f"50 results added to {size:,} at once", times["fifty"], "ms"),
+        Figure(f"reading {size:,} results anew", times["read"], "ms"),
+    ]
+    return rows, figures
 
 
 def main() -> int:
-    """Print the table; 1 when a budget is exceeded."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--repeats", type=int, default=9)
-    given = parser.parse_args()
-    kept = True
-    print("results   insert ms  budget  50 at once  TinyDB's own   ratio   read cold / warm ms")
-    for size in given.sizes:
-        mine, many, other = ours(size, given.repeats), ours(size, given.repeats, 50), theirs(size, given.repeats)
-        cold, warm = read(size, given.repeats)
-        budget = BUDGET_MS.get(size)
-        kept &= budget is None or mine <= budget
-        print(
-            f"{size:7,} {mine:11.1f} {budget or '—':>7} {many:11.1f} {other:13.1f} {other / mine:7.2f} "
-            f"{cold:10.1f} / {warm:.3f}"
-        )
-    return 0 if kept else 1
+    """Print and keep what was found."""
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
+    options.add_argument("--repeats", type=int, default=9)
+    given = options.parse_args()
+    rows: list[Row] = []
+    figures: list[Figure] = []
+    for size in given.sizes[:1] if given.quick else given.sizes:
+        found = compared(size, given.repeats)
+        rows, figures = [*rows, *found[0]], [*figures, *found[1]]
+    for line in (*rows, *figures):
+        tell(line)
+    keep("store_insert", "Adding one result", rows, given.results, figures)
+    return 0
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def test_the_table_shows_headlines_with_their_spread_and_figures_with_a_limit(tm
 def test_the_mean_over_sizes_is_geometric_and_spans_the_sizes() -> None:
     rows = [row("small", "other", [FAST], [Timing(2.0, 2.0)]), row("large", "other", [FAST], [Timing(8.0, 8.0)])]
     mean = overall("all", rows).cpu
-    assert (mean.median, mean.lowest, mean.highest) == (pytest.approx(4.0), 2.0, 8.0)
+    assert mean.median == pytest.approx(4.0)
+    assert (mean.lowest, mean.highest) == (2.0, 8.0)
 
 
 def test_ways_are_measured_in_turns_and_the_slower_one_is_told() -> None:
