@@ -21,17 +21,17 @@ from tasks.features.decoded import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
-from tasks.inputs import ManyShotInputs, PoolInputs
+from tasks.inputs import BankInputs, ManyShotInputs, PoolInputs
 from tasks.outcome import Json, Outcome
-from tasks.parameters import PROTOCOLS, ColourParameters, FeatureParameters, FewShotParameters
+from tasks.parameters import PROTOCOLS, ColourParameters, FeatureParameters, FewShotParameters, KnnParameters
 from tasks.reporter import Reporter
-from tasks.roles import PerSplit, coloured, many_shot, pooled
+from tasks.roles import PerSplit, banked, coloured, many_shot, pooled
 from tasks.sanity import check_features, shared_rows
 from tasks.spec import TaskSpec
 
 __all__ = ["EncoderCache", "Evaluation", "Facts", "Inputs", "Places", "evaluate_task"]
 
-Inputs = ManyShotInputs | PoolInputs
+Inputs = BankInputs | ManyShotInputs | PoolInputs
 
 
 class ProtocolModule(Protocol):
@@ -130,6 +130,8 @@ def _inputs(
 ) -> Inputs:
     if isinstance(parameters, FewShotParameters):
         return pooled(dataset, features, device)
+    if isinstance(parameters, KnnParameters):
+        return banked(dataset, card, features, seed, device)
     return many_shot(dataset, card, features, parameters, seed, device)
 
 
@@ -177,6 +179,8 @@ def _shared(inputs: Inputs) -> dict[str, Json]:
     """
     if isinstance(inputs, PoolInputs):
         return {}
+    if isinstance(inputs, BankInputs):
+        return {"test_images_seen_in_training": shared_rows(inputs.bank.features, inputs.test.features)}
     seen = sum(shared_rows(role.features, inputs.test.features) for role in (inputs.train, inputs.val))
     return {"test_images_seen_in_training": seen}
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tasks.card import MetricName
 from tasks.datasets.dataset import Labels
+from tasks.features.rows import StoredRows
 
 Features = npt.NDArray[np.float32]
 
@@ -62,6 +63,49 @@ class PoolInputs:
     pool: Samples
     classes: tuple[str, ...]
     device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class StoredSamples:
+    """Images in one role whose features stay on the disk until they are asked for."""
+
+    features: StoredRows
+    """[n, d]."""
+    labels: Labels
+    """[n] class indices, or [n, classes] of 0 and 1."""
+    index: npt.NDArray[np.int64]
+    """[n] the image's place in its source split."""
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class BankInputs:
+    """Labelled images that vote together, and those that they vote on."""
+
+    bank: StoredSamples
+    """Training and validation images, in the order of their source splits."""
+    test: StoredSamples
+    trained_on: tuple[int, int]
+    """How many of the bank are training and how many validation images."""
+    classes: tuple[str, ...]
+    metric: MetricName
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, inputs: ManyShotInputs) -> BankInputs:
+        """The bank of roles that are there already."""
+        bank, test = _together(inputs.train, inputs.val), _together(inputs.test)
+        return cls(bank, test, (len(inputs.train), len(inputs.val)), inputs.classes, inputs.metric, inputs.device)
+
+
+def _together(*roles: Samples) -> StoredSamples:
+    return StoredSamples(
+        features=StoredRows(tuple((role.features, np.arange(len(role))) for role in roles)),
+        labels=np.concatenate([role.labels for role in roles]),
+        index=np.concatenate([role.index for role in roles]),
+    )
 
 
 def joined(first: Samples, second: Samples) -> Samples:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tasks.inputs import ManyShotInputs, joined
+from tasks.inputs import BankInputs
 from tasks.nearest_neighbours import classify
 from tasks.outcome import Outcome
 from tasks.parameters import KnnParameters
@@ -21,11 +21,11 @@ from tasks.scoring import all_scores, check_metric, interval, score
 Votes = npt.NDArray[np.float32]
 
 
-def evaluate(inputs: ManyShotInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
+def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
     """Let the k most similar training images vote on every test image, for each k; `seed` changes nothing."""
     del seed
     check_metric(inputs.metric, inputs.test.labels)
-    bank, test = joined(inputs.train, inputs.val), inputs.test
+    bank, test = inputs.bank, inputs.test
     counts = tuple(sorted({*parameters.neighbours, parameters.headline}))
     if counts[-1] > len(bank):
         reporter.warn(f"only {len(bank)} training images: every k above that uses them all")
@@ -52,7 +52,7 @@ def evaluate(inputs: ManyShotInputs, parameters: KnnParameters, seed: int, repor
         headline=inputs.metric,
         metrics={**all_scores(chosen, test.labels), **by_count},
         interval=interval(inputs.metric, chosen, test.labels),
-        samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(test)},
+        samples={"train": inputs.trained_on[0], "val": inputs.trained_on[1], "test": len(test)},
         hyperparameters={"k": parameters.headline},
         predictions={
             "index": test.index,

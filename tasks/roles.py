@@ -11,7 +11,8 @@ from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.card import DatasetCard
 from tasks.colour_targets import colours
 from tasks.datasets.dataset import Dataset
-from tasks.inputs import ColourInputs, Features, ManyShotInputs, PoolInputs, Samples
+from tasks.features.rows import StoredRows
+from tasks.inputs import BankInputs, ColourInputs, Features, ManyShotInputs, PoolInputs, Samples, StoredSamples
 from tasks.parameters import LinearParameters, Parameters
 from tasks.reporter import Reporter
 from tasks.splits import Selection, many_shot_indices, pool, select_labels
@@ -57,6 +58,14 @@ def coloured(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the im
     )
 
 
+def banked(dataset: Dataset, card: DatasetCard, features: PerSplit, seed: int, device: str) -> BankInputs:
+    """Training and validation images as one bank, and the test images: the stored arrays themselves, nothing copied."""
+    split = many_shot_indices(dataset, seed=seed)
+    train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
+    bank, test = (_stored(dataset, features, role) for role in (split.train_and_val, split.test))
+    return BankInputs(bank, test, (train, val), dataset.classes, card.metric, device)
+
+
 def pooled(dataset: Dataset, features: PerSplit, device: str) -> PoolInputs:
     """Every image of every split."""
     return PoolInputs(samples(dataset, features, pool(dataset)), dataset.classes, device)
@@ -67,6 +76,14 @@ def samples(dataset: Dataset, features: PerSplit, selection: Selection) -> Sampl
     rows = [_rows(features[name], indices) for name, indices in selection]
     return Samples(
         features=rows[0] if len(rows) == 1 else np.concatenate(rows),
+        labels=select_labels(dataset, selection),
+        index=np.concatenate([indices for _, indices in selection]),
+    )
+
+
+def _stored(dataset: Dataset, features: PerSplit, selection: Selection) -> StoredSamples:
+    return StoredSamples(
+        features=StoredRows(tuple((features[name], indices) for name, indices in selection)),
         labels=select_labels(dataset, selection),
         index=np.concatenate([indices for _, indices in selection]),
     )

@@ -17,7 +17,7 @@ from tasks import few_shot, knn
 from tasks.datasets.dataset import digest_manifest
 from tasks.datasets.manifest import Manifest, SplitFacts
 from tasks.evaluated import Evaluation, Facts
-from tasks.inputs import ManyShotInputs, PoolInputs, Samples
+from tasks.inputs import BankInputs, ManyShotInputs, PoolInputs, Samples
 from tasks.outcome import Json, Outcome
 from tasks.parameters import FewShotParameters, KnnParameters
 from tasks.reporter import SilentReporter
@@ -71,7 +71,7 @@ def _outcome(plan: RunSpec, skill: float) -> Outcome:
         _samples(seed, skill, size) for seed, size in enumerate((IMAGES, IMAGES, IMAGES, 4 * IMAGES))
     )
     if plan.task.protocol == "knn":
-        inputs = ManyShotInputs(train, val, test, NAMES, plan.dataset.metric)
+        inputs = BankInputs.of(ManyShotInputs(train, val, test, NAMES, plan.dataset.metric))
         return knn.evaluate(inputs, KnnParameters(neighbours=(5, 20)), 0, SilentReporter())
     return few_shot.evaluate(PoolInputs(pool, NAMES), FewShotParameters(ways=3, episodes=30), 0, SilentReporter())
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasks import few_shot, knn, linear
 from tasks.card import MetricName
-from tasks.inputs import ManyShotInputs, PoolInputs, Samples
+from tasks.inputs import BankInputs, ManyShotInputs, PoolInputs, Samples
 from tasks.outcome import Outcome
 from tasks.parameters import FewShotParameters, KnnParameters, LinearParameters
 from tasks.recount import recount
@@ -43,7 +43,7 @@ def of_linear(metric: MetricName, labels: int = CLASSES) -> Outcome:
 
 def of_knn(metric: MetricName, labels: int = CLASSES) -> Outcome:
     parameters = KnnParameters(neighbours=(3, 9), headline=5)
-    return knn.evaluate(many_shot(metric, labels), parameters, 0, SilentReporter())
+    return knn.evaluate(BankInputs.of(many_shot(metric, labels)), parameters, 0, SilentReporter())
 
 
 def of_episodes(_metric: MetricName, _labels: int = CLASSES) -> Outcome:

@@ -1,0 +1,55 @@
+"""Memory counted, not measured: the bytes of all tensors and arrays that are alive at the same time."""
+
+from __future__ import annotations
+
+import tracemalloc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every tensor that an operation makes; memory that is not torch's own is counted by tracemalloc."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and _ours(tensor):
+                storage = tensor.untyped_storage()
+                self.alive[id(tensor)] = (weakref.ref(tensor), storage.data_ptr(), storage.nbytes())
+        self.alive = {key: found for key, found in self.alive.items() if found[0]() is not None}
+        storages = {place: size for _, place, size in self.alive.values()}
+        arrays = tracemalloc.get_traced_memory()[0]
+        self.peak = max(self.peak, sum(storages.values()) + arrays)
+        return made
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most bytes that tensors and arrays made by `work` held together, seen after each operation of torch.
+
+    The work is done twice, the first time for what torch imports when it is first needed.
+    """
+    with _Counting(), torch.no_grad():
+        work()
+    tracemalloc.start()
+    try:
+        with _Counting() as counting, torch.no_grad():
+            work()
+        return max(int(counting.peak), tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def _ours(tensor: Tensor) -> bool:
+    """Whether torch's own memory is behind it, and not an array's."""
+    return tensor.untyped_storage().resizable()

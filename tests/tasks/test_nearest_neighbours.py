@@ -1,0 +1,102 @@
+"""Nearest neighbours are exact, whatever the blocks, and never take memory that grows with the bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tasks import nearest_neighbours
+from tasks.features.rows import Rows, StoredRows
+from tasks.nearest_neighbours import Neighbours, nearest
+from tests.tasks.memory import peak_bytes
+
+FLOAT = 4
+
+
+def features(rows: int, dimensions: int = 24, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, dimensions), dtype=np.float32)
+
+
+def on_disk(folder: Path, rows: int, dimensions: int) -> np.ndarray:
+    """A half-precision bank in a file of its own, mapped as the feature store's are."""
+    np.save(folder / f"{rows}.npy", features(rows, dimensions).astype(np.float16))
+    mapped: np.ndarray = np.load(folder / f"{rows}.npy", mmap_mode="r")
+    return mapped
+
+
+def by_sorting(queries: np.ndarray, bank: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, bank.astype(np.float32))]
+    similarity = unit[0] @ unit[1].T
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :kept]
+    return np.take_along_axis(similarity, order, axis=1), order
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest_neighbours, "QUERIES_HELD", 40)
+    monkeypatch.setattr(nearest_neighbours, "QUERY_BLOCK", 16)
+
+
+@pytest.mark.parametrize("block", [7, 64, 1000])
+@pytest.mark.parametrize("kept", [1, 5, 30, 400])
+def test_blocks_give_the_neighbours_that_sorting_everything_gives(small_blocks: None, block: int, kept: int) -> None:
+    queries, bank = features(97, seed=1), features(300)
+    found = nearest(queries, bank, kept, bank_block=block)
+    similarity, order = by_sorting(queries, bank, kept)
+    assert found.similarity.numpy() == pytest.approx(similarity, abs=1e-6)
+    assert np.mean(found.index.numpy() == order) > 0.999
+
+
+def test_a_bank_that_gets_better_block_by_block_is_found_whole(small_blocks: None) -> None:
+    """Every block displaces what is known: nothing may be lost to the short cut for blocks that hold little."""
+    query, angles = np.array([[1.0, 0.0]], dtype=np.float32), np.linspace(1.5, 0.1, 50)
+    bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    assert nearest(query, bank, 6, bank_block=4).index.tolist() == [[49, 48, 47, 46, 45, 44]]
+
+
+def test_a_bank_of_several_stored_parts_is_the_bank_of_their_rows(small_blocks: None) -> None:
+    first, second = features(50), features(80, seed=2)
+    chosen = np.arange(0, 80, 3)
+    parts = StoredRows(((first, np.arange(50)), (second, chosen)))
+    together = np.concatenate([first, second[chosen]])
+    assert parts.shape == together.shape
+    assert np.shares_memory(parts[10:40], first), "neighbouring rows are a view"
+    for start, stop in ((0, 77), (0, 10), (45, 55), (50, 77), (60, 61), (77, 90)):
+        assert np.array_equal(parts[start:stop], together[start:stop])
+    queries = features(20, seed=3)
+    assert torch.equal(nearest(queries, parts, 5, bank_block=9).index, nearest(queries, together, 5).index)
+
+
+def test_half_precision_banks_are_searched_in_single_precision(small_blocks: None) -> None:
+    queries, bank = features(30, seed=1), features(200).astype(np.float16)
+    assert torch.equal(
+        nearest(queries, bank, 9, bank_block=32).similarity,
+        nearest(queries, bank.astype(np.float32), 9, bank_block=32).similarity,
+    )
+
+
+def test_memory_does_not_grow_with_the_bank(tmp_path: Path, small_blocks: None) -> None:
+    """The bound of the docstring, in bytes, for a bank of 4,000 rows and one of 32,000, in blocks of 500."""
+    queries, block, dimensions, kept = features(60, 64), 500, 64, 20
+    banks = [on_disk(tmp_path, rows, dimensions) for rows in (4_000, 32_000)]
+    peaks = [peak_bytes(lambda bank=bank: search(queries, bank, kept, block)) for bank in banks]  # type: ignore[misc]
+    answers = 2 * 60 * kept * (FLOAT + 8)
+    bound = FLOAT * ((40 + 3 * block) * dimensions + 2 * 16 * block) + answers
+    assert max(peaks) < 1.25 * bound
+    assert peaks[1] < 1.05 * peaks[0]
+    assert bound < banks[1].nbytes / 8
+    assert bound < FLOAT * 60 * len(banks[1]) / 8, "all similarities at once would be seen"
+
+
+def test_counting_memory_sees_a_whole_matrix_of_similarities() -> None:
+    """The test above could not fail if it did not."""
+    queries, bank = torch.randn(60, 8), torch.randn(5_000, 8)
+    assert peak_bytes(lambda: (queries @ bank.T).topk(3)) >= FLOAT * 60 * 5_000
+    assert peak_bytes(lambda: np.zeros((60, 5_000), np.float32).sum()) >= FLOAT * 60 * 5_000
+
+
+def search(queries: Rows, bank: Rows, kept: int, block: int) -> Neighbours:
+    return nearest(queries, bank, kept, bank_block=block)
