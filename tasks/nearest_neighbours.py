@@ -23,6 +23,10 @@ QUERY_BLOCK = 2048
 """Bank rows and queries between which similarities exist at the same time."""
 
 
+SHORTEST = 1e-12
+"""A row that is shorter counts as zero."""
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """The bank rows most similar to each query, best first: cosine `similarity` and row `index`, both [n, k]."""
@@ -72,10 +76,15 @@ def _blocks(rows: Rows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         block = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
-        block = block.to(device).float()  # in this order half as much is sent to the device
-        if not bool(torch.isfinite(block).all()):
-            raise ValueError(f"features hold NaN or infinity in rows {start} to {start + len(block) - 1}")
-        yield start, torch.nn.functional.normalize(block, dim=1)
+        yield start, _unit(block.to(device).float(), start)  # in this order half as much is sent to the device
+
+
+def _unit(block: Tensor, start: int) -> Tensor:
+    """Rows of length 1; those of length 0 stay. A length that is not finite tells of a value that is not."""
+    length = torch.linalg.vector_norm(block, dim=1, keepdim=True)
+    if not bool(torch.isfinite(length).all()):
+        raise ValueError(f"features hold NaN, infinity or huge numbers in rows {start} to {start + len(block) - 1}")
+    return torch.div(block, length.clamp_min_(SHORTEST))
 
 
 def _better(best: Neighbours, similarity: Tensor, first: int, kept: int) -> Neighbours:

@@ -1,4 +1,4 @@
-"""`cache list|why|prune`: the features kept from earlier runs."""
+"""`cache list|why|prune`: the features and decoded images kept from earlier runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ssl_console.estimate import megabytes
 from tasks.datasets.manifest import Manifest, manifests
 from tasks.features.catalog import Entry, Pruning, entries, prune, to_prune
 from tasks.features.catalog import why as explain
+from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
 from tasks.features.key import FeatureKey
 from tasks.spec import TaskSpec
 
@@ -22,16 +23,21 @@ DAY_S = 86400.0
 
 
 def list_cache(session: Session, *, as_json: bool) -> None:
-    """List the stored features, last used first, and what they take in all."""
-    found = entries(session.workspace.features)
+    """List the stored features and the decoded images, last used first, and what they take in all."""
+    found, decoded = entries(session.workspace.features), decoded_splits(session.workspace.decoded)
+    sizes = [sum(entry.size for entry in found), sum(split.size for split in decoded)]
     if as_json:
-        output.document({"features": [_as_json(entry) for entry in found], "size": sum(entry.size for entry in found)})
+        listed = {"features": [_as_json(entry) for entry in found], "decoded": [_decoded_as_json(s) for s in decoded]}
+        output.document({**listed, "size": sum(sizes)})
         return
-    lines = [(e.key[:12], e.title, e.state, megabytes(e.size), _day(e.last_used)) for e in found]
+    lines: list[tuple[str, ...]] = [
+        *((e.key[:12], e.title, e.state, megabytes(e.size), _day(e.last_used)) for e in found),
+        *((s.path.stem[:12], s.title, "decoded images", megabytes(s.size), _day(s.last_used)) for s in decoded),
+    ]
     output.table(("key", "features", "state", "size", "last used"), lines, right=frozenset({3}))
-    output.say(
-        f"{len(found)} entries, {megabytes(sum(entry.size for entry in found))}, in {session.workspace.features}"
-    )
+    output.say(f"{len(found)} entries, {megabytes(sizes[0])}, in {session.workspace.features}")
+    limit = f"at most {session.config.decoded_gb:g} GB (decoded_gb)"
+    output.say(f"{len(decoded)} with decoded images, {megabytes(sizes[1])}, {limit}, in {session.workspace.decoded}")
 
 
 def why(session: Session, backbone: str, task: str) -> None:
@@ -55,9 +61,15 @@ def why(session: Session, backbone: str, task: str) -> None:
 
 
 def prune_cache(
-    session: Session, *, unused_days: float | None, keep_gb: float | None, partial: bool, dry_run: bool
+    session: Session,
+    *,
+    unused_days: float | None,
+    keep_gb: float | None,
+    partial: bool,
+    decoded: bool,
+    dry_run: bool,
 ) -> None:
-    """Remove what the options let go, or only say what would go."""
+    """Remove what the options let go, or only say what would go. Images in use by a run stay."""
     policy = Pruning(
         unused_for_s=None if unused_days is None else unused_days * DAY_S,
         keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),
@@ -66,8 +78,15 @@ def prune_cache(
     root, now = session.workspace.features, time.time()
     removals = to_prune(entries(root), policy, now) if dry_run else prune(root, policy, now)
     output.lines([f"{removal.entry.title} ({megabytes(removal.entry.size)}): {removal.reason}" for removal in removals])
-    freed = megabytes(sum(removal.entry.size for removal in removals))
-    output.say(f"{len(removals)} entries {'would go' if dry_run else 'removed'}, {freed}")
+    longest = 0.0 if decoded else policy.unused_for_s
+    images = [
+        s for s in decoded_splits(session.workspace.decoded) if longest is not None and now - s.last_used >= longest
+    ]
+    images = [split for split in images if dry_run or remove(split)]
+    output.lines([f"{split.title} ({megabytes(split.size)}): decoded images" for split in images])
+    freed = megabytes(sum(size for size in [*(r.entry.size for r in removals), *(s.size for s in images)]))
+    done = "would go" if dry_run else "removed"
+    output.say(f"{len(removals)} entries {done}, and the decoded images of {len(images)} splits, {freed}")
 
 
 def _spec(session: Session, name: str) -> TaskSpec:
@@ -88,6 +107,10 @@ def _as_json(entry: Entry) -> dict[str, object]:
         "last_used": entry.last_used,
         "path": str(entry.path),
     }
+
+
+def _decoded_as_json(split: DecodedSplit) -> dict[str, object]:
+    return {"title": split.title, "size": split.size, "last_used": split.last_used, "path": str(split.path)}
 
 
 def _day(moment: float) -> str:

@@ -18,7 +18,7 @@ DatasetNames = Annotated[
 
 weights = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The weights of the backbones.")
 data = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
-cache = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The features kept from earlier runs.")
+cache = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="What is kept from earlier runs.")
 
 
 @weights.command("list")
@@ -77,7 +77,7 @@ def data_fetch(
 
 @cache.command("list")
 def cache_list(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the stored features, last used first."""
+    """List the stored features and the decoded images that backbones share, last used first."""
     from ssl_console.cli.cache import list_cache
 
     list_cache(context.obj, as_json=as_json)
@@ -105,10 +105,11 @@ def cache_prune(
         float | None, typer.Option("--keep-gb", metavar="N", min=0, help="Remove the longest unused above N GB.")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Remove extractions that were never finished.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all features.")] = False,
+    decoded: Annotated[bool, typer.Option("--decoded", help="Remove the decoded images that no run is using.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all features and decoded images.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Remove stored features. Without options: damaged ones only."""
+    """Remove stored features and decoded images. Without options: damaged features only."""
     from ssl_console.cli.cache import prune_cache
 
     prune_cache(
@@ -116,5 +117,6 @@ def cache_prune(
         unused_days=0 if everything else unused_days,
         keep_gb=keep_gb,
         partial=partial or everything,
+        decoded=decoded or everything,
         dry_run=dry_run,
     )

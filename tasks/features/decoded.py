@@ -12,7 +12,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from backbones.preprocessing_spec import PreprocessingSpec
+from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
 from tasks.spec import canonical
 
-PIXELS, CHECKS = ".pixels", ".checks"
 CHECK_BYTES = 4
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -76,45 +76,51 @@ class DecodedImages:
     limit: int
 
     @contextmanager
-    def rows(self, images_digest: str, count: int, spec: PreprocessingSpec) -> Iterator[DecodedRows | None]:
-        """The `count` images of one split as `spec` cuts them; None when they do not fit into the limit."""
+    def rows(
+        self, images_digest: str, count: int, spec: PreprocessingSpec, title: str = ""
+    ) -> Iterator[DecodedRows | None]:
+        """The `count` images of one split as `spec` cuts them; None when they do not fit into the limit.
+
+        `title` says in listings whose images they are.
+        """
         need = count * (3 * spec.crop * spec.crop + CHECK_BYTES)
-        path = self.folder / _name(images_digest, spec)
         if need > self.limit:
             yield None
             return
+        path = (self.folder / _name(images_digest, spec)).with_suffix(PIXELS)
         with ExitStack() as stack:
-            yield self._prepared(stack, path, count, spec)
+            files = self._reserved(stack, path, count, need, f"{title}, {spec.crop} px")
+            yield DecodedRows((3, spec.crop, spec.crop), *files) if files else None
 
-    def _prepared(self, stack: ExitStack, path: Path, count: int, spec: PreprocessingSpec) -> DecodedRows | None:
+    def _reserved(self, stack: ExitStack, path: Path, count: int, need: int, title: str) -> tuple[int, int] | None:
         """The files of one split, held open by `stack`; None where the disk or the limit has no room for them."""
-        checks_bytes, pixels_bytes = count * CHECK_BYTES, count * 3 * spec.crop * spec.crop
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            pixels = stack.enter_context(_opened(path.with_suffix(PIXELS)))
-            checks = stack.enter_context(_opened(path.with_suffix(CHECKS)))
-            fcntl.flock(pixels, fcntl.LOCK_SH)
-            os.utime(pixels)
-            if not self._make_room(checks_bytes + pixels_bytes, path.with_suffix(PIXELS)):
-                return None
-            os.truncate(checks, checks_bytes)
-            os.truncate(pixels, pixels_bytes)
+            with locked(self.folder):
+                if not self._make_room(need, path):
+                    return None
+                pixels = stack.enter_context(opened(path, os.O_RDWR | os.O_CREAT))
+                checks = stack.enter_context(opened(path.with_suffix(CHECKS), os.O_RDWR | os.O_CREAT))
+                fcntl.flock(pixels, fcntl.LOCK_SH)
+                os.utime(pixels)
+                os.truncate(checks, count * CHECK_BYTES)
+                os.truncate(pixels, need - count * CHECK_BYTES)
+                path.with_suffix(TITLE).write_text(title, encoding="utf-8")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             return None
-        return DecodedRows((3, spec.crop, spec.crop), pixels, checks)
+        return pixels, checks
 
     def _make_room(self, need: int, mine: Path) -> bool:
         """Whether `need` bytes fit beside the others, of which idle ones are removed, oldest first."""
-        others = sorted((p for p in self.folder.glob(f"*{PIXELS}") if p != mine), key=_age)
-        total = sum(map(_size, others))
-        for path in others:
+        others = [split for split in decoded_splits(self.folder) if split.path != mine]
+        total = sum(split.size for split in others)
+        for split in reversed(others):
             if total + need <= self.limit:
                 break
-            size = _size(path)
-            if _removed(path):
-                total -= size
+            if remove_locked(split.path):
+                total -= split.size
         return total + need <= self.limit
 
 
@@ -123,34 +129,6 @@ def _name(images_digest: str, spec: PreprocessingSpec) -> str:
     fill = list(spec.mean) if spec.mode == "border" else None
     parts = [images_digest, spec.resize, spec.crop, spec.mode, spec.interpolation, fill]
     return hashlib.sha256(canonical(parts)).hexdigest()[:40]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _removed(path: Path) -> bool:
-    """Remove one split's images, unless somebody is using them."""
-    with suppress(FileNotFoundError, BlockingIOError):
-        with _opened(path) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.with_suffix(CHECKS).unlink(missing_ok=True)
-            path.unlink()
-        return True
-    return False
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
-
-
-def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in (path, path.with_suffix(CHECKS)) if p.exists())
 
 
 def _check(content: bytes | bytearray) -> bytes:

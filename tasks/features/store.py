@@ -152,7 +152,9 @@ class FeatureStore:
     def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
         if self.decoded is None:
             return nullcontext()
-        return self.decoded.rows(request.split.images_digest, len(request.split.images), request.spec)
+        split = request.split
+        title = f"{request.dataset}/{split.name}"
+        return self.decoded.rows(split.images_digest, len(split.images), request.spec, title)
 
 
 @dataclass

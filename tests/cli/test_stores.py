@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from backbones.preprocessing_spec import PreprocessingSpec
 from ssl_console.cli.meter import LINE_S, Meter
 from ssl_console.estimate import megabytes
+from tasks.features.decoded import DecodedImages
 from tests.cli.shell import Shell
+
+SPEC = PreprocessingSpec("paper", 8, 8, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 CONTENT = b"weights" * 1000
 CARD = """
@@ -111,8 +115,22 @@ def test_a_folder_of_class_folders_is_data_without_a_card(shell: Shell, tmp_path
 
 
 def test_an_empty_cache_is_listed_and_pruned_as_nothing(shell: Shell) -> None:
-    assert shell("cache", "list", "--json").document == {"features": [], "size": 0}
+    assert shell("cache", "list", "--json").document == {"features": [], "decoded": [], "size": 0}
     assert "0 entries removed" in shell("cache", "prune", "--all").err
+
+
+def test_decoded_images_are_listed_with_their_size_and_cleared_unless_a_run_uses_them(shell: Shell) -> None:
+    images = DecodedImages(shell.workspace.decoded, 10**6)
+    with images.rows("1" * 64, 10, SPEC, "digits/train"):
+        [listed] = shell("cache", "list", "--json").document["decoded"]
+        assert (listed["title"], listed["size"]) == ("digits/train, 8 px", 10 * (3 * 8 * 8 + 4))
+        assert "digits/train, 8 px" in shell("cache", "list").out
+        assert "of 0 splits" in shell("cache", "prune", "--decoded").err
+    assert "of 0 splits" in shell("cache", "prune").err
+    assert "would go, and the decoded images of 1 splits" in shell("cache", "prune", "--decoded", "--dry-run").err
+    assert "digits/train, 8 px" in shell("cache", "prune", "--decoded").out
+    assert shell("cache", "list", "--json").document == {"features": [], "decoded": [], "size": 0}
+    assert [path.name for path in shell.workspace.decoded.iterdir()] == [".lock"]
 
 
 def test_the_cache_says_of_what_was_never_encoded_that_it_was_not(shell: Shell) -> None:

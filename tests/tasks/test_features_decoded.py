@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,6 +72,11 @@ def features(of: FeatureStore, wanted: FeatureRequest) -> np.ndarray:
     return of.features(wanted, Sum, SilentReporter()).values
 
 
+def reserved(folder: Path) -> int:
+    """Bytes of images and checksums."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in {".pixels", ".checks"})
+
+
 def test_a_second_backbone_decodes_nothing_and_gets_the_same_images(tmp_path: Path) -> None:
     images, shared = Counted(), store(tmp_path)
     first, second = (features(shared, request(images, name)) for name in "ab")
@@ -110,7 +119,7 @@ def test_the_folder_stays_within_its_limit_and_lets_the_oldest_go(tmp_path: Path
         features(shared, request(Counted(), "a", digest * 64))
         for path in (tmp_path / "decoded").glob("*.pixels"):
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 10))
-        assert sum(path.stat().st_size for path in (tmp_path / "decoded").iterdir()) <= 2 * ONE, number
+        assert reserved(tmp_path / "decoded") <= 2 * ONE, number
     again, oldest = Counted(), Counted()
     features(shared, request(again, "b", "3" * 64))
     features(shared, request(oldest, "b", "1" * 64))
@@ -146,3 +155,51 @@ def test_a_full_disk_only_ends_the_sharing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     assert np.array_equal(features(shared, request(images, "b")), first)
     assert images.decoded == 2 * COUNT
+
+
+def test_many_at_once_never_take_more_room_together_than_there_is(tmp_path: Path) -> None:
+    folder = DecodedImages(tmp_path, 3 * ONE)
+
+    def taken(number: int, stack: ExitStack) -> bool:
+        return stack.enter_context(folder.rows(f"{number:064x}", COUNT, SPEC)) is not None
+
+    with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: taken(number, stack), range(24)))
+        assert sum(found) == 3
+        assert reserved(tmp_path) == 3 * ONE
+
+
+def test_whatever_a_killed_process_leaves_is_whole_or_decoded_again(tmp_path: Path) -> None:
+    """A child writes row after row, different ones each time round, and is killed at some moment of it."""
+    folder = DecodedImages(tmp_path, ONE)
+    allowed = [torch.full((3, SIZE, SIZE), value, dtype=torch.uint8) for value in range(5)]
+    for moment in range(8):
+        child = os.fork()
+        if child == 0:
+            with folder.rows("1" * 64, COUNT, SPEC) as rows:
+                while rows is not None:
+                    for image in allowed:
+                        for row in range(COUNT):
+                            rows.put(row, image)
+            os._exit(1)
+        until = time.monotonic() + 20
+        while not any(path.stat().st_size for path in tmp_path.glob("*.pixels")) and time.monotonic() < until:
+            os.sched_yield()
+        time.sleep(0.001 * moment)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        with folder.rows("1" * 64, COUNT, SPEC) as rows:
+            assert rows is not None, "a dead process holds no room"
+            found = [rows.get(row) for row in range(COUNT)]
+        assert all(one is None or any(torch.equal(one, image) for image in allowed) for one in found)
+    assert any(one is not None for one in found), "nothing was ever written"
+
+
+def test_a_row_whose_writing_was_interrupted_is_absent(tmp_path: Path) -> None:
+    folder = DecodedImages(tmp_path, ONE)
+    with folder.rows("1" * 64, COUNT, SPEC) as rows:
+        assert rows is not None
+        rows.put(0, torch.full((3, SIZE, SIZE), 7, dtype=torch.uint8))
+        os.pwrite(rows.pixels, bytes([9, 9, 9]), 0)
+        assert rows.get(0) is None
+        assert rows.get(1) is None

@@ -1,0 +1,86 @@
+"""The files of decoded images: what lies there, how large it is, how it is removed. Needs neither torch nor numpy.
+
+<folder>/<name>.pixels   the rows, reserved in full; locked while somebody uses them
+<folder>/<name>.checks   one checksum per row
+<folder>/<name>.title    whose images they are, for listings
+<folder>/.lock           held while room is made, so that two processes never take the same room
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PIXELS, CHECKS, TITLE, LOCK = ".pixels", ".checks", ".title", ".lock"
+
+
+@dataclass(frozen=True)
+class DecodedSplit:
+    """The decoded images of one split at one size."""
+
+    path: Path
+    """Its `.pixels`."""
+    title: str
+    size: int
+    """Bytes reserved for it, checksums included."""
+    last_used: float
+    """Seconds since the epoch."""
+
+
+def decoded_splits(folder: Path) -> list[DecodedSplit]:
+    """Everything in `folder`, last used first. An absent folder is an empty one."""
+    found = [split for path in folder.glob(f"*{PIXELS}") if (split := _split(path)) is not None]
+    return sorted(found, key=lambda split: split.last_used, reverse=True)
+
+
+def remove(split: DecodedSplit) -> bool:
+    """Remove one split's images; False when somebody is using them."""
+    with locked(split.path.parent):
+        return remove_locked(split.path)
+
+
+def remove_locked(pixels: Path) -> bool:
+    """The same for a caller that holds the folder's lock."""
+    with suppress(FileNotFoundError, BlockingIOError), opened(pixels, os.O_RDWR) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for suffix in (CHECKS, TITLE, PIXELS):
+            pixels.with_suffix(suffix).unlink(missing_ok=True)
+        return True
+    return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else makes room in `folder` meanwhile."""
+    with opened(folder / LOCK, os.O_RDWR | os.O_CREAT) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor of a private file."""
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _split(pixels: Path) -> DecodedSplit | None:
+    try:
+        size = pixels.stat().st_size + pixels.with_suffix(CHECKS).stat().st_size
+        return DecodedSplit(pixels, _title(pixels), size, pixels.stat().st_mtime)
+    except FileNotFoundError:  # removed meanwhile, or an interrupted removal's rest
+        return DecodedSplit(pixels, _title(pixels), pixels.stat().st_size, 0.0) if pixels.exists() else None
+
+
+def _title(pixels: Path) -> str:
+    try:
+        return pixels.with_suffix(TITLE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return pixels.stem[:12]
