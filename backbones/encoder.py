@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from backbones.arithmetic import Precision, arithmetic
 from backbones.card import BackboneCard
 from backbones.loading import load_model
 from backbones.pooling import pool
-from backbones.preprocessing import normalise, prepare
+from backbones.preprocessing import Picture, normalise, prepare
 from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
 from backbones.weights import WeightsFolder
 
@@ -54,7 +53,7 @@ class Encoder:
         model = load_model(card, state.path).to(place)
         return cls(card, model, place, precision, cast("str", state.digest))
 
-    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes may call it."""
         return prepare(image, spec)
 

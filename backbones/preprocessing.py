@@ -6,6 +6,7 @@ Resizing bytes instead of floats is several times faster and differs from PIL's 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,12 +15,16 @@ from torchvision.transforms.v2 import functional as transform
 
 from backbones.preprocessing_spec import PreprocessingSpec
 
+Picture = Image.Image | npt.NDArray[np.uint8]
+"""An image of any mode and size, or RGB as an array [h, w, 3]."""
+
 _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
 
 
-def prepare(image: Image.Image, spec: PreprocessingSpec) -> Tensor:
-    """One image, of any mode and size, as uint8 [3, crop, crop]."""
-    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
+    """One image as uint8 [3, crop, crop]."""
+    array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
+    pixels = torch.from_numpy(array).permute(2, 0, 1)
     return _crop(_resize(pixels, spec), spec).contiguous()
 
 

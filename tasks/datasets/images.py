@@ -8,16 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tasks.datasets import jpeg
 from tasks.datasets.dataset import DataError, ImageSource
+
+Pixels = npt.NDArray[np.uint8]
+"""[h, w, 3]."""
 
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
 """What Pillow raises for files that are broken in one way or another."""
+
+
+@runtime_checkable
+class PixelSource(Protocol):
+    """Images that have a shorter way to an array than over a Pillow image."""
+
+    def pixels(self, index: int) -> Pixels | Image.Image:
+        """The same image as `self[index]`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,15 @@ class FileImages:
         """RGB image; raises `DataError` naming the file when it cannot be decoded."""
         image = decode(self.root / self.files[index], self.dataset)
         return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
+
+    def pixels(self, index: int) -> Pixels | Image.Image:
+        """The same as an array, where that is the shorter way. Raises `DataError` as above."""
+        if self.resize is not None:
+            return self[index]
+        path = self.root / self.files[index]
+        with _as_data_error(path, self.dataset):
+            found = jpeg.pixels(path.read_bytes())
+        return self[index] if found is None else found
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height from the file's header; raises `DataError` naming the file when it has none."""
@@ -64,6 +85,11 @@ class ArrayImages:
 def size_of(images: ImageSource, index: int) -> tuple[int, int]:
     """Width and height of an image; of a file, without decoding it. Raises DataError naming a broken one."""
     return images.size(index) if isinstance(images, FileImages) else images[index].size
+
+
+def pixels_of(images: ImageSource, index: int) -> Pixels | Image.Image:
+    """An image by the shortest way there is. Raises DataError."""
+    return images.pixels(index) if isinstance(images, PixelSource) else images[index]
 
 
 def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.Image:

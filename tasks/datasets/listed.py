@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from tasks.card import DatasetCard
+from tasks.datasets import jpeg
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.images import decode
+from tasks.datasets.images import Pixels, decode
 from tasks.datasets.listing import file_split, missing, wrong_content
 from tasks.own_data.index import IndexProblem, Row, class_names, read_index, split_names
 
@@ -30,16 +31,23 @@ class TarImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         """RGB image; raises `DataError` naming tar file and member when it cannot be decoded."""
+        return decode(self.root / self.rows[index].file, self.dataset, io.BytesIO(self._content(index)))
+
+    def pixels(self, index: int) -> Pixels | Image.Image:
+        """The same as an array, where that is the shorter way. Raises `DataError` as above."""
+        found = jpeg.pixels(self._content(index))
+        return self[index] if found is None else found
+
+    def _content(self, index: int) -> bytes:
         row = self.rows[index]
         path = self.root / row.file.partition(".tar/")[0]
         path = path.with_name(f"{path.name}.tar")
         try:
             with path.open("rb") as file:
                 file.seek(row.offset or 0)
-                content = file.read(row.size)
+                return file.read(row.size)
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error}): put the shard back") from error
-        return decode(self.root / row.file, self.dataset, io.BytesIO(content))
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:

@@ -14,11 +14,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
+from backbones.preprocessing import Picture
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import ImageSource
+from tasks.datasets.images import pixels_of
 from tasks.features.decoded import DecodedRows
 from tasks.features.errors import NotFiniteError, OutOfMemoryError
 from tasks.reporter import Reporter
@@ -37,7 +38,7 @@ class EncoderLike(Protocol):
     def dimension(self) -> int:
         """Length of a feature vector."""
 
-    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         """One image as uint8 [3, h, w]."""
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
@@ -104,7 +105,7 @@ class Extraction:
         known = self.decoded.get(row) if self.decoded else None
         if known is not None:
             return known
-        image = self.encoder.prepare(self.source.images[row], self.spec)
+        image = self.encoder.prepare(pixels_of(self.source.images, row), self.spec)
         if self.decoded:
             self.decoded.put(row, image)
         return image

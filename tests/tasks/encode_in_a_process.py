@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backbones.preprocessing import Picture
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.errors import FeatureError
@@ -74,7 +75,7 @@ class GreyEncoder:
     def __init__(self, teller: Teller, hold_at: int, until: Path | None) -> None:
         self.teller, self.hold_at, self.until = teller, hold_at, until
 
-    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:

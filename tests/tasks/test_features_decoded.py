@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backbones.preprocessing import Picture
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded import DecodedImages
@@ -51,7 +52,7 @@ class Counted:
 class Sum:
     dimension = 3
 
-    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:

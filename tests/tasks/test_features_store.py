@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backbones.preprocessing import Picture
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import DataError, SourceSplit
 from tasks.features.catalog import entries
@@ -63,7 +64,7 @@ class ProjectingEncoder:
     batches: list[int] = field(default_factory=list)
     dimension: int = 16
 
-    def prepare(self, image: Image.Image, spec: PreprocessingSpec) -> Tensor:
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
