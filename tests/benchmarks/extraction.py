@@ -1,0 +1,190 @@
+"""Features of JPEG files: the whole pipeline beside the bare forward pass and beside the published loop.
+
+    python -m tests.benchmarks.extraction [--quick] [--precision bfloat16] [--models resnet50 ...]
+
+Bare forward pass: the same model, layout, precision and batches, ready in memory, on the same threads; what is missing
+to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the cores that
+the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
+The published loop: a DataLoader with one worker and the chain of Pillow images, rows appended to a list.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from backbones.arithmetic import arithmetic
+from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
+from backbones.encoder import Encoder, Precision
+from backbones.identity import identity
+from backbones.preprocessing import normalise, prepare
+from backbones.preprocessing_spec import preprocessing_for
+from backbones.weights import WeightsFolder
+from tasks.datasets.dataset import SourceSplit
+from tasks.datasets.images import FileImages, pixels_of
+from tasks.features.decoded import DecodedImages
+from tasks.features.extraction import Machine
+from tasks.features.key import FeatureKey
+from tasks.features.store import FeatureRequest, FeatureStore
+from tasks.reporter import SilentReporter
+from tests.benchmarks._comparison import in_turns, row, timed
+from tests.benchmarks._options import parser
+from tests.benchmarks._photographs import MEAN, STD, photographs, published_chain
+from tests.benchmarks._record import Row, keep, tell
+
+MODELS = {"resnet50": "ResNet-50", "vit_small_patch16_224": "ViT-S/16"}
+SMALL = "test_resnet"
+BATCH, SIZE = 64, (500, 375)
+
+
+def main() -> int:
+    """Print and keep the comparisons of every model."""
+    options = parser(__doc__)
+    options.add_argument("--models", nargs="+", help=f"timm's names; without: {', '.join(MODELS)}")
+    options.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch; every core by default")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.models or ((SMALL,) if given.quick else MODELS):
+            rows += compared(Subject.made(Path(folder), name, given), 1 if given.quick else 4)
+        rows.append(second_backbone(Subject.made(Path(folder), SMALL, given), 1 if given.quick else 5))
+    title = f"Features of JPEG files of {SIZE[0]} x {SIZE[1]}, {given.precision}, {given.threads} threads"
+    keep("extraction" if given.precision == "float32" else "extraction_bfloat16", title, rows, given.results)
+    return 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One backbone, files, and where features go."""
+
+    folder: Path
+    encoder: Encoder
+    split: SourceSplit
+
+    @classmethod
+    def made(cls, folder: Path, architecture: str, given: Namespace) -> Subject:
+        """Random weights: speed does not depend on them."""
+        card = BackboneCard(
+            name=f"benchmark/{architecture}",
+            title="",
+            architecture=architecture,
+            weights=RandomWeights(),
+            input=InputCard(size=224, mean=MEAN, std=STD),
+            facts=FactsCard(method="none"),
+        )
+        precision: Precision = given.precision
+        encoder = Encoder.load(card, WeightsFolder(folder), precision=precision)
+        return cls(folder, encoder, photographs(folder, 2 if given.quick else BATCH, SIZE))
+
+    def pipeline(self, decoded: DecodedImages | None = None) -> None:
+        """Through the feature store, into a new one."""
+        spec = preprocessing_for(self.encoder.card, "paper")
+        key = FeatureKey(identity(self.encoder.card, self.encoder.weights_digest, spec), self.split.images_digest)
+        request = FeatureRequest(key, self.encoder.card.name, "photographs", self.split, spec)
+        with tempfile.TemporaryDirectory(dir=self.folder) as store:
+            FeatureStore(Path(store), Machine(batch_size=BATCH), decoded).features(
+                request, lambda: self.encoder, SilentReporter()
+            )
+
+    def batch(self) -> Tensor:
+        """All images, as the model takes them."""
+        spec = preprocessing_for(self.encoder.card, "paper")
+        places = range(len(self.split.images))
+        batch = normalise(torch.stack([prepare(pixels_of(self.split.images, place), spec) for place in places]), spec)
+        weight = next(p for p in self.encoder.model.parameters() if p.ndim == 4)
+        last = weight.is_contiguous(memory_format=torch.channels_last)
+        return batch.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    @torch.inference_mode()
+    def bare(self, batch: Tensor) -> None:
+        """The model and nothing else."""
+        with arithmetic(self.encoder.device, self.encoder.precision):
+            self.encoder.model(batch)
+
+    def published(self, model: torch.nn.Module) -> None:
+        """linear.py of linusericsson/ssl-transfer, from its description: loader, no gradients, lists of rows."""
+        rows: list[Tensor] = []
+        with torch.no_grad():
+            for images in DataLoader(Chained(self.split), batch_size=BATCH, num_workers=1):
+                rows.extend(model(images).cpu())
+        torch.stack(rows).numpy()
+
+
+@dataclass(frozen=True)
+class Chained(Dataset[Tensor]):
+    """Images through the published chain."""
+
+    split: SourceSplit
+
+    def __len__(self) -> int:
+        return len(self.split.images)
+
+    def __getitem__(self, place: int) -> Tensor:
+        assert isinstance(self.split.images, FileImages)
+        with (self.split.images.root / self.split.images.files[place]).open("rb") as file:
+            made: Tensor = published_chain()(Image.open(file).convert("RGB"))
+        return made
+
+
+def compared(subject: Subject, turns: int) -> list[Row]:
+    """One model, three ways in turns."""
+    batch, plain = subject.batch(), plain_model(subject)
+    ways: dict[str, Callable[[], object]] = {
+        "ours": subject.pipeline,
+        "bare": lambda: subject.bare(batch),
+        "published": lambda: subject.published(plain),
+    }
+    for way in ways.values():
+        way()
+    found = in_turns(ways, turns)
+    preparing, _ = timed(subject.batch)
+    bare_cpu = min(timing.cpu_s for timing in found["bare"])
+    name = MODELS.get(subject.encoder.card.architecture, subject.encoder.card.architecture)
+    work = f"{name}, {len(subject.split.images)} files"
+    rows = [
+        row(
+            work,
+            "the bare forward pass (1x: as fast)",
+            found["ours"],
+            found["bare"],
+            goal=0.95,
+            at_best=bare_cpu / (bare_cpu + preparing.cpu_s),
+        ),
+        row(work, "the published loop, float32", found["ours"], found["published"], goal=2.5),
+    ]
+    for one in rows:
+        tell(one)
+    return rows
+
+
+def plain_model(subject: Subject) -> torch.nn.Module:
+    """The same weights in the usual layout, as a script would load them."""
+    other = Encoder.load(subject.encoder.card, WeightsFolder(subject.folder))
+    return other.model.to(memory_format=torch.contiguous_format)
+
+
+def second_backbone(subject: Subject, turns: int) -> Row:
+    """What the next small backbone saves when another one has left its decoded images."""
+    shared = DecodedImages(subject.folder / "decoded", 10**9)
+    subject.pipeline(shared)
+    found = in_turns({"ours": lambda: subject.pipeline(shared), "alone": subject.pipeline}, turns)
+    work = f"a second, small backbone ({SMALL}) on the same files, decoded images shared"
+    made = row(work, "decoding for itself", found["ours"], found["alone"])
+    tell(made)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
