@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +25,16 @@ PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexErro
 """What Pillow raises for files that are broken in one way or another."""
 
 
-@runtime_checkable
-class PixelSource(Protocol):
+class PixelSource(ABC):
     """Images that have a shorter way to an array than over a Pillow image."""
 
+    @abstractmethod
     def pixels(self, index: int) -> Pixels | Image.Image:
         """The same image as `self[index]`."""
 
 
 @dataclass(frozen=True)
-class FileImages:
+class FileImages(PixelSource):
     """Image files below a folder, decoded as RGB one at a time."""
 
     dataset: str

@@ -13,13 +13,13 @@ from PIL import Image
 from tasks.card import DatasetCard
 from tasks.datasets import jpeg
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.images import Pixels, decode
+from tasks.datasets.images import Pixels, PixelSource, decode
 from tasks.datasets.listing import file_split, missing, wrong_content
 from tasks.own_data.index import IndexProblem, Row, class_names, read_index, split_names
 
 
 @dataclass(frozen=True)
-class TarImages:
+class TarImages(PixelSource):
     """Images inside tar files, read where their bytes lie; nothing is unpacked."""
 
     dataset: str
