@@ -81,6 +81,6 @@ def _split(pixels: Path) -> DecodedSplit | None:
 
 def _title(pixels: Path) -> str:
     try:
-        return pixels.with_suffix(TITLE).read_text(encoding="utf-8")
+        return pixels.with_suffix(TITLE).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return pixels.stem[:12]
