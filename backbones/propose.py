@@ -33,6 +33,8 @@ from backbones.usercode_name import is_code
 from backbones.weights import checkpoint_files
 
 SHOWN = 3
+NEAR = 0.2
+"""Share of an architecture's tensors below which it is not worth being named as what the file might be."""
 PROGRESS = ("epoch", "global_step", "step", "iteration", "iter")
 TEXT = ("word_embeddings", "tok_embeddings", "embed_tokens", "wte.weight")
 
@@ -227,6 +229,12 @@ def _no_fit(best: Sequence[Proposal]) -> str:
     if not best:
         return "its layout is none of a known family: name the architecture by --arch (a timm name)"
     first = best[0]
+    if first.share < NEAR:
+        return (
+            f"no known architecture is like it (of {first.architecture}, the nearest, {first.matched} of "
+            f"{first.expected} tensors are there): is the file incomplete? For a network of your own, give its code by "
+            "--arch FILE.py:FUNCTION --trust-code"
+        )
     return (
         f"{first.architecture} comes nearest, with {first.matched} of {first.expected} tensors "
         f"at {first.place or 'the top'} ({'; '.join(first.obstacles)}): name another architecture by --arch"

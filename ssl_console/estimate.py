@@ -58,12 +58,15 @@ class History:
         )
 
     def seconds(self, work: Work) -> float | None:
-        """The same run's time, else its task's scaled by the backbone's speed, else its protocol's; None if unknown."""
+        """As `of_task`, else its protocol's time scaled by the backbone's speed; None if nothing like it is known."""
+        known, usual = self.of_task(work), self.protocols.get(work.protocol)
+        return known if known is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
+
+    def of_task(self, work: Work) -> float | None:
+        """The same run's time, else its task's scaled by the backbone's speed; None for a task never measured."""
         same = self.exact.get((work.backbone, work.task, work.variant))
-        if same is not None:
-            return same
-        usual = self.tasks.get((work.task, work.variant), self.protocols.get(work.protocol))
-        return None if usual is None else usual * self.speeds.get(work.backbone, 1.0)
+        usual = self.tasks.get((work.task, work.variant))
+        return same if same is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
 
 
 def makespan(durations: Sequence[float | None], slots: int) -> float | None:

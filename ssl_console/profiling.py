@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.card import BackboneCard
 from backbones.digests import write_if_possible
+from ssl_console import commands
 from ssl_console.budget import Cell
 from ssl_console.estimate import History
 from ssl_console.planning import PlannedRun
@@ -28,6 +29,19 @@ PROTOCOL_S = 10.0
 SECONDS = 600.0
 
 
+class Unknown(Exception):  # noqa: N818 - an answer, not a fault
+    """Nobody can tell how long a run takes; the message says why."""
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """A run of unknown duration."""
+
+    backbone: str
+    task: str
+    why: str
+
+
 @dataclass
 class Profiler:
     """Speeds by backbone; measured once per weights, card and device, and kept."""
@@ -40,24 +54,37 @@ class Profiler:
     tell: Callable[[str], None]
     _speeds: dict[str, float | None] = field(default_factory=dict)
 
-    def cell(self, run: PlannedRun, history: History) -> Cell | None:
-        """The run with its expected duration; None for one that nothing is known of."""
+    def cell(self, run: PlannedRun, history: History) -> Cell:
+        """The run with its expected duration. Raises Unknown.
+
+        Runs of this task were measured best; next, encoding at the backbone's own speed says more than what the
+        protocol took on other datasets does.
+        """
         work = run.candidate.work
-        known = history.seconds(work)
+        known = history.of_task(work)
         if known is not None:
             same = (work.backbone, work.task, work.variant) in history.exact
             return Cell(work.backbone, work.task, known, "measured" if same else "estimated", run)
-        seconds = self._profiled(run)
-        return None if seconds is None else Cell(work.backbone, work.task, seconds, "profiled", run)
+        if PROTOCOLS[work.protocol].evaluation == DEFAULT_EVALUATION:
+            return self._profiled(run)
+        usual = history.seconds(work)
+        if usual is None:
+            raise Unknown(f"no {work.protocol} was measured yet: run one, and its time is known")
+        return Cell(work.backbone, work.task, usual, "estimated", run)
 
-    def _profiled(self, run: PlannedRun) -> float | None:
-        """Encoding all images at the measured speed, and the protocol; only for protocols on stored features."""
+    def _profiled(self, run: PlannedRun) -> Cell:
+        """Encoding all images at the measured speed, and the protocol on stored features."""
         candidate = run.candidate
         count = self.images(candidate.dataset)
-        if count is None or PROTOCOLS[candidate.task.protocol].evaluation != DEFAULT_EVALUATION:
-            return None
+        if count is None:
+            raise Unknown(f"nobody has counted the images of {candidate.dataset.name} yet")
         speed = self.speed(candidate.backbone)
-        return None if not speed else count / speed + PROTOCOL_S
+        if not speed:
+            name = candidate.backbone.name
+            raise Unknown(f"{name} cannot be timed: `{commands.examine(name)}` says what is wrong with it")
+        encoding = count / speed
+        work, dataset = candidate.work, candidate.dataset.name
+        return Cell(work.backbone, work.task, encoding + PROTOCOL_S, "profiled", run, dataset, encoding)
 
     def speed(self, card: BackboneCard) -> float | None:
         """Images per second; None when the backbone cannot be loaded."""
@@ -96,12 +123,12 @@ class Profiler:
         return self.folder / f"{hashlib.sha256(canonical(parts)).hexdigest()[:16]}.json"
 
 
-def cells_of(
-    runs: Sequence[PlannedRun], history: History, profiler: Profiler
-) -> tuple[list[Cell], Mapping[str, PlannedRun]]:
-    """The runs whose duration is known, and the others by `backbone on task`."""
-    found = [(run, profiler.cell(run, history)) for run in runs]
-    unknown = {
-        f"{run.candidate.work.backbone} on {run.candidate.work.task}": run for run, cell in found if cell is None
-    }
-    return [cell for _, cell in found if cell is not None], unknown
+def cells_of(runs: Iterable[PlannedRun], history: History, profiler: Profiler) -> tuple[list[Cell], list[Unclear]]:
+    """The runs whose duration is known, and the others."""
+    cells, unclear = list[Cell](), list[Unclear]()
+    for run in runs:
+        try:
+            cells.append(profiler.cell(run, history))
+        except Unknown as reason:
+            unclear.append(Unclear(run.candidate.backbone.name, run.candidate.task.name, str(reason)))
+    return cells, unclear

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssl_console.planning import PlannedRun
-from ssl_console.requests import NotPossible, request_retry, submit
+from ssl_console.requests import NotPossible, request_retry, set_priority, submit
 from ssl_console.run import RunSpec
 from ssl_console.workspace import Workspace
 
@@ -34,16 +34,26 @@ class Submitted:
         return Counter(self.hows.values())
 
 
-def submit_runs(workspace: Workspace, runs: Iterable[PlannedRun], devices: tuple[str, ...] = ()) -> Submitted:
+def submit_runs(
+    workspace: Workspace, runs: Iterable[PlannedRun], devices: tuple[str, ...] = (), *, in_order: bool = False
+) -> Submitted:
     """Queue every planned run; one that is queued, or was queued by another console meanwhile, stays one run.
 
-    Raises OSError when the workspace cannot be written; what was queued before that stays queued.
+    With `in_order` they start in this order, by their priorities. Raises OSError when the workspace cannot be written;
+    what was queued before that stays queued.
     """
     workspace.create()
-    return Submitted({run.run_id: _submit(workspace, run, devices) for run in runs if run.run_id is not None})
+    known = [run for run in runs if run.run_id is not None]
+    priorities = range(len(known) - 1, -1, -1) if in_order else [0] * len(known)
+    hows = {
+        run.run_id: _submit(workspace, run, devices, priority)
+        for run, priority in zip(known, priorities, strict=True)
+        if run.run_id is not None
+    }
+    return Submitted(hows)
 
 
-def spec_of(run: PlannedRun, devices: tuple[str, ...] = ()) -> RunSpec:
+def spec_of(run: PlannedRun, devices: tuple[str, ...] = (), priority: int = 0) -> RunSpec:
     """The specification that travels to the worker."""
     assert run.run_id is not None
     candidate = run.candidate
@@ -55,16 +65,17 @@ def spec_of(run: PlannedRun, devices: tuple[str, ...] = ()) -> RunSpec:
         dataset=candidate.dataset,
         seed=candidate.seed,
         precision=candidate.precision,
+        priority=priority,
         devices=devices,
         concerns=candidate.concerns,
     )
 
 
-def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...]) -> How:
+def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...], priority: int) -> How:
     assert run.run_id is not None
     if not workspace.run(run.run_id).path.exists():
         try:
-            submit(workspace, run.run_id, spec_of(run, devices).model_dump_json(indent=2).encode())
+            submit(workspace, run.run_id, spec_of(run, devices, priority).model_dump_json(indent=2).encode())
         except OSError as error:
             if error.errno not in {None, errno.EEXIST, errno.ENOTEMPTY}:
                 raise
@@ -72,6 +83,8 @@ def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...]) -> 
             return "queued"
     try:
         request_retry(workspace, run.run_id, devices=devices)
+        if priority:
+            set_priority(workspace, run.run_id, priority)
     except NotPossible:
         return "queued already"
     return "queued again"

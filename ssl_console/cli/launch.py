@@ -92,7 +92,7 @@ def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: boo
     head = ("backbone", "task", "seed", "status", "run", "why")
     output.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
     output.lines([sentence(found, manner.devices), _disk_sentence(disk)])
-    _say_missing(found)
+    say_missing(found)
 
 
 def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
@@ -107,11 +107,10 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
     else:
         output.say(sentence(found, manner.devices))
     if found.missing:
-        _say_missing(found)
+        say_missing(found)
         if not manner.skip_missing:
             output.say("ssl-console: nothing was started; --skip-missing runs the rest")
-            refused = all(item.kind == "doctor" for item in found.missing)
-            return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
+            return without_a_run(found, manner)
     return _carry_out(session, found, manner)
 
 
@@ -227,6 +226,14 @@ def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
     return follow_runs(session, followed, manner.devices, as_json=manner.as_json)
 
 
+def without_a_run(found: Plan, manner: Manner) -> ExitCode:
+    """How a command ends that started nothing: 3 when something is missing, 4 when only the doctor is in the way."""
+    if not found.missing:
+        return _nothing_ran(manner, ExitCode.DONE)
+    refused = all(item.kind == "doctor" for item in found.missing)
+    return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
+
+
 def _nothing_ran(manner: Manner, code: ExitCode) -> ExitCode:
     if manner.as_json:
         output.json_line(end_line({}, code))
@@ -243,7 +250,8 @@ def _say_detached(submitted: Submitted, followed: Sequence[str], manner: Manner)
     output.say(f"going on without this command: `{commands.RUNS}` lists them, `{commands.CANCEL_ALL}` ends them")
 
 
-def _say_missing(found: Plan) -> None:
+def say_missing(found: Plan) -> None:
+    """What is missing, and what to do about it."""
     for item in found.missing:
         output.say(f"ssl-console: {item.advice}")
 

@@ -83,13 +83,24 @@ def budget(
         list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
     ] = None,
     suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="K=V", help="A protocol's parameter, linear.max_iter=500.")
+    ] = None,
     preset: Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name.")] = None,
+    slots: Annotated[
+        int | None, typer.Option("--slots", metavar="N", min=1, help="Runs at a time; as many as usual if not given.")
+    ] = None,
+    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
+    launcher: Annotated[
+        str | None, typer.Option("--launcher", metavar="L", help="local or slurm; what config.toml says if not given.")
+    ] = None,
     run: Annotated[bool, typer.Option("--run", help="Run what fits, in this order, and follow it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
 ) -> None:
     """Say which runs fit into some hours, and in which order they tell most about the ranking."""
-    from ssl_console.cli.budget import budget
-    from ssl_console.cli.launch import Picked
+    from ssl_console.cli.budget import Limits, budget
+    from ssl_console.cli.launch import Manner, Picked
 
-    picked = Picked.of(backbone, task, suite, None, None, preset)
-    raise typer.Exit(budget(context.obj, picked, hours, run=run, as_json=as_json))
+    picked = Picked.of(backbone, task, suite, None, setting, preset)
+    manner = Manner.of(devices, launcher, "float32", as_json=as_json)
+    raise typer.Exit(budget(context.obj, picked, Limits(hours, slots), manner, run=run))

@@ -32,14 +32,18 @@ def declared_untrained(card: BackboneCard) -> bool:
 
 
 def check_initialisation(card: BackboneCard, model: nn.Module, fresh: nn.Module) -> Finding:
-    """Compare every tensor's spread, and the constants that biases and norms begin with."""
+    """Compare every tensor's spread, and the constants that biases and norms begin with.
+
+    Other code begins with other spreads, and with other norms at zero, than timm does: norms that all are as any code
+    begins them were never trained either.
+    """
     given, begun = dict(model.named_parameters()), dict(fresh.named_parameters())
     spreads = [_spread(given[key], begun[key]) for key in given if given[key].numel() >= LARGE and given[key].ndim > 1]
     constants = [_constant(given[key], begun[key]) for key in given if given[key].ndim == 1]
     distance = float(np.median(spreads)) if spreads else 0.0
     unchanged = float(np.mean(constants)) if constants else 1.0
     values = {"spread": distance, "unchanged_share": unchanged}
-    if distance > SAME_SPREAD or unchanged < 1.0:
+    if not norms_as_made(model) and (distance > SAME_SPREAD or unchanged < 1.0):
         words = "differs from a fresh initialisation in every way" if distance > SAME_SPREAD else "norms were trained"
         return Finding(name="trained", verdict="good", words=words, values=values)
     if declared_untrained(card):
@@ -53,6 +57,26 @@ def check_initialisation(card: BackboneCard, model: nn.Module, fresh: nn.Module)
         ),
         values=values,
     )
+
+
+def norms_as_made(model: nn.Module) -> bool:
+    """Whether all norms still have the scales and shifts, 0 or 1, that they begin with, and have seen no image.
+
+    False for a network without norms, or with norms that have neither scale nor shift: they tell nothing.
+    """
+    norms = [module for module in model.modules() if "norm" in type(module).__name__.lower()]
+    numbers = [numbers for norm in norms for numbers in norm.parameters(recurse=False)]
+    return bool(numbers) and all(map(_zeros_or_ones, numbers)) and not any(map(has_seen_images, norms))
+
+
+def has_seen_images(norm: nn.Module) -> bool:
+    """Whether a batch norm's statistics were ever updated; False for every other norm."""
+    mean, variance = getattr(norm, "running_mean", None), getattr(norm, "running_var", None)
+    return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
+
+
+def _zeros_or_ones(numbers: Tensor) -> bool:
+    return bool((numbers == 0).all() or (numbers == 1).all())
 
 
 def _spread(given: Tensor, begun: Tensor) -> float:

@@ -20,6 +20,7 @@ from backbones.preprocessing import normalise
 from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
 from tasks.examination.finding import Finding
 from tasks.examination.images import photographs, scenes
+from tasks.examination.initialisation import has_seen_images
 
 COUNT = 48
 """Images of each kind. Only the layers up to the first batch norm see them."""
@@ -80,13 +81,8 @@ def first_norm(model: nn.Module) -> nn.modules.batchnorm._BatchNorm | None:
     """The first batch norm that keeps statistics and whose statistics were ever updated."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            return module if _updated(module) else None
+            return module if has_seen_images(module) else None
     return None
-
-
-def _updated(norm: nn.modules.batchnorm._BatchNorm) -> bool:
-    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
-    return bool((mean != 0).any() or (variance != 1).any())
 
 
 def candidates(spec: PreprocessingSpec) -> Sequence[Named]:

@@ -66,6 +66,32 @@ def test_of_two_equally_telling_runs_the_shorter_one_comes_first_and_time_is_nev
     assert found.choices[-1].ends_s <= 105.0
 
 
+def test_no_slot_is_busy_for_longer_than_there_is_time() -> None:
+    cells = [
+        Cell("a", "long", 100.0, "measured"),
+        Cell("b", "short", 40.0, "measured"),
+        Cell("c", "t", 40.0, "measured"),
+    ]
+    found = plan_budget(cells, fresh(**EVEN), 60.0, slots=2)
+    assert [choice.ends_s for choice in found.choices] == [40.0, 40.0]
+    assert [cell.task for cell in found.left_out] == ["long"]
+    assert plan_budget(cells, fresh(**EVEN), 140.0, slots=2).ends_s == 140.0
+
+
+def test_what_is_under_way_takes_its_time_first_and_is_counted_as_told() -> None:
+    cells = [Cell("b", "t", 40.0, "measured")]
+    found = plan_budget(cells, fresh(**EVEN), 60.0, under_way=[Cell("a", "t", 30.0, "measured")])
+    assert not found.choices
+    assert found.doubt_before < fresh(**EVEN).doubt()
+    assert len(plan_budget(cells, fresh(**EVEN), 70.0, under_way=[Cell("a", "t", 30.0, "measured")]).choices) == 1
+
+
+def test_images_of_a_dataset_are_encoded_once_per_backbone() -> None:
+    cells = [Cell("a", task, 110.0, "profiled", None, "d", 100.0) for task in ("linear/d", "knn/d")]
+    found = plan_budget(cells, fresh(a=0.0, b=0.0), 120.0)
+    assert [(choice.seconds, choice.ends_s) for choice in found.choices] == [(110.0, 110.0), (10.0, 120.0)]
+
+
 def test_results_decide_what_is_believed() -> None:
     results = [score(name, task, value) for name, value in (("a", 80.0), ("b", 50.0)) for task in ("t1", "t2", "t3")]
     belief = belief_of(["a", "b", "c"], results)
@@ -77,25 +103,53 @@ def test_results_decide_what_is_believed() -> None:
 
 
 def test_the_command_plans_from_history_and_runs_what_fits_in_that_order(shell: Shell) -> None:
+    shell.workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
     assert shell("run", "-b", "own/first", "-t", "echo/things").code == 0
-    asked = ("budget", "--hours", "1", "-b", "own/*", "--suite", "both", "--json")
-    planned = shell(*asked)
+    asked = ("budget", "--hours", "1", "-b", "own/*", "--suite", "both")
+    planned = shell(*asked, "--json")
     assert planned.code == 0, planned.err
     runs = planned.document["runs"]
     assert len(runs) == 3
     assert {run["basis"] for run in runs} == {"estimated"}
+    assert [run["ends_s"] for run in runs] == sorted(run["ends_s"] for run in runs)
     assert planned.document["wrong_pairs_after"] < planned.document["wrong_pairs_before"]
-    nothing = shell("budget", "--hours", "0.001", "-b", "own/*", "-t", "echo/things", "--json")
-    assert nothing.code == 0
-    ran = shell(*asked, "--run")
+    ran = shell(*asked, "--json", "--run")
     assert ran.code == 0, ran.err
-    assert shell(*asked).document["runs"] == []
+    assert ran.lines[0]["event"] == "budget"
+    assert ran.lines[0]["runs"] == runs
+    order = [line.split()[:2] for line in (shell.workspace.features / "journal").read_text().splitlines()]
+    assert order[1:] == [[run["backbone"], run["task"]] for run in runs]
+    again = shell(*asked, "--run")
+    assert again.code == 0
+    assert "nothing is left to run; 4 done already" in again.out
+
+
+def test_what_takes_longer_than_there_is_time_is_named_with_its_time(shell: Shell) -> None:
+    assert shell("run", "-b", "own/first", "-t", "echo/things", "--set", "echo.seconds=5").code == 0
+    short = shell("budget", "--hours", "0.001", "-b", "own/second", "-t", "echo/things", "--set", "echo.seconds=5")
+    assert short.code == 0
+    assert "0 of 1 runs fit into 0.001 h" in short.out
+    assert "left out: echo/things, 1 run of" in short.out
+
+
+def test_what_cannot_be_planned_is_said_with_the_reason(shell: Shell) -> None:
+    nothing_known = shell("budget", "--hours", "1", "-b", "own/*", "-t", "echo/things")
+    assert nothing_known.code == 0
+    assert "2 runs of echo/things cannot be planned: no echo was measured yet" in nothing_known.err
+    absent = shell("budget", "--hours", "1", "-b", "own/first", "-t", "echo/absent", "--run")
+    assert absent.code == 3
+    assert "absent" in absent.err
 
 
 @pytest.mark.slow
-def test_a_backbone_without_history_is_profiled(shell: Shell) -> None:
-    planned = shell("budget", "--hours", "1", "-b", "demo/rotation", "-b", "demo/simclr", "-t", "knn/digits", "--json")
+def test_a_backbone_without_history_is_profiled_once(shell: Shell) -> None:
+    asked = ("budget", "--hours", "1", "-b", "demo/rotation", "-t", "knn/digits", "-t", "few-shot-5/digits", "--json")
+    planned = shell(*asked)
     assert planned.code == 0, planned.err
-    runs = planned.document["runs"]
-    assert [run["basis"] for run in runs] == ["profiled", "profiled"]
-    assert all(10 < run["seconds"] < 3600 for run in runs)
+    assert "measuring the speed of demo/rotation" in planned.err
+    first, second = planned.document["runs"]
+    assert (first["basis"], second["basis"]) == ("profiled", "profiled")
+    assert 10 == second["seconds"] < first["seconds"] < 3600
+    again = shell(*asked)
+    assert "measuring the speed" not in again.err
+    assert again.document["runs"] == planned.document["runs"]

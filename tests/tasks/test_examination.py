@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
+from torch import nn
 
 from backbones.architecture import make
 from backbones.card import BackboneCard, FactsCard, FileWeights, InputCard, RandomWeights, Triple
@@ -66,6 +69,38 @@ def test_random_weights_that_call_themselves_trained_are_caught(tmp_path: Path) 
     findings = found(own(path, "test_resnet"), tmp_path)
     assert bad(findings) == {"trained"}
     assert "random weights" in findings["trained"].words
+
+
+def begun_by_torchvision() -> nn.Module:
+    """Its norms begin with one; timm's, the last of each block, with zero."""
+    net: nn.Module = torchvision.models.resnet18()
+    net.fc = nn.Identity()
+    return net
+
+
+def begun_otherwise() -> nn.Module:
+    net = make("resnet18")
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight, gain=3)
+    return net
+
+
+@pytest.mark.parametrize("begun", [begun_by_torchvision, begun_otherwise])
+def test_random_weights_are_caught_whatever_code_made_them(tmp_path: Path, begun: Callable[[], nn.Module]) -> None:
+    path = tmp_path / "last.safetensors"
+    save_file({key: value.clone() for key, value in begun().state_dict().items()}, path)
+    assert bad(found(own(path, "resnet18"), tmp_path)) == {"trained"}
+
+
+def test_one_step_of_training_is_told_from_random_weights(tmp_path: Path) -> None:
+    net = begun_by_torchvision().train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    net(torch.rand(4, 3, 64, 64)).square().sum().backward()
+    optimizer.step()
+    path = tmp_path / "last.safetensors"
+    save_file({key: value.detach().clone() for key, value in net.state_dict().items()}, path)
+    assert found(own(path, "resnet18"), tmp_path)["trained"].verdict == "good"
 
 
 def test_random_weights_that_say_so_are_no_fault(tmp_path: Path) -> None:
