@@ -166,6 +166,6 @@ def _profiler(session: Session, manner: Manner) -> Profiler:
             return sum(split.images for split in manifest.splits.values())
         return sum(card.images.values()) or None
 
-    device = session.practice(() if manner.devices == (SLURM,) else manner.devices).device
+    device = session.practice(manner.devices).device
     folder = session.workspace.cache / "speeds"
     return Profiler(folder, session.workspace.weights, device, images, tell=output.say)

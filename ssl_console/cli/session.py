@@ -88,11 +88,15 @@ class Session:
         return WeightsFolder(self.workspace.weights)
 
     def practice(self, devices: tuple[str, ...] = ()) -> Practice:
-        """How backbones are examined before they are measured, on the device that would measure them."""
+        """How backbones are examined before they are measured, on the device that would measure them; for runs that a
+        cluster carries out, on one of this machine.
+        """
         from ssl_console.devices import all_devices, choose_devices
         from ssl_console.examinations import Practice
+        from ssl_console.placement import SLURM
 
-        device = choose_devices(devices or self.config.devices, all_devices())[0]
+        here = () if devices == (SLURM,) else devices
+        device = choose_devices(here or self.config.devices, all_devices())[0]
         return Practice(self.workspace, self.weights, device.name, tell=say)
 
     def results(self) -> list[Result]:

@@ -107,40 +107,58 @@ def output_of(workspace: Workspace, name: str) -> Path:
 
 
 def job_output(workspace: Workspace, folder: RunFolder) -> Path | None:
-    """The same of the job that holds the run, or carried out its newest attempt; None when none did."""
+    """The same of the job that carried out the run's newest attempt, else of the last one that held it; None when none
+    did. One that never came to the run wrote nothing else.
+    """
     with suppress(FileNotFoundError):
         owner = read_status(folder, time.time()).owner
-        holding = [
-            name
-            for batch in unsettled(workspace)
-            for name, runs in zip(batch.names, batch.jobs, strict=True)
-            if folder.run_id in runs
-        ]
-        name = owner.job if owner and owner.job else next(reversed(holding), "")
+        name = owner.job if owner and owner.job else _last_holder(workspace, folder.run_id)
         return output_of(workspace, name) if name else None
     return None
 
 
+def _last_holder(workspace: Workspace, run_id: str) -> str:
+    batches = sorted([*_read(_settled(workspace)), *unsettled(workspace)], key=lambda batch: -batch.created)
+    holding = (
+        name
+        for batch in batches
+        for name, runs in zip(batch.names, batch.jobs, strict=True)
+        if run_id in runs and output_of(workspace, name).exists()
+    )
+    return next(holding, "")
+
+
 def unsettled(workspace: Workspace) -> Iterator[Batch]:
     """Batches of which some job may live. One whose record cannot be read is passed over."""
-    for path in sorted((workspace.supervisor / "slurm").glob(f"{PREFIX}*.json")):
-        with suppress(OSError, ValidationError):
-            yield Batch.model_validate_json(path.read_bytes())
+    yield from _read(workspace.supervisor / "slurm")
 
 
 def settle(workspace: Workspace, batch: Batch) -> None:
-    """No job of it lives: its record goes, what it wrote stays a while."""
-    (workspace.supervisor / "slurm" / f"{batch.slurm_name}.json").unlink(missing_ok=True)
+    """No job of it lives: its record goes aside, and stays a while, as what it wrote does."""
+    record = workspace.supervisor / "slurm" / f"{batch.slurm_name}.json"
+    with suppress(FileNotFoundError):
+        record.replace(make_private_folder(_settled(workspace)) / record.name)
 
 
 def remove_old(workspace: Workspace, now: float) -> None:
-    """Remove scripts and output of a week ago, of batches that are settled."""
+    """Remove records, scripts and output of a week ago, of batches that are settled."""
     folder = workspace.supervisor / "slurm"
     alive = {batch.slurm_name for batch in unsettled(workspace)}
-    for path in [*folder.glob(f"{PREFIX}*.log"), *folder.glob(f"{PREFIX}*.sh")]:
+    settled = _settled(workspace).glob(f"{PREFIX}*.json")
+    for path in [*folder.glob(f"{PREFIX}*.log"), *folder.glob(f"{PREFIX}*.sh"), *settled]:
         with suppress(FileNotFoundError):
             if path.name.partition(".")[0] not in alive and path.stat().st_mtime < now - OLD_S:
                 path.unlink()
+
+
+def _settled(workspace: Workspace) -> Path:
+    return workspace.supervisor / "slurm" / "settled"
+
+
+def _read(folder: Path) -> Iterator[Batch]:
+    for path in sorted(folder.glob(f"{PREFIX}*.json")):
+        with suppress(OSError, ValidationError):
+            yield Batch.model_validate_json(path.read_bytes())
 
 
 def chunks(jobs: Sequence[tuple[str, ...]], size: int = LARGEST) -> Iterator[tuple[tuple[str, ...], ...]]:

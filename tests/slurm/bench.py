@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from tests.engine.rehearsal_evaluation import journal
 from tests.slurm.cluster import TestCluster
 
 PATIENCE_S = 90.0
+COMMAND_S = 3600.0
+"""Bound of a command that may evaluate a whole suite."""
 SETTINGS = {"gpus": "1", "poll_s": "0.5", "runs_per_job": "1"}
 
 
@@ -72,6 +77,14 @@ class SlurmBench(Bench):
     def supervisor_log(self) -> str:
         """What the supervisor did."""
         return self.workspace.supervisor_log.read_text()
+
+
+def console(bench: SlurmBench, *arguments: str, code: int = 0) -> str:
+    """What a command in this workspace writes; it has to end with this code."""
+    command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(bench.workspace.root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=COMMAND_S, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout
 
 
 def bench_of(folder: Path, cluster: TestCluster) -> SlurmBench:

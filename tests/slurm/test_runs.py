@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import orjson
 import pytest
 
@@ -15,7 +11,7 @@ from ssl_console.run import State
 from ssl_console.slurm.batch import job_output
 from ssl_console.supervisor_state import SupervisorView
 from tests.engine.bench import eventually
-from tests.slurm.bench import SlurmBench
+from tests.slurm.bench import SlurmBench, console
 
 
 def test_run_is_done_on_a_node_and_its_result_is_in_the_database(bench: SlurmBench) -> None:
@@ -139,12 +135,12 @@ def test_where_a_run_is_and_what_its_job_wrote_are_told(bench: SlurmBench) -> No
     bench.until_at_work("one")
     owner = bench.status("one").owner
     assert owner is not None
-    listed = orjson.loads(_console(bench, "runs", "--json"))["runs"][0]
+    listed = orjson.loads(console(bench, "runs", "--json"))["runs"][0]
     assert (listed["job_id"], listed["node"], listed["partition"]) == (owner.job_id, owner.host, "main")
-    assert f"on {owner.host}, job {owner.job_id}" in _console(bench, "runs")
+    assert f"on {owner.host}, job {owner.job_id}" in console(bench, "runs")
     bench.go()
     bench.until("one", State.DONE)
-    assert "modules are loaded" in _console(bench, "logs", "one")
+    assert "modules are loaded" in console(bench, "logs", "one")
 
 
 def test_cluster_is_a_device_with_its_partitions(bench: SlurmBench) -> None:
@@ -160,10 +156,3 @@ def test_cluster_is_a_device_with_its_partitions(bench: SlurmBench) -> None:
     eventually(told, "the device is shown", 30)
     bench.go()
     bench.until("one", State.DONE)
-
-
-def _console(bench: SlurmBench, *arguments: str) -> str:
-    command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(bench.workspace.root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
