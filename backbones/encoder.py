@@ -85,7 +85,7 @@ class Encoder:
         with arithmetic(self.device, self.precision):
             features = self._features(blank, spec)
             dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
-        if features.ndim == 4:
+        if isinstance(features, Tensor) and features.ndim == 4:  # several branches end in a list of maps
             self._layout = torch.channels_last
             cast("Any", self.model).to(memory_format=self._layout)
         return dimension

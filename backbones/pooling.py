@@ -24,6 +24,8 @@ def pool(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
         if not _pools_by_attention(model):
             raise WeightsError(f"{_name(model)} has no attention pooling: use pooling=default")
         return _own(model, features)
+    if not isinstance(features, Tensor):
+        raise WeightsError(f"{_name(model)} ends in several maps: use pooling=default")
     if features.ndim == 4:
         return _pool_map(model, features, pooling)
     if features.ndim != 3:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from backbones.identity import identity
 from backbones.preprocessing_spec import preprocessing_for
 from ssl_console.candidates import preprocessing_name
@@ -12,11 +14,15 @@ from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import MissingInputs
 from ssl_console.estimate import megabytes
+from ssl_console.run import RunSpec
+from ssl_console.workspace import RunFolder
 from tasks.datasets.manifest import Manifest, manifests
 from tasks.features.catalog import Entry, Pruning, entries, prune, to_prune
 from tasks.features.catalog import why as explain
 from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
 from tasks.features.key import FeatureKey
+from tasks.parameters import PROTOCOLS
+from tasks.protocol import IMAGE_EVALUATION
 from tasks.spec import TaskSpec
 
 DAY_S = 86400.0
@@ -43,10 +49,14 @@ def list_cache(session: Session, *, as_json: bool) -> None:
 def why(session: Session, backbone: str, task: str) -> None:
     """Explain, split by split, why the features of a backbone on a task's data are, or are not, stored.
 
+    Of a task that takes none, what its unfinished runs have kept.
     Raises MissingInputs when weights or data are not here: without them no key can be computed.
     """
     card = session.backbones.get(backbone)
     spec = _spec(session, task)
+    if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION:
+        output.lines(_of_images(session, card.name, spec.name))
+        return
     state = session.weights.state(card)
     if state.digest is None:
         raise MissingInputs(f"the weights of {card.name} are {state.status}: {state.advice}")
@@ -58,6 +68,28 @@ def why(session: Session, backbone: str, task: str) -> None:
     for name, split in answer.splits.items():
         explanation = explain(session.workspace.features, FeatureKey(about, split.images_digest))
         output.lines([f"{name}: {explanation.sentence}"])
+
+
+def _of_images(session: Session, backbone: str, task: str) -> list[str]:
+    """What is kept for a task that takes no stored features: the states of its unfinished runs."""
+    states = []
+    for folder in session.workspace.run_folders():
+        files = list(folder.checkpoint.glob("*")) if folder.checkpoint.is_dir() else []
+        if files and _is_of(folder, backbone, task):
+            size, last = sum(file.stat().st_size for file in files), max(file.stat().st_mtime for file in files)
+            states.append(f"run {folder.run_id} goes on from {megabytes(size)} that it kept at {_day(last)}")
+    return [
+        f"{task} looks at the images themselves, through a backbone in memory: it takes no stored features",
+        *(states or [f"no unfinished run of it with {backbone} has kept anything"]),
+    ]
+
+
+def _is_of(folder: RunFolder, backbone: str, task: str) -> bool:
+    try:
+        spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return (spec.backbone.name, spec.task.name) == (backbone, task)
 
 
 def prune_cache(

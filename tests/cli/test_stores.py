@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from backbones.catalog import BackboneCatalog
 from backbones.preprocessing_spec import PreprocessingSpec
 from ssl_console.cli.meter import LINE_S, Meter
 from ssl_console.estimate import megabytes
+from ssl_console.run import RunSpec
+from tasks.catalog import TaskCatalog
 from tasks.features.decoded import DecodedImages
 from tests.cli.shell import Shell
 
@@ -137,6 +140,23 @@ def test_the_cache_says_of_what_was_never_encoded_that_it_was_not(shell: Shell) 
     said = shell("cache", "why", "own/first", "echo/things")
     assert said.code == 0
     assert said.out.splitlines()[0].startswith("train: nothing stored shares this backbone")
+
+
+def test_the_cache_says_of_a_training_what_its_unfinished_runs_have_kept(shell: Shell) -> None:
+    asked = ("cache", "why", "demo/simclr", "finetune/shapes")
+    said = shell(*asked).out.splitlines()
+    assert said[0].startswith("finetune/shapes looks at the images themselves")
+    assert said[1] == "no unfinished run of it with demo/simclr has kept anything"
+    catalog = TaskCatalog.load()
+    task = catalog.resolve("finetune/shapes", "small")
+    card = BackboneCatalog.load().cards["demo/simclr"]
+    spec = RunSpec(run_id="a", key=None, backbone=card, task=task, dataset=catalog.dataset("shapes"), seed=0)
+    folder = shell.workspace.run("a")
+    folder.checkpoint.mkdir(parents=True)
+    folder.spec.write_text(spec.model_dump_json())
+    (folder.checkpoint / "setting-1.pt").write_bytes(bytes(2_000_000))
+    assert "run a goes on from 2.0 MB that it kept at 20" in shell(*asked).out
+    assert "with demo/mae has kept anything" in shell("cache", "why", "demo/mae", "finetune/shapes").out
 
 
 def test_the_cache_cannot_explain_what_has_no_weights(shell: Shell) -> None:
