@@ -46,7 +46,7 @@ def test_a_machine_whose_settings_do_not_speak_of_slurm_is_not_asked(bench: Slur
     assert not checks(bench)
 
 
-@pytest.mark.slow
+@pytest.mark.slurm_faults  # it imports torch, as the doctor does
 def test_the_doctor_says_so_and_ends_with_1(bench: SlurmBench) -> None:
     bench.configure(partition='"nope"')
     told = console(bench, "doctor", code=1)

@@ -83,5 +83,5 @@ def test_a_part_of_the_demo_suite_gives_the_same_numbers_as_on_this_machine(
 def test_every_task_of_the_demo_suite_gives_the_same_numbers_as_on_this_machine(
     bench: SlurmBench, local: SlurmBench
 ) -> None:
-    on_both(local, bench, "run", *picked(["demo/simclr", "demo/mae"], "--suite", "demo"))
-    assert len(rows(bench)) == 2 * len(TaskCatalog.load().select(suite="demo"))
+    on_both(local, bench, "run", *picked(["demo/simclr"], "--suite", "demo"))
+    assert len(rows(bench)) == len(TaskCatalog.load().select(suite="demo"))

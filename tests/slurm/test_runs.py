@@ -113,6 +113,21 @@ def test_tasks_may_ask_for_something_else(bench: SlurmBench) -> None:
     }
 
 
+def test_a_suite_may_ask_for_something_else_and_a_task_in_it_again(bench: SlurmBench) -> None:
+    card = 'title = "Two"\ntasks = ["knn/digits", "knn/shapes"]\nbackbones = ["demo/*"]\n'
+    (bench.workspace.tasks / "two.toml").write_text(card)
+    bench.configure('[slurm.suites.two]\npartition = "high"\ngpus = 0\n[slurm.tasks."knn/shapes"]\npartition = "main"')
+    for run, task in (("usual", "rehearsal/none"), ("in-suite", "knn/digits"), ("both", "knn/shapes")):
+        bench.submit(run, task=task)
+    bench.supervise()
+    owners = {run: bench.until(run, State.DONE).owner for run in ("usual", "in-suite", "both")}
+    assert {run: (o.partition, o.device) for run, o in owners.items() if o} == {
+        "usual": ("main", "cuda:0"),
+        "in-suite": ("high", "cpu"),
+        "both": ("main", "cpu"),
+    }
+
+
 def test_settings_of_a_job_around_the_console_do_not_leak_into_its_jobs(
     bench: SlurmBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
