@@ -33,6 +33,7 @@ FIRST_ROUND_S = 3.0
 NAMES = {"worker": "a worker", "supervisor": "the supervisor", "console": "the console", "command": "`run`"}
 KILLS = [(victim, number) for victim in NAMES for number in (signal.SIGKILL, signal.SIGHUP)]
 SECONDS = 0.6
+SHARE_AT_WORK = 0.6
 OUTCOME = (
     "database readable, every result there once, none computed again, the rest resumed or with its reason, no process "
     "and no GPU left taken"
@@ -60,7 +61,7 @@ class Campaign:
         self._have_console()
         command = self.stage.start(*self.stage.run_arguments(seeds, seconds=SECONDS))
         for _ in range(KILLS_A_ROUND):
-            self._pass_time(self.chance.uniform(0, min(self.took) / KILLS_A_ROUND))
+            self._await_moment()
             self._strike()
             self.stage.check_soon()
         self.stage.finish(command)
@@ -79,6 +80,17 @@ class Campaign:
             self.console = start_terminal(command, environment=self.stage.environment)
             self.console.until_shown("Plan", patience_s=PATIENCE_S)
             self.console.press("2")
+
+    def _await_moment(self) -> None:
+        """Any moment of the round; or, so that not most of them fall between runs, one while some run is under way."""
+        if self.chance.random() < SHARE_AT_WORK and wait_for(self._at_work, min(self.took)):
+            self._pass_time(self.chance.uniform(0, SECONDS))
+        else:
+            self._pass_time(self.chance.uniform(0, min(self.took) / KILLS_A_ROUND))
+
+    def _at_work(self) -> bool:
+        states = {status.state for status in self.stage.statuses().values()}
+        return bool(states & {State.STARTING, State.RUNNING})
 
     def _pass_time(self, seconds: float) -> None:
         """Let the console draw meanwhile: a terminal that nobody reads would stand still."""
