@@ -29,7 +29,7 @@ from ssl_console.tui.palette import Palette
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.start import StartScreen
-from ssl_console.tui.terminal import held_up_s, waiting_writes
+from ssl_console.tui.terminal import end_soon, held_up_s, waiting_writes
 from ssl_console.tui.wire import LeanApp
 
 if TYPE_CHECKING:
@@ -200,7 +200,11 @@ class ConsoleApp(LeanApp[int]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, partial(self.exit, 128 + number))
+                loop.add_signal_handler(number, self._leave, 128 + number)
+
+    def _leave(self, code: int) -> None:
+        end_soon(code)
+        self.exit(code)
 
     def on_unmount(self) -> None:
         """Stop looking; runs go on."""

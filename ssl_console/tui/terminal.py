@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from queue import Queue
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 LOST = 128 + signal.SIGHUP
 """Exit code of an app whose terminal has gone, as a shell would say it."""
+PATIENCE_S = 10.0
+"""How long an app that has to end may take to do so in order."""
 
 
 class TerminalDriver(LinuxDriver):
@@ -41,6 +44,7 @@ class TerminalDriver(LinuxDriver):
             self._lost()
 
     def _lost(self) -> None:
+        end_soon(LOST)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.exit, LOST)
 
@@ -79,6 +83,15 @@ class Outlet:
             return otherwise
         finally:
             self.held_up_s = max(self.held_up_s, time.monotonic() - begun)
+
+
+def end_soon(code: int) -> None:
+    """End this process in a few seconds if it has not ended by itself: a thread that waits for a file server or a lock
+    would hold it up for ever, and nobody sees it any more.
+    """
+    timer = threading.Timer(PATIENCE_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def discard(stream: TextIO) -> None:

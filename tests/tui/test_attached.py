@@ -16,6 +16,7 @@ import pytest
 from ssl_console.folder_state import read_status
 from ssl_console.requests import NotPossible, request_cancel
 from ssl_console.run import State
+from ssl_console.supervision import at_the_door
 from ssl_console.workspace import Workspace
 from tests.tui.filled import fill_results, queue, supervise, task_names, used_workspace, writers
 from tests.tui.terminal import LEAVES_SCREEN, Terminal, a_console, a_terminal, console_command
@@ -105,6 +106,19 @@ def test_a_closed_terminal_ends_the_console_even_where_nohup_was_said(still: Wor
     ignoring = ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', *console_command(still)]
     with a_terminal(*ignoring) as terminal:
         terminal.until_shown("demo/mae on")
+        terminal.hang_up()
+        assert terminal.until_ended() == 128 + signal.SIGHUP
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_the_console_though_a_thread_of_it_waits_for_ever(workspace: Workspace) -> None:
+    """Here for the door of the supervisor, which somebody holds; a file server that is away does the same."""
+    with at_the_door(workspace), a_console(workspace) as terminal:
+        terminal.until_shown("demo/mae on")
+        terminal.press("/", *"random digits", "enter", "c", "enter")
+        terminal.until_shown("will run")
+        terminal.press("enter")
+        terminal.until(lambda: list(workspace.runs.glob("[!.]*")), "the run is submitted")
         terminal.hang_up()
         assert terminal.until_ended() == 128 + signal.SIGHUP
 
