@@ -1,0 +1,158 @@
+"""What the console adds to a run as grids grow: runs that do nothing, through a real supervisor and a real worker.
+
+    python -m tests.benchmarks.scaling [--quick] [--grids 10 100 1000]
+
+Ten backbones, one slot. A run's cost is everything from the first run to the last row in the results file, divided by the
+runs: choosing, handing over, the run's own files and events, its result synced to the disk, the row in the
+database. Beside it: a new process with the same libraries for every run, as a loop of scripts does it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ssl_console.supervision import SupervisorOptions
+from ssl_console.workspace import Workspace
+from tasks.protocol import ENVIRONMENT_VARIABLE
+from tests.benchmarks._comparison import Timing, row, timed
+from tests.benchmarks._options import ROOT, parser
+from tests.benchmarks._record import Figure, Row, keep, tell
+from tests.engine.bench import Bench
+from tests.engine.rehearsal_evaluation import journal
+
+BACKBONES = 10
+LIMIT_MS = 50.0
+PATIENCE_S = 900.0
+OPTIONS = SupervisorOptions(devices=("cpu",), slots_per_device=1, linger_s=5, grace_s=1)
+SCRIPT = "import torch, torchvision, timm, sklearn.linear_model"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One grid, carried out."""
+
+    runs: int
+    submitting_s: float
+    whole_s: float
+    first_s: float
+    """Until the first run had begun: the starts of supervisor and worker."""
+    supervisor_cpu_s: float
+    worker_cpu_s: float
+    workers: int
+    """Processes that carried out runs."""
+
+    @property
+    def each_ms(self) -> float:
+        """One run's cost without the start."""
+        return 1000 * (self.whole_s - self.first_s) / self.runs
+
+    @property
+    def timing(self) -> Timing:
+        """One run, the start included."""
+        return Timing(self.whole_s / self.runs, (self.supervisor_cpu_s + self.worker_cpu_s) / self.runs)
+
+
+def main() -> int:
+    """Grids of growing size."""
+    options = parser(__doc__)
+    options.add_argument("--grids", type=int, nargs="+", help="numbers of runs (default 10 100 1000)")
+    given = options.parse_args()
+    os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.engine.rehearsal"}
+    grids = [carried_out(runs) for runs in given.grids or ((10, 30) if given.quick else (10, 100, 1000))]
+    scripts = [timed(script)[0] for _ in range(2 if given.quick else 5)]
+    rows = [beside_scripts(grid, scripts) for grid in grids]
+    figures = [figure for grid in grids for figure in figures_of(grid)]
+    figures.append(
+        Figure(f"a run's cost, {grids[-1].runs:,} / {grids[0].runs}", grids[-1].each_ms / grids[0].each_ms, "x")
+    )
+    for line in (*rows, *figures):
+        tell(line)
+    keep("scaling", "What the console adds to a run", rows, given.results, figures)
+    return 0
+
+
+def figures_of(grid: Grid) -> Sequence[Figure]:
+    """Of one grid."""
+    name = f"grid of {grid.runs:,}"
+    return [
+        Figure(f"{name}: one run, everything", grid.each_ms, "ms", LIMIT_MS),
+        Figure(
+            f"{name}: of it processor time of the supervisor", 1000 * grid.supervisor_cpu_s / grid.runs, "ms", LIMIT_MS
+        ),
+        Figure(f"{name}: of it processor time of the worker", 1000 * grid.worker_cpu_s / grid.runs, "ms"),
+        Figure(f"{name}: submitting one run", 1000 * grid.submitting_s / grid.runs, "ms"),
+        Figure(f"{name}: starts of supervisor and worker, once", grid.first_s, "s"),
+        Figure(f"{name}: worker processes for {BACKBONES} backbones", grid.workers, "processes", BACKBONES),
+    ]
+
+
+def beside_scripts(grid: Grid, scripts: Sequence[Timing]) -> Row:
+    """One run, the start's share included, and one script."""
+    work = f"a run that does nothing, in a grid of {grid.runs:,}"
+    return row(work, "a new process with torch, torchvision, timm and sklearn", [grid.timing], scripts)
+
+
+def script() -> None:
+    """What a script per run pays before it does anything."""
+    subprocess.run([sys.executable, "-P", "-c", SCRIPT], check=True)
+
+
+def carried_out(runs: int) -> Grid:
+    """Submit that many, have a supervisor, wait for the last row."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Workspace(Path(folder) / "workspace").create(), OPTIONS)
+        try:
+            return _measured(bench, runs)
+        finally:
+            bench.clean_up()
+
+
+def _measured(bench: Bench, runs: int) -> Grid:
+    names = [f"{number:012x}" for number in range(runs)]
+    submitting, _ = timed(lambda: [bench.submit(n, backbone=f"demo/{i % BACKBONES}") for i, n in enumerate(names)])
+    begun = time.perf_counter()
+    bench.supervise()
+    _wait(lambda: bool(journal(bench.workspace.features)), 0.02)
+    first_s = time.perf_counter() - begun
+    _wait(lambda: bench.workspace.run(names[-1]).result.exists() and _done(bench, runs), 0.1)
+    whole_s = time.perf_counter() - begun
+    supervisor = psutil.Process(bench.supervisor_pid())
+    own, gone = supervisor.cpu_times(), [child.cpu_times() for child in supervisor.children(recursive=True)]
+    worker_cpu_s = own.children_user + own.children_system + sum(times.user + times.system for times in gone)
+    return Grid(
+        runs=runs,
+        submitting_s=submitting.wall_s,
+        whole_s=whole_s,
+        first_s=first_s,
+        supervisor_cpu_s=own.user + own.system,
+        worker_cpu_s=worker_cpu_s,
+        workers=len({note[4] for note in journal(bench.workspace.features)}),
+    )
+
+
+def _done(bench: Bench, runs: int) -> bool:
+    return (
+        sum(note[0] == "finish" for note in journal(bench.workspace.features)) == runs and len(bench.results()) == runs
+    )
+
+
+def _wait(fact: Callable[[], bool], every_s: float) -> None:
+    """Raises TimeoutError."""
+    until = time.monotonic() + PATIENCE_S
+    while not fact():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not done after {PATIENCE_S:.0f} s")
+        time.sleep(every_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
