@@ -38,6 +38,8 @@ from ssl_console.workspace import Workspace
 LOG = logging.getLogger("ssl_console.supervisor")
 BUSY_S, IDLE_S, JOBS_S = 0.1, 0.2, 1.0
 """Seconds between rounds: with workers here, with none, with jobs alone, whose files a server has to be asked for."""
+LEAST_S, SHARE = 0.01, 0.25
+"""A run that was handed out just now may be a short one: the next look comes after a share of the time it has had."""
 AFTER_TROUBLE_S = 1.0
 
 
@@ -67,9 +69,9 @@ def main(arguments: Sequence[str]) -> int:
 def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
     LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
     while not stop.is_set():
-        pause = JOBS_S if supervisor.only_jobs else BUSY_S if supervisor.slots.busy else IDLE_S
         try:
             supervisor.round(time.time())
+            pause = _pause(supervisor, time.time())
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
                 return
         except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
@@ -77,6 +79,14 @@ def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> N
             pause = AFTER_TROUBLE_S
         stop.wait(pause)
     LOG.info("told to stop; workers finish the run that they have")
+
+
+def _pause(supervisor: Supervisor, now: float) -> float:
+    """Seconds until the next round: no run waits for it longer than a share of what the one before it took."""
+    if supervisor.only_jobs or not supervisor.slots.busy:
+        return JOBS_S if supervisor.only_jobs else IDLE_S
+    age = min(abs(now - slot.since) for slot in supervisor.slots if slot.run_id)
+    return min(BUSY_S, max(LEAST_S, SHARE * age))
 
 
 def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
