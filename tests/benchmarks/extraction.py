@@ -58,7 +58,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in given.models or ((SMALL,) if given.quick else MODELS):
-            rows += compared(Subject.made(Path(folder), name, given), 1 if given.quick else 4)
+            rows += compared(Subject.made(Path(folder), name, given), 1 if given.quick else 3)
         rows.append(second_backbone(Subject.made(Path(folder), SMALL, given), 1 if given.quick else 5))
     title = f"Features of JPEG files of {SIZE[0]} x {SIZE[1]}, {given.precision}, {given.threads} threads"
     keep("extraction" if given.precision == "float32" else "extraction_bfloat16", title, rows, given.results)

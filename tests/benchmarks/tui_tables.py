@@ -46,7 +46,7 @@ def main() -> int:
     return run_benchmark(__doc__ or "", measure)
 
 
-def measure() -> Sequence[Figure]:
+def measure(quick: bool) -> Sequence[Figure]:
     """One console, many keys."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder) / "workspace").create()
@@ -54,20 +54,20 @@ def measure() -> Sequence[Figure]:
         with a_console(workspace, size=SIZE) as terminal:
             terminal.until_shown("demo/mae on")
             terminal.until_quiet()
-            return told([figure for figures in _all(terminal) for figure in figures])
+            return told([figure for figures in _all(terminal, 1 if quick else REPEATS) for figure in figures])
 
 
-def _all(terminal: Terminal) -> Sequence[Sequence[Figure]]:
+def _all(terminal: Terminal, rounds: int) -> Sequence[Sequence[Figure]]:
     def press(*keys: str) -> Callable[[], list[Reaction]]:
         return lambda: [react(terminal, key) for key in keys]
 
     first = react(terminal, "3", f"{TASKS} columns")
-    switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{TASKS} columns")])
-    sorted_ = many(press("right", "s", "s"))
-    typed = many(press("/", "d", "i", "n", "escape"))
+    switched = many(lambda: [react(terminal, "1", "ticked"), react(terminal, "3", f"{TASKS} columns")], rounds)
+    sorted_ = many(press("right", "s", "s"), rounds)
+    typed = many(press("/", "d", "i", "n", "escape"), rounds)
     terminal.press("home")
     terminal.until_quiet()
-    moved = many(press("down", "pagedown", "end", "home", "right"))
+    moved = many(press("down", "pagedown", "end", "home", "right"), rounds)
     return [
         _figures("first switch to Rankings", [first], LIMIT_MS),
         _figures("switch to Plan", switched[0]),
@@ -81,9 +81,9 @@ def _all(terminal: Terminal) -> Sequence[Sequence[Figure]]:
     ]
 
 
-def many(round_: Callable[[], list[Reaction]]) -> list[list[Reaction]]:
+def many(round_: Callable[[], list[Reaction]], rounds: int) -> list[list[Reaction]]:
     """Several rounds of the same keys, by key."""
-    return [list(column) for column in zip(*(round_() for _ in range(REPEATS)), strict=True)]
+    return [list(column) for column in zip(*(round_() for _ in range(rounds)), strict=True)]
 
 
 def react(terminal: Terminal, key: str, *words: str) -> Reaction:

@@ -21,8 +21,8 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def run_benchmark(description: str, measure: Callable[[], Sequence[Figure]]) -> int:
-    """Measure, print, and keep as JSON; with `--strict`, 1 when a figure is over its limit."""
+def run_benchmark(description: str, measure: Callable[[bool], Sequence[Figure]]) -> int:
+    """Measure (`quick` or not), print, and keep as JSON; with `--strict`, 1 when a figure is over its limit."""
     options = parser(description)
     options.add_argument("--strict", action="store_true", help="exit with 1 when a figure is over its limit")
     options.add_argument(
@@ -32,7 +32,7 @@ def run_benchmark(description: str, measure: Callable[[], Sequence[Figure]]) -> 
     if given.urgent:
         group_with(os.nice(URGENT))
     tell(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, this benchmark's own load not yet in it")
-    figures = measure()
+    figures = measure(given.quick)
     tell(f"load average {os.getloadavg()[0]:.1f} at the end")
     keep(Path(sys.argv[0]).stem, description.splitlines()[0].rstrip("."), [], given.results, figures)
     return int(given.strict and any(figure.within is False for figure in figures))
