@@ -31,6 +31,10 @@ class CardModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=200)]
+"""A name that stays in its folder."""
+
+
 class UrlWeights(CardModel):
     """A published file, fetched once into the weights folder and kept with its digest."""
 
@@ -38,7 +42,7 @@ class UrlWeights(CardModel):
     url: str = Field(pattern="^https?://")
     companions: tuple[str, ...] = ()
     """Further files that belong to the first: a TensorFlow checkpoint's data beside its index."""
-    filename: str | None = Field(None, pattern=r"^[^/\\]+$")
+    filename: FileName | None = None
     """Its name in the weights folder; without one, the URL's own name with a digest of the URL in it."""
     sha256: Digest | None = None
     manual: str | None = None
@@ -49,11 +53,11 @@ class TimmWeights(CardModel):
     """The weights of a timm pretrained tag: `architecture.tag` on the model hub."""
 
     kind: Literal["timm"] = "timm"
-    tag: str
+    tag: FileName
     """`architecture.tag`."""
-    hub_repository: str | None = None
+    hub_repository: str | None = Field(None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")
     """Where the hub keeps it, if not under `timm/` and the tag."""
-    hub_filename: str = "model.safetensors"
+    hub_filename: FileName = "model.safetensors"
     url: str | None = Field(None, pattern="^https?://")
     """The original file, for the tags that are not on the hub."""
 
@@ -70,7 +74,7 @@ class ShippedWeights(CardModel):
     """A small file that comes with this package (the demo backbones)."""
 
     kind: Literal["shipped"] = "shipped"
-    filename: str
+    filename: FileName
     sha256: Digest | None = None
 
 
@@ -138,7 +142,7 @@ class BackboneCard(CardModel):
     architecture: str
     """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that makes one."""
     code_sha256: Digest | None = None
-    """Digest of the user's file in `architecture` when it was trusted; another file is refused."""
+    """Digest of the file of the user's code in `architecture`; the user has to have trusted it, another is refused."""
     architecture_arguments: dict[str, Scalar] = Field(default_factory=dict)
     padding: Padding = "torchvision"
     pooling: Pooling = "default"

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -20,6 +21,8 @@ from pydantic import BaseModel, ValidationError
 CardT = TypeVar("CardT", bound=BaseModel)
 
 LARGEST_CARD = 256 * 1024
+MOST_PROBLEMS = 10
+"""Of one card that are told."""
 _NOT_IN_NAMES = re.compile(r"[\s*?\[\]:,]")
 _GLOB = re.compile(r"[*?\[]")
 
@@ -145,7 +148,8 @@ def _card_text(path: Path, name: str) -> str:
 def _problems(
     path: Path, model: type[BaseModel], content: dict[str, object], error: ValidationError
 ) -> Iterator[CardProblem]:
-    for item in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for item in found[:MOST_PROBLEMS]:
         key = _place(item["loc"], content)
         if item["type"] == "extra_forbidden":
             message = "unknown key" + _did_you_mean(suggest(str(item["loc"][-1]), _field_names(model)))
@@ -154,6 +158,8 @@ def _problems(
         else:
             message = f"{_sentence(item['msg'])}, not {_short(item['input'])}"
         yield CardProblem(path, key or None, message)
+    if len(found) > MOST_PROBLEMS:
+        yield CardProblem(path, None, f"and {len(found) - MOST_PROBLEMS:,} more problems")
 
 
 def _place(location: tuple[int | str, ...], content: object) -> str:
@@ -176,11 +182,12 @@ def _child(content: object, part: int | str) -> object:
     return None
 
 
-def _field_names(model: type[BaseModel]) -> set[str]:
+@cache
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
     """The names of all fields of the model and of the models inside it."""
     schema = model.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
-    return {name for part in parts for name in part.get("properties", {})}
+    return frozenset(name for part in parts for name in part.get("properties", {}))
 
 
 def _sentence(message: str) -> str:

@@ -7,6 +7,7 @@ import collections
 import pathlib
 import pickle
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,9 @@ from safetensors.torch import load_file
 from backbones.errors import WeightsError
 
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+MOST_ENTRIES, DEEPEST = 1_000_000, 30
+"""Of a checkpoint's dictionaries: its optimizer may keep thousands. One that holds another twice, and so on, has
+endlessly many entries in a file of a few bytes."""
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
@@ -34,14 +38,43 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
         raise WeightsError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except _BROKEN as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} is not a whole torch checkpoint: {first}") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+    _check_extent(path, content)
     return cast("dict[str, object]", dict(content))
+
+
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What torch's reader raises for bytes that are no checkpoint, `RecursionError` among the `RuntimeError`s."""
+
+
+def _check_extent(path: Path, content: Mapping[object, object]) -> None:
+    """That walking through all dictionaries comes to an end. Raises WeightsError."""
+    left, level = MOST_ENTRIES, [content]
+    for _ in range(DEEPEST):
+        left -= sum(map(len, level))
+        if left < 0:
+            raise WeightsError(f"{path} holds more than {MOST_ENTRIES:,} entries, as no checkpoint does: not read")
+        level = [value for one in level for value in one.values() if isinstance(value, Mapping)]
+        if not level:
+            return
+    raise WeightsError(f"{path} is nested more than {DEEPEST} levels deep, as no checkpoint is: not read")
 
 
 def safe_globals() -> Any:  # noqa: ANN401 - torch gives its context manager no name

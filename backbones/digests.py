@@ -114,7 +114,7 @@ def joint_digest(digests: Sequence[str]) -> str:
 def write_if_possible(path: Path, content: bytes) -> None:
     """Writes a small file whole (temporary name, then rename), or not at all on a read-only or full disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent)
     except OSError:
         return

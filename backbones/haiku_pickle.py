@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +19,8 @@ import numpy as np
 from backbones.errors import WeightsError
 
 LARGEST = 4 * 1024**3
-_LARGEST_ITEMS = 2**31
+MOST_ITEMS = 200_000
+"""A checkpoint has thousands. A list that holds another twice, and so on, has endlessly many in a few bytes."""
 _NUMBER = re.compile(r"[<>|=]?[biuf][1248]")
 
 
@@ -133,7 +136,11 @@ class _Unpickler(pickle._Unpickler):
             raise _Refused(f"a state for a {type(unpickler.stack[-2]).__name__}")
         unpickler.load_build()
 
-    dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build})
+    def bytearray8(self) -> None:
+        """Never: the room for it is filled before a single byte of it has been read."""
+        raise _Refused("a bytearray")
+
+    dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build, pickle.BYTEARRAY8[0]: bytearray8})
 
 
 def read_haiku_pickle(path: Path) -> dict[str, object]:
@@ -146,7 +153,7 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
         raise WeightsError(f"{path} has {size:,} bytes; a pickle is read up to {LARGEST:,}")
     try:
         with path.open("rb") as file:
-            content = _plain(_Unpickler(file).load())
+            content = _plain(_Unpickler(file).load(), _Budget())
     except _Refused as error:
         raise WeightsError(
             f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
@@ -170,18 +177,32 @@ _BROKEN = (
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
 """What Python's unpickler raises for bytes that are no pickle."""
 
 
-def _plain(value: object) -> object:
+@dataclass
+class _Budget:
+    """How many more values may be handed out."""
+
+    left: int = MOST_ITEMS
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _Refused(f"more than {MOST_ITEMS:,} values")
+
+
+def _plain(value: object, budget: _Budget) -> object:
     """Stand-ins to plain values, all the way down."""
+    budget.take()
     if isinstance(value, _Array):
         return value.value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, budget) for key, item in value.items()}
     if isinstance(value, tuple):
-        items = [_plain(item) for item in value]
+        items = [_plain(item, budget) for item in value]
         names = cast("tuple[str, ...] | None", getattr(value, "field_names", None))
         return tuple(items) if names is None else dict(zip(names, items, strict=False))
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+    return [_plain(item, budget) for item in value] if isinstance(value, list) else value

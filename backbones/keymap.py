@@ -78,7 +78,9 @@ def select(checkpoint: Mapping[str, object], keys: KeyMapping) -> dict[str, Tens
     inside = _unwrap(checkpoint, keys.container)
     size = len(keys.prefix)
     return {
-        key[size:]: value for key, value in inside.items() if key.startswith(keys.prefix) and isinstance(value, Tensor)
+        str(key)[size:]: value
+        for key, value in inside.items()
+        if isinstance(value, Tensor) and str(key).startswith(keys.prefix)
     }
 
 
@@ -135,7 +137,7 @@ def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[
     first, _, rest = container.partition(".")
     inside = checkpoint.get(first)
     if not rest or not isinstance(inside, Mapping):
-        dictionaries = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]
+        dictionaries = [str(key) for key, value in checkpoint.items() if isinstance(value, Mapping)]
         there = f"the dictionaries there are {_first(dictionaries, 6)}" if dictionaries else "there is no dictionary"
         raise KeyMismatch(f"the checkpoint has no container {container!r}; {there}")
     return _unwrap(inside, rest)

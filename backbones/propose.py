@@ -28,7 +28,8 @@ from backbones.proposal import Dropped, Inspection, Proposal, Refused, Wish
 from backbones.streams import Convention, Stream, find_streams, method_of, prefer, stream_at
 from backbones.structure import Guess, NoArchitecture, guesses
 from backbones.tensorflow_bundle import read_bundle
-from backbones.usercode import code_digest, make_by_code
+from backbones.trusted_code import code_digest, comes_with_plug_in
+from backbones.usercode import make_by_code
 from backbones.usercode_name import is_code
 from backbones.weights import checkpoint_files
 
@@ -49,7 +50,7 @@ def propose(path: Path, wish: Wish | None = None) -> Inspection:
         tensors=len(whole.shapes) if whole else sum(1 for _ in tensors_of(checkpoint)),
         progress=_progress(checkpoint),
         method=_METHODS.get(whole.conversion if whole else "none") or method_of(checkpoint) or "own checkpoint",
-        code_sha256=code_digest(wish.architecture) if wish.architecture and is_code(wish.architecture) else None,
+        code_sha256=_code(wish.architecture) if wish.architecture and is_code(wish.architecture) else None,
     )
     if not streams:
         return about.model_copy(update={"problem": _no_network(checkpoint, wish)})
@@ -179,7 +180,7 @@ def _proposal(stream: Stream, guess: Guess) -> Proposal:
 def _expected(guess: Guess) -> tuple[dict[str, Shape], int]:
     """The architecture's tensors, and its input side in pixels."""
     if is_code(guess.architecture):
-        model = make_by_code(guess.architecture, code_digest(guess.architecture), guess.arguments)
+        model = make_by_code(guess.architecture, _code(guess.architecture), guess.arguments)
         return shapes(model.state_dict()), int(cast("int", guess.arguments.get("img_size", 224)))
     try:
         with torch.device("meta"):
@@ -187,6 +188,11 @@ def _expected(guess: Guess) -> tuple[dict[str, Shape], int]:
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise WeightsError(f"timm cannot make {guess.architecture}: {error}") from error
     return shapes(model.state_dict()), int(cast("int", guess.arguments.get("img_size", _native_size(model))))
+
+
+def _code(architecture: str) -> str | None:
+    """The digest that a card has to name; None for a plug-in's function."""
+    return None if comes_with_plug_in(architecture) else code_digest(architecture)
 
 
 def _native_size(model: nn.Module) -> int:

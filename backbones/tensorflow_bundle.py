@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 LARGEST_INDEX = 64 * 1024**2
+LARGEST_SHARD = 4 * 1024**3
+"""Of a zip file, which says how large its members are before they are unpacked."""
+MOST_ENTRIES = 100_000
 NUMBER_TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
 """TensorFlow's DataType numbers of plain little-endian numbers."""
 
@@ -65,10 +69,23 @@ def read_bundle(path: Path, wanted: Callable[[str], bool]) -> dict[str, Array]:
         chosen = {name: _entry(value) for name, value in entries.items() if wanted(name)}
         data = {number: files.shard(number, shards) for number in sorted({entry.shard for entry in chosen.values()})}
         return {name: _tensor(name, entry, data[entry.shard]) for name, entry in chosen.items()}
-    except (_BrokenError, struct.error, IndexError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise WeightsError(f"{path} is not a whole TensorFlow checkpoint: {error}") from error
     except OSError as error:
         raise WeightsError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+_BROKEN = (
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the table's, numpy's and zipfile's readers raise for bytes that are no bundle."""
 
 
 def is_bundle(path: Path) -> bool:
@@ -98,7 +115,7 @@ def _open(path: Path) -> _Files:
 def _open_archive(path: Path) -> _Files:
     with zipfile.ZipFile(path) as archive:
         index = _only_index([name for name in archive.namelist() if name.endswith(".index")])
-        content = archive.read(index)
+        content = _member(archive, index, LARGEST_INDEX)
     stem = index.removesuffix(".index")
 
     def shard(number: int, count: int) -> Array:
@@ -106,9 +123,15 @@ def _open_archive(path: Path) -> _Files:
         with zipfile.ZipFile(path) as archive:
             if name not in archive.namelist():
                 raise _BrokenError(f"{name} is missing")
-            return np.frombuffer(archive.read(name), dtype=np.uint8)
+            return np.frombuffer(_member(archive, name, LARGEST_SHARD), dtype=np.uint8)
 
     return _Files(content, shard)
+
+
+def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    if archive.getinfo(name).file_size > largest:
+        raise _BrokenError(f"{name} is larger than {largest:,} bytes")
+    return archive.read(name)
 
 
 def _only_index(names: list[str]) -> str:
@@ -124,9 +147,13 @@ def _table(data: bytes) -> Iterator[tuple[str, bytes]]:
     position = 0
     _, position = _handle(data, len(data) - FOOTER)
     top, _ = _handle(data, position)
+    left = MOST_ENTRIES
     for _, value in _block(data, top):
         handle, _ = _handle(value, 0)
         for key, entry in _block(data, handle):
+            left -= 1
+            if left < 0:
+                raise _BrokenError(f"the index has more than {MOST_ENTRIES:,} entries")
             yield key.decode(), entry
 
 

@@ -1,7 +1,8 @@
 """Architectures that are not timm's: a function that returns a module, from a package or a file of the user's.
 
-Running it is running the user's code, so a card with a file names the file's digest: a file that changed since it was
-trusted is refused. What the function returns needs `forward` alone; features of a map are averaged over positions.
+Running it is running the user's code, so a card names the digest of the function's file, and the user has to trust
+that (`backbones.trusted_code`): a file that changed since is refused. What the function returns needs `forward` alone;
+features of a map are averaged over positions.
 """
 
 from __future__ import annotations
@@ -18,31 +19,16 @@ from torch import Tensor, nn
 
 from backbones.card import Scalar
 from backbones.errors import WeightsError
+from backbones.trusted_code import check_trust
 from backbones.usercode_name import code_file
 
 
-def code_digest(architecture: str) -> str | None:
-    """SHA-256 of the user's file; None for a function of an installed package. Raises WeightsError."""
-    path = code_file(architecture)
-    if path is None:
-        return None
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def make_by_code(architecture: str, trusted: str | None, arguments: dict[str, Scalar]) -> nn.Module:
-    """Call the function. `trusted` is the digest that the file must have.
+    """Call the function. `trusted` is the digest that its file must have, which the user must have trusted.
 
     Raises WeightsError when the file is another one, or when the code fails.
     """
-    found = code_digest(architecture)
-    if found is not None and found != trusted:
-        state = "was never trusted" if trusted is None else "has changed since it was trusted"
-        raise WeightsError(
-            f"{code_file(architecture)} {state}: look at it, then repeat `ssl-console add backbone` with --trust-code"
-        )
+    check_trust(architecture, trusted)
     module = _load(architecture)
     name = architecture.rpartition(":")[2]
     function = cast("Callable[..., object] | None", getattr(module, name, None))

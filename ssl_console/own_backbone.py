@@ -11,6 +11,7 @@ import tomli_w
 from backbones.card import BackboneCard, FactsCard, FileWeights, InputCard, Padding, Pooling, Scalar
 from backbones.own_checkpoint import NORMALISATIONS
 from backbones.proposal import Inspection, Proposal, Wish, inspect
+from backbones.trusted_code import trust
 from backbones.usercode_name import code_file, is_code
 from ssl_console.errors import ConsoleError, MissingInputs
 from ssl_console.files import write_atomically
@@ -53,7 +54,12 @@ class Said:
 
 
 def look_into(said: Said) -> Inspection:
-    """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used."""
+    """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used.
+
+    With `trust_code` the code that makes the architecture is put on the user's list first: it is run here already.
+    """
+    if said.trust_code and said.architecture and is_code(said.architecture):
+        trust(said.architecture)
     return inspect(said.path, said.wish)
 
 

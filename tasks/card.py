@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from backbones.card import CardModel, Scalar
 
@@ -37,6 +38,15 @@ class DatasetCard(CardModel):
     page: str | None = None
     instructions: str | None = None
     note: str | None = None
+
+    @field_validator("folder")
+    @classmethod
+    def _stays_below(cls, folder: str | None) -> str | None:
+        """Data are fetched into it: whoever wrote the card does not choose a place outside of the data root."""
+        path = PurePosixPath(folder or "")
+        if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+            raise ValueError("It must lie below the data root: put a link there to data that lie elsewhere")
+        return folder
 
 
 class TaskCard(CardModel):

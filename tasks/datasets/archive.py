@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,6 +20,10 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 1 << 20
 MOST_ENTRIES = 1_000_000
+SHOWN = 60
+"""Characters of a name that a message repeats."""
+LARGEST_HEADER = 1 << 20
+"""Of what a tar archive says about an entry, a long name say: it is held in memory."""
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -25,8 +31,18 @@ BROKEN = (
     EOFError,
     zlib.error,
     lzma.LZMAError,
-    NotImplementedError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    struct.error,
 )
+"""What the readers raise for bytes that are no archive (`NotImplementedError` is a `RuntimeError`)."""
+IMPOSSIBLE = frozenset(
+    {errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.ELOOP}
+)
+"""What the system says of a name that no file can have, or of one that is a file and a folder."""
 
 
 class ArchiveError(ValueError):
@@ -72,13 +88,36 @@ def unpack(archive: Path, target: Path, on_progress: Progress) -> None:
             _unpack_zip(archive, target, on_progress)
         else:
             _unpack_tar(archive, target, on_progress)
+    except ArchiveError:
+        raise
     except BROKEN as error:
-        raise ArchiveError(f"{archive} is not a complete archive ({error})") from error
+        raise ArchiveError(f"{archive} is not a complete archive ({error or type(error).__name__})") from error
+    except OSError as error:
+        if error.errno not in IMPOSSIBLE:
+            raise
+        place = Path(str(error.filename or "")).name
+        raise ArchiveError(
+            f"{archive} holds what cannot be unpacked, {place[:SHOWN]!r} ({error.strerror}): not unpacked any further"
+        ) from error
+
+
+class _Member(tarfile.TarInfo):
+    """An entry that does not say endlessly much about itself."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        """The entry of a block of 512 bytes. Raises ArchiveError for a long name, say, that is absurdly long."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type not in tarfile.REGULAR_TYPES and found.size > LARGEST_HEADER:
+            raise ArchiveError(
+                f"a tar archive's header of {found.name[:SHOWN]!r} has {found.size:,} bytes: not unpacked"
+            )
+        return found
 
 
 def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
     budget, size = _Budget(archive), archive.stat().st_size
-    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
+    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member) as tar:
         for member in tar:
             budget.entry()
             place = _place(archive, target, member.name)
@@ -89,8 +128,17 @@ def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
                 assert content is not None
                 _write(content, place, budget)
             else:
-                raise ArchiveError(f"{archive} holds {member.name!r}, a link or device: not unpacked")
+                raise ArchiveError(f"{archive} holds {_shown(member.name)}, a link or device: not unpacked")
             on_progress(min(raw.tell(), size), size)
+        _check_end(archive, tar)
+
+
+def _check_end(archive: Path, tar: tarfile.TarFile) -> None:
+    """That the archive ends where reading did: of a header in its middle that is broken, tarfile says nothing."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise ArchiveError(f"{archive} is not a complete archive (what stands at byte {tar.offset:,} is no entry)")
 
 
 def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
@@ -101,9 +149,9 @@ def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
             place = _place(archive, target, info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise ArchiveError(f"{archive} holds {info.filename!r}, a link or device: not unpacked")
+                raise ArchiveError(f"{archive} holds {_shown(info.filename)}, a link or device: not unpacked")
             if info.flag_bits & 1:
-                raise ArchiveError(f"{archive} holds {info.filename!r}, which needs a password: not unpacked")
+                raise ArchiveError(f"{archive} holds {_shown(info.filename)}, which needs a password: not unpacked")
             if info.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
             else:
@@ -117,8 +165,12 @@ def _place(archive: Path, target: Path, name: str) -> Path:
     """Where an entry goes. Raises ArchiveError for a path that is absolute, climbs, or is one on other systems."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in name[:2]:
-        raise ArchiveError(f"{archive} holds {name!r}, a path that leads out of the folder: not unpacked")
+        raise ArchiveError(f"{archive} holds {_shown(name)}, a path that leads out of the folder: not unpacked")
     return target / path
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}...")
 
 
 def _write(content: IO[bytes], place: Path, budget: _Budget) -> None:

@@ -19,6 +19,7 @@ from tasks.card import DatasetCard
 from tasks.catalog import TaskCatalog
 from tasks.datasets import rendered
 from tasks.datasets.dataset import DataError, Dataset
+from tasks.datasets.links import notes_on_links
 from tasks.datasets.manifest import Manifest, Unreadable, manifest_of
 from tasks.datasets.registry import open_dataset
 
@@ -34,7 +35,8 @@ def describe(card: DatasetCard, data_root: Path, *, decode: bool = False) -> Man
         dataset = open_dataset(card, data_root)
     except DataError as error:
         return Unreadable(name=card.name, error=str(error))
-    manifest = manifest_of(dataset, card)
+    found = manifest_of(dataset, card)
+    manifest = found.model_copy(update={"notes": (*found.notes, *notes_on_links(dataset.splits.values()))})
     if not decode:
         return manifest
     broken = list(_broken(dataset))

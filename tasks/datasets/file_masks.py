@@ -50,7 +50,7 @@ class FileMasks:
                 if image.mode not in ONE_CHANNEL:
                     raise ValueError(f"{image.mode} pixels, and a mask has one number per pixel")
                 return np.asarray(image, np.int64)
-        except PIL_FAILURES as error:
+        except (Image.DecompressionBombError, *PIL_FAILURES) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise DataError(f"{path} cannot be read as a mask ({reason}): {advice(self.card)}") from error
 

@@ -45,7 +45,7 @@ class TarImages(PixelSource):
         try:
             with path.open("rb") as file:
                 file.seek(row.offset or 0)
-                return file.read(row.size)
+                return file.read(min(row.size or 0, path.stat().st_size))
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error}): put the shard back") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def array_split(
 
 
 def listed_sizes(card: DatasetCard, split: str, root: Path, files: Sequence[str]) -> list[int]:
-    """Bytes of every file (POSIX paths relative to `root`). Raises DataError for missing files, and for none at all."""
+    """Bytes of every file (POSIX paths relative to `root`). Raises DataError for none at all, for missing ones,
+    and for what is no file: to read a pipe is to wait for ever.
+    """
     if not files:
         raise DataError(f"{card.name}: the split {split} in {root} has no images: {advice(card)}")
     sizes: list[int] = []
@@ -75,9 +78,13 @@ def listed_sizes(card: DatasetCard, split: str, root: Path, files: Sequence[str]
     for file in files:
         path = root / file
         try:
-            sizes.append(path.stat().st_size)
+            found = path.stat()
         except OSError:
             absent.append(path)
+            continue
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{card.name}: {path} is no file but a device, a pipe or a folder: remove it from {split}")
+        sizes.append(found.st_size)
     if absent:
         again = f"remove {root} and {advice(card)}" if card.download == "automatic" else advice(card)
         raise DataError(f"{card.name}: {_first_of(absent)} missing from the {len(files)} images of {split}: {again}")

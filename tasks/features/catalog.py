@@ -226,5 +226,8 @@ def _remove(entry: Entry) -> bool:
         if not held or not entry.path.exists():
             return False
         going = entry.path.rename(entry.path.with_name(f"{entry.key}{DAMAGED}-{time.time_ns()}"))
-        shutil.rmtree(going)
+        if going.is_symlink():  # somebody put it there: what it points to is not ours
+            going.unlink()
+        else:
+            shutil.rmtree(going)
         return True

@@ -5,6 +5,7 @@ Prints JSON lines: progress, then one answer. Exit code 0 when the dataset can b
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset
+from tasks.datasets.links import notes_on_links
 from tasks.datasets.listed import read
 from tasks.own_data.brought import Brought, NotBrought, Order, Progress
 from tasks.own_data.index import Row, class_names, index_text, split_names
@@ -43,7 +45,8 @@ def bring(order: Order, tell: Callable[[BaseModel], None]) -> Brought:
         card, dataset = _store(order, _without(rows, broken), several=several)
         seen = {name: _whole(one) for name, one in seen.items()}
     found = tuple(warnings(dataset, seen))
-    return Brought(layout=kind, card=card, notes=notes, warnings=found)
+    told = (*notes, *notes_on_links(dataset.splits.values()))
+    return Brought(layout=kind, card=card, notes=told, warnings=found)
 
 
 def _store(order: Order, rows: Sequence[Row], *, several: bool) -> tuple[DatasetCard, Dataset]:
@@ -120,7 +123,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         tell(bring(order, tell))
-    except (ValueError, DataError, OSError) as error:
+    except (ValueError, DataError, OSError, csv.Error) as error:
         tell(NotBrought(error=str(error), question=isinstance(error, Ambiguous)))
         return 1
     return 0

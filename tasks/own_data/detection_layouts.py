@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tasks.own_data.index import Row
+from tasks.own_data.index import Row, inside, is_file, shown
 from tasks.own_data.tables import ENDINGS
 from tasks.own_data.wish import split_of
 
@@ -44,13 +45,20 @@ def read_coco(path: Path) -> Iterator[Row]:
     root = path.parent if path.is_file() else path
     for file in coco_files(path):
         content = json.loads(file.read_text(encoding="utf-8"))
-        names = {category["id"]: str(category["name"]) for category in content["categories"]}
-        found: dict[int, dict[str, None]] = defaultdict(dict)
-        for annotation in content["annotations"]:
-            found[annotation["image_id"]][names[annotation["category_id"]]] = None
-        for image in content["images"]:
-            place = _coco_image(root, file, str(image["file_name"]))
-            yield Row(split_of(file.stem) or "", place, tuple(found[image["id"]]))
+        try:
+            yield from _coco_rows(root, file, content)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is not in COCO's form: {type(error).__name__}: {shown(str(error))}") from error
+
+
+def _coco_rows(root: Path, file: Path, content: Any) -> Iterator[Row]:  # noqa: ANN401 - what stands in the file
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    found: dict[int, dict[str, None]] = defaultdict(dict)
+    for annotation in content["annotations"]:
+        found[annotation["image_id"]][names[annotation["category_id"]]] = None
+    for image in content["images"]:
+        place = _coco_image(root, file, str(image["file_name"]))
+        yield Row(split_of(file.stem) or "", place, tuple(found[image["id"]]))
 
 
 def _voc_splits(base: Path) -> dict[str, str]:
@@ -84,7 +92,7 @@ def _voc_objects(annotation: Path) -> Iterator[str]:
 def _is_coco(file: Path) -> bool:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content)
 
@@ -93,6 +101,8 @@ def _coco_image(root: Path, file: Path, name: str) -> str:
     """The image beside its annotations, in a folder called like the split, or in `images`."""
     split = file.stem.removeprefix("instances_")
     for folder in (root, root / split, root / "images", root / "images" / split, file.parent):
-        if (folder / name).is_file():
-            return (folder / name).relative_to(root).as_posix()
-    raise ValueError(f"{file} names {name!r}, which is neither in {root} nor in {root / split} or {root / 'images'}")
+        if is_file(folder / name):
+            return inside(root, folder / name)
+    raise ValueError(
+        f"{file} names {shown(name)}, which is neither in {root} nor in {root / split} or {root / 'images'}"
+    )

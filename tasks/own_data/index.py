@@ -10,10 +10,11 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 HEAD = ("split", "file", "labels", "offset", "size")
 SEPARATOR = "|"
+SHOWN = 100
 SPLITS = ("train", "val", "test", "all")
 
 
@@ -34,6 +35,26 @@ class IndexProblem(ValueError):  # noqa: N818 - a domain word, raised as such
     """The index is not what this module wrote."""
 
 
+def inside(root: Path, path: Path) -> str:
+    """The POSIX path relative to `root`. Raises ValueError for one that leads out of it."""
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise ValueError(f"{shown(str(path))} lies outside of {root}: the images of a dataset lie in its folder")
+    return path.relative_to(root).as_posix()
+
+
+def shown(text: str) -> str:
+    """A name from a file, as long as a sentence can hold."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is one; no file has a name that is too long to ask for."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def index_text(rows: Iterable[Row]) -> str:
     """The file's content."""
     text = io.StringIO()
@@ -51,7 +72,10 @@ def read_index(path: Path, *, multi_label: bool) -> list[Row]:
         lines = csv.reader(file)
         if tuple(next(lines, ())) != HEAD:
             raise IndexProblem(f"{path} does not begin with {','.join(HEAD)}")
-        return [_row(path, number, cells, multi_label) for number, cells in enumerate(lines, start=2)]
+        try:
+            return [_row(path, number, cells, multi_label) for number, cells in enumerate(lines, start=2)]
+        except csv.Error as error:
+            raise IndexProblem(f"{path}, line {lines.line_num}: {error}: add the dataset again") from error
 
 
 def class_names(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -75,6 +99,10 @@ def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> Row:
         split, file, labels, offset, size = cells
         if split not in SPLITS or not file:
             raise ValueError("no split or no file")
+        if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+            raise ValueError(f"{shown(file)} leads out of the dataset's folder")
+        if min(int(offset or 0), int(size or 0)) < 0:
+            raise ValueError("a place before the beginning of its tar file")
         parts = tuple(filter(None, labels.split(SEPARATOR))) if multi_label else (labels,)
         return Row(split, file, parts, int(offset) if offset else None, int(size) if size else None)
     except ValueError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tasks.own_data.index import Row
+from tasks.own_data.index import Row, inside, is_file, shown
 from tasks.own_data.wish import Ambiguous, Wish, split_of
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
@@ -74,7 +74,7 @@ def _named(text: str, file: Path, number: int) -> tuple[str, str]:
         if found and name.strip():
             return name.strip(), label.strip()
     if "/" not in text:
-        raise ValueError(f"{file}, line {number}: {text!r} has neither a label nor a folder that would be one")
+        raise ValueError(f"{file}, line {number}: {shown(text)} has neither a label nor a folder that would be one")
     return text, text.split("/")[-2]
 
 
@@ -83,7 +83,7 @@ def _row(
 ) -> Row:
     name, label = (line.get(columns.file) or "").strip(), (line.get(columns.label) or "").strip()
     if not name or not label:
-        raise ValueError(f"{table}: a line without a file or without a label: {dict(line)}")
+        raise ValueError(f"{table}: a line without a file or without a label: {shown(str(dict(line)))}")
     parts = tuple(part.strip() for part in label.replace(";", "|").split("|")) if several else (label,)
     given = split_of(line.get(columns.split) or "") if columns.split else split_of(table.stem)
     return Row(given or "", _found(root, folder, name, table, None), parts)
@@ -92,10 +92,10 @@ def _row(
 def _found(root: Path, folder: Path, name: str, table: Path, number: int | None) -> str:
     """The image's path relative to the root; a name without an ending gets the one that is there."""
     for place in (folder / name, root / name, *(folder / f"{name}{ending}" for ending in ENDINGS)):
-        if place.is_file():
-            return place.relative_to(root).as_posix()
+        if is_file(place):
+            return inside(root, place)
     where = f"{table}, line {number}" if number else str(table)
-    raise ValueError(f"{where} names {name!r}, which is neither in {folder} nor in {root}")
+    raise ValueError(f"{where} names {shown(name)}, which is neither in {folder} nor in {root}")
 
 
 def _image_folder(root: Path, table: Path, file_column: str) -> Path:
@@ -108,7 +108,7 @@ def _image_folder(root: Path, table: Path, file_column: str) -> Path:
 
 
 def _is_image(folder: Path, name: str) -> bool:
-    return any((folder / f"{name}{ending}").is_file() for ending in ("", *ENDINGS))
+    return any(is_file(folder / f"{name}{ending}") for ending in ("", *ENDINGS))
 
 
 def _columns(table: Path, head: Sequence[str], wish: Wish) -> Columns:

@@ -31,7 +31,7 @@ class Scale:
 
 
 SHARE = Scale(kills=8, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2)
-FULL = Scale(kills=300, real_kills=8, inputs=10_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
+FULL = Scale(kills=300, real_kills=8, inputs=2_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
 
 
 def full() -> bool:

@@ -17,7 +17,7 @@ from backbones.card import BackboneCard, FactsCard, FileWeights, InputCard, Rand
 from backbones.catalog import BackboneCatalog
 from backbones.encoder import Encoder
 from backbones.own_checkpoint import NORMALISATIONS
-from backbones.usercode import code_digest
+from backbones.trusted_code import code_digest, trust
 from backbones.weights import WeightsFolder
 from tasks.examination.examine import examination, findings_of
 from tasks.examination.finding import Finding, Findings, Request, examine, keep_findings, kept_findings
@@ -141,6 +141,7 @@ def test_batch_norm_that_normalises_over_the_batch_is_caught(
 ) -> None:
     (tmp_path / "net.py").write_text(code)
     architecture = f"{tmp_path / 'net.py'}:make"
+    trust(architecture)
     card = catalog.get("demo/simclr").model_copy(
         update={"architecture": architecture, "code_sha256": code_digest(architecture)}
     )
