@@ -84,7 +84,7 @@ def to_latex(ranking: Ranking, ties: Ties = NO_TIES) -> str:
         missing="--",
     )
     head, *body = cells(ranking, style, ties)
-    rows = [" & ".join(line) + r" \\" for line in body]
+    rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
     note = (
         "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
@@ -222,9 +222,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula; the last four are the wide forms of the others."""
+
+
 def _no_formula(text: str) -> str:
     plain = printable(text)
-    return f"'{plain}" if plain.lstrip().startswith(("=", "+", "-", "@")) else plain
+    return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
 
 
 def _escape_markdown(text: str) -> str:
@@ -241,6 +245,11 @@ _LATEX = {
     "†": r"$\dagger$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
+
+
+def _no_argument(row: str) -> str:
+    """`\\\\` takes a star or brackets that follow it, at the beginning of the next row, for its own."""
+    return f"{{}}{row}" if row.lstrip().startswith(("*", "[")) else row
 
 
 def _escape_latex(text: str) -> str:

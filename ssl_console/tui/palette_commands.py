@@ -9,20 +9,37 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.markup import escape
 
+from ssl_console.plain_text import shorten
 from ssl_console.tui.keys import shown
+from ssl_console.tui.text import clean
 
 if TYPE_CHECKING:
     from ssl_console.tui.app import ConsoleApp
 
 
+LONGEST = 200
+"""Columns of a name or a title that are shown."""
+
+
 @dataclass(frozen=True)
 class Command:
-    """Something that can be found and done."""
+    """Something that can be found and done. Title and help may hold anything; what is shown of them is text."""
 
     title: str
     help: str
     run: Callable[[], object]
+
+    @property
+    def text(self) -> str:
+        """The title, to be matched and drawn."""
+        return shorten(clean(self.title), LONGEST)
+
+    @property
+    def below(self) -> str:
+        """The help; the palette takes it for markup, whose signs therefore stand for themselves."""
+        return escape(shorten(clean(self.help), LONGEST))
 
 
 class ConsoleCommands(Provider):
@@ -31,15 +48,15 @@ class ConsoleCommands(Provider):
     async def discover(self) -> Hits:
         """Before anything is typed: the actions."""
         for command in self._actions():
-            yield DiscoveryHit(Content(command.title), command.run, text=command.title, help=command.help)
+            yield DiscoveryHit(Content(command.text), command.run, text=command.text, help=command.below)
 
     async def search(self, query: str) -> Hits:
         """What fits the query."""
         matcher = self.matcher(query)
         for command in (*self._actions(), *self._places()):
-            score = matcher.match(command.title)
+            score = matcher.match(command.text)
             if score > 0:
-                yield Hit(score, Content(command.title), command.run, text=command.title, help=command.help)
+                yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
 
     @property
     def _console(self) -> ConsoleApp:
