@@ -46,6 +46,5 @@ def migrate(
             f"its schema version is {version}, this program knows up to {target}: upgrade ssl-console"
         )
     for step in range(version, target):
-        document = migrations[step](document)
-        document[SCHEMA_TABLE] = {"1": {"version": step + 1}}
+        document = {**migrations[step](document), SCHEMA_TABLE: {"1": {"version": step + 1}}}
     return document

@@ -115,6 +115,11 @@ class RunObserver:
         changed = [view for run_id in touched if (view := self._look(run_id)) is not None]
         return Observation(tuple(changed), changes.removed, told_anew)
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """A sentence for every run folder that cannot be used: damaged, or a newer version's."""
+        return tuple(self._index.unreadable.values())
+
     def history(self, run_id: str) -> Progress:
         """Everything that the newest attempt of any run reported; reads its whole events file."""
         view = self.runs[run_id]

@@ -6,7 +6,7 @@ import time
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backbones.card import BackboneCard
 from tasks.card import DatasetCard
@@ -43,6 +43,15 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def check_version(found: object, known: int = SPEC_VERSION) -> int:
+    """The version of a record. Raises ValueError for one that a newer program wrote."""
+    if not isinstance(found, int):
+        raise ValueError(f"its version is {found!r}, which is no number")
+    if found > known:
+        raise ValueError(f"its version is {found}, this program knows up to {known}: upgrade ssl-console")
+    return found
+
+
 class RunSpec(Record):
     """`run.json`. Complete: a worker needs no card file to carry it out, on this machine or another."""
 
@@ -65,6 +74,11 @@ class RunSpec(Record):
     """Compute everything anew: stored features are not looked at, and none are stored."""
     concerns: tuple[str, ...] = ()
     """What the doctor found wrong with the backbone, which is measured all the same; the result repeats it."""
+
+    @field_validator("version")
+    @classmethod
+    def _known(cls, version: int) -> int:
+        return check_version(version)
 
 
 class Attempt(Record):

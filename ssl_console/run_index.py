@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from ssl_console.folder_state import RunStatus, read_status
-from ssl_console.run import State
+from ssl_console.run import SPEC_VERSION, State, check_version
 from ssl_console.workspace import RunFolder, Workspace
 from tasks.spec import TaskSpec
 
@@ -163,7 +163,7 @@ class RunIndex:
         try:
             entry = RunEntry(folder, old.summary if old else _summary(folder), read_status(folder, now))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self.unreadable[name] = f"{folder.spec} is no run: {error}"
+            self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
         self.unreadable.pop(name, None)
         if entry.unsettled:
@@ -200,6 +200,7 @@ def _settled(time_ns: int, now: float) -> bool:
 def _summary(folder: RunFolder) -> RunSummary:
     """From the bare JSON: validating ten thousand specifications would take seconds."""
     spec: Mapping[str, object] = orjson.loads(folder.spec.read_bytes())
+    check_version(spec.get("version", SPEC_VERSION))
     task, backbone = _table(spec["task"]), _table(spec["backbone"])
     return RunSummary(
         run_id=folder.run_id,

@@ -12,7 +12,7 @@ from ssl_console.estimate import Work
 from ssl_console.follow import Standing
 from ssl_console.observe import Observation, RunObserver, RunView
 from ssl_console.result import Result, ResultRecord
-from ssl_console.run import RunSpec, State
+from ssl_console.run import State
 from ssl_console.workspace import RunFolder, Workspace
 
 
@@ -63,11 +63,11 @@ class StandingReader:
         )
 
     def _work(self, view: RunView) -> Work:
-        """The variant is told from all parameters, so a run without a result needs its whole specification."""
+        """What the run is about."""
         found = self._works.get(view.run_id)
         if found is None:
             summary, result = view.summary, self._results.get(view.run_id)
-            variant = result.variant if result else _variant(view.folder) or summary.preset
+            variant = result.variant if result else summary.variant
             found = Work(summary.backbone, summary.task, variant, summary.protocol)
             self._works[view.run_id] = found
         return found
@@ -79,13 +79,6 @@ class StandingReader:
                 return None
             self._results[view.run_id] = found
         return self._results[view.run_id]
-
-
-def _variant(folder: RunFolder) -> str | None:
-    try:
-        return RunSpec.model_validate_json(folder.spec.read_bytes()).task.variant
-    except (OSError, ValidationError):
-        return None
 
 
 def _read_result(folder: RunFolder) -> Result | None:

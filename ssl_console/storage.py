@@ -20,7 +20,7 @@ from tinydb.storages import Storage
 from tinydb.table import Table
 
 from ssl_console.files import FILE_MODE, write_atomically
-from ssl_console.migration import Document, migrate, new_document
+from ssl_console.migration import SCHEMA_VERSION, Document, migrate, new_document, version_of
 
 
 class UnreadableError(Exception):
@@ -42,7 +42,7 @@ class WholeFileStorage(Storage):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._document: Document = read_document(path)
+        self._document, self._version = _read(path)
         self._changed = False
 
     def read(self) -> dict[str, dict[str, Any]]:
@@ -55,8 +55,13 @@ class WholeFileStorage(Storage):
         self._changed = True
 
     def commit(self) -> None:
-        """Replace the file, keeping the one before as the backup. Raises OSError and then changes nothing."""
+        """Replace the file, keeping the one before as the backup. Raises OSError and then changes nothing.
+
+        The last file of an older schema is kept for good: who goes back to an older program needs it.
+        """
         if self._changed:
+            if self._version < version_of(self._document):
+                keep_older(self._path, self._version)
             keep_backup(self._path)
             write_atomically(self._path, orjson.dumps(self._document, option=orjson.OPT_NON_STR_KEYS))
 
@@ -66,16 +71,21 @@ def read_document(path: Path) -> Document:
 
     Raises UnreadableError for what is no results file, NewerSchemaError for one of a newer version.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Document, int]:
+    """The same, and the schema that the file has, or will have when there is none yet."""
     try:
         found = orjson.loads(path.read_bytes())
     except FileNotFoundError:
-        return new_document()
+        return new_document(), SCHEMA_VERSION
     except orjson.JSONDecodeError as error:
         raise UnreadableError(f"{path} cannot be read: it is not JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
         raise UnreadableError(f"{path} cannot be read: it holds no tables")
     try:
-        return migrate(found)
+        return migrate(found), version_of(found)
     except ValueError as error:
         raise UnreadableError(f"{path} cannot be read: {error}") from error
 
@@ -108,6 +118,13 @@ def exclusive(path: Path) -> Iterator[None]:
 def backup_of(path: Path) -> Path:
     """Where the file before the last write is kept."""
     return path.with_name(f"{path.name}.bak")
+
+
+def keep_older(path: Path, version: int) -> None:
+    """Copy a file of an older schema to `results.schema-N.json`, unless that is there. Raises OSError."""
+    place = path.with_name(f"{path.stem}.schema-{version}{path.suffix}")
+    if not place.exists():
+        write_atomically(place, path.read_bytes())
 
 
 def keep_backup(path: Path) -> None:

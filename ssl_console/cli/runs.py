@@ -36,6 +36,8 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
     reader.know(session.results())
     reader.look()
     found = [one for one in reader.all_standings() if wanted in {None, one.state}]
+    for sentence in reader.observer.unreadable:
+        output.say(sentence)
     if as_json:
         output.document({"runs": [_as_json(one) for one in found]})
         return

@@ -64,6 +64,7 @@ class Watch:
             results = tuple(self._store.results())
         except StoreError as error:
             results, problem = self.results, str(error)
+        problem = problem or next(iter(self.observer.unreadable), "")
         told = SupervisorView(self.observer.supervisor is not None, self.observer.paused)
         news = News(
             runs=tuple(view_of(run) for run in seen.changed),
