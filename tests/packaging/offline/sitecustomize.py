@@ -1,0 +1,36 @@
+"""Python without a network, for every process that finds this folder on its path: who tries is noted and refused.
+
+Sockets between processes of this machine by file name (AF_UNIX) are none of it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+NOTES = Path(os.environ.get("SSL_CONSOLE_TEST_NETWORK_NOTES", os.devnull))
+REACHES = (
+    "socket.connect",
+    "socket.sendto",
+    "socket.sendmsg",
+    "socket.getaddrinfo",
+    "socket.gethostbyname",
+    "socket.bind",
+)
+
+
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: it sees every socket that Python code uses, whatever library that code is of."""
+    if event not in REACHES:
+        return
+    first = arguments[0]
+    if isinstance(first, socket.socket) and first.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with NOTES.open("a", encoding="utf-8") as file:
+        file.write(f"{event} {arguments[1:]!r:.200} by {' '.join(sys.argv)[:200]}\n")
+    raise PermissionError(f"no network in this test: {event}")
+
+
+sys.addaudithook(refuse)
