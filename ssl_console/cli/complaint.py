@@ -6,8 +6,11 @@ Errors are named, not imported: one that was raised has its module loaded alread
 from __future__ import annotations
 
 import errno
+import os
+import pwd
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssl_console.errors import ConsoleError, ExitCode
 
@@ -32,6 +35,28 @@ WAYS_OUT = {
 }
 
 
+def other_owner(name: object) -> str | None:
+    """Who a path, or the folder that hides it, belongs to; None for our own, and where that cannot be told."""
+    place = Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
+    while place is not None and place != place.parent:
+        try:
+            owner = place.stat().st_uid
+        except PermissionError:
+            place = place.parent
+            continue
+        except OSError:
+            return None
+        return None if owner == os.geteuid() else _user_name(owner)
+    return None
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
 @dataclass(frozen=True)
 class Complaint:
     """How a command ends that could not do what was asked."""
@@ -50,5 +75,7 @@ def complaint(error: Exception) -> Complaint | None:
             return Complaint(str(error), exit_code)
     if isinstance(error, OSError):
         what = WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
+        if isinstance(error, PermissionError) and (owner := other_owner(error.filename)):
+            what = f"it belongs to {owner}, whose workspace this is: {what}"
         return Complaint(f"{error.filename}: {what}" if error.filename else what, ExitCode.RUN_FAILED)
     return None

@@ -64,7 +64,12 @@ def root(
     context: typer.Context,
     workspace: Annotated[
         Path | None,
-        typer.Option("--workspace", metavar="DIR", help="Where runs and results lie; also $SSL_CONSOLE_WORKSPACE."),
+        typer.Option(
+            "--workspace",
+            readable=False,
+            metavar="DIR",
+            help="Where runs and results lie; also $SSL_CONSOLE_WORKSPACE.",
+        ),
     ] = None,
     cards: Annotated[
         list[Path] | None, typer.Option("--cards", metavar="DIR", help="A folder of own cards; may repeat.")

@@ -1,0 +1,156 @@
+"""A great many runs: queued ones for a real supervisor with many workers, and ended ones that only lie there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+import psutil
+
+from ssl_console.result import ResultRecord
+from ssl_console.run import Attempt
+from ssl_console.run_index import RunIndex
+from ssl_console.store import ResultStore
+from ssl_console.workspace import RunFolder, Workspace
+from tests.engine.bench import spec
+from tests.faults.stage import Stage
+from tests.tui.filled import result
+
+MEGABYTE = 1 << 20
+EVERY_S = 0.05
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How a supervisor did."""
+
+    runs: int
+    """Done within the time."""
+    seconds: float
+    cpu_s: float
+    """Of the supervisor alone."""
+    peak_mb: float
+    workers: int
+    """The most that lived at once."""
+
+    @property
+    def cores(self) -> float:
+        """Of one, on average."""
+        return self.cpu_s / self.seconds
+
+
+def queue_many(stage: Stage, count: int) -> None:
+    """Queue one run with the command line, and copies of it under other seeds; nothing runs yet."""
+    assert stage("pause").code == 0
+    assert stage(*stage.run_arguments([0]), "--detach").code == 0
+    (first,) = stage.workspace.run_folders()
+    content = orjson.loads(first.spec.read_bytes())
+    for seed in range(1, count):
+        run_id = f"{seed:012x}"
+        _put(
+            stage.workspace.run(run_id),
+            {"run.json": orjson.dumps({**content, "run_id": run_id, "seed": seed, "key": None})},
+        )
+    os.utime(stage.workspace.runs)
+
+
+def carry_out(stage: Stage, until_s: float) -> Carried:
+    """Let the supervisor work until all is done or the time is over, and look at it meanwhile."""
+    assert stage("resume").code == 0
+    pid = stage.supervisor_pid()
+    assert pid is not None
+    process, index = psutil.Process(pid), RunIndex(stage.workspace)
+    begun, before = time.monotonic(), _cpu(process)
+    peak = workers = 0
+    seconds, cpu = 0.0, before
+    while True:
+        try:
+            peak = max(peak, process.memory_info().rss)
+            workers = max(workers, len(stage.workers()))
+            seconds, cpu = time.monotonic() - begun, _cpu(process)
+        except psutil.NoSuchProcess:
+            break  # it has done everything, and left
+        if seconds > until_s:
+            break
+        time.sleep(EVERY_S)
+    index.refresh(time.time())
+    left = len(index.queued) + sum(entry.under_way for entry in index.entries.values())
+    return Carried(len(index.entries) - left, seconds, cpu - before, peak / MEGABYTE, workers)
+
+
+def fill_with_ended_runs(workspace: Workspace, count: int) -> None:
+    """So many run folders with results, and the database of them, as after months of use."""
+    results = [
+        result(f"demo/b{n % 100}", f"knn/d{n // 100}", run_id=f"{n:012x}").model_copy(update={"key": f"{n:064x}"})
+        for n in range(count)
+    ]
+    about = spec("x").model_dump(mode="json")
+    for number, one in enumerate(results):
+        record = ResultRecord(
+            result=one, metrics={"accuracy": one.value}, interval_method="wilson", samples={"test": 100}
+        )
+        owner = Attempt(attempt=1, host="elsewhere", pid=4_000_000, pid_started=1.0, device="cpu", started=1.0)
+        _put(
+            workspace.run(one.run_id),
+            {
+                "run.json": orjson.dumps({**about, "run_id": one.run_id, "seed": number}),
+                "attempt.1.json": owner.model_dump_json().encode(),
+                "events.1.jsonl": b'{"kind":"started","time":1.0}\n' * 20,
+                "log.1.txt": b"a line of the log\n" * 10,
+                "result.json": record.model_dump_json().encode(),
+            },
+        )
+    ResultStore(workspace).add(results)
+
+
+def _put(folder: RunFolder, files: dict[str, bytes]) -> None:
+    """A run folder without waiting for the disk."""
+    folder.path.mkdir(mode=0o700)
+    for name, content in files.items():
+        (folder.path / name).write_bytes(content)
+
+
+def _cpu(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
+
+
+def start_up_s(workspace: Workspace, environment: dict[str, str]) -> tuple[float, float]:
+    """From asking for a supervisor to its first state file, with everything in it known: clock and CPU seconds."""
+    shutil.rmtree(workspace.supervisor, ignore_errors=True)
+    workspace.create()
+    words = [sys.executable, "-P", "-m", "ssl_console.supervisor", "--workspace", str(workspace.root), "--linger-s=600"]
+    begun = time.perf_counter()
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait(workspace.supervisor_state.exists)
+        return time.perf_counter() - begun, _cpu(psutil.Process(process.pid))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait(fact: Callable[[], bool]) -> None:
+    """As closely as a clock on the wall asks for."""
+    until = time.monotonic() + 120
+    while not fact():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def command_s(environment: dict[str, str], *words: str) -> tuple[float, float]:
+    """A command line from its start to its end: clock and CPU seconds."""
+    before, begun = os.times(), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ssl_console", *words], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return time.perf_counter() - begun, cpu
