@@ -77,7 +77,7 @@ def correlated_value(metric: str, cell: Cell) -> float:
     """A score on the scale on which it is correlated."""
     if metric in ANGLES:
         return -cell.value
-    if metric.startswith("mse-"):
+    if metric.startswith("mse"):
         return cell.value
     percent = 100 * cell.value if metric.startswith("lpips-") else cell.value
     return log_odds(percent, IMAGENET_IMAGES if 0 < percent < 100 else cell.n)

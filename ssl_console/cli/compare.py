@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.commands import RUNS
@@ -11,6 +13,7 @@ from ssl_console.names import resolve_backbone
 from ssl_console.planning import Identities, Identity
 from ssl_console.predictions import RunOutputs
 from ssl_console.ranking import Cell
+from ssl_console.reference.further import further_numbers
 from ssl_console.reference.verdict import AgainstPublished, against_published, published_backbones
 from ssl_console.result import Result
 
@@ -30,7 +33,7 @@ def compare_backbones(session: Session, first: str, second: str, suite: str | No
         raise ConsoleError(f"there are no results to compare{_of(suite)}: `ssl-console run` makes some")
     ours = resolve_backbone(first, measured)
     if second == PAPER:
-        _published(ours, found, as_json=as_json)
+        _published(session, ours, found, as_json=as_json)
         return
     theirs = resolve_backbone(second, measured)
     if theirs == ours:
@@ -149,10 +152,16 @@ def _score(cell: Cell) -> dict[str, object]:
     return {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}
 
 
-def _published(backbone: str, results: list[Result], *, as_json: bool) -> None:
+def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:
     if backbone not in published_backbones():
         raise ConsoleError(f"nothing is published for {backbone}; there is for {', '.join(published_backbones())}")
-    found = against_published(backbone, results)
+    own, outputs = [result for result in results if result.backbone == backbone], RunOutputs(session.workspace)
+
+    def metrics_of(run_id: str) -> Mapping[str, float]:
+        record = outputs.record(run_id)
+        return record.metrics if record else {}
+
+    found = against_published(backbone, [*own, *further_numbers(own, metrics_of)])
     if not found:
         raise ConsoleError(f"{backbone} was not measured on any task with a published number")
     agreeing = sum(one.agrees for one in found)
