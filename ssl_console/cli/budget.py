@@ -138,12 +138,12 @@ def _fits(answer: _Answer, hours: float) -> str:
     chosen, counts = answer.budget, answer.plan.counts
     fitting, of = len(chosen.choices), len(chosen.choices) + len(chosen.left_out)
     where = f"{answer.slots} slot{'s' if answer.slots != 1 else ''}"
-    words = f"{fitting} of {of} runs fit into {hours:g} h on {where}" if of else "nothing is left to run"
+    nothing = "nothing can be planned" if answer.unknown or counts["missing"] else "nothing is left to run"
+    words = f"{fitting} of {of} runs fit into {hours:g} h on {where}" if of else nothing
     done = f", done after {in_words(chosen.ends_s)}" if fitting else ""
-    besides = [
-        f"{counts[what]} {words}" for what, words in (("done", "done already"), ("active", "under way")) if counts[what]
-    ]
-    return f"{words}{done}{'; ' if besides else ''}{', '.join(besides)}"
+    others = (("done", "done already"), ("active", "under way"), ("missing", "cannot run"))
+    besides = ", ".join(f"{counts[what]} {said}" for what, said in others if counts[what])
+    return f"{words}{done}{'; ' if besides else ''}{besides}"
 
 
 def _left_out(cells: tuple[Cell, ...]) -> list[str]:

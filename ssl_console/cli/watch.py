@@ -129,7 +129,10 @@ def _describe(session: Session, request: Request, copy: Path, name: str) -> Back
     findings = [one for one in session.practice().examine(card, thorough=False) if one.name not in BARE]
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
     if bad and not request.force:
-        raise Unfit(f"the first checkpoint fails its examination ({'; '.join(bad)}); --force measures it all the same")
+        raise Unfit(
+            f"the first checkpoint fails its examination ({'; '.join(bad)}): say here how it was trained (--norm, "
+            "--size, --arch, --like BACKBONE), or --force measures it all the same"
+        )
     for sentence in bad:
         output.say(f"ssl-console: {sentence}")
     return card

@@ -17,8 +17,8 @@ LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
 def shard_files(path: Path) -> list[Path]:
     """The tar files of a folder and its subfolders, in order; or the one file."""
     if path.is_file():
-        return [path] if path.suffix == ".tar" else []
-    return sorted({*path.glob("*.tar"), *path.glob("*/*.tar")})
+        return [path] if _is_shard(path) else []
+    return sorted(shard for shard in {*path.glob("*.tar"), *path.glob("*/*.tar")} if _is_shard(shard))
 
 
 def read_shards(path: Path) -> Iterator[Row]:
@@ -65,3 +65,8 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> st
         return ""
     found = next((content[key] for key in LABEL_KEYS if key in content), "") if isinstance(content, dict) else content
     return str(found)
+
+
+def _is_shard(path: Path) -> bool:
+    """`model.pth.tar` is a checkpoint, by a custom of old."""
+    return path.suffix == ".tar" and not path.name.endswith((".pth.tar", ".pt.tar"))

@@ -138,6 +138,7 @@ def test_what_cannot_be_planned_is_said_with_the_reason(shell: Shell) -> None:
     assert "2 runs of echo/things cannot be planned: no echo was measured yet" in nothing_known.err
     absent = shell("budget", "--hours", "1", "-b", "own/first", "-t", "echo/absent", "--run")
     assert absent.code == 3
+    assert absent.out == "nothing can be planned; 1 cannot run\n"
     assert "absent" in absent.err
 
 

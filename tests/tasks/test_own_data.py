@@ -159,6 +159,12 @@ def test_a_layout_is_recognised_with_its_splits_labels_and_images(tmp_path: Path
     assert not [warned for warned in found.warnings if warned.kind != "small images"]
 
 
+def test_checkpoints_called_tar_are_no_shards(tmp_path: Path) -> None:
+    path = class_folders(tmp_path / "data")
+    (path / "model_best.pth.tar").write_bytes(b"PK")
+    assert brought(path, tmp_path)[0].layout == "class-folders"
+
+
 def test_splits_that_are_derived_are_stratified_seeded_and_stored(tmp_path: Path) -> None:
     path = class_folders(tmp_path / "data")
     first, _ = brought(path, tmp_path)
