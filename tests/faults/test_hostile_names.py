@@ -130,6 +130,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_names_on_the_command_line_end_in_a_sentence_and_touch_nothing(
     workspace: Workspace,
     capfd: pytest.CaptureFixture[str],
