@@ -15,6 +15,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from rich.segment import Segments
+from textual.command import CommandPalette
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import Theme
@@ -30,16 +32,13 @@ from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.start import StartScreen
 from ssl_console.tui.terminal import end_soon, held_up_s, waiting_writes
-from ssl_console.tui.wire import LeanApp
+from ssl_console.tui.ways import Ways
 
 if TYPE_CHECKING:
-    from ssl_console.result import Result
     from ssl_console.tui.catalogue import Catalogue
     from ssl_console.tui.core import Core, News
     from ssl_console.tui.feed import Feed
-    from ssl_console.tui.screens.live import LiveScreen
-    from ssl_console.tui.screens.plan import PlanScreen
-    from ssl_console.tui.screens.result import ResultScreen
+    from ssl_console.tui.habits import Habits
     from ssl_console.tui.selection import Pair
     from ssl_console.tui.state import World
 
@@ -48,6 +47,7 @@ Answer = TypeVar("Answer")
 MOST_CHECKED = 2000
 """Results whose being up to date is looked into at the start."""
 SWITCH_DELAY_S = 0.005
+PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
 
 
@@ -72,7 +72,7 @@ def _screen(name: str) -> Callable[[], ConsoleScreen]:
     return make
 
 
-class ConsoleApp(LeanApp[int]):
+class ConsoleApp(Ways):
     """The console."""
 
     TITLE = "ssl-console"
@@ -83,7 +83,7 @@ class ConsoleApp(LeanApp[int]):
 
     core: Core
     """From `begun` on."""
-    world: World
+    habits: Habits
     """From `begun` on."""
     _feed: Feed
 
@@ -124,7 +124,8 @@ class ConsoleApp(LeanApp[int]):
         """How things are drawn now."""
         theme = self.current_theme
         if self._look is None or self._look[0] is not theme:
-            self._look = theme, Look(Palette.of(theme), self._glyphs)
+            few = self.console.color_system in {"256", "standard"}
+            self._look = theme, Look(Palette.of(theme, few_colours=few), self._glyphs)
         return self._look[1]
 
     # -- beginning and end --------------------------------------------------------------------------------------
@@ -138,16 +139,25 @@ class ConsoleApp(LeanApp[int]):
         self._leave_on_signals()
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
-    def _load(self) -> Core:
+    def _load(self) -> tuple[Core, Habits]:
         import_module(f"ssl_console.tui.screens.{self.manner.mode}")
         import_module("ssl_console.tui.feed")
-        return self._make_core()
+        core = self._make_core()
+        return core, core.habits()
 
-    def _begin(self, core: Core) -> None:
+    def _begin(self, loaded: tuple[Core, Habits]) -> None:
         from ssl_console.tui.feed import Feed  # noqa: PLC0415 - loaded after the first picture
         from ssl_console.tui.state import World  # noqa: PLC0415
 
-        self.core, self.world, self.begun = core, World(suite=self.manner.suite), True
+        core, self.habits = loaded
+        if self.habits.theme in self.available_themes:
+            self.theme = self.habits.theme
+        suite = self.habits.suite if self.manner.suite is None else self.manner.suite
+        self.core, self.world, self.begun = (
+            core,
+            World(suite=suite or None, opening=None if suite is None else ""),
+            True,
+        )
         self._feed = Feed(core, lambda news: self.post_message(self.Arrived(news)), slow=self.slow)
         self.switch_mode(self.manner.mode)
         self.reload_catalogue()
@@ -162,9 +172,13 @@ class ConsoleApp(LeanApp[int]):
         self.in_background(self.core.catalogue, self._take_catalogue, group="catalogue")
 
     def _take_catalogue(self, catalogue: Catalogue) -> None:
-        self.change(replace(self.world, catalogue=catalogue))
+        self.change(self._opened(replace(self.world, catalogue=catalogue)))
         self._look_for_stale()
         self._prepare_rankings()
+
+    def _opened(self, world: World) -> World:
+        """With the tasks that Plan opens on, as soon as cards and runs are known."""
+        return world.opened() if self.seen_first_news and world.catalogue.backbones else world
 
     def _prepare_rankings(self) -> None:
         """Rank once in a thread, so that the first look at the rankings need not wait for it."""
@@ -211,12 +225,22 @@ class ConsoleApp(LeanApp[int]):
         if self.begun:
             self._feed.stop()
 
+    def _fatal_error(self) -> None:
+        """A mistake of the console's own: a panel on the normal screen, and the traceback in a file."""
+        from ssl_console.tui.mishap import keep_traceback, mishap_panel  # noqa: PLC0415 - loaded when it is needed
+
+        error = self._exception or RuntimeError("unknown")
+        folders = [self.core.root] if self.begun and not self.readonly else []
+        panel = mishap_panel(error, keep_traceback(error, folders))
+        self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
+        self._close_messages_no_wait()
+
     # -- the world ----------------------------------------------------------------------------------------------
 
     def on_console_app_arrived(self, message: Arrived) -> None:
         """Take news in and show them."""
         self.seen_first_news = True
-        self.change(self.world.after(message.news))
+        self.change(self._opened(self.world.after(message.news)))
         self._feed.taken()
         self._watch_the_line()
         if message.news.results is not None and self.world.catalogue.backbones:
@@ -241,6 +265,17 @@ class ConsoleApp(LeanApp[int]):
         base = self.screen_stack[0] if self.screen_stack else None
         if isinstance(base, ConsoleScreen) and base.is_mounted:
             base.refresh_world()
+
+    def choose_suite(self, name: str | None) -> None:
+        """Show the tasks of one suite, or of all, now and when the console is opened again."""
+        self.change(replace(self.world, suite=name, opening=""))
+        self._keep(replace(self.habits, suite=name or ""))
+
+    def _keep(self, habits: Habits) -> None:
+        self.habits = habits
+        if not self.readonly:
+            core = self.core
+            self.in_background(lambda: core.keep_habits(habits), lambda _: None, group="habits")
 
     def hurry(self) -> None:
         """Look at the files now: something was just asked for."""
@@ -300,8 +335,13 @@ class ConsoleApp(LeanApp[int]):
         from ssl_console.tui.screens.sheets import HelpSheet, scopes_of  # noqa: PLC0415 - loaded when it is needed
 
         screen: Screen[object] = self.screen
-        about = screen.HELP_TEXT if isinstance(screen, ConsoleScreen) else ""
+        about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
         self.push_screen(HelpSheet(about, scopes_of(screen), self.own_keys))
+
+    def action_command_palette(self) -> None:
+        """Find anything."""
+        if self.begun and not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(id="--command-palette", placeholder=PALETTE_HINT))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Nothing that changes the workspace with `--readonly`."""
@@ -319,53 +359,11 @@ class ConsoleApp(LeanApp[int]):
         names = [name for name in THEMES if name in self.available_themes]
         place = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(place + 1) % len(names)]
+        if self.begun:
+            self._keep(replace(self.habits, theme=self.theme))
 
     def watch_theme(self) -> None:
         """Widgets that draw by the line look at the theme when they are drawn: draw them all again."""
         for screen in self.screen_stack if self._running else ():
             for widget in screen.query("*"):
                 widget.refresh()
-
-    # -- ways between screens -----------------------------------------------------------------------------------
-
-    def open_run(self, run_id: str) -> None:
-        """Show a run in Live."""
-        self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
-
-    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
-        """Show everything about a result; `among` are those that next and previous step through."""
-        self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
-
-    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
-        """Put Plan's cursor on a backbone, a task or both."""
-        self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
-
-    def go_to_suite(self, name: str) -> None:
-        """Show one suite."""
-        self.change(replace(self.world, suite=name))
-
-    def measure_again(self, result: Result) -> None:
-        """Plan the same measurement once more."""
-        from ssl_console.tui.core import Order  # noqa: PLC0415 - loaded when it is needed
-        from ssl_console.tui.screens.launch import LaunchSheet  # noqa: PLC0415
-
-        preset = result.variant.partition("+")[0]
-        order = Order(((result.backbone, result.task),), (result.seed,), preset, again=True)
-        self.push_screen(LaunchSheet(order), lambda started: self.hurry() if started else None)
-
-    def _show(self, mode: str, then: Callable[[ConsoleScreen], None]) -> None:
-        """Go to a screen, and do something there once it is up."""
-
-        def arrived() -> None:
-            screen = self.screen_stack[0]
-            if isinstance(screen, ConsoleScreen) and mode == screen.MODE:
-                then(screen)
-
-        self.switch_mode(mode)
-        self.call_after_refresh(arrived)
-
-    def copy(self, text: str) -> None:
-        """To the terminal's clipboard (OSC 52, through SSH too), and say what was copied."""
-        self.copy_to_clipboard(text)
-        first = text.splitlines()[0] if text else ""
-        self.say(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.binding import Binding
@@ -15,7 +16,12 @@ from ssl_console.tui.keys import KEYS, Key, shown
 from ssl_console.tui.look import draw, look_of
 from ssl_console.tui.text import Line, Span, Tone, length
 
-MODES: tuple[Key, ...] = KEYS["app"][:5]
+if TYPE_CHECKING:
+    from ssl_console.tui.app import ConsoleApp
+
+MODES: tuple[Key, ...] = KEYS["app"][:6]
+SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
+"""What stands before a tab, and whether those of other screens have their names."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,27 @@ class TopBar(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
-        """The one line: what does not fit is shortened from the titles on."""
+        """The one line. Where it is short the tabs move together, then those of other screens are their keys alone."""
         right = tuple(Span(part.text, part.tone) for part in self._status)
+        spans: list[Span] = []
+        for gap, labels in SPACIOUS_FIRST:
+            spans = self._titles(gap, labels=labels)
+            if length(spans) + length(right) < self.size.width:
+                break
+        return draw(_spread(spans, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+
+    def _titles(self, gap: str, *, labels: bool) -> list[Span]:
+        own = cast("ConsoleApp", self.app).own_keys
         spans: list[Span] = [Span(" ")]
         self._tabs = []
         for key in MODES:
             here = key.name == self._mode
-            text = f" {shown(key.keys)} {key.label} "
+            pressed = shown(own.get(f"app.{key.name}", key.keys).partition(",")[0])
+            text = f"{gap}{pressed} {key.label}" if labels or here else f"{gap}{pressed}"
             start = length(spans)
             self._tabs.append((start, start + len(text), key.name))
             spans.append(Span(text, Tone.TITLE if here else Tone.DIM))
-        return draw(_spread(spans, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+        return spans
 
     def on_click(self, event: events.Click) -> None:
         """A click on a tab opens it."""
@@ -100,10 +116,16 @@ def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:
     everywhere: dict[str, Binding] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if binding.show and active.enabled:
+        if binding.show and active.enabled and not _typed(screen, binding.key):
             target = everywhere if (binding.id or "").startswith("app.") else here
             target.setdefault(binding.id or binding.action, binding)
     return list(here.values()), list(everywhere.values())
+
+
+def _typed(screen: Screen[object], key: str) -> bool:
+    """Whether the focused pane takes the key as a letter."""
+    sign = shown(key)
+    return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
 def _spans(found: Sequence[Binding]) -> tuple[Span, ...]:

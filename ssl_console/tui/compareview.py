@@ -106,6 +106,8 @@ class Comparison:
 
     def summary(self) -> Line:
         """How the others do against the base."""
+        if not self.ranking.rows:
+            return line(Span(" nothing measured yet", Tone.DIM))
         if not self.columns:
             return line(Span(" Mark backbones in Rankings with space, or press c to choose some.", Tone.DIM))
         spans = [Span(" against ", Tone.DIM), Span(self.base, Tone.STRONG)]
@@ -133,7 +135,7 @@ class Comparison:
         across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
         found = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
         note = "  ".join(f"{name} {value:+.2f}" for name, value in found if value is not None)
-        empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else INCOMPLETE
+        empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else self._no_height
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
     def cost(self, axis: Axis) -> Chart:
@@ -150,7 +152,7 @@ class Comparison:
             label,
             self._height_name,
             log_x=True,
-            note=f"{len(front)} on the Pareto front" if front else f"no {label} known" if heights else INCOMPLETE,
+            note=f"{len(front)} on the Pareto front" if front else f"no {label} known" if heights else self._no_height,
         )
 
     def curves(self, found: Mapping[str, Mapping[str, Curve]], metric: str | None = None) -> Chart:
@@ -169,6 +171,10 @@ class Comparison:
     @property
     def _height_name(self) -> str:
         return self.task or "mean"
+
+    @property
+    def _no_height(self) -> str:
+        return INCOMPLETE if self.ranking.rows else "nothing to draw yet"
 
     def _heights(self) -> dict[str, float]:
         """Of every backbone of the ranking: the chosen task's score, or the mean of a complete row."""

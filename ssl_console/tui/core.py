@@ -19,6 +19,7 @@ from ssl_console.planning import Plan
 from ssl_console.result import Result, ResultRecord
 from ssl_console.training.record import Training
 from ssl_console.tui.catalogue import Catalogue
+from ssl_console.tui.habits import Habits
 from ssl_console.tui.runview import RunView
 from ssl_console.tui.selection import Pair
 
@@ -115,6 +116,14 @@ class Core(Protocol):
     @property
     def root(self) -> Path:
         """The workspace's folder."""
+        ...
+
+    def habits(self) -> Habits:
+        """What was chosen last in this workspace's console."""
+        ...
+
+    def keep_habits(self, habits: Habits) -> None:
+        """Keep that for the next start."""
         ...
 
     def catalogue(self) -> Catalogue:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label
 
+from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
+
+ABOUT = (
+    "Filter: everything typed must hold. A word is looked for in names; field:value in one field, where value may be "
+    "several with commas between or a number after <, <=, > or >=; a leading minus turns a term round."
+)
 
 
 class FilterLine(Input):
     """Where the filter is typed."""
+
+    BINDINGS: ClassVar = bindings("filter")
+
+    def __init__(self, fields: str) -> None:
+        super().__init__(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+        self.HELP_TEXT = f"{ABOUT} Fields: {fields}."
+        """What the help says of it."""
+
+    def action_clear(self) -> None:
+        """Everything is shown again."""
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            screen.step_out()
 
     async def action_submit(self) -> None:
         """Keep what was typed, before any other key is looked at."""
@@ -36,10 +57,14 @@ class FilterBar(Horizontal):
             self.text = text
             super().__init__()
 
+    def __init__(self, fields: str) -> None:
+        super().__init__()
+        self._fields = fields
+
     def compose(self) -> ComposeResult:
         """A slash and the line."""
         yield Label("/", markup=False)
-        yield FilterLine(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+        yield FilterLine(self._fields)
 
     @property
     def text(self) -> str:

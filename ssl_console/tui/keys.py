@@ -92,6 +92,11 @@ PLAN = (
     Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
 )
 
+FILTER = (
+    Key("keep", "enter", "submit", "keep it", "Keep what was typed, and go back to what it has left"),
+    Key("clear", "escape", "clear", "show all", "Away with the filter"),
+)
+
 LAUNCH = (
     Key("start", "enter", "start", "start", "Start the runs", changes=True),
     Key("again", "a", "again", "again", "Measure again what is already done, too"),
@@ -208,6 +213,7 @@ KEYS: Mapping[Scope, tuple[Key, ...]] = {
     "table": TABLE,
     "text": TEXT,
     "plan": PLAN,
+    "filter": FILTER,
     "launch": LAUNCH,
     "live": LIVE,
     "rankings": RANKINGS,
@@ -228,6 +234,7 @@ TITLES: Mapping[Scope, str] = {
     "table": "In a table",
     "text": "In a text",
     "plan": "Plan",
+    "filter": "While a filter is typed",
     "launch": "Launch",
     "live": "Live",
     "rankings": "Rankings",

@@ -71,5 +71,38 @@ class Lines(ScrollView, can_focus=True):
             self.refresh()
 
 
+class Tail(Lines):
+    """Lines whose end matters most: it is shown first, and followed while one looks at it."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.following = True
+
+    def begin(self) -> None:
+        """Something else is shown from now on: from its end."""
+        self.following = True
+
+    def show(self, content: Sequence[Line]) -> None:
+        """Show these lines; the last ones, unless one has gone up to earlier ones."""
+        following = self.following
+        super().show(content)
+        if following:
+            self._to_end()
+
+    def on_resize(self) -> None:
+        """The end stays in sight."""
+        if self.following:
+            self._to_end()
+
+    def _to_end(self) -> None:
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+        self.following = True
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow while the end is in sight."""
+        super().watch_scroll_y(old_value, new_value)
+        self.following = new_value >= self.max_scroll_y - 1
+
+
 class Words(Lines, can_focus=False):
     """Lines that only tell something: the keyboard is never in them."""

@@ -183,8 +183,12 @@ def _warnings(run: RunView, width: int) -> list[Line]:
     found = run.progress.warnings
     if not found:
         return []
-    lines = [(), line(Span(f" {run.progress.warning_count} warnings, the last:", Tone.WARN))]
+    lines = [(), line(Span(f" {_how_many(run.progress.warning_count)}", Tone.WARN))]
     return lines + [line(f"   {text}") for warning in found[-3:] for text in wrap(warning, width - 4)]
+
+
+def _how_many(warnings: int) -> str:
+    return "a warning:" if warnings == 1 else f"{warnings:,} warnings, the last:"
 
 
 def curve_chart(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ssl_console.tui.app import ConsoleApp
 
 
+NO_LOG = [line(Span(" no log yet", Tone.DIM))]
+
+
 class LogView(Lines):
     """The widget. Scrolled to the end it follows; anywhere else it stays where it is."""
 
@@ -23,14 +26,16 @@ class LogView(Lines):
         self.window = Window()
         self.following = True
         self._busy = False
+        self._read_once = False
+        self.show(NO_LOG)
 
     def open(self, path: Path | None) -> None:
         """The log of another run, from its end."""
         if path == self.window.path:
             return
         self.window = Window(path)
-        self.following, self._busy = True, False
-        self.show([line(Span(" no log yet", Tone.DIM))])
+        self.following, self._busy, self._read_once = True, False, False
+        self.show(NO_LOG)
         if path is not None:
             self._read(lambda: logwindow.open_end(path))
 
@@ -48,10 +53,14 @@ class LogView(Lines):
 
     def _take(self, window: Window) -> None:
         self._busy = False
-        if window.path != self.window.path or not self.is_mounted or window == self.window:
+        known = self._read_once and window == self.window
+        if window.path != self.window.path or not self.is_mounted or known:
             return
-        self.window = window
-        self.show([_line(text) for text in window.lines] or [line(Span(" the log is empty so far", Tone.DIM))])
+        self.window, self._read_once = window, True
+        self.show(
+            [_line(text) for text in window.lines]
+            or [line(Span(" nothing has been printed: the log is empty", Tone.DIM))]
+        )
         if self.following:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
         elif window.added_before:

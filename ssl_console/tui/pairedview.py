@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssl_console.tui.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.text import Line, Span, Tone, length, line, wrap
 
 if TYPE_CHECKING:
     from ssl_console.comparison import Comparison, TaskComparison
@@ -35,17 +35,22 @@ class Paired:
         found = self.by_backbone.get(backbone)
         if found is None:
             return [line()]
-        return [_numbers(self.task(backbone, column)), *(line(f" {text}") for text in wrap(found.sentence, width - 2))]
+        told = (line(f" {text}") for text in wrap(found.sentence, width - 2))
+        return [*_numbers(self.task(backbone, column), width), *told]
 
 
-def _numbers(task: TaskComparison | None) -> Line:
+def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
+    """The test in one line, or in two where it is too long for one."""
     if task is None:
-        return line()
+        return [line()]
     test = task.test
-    return line(
+    first = line(
         Span(f" {task.task}  ", Tone.DIM),
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
         Span(f"  p {test.p_value:.2g}, with Holm {task.adjusted_p:.2g}, effect {test.effect:+.2f}", Tone.DIM),
-        Span(f", smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM),
+    )
+    more = line(
+        Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM),
         Span(f"  {task.note}" if task.note else "", Tone.WARN),
     )
+    return [(*first, *more)] if length((*first, *more)) <= width else [first, more]

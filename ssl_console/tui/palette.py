@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from ssl_console.tui.heat import RAMP
+from ssl_console.tui.heat import FEW_ON_DARK, FEW_ON_LIGHT, RAMP
 from ssl_console.tui.rows import Cell
 from ssl_console.tui.text import Tone
 
@@ -44,29 +44,34 @@ class Palette:
     """Background of what is ticked."""
     series: tuple[str, ...]
     dark: bool
+    few_colours: bool = False
+    """Whether the terminal has 256 at most."""
 
     @classmethod
-    def of(cls, theme: Theme) -> Palette:
+    def of(cls, theme: Theme, *, few_colours: bool = False) -> Palette:
         """The palette that `theme` makes; what a theme leaves open is mixed from what it has."""
+        own = theme.variables
         foreground = Color.parse(theme.foreground or ("#d0d0d0" if theme.dark else "#262626"))
         background = Color.parse(theme.background or ("#121212" if theme.dark else "#ffffff"))
         primary = Color.parse(theme.primary)
+        accent = Color.parse(theme.accent or theme.primary)
         return cls(
             foreground=foreground.hex,
             background=background.hex,
-            muted=foreground.blend(background, 0.42).hex,
-            faint=foreground.blend(background, 0.72).hex,
+            muted=own.get("muted") or foreground.blend(background, 0.42).hex,
+            faint=own.get("faint") or foreground.blend(background, 0.72).hex,
             primary=primary.hex,
-            accent=Color.parse(theme.accent or theme.primary).hex,
+            accent=accent.hex,
             good=Color.parse(theme.success or theme.primary).hex,
             warn=Color.parse(theme.warning or theme.primary).hex,
             bad=Color.parse(theme.error or theme.primary).hex,
-            row=background.blend(foreground, 0.13).hex,
-            cell=background.blend(primary, 0.55 if theme.dark else 0.85).hex,
+            row=own.get("row-background") or background.blend(foreground, 0.13).hex,
+            cell=own.get("block-cursor-background") or background.blend(primary, 0.55 if theme.dark else 0.85).hex,
             on_cell="#ffffff",
-            picked=background.blend(Color.parse(theme.accent or theme.primary), 0.2).hex,
+            picked=own.get("ticked-background") or background.blend(accent, 0.2).hex,
             series=DARK_SERIES if theme.dark else LIGHT_SERIES,
             dark=theme.dark,
+            few_colours=few_colours,
         )
 
     def tone(self, tone: Tone) -> Style:
@@ -87,6 +92,8 @@ class Palette:
 
     def heat_style(self, level: int) -> Style:
         """Background for a heat level: faint enough that every tone stays legible on it."""
+        if self.few_colours:
+            return Style(bgcolor=(FEW_ON_DARK if self.dark else FEW_ON_LIGHT)[level])
         colour = Color.parse(self.background).blend(Color.parse(RAMP[level]), HEAT_SHARE)
         return Style(bgcolor=colour.rich_color)
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from textual.binding import ActiveBinding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 
 from ssl_console.plain_text import shorten
-from ssl_console.tui.keys import shown
+from ssl_console.tui.keys import KEYS, TITLES, shown
 from ssl_console.tui.text import clean
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ class Command:
         return escape(shorten(clean(self.help), LONGEST))
 
 
+def _nearness(active: ActiveBinding) -> int:
+    """How near to what is being done the scope of a key is."""
+    scope = (active.binding.id or "").partition(".")[0]
+    return {"app": 1, "table": 2, "text": 2}.get(scope, 0)
+
+
+def _where(name: str) -> str:
+    scope, _, rest = name.partition(".")
+    return f"{TITLES[scope]}: {rest}"
+
+
 class ConsoleCommands(Provider):
     """Names from cards and run folders are untrusted: they are shown as plain text, never as markup."""
 
@@ -53,7 +65,7 @@ class ConsoleCommands(Provider):
     async def search(self, query: str) -> Hits:
         """What fits the query."""
         matcher = self.matcher(query)
-        for command in (*self._actions(), *self._places()):
+        for command in (*self._actions(), *self._elsewhere(), *self._places()):
             score = matcher.match(command.text)
             if score > 0:
                 yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
@@ -63,14 +75,26 @@ class ConsoleCommands(Provider):
         return cast("ConsoleApp", self.app)
 
     def _actions(self) -> Iterator[Command]:
-        seen: set[str] = set()
-        for active in self.screen.active_bindings.values():
+        """Of the screen in front first, then those that work everywhere, last the ways about in a table."""
+        seen: set[str] = {"app.palette"}
+        for active in sorted(self.screen.active_bindings.values(), key=_nearness):
             binding, name = active.binding, active.binding.id or ""
-            if not active.enabled or "." not in name or name in seen or name == "app.palette":
-                continue
-            seen.add(name)
-            run = partial(self.app.run_action, binding.action, active.node)
-            yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", name, run)
+            if active.enabled and "." in name and name not in seen:
+                seen.add(name)
+                run = partial(self.app.run_action, binding.action, active.node)
+                yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", _where(name), run)
+
+    def _elsewhere(self) -> Iterator[Command]:
+        """What the keys of the other screens do, there."""
+        app = self._console
+        here = getattr(self.screen, "MODE", "")
+        for mode in app.MODES:
+            for key in KEYS[mode] if mode != here else ():
+                if not (app.readonly and key.changes):
+                    pressed = shown(app.own_keys.get(f"{mode}.{key.name}", key.keys).partition(",")[0])
+                    yield Command(
+                        f"{key.help}  [{pressed}]", f"in {TITLES[mode]}", partial(app.act_in, mode, key.action)
+                    )
 
     def _places(self) -> Iterator[Command]:
         app, world = self._console, self._console.world
@@ -81,6 +105,6 @@ class ConsoleCommands(Provider):
         for task in world.catalogue.tasks:
             yield Command(f"task {task.name}", task.dataset.title, partial(app.go_to_pair, None, task.name))
         for suite in world.catalogue.suites:
-            yield Command(f"suite {suite.name}", suite.title, partial(app.go_to_suite, suite.name))
+            yield Command(f"suite {suite.name}", suite.title, partial(app.choose_suite, suite.name))
         for run in world.runs.values():
             yield Command(f"run {run.backbone} on {run.task}", run.state.value, partial(app.open_run, run.run_id))

@@ -14,6 +14,7 @@ from ssl_console.tui.coverage import Coverage, Covered, Standing
 from ssl_console.tui.glyphs import Glyphs
 from ssl_console.tui.rows import Cell, Column, Rows
 from ssl_console.tui.selection import Extent, Pair, Selection
+from ssl_console.tui.state import World
 from ssl_console.tui.text import Line, Span, Tone, fit, line, wrap
 
 NAME = "backbone"
@@ -125,12 +126,14 @@ def about_cell(grid: Grid, backbone: str | None, task: str | None) -> list[Line]
     return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
 
 
-def summary(grid: Grid, suite: str | None, filtered: bool) -> Line:
+def summary(grid: Grid, world: World, filtered: bool) -> Line:
     """The line above the grid: what is shown, and how much of it is ticked."""
-    shown = grid.shown
+    shown, suite = grid.shown, world.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
     size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
     spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
+    if suite and not world.suite:
+        spans += [Span("  s", Tone.KEY), Span(f" all {len(world.catalogue.tasks)}", Tone.DIM)]
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if shown.unknown:

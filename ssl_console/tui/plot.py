@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ssl_console.tui.canvas import AXIS, GHOST, LABEL, NOTHING, Canvas, Ink
 from ssl_console.tui.glyphs import Glyphs
-from ssl_console.tui.text import clean, fit
+from ssl_console.tui.text import clean, fit, wrap
 
 Point = tuple[float, float]
 Run = tuple[str, Ink]
@@ -131,8 +131,7 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
     drawable = [(s, [place(p) for p in s.points if _drawable(p, chart.log_x)]) for s in chart.series]
     for series, places in drawable:
         if series.kind not in POINTS:
-            for start, end in zip(places, places[1:] or places, strict=False):
-                canvas.segment(start, end, _ink(series))
+            _draw_curve(canvas, places, _ink(series))
     for series, places in sorted(drawable, key=lambda pair: pair[0].kind != "crowd"):
         if series.kind in POINTS:
             for x, y in places:
@@ -140,6 +139,13 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
     for series, places in drawable:
         if series.kind == "points":
             _name_points(canvas, series, places)
+
+
+def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], ink: Ink) -> None:
+    """From point to point. A step before the last one begins another pass: no line leads back to it."""
+    for start, end in zip(places, places[1:] or places, strict=False):
+        if end[0] >= start[0]:
+            canvas.segment(start, end, ink)
 
 
 def _ink(series: Series) -> Ink:
@@ -217,6 +223,8 @@ def _cut_runs(runs: Sequence[Run], width: int) -> list[Run]:
 
 def _only_a_note(chart: Chart, width: int, height: int) -> list[list[Run]]:
     blank: list[list[Run]] = [[(" " * width, NOTHING)] for _ in range(height)]
-    if blank and width > 0:
-        blank[height // 2] = [(fit(chart.note or "nothing to draw yet", width, "center"), LABEL)]
+    told = wrap(chart.note or "nothing to draw yet", width - 2) if width > 2 else []
+    top = max(0, (height - len(told)) // 2)
+    for row, text in enumerate(told[:height], start=top):
+        blank[row] = [(fit(text, width, "center"), LABEL)]
     return blank

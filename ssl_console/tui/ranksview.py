@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ssl_console.statistics.ranks import RankInterval
 
 NAME_WIDTH = 24
-SCALE_WIDTH = 30
+SCALE_WIDTH = (8, 30)
+"""Cells of the way from first to last: at least, and at most."""
+BEFORE_SCALE = 60
+"""Cells of a row before it."""
 ABOUT_MISSING = {
     "complete rows": "only backbones measured on every task",
     "common tasks": "only tasks on which every backbone was measured",
@@ -28,12 +31,10 @@ def ranks_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -
     ranks = table.ranks
     so_far = "" if ranks.replicates >= replicates else f" of {replicates:,}"
     head = f" {ranks.replicates:,}{so_far} replicates over {ranks.tasks} tasks"
+    scale = max(SCALE_WIDTH[0], min(width - BEFORE_SCALE, SCALE_WIDTH[1]))
     lines = [
-        line(
-            Span(head, Tone.DIM),
-            Span(f"  {ranks.missing}", Tone.ACCENT),
-            Span(f": {ABOUT_MISSING[ranks.missing]}", Tone.DIM),
-        ),
+        line(Span(head, Tone.DIM)),
+        line(Span(f" {ranks.missing}", Tone.ACCENT), Span(f": {ABOUT_MISSING[ranks.missing]}", Tone.DIM)),
         line(),
         line(
             Span(
@@ -41,13 +42,13 @@ def ranks_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -
                 Tone.DIM,
             )
         ),
-        *(_row(row, len(ranks.rows), glyphs) for row in ranks.rows),
+        *(_row(row, len(ranks.rows), scale, glyphs) for row in ranks.rows),
         *(line(Span(f" {text}", Tone.WARN)) for text in _left_out(table, width)),
     ]
     return [*lines, *(_picture(table.picture, width, glyphs) if table.picture else [])]
 
 
-def _row(row: RankInterval, last: int, glyphs: Glyphs) -> Line:
+def _row(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Line:
     """Its group, its rank, and where on the way from first to last the replicates put it."""
     tone = Tone.STRONG if row.group == 1 else Tone.PLAIN
     return line(
@@ -55,15 +56,15 @@ def _row(row: RankInterval, last: int, glyphs: Glyphs) -> Line:
         Span(fit(row.backbone, NAME_WIDTH), tone),
         f" {row.rank:>6g}  {fit(f'{row.low:g} to {row.high:g}', 12)}",
         Span(f"{row.first:>5.0%}  "),
-        *_scale(row, last, glyphs),
+        *_scale(row, last, width, glyphs),
     )
 
 
-def _scale(row: RankInterval, last: int, glyphs: Glyphs) -> Iterator[Span]:
+def _scale(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Iterator[Span]:
     def place(rank: float) -> int:
-        return round((rank - 1) / max(last - 1, 1) * (SCALE_WIDTH - 1))
+        return round((rank - 1) / max(last - 1, 1) * (width - 1))
 
-    for cell in range(SCALE_WIDTH):
+    for cell in range(width):
         if cell == place(row.rank):
             yield Span(glyphs.markers[0], Tone.ACCENT)
         elif place(row.low) <= cell <= place(row.high):
@@ -86,8 +87,9 @@ def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterato
     yield line()
     yield line(
         Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),
-        Span(f"  Friedman p = {picture.p_value:.2g}; a bar joins what cannot be told apart", Tone.DIM),
+        Span(f"  Friedman p = {picture.p_value:.2g}", Tone.DIM),
     )
+    yield line(Span(" A bar joins what cannot be told apart.", Tone.DIM))
     for name in picture.order:
         bars = "".join(f" {glyphs.rule_down if name in bar else ' '}" for bar in picture.bars)
         yield line(f"       {fit(name, NAME_WIDTH)} {picture.mean_ranks[name]:>6.2f} ", Span(bars, Tone.ACCENT))

@@ -287,7 +287,7 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
         head.append(Span(f"  incomplete, no mean: {len(missing)} missing, {missing[0]} first", Tone.WARN))
     score = row.cells.get(column or "")
     if score is None:
-        note = "not measured" if column in table.facts else ABOUT_AGGREGATES.get(column or "", ("", ""))[1]
+        note = "not measured" if column in table.facts else _about_aggregate(table, row, column or "")
         name = column if column in table.facts else ""
         return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
     seeds = f"seed {score.seeds[0]}" if len(score.seeds) == 1 else f"{len(score.seeds)} seeds"
@@ -300,6 +300,14 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
         *_published_difference(table, row, column or "", score),
     )
     return [tuple(head), tail]
+
+
+def _about_aggregate(table: Table, row: Row, column: str) -> str:
+    """What it is; for a complete row that has none, why."""
+    no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
+    if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
+        return f"none with {', '.join(no_shares)}, which is no share: c chooses the columns"
+    return ABOUT_AGGREGATES.get(column, ("", ""))[1]
 
 
 def _published_difference(table: Table, row: Row, column: str, score: Score) -> list[Span]:

@@ -18,7 +18,10 @@ from ssl_console.tui.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.twins import Distance, Twins, distances
 
 LABEL = 32
-PER_CLASS_WIDTH = 34
+NAME_WIDTH = 16
+"""Cells that the name of a class gets at least; longer ones take what they need."""
+BESIDE_NAME = 18
+"""Cells of its figures."""
 
 
 def result_lines(
@@ -33,7 +36,7 @@ def result_lines(
     """The whole record for reading, the most wanted first. `known` says which backbone is whose untrained twin."""
     distance = distances([*results, result], known).get(result.run_id)
     lines = [*_head(result, results), *_doubts(record, distance, width)]
-    lines += _section("How certain", _pairs(_intervals(result, record, results, distance)))
+    lines += _section("How certain", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Repeat", _wrapped(command, width))
     if record is None:
         return [*lines, (), line(Span(" The run's folder is gone: only the row in the database is left.", Tone.WARN))]
@@ -46,7 +49,7 @@ def result_lines(
         ("Parameters", _tree(record.parameters, width)),
         ("Diagnostics", _tree(_without_curves(record.diagnostics), width)),
         ("Identity: the key is the digest of this", _tree(record.identity, width)),
-        ("Computed by", _pairs(_computed_by(record))),
+        ("Computed by", _tree(_computed_by(record), width)),
         ("Versions", _pairs(record.versions)),
     )
     for title, body in sections:
@@ -178,14 +181,16 @@ def find_reliability(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, Shar
 def per_class_lines(scores: Sequence[tuple[str, float, int]], width: int) -> list[Line]:
     """Classes with the share of their images that was recognised, worst first, in as many columns as fit."""
     known = sorted(scores, key=lambda score: (score[1], score[0]))
-    columns = max(1, (width - 2) // PER_CLASS_WIDTH)
+    longest = max((len(name) for name, _, _ in known), default=0)
+    name_width = max(NAME_WIDTH, min(longest, width - BESIDE_NAME - 2))
+    columns = max(1, (width - 2) // (name_width + BESIDE_NAME))
     per_column = max(1, -(-len(known) // columns))
     rows = [known[start::per_column] for start in range(per_column)] if known else []
-    return [line("  ", *(_class_cell(*score) for score in row)) for row in rows]
+    return [line("  ", *(_class_cell(*score, name_width) for score in row)) for row in rows]
 
 
-def _class_cell(name: str, value: float, count: int) -> Span:
-    return Span(f" {fit(name, PER_CLASS_WIDTH - 18)} {value:>6.1f} of {count:<6}")
+def _class_cell(name: str, value: float, count: int, name_width: int) -> Span:
+    return Span(f" {fit(name, name_width)} {value:>6.1f} of {count:<6}")
 
 
 def _section(title: str, body: Sequence[Line]) -> list[Line]:
@@ -218,6 +223,8 @@ def _flat(values: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[s
 def _scalar(value: JsonValue) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "—"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from ssl_console.result import Result
 from ssl_console.tui.catalogue import Catalogue
 from ssl_console.tui.core import DeviceView, News, SupervisorView
+from ssl_console.tui.opening import opening_suite
 from ssl_console.tui.runview import Runs, Tally, changed
 from ssl_console.tui.selection import Pair, Selection
 
@@ -28,7 +29,20 @@ class World:
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""
     suite: str | None = None
-    """Shown in Plan and Rankings."""
+    """Chosen by the user, and shown in Plan and Rankings; None for everything."""
+    opening: str | None = None
+    """The suite that Plan opens on while none has been chosen; empty once somebody chose, None before it is known."""
+
+    @property
+    def planned_suite(self) -> str | None:
+        """What Plan shows: the suite that was chosen, else the one that it opens on; None for all tasks."""
+        return self.suite or self.opening or None
+
+    def opened(self) -> World:
+        """With the suite that Plan opens on, unless that is known."""
+        if self.opening is not None:
+            return self
+        return replace(self, opening=opening_suite(self.catalogue, self.results, self.runs.values()))
 
     def after(self, news: News) -> World:
         """The world once this is known."""

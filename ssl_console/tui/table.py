@@ -21,7 +21,7 @@ from ssl_console.tui.keys import bindings
 from ssl_console.tui.look import Look, look_of
 from ssl_console.tui.palette import Under
 from ssl_console.tui.rows import EMPTY_CELL, Cell, Column, Placed, Rows
-from ssl_console.tui.text import Tone, clean, fit
+from ssl_console.tui.text import Tone, clean, fit, wrap
 
 CursorKind = Literal["row", "cell"]
 
@@ -271,8 +271,9 @@ class LineTable(ScrollView, can_focus=True):
         return self._row_strip(self.rows.keys[index])
 
     def _blank(self, number: int | None) -> Strip:
-        text = fit(f" {self.empty}", self._width) if number == 1 else " " * self._width
-        return Strip([Segment(text, self._base + look_of(self).palette.tone(Tone.DIM))], self._width)
+        told = wrap(self.empty, max(1, self._width - 2))
+        text = f" {told[number - 1]}" if number is not None and 0 < number <= len(told) else ""
+        return Strip([Segment(fit(text, self._width), self._base + look_of(self).palette.tone(Tone.DIM))], self._width)
 
     def _row_strip(self, key: str) -> Strip:
         cells = [EMPTY_CELL] * len(self.rows.columns)

@@ -21,13 +21,17 @@ DARK = Theme(
     error="#d7875f",
     dark=True,
     variables={
-        "block-cursor-background": "#5f87af",
+        "block-cursor-background": "#005f87",
         "block-cursor-foreground": "#ffffff",
         "input-cursor-background": "#d0d0d0",
         "border": "#444444",
         "border-blurred": "#303030",
         "scrollbar": "#444444",
         "scrollbar-background": "#121212",
+        "muted": "#8a8a8a",
+        "faint": "#585858",
+        "row-background": "#262626",
+        "ticked-background": "#3a3a3a",
     },
 )
 
@@ -52,5 +56,9 @@ LIGHT = Theme(
         "border-blurred": "#d0d0d0",
         "scrollbar": "#b2b2b2",
         "scrollbar-background": "#ffffff",
+        "muted": "#6c6c6c",
+        "faint": "#a8a8a8",
+        "row-background": "#e4e4e4",
+        "ticked-background": "#ffffd7",
     },
 )

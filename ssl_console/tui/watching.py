@@ -186,11 +186,15 @@ def _in_words(event: Event) -> str:
         "started": f"on {event.device}",
         "phase": event.name + (f", {event.total:,} {event.unit}" if event.total else ""),
         "advance": f"{event.done:,}",
-        "metric": f"{event.name} {event.value}" + ("" if event.step is None else f" at {event.step:g}"),
+        "metric": f"{event.name} {_number(event.value)}" + ("" if event.step is None else f" at {event.step:g}"),
         "resources": _resources(event),
         "ended": event.name,
     }
     return words.get(event.kind, event.message)
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.6g}"
 
 
 def _resources(event: Event) -> str:

@@ -36,6 +36,7 @@ from ssl_console.submission import submit_runs
 from ssl_console.supervision import SupervisorOptions, ensure_supervisor
 from ssl_console.tui.catalogue import BackboneEntry, Catalogue, Suite, TaskEntry
 from ssl_console.tui.core import News, Order, RunFiles
+from ssl_console.tui.habits import Habits, keep_habits, read_habits
 from ssl_console.tui.owning import OwnThings
 from ssl_console.tui.selection import Pair
 from ssl_console.tui.watching import Watch
@@ -48,6 +49,8 @@ from tasks.spec import TaskSpec, canonical
 
 if TYPE_CHECKING:
     from ssl_console.predictions import Arrays, RunOutputs
+
+HABITS = "console.json"
 
 
 @dataclass
@@ -84,6 +87,14 @@ class LocalCore(OwnThings):
     def _around(self) -> Surroundings:
         weights = WeightsFolder(self.workspace.weights)
         return Surroundings(self.workspace, data_root(self.workspace, self.config), weights, self._tasks)
+
+    def habits(self) -> Habits:
+        """What was chosen last here."""
+        return read_habits(self.root / HABITS)
+
+    def keep_habits(self, habits: Habits) -> None:
+        """Keep that for the next start."""
+        keep_habits(self.root / HABITS, habits)
 
     # -- the catalogue ------------------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from rich.color import ColorSystem
 from textual.color import Color
+from textual.theme import Theme
 
 from ssl_console.tui.glyphs import ASCII, UNICODE, Glyphs, bar, choose
-from ssl_console.tui.heat import LEVELS, RAMP, level, sign
+from ssl_console.tui.heat import FEW_ON_DARK, FEW_ON_LIGHT, LEVELS, RAMP, level, sign
 from ssl_console.tui.palette import Palette
 from ssl_console.tui.themes import DARK, LIGHT
 
@@ -36,6 +38,18 @@ def test_hotter_is_lighter_for_everyone(deficiency: str | None) -> None:
     assert all(a < b for a, b in pairwise(lights))
 
 
+@pytest.mark.parametrize("deficiency", [None, *CONE_MATRICES])
+@pytest.mark.parametrize("colours", [FEW_ON_DARK, FEW_ON_LIGHT], ids=["dark", "light"])
+def test_where_there_are_256_colours_what_is_shown_is_no_darker_for_being_hotter(
+    colours: tuple[str, ...], deficiency: str | None
+) -> None:
+    matrix = CONE_MATRICES[deficiency] if deficiency else None
+    shown = [Color.parse(colour).rich_color.downgrade(ColorSystem.EIGHT_BIT) for colour in colours]
+    lights = [_lightness(Color.from_rich_color(colour), matrix) for colour in shown]
+    assert all(a <= b for a, b in pairwise(lights))
+    assert len(set(lights)) >= LEVELS - 1
+
+
 def test_the_best_is_hottest_whichever_way_is_better() -> None:
     assert [level(value, 0, 10) for value in (0, 5, 10)] == [0, LEVELS // 2, LEVELS - 1]
     assert level(0, 0, 10, higher_is_better=False) == LEVELS - 1
@@ -48,9 +62,10 @@ def test_every_level_has_a_sign_of_its_own(glyphs: Glyphs) -> None:
     assert sign(None, glyphs.steps) == " "
 
 
+@pytest.mark.parametrize("few", [False, True], ids=["many colours", "256 colours"])
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
-def test_text_stays_legible_on_every_heat(theme: object) -> None:
-    palette = Palette.of(theme)  # type: ignore[arg-type]
+def test_text_stays_legible_on_every_heat(theme: Theme, few: bool) -> None:
+    palette = Palette.of(theme, few_colours=few)
     text = Color.parse(palette.foreground)
     for number in range(LEVELS):
         colour = palette.heat_style(number).bgcolor

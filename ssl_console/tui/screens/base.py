@@ -52,6 +52,11 @@ class ConsoleScreen(Screen[None]):
         yield from ()
 
     @property
+    def pane_help(self) -> str:
+        """What the pane with the keyboard is for, where the screen's own words do not say it."""
+        return str(getattr(self.focused, "HELP_TEXT", ""))
+
+    @property
     def world(self) -> World:
         """What is known now."""
         return console(self).world

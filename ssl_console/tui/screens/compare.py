@@ -57,7 +57,9 @@ class CompareScreen(ConsoleScreen):
         """Summary, table and chart."""
         yield Words(id="summary", classes="hint")
         with Horizontal(id="panes"):
-            yield LineTable(cursor="cell", id="differences", empty="Nothing to compare yet.")
+            yield LineTable(
+                cursor="cell", id="differences", empty="Nothing to compare yet: tick something in Plan and launch it."
+            )
             with Vertical(id="chart-pane"):
                 yield Words(id="tabs", classes="hint")
                 yield ChartView(id="chart")
@@ -96,7 +98,11 @@ class CompareScreen(ConsoleScreen):
         others = [name for name in comparison.backbones if name != comparison.base]
         name = table.column if table.column in others else next(iter(others), "")
         told = self._paired.about(name or "", comparison.key(table.row or ""), self.size.width)
-        self.query_one("#details", Words).show(told)
+        details = self.query_one("#details", Words)
+        lines = len(details.content)
+        details.show(told)
+        if len(told) != lines:
+            details.refresh(layout=True)
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -196,7 +202,8 @@ class CompareScreen(ConsoleScreen):
     def action_choose(self) -> None:
         """Choose the backbones."""
         comparison = self._comparison(self.world)
-        sheet = ChooseSheet("Compare", compareview.choices(comparison.ranking), comparison.backbones)
+        names = {name: name for name in compareview.choices(comparison.ranking)}
+        sheet = ChooseSheet("Compare", names, comparison.backbones)
         self.app.push_screen(sheet, self._take_choice)
 
     def _take_choice(self, names: tuple[str, ...] | None) -> None:

@@ -14,7 +14,7 @@ from ssl_console.files import write_atomically
 from ssl_console.ranking import Ranking
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Lines
+from ssl_console.tui.lines import Words
 from ssl_console.tui.screens.base import Sheet, console
 from ssl_console.tui.text import Span, Tone, line
 
@@ -38,7 +38,7 @@ class ExportSheet(Sheet[None]):
         rows, columns = len(self._ranking.rows), len(self._ranking.columns)
         with Vertical(classes="sheet small") as panel:
             panel.border_title = "Export"
-            yield Lines(
+            yield Words(
                 [
                     line(f"This view: {rows} rows, {columns} columns, in this order."),
                     line(Span("Written to a file in the folder you started from, and copied.", Tone.DIM)),

@@ -14,9 +14,9 @@ from ssl_console.run import State
 from ssl_console.tui import liveview
 from ssl_console.tui.chart import ChartView
 from ssl_console.tui.core import RunFiles
-from ssl_console.tui.filterbar import FilterBar
+from ssl_console.tui.filterbar import FilterBar, FilterLine
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Lines, Words
+from ssl_console.tui.lines import Lines, Tail, Words
 from ssl_console.tui.liveview import RunList
 from ssl_console.tui.logview import LogView
 from ssl_console.tui.look import look_of
@@ -28,6 +28,14 @@ from ssl_console.tui.table import LineTable
 from ssl_console.tui.text import Line, Span, Tone, line
 
 PANES = ("details", "curve", "log", "events", "devices")
+PANE_HELP = {
+    "details": "Details: when it was queued and started, its phase, why it waits or failed, its warnings.",
+    "curve": "Curve: a metric of the run; dotted behind it, the best other backbone on the same task. m draws another.",
+    "log": "Log: what the worker prints. It follows the end; in the whole screen (z) g goes to the beginning, and the "
+    "arrows read on from there, however long it is.",
+    "events": "Events: what the worker has reported, newest last.",
+    "devices": "Devices: load, memory and who holds it, ours in green, others with their user; temperature and power.",
+}
 WIDE = 130
 """Cells from which the devices have a place of their own."""
 TICK_S = 5.0
@@ -58,7 +66,7 @@ class LiveScreen(ConsoleScreen):
     def body(self) -> ComposeResult:
         """Summary, filter, runs, panes."""
         yield Words(id="summary", classes="hint")
-        yield FilterBar()
+        yield FilterBar("run, backbone, task, seed, state, kind, device, job, phase")
         yield LineTable(id="runs", empty="No runs yet: tick something in Plan and launch it.")
         with Vertical(id="below"):
             yield Words(id="tabs", classes="hint")
@@ -66,8 +74,14 @@ class LiveScreen(ConsoleScreen):
                 yield Lines(id="details")
                 yield ChartView(id="curve")
                 yield LogView(id="log")
-                yield Lines(id="events")
+                yield Tail(id="events")
                 yield Lines(id="devices")
+
+    @property
+    def pane_help(self) -> str:
+        """What the pane below is for; while a filter is typed, what it may be."""
+        typing = isinstance(self.focused, FilterLine)
+        return super().pane_help if typing else PANE_HELP[self._pane]
 
     def on_mount(self) -> None:
         """Begin in the runs; look at the clock now and then, for runs that have fallen silent."""
@@ -173,6 +187,8 @@ class LiveScreen(ConsoleScreen):
             self.in_background(lambda: (run_id, core.files(run_id)), self._take_files, group="files")
 
     def _take_files(self, found: tuple[str, RunFiles]) -> None:
+        if found[0] != self._files[0]:
+            self.query_one("#events", Tail).begin()
         self._files = found
         if self.run is not None and self.run.run_id == found[0] and self._pane in {"log", "events"}:
             self._show_run()

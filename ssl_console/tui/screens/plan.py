@@ -23,6 +23,10 @@ from ssl_console.tui.state import World
 from ssl_console.tui.table import LineTable
 
 ALL_TASKS = "*"
+FIELDS = (
+    "name, method, arch, params, top1, year, epochs, dim, size, weights of backbones; "
+    "task, protocol, dataset, domain, metric, classes, data of tasks"
+)
 
 
 class PlanScreen(ConsoleScreen):
@@ -39,7 +43,7 @@ class PlanScreen(ConsoleScreen):
     def body(self) -> ComposeResult:
         """Summary, filter, grid, details."""
         yield Words(id="summary", classes="hint")
-        yield FilterBar()
+        yield FilterBar(FIELDS)
         yield LineTable(cursor="cell", empty="Nothing fits this filter: escape shows everything.", id="grid")
         yield Words(id="details", classes="details")
 
@@ -53,8 +57,9 @@ class PlanScreen(ConsoleScreen):
         return self._grid(self.world)
 
     def _grid(self, world: World) -> Grid:
-        coverage = Coverage.of(world.catalogue, world.results, world.runs.values(), world.stale, world.suite)
-        shown = narrow(world.catalogue, world.suite, self.query_one(FilterBar).text)
+        suite = world.planned_suite
+        coverage = Coverage.of(world.catalogue, world.results, world.runs.values(), world.stale, suite)
+        shown = narrow(world.catalogue, suite, self.query_one(FilterBar).text)
         return Grid(coverage, shown, world.selection, look_of(self).glyphs)
 
     def update_view(self, world: World) -> None:
@@ -66,7 +71,7 @@ class PlanScreen(ConsoleScreen):
         )
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
-        self.query_one("#summary", Words).show([summary(grid, world.suite, bool(text))])
+        self.query_one("#summary", Words).show([summary(grid, world, bool(text))])
         self._show_details(grid)
 
     def _show_details(self, grid: Grid) -> None:
@@ -151,14 +156,14 @@ class PlanScreen(ConsoleScreen):
     def action_suite(self) -> None:
         """Pick a suite."""
         suites = self.world.catalogue.suites
-        options = [(ALL_TASKS, "all tasks"), *((s.name, f"{s.name}: {s.title}, {len(s.tasks)} tasks") for s in suites)]
-        sheet = PickSheet("Suite", options, self.world.suite or ALL_TASKS)
+        options = [(ALL_TASKS, f"all {len(self.world.catalogue.tasks)} tasks")]
+        options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
+        sheet = PickSheet("Suite", options, self.world.planned_suite or ALL_TASKS)
         self.app.push_screen(sheet, self._take_suite)
 
     def _take_suite(self, name: str | None) -> None:
         if name is not None:
-            app = console(self)
-            app.change(replace(app.world, suite=None if name == ALL_TASKS else name))
+            console(self).choose_suite(None if name == ALL_TASKS else name)
 
     def action_launch(self) -> None:
         """See what would run."""
@@ -168,7 +173,7 @@ class PlanScreen(ConsoleScreen):
         if not pairs and cursor is not None:
             pairs = [cursor]
         if pairs:
-            self.app.push_screen(LaunchSheet(Order(tuple(pairs), suite=world.suite)), self._launched)
+            self.app.push_screen(LaunchSheet(Order(tuple(pairs), suite=world.planned_suite)), self._launched)
 
     def _launched(self, started: int | None) -> None:
         if started:
@@ -181,7 +186,7 @@ class PlanScreen(ConsoleScreen):
         """Put the cursor there, and take away what hides it."""
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
-            console(self).change(replace(self.world, suite=None))
+            console(self).change(replace(self.world, suite=None, opening=""))
         self.query_one("#grid", LineTable).move_to(backbone, task)
 
     def action_details(self) -> None:

@@ -30,11 +30,13 @@ from ssl_console.tui.rankview import (
 )
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.screens.exporting import ExportSheet
+from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
 from ssl_console.tui.state import World
 from ssl_console.tui.table import LineTable
 
 EVERYTHING = "*"
+NO_RESULTS = "No results yet: tick something in Plan and launch it. Press p for the published numbers of the paper."
 PUBLISHED_NEXT: Mapping[Published, Published] = {"beside": "all", "all": "off", "off": "beside"}
 
 
@@ -58,7 +60,7 @@ class RankingsScreen(ConsoleScreen):
     def body(self) -> ComposeResult:
         """Summary, filter, table, details."""
         yield Words(id="summary", classes="hint")
-        yield FilterBar()
+        yield FilterBar(FIELDS)
         yield LineTable(cursor="cell", id="ranking")
         yield Words(id="details", classes="details")
 
@@ -73,7 +75,7 @@ class RankingsScreen(ConsoleScreen):
         shown = ranking_table(results, view, world.catalogue, look_of(self).glyphs, world.marked)
         self.table_view = shown
         table = self.query_one("#ranking", LineTable)
-        table.empty = "No results yet: tick something in Plan and launch it." if not world.results else "Nothing fits."
+        table.empty = NO_RESULTS if not world.results else "Nothing fits: escape takes the filter away."
         table.show(shown.rows(self.size.width))
         self.query_one("#summary", Words).show([summary(shown, world.suite)])
         self._show_details()
@@ -135,21 +137,23 @@ class RankingsScreen(ConsoleScreen):
     def action_suite(self) -> None:
         """Pick a suite."""
         options = [(EVERYTHING, "everything measured")]
-        options += [(suite.name, f"{suite.name}: {suite.title}") for suite in self.world.catalogue.suites]
+        suites = self.world.catalogue.suites
+        options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
         self.app.push_screen(PickSheet("Suite", options, self.world.suite or EVERYTHING), self._take_suite)
 
     def _take_suite(self, name: str | None) -> None:
         if name is not None:
-            app = console(self)
-            app.change(replace(app.world, suite=None if name == EVERYTHING else name))
+            console(self).choose_suite(None if name == EVERYTHING else name)
 
     def action_columns(self) -> None:
         """Choose the columns."""
         suite = self.world.catalogue.suite.get(self.world.suite or "")
         base = base_ranking(self.world.results, suite.columns if suite else None, self._view.published)
-        names = [*(aggregate.name for aggregate in AGGREGATES), *(column.label for column in base.columns)]
-        shown = [name for name in names if name not in self._view.hidden]
-        self.app.push_screen(ChooseSheet("Columns", names, shown), lambda chosen: self._take_columns(names, chosen))
+        columns = {aggregate.name: aggregate.title for aggregate in AGGREGATES}
+        columns |= {column.label: column.label for column in base.columns}
+        shown = [name for name in columns if name not in self._view.hidden]
+        sheet = ChooseSheet("Columns", columns, shown)
+        self.app.push_screen(sheet, lambda chosen: self._take_columns(list(columns), chosen))
 
     def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
         if chosen is not None:

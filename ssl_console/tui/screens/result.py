@@ -88,7 +88,7 @@ class ResultScreen(ConsoleScreen):
             self.open(newest.run_id, ())
         result, text = self._result(world), self.query_one(Lines)
         if result is None:
-            text.show([line(Span(" Nothing to show yet: open a result with enter in Rankings.", Tone.DIM))])
+            text.show([line(Span(" No results yet: tick something in Plan and launch it.", Tone.DIM))])
             return
         width = max(40, text.size.width or self.size.width)
         known = self._opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
-from ssl_console.tui.lines import Lines
+from ssl_console.tui.lines import Lines, Words
 from ssl_console.tui.look import look_of
 from ssl_console.tui.rows import Cell, Column, Rows
 from ssl_console.tui.screens.base import ConsoleScreen, Sheet
@@ -52,7 +52,7 @@ class HelpSheet(Sheet[None]):
 
     BINDINGS: ClassVar = bindings("help")
 
-    def __init__(self, about: str, scopes: Sequence[str], chosen: dict[str, str]) -> None:
+    def __init__(self, about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> None:
         super().__init__()
         self._lines = help_lines(about, scopes, chosen)
 
@@ -64,9 +64,14 @@ class HelpSheet(Sheet[None]):
             yield KeyLine()
 
 
-def help_lines(about: str, scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
-    """The help as lines: what the screen is for, then the keys of each scope. `chosen` are the user's own keys."""
-    lines: list[Line] = [line(text) for text in wrap(about, 72)] if about else []
+def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
+    """The help as lines: what the screen and its pane are for, then the keys of each scope.
+
+    `chosen` are the user's own keys.
+    """
+    lines: list[Line] = []
+    for paragraph in filter(None, about):
+        lines += [*([()] if lines else []), *(line(text) for text in wrap(paragraph, 72))]
     for scope in scopes:
         lines += [(), line(Span(TITLES[scope], Tone.TITLE))]
         for key in KEYS[scope]:
@@ -133,6 +138,7 @@ class PickSheet(Sheet[str | None]):
         with Vertical(classes="sheet list") as panel:
             panel.border_title = self._title
             yield LineTable(id="options")
+            yield Words(id="about")
             yield KeyLine()
 
     def on_mount(self) -> None:
@@ -140,10 +146,18 @@ class PickSheet(Sheet[str | None]):
         width = max((len(text) for text in self._options.values()), default=10) + 2
         columns = (Column("name", "", width),)
         table = self.query_one(LineTable)
-        table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 6))
+        table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 8))
         table.show(Rows(columns, list(self._options), lambda key, _: Cell(f" {self._options[key]}")))
         table.move_to(row=self._current)
         table.focus()
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        """The whole of what is under the cursor, where the list shows its beginning only."""
+        table, about = self.query_one(LineTable), self.query_one("#about", Words)
+        text = self._options.get(table.row or "", "")
+        room = table.size.width - 3
+        about.show([line(Span(part, Tone.DIM)) for part in wrap(text, room)] if len(text) > room else [])
 
     @on(LineTable.Opened)
     def _opened(self, message: LineTable.Opened) -> None:
@@ -156,13 +170,13 @@ class PickSheet(Sheet[str | None]):
 
 
 class ChooseSheet(Sheet[tuple[str, ...] | None]):
-    """Several of many, in their order."""
+    """Several of many, in their order; each is a key and what is shown for it."""
 
     BINDINGS: ClassVar = bindings("chooser")
 
-    def __init__(self, title: str, options: Sequence[str], chosen: Sequence[str]) -> None:
+    def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
         super().__init__()
-        self._title, self._options, self._chosen = title, list(options), set(chosen)
+        self._title, self._options, self._chosen = title, options, set(chosen)
 
     def compose(self) -> ComposeResult:
         """The panel."""
@@ -180,13 +194,17 @@ class ChooseSheet(Sheet[tuple[str, ...] | None]):
     def _fill(self) -> None:
         glyphs = look_of(self).glyphs
         chosen = frozenset(self._chosen)
-        width = max((len(text) for text in self._options), default=10) + 4
+        width = max((len(text) for text in self._options.values()), default=10) + 4
 
         def cell(key: str, _column: Column) -> Cell:
             picked = key in chosen
-            return Cell(f" {glyphs.ticked if picked else glyphs.unticked} {key}", Tone.PLAIN if picked else Tone.DIM)
+            return Cell(
+                f" {glyphs.ticked if picked else glyphs.unticked} {self._options[key]}",
+                Tone.PLAIN if picked else Tone.DIM,
+            )
 
-        self.query_one(LineTable).show(Rows((Column("name", f" {len(chosen)} chosen", width),), self._options, cell))
+        columns = (Column("name", f" {len(chosen)} chosen", width),)
+        self.query_one(LineTable).show(Rows(columns, list(self._options), cell))
 
     @on(LineTable.Opened)
     def _opened(self, message: LineTable.Opened) -> None:

@@ -20,7 +20,10 @@ from ssl_console.tui.table import LineTable
 from ssl_console.tui.text import Span, Tone, line
 from ssl_console.tui.trainingview import chart_of, rows_of
 
-NONE_YET = "No training is watched: `ssl-console watch DIR` measures its checkpoints as they are written."
+NONE_YET = (
+    "`ssl-console watch DIR` measures the checkpoints of a training as they are written, and draws here how well they "
+    "transfer."
+)
 
 
 class TrainingScreen(ConsoleScreen):
@@ -42,7 +45,7 @@ class TrainingScreen(ConsoleScreen):
         """Verdict, chart, checkpoints."""
         yield Words(id="summary", classes="hint")
         yield ChartView(id="chart")
-        yield LineTable(id="checkpoints")
+        yield LineTable(id="checkpoints", empty=NONE_YET)
 
     def on_mount(self) -> None:
         """Begin in the table."""
@@ -64,8 +67,9 @@ class TrainingScreen(ConsoleScreen):
 
     def _show(self, world: World) -> None:
         training = self._training
+        self.set_class(training is None, "none")
         if training is None:
-            self.query_one("#summary", Words).show([line(Span(f" {NONE_YET}", Tone.DIM))])
+            self.query_one("#summary", Words).show([line(Span(" no training is watched", Tone.DIM))])
             return
         curve = curve_of(training, world.results)
         self.query_one("#summary", Words).show([_summary(training, curve, self._place, len(self._trainings))])
