@@ -40,7 +40,7 @@ class Paired:
 
 
 def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
-    """The test in one line, or in two where it is too long for one."""
+    """The test in one line, or in two where it is too long for one, and what is to be said of it."""
     if task is None:
         return [line()]
     test = task.test
@@ -49,8 +49,6 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
         Span(f"  p {test.p_value:.2g}, with Holm {task.adjusted_p:.2g}, effect {test.effect:+.2f}", Tone.DIM),
     )
-    more = line(
-        Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM),
-        Span(f"  {task.note}" if task.note else "", Tone.WARN),
-    )
-    return [(*first, *more)] if length((*first, *more)) <= width else [first, more]
+    more = line(Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM))
+    note = [line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note]
+    return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]

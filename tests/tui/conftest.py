@@ -45,6 +45,7 @@ def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("ssl_console.disk._free", lambda _folder: 512 * 10**9)
     for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -84,8 +85,8 @@ def opened() -> Opener:
 
 
 def console_on(workspace: Workspace, manner: Manner | None = None) -> ConsoleApp:
-    """A console whose clock stands still, half an hour after the workspace's last event."""
-    app = ConsoleApp(lambda: LocalCore(workspace), manner)
+    """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
+    app = ConsoleApp(lambda: LocalCore(workspace), manner or Manner(suite=""))
     app.clock = lambda: filled.NOW + 1800.0
     return app
 

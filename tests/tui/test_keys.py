@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from textual.pilot import Pilot
 
 from ssl_console.tui.app import ConsoleApp, Manner
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
@@ -12,7 +13,7 @@ from ssl_console.tui.wiring import LocalCore
 from ssl_console.workspace import Workspace
 from tests.tui.conftest import Opener, settled
 
-MODES = {"plan": "1", "live": "2", "rankings": "3", "compare": "4", "result": "5"}
+MODES = {"plan": "1", "live": "2", "rankings": "3", "compare": "4", "result": "5", "training": "6"}
 PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
     r"|question_mark|colon|slash|plus|minus|equals_sign|ctrl\+[clp]"
@@ -68,6 +69,45 @@ async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, ope
                 ]
                 assert any(key.help.startswith(words) for words in begun), key
                 assert key.help in told_in_help, "longer ones go on in the next line"
+
+
+SHEETS = {
+    "launch": (Manner(suite="demo"), ("space", "enter")),
+    "export": (Manner(mode="rankings"), ("x",)),
+    "chooser": (Manner(mode="rankings"), ("c",)),
+    "ranks": (Manner(mode="rankings"), ("r",)),
+    "picker": (Manner(suite="demo"), ("s",)),
+    "filter": (Manner(suite="demo"), ("slash",)),
+    "adding": (Manner(suite="demo"), ("B",)),
+    "help": (Manner(suite="demo"), ("f1",)),
+}
+"""Where each small scope is met, and the keys that lead there."""
+
+
+@pytest.mark.parametrize("scope", SHEETS)
+async def test_no_key_of_a_sheet_is_hidden_by_what_is_in_it(used: Workspace, opened: Opener, scope: str) -> None:
+    manner, way = SHEETS[scope]
+    async with opened(used, manner) as pilot:
+        await pilot.press(*way)
+        await pilot.pause()
+        bound = {(active.binding.id, key) for key, active in pilot.app.screen.active_bindings.items()}
+        assert {(f"{scope}.{key.name}", name) for key in KEYS[scope] for name in key.keys.split(",")} <= bound
+
+
+async def test_the_help_says_what_the_focused_pane_is_for(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        for pane in ("Details", "Curve", "Log", "Events"):
+            await pilot.press("f1")
+            assert told(pilot).startswith(f"{pane}: ")
+            await pilot.press("escape", "tab")
+        await pilot.press("slash", "f1")
+        assert told(pilot).startswith("Filter: ")
+        assert "Fields: run, backbone, task" in told(pilot)
+
+
+def told(pilot: Pilot[int]) -> str:
+    lines = pilot.app.screen.query_one("#text").content  # type: ignore[attr-defined]
+    return " ".join("".join(span.text for span in line) for line in lines)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,9 +9,6 @@ import torch
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ssl_console.result import Result
-from ssl_console.store import ResultStore
-from ssl_console.training.record import Checkpoint, Training, training_folder, write_training
 from ssl_console.tui.app import ConsoleApp
 from ssl_console.tui.chart import ChartView
 from ssl_console.tui.lines import Lines
@@ -20,9 +17,8 @@ from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.table import LineTable
 from ssl_console.workspace import Workspace
 from tests.backbones.layouts import LAYOUTS
+from tests.tui import filled
 from tests.tui.conftest import Opener, until
-
-TASKS = ("knn/digits", "knn/shapes")
 
 
 def app_of(pilot: Pilot[int]) -> ConsoleApp:
@@ -76,36 +72,10 @@ async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened:
     assert not list(used.backbones.rglob("*.toml"))
 
 
-def measured(backbone: str, task: str, value: float, finished: float) -> Result:
-    return Result(
-        run_id=f"{abs(hash((backbone, task))):012x}"[:12], key=f"{backbone}{task}", backbone=backbone, task=task,
-        column=task, seed=0, metric="accuracy", value=value, ci_low=value - 1, ci_high=value + 1, n=500,
-        finished=finished, duration_s=1.0,
-    )  # fmt: skip
-
-
-def watched(workspace: Workspace, means: tuple[float, ...]) -> None:
-    checkpoints = tuple(
-        Checkpoint(
-            file=f"step-{step}.pth", size=1, mtime_ns=step, step=step, unit="step", status="done",
-            backbone=f"training/run/step-{step}",
-        )
-        for step in range(100, 100 * len(means) + 1, 100)
-    )  # fmt: skip
-    training = Training(folder="/runs/run", name="run", tasks=TASKS, checkpoints=checkpoints)
-    write_training(training_folder(workspace, Path("/runs/run")), training)
-    results = [
-        measured(one.backbone, task, mean, float(one.step))
-        for one, mean in zip(checkpoints, means, strict=True)
-        for task in TASKS
-    ]
-    ResultStore(workspace).add(results)
-
-
 async def test_the_training_screen_draws_transfer_beside_other_backbones_and_says_that_it_peaked(
     used: Workspace, opened: Opener
 ) -> None:
-    watched(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
+    filled.watch_training(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
     async with opened(used) as pilot:
         await pilot.press("6")
         screen = app_of(pilot).screen
@@ -123,4 +93,5 @@ async def test_the_training_screen_draws_transfer_beside_other_backbones_and_say
 async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("6")
-        await until(pilot, lambda: "ssl-console watch DIR" in shown(pilot, "#summary"))
+        assert "no training is watched" in shown(pilot, "#summary")
+        assert "ssl-console watch DIR" in app_of(pilot).screen.query_one(LineTable).empty

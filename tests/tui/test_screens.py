@@ -11,7 +11,10 @@ from ssl_console.result import Result
 from ssl_console.run import State
 from ssl_console.tui.app import ConsoleApp, Manner
 from ssl_console.tui.chart import ChartView
+from ssl_console.tui.keys import KEYS
 from ssl_console.tui.lines import Lines
+from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.exporting import ExportSheet
 from ssl_console.tui.screens.launch import LaunchSheet
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.screens.sheets import ChooseSheet, ConfirmSheet, PickSheet, ProblemSheet
@@ -241,6 +244,32 @@ async def test_the_palette_finds_a_backbone_and_goes_there(used: Workspace, open
         await pilot.pause(0.5)
         await pilot.press("enter")
         await until(pilot, lambda: table(pilot).row == "demo/simclr")
+
+
+async def test_the_palette_finds_what_the_keys_of_another_screen_do(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("colon", *"write this view to a file")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportSheet))
+        assert app_of(pilot).current_mode == "rankings"
+
+
+async def test_the_palette_knows_every_action_backbone_task_suite_and_run(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        commands = ConsoleCommands(app.screen)
+        found = {command.title for command in (*commands._actions(), *commands._elsewhere(), *commands._places())}
+        world = app.world
+        assert {f"backbone {entry.name}" for entry in world.catalogue.backbones} <= found
+        assert {f"task {entry.name}" for entry in world.catalogue.tasks} <= found
+        assert {f"suite {suite.name}" for suite in world.catalogue.suites} <= found
+        assert {f"run {run.backbone} on {run.task}" for run in world.runs.values()} <= found
+        helps = {title.rpartition("  [")[0] for title in found}
+        scopes = ("app", "table", *app.MODES)
+        assert {key.help for scope in scopes for key in KEYS[scope]} - helps == {
+            "Find any action, backbone, task or run"
+        }
 
 
 async def test_hidden_screens_are_brought_up_to_date_when_they_are_shown(used: Workspace, opened: Opener) -> None:

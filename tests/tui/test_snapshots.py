@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.screens.ranks import REPLICATES, RanksSheet
 from ssl_console.workspace import Workspace
 from tests.tui import filled
 from tests.tui.conftest import console_on, settled, until
@@ -77,6 +78,41 @@ def test_rankings(snap_compare: Compare, used: Workspace, size: tuple[int, int])
 def test_compare(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     app = console_on(used, Manner(mode="compare"))
     assert snap_compare(app, terminal_size=size, run_before=before("tab"))
+
+
+def test_ranks(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    certain = before("p", "p", "m", "r", fact=ranks_are_certain)
+    assert snap_compare(app, terminal_size=size, run_before=certain)
+
+
+def ranks_are_certain(app: ConsoleApp) -> bool:
+    sheet = app.screen
+    return isinstance(sheet, RanksSheet) and sheet.table is not None and sheet.table.ranks.replicates >= REPLICATES
+
+
+def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    filled.watch_training(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
+    assert snap_compare(snapshot_of(used, "training"), terminal_size=size, run_before=before())
+
+
+def test_adding(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(used, "plan")
+    assert snap_compare(app, terminal_size=size, run_before=before("B", *"/nowhere.pth"))
+
+
+def test_export(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before("x"))
+
+
+def test_suites(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "plan"), terminal_size=size, run_before=before("s"))
+
+
+def test_light(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before("T"))
 
 
 def test_result(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:

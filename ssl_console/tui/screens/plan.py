@@ -29,6 +29,13 @@ FIELDS = (
 )
 
 
+def _when_empty(world: World) -> str:
+    if not world.catalogue.backbones:
+        return "Reading the cards ..."
+    within = f" in suite {world.planned_suite}: escape takes the filter away, then s shows all tasks."
+    return f"Nothing fits{within if world.planned_suite else ': escape takes the filter away.'}"
+
+
 class PlanScreen(ConsoleScreen):
     """The coverage grid."""
 
@@ -44,7 +51,7 @@ class PlanScreen(ConsoleScreen):
         """Summary, filter, grid, details."""
         yield Words(id="summary", classes="hint")
         yield FilterBar(FIELDS)
-        yield LineTable(cursor="cell", empty="Nothing fits this filter: escape shows everything.", id="grid")
+        yield LineTable(cursor="cell", id="grid")
         yield Words(id="details", classes="details")
 
     def on_mount(self) -> None:
@@ -66,9 +73,7 @@ class PlanScreen(ConsoleScreen):
         """Show the grid, and what is under its cursor."""
         grid = self._grid(world)
         table = self.query_one("#grid", LineTable)
-        table.empty = (
-            "Reading the cards ..." if not world.catalogue.backbones else "Nothing fits: escape shows everything."
-        )
+        table.empty = _when_empty(world)
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
         self.query_one("#summary", Words).show([summary(grid, world, bool(text))])

@@ -17,7 +17,7 @@ from ssl_console.tui.lines import Words
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.state import World
 from ssl_console.tui.table import LineTable
-from ssl_console.tui.text import Span, Tone, line
+from ssl_console.tui.text import Line, Span, Tone, length, line, wrap
 from ssl_console.tui.trainingview import chart_of, rows_of
 
 NONE_YET = (
@@ -69,12 +69,18 @@ class TrainingScreen(ConsoleScreen):
         training = self._training
         self.set_class(training is None, "none")
         if training is None:
-            self.query_one("#summary", Words).show([line(Span(" no training is watched", Tone.DIM))])
+            self._say([line(Span(" no training is watched", Tone.DIM))])
             return
         curve = curve_of(training, world.results)
-        self.query_one("#summary", Words).show([_summary(training, curve, self._place, len(self._trainings))])
+        self._say(_summary(training, curve, self._place, len(self._trainings), self.size.width))
         self.query_one(ChartView).show(chart_of(curve))
         self.query_one(LineTable).show(rows_of(training, curve))
+
+    def _say(self, lines: list[Line]) -> None:
+        summary = self.query_one("#summary", Words)
+        if len(lines) != len(summary.content):
+            summary.refresh(layout=True)
+        summary.show(lines)
 
     # -- actions ------------------------------------------------------------------------------------------------
 
@@ -103,10 +109,13 @@ class TrainingScreen(ConsoleScreen):
             console(self).copy(shlex.join(words))
 
 
-def _summary(training: Training, curve: Curve, place: int, count: int) -> tuple[Span, ...]:
+def _summary(training: Training, curve: Curve, place: int, count: int, width: int) -> list[Line]:
+    """In one line where there is room for it."""
     which = f" ({place + 1} of {count})" if count > 1 else ""
-    return line(
-        Span(f" {training.name}{which}  ", Tone.TITLE),
-        Span(curve.verdict, Tone.WARN if curve.peaked else Tone.PLAIN),
-        Span(f"  on {', '.join(training.tasks)}", Tone.DIM),
-    )
+    tone = Tone.WARN if curve.peaked else Tone.PLAIN
+    name, tasks = Span(f" {training.name}{which}", Tone.TITLE), f"on {', '.join(training.tasks)}"
+    whole = line(name, Span(f"  {curve.verdict}", tone), Span(f"  {tasks}", Tone.DIM))
+    if length(whole) <= width:
+        return [whole]
+    verdict = [line(Span(f" {text}", tone)) for text in wrap(curve.verdict, width - 2)]
+    return [line(name, Span(f"  {tasks}", Tone.DIM)), *verdict]
