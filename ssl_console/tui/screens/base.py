@@ -74,9 +74,10 @@ class ConsoleScreen(Screen[None]):
     def refresh_world(self) -> None:
         """Show the world as it is now; called for the visible screen only."""
         app = console(self)
-        self.query_one(TopBar).show(status(app.world, readonly=app.readonly, slow=app.slow))
-        if self.size.width:
-            self.update_view(app.world)
+        for bar in self.query(TopBar):
+            bar.show(status(app.world, readonly=app.readonly, slow=app.slow))
+            if self.size.width:  # not yet laid out, or not even built: then it is asked again when it is
+                self.update_view(app.world)
 
     def update_view(self, world: World) -> None:
         """Give every widget what it shows."""
