@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.lines import Lines
 from ssl_console.tui.screens.ranks import REPLICATES, RanksSheet
 from ssl_console.workspace import Workspace
 from tests.tui import filled
@@ -98,7 +99,12 @@ def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int])
 
 def test_adding(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     app = snapshot_of(used, "plan")
-    assert snap_compare(app, terminal_size=size, run_before=before("B", *"/nowhere.pth"))
+    told = before("B", *"/nowhere.pth", fact=lambda app: "is not there" in found(app))
+    assert snap_compare(app, terminal_size=size, run_before=told)
+
+
+def found(app: ConsoleApp) -> str:
+    return "".join(span.text for line in app.screen.query_one("#found", Lines).content for span in line)
 
 
 def test_export(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
