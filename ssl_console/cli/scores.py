@@ -19,6 +19,7 @@ from ssl_console.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, 
 from ssl_console.ranking import Ranking, common_columns, pick_columns, pick_rows, sort_rows
 from ssl_console.ranking import rank as make_ranking
 from ssl_console.reference import PUBLISHED, beside, published
+from ssl_console.reference.further import published_tasks
 from ssl_console.reference.tables import VARIANT
 from ssl_console.result import Result
 from ssl_console.store import rebuild as rebuild_database
@@ -171,7 +172,8 @@ def _ranking(session: Session, view: View) -> Ranking:
     wanted = None
     if view.suite is not None:
         specs = session.tasks.select(suite=view.suite)
-        wanted = [(spec.name, VARIANT if view.origin == "paper" else spec.variant) for spec in specs]
+        of_paper = [(task, VARIANT) for task in published_tasks([spec.name for spec in specs])]
+        wanted = of_paper if view.origin == "paper" else [(spec.name, spec.variant) for spec in specs]
     found = _results(session, view, wanted)
     if view.tasks:
         names = set(match(view.tasks, dict.fromkeys(r.task for r in found), "task with results"))

@@ -7,7 +7,7 @@ datasets of recognition. Such a mean is made where every one of its datasets was
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -38,6 +38,16 @@ def further_numbers(results: Iterable[Result], metrics_of: Metrics) -> list[Resu
     own = sorted(results, key=lambda result: result.finished)
     metrics = {result.run_id: metrics_of(result.run_id) for result in own}
     return [*_other_metrics(own, metrics), *_means(own, metrics)]
+
+
+def published_tasks(tasks: Sequence[str]) -> list[str]:
+    """What is published of these tasks: themselves, and means whose every part is among them."""
+    columns = dict.fromkeys(column.task for table in tables() for column in table.columns)
+    parts: dict[str, set[str]] = defaultdict(set)
+    for (task, _), mean in _MEANS.items():
+        parts[task] |= {f"{mean.protocol}/{dataset}" for dataset in mean.datasets}
+    alone = [task for task in tasks if task in columns]
+    return [*alone, *(task for task, needed in parts.items() if needed <= set(tasks))]
 
 
 def _other_metrics(own: list[Result], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[Result]:

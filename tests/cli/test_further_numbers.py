@@ -67,6 +67,11 @@ def test_every_column_of_table_9_has_its_mean() -> None:
     assert {(one.task, one.metric) for one in further_numbers(everything, lambda _run: measured)} == printed
 
 
+def test_a_suite_with_every_part_of_a_published_mean_shows_it(shell: Shell) -> None:
+    columns = shell("rank", "--source", "paper", "--suite", "paper-analysis", "--json").document["columns"]
+    assert {name.partition(" ")[0] for name in columns} == {"attention/recognition", "inversion/recognition"}
+
+
 def test_compare_gives_a_verdict_on_further_numbers(shell: Shell, workspace: Workspace) -> None:
     run_id = leave(workspace, "paper/swav", "detection-frozen/voc07", 0.8, metric="ap50", variant="paper")
     path = workspace.run(run_id).result
