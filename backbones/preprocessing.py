@@ -32,7 +32,7 @@ def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
     """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device."""
     mean = torch.tensor(spec.mean, device=batch.device).view(3, 1, 1)
     std = torch.tensor(spec.std, device=batch.device).view(3, 1, 1)
-    return batch.mul(1 / (255 * std)).sub_(mean / std)  # two passes over the batch, not four
+    return batch.float().div_(255).sub_(mean).div_(std)
 
 
 def _resize(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
