@@ -35,6 +35,7 @@ def main() -> None:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent).absolute()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.chdir(folder)
+        os.environ["COLORTERM"] = "truecolor"  # the pictures are the same wherever they are taken
         workspace = Workspace(Path("demo")).create()
         command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(workspace.root), "demo", "--headless"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
