@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from tasks.whole_file import whole_file
 
 Pixels = npt.NDArray[np.uint8]
 """[h, w, 3]."""
@@ -17,13 +20,14 @@ RAMP = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 2
 
 
 def save_sheet(rows: Sequence[Sequence[Pixels]], folder: Path | None, name: str) -> None:
-    """Rows of equally large images as `folder/name`; nothing without a folder or rows. Raises OSError."""
+    """Rows of equally large images as `folder/name`; nothing without a folder or rows. Raises OSError that names it."""
     if folder is None or not rows:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}"
-    Image.fromarray(sheet(rows)).save(partial, format="PNG")
-    partial.replace(folder / name)
+    drawn = io.BytesIO()
+    Image.fromarray(sheet(rows)).save(drawn, format="PNG")
+    with whole_file(folder / name) as file:
+        file.write(drawn.getbuffer())
 
 
 def sheet(rows: Sequence[Sequence[Pixels]]) -> Pixels:

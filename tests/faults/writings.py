@@ -30,6 +30,7 @@ from tasks.card import DatasetCard
 from tasks.features.durable import write_durably
 from tasks.features.shards import join, write_shard
 from tasks.own_data.brought import Brought
+from tasks.pictures import save_sheet
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.loop import Run, Trainer
 from tasks.pretraining.methods import RESNET, Method
@@ -138,6 +139,11 @@ def _images(place: Path, number: int) -> None:
     write_array(place / "images.npy", values(number))
 
 
+def _pictured(place: Path, number: int) -> None:
+    image = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    save_sheet([[image, image]], place / "run", "saliency.png")
+
+
 def _exported(place: Path, number: int) -> None:
     origin = Origin(Method.ROTATION, RESNET, 0, number, 1, 0.0)
     export(nn.Linear(64, 64), origin, place / "weights.safetensors")
@@ -214,6 +220,7 @@ WRITINGS = (
     Writing("the copy of a watched checkpoint", _copied, _to_copy),
     Writing("a bundle", _bundled, finished_run),
     Writing("a figure", _drawn),
+    Writing("a picture of a result", _pictured),
     Writing("a kept digest", _digest, optional=True),
 )
 """`result.json`, ends and the supervisor's state are written by the same function as a run's specification."""
