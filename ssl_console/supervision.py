@@ -24,6 +24,7 @@ from ssl_console.devices import parse_devices
 from ssl_console.errors import OperationFailed
 from ssl_console.files import FILE_MODE, make_private_folder
 from ssl_console.process import is_going, own_start, this_host
+from ssl_console.room import shortage
 from ssl_console.tail import last_lines
 from ssl_console.workspace import Workspace
 
@@ -201,7 +202,7 @@ def _start(workspace: Workspace, options: SupervisorOptions) -> None:
         ready = pipe.read() == READY
     process.wait()
     if not ready:
-        words = " ".join(last_lines(workspace.supervisor_log, 1)) or "it said nothing"
+        words = " ".join(last_lines(workspace.supervisor_log, 1)) or shortage(workspace.root) or "it said nothing"
         raise OperationFailed(f"the supervisor did not start: {words} (see {workspace.supervisor_log})")
 
 

@@ -5,14 +5,11 @@ Errors are named, not imported: one that was raised has its module loaded alread
 
 from __future__ import annotations
 
-import errno
-import os
-import pwd
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from ssl_console.errors import ConsoleError, ExitCode
+from ssl_console.system_errors import in_words
 
 KNOWN = (
     ("backbones.cardfile", "CardNameError", ExitCode.USAGE),
@@ -24,37 +21,6 @@ KNOWN = (
     ("ssl_console.requests", "NotPossible", ExitCode.USAGE),
     ("ssl_console.store", "StoreError", ExitCode.RUN_FAILED),
 )
-WAYS_OUT = {
-    errno.ENOSPC: "the disk is full: make room (ssl-console cache prune), then do it again",
-    errno.EDQUOT: "your disk quota is used up: make room (ssl-console cache prune), then do it again",
-    errno.EROFS: "the file system is read-only: choose another --workspace",
-    errno.EACCES: "permission denied: choose another --workspace, or mend the permissions",
-    errno.EPERM: "permission denied: choose another --workspace, or mend the permissions",
-    errno.ENOTDIR: "there is a file where a folder should be: move it away, or choose another --workspace",
-    errno.EEXIST: "there is a file where a folder should be: move it away, or choose another --workspace",
-}
-
-
-def other_owner(name: object) -> str | None:
-    """Who a path, or the folder that hides it, belongs to; None for our own, and where that cannot be told."""
-    place = Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
-    while place is not None and place != place.parent:
-        try:
-            owner = place.stat().st_uid
-        except PermissionError:
-            place = place.parent
-            continue
-        except OSError:
-            return None
-        return None if owner == os.geteuid() else _user_name(owner)
-    return None
-
-
-def _user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
 
 
 @dataclass(frozen=True)
@@ -74,8 +40,5 @@ def complaint(error: Exception) -> Complaint | None:
         if isinstance(kind, type) and isinstance(error, kind):
             return Complaint(str(error), exit_code)
     if isinstance(error, OSError):
-        what = WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
-        if isinstance(error, PermissionError) and (owner := other_owner(error.filename)):
-            what = f"it belongs to {owner}, whose workspace this is: {what}"
-        return Complaint(f"{error.filename}: {what}" if error.filename else what, ExitCode.RUN_FAILED)
+        return Complaint(in_words(error), ExitCode.RUN_FAILED)
     return None

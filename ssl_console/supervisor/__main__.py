@@ -33,6 +33,7 @@ from ssl_console.supervision import (
 )
 from ssl_console.supervisor.launchers import Launchers
 from ssl_console.supervisor.loop import Supervisor
+from ssl_console.system_errors import in_words
 from ssl_console.workspace import Workspace
 
 LOG = logging.getLogger("ssl_console.supervisor")
@@ -60,7 +61,10 @@ def main(arguments: Sequence[str]) -> int:
             supervisor.begin(time.time())
             _say_ready(given.ready_descriptor)
             _rounds(supervisor, stop, door)
-    except (ConsoleError, StoreError, AlreadySupervisedError, ValidationError, OSError) as error:
+    except OSError as error:
+        LOG.error("%s", in_words(error))
+        return 1
+    except (ConsoleError, StoreError, AlreadySupervisedError, ValidationError) as error:
         LOG.error("%s", error)
         return 1
     return 0
@@ -75,7 +79,7 @@ def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> N
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
                 return
         except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
-            LOG.error("%s", error)
+            LOG.error("%s", in_words(error))
             pause = AFTER_TROUBLE_S
         stop.wait(pause)
     LOG.info("told to stop; workers finish the run that they have")

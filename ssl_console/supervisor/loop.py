@@ -31,6 +31,7 @@ from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.watch import Watch
 from ssl_console.supervisor_state import SupervisorState
+from ssl_console.system_errors import in_words
 from ssl_console.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ class Supervisor:
                 self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
                 self.cluster.advance(slot, self.index.entries, now)
             except OSError as error:  # what became of this one cannot be written: it is looked at again, others go on
-                LOG.error("%s: %s", slot.name, error)
+                LOG.error("%s: %s", slot.name, in_words(error))
             self._dirty |= (slot.free, slot.worker, slot.run_id) != before
         self.slots.close_extra()
 

@@ -77,7 +77,7 @@ class Figures:
         """To the file that the environment names, if it names one."""
         path = os.environ.get(ENVIRONMENT_VARIABLE)
         if path and self.found:
-            rows = sorted(self.found.values(), key=lambda figure: figure.group)
+            rows = [figure for _, figure in sorted(self.found.items())]
             machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
             content = {"machine": machine, "seconds": round(seconds), "figures": [asdict(row) for row in rows]}
             Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

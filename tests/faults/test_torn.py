@@ -43,7 +43,7 @@ from tests.faults.tally import Tally
 from tests.tasks.test_features_store import PREPROCESSING, ProjectingEncoder, request
 from tests.tui.filled import finish
 
-GROUP = "torn files"
+GROUP = "files cut short, with a zeroed page, or with a flipped bit"
 
 SEED = 7
 
@@ -96,7 +96,7 @@ def test_files_of_a_run_never_bring_down_who_reads_them(workspace: Workspace, sc
     for path in paths:
         try_all(path, scale.flips, look)
     tally.add(
-        "run.json, attempt, end, retry, priority: cut, zeroed or with a flipped bit",
+        "specification, claim, end, retry and priority of a run",
         len(paths) * scale.flips,
         "the run is listed or named as unreadable; the others are untouched",
     )
@@ -115,7 +115,7 @@ def test_whole_lines_of_a_torn_events_file_are_still_read(tmp_path: Path, scale:
         assert tail.bad_lines <= 4096 // len(lines[0]) + 2
 
     try_all(path, scale.flips, look)
-    tally.add("an events file, the same", scale.flips, "whole lines are read, torn ones counted")
+    tally.add("events", scale.flips, "whole lines are read, torn ones counted")
 
 
 def test_torn_database_is_refused_or_read_and_made_again_from_the_runs(
@@ -140,7 +140,7 @@ def test_torn_database_is_refused_or_read_and_made_again_from_the_runs(
     rebuild(workspace)
     assert ResultStore(workspace).results() == whole
     assert list(workspace.root.glob("results.unreadable-*.json"))
-    tally.add("the database, the same", scale.flips, f"{refused} refused by name, set aside and rebuilt; the rest read")
+    tally.add("the database", scale.flips, f"{refused} refused by name, set aside and rebuilt; the rest read")
 
 
 def test_torn_supervisor_state_and_lock_are_passed_over(workspace: Workspace, scale: Scale) -> None:
@@ -172,7 +172,7 @@ def test_torn_cards_are_named_and_hide_no_others(tmp_path: Path, scale: Scale, t
         assert "torn" in found.cards or any("torn" in str(problem) for problem in found.problems)
 
     try_all(tmp_path / "torn.toml", scale.flips, look)
-    tally.add("a card, the same", scale.flips, "named with its key, and hides no other")
+    tally.add("a card", scale.flips, "named with its key, and hides no other")
 
 
 def test_torn_shards_are_computed_again_and_whole_ones_kept(tmp_path: Path, scale: Scale, tally: Tally) -> None:
@@ -191,7 +191,7 @@ def test_torn_shards_are_computed_again_and_whole_ones_kept(tmp_path: Path, scal
             assert np.array_equal(np.load(path), rows)
         else:
             found_out += 1
-    tally.add("a feature shard, the same", scale.flips, f"{found_out} found by digest and removed, the rest undamaged")
+    tally.add("a feature shard", scale.flips, f"{found_out} found by digest and removed, the rest undamaged")
 
 
 def test_torn_stored_features_are_set_aside_or_found_by_verification(
@@ -211,9 +211,7 @@ def test_torn_stored_features_are_set_aside_or_found_by_verification(
         assert not (torn and name == ARRAY) or found.encoded or bad
         if bad:
             path.write_bytes(whole)
-    tally.add(
-        "stored features and their manifest, the same", 2 * times, "set aside and computed again, or named by digest"
-    )
+    tally.add("stored features and their manifests", 2 * times, "set aside and computed again, or named by digest")
 
 
 def test_torn_decoded_image_is_decoded_again(tmp_path: Path, scale: Scale, tally: Tally) -> None:
@@ -233,7 +231,7 @@ def test_torn_decoded_image_is_decoded_again(tmp_path: Path, scale: Scale, tally
             got = [rows.get(row) for row in range(count)]
         assert all(one is None or torch.equal(one, images[row]) for row, one in enumerate(got))
         found_out += any(one is None for one in got)
-    tally.add("decoded images, the same", scale.flips, f"{found_out} found by checksum: decoded again; none wrong")
+    tally.add("decoded images", scale.flips, f"{found_out} found by checksum: decoded again; none wrong")
 
 
 def test_torn_record_of_a_watched_training_is_named(tmp_path: Path, scale: Scale, tally: Tally) -> None:
@@ -246,7 +244,7 @@ def test_torn_record_of_a_watched_training_is_named(tmp_path: Path, scale: Scale
             _names(error, tmp_path / "training.json", "move it away")
 
     try_all(tmp_path / "training.json", scale.flips, look)
-    tally.add("the record of a watched training, the same", scale.flips, "named with the way out, or read")
+    tally.add("the record of a watched training", scale.flips, "named with the way out, or read")
 
 
 def test_torn_bundle_is_found_by_its_digest(workspace: Workspace, tmp_path: Path, scale: Scale, tally: Tally) -> None:
@@ -263,7 +261,7 @@ def test_torn_bundle_is_found_by_its_digest(workspace: Workspace, tmp_path: Path
         except NotABundle:
             found = True
         assert found == (torn != whole)
-    tally.add("a bundle of results, the same", times, "every one found by `verify`")
+    tally.add("a bundle of results", times, "every one found by `verify`")
 
 
 def test_torn_checkpoint_starts_the_training_over(tmp_path: Path, scale: Scale, tally: Tally) -> None:
@@ -274,7 +272,7 @@ def test_torn_checkpoint_starts_the_training_over(tmp_path: Path, scale: Scale, 
         torn = damaged(whole, chance)
         kept.path.write_bytes(torn)
         assert (kept.restore(SilentReporter()) is None) == (torn != whole)
-    tally.add("a training checkpoint, the same", scale.flips, "every one found by digest: the training starts over")
+    tally.add("a training checkpoint", scale.flips, "every one found by digest: the training starts over")
 
 
 def test_torn_predictions_are_no_predictions(workspace: Workspace, scale: Scale, tally: Tally) -> None:
@@ -291,7 +289,7 @@ def test_torn_predictions_are_no_predictions(workspace: Workspace, scale: Scale,
             assert np.array_equal(array, values), name
 
     try_all(folder.predictions, scale.flips, look)
-    tally.add("predictions, the same", scale.flips, f"{found_out} found by checksum, the rest read right")
+    tally.add("predictions", scale.flips, f"{found_out} found by checksum, the rest read right")
 
 
 def test_torn_result_is_named_and_never_ranked(workspace: Workspace, scale: Scale, tally: Tally) -> None:
@@ -303,7 +301,7 @@ def test_torn_result_is_named_and_never_ranked(workspace: Workspace, scale: Scal
         folder.result.write_bytes(damaged(orjson.dumps(whole), chance)[:-1])
         workspace.results.unlink(missing_ok=True)
         assert rebuild(workspace) == 0
-    tally.add("a result.json cut or damaged in its form", scale.flips, "never ranked")
+    tally.add("`result.json`, so that its form is damaged", scale.flips, "never ranked")
 
 
 def _names(error: Exception, path: Path, *ways_out: str) -> bool:

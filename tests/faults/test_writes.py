@@ -31,6 +31,9 @@ GROUP = "full or read-only disk"
 LIMITS = 40 if full() else 4
 """Lengths beyond which a file may not grow, of those that its writing would pass."""
 SEED = 11
+NOTHING_CHANGED = (
+    "one error that names the place; the state before stays, nothing half is left; done when there is room"
+)
 PIXELS = 6
 SPEC = PreprocessingSpec("paper", PIXELS, PIXELS, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -80,7 +83,7 @@ def test_file_that_may_not_grow_leaves_the_one_before(writing: Writing, tmp_path
     tally.add(
         f"a write refused because a file may not grow (RLIMIT_FSIZE), {len(WRITINGS)} kinds of files",
         len(limits),
-        "an error that names the place, or nothing kept of a cache; the state before unchanged, nothing half left",
+        NOTHING_CHANGED,
     )
 
 
@@ -94,7 +97,7 @@ def test_disk_that_takes_nothing_leaves_what_was_there(writing: Writing, how: st
     writing.prepare(place, 2)
     refused(writing, place, 2, HOW[how](disk))
     written(writing, place, 2)
-    tally.add(f"a write to a {how} disk, {len(WRITINGS)} kinds of files", 1, "the same; done once it can be written")
+    tally.add(f"a write to a {how} disk, {len(WRITINGS)} kinds of files", 1, NOTHING_CHANGED)
 
 
 @contextmanager
