@@ -214,6 +214,7 @@ def planned(session: Session, picked: Picked, manner: Manner) -> Plan:
 def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
     active = tuple(run for run in found.runs if run.status == "active")
     if not found.to_run and not active:
+        _have_collected(session, found)
         if not manner.as_json:
             output.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
         return _nothing_ran(manner, ExitCode.DONE)
@@ -232,6 +233,13 @@ def without_a_run(found: Plan, manner: Manner) -> ExitCode:
         return _nothing_ran(manner, ExitCode.DONE)
     refused = all(item.kind == "doctor" for item in found.missing)
     return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
+
+
+def _have_collected(session: Session, found: Plan) -> None:
+    """A supervisor that was killed may have left results in their run folders alone: the next one collects them."""
+    stored = {result.run_id for result in session.results()}
+    if any(run.status == "done" and run.run_id not in stored for run in found.runs):
+        ensure_supervisor(session.workspace, session.supervisor_options())
 
 
 def _nothing_ran(manner: Manner, code: ExitCode) -> ExitCode:

@@ -161,7 +161,7 @@ class Stage:
         self.check_now()
         statuses = self.statuses()
         assert {status.state for status in statuses.values()} <= {State.DONE}
-        eventually(lambda: self._rows() == set(statuses), "every result is in the database", PATIENCE_S)
+        eventually(lambda: self.stored() == set(statuses), "every result is in the database", PATIENCE_S)
         self._check_reasons()
         eventually(self._slots_are_free, "no slot is held", PATIENCE_S)
         eventually(lambda: not self._strangers(), "no process is left over", PATIENCE_S)
@@ -200,7 +200,8 @@ class Stage:
         }
         yield from (f"process {pid} is left over" for pid in self._strangers() - at_work)
 
-    def _rows(self) -> set[str]:
+    def stored(self) -> set[str]:
+        """The runs whose results the database holds."""
         return {result.run_id for result in ResultStore(self.workspace).results()}
 
     def _check_reasons(self) -> None:

@@ -68,8 +68,9 @@ class Campaign:
         self.took.append(max(status.finished or begun for status in self.stage.statuses().values()) - begun)
 
     def _all_done(self) -> bool:
-        states = [status.state for status in self.stage.statuses().values()]
-        return len(states) == self.runs and set(states) == {State.DONE}
+        statuses = self.stage.statuses()
+        done = {run_id for run_id, status in statuses.items() if status.state is State.DONE}
+        return len(done) == self.runs and self.stage.stored() == done
 
     def _have_console(self) -> None:
         if self.console is None or self.console.exit_code is not None:
@@ -160,6 +161,15 @@ def test_processes_killed_at_random_moments_lose_and_repeat_nothing(
     campaign.stage.check_all_gone()
     for victim, number in KILLS:
         tally.add(f"{NAMES[victim]} killed by {number.name} at a random moment", campaign.done[victim, number], OUTCOME)
+
+
+@pytest.mark.slow
+def test_result_that_a_killed_supervisor_left_in_its_run_folder_is_collected_by_the_same_command(stage: Stage) -> None:
+    stage.run_to_the_end([0])
+    stage.check_all_gone()
+    stage.workspace.results.unlink()
+    assert stage(*stage.run_arguments([0])).code == 0
+    assert stage.stored() == set(stage.seeds())
 
 
 @pytest.mark.slow
