@@ -116,7 +116,7 @@ class ToTheGap:
 
         def minimise(*arguments: Any, options: dict[str, Any], **others: Any) -> Any:
             exact = {**options, "ftol": 0.0, "gtol": 0.0}
-            return minimize(*arguments, options=exact, callback=heard, **others)
+            return minimize(*arguments, **{**others, "options": exact, "callback": heard})
 
         if self.stopped:
             return _start(problem, 0)
