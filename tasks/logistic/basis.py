@@ -15,7 +15,7 @@ from tasks.logistic.rows import device_blocks
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
-CHEAP = 1024
+CHEAP = 256
 """Up to so many dimensions the eigenbasis is always found in float64."""
 RESOLVED = 1e-6
 """Second moments below this share of the largest drown in the rounding of float32."""
@@ -29,6 +29,11 @@ class Basis:
 
     mean: Tensor
     directions: Tensor
+
+    @property
+    def complete(self) -> bool:
+        """Whether it spans all dimensions."""
+        return self.directions.shape[0] == self.directions.shape[1]
 
     def coordinates(self, features: Tensor) -> Tensor:
         """`features` [n, d] in this basis, float32, after a first coordinate of 1 for the intercept [n, 1 + r].
@@ -46,6 +51,10 @@ class Basis:
         """Weights [c, d] and intercepts [c] for raw features, from `weights` [c, 1 + r] in this basis."""
         raw = weights[:, 1:] @ self.directions.T.to(weights.dtype)
         return raw, weights[:, 0] - (raw.double() @ self.mean).to(weights.dtype)
+
+    def moved(self, shift: Tensor) -> Basis:
+        """The same directions about a mean that lies at the coordinates `shift` [r], float64."""
+        return Basis(self.mean + self.directions.double() @ shift, self.directions)
 
     def express(self, weights: Tensor, intercepts: Tensor) -> Tensor:
         """The inverse of `restore`, as far as the weights lie in the span of the basis."""
@@ -79,8 +88,6 @@ def extended(basis: Basis, features: Tensor, more: Tensor) -> Basis:
     device = basis.mean.device
     mean = (_total(features, device) + _total(more, device)) / (len(features) + len(more))
     known = basis.directions
-    if known.shape[0] == known.shape[1]:
-        return Basis(mean, known)
     rest = torch.cat([more.to(device).double() - mean, (basis.mean - mean)[None]])
     largest = float(rest.square().sum())
     exact = known.double()

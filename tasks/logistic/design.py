@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,14 +14,11 @@ from tasks.logistic.settings import Settings
 
 
 class Design:
-    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`.
+    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`."""
 
-    `streamed` leaves the coordinates where `features` are, and brings them to the basis' device in blocks.
-    """
-
-    def __init__(self, features: Tensor, basis: Basis, *, streamed: bool = False) -> None:
+    def __init__(self, rows: Rows, basis: Basis) -> None:
         self.basis = basis
-        self.rows = Rows(basis.coordinates(features), basis.mean.device, streamed)
+        self.rows = rows
         self.moments = torch.stack([block.square().sum(dim=0) for _, block in self.rows.blocks()]).sum(dim=0) / len(
             self
         )
@@ -33,7 +31,15 @@ class Design:
         device = torch.device(settings.device)
         resident = fits(len(features), features.shape[1], classes, device, settings.memory)
         place = features.to(device) if resident else features
-        return cls(place, basis(place), streamed=not resident)
+        found = basis(place)
+        return cls(Rows(found.coordinates(place), found.mean.device, not resident), found)
+
+    def joined(self, more: Rows) -> Design:
+        """Of these samples and `more`, whose coordinates in this basis [m, 1 + r] are known, about their common mean."""
+        values = torch.cat([self.rows.values, more.values])
+        shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
+        values[:, 1:].sub_(shift.to(values.dtype))
+        return Design(replace(self.rows, values=values), self.basis.moved(shift.to(self.basis.mean.device)))
 
     def __len__(self) -> int:
         """Number of samples."""

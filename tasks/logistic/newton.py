@@ -23,7 +23,7 @@ MOST_LEADING = 192
 STEP = 32
 """Leading coordinates are counted in steps of so many."""
 ROUNDS = 24
-REDUCTION = 0.03
+REDUCTION = 0.1
 """By what factor conjugate gradients shrink the preconditioned residual."""
 
 
@@ -69,9 +69,9 @@ class Leading:
     def product(self, direction: Tensor) -> Tensor:
         """The Hessian times `direction` [c, k]."""
         rough = self.coordinates.dtype
-        margins = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
-        change = self.change(self.likelihood.margins(margins)).to(rough)
-        product = (change @ self.coordinates).to(direction.dtype).div_(len(self.coordinates))
+        logits = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
+        change = self.change(logits).to(rough)
+        product = (change @ self.coordinates).to(direction.dtype).div_(self.coordinates.shape[0])
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
 
@@ -109,7 +109,7 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def _add(target: Tensor, direction: Tensor, length: Tensor) -> Tensor:
     """Add `direction` times each group's `length` to `target`, both [c, k]."""
-    groups = len(length)
+    groups = length.shape[0]
     if groups == 1:
         return target.add_(direction, alpha=float(length))
     return target.view(groups, -1).addcmul_(direction.view(groups, -1), length[:, None]).view_as(target)

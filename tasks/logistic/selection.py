@@ -15,6 +15,7 @@ from torch import Tensor
 from tasks.logistic.basis import extended
 from tasks.logistic.design import Design
 from tasks.logistic.path import Array, as_tensor, checked_features, likelihood_of
+from tasks.logistic.rows import fits
 from tasks.logistic.settings import Grid, Settings
 from tasks.logistic.solution import Solution
 from tasks.logistic.walk import Walk
@@ -224,15 +225,25 @@ def _refit(
         key=lambda candidate: candidate.surprise,
     )
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
-    basis = extended(nearest.solution.basis, train[0], held[0])
-    design = Design.within(torch.cat([train[0], held[0]]), lambda _: basis, likelihood.classes, settings)
+    design = _joined(search, train[0], held[0], likelihood.classes, settings)
     walk = Walk(design, likelihood, present, settings)
     begin = nearest.trial.strength
     if torch.equal(present.solved, nearest.solution.classes.solved):
-        walk.start(basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))
+        walk.start(design.basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))
     else:
         begin = search.candidates[0].trial.strength
     steps = max(1, math.ceil(math.log(chosen / begin) / math.log(STRIDE) - 1e-9))
     for step in range(steps):
         walk.advance(search.factor * begin * (chosen / begin) ** (step / steps), ON_THE_WAY)
     return walk.advance(search.factor * chosen)
+
+
+def _joined(search: _Search, features: Tensor, more: Tensor, classes: int, settings: Settings) -> Design:
+    """All samples; in a basis of all dimensions the search has found the coordinates of both parts already."""
+    known = search.walk.design
+    total, dimensions = len(features) + len(more), features.shape[1]
+    resident = fits(total, dimensions, classes, known.rows.device, settings.memory)
+    if known.basis.complete and (resident or known.rows.streamed):
+        return known.joined(search.validation)
+    basis = extended(known.basis, features, more)
+    return Design.within(torch.cat([features, more]), lambda _: basis, classes, settings)
