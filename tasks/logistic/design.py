@@ -35,7 +35,7 @@ class Design:
         return cls(Rows(found.coordinates(place), found.mean.device, not resident), found)
 
     def joined(self, more: Rows) -> Design:
-        """Of these samples and `more`, whose coordinates in this basis [m, 1 + r] are known, about their common mean."""
+        """Of these samples and `more`, known by their coordinates in this basis [m, 1 + r], about their common mean."""
         values = torch.cat([self.rows.values, more.values])
         shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
         values[:, 1:].sub_(shift.to(values.dtype))

@@ -56,7 +56,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def bend(self, state: State) -> Callable[[Tensor], Tensor]:
-        """The Hessian at `state`: from a small change of logits [c, n], which is overwritten, to that of the residual."""
+        """The Hessian at `state`: a small change of logits [c, n], overwritten, becomes one of the residual."""
 
     @abstractmethod
     def centre(self, weights: Tensor) -> Tensor:

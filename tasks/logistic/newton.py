@@ -23,7 +23,7 @@ MOST_LEADING = 192
 STEP = 32
 """Leading coordinates are counted in steps of so many."""
 ROUNDS = 24
-REDUCTION = 0.1
+REDUCTION = 0.03
 """By what factor conjugate gradients shrink the preconditioned residual."""
 
 

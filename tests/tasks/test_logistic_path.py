@@ -82,6 +82,19 @@ def test_streamed_samples_give_the_same_choice(monkeypatch: pytest.MonkeyPatch) 
     assert np.allclose(streamed.weights, whole.weights, atol=1e-3 * np.abs(whole.weights).max())
 
 
+@pytest.mark.parametrize("dimensions", [40, 900])
+@pytest.mark.parametrize("settings", [Settings(), LITTLE])
+def test_final_fit_is_the_optimum_on_all_samples(dimensions: int, settings: Settings) -> None:
+    features, targets = samples(dimensions=dimensions)
+    parts = ((features[:500], targets[:500]), (features[500:], targets[500:]))
+    chosen = fit_selected(*parts, Grid(tuple(STRENGTHS)), accuracy, settings=settings)
+    reached = objective(
+        chosen.weights.astype(np.float64), chosen.intercept.astype(np.float64), features, targets, chosen.strength
+    )
+    [optimum] = solve_path(features, targets, [chosen.strength]).solutions
+    assert reached == pytest.approx(optimum.objective, rel=1e-5)
+
+
 def test_fewer_samples_than_dimensions_are_streamed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "BLOCK", 7)
     features, targets = samples(60, 200)
