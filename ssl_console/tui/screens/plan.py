@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
+from ssl_console.tui.catalogue import Catalogue
 from ssl_console.tui.core import Order
 from ssl_console.tui.coverage import Coverage, Standing, narrow
 from ssl_console.tui.filterbar import FilterBar
@@ -30,7 +31,7 @@ FIELDS = (
 
 
 def _when_empty(world: World) -> str:
-    if not world.catalogue.backbones:
+    if not world.catalogue.backbones or world.opening is None:
         return "Reading the cards ..."
     within = f" in suite {world.planned_suite}: escape takes the filter away, then s shows all tasks."
     return f"Nothing fits{within if world.planned_suite else ': escape takes the filter away.'}"
@@ -65,8 +66,9 @@ class PlanScreen(ConsoleScreen):
 
     def _grid(self, world: World) -> Grid:
         suite = world.planned_suite
-        coverage = Coverage.of(world.catalogue, world.results, world.runs.values(), world.stale, suite)
-        shown = narrow(world.catalogue, suite, self.query_one(FilterBar).text)
+        known = world.catalogue if world.opening is not None else Catalogue()  # else it would show all for a moment
+        coverage = Coverage.of(known, world.results, world.runs.values(), world.stale, suite)
+        shown = narrow(known, suite, self.query_one(FilterBar).text)
         return Grid(coverage, shown, world.selection, look_of(self).glyphs)
 
     def update_view(self, world: World) -> None:
