@@ -341,7 +341,11 @@ class ConsoleApp(Ways):
     def action_command_palette(self) -> None:
         """Find anything."""
         if self.begun and not isinstance(self.screen, CommandPalette):
-            self.push_screen(CommandPalette(id="--command-palette", placeholder=PALETTE_HINT))
+            from ssl_console.tui.steady import stand_still  # noqa: PLC0415 - loads what is typed in
+
+            palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
+            self.push_screen(palette)
+            self.call_after_refresh(stand_still, palette)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Nothing that changes the workspace with `--readonly`."""

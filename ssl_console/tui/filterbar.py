@@ -11,6 +11,7 @@ from textual.widgets import Input, Label
 
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.steady import SteadyInput
 
 ABOUT = (
     "Filter: everything typed must hold. A word is looked for in names; field:value in one field, where value may be "
@@ -18,7 +19,7 @@ ABOUT = (
 )
 
 
-class FilterLine(Input):
+class FilterLine(SteadyInput):
     """Where the filter is typed."""
 
     BINDINGS: ClassVar = bindings("filter")

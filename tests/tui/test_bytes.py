@@ -21,6 +21,17 @@ SCREENS = (("1", "ticked"), ("2", "failed"), ("3", "columns"), ("4", "against"),
 """Keys, and words of the screens they lead to."""
 
 
+def test_nothing_is_written_while_a_filter_or_a_search_waits_for_the_next_letter(still: Workspace) -> None:
+    with a_console(still) as terminal:
+        terminal.until_shown("demo/mae on")
+        for opens in ("/", ":"):
+            terminal.press(opens, "m")
+            terminal.until_quiet(1.0)
+            assert terminal.watch(1.5) == 0
+            terminal.press("escape")
+            terminal.until_quiet(1.0)
+
+
 @pytest.fixture
 def still(tmp_path: Path) -> Workspace:
     """A workspace in which nothing goes on."""

@@ -19,6 +19,7 @@ from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.lines import Words
 from ssl_console.tui.screens.base import Sheet, console
+from ssl_console.tui.steady import SteadyInput
 from ssl_console.tui.text import Line, Span, Tone, line, wrap
 
 FIELDS = (
@@ -62,7 +63,7 @@ class AddBackboneSheet(Sheet[str | None]):
             for name, label, hint in FIELDS:
                 with Horizontal():
                     yield Label(label, markup=False)
-                    yield Input(id=name, placeholder=hint, compact=True, select_on_focus=False)
+                    yield SteadyInput(id=name, placeholder=hint, compact=True, select_on_focus=False)
             yield Words(id="found")
             yield KeyLine()
 
