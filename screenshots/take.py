@@ -77,7 +77,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
         await pilot.press("down", "space", "space")
         await settled(pilot)
         save(pilot, target / "rankings.svg")
-        await pilot.press("4", "tab")
+        await pilot.press("4", "t", "down", "enter", "tab")
         await settled(pilot)
         save(pilot, target / "compare.svg")
     async with opened(workspace, "result") as pilot:

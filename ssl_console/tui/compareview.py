@@ -22,6 +22,7 @@ from ssl_console.tui.text import Line, Span, Tone, line
 
 Axis = Literal["parameters", "images/s"]
 TASK = "task"
+NO_SHARES = "these tasks have no mean, as not all of their scores are shares: press t to choose a task"
 INCOMPLETE = "no backbone has a score in every column: press t to choose a task"
 
 
@@ -174,6 +175,8 @@ class Comparison:
 
     @property
     def _no_height(self) -> str:
+        if any(row.complete for row in self.ranking.rows):
+            return NO_SHARES
         return INCOMPLETE if self.ranking.rows else "nothing to draw yet"
 
     def _heights(self) -> dict[str, float]:
