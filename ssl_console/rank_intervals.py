@@ -19,7 +19,7 @@ from ssl_console.statistics.evidence import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.statistics.friedman import POOL_NOTE, Friedman, friedman
 from ssl_console.statistics.ranks import Missing, RankBootstrap, Ranks
 from ssl_console.statistics.spread import Spread
-from ssl_console.statistics.weighted import per_sample, replicates, statistic
+from ssl_console.statistics.weighted import per_sample, statistic
 from tasks.parameters import PROTOCOLS
 
 Floats = npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ def _usable(metric: str, arrays: Arrays) -> bool:
         return {"label", "predicted"} <= set(arrays)
     if metric == SEVERAL_LABELS:
         return {"label", "scores"} <= set(arrays)
-    return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays), replicates(arrays)))
+    return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays)))
 
 
 def _shared(arrays: Arrays) -> list[str]:
@@ -170,11 +170,9 @@ def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     means = [found for one in arrays if (found := per_sample(metric, one)) is not None]
     if len(means) == len(arrays):
         return spread.of_samples(values, np.stack(means))
-    drawn = [found for one in arrays if (found := replicates(one)) is not None]
-    if len(drawn) == len(arrays):
-        return spread.of_replicates(values, np.stack(drawn))
     statistics = [one for one in (statistic(metric, each) for each in arrays) if one is not None]
-    return spread.of_statistics(values, statistics, len(arrays[0]["index"]))
+    resamples = spread.AP_REPLICATES if metric == "ap50" else spread.REPLICATES
+    return spread.of_statistics(values, statistics, len(arrays[0]["index"]), replicates=resamples)
 
 
 def _classical(bootstrap: RankBootstrap) -> Friedman | None:

@@ -110,11 +110,20 @@ def bootstrap(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap: `score` gives the score [b] under each row of whole sample weights [b, samples]."""
+    """Percentile bootstrap: `score` gives the score [b] under each row of whole sample weights [b, samples].
+
+    A resample in which it is not defined (NaN) is left out.
+    """
     generator, even = np.random.default_rng(seed), np.full(samples, 1 / samples)
     blocks = [min(BLOCK, replicates - start) for start in range(0, replicates, BLOCK)]
     drawn = (generator.multinomial(samples, even, size=width).astype(np.float64) for width in blocks)
     return _percentiles(np.concatenate([score(weights) for weights in drawn]))
+
+
+def over_images(score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], images: int) -> Interval:
+    """The same over images that are drawn again, widened to hold the score itself."""
+    whole, found = float(score(np.ones((1, images)))[0]), bootstrap(score, images)
+    return Interval(min(found.low, whole), max(found.high, whole), LEVEL, "bootstrap over images")
 
 
 def mean_over(values: npt.NDArray[np.floating]) -> Interval:
@@ -135,5 +144,5 @@ def _halves(generator: np.random.Generator, samples: int, replicates: int) -> np
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(values, [0.5 * (1 - LEVEL), 0.5 * (1 + LEVEL)])
+    low, high = np.nanquantile(values, [0.5 * (1 - LEVEL), 0.5 * (1 + LEVEL)])
     return Interval(float(low), float(high), LEVEL, "bootstrap")

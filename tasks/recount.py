@@ -15,9 +15,8 @@ import numpy.typing as npt
 from tasks import colour_score as colour
 from tasks import intervals
 from tasks.calibration import reliability_of_top
-from tasks.dense.angles import AngleHistogram
-from tasks.dense.confusion import Confusion
-from tasks.dense.resampling import percentiles
+from tasks.dense.angles import Angles
+from tasks.dense.confusion import PixelCounts
 from tasks.detection.kept import NEEDED, restored
 from tasks.inversion import fidelity
 from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
@@ -93,15 +92,38 @@ def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _pixels(arrays: Arrays) -> Scores:
-    matrix = _whole(arrays["confusion"])
-    return Confusion(len(matrix), matrix).scores
+    return _pixel_counts(arrays).scores
+
+
+def _pixels_interval(arrays: Arrays, metric: str) -> Interval | None:
+    counts = _pixel_counts(arrays)
+    return intervals.over_images(counts.mean_ious, len(counts.images)) if metric == "miou" else None
+
+
+def _pixel_counts(arrays: Arrays) -> PixelCounts:
+    """Raises ValueError when the matrix over all images is not the sum of the images' counts."""
+    images, matrix = arrays["pixel_counts"].astype(np.int32), _whole(arrays["confusion"])
+    parts = np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
+    if not np.array_equal(images.sum(axis=0, dtype=np.int64), parts):
+        raise ValueError("the counts of single images do not add up to the confusion matrix")
+    return PixelCounts(images)
 
 
 def _angles(arrays: Arrays) -> Scores:
-    histogram = AngleHistogram()
-    histogram.counts, histogram.within = _whole(arrays["angle_counts"]), _whole(arrays["angle_within"])
-    histogram.sum = float(_floats(arrays["angle_sum"])[0])
-    return histogram.scores
+    return _all_angles(arrays).scores
+
+
+def _angles_interval(arrays: Arrays, metric: str) -> Interval | None:
+    angles = _all_angles(arrays)
+    return intervals.over_images(angles.mean_angles, len(angles.images)) if metric == "mean-angle" else None
+
+
+def _all_angles(arrays: Arrays) -> Angles:
+    """Raises ValueError when the histogram is not of the pixels that the single images have."""
+    counts, images = _whole(arrays["angle_counts"]), _floats(arrays["angle_sums"])
+    if counts.sum() != images[:, 0].sum():
+        raise ValueError("the histogram of angles is not of as many pixels as the single images have")
+    return Angles(counts, images)
 
 
 def _detections(arrays: Arrays) -> Scores:
@@ -110,14 +132,6 @@ def _detections(arrays: Arrays) -> Scores:
 
 def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
     return restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None
-
-
-def _replicated_interval(arrays: Arrays, metric: str) -> Interval | None:
-    """From the headline's replicates over images, which the run keeps."""
-    way = recount(arrays)
-    if way is None or "replicates" not in arrays:
-        return None
-    return percentiles(_floats(arrays["replicates"]), way.metrics(arrays)[metric])
 
 
 def _colours(arrays: Arrays) -> Scores:
@@ -156,8 +170,8 @@ RECOUNTS: tuple[Recount, ...] = (
     Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
     Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
     Recount(NEEDED, _detections, _detections_interval),
-    Recount(frozenset({"confusion"}), _pixels, _replicated_interval),
-    Recount(frozenset({"angle_counts", "angle_within", "angle_sum"}), _angles, _replicated_interval),
+    Recount(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),
+    Recount(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval),
     Recount(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
     Recount(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
     Recount(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),

@@ -12,7 +12,7 @@ from ssl_console.ranking import NORMAL_95, Cell
 from ssl_console.statistics import paired
 from ssl_console.statistics.distributions import normal_two_sided
 from ssl_console.statistics.paired import PairedTest
-from ssl_console.statistics.weighted import per_sample, replicates, statistic
+from ssl_console.statistics.weighted import per_sample, statistic
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -47,7 +47,7 @@ def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) 
 
 
 def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
-    """By values whose mean is the score, by the score as a function of image weights, or by replicates over images."""
+    """By values whose mean is the score, or by the score as a function of image weights."""
     every = [*first, *second]
     _same(every, GIVEN, "test images")
     ours, theirs = ([per_sample(metric, arrays) for arrays in runs] for runs in (first, second))
@@ -56,9 +56,6 @@ def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -
     whose, others = ([one for one in (statistic(metric, arrays) for arrays in runs) if one] for runs in (first, second))
     if (len(whose), len(others)) == (len(first), len(second)):
         return paired.weighted(whose, others, len(every[0]["index"]))
-    ours, theirs = ([replicates(arrays) for arrays in runs] for runs in (first, second))
-    if _all_known(*ours, *theirs):
-        return paired.replicated(_stacked(ours), _stacked(theirs), len(every[0]["index"]))
     raise Unpaired(f"its runs keep nothing from which {metric} follows sample by sample")
 
 

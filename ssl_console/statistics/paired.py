@@ -130,12 +130,6 @@ def means(first: Floats, second: Floats) -> PairedTest:
     return _of_means(first.mean(axis=0), second.mean(axis=0), "paired t over samples")
 
 
-def replicated(first: Floats, second: Floats, samples: int) -> PairedTest:
-    """From replicates [seeds, replicates] of both scores that were taken over the same resampled images."""
-    gaps = first.mean(axis=0) - second.mean(axis=0)
-    return _bootstrapped(float(np.nanmean(gaps)), gaps[~np.isnan(gaps)], samples)
-
-
 def weighted(
     first: Sequence[Statistic],
     second: Sequence[Statistic],

@@ -22,8 +22,11 @@ from tasks.metrics import ranked
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
 
+REPLICATES = 1000
+"""Resamples from which the covariance of scores is estimated that are sums over images in the end."""
 AP_REPLICATES = 64
-"""Resamples from which the covariance of average precisions is estimated; each one costs a pass over all images."""
+"""The same for average precisions, where each one costs a pass over everything that was found: a standard error is
+known to a tenth."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,16 @@ def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, s
     """11-point mAPs from one [n, classes] array of `scores` a backbone, by a bootstrap that all of them share."""
     rankings = [[[ranked(*column) for column in zip(one.T, positives.T, strict=True)]] for one in scores]
     blocks = list(counts(len(positives), AP_REPLICATES, seed))
-    drawn = np.stack([np.concatenate([mean_precision(one, block) for block in blocks]) for one in rankings])
-    centred = drawn - drawn.mean(axis=1, keepdims=True)
-    return Spread(values, centred / np.sqrt(drawn.shape[1] - 1))
+    return of_replicates(
+        values, np.stack([np.concatenate([mean_precision(one, block) for block in blocks]) for one in rankings])
+    )
 
 
-def of_statistics(values: Floats, statistics: Sequence[Statistic], samples: int, seed: int = 0) -> Spread:
+def of_statistics(
+    values: Floats, statistics: Sequence[Statistic], samples: int, *, replicates: int = REPLICATES, seed: int = 0
+) -> Spread:
     """Scores that are functions of image weights, by a bootstrap over images that all of them share."""
-    blocks = list(counts(samples, AP_REPLICATES, seed))
+    blocks = list(counts(samples, replicates, seed))
     return of_replicates(values, np.stack([np.concatenate([one(block) for block in blocks]) for one in statistics]))
 
 
@@ -70,7 +75,7 @@ def of_replicates(values: Floats, drawn: Floats) -> Spread:
     """Scores of which `drawn` [backbones, replicates] are bootstrap replicates over images that all of them share."""
     usable = drawn[:, ~np.isnan(drawn).any(axis=0)]
     centred = usable - usable.mean(axis=1, keepdims=True)
-    return Spread(values, centred / np.sqrt(max(usable.shape[1] - 1, 1)))
+    return Spread(values, _root(centred @ centred.T / max(usable.shape[1] - 1, 1)))
 
 
 def of_intervals(values: Floats, half_widths: Floats) -> Spread:

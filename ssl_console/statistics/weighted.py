@@ -12,6 +12,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from tasks.dense.angles import Angles
+from tasks.dense.confusion import PixelCounts
+
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
@@ -33,12 +36,6 @@ def per_sample(metric: str, arrays: Arrays) -> Floats | None:
     """Values [n] whose mean is the score: an array that has the metric's name."""
     found = arrays.get(metric)
     return None if found is None or found.ndim != 1 or "classes" in arrays else found.astype(np.float64)
-
-
-def replicates(arrays: Arrays) -> Floats | None:
-    """The headline [replicates] over resampled images, by a run that drew the same images for every backbone."""
-    found = arrays.get("replicates")
-    return None if found is None or found.ndim != 1 else found.astype(np.float64)
 
 
 def _average_precision(overlaps: Sequence[float], arrays: Arrays) -> Statistic:
@@ -68,7 +65,19 @@ def _explained(arrays: Arrays) -> Statistic:
     return share
 
 
+def _mean_iou(arrays: Arrays) -> Statistic:
+    counts = PixelCounts(arrays["pixel_counts"].astype(np.int32))
+    return lambda weights: counts.mean_ious(weights.T.astype(np.float64))
+
+
+def _mean_angle(arrays: Arrays) -> Statistic:
+    angles = Angles(np.empty(0, np.int64), arrays["angle_sums"].astype(np.float64))
+    return lambda weights: angles.mean_angles(weights.T.astype(np.float64))
+
+
 STATISTICS: Mapping[tuple[str, frozenset[str]], Callable[[Arrays], Statistic]] = {
     ("ap50", DETECTIONS): partial(_average_precision, (0.5,)),
     ("mean-colour", COLOURS): _explained,
+    ("miou", frozenset({"pixel_counts"})): _mean_iou,
+    ("mean-angle", frozenset({"angle_sums"})): _mean_angle,
 }

@@ -6,15 +6,18 @@ as well. Angles are computed in float64, as there: in float32 the arc cosine nea
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from tasks.dense.resampling import Replicates, percentiles
-from tasks.outcome import Interval
+from tasks.dense.sums import weighted_sums
 
 Floats = npt.NDArray[np.float64]
 BINS_PER_DEGREE = 100
 THRESHOLDS = (11.25, 22.5, 30.0)
+MEANS = {"mean-angle": 1.0, **{f"within-{threshold:g}": 100.0 for threshold in THRESHOLDS}}
+"""The scores that are means over pixels, in the order of their sums, and their scale."""
 
 
 def angles_between(predicted: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> Floats:
@@ -32,67 +35,59 @@ def angles_between(predicted: npt.NDArray[np.floating], truth: npt.NDArray[np.fl
 class AngleHistogram:
     """How many pixels are off by how much.
 
-    `counts` is int64 [18,000], bin after bin from 0 to 180 degrees; `within` int64 [3], below each threshold; `sum` the
-    sum of all angles.
+    `counts` is int64 [18,000], bin after bin from 0 to 180 degrees, over all images.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros(180 * BINS_PER_DEGREE, np.int64)
-        self.within = np.zeros(len(THRESHOLDS), np.int64)
-        self.sum = 0.0
-        self._replicates = Replicates(2)
+        self._images: list[Floats] = []
 
-    def add(self, angles: Floats) -> float:
-        """One image's valid pixels, degrees [n]; their mean, NaN without one."""
-        if not len(angles):
-            return float("nan")
+    def add(self, angles: Floats) -> None:
+        """One image's valid pixels, degrees [n]."""
         bins = np.minimum((angles * BINS_PER_DEGREE).astype(np.int64), len(self.counts) - 1)
         self.counts += np.bincount(bins, minlength=len(self.counts))
-        self.within += [int(np.sum(angles < threshold)) for threshold in THRESHOLDS]
-        self.sum += float(angles.sum())
-        self._replicates.add(np.array([angles.sum(), len(angles)]))
-        return float(angles.mean())
+        below = [np.sum(angles < threshold) for threshold in THRESHOLDS]
+        self._images.append(np.array([len(angles), angles.sum(), *below], np.float64))
 
     @property
-    def total(self) -> int:
-        """Pixels."""
-        return int(self.counts.sum())
+    def angles(self) -> Angles:
+        """Everything that the scores follow from."""
+        return Angles(self.counts, np.stack(self._images))
 
-    @property
-    def mean(self) -> float:
-        """Mean angle in degrees."""
-        return self.sum / self.total
+
+@dataclass(frozen=True)
+class Angles:
+    """Angles of all pixels of all images, summed up."""
+
+    counts: npt.NDArray[np.int64]
+    """[18,000]: see `AngleHistogram`. The median comes from it."""
+    images: Floats
+    """[images, 5]: of every image the number of valid pixels, the sum of their angles, and how many are below each
+    threshold."""
 
     @property
     def median(self) -> float:
         """Median angle in degrees, straight within its bin."""
         below = np.cumsum(self.counts)
-        half = 0.5 * self.total
+        half = 0.5 * int(below[-1])
         place = int(np.searchsorted(below, half))
         before = below[place] - self.counts[place]
         return float((place + (half - before) / self.counts[place]) / BINS_PER_DEGREE)
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Per threshold, the share of pixels below it in percent."""
-        return {
-            f"within-{threshold:g}": 100.0 * int(count) / self.total
-            for threshold, count in zip(THRESHOLDS, self.within, strict=True)
-        }
-
-    @property
     def scores(self) -> dict[str, float]:
-        """All scores by name."""
-        return {"mean-angle": self.mean, "median-angle": self.median, **self.shares}
+        """All scores by name: mean and median in degrees, shares of pixels below a threshold in percent."""
+        every = np.ones((1, len(self.images)))
+        found = {name: float(self.under(name, every)[0]) for name in MEANS}
+        return {"mean-angle": found.pop("mean-angle"), "median-angle": self.median, **found}
 
-    @property
-    def interval(self) -> Interval:
-        """Of the mean, over images."""
-        return percentiles(self.replicates, self.mean)
+    def mean_angles(self, weights: Floats) -> Floats:
+        """Mean angle [b] in degrees under each row of image weights [b, images]."""
+        return self.under("mean-angle", weights)
 
-    @property
-    def replicates(self) -> Floats:
-        """Mean angle [replicates], each over other images; the same for whatever is measured on the same images."""
-        total, count = self._replicates.sums.T
-        means: Floats = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    def under(self, score: str, weights: Floats) -> Floats:
+        """One of `MEANS` [b] under each row of image weights [b, images]; NaN where no pixel is left."""
+        sums = weighted_sums(weights, self.images)
+        pixels, wanted = sums[:, 0], MEANS[score] * sums[:, 1 + list(MEANS).index(score)]
+        means: Floats = np.divide(wanted, pixels, out=np.full(len(pixels), np.nan), where=pixels > 0)
         return means

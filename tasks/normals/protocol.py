@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.dense.angles import AngleHistogram, angles_between
+from tasks.dense.angles import AngleHistogram, Angles, angles_between
 from tasks.dense.decoders import resized
 from tasks.dense.images import Array, DenseImages, Pixels
 from tasks.dense.network import DenseNetwork
 from tasks.dense.training import curve, train_dense
 from tasks.image_inputs import ImageInputs
+from tasks.intervals import over_images
 from tasks.normals.codebook import Codebook
 from tasks.normals.parameters import NormalsParameters
 from tasks.outcome import Outcome
@@ -62,20 +63,17 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
         seed=seed,
         reporter=reporter,
     )
-    histogram, means = judge(network, judged, parameters, inputs, codebook, reporter)
+    angles = judge(network, judged, parameters, inputs, codebook, reporter)
     return Outcome(
         headline="mean-angle",
-        metrics=histogram.scores,
-        interval=histogram.interval,
+        metrics=angles.scores,
+        interval=over_images(angles.mean_angles, len(angles.images)),
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={"loss_curve": curve(training.losses), "strides": list(network.strides)},
         predictions={
             "index": np.arange(len(judged)),
-            "mean_angle": np.asarray(means, np.float32),
-            "angle_counts": histogram.counts,
-            "angle_within": histogram.within,
-            "angle_sum": np.array([histogram.sum]),
-            "replicates": histogram.replicates,
+            "angle_sums": angles.images,
+            "angle_counts": angles.counts,
         },
         higher_is_better=False,
     )
@@ -107,10 +105,10 @@ def judge(
     inputs: ImageInputs,
     codebook: Codebook | None,
     reporter: Reporter,
-) -> tuple[AngleHistogram, list[float]]:
-    """The histogram over all images, and each one's mean angle. One image is in memory at a time."""
+) -> Angles:
+    """The angles of all pixels of all images. One image is in memory at a time."""
     network.eval()
-    histogram, means = AngleHistogram(), []
+    histogram = AngleHistogram()
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, truth = images.pair(index)
@@ -118,9 +116,9 @@ def judge(
         for shorter in parameters.test_sizes:
             pixels = images.inputs(image, shorter, parameters.longest).to(inputs.device)
             total += _directions(network, pixels, truth, codebook, inputs)
-        means.append(histogram.add(angles_between(total[0].permute(1, 2, 0).cpu().numpy(), truth)))
+        histogram.add(angles_between(total[0].permute(1, 2, 0).cpu().numpy(), truth))
         reporter.advance()
-    return histogram, means
+    return histogram.angles
 
 
 @torch.inference_mode()

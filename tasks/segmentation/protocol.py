@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.dense.confusion import Confusion
+from tasks.dense.confusion import Confusion, PixelCounts
 from tasks.dense.decoders import resized
 from tasks.dense.images import Array, DenseImages, Pixels
 from tasks.dense.network import DenseNetwork
 from tasks.dense.training import curve, train_dense
 from tasks.image_inputs import ImageInputs
+from tasks.intervals import over_images
 from tasks.outcome import Json, Outcome
 from tasks.reporter import Reporter
 from tasks.segmentation.parameters import SegmentationParameters
@@ -53,22 +54,22 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
         seed=seed,
         reporter=reporter,
     )
-    confusion, accuracies = judge(network, judged, parameters, inputs, len(classes), reporter)
+    confusion = judge(network, judged, parameters, inputs, len(classes), reporter)
+    counts = confusion.counts
     return Outcome(
         headline="miou",
-        metrics=confusion.scores,
-        interval=confusion.interval,
+        metrics=counts.scores,
+        interval=over_images(counts.mean_ious, len(counts.images)),
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={
             "loss_curve": curve(training.losses),
             "strides": list(network.strides),
-            "class_iou": _by_class(classes, confusion),
+            "class_iou": _by_class(classes, counts),
         },
         predictions={
             "index": np.arange(len(judged)),
-            "pixel_accuracy": np.asarray(accuracies, np.float32),
+            "pixel_counts": counts.images,
             "confusion": confusion.matrix,
-            "replicates": confusion.replicates,
         },
     )
 
@@ -86,10 +87,10 @@ def judge(
     inputs: ImageInputs,
     classes: int,
     reporter: Reporter,
-) -> tuple[Confusion, list[float]]:
-    """The confusion matrix over all images, and each one's pixel accuracy. One image is in memory at a time."""
+) -> Confusion:
+    """The pixels of all images by true and predicted class. One image is in memory at a time."""
     network.eval()
-    confusion, accuracies = Confusion(classes), []
+    confusion = Confusion(classes)
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, mask = images.pair(index)
@@ -97,9 +98,9 @@ def judge(
         for shorter in parameters.test_sizes:
             pixels = images.inputs(image, shorter, parameters.longest).to(inputs.device)
             probabilities += _probabilities(network, pixels, mask, inputs)
-        accuracies.append(confusion.add(probabilities[0].argmax(dim=0).cpu().numpy(), mask))
+        confusion.add(probabilities[0].argmax(dim=0).cpu().numpy(), mask)
         reporter.advance()
-    return confusion, accuracies
+    return confusion
 
 
 @torch.inference_mode()
@@ -109,6 +110,6 @@ def _probabilities(network: DenseNetwork, pixels: Tensor, mask: Array, inputs: I
     return functional.softmax(resized(logits.float(), mask.shape), dim=1)
 
 
-def _by_class(classes: tuple[str, ...], confusion: Confusion) -> dict[str, Json]:
-    ious: npt.NDArray[np.float64] = confusion.ious
+def _by_class(classes: tuple[str, ...], counts: PixelCounts) -> dict[str, Json]:
+    ious: npt.NDArray[np.float64] = counts.ious
     return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(classes, ious, strict=True)}

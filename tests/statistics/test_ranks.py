@@ -145,7 +145,6 @@ def test_the_spread_of_average_precision_is_that_of_its_bootstrap() -> None:
     again = spread.of_precisions(np.array([1.0, 2.0]), scores, positives, seed=9)
     deviations = np.sqrt(np.diag(found.factor @ found.factor.T))
     assert deviations == pytest.approx(np.sqrt(np.diag(again.factor @ again.factor.T)), rel=0.3)
-    assert found.factor.shape == (2, spread.AP_REPLICATES)
 
 
 def _recalls(right: Floats, labels: Integers, drawn: Integers) -> Floats:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from ssl_console.result import Result
 from ssl_console.statistics.evidence import Unpaired, paired_test
 from ssl_console.statistics.weighted import per_sample, statistic
 from tasks.datasets.targets import Boxes
+from tasks.dense.angles import AngleHistogram
 from tasks.dense.confusion import Confusion
 from tasks.detection.average_precision import AveragePrecision
 from tasks.detection.detections import Detections
@@ -114,50 +118,67 @@ def test_ranks_of_detectors_vary_with_the_images() -> None:
     assert groups["a"] == groups["b"] < groups["c"]
 
 
-def test_segmentation_and_normals_are_counted_from_their_sums() -> None:
-    matrix = {"confusion": np.array([[8, 2], [1, 9]]), "pixel_accuracy": np.array([85.0])}
-    way = recount(matrix)
-    assert way is not None
-    assert way.metrics(matrix) == pytest.approx({"miou": 100 * (8 / 11 + 9 / 12) / 2, "pixel-accuracy": 85.0})
-    counts = np.zeros(18_000, np.int64)
-    counts[[500, 2000, 4000]] = [2, 1, 1]
-    angles = {"angle_counts": counts, "angle_within": np.array([2, 3, 3]), "angle_sum": np.array([70.0])}
-    found = recount(angles)
-    assert found is not None
-    scores = found.metrics(angles)
-    assert (scores["mean-angle"], scores["within-11.25"]) == (17.5, 50.0)
-    assert scores["median-angle"] == pytest.approx(5.01)
-
-
 def segmented(noise: float, seed: int) -> Arrays:
     """What a segmentation run keeps; every backbone meets the same images in the same order."""
     generator, given = np.random.default_rng(seed), np.random.default_rng(0)
-    confusion, accuracies = Confusion(4), []
+    confusion = Confusion(4)
     for _ in range(IMAGES):
         truth = given.integers(0, 4, (8, 8))
         wrong = generator.random((8, 8)) < noise
-        accuracies.append(confusion.add(np.where(wrong, (truth + 1) % 4, truth), truth))
-    return {
-        "index": np.arange(IMAGES),
-        "pixel_accuracy": np.array(accuracies),
-        "confusion": confusion.matrix,
-        "replicates": confusion.replicates,
-    }
+        confusion.add(np.where(wrong, (truth + 1) % 4, truth), truth)
+    return {"index": np.arange(IMAGES), "pixel_counts": confusion.counts.images, "confusion": confusion.matrix}
 
 
-def test_segmentations_are_compared_over_the_same_resampled_images() -> None:
-    one, other = segmented(0.10, 1), segmented(0.13, 2)
-    test = paired_test("miou", [one], [other])
+def angled(noise: float, seed: int) -> Arrays:
+    """What a run of surface normals keeps; some images are hard for all backbones."""
+    generator, hard = np.random.default_rng(seed), np.random.default_rng(0).uniform(5, 25, IMAGES)
+    histogram = AngleHistogram()
+    for angle in hard:
+        histogram.add(np.abs(angle + noise + 4 * generator.normal(size=50)))
+    angles = histogram.angles
+    return {"index": np.arange(IMAGES), "angle_sums": angles.images, "angle_counts": angles.counts}
+
+
+@pytest.mark.parametrize(
+    ("headline", "better", "worse", "even"),
+    [
+        ("miou", segmented(0.10, 1), segmented(0.13, 2), partial(segmented, 0.10)),
+        ("mean-angle", angled(0.0, 1), angled(1.0, 2), partial(angled, 0.0)),
+    ],
+)
+def test_dense_scores_are_compared_and_ranked_over_the_same_resampled_images(
+    headline: str, better: Arrays, worse: Arrays, even: Callable[[int], Arrays]
+) -> None:
+    test, known = paired_test(headline, [better], [worse]), statistic(headline, better)
     assert (test.method, test.n) == ("paired bootstrap", IMAGES)
     assert test.p_value < 0.01
-    alarms = [paired_test("miou", [one], [segmented(0.10, seed)]).p_value < 0.01 for seed in range(3, 18)]
+    way = recount(better)
+    assert way is not None
+    assert known is not None
+    assert known(np.ones((IMAGES, 1), np.float32))[0] == pytest.approx(way.metrics(better)[headline])
+    alarms = [paired_test(headline, [better], [even(seed)]).p_value < 0.01 for seed in range(3, 18)]
     assert sum(alarms) <= 2
 
 
-def test_the_interval_of_a_segmentation_follows_from_what_it_keeps() -> None:
-    arrays = segmented(0.2, 1)
+@pytest.mark.parametrize(("headline", "arrays"), [("miou", segmented(0.2, 1)), ("mean-angle", angled(0.0, 1))])
+def test_intervals_of_dense_scores_follow_from_what_single_images_add(headline: str, arrays: Arrays) -> None:
+    way, known = recount(arrays), statistic(headline, arrays)
+    assert way is not None
+    assert known is not None
+    interval = way.interval(arrays, headline)
+    assert interval is not None
+    drawn = np.random.default_rng(1).multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), 4000)
+    low, high = np.quantile(known(drawn.T.astype(np.float32)), [0.025, 0.975])
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "name"), [(segmented(0.2, 1), "confusion"), (angled(0.0, 1), "angle_counts")], ids=["pixels", "angles"]
+)
+def test_sums_that_do_not_fit_the_single_images_are_not_counted(arrays: Arrays, name: str) -> None:
+    changed = arrays[name].copy()
+    changed[tuple(np.argwhere(changed)[0])] += 1
     way = recount(arrays)
     assert way is not None
-    interval = way.interval(arrays, "miou")
-    assert interval is not None
-    assert interval.low < way.metrics(arrays)["miou"] < interval.high
+    with pytest.raises(ValueError, match="single images"):
+        way.metrics({**arrays, name: changed})

@@ -32,6 +32,7 @@ from tasks.dense.images import DenseImages, Pixels
 from tasks.dense.parameters import DenseParameters, without_maps
 from tasks.dense.sizes import common_canvas, scaled, up_to_multiple
 from tasks.image_inputs import ImageInputs
+from tasks.intervals import over_images
 from tasks.normals import protocol as normals
 from tasks.normals.codebook import Codebook
 from tasks.normals.parameters import NormalsParameters
@@ -257,10 +258,12 @@ def test_mean_iou_comes_from_one_matrix_and_leaves_unknown_pixels_out() -> None:
     ours, theirs = np.concatenate(found).ravel(), np.concatenate(truth).ravel()
     ours, theirs = ours[theirs >= 0], theirs[theirs >= 0]
     ious = [np.sum((ours == c) & (theirs == c)) / np.sum((ours == c) | (theirs == c)) for c in range(3)]
-    assert confusion.mean_iou == pytest.approx(100 * np.mean(ious))
-    assert np.isnan(confusion.ious[3])
-    assert confusion.pixel_accuracy == pytest.approx(100 * np.mean(ours == theirs))
-    assert confusion.interval.low < confusion.mean_iou < confusion.interval.high
+    counts = confusion.counts
+    assert counts.mean_iou == pytest.approx(100 * np.mean(ious))
+    assert np.isnan(counts.ious[3])
+    assert counts.pixel_accuracy == pytest.approx(100 * np.mean(ours == theirs))
+    interval = over_images(counts.mean_ious, len(counts.images))
+    assert interval.low < counts.mean_iou < interval.high
 
 
 def test_mean_iou_is_that_of_scikit_learn() -> None:
@@ -269,7 +272,7 @@ def test_mean_iou_is_that_of_scikit_learn() -> None:
     confusion = Confusion(5)
     confusion.add(found, truth)
     theirs = jaccard_score(truth.ravel(), found.ravel(), average="macro")
-    assert confusion.mean_iou == pytest.approx(100 * float(theirs))
+    assert confusion.counts.mean_iou == pytest.approx(100 * float(theirs))
 
 
 def test_angles_from_the_histogram_are_those_of_all_pixels() -> None:
@@ -283,14 +286,15 @@ def test_angles_from_the_histogram_are_those_of_all_pixels() -> None:
         assert len(found) == 14 * 20
         every.append(found)
         histogram.add(found)
-    pooled = np.concatenate(every)
-    assert histogram.total == len(pooled)
-    assert histogram.mean == pytest.approx(pooled.mean())
-    assert histogram.median == pytest.approx(np.median(pooled), abs=0.01)
+    pooled, angles = np.concatenate(every), histogram.angles
+    assert angles.counts.sum() == len(pooled)
+    assert angles.scores["mean-angle"] == pytest.approx(pooled.mean())
+    assert angles.median == pytest.approx(np.median(pooled), abs=0.01)
     for threshold in (11.25, 22.5, 30):
-        assert histogram.shares[f"within-{threshold:g}"] == pytest.approx(100 * np.mean(pooled < threshold))
+        assert angles.scores[f"within-{threshold:g}"] == pytest.approx(100 * np.mean(pooled < threshold))
     spread = 1.96 * np.std([one.mean() for one in every], ddof=1) / np.sqrt(len(every))
-    assert histogram.interval.high - histogram.interval.low == pytest.approx(2 * spread, rel=0.25)
+    interval = over_images(angles.mean_angles, len(every))
+    assert interval.high - interval.low == pytest.approx(2 * spread, rel=0.1)
 
 
 def test_angle_of_equal_vectors_is_exactly_small() -> None:
