@@ -35,7 +35,7 @@ ADVICE: Mapping[str, str] = {
     "train = test": "test images are among the training images; the score is too good",
     "chance": "guessing gives as much; check labels, preprocessing and weights",
     "grid edge": "the best setting was the last one tried; widen the grid",
-    "not converged": "the fit was stopped before it converged; raise the iterations",
+    "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
     "below random": "worse than its untrained twin; check the preprocessing",
 }
@@ -104,6 +104,8 @@ def _found(seen: Seen) -> Iterator[Badge]:
         )
     if seen.diagnostics.get("converged") is False and seen.diagnostics.get("solver") != "published":
         yield _badge("not converged", "the fit had not converged when it was stopped: raise the number of iterations")
+    if seen.diagnostics.get("loss_falling") is True:
+        yield _badge("not converged", "the loss was still falling when the training ended: raise the number of steps")
 
 
 def _of_features(checks: JsonValue) -> Iterator[Badge]:
@@ -130,8 +132,8 @@ def _leak(seen: Seen) -> Iterator[Badge]:
     if seen.tested and shared > LEAK_SHARE * seen.tested:
         yield _badge(
             "train = test",
-            f"{shared:.0f} of {seen.tested} test images have the features of a training image: the splits overlap, so "
-            "the score is too good; remove the repeated images",
+            f"{shared:.0f} of {seen.tested} test images are training images too, by their files or their features: the "
+            "splits overlap, so the score is too good; remove the repeated images",
         )
 
 

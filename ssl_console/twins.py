@@ -12,6 +12,9 @@ from ssl_console.result import Result
 UNTRAINED = frozenset({"none", "random"})
 """Methods, as cards name them, of backbones that were never trained."""
 
+NO_QUALITY = frozenset({"attention", "colour", "inversion"})
+"""Protocols that describe a backbone: an untrained one may have more of what they measure, and be none the worse."""
+
 Twins = Mapping[str, str]
 """By backbone, the untrained one of its architecture and input size."""
 
@@ -26,11 +29,12 @@ class Distance:
     low: float
     """The lead's 95 % interval, from both intervals (which shows less than a paired test would)."""
     high: float
+    protocol: str = ""
 
     @property
     def badge(self) -> Badge | None:
-        """A reason to doubt, when the result is not better."""
-        if self.low > 0:
+        """A reason to doubt, when the result is not better where it should be."""
+        if self.low > 0 or self.protocol in NO_QUALITY:
             return None
         words = f"{self.lead:+.1f} points from {self.twin}, which was never trained"
         if self.high < 0:
@@ -75,7 +79,7 @@ def _distance(result: Result, twin: Result) -> Distance:
     sign = 1 if result.higher_is_better else -1
     lead = sign * (result.value - twin.value)
     half = (((result.ci_high - result.ci_low) ** 2 + (twin.ci_high - twin.ci_low) ** 2) ** 0.5) / 2
-    return Distance(twin.backbone, lead, lead - half, lead + half)
+    return Distance(twin.backbone, lead, lead - half, lead + half, result.task.partition("/")[0])
 
 
 def _is_untrained(card: BackboneCard) -> bool:

@@ -41,7 +41,7 @@ def evaluate(inputs: ColourInputs, parameters: ColourParameters, seed: int, repo
         interval=interval(predicted, wanted),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"penalty": penalties[best]},
-        diagnostics={"validation": curve, "penalty_on_edge": best in {0, len(penalties) - 1}},
+        diagnostics={"validation": curve, "on_edge": best in {0, len(penalties) - 1}, "chance": 0.0},
         predictions={
             "index": inputs.test.index,
             "colour": wanted,

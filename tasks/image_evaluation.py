@@ -18,7 +18,9 @@ from backbones.preprocessing_spec import preprocessing_for
 from backbones.trainable import TrainableBackbone
 from backbones.weights import WeightsFolder
 from tasks.card import DatasetCard
+from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
+from tasks.datasets.repeated import repeated
 from tasks.evaluated import Evaluation, Facts, Places
 from tasks.identity import result_key
 from tasks.image_inputs import ImageInputs
@@ -85,8 +87,17 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     module = cast("ImageProtocol", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     notes: dict[str, Json] = {"data_notes": list(dataset.notes)}
-    outcome = replace(outcome, diagnostics={**outcome.diagnostics, **notes})
+    outcome = replace(outcome, diagnostics={**outcome.diagnostics, **_seen(dataset, outcome), **notes})
     return Evaluation(outcome, _facts(made_of, inputs))
+
+
+def _seen(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
+    """Test images that are training images, too; nothing where nothing was trained, or the splits were drawn here."""
+    learnt, asked = dataset.splits.get("train"), dataset.splits.get("test", dataset.splits.get("val"))
+    if "train" not in outcome.samples or learnt is None or asked is None:
+        return {}
+    count = repeated(learnt.images, asked.images)
+    return {} if count is None else {"test_images_seen_in_training": count}
 
 
 def _facts(made_of: Mapping[str, object], inputs: ImageInputs) -> Facts:

@@ -16,7 +16,7 @@ from tasks.nearest_neighbours import classify
 from tasks.outcome import Outcome
 from tasks.parameters import KnnParameters
 from tasks.reporter import Reporter
-from tasks.scoring import all_scores, check_metric, interval, score
+from tasks.scoring import all_scores, check_metric, guessing, interval, score
 
 Votes = npt.NDArray[np.float32]
 
@@ -54,6 +54,7 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
         interval=interval(inputs.metric, chosen, test.labels),
         samples={"train": inputs.trained_on[0], "val": inputs.trained_on[1], "test": len(test)},
         hyperparameters={"k": parameters.headline},
+        diagnostics=guessing(test.labels),
         predictions={
             "index": test.index,
             "label": test.labels,

@@ -20,7 +20,7 @@ from tasks.logistic import Grid, Selection, Settings, Trial, fit_published, fit_
 from tasks.outcome import Json, Outcome
 from tasks.parameters import LinearParameters
 from tasks.reporter import Reporter
-from tasks.scoring import all_scores, check_metric, interval, score
+from tasks.scoring import all_scores, check_metric, guessing, interval, score
 
 Logits = npt.NDArray[np.float32]
 
@@ -44,7 +44,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         interval=interval(inputs.metric, logits, labels),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
-        diagnostics={**_convergence(selection), **reliability_of(calibration)},
+        diagnostics={**_convergence(selection), **guessing(labels), **reliability_of(calibration)},
         predictions=predictions(inputs.test.index, labels, logits, calibration),
     )
 

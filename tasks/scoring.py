@@ -11,7 +11,7 @@ from tasks.card import MetricName
 from tasks.datasets.dataset import DataError, Labels
 from tasks.intervals import bootstrap_mean_per_class, halves_mean_average_precision, wilson
 from tasks.metrics import accuracy, mean_average_precision, mean_per_class_accuracy
-from tasks.outcome import Interval
+from tasks.outcome import Interval, Json
 
 Scores = npt.NDArray[np.floating]
 
@@ -37,6 +37,15 @@ def all_scores(scores: Scores, labels: Labels) -> Mapping[str, float]:
     """Every metric that fits the labels."""
     names: tuple[MetricName, ...] = ("map11",) if labels.ndim == 2 else ("accuracy", "mean-per-class")
     return {name: score(name, scores, labels) for name in names}
+
+
+def guessing(labels: Labels) -> dict[str, Json]:
+    """What random class scores give, as a diagnostic, for several labels an image: prevalence alone does not tell it,
+    as interpolated precision is too high for few images. Empty for one label, whose classes tell it.
+    """
+    if labels.ndim == 1:
+        return {}
+    return {"chance": mean_average_precision(np.random.default_rng(0).random(labels.shape), labels)}
 
 
 def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:

@@ -136,14 +136,21 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
+def _chance(spec: RunSpec, outcome: Outcome) -> float | None:
+    """What guessing gives: as the protocol says, else as the classes tell."""
+    told = outcome.diagnostics.get("chance")
+    if isinstance(told, float):
+        return told
     labels, ways = outcome.predictions.get("label"), spec.task.parameters.get("ways")
-    chance = chance_level(
+    return chance_level(
         outcome.headline,
         spec.dataset.classes,
         labels.tolist() if labels is not None and labels.ndim == 1 else (),
         ways if isinstance(ways, int) else None,
     )
+
+
+def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
     return badges_of(
         Seen(
             value=outcome.value,
@@ -151,7 +158,7 @@ def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
             ci_high=outcome.interval.high,
             higher_is_better=outcome.higher_is_better,
             tested=tested,
-            chance=chance,
+            chance=_chance(spec, outcome),
             diagnostics=outcome.diagnostics,
         )
     )

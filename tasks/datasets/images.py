@@ -83,6 +83,24 @@ class ArrayImages:
         return Image.fromarray(self.arrays[index])
 
 
+@dataclass(frozen=True)
+class JoinedImages:
+    """The images of several lists, one list after the other."""
+
+    parts: tuple[ImageSource, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image; raises `DataError` as its part does."""
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
 def size_of(images: ImageSource, index: int) -> tuple[int, int]:
     """Width and height of an image; of a file, without decoding it. Raises DataError naming a broken one."""
     return images.size(index) if isinstance(images, FileImages) else images[index].size

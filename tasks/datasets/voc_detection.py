@@ -9,37 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from tasks.card import DatasetCard
-from tasks.datasets.dataset import Dataset, ImageSource, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.dataset import Dataset, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.images import JoinedImages
 from tasks.datasets.layouts import VOC_CLASSES, VOC_YEARS
 from tasks.datasets.listing import file_split, missing, read_lines, wrong_content
 from tasks.datasets.targets import Boxes, HeldTargets
 
 SPLITS = {"train": ((2007, "trainval"), (2012, "trainval")), "test": ((2007, "test"),)}
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """The images of several lists, one list after the other."""
-
-    parts: tuple[ImageSource, ...]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def __getitem__(self, index: int) -> Image.Image:
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
@@ -66,7 +48,7 @@ def _split(root: Path, card: DatasetCard, name: str, parts: Sequence[tuple[int, 
     labels = np.zeros((len(boxes), 0), np.int64)
     return SourceSplit(
         name=name,
-        images=_Joined(tuple(one.images for one in listed)),
+        images=JoinedImages(tuple(one.images for one in listed)),
         labels=labels,
         identifiers=[f"VOC{year}/{i}" for (year, _), one in zip(parts, listed, strict=True) for i in one.identifiers],
         images_digest=digest_lines(one.images_digest for one in listed),

@@ -65,6 +65,12 @@ class PixelCounts:
         """Both scores by name."""
         return {"miou": self.mean_iou, "pixel-accuracy": self.pixel_accuracy}
 
+    @property
+    def chance(self) -> float:
+        """Mean IoU in percent of an answer that is the most frequent class everywhere."""
+        true = self._whole[1]
+        return 100.0 * float(true.max()) / float(true.sum()) / int(np.count_nonzero(true))
+
     def mean_ious(self, weights: Floats) -> Floats:
         """Mean IoU [b] under each row of image weights [b, images]; NaN where no pixel is left."""
         ious = _ious(np.moveaxis(weighted_sums(weights, self.images), 1, 0))

@@ -31,6 +31,7 @@ from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training, train
 from tasks.training.randomness import batch_of, torch_seeded
+from tasks.training.settled import still_falling
 
 MOMENTUM = 0.9
 WARMUP_FROM = 1e-3
@@ -200,7 +201,12 @@ def _outcome(
         metrics=measured.scores,
         interval=measured.interval(HEADLINE_OVERLAP),
         samples=samples,
-        diagnostics={"ap50 by class": by_class, "loss": _curve(training.losses)},
+        diagnostics={
+            "ap50 by class": by_class,
+            "loss": _curve(training.losses),
+            "loss_falling": still_falling(training.losses),
+            "chance": 0.0,
+        },
         predictions=kept(detections, wanted, parameters.averaging),
     )
 

@@ -22,10 +22,11 @@ from tasks.finetune.search import Search, checkpoint_at
 from tasks.image_inputs import ImageInputs
 from tasks.outcome import Json, Outcome
 from tasks.reporter import Reporter
-from tasks.scoring import all_scores, check_metric, interval
+from tasks.scoring import all_scores, check_metric, guessing, interval
 from tasks.splits import many_shot_indices
 from tasks.training.loop import train
 from tasks.training.prefetch import prefetched
+from tasks.training.settled import still_falling
 
 CURVE_POINTS = 100
 
@@ -58,7 +59,14 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
             "weight_decay": point.weight_decay,
             "augmented": point.augmented,
         },
-        diagnostics={**_settings(search), "loss_curve": _curve(losses), **reliability_of(calibration)},
+        diagnostics={
+            **_settings(search),
+            "on_edge": _on_edge(search, point),
+            "loss_curve": _curve(losses),
+            "loss_falling": still_falling(losses),
+            **guessing(test.labels),
+            **reliability_of(calibration),
+        },
         predictions=predictions(test.index, test.labels, logits, calibration),
     )
 
@@ -98,8 +106,7 @@ def _calibration(search: Search, logits: Logits, test: RoleImages) -> Calibratio
 
 
 def _warn(search: Search, point: GridPoint, reporter: Reporter) -> None:
-    rates = search.parameters.rates
-    if len(rates) > 2 and point.rate in (max(rates), min(rates)):
+    if _on_edge(search, point):
         reporter.warn(
             f"the chosen learning rate {point.rate:g} is at the edge of those tried: a better one may lie beyond; "
             "add one (finetune.rates)"
@@ -107,6 +114,12 @@ def _warn(search: Search, point: GridPoint, reporter: Reporter) -> None:
     apart = sum(tried.diverged for tried in search.tried.values())
     if apart:
         reporter.warn(f"{apart} of {len(search.tried)} settings came apart (the loss was no number) and count as worst")
+
+
+def _on_edge(search: Search, point: GridPoint) -> bool:
+    """Whether the chosen learning rate is the largest or the smallest of several."""
+    rates = search.parameters.rates
+    return len(rates) > 2 and point.rate in (max(rates), min(rates))
 
 
 def _settings(search: Search) -> dict[str, Json]:

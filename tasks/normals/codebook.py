@@ -48,6 +48,12 @@ class Codebook:
         return torch.einsum("bkhw,kc->bchw", probabilities.double(), centres)
 
 
+def mean_direction(targets: Targets[Any], seed: int) -> Centres:
+    """Of some training pixels, [3]: the best guess of who has not seen the image."""
+    mean: Centres = _some_pixels(targets, seed).mean(axis=0)
+    return mean
+
+
 def _some_pixels(targets: Targets[Any], seed: int) -> npt.NDArray[np.float64]:
     """Known normals [n, 3] from some images."""
     random = generator_of(seed, 4)

@@ -23,12 +23,13 @@ from tasks.dense.network import DenseNetwork
 from tasks.dense.training import curve, train_dense
 from tasks.image_inputs import ImageInputs
 from tasks.intervals import over_images
-from tasks.normals.codebook import Codebook
+from tasks.normals.codebook import Codebook, mean_direction
 from tasks.normals.parameters import NormalsParameters
 from tasks.outcome import Outcome
 from tasks.reporter import Reporter
 from tasks.segmentation.protocol import criterion as class_criterion
 from tasks.training.arithmetic import arithmetic
+from tasks.training.settled import still_falling
 
 
 def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -63,13 +64,18 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
         seed=seed,
         reporter=reporter,
     )
-    angles = judge(network, judged, parameters, inputs, codebook, reporter)
+    angles, guessed = judge(network, judged, parameters, inputs, codebook, mean_direction(targets, seed), reporter)
     return Outcome(
         headline="mean-angle",
         metrics=angles.scores,
         interval=over_images(angles.mean_angles, len(angles.images)),
         samples={"train": len(learning), "test": len(judged)},
-        diagnostics={"loss_curve": curve(training.losses), "strides": list(network.strides)},
+        diagnostics={
+            "loss_curve": curve(training.losses),
+            "loss_falling": still_falling(training.losses),
+            "strides": list(network.strides),
+            "chance": guessed.scores["mean-angle"],
+        },
         predictions={
             "index": np.arange(len(judged)),
             "angle_sums": angles.images,
@@ -104,11 +110,14 @@ def judge(
     parameters: NormalsParameters,
     inputs: ImageInputs,
     codebook: Codebook | None,
+    guess: Array,
     reporter: Reporter,
-) -> Angles:
-    """The angles of all pixels of all images. One image is in memory at a time."""
+) -> tuple[Angles, Angles]:
+    """The angles of all pixels of all images; those of a `guess` [3], the same everywhere. One image is in memory at a
+    time.
+    """
     network.eval()
-    histogram = AngleHistogram()
+    histogram, guessed = AngleHistogram(), AngleHistogram()
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, truth = images.pair(index)
@@ -117,8 +126,9 @@ def judge(
             pixels = images.inputs(image, shorter, parameters.longest).to(inputs.device)
             total += _directions(network, pixels, truth, codebook, inputs)
         histogram.add(angles_between(total[0].permute(1, 2, 0).cpu().numpy(), truth))
+        guessed.add(angles_between(np.broadcast_to(guess, truth.shape), truth))
         reporter.advance()
-    return histogram.angles
+    return histogram.angles, guessed.angles
 
 
 @torch.inference_mode()

@@ -30,6 +30,7 @@ from tasks.outcome import Json, Outcome
 from tasks.reporter import Reporter
 from tasks.segmentation.parameters import SegmentationParameters
 from tasks.training.arithmetic import arithmetic
+from tasks.training.settled import still_falling
 
 
 def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -63,6 +64,8 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={
             "loss_curve": curve(training.losses),
+            "loss_falling": still_falling(training.losses),
+            "chance": counts.chance,
             "strides": list(network.strides),
             "class_iou": _by_class(classes, counts),
         },

@@ -69,6 +69,12 @@ def test_the_edge_of_the_grid_and_fits_that_did_not_converge_are_told() -> None:
     assert diagnosed(on_edge=True, converged=False, solver="exact") == ["grid edge", "not converged"]
 
 
+def test_a_loss_that_was_still_falling_is_told() -> None:
+    (badge,) = badges_of(seen(diagnostics={"loss_falling": True}))
+    assert (badge.name, "raise the number of steps" in badge.advice) == ("not converged", True)
+    assert diagnosed(loss_falling=False) == []
+
+
 def test_the_published_solver_is_not_blamed_for_stopping_early() -> None:
     assert diagnosed(converged=False, solver="published") == []
 
@@ -102,6 +108,13 @@ def test_the_random_twin_has_the_same_architecture() -> None:
 def test_a_result_no_better_than_its_random_twin_is_told(value: float, badges: tuple[str, ...]) -> None:
     marked = with_twin_badges([result("trained", value), result("untrained", 50.0)], twins(CARDS))
     assert [one.badges for one in marked] == [badges, ()]
+
+
+@pytest.mark.parametrize("protocol", ["attention", "colour", "inversion"])
+def test_what_describes_a_backbone_is_no_reason_to_doubt_it(protocol: str) -> None:
+    both = [result("trained", 40.0, task=f"{protocol}/x"), result("untrained", 50.0, task=f"{protocol}/x")]
+    assert [one.badges for one in with_twin_badges(both, twins(CARDS))] == [(), ()]
+    assert distances(both, twins(CARDS))["trained40.0"].lead == -10.0
 
 
 def test_the_distance_to_the_twin_has_an_interval() -> None:
