@@ -19,11 +19,23 @@ Format = Literal["json", "csv", "markdown", "latex"]
 Ties = frozenset[tuple[str, str]]
 """(backbone, column label) of scores that cannot be told from the best of their column (`ssl_console.ties`)."""
 NO_TIES: Ties = frozenset()
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What an export says besides the table."""
+
+    ties: Ties = NO_TIES
+    apart: Sequence[Mapping[str, object]] | None = None
+    """Columns that the same tasks have besides, and why (`ssl_console.apart`), in JSON only; None: not asked."""
+
+
+NO_NOTES = Notes()
 SHOW_TIES: frozenset[Format] = frozenset({"markdown", "latex"})
 """Formats for reading, in which ties are marked."""
 
 
-def to_json(ranking: Ranking, ties: Ties = NO_TIES) -> str:
+def to_json(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """One document: `{"columns": [...], "rows": [{"backbone", "scores", "mean", "mean_rank", "complete", ...}]}`.
 
     A score whose published number is in the table too holds the `difference` to it.
@@ -40,12 +52,12 @@ def to_json(ranking: Ranking, ties: Ties = NO_TIES) -> str:
             }
             for row in ranking.rows
         ],
-        **({"tied_with_best": [{"backbone": name, "column": label} for name, label in sorted(ties)]} if ties else {}),
+        **({} if notes.apart is None else {"kept_apart": list(notes.apart)}),
     }
     return json_text(document, indent=2) + "\n"
 
 
-def to_csv(ranking: Ranking, _ties: Ties = NO_TIES) -> str:
+def to_csv(ranking: Ranking, _notes: Notes = NO_NOTES) -> str:
     """Unrounded numbers, three columns a task (value, ci_low, ci_high); a missing cell is empty.
 
     Names that a spreadsheet would take for a formula get an apostrophe before them.
@@ -62,15 +74,15 @@ def to_csv(ranking: Ranking, _ties: Ties = NO_TIES) -> str:
     return lines.getvalue()
 
 
-def to_markdown(ranking: Ranking, ties: Ties = NO_TIES) -> str:
+def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """A table for an issue or a README, best score of each column in bold; = behind those tied with it."""
     style = Style(escape=_escape_markdown, best="**{}**".format, tie="=", interval=" ± {}".format, differences=True)
-    head, *body = cells(ranking, style, ties)
+    head, *body = cells(ranking, style, notes.ties)
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
 
 
-def to_latex(ranking: Ranking, ties: Ties = NO_TIES) -> str:
+def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """A `booktabs` table with intervals. Needs `\\usepackage{booktabs}`.
 
     The best score of each column is bold, the second underlined; a raised = stands at those tied with the best.
@@ -83,7 +95,7 @@ def to_latex(ranking: Ranking, ties: Ties = NO_TIES) -> str:
         interval=r"\,{{\scriptsize$\pm${}}}".format,
         missing="--",
     )
-    head, *body = cells(ranking, style, ties)
+    head, *body = cells(ranking, style, notes.ties)
     rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
     note = (
@@ -117,7 +129,7 @@ def _stacked(head: Sequence[str]) -> list[list[str]]:
     return [above, below] if any(above) else [below]
 
 
-EXPORTS: Mapping[Format, Callable[[Ranking, Ties], str]] = {
+EXPORTS: Mapping[Format, Callable[[Ranking, Notes], str]] = {
     "json": to_json,
     "csv": to_csv,
     "markdown": to_markdown,

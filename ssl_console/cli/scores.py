@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from backbones.cardfile import match
-from ssl_console.apart import kept_apart
+from ssl_console.apart import Apart, as_document, kept_apart
 from ssl_console.badges import MARK
 from ssl_console.candidates import identity_of_run
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError
-from ssl_console.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Ties, to_text
+from ssl_console.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
 from ssl_console.ranking import Ranking, common_columns, pick_columns, pick_rows, sort_rows
 from ssl_console.ranking import rank as make_ranking
 from ssl_console.reference import PUBLISHED, beside, published
@@ -83,7 +83,8 @@ def rank(session: Session, view: View) -> None:
     """Print the ranking table."""
     ranking = _kept(_ranking(session, view), view)
     if view.format is not None:
-        output.data(EXPORTS[view.format](ranking, _ties(session, ranking, view.format)))
+        apart = as_document(_apart(session, ranking)) if view.format == "json" else None
+        output.data(EXPORTS[view.format](ranking, Notes(_ties(session, ranking, view.format), apart)))
         return
     if not ranking.rows:
         output.say("there are no results yet: `ssl-console demo` makes some, `ssl-console run` others")
@@ -98,8 +99,12 @@ def rank(session: Session, view: View) -> None:
         )
     _say_why_no_means(ranking)
     _say_doubts(ranking)
-    for sentence in kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id)):
-        output.say(f"kept apart: {sentence}")
+    for one in _apart(session, ranking):
+        output.say(f"kept apart: {one.sentence}")
+
+
+def _apart(session: Session, ranking: Ranking) -> list[Apart]:
+    return kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id))
 
 
 def _kept(ranking: Ranking, view: View) -> Ranking:

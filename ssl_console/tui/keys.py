@@ -139,6 +139,7 @@ RANKINGS = (
     Key("ranks", "r", "ranks", "certainty", "How certain the ranks are: intervals, ties, critical difference"),
     Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks that all have", footer=False),
     Key("compare", "v", "compare", "compare", "Compare the marked backbones", footer=False),
+    Key("apart", "w", "apart", "kept apart", "Why results of these tasks stand in other columns", footer=False),
 )
 
 EXPORT = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from ssl_console.apart import count_apart
 from ssl_console.badges import ADVICE, MARK
 from ssl_console.ranking import (
     AGGREGATES,
@@ -104,6 +105,8 @@ class Table:
     """Rows there are without the filter."""
     columns: int = 0
     """Columns there are before those are left out that some row lacks."""
+    apart: int = 0
+    """Further columns that its tasks have, in it or not."""
 
     @classmethod
     def of(
@@ -117,7 +120,8 @@ class Table:
         known = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
         view = view if view.sort in known else replace(view, sort="mean_rank", reverse=False)
         ranked = sort_rows(ranking, view.sort, view.reverse)
-        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns))
+        apart = count_apart(results, ranked)
+        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
 
     @cached_property
     def row(self) -> Mapping[str, Row]:
@@ -329,6 +333,8 @@ def summary(table: Table, suite: str | None) -> Line:
         spans.append(Span(f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT))
     if ranking.incomplete:
         spans.append(Span(f"  {ranking.incomplete} incomplete", Tone.WARN))
+    if table.apart:
+        spans.append(Span(f"  {table.apart} kept apart", Tone.WARN))
     if view.hidden:
         spans.append(Span(f"  {len(view.hidden)} hidden", Tone.ACCENT))
     if table.unknown:

@@ -132,3 +132,12 @@ def test_rank_over_the_common_tasks_says_what_it_left_out(shell: Shell, run_id: 
     assert "common tasks only, 1 of 2; left out: echo/others" in finished.err
     refused = shell("rank", "--missing", "drawn")
     assert (refused.code, "with --intervals" in refused.err) == (2, True)
+
+
+def test_rank_says_why_results_of_a_task_stand_in_other_columns(shell: Shell, run_id: str) -> None:
+    assert shell("rank", "--json").document["kept_apart"] == []
+    shell("run", "-b", "own/first", "-t", "echo/things", "--set", "echo.value=55")
+    (told,) = shell("rank", "--json").document["kept_apart"]
+    assert told["run_id"] == run_id
+    assert [part["part"] for part in told["differs"]] == ["task.parameters.value"]
+    assert told["sentence"] in shell("rank").err

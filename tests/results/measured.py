@@ -66,6 +66,18 @@ def filled(root: Path) -> Workspace:
     return workspace
 
 
+def on_other_data(workspace: Workspace, record: ResultRecord) -> None:
+    """The same measurement once more, as if the dataset had had other images then."""
+    data = {"manifest": "0" * 64, "metric": "accuracy"}
+    row = record.result.model_copy(update={"run_id": "otherdata000", "column": "0" * 64, "finished": 1.0})
+    folder = workspace.run(row.run_id)
+    folder.path.mkdir()
+    folder.spec.write_bytes(workspace.run(record.result.run_id).spec.read_bytes())
+    changed = record.model_copy(update={"result": row, "identity": {**record.identity, "data": data}})
+    folder.result.write_text(changed.model_dump_json())
+    rebuild(workspace)
+
+
 def _outcome(plan: RunSpec, skill: float) -> Outcome:
     train, val, test, pool = (
         _samples(seed, skill, size) for seed, size in enumerate((IMAGES, IMAGES, IMAGES, 4 * IMAGES))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssl_console.apart import kept_apart
-from ssl_console.export import to_json, to_latex, to_markdown, to_text
+from ssl_console.apart import as_document, kept_apart
+from ssl_console.export import Notes, to_json, to_latex, to_markdown, to_text
+from ssl_console.planning import Identity
 from ssl_console.predictions import Arrays
 from ssl_console.ranking import common_columns, pick_columns, rank
 from ssl_console.result import Result
@@ -45,11 +46,11 @@ def test_where_less_is_better_the_lowest_is_the_best() -> None:
 def test_tables_for_reading_mark_ties_and_show_intervals() -> None:
     ranking = rank([result("a", "t", 80), result("b", "t", 78), result("c", "t", 60)])
     ties = frozenset({("a", "t"), ("b", "t")})
-    latex = to_latex(ranking, ties)
+    latex = to_latex(ranking, Notes(ties))
     assert r"\textbf{80.0}$^{=}$\,{\scriptsize$\pm$3.0}" in latex
     assert r"\underline{78.0}$^{=}$\,{\scriptsize$\pm$3.0}" in latex
     assert r"& 60.0\,{\scriptsize$\pm$3.0}" in latex
-    assert "| **80.0**= ± 3.0 |" in to_markdown(ranking, ties)
+    assert "| **80.0**= ± 3.0 |" in to_markdown(ranking, Notes(ties))
 
 
 def test_a_score_to_doubt_is_marked_in_the_table_and_named_in_json() -> None:
@@ -73,14 +74,46 @@ def test_the_common_tasks_are_those_that_every_backbone_has() -> None:
     assert [(row.backbone, row.complete, row.mean_rank) for row in common.rows] == [("a", True, 1.0), ("b", True, 2.0)]
 
 
+def made_of(manifest: str, version: int = 1, **parameters: object) -> Identity:
+    task = {"protocol": "linear", "version": version, "parameters": parameters}
+    return {"data": {"manifest": manifest}, "task": task, "precision": "float32", "backbone": {"weights": "w"}}
+
+
 def test_results_on_other_data_are_kept_apart_and_the_reason_is_given() -> None:
     old = result("a", "linear/t", 80, column="old", run_id="old", finished=1.0)
     new = result("b", "linear/t", 78, column="new", run_id="new", finished=2.0)
-    identities = {"old": {"data": {"manifest": "1"}}, "new": {"data": {"manifest": "2"}}}
+    identities = {"old": made_of("1" * 64), "new": made_of("2" * 64)}
     both, newest = rank([old, new]), rank([old, new], [("linear/t", "default")])
     (told,) = kept_apart([old, new], both, identities.get)
-    assert told.startswith("linear/t: old [default] stands in a column of its own: from it to new [default]")
-    assert told.endswith("the dataset changed")
+    assert told.sentence == (
+        "linear/t: old [default] stands in a column of its own, apart from new [default]: the data's digest is "
+        "11111111 against 22222222"
+    )
     (hidden,) = kept_apart([old, new], newest, identities.get)
-    assert "old [default] is not in this table" in hidden
+    assert "old [default] is not in this table" in hidden.sentence
     assert kept_apart([new], rank([new]), identities.get) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (made_of("1", preprocessing="own"), "preprocessing is paper against own"),
+        (made_of("1", version=2, preprocessing="paper"), "the protocol's version is 1 against 2"),
+        (made_of("1", preprocessing="paper", max_iter=9), "max_iter is absent against 9"),
+    ],
+)
+def test_what_keeps_columns_apart_is_named_with_both_values(other: Identity, words: str) -> None:
+    results = [result("a", "t", 80, column=name, run_id=name, finished=at) for at, name in ((2.0, "one"), (1.0, "two"))]
+    identities = {"two": made_of("1", preprocessing="paper"), "one": other}
+    (told,) = kept_apart(results, rank(results), identities.get)
+    assert told.sentence.endswith(f": {words}")
+    assert as_document([told])[0]["differs"] == [
+        {"part": part.name, "here": part.here, "there": part.there} for part in told.parts or ()
+    ]
+
+
+def test_columns_of_which_a_record_is_missing_are_said_to_be_so() -> None:
+    results = [result("a", "t", 80, column=name, run_id=name, finished=1.0) for name in ("one", "two")]
+    (told,) = kept_apart(results, rank(results), lambda _run: None)
+    assert told.sentence.endswith("why is not known, as a run's record is missing")
+    assert as_document([told])[0]["differs"] is None

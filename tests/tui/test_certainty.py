@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.rank_intervals import GrowingRanks, RankTable
+from ssl_console.result import ResultRecord
 from ssl_console.tui.app import ConsoleApp, Manner
 from ssl_console.tui.rows import Column
 from ssl_console.tui.screens.compare import CompareScreen
@@ -16,7 +18,7 @@ from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.screens.ranks import REPLICATES, RanksSheet
 from ssl_console.tui.text import Tone
 from ssl_console.workspace import Workspace
-from tests.results.measured import filled
+from tests.results.measured import filled, on_other_data
 from tests.tui.conftest import Opener, until
 from tests.tui.test_screens import app_of, shown, table
 
@@ -79,6 +81,23 @@ async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_s
         assert after is not None
         assert after.ranking.incomplete == 0
         assert len(after.ranking.columns) < len(before.ranking.columns)
+
+
+async def test_columns_that_are_kept_apart_are_counted_and_a_key_says_why(measured: Workspace, opened: Opener) -> None:
+    on_other_data(measured, any_record(measured))
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+        await until(pilot, lambda: "1 kept apart" in shown(pilot, "#summary"))
+        await pilot.press("w")
+        await until(pilot, lambda: "the data's digest is 00000000 against" in " ".join(shown(pilot, "#text").split()))
+        assert "otherdata000 [default] stands in a column of its own" in " ".join(shown(pilot, "#text").split())
+        await pilot.press("escape", "x", "j")
+        await until(pilot, lambda: Path("ranking.json").is_file())
+        assert [one["run_id"] for one in json.loads(Path("ranking.json").read_text())["kept_apart"]] == ["otherdata000"]
+
+
+def any_record(workspace: Workspace) -> ResultRecord:
+    folder = min(workspace.run_folders(), key=lambda one: one.run_id)
+    return ResultRecord.model_validate_json(folder.result.read_bytes())
 
 
 async def test_scores_to_doubt_are_marked_with_one_sentence_of_advice(measured: Workspace, opened: Opener) -> None:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from ssl_console.apart import as_document, kept_apart
 from ssl_console.errors import ConsoleError
-from ssl_console.export import EXPORTS, NO_TIES, SHOW_TIES, Format
+from ssl_console.export import EXPORTS, NO_TIES, SHOW_TIES, Format, Notes
 from ssl_console.files import write_atomically
 from ssl_console.ranking import Ranking
 from ssl_console.tui.bars import KeyLine
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.lines import Words
+from ssl_console.tui.screens.apart import identities
 from ssl_console.tui.screens.base import Sheet, console
 from ssl_console.tui.text import Span, Tone, line
 
@@ -49,14 +51,23 @@ class ExportSheet(Sheet[None]):
 
     def action_write(self, name: Format) -> None:
         """In this format."""
-        app, ranking = console(self), self._ranking
+        app, ranking, results = console(self), self._ranking, console(self).world.results
         path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.core.predictions
 
         def taken(text: str) -> None:
             app.copy_to_clipboard(text)
             app.say(f"{path} written, and copied.")
 
-        app.in_background(lambda: _write(path, name, ranking, predictions), taken, group="export")
+        def write() -> str:
+            from ssl_console.ties import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
+
+            ties = ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES
+            apart = as_document(kept_apart(results, ranking, identities(app.core))) if name == "json" else None
+            text = EXPORTS[name](ranking, Notes(ties, apart))
+            write_atomically(path, text.encode())
+            return text
+
+        app.in_background(write, taken, group="export")
         self.dismiss(None)
 
     def action_draw(self, suffix: str) -> None:
@@ -81,15 +92,6 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     if picture is None:
         raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference picture")
     save_critical_difference(picture, path)
-
-
-def _write(path: Path, name: Format, ranking: Ranking, predictions: Predictions) -> str:
-    """Write the view; what was written."""
-    from ssl_console.ties import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
-
-    text = EXPORTS[name](ranking, ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES)
-    write_atomically(path, text.encode())
-    return text
 
 
 def _free_name(folder: Path, name: str) -> Path:

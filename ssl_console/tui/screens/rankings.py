@@ -28,6 +28,7 @@ from ssl_console.tui.rankview import (
     summary,
     with_doubts,
 )
+from ssl_console.tui.screens.apart import ApartSheet
 from ssl_console.tui.screens.base import ConsoleScreen, console
 from ssl_console.tui.screens.exporting import ExportSheet
 from ssl_console.tui.screens.plan import FIELDS
@@ -188,6 +189,11 @@ class RankingsScreen(ConsoleScreen):
 
         if self.table_view is not None and self.table_view.ranking.rows:
             self.app.push_screen(RanksSheet(self.table_view.ranking))
+
+    def action_apart(self) -> None:
+        """Why results of these tasks stand in other columns, or in none."""
+        if self.table_view is not None:
+            self.app.push_screen(ApartSheet(self.table_view.ranking, self.world.results))
 
     def action_export(self) -> None:
         """Write exactly this view."""
