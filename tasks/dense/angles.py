@@ -6,6 +6,7 @@ as well. Angles are computed in float64, as there: in float32 the arc cosine nea
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,19 +41,19 @@ class AngleHistogram:
 
     def __init__(self) -> None:
         self.counts = np.zeros(180 * BINS_PER_DEGREE, np.int64)
-        self._images: list[Floats] = []
+        self._images = array("d")
 
     def add(self, angles: Floats) -> None:
         """One image's valid pixels, degrees [n]."""
         bins = np.minimum((angles * BINS_PER_DEGREE).astype(np.int64), len(self.counts) - 1)
         self.counts += np.bincount(bins, minlength=len(self.counts))
-        below = [np.sum(angles < threshold) for threshold in THRESHOLDS]
-        self._images.append(np.array([len(angles), angles.sum(), *below], np.float64))
+        below = (int(np.sum(angles < threshold)) for threshold in THRESHOLDS)
+        self._images.extend((len(angles), float(angles.sum()), *below))
 
     @property
     def angles(self) -> Angles:
         """Everything that the scores follow from."""
-        return Angles(self.counts, np.stack(self._images))
+        return Angles(self.counts, np.array(self._images).reshape(-1, 1 + len(MEANS)))
 
 
 @dataclass(frozen=True)

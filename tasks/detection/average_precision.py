@@ -57,7 +57,11 @@ class AveragePrecision:
         return np.array([self._of_class(one, overlap, weights)[0] for one in self.classes])
 
     def interval(self, overlap: float, *, replicates: int = 1000, seed: int = 0) -> Interval:
-        """95 % interval of the mean over classes at one overlap, by random halves of the images."""
+        """95 % interval of the mean over classes at one overlap, by random halves of the images.
+
+        The 11-point score jumps where the recall of the last detection lies on one of its levels. There the interval
+        promises too much, as would any that one sample of images gives.
+        """
         images = len(self.classes[0].objects)
         return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed)
 
