@@ -17,6 +17,9 @@ NORMAL = 1.959963984540054
 """Standard normal quantile of 0.975."""
 EPISODE_FACTOR = 1.96
 """The paper's factor (appendix A.3)."""
+ROUGHLY = 2.0
+"""How often the squared error of an average precision is added to its variance. With 1 or 0, simulated intervals cover
+92 to 94 % where 95 are promised (`tests/statistics/test_simulation.py`)."""
 BLOCK = 64
 """Bootstrap replicates held in memory at once."""
 
@@ -66,7 +69,8 @@ def halves_mean_average_precision(
     bootstrap adds that error a second time, and its percentiles cover the true mAP of several classes in four of five
     cases. Halves drawn without replacement vary as whole samples do, and by their mean say how much too high the score
     is, so the interval reaches further down than up. Source: the delete-d jackknife, Shao and Wu, Annals of Statistics
-    17(3) (1989).
+    17(3) (1989). That error falls more slowly than one over the number of images, as interpolated precision is not
+    smooth, so halves tell it roughly alone: see `ROUGHLY`.
 
     Each class is sorted once; a half only changes which samples count.
     """
@@ -98,7 +102,8 @@ def halves(
     whole = float(score(np.ones((samples, 1), dtype=np.float32))[0])
     if len(values) < 2:
         return Interval(0.0, 100.0, LEVEL, "halves")
-    middle, half = whole - (float(values.mean()) - whole), NORMAL * float(values.std(ddof=1))
+    error = float(values.mean()) - whole
+    middle, half = whole - error, NORMAL * math.sqrt(float(values.var(ddof=1)) + ROUGHLY * error**2)
     low, high = min(middle - half, whole), max(middle + half, whole)
     return Interval(max(0.0, low), min(100.0, high), LEVEL, "halves")
 
