@@ -128,9 +128,12 @@ def _named(nvml: ModuleType, entry: str, every: list[Any]) -> object | None:
 
 
 def _asked(nvml: ModuleType, question: Callable[..., _T], *about: object) -> _T | None:
+    """The answer. An old driver has no answer to some questions of a new binding, which that does not call an error of
+    the library.
+    """
     try:
         return question(*about)
-    except nvml.NVMLError:
+    except (nvml.NVMLError, getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)):
         return None
 
 
