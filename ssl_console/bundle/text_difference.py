@@ -14,7 +14,10 @@ _MOVING = {"low": RANK_STEP, "high": RANK_STEP, "group": RANK_STEP, "first": SHA
 
 
 def first_difference(kept: str, again: str, *, numbers_may_move: bool) -> str:
-    """In words, what is wrong with `kept`, or nothing; JSON by value, everything else by line."""
+    """In words, what is wrong with `kept`, or nothing; JSON by value, everything else by line.
+
+    What `kept` does not say at all is not wrong: an earlier version wrote fewer fields.
+    """
     if kept == again:
         return ""
     try:
@@ -43,7 +46,7 @@ def _where(before: str, after: str) -> str:
 
 def _by_value(before: Any, after: Any, place: str, moving: dict[str, float]) -> Iterator[str]:  # noqa: ANN401 - JSON
     if isinstance(before, dict) and isinstance(after, dict):
-        for name in dict.fromkeys([*before, *after]):
+        for name in before:
             yield from _by_value(before.get(name), after.get(name), f"{place}.{name}" if place else str(name), moving)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (one, other) in enumerate(zip(before, after, strict=True)):

@@ -73,6 +73,7 @@ def _sections(
         },
         "all scores": {name: f"{value:.3f}" for name, value in record.metrics.items()},
         "samples": {name: f"{count:,}" for name, count in record.samples.items()},
+        "parameters": {name: f"{value}" for name, value in record.parameters.items()},
         "chosen": {name: f"{value}" for name, value in record.hyperparameters.items()},
         "run": _run(record),
         "made of": _made_of(record),
@@ -106,19 +107,22 @@ def _run(record: ResultRecord) -> dict[str, str]:
         "device": " ".join(filter(None, [result.device, record.machine.get("device", "")])),
         "host": record.host,
         "peak memory": "" if result.memory_mb is None else f"{result.memory_mb:,.0f} MB",
-        "energy": "" if record.energy_j is None else f"{record.energy_j:,.0f} J (of the whole device)",
+        "energy": "not told by the device"
+        if record.energy_j is None
+        else f"{record.energy_j:,.0f} J (of the whole device)",
         "code": code_in_words(record),
     }
     return {name: value for name, value in found.items() if value}
 
 
 def code_in_words(record: ResultRecord) -> str:
-    """`1a2b3c4d, with changes`; the digest of the source files where there is no commit."""
+    """`1a2b3c4d, with changes` or `1a2b3c4d, unchanged`; the digest of the source files where there is no commit."""
     if record.code is None:
         return ""
     if record.code.commit is None:
         return f"source files {record.code.digest[:12]}"
-    return f"{record.code.commit[:12]}{', with changes' if record.code.dirty else ''}"
+    changes = {True: ", with changes", False: ", unchanged", None: ""}[record.code.dirty]
+    return f"{record.code.commit[:12]}{changes}"
 
 
 def _made_of(record: ResultRecord) -> dict[str, str]:

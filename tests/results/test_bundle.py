@@ -136,6 +136,15 @@ def test_an_edited_number_in_a_table_is_named(table: str, members: Members, tmp_
     assert re.search(r"says \**77\.7.*, its records give", told)
 
 
+def test_a_table_of_a_version_that_said_less_still_agrees(members: Members, tmp_path: Path) -> None:
+    def without_win_rates(table: Any) -> None:
+        for row in table["rows"]:
+            del row["win_rate"]
+
+    content = edited(members, "tables/ranking.json", without_win_rates)
+    assert words(check(repacked(tmp_path, members, **{"tables/ranking.json": content}))) == ""
+
+
 def test_edited_classes_do_not_fit_the_digest_of_the_data(members: Members, tmp_path: Path) -> None:
     name = only(members, "manifests/")
     content = edited(members, name, lambda manifest: manifest["classes"].reverse())
