@@ -7,10 +7,11 @@ several. Angles are raw and negated, squared errors raw. Source: paper, figures 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from ssl_console.ranking import Cell, Column, Ranking, Row, log_odds, rank
+from ssl_console.reference.beside import PUBLISHED, unmarked
 from ssl_console.reference.tables import published
 from ssl_console.result import Result, Source
 from ssl_console.statistics.association import Association, associate
@@ -50,10 +51,27 @@ class Transfer:
 def transfer(results: Iterable[Result], imagenet: Mapping[str, float], source: Source = "mine") -> Transfer:
     """Correlate the results of one source. `imagenet` has the top-1 accuracy of backbones in percent.
 
-    Backbones without it, and tasks named `imagenet/`, take no part.
+    Backbones without it, and tasks named `imagenet/`, take no part. In whatever order the table has its rows, the same
+    resamples are drawn.
     """
-    ranking = rank(result for result in results if result.source == source and result.task != IMAGENET)
-    known = [row for row in ranking.rows if row.backbone in imagenet]
+    return analysed(rank(one for one in results if one.source == source and one.task != IMAGENET), imagenet, source)
+
+
+def settings_of_view(ranking: Ranking, imagenet: Mapping[str, float]) -> list[Setting]:
+    """The settings of a table as it is looked at, own rows and published ones apart; those that have a point."""
+    own = [row for row in ranking.rows if not row.backbone.endswith(PUBLISHED)]
+    marked = [row for row in ranking.rows if row.backbone.endswith(PUBLISHED)]
+    paper = [replace(row, backbone=unmarked(row.backbone)) for row in marked]
+    found = [
+        *analysed(replace(ranking, rows=tuple(own)), imagenet, "mine").settings,
+        *analysed(replace(ranking, rows=tuple(paper)), published_imagenet(), "paper").settings,
+    ]
+    return [setting for setting in found if setting.points]
+
+
+def analysed(ranking: Ranking, imagenet: Mapping[str, float], source: Source) -> Transfer:
+    """The analysis of a table whose rows are all of one source."""
+    known = sorted((row for row in ranking.rows if row.backbone in imagenet), key=lambda row: row.backbone)
     groups: dict[str, list[Column]] = {}
     for column in ranking.columns:
         groups.setdefault(_setting_name(column, ranking), []).append(column)

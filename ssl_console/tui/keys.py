@@ -149,6 +149,8 @@ EXPORT = (
     Key("json", "j", "write('json')", "JSON", "JSON"),
     Key("svg", "s", "draw('svg')", "SVG", "The critical-difference picture of this view, as SVG"),
     Key("png", "p", "draw('png')", "PNG", "The same as PNG"),
+    Key("scatter-svg", "S", "scatter('svg')", "scatter", "ImageNet accuracy against transfer, as SVG"),
+    Key("scatter-png", "P", "scatter('png')", "scatter PNG", "The same as PNG", footer=False),
     Key("close", "escape", "close", "back", "Back"),
 )
 

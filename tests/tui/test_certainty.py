@@ -95,6 +95,27 @@ async def test_columns_that_are_kept_apart_are_counted_and_a_key_says_why(measur
         assert [one["run_id"] for one in json.loads(Path("ranking.json").read_text())["kept_apart"]] == ["otherdata000"]
 
 
+@pytest.mark.slow
+async def test_the_view_is_exported_as_pictures_of_its_ranks_and_of_its_correlations(
+    measured: Workspace, opened: Opener
+) -> None:
+    """The demo backbones have no ImageNet accuracy; the published ones have."""
+    pytest.importorskip("matplotlib")
+    async with opened(measured, Manner(mode="rankings")) as pilot:
+
+        async def picture(key: str, name: str) -> bytes:
+            await pilot.press("x", key)
+            await until(pilot, lambda: Path(name).is_file() and Path(name).stat().st_size > 0)
+            return Path(name).read_bytes()
+
+        assert b"<svg" in await picture("s", "ranking.svg")
+        assert (await picture("p", "ranking.png")).startswith(b"\x89PNG")
+        await pilot.press("x", "S")
+        await until(pilot, lambda: "ImageNet accuracy on its card" in shown(pilot, "#text"))
+        await pilot.press("escape", "slash", *"linear", "enter", "p")
+        assert b"<svg" in await picture("S", "transfer.svg")
+
+
 def any_record(workspace: Workspace) -> ResultRecord:
     folder = min(workspace.run_folders(), key=lambda one: one.run_id)
     return ResultRecord.model_validate_json(folder.result.read_bytes())

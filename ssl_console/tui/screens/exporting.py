@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -72,11 +73,19 @@ class ExportSheet(Sheet[None]):
 
     def action_draw(self, suffix: str) -> None:
         """The critical-difference picture."""
-        app, ranking = console(self), self._ranking
-        path, predictions = _free_name(Path.cwd(), f"ranking.{suffix}"), app.core.predictions
-        app.in_background(
-            lambda: _draw(path, ranking, predictions), lambda _: app.say(f"{path} written."), group="export"
-        )
+        ranking, predictions = self._ranking, console(self).core.predictions
+        self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
+
+    def action_scatter(self, suffix: str) -> None:
+        """ImageNet accuracy against transfer."""
+        ranking, backbones = self._ranking, console(self).world.catalogue.backbones
+        top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in backbones}
+        known = {name: value for name, value in top1.items() if value is not None}
+        self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, known))
+
+    def _picture(self, name: str, draw: Callable[[Path], None]) -> None:
+        app, path = console(self), _free_name(Path.cwd(), name)
+        app.in_background(lambda: draw(path), lambda _: app.say(f"{path} written."), group="export")
         self.dismiss(None)
 
 
@@ -92,6 +101,17 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     if picture is None:
         raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference picture")
     save_critical_difference(picture, path)
+
+
+def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> None:
+    """Raises ConsoleError when there is nothing to draw, or nothing to draw with."""
+    from ssl_console.figures import save_transfer  # noqa: PLC0415 - as above
+    from ssl_console.transfer import settings_of_view  # noqa: PLC0415
+
+    settings = settings_of_view(ranking, imagenet)
+    if not settings:
+        raise ConsoleError("no backbone of this view has an ImageNet accuracy on its card (facts.imagenet_top1)")
+    save_transfer(settings, path)
 
 
 def _free_name(folder: Path, name: str) -> Path:
