@@ -21,10 +21,12 @@ from ssl_console.statistics.evidence import Unpaired, paired_test, unpaired_test
 from ssl_console.statistics.holm import adjusted
 from ssl_console.statistics.paired import DETECTABLE, PairedTest
 from ssl_console.statistics.wilcoxon import SignedRank, signed_rank
+from tasks.analyses import DESCRIPTIVE
 
 LEVEL = 0.05
 
-Verdict = Literal["better", "worse", "alike"]
+Verdict = Literal["better", "worse", "alike", "described"]
+"""What A is; `described` where nobody is better for having more."""
 BySeed = dict[int, Result]
 
 
@@ -49,8 +51,15 @@ class TaskComparison:
     """Why the test is not on the same samples, if it is not."""
 
     @property
+    def describes(self) -> bool:
+        """Whether the task describes backbones, so that it has no part in what is said of them."""
+        return self.task.partition("/")[0] in DESCRIPTIVE
+
+    @property
     def verdict(self) -> Verdict:
         """What A is."""
+        if self.describes:
+            return "described"
         if self.adjusted_p >= LEVEL or self.test.difference == 0:
             return "alike"
         return "better" if (self.test.difference > 0) == self.higher_is_better else "worse"
@@ -71,8 +80,9 @@ class NotComparable:
 
 @dataclass(frozen=True)
 class Across:
-    """A against B over all compared tasks."""
+    """A against B over all tasks that judge; without those in degrees, whose leads are no percent points."""
 
+    tasks: int
     test: SignedRank
     mean_lead: float
     median_lead: float
@@ -92,7 +102,12 @@ class Comparison:
     """Tasks on which the second was not measured."""
     only_second: tuple[str, ...]
     across: Across | None
-    """None when no task could be compared."""
+    """None when there is none that judges."""
+
+    @property
+    def judged(self) -> tuple[TaskComparison, ...]:
+        """The tasks by which one of the two may be better."""
+        return tuple(task for task in self.tasks if not task.describes)
 
     def count(self, verdict: Verdict) -> int:
         """Tasks with this verdict."""
@@ -102,7 +117,8 @@ class Comparison:
     def sentence(self) -> str:
         """All of it in plain words."""
         if self.across is None:
-            return f"{self.first} and {self.second} cannot be compared: they share no comparable result."
+            what = "comparable result" if not self.tasks else "task that judges, only such as describe"
+            return f"{self.first} and {self.second} cannot be compared: they share no {what}."
         return f"{_per_task(self)} {_over_all(self, self.across)}"
 
 
@@ -124,10 +140,12 @@ def compare(
         named = {name for column in columns.values() for name in column}
         if not shared and len(named) > 1:
             refused.append(NotComparable(task, _why_not(columns.values(), first, second, identities)))
-    corrected = adjusted([task.test.p_value for task in compared])
-    tasks = tuple(replace(task, adjusted_p=p) for task, p in zip(compared, corrected, strict=True))
+    judged = [task for task in compared if not task.describes]
+    corrected = adjusted([task.test.p_value for task in judged])
+    tasks = tuple(replace(task, adjusted_p=p) for task, p in zip(judged, corrected, strict=True))
+    described = tuple(task for task in compared if task.describes)
     only = [tuple(task for task, columns in table.items() if _measured(columns) == {name}) for name in (first, second)]
-    return Comparison(first, second, tasks, tuple(refused), only[0], only[1], _across(tasks))
+    return Comparison(first, second, (*tasks, *described), tuple(refused), only[0], only[1], _across(tasks))
 
 
 Columns = dict[str, dict[str, BySeed]]
@@ -198,16 +216,17 @@ def _why_not(columns: Iterable[dict[str, BySeed]], first: str, second: str, iden
 def _across(tasks: Sequence[TaskComparison]) -> Across | None:
     if not tasks:
         return None
-    leads = [task.lead for task in tasks]
+    alike = [task for task in tasks if task.higher_is_better] or tasks
+    leads = [task.lead for task in alike]
     smallest = DETECTABLE * stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else None
-    return Across(signed_rank(leads), fmean(leads), median(leads), smallest)
+    return Across(len(leads), signed_rank(leads), fmean(leads), median(leads), smallest)
 
 
 def _per_task(comparison: Comparison) -> str:
     better, worse, alike = (comparison.count(verdict) for verdict in ("better", "worse", "alike"))
-    tasks = len(comparison.tasks)
+    tasks = len(comparison.judged)
     if tasks == alike:
-        least = min(task.test.smallest for task in comparison.tasks)
+        least = min(task.test.smallest for task in comparison.judged)
         what = "the one task" if tasks == 1 else f"any of the {tasks} tasks"
         return (
             f"No difference between {comparison.first} and {comparison.second} can be shown on {what}; "
@@ -223,13 +242,15 @@ def _per_task(comparison: Comparison) -> str:
 
 def _over_all(comparison: Comparison, across: Across) -> str:
     test, lead = across.test, across.median_lead
-    if len(comparison.tasks) == 1:
+    if across.tasks == 1:
         return "One task says nothing about others."
+    every = across.tasks == len(comparison.judged)
+    where = "Over all tasks" if every else f"Over the {across.tasks} tasks whose scores are shares"
     possible = 2 ** (1 - test.n)
     if test.n and possible >= LEVEL:
         return f"{test.n} tasks are too few to say anything about others: six is the least."
     if test.p_value >= LEVEL:
-        return f"Over all tasks neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
+        return f"{where} neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
     ahead = comparison.first if test.effect > 0 else comparison.second
     numbers = f"median lead {abs(lead):.1f} points, p = {test.p_value:.2g}, effect {abs(test.effect):.2f}"
-    return f"Over all tasks {ahead} is ahead ({numbers})."
+    return f"{where} {ahead} is ahead ({numbers})."

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ssl_console.badges import MARK
 from ssl_console.plain_text import align, align_within, json_text, printable
-from ssl_console.ranking import AGGREGATES, Cell, Column, Ranking, Row
+from ssl_console.ranking import AGGREGATES, Cell, Column, Ranking, Row, judged
 from ssl_console.reference.beside import differences
 
 MISSING = "—"
@@ -157,7 +157,8 @@ class Style:
 
 def cells(ranking: Ranking, style: Style, ties: Ties = NO_TIES) -> list[list[str]]:
     """The head and one line per row: backbone, columns, aggregates."""
-    marks = {column.label: _marks(ranking, column, style) for column in ranking.columns}
+    best = {column.label for column in judged(ranking.columns)}
+    marks = {c.label: _marks(ranking, c, style) if c.label in best else {} for c in ranking.columns}
     gaps = differences(ranking) if style.differences else {}
     head = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in AGGREGATES)]
     lines = []

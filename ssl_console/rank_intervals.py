@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ssl_console.critical_difference import CriticalDifference
 from ssl_console.predictions import Arrays, Predictions
-from ssl_console.ranking import Cell, Column, Ranking
+from ssl_console.ranking import Cell, Column, Ranking, judged
 from ssl_console.statistics import spread
 from ssl_console.statistics.evidence import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.statistics.friedman import POOL_NOTE, Friedman, friedman
@@ -63,9 +63,10 @@ class GrowingRanks:
         cls, ranking: Ranking, predictions: Predictions, missing: Missing = "complete rows", seed: int = 0
     ) -> GrowingRanks:
         """Read what is needed of the predictions. Raises ValueError when nothing is left to rank."""
-        found = {column.label: column_spread(column, ranking, predictions) for column in ranking.columns}
+        columns = judged(ranking.columns)
+        found = {column.label: column_spread(column, ranking, predictions) for column in columns}
         names = [row.backbone for row in ranking.rows]
-        families = [family(column.task) for column in ranking.columns]
+        families = [family(column.task) for column in columns]
         bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
         return cls(bootstrap, tuple(label for label, (_, whole) in found.items() if not whole))
 

@@ -5,6 +5,7 @@ A column holds only results of one comparability key (`Result.column`): same pro
 * `mean` and `mean_log_odds` exist for complete rows only, never over the cells that happen to be there, and only where
   every column is a share: angles in degrees and accuracies have no mean.
 * `mean_rank` is taken among the complete rows, over all shown columns, so every rank in it counts the same rivals.
+* Columns of analyses describe backbones: they have no part in any of this while there are others.
 * `win_rate` compares pair by pair where both have a score, so it exists for incomplete rows too. A tie is half a win.
 """
 
@@ -18,6 +19,7 @@ from statistics import fmean, stdev
 
 from backbones.cardfile import UnknownName, suggest
 from ssl_console.result import Result, Source
+from tasks.analyses import DESCRIPTIVE
 
 NORMAL_95 = 1.959963984540054
 """Half the width of a 95 % interval of the normal distribution, in standard deviations."""
@@ -61,6 +63,11 @@ class Column:
     variant: str
     metric: str = ""
     higher_is_better: bool = True
+
+    @property
+    def describes(self) -> bool:
+        """Whether it describes backbones, so that nobody is better for having more."""
+        return self.task.partition("/")[0] in DESCRIPTIVE
 
 
 @dataclass(frozen=True)
@@ -157,8 +164,13 @@ def pick_columns(ranking: Ranking, labels: Iterable[str]) -> Ranking:
     for row in ranking.rows:
         cells = {label: cell for label, cell in row.cells.items() if label in chosen}
         if cells or not columns:
-            bare.append(replace(row, cells=cells, complete=len(cells) == len(columns)))
+            bare.append(replace(row, cells=cells, complete=_complete(cells, columns)))
     return replace(ranking, columns=columns, rows=tuple(_with_aggregates(columns, bare)))
+
+
+def judged(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Those by which backbones are judged: all but the describing ones, while there are such."""
+    return tuple(column for column in columns if not column.describes) or tuple(columns)
 
 
 def common_columns(ranking: Ranking) -> list[str]:
@@ -269,7 +281,11 @@ def average_seeds(results: Sequence[Result]) -> Cell:
 
 def _bare_row(name: str, columns: Sequence[Column], cells: Mapping[str, Mapping[str, Cell]]) -> Row:
     own = {column.label: cells[column.label][name] for column in columns if name in cells[column.label]}
-    return Row(name, own, complete=len(own) == len(columns))
+    return Row(name, own, complete=_complete(own, columns))
+
+
+def _complete(cells: Mapping[str, Cell], columns: Sequence[Column]) -> bool:
+    return all(column.label in cells for column in judged(columns))
 
 
 @dataclass
@@ -282,6 +298,7 @@ class _Tally:
 
 
 def _with_aggregates(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
+    columns = judged(columns)
     tallies = {row.backbone: _Tally() for row in rows}
     for column in columns:
         _tally(column, rows, tallies)
@@ -303,7 +320,7 @@ def _places(column: Column, rows: Sequence[Row]) -> list[float]:
 
 
 def _aggregated(row: Row, columns: Sequence[Column], tally: _Tally) -> Row:
-    cells = list(row.cells.values())
+    cells = [row.cells[column.label] for column in columns if column.label in row.cells]
     summable = bool(cells) and row.complete and all(column.higher_is_better for column in columns)
     return replace(
         row,

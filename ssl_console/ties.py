@@ -7,7 +7,7 @@ import numpy as np
 from ssl_console.export import Ties
 from ssl_console.predictions import Predictions
 from ssl_console.rank_intervals import column_spread
-from ssl_console.ranking import NORMAL_95, Ranking
+from ssl_console.ranking import NORMAL_95, Ranking, judged
 
 
 def ties_with_best(ranking: Ranking, predictions: Predictions) -> Ties:
@@ -17,7 +17,7 @@ def ties_with_best(ranking: Ranking, predictions: Predictions) -> Ties:
     predictions, else by their own intervals. Each pair is asked by itself, without correction for asking often.
     """
     found: set[tuple[str, str]] = set()
-    for column in ranking.columns:
+    for column in judged(ranking.columns):
         spread, _ = column_spread(column, ranking, predictions)
         values = np.asarray(spread.values, dtype=np.float64)
         if np.isnan(values).all():

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from backbones.card import BackboneCard
 from ssl_console.badges import Badge
 from ssl_console.result import Result
+from tasks.analyses import DESCRIPTIVE
 
 UNTRAINED = frozenset({"none", "random"})
 """Methods, as cards name them, of backbones that were never trained."""
-
-NO_QUALITY = frozenset({"attention", "colour", "inversion"})
-"""Protocols that describe a backbone: an untrained one may have more of what they measure, and be none the worse."""
 
 Twins = Mapping[str, str]
 """By backbone, the untrained one of its architecture and input size."""
@@ -34,7 +32,7 @@ class Distance:
     @property
     def badge(self) -> Badge | None:
         """A reason to doubt, when the result is not better where it should be."""
-        if self.low > 0 or self.protocol in NO_QUALITY:
+        if self.low > 0 or self.protocol in DESCRIPTIVE:
             return None
         words = f"{self.lead:+.1f} points from {self.twin}, which was never trained"
         if self.high < 0:

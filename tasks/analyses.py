@@ -8,6 +8,9 @@ from typing import Literal
 from tasks.limits import require_above_zero, require_at_least
 from tasks.protocol import IMAGE_EVALUATION, ProtocolFacts
 
+DESCRIPTIVE = frozenset({"attention", "colour", "inversion"})
+"""Protocols that describe a backbone: having more of what they measure makes it neither better nor worse."""
+
 
 @dataclass(frozen=True)
 class AttentionParameters:

@@ -18,7 +18,12 @@ from ssl_console.reference.verdict import AgainstPublished, against_published, p
 from ssl_console.result import Result
 
 PAPER = "paper"
-SIGNS: dict[Verdict, str] = {"better": "better", "worse": "worse", "alike": "no difference"}
+SIGNS: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "alike": "no difference",
+    "described": "no verdict: it describes",
+}
 
 
 def compare_backbones(session: Session, first: str, second: str, suite: str | None, *, as_json: bool) -> None:
@@ -104,13 +109,13 @@ def _p(value: float) -> str:
 
 def _document(outcome: Comparison) -> dict[str, object]:
     across = outcome.across
-    assert across is not None
     return {
         "first": outcome.first,
         "second": outcome.second,
         "tasks": [_task(task) for task in outcome.tasks],
-        "across": {
-            "tasks": len(outcome.tasks),
+        "across": across
+        and {
+            "tasks": across.tasks,
             "wilcoxon_p": across.test.p_value,
             "effect": across.test.effect,
             "mean_lead": across.mean_lead,

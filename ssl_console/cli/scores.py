@@ -16,7 +16,7 @@ from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.errors import ConsoleError
 from ssl_console.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
-from ssl_console.ranking import Ranking, common_columns, pick_columns, pick_rows, sort_rows
+from ssl_console.ranking import Ranking, common_columns, judged, pick_columns, pick_rows, sort_rows
 from ssl_console.ranking import rank as make_ranking
 from ssl_console.reference import PUBLISHED, beside, published
 from ssl_console.reference.further import published_tasks
@@ -132,7 +132,10 @@ def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: 
 
 def _say_why_no_means(ranking: Ranking) -> None:
     """Complete rows without a mean would look like a fault."""
-    no_shares = [column.label for column in ranking.columns if not column.higher_is_better]
+    counted = judged(ranking.columns)
+    if aside := [column.label for column in ranking.columns if column not in counted]:
+        output.say(f"describing backbones, so without a part in means and ranks: {', '.join(aside)}")
+    no_shares = [column.label for column in counted if not column.higher_is_better]
     if no_shares and any(row.complete for row in ranking.rows):
         output.say(f"no mean and no log-odds: {', '.join(no_shares)} is no share; -t or --suite choose other columns")
 

@@ -11,7 +11,7 @@ from ssl_console.tui.text import Line, Span, Tone, length, line, wrap
 if TYPE_CHECKING:
     from ssl_console.comparison import Comparison, TaskComparison
 
-TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM}
+TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described": Tone.DIM}
 
 
 @dataclass(frozen=True)

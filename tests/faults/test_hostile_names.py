@@ -63,7 +63,7 @@ def exported(names: Sequence[str]) -> dict[str, str]:
     found = [result(name, name, run_id=f"run{n}") for n, name in enumerate(names)]
     ranking = rank(found)
     formats = {"csv": to_csv, "latex": to_latex, "markdown": to_markdown, "json": to_json}
-    return {"text": to_text(ranking), **{name: write(ranking, frozenset()) for name, write in formats.items()}}
+    return {"text": to_text(ranking), **{name: write(ranking) for name, write in formats.items()}}
 
 
 def test_names_in_exports_are_text_in_every_format(tally: Tally) -> None:

@@ -117,3 +117,19 @@ def test_columns_of_which_a_record_is_missing_are_said_to_be_so() -> None:
     (told,) = kept_apart(results, rank(results), lambda _run: None)
     assert told.sentence.endswith("why is not known, as a run's record is missing")
     assert as_document([told])[0]["differs"] is None
+
+
+def test_columns_that_describe_backbones_have_no_part_in_means_ranks_and_bests() -> None:
+    results = [result("a", "linear/t", 80), result("b", "linear/t", 70), result("b", "attention/t", 50)]
+    ranking = rank(results)
+    assert [(row.backbone, row.complete, row.mean, row.mean_rank) for row in ranking.rows] == [
+        ("a", True, 80, 1.0),
+        ("b", True, 70, 2.0),
+    ]
+    assert "**50.0**" not in to_markdown(ranking)
+    assert {label for _, label in ties_with_best(ranking, lambda _run: None)} <= {"linear/t"}
+
+
+def test_columns_that_only_describe_are_ranked_among_themselves() -> None:
+    ranking = rank([result("a", "attention/t", 40), result("b", "attention/t", 50)])
+    assert [(row.backbone, row.mean_rank) for row in ranking.rows] == [("b", 1.0), ("a", 2.0)]

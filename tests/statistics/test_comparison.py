@@ -222,3 +222,33 @@ def test_a_backbone_that_is_nowhere_better_is_called_worse(laboratory: Laborator
     laboratory.classify("a", "linear/x", 0.0)
     laboratory.classify("b", "linear/x", 1.0)
     assert laboratory.compare().sentence.startswith("a is worse than b on 1 of 1 task.")
+
+
+def test_what_describes_backbones_gets_no_verdict_and_counts_nowhere(laboratory: Laboratory) -> None:
+    for backbone, skill in (("a", 0.9), ("b", 0.1)):
+        laboratory.classify(backbone, "linear/things", skill)
+        laboratory.classify(backbone, "attention/things", -skill)
+    found = laboratory.compare()
+    assert verdicts(found) == {"linear/things": "better", "attention/things": "described"}
+    assert found.across is not None
+    assert found.across.tasks == 1
+    assert found.sentence.startswith("a is better than b on 1 of 1 task.")
+
+
+def test_backbones_that_share_only_descriptions_are_not_judged(laboratory: Laboratory) -> None:
+    for backbone, skill in (("a", 0.9), ("b", 0.1)):
+        laboratory.classify(backbone, "attention/things", skill)
+    found = laboratory.compare()
+    assert found.across is None
+    assert "no task that judges" in found.sentence
+
+
+def test_leads_in_degrees_are_not_mixed_with_leads_in_percent(laboratory: Laboratory) -> None:
+    for backbone, skill in (("a", 0.9), ("b", 0.1)):
+        for task in ("linear/things", "knn/things"):
+            laboratory.classify(backbone, task, skill)
+        laboratory.angle(backbone, 20 - skill)
+    across = laboratory.compare().across
+    assert across is not None
+    assert across.tasks == 2
+    assert across.median_lead > 10
