@@ -56,7 +56,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def bend(self, state: State) -> Callable[[Tensor], Tensor]:
-        """The Hessian at `state`: a small change of logits [c, n], overwritten, becomes one of the residual."""
+        """The Hessian at `state`: from a small change of margins [c, n] to the change of the residual [c, n]."""
 
     @abstractmethod
     def centre(self, weights: Tensor) -> Tensor:
@@ -105,9 +105,9 @@ class Multinomial(Likelihood):
         """p times the deviation from the mean under p; the truth's own p returns to its place."""
         chance = state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
 
-        def change(logits: Tensor) -> Tensor:
-            mean = (chance * logits).sum(dim=0)
-            return logits.sub_(mean).mul_(chance)
+        def change(margins: Tensor) -> Tensor:
+            mean = (chance * margins).sum(dim=0)
+            return margins.sub_(mean).mul_(chance)
 
         return change
 
@@ -148,8 +148,9 @@ class Binary(Likelihood):
         return packed[:, :, 0], packed[:, :, 1:]
 
     def bend(self, state: State) -> Callable[[Tensor], Tensor]:
-        """p (1 - p)."""
-        return (state.wrong - state.wrong.square()).mul
+        """p (1 - p), with the sign that turns margins back into logits."""
+        weight = (state.wrong - state.wrong.square()).mul_(self.sign)
+        return weight.mul
 
     def centre(self, weights: Tensor) -> Tensor:
         """Every weight matters."""

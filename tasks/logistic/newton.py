@@ -67,10 +67,10 @@ class Leading:
         self.lam = lam
 
     def product(self, direction: Tensor) -> Tensor:
-        """The Hessian times `direction` [c, k]."""
+        """The Hessian times `direction` [c, k], by margins: where the truth is nearly certain, logits would cancel."""
         rough = self.coordinates.dtype
-        logits = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
-        change = self.change(logits).to(rough)
+        margins = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
+        change = self.change(self.likelihood.margins(margins)).to(rough)
         product = (change @ self.coordinates).to(direction.dtype).div_(self.coordinates.shape[0])
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
