@@ -22,7 +22,7 @@ RELEVANT = 0.1
 MOST_LEADING = 192
 STEP = 32
 """Leading coordinates are counted in steps of so many."""
-ROUNDS = 24
+ROUNDS = 100
 REDUCTION = 0.03
 """By what factor conjugate gradients shrink the preconditioned residual."""
 
