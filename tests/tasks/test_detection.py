@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backbones.anatomy import Anatomy, Specimen
-from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights, Scalar
+from backbones.card import BackboneCard
 from backbones.catalog import BackboneCatalog
 from backbones.dissect import dissect
 from backbones.preprocessing_spec import preprocessing_for
@@ -29,22 +29,11 @@ from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training, train
 from tasks.training.randomness import torch_seeded
+from tests.tasks.bench import network
 
 SCENES = TaskCatalog.load().dataset("shapes-scenes")
 CLASSES = 8
 PLAIN = {"img_size": 64, "patch_size": 8}
-
-
-def card(architecture: str, size: int = 64, **arguments: Scalar) -> BackboneCard:
-    return BackboneCard(
-        name=architecture,
-        title="",
-        architecture=architecture,
-        architecture_arguments=arguments,
-        weights=RandomWeights(),
-        input=InputCard(size=size),
-        facts=FactsCard(method="none"),
-    )
 
 
 def scenes(train_images: int = 12, test_images: int = 6) -> DatasetCard:
@@ -70,21 +59,21 @@ def maps(backbone: BackboneCard, tmp_path: Path) -> FeatureMaps:
     return FeatureMaps(fresh, backbone.input.size)
 
 
-RESNET, VIT = card("test_resnet"), card("test_vit", **PLAIN)
+RESNET, VIT = network("test_resnet"), network("test_vit", **PLAIN)
 
 
 # -- what trains ------------------------------------------------------------------------------------------------
 
 
 def test_frozen_leaves_the_last_stage_of_a_resnet_as_the_paper_does(tmp_path: Path) -> None:
-    looked_at = freeze_statistics(maps(card("resnet18"), tmp_path))
+    looked_at = freeze_statistics(maps(network("resnet18"), tmp_path))
     freeze_all_but_the_last_stage(looked_at, 64)
     training = {name.partition(".")[0] for name, one in looked_at.model.named_parameters() if one.requires_grad}
     assert training == {"layer4"}
 
 
 def test_frozen_leaves_the_last_quarter_of_a_plain_transformer(tmp_path: Path) -> None:
-    looked_at = maps(card("vit_tiny_patch16_224", 64, img_size=64), tmp_path)
+    looked_at = maps(network("vit_tiny_patch16_224", 64, img_size=64), tmp_path)
     freeze_all_but_the_last_stage(looked_at, 64)
     training = {name for name, one in looked_at.model.named_parameters() if one.requires_grad}
     blocks = {name.split(".")[1] for name in training if name.startswith("blocks.")}
@@ -127,12 +116,12 @@ def test_a_step_changes_what_trains_and_nothing_else(tmp_path: Path, frozen: boo
 @pytest.mark.parametrize(
     ("backbone", "strides"),
     [
-        (card("resnet18"), (4, 8, 16, 32, 64)),
-        (card("test_convnext"), (4, 8, 16, 32, 64)),
-        (card("swin_tiny_patch4_window7_224", 224), (4, 8, 16, 32, 64)),
+        (network("resnet18"), (4, 8, 16, 32, 64)),
+        (network("test_convnext"), (4, 8, 16, 32, 64)),
+        (network("swin_tiny_patch4_window7_224", 224), (4, 8, 16, 32, 64)),
         (VIT, (2, 4, 8, 16, 32)),
-        (card("vit_tiny_patch16_224", 64, img_size=64), (4, 8, 16, 32, 64)),
-        (card("vit_small_patch14_dinov2", 56, img_size=56), (4, 8, 16, 32, 64)),
+        (network("vit_tiny_patch16_224", 64, img_size=64), (4, 8, 16, 32, 64)),
+        (network("vit_small_patch14_dinov2", 56, img_size=56), (4, 8, 16, 32, 64)),
     ],
     ids=lambda value: value.architecture if isinstance(value, BackboneCard) else "",
 )
@@ -149,7 +138,7 @@ def test_every_family_gives_a_pyramid_at_the_strides_that_it_says(
         assert level.shape == (1, 16, high // stride, wide // stride)
 
 
-@pytest.mark.parametrize("backbone", [RESNET, VIT, card("test_convnext")], ids=lambda one: one.architecture)
+@pytest.mark.parametrize("backbone", [RESNET, VIT, network("test_convnext")], ids=lambda one: one.architecture)
 def test_a_detector_on_every_family_learns_and_detects(tmp_path: Path, backbone: BackboneCard) -> None:
     outcome = evaluate(inputs(backbone, tmp_path), replace(SMALL, iterations=2, batch=2), 0, SilentReporter())
     assert set(outcome.metrics) == {"ap", "ap50", "ap75"}
@@ -170,8 +159,8 @@ def anatomy(backbone: BackboneCard) -> Anatomy:
     [
         (RESNET, None),
         (VIT, None),
-        (card("hiera_tiny_224", 224), "takes images of 224 x 224 pixels alone"),
-        (card("mixer_s16_224", 224), "takes images of 224 x 224 pixels alone"),
+        (network("hiera_tiny_224", 224), "takes images of 224 x 224 pixels alone"),
+        (network("mixer_s16_224", 224), "takes images of 224 x 224 pixels alone"),
     ],
     ids=lambda value: value.architecture if isinstance(value, BackboneCard) else "",
 )
