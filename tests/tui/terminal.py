@@ -52,7 +52,7 @@ WAITS = 0.25
 """Longest single wait in `select`, in seconds, so that facts outside the terminal are looked at too."""
 ENVIRONMENT = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
 """As a session over SSH has it: nothing says how many colours there are, so there are 256."""
-FOREIGN = ("COLORTERM", "NO_COLOR", "TMUX", "SSL_CONSOLE_ASCII", "TEXTUAL_COLOR_SYSTEM", "COLUMNS", "LINES")
+FOREIGN = ("COLORTERM", "NO_COLOR", "TMUX", "SSL_CONSOLE_ASCII", "TEXTUAL_COLOR_SYSTEM")
 """Variables of whoever runs the tests that would change what is drawn."""
 
 
@@ -237,6 +237,8 @@ def start(
     """Run a command in a new terminal of so many columns and lines."""
     surroundings = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     surroundings |= {**ENVIRONMENT, **(environment or {})}
+    for name in ("COLUMNS", "LINES"):  # the size is the terminal's own, even if an environment was copied whole
+        surroundings.pop(name, None)
     pid, master = pty.fork()
     if pid == 0:  # the child, whose standard streams are the terminal
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
