@@ -6,6 +6,7 @@ The first picture needs nothing but Textual. Cards, runs, results and the module
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -189,12 +190,22 @@ class ConsoleApp(Ways):
 
         if world.results and not self._prepared:
             self._prepared = True
-            self.in_background(prepare, lambda _: self._build("rankings"), group="prepare")
+            self.in_background(prepare, self._take_prepared, group="prepare")
+
+    def _take_prepared(self, _: None) -> None:
+        """What has been read lives as long as the console: searching it for garbage again would hold up the keys."""
+        self._build("rankings")
+        gc.freeze()
 
     def _build(self, mode: str) -> None:
-        """Make a screen before it is asked for, in an idle moment; it draws nothing until it is in front."""
+        """Make a screen before it is asked for, in an idle moment; it draws nothing until it is in front.
+
+        Its widgets are styled as they are mounted, by the rules of now: Textual would parse all rules again when it
+        first comes to the front.
+        """
         if mode not in self._screen_stacks:
             self._init_mode(mode)
+            self._screen_stacks[mode][0]._css_update_count = self._css_update_count
 
     def _look_for_stale(self) -> None:
         """Once cards and results are known: which results no longer count. New ones are up to date by themselves."""
