@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.products import times_transposed
+
 BLOCK = 16_384
 """Rows that are brought over, or turned to double precision, at once."""
 FREE_SHARE = 0.8
@@ -35,13 +37,13 @@ class Rows:
 
     def logits(self, weights: Tensor) -> Tensor:
         """[c, n] of `weights` [c, k]."""
-        parts = [weights @ block.T for _, block in self.blocks()]
+        parts = [times_transposed(weights, block) for _, block in self.blocks()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def gathered(self, residual: Tensor) -> Tensor:
         """The sum [c, k] of the rows, weighted by `residual` [c, n]."""
         if not self.streamed:
-            return residual @ self.values
+            return times_transposed(residual, self.values.T)
         total = residual.new_zeros(len(residual), self.values.shape[1])
         for place, block in self.blocks():
             total.addmm_(residual[:, place], block)
