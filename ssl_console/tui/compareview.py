@@ -58,13 +58,14 @@ class Comparison:
         longest = max((len(column.label) for column in self.columns), default=8)
         others = [name for name in self.backbones if name != self.base]
         columns = [Column(TASK, "task", max(10, min(longest, width // 3)))]
-        columns += (
-            [Column(self.base, _short(self.base), max(6, min(len(_short(self.base)), 18)), "right")]
-            if self.base
-            else []
-        )
-        columns += [Column(name, _short(name), max(12, min(len(_short(name)), 18)), "right") for name in others]
+        columns += [self._column(self.base, 6)] if self.base else []
+        columns += [self._column(name, 12) for name in others]
         return Rows(tuple(columns), [column.label for column in self.columns], self._cell)
+
+    def _column(self, name: str, least: int) -> Column:
+        """As wide as its widest number: half a number misleads. A long name is cut."""
+        numbers = max((len(self._text(name, column.label)) for column in self.columns), default=0)
+        return Column(name, _short(name), max(least, numbers, min(len(_short(name)), 18)), "right")
 
     def _cell(self, label: str, column: Column) -> Cell:
         if column.key == TASK:
@@ -72,13 +73,29 @@ class Comparison:
         score, base = self._score(column.key, label), self._score(self.base, label)
         if score is None:
             return Cell(self.glyphs.none, Tone.FAINT)
-        best = score.value == self._best(label)
+        text, best = self._text(column.key, label), score.value == self._best(label)
         if column.key == self.base:
-            return Cell(f"{score.value:.1f}", bold=best)
-        if base is None:
-            return Cell(f"{score.value:.1f}      ", Tone.DIM, bold=best)
-        tone = self._tone(column.key, score, base, label)
-        return Cell(f"{score.value:.1f} {score.value - base.value:+5.1f}", tone, bold=best)
+            return Cell(text, bold=best)
+        return Cell(text, self._tone(column.key, score, base, label) if base else Tone.DIM, bold=best)
+
+    def _text(self, name: str, label: str) -> str:
+        """A score and, behind those of the others, the difference to the base's."""
+        score, difference = self._score(name, label), self._difference(name, label)
+        if score is None:
+            return self.glyphs.none
+        if name == self.base:
+            return f"{score.value:.1f}"
+        return f"{score.value:.1f} {difference:>{self._room_of_differences[name]}}"
+
+    def _difference(self, name: str, label: str) -> str:
+        score, base = self._score(name, label), self._score(self.base, label)
+        return "" if score is None or base is None else f"{score.value - base.value:+.1f}"
+
+    @cached_property
+    def _room_of_differences(self) -> Mapping[str, int]:
+        """Cells that each backbone's widest difference takes, so that its scores stand below each other."""
+        labels = [column.label for column in self.columns]
+        return {name: max([5, *(len(self._difference(name, label)) for label in labels)]) for name in self.backbones}
 
     def _score(self, backbone: str, label: str) -> Score | None:
         row = self.row.get(backbone)

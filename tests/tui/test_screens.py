@@ -14,6 +14,7 @@ from ssl_console.tui.chart import ChartView
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.lines import Lines
 from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.rows import Cell
 from ssl_console.tui.screens.exporting import ExportSheet
 from ssl_console.tui.screens.launch import LaunchSheet
 from ssl_console.tui.screens.rankings import RankingsScreen
@@ -233,6 +234,34 @@ async def test_marked_backbones_are_compared_and_a_result_can_be_opened(used: Wo
         assert "ssl-console --workspace used run -b" in shown(pilot, "#text")
         await pilot.press("y")
         assert pilot.app.clipboard.startswith("ssl-console --workspace used run -b")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
+    used: Workspace, opened: Opener, size: tuple[int, int]
+) -> None:
+    """Half a number misleads; a task of somebody's own may count in thousands."""
+    async with opened(used, Manner(mode="compare"), size=size) as pilot:
+        app = app_of(pilot)
+        base, other = (column.key for column in table(pilot).rows.columns[1:])
+        wide = {(base, "knn/digits"): 12345.6, (other, "knn/digits"): 2.5, (base, "linear/digits"): 318.25}
+        changed = {pair: {"value": value, "ci_low": value, "ci_high": value} for pair, value in wide.items()}
+        results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.world.results)
+        app.change(replace(app.world, results=tuple(results)))
+        await until(pilot, lambda: "12345.6" in drawn(pilot))
+        assert "2.5 -12343.1" in drawn(pilot)
+        assert all(cell.text in drawn(pilot) for cell in cells(pilot, base, other))
+
+
+def cells(pilot: Pilot[int], *columns: str) -> list[Cell]:
+    rows = table(pilot).rows
+    return [rows.cell(key, column) for key in rows.keys for column in rows.columns if column.key in columns]
+
+
+def drawn(pilot: Pilot[int]) -> str:
+    """The table as it is on the screen."""
+    lines = table(pilot)
+    return "\n".join(lines.render_line(y).text for y in range(lines.size.height))
 
 
 # -- everywhere -----------------------------------------------------------------------------------------------------
