@@ -68,7 +68,7 @@ def nearest(
 
 def _searched(queries: Tensor, bank: Rows, kept: int, size: Blocks) -> Neighbours:
     """The neighbours of unit-length `queries`, from one reading of the bank."""
-    parts = queries.split(size.queries)
+    parts = torch.split(queries, size.queries)
     tops = [RunningTop(len(part), kept, part.device) for part in parts]
     for first, block in _blocks(bank, size.bank, str(queries.device)):
         for part, top in zip(parts, tops, strict=True):

@@ -70,7 +70,8 @@ class RunningTop:
 def _places(chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of what is true, row by row."""
     if chosen.device.type != "cpu":
-        return chosen.nonzero(as_tuple=True)
+        query, row = chosen.nonzero(as_tuple=True)
+        return query, row
     flat = torch.from_numpy(np.flatnonzero(chosen.numpy()))
     return flat // chosen.shape[1], flat % chosen.shape[1]
 

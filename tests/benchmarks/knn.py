@@ -129,7 +129,7 @@ def products(queries: Floats, rows: int) -> None:
     """The floating-point work that no way can do without, on one block that stays in memory."""
     block, asked = torch.rand(CACHED.bank, DIMENSIONS), torch.from_numpy(queries)
     for start in range(0, rows, CACHED.bank):
-        for part in asked.split(CACHED.queries):
+        for part in torch.split(asked, CACHED.queries):
             times_transposed(part, block[: min(CACHED.bank, rows - start)])
 
 
