@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.extraction [--quick] [--precision bfloat16] [--models resnet50 ...]
 
-Bare forward pass: the same model, layout, precision and batches, ready in memory, on the same threads; what is missing
-to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the cores that
-the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
+Bare forward pass: the same network, layout, precision and batches, ready in memory, on the same threads; what is
+missing to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the cores
+that the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
 The published loop: a DataLoader with one worker and the chain of Pillow images, rows appended to a list.
 """
 
@@ -103,7 +103,7 @@ class Subject:
         spec = preprocessing_for(self.encoder.card, "paper")
         places = range(len(self.split.images))
         batch = normalise(torch.stack([prepare(pixels_of(self.split.images, place), spec) for place in places]), spec)
-        weight = next(p for p in self.encoder.model.parameters() if p.ndim == 4)
+        weight = next(p for p in self.encoder.network.parameters() if p.ndim == 4)
         last = weight.is_contiguous(memory_format=torch.channels_last)
         return batch.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
@@ -111,7 +111,7 @@ class Subject:
     def bare(self, batch: Tensor) -> None:
         """The model and nothing else."""
         with arithmetic(self.encoder.device, self.encoder.precision):
-            self.encoder.model(batch)
+            self.encoder.network(batch)
 
     def published(self, model: torch.nn.Module) -> None:
         """linear.py of linusericsson/ssl-transfer, from its description: loader, no gradients, lists of rows."""

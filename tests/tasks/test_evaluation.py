@@ -53,7 +53,7 @@ class CountingCache(EncoderCache):
         before = self.held
         encoder = super().get(card, digest, weights, device, precision)
         if encoder is not before:
-            encoder.model.conv1.register_forward_pre_hook(  # type: ignore[union-attr]
+            encoder.network.conv1.register_forward_pre_hook(  # type: ignore[union-attr]
                 lambda _module, given: self.batches.append(len(given[0]))
             )
         return encoder

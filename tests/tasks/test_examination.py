@@ -167,7 +167,7 @@ def test_weights_that_do_not_fit_are_the_only_finding(tmp_path: Path) -> None:
 
 def test_features_that_are_not_numbers_are_caught(catalog: BackboneCatalog, tmp_path: Path) -> None:
     encoder = Encoder.load(catalog.get("demo/simclr"), WeightsFolder(tmp_path))
-    next(encoder.model.parameters()).data.fill_(float("nan"))
+    next(encoder.network.parameters()).data.fill_(float("nan"))
     findings = {finding.name: finding for finding in findings_of(encoder, thorough=False)}
     assert "features" in bad(findings)
     assert "NaN" in findings["features"].words
