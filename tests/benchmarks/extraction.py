@@ -3,8 +3,8 @@
     python -m tests.benchmarks.extraction [--quick] [--precision bfloat16] [--models resnet50 ...]
 
 Bare forward pass: the same network, layout, precision and batches, ready in memory, on the same threads; what is
-missing to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the cores
-that the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
+missing to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the
+cores that the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
 The published loop: a DataLoader with one worker and the chain of Pillow images, rows appended to a list.
 """
 
