@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import orjson
 from pydantic import ValidationError
 
 from ssl_console.folder_state import RunStatus, read_status
+from ssl_console.queue import Waiting
 from ssl_console.run import SPEC_VERSION, State, check_version
 from ssl_console.workspace import RunFolder, Workspace
 from tasks.spec import TaskSpec
@@ -25,6 +26,8 @@ FULL_SCAN_S = 30.0
 """After this long everything is looked at again, whatever the times say."""
 LIFE_EVERY_S = 1.0
 """How often the process behind a run is looked at while its folder does not change."""
+MANY, REST_EACH_S, LONGEST_REST_S = 200, 2e-4, 0.5
+"""Looking at a run folder's time takes about 5 us. Above so many runs, who can wait rests between two looks at all."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,12 @@ class RunEntry:
         """The devices last asked for; empty for any."""
         return self.summary.devices if self.status.devices is None else self.status.devices
 
+    @cached_property
+    def waiting(self) -> Waiting:
+        """As the queue sees it."""
+        about = self.summary
+        return Waiting(about.run_id, about.backbone, about.task, self.priority, about.created, self.devices)
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -105,15 +114,30 @@ class RunIndex:
     _scanned: float = 0.0
     _unsettled: dict[str, float] = field(default_factory=dict)
     """Runs that change by themselves, and when each was read last."""
+    _expected: set[str] = field(default_factory=set)
+    """Queued runs that somebody was told to begin."""
 
-    def refresh(self, now: float) -> Changes:
-        """Look again. `now` is in seconds since the epoch."""
-        before = self.entries.copy() if self._must_scan(now) else None
+    def expect(self, run_id: str) -> None:
+        """A worker was given this queued run: its beginning is seen without a look at all the others."""
+        self._expected.add(run_id)
+        self._unsettled.setdefault(run_id, 0.0)
+
+    def refresh(self, now: float, *, at_once: bool = True) -> Changes:
+        """Look again. `now` is in seconds since the epoch.
+
+        Unless it is to be `at_once`, what others have changed about runs that are neither under way nor expected to be
+        may be seen a little later where runs are many: 0.2 s with 1,000 of them, never more than 0.5 s.
+        """
+        before = self.entries.copy() if (at_once or self._rested(now)) and self._must_scan(now) else None
         if before is not None:
             self._scan(now)
             changed = [entry for name, entry in self.entries.items() if before.get(name) is not entry]
             return Changes(tuple(changed), tuple(name for name in before if name not in self.entries))
         return Changes(tuple(self._reread_unsettled(now)))
+
+    def _rested(self, now: float) -> bool:
+        runs = len(self.entries)
+        return runs <= MANY or not 0 <= now - self._scanned < min(LONGEST_REST_S, REST_EACH_S * runs)
 
     def _must_scan(self, now: float) -> bool:
         try:
@@ -133,6 +157,9 @@ class RunIndex:
             self.queued.pop(name, None)
             self._times.pop(name, None)
             self._unsettled.pop(name, None)
+            self._expected.discard(name)
+        for name in self.unreadable.keys() - present.keys():
+            del self.unreadable[name]
         for name, time in present.items():
             if self._times.get(name) != time or name in self._unsettled:
                 self._times[name] = time if _settled(time, now) else None
@@ -166,7 +193,9 @@ class RunIndex:
             self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
         self.unreadable.pop(name, None)
-        if entry.unsettled:
+        if entry.status.state is not State.QUEUED:
+            self._expected.discard(name)
+        if entry.unsettled or name in self._expected:
             self._unsettled[name] = now
         else:
             self._unsettled.pop(name, None)

@@ -75,7 +75,7 @@ def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> N
     while not stop.is_set():
         begun = time.process_time()
         try:
-            supervisor.round(time.time())
+            supervisor.round(time.time(), thorough=False)
             # thousands of queued runs make a round long: at least half of the time is for others
             pause = max(_pause(supervisor, time.time()), time.process_time() - begun)
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):

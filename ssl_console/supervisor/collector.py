@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from ssl_console.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 TRY_AGAIN_S = 5.0
+REST = 4.0
+"""The file is written whole, which takes the longer the more it holds: writing it takes at most a fifth of the time."""
 
 
 @dataclass
@@ -54,9 +57,13 @@ class Collector:
         return found
 
     def write(self, now: float) -> None:
-        """Bring what is pending into the database; what cannot be written now is tried again later."""
+        """Bring what is pending into the database; what cannot be written now is tried again later.
+
+        Results that come faster than the file can be written are written together.
+        """
         if not self._pending or 0 < self._try_at - now <= TRY_AGAIN_S:
             return
+        begun = time.monotonic()
         try:
             self._add()
         except (StoreError, OSError) as error:
@@ -68,6 +75,7 @@ class Collector:
             return
         self._stored |= self._pending.keys()
         self._pending.clear()
+        self._try_at = now + REST * (time.monotonic() - begun)
         self.problem = ""
 
     def _add(self) -> None:

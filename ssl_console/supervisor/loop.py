@@ -17,7 +17,7 @@ from ssl_console.files import write_atomically
 from ssl_console.launcher import Resources
 from ssl_console.placement import SLURM
 from ssl_console.process import own_start, this_host
-from ssl_console.queue import NO_SLOT, FreeSlot, Situation, Waiting, choose, need_mb
+from ssl_console.queue import NO_SLOT, FreeSlot, Situation, choose, need_mb
 from ssl_console.requests import NotPossible, is_paused, request_retry
 from ssl_console.room import shortage
 from ssl_console.run import State
@@ -89,14 +89,17 @@ class Supervisor:
         self._busy_at = now
         self.round(now, adopting=True)
 
-    def round(self, now: float, *, adopting: bool = False) -> None:
-        """One round. Raises OSError when the workspace cannot be read or written; the next round tries again."""
-        changed = self.index.refresh(now).changed
+    def round(self, now: float, *, adopting: bool = False, thorough: bool = True) -> None:
+        """One round. Raises OSError when the workspace cannot be read or written; the next round tries again.
+
+        One that is not `thorough` may leave to later ones what others have just asked for, where runs are many.
+        """
+        changed = self.index.refresh(now, at_once=thorough).changed
         if adopting:
             self._adopt(changed)
             self.cluster.recover(self.index.entries, now)
         if changed:
-            self._dirty = True
+            self._dirty |= any(not entry.under_way for entry in changed)  # that a run goes on frees nothing
             self.memory.learn(self.collector.note(changed))
             self._unsettled |= {entry.run_id: entry for entry in changed}
         self._settle(now)
@@ -229,7 +232,7 @@ class Supervisor:
         queued = self.queued
         self.cluster.hand_out((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
         entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
-        choice = choose([_waiting(entry) for entry in entries.values()], self._free_slots(), self._situation())
+        choice = choose([entry.waiting for entry in entries.values()], self._free_slots(), self._situation())
         for given in choice.assignments:
             self._give(self.slots.named(given.slot), entries[given.run_id], now)
         told = {} if self.paused else choice.waiting
@@ -245,9 +248,7 @@ class Supervisor:
     def _situation(self) -> Situation:
         bare = Situation(peaks_mb=self.memory.peaks_mb)
         busy = [slot for slot in self.slots if slot.run_id in self.index.entries and not slot.is_job]
-        needs = {
-            slot.name: need_mb(_waiting(self.index.entries[slot.run_id or ""]), slot.device, bare) for slot in busy
-        }
+        needs = {slot.name: need_mb(self.index.entries[slot.run_id or ""].waiting, slot.device, bare) for slot in busy}
         return Situation(
             busy_backbones=Counter(slot.backbone for slot in busy if slot.backbone),
             readings=self.memory.readings,
@@ -268,6 +269,7 @@ class Supervisor:
             slot.worker = self.launcher.submit((entry.run_id,), Resources(slot.name, slot.device, threads))
         LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.summary.backbone, entry.summary.task, slot.name)
         slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, now)
+        self.index.expect(entry.run_id)
 
     def _tell(self, now: float) -> None:
         unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)
@@ -290,8 +292,3 @@ class Supervisor:
             return
         self._told = state.model_copy(update={"updated": now})
         write_atomically(self.workspace.supervisor_state, self._told.model_dump_json().encode())
-
-
-def _waiting(entry: RunEntry) -> Waiting:
-    about = entry.summary
-    return Waiting(about.run_id, about.backbone, about.task, entry.priority, about.created, entry.devices)

@@ -6,7 +6,7 @@ import time
 
 from ssl_console.requests import request_cancel, request_retry, submit
 from ssl_console.run import State
-from ssl_console.run_index import Changes, RunIndex
+from ssl_console.run_index import LONGEST_REST_S, MANY, Changes, RunIndex
 from ssl_console.workspace import Workspace
 from tests.engine.bench import Bench, eventually, spec
 
@@ -95,6 +95,43 @@ def test_thousands_of_ended_runs_cost_nothing_once_they_are_known(bench: Bench) 
     for tick in range(20):
         assert index.refresh(later + 1 + tick / 10) == Changes()
     assert time.process_time() - begun < 0.05
+
+
+def test_who_can_wait_looks_at_many_runs_less_often_and_misses_nothing(bench: Bench) -> None:
+    _ended_runs(bench.workspace, MANY + 1)
+    index, now = RunIndex(bench.workspace), time.time()
+    index.refresh(now, at_once=False)
+    bench.submit("one")
+    assert index.refresh(now, at_once=False) == Changes()
+    assert names(index.refresh(now)) == {"one"}
+    request_cancel(bench.workspace, "one")
+    assert names(index.refresh(now + LONGEST_REST_S, at_once=False)) == {"one"}
+
+
+def test_run_that_was_handed_out_is_seen_to_begin_without_looking_at_the_others(bench: Bench) -> None:
+    _ended_runs(bench.workspace, MANY + 1)
+    bench.submit("one", "wait")
+    index, now = RunIndex(bench.workspace), time.time()
+    index.refresh(now)
+    index.expect("one")
+    assert index.refresh(now, at_once=False) == Changes()
+    worker = bench.worker("one")
+    bench.until_at_work("one")
+    assert names(index.refresh(now, at_once=False)) == {"one"}
+    bench.go()
+    worker.communicate(b"")
+    eventually(lambda: "one" in names(index.refresh(now, at_once=False)), "done")
+    assert index.entries["one"].status.state is State.DONE
+
+
+def test_folder_that_is_no_run_is_no_problem_once_it_is_away(bench: Bench) -> None:
+    (bench.workspace.runs / "empty").mkdir()
+    index = RunIndex(bench.workspace)
+    index.refresh(time.time())
+    assert set(index.unreadable) == {"empty"}
+    (bench.workspace.runs / "empty").rmdir()
+    index.refresh(time.time())
+    assert not index.unreadable
 
 
 def _ended_runs(workspace: Workspace, count: int) -> None:
