@@ -109,7 +109,8 @@ def _batch_accuracies(pool: Tensor, support: Indices, query: Indices) -> npt.NDA
     centroids = torch.nn.functional.embedding_bag(shots, pool, mode="mean").view(count, ways, -1)
     middle = centroids.mean(dim=1, keepdim=True)
     offsets = centroids - middle
-    images = pool[torch.from_numpy(query).to(pool.device).flatten(1)]
+    rows = torch.from_numpy(query).to(pool.device)
+    images = pool.index_select(0, rows.flatten()).view(count, ways * queries, -1)  # pool[rows] takes four times as long
     closeness = images @ offsets.transpose(1, 2)
     closeness -= (offsets * (middle + 0.5 * offsets)).sum(dim=2)[:, None]
     truth = torch.arange(ways, device=pool.device).repeat_interleave(queries)

@@ -1,6 +1,6 @@
 """What the console adds to a run as grids grow: runs that do nothing, through a real supervisor and a real worker.
 
-    python -m tests.benchmarks.scaling [--quick] [--grids 10 100 1000]
+    python -m tests.benchmarks.scaling [--quick | --full] [--grids 10 100 1000]
 
 Ten backbones, one slot. A run's cost is everything from the first run to the last row in the results file, divided by
 the runs: choosing, handing over, the run's own files and events, its result synced to the disk, the row in the
@@ -64,10 +64,13 @@ class Grid:
 def main() -> int:
     """Grids of growing size."""
     options = parser(__doc__)
-    options.add_argument("--grids", type=int, nargs="+", help="numbers of runs (default 10 100 1000)")
+    options.add_argument(
+        "--grids", type=int, nargs="+", help="numbers of runs (default 10 100 1000, and 5000 with --full)"
+    )
     given = options.parse_args()
     os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.engine.rehearsal"}
-    grids = [carried_out(runs) for runs in given.grids or ((10, 30) if given.quick else (10, 100, 1000))]
+    usual = (10, 30) if given.quick else (10, 100, 1000, 5000) if given.full else (10, 100, 1000)
+    grids = [carried_out(runs) for runs in given.grids or usual]
     scripts = [timed(script)[0] for _ in range(2 if given.quick else 5)]
     rows = [beside_scripts(grid, scripts) for grid in grids]
     figures = [figure for grid in grids for figure in figures_of(grid)]
