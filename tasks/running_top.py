@@ -46,9 +46,13 @@ class RunningTop:
 
     def _put(self, similarity: Tensor, above: Tensor, counts: Tensor, first: int) -> None:
         """What is `above` into the next places of its query, of which `counts` are free."""
-        query, row = _places(above)
-        of_the_query = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
-        self._keys[query, self._used[query] + of_the_query] = _keys(similarity[query, row], row + first)
+        chosen = _places(above)
+        query = torch.repeat_interleave(counts)
+        row = chosen - query * similarity.shape[1] + first
+        next_place = torch.arange(len(counts), device=counts.device) * self._keys.shape[1] + self._used
+        place = torch.arange(len(chosen), device=counts.device)
+        place += (next_place - (counts.cumsum(0) - counts)).index_select(0, query)
+        self._keys.view(-1).index_copy_(0, place, _keys(similarity.view(-1).index_select(0, chosen), row))
         self._used += counts
 
     def ranked(self) -> tuple[Tensor, Tensor]:
@@ -67,13 +71,11 @@ class RunningTop:
         self._worst = _similarities(best.amin(dim=1, keepdim=True))
 
 
-def _places(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of what is true, row by row."""
+def _places(chosen: Tensor) -> Tensor:
+    """Where a matrix is true, counted row by row through the whole of it."""
     if chosen.device.type != "cpu":
-        query, row = chosen.nonzero(as_tuple=True)
-        return query, row
-    flat = torch.from_numpy(np.flatnonzero(chosen.numpy()))
-    return flat // chosen.shape[1], flat % chosen.shape[1]
+        return chosen.view(-1).nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def _largest(keys: Tensor, count: int) -> Tensor:
