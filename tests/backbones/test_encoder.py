@@ -62,6 +62,18 @@ def test_features_do_not_depend_on_the_batch_that_an_image_is_in(
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_a_large_batch_goes_through_in_parts_that_give_the_same(
+    catalog: BackboneCatalog, folder: WeightsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, pictures = Encoder.load(catalog.get("demo/simclr"), folder), images(5)
+    seen: list[int] = []
+    encoder.network.conv1.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))  # type: ignore[union-attr]
+    whole = encode(encoder, pictures)
+    monkeypatch.setattr("backbones.encoder.CPU_PIXELS", 2 * encoder.card.input.size**2)
+    assert torch.allclose(encode(encoder, pictures), whole, atol=1e-5)
+    assert seen == [5, 2, 2, 1]
+
+
 def test_encoding_changes_nothing_in_the_backbone(catalog: BackboneCatalog, folder: WeightsFolder) -> None:
     encoder = Encoder.load(catalog.get("demo/supervised"), folder)
     before = {key: value.clone() for key, value in encoder.model.state_dict().items()}

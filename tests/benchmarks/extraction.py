@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.extraction [--quick] [--precision bfloat16] [--models resnet50 ...]
 
-Bare forward pass: the same network, layout, precision and batches, ready in memory, on the same threads; what is
+Bare forward pass: the same network, layout, precision and parts, ready in memory, on the same threads; what is
 missing to 1 is what decoding, resizing, normalising, and storing the features durably add. On a CPU these need the
 cores that the model needs, so 1 cannot be reached: the row says what share of all processor time they take, `at best`.
 The published loop: a DataLoader with one worker and the chain of Pillow images, rows appended to a list.
@@ -111,7 +111,8 @@ class Subject:
     def bare(self, batch: Tensor) -> None:
         """The model and nothing else."""
         with arithmetic(self.encoder.device, self.encoder.precision):
-            self.encoder.network(batch)
+            for part in self.encoder.parts(batch):
+                self.encoder.network(part)
 
     def published(self, model: torch.nn.Module) -> None:
         """linear.py of linusericsson/ssl-transfer, from its description: loader, no gradients, lists of rows."""
