@@ -20,8 +20,8 @@ from backbones.weights import WeightsFolder
 __all__ = ["Encoder", "Precision"]
 
 CPU_PIXELS = 16 * 224 * 224
-"""How many go through a network at once on a CPU. With more, maps are so large that their memory goes back to the system
-after every layer and is asked for again, page by page: up to two fifths of all processor time."""
+"""How many go through a network at once on a CPU. With more, maps are so large that their memory goes back to the
+system after every layer and is asked for again, page by page: up to two fifths of all processor time."""
 PROBES = 2
 """Images of noise on which a faster network is compared with the one that was loaded."""
 
