@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+BY_NUMPY = ("cpu",)
+"""Kinds of devices on whose tensors NumPy selects and sorts: with vector instructions, where torch has none."""
 LAST_ROW = (1 << 32) - 1
 POSITIVE = (1 << 31) - 1
 NOTHING = -0x7F800001 << 32
@@ -58,9 +60,7 @@ class RunningTop:
     def ranked(self) -> tuple[Tensor, Tensor]:
         """Similarities and rows, best first, both [queries, kept]."""
         self._rank(self._keys)
-        keys = self._keys[:, : self._kept]
-        ordered = torch.from_numpy(np.sort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().values
-        ordered = ordered.flip(1)
+        ordered = _sorted(self._keys[:, : self._kept]).flip(1)
         return _similarities(ordered), LAST_ROW - (ordered & LAST_ROW)
 
     def _rank(self, keys: Tensor) -> None:
@@ -73,16 +73,22 @@ class RunningTop:
 
 def _places(chosen: Tensor) -> Tensor:
     """Where a matrix is true, counted row by row through the whole of it."""
-    if chosen.device.type != "cpu":
+    if chosen.device.type not in BY_NUMPY:
         return chosen.view(-1).nonzero().squeeze(1)
     return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def _largest(keys: Tensor, count: int) -> Tensor:
-    """The `count` largest of every row, in any order. NumPy selects with vector instructions, torch does not."""
-    if keys.device.type != "cpu":
+    """The `count` largest of every row, in any order."""
+    if keys.device.type not in BY_NUMPY:
         return keys.topk(count, dim=1, sorted=False).values
     return torch.from_numpy(np.partition(keys.numpy(), keys.shape[1] - count, axis=1)[:, -count:])
+
+
+def _sorted(keys: Tensor) -> Tensor:
+    if keys.device.type not in BY_NUMPY:
+        return keys.sort(dim=1).values
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1))
 
 
 def _keys(similarity: Tensor, rows: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from tasks import nearest_neighbours
+from tasks import nearest_neighbours, running_top
 from tasks.features.rows import Rows, StoredRows
 from tasks.nearest_neighbours import Blocks, Neighbours, nearest
 from tests.tasks.memory import peak_bytes
@@ -59,9 +59,13 @@ def test_a_bank_that_gets_better_block_by_block_is_found_whole(few_queries_held:
     assert nearest(query, bank, 6, blocks=Blocks(4, 16)).index.tolist() == [[49, 48, 47, 46, 45, 44]]
 
 
+@pytest.mark.parametrize("by_numpy", [("cpu",), ()], ids=["NumPy selects", "torch selects, as on other devices"])
 @pytest.mark.parametrize("blocks", [None, Blocks(7, 5), Blocks(64, 97)])
-def test_of_equally_similar_rows_the_first_ones_count(few_queries_held: None, blocks: Blocks | None) -> None:
+def test_of_equally_similar_rows_the_first_ones_count(
+    few_queries_held: None, blocks: Blocks | None, by_numpy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows of 64 signs: every length is 8 and every similarity one of 65 numbers, without any rounding."""
+    monkeypatch.setattr(running_top, "BY_NUMPY", by_numpy)
     signs = np.sign(features(397, 64)).astype(np.float32)
     queries, bank = signs[:97], signs[97:][np.random.default_rng(5).integers(120, size=300)]
     for kept in (1, 10, 50, 300):
