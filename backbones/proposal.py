@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from backbones.card import CardModel, KeyMapping, Scalar
 from backbones.errors import WeightsError
 from backbones.own_process import ask_module, last_words
+from backbones.weights import checkpoint_files
 
 PROPOSE = "backbones.propose"
 SECONDS = 900.0
@@ -104,12 +105,22 @@ Answer = Annotated[Inspection | Refused, Field(discriminator="kind")]
 ANSWER: TypeAdapter[Inspection | Refused] = TypeAdapter(Answer)
 
 
+def present_files(path: Path) -> list[Path]:
+    """The files of the checkpoint. Raises WeightsError where one of them is no file."""
+    files = checkpoint_files(path)
+    absent = next((file for file in files if not file.is_file()), None)
+    if absent is not None:
+        raise WeightsError(f"{absent} is {'a folder' if absent.is_dir() else 'not there'}: name a checkpoint file")
+    return files
+
+
 def inspect(path: Path, wish: Wish | None = None) -> Inspection:
     """Look into a file, in a process of its own, without running anything that is in it.
 
     With an architecture of the user's own code in `wish`, that code is run: ask first. Raises WeightsError with the
-    reason for a file that cannot be used at all.
+    reason for a file that cannot be used at all; for one that is not there, at once.
     """
+    present_files(path)
     try:
         done = ask_module(PROPOSE, str(path), (wish or Wish()).model_dump_json(), seconds=SECONDS)
         answer = ANSWER.validate_json(done.stdout.splitlines()[-1] if done.stdout.strip() else "")

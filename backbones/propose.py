@@ -24,14 +24,13 @@ from backbones.errors import WeightsError
 from backbones.filekind import what_else
 from backbones.haiku_pickle import read_haiku_pickle
 from backbones.keymap import OPTIONAL, KeyReport, Shape, best_fit, check, shapes, tensors_of
-from backbones.proposal import Dropped, Inspection, Proposal, Refused, Wish
+from backbones.proposal import Dropped, Inspection, Proposal, Refused, Wish, present_files
 from backbones.streams import Convention, Stream, find_streams, method_of, prefer, stream_at
 from backbones.structure import Guess, NoArchitecture, guesses
 from backbones.tensorflow_bundle import read_bundle
 from backbones.trusted_code import code_digest, comes_with_plug_in
 from backbones.usercode import make_by_code
 from backbones.usercode_name import is_code
-from backbones.weights import checkpoint_files
 
 SHOWN = 3
 NEAR = 0.2
@@ -63,10 +62,7 @@ _METHODS: Mapping[Conversion, str] = {"byol-haiku": "byol", "simclr-tensorflow":
 
 def _read(path: Path) -> tuple[Mapping[str, object], Stream | None]:
     """The content; and the one network in it, where the format itself says which that is (BYOL, TensorFlow)."""
-    files = checkpoint_files(path)
-    absent = next((file for file in files if not file.is_file()), None)
-    if absent is not None:
-        raise WeightsError(f"{absent} is {'a folder' if absent.is_dir() else 'not there'}: name a checkpoint file")
+    files = present_files(path)
     try:
         words = what_else(files[0])
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.segment import Segments
 from textual.command import CommandPalette
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import Theme
@@ -235,6 +236,13 @@ class ConsoleApp(Ways):
         """Stop looking; runs go on."""
         if self.begun:
             self._feed.stop()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """After `exit`, Textual mounts nothing any more: a screen that is just being built stays without its widgets,
+        and misses them. That is no mistake.
+        """
+        if not (self._exit and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """A mistake of the console's own: a panel on the normal screen, and the traceback in a file."""

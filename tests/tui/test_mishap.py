@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssl_console.tui.mishap import FILE, keep_traceback
 from ssl_console.workspace import Workspace
+from tests.tui.conftest import Opener
 from tests.tui.terminal import a_terminal
 
 BROKEN = """
@@ -40,6 +41,13 @@ def test_the_console_s_own_mistake_leaves_a_panel_with_the_way_out_and_no_traceb
     kept = workspace.root / FILE
     assert "KeyError" in kept.read_text()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+async def test_to_leave_while_a_screen_is_being_built_is_no_mistake(workspace: Workspace, opened: Opener) -> None:
+    async with opened(workspace) as pilot:
+        pilot.app.exit()
+        await pilot.app.switch_mode("compare")
+    assert pilot.app.return_code == 0
 
 
 def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
