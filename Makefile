@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests, file by file; auto is decided in tests/conftest.py.
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults slurm-faults lint format bench bench-table screenshots clean
@@ -20,8 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## Evaluate the demo backbones on the demo suite and print the ranking
 	$(BIN)/ssl-console demo --headless
 
-test: install  ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
 faults: install  ## Break everything that can break, as often as promised, and put the figures into the README
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \

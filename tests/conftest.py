@@ -19,6 +19,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 from ssl_console.workspace import ENVIRONMENT_VARIABLE, Workspace
 
 
+MOST_PROCESSES = 4
+"""Each of them has torch loaded, and takes up to 2 GB."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many share the tests with `-n auto`: one more than there are cores, as they often wait for other programs."""
+    return min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A fresh workspace, which commands started by the test find too."""

@@ -292,8 +292,8 @@ def a_cluster(folder: Path) -> Iterator[TestCluster]:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses now."""
-    for first in range(20_000 + os.getpid() % 5_000, 60_000, count):
+    """The first of so many ports in a row that nobody uses now; processes next to each other begin to look apart."""
+    for first in range(20_000 + os.getpid() % 750 * 16, 60_000, count):
         with suppress(OSError):
             for port in range(first, first + count):
                 with socket.socket() as probe:
