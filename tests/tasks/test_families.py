@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from backbones.anatomy import Specimen
+from backbones.anatomy import Anatomy, Specimen
 from backbones.card import BackboneCard
 from backbones.dissect import dissect
 from tasks.card import DatasetCard
@@ -28,7 +29,7 @@ FAMILIES: dict[str, BackboneCard] = {
     "swin": network("swin_tiny_patch4_window7_224", 64, img_size=64, embed_dim=24, window_size=4),
     "pvt": network("pvt_v2_b0"),
     "hiera": network("hiera_tiny_224", 224, embed_dim=24),
-    "mixer": network("mixer_s32_224", 224),
+    "mixer": network("mixer_s32_224", 224, num_blocks=2),
     "crossvit": network("crossvit_tiny_240", 240),
 }
 PROTOCOL_CHANGES = {
@@ -47,6 +48,12 @@ PROTOCOL_CHANGES = {
 OWN_SIZE = {"hiera", "mixer", "crossvit"}
 """Families that take images of their own size alone."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals"}
+
+
+@cache
+def anatomy(family: str) -> Anatomy:
+    """What protocols ask of the family's backbone, looked at once."""
+    return dissect(Specimen.of(FAMILIES[family]))
 
 
 def few(card: DatasetCard) -> DatasetCard:
@@ -79,7 +86,7 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
     card = FAMILIES[family]
     facts = PROTOCOLS[name.partition("/")[0]]
     task = TASKS.resolve(name, "small" if "small" in facts.presets else None, parse_overrides(PROTOCOL_CHANGES[name]))
-    reason = facts.unsuitable and facts.unsuitable(card, dissect(Specimen.of(card)), task.typed_parameters())
+    reason = facts.unsuitable and facts.unsuitable(card, anatomy(family), task.typed_parameters())
     if family in OWN_SIZE and facts.family in ANY_SIZE_NEEDED:
         assert reason is not None
         assert reason.startswith(f"{card.architecture} takes images of ")

@@ -20,12 +20,25 @@ from tests.engine.bench import Bench, a_bench, eventually
 
 BACKBONES, TASKS = BackboneCatalog.load(), TaskCatalog.load()
 PATIENCE_S = 400.0
+TRAININGS = {
+    "finetune": (
+        "finetune/shapes-hue",
+        ("finetune.steps=15", "finetune.batch_size=16", "finetune.augmentation=chosen"),
+    ),
+    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=40", "segmentation.frozen=false")),
+    "normals": ("normals/shapes-scenes", ("normals.steps=40",)),
+    "detection": ("detection-frozen/shapes-scenes", ("detection.iterations=12",)),
+    "inversion": ("inversion/shapes", ("inversion.steps=20",)),
+}
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with a_bench(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One for all, with the runs that are not killed: they wait for each other, and load torch once."""
+    with pytest.MonkeyPatch.context() as patch, a_bench(tmp_path_factory.mktemp("killed"), patch) as made:
         made.workspace.config.write_text("checkpoint_s = 0\n")
+        for name, (task, changes) in TRAININGS.items():
+            submit(made.workspace, f"whole-{name}", a_run(f"whole-{name}", task, changes).model_dump_json().encode())
         yield made
 
 
@@ -38,38 +51,33 @@ def a_run(run_id: str, task: str, changes: Sequence[str]) -> RunSpec:
     return RunSpec(run_id=run_id, key=None, backbone=BACKBONES.cards["demo/simclr"], task=of_task, dataset=card, seed=1)
 
 
-FINETUNE = ("finetune.steps=15", "finetune.batch_size=16", "finetune.augmentation=chosen")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "changes", "where"),
+    ("training", "where"),
     [
-        ("finetune/shapes-hue", FINETUNE, "setting-2.pt"),
-        ("finetune/shapes-hue", FINETUNE, "final.pt"),
-        ("segmentation/shapes-scenes", ("segmentation.steps=40", "segmentation.frozen=false"), "dense.pt"),
-        ("normals/shapes-scenes", ("normals.steps=40",), "dense.pt"),
-        ("detection-frozen/shapes-scenes", ("detection.iterations=12",), "detector.pt"),
-        ("inversion/shapes", ("inversion.steps=20",), "image-10.pt"),
+        ("finetune", "setting-2.pt"),
+        ("finetune", "final.pt"),
+        ("segmentation", "dense.pt"),
+        ("normals", "dense.pt"),
+        ("detection", "detector.pt"),
+        ("inversion", "image-10.pt"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_that_was_not(
-    bench: Bench, task: str, changes: Sequence[str], where: str
+    bench: Bench, training: str, where: str
 ) -> None:
-    whole, cut = (
-        submit(bench.workspace, name, a_run(name, task, changes).model_dump_json().encode())
-        for name in ("whole", "cut")
-    )
-    bench.supervise(slots_per_device=2)
+    run_id = f"{training}-cut-at-{where}"
+    whole = bench.workspace.run(f"whole-{training}")
+    cut = submit(bench.workspace, run_id, a_run(run_id, *TRAININGS[training]).model_dump_json().encode())
+    bench.supervise(slots_per_device=2, linger_s=60)
     eventually((cut.checkpoint / where).exists, f"{where} is there", patience_s=PATIENCE_S)
-    owner = bench.status("cut").owner
+    owner = bench.status(run_id).owner
     assert owner is not None
     os.kill(owner.pid, signal.SIGKILL)
-    bench.until("cut", State.FAILED)
-    request_retry(bench.workspace, "cut")
-    bench.supervise(slots_per_device=2)
-    for name in ("whole", "cut"):
+    bench.until(run_id, State.FAILED)
+    request_retry(bench.workspace, run_id)
+    bench.supervise(slots_per_device=2, linger_s=60)
+    for name in (whole.run_id, run_id):
         bench.until(name, State.DONE, patience_s=PATIENCE_S)
     one, other = (ResultRecord.model_validate_json(folder.result.read_bytes()) for folder in (whole, cut))
     assert other.attempt == 2
