@@ -29,7 +29,7 @@ FAMILIES: dict[str, BackboneCard] = {
     "swin": network("swin_tiny_patch4_window7_224", 64, img_size=64, embed_dim=24, window_size=4),
     "pvt": network("pvt_v2_b0"),
     "hiera": network("hiera_tiny_224", 224, embed_dim=24),
-    "mixer": network("mixer_s32_224", 224, num_blocks=2),
+    "mixer": network("mixer_s32_224", 224),
     "crossvit": network("crossvit_tiny_240", 240),
 }
 PROTOCOL_CHANGES = {
