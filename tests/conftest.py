@@ -18,7 +18,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from ssl_console.workspace import ENVIRONMENT_VARIABLE, Workspace
 
-
 MOST_PROCESSES = 4
 """Each of them has torch loaded, and takes up to 2 GB."""
 
