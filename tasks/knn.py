@@ -30,7 +30,6 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
     if counts[-1] > len(bank):
         reporter.warn(f"only {len(bank)} training images: every k above that uses them all")
 
-    reporter.phase("neighbours", len(test), "images")
     votes = classify(
         test.features,
         bank.features,
@@ -39,8 +38,8 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
         classes=len(inputs.classes),
         temperature=parameters.temperature,
         device=inputs.device,
+        reporter=reporter,
     )
-    reporter.advance(len(test))
     for count, scores in zip(counts, votes, strict=True):
         reporter.metric(inputs.metric, score(inputs.metric, scores, test.labels), step=count)
 

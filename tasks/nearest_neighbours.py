@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tasks.features.rows import Rows
 from tasks.products import times_transposed
+from tasks.reporter import Reporter, SilentReporter
 from tasks.running_top import RunningTop
 
 QUERIES_HELD = 16384
@@ -47,32 +48,42 @@ class Neighbours:
 
 
 def nearest(
-    queries: Rows, bank: Rows, neighbours: int, *, device: str = "cpu", blocks: Blocks | None = None
+    queries: Rows,
+    bank: Rows,
+    neighbours: int,
+    *,
+    device: str = "cpu",
+    blocks: Blocks | None = None,
+    reporter: Reporter | None = None,
 ) -> Neighbours:
     """Find the `neighbours` rows of `bank` [m, d] that are most similar to each row of `queries` [n, d].
 
     Both may be memory-mapped, in float16 or float32; `neighbours` above m is clipped. A zero vector is similar to
     nothing (0). Of equally similar rows the first ones count. Besides the answer, no more than QUERIES_HELD + 3 blocks
     of rows, ten numbers for every similarity of a block and 8 x `neighbours` for every query held are in memory, of
-    4 bytes each. Raises ValueError on other shapes, an empty bank and NaN.
+    4 bytes each. `reporter` is told of every row of the bank that is read. Raises ValueError on other shapes,
+    an empty bank and NaN.
     """
     if len(queries.shape) != 2 or len(bank.shape) != 2 or queries.shape[1] != bank.shape[1] or not len(bank):
         raise ValueError(f"queries {tuple(queries.shape)} and bank {tuple(bank.shape)} must be rows of one length")
     kept = min(neighbours, len(bank))
     size = blocks or (CACHED if device == "cpu" else ON_DEVICE)
-    parts = [_searched(held, bank, kept, size) for _, held in _blocks(queries, QUERIES_HELD, device)]
+    reporter = reporter or SilentReporter()
+    reporter.phase("neighbours", -(-len(queries) // QUERIES_HELD) * len(bank), "images")
+    parts = [_searched(held, bank, kept, size, reporter) for _, held in _blocks(queries, QUERIES_HELD, device)]
     if not parts:
         parts = [_none(device)]
     return Neighbours(torch.cat([part.similarity for part in parts]), torch.cat([part.index for part in parts]))
 
 
-def _searched(queries: Tensor, bank: Rows, kept: int, size: Blocks) -> Neighbours:
+def _searched(queries: Tensor, bank: Rows, kept: int, size: Blocks, reporter: Reporter) -> Neighbours:
     """The neighbours of unit-length `queries`, from one reading of the bank."""
     parts = torch.split(queries, size.queries)
     tops = [RunningTop(len(part), kept, part.device) for part in parts]
     for first, block in _blocks(bank, size.bank, str(queries.device)):
         for part, top in zip(parts, tops, strict=True):
             top.offer(times_transposed(part, block), first)
+        reporter.advance(len(block))
     ranked = [top.ranked() for top in tops]
     return Neighbours(torch.cat([found for found, _ in ranked]), torch.cat([rows for _, rows in ranked]))
 
@@ -111,7 +122,7 @@ def vote(found: Neighbours, labels: Tensor, neighbours: int, *, classes: int, te
     return torch.zeros(len(weight), classes, device=weight.device).scatter_add_(1, near, weight)
 
 
-def classify(
+def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
     queries: Rows,
     bank: Rows,
     labels: npt.NDArray[np.generic],
@@ -120,6 +131,7 @@ def classify(
     classes: int,
     temperature: float = 0.07,
     device: str = "cpu",
+    reporter: Reporter | None = None,
 ) -> npt.NDArray[np.float32]:
     """Class scores [len(neighbours), n, classes] for every k of `neighbours`, from one pass over the bank.
 
@@ -130,7 +142,7 @@ def classify(
     if len(known) != len(bank):
         raise ValueError(f"{len(known)} labels for {len(bank)} bank rows")
     known = known.to(torch.int64) if known.ndim == 1 else known.to(torch.float32)
-    found = nearest(queries, bank, max(neighbours), device=device)
+    found = nearest(queries, bank, max(neighbours), device=device, reporter=reporter)
     out = np.empty((len(neighbours), len(queries), classes), dtype=np.float32)
     for row, count in enumerate(neighbours):
         for first in range(0, len(queries), VOTERS_HELD):

@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from tasks import nearest_neighbours, running_top
 from tasks.features.rows import Rows, StoredRows
 from tasks.nearest_neighbours import Blocks, Neighbours, nearest
+from tasks.reporter import SilentReporter
 from tests.tasks.memory import peak_bytes
 
 FLOAT = 4
@@ -90,6 +91,23 @@ def test_neighbours_are_those_of_scikit_learn_with_duplicates_and_near_ties(nois
         surely = theirs[far < far[-1] - rounding]
         assert np.isin(surely, mine).all()
         assert len(np.unique(mine)) == kept
+
+
+def test_progress_is_told_block_by_block_for_every_reading_of_the_bank(few_queries_held: None) -> None:
+    class Listener(SilentReporter):
+        def __init__(self) -> None:
+            self.total, self.done = 0, list[int]()
+
+        def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
+            self.total = total or 0
+
+        def advance(self, count: int = 1) -> None:
+            self.done.append(count)
+
+    listener = Listener()
+    nearest(features(97), features(300), 5, blocks=Blocks(128, 16), reporter=listener)
+    assert listener.done == 3 * [128, 128, 44]
+    assert sum(listener.done) == listener.total
 
 
 def test_a_tensor_that_is_searched_stays_as_it_was() -> None:
