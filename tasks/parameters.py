@@ -47,7 +47,7 @@ class LinearParameters:
     solver: Literal["exact", "published"] = "exact"
     """`exact` solves every point to convergence; `published` repeats the paper's unconverged warm-started sweep."""
     max_iter: int = 1000
-    tolerance: float = 1e-7
+    tolerance: float = 5e-7
     validation_share: float = 0.2
     extend_grid: bool = True
     temperature: Literal["validation", "published"] = "validation"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.logistic.rows import device_blocks
+from tasks.products import times_transposed
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
@@ -44,7 +45,7 @@ class Basis:
         found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
         for place, block in device_blocks(features, self.mean.device):
             centred = (block.double() - self.mean).to(self.directions.dtype)
-            found[place, 1:] = (centred @ self.directions).to(found.device, torch.float32)
+            found[place, 1:] = times_transposed(centred, self.directions.T).to(found.device, torch.float32)
         return found
 
     def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +107,7 @@ def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
     total = mean.new_zeros(len(mean), len(mean), dtype=dtype)
     for _, block in device_blocks(features, mean.device):
         centred = (block.double() - mean).to(dtype)
-        total.addmm_(centred.T, centred)
+        total += times_transposed(centred.T, centred.T)
     return total
 
 

@@ -65,16 +65,16 @@ class Design:
         self.passes += 1
         return self.rows.gathered(residual).div_(len(self))
 
-    def leading(self, count: int) -> Tensor:
-        """The first `count` coordinates [n, count], contiguous, in a precision that is enough for a direction."""
-        if self._leading.shape[1] != count:
-            parts = [block[:, :count].to(rough_precision(block.device)) for _, block in self.rows.blocks()]
+    def leading(self, count: int, precision: torch.dtype) -> Tensor:
+        """The first `count` coordinates [n, count], contiguous."""
+        if self._leading.shape[1] != count or self._leading.dtype != precision:
+            parts = [block[:, :count].to(precision) for _, block in self.rows.blocks()]
             self._leading = torch.cat(parts).contiguous()
         return self._leading
 
 
 def rough_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster than float32, else float32."""
+    """What is enough for a direction: bfloat16 where the device multiplies it faster than float32, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -28,6 +28,11 @@ class State:
     wrong: Tensor
     residual: Tensor
 
+    def curvatures(self) -> Tensor:
+        """p (1 - p) of each class and sample [c, n], from |residual|, which is p or 1 - p."""
+        distance = self.residual.abs()
+        return distance - distance.square()
+
     def curvature(self) -> Tensor:
         """Mean p (1 - p) of each class [c], from |residual|, which is p or 1 - p."""
         size = self.residual.shape[1]

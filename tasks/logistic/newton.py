@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.logistic.blocks import Blocks
 from tasks.logistic.design import Design
 from tasks.logistic.likelihood import Likelihood, State
+from tasks.logistic.rows import MOST_LEADING
+from tasks.products import times_transposed
 
 RELEVANT = 0.1
 """A coordinate leads if q s^2 exceeds this share of lam."""
-MOST_LEADING = 192
 STEP = 32
 """Leading coordinates are counted in steps of so many."""
 ROUNDS = 100
@@ -35,7 +37,9 @@ class Direction:
     decrement: float
 
 
-def newton_direction(design: Design, likelihood: Likelihood, state: State, gradient: Tensor, lam: float) -> Direction:
+def newton_direction(
+    design: Design, likelihood: Likelihood, state: State, gradient: Tensor, lam: float, blocks: Blocks
+) -> Direction:
     """The approximate Newton direction for `gradient` [c, 1 + r] of the penalised objective."""
     curvature = state.curvature().clamp_min_(torch.finfo(gradient.dtype).tiny)
     scale = curvature[:, None] * design.moments
@@ -43,8 +47,10 @@ def newton_direction(design: Design, likelihood: Likelihood, state: State, gradi
     weights = likelihood.centre(gradient / scale)
     count = leading_count(design, float(curvature.max()), lam)
     if count > 1:
-        leading = Leading(design, likelihood, state, scale[:, :count], lam)
-        weights[:, :count] = conjugate_gradients(leading, gradient[:, :count])
+        coordinates = blocks.prepare(design, count, state.curvatures, lam)
+        leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
+        weights[:, :count], rounds = conjugate_gradients(leading, gradient[:, :count])
+        blocks.served(rounds)
     decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()))
     return Direction(weights.neg_(), decrement)
 
@@ -59,34 +65,47 @@ def leading_count(design: Design, curvature: float, lam: float) -> int:
 class Leading:
     """The penalised Hessian in the leading coordinates, and its approximate inverse."""
 
-    def __init__(self, design: Design, likelihood: Likelihood, state: State, scale: Tensor, lam: float) -> None:
+    def __init__(
+        self,
+        coordinates: Tensor,
+        likelihood: Likelihood,
+        state: State,
+        scale: Tensor,
+        lam: float,
+        inverses: Tensor | None,
+    ) -> None:
         self.likelihood = likelihood
-        self.coordinates = design.leading(scale.shape[1])
+        self.coordinates = coordinates
         self.change = likelihood.bend(state)
         self.scale = scale
         self.lam = lam
+        self.inverses = inverses
 
     def product(self, direction: Tensor) -> Tensor:
         """The Hessian times `direction` [c, k], by margins: where the truth is nearly certain, logits would cancel."""
         rough = self.coordinates.dtype
-        margins = (direction.to(rough) @ self.coordinates.T).to(direction.dtype)
+        margins = times_transposed(direction.to(rough), self.coordinates).to(direction.dtype)
         change = self.change(self.likelihood.margins(margins)).to(rough)
-        product = (change @ self.coordinates).to(direction.dtype).div_(self.coordinates.shape[0])
+        product = times_transposed(change, self.coordinates.T).to(direction.dtype).div_(self.coordinates.shape[0])
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
 
     def precondition(self, residual: Tensor) -> Tensor:
-        """`residual` [c, k] over the approximate diagonal."""
-        return self.likelihood.centre(residual / self.scale)
+        """`residual` [c, k] over the approximate diagonal, or each class's by its own block."""
+        if self.inverses is None:
+            return self.likelihood.centre(residual / self.scale)
+        return self.likelihood.centre(torch.bmm(self.inverses, residual[:, :, None]).squeeze(2))
 
 
-def conjugate_gradients(system: Leading, right: Tensor) -> Tensor:
-    """Solve the system for `right` [c, k] approximately, each group of rows by itself."""
+def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
+    """Solve the system for `right` [c, k] approximately, each group of rows by itself; and in how many rounds."""
     groups = system.likelihood.groups
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _inner(residual, direction, groups)
-    for _ in range(ROUNDS):
+    rounds = 0
+    while rounds < ROUNDS:
+        rounds += 1
         image = system.product(direction)
         length = _ratio(strength, _inner(direction, image, groups))
         _add(solution, direction, length)
@@ -96,7 +115,7 @@ def conjugate_gradients(system: Leading, right: Tensor) -> Tensor:
         if bool((strength <= REDUCTION**2 * first).all()):
             break
         direction = _add(preconditioned, direction, _ratio(strength, before))
-    return solution
+    return solution, rounds
 
 
 def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:

@@ -27,6 +27,8 @@ OnTrial = Callable[["Trial"], None]
 
 EXTENSION_DECADES = 3
 """How far beyond the grid the search may go."""
+LEAP = 3.0
+"""How far the objective may be raised by the validation data, relative, where the way to the final fit begins."""
 STRIDE = 10.0
 """Largest factor from one strength to the next on the way to the final fit."""
 ON_THE_WAY = 1e-3
@@ -216,14 +218,14 @@ def _refit(
     """The optimum on all data at the chosen strength.
 
     New data contradict a weakly regularised solution most, and the way back from there is long. So the walk over all
-    data begins at the strength whose solution describes the validation data best, and reaches the chosen one in
-    large steps.
+    data begins at the weakest regularisation whose solution they do not contradict much, and reaches the chosen one
+    in large steps.
     """
     chosen = search.best.trial.strength
-    nearest = min(
-        (candidate for candidate in search.candidates if candidate.trial.strength <= chosen),
-        key=lambda candidate: candidate.surprise,
-    )
+    weaker = [candidate for candidate in search.candidates if candidate.trial.strength <= chosen]
+    share = len(held[0]) / (len(train[0]) + len(held[0]))
+    near = [one for one in weaker if share * one.surprise <= LEAP * one.trial.objective]
+    nearest = (near or weaker[:1])[-1]
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
     design = _joined(search, train[0], held[0], likelihood.classes, settings)
     walk = Walk(design, likelihood, present, settings)

@@ -12,7 +12,7 @@ import numpy as np
 class Settings:
     """When a solution is good enough, and where the arithmetic happens."""
 
-    tolerance: float = 1e-7
+    tolerance: float = 5e-7
     """Largest estimated distance to the optimum, relative to the objective."""
     max_iterations: int = 1000
     """Per strength; a solution that needs more is returned with `converged` false."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tasks.logistic.basis import eigenbasis
+from tasks.logistic.blocks import Blocks
 from tasks.logistic.design import Design
 from tasks.logistic.likelihood import Likelihood
 from tasks.logistic.newton import Direction, newton_direction
@@ -109,6 +110,7 @@ class Walk:
         self.point = self._at(weights, Ridge(0.0))
         self.steps = Span(1 + MEMORY, self.point.weights, self.point.margins)
         self.secants = Span(1 + SECANTS, self.point.weights, self.point.margins)
+        self.blocks = Blocks()
 
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
         """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
@@ -168,7 +170,7 @@ class Walk:
         state = self.point.state
         gradient = self.design.gradient(state.residual)
         gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
-        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam)
+        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks)
 
     def _margins(self, weights: Tensor) -> Tensor:
         return self.likelihood.margins(self.design.logits(weights))
