@@ -14,8 +14,9 @@ ENCODING_VERSION = 1
 def identity(card: BackboneCard, weights_digest: str, spec: PreprocessingSpec) -> dict[str, object]:
     """Plain JSON values. Two backbones with equal identities give equal features, whatever they are called.
 
-    Left out on purpose: names, titles and facts; where the file lies; and the preprocessing's name, so that two
-    preprocessings that do the same to a pixel share their features.
+    Left out on purpose: names, titles and facts; where the file lies; the preprocessing's name, so that two
+    preprocessings that do the same to a pixel share their features; and memory layout, folded batch norms and whose
+    products they are, which move features by rounding only.
     """
     pixels = {key: value for key, value in asdict(spec).items() if key != "name"}
     code = {} if card.code_sha256 is None else {"code": card.code_sha256}

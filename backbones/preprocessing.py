@@ -30,9 +30,9 @@ def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
 
 def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
     """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device."""
-    mean = torch.tensor(spec.mean, device=batch.device).view(3, 1, 1)
-    std = torch.tensor(spec.std, device=batch.device).view(3, 1, 1)
-    return batch.float().div_(255).sub_(mean).div_(std)
+    mean, std = (torch.tensor(three, dtype=torch.float64).view(3, 1, 1) for three in (spec.mean, spec.std))
+    scale, shift = ((1 / (255 * std)).float().to(batch.device), (-mean / std).float().to(batch.device))
+    return batch.float().mul_(scale).add_(shift)
 
 
 def _resize(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:

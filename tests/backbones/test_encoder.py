@@ -18,6 +18,8 @@ from backbones.card import BackboneCard, FactsCard, FileWeights, RandomWeights, 
 from backbones.catalog import BackboneCatalog
 from backbones.encoder import Encoder
 from backbones.errors import WeightsError
+from backbones.loading import load_model
+from backbones.preprocessing import normalise
 from backbones.preprocessing_spec import preprocessing_for
 from backbones.weights import WeightsFolder
 
@@ -72,6 +74,21 @@ def test_a_large_batch_goes_through_in_parts_that_give_the_same(
     monkeypatch.setattr("backbones.encoder.CPU_PIXELS", 2 * encoder.card.input.size**2)
     assert torch.allclose(encode(encoder, pictures), whole, atol=1e-5)
     assert seen == [5, 2, 2, 1]
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "test_convnext", "test_vit"])
+def test_layout_and_other_ways_to_be_fast_move_features_by_rounding_only(
+    folder: WeightsFolder, architecture: str
+) -> None:
+    card = BackboneCard(
+        name="r", title="R", architecture=architecture, weights=RandomWeights(seed=1), facts=FactsCard(method="none")
+    )
+    encoder, pictures, spec = Encoder.load(card, folder), images(3), preprocessing_for(card, "paper")
+    plain = load_model(card, None)
+    batch = normalise(torch.stack([encoder.prepare(picture, spec) for picture in pictures]), spec)
+    with torch.no_grad():
+        expected: Tensor = plain(batch)
+    assert (encode(encoder, pictures) - expected).norm() <= 1e-5 * expected.norm(), "or the feature key must know of it"
 
 
 def test_encoding_changes_nothing_in_the_backbone(catalog: BackboneCatalog, folder: WeightsFolder) -> None:
