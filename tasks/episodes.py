@@ -95,22 +95,27 @@ def episode_accuracies(
     count, ways, queries = episodes.query.shape
     floats = CACHED_FLOATS if pool.device.type == "cpu" else DEVICE_FLOATS
     batch = max(1, floats // (ways * queries * pool.shape[1]))
+    images = pool.new_empty(min(batch, count) * ways * queries, pool.shape[1])  # new memory for every batch costs more
     parts = [
-        _batch_accuracies(pool, episodes.support[start : start + batch], episodes.query[start : start + batch])
+        _batch_accuracies(pool, episodes.support[start : start + batch], episodes.query[start : start + batch], images)
         for start in range(0, count, batch)
     ]
     return np.concatenate(parts)
 
 
-def _batch_accuracies(pool: Tensor, support: Indices, query: Indices) -> npt.NDArray[np.float64]:
-    """Distances |q - c|^2 differ between classes only by |c|^2 - 2 q.c, here about the mean centroid for precision."""
+def _batch_accuracies(pool: Tensor, support: Indices, query: Indices, room: Tensor) -> npt.NDArray[np.float64]:
+    """Distances |q - c|^2 differ between classes only by |c|^2 - 2 q.c, here about the mean centroid for precision.
+
+    There is `room` for the features of the queries.
+    """
     count, ways, queries = query.shape
     shots = torch.from_numpy(support).to(pool.device).flatten(0, 1)
     centroids = torch.nn.functional.embedding_bag(shots, pool, mode="mean").view(count, ways, -1)
     middle = centroids.mean(dim=1, keepdim=True)
     offsets = centroids - middle
-    rows = torch.from_numpy(query).to(pool.device)
-    images = pool.index_select(0, rows.flatten()).view(count, ways * queries, -1)  # pool[rows] takes four times as long
+    rows = torch.from_numpy(query.ravel()).to(pool.device)
+    torch.index_select(pool, 0, rows, out=room[: len(rows)])  # pool[rows] takes four times as long
+    images = room[: len(rows)].view(count, ways * queries, -1)
     closeness = images @ offsets.transpose(1, 2)
     closeness -= (offsets * (middle + 0.5 * offsets)).sum(dim=2)[:, None]
     truth = torch.arange(ways, device=pool.device).repeat_interleave(queries)
