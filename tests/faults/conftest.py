@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ssl_console.config import DATA_VARIABLE
 from tasks.card import DatasetCard
 from tasks.datasets.manifest import Manifest, manifests
 from tests.faults.scale import Scale, chosen
@@ -52,11 +53,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that knows the digits, so that not every stage has to look at them."""
+    """A data root and a cache folder that knows its digits, so that not every stage has to look at them."""
     folder = tmp_path_factory.mktemp("known")
     card = DatasetCard.model_validate({"name": "things", **tomllib.loads(DATASET)})
     assert isinstance(manifests([card], folder / "data", folder / "cache")["things"], Manifest)
-    return folder / "cache"
+    return folder
 
 
 @pytest.fixture
@@ -65,8 +66,9 @@ def make_stage(tmp_path: Path, known_data: Path) -> Iterator[MakeStage]:
     stages: list[Stage] = []
 
     def make(root: Path | None = None, slots: int = 2, devices: tuple[str, ...] = CPU, **environment: str) -> Stage:
+        environment = {DATA_VARIABLE: str(known_data / "data"), **environment}
         stage = set_stage(root or tmp_path / "a wörkspace", slots, devices, **environment)
-        shutil.copytree(known_data, stage.workspace.cache, dirs_exist_ok=True)
+        shutil.copytree(known_data / "cache", stage.workspace.cache, dirs_exist_ok=True)
         stages.append(stage)
         return stage
 
