@@ -1,6 +1,8 @@
-"""The exact regularisation path beside scikit-learn's sweep over the same 45 values of C, one thread each.
+"""The exact regularisation path beside scikit-learn's sweep over the same 45 values of C.
 
-    python -m tests.benchmarks.linear_path [--full] [--sizes N ...] [--gap-limit 110]
+    python -m tests.benchmarks.linear_path [--full] [--sizes N ...] [--gap-limit 110] [--threads 1 2]
+
+By default both with one thread, and then with one for every core, as they run when nobody says otherwise.
 
 Every row is a whole selection: path, validation, final fit. Ours is converged at every C. Three others: scikit-learn as
 it is (cut off after 100 iterations), the scaling of the release that the paper used, and scikit-learn without a limit
@@ -11,6 +13,7 @@ ratio a lower bound. Printed and kept besides: by how much our objective exceeds
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -40,32 +43,40 @@ def main() -> int:
     options.add_argument("--sizes", type=int, nargs="*", help=f"numbers from 0 to {len(SIZES) - 1}")
     options.add_argument("--gap-limit", type=float, help="stop scikit-learn after so many times our time (default 110)")
     options.add_argument("--turns", type=int, default=2, help="how often ours is timed")
+    options.add_argument("--threads", type=int, nargs="*", help="how many (default: 1, and as many as cores)")
     given = options.parse_args()
-    torch.set_num_threads(1)
     chosen = given.sizes if given.sizes is not None else range(len(SIZES)) if given.full else QUICK
     limit = given.gap_limit or (110.0 if given.full else 5.0)
     rows: list[Row] = []
-    with threadpool_limits(1):
-        for number in chosen:
-            name = list(SIZES)[number]
-            rows += compared(name, SIZES[name](), limit, given.turns)
-            keep("linear_path", "Regularisation path, 45 values of C", [*means(rows), *rows], given.results)
+    for threads in given.threads or sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            for number in chosen:
+                name = list(SIZES)[number]
+                rows += compared(name, SIZES[name](), limit, given.turns, threads)
+                keep("linear_path", "Regularisation path, 45 values of C", [*means(rows), *rows], given.results)
     for mean in means(rows):
         tell(mean)
     return 0
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """Geometric mean over the sizes, by the other way."""
-    by_other = {other: [one for one in rows if one.other == other] for other in GOALS}
-    return [
-        overall(f"geometric mean over {len(same)} sizes", same, GOALS[other])
-        for other, same in by_other.items()
-        if same
-    ]
+    """Geometric mean over the sizes, by the number of threads and the other way."""
+    found = []
+    for threads in sorted({int(str(one.facts["threads"])) for one in rows}):
+        for other, goal in GOALS.items():
+            same = [one for one in rows if one.other == other and one.facts["threads"] == threads]
+            if same:
+                name = f"geometric mean over {len(same)} sizes, {_threads(threads)}"
+                found.append(overall(name, same, goal))
+    return found
 
 
-def compared(name: str, data: Labelled, limit: float, turns: int) -> list[Row]:
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def compared(name: str, data: Labelled, limit: float, turns: int, threads: int) -> list[Row]:
     """One size, ours beside all three others, which are timed once between our turns."""
     first, selection = timed(lambda: selected(data))
     mine = {trial.strength: trial.objective for trial in selection.trials}
@@ -79,7 +90,7 @@ def compared(name: str, data: Labelled, limit: float, turns: int) -> list[Row]:
         ours += [timed(lambda: selected(data))[0] for _ in range(turns - 1)]
     rows = [
         row(
-            name,
+            f"{name}, {_threads(threads)}",
             other,
             ours,
             [theirs[other]],
@@ -87,6 +98,7 @@ def compared(name: str, data: Labelled, limit: float, turns: int) -> list[Row]:
             headline=False,
             gap=gap,
             passes=selection.passes,
+            threads=threads,
             **facts[other],
         )
         for other in ways
