@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ssl_console import p_values
 from ssl_console.cli import output
 from ssl_console.cli.session import Session
 from ssl_console.commands import RUNS
@@ -95,16 +96,12 @@ def _line(task: TaskComparison) -> tuple[str, ...]:
         f"{task.second.value:.2f}",
         f"{test.difference:+.2f}",
         f"{test.low:+.2f} to {test.high:+.2f}",
-        _p(test.p_value),
-        _p(task.adjusted_p),
+        p_values.told(test.p_value),
+        p_values.told(task.adjusted_p),
         f"{test.effect:+.2f}",
         f"{test.smallest:.2f}",
         SIGNS[task.verdict],
     )
-
-
-def _p(value: float) -> str:
-    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def _document(outcome: Comparison) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ssl_console.p_values import told
 from ssl_console.tui.text import Line, Span, Tone, length, line, wrap
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
     if task is None:
         return [line()]
     test = task.test
+    chance = f"p {told(test.p_value)}, with Holm {told(task.adjusted_p)}, effect {test.effect:+.2f}"
     first = line(
         Span(f" {task.task}  ", Tone.DIM),
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
-        Span(f"  p {test.p_value:.2g}, with Holm {task.adjusted_p:.2g}, effect {test.effect:+.2f}", Tone.DIM),
+        Span(f"  {chance}", Tone.DIM),
     )
     more = line(Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM))
     note = [line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note]

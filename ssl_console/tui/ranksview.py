@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ssl_console.p_values import told
 from ssl_console.tui.glyphs import Glyphs
 from ssl_console.tui.text import Line, Span, Tone, fit, line, wrap
 
@@ -87,7 +88,7 @@ def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterato
     yield line()
     yield line(
         Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),
-        Span(f"  Friedman p = {picture.p_value:.2g}", Tone.DIM),
+        Span(f"  Friedman p {told(picture.p_value)}", Tone.DIM),
     )
     yield line(Span(" A bar joins what cannot be told apart.", Tone.DIM))
     for name in picture.order:
