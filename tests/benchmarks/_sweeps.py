@@ -119,7 +119,7 @@ class ToTheGap:
             return minimize(*arguments, **{**others, "options": exact, "callback": heard})
 
         if self.stopped:
-            return _start(problem, 0)
+            return _start(problem, 1 if problem.label is not None else int(problem.targets.max()) + 1)
         with patch.object(_logistic.optimize, "minimize", minimise):
             return _by_scikit_learn(problem, 100_000, 1e-15)
 
