@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import textual.constants
 from textual.pilot import Pilot
+from textual.worker import WorkerCancelled
 
 from ssl_console.store import ResultStore
 from ssl_console.tui.app import ConsoleApp, Manner
@@ -96,8 +97,15 @@ async def settled(pilot: Pilot[int]) -> None:
     app = pilot.app
     assert isinstance(app, ConsoleApp)
     await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
-    await app.workers.wait_for_complete()
+    await idle(app)
     await pilot.pause()
+
+
+async def idle(app: ConsoleApp) -> None:
+    """Nothing is done in the background any more. A newer piece of work may have taken the place of an older one."""
+    while any(not worker.is_finished for worker in app.workers):
+        with suppress(WorkerCancelled):
+            await app.workers.wait_for_complete()
 
 
 async def until(pilot: Pilot[int], fact: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from ssl_console.tui.lines import Lines
 from ssl_console.tui.screens.ranks import REPLICATES, RanksSheet
 from ssl_console.workspace import Workspace
 from tests.tui import filled
-from tests.tui.conftest import console_on, settled, until
+from tests.tui.conftest import console_on, idle, settled, until
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 Compare = Callable[..., bool]
@@ -39,7 +39,7 @@ def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) 
         await settled(pilot)
         await pilot.press(*keys)
         await until(pilot, lambda: fact(app))
-        await app.workers.wait_for_complete()
+        await idle(app)
         await pilot.pause()
 
     return press
