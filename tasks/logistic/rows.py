@@ -16,7 +16,6 @@ FREE_SHARE = 0.8
 """Of what is free on a CUDA device, what a path takes by default."""
 MARGINS_HELD = 20
 """Arrays [classes, samples] that a path has on the device at its peak: span, point, state and what is being made."""
-
 MOST_LEADING = 192
 """Coordinates, the intercept not counted, in which the Hessian is more than a diagonal."""
 

@@ -16,7 +16,7 @@ from ssl_console.tui.planview import NAME
 from ssl_console.tui.table import LineTable
 from ssl_console.workspace import Workspace
 from tests.tui import filled
-from tests.tui.conftest import Opener, until
+from tests.tui.conftest import Opener, idle, until
 
 HERE = Manner()
 
@@ -90,12 +90,12 @@ async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace
         app_of(pilot).choose_suite("paper-linear")
         await pilot.press("T")
         chosen = app_of(pilot).theme
-        await app_of(pilot).workers.wait_for_complete()
+        await idle(app_of(pilot))
     async with opened(empty, HERE) as pilot:
         assert app_of(pilot).world.planned_suite == "paper-linear"
         assert app_of(pilot).theme == chosen
         app_of(pilot).choose_suite(None)
-        await app_of(pilot).workers.wait_for_complete()
+        await idle(app_of(pilot))
     async with opened(empty, HERE) as pilot:
         assert app_of(pilot).world.planned_suite is None
 
@@ -103,7 +103,7 @@ async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace
 async def test_readonly_remembers_nothing(empty: Workspace, opened: Opener) -> None:
     async with opened(empty, Manner(readonly=True)) as pilot:
         app_of(pilot).choose_suite("paper-linear")
-        await app_of(pilot).workers.wait_for_complete()
+        await idle(app_of(pilot))
     assert not list(empty.root.rglob("console.json"))
 
 
