@@ -161,7 +161,9 @@ def test_two_consoles_show_the_same(still: Workspace) -> None:
         one.until_shown("paused: nothing more is started")
         one.press("x")
         other.until_shown("cancelled")
-        one.until_gone("1 waiting")
+        for terminal in (one, other):
+            terminal.until_gone("1 waiting")
+        other.until_quiet()
         other.press("r", "p")
         assert not other.watch(1.0), "a read-only console does nothing"
         assert still.paused.exists()
