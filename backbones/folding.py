@@ -30,13 +30,31 @@ def folded(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Modu
     The copy shares every tensor that stays the same. `features` says what is to stay the same: what a network gives
     for some images.
     """
-    if not any(_pairs(model)):
+    made = twin(model) if any(_pairs(model)) else None
+    if made is None:
         return model
-    tensors = [*model.parameters(), *model.buffers()]
-    made = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     for parent, convolution, norm in list(_pairs(made)):
         _fold(parent, convolution, norm)
-    return made if _agree(features, model, made) else model
+    return made if agree(features, model, made) else model
+
+
+def twin(model: nn.Module) -> nn.Module | None:
+    """A copy whose modules may be replaced; it shares every tensor. None where code of others cannot be copied."""
+    tensors = [*model.parameters(), *model.buffers()]
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    except (AttributeError, TypeError, ValueError, RuntimeError, copy.Error):
+        return None
+
+
+def agree(features: Callable[[nn.Module], Tensor], model: nn.Module, made: nn.Module) -> bool:
+    """Whether both networks give the same but for rounding."""
+    wanted = features(model)
+    try:
+        found = features(made)
+    except (AttributeError, TypeError, RuntimeError):  # its code asks a layer for what it no longer has
+        return False
+    return found.shape == wanted.shape and bool((found - wanted).norm() <= TOLERANCE * wanted.norm())
 
 
 def _pairs(model: nn.Module) -> Iterator[Pair]:
@@ -64,12 +82,3 @@ def _fold(parent: nn.Module, first: str, second: str) -> None:
         convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     setattr(parent, second, getattr(norm, "act", nn.Identity()))
-
-
-def _agree(features: Callable[[nn.Module], Tensor], model: nn.Module, made: nn.Module) -> bool:
-    wanted = features(model)
-    try:
-        found = features(made)
-    except (AttributeError, TypeError, RuntimeError):  # its code asks the batch norm for what it no longer has
-        return False
-    return bool((found - wanted).norm() <= TOLERANCE * wanted.norm())

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`rows` [..., k] times `weight` [n, k] transposed, plus `bias` [n], as [..., n]."""
-    if ONEDNN and _ours(rows, weight, bias):
+    if ONEDNN and takes(rows, weight, bias):
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
         return product
     return F.linear(rows, weight, bias)
@@ -43,7 +43,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return linear(input, weight, bias)
 
 
-def _ours(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def takes(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the shorter way takes these: plain float32 matrices with something in them, no gradient wanted."""
     given = (rows, weight) if bias is None else (rows, weight, bias)
     if torch.is_grad_enabled() and any(one.requires_grad for one in given):
