@@ -23,6 +23,24 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(rows, weight, bias)
 
 
+def packed(weight: Tensor, rows: int) -> Tensor | None:
+    """`weight` [n, k] in the layout that oneDNN multiplies `rows` rows with fastest, for `linear_packed` alone.
+
+    A copy, which spares every product a third of its time. None where oneDNN does not take it.
+    """
+    plain = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and weight.numel() > 0
+    if not (ONEDNN and plain):
+        return None
+    made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
+    return made
+
+
+def linear_packed(rows: Tensor, weight: Tensor) -> Tensor:
+    """`rows` [m, k] times a `weight` [n, k] from `packed`, transposed, as [m, n]."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
+    return product
+
+
 class LinearByOneDNN(TorchFunctionMode):
     """Within it every linear layer of this thread is computed by `linear`, wherever the network's code calls it."""
 
@@ -54,14 +72,15 @@ def takes(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 def _has_onednn() -> bool:
     """Whether this build of PyTorch lends oneDNN's product, which is no public function, and it is right."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not (hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
         return False
     left, right = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)
     try:
-        product = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+        laid_out = torch.ops.mkldnn._reorder_linear_weight(right, 2)
+        products = [linear_packed(left, weight) for weight in (right, laid_out)]
     except RuntimeError:
         return False
-    return bool(torch.equal(product, left @ right.T))
+    return all(torch.equal(product, left @ right.T) for product in products)
 
 
 ONEDNN = _has_onednn()

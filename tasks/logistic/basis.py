@@ -18,6 +18,8 @@ ROW_SPACE_BELOW = 0.75
 """With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
 CHEAP = 256
 """Up to so many dimensions the eigenbasis is always found in float64."""
+PANEL = 512
+"""Rows of the second moments that are found at once."""
 RESOLVED = 1e-6
 """Second moments below this share of the largest drown in the rounding of float32."""
 NEGLIGIBLE = 1e-13
@@ -43,9 +45,11 @@ class Basis:
         variance would otherwise carry the rounding of the large features that it is made of.
         """
         found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
+        directions, rounded = self.directions.T.contiguous(), self.mean.to(self.directions.dtype)
+        shift = ((rounded.double() - self.mean) @ self.directions.double()).to(self.directions.dtype)
         for place, block in device_blocks(features, self.mean.device):
-            centred = (block.double() - self.mean).to(self.directions.dtype)
-            found[place, 1:] = times_transposed(centred, self.directions.T).to(found.device, torch.float32)
+            known = times_transposed(block.to(rounded.dtype) - rounded, directions)
+            found[place, 1:] = known.add_(shift).to(found.device, torch.float32)
         return found
 
     def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,11 +107,13 @@ def _total(features: Tensor, device: torch.device) -> Tensor:
 
 
 def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sums of products about the mean [d, d]."""
+    """Sums of products about the mean [d, d], for `eigh`: of what lies above the diagonal it asks nothing."""
     total = mean.new_zeros(len(mean), len(mean), dtype=dtype)
     for _, block in device_blocks(features, mean.device):
-        centred = (block.double() - mean).to(dtype)
-        total += times_transposed(centred.T, centred.T)
+        centred = (block.to(dtype) - mean.to(dtype)).T.contiguous()
+        for start in range(0, len(mean), PANEL):
+            stop = start + PANEL
+            total[start:stop, :stop] += times_transposed(centred[start:stop], centred[:stop])
     return total
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tasks.logistic.design import Design, rough_precision
+from tasks.logistic.rows import Rows
 from tasks.products import times_transposed
 
 LONG = 20
@@ -39,7 +40,7 @@ class Blocks:
     def _begin(self, count: int) -> None:
         self._count, self._usual, self._wasted = count, LONG, 0.0
 
-    def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> Tensor:
+    def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> Rows:
         """The leading coordinates [n, count] to find a direction in; before that, the blocks if it is time.
 
         `curvatures` gives p (1 - p) [c, n]. With blocks the coordinates are exact: the directions that are left to
@@ -49,7 +50,7 @@ class Blocks:
             self.inverses = None
             self._begin(count)
         if self._wasted > PRICE * count:
-            self.inverses = inverses(design.leading(count, torch.float32), curvatures(), lam)
+            self.inverses = inverses(design.leading(count, torch.float32).values, curvatures(), lam)
             self._wasted, self._usual = 0.0, 0
         return design.leading(count, rough_precision(design.moments.device) if self.inverses is None else torch.float32)
 

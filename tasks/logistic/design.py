@@ -23,7 +23,7 @@ class Design:
             self
         )
         self.passes = 0
-        self._leading = self.moments.new_zeros(len(self), 0)
+        self._leading: Rows | None = None
 
     @classmethod
     def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
@@ -32,7 +32,8 @@ class Design:
         resident = fits(len(features), features.shape[1], classes, device, settings.memory)
         place = features.to(device) if resident else features
         found = basis(place)
-        return cls(Rows(found.coordinates(place), found.mean.device, not resident), found)
+        rows = Rows(found.coordinates(place), found.mean.device, not resident, settings.memory is None)
+        return cls(rows, found)
 
     def joined(self, more: Rows) -> Design:
         """Of these samples and `more`, known by their coordinates in this basis [m, 1 + r], about their common mean."""
@@ -53,7 +54,7 @@ class Design:
     def beside(self, features: Tensor) -> Rows:
         """Coordinates of other samples [m, d] in the same basis, for products on the same device."""
         place = features if self.rows.streamed else features.to(self.rows.device)
-        return Rows(self.basis.coordinates(place), self.rows.device, self.rows.streamed)
+        return replace(self.rows, values=self.basis.coordinates(place))
 
     def logits(self, weights: Tensor) -> Tensor:
         """Logits [c, n] of `weights` [c, 1 + r]."""
@@ -65,11 +66,13 @@ class Design:
         self.passes += 1
         return self.rows.gathered(residual).div_(len(self))
 
-    def leading(self, count: int, precision: torch.dtype) -> Tensor:
-        """The first `count` coordinates [n, count], contiguous."""
-        if self._leading.shape[1] != count or self._leading.dtype != precision:
+    def leading(self, count: int, precision: torch.dtype) -> Rows:
+        """The first `count` coordinates, on the device."""
+        known = self._leading.values if self._leading else None
+        if known is None or known.shape[1] != count or known.dtype != precision:
             parts = [block[:, :count].to(precision) for _, block in self.rows.blocks()]
-            self._leading = torch.cat(parts).contiguous()
+            self._leading = replace(self.rows, values=torch.cat(parts).contiguous(), streamed=False)
+        assert self._leading is not None
         return self._leading
 
 

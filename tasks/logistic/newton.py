@@ -17,8 +17,7 @@ from torch import Tensor
 from tasks.logistic.blocks import Blocks
 from tasks.logistic.design import Design
 from tasks.logistic.likelihood import Likelihood, State
-from tasks.logistic.rows import MOST_LEADING
-from tasks.products import times_transposed
+from tasks.logistic.rows import MOST_LEADING, Rows
 
 RELEVANT = 0.1
 """A coordinate leads if q s^2 exceeds this share of lam."""
@@ -67,7 +66,7 @@ class Leading:
 
     def __init__(
         self,
-        coordinates: Tensor,
+        coordinates: Rows,
         likelihood: Likelihood,
         state: State,
         scale: Tensor,
@@ -83,10 +82,10 @@ class Leading:
 
     def product(self, direction: Tensor) -> Tensor:
         """The Hessian times `direction` [c, k], by margins: where the truth is nearly certain, logits would cancel."""
-        rough = self.coordinates.dtype
-        margins = times_transposed(direction.to(rough), self.coordinates).to(direction.dtype)
+        rough = self.coordinates.values.dtype
+        margins = self.coordinates.logits(direction.to(rough)).to(direction.dtype)
         change = self.change(self.likelihood.margins(margins)).to(rough)
-        product = times_transposed(change, self.coordinates.T).to(direction.dtype).div_(self.coordinates.shape[0])
+        product = self.coordinates.gathered(change).to(direction.dtype).div_(len(self.coordinates))
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
 

@@ -59,8 +59,10 @@ def solve_path(
 
 
 def as_tensor(values: Array) -> Tensor:
-    """`values` where they are; an array is copied, so that a read-only memory map will do."""
-    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    """`values` where they are; of a read-only array, such as a memory map, a copy."""
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
 def checked_features(features: Array) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from tasks.products import times_transposed
+from tasks.products import Multiplicand, times_transposed
 
 BLOCK = 16_384
 """Rows that are brought over, or turned to double precision, at once."""
@@ -22,11 +23,15 @@ MOST_LEADING = 192
 
 @dataclass(frozen=True)
 class Rows:
-    """`values` [n, k] for products on `device`; `streamed` there block by block, or there already."""
+    """`values` [n, k] for products on `device`; `streamed` there block by block, or there already.
+
+    `spacious`: memory does not matter, and products may take two more copies to be faster.
+    """
 
     values: Tensor
     device: torch.device
     streamed: bool = False
+    spacious: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -39,17 +44,26 @@ class Rows:
 
     def logits(self, weights: Tensor) -> Tensor:
         """[c, n] of `weights` [c, k]."""
-        parts = [times_transposed(weights, block) for _, block in self.blocks()]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if not self.streamed:
+            return self._samples.after(weights)
+        return torch.cat([times_transposed(weights, block) for _, block in self.blocks()], dim=1)
 
     def gathered(self, residual: Tensor) -> Tensor:
         """The sum [c, k] of the rows, weighted by `residual` [c, n]."""
         if not self.streamed:
-            return times_transposed(residual, self.values.T)
+            return self._coordinates.after(residual)
         total = residual.new_zeros(len(residual), self.values.shape[1])
         for place, block in self.blocks():
             total.addmm_(residual[:, place], block)
         return total
+
+    @cached_property
+    def _samples(self) -> Multiplicand:
+        return Multiplicand(self.values, pack=self.spacious)
+
+    @cached_property
+    def _coordinates(self) -> Multiplicand:
+        return Multiplicand(self.values.T, pack=self.spacious)
 
 
 def device_blocks(values: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:

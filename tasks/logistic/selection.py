@@ -188,7 +188,7 @@ def surprise(logits: Logits, targets: npt.NDArray[np.generic]) -> float:
     if targets.ndim == 2:
         return float(np.logaddexp(0.0, (1.0 - 2.0 * targets.astype(np.float32)) * logits).sum(axis=1).mean())
     relative = logits - logits[np.arange(len(targets)), targets.astype(np.int64)][:, None]
-    return float(np.logaddexp.reduce(relative, axis=1).mean())
+    return float(torch.from_numpy(relative).logsumexp(dim=1).mean())
 
 
 def _extend(search: _Search, grid: Grid, on_trial: OnTrial | None) -> bool:

@@ -21,7 +21,7 @@ class Settings:
     """Bytes that a path may take of the device; `rows.resident_bytes` says what it takes.
 
     Samples that are too large for it stay on the host and are streamed. None: four fifths of what is free on a CUDA
-    device, no limit elsewhere."""
+    device, no limit elsewhere: a CPU then keeps two more copies of the samples, laid out as it multiplies fastest."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
     scale[:, 1:].add_(LAM)
     leading = design.leading(design.width, torch.float32)
     right = torch.randn(LABELS, design.width, generator=made)
-    own = inverses(leading, state.curvatures(), LAM)
+    own = inverses(leading.values, state.curvatures(), LAM)
 
     by_diagonal = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, None), right)[1]
     solution, by_blocks = conjugate_gradients(Leading(leading, likelihood, state, scale, LAM, own), right)

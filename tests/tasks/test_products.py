@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.products import times_transposed
+from backbones.onednn import ONEDNN
+from tasks.products import PACK_AT, Multiplicand, times_transposed
 
 LEFT, RIGHT, INNER = 5, 33, 300
 
@@ -46,3 +47,29 @@ def test_empty_matrices_have_empty_products() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RuntimeError):
         times_transposed(torch.zeros(3, 2), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_matrix_that_is_packed_multiplies_as_before(dtype: torch.dtype) -> None:
+    for right in (one.to(dtype) for one in layouts(RIGHT)):
+        kept = Multiplicand(right)
+        for left in torch.randn(PACK_AT + 2, LEFT, INNER, generator=torch.Generator().manual_seed(0)).to(dtype):
+            expected = (left.double() @ right.double().T).to(dtype)
+            torch.testing.assert_close(kept.after(left), expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(not ONEDNN, reason="this build of PyTorch has no packed products")
+def test_matrix_is_packed_when_its_products_have_proved_to_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr("tasks.products.packed", lambda matrix, rows: made.append(rows))
+    right, left = torch.randn(RIGHT, INNER), torch.randn(LEFT, INNER)
+    kept = Multiplicand(right)
+    for number in range(1, 2 * PACK_AT):
+        kept.after(left)
+        assert len(made) == (number >= PACK_AT)
+    scarce = Multiplicand(right, pack=False)
+    monkeypatch.setattr("tasks.products.MOST_PACKED", right.nbytes - 1)
+    large = Multiplicand(right)
+    for _ in range(2 * PACK_AT):
+        torch.testing.assert_close(large.after(left), scarce.after(left))
+    assert made == [LEFT], "a large matrix, or one of a path with a bound on memory, is not copied"
