@@ -91,8 +91,8 @@ class Encoder:
             return pool(network, features, self.card.pooling).float().flatten(1)
 
     def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        pixels = normalise(batch.to(self.device, non_blocking=True), spec).contiguous(memory_format=self._layout)
-        return cast("Tensor", cast("Any", network).forward_features(pixels))
+        pixels = batch.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
+        return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
 
     @torch.inference_mode()
     def _probe(self) -> int:

@@ -5,6 +5,8 @@ Resizing bytes instead of floats is several times faster and differs from PIL's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,31 +24,67 @@ _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": Interpolati
 
 
 def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
-    """One image as uint8 [3, crop, crop]."""
+    """One image as uint8 [3, crop, crop], the three values of a pixel side by side in memory."""
     array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
-    pixels = torch.from_numpy(array).permute(2, 0, 1)
-    return _crop(_resize(pixels, spec), spec).contiguous()
+    pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)
+    size = _size(pixels, spec)
+    if spec.interpolation == "bicubic" and min(size) >= spec.crop:
+        centre = _resized_centre(pixels, size, spec.crop)
+    else:
+        centre = _crop(_resize(pixels, size, spec), spec)
+    return centre[0].permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+def stack(images: Sequence[Tensor]) -> Tensor:
+    """Prepared images as one batch [b, 3, h, w], the three values of a pixel side by side in memory."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-    """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device."""
-    mean, std = (torch.tensor(three, dtype=torch.float64).view(3, 1, 1) for three in (spec.mean, spec.std))
+    """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device, in the same layout."""
+    mean, std = (torch.tensor(three, dtype=torch.float64) for three in (spec.mean, spec.std))
     scale, shift = ((1 / (255 * std)).float().to(batch.device), (-mean / std).float().to(batch.device))
-    return batch.float().mul_(scale).add_(shift)
+    rows = batch.permute(0, 2, 3, 1)
+    if not rows.is_contiguous():
+        floats = batch.float()
+        return torch.addcmul(shift.view(3, 1, 1), floats, scale.view(3, 1, 1), out=floats)
+    width = rows.shape[2]  # a whole row of pixels at once: three values at a time take five times as long
+    floats = rows.flatten(2).float()
+    torch.addcmul(shift.repeat(width), floats, scale.repeat(width), out=floats)
+    return floats.view(rows.shape).permute(0, 3, 1, 2)
 
 
-def _resize(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
+def _size(pixels: Tensor, spec: PreprocessingSpec) -> tuple[int, int]:
+    """Height and width to resize to."""
     height, width = pixels.shape[-2:]
     if spec.mode == "squash":
-        size = [spec.resize, spec.resize]
-    elif spec.mode == "shorter":
-        size = [spec.resize]
-    else:
-        ratio = max(height, width) / spec.resize
-        size = [max(1, round(height / ratio)), max(1, round(width / ratio))]
-    if tuple(size) == (height, width) or (len(size) == 1 and size[0] == min(height, width)):
+        return spec.resize, spec.resize
+    if spec.mode == "shorter":
+        shorter, longer = sorted((height, width))
+        other = int(spec.resize * longer / shorter)
+        return (spec.resize, other) if height <= width else (other, spec.resize)
+    ratio = max(height, width) / spec.resize
+    return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+
+def _resized_centre(pixels: Tensor, size: tuple[int, int], crop: int) -> Tensor:
+    """`_crop` of `_resize`, of which what lies below the centre and to the right of it is never computed."""
+    given = tuple(pixels.shape[-2:])
+    top, left = (round((side - crop) / 2) for side in size)
+    if size != given:
+        ends = top + crop, left + crop
+        # The function takes a side that stays as long as it was for one that needs no resizing.
+        made = [end + 1 if end == old != new else end for end, old, new in zip(ends, given, size, strict=True)]
+        scales = size[0] / given[0], size[1] / given[1]
+        pixels = torch.ops.aten._upsample_bicubic2d_aa(pixels, made, False, *scales)
+    return pixels[..., top : top + crop, left : left + crop]
+
+
+def _resize(pixels: Tensor, size: tuple[int, int], spec: PreprocessingSpec) -> Tensor:
+    if size == tuple(pixels.shape[-2:]):
         return pixels
-    resized: Tensor = transform.resize(pixels, size, interpolation=_INTERPOLATIONS[spec.interpolation], antialias=True)
+    how = _INTERPOLATIONS[spec.interpolation]
+    resized: Tensor = transform.resize(pixels, list(size), interpolation=how, antialias=True)
     return resized
 
 

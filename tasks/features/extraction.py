@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from backbones.preprocessing import Picture
+from backbones.preprocessing import Picture, stack
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import pixels_of
@@ -114,7 +114,7 @@ class Extraction:
         row = start
         while row < stop:
             batch = list(islice(images, min(self.machine.batch_size, stop - row)))
-            features = self._encode(torch.stack(batch))
+            features = self._encode(stack(batch))
             self._check_finite(features, row)
             self.reporter.advance(len(batch))
             row += len(batch)

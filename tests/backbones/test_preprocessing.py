@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms
+from torchvision.transforms.v2 import functional as transform
 
 from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
 from backbones.identity import identity
-from backbones.preprocessing import normalise, prepare
-from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
+from backbones.preprocessing import normalise, prepare, stack
+from backbones.preprocessing_spec import PreprocessingSpec, ResizeMode, preprocessing_for
 
 
 def card(**values: object) -> BackboneCard:
@@ -70,11 +71,65 @@ def test_own_is_timms_evaluation_transform(image: Image.Image, mode: str, interp
     assert levels.max() < 1.01
 
 
-def test_normalising_a_batch_is_normalising_floats() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [1, 2])
+def test_normalising_a_batch_is_normalising_floats_and_keeps_its_layout(
+    count: int, layout: torch.memory_format
+) -> None:
     spec = preprocessing_for(card(), "paper")
-    batch = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    batch = torch.randint(0, 256, (count, 3, 8, 9), dtype=torch.uint8).contiguous(memory_format=layout)
     expected = transforms.Normalize(spec.mean, spec.std)(batch / 255)
-    assert torch.allclose(normalise(batch, spec), expected, atol=1e-6)
+    found = normalise(batch, spec)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found.is_contiguous(memory_format=layout)
+
+
+def test_layouts_differ_in_nothing_but_speed() -> None:
+    spec = preprocessing_for(card(), "paper")
+    batch = torch.randint(0, 256, (2, 3, 8, 9), dtype=torch.uint8)
+    assert torch.equal(normalise(batch, spec), normalise(batch.contiguous(memory_format=torch.channels_last), spec))
+
+
+def test_a_batch_has_the_images_in_order_with_channels_last_whatever_layout_they_have() -> None:
+    spec = preprocessing_for(card(), "paper")
+    prepared = prepare(Image.effect_noise((70, 80), 90), spec)
+    other = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    batch = stack([prepared, other])
+    assert torch.equal(batch, torch.stack([prepared, other]))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        (500, 375),
+        (375, 500),
+        (1024, 683),
+        (64, 64),
+        (65, 66),
+        (141, 641),
+        (64, 63),
+        (63, 64),
+        (68, 69),
+        (40, 30),
+        (1, 9),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("mode", "resize"), [("shorter", 64), ("shorter", 73), ("squash", 73)])
+def test_what_is_cut_off_is_not_computed_and_what_stays_is_the_same(
+    size: tuple[int, int], mode: ResizeMode, resize: int
+) -> None:
+    """To the bit: as the whole image resized by torchvision, then cut."""
+    spec = PreprocessingSpec("own", resize, 64, mode, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    whole = transform.resize(
+        torch.from_numpy(pixels).permute(2, 0, 1),
+        [resize] if mode == "shorter" else [resize, resize],
+        interpolation=transform.InterpolationMode.BICUBIC,
+        antialias=True,
+    )
+    assert torch.equal(prepare(pixels, spec), transform.center_crop(whole, [64, 64]))
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "YCbCr"])

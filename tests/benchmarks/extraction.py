@@ -27,7 +27,7 @@ from backbones.arithmetic import arithmetic
 from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
 from backbones.encoder import Encoder, Precision
 from backbones.identity import identity
-from backbones.preprocessing import normalise, prepare
+from backbones.preprocessing import normalise, prepare, stack
 from backbones.preprocessing_spec import preprocessing_for
 from backbones.weights import WeightsFolder
 from tasks.datasets.dataset import SourceSplit
@@ -102,7 +102,7 @@ class Subject:
         """All images, as the model takes them."""
         spec = preprocessing_for(self.encoder.card, "paper")
         places = range(len(self.split.images))
-        batch = normalise(torch.stack([prepare(pixels_of(self.split.images, place), spec) for place in places]), spec)
+        batch = normalise(stack([prepare(pixels_of(self.split.images, place), spec) for place in places]), spec)
         weight = next(p for p in self.encoder.network.parameters() if p.ndim == 4)
         last = weight.is_contiguous(memory_format=torch.channels_last)
         return batch.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

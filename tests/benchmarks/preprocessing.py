@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backbones.preprocessing import normalise, prepare
+from backbones.preprocessing import normalise, prepare, stack
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
@@ -63,7 +63,7 @@ def compared(split: SourceSplit, size: tuple[int, int], turns: int) -> Row:
 def ours(split: SourceSplit) -> Tensor:
     """Bytes until the batch is whole, then numbers."""
     images = [prepare(pixels_of(split.images, place), SPEC) for place in range(len(split.images))]
-    return normalise(torch.stack(images), SPEC)
+    return normalise(stack(images), SPEC)
 
 
 def theirs(split: SourceSplit) -> Tensor:
