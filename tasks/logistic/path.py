@@ -59,10 +59,8 @@ def solve_path(
 
 
 def as_tensor(values: Array) -> Tensor:
-    """`values` where they are; of a read-only array, such as a memory map, a copy."""
-    if isinstance(values, Tensor):
-        return values
-    return torch.from_numpy(values if values.flags.writeable else values.copy())
+    """`values` where they are; a copy of an array that torch cannot share: read-only, or not in rows."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def checked_features(features: Array) -> Tensor:

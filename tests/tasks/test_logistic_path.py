@@ -110,3 +110,14 @@ def test_fifty_thousand_by_two_thousand_of_a_hundred_classes_fit_two_gigabytes()
     assert fits(50_000, 2048, 100, cpu, memory=2 * 10**9)
     assert not fits(1_281_167, 2048, 1000, cpu, memory=10**10)
     assert fits(1_281_167, 2048, 1000, cpu, memory=None)
+
+
+@pytest.mark.parametrize("layout", ["as it is", "read-only", "backwards", "by columns"])
+def test_features_may_lie_in_memory_as_they_like_and_stay_as_they_are(layout: str) -> None:
+    features, targets = samples(count=120, dimensions=10, classes=3)
+    given = {"backwards": np.ascontiguousarray(features[::-1])[::-1], "by columns": np.asfortranarray(features)}
+    rows = given.get(layout, features.copy())
+    rows.flags.writeable = layout != "read-only"
+    found, expected = (solve_path(one, targets, [1.0]).solutions[0] for one in (rows, features.copy()))
+    assert found.objective == expected.objective
+    assert np.array_equal(rows, features)
