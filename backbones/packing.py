@@ -16,11 +16,7 @@ from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
 from backbones.folding import agree, twin
-from backbones.onednn import ONEDNN, takes
-
-ROOM = 2**30
-"""Bytes of weights that may be held twice, as they were loaded and laid out; ViT-B has a third of that. What a larger
-network would gain, about 3 %, is not worth its memory."""
+from backbones.onednn import MOST_PACKED, ONEDNN, linear_packed, pack, takes
 
 Site = tuple[nn.Module, str, str | None]
 """A module, and its children that are linear layer and, perhaps, the GELU after it."""
@@ -33,14 +29,13 @@ class LinearGELU(nn.Linear):
         super().__init__(like.in_features, like.out_features, bias=like.bias is not None, device="meta")
         self.weight, self.bias = like.weight, like.bias
         self.approximate = approximate
-        self._factor = _laid_out(like.weight) if laid_out else like.weight
+        laid = pack(like.weight) if laid_out else None
+        self._factor = like.weight if laid is None else laid
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """[..., in_features] to [..., out_features]."""
         if takes(input, self.weight, self.bias):
-            name, how = ("none", "") if self.approximate is None else ("gelu", self.approximate)
-            made: Tensor = torch.ops.mkldnn._linear_pointwise(input, self._factor, self.bias, name, [], how)
-            return made
+            return linear_packed(input, self._factor, self.bias, self.approximate)
         product = F.linear(input, self.weight, self.bias)
         return product if self.approximate is None else F.gelu(product, approximate=self.approximate)
 
@@ -52,7 +47,7 @@ def packed(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Modu
     """
     if not PACKS or not any(_sites(model)):
         return model
-    laid_out = sum(_weight(*site).nbytes for site in _sites(model)) <= ROOM
+    laid_out = sum(_weight(*site).nbytes for site in _sites(model)) <= MOST_PACKED
     for with_gelu in (True, False):
         made = _packed(model, with_gelu, laid_out)
         if made is not None and agree(features, model, made):
@@ -96,15 +91,9 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _laid_out(weight: Tensor) -> Tensor:
-    """The weight [n, k] as oneDNN wants it, which only its own products can read."""
-    made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
-    return made
-
-
 def _packs() -> bool:
-    """Whether this build of PyTorch lends both operations, which are no public functions, and they are right."""
-    if not ONEDNN or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+    """Whether this build of PyTorch lends oneDNN's products with a GELU in them, and they are right."""
+    if not ONEDNN:
         return False
     layer, rows = nn.Linear(3, 4).requires_grad_(False), torch.arange(6.0).view(2, 3)
     try:

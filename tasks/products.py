@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from backbones.onednn import linear, linear_packed, packed
-
-MOST_PACKED = 2**30
-"""Bytes of a matrix that is worth a second copy."""
+from backbones.onednn import MOST_PACKED, linear, linear_packed, pack
 
 PACK_AT = 8
 """The product at which a matrix is packed: about so many cost as much more as packing takes."""
@@ -30,15 +27,15 @@ class Multiplicand:
     That takes as much memory again, so it is not done above `MOST_PACKED`.
     """
 
-    def __init__(self, matrix: Tensor, *, pack: bool = True) -> None:
+    def __init__(self, matrix: Tensor, *, packable: bool = True) -> None:
         self._matrix = matrix
-        self._pack = pack and matrix.nbytes <= MOST_PACKED
+        self._packable = packable and matrix.nbytes <= MOST_PACKED
         self._packed: Tensor | None = None
         self._products = 0
 
     def after(self, left: Tensor) -> Tensor:
         """`left` [m, k] times this transposed, as [m, n]; fastest if m is always the same."""
         self._products += 1
-        if self._pack and self._products == PACK_AT:
-            self._packed = packed(self._matrix, len(left))
+        if self._packable and self._products == PACK_AT:
+            self._packed = pack(self._matrix, len(left))
         return times_transposed(left, self._matrix) if self._packed is None else linear_packed(left, self._packed)

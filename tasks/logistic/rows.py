@@ -59,11 +59,11 @@ class Rows:
 
     @cached_property
     def _samples(self) -> Multiplicand:
-        return Multiplicand(self.values, pack=self.spacious)
+        return Multiplicand(self.values, packable=self.spacious)
 
     @cached_property
     def _coordinates(self) -> Multiplicand:
-        return Multiplicand(self.values.T, pack=self.spacious)
+        return Multiplicand(self.values.T, packable=self.spacious)
 
 
 def device_blocks(values: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:

@@ -154,7 +154,7 @@ def test_a_network_without_linear_layers_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("room", [8 * 16 * 4, 8 * 16 * 4 - 1])
 def test_large_weights_are_not_held_twice(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "ROOM", room)
+    monkeypatch.setattr(packing, "MOST_PACKED", room)
     model = freeze(nn.Sequential(nn.Linear(8, 16), nn.GELU()))
     quick = packed(model, on(torch.randn(5, 8)))
     (layer,) = layers(quick)

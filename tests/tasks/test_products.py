@@ -61,13 +61,13 @@ def test_matrix_that_is_packed_multiplies_as_before(dtype: torch.dtype) -> None:
 @pytest.mark.skipif(not ONEDNN, reason="this build of PyTorch has no packed products")
 def test_matrix_is_packed_when_its_products_have_proved_to_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr("tasks.products.packed", lambda matrix, rows: made.append(rows))
+    monkeypatch.setattr("tasks.products.pack", lambda matrix, rows: made.append(rows))
     right, left = torch.randn(RIGHT, INNER), torch.randn(LEFT, INNER)
     kept = Multiplicand(right)
     for number in range(1, 2 * PACK_AT):
         kept.after(left)
         assert len(made) == (number >= PACK_AT)
-    scarce = Multiplicand(right, pack=False)
+    scarce = Multiplicand(right, packable=False)
     monkeypatch.setattr("tasks.products.MOST_PACKED", right.nbytes - 1)
     large = Multiplicand(right)
     for _ in range(2 * PACK_AT):
