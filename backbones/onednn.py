@@ -36,7 +36,7 @@ def pack(weight: Tensor, rows: int | None = None) -> Tensor | None:
 
 
 def linear_packed(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: str | None = None) -> Tensor:
-    """`linear` of what oneDNN takes, for a `weight` as it is or from `pack`; with `gelu`, that kind of GELU after it."""
+    """`linear` of what oneDNN takes, for a `weight` as it is or from `pack`; with `gelu`, such a GELU after it."""
     activation = ("none", "") if gelu is None else ("gelu", gelu)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, activation[0], [], activation[1])
     return product
