@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import select
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -170,32 +174,41 @@ def test_many_at_once_never_take_more_room_together_than_there_is(tmp_path: Path
         assert reserved(tmp_path) == 3 * ONE
 
 
+def write_until_killed(folder: DecodedImages, allowed: Sequence[Tensor], says: int) -> NoReturn:
+    """In a child: all rows again and again, each time another image; says so after the first time."""
+    try:
+        with folder.rows("1" * 64, COUNT, SPEC) as rows:
+            assert rows is not None
+            for turn in itertools.count():
+                for row in range(COUNT):
+                    rows.put(row, allowed[turn % len(allowed)])
+                if turn == 0:
+                    os.write(says, b".")
+    finally:
+        os._exit(1)
+
+
 def test_whatever_a_killed_process_leaves_is_whole_or_decoded_again(tmp_path: Path) -> None:
     """A child writes row after row, different ones each time round, and is killed at some moment of it."""
     folder = DecodedImages(tmp_path, ONE)
     allowed = [torch.full((3, SIZE, SIZE), value, dtype=torch.uint8) for value in range(5)]
-    written = 0
     for moment in range(8):
+        heard, says = os.pipe()
         child = os.fork()
         if child == 0:
-            with folder.rows("1" * 64, COUNT, SPEC) as rows:
-                while rows is not None:
-                    for image in allowed:
-                        for row in range(COUNT):
-                            rows.put(row, image)
-            os._exit(1)
-        until = time.monotonic() + 20
-        while not any(path.stat().st_size for path in tmp_path.glob("*.pixels")) and time.monotonic() < until:
-            os.sched_yield()
+            write_until_killed(folder, allowed, says)
+        ready, _, _ = select.select([heard], [], [], 60)
         time.sleep(0.001 * moment)
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        os.close(says)
+        os.close(heard)
+        assert ready, "nothing was written within a minute"
         with folder.rows("1" * 64, COUNT, SPEC) as rows:
             assert rows is not None, "a dead process holds no room"
             found = [rows.get(row) for row in range(COUNT)]
         assert all(one is None or any(torch.equal(one, image) for image in allowed) for one in found)
-        written += sum(one is not None for one in found)
-    assert written, "nothing was ever written"
+        assert sum(one is None for one in found) <= 1, "all rows but the one being written are whole"
 
 
 def test_a_row_whose_writing_was_interrupted_is_absent(tmp_path: Path) -> None:
