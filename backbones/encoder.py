@@ -69,7 +69,10 @@ class Encoder:
         return prepare(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension] on the CPU."""
+        """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension], on the encoder's device.
+
+        A GPU may still be computing them, so that the caller has time for the next batch until it asks for numbers.
+        """
         features = self._encode(batch, spec)
         self.images_encoded += len(batch)
         return features
@@ -83,7 +86,7 @@ class Encoder:
     @torch.inference_mode()
     def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
-        return torch.cat([self._pooled(self.network, part, spec).cpu() for part in self.parts(batch)])
+        return torch.cat([self._pooled(self.network, part, spec) for part in self.parts(batch)])
 
     def _pooled(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         with arithmetic(self.device, self.precision):
@@ -91,7 +94,9 @@ class Encoder:
             return pool(network, features, self.card.pooling).float().flatten(1)
 
     def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        pixels = batch.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
+        """Pixels go to a GPU from memory that stays in place: else the copy waits for the batch before."""
+        pinned = batch.pin_memory() if self.device.type == "cuda" else batch
+        pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
         return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
 
     @torch.inference_mode()

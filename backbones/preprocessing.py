@@ -5,6 +5,7 @@ Resizing bytes instead of floats is several times faster and differs from PIL's 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,8 +43,7 @@ def stack(images: Sequence[Tensor]) -> Tensor:
 
 def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
     """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device, in the same layout."""
-    mean, std = (torch.tensor(three, dtype=torch.float64) for three in (spec.mean, spec.std))
-    scale, shift = ((1 / (255 * std)).float().to(batch.device), (-mean / std).float().to(batch.device))
+    scale, shift = _scale_and_shift(spec.mean, spec.std, batch.device)
     rows = batch.permute(0, 2, 3, 1)
     if not rows.is_contiguous():
         floats = batch.float()
@@ -52,6 +52,14 @@ def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
     floats = rows.flatten(2).float()
     torch.addcmul(shift.repeat(width), floats, scale.repeat(width), out=floats)
     return floats.view(rows.shape).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _scale_and_shift(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of bytes, three numbers each on the device; sending them anew would wait for everything that it still does."""
+    with torch.inference_mode(False):  # who trains asks for them too
+        middle, deviation = (torch.tensor(three, dtype=torch.float64) for three in (mean, std))
+        return (1 / (255 * deviation)).float().to(device), (-middle / deviation).float().to(device)
 
 
 def _size(pixels: Tensor, spec: PreprocessingSpec) -> tuple[int, int]:

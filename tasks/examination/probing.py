@@ -79,7 +79,7 @@ def features(encoder: Encoder, images: Sequence[Image.Image]) -> Floats:
         encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images[start : start + BATCH]]), spec)
         for start in range(0, len(images), BATCH)
     ]
-    return np.concatenate([part.numpy() for part in parts]).astype(np.float32)
+    return np.concatenate([part.cpu().numpy() for part in parts]).astype(np.float32)
 
 
 def check_values(found: Floats) -> Iterator[Finding]:

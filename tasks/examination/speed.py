@@ -23,10 +23,10 @@ LEAST_S = 1.0
 def images_per_second(encoder: Encoder) -> float:
     """Decoded images to features, preparation included, after one batch to warm up."""
     spec, images = preprocessing_for(encoder.card, "paper"), photographs(BATCH)
-    encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec)
+    encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec).cpu()
     started, done = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - started) < LEAST_S:
-        encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec)
+        encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec).cpu()
         done += len(images)
     return done / elapsed
 

@@ -28,6 +28,8 @@ Floats = npt.NDArray[np.float32]
 
 BATCHES_AHEAD = 3
 """Batches of prepared images kept ready for the encoder."""
+BATCHES_BEGUN = 1
+"""Batches that a device may still be computing while the next one is begun."""
 MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -42,7 +44,7 @@ class EncoderLike(Protocol):
         """One image as uint8 [3, h, w]."""
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """uint8 [b, 3, h, w] to float32 [b, d] on the CPU."""
+        """uint8 [b, 3, h, w] to float32 [b, d] on its device, which may still be computing them."""
 
 
 @dataclass
@@ -84,8 +86,13 @@ class Extraction:
         """
         rows = (row for start, stop in wanted for row in range(start, stop))
         with closing(self._prepared(rows)) as images:
+            encoded = self._encoded(images, wanted)
             for start, stop in wanted:
-                yield start, np.concatenate(list(self._encoded(images, start, stop)))
+                parts, missing = [], stop - start
+                while missing:
+                    parts.append(next(encoded))
+                    missing -= len(parts[-1])
+                yield start, np.concatenate(parts)
 
     def _prepared(self, rows: Iterable[int]) -> Generator[Tensor]:
         """Prepared images in order; a few threads run ahead (decoding and resizing release the interpreter lock)."""
@@ -110,27 +117,41 @@ class Extraction:
             self.decoded.put(row, image)
         return image
 
-    def _encoded(self, images: Iterator[Tensor], start: int, stop: int) -> Iterator[Floats]:
-        row = start
-        while row < stop:
-            batch = list(islice(images, min(self.machine.batch_size, stop - row)))
-            features = self._encode(stack(batch))
-            self._check_finite(features, row)
-            self.reporter.advance(len(batch))
-            row += len(batch)
-            yield features
+    def _encoded(self, images: Iterator[Tensor], wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
+        """Features [b, d] batch by batch, none of which reaches over the end of a range.
 
-    def _encode(self, batch: Tensor) -> Floats:
+        While numbers are taken from the device, it has the next batch to compute.
+        """
+        begun: deque[tuple[int, Tensor]] = deque()
+        for start, stop in wanted:
+            row = start
+            while row < stop:
+                batch = stack(list(islice(images, min(self.machine.batch_size, stop - row))))
+                begun.append((row, self._encode(batch)))
+                row += len(batch)
+                if len(begun) > BATCHES_BEGUN:
+                    yield self._taken(*begun.popleft())
+        while begun:
+            yield self._taken(*begun.popleft())
+
+    def _taken(self, row: int, computed: Tensor) -> Floats:
+        """The numbers of one batch, which begins at `row`."""
+        features = np.asarray(computed.cpu().numpy(), dtype=np.float32)
+        self._check_finite(features, row)
+        self.reporter.advance(len(features))
+        return features
+
+    def _encode(self, batch: Tensor) -> Tensor:
         features = self._try(batch)
         if features is not None:
             return features
         self._shrink(len(batch))
-        return np.concatenate([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
+        return torch.cat([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
 
-    def _try(self, batch: Tensor) -> Floats | None:
+    def _try(self, batch: Tensor) -> Tensor | None:
         """Features, or None when they did not fit: the caller goes on only after this frame let its tensors go."""
         try:
-            return np.asarray(self.encoder.encode(batch, self.spec).numpy(), dtype=np.float32)
+            return self.encoder.encode(batch, self.spec)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
