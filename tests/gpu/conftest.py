@@ -1,0 +1,16 @@
+"""Tests of this folder need a CUDA device, and skip themselves where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def gpu() -> torch.device:
+    """The first CUDA device, nothing of ours on it, its memory counted from here."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.device("cuda:0")

@@ -1,0 +1,95 @@
+"""Encoding, neighbours and episodes on a GPU: a CPU's numbers, and no less when the card is nearly full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from backbones.encoder import Encoder, Precision
+from backbones.identity import identity
+from backbones.preprocessing_spec import preprocessing_for
+from backbones.weights import WeightsFolder
+from tasks.episodes import episode_accuracies, sample_episodes
+from tasks.features.extraction import Machine
+from tasks.features.key import FeatureKey
+from tasks.features.store import FeatureRequest, Features, FeatureStore
+from tasks.nearest_neighbours import nearest
+from tests.benchmarks._photographs import photographs
+from tests.tasks.bench import Listener, network
+
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.fixture
+def little_memory(gpu: torch.device) -> Iterator[None]:
+    """What torch may take of the card: about 1 GB."""
+    total = torch.cuda.get_device_properties(gpu).total_memory
+    torch.cuda.set_per_process_memory_fraction(2**30 / total, gpu)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+
+
+def encoded(
+    folder: Path, device: str, *, architecture: str = "resnet50", precision: Precision = "float32", batch: int = 16
+) -> tuple[Features, Listener]:
+    card, reporter = network(architecture, 224), Listener()
+    split, spec = photographs(folder, 40, (320, 240)), preprocessing_for(network(architecture, 224), "paper")
+    torch.manual_seed(0)
+    encoder = Encoder.load(card, WeightsFolder(folder), device, precision)
+    key = FeatureKey(identity(card, encoder.weights_digest, spec), split.images_digest)
+    request = FeatureRequest(key, card.name, "photographs", split, spec)
+    store = FeatureStore(folder / f"{device}-{precision}-{batch}", Machine(batch_size=batch, shard_rows=24))
+    return store.features(request, lambda: encoder, reporter), reporter
+
+
+@pytest.mark.parametrize("architecture", ["resnet50", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-4), ("bfloat16", 0.05)])
+def test_features_are_the_cpus(tmp_path: Path, architecture: str, precision: Precision, near: float) -> None:
+    expected, _ = encoded(tmp_path, "cpu", architecture=architecture)
+    found, _ = encoded(tmp_path, "cuda", architecture=architecture, precision=precision)
+    assert far(found, expected) < near
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tmp_path: Path, little_memory: None) -> None:
+    whole, _ = encoded(tmp_path, "cuda", architecture="vit_large_patch16_224", batch=1)
+    found, reporter = encoded(tmp_path, "cuda", architecture="vit_large_patch16_224", batch=40)
+    assert any("memory ran out at" in warning for warning in reporter.warnings), reporter.warnings
+    assert far(found, whole) < 1e-3
+
+
+def far(found: Features, expected: Features) -> float:
+    """The largest distance of a vector, relative to its length."""
+    lengths = np.linalg.norm(expected.values, axis=1)
+    return float((np.linalg.norm(found.values - expected.values, axis=1) / lengths).max())
+
+
+def test_neighbours_are_the_cpus() -> None:
+    queries = GENERATOR.standard_normal((700, 96), dtype=np.float32)
+    bank = GENERATOR.standard_normal((50_000, 96), dtype=np.float32).astype(np.float16)
+    on_cpu, on_gpu = nearest(queries, bank, 50), nearest(queries, bank, 50, device="cuda")
+    assert on_gpu.similarity.cpu().numpy() == pytest.approx(on_cpu.similarity.numpy(), abs=1e-5)
+    assert np.mean(on_gpu.index.cpu().numpy() == on_cpu.index.numpy()) > 0.999
+
+
+def test_a_bank_is_searched_in_memory_that_does_not_grow_with_it(gpu: torch.device) -> None:
+    queries = GENERATOR.standard_normal((100, 512), dtype=np.float32)
+    peaks = []
+    for rows in (40_000, 160_000):
+        torch.cuda.reset_peak_memory_stats()
+        nearest(queries, np.zeros((rows, 512), np.float16), 20, device="cuda")
+        peaks.append(torch.cuda.max_memory_allocated(gpu))
+    assert peaks[1] <= 1.01 * peaks[0]
+
+
+def test_accuracies_of_episodes_are_the_cpus() -> None:
+    labels = np.arange(3000) % 30
+    means = GENERATOR.standard_normal((30, 512))
+    features = (0.1 * means[labels] + GENERATOR.standard_normal((3000, 512))).astype(np.float32)
+    episodes = sample_episodes(labels, ways=5, shots=5, queries=15, episodes=600, seed=0)
+    on_cpu, on_gpu = (episode_accuracies(features, episodes, device=device) for device in ("cpu", "cuda"))
+    assert np.mean(on_cpu == on_gpu) > 0.99
+    assert on_gpu.mean() == pytest.approx(on_cpu.mean(), abs=0.02)

@@ -1,0 +1,63 @@
+"""The exact path on a GPU: the optimum that a CPU finds, within the memory that is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from tasks.logistic import Grid, Settings, Solution, fit_selected, solve_path
+from tasks.logistic.rows import resident_bytes
+from tests.benchmarks._features import made_up, made_up_labels
+
+STRENGTHS = np.logspace(-6, 4, 11).tolist()
+SHAPES = {"many samples": (3000, 300, 10), "few samples": (200, 600, 7), "many classes": (2500, 128, 150)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_objectives_are_the_cpus(shape: str) -> None:
+    data = made_up(*SHAPES[shape], signal=0.3)
+    on_cpu, on_gpu = (solve_path(*data.train, STRENGTHS, settings=Settings(device=name)) for name in ("cpu", "cuda"))
+    for ours, theirs in zip(on_gpu.solutions, on_cpu.solutions, strict=True):
+        assert ours.converged
+        assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
+        assert exact_objective(ours, *data.train) == pytest.approx(theirs.objective, rel=5e-6)
+
+
+def test_objectives_of_several_labels_are_the_cpus() -> None:
+    data = made_up_labels(1500, 256, 12, signal=0.3)
+    on_cpu, on_gpu = (solve_path(*data.train, STRENGTHS, settings=Settings(device=name)) for name in ("cpu", "cuda"))
+    for ours, theirs in zip(on_gpu.solutions, on_cpu.solutions, strict=True):
+        assert ours.converged
+        assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
+
+
+def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.device) -> None:
+    data = made_up(60_000, 512, 20, signal=0.2)
+    grid = Grid(tuple(np.logspace(-4, 2, 7)), extensible=False)
+    whole = fit_selected(data.train, data.validation, grid, accuracy, settings=Settings(device="cuda"))
+    held = torch.cuda.max_memory_allocated(gpu)
+    torch.cuda.reset_peak_memory_stats()
+    memory = resident_bytes(75_000, 512, 20) - 4 * 2 * 512 * 60_000
+    streamed = fit_selected(
+        data.train, data.validation, grid, accuracy, settings=Settings(device="cuda", memory=memory)
+    )
+    assert streamed.strength == whole.strength
+    assert [trial.objective for trial in streamed.trials] == pytest.approx(
+        [trial.objective for trial in whole.trials], rel=2e-6
+    )
+    assert held <= resident_bytes(75_000, 512, 20)
+    assert torch.cuda.max_memory_allocated(gpu) <= memory
+
+
+def accuracy(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> float:
+    return 100 * float(np.mean(logits.argmax(axis=1) == targets))
+
+
+def exact_objective(solution: Solution, rows: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> float:
+    """In float64 from the raw weights, on the CPU."""
+    weights, intercept = solution.weights.double().cpu(), solution.intercept.double().cpu()
+    logits = torch.from_numpy(rows).double() @ weights.T + intercept
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
+    return float(loss + weights.square().sum() / (2 * solution.strength * len(targets)))
