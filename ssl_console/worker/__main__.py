@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from backbones.allocator import keep_freed_memory
 from ssl_console.config import load_config
 from ssl_console.process import UNWRITTEN
 from ssl_console.worker.assignments import assigned, take_standard_input
@@ -66,6 +67,7 @@ def _prepare() -> Termination:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     bind_children()
+    keep_freed_memory()
     with suppress(OSError):  # if the machine runs out of memory, the kernel had better end this than the supervisor
         Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
     return Termination().install()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
+from backbones.allocator import keep_freed_memory
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.loop import Checkpointing, Progress, Run, Trainer, create_backbone, train
 from tasks.pretraining.methods import RECIPES, Method
@@ -53,6 +54,7 @@ def _pretrain(options: argparse.Namespace, path: Path) -> None:
 def main(words: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _arguments(words)
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     path = options.out / f"{options.method}.safetensors"
     if options.method is Method.RANDOM:
