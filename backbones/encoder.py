@@ -22,7 +22,8 @@ __all__ = ["Encoder", "Precision"]
 
 CPU_PIXELS = 16 * 224 * 224
 """How many go through a network at once on a CPU. With more, maps are so large that their memory goes back to the
-system after every layer and is asked for again, page by page: up to two fifths of all processor time."""
+system after every layer and is asked for again, page by page: up to two fifths of all processor time, unless the
+process keeps it (`backbones.allocator`). Then more are no faster, and take more memory."""
 PROBES = 2
 """Images of noise on which a faster network is compared with the one that was loaded."""
 
