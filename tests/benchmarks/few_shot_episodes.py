@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from backbones.allocator import keep_freed_memory
 from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
 from backbones.encoder import Encoder
 from backbones.identity import identity
@@ -58,6 +59,7 @@ CARD = BackboneCard(
 def main() -> int:
     """Print and keep both comparisons."""
     given = parser(__doc__).parse_args()
+    keep_freed_memory()  # as in a worker; the others profit too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows, figures = beside_a_loop(wide_inputs(Path(folder)), 1 if given.quick else 5)

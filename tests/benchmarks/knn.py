@@ -20,6 +20,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from backbones.allocator import keep_freed_memory
 from tasks.nearest_neighbours import CACHED, nearest
 from tasks.products import times_transposed
 from tests.benchmarks._comparison import in_turns, row, timed
@@ -41,6 +42,7 @@ def main() -> int:
     options.add_argument("--imagenet", action="store_true", help="a bank of 1,281,167 rows instead")
     options.add_argument("--folder", type=Path, help="where its file may be while this runs")
     given = options.parse_args()
+    keep_freed_memory()  # as in a worker; the others profit too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, threadpool_limits(1):
         if given.imagenet:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backbones.allocator import keep_freed_memory
 from backbones.preprocessing import normalise, prepare, stack
 from backbones.preprocessing_spec import PreprocessingSpec
 from tasks.datasets.dataset import SourceSplit
@@ -32,6 +33,7 @@ GOAL = 3.0
 def main() -> int:
     """Every size in turns."""
     given = parser(__doc__).parse_args()
+    keep_freed_memory()  # as in a worker; the others profit too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = [
