@@ -18,11 +18,11 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from ssl_console.run import State
 from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.data.local_backend import LocalCore
 from ssl_console.tui.screens.launch import LaunchSheet
-from ssl_console.tui.wiring import LocalCore
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import State
 
 SIZE = (120, 36)
 PATIENCE_S = 900.0

@@ -9,11 +9,11 @@ def main() -> None:
     """Run the command in `sys.argv` and leave with its exit code."""
     try:
         _tolerate_any_locale()
-        from ssl_console.cli.bare import open_bare
+        from ssl_console.cli.open_tui import open_bare
 
         code = open_bare(sys.argv[1:])
         if code is None:
-            from ssl_console.cli.app import run
+            from ssl_console.cli.entry import run
 
             code = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -18,23 +18,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ssl_console.config import load_config
-from ssl_console.errors import ConsoleError
-from ssl_console.local_launcher import LocalLauncher
-from ssl_console.slurm.batch import remove_old
-from ssl_console.slurm.launcher import SlurmLauncher
-from ssl_console.store import StoreError
-from ssl_console.supervision import (
-    READY,
-    AlreadySupervisedError,
-    SupervisorOptions,
-    at_the_door,
-    supervising,
-)
-from ssl_console.supervisor.launchers import Launchers
+from ssl_console.launchers.local import LocalLauncher
+from ssl_console.launchers.registry import Launchers
+from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.launchers.slurm.submit import remove_old
+from ssl_console.supervisor.client import READY, AlreadySupervisedError, SupervisorOptions, at_the_door, supervising
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.system_errors import in_words
-from ssl_console.workspace import Workspace
+from ssl_console.system.errors import ConsoleError, in_words
+from ssl_console.workspace.config import load_config
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.results_db import StoreError
 
 LOG = logging.getLogger("ssl_console.supervisor")
 BUSY_S, IDLE_S, JOBS_S = 0.1, 0.2, 1.0

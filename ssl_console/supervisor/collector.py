@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from ssl_console.result import Result, ResultRecord
-from ssl_console.run import State
-from ssl_console.run_index import RunEntry
-from ssl_console.store import ResultStore, StoreError, rebuild
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_index import RunEntry
 
 LOG = logging.getLogger(__name__)
 TRY_AGAIN_S = 5.0

@@ -11,28 +11,26 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import log2
 
-from ssl_console.devices import all_devices, choose_devices, cpu_count
-from ssl_console.errors import ConsoleError
-from ssl_console.files import write_atomically
-from ssl_console.launcher import Resources
-from ssl_console.placement import SLURM
-from ssl_console.process import own_start, this_host
-from ssl_console.queue import NO_SLOT, FreeSlot, Situation, choose, need_mb
-from ssl_console.requests import NotPossible, is_paused, request_retry
-from ssl_console.room import shortage
-from ssl_console.run import State
-from ssl_console.run_index import RunEntry, RunIndex
-from ssl_console.supervision import SupervisorOptions
-from ssl_console.supervisor import endings
-from ssl_console.supervisor.cluster import Cluster, for_slurm
+from backbones.io.files import write_atomically
+from ssl_console.launchers.base import Resources
+from ssl_console.launchers.registry import Launchers
+from ssl_console.supervisor import failure_records
+from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
-from ssl_console.supervisor.launchers import Launchers
 from ssl_console.supervisor.memory import Memory, reserved_mb
+from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, Situation, choose, need_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
-from ssl_console.supervisor.watch import Watch
-from ssl_console.supervisor_state import SupervisorState
-from ssl_console.system_errors import in_words
-from ssl_console.workspace import Workspace
+from ssl_console.supervisor.slurm_slots import Cluster, for_slurm
+from ssl_console.supervisor.worker_monitor import Watch
+from ssl_console.system.devices import all_devices, choose_devices, cpu_count
+from ssl_console.system.errors import ConsoleError, in_words, shortage
+from ssl_console.system.processes import own_start, this_host
+from ssl_console.workspace.config import SLURM
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_index import RunEntry, RunIndex
+from ssl_console.workspace.supervisor_state import SupervisorState
 
 LOG = logging.getLogger(__name__)
 STATE_EVERY_S = 0.5
@@ -145,9 +143,9 @@ class Supervisor:
         if status.state is State.DONE:
             entry.folder.tidy()  # its worker may have died just before
         elif status.state is State.CANCELLED and status.end is None and not ours:
-            self.watch.record(entry.folder, endings.of_cancelled_in_queue(status))
+            self.watch.record(entry.folder, failure_records.of_cancelled_in_queue(status))
         elif status.state is State.FAILED and status.end is None and not ours:
-            self.watch.record(entry.folder, endings.of_lost(status))
+            self.watch.record(entry.folder, failure_records.of_lost(status))
         elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
             self._retry_smaller(entry)
         elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:

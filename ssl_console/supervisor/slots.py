@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_console.device import Device, slots_of
-from ssl_console.launcher import JobState, Worker
-from ssl_console.supervisor_state import SlotState
+from ssl_console.launchers.base import Worker
+from ssl_console.system.device import Device, slots_of
+from ssl_console.workspace.run import JobState
+from ssl_console.workspace.supervisor_state import SlotState
 
 Cause = Literal["cancel", "stalled", "timeout", "memory", "leave"]
 

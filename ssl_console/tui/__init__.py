@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
 
 
 def launch(
@@ -17,6 +17,6 @@ def launch(
     mode: str = "plan",
 ) -> int:
     """Open the console until it is left; what goes on is then said on the normal screen. Returns the exit code."""
-    from ssl_console.tui.session import run_console  # noqa: PLC0415 - Textual is loaded when it is needed
+    from ssl_console.tui.main import run_console  # noqa: PLC0415 - Textual is loaded when it is needed
 
     return run_console(workspace, tuple(card_folders), readonly=readonly, slow=slow, mode=mode)

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,25 +25,86 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from ssl_console.errors import ConsoleError
-from ssl_console.tui import glyphs, themes
+from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.keys import bindings, changing_actions
-from ssl_console.tui.look import Look
-from ssl_console.tui.pace import Pace
-from ssl_console.tui.palette import Palette
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.start import StartScreen
-from ssl_console.tui.terminal import end_soon, held_up_s, waiting_writes
-from ssl_console.tui.ways import Ways
+from ssl_console.tui.style import glyphs, themes
+from ssl_console.tui.style.palette import Look, Palette
+from ssl_console.tui.terminal.cell_diff import LeanApp
+from ssl_console.tui.terminal.driver import Pace, end_soon, held_up_s, waiting_writes
 
 if TYPE_CHECKING:
-    from ssl_console.tui.catalogue import Catalogue
-    from ssl_console.tui.core import Core, News
-    from ssl_console.tui.feed import Feed
-    from ssl_console.tui.habits import Habits
-    from ssl_console.tui.selection import Pair
-    from ssl_console.tui.state import World
+    from ssl_console.tui.data.backend import Core
+    from ssl_console.tui.data.catalog import Catalogue
+    from ssl_console.tui.data.poller import Feed
+    from ssl_console.tui.data.state import Habits, News, Pair, World
+    from ssl_console.tui.screens.live import LiveScreen
+    from ssl_console.tui.screens.plan import PlanScreen
+    from ssl_console.tui.screens.result import ResultScreen
+    from ssl_console.workspace.result import Result
+
+
+class Ways(LeanApp[int]):
+    """The part of the app that goes from one screen to another."""
+
+    world: World
+
+    @abstractmethod
+    def change(self, world: World) -> None:
+        """Another world."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """Look at the files now."""
+
+    @abstractmethod
+    def say(self, message: str) -> None:
+        """A passing remark."""
+
+    def open_run(self, run_id: str) -> None:
+        """Show a run in Live."""
+        self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
+
+    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
+        """Show everything about a result; `among` are those that next and previous step through."""
+        self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
+
+    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
+        """Put Plan's cursor on a backbone, a task or both."""
+        self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
+
+    def act_in(self, mode: str, action: str) -> None:
+        """Go to a screen and do there what one of its keys does."""
+        self._show(mode, lambda screen: self.call_later(self.run_action, action, screen))
+
+    def measure_again(self, result: Result) -> None:
+        """Plan the same measurement once more."""
+        from ssl_console.tui.data.backend import Order  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.launch import LaunchSheet  # noqa: PLC0415
+
+        preset = result.variant.partition("+")[0]
+        order = Order(((result.backbone, result.task),), (result.seed,), preset, again=True)
+        self.push_screen(LaunchSheet(order), lambda started: self.hurry() if started else None)
+
+    def _show(self, mode: str, then: Callable[[ConsoleScreen], object]) -> None:
+        """Go to a screen, and do something there once it is up."""
+
+        def arrived() -> None:
+            screen = self.screen_stack[0]
+            if isinstance(screen, ConsoleScreen) and mode == screen.MODE:
+                then(screen)
+
+        self.switch_mode(mode)
+        self.call_after_refresh(arrived)
+
+    def copy(self, text: str) -> None:
+        """To the terminal's clipboard (OSC 52, through SSH too), and say what was copied."""
+        self.copy_to_clipboard(text)
+        first = text.splitlines()[0] if text else ""
+        self.say(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
+
 
 Answer = TypeVar("Answer")
 
@@ -143,13 +205,13 @@ class ConsoleApp(Ways):
 
     def _load(self) -> tuple[Core, Habits]:
         import_module(f"ssl_console.tui.screens.{self.manner.mode}")
-        import_module("ssl_console.tui.feed")
+        import_module("ssl_console.tui.data.poller")
         core = self._make_core()
         return core, core.habits()
 
     def _begin(self, loaded: tuple[Core, Habits]) -> None:
-        from ssl_console.tui.feed import Feed  # noqa: PLC0415 - loaded after the first picture
-        from ssl_console.tui.state import World  # noqa: PLC0415
+        from ssl_console.tui.data.poller import Feed  # noqa: PLC0415 - loaded after the first picture
+        from ssl_console.tui.data.state import World  # noqa: PLC0415
 
         core, self.habits = loaded
         if self.habits.theme in self.available_themes:
@@ -246,7 +308,7 @@ class ConsoleApp(Ways):
 
     def _fatal_error(self) -> None:
         """A mistake of the console's own: a panel on the normal screen, and the traceback in a file."""
-        from ssl_console.tui.mishap import keep_traceback, mishap_panel  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.terminal.crash_report import keep_traceback, mishap_panel  # noqa: PLC0415 - loaded when it is needed
 
         error = self._exception or RuntimeError("unknown")
         folders = [self.core.root] if self.begun and not self.readonly else []
@@ -324,7 +386,7 @@ class ConsoleApp(Ways):
 
     def complain(self, title: str, message: str) -> None:
         """Show a problem as a panel."""
-        from ssl_console.tui.screens.sheets import ProblemSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import ProblemSheet  # noqa: PLC0415 - loaded when it is needed
 
         self.push_screen(ProblemSheet(title, message))
 
@@ -351,7 +413,7 @@ class ConsoleApp(Ways):
 
     def action_help(self) -> None:
         """What the keys do here."""
-        from ssl_console.tui.screens.sheets import HelpSheet, scopes_of  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import HelpSheet, scopes_of  # noqa: PLC0415 - loaded when it is needed
 
         screen: Screen[object] = self.screen
         about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
@@ -360,7 +422,7 @@ class ConsoleApp(Ways):
     def action_command_palette(self) -> None:
         """Find anything."""
         if self.begun and not isinstance(self.screen, CommandPalette):
-            from ssl_console.tui.steady import stand_still  # noqa: PLC0415 - loads what is typed in
+            from ssl_console.tui.widgets.filter_bar import stand_still  # noqa: PLC0415 - loads what is typed in
 
             palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
             self.push_screen(palette)
@@ -372,7 +434,7 @@ class ConsoleApp(Ways):
 
     def action_add_backbone(self) -> None:
         """Add a checkpoint of the user's own."""
-        from ssl_console.tui.screens.adding import AddBackboneSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.add_backbone import AddBackboneSheet  # noqa: PLC0415 - loaded when it is needed
 
         if self.begun and isinstance(self.screen, ConsoleScreen):
             self.push_screen(AddBackboneSheet(), lambda name: self.reload_catalogue() if name else None)

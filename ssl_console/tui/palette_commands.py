@@ -12,12 +12,12 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 
-from ssl_console.plain_text import shorten
+from ssl_console.system.safe_text import shorten
 from ssl_console.tui.keys import KEYS, TITLES, shown
-from ssl_console.tui.text import clean
+from ssl_console.tui.style.text import clean
 
 if TYPE_CHECKING:
-    from ssl_console.tui.app import ConsoleApp
+    from ssl_console.tui.host import Host
 
 
 LONGEST = 200
@@ -71,8 +71,8 @@ class ConsoleCommands(Provider):
                 yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
 
     @property
-    def _console(self) -> ConsoleApp:
-        return cast("ConsoleApp", self.app)
+    def _console(self) -> Host:
+        return cast("Host", self.app)
 
     def _actions(self) -> Iterator[Command]:
         """Of the screen in front first, then those that work everywhere, last the ways about in a table."""

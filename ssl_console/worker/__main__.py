@@ -17,15 +17,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from backbones.allocator import keep_freed_memory
-from ssl_console.config import load_config
-from ssl_console.process import UNWRITTEN
-from ssl_console.worker.assignments import assigned, take_standard_input
-from ssl_console.worker.children import bind_children, end_children
-from ssl_console.worker.output import complain
-from ssl_console.worker.session import Fate, Session
-from ssl_console.worker.termination import Terminated, Termination
-from ssl_console.workspace import Workspace
+from backbones.cpu.malloc import keep_freed_memory
+from ssl_console.system.processes import UNWRITTEN
+from ssl_console.worker.claim import assigned, take_standard_input
+from ssl_console.worker.process import Terminated, Termination, bind_children, complain, end_children
+from ssl_console.worker.runner import Fate, Session
+from ssl_console.workspace.config import load_config
+from ssl_console.workspace.paths import Workspace
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
 KILLED_FIRST = "500"

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TextIO
 
-from ssl_console.files import create_exclusively
-from ssl_console.folder_state import RunStatus, read_status
-from ssl_console.process import own_start, this_host
-from ssl_console.requests import NotPossible, request_retry, ring
-from ssl_console.run import Attempt, End, State
-from ssl_console.workspace import Workspace
+from backbones.io.files import create_exclusively
+from ssl_console.system.processes import own_start, this_host
+from ssl_console.worker.process import Termination
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.requests import NotPossible, request_retry, ring
+from ssl_console.workspace.run import Attempt, End, State
+from ssl_console.workspace.run_status import RunStatus, read_status
 
 
 def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunStatus | None:
@@ -76,3 +79,24 @@ def _job_id() -> str:
     """As Slurm's own commands write it."""
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+
+
+def take_standard_input() -> TextIO:
+    """Standard input for the assignments alone; code that reads `sys.stdin` later meets its end instead."""
+    own = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return os.fdopen(own, encoding="utf-8")
+
+
+def assigned(first: Sequence[str], lines: TextIO, termination: Termination) -> Iterator[str]:
+    """Run ids as they come, until the other side closes. Raises Terminated while it waits."""
+    yield from first
+    while True:
+        with termination.interruptible():
+            line = lines.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

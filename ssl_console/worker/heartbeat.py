@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ssl_console.events import Event
-from ssl_console.log_limit import keep_bounded
-from ssl_console.worker.event_log import EventLog
-from ssl_console.worker.reporter import WorkerReporter
-from ssl_console.worker.resources import device_peak_mb, host_peak_mb
-from ssl_console.workspace import RunFolder
+from ssl_console.worker.provenance import device_peak_mb, host_peak_mb
+from ssl_console.worker.reporter import EventLog, WorkerReporter
+from ssl_console.workspace.events import Event
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.tail import keep_bounded
 
 EVERY_S = 2.0
 LIVING_SHARE = 0.02

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import resource
 import subprocess
 import sys
 from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import backbones
 import ssl_console
 import tasks
-from ssl_console.nvml import cuda_devices, driver_version
-from ssl_console.result import Code
+from ssl_console._version import __version__
+from ssl_console.system.nvml import cuda_devices, driver_version, energy_j
+from ssl_console.workspace.result import Code
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "timm", "torch", "torchvision", "pillow", "safetensors")
 GIT_SECONDS = 10.0
@@ -34,7 +37,7 @@ def code() -> Code:
 
 def versions() -> dict[str, str]:
     """Of this package, python, and the packages that numbers may depend on."""
-    found = {"ssl-console": ssl_console.__version__, "python": platform.python_version()}
+    found = {"ssl-console": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -88,3 +91,54 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+MEGABYTE = 2**20
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+
+
+def reset_peaks() -> None:
+    """Begin to look for new peaks, where the system and the device can."""
+    with suppress(OSError):
+        _CLEAR.write_text(_RESET_PEAK)
+    if (cuda := _cuda()) is not None:
+        cuda.reset_peak_memory_stats()
+
+
+def host_peak_mb() -> float:
+    """Peak resident memory in MB since `reset_peaks`; since the process began where that cannot be reset."""
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
+
+
+def device_peak_mb() -> float | None:
+    """Peak memory in MB that torch held on the CUDA device; None when this process uses none."""
+    cuda = _cuda()
+    return None if cuda is None else cuda.max_memory_reserved() / MEGABYTE
+
+
+class EnergyMeter:
+    """The energy that a device draws from now on; the whole device's, whoever uses it meanwhile."""
+
+    def __init__(self, device: str) -> None:
+        """Begin; `device` as torch calls it in this process."""
+        known = cuda_devices() if device.startswith("cuda") else []
+        self._device = next((one for one in known if one.name == device), None)
+        self._before = None if self._device is None else energy_j(self._device)
+
+    def used_j(self) -> float | None:
+        """In joules; None where the device does not say."""
+        now = None if self._device is None else energy_j(self._device)
+        return None if now is None or self._before is None else now - self._before
+
+
+def _cuda() -> Any:  # noqa: ANN401 - torch's module, which must not be imported to name its type
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None

@@ -1,7 +1,7 @@
 """What every reader gives: named source splits of images with labels, and digests that name their content.
 
 A *source split* is what the dataset's authors made (`train`, `val`, `test`, or `all` when there is only one).
-Protocols make the splits they need from these (`tasks.splits`), so that an image is encoded once whoever asks.
+Protocols make the splits they need from these (`tasks.datasets.splits`), so that an image is encoded once whoever asks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tasks.datasets.targets import Kind, Targets
+from tasks.datasets.dense_targets import Kind, Targets
 
 Labels = npt.NDArray[np.int64]
 """[n] class indices, or [n, classes] of 0 and 1 for multi-label data; [n, 0] where there are targets only."""

@@ -13,9 +13,9 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image
 
-from tasks.datasets import jpeg
 from tasks.datasets.dataset import DataError, ImageSource
 
 Pixels = npt.NDArray[np.uint8]
@@ -57,7 +57,7 @@ class FileImages(PixelSource):
             return self[index]
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset):
-            found = jpeg.pixels(path.read_bytes())
+            found = pixels(path.read_bytes())
         return self[index] if found is None else found
 
     def size(self, index: int) -> tuple[int, int]:
@@ -144,3 +144,21 @@ def _rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image, dtype=np.int64).clip(0, 65535) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+START = b"\xff\xd8\xff"
+COLOURS = ("YCbCr", "Gray")
+
+
+def pixels(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of."""
+    if not content.startswith(START):
+        return None
+    try:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(content)
+        if colour not in COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        found: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True)
+    except ValueError:
+        return None
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from backbones.plugins import DATASETS, PlugInProblem, find
+from backbones.io.plugins import DATASETS, PlugInProblem, find
 
 VOC = "VOCdevkit/VOC2007"
 VOC_CLASSES = (

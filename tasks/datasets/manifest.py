@@ -1,7 +1,7 @@
 """What a dataset turned out to hold, as a small record that the console can read without numpy or torch.
 
 Making one means opening the dataset, which takes a process with numpy and perhaps torchvision
-(`tasks.datasets.describe`); it is kept in a cache folder for as long as the dataset's key files do not change.
+(`tasks.catalog.describe_main`); it is kept in a cache folder for as long as the dataset's key files do not change.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backbones.card import CardModel
-from backbones.digests import write_if_possible
-from backbones.own_process import ask_module, last_words
-from tasks.card import DatasetCard
+from backbones.io.card_files import CardModel
+from backbones.io.file_digests import write_if_possible
+from backbones.io.subprocess_query import ask_module, last_words
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.presence import presence, signature
 
 if TYPE_CHECKING:
     from tasks.datasets.dataset import Dataset
 
-DESCRIBE = "tasks.datasets.describe"
+DESCRIBE = "tasks.catalog.describe_main"
 SECONDS = 1800.0
 """How long listing the files of datasets may take (a slow network disk, a hundred thousand images)."""
 

@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from tasks.card import DatasetCard
+from backbones.io.canonical_json import canonical
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.layouts import LAYOUTS, Layout
-from tasks.spec import canonical
 
 Status = Literal["present", "missing", "partial"]
 
@@ -131,7 +131,8 @@ def _version(package: str) -> str:
 def _code_digest() -> str:
     """SHA-256 over the sources of the readers and of the renderer: another reader may read other data."""
     here = Path(__file__).parent
+    folders = (here, here / "readers", here.parent / "synthetic")
     whole = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *(here.parent / "shapes").glob("*.py")]):
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
         whole.update(path.read_bytes())
     return whole.hexdigest()

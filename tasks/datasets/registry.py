@@ -8,16 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
-from backbones.cardfile import suggest
-from tasks.card import DatasetCard
+from backbones.io.card_files import suggest
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.layouts import OUTSIDE_READERS
-from tasks.datasets.listing import missing
 from tasks.datasets.presence import presence
+from tasks.datasets.readers.make_splits import missing
 
 
 class Read(Protocol):
-    """What every reader module has under the name `read`."""
+    """Signature of a dataset reader."""
 
     def __call__(self, root: Path, card: DatasetCard) -> Dataset:
         """List images and labels of the layout that begins in `root`; decode nothing.
@@ -31,32 +31,32 @@ class Read(Protocol):
 READERS: Mapping[str, str] = MappingProxyType(
     {
         **OUTSIDE_READERS,
-        "cifar10": "cifar",
-        "cifar100": "cifar",
-        "aircraft": "aircraft",
-        "caltech101": "caltech101",
-        "cars": "cars",
-        "dtd": "dtd",
-        "flowers": "flowers",
-        "food": "food",
-        "pets": "pets",
-        "sun397": "sun397",
-        "voc2007": "voc2007",
-        "voc-detection": "voc_detection",
-        "ade20k": "ade20k",
-        "nyuv2": "nyuv2",
-        "imagenet": "class_folders",
-        "cropdiseases": "class_folders",
-        "eurosat": "class_folders",
-        "imagefolder": "class_folders",
-        "listed": "listed",
-        "isic": "isic",
-        "chestx": "chestx",
-        "digits": "digits",
-        "shapes": "rendered",
+        "cifar10": "tasks.datasets.readers.torchvision_datasets:read_cifar",
+        "cifar100": "tasks.datasets.readers.torchvision_datasets:read_cifar",
+        "aircraft": "tasks.datasets.readers.torchvision_datasets:read_aircraft",
+        "caltech101": "tasks.datasets.readers.caltech101:read",
+        "cars": "tasks.datasets.readers.cars:read",
+        "dtd": "tasks.datasets.readers.torchvision_datasets:read_dtd",
+        "flowers": "tasks.datasets.readers.torchvision_datasets:read_flowers",
+        "food": "tasks.datasets.readers.torchvision_datasets:read_food",
+        "pets": "tasks.datasets.readers.torchvision_datasets:read_pets",
+        "sun397": "tasks.datasets.readers.torchvision_datasets:read_sun397",
+        "voc2007": "tasks.datasets.readers.voc:read_classification",
+        "voc-detection": "tasks.datasets.readers.voc:read_detection",
+        "ade20k": "tasks.datasets.readers.ade20k:read",
+        "nyuv2": "tasks.datasets.readers.nyuv2:read",
+        "imagenet": "tasks.datasets.readers.class_folders:read",
+        "cropdiseases": "tasks.datasets.readers.class_folders:read",
+        "eurosat": "tasks.datasets.readers.class_folders:read",
+        "imagefolder": "tasks.datasets.readers.class_folders:read",
+        "listed": "tasks.datasets.readers.csv_index:read",
+        "isic": "tasks.datasets.readers.medical:read_isic",
+        "chestx": "tasks.datasets.readers.medical:read_chestx",
+        "digits": "tasks.datasets.readers.embedded:read_digits",
+        "shapes": "tasks.datasets.readers.embedded:read_shapes",
     }
 )
-"""Reader to module, of this package unless it has a dot; imported when used: some need torchvision (seconds)."""
+"""Reader to `module:function` (`read` unless named); imported on use, as some need torchvision (seconds)."""
 
 
 def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
@@ -72,6 +72,6 @@ def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
     found = presence(card, data_root)
     if found.status != "present":
         raise missing(card, found.missing)
-    name = READERS[card.reader]
-    read = cast("Read", import_module(name if "." in name else f"tasks.datasets.{name}").read)
+    module, _, function = READERS[card.reader].partition(":")
+    read = cast("Read", getattr(import_module(module), function or "read"))
     return read(found.base, card)

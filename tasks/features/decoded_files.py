@@ -1,10 +1,4 @@
-"""The files of decoded images: what lies there, how large it is, how it is removed. Needs neither torch nor numpy.
-
-<folder>/<name>.pixels   the rows, reserved in full; locked while somebody uses them
-<folder>/<name>.checks   one checksum per row
-<folder>/<name>.title    whose images they are, for listings
-<folder>/.lock           held while room is made, so that two processes never take the same room
-"""
+"""TODO: tasks.features.decoded_files."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from backbones.preprocessing import Picture, stack
-from backbones.preprocessing_spec import PreprocessingSpec
+from backbones.catalog.card import PreprocessingSpec
+from backbones.model.preprocessing import Picture, stack
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import pixels_of
-from tasks.features.decoded import DecodedRows
-from tasks.features.errors import NotFiniteError, OutOfMemoryError
+from tasks.features.decoded_images import DecodedRows
+from tasks.features.manifest import NotFiniteError, OutOfMemoryError
 from tasks.reporter import Reporter
 
 Floats = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory"
 
 
 class EncoderLike(Protocol):
-    """What the store needs of `backbones.encoder.Encoder`."""
+    """What the store needs of `backbones.model.encoder.Encoder`."""
 
     @property
     def dimension(self) -> int:

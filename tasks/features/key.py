@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.spec import canonical
+from backbones.io.canonical_json import canonical
 
 FORMAT = 1
 """Raised when entries of older programs must not be read any more."""
@@ -19,8 +19,8 @@ Part = None | bool | int | float | str
 class FeatureKey:
     """The explicit list of what changes features. Batch size, device, host and path never enter.
 
-    `backbone` is `backbones.identity.identity(...)` (weights digest, architecture, pooling, preprocessing), `images`
-    the digest of one source split's images and their order, `precision` the arithmetic of the encoder.
+    `backbone` is `backbones.catalog.card.identity(...)` (weights digest, architecture, pooling, preprocessing),
+    `images` the digest of one source split's images and their order, `precision` the arithmetic of the encoder.
     """
 
     backbone: Mapping[str, Any]

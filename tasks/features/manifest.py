@@ -95,3 +95,19 @@ def check_size(folder: Path, manifest: Manifest) -> None:
         raise DamagedEntryError(f"{path} is missing") from error
     if size != manifest.array_bytes:
         raise DamagedEntryError(f"{path} holds {size} bytes, its manifest says {manifest.array_bytes}")
+
+
+class FeatureError(Exception):
+    """Features could not be made. The message names backbone, split and the way out."""
+
+
+class NotFiniteError(FeatureError):
+    """The backbone gave NaN or infinity."""
+
+
+class OutOfMemoryError(FeatureError):
+    """Not even a single image fits the device's memory."""
+
+
+class DiskFullError(FeatureError):
+    """No room for the features. What is finished stays, and the next attempt carries on from it."""

@@ -18,14 +18,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from backbones.preprocessing_spec import PreprocessingSpec
+from backbones.catalog.card import PreprocessingSpec
+from backbones.io.files import exclusive, sync_folder, write_durably
 from tasks.datasets.dataset import SourceSplit
-from tasks.features.decoded import DecodedImages, DecodedRows
-from tasks.features.durable import sync_folder, write_durably
-from tasks.features.errors import DiskFullError
+from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.extraction import EncoderLike, Extraction, Machine, Source
 from tasks.features.key import FeatureKey
-from tasks.features.lock import exclusive
 from tasks.features.manifest import (
     ARRAY,
     DAMAGED,
@@ -36,6 +34,7 @@ from tasks.features.manifest import (
     SHARDS,
     USED,
     DamagedEntryError,
+    DiskFullError,
     Manifest,
     Plan,
     Shard,

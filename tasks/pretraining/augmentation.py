@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.pretraining.methods import PIXEL_MEAN, PIXEL_STD
+from tasks.pretraining.recipes import PIXEL_MEAN, PIXEL_STD
 
 
 @dataclass(frozen=True)

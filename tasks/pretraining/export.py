@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from tasks.pretraining.methods import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
-from tasks.whole_file import whole_file
+from backbones.io.files import whole_file
+from tasks.pretraining.recipes import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Architecture
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from backbones.io.files import whole_file
 from tasks.pretraining.augmentation import Colouring, to_tensor
 from tasks.pretraining.export import Origin
-from tasks.pretraining.masked import MaskedAutoencoder
-from tasks.pretraining.methods import RECIPES, Architecture, Method, Recipe
-from tasks.pretraining.objectives import Batch, Objective, Rotation, SimClr, Supervised
-from tasks.pretraining.pool import Pool
-from tasks.whole_file import whole_file
+from tasks.pretraining.image_pool import Pool
+from tasks.pretraining.objectives import Batch, MaskedAutoencoder, Objective, Rotation, SimClr, Supervised
+from tasks.pretraining.recipes import RECIPES, Architecture, Method, Recipe
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from backbones.io.files import whole_file
 from tasks.reporter import Reporter
-from tasks.whole_file import whole_file
 
 DIGEST_BYTES = 32
 
@@ -73,3 +82,65 @@ def _opened(content: bytes, device: str) -> dict[str, Any]:
     if not isinstance(kept, dict) or set(kept) != {"owner", "state"}:
         raise TornCheckpoint("it holds something else")
     return kept
+
+
+KEEP_EVERY_S = 30.0
+
+
+def one_by_one(
+    indices: Sequence[int],
+    work: Callable[[int], Tensor],
+    checkpoint: Checkpoint | None,
+    reporter: Reporter,
+    skipped: Callable[[int], None] = lambda _count: None,
+) -> list[Tensor]:
+    """What `work` makes of each index, a tensor on the CPU. `skipped` is told how many were done by an earlier attempt.
+
+    Raises OSError when the disk cannot take what is kept.
+    """
+    state = checkpoint.restore(reporter) if checkpoint is not None else None
+    done: list[Tensor] = list(state["done"]) if state is not None else []
+    if done:
+        skipped(len(done))
+    kept = time.monotonic()
+    for index in indices[len(done) :]:
+        done.append(work(index))
+        if checkpoint is not None and time.monotonic() - kept >= KEEP_EVERY_S:
+            checkpoint.save({"done": done})
+            kept = time.monotonic()
+    return done
+
+
+def spread_over(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of `count` positions, evenly spaced, because neighbours are often of one class."""
+    return [int(place) for place in np.linspace(0, count - 1, min(wanted, count)).round()]
+
+
+class Stopping:
+    """Whether the process was asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        """A signal handler: only takes note."""
+        self.asked = True
+
+
+@contextmanager
+def termination_deferred() -> Iterator[Stopping]:
+    """Inside, SIGTERM is noted; afterwards it is sent again, to whoever handles it outside.
+
+    Signals belong to the main thread: in any other, nothing is deferred.
+    """
+    stopping = Stopping()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    before = signal.signal(signal.SIGTERM, stopping.ask)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if stopping.asked:
+            os.kill(os.getpid(), signal.SIGTERM)

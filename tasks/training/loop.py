@@ -1,26 +1,28 @@
 """A training loop of a fixed number of steps that repeats bit for bit, also across an interruption.
 
-What a step does depends on the model, the optimiser and the step's number alone (`tasks.training.randomness`), so these
+What a step does depends on the model, the optimiser and the step's number alone (`tasks.training.seeding`), so these
 three are the whole state.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from backbones.encoder import Precision
-from tasks.features.errors import NotFiniteError
+from backbones.catalog.card import Precision
+from tasks.features.manifest import NotFiniteError
 from tasks.reporter import Reporter
-from tasks.training.checkpoint import Checkpoint
-from tasks.training.randomness import torch_seeded
-from tasks.training.stopping import termination_deferred
+from tasks.training.checkpoint import Checkpoint, termination_deferred
+from tasks.training.seeding import torch_seeded
 
 SAVE_EVERY_S = 60.0
 WORTH_KEEPING_S = 5.0
@@ -126,3 +128,55 @@ def train(
                 kept = time.monotonic()
         if checkpoint is not None and time.monotonic() - kept >= WORTH_KEEPING_S:
             checkpoint.save(training.state())
+
+
+STRETCHES = 10
+FEWEST = 4
+"""Steps in a stretch below which nothing can be told."""
+SURE = 3.0
+"""Standard errors by which the last stretch has to lie below the one before."""
+NOTABLE = 0.05
+"""And by which share of the loss."""
+
+
+def still_falling(losses: Sequence[float]) -> bool:
+    """Whether the last tenth of the losses lies clearly below the tenth before it."""
+    length = len(losses) // STRETCHES
+    if length < FEWEST:
+        return False
+    before, last = (np.asarray(losses[-2 * length : -length]), np.asarray(losses[-length:]))
+    fall = float(before.mean() - last.mean())
+    error = float(np.sqrt((before.var(ddof=1) + last.var(ddof=1)) / length))
+    return fall > max(SURE * error, NOTABLE * abs(float(before.mean())))
+
+
+BatchT = TypeVar("BatchT")
+AHEAD = 4
+
+
+@dataclass
+class Prefetched(Generic[BatchT]):
+    """Batches by the number of their step. What a batch holds must depend on that number alone."""
+
+    make: Callable[[int], BatchT]
+    end: int
+    """The first number that is not asked for."""
+    pool: ThreadPoolExecutor
+    _under_way: dict[int, Future[BatchT]] = field(default_factory=dict)
+
+    def __call__(self, step: int) -> BatchT:
+        """The batch of a step; raises what making it raised."""
+        for number in range(step, min(step + AHEAD, self.end)):
+            if number not in self._under_way:
+                self._under_way[number] = self.pool.submit(self.make, number)
+        return self._under_way.pop(step).result()
+
+
+@contextmanager
+def prefetched(make: Callable[[int], BatchT], end: int) -> Iterator[Prefetched[BatchT]]:
+    """Make batches ahead; what is not needed any more is dropped at the end."""
+    pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="batches")
+    try:
+        yield Prefetched(make, end, pool)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

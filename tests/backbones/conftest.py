@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backbones.architecture import make
-from backbones.card import BackboneCard
-from backbones.catalog import BackboneCatalog
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.catalog import BackboneCatalog
+from backbones.model.architecture import make
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TYPE_NUMBERS = {"float32": 1, "float64": 2, "int32": 3, "int64": 9}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.architecture import make
+from backbones.model.architecture import make
 
 Tensors = dict[str, Tensor]
 

@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
-from backbones.encoder import Encoder
-from backbones.preprocessing_spec import preprocessing_for
-from backbones.weights import WeightsFolder
+from backbones.catalog.card import BackboneCard, FactsCard, InputCard, RandomWeights, preprocessing_for
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.model.encoder import Encoder
 from tests.benchmarks._comparison import scratch_folder
 
 Floats = npt.NDArray[np.float32]

@@ -28,17 +28,23 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from backbones.allocator import keep_freed_memory
-from backbones.arithmetic import arithmetic
-from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
-from backbones.encoder import Encoder, Precision
-from backbones.identity import identity
-from backbones.preprocessing import normalise, prepare, stack
-from backbones.preprocessing_spec import preprocessing_for
-from backbones.weights import WeightsFolder
+from backbones.catalog.card import (
+    BackboneCard,
+    FactsCard,
+    InputCard,
+    Precision,
+    RandomWeights,
+    identity,
+    preprocessing_for,
+)
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.cpu.malloc import keep_freed_memory
+from backbones.model.encoder import Encoder
+from backbones.model.precision import arithmetic
+from backbones.model.preprocessing import normalise, prepare, stack
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
-from tasks.features.decoded import DecodedImages
+from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore

@@ -19,23 +19,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backbones.allocator import keep_freed_memory
-from backbones.card import BackboneCard, FactsCard, InputCard, RandomWeights
-from backbones.encoder import Encoder
-from backbones.identity import identity
-from backbones.preprocessing_spec import PreprocessingSpec, preprocessing_for
-from backbones.weights import WeightsFolder
-from tasks.catalog import TaskCatalog
+from backbones.catalog.card import (
+    BackboneCard,
+    FactsCard,
+    InputCard,
+    PreprocessingSpec,
+    RandomWeights,
+    identity,
+    preprocessing_for,
+)
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.cpu.malloc import keep_freed_memory
+from backbones.model.encoder import Encoder
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import Dataset, ImageSource
 from tasks.datasets.registry import open_dataset
-from tasks.episodes import Episodes, episode_accuracies, sample_episodes
+from tasks.evaluation.inputs import PoolInputs, Samples
+from tasks.evaluation.splits_to_inputs import pooled
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
-from tasks.few_shot import evaluate
-from tasks.inputs import PoolInputs, Samples
-from tasks.parameters import FewShotParameters
+from tasks.protocols.few_shot import Episodes, episode_accuracies, evaluate, sample_episodes
 from tasks.reporter import SilentReporter
-from tasks.roles import pooled
 from tests.benchmarks._comparison import Timing, in_turns, row, timed
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, Row, keep, tell

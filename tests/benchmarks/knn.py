@@ -20,9 +20,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from backbones.allocator import keep_freed_memory
-from tasks.nearest_neighbours import CACHED, nearest
-from tasks.products import times_transposed
+from backbones.cpu.malloc import keep_freed_memory
+from tasks.solvers.matmul import times_transposed
+from tasks.solvers.nearest_neighbours import CACHED, nearest
 from tests.benchmarks._comparison import in_turns, row, timed
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, Row, keep, tell

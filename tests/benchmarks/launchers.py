@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_console.supervision import SupervisorOptions
-from ssl_console.workspace import Workspace
-from tasks.protocol import ENVIRONMENT_VARIABLE
+from ssl_console.supervisor.client import SupervisorOptions
+from ssl_console.workspace.paths import Workspace
+from tasks.catalog.protocol import ENVIRONMENT_VARIABLE
 from tests.benchmarks._options import ROOT, parser
 from tests.benchmarks._record import Figure, keep, tell
-from tests.engine.bench import Bench, eventually
-from tests.engine.rehearsal_evaluation import journal
-from tests.slurm.bench import bench_of
 from tests.slurm.cluster import GPUS, NODES, SYSTEM_PATH, TestCluster, a_cluster, missing_daemons
+from tests.slurm.workspace_fixture import bench_of
+from tests.ssl_console.rehearsal_evaluation import journal
+from tests.ssl_console.workspace_fixture import Bench, eventually
 
 SLOTS = NODES * GPUS
 RUNS, FEW_RUNS = 200, 24
@@ -54,7 +54,7 @@ def main() -> int:
     """Measure what is there; 1 when a run was lost or done twice."""
     given = parser(__doc__).parse_args()
     runs = FEW_RUNS if given.quick else RUNS
-    os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.engine.rehearsal", "PATH": SYSTEM_PATH}
+    os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.ssl_console.rehearsal", "PATH": SYSTEM_PATH}
     with tempfile.TemporaryDirectory(prefix="sslc", dir="/tmp") as folder:
         found = [local(Path(folder), runs), *on_cluster(Path(folder), runs)]
     figures = [figure for one in found for figure in told(one, found[0])]

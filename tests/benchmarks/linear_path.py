@@ -24,9 +24,9 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from backbones.allocator import keep_freed_memory
-from tasks.logistic import Grid, Selection, Settings, fit_selected, solve_path
-from tasks.metrics import mean_average_precision
+from backbones.cpu.malloc import keep_freed_memory
+from tasks.metrics.classification import mean_average_precision
+from tasks.solvers.logistic import Grid, Selection, Settings, fit_selected, solve_path
 from tests.benchmarks import _sweeps as sweeps
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import SIZES, Labelled

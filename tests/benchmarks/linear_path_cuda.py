@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from tasks.logistic import Selection, Settings, fit_selected
-from tasks.logistic.rows import resident_bytes
+from tasks.solvers.logistic import Selection, Settings, fit_selected
+from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import Labelled, made_up
 from tests.benchmarks._options import parser

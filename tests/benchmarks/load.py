@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
 from tests.benchmarks._record import Figure
 from tests.faults.load import carry_out, command_s, fill_with_ended_runs, queue_many, start_up_s
 from tests.faults.scale import FULL
 from tests.faults.stage import ROOT, set_stage
-from tests.tui.figures import run_benchmark, told
-from tests.tui.terminal import a_terminal, console_command
+from tests.ssl_console.tui.figures import run_benchmark, told
+from tests.ssl_console.tui.terminal import a_terminal, console_command
 
 QUICK = "--quick" in sys.argv
 RUN_FOLDERS = 1_000 if QUICK else 10_000

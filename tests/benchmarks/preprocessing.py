@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backbones.allocator import keep_freed_memory
-from backbones.preprocessing import normalise, prepare, stack
-from backbones.preprocessing_spec import PreprocessingSpec
+from backbones.catalog.card import PreprocessingSpec
+from backbones.cpu.malloc import keep_freed_memory
+from backbones.model.preprocessing import normalise, prepare, stack
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
 from tests.benchmarks._comparison import in_turns, row

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_console.statistics.ranks import bootstrap_ranks
-from ssl_console.statistics.spread import Spread, of_samples
+from ssl_console.analysis.statistics.rank_bootstrap import bootstrap_ranks
+from ssl_console.analysis.statistics.weighted_metrics import Spread, of_samples
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, keep, tell
 

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import psutil
 
-from ssl_console.supervision import SupervisorOptions
-from ssl_console.workspace import Workspace
-from tasks.protocol import ENVIRONMENT_VARIABLE
+from ssl_console.supervisor.client import SupervisorOptions
+from ssl_console.workspace.paths import Workspace
+from tasks.catalog.protocol import ENVIRONMENT_VARIABLE
 from tests.benchmarks._comparison import Timing, row, timed
 from tests.benchmarks._options import ROOT, parser
 from tests.benchmarks._record import Figure, Row, keep, tell
-from tests.engine.bench import Bench
-from tests.engine.rehearsal_evaluation import journal
+from tests.ssl_console.rehearsal_evaluation import journal
+from tests.ssl_console.workspace_fixture import Bench
 
 BACKBONES = 10
 LIMIT_MS = 50.0
@@ -68,7 +68,7 @@ def main() -> int:
         "--grids", type=int, nargs="+", help="numbers of runs (default 10 100 1000, and 5000 with --full)"
     )
     given = options.parse_args()
-    os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.engine.rehearsal"}
+    os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.ssl_console.rehearsal"}
     usual = (10, 30) if given.quick else (10, 100, 1000, 5000) if given.full else (10, 100, 1000)
     grids = [carried_out(runs) for runs in given.grids or usual]
     scripts = [timed(script)[0] for _ in range(2 if given.quick else 5)]

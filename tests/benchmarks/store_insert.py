@@ -16,9 +16,9 @@ from statistics import median
 
 from tinydb import TinyDB
 
-from ssl_console.result import Result
-from ssl_console.store import ResultStore
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.results_db import ResultStore
 from tests.benchmarks._comparison import in_turns, row
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Figure, Row, keep, tell

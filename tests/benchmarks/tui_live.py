@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
 from tests.benchmarks._record import Figure
-from tests.tui.figures import quantile, run_benchmark, told
-from tests.tui.filled import backbone_names, queue, task_names, used_workspace, writers
-from tests.tui.terminal import Terminal, a_console
+from tests.ssl_console.tui.figures import quantile, run_benchmark, told
+from tests.ssl_console.tui.filled import backbone_names, queue, task_names, used_workspace, writers
+from tests.ssl_console.tui.terminal import Terminal, a_console
 
 RATE = 50.0
 PRESSES = 150

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.benchmarks._record import Figure
 from tests.benchmarks.tui_live import queue_many
-from tests.tui.figures import run_benchmark, told
-from tests.tui.filled import used_workspace, writers
-from tests.tui.terminal import Terminal, a_console
+from tests.ssl_console.tui.figures import run_benchmark, told
+from tests.ssl_console.tui.filled import used_workspace, writers
+from tests.ssl_console.tui.terminal import Terminal, a_console
 
 RUNS = 8
 EVENTS = 3600 * 50

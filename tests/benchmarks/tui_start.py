@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 
 from tests.benchmarks._record import Figure
-from tests.tui.figures import run_benchmark, told
-from tests.tui.filled import used_workspace
-from tests.tui.terminal import a_terminal, console_command
+from tests.ssl_console.tui.figures import run_benchmark, told
+from tests.ssl_console.tui.filled import used_workspace
+from tests.ssl_console.tui.terminal import a_terminal, console_command
 
 REPEATS = 9
 EMPTY = """

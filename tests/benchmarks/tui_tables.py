@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
 from tests.benchmarks._record import Figure
-from tests.tui.figures import run_benchmark, told
-from tests.tui.filled import fill_results, own_backbones, task_names
-from tests.tui.terminal import Terminal, a_console
+from tests.ssl_console.tui.figures import run_benchmark, told
+from tests.ssl_console.tui.filled import fill_results, own_backbones, task_names
+from tests.ssl_console.tui.terminal import Terminal, a_console
 
 BACKBONES, TASKS = 250, 40
 SIZE = (160, 50)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ssl_console.config import DATA_VARIABLE
-from tasks.card import DatasetCard
+from ssl_console.workspace.config import DATA_VARIABLE
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import Manifest, manifests
 from tests.faults.scale import Scale, chosen
 from tests.faults.stage import CPU, DATASET, Stage, set_stage

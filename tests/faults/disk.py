@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.bench import eventually
+from tests.ssl_console.workspace_fixture import eventually
 
 PAGE = 4096
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import orjson
 import psutil
 
-from ssl_console.result import ResultRecord
-from ssl_console.run import Attempt
-from ssl_console.run_index import RunIndex
-from ssl_console.store import ResultStore
-from ssl_console.workspace import RunFolder, Workspace
-from tests.engine.bench import spec
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.results_db import ResultStore
+from ssl_console.workspace.run import Attempt
+from ssl_console.workspace.run_index import RunIndex
 from tests.faults.stage import Stage
-from tests.tui.filled import result
+from tests.ssl_console.tui.filled import result
+from tests.ssl_console.workspace_fixture import spec
 
 MEGABYTE = 1 << 20
 EVERY_S = 0.05

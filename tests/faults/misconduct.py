@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.protocol import ProtocolFacts
+from tasks.catalog.protocol import ProtocolFacts
 
 Fate = Literal[
     "finish",

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from backbones.card import BackboneCard
-from tasks.card import DatasetCard
-from tasks.evaluated import Evaluation, Places
-from tasks.outcome import Interval, Outcome
+from backbones.catalog.card import BackboneCard
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard
+from tasks.evaluation.result import Evaluation, Places
+from tasks.metrics.outcome import Interval, Outcome
 from tasks.reporter import Reporter
-from tasks.spec import TaskSpec
-from tests.cli.echo_evaluation import facts_of
 from tests.faults.misconduct import MisconductParameters
+from tests.ssl_console.cli.echo_evaluation import facts_of
 
 STEP_S = 0.02
 CHUNK = 1 << 20

@@ -17,16 +17,16 @@ from typing import IO
 import orjson
 import psutil
 
-from ssl_console.folder_state import RunStatus, read_status
-from ssl_console.process import lives
-from ssl_console.result import ResultRecord
-from ssl_console.run import State
-from ssl_console.store import ResultStore
-from ssl_console.supervisor_state import SupervisorView
-from ssl_console.workspace import Workspace
-from tests.cli.shell import Finished, Shell
-from tests.engine.bench import eventually
+from ssl_console.system.processes import lives
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.results_db import ResultStore
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_status import RunStatus, read_status
+from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.faults.misconduct_evaluation import notes
+from tests.ssl_console.cli.shell import Finished, Shell
+from tests.ssl_console.workspace_fixture import eventually
 
 ROOT = Path(__file__).parents[2]
 MARK = "SSL_CONSOLE_FAULTS_MARK"

@@ -11,17 +11,17 @@ import orjson
 import pytest
 import torch
 
-from ssl_console.run import State
-from ssl_console.workspace import RunFolder
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.run import State
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
-from tests.engine.bench import eventually
 from tests.faults.conftest import MakeStage
 from tests.faults.disk import Disk, a_disk
 from tests.faults.scale import full
 from tests.faults.stage import PATIENCE_S, WORK, Stage
 from tests.faults.tally import Tally
-from tests.tui.terminal import a_console
+from tests.ssl_console.tui.terminal import a_console
+from tests.ssl_console.workspace_fixture import eventually
 
 GROUP = "full or read-only disk"
 

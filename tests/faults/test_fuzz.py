@@ -24,24 +24,23 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from backbones.card import BackboneCard, KeyMapping, TimmWeights, UrlWeights
-from backbones.cardfile import read_cards
-from backbones.checkpoint import read_checkpoint
-from backbones.errors import WeightsError
-from backbones.haiku_pickle import read_haiku_pickle
-from backbones.keymap import best_fit, check, mismatch, select, shapes
-from backbones.streams import find_streams, method_of, prefer, stream_at
-from backbones.tensorflow_bundle import read_bundle
-from backbones.weights import WeightsFolder
-from ssl_console.events import Progress, decode_event, fold
-from ssl_console.tail import EventTail
-from tasks.card import DatasetCard
-from tasks.cardfolders import AnyCard
-from tasks.datasets.archive import ArchiveError, unpack
-from tasks.own_data.index import read_index
-from tasks.own_data.recognise import layout_of, rows_of
-from tasks.own_data.splitting import with_splits
-from tasks.own_data.wish import Wish
+from backbones.catalog.card import BackboneCard, KeyMapping, TimmWeights, UrlWeights
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.checkpoints.haiku_pickle import read_haiku_pickle
+from backbones.checkpoints.key_mapping import best_fit, check, mismatch, select, shapes
+from backbones.checkpoints.read import read_checkpoint
+from backbones.checkpoints.tensorflow_bundle import read_bundle
+from backbones.inspection.networks import find_streams, method_of, prefer, stream_at
+from backbones.io.card_files import read_cards
+from backbones.io.errors import WeightsError
+from ssl_console.workspace.events import Progress, decode_event, fold
+from ssl_console.workspace.tail import EventTail
+from tasks.catalog.card_folders import AnyCard
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.csv_index import read_index
+from tasks.datasets.download.safe_unpack import ArchiveError, unpack
+from tasks.datasets.importing.detect_layout import layout_of, rows_of, with_splits
+from tasks.datasets.importing.messages import Wish
 from tests.backbones.conftest import bundle_bytes
 from tests.faults.inputs import NAMES, damaged, try_inputs, values
 from tests.faults.stage import BACKBONE, DATASET

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.architecture import create
-from backbones.card import BackboneCard, FactsCard, RandomWeights
-from backbones.checkpoint import read_checkpoint
-from backbones.errors import WeightsError
-from backbones.haiku_pickle import read_haiku_pickle
-from backbones.propose import propose
-from backbones.trusted_code import code_digest, trust
-from ssl_console.predictions import RunOutputs
-from ssl_console.workspace import Workspace
-from tasks.datasets.nyuv2_normals import FAILURES, PACKED, _unpack
+from backbones.catalog.card import BackboneCard, FactsCard, RandomWeights
+from backbones.catalog.trusted_code import code_digest, trust
+from backbones.checkpoints.haiku_pickle import read_haiku_pickle
+from backbones.checkpoints.read import read_checkpoint
+from backbones.inspection.inspect_main import propose
+from backbones.io.errors import WeightsError
+from backbones.model.architecture import create
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.predictions import RunOutputs
+from tasks.datasets.readers.nyuv2 import NORMALS_FAILURES, PACKED, _unpack
 from tasks.features.manifest import DamagedEntryError, Manifest
 from tasks.features.shards import finished_shards, open_array
 from tasks.reporter import SilentReporter
@@ -156,7 +156,7 @@ def test_pickles_in_caches_and_run_folders_are_never_opened(
 
     with gzip.open(tmp_path / PACKED, "wb") as file:
         file.write(pickle.dumps({"all_normals": Touch()}, protocol=2))
-    with pytest.raises(FAILURES):
+    with pytest.raises(NORMALS_FAILURES):
         _unpack(tmp_path / PACKED, tmp_path)
 
     assert not canary.exists()

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_console.workspace import Workspace
-from tasks.card import DatasetCard
-from tasks.datasets.archive import ArchiveError, unpack
+from ssl_console.workspace.paths import Workspace
+from tasks.catalog.catalog import folder_card
+from tasks.catalog.describe_main import describe
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
-from tasks.datasets.describe import describe
+from tasks.datasets.download.safe_unpack import ArchiveError, unpack
 from tasks.datasets.images import FileImages, decode
 from tasks.datasets.manifest import Manifest, Unreadable
-from tasks.features.catalog import Entry, Pruning, entries, prune
-from tasks.own_folder import folder_card
-from tests.cli.shell import Shell
+from tasks.features.cache_report import Entry, Pruning, entries, prune
 from tests.faults.conftest import MakeStage
 from tests.faults.tally import Tally
+from tests.ssl_console.cli.shell import Shell
 
 GROUP = "hostile data"
 

@@ -13,17 +13,17 @@ import pytest
 import tomli_w
 from hypothesis import given
 
-from ssl_console.cli.app import run
-from ssl_console.export import to_csv, to_json, to_latex, to_markdown, to_text
-from ssl_console.names import resolve_run
-from ssl_console.plain_text import printable
-from ssl_console.ranking import rank
-from ssl_console.store import ResultStore
-from ssl_console.workspace import Workspace
+from ssl_console.analysis.export import to_csv, to_json, to_latex, to_markdown, to_text
+from ssl_console.analysis.ranking import rank
+from ssl_console.cli.entry import run
+from ssl_console.operations.session import resolve_run
+from ssl_console.system.safe_text import printable
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.results_db import ResultStore
 from tests.faults.inputs import FUZZ, NAMES
 from tests.faults.tally import Tally
-from tests.tui.filled import go_on, queue, result, spec
-from tests.tui.terminal import a_console
+from tests.ssl_console.tui.filled import go_on, queue, result, spec
+from tests.ssl_console.tui.terminal import a_console
 
 GROUP = "hostile names"
 FORMULA = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from ssl_console.run import State
+from ssl_console.workspace.run import State
 from tests.faults.conftest import MakeStage
 from tests.faults.scale import Scale, full
 from tests.faults.stage import GPUS, PATIENCE_S, Stage, runs_module, wait_for
 from tests.faults.tally import Tally
-from tests.tui.terminal import Terminal, console_command
-from tests.tui.terminal import start as start_terminal
+from tests.ssl_console.tui.terminal import Terminal, console_command
+from tests.ssl_console.tui.terminal import start as start_terminal
 
 GROUP = "killed processes"
 

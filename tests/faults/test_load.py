@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from ssl_console.run_index import RunIndex
-from ssl_console.workspace import Workspace
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run_index import RunIndex
 from tests.faults.conftest import MakeStage
 from tests.faults.load import carry_out, fill_with_ended_runs, queue_many
 from tests.faults.scale import Scale, full

@@ -12,23 +12,23 @@ from typing import Any
 import psutil
 import pytest
 
-from ssl_console import log_limit
-from ssl_console.config import load_config
-from ssl_console.local_launcher import LocalLauncher
-from ssl_console.requests import pause, resume
-from ssl_console.run import State
-from ssl_console.slurm.launcher import SlurmLauncher
-from ssl_console.supervision import SupervisorOptions
-from ssl_console.supervisor.launchers import Launchers
+from ssl_console.launchers.local import LocalLauncher
+from ssl_console.launchers.registry import Launchers
+from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.supervisor_state import SupervisorView
-from ssl_console.workspace import Workspace
-from tests.engine.bench import eventually, gone
+from ssl_console.workspace import tail
+from ssl_console.workspace.config import load_config
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.requests import pause, resume
+from ssl_console.workspace.run import State
+from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.faults.misconduct_evaluation import HOSTILE
 from tests.faults.scale import full
 from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
-from tests.tui.terminal import a_console, a_terminal
+from tests.ssl_console.tui.terminal import a_console, a_terminal
+from tests.ssl_console.workspace_fixture import eventually, gone
 
 GROUP = "workers that misbehave"
 
@@ -126,7 +126,7 @@ def test_flood_of_log_is_bounded_and_its_end_is_kept(stage: Stage, tally: Tally)
     assert stage.finish(command) == 0
     (run_id,) = stage.seeds()
     folder = stage.workspace.run(run_id)
-    assert folder.log(1).stat().st_size <= log_limit.LONGEST
+    assert folder.log(1).stat().st_size <= tail.LONGEST
     assert largest < FLOOD / 2
     shown = stage("logs", run_id)
     assert shown.out.rstrip().endswith("the flood is over")
@@ -141,9 +141,9 @@ def test_log_that_has_grown_too_long_is_cut_while_it_is_written(stage: Stage) ->
     folder = stage.workspace.run("some")
     folder.path.mkdir()
     with folder.log(1).open("ab", buffering=0) as writer:
-        writer.write(b"first\n" + bytes(log_limit.LONGEST) + b"last\n")
-        assert log_limit.keep_bounded(folder, 1)
-        assert not log_limit.keep_bounded(folder, 1)
+        writer.write(b"first\n" + bytes(tail.LONGEST) + b"last\n")
+        assert tail.keep_bounded(folder, 1)
+        assert not tail.keep_bounded(folder, 1)
         writer.write(b"after\n")
     kept = folder.log(1).read_bytes()
     assert kept.startswith(b"-- 15,728,651 bytes were cut here: a log may have 16,777,216 --\n")

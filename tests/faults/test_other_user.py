@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.bench import eventually
 from tests.faults.stage import PATIENCE_S, ROOT, Stage
 from tests.faults.tally import Tally
+from tests.ssl_console.workspace_fixture import eventually
 
 GROUP = "several at once"
 NOBODY = 65_534

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ssl_console.run import State
-from ssl_console.supervision import is_supervised
-from tests.engine.bench import eventually
+from ssl_console.supervisor.client import is_supervised
+from ssl_console.workspace.run import State
 from tests.faults.conftest import MakeStage
 from tests.faults.scale import Scale
 from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
-from tests.tui.terminal import Terminal, a_console
+from tests.ssl_console.tui.terminal import Terminal, a_console
+from tests.ssl_console.workspace_fixture import eventually
 
 GROUP = "several at once"
 SEED = 20_261_125

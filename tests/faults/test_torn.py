@@ -12,36 +12,36 @@ import numpy as np
 import orjson
 import torch
 
-from backbones.card import BackboneCard
-from backbones.cardfile import read_cards
-from ssl_console.bundle.archive import NotABundle
-from ssl_console.bundle.checking import check
-from ssl_console.bundle.writing import bundle
-from ssl_console.config import load_config
-from ssl_console.errors import ConsoleError
-from ssl_console.events import Event, encode_event
-from ssl_console.folder_state import read_status
-from ssl_console.predictions import RunOutputs
-from ssl_console.run import Attempt, End, Retry
-from ssl_console.run_index import RunIndex
-from ssl_console.store import ResultStore, StoreError, rebuild
-from ssl_console.supervisor_state import SupervisorState, SupervisorView
-from ssl_console.tail import EventTail
-from ssl_console.training.record import Training, read_training, write_training
-from ssl_console.workspace import RunFolder, Workspace
-from tasks.features.decoded import DecodedImages
+from backbones.catalog.card import BackboneCard
+from backbones.io.card_files import read_cards
+from ssl_console.operations.bundle.archive import NotABundle
+from ssl_console.operations.bundle.verify import check
+from ssl_console.operations.bundle.write import bundle
+from ssl_console.operations.checkpoints.record import Training, read_training, write_training
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.config import load_config
+from ssl_console.workspace.events import Event, encode_event
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.predictions import RunOutputs
+from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
+from ssl_console.workspace.run import Attempt, End, Retry
+from ssl_console.workspace.run_index import RunIndex
+from ssl_console.workspace.run_status import read_status
+from ssl_console.workspace.supervisor_state import SupervisorState, SupervisorView
+from ssl_console.workspace.tail import EventTail
+from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.manifest import ARRAY, MANIFEST, read_manifest
 from tasks.features.shards import finished_shards, verify, write_shard
 from tasks.features.store import FeatureStore
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
-from tests.engine.bench import spec
 from tests.faults.scale import Scale
 from tests.faults.stage import BACKBONE
 from tests.faults.tally import Tally
-from tests.tasks.test_features_store import PREPROCESSING, ProjectingEncoder, request
-from tests.tui.filled import finish
+from tests.ssl_console.tui.filled import finish
+from tests.ssl_console.workspace_fixture import spec
+from tests.tasks.features.test_store import PREPROCESSING, ProjectingEncoder, request
 
 GROUP = "files cut short, with a zeroed page, or with a flipped bit"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from backbones.preprocessing_spec import PreprocessingSpec
-from ssl_console.events import Event, encode_event
-from ssl_console.tail import EventTail
-from ssl_console.worker.event_log import EventLog
-from ssl_console.worker.failure import explain
-from tasks.features.decoded import DecodedImages
+from backbones.catalog.card import PreprocessingSpec
+from ssl_console.worker.error_messages import explain
+from ssl_console.worker.reporter import EventLog
+from ssl_console.workspace.events import Event, encode_event
+from ssl_console.workspace.tail import EventTail
+from tasks.features.decoded_images import DecodedImages
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import train
@@ -25,7 +25,7 @@ from tests.faults.disk import Disk, a_disk, no_file_longer_than
 from tests.faults.scale import full
 from tests.faults.tally import Tally
 from tests.faults.writings import WRITINGS, Writing, contents
-from tests.tasks.test_training import same, training
+from tests.tasks.training.test_training import same, training
 
 GROUP = "full or read-only disk"
 LIMITS = 40 if full() else 4

@@ -11,34 +11,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from backbones.card import BackboneCard
-from backbones.digests import write_if_possible
-from ssl_console.bundle.writing import bundle
-from ssl_console.critical_difference import CriticalDifference
-from ssl_console.figures import save_critical_difference
-from ssl_console.own_backbone import write_card
-from ssl_console.own_dataset import write_dataset
-from ssl_console.requests import request_retry, set_priority, submit
-from ssl_console.run import End
-from ssl_console.store import ResultStore, rebuild
-from ssl_console.training.files import sightings, take
-from ssl_console.training.record import Training, write_training
+from backbones.catalog.card import BackboneCard
+from backbones.io.file_digests import write_if_possible
+from backbones.io.files import write_array, write_durably
+from ssl_console.analysis.figures import save_critical_difference
+from ssl_console.analysis.rank_intervals import CriticalDifference
+from ssl_console.operations.add_backbone import write_card
+from ssl_console.operations.add_dataset import write_dataset
+from ssl_console.operations.bundle.write import bundle
+from ssl_console.operations.checkpoints.record import Training, write_training
+from ssl_console.operations.checkpoints.scan import sightings, take
 from ssl_console.worker.claim import claim
-from ssl_console.worker.record import write_predictions
-from ssl_console.workspace import RunFolder, Workspace
-from tasks.card import DatasetCard
-from tasks.features.durable import write_durably
+from ssl_console.worker.result_record import write_predictions
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.requests import request_retry, set_priority, submit
+from ssl_console.workspace.results_db import ResultStore, rebuild
+from ssl_console.workspace.run import End
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.importing.messages import Brought
 from tasks.features.shards import join, write_shard
-from tasks.own_data.brought import Brought
-from tasks.pictures import save_sheet
 from tasks.pretraining.export import Origin, export
+from tasks.pretraining.image_pool import Pool, PoolSize, render_pool
 from tasks.pretraining.loop import Run, Trainer
-from tasks.pretraining.methods import RESNET, Method
-from tasks.pretraining.pool import Pool, PoolSize, render_pool
+from tasks.pretraining.recipes import RESNET, Method
+from tasks.protocols.result_images import save_sheet
 from tasks.training.checkpoint import Checkpoint
-from tasks.whole_file import write_array
-from tests.engine.bench import spec
-from tests.tui.filled import finish, result
+from tests.ssl_console.tui.filled import finish, result
+from tests.ssl_console.workspace_fixture import spec
 
 CARD = {
     "title": "Mine",

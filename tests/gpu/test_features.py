@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.encoder import Encoder, Precision
-from backbones.identity import identity
-from backbones.preprocessing_spec import preprocessing_for
-from backbones.weights import WeightsFolder
-from tasks.episodes import episode_accuracies, sample_episodes
+from backbones.catalog.card import Precision, identity, preprocessing_for
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.model.encoder import Encoder
 from tasks.features.extraction import Machine
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
-from tasks.nearest_neighbours import nearest
+from tasks.protocols.few_shot import episode_accuracies, sample_episodes
+from tasks.solvers.nearest_neighbours import nearest
 from tests.benchmarks._photographs import photographs
-from tests.tasks.bench import Listener, network
+from tests.tasks.workspace_fixture import Listener, network
 
 GENERATOR = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tasks.logistic import Grid, Settings, Solution, fit_selected, solve_path
-from tasks.logistic.rows import resident_bytes
+from tasks.solvers.logistic import Grid, Settings, Solution, fit_selected, solve_path
+from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._features import made_up, made_up_labels
 
 STRENGTHS = np.logspace(-6, 4, 11).tolist()

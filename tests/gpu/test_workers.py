@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ssl_console.workspace import ENVIRONMENT_VARIABLE
+from ssl_console.workspace.paths import ENVIRONMENT_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FROM_FEATURES = ("linear/", "knn/", "few-shot-")

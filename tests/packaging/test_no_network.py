@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.workspace import Workspace
-from tests.cli.conftest import end_supervisor
-from tests.cli.shell import Shell
-from tests.engine.bench import eventually
-from tests.tui.terminal import a_console
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.cli.shell import Shell
+from tests.ssl_console.conftest import end_supervisor
+from tests.ssl_console.tui.terminal import a_console
+from tests.ssl_console.workspace_fixture import eventually
 
 OFFLINE = Path(__file__).parent / "offline"
 REPOSITORY = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_console.workspace import Workspace
-from tests.cli.conftest import end_supervisor
-from tests.cli.shell import Shell
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.cli.shell import Shell
+from tests.ssl_console.conftest import end_supervisor
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.protocol import ENVIRONMENT_VARIABLE
-from tests.engine.bench import ROOT
-from tests.slurm.bench import SlurmBench, bench_of
+from tasks.catalog.protocol import ENVIRONMENT_VARIABLE
 from tests.slurm.cluster import SYSTEM_PATH, TestCluster, a_cluster, missing_daemons
+from tests.slurm.workspace_fixture import SlurmBench, bench_of
+from tests.ssl_console.workspace_fixture import ROOT
 
 REQUIRED = "SSL_CONSOLE_REQUIRE_SLURM"
 
@@ -40,7 +40,7 @@ def bench(cluster: TestCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SLURM_CONF", str(cluster.config))
     monkeypatch.setenv("PATH", SYSTEM_PATH)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "tests.engine.rehearsal")
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "tests.ssl_console.rehearsal")
     made = bench_of(tmp_path, cluster)
     try:
         yield made

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.checks import Check
-from ssl_console.slurm.checks import slurm_checks
-from tests.slurm.bench import SlurmBench, console
+from ssl_console.launchers.slurm.commands import slurm_checks
+from ssl_console.system.machine_checks import Check
+from tests.slurm.workspace_fixture import SlurmBench, console
 
 
 def checks(bench: SlurmBench) -> list[Check]:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 
 from textual.pilot import Pilot
 
-from ssl_console.run import State
 from ssl_console.tui.app import ConsoleApp
-from ssl_console.tui.lines import Lines
-from ssl_console.tui.logview import LogView
-from ssl_console.tui.table import LineTable
-from ssl_console.tui.wiring import LocalCore
-from tests.engine.bench import eventually
-from tests.slurm.bench import PATIENCE_S, SlurmBench, console
+from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.widgets.log_view import LogView
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.run import State
+from tests.slurm.workspace_fixture import PATIENCE_S, SlurmBench, console
+from tests.ssl_console.workspace_fixture import eventually
 
 GPUS = 6
 

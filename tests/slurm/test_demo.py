@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssl_console.result import Result
-from ssl_console.store import ResultStore
-from ssl_console.workspace import Workspace
-from tasks.catalog import TaskCatalog
-from tests.cli.conftest import end_supervisor
-from tests.slurm.bench import SlurmBench, console
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.results_db import ResultStore
+from tasks.catalog.catalog import TaskCatalog
+from tests.slurm.workspace_fixture import SlurmBench, console
+from tests.ssl_console.conftest import end_supervisor
 
 ON_THE_CPU = {"gpus": "0", "cpus": "1", "runs_per_job": "4"}
 

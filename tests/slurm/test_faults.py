@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from ssl_console.observe import RunObserver
-from ssl_console.process import started_at
-from ssl_console.requests import request_retry
-from ssl_console.run import State
-from ssl_console.supervisor_state import SupervisorView
-from tests.engine.bench import eventually, gone
-from tests.slurm.bench import PATIENCE_S, SlurmBench
+from ssl_console.system.processes import started_at
+from ssl_console.workspace.requests import request_retry
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_observer import RunObserver
+from ssl_console.workspace.supervisor_state import SupervisorView
+from tests.slurm.workspace_fixture import PATIENCE_S, SlurmBench
+from tests.ssl_console.workspace_fixture import eventually, gone
 
 pytestmark = pytest.mark.slow
 patiently = pytest.mark.slurm_faults
@@ -225,8 +225,8 @@ def test_killed_console_touches_nothing_and_the_next_one_finds_its_jobs(bench: S
     for number in range(7):
         bench.submit(f"r{number}", "wait", seed=number, backbone=f"demo/{number}", created=float(number))
     program = (
-        "import sys, time; from pathlib import Path; from ssl_console.workspace import Workspace;"
-        "from ssl_console.supervision import ensure_supervisor, SupervisorOptions;"
+        "import sys, time; from pathlib import Path; from ssl_console.workspace.paths import Workspace;"
+        "from ssl_console.supervisor.client import ensure_supervisor, SupervisorOptions;"
         f"ensure_supervisor(Workspace(Path({str(bench.workspace.root)!r})), SupervisorOptions(linger_s=0.1));"
         "print('up', flush=True); time.sleep(600)"
     )

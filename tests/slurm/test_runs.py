@@ -5,13 +5,13 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from ssl_console.observe import RunObserver
-from ssl_console.requests import request_cancel, request_retry
-from ssl_console.run import State
-from ssl_console.slurm.batch import job_output
-from ssl_console.supervisor_state import SupervisorView
-from tests.engine.bench import eventually
-from tests.slurm.bench import SlurmBench, console
+from ssl_console.launchers.slurm.submit import job_output
+from ssl_console.workspace.requests import request_cancel, request_retry
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_observer import RunObserver
+from ssl_console.workspace.supervisor_state import SupervisorView
+from tests.slurm.workspace_fixture import SlurmBench, console
+from tests.ssl_console.workspace_fixture import eventually
 
 
 def test_run_is_done_on_a_node_and_its_result_is_in_the_database(bench: SlurmBench) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 import tomllib
 
-from ssl_console.config import Config
-from tests.engine.bench import ROOT
+from ssl_console.workspace.config import Config
+from tests.ssl_console.workspace_fixture import ROOT
 
 
 def test_the_settings_that_the_readme_shows_are_settings() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -11,23 +11,18 @@ from textual.reactive import Reactive
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 
-from ssl_console.tui.bars import KeyLine, Status, TopBar
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import changing_actions
-from ssl_console.tui.text import Tone
+from ssl_console.tui.style.text import Tone
+from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
 
 if TYPE_CHECKING:
-    from ssl_console.tui.app import ConsoleApp
-    from ssl_console.tui.state import World
+    from ssl_console.tui.data.state import World
 
 ScreenResult = TypeVar("ScreenResult")
 Answer = TypeVar("Answer")
 NARROW = 100
 """Cells below which two panes do not fit side by side."""
-
-
-def console(widget: Widget) -> ConsoleApp:
-    """The app that the widget is in, by its own type."""
-    return cast("ConsoleApp", widget.app)
 
 
 class ConsoleScreen(Screen[None]):

@@ -10,21 +10,21 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from ssl_console.errors import ConsoleError
-from ssl_console.events import Curve
-from ssl_console.tui import compareview
-from ssl_console.tui.chart import ChartView
-from ssl_console.tui.compareview import TASK, Axis, Comparison
+from ssl_console.system.errors import ConsoleError
+from ssl_console.tui.data.state import World
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Words
-from ssl_console.tui.look import look_of
-from ssl_console.tui.pairedview import Paired
-from ssl_console.tui.rankview import base_ranking
-from ssl_console.tui.screens.base import ConsoleScreen, console
-from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
-from ssl_console.tui.state import World
-from ssl_console.tui.table import LineTable
-from ssl_console.tui.text import Line, Span, Tone, line
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.text import Line, Span, Tone, line
+from ssl_console.tui.views import compare
+from ssl_console.tui.views.compare import TASK, Axis, CompareTable, Paired
+from ssl_console.tui.views.ranking import base_ranking
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.events import Curve
 
 VIEWS = ("transfer", "cost", "curves")
 ALL = "*"
@@ -69,16 +69,16 @@ class CompareScreen(ConsoleScreen):
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def _comparison(self, world: World) -> Comparison:
+    def _comparison(self, world: World) -> CompareTable:
         suite = world.catalogue.suite.get(world.suite or "")
         ranking = base_ranking(world.results, suite.columns if suite else None, "beside")
-        backbones = compareview.chosen(world.marked, ranking)
+        backbones = compare.chosen(world.marked, ranking)
         base = self._base if self._base in backbones else next(iter(backbones), "")
         speeds = {result.backbone: result.images_per_s for result in world.results if result.images_per_s}
         known = {column.label for column in ranking.columns}
         task = self._chosen_task if self._chosen_task in known else None
         glyphs = look_of(self).glyphs
-        return Comparison(ranking, backbones, base, world.catalogue, speeds, glyphs, self._paired, task)
+        return CompareTable(ranking, backbones, base, world.catalogue, speeds, glyphs, self._paired, task)
 
     def update_view(self, world: World) -> None:
         """Show differences and chart."""
@@ -92,7 +92,7 @@ class CompareScreen(ConsoleScreen):
         self._show_details(comparison)
         self._show_chart(comparison)
 
-    def _show_details(self, comparison: Comparison) -> None:
+    def _show_details(self, comparison: CompareTable) -> None:
         """About the backbone and the task under the cursor; about the first of the others elsewhere."""
         table = self.query_one("#differences", LineTable)
         others = [name for name in comparison.backbones if name != comparison.base]
@@ -108,7 +108,7 @@ class CompareScreen(ConsoleScreen):
     def _moved(self) -> None:
         self._show_details(self._comparison(self.world))
 
-    def _test(self, comparison: Comparison, world: World) -> None:
+    def _test(self, comparison: CompareTable, world: World) -> None:
         """Make the paired tests anew, in a thread, when what is compared has changed."""
         suite = world.catalogue.suite.get(world.suite or "")
         if suite is None and world.suite is not None:
@@ -121,7 +121,7 @@ class CompareScreen(ConsoleScreen):
         core, base, results, columns = console(self).core, comparison.base, world.results, wanted[2]
 
         def work() -> Paired:
-            from ssl_console.comparison import compare  # noqa: PLC0415 - loads numpy
+            from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
 
             def identity(run_id: str) -> Mapping[str, object] | None:
                 try:
@@ -143,7 +143,7 @@ class CompareScreen(ConsoleScreen):
         spans = [Span(f" {name} ", Tone.TITLE if name == self._chart_name else Tone.DIM) for name in VIEWS]
         return line(" ", *spans, Span(f"   {self._chosen_task or 'mean over all tasks'}", Tone.FAINT))
 
-    def _show_chart(self, comparison: Comparison) -> None:
+    def _show_chart(self, comparison: CompareTable) -> None:
         chart = self.query_one("#chart", ChartView)
         match self._chart_name:
             case "transfer":
@@ -154,7 +154,7 @@ class CompareScreen(ConsoleScreen):
                 chart.show(comparison.curves(self._curves_of(comparison)))
                 self._fetch_curves(comparison)
 
-    def _curves_of(self, comparison: Comparison) -> dict[str, Mapping[str, Curve]]:
+    def _curves_of(self, comparison: CompareTable) -> dict[str, Mapping[str, Curve]]:
         found = {}
         for name in comparison.backbones:
             row = comparison.row.get(name)
@@ -163,7 +163,7 @@ class CompareScreen(ConsoleScreen):
                 found[name] = self._curves[score.run_id]
         return found
 
-    def _fetch_curves(self, comparison: Comparison) -> None:
+    def _fetch_curves(self, comparison: CompareTable) -> None:
         rows = [comparison.row[name] for name in comparison.backbones if name in comparison.row]
         cells = (row.cells.get(comparison.task or "") for row in rows)
         wanted = tuple(cell.run_id for cell in cells if cell is not None and cell.run_id not in self._curves)
@@ -202,7 +202,7 @@ class CompareScreen(ConsoleScreen):
     def action_choose(self) -> None:
         """Choose the backbones."""
         comparison = self._comparison(self.world)
-        names = {name: name for name in compareview.choices(comparison.ranking)}
+        names = {name: name for name in compare.choices(comparison.ranking)}
         sheet = ChooseSheet("Compare", names, comparison.backbones)
         self.app.push_screen(sheet, self._take_choice)
 

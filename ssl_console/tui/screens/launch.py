@@ -8,16 +8,17 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ssl_console.disk import Disk
-from ssl_console.planning import Plan
-from ssl_console.tui.bars import KeyLine
-from ssl_console.tui.core import Order
+from ssl_console.planning.disk_usage import Disk
+from ssl_console.planning.plan import Plan
+from ssl_console.tui.data.backend import Order
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Lines
-from ssl_console.tui.look import look_of
-from ssl_console.tui.planview import launch_lines
-from ssl_console.tui.screens.base import Sheet, console
-from ssl_console.tui.text import Span, Tone, line
+from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.text import Span, Tone, line
+from ssl_console.tui.views.plan import launch_lines
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import Lines
 
 SEED_COUNTS = (1, 2, 3, 5)
 PRESETS = (None, "paper")

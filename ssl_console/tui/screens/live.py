@@ -9,23 +9,24 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from ssl_console.events import Curve
-from ssl_console.run import State
-from ssl_console.tui import liveview
-from ssl_console.tui.chart import ChartView
-from ssl_console.tui.core import RunFiles
-from ssl_console.tui.filterbar import FilterBar, FilterLine
+from ssl_console.tui.data.backend import RunFiles
+from ssl_console.tui.data.runs import RunView
+from ssl_console.tui.data.state import World
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Lines, Tail, Words
-from ssl_console.tui.liveview import RunList
-from ssl_console.tui.logview import LogView
-from ssl_console.tui.look import look_of
-from ssl_console.tui.runview import RunView
-from ssl_console.tui.screens.base import ConsoleScreen, console
-from ssl_console.tui.screens.sheets import ConfirmSheet
-from ssl_console.tui.state import World
-from ssl_console.tui.table import LineTable
-from ssl_console.tui.text import Line, Span, Tone, line
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.dialogs import ConfirmSheet
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.text import Line, Span, Tone, line
+from ssl_console.tui.views import live
+from ssl_console.tui.views.live import RunList
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.filter_bar import FilterBar, FilterLine
+from ssl_console.tui.widgets.log_view import LogView
+from ssl_console.tui.widgets.styled_text import Lines, Tail, Words
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.events import Curve
+from ssl_console.workspace.run import State
 
 PANES = ("details", "curve", "log", "events", "devices")
 PANE_HELP = {
@@ -109,7 +110,7 @@ class LiveScreen(ConsoleScreen):
         if self._wanted_row in runs.runs:
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
-        summary = liveview.summary(world, filtered=bool(text), finished=self._finished)
+        summary = live.summary(world, filtered=bool(text), finished=self._finished)
         self.query_one("#summary", Words).show([summary])
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()
@@ -120,15 +121,13 @@ class LiveScreen(ConsoleScreen):
         width = self.query_one("#panes").size.width
         if self._pane == "devices" or self.has_class("wide"):
             devices = self.query_one("#devices", Lines)
-            devices.show(liveview.device_lines(self.world.devices, glyphs, max(30, devices.size.width)))
+            devices.show(live.device_lines(self.world.devices, glyphs, max(30, devices.size.width)))
         if run is None:
             return
         match self._pane:
             case "details":
                 result = self.world.results_by_run.get(run.run_id)
-                self.query_one("#details", Lines).show(
-                    liveview.details(run, result, console(self).clock(), max(40, width))
-                )
+                self.query_one("#details", Lines).show(live.details(run, result, console(self).clock(), max(40, width)))
             case "curve":
                 self._show_curve(run)
             case "log" | "events":
@@ -152,10 +151,10 @@ class LiveScreen(ConsoleScreen):
         self._show_run()
 
     def _show_curve(self, run: RunView) -> None:
-        best = liveview.champion(self.world.results, run)
+        best = live.champion(self.world.results, run)
         own = run.progress.metrics or (self._own[1] if self._own[0] == run.run_id else {})
         ghost = self._ghosts.get(best.run_id) if best else None
-        chart = liveview.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
+        chart = live.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
         self.query_one("#curve", ChartView).show(chart)
         wanted = tuple(run_id for run_id in (best.run_id if best else None,) if run_id and run_id not in self._ghosts)
         if not run.progress.metrics and self._own[0] != run.run_id:
@@ -178,7 +177,7 @@ class LiveScreen(ConsoleScreen):
         log = self.query_one("#log", LogView)
         if self._files[0] == run.run_id:
             log.open(self._files[1].log)
-            self.query_one("#events", Lines).show(liveview.event_lines(self._files[1].events))
+            self.query_one("#events", Lines).show(live.event_lines(self._files[1].events))
         log.follow()
         wanted = (run.run_id, run.attempt, run.progress.last_event, run.state, self._pane)
         if wanted != self._asked:
@@ -258,7 +257,7 @@ class LiveScreen(ConsoleScreen):
     def action_metric(self) -> None:
         """The next metric's curve."""
         run = self.run
-        names = liveview.metrics_of(run.progress.metrics or self._own[1]) if run else []
+        names = live.metrics_of(run.progress.metrics or self._own[1]) if run else []
         if names:
             place = names.index(self._metric) if self._metric in names else 0
             self._metric = names[(place + 1) % len(names)]

@@ -8,20 +8,20 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.tui.catalogue import Catalogue
-from ssl_console.tui.core import Order
-from ssl_console.tui.coverage import Coverage, Standing, narrow
-from ssl_console.tui.filterbar import FilterBar
+from ssl_console.tui.data.backend import Order
+from ssl_console.tui.data.catalog import Catalogue
+from ssl_console.tui.data.state import Pair, World
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Words
-from ssl_console.tui.look import look_of
-from ssl_console.tui.planview import NAME, Grid, about_cell, summary
-from ssl_console.tui.screens.base import ConsoleScreen, console
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.dialogs import PickSheet
 from ssl_console.tui.screens.launch import LaunchSheet
-from ssl_console.tui.screens.sheets import PickSheet
-from ssl_console.tui.selection import Pair
-from ssl_console.tui.state import World
-from ssl_console.tui.table import LineTable
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.views.coverage import Coverage, Standing, narrow
+from ssl_console.tui.views.plan import NAME, Grid, about_cell, summary
+from ssl_console.tui.widgets.filter_bar import FilterBar
+from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.virtual_table import LineTable
 
 ALL_TASKS = "*"
 FIELDS = (

@@ -9,14 +9,19 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.ranking import AGGREGATES
-from ssl_console.reference import PUBLISHED
-from ssl_console.tui.filterbar import FilterBar
-from ssl_console.tui.glyphs import Glyphs
+from ssl_console.analysis.published import PUBLISHED
+from ssl_console.analysis.ranking import AGGREGATES
+from ssl_console.tui.data.state import World
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Words
-from ssl_console.tui.look import look_of
-from ssl_console.tui.rankview import (
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.comparability import ApartSheet
+from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
+from ssl_console.tui.screens.export import ExportSheet
+from ssl_console.tui.screens.plan import FIELDS
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.views.ranking import (
     NAME,
     PLACE,
     Published,
@@ -28,13 +33,9 @@ from ssl_console.tui.rankview import (
     summary,
     with_doubts,
 )
-from ssl_console.tui.screens.apart import ApartSheet
-from ssl_console.tui.screens.base import ConsoleScreen, console
-from ssl_console.tui.screens.exporting import ExportSheet
-from ssl_console.tui.screens.plan import FIELDS
-from ssl_console.tui.screens.sheets import ChooseSheet, PickSheet
-from ssl_console.tui.state import World
-from ssl_console.tui.table import LineTable
+from ssl_console.tui.widgets.filter_bar import FilterBar
+from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.virtual_table import LineTable
 
 EVERYTHING = "*"
 NO_RESULTS = "No results yet: tick something in Plan and launch it. Press p for the published numbers of the paper."
@@ -185,7 +186,7 @@ class RankingsScreen(ConsoleScreen):
 
     def action_ranks(self) -> None:
         """How certain the ranks of this view are."""
-        from ssl_console.tui.screens.ranks import RanksSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.rank_intervals import RanksSheet  # noqa: PLC0415 - loaded when it is needed
 
         if self.table_view is not None and self.table_view.ranking.rows:
             self.app.push_screen(RanksSheet(self.table_view.ranking))

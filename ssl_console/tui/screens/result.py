@@ -9,17 +9,18 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from ssl_console.pictures import Picture
-from ssl_console.result import Result, ResultRecord
-from ssl_console.tui import resultview
-from ssl_console.tui.chart import ChartView
+from ssl_console.analysis.random_baseline import twins
+from ssl_console.tui.data.state import World
+from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.lines import Lines
-from ssl_console.tui.picture import PictureView
-from ssl_console.tui.screens.base import ConsoleScreen, console
-from ssl_console.tui.state import World
-from ssl_console.tui.text import Span, Tone, line
-from ssl_console.twins import twins
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.style.text import Span, Tone, line
+from ssl_console.tui.views import result as resultview
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.image import PictureView
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.workspace.pictures import Picture
+from ssl_console.workspace.result import Result, ResultRecord
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from ssl_console.tui.bars import KeyLine, TopBar
-from ssl_console.tui.lines import Words
-from ssl_console.tui.text import Span, Tone, line
+from ssl_console.tui.style.text import Span, Tone, line
+from ssl_console.tui.widgets.header_footer import KeyLine, TopBar
+from ssl_console.tui.widgets.styled_text import Words
 
 
 class StartScreen(Screen[object]):

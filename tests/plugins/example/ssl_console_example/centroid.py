@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.inputs import ManyShotInputs, joined
-from tasks.intervals import wilson
-from tasks.outcome import Outcome
+from tasks.evaluation.inputs import ManyShotInputs, joined
+from tasks.metrics.confidence_intervals import wilson
+from tasks.metrics.outcome import Outcome
 from tasks.reporter import Reporter
 
 

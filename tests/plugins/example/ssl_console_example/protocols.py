@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.protocol import ProtocolFacts
+from tasks.catalog.protocol import ProtocolFacts
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.card import DatasetCard
+from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.listing import array_split
+from tasks.datasets.readers.make_splits import array_split
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:

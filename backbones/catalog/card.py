@@ -1,0 +1,218 @@
+"""The backbone card: everything that must be known of a backbone before its weights are touched.
+
+A card is one TOML file; its name is its path below the cards folder without the ending (`paper/moco-v2`).
+This module needs neither torch nor numpy, so the console can list every backbone at start-up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from backbones.io.card_files import CardModel
+
+Triple = tuple[float, float, float]
+Scalar = str | int | float | bool
+Pooling = Literal["avg", "cls", "cls+avg", "map", "default"]
+Padding = Literal["torchvision", "same", "same-pool"]
+"""`same`: TensorFlow's SAME for strided convolutions and the max-pool (haiku); `same-pool`: for the max-pool alone."""
+Conversion = Literal["none", "byol-haiku", "simclr-tensorflow", "simclr-separius", "lightly-sequential"]
+CropMode = Literal["center", "squash", "border"]
+Interpolation = Literal["bicubic", "bilinear"]
+Precision = Literal["float32", "bfloat16"]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+"""A SHA-256 in hexadecimal, or as much of its beginning as was published."""
+
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=200)]
+"""A name that stays in its folder."""
+
+
+class UrlWeights(CardModel):
+    """A published file, fetched once into the weights folder and kept with its digest."""
+
+    kind: Literal["url"] = "url"
+    url: str = Field(pattern="^https?://")
+    companions: tuple[str, ...] = ()
+    """Further files that belong to the first: a TensorFlow checkpoint's data beside its index."""
+    filename: FileName | None = None
+    """Its name in the weights folder; without one, the URL's own name with a digest of the URL in it."""
+    sha256: Digest | None = None
+    manual: str | None = None
+    """Why a plain download cannot work (login page) and what to do instead; then `url` is the page to open."""
+
+
+class TimmWeights(CardModel):
+    """The weights of a timm pretrained tag: `architecture.tag` on the model hub."""
+
+    kind: Literal["timm"] = "timm"
+    tag: FileName
+    """`architecture.tag`."""
+    hub_repository: str | None = Field(None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")
+    """Where the hub keeps it, if not under `timm/` and the tag."""
+    hub_filename: FileName = "model.safetensors"
+    url: str | None = Field(None, pattern="^https?://")
+    """The original file, for the tags that are not on the hub."""
+
+
+class FileWeights(CardModel):
+    """A checkpoint of the user's own."""
+
+    kind: Literal["file"] = "file"
+    path: str = Field(pattern="^[/~]")
+    """Absolute, or from the home folder: a worker's own folder is none of the user's business."""
+
+
+class ShippedWeights(CardModel):
+    """A small file that comes with this package (the demo backbones)."""
+
+    kind: Literal["shipped"] = "shipped"
+    filename: FileName
+    sha256: Digest | None = None
+
+
+class RandomWeights(CardModel):
+    """The architecture's own initialisation under a seed: the baseline that every pretraining must beat."""
+
+    kind: Literal["random"] = "random"
+    seed: int = 0
+
+
+Weights = Annotated[
+    UrlWeights | TimmWeights | FileWeights | ShippedWeights | RandomWeights, Field(discriminator="kind")
+]
+
+
+class KeyMapping(CardModel):
+    """Mapping of a checkpoint's keys to the architecture's; loading is strict afterwards
+    (`backbones.checkpoints.key_mapping`)."""
+
+    container: str | None = None
+    """Dotted path of the dictionary that holds the tensors, `state_dict` say; None when the file is that dictionary."""
+    prefix: str = ""
+    """Only keys that start with this are kept, and it is cut off."""
+    drop: tuple[str, ...] = ()
+    """After cutting the prefix: keys starting with one of these (a head, a projector) are left out by intention."""
+    conversion: Conversion = "none"
+
+
+class InputCard(CardModel):
+    """What the backbone was trained to see. `mean` and `std` refer to pixels in [0, 1]."""
+
+    size: int = Field(224, ge=8, le=2048)
+    """Side in pixels of the square that it is given."""
+    own_size: int | None = Field(None, ge=8, le=2048)
+    """Side in the model's own transform, where that differs: DINOv2 is measured at 224, its positions are for 518."""
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    crop: float = Field(0.875, gt=0, le=1)
+    """Share of the resized image that the model's own transform keeps (`own` preprocessing only)."""
+    crop_mode: CropMode = "center"
+    """How the model's own transform makes a square: cut the middle out, squash, or pad."""
+    interpolation: Interpolation = "bicubic"
+
+
+class FactsCard(CardModel):
+    """What is published about the backbone; shown and filtered on, never used to compute a score."""
+
+    method: str
+    paper: str | None = None
+    paper_url: str | None = None
+    year: int | None = None
+    pretraining_data: str | None = None
+    epochs: int | None = None
+    imagenet_top1: float | None = Field(None, ge=0, le=100)
+    parameters_millions: float | None = Field(None, gt=0)
+    feature_dimension: int | None = Field(None, gt=0)
+    license: str | None = None
+    note: str | None = None
+
+
+class BackboneCard(CardModel):
+    """One backbone. `name` is filled in from the card's place, so a file never repeats it."""
+
+    name: str
+    title: str
+    architecture: str
+    """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that makes one."""
+    code_sha256: Digest | None = None
+    """Digest of the file of the user's code in `architecture`; the user has to have trusted it, another is refused."""
+    architecture_arguments: dict[str, Scalar] = Field(default_factory=dict)
+    padding: Padding = "torchvision"
+    pooling: Pooling = "default"
+    weights: Weights
+    keys: KeyMapping = KeyMapping()
+    input: InputCard = InputCard()
+    facts: FactsCard
+
+
+PreprocessingName = Literal["paper", "own", "squash"]
+ResizeMode = Literal["shorter", "squash", "border"]
+"""`shorter`: the shorter side becomes `resize`; `squash`: both do; `border`: the longer does, and borders are added."""
+
+_MODES: dict[CropMode, ResizeMode] = {"center": "shorter", "squash": "squash", "border": "border"}
+SQUASH_FACTOR = 1.15
+
+
+@dataclass(frozen=True)
+class PreprocessingSpec:
+    """Resize to `resize` pixels by `mode`, cut the central `crop` x `crop`, scale to [0, 1], normalise."""
+
+    name: PreprocessingName
+    resize: int
+    crop: int
+    mode: ResizeMode
+    interpolation: Interpolation
+    mean: Triple
+    std: Triple
+
+
+def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
+    """The named preprocessing for this backbone. Raises ValueError for any other name.
+
+    `paper`: shorter side bicubic to the input size, centre crop (Ericsson et al., appendix A.2).
+    `own`: what the weights were published with. `squash`: the published few-shot code's 1.15 times the input size
+    in both directions, bilinear, centre crop (`few_shot.py` in ssl-transfer, which differs from the paper's A.3).
+    """
+    size, mean, std = card.input.size, card.input.mean, card.input.std
+    if name == "paper":
+        return PreprocessingSpec("paper", size, size, "shorter", "bicubic", mean, std)
+    if name == "squash":
+        return PreprocessingSpec("squash", int(size * SQUASH_FACTOR), size, "squash", "bilinear", mean, std)
+    if name == "own":
+        own = card.input.own_size or size
+        resize = math.floor(own / card.input.crop)
+        return PreprocessingSpec("own", resize, own, _MODES[card.input.crop_mode], card.input.interpolation, mean, std)
+    raise ValueError(f"no preprocessing is named {name!r}: expected one of {', '.join(get_args(PreprocessingName))}")
+
+
+ENCODING_VERSION = 1
+"""Raised when the code that loads or runs backbones changes the numbers it gives."""
+
+
+def identity(card: BackboneCard, weights_digest: str, spec: PreprocessingSpec) -> dict[str, object]:
+    """Plain JSON values. Two backbones with equal identities give equal features, whatever they are called.
+
+    Left out on purpose: names, titles and facts; where the file lies; the preprocessing's name, so that two
+    preprocessings that do the same to a pixel share their features; and memory layout, folded batch norms and whose
+    products they are, which move features by rounding only.
+    """
+    pixels = {key: value for key, value in asdict(spec).items() if key != "name"}
+    code = {} if card.code_sha256 is None else {"code": card.code_sha256}
+    return {
+        "version": ENCODING_VERSION,
+        "architecture": card.architecture.rpartition("/")[2],
+        **code,
+        "arguments": dict(sorted(card.architecture_arguments.items())),
+        "padding": card.padding,
+        "pooling": card.pooling,
+        "keys": card.keys.model_dump(mode="json"),
+        "weights": weights_digest,
+        "preprocessing": {key: list(value) if isinstance(value, tuple) else value for key, value in pixels.items()},
+    }

@@ -1,0 +1,105 @@
+"""Every backbone by name: the built-in cards, the user's own, and names that describe a card by themselves.
+
+Needs neither torch nor timm: `timm:` and `file:` names are looked up in a process of their own
+(`backbones.catalog.timm_info`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backbones.catalog.card import BackboneCard, TimmWeights
+from backbones.catalog.file_reference import SCHEME as FILE
+from backbones.catalog.file_reference import file_card
+from backbones.catalog.timm_info import Resolver, timm_card
+from backbones.io.card_files import CardProblem, MalformedName, UnknownName, match, read_cards, suggest
+from backbones.io.plugins import BACKBONES, PlugInProblem, card_folders
+
+BUILT_IN = Path(__file__).parents[1] / "cards"
+TIMM = "timm:"
+
+
+@dataclass(frozen=True)
+class Override:
+    """A user's card that stands in the place of another one of the same name."""
+
+    name: str
+    path: Path
+    instead_of: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.path} is used instead of {self.instead_of}"
+
+
+@dataclass(frozen=True)
+class BackboneCatalog:
+    """The cards by name, sorted; what was wrong with others; and which of the user's cards replace which."""
+
+    cards: dict[str, BackboneCard]
+    problems: tuple[CardProblem | PlugInProblem, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    resolver: Resolver = field(default_factory=Resolver)
+
+    @classmethod
+    def load(cls, user_folders: Sequence[Path] = (), cache_folder: Path | None = None) -> BackboneCatalog:
+        """Reads the built-in cards, those of plug-ins, then each folder; a later one of a name wins, which is told.
+
+        `cache_folder` keeps what timm says about `timm:` and `file:` names; without one it is asked each time.
+        """
+        cards: dict[str, BackboneCard] = {}
+        paths: dict[str, Path] = {}
+        problems: list[CardProblem] = []
+        overrides: list[Override] = []
+        plugged, plug_in_problems = card_folders(BACKBONES)
+        for folder in (BUILT_IN, *plugged, *user_folders):
+            found = read_cards(folder, BackboneCard)
+            overrides.extend(Override(name, found.paths[name], paths[name]) for name in found.cards if name in paths)
+            cards.update(found.cards)
+            paths.update(found.paths)
+            problems.extend(found.problems)
+        told: list[CardProblem | PlugInProblem] = [*problems, *plug_in_problems]
+        return cls(dict(sorted(cards.items())), tuple(told), tuple(overrides), Resolver(cache_folder))
+
+    def get(self, name: str) -> BackboneCard:
+        """The card of this name, or the one that a `timm:` or `file:` name describes.
+
+        Raises UnknownName or MalformedName (both CardNameError), and ResolverError when timm cannot be asked.
+        """
+        if name in self.cards:
+            return self.cards[name]
+        if name.startswith(FILE):
+            return file_card(name, self.resolver.describe)
+        if name.startswith(TIMM):
+            return self._timm(name.removeprefix(TIMM))
+        raise UnknownName("backbone", name, suggest(name, self.cards))
+
+    def select(self, patterns: Iterable[str]) -> list[BackboneCard]:
+        """The cards that names and globs (`paper/*`, `*moco*`) choose, each once, in the order of the patterns.
+
+        Raises as `get` does, and UnknownName for a glob that fits no card.
+        """
+        chosen: dict[str, BackboneCard] = {}
+        for pattern in patterns:
+            described = pattern not in self.cards and pattern.startswith((FILE, TIMM))
+            cards = (
+                [self.get(pattern)] if described else [self.cards[n] for n in match([pattern], self.cards, "backbone")]
+            )
+            chosen.update({card.name: card for card in cards})
+        return list(chosen.values())
+
+    def _timm(self, name: str) -> BackboneCard:
+        """The built-in card of a tag if there is one, else a card made from timm's registry."""
+        by_tag: dict[str, BackboneCard] = {}
+        for card in self.cards.values():
+            if isinstance(card.weights, TimmWeights):
+                by_tag.setdefault(card.weights.tag, card)
+        if name in by_tag:
+            return by_tag[name]
+        description = self.resolver.describe(name)
+        if description.tag is None:
+            raise MalformedName(
+                f"timm has the architecture {name} but no pretrained weights for it: use file:PATH?arch={name}"
+            )
+        return by_tag.get(f"{description.architecture}.{description.tag}") or timm_card(description)

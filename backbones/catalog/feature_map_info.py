@@ -1,0 +1,115 @@
+"""What an architecture gives a protocol that wants feature maps, as data that travels between processes.
+
+Told before anything is queued, so that a backbone that does not suit a protocol is refused in words. timm imports
+torch, so `python -m backbones.model.feature_map_main` is asked, once per architecture, and the answers are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backbones.catalog.card import BackboneCard, Scalar
+from backbones.io.card_files import CardModel
+from backbones.io.file_digests import write_if_possible
+from backbones.io.subprocess_query import ask_module
+
+DISSECT = "backbones.model.feature_map_main"
+SECONDS = 600.0
+
+
+class MapFacts(CardModel):
+    """One feature map of the pyramid: pixels per position, and channels."""
+
+    stride: int
+    channels: int
+
+
+class Anatomy(CardModel):
+    """What an architecture can do. `problem` says why it gives no maps at all; then `maps` is empty."""
+
+    maps: tuple[MapFacts, ...] = ()
+    """The pyramid (`backbones.model.feature_maps`), finest first; of a plain transformer all have one stride."""
+    any_size: bool = False
+    """Whether it takes images of any size and shape, not only the card's square."""
+    dilates: bool = False
+    """Whether its last stages can be dilated to an output stride of 8."""
+    problem: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether all maps have one stride, as those of a plain transformer."""
+        return len({one.stride for one in self.maps}) == 1
+
+
+class Specimen(CardModel):
+    """What is to be looked at."""
+
+    architecture: str
+    arguments: dict[str, Scalar]
+    size: int
+
+    @classmethod
+    def of(cls, card: BackboneCard) -> Specimen:
+        """The card's architecture at the card's input size."""
+        return cls(architecture=card.architecture, arguments=card.architecture_arguments, size=card.input.size)
+
+    @property
+    def filename(self) -> str:
+        """Where the answer is kept: another timm, or another look, is another file."""
+        asked = f"{self.model_dump_json()} {metadata.version('timm')} {_code_digest()}"
+        return f"{self.architecture}.{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+def anatomies(cards: Iterable[BackboneCard], cache_folder: Path) -> dict[str, Anatomy]:
+    """By the cards' names: kept answers, and for the others one process that looks at them all."""
+    specimens = {card.name: Specimen.of(card) for card in cards}
+    places = {specimen.filename: specimen for specimen in specimens.values()}
+    kept = {place: _kept(cache_folder / place) for place in places}
+    unknown = [place for place, anatomy in kept.items() if anatomy is None]
+    fresh = dict(zip(unknown, _ask([places[place] for place in unknown]), strict=False))
+    for place, anatomy in fresh.items():
+        write_if_possible(cache_folder / place, anatomy.model_dump_json().encode())
+    failed = Anatomy(problem="the process that looks at architectures failed")
+    return {
+        name: kept[specimen.filename] or fresh.get(specimen.filename, failed) for name, specimen in specimens.items()
+    }
+
+
+def _kept(path: Path) -> Anatomy | None:
+    try:
+        return Anatomy.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _ask(specimens: Sequence[Specimen]) -> list[Anatomy]:
+    """One answer each; fewer where the process failed in the middle."""
+    if not specimens:
+        return []
+    try:
+        lines = "".join(f"{specimen.model_dump_json()}\n" for specimen in specimens)
+        done = ask_module(DISSECT, given=lines, seconds=SECONDS)
+    except subprocess.TimeoutExpired:
+        return []
+    answers: list[Anatomy] = []
+    for line in done.stdout.splitlines():
+        try:
+            answers.append(Anatomy.model_validate_json(line))
+        except ValidationError:
+            break
+    return answers
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """SHA-256 over the code that looks."""
+    here = Path(__file__).parents[1] / "model"
+    files = [here / name for name in ("feature_map_main.py", "feature_maps.py", "architecture.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

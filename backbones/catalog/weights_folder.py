@@ -1,0 +1,218 @@
+"""The weights folder: where each card's file lies, whether it is whole, and how it gets there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from backbones.catalog.card import BackboneCard, FileWeights, RandomWeights, ShippedWeights, TimmWeights, UrlWeights
+from backbones.io.download import Download, Progress
+from backbones.io.errors import WeightsError
+from backbones.io.file_digests import ChangedFile, DigestBook, joint_digest, sha256_of
+
+__all__ = ["HUB", "SHIPPED", "WeightsError", "WeightsFolder", "WeightsState"]
+
+HUB = "https://huggingface.co"
+SHIPPED = Path(__file__).parents[1] / "demo"
+Status = Literal["present", "missing", "damaged"]
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """What there is of a card's weights. `digest` is known when present; `advice` says the way out when not."""
+
+    status: Status
+    path: Path | None
+    digest: str | None = None
+    size: int | None = None
+    advice: str | None = None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file that a card needs, and where it comes from: None where only the user can put it."""
+
+    path: Path
+    url: str | None = None
+
+
+class WeightsFolder:
+    """The folder of downloaded weights; also remembers the digests of files that lie elsewhere.
+
+    `hub` is the model hub's address; without it `HF_ENDPOINT` says, as for the hub's own tools.
+    """
+
+    def __init__(self, root: Path, hub: str | None = None) -> None:
+        self.root = root
+        self.hub = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        self._digests = DigestBook(root / "digests")
+
+    def state(self, card: BackboneCard) -> WeightsState:
+        """Whether the weights are there and whole, by remembered digests: cheap enough for every listing."""
+        return self._state(card, deep=False)
+
+    def verified(self, card: BackboneCard) -> WeightsState:
+        """The state after reading every byte, for loading. Raises WeightsError unless the weights are present."""
+        state = self._state(card, deep=True)
+        if state.status != "present":
+            raise WeightsError(f"{card.name}: the weights are {state.status}: {state.advice}")
+        return state
+
+    def fetch(self, card: BackboneCard, on_progress: Progress | None = None) -> WeightsState:
+        """Downloads what is missing or damaged and returns the verified state.
+
+        Raises WeightsError with the way out: a page to open, a disk that is full, a server that does not answer.
+        """
+        manual = self.state(card).status != "present" and self._manual(card)
+        if manual:
+            raise WeightsError(f"{card.name}: {manual}")
+        for source in self._sources(card):
+            if not self._whole(card, source.path):
+                self._download(card, source, on_progress or _no_progress)
+        return self.verified(card)
+
+    def path(self, card: BackboneCard) -> Path | None:
+        """Where the (first) file is or will be; None for weights that need no file."""
+        sources = self._sources(card)
+        return sources[0].path if sources else None
+
+    def _state(self, card: BackboneCard, *, deep: bool) -> WeightsState:
+        if isinstance(card.weights, RandomWeights):
+            return WeightsState("present", None, f"random-{card.weights.seed}", 0)
+        paths = [source.path for source in self._sources(card)]
+        absent = [path for path in paths if not path.is_file()]
+        if absent:
+            return WeightsState("missing", absent[0], advice=self._manual(card) or self._how_to_get(card))
+        try:
+            digests = [self._digest(card, path, deep=deep) for path in paths]
+        except ChangedFile as error:
+            return WeightsState("damaged", error.path, advice=f"{error}: {self._how_to_repair(card)}")
+        except OSError as error:
+            return WeightsState("damaged", paths[0], advice=f"{paths[0]} cannot be read: {error.strerror or error}")
+        return WeightsState("present", paths[0], joint_digest(digests), sum(path.stat().st_size for path in paths))
+
+    def _digest(self, card: BackboneCard, path: Path, *, deep: bool) -> str:
+        """The file's digest, checked against what the card expects of its first file."""
+        if isinstance(card.weights, ShippedWeights):
+            found = sha256_of(path)
+        else:
+            found = self._digests.verify(path) if deep else self._digests.digest(path)
+        expected = getattr(card.weights, "sha256", None)
+        if expected and path == self.path(card) and not found.startswith(expected):
+            raise ChangedFile(path, expected, found)
+        return found
+
+    def _whole(self, card: BackboneCard, path: Path) -> bool:
+        try:
+            return path.is_file() and bool(self._digest(card, path, deep=True))
+        except ChangedFile:
+            return False
+
+    def _download(self, card: BackboneCard, source: _Source, on_progress: Progress) -> None:
+        if source.url is None:
+            raise WeightsError(f"{card.name}: {self.state(card).advice}")
+        found = Download(source.url, source.path, self._secrets(source.url)).run(on_progress)
+        expected = getattr(card.weights, "sha256", None)
+        if expected and source.path == self.path(card) and not found.startswith(expected):
+            source.path.unlink()
+            raise WeightsError(
+                f"{card.name}: {source.url} is not the file that the card means: its SHA-256 begins with {found[:12]}, "
+                f"expected {expected[:12]}. Fetch it again, or correct the card"
+            )
+        self._digests.remember(source.path, found, "fetched")
+
+    def _secrets(self, url: str) -> dict[str, str]:
+        token = os.environ.get("HF_TOKEN")
+        return {"Authorization": f"Bearer {token}"} if token and url.startswith(self.hub + "/") else {}
+
+    def _sources(self, card: BackboneCard) -> tuple[_Source, ...]:
+        weights = card.weights
+        if isinstance(weights, UrlWeights):
+            return self._url_sources(weights)
+        if isinstance(weights, TimmWeights):
+            return (self._timm_source(weights),)
+        if isinstance(weights, ShippedWeights):
+            return (_Source(SHIPPED / weights.filename),)
+        if isinstance(weights, FileWeights):
+            return tuple(_Source(path) for path in checkpoint_files(Path(weights.path).expanduser()))
+        return ()
+
+    def _url_sources(self, weights: UrlWeights) -> tuple[_Source, ...]:
+        first = weights.filename or _distinct_name(weights.url)
+        names = [first, *(_companion_name(weights.url, first, url) for url in weights.companions)]
+        urls = (weights.url, *weights.companions)
+        if weights.manual is not None:
+            return tuple(_Source(self.root / name) for name in names)
+        return tuple(_Source(self.root / name, url) for name, url in zip(names, urls, strict=True))
+
+    def _timm_source(self, weights: TimmWeights) -> _Source:
+        if weights.url is not None:
+            return _Source(self.root / f"{weights.tag}{_suffix(_url_name(weights.url))}", weights.url)
+        repository = weights.hub_repository or f"timm/{weights.tag}"
+        url = f"{self.hub}/{repository}/resolve/main/{weights.hub_filename}"
+        return _Source(self.root / f"{weights.tag}{_suffix(weights.hub_filename)}", url)
+
+    def _manual(self, card: BackboneCard) -> str | None:
+        if not isinstance(card.weights, UrlWeights) or card.weights.manual is None:
+            return None
+        return f"{card.weights.manual.rstrip('. ')}. Page: {card.weights.url} Put the file at {self.path(card)}"
+
+    def _how_to_get(self, card: BackboneCard) -> str:
+        sources = self._sources(card)
+        missing = next((source for source in sources if not source.path.is_file()), sources[0])
+        if isinstance(card.weights, ShippedWeights):
+            return f"{missing.path} is missing from the installation: install the package again"
+        if missing.url is None:
+            return f"there is no file {missing.path}: correct the path"
+        return f"not downloaded yet: fetch them, or save {missing.url} as {missing.path}"
+
+    def _how_to_repair(self, card: BackboneCard) -> str:
+        if isinstance(card.weights, ShippedWeights):
+            return "install the package again"
+        if isinstance(card.weights, FileWeights):
+            return "the disk returns other bytes than before: copy the file anew"
+        return "fetch them again"
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """The files of a checkpoint: the path itself, and the data beside a TensorFlow index (or in a folder with one)."""
+    if path.is_dir():
+        indices = sorted(path.glob("*.index"))
+        path = indices[0] if len(indices) == 1 else path
+    if path.suffix != ".index":
+        return [path]
+    return [path, *sorted(path.parent.glob(f"{path.name.removesuffix('.index')}.data-*"))]
+
+
+def _no_progress(_done: int, _total: int | None) -> None:
+    """For callers who do not watch."""
+
+
+def _url_name(url: str) -> str:
+    return PurePosixPath(unquote(urlsplit(url).path)).name or "weights"
+
+
+def _distinct_name(url: str) -> str:
+    """The URL's file name with a digest of the URL in it: many projects publish a `resnet50.pth`."""
+    name = _url_name(url)
+    suffix = _suffix(name)
+    return f"{name.removesuffix(suffix)}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}"
+
+
+def _companion_name(url: str, name: str, companion: str) -> str:
+    """`m.index` kept as `x.index`: its companion `m.data-0` is kept as `x.data-0`."""
+    first, second = _url_name(url), _url_name(companion)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+    return name.removesuffix(first[shared:]) + second[shared:]
+
+
+def _suffix(name: str) -> str:
+    """`.pth.tar`, `.safetensors`: the ending, with the one before it for archives."""
+    suffixes: Sequence[str] = PurePosixPath(name).suffixes
+    return "".join(suffixes[-2:]) if suffixes[-1:] == [".tar"] else "".join(suffixes[-1:])

@@ -1,0 +1,208 @@
+"""Reads a haiku checkpoint (BYOL's published pickle) without jax, haiku or dill, and without running anything.
+
+A pickle is a program that calls what it names. Here every name is answered from a fixed table of inert stand-ins:
+nothing is imported, and a name outside the table is refused. Arrays become numpy arrays of plain numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from backbones.io.errors import WeightsError
+
+LARGEST = 4 * 1024**3
+MOST_ITEMS = 200_000
+"""A checkpoint has thousands. A list that holds another twice, and so on, has endlessly many in a few bytes."""
+_NUMBER = re.compile(r"[<>|=]?[biuf][1248]")
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """The pickle asks for something that a checkpoint of arrays has no use for."""
+
+
+class _NumberType:
+    """Stands in for numpy.dtype: a type of plain numbers."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        text = code if isinstance(code, str) else ""
+        if not _NUMBER.fullmatch(text):
+            raise _Refused(f"an array of {code!r}, which is not a type of plain numbers")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        order = state[1]
+        if order not in ("<", ">", "|", "="):
+            raise _Refused(f"the byte order {order!r}")
+        self.dtype = self.dtype.newbyteorder(cast("Any", order))
+
+
+class _Array:
+    """Stands in for numpy.ndarray while it is being filled."""
+
+    value: np.ndarray[Any, np.dtype[Any]]
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        _, shape, number_type, fortran, raw = state
+        if not isinstance(number_type, _NumberType) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
+            raise _Refused("an array whose content is not plain bytes")
+        flat = np.frombuffer(raw, dtype=number_type.dtype)
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _new_array(*_: object) -> _Array:
+    """numpy's `_reconstruct`, and dill's and jax's ways to the same: an empty array that the state fills."""
+    return _Array()
+
+
+def _filled_array(_make: object, _arguments: object, state: object, *_: object) -> _Array:
+    array = _Array()
+    array.__setstate__(cast("tuple[object, ...]", state))
+    return array
+
+
+def _scalar(number_type: object, raw: object = b"") -> object:
+    if not isinstance(number_type, _NumberType) or not isinstance(raw, bytes):
+        raise _Refused("a number whose content is not plain bytes")
+    return np.frombuffer(raw, dtype=number_type.dtype)[0].item()
+
+
+def _latin1(text: object, encoding: object = "latin1") -> bytes:
+    """`_codecs.encode`, which protocol 2 uses for bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise _Refused(f"text in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _mapping(value: object = None) -> dict[object, object]:
+    if value is not None and not isinstance(value, dict):
+        raise _Refused("a mapping that is not made of a dictionary")
+    return cast("dict[object, object]", value or {})
+
+
+def _named_tuple(name: object, fields: object, *_: object) -> type:
+    """dill's way to a NamedTuple: a tuple class that remembers the names of its fields."""
+    names = (
+        tuple(fields.replace(",", " ").split()) if isinstance(fields, str) else tuple(cast("tuple[str, ...]", fields))
+    )
+    return type(str(name), (tuple,), {"field_names": names, "__new__": lambda cls, *values: tuple.__new__(cls, values)})
+
+
+_NUMPY = {
+    "ndarray": _Array,
+    "dtype": _NumberType,
+    "core.multiarray._reconstruct": _new_array,
+    "_core.multiarray._reconstruct": _new_array,
+    "core.multiarray.scalar": _scalar,
+    "_core.multiarray.scalar": _scalar,
+}
+TABLE: Mapping[str, object] = {
+    "_codecs.encode": _latin1,
+    "collections.OrderedDict": _mapping,
+    "haiku._src.data_structures.FlatMapping": _mapping,
+    "haiku._src.data_structures.FlatMap": _mapping,
+    "haiku._src.data_structures.frozendict": _mapping,
+    "dill._dill._create_namedtuple": _named_tuple,
+    "dill._dill._create_array": _filled_array,
+    "jax._src.array._reconstruct_array": _filled_array,
+    "jax._src.device_array.reconstruct_device_array": _filled_array,
+    **{f"numpy.{name}": value for name, value in _NUMPY.items()},
+}
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler, in Python: its memory grows only with what the file really holds."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the signature of the standard library
+        full = f"{module}.{name}"
+        if full not in TABLE:
+            raise _Refused(f"the name {full}")
+        return TABLE[full]
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - as above
+        raise _Refused(f"an object from elsewhere ({pid!r})")
+
+    def build(self) -> None:
+        """Gives a state to an array or its type only: on a function it would set the function's attributes."""
+        unpickler = cast("Any", self)
+        if not isinstance(unpickler.stack[-2], (_Array, _NumberType)):
+            raise _Refused(f"a state for a {type(unpickler.stack[-2]).__name__}")
+        unpickler.load_build()
+
+    def bytearray8(self) -> None:
+        """Never: the room for it is filled before a single byte of it has been read."""
+        raise _Refused("a bytearray")
+
+    dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build, pickle.BYTEARRAY8[0]: bytearray8})
+
+
+def read_haiku_pickle(path: Path) -> dict[str, object]:
+    """The file's dictionary; NamedTuples become dictionaries by field name, arrays numpy arrays.
+
+    Raises WeightsError when the file is no pickle of arrays, and names what it asked for; nothing has been run then.
+    """
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise WeightsError(f"{path} has {size:,} bytes; a pickle is read up to {LARGEST:,}")
+    try:
+        with path.open("rb") as file:
+            content = _plain(_Unpickler(file).load(), _Budget())
+    except _Refused as error:
+        raise WeightsError(
+            f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
+        ) from error
+    except _BROKEN as error:
+        raise WeightsError(
+            f"{path} cannot be read as a pickle ({type(error).__name__}: {error}): is it whole?"
+        ) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary")
+    return content
+
+
+_BROKEN = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What Python's unpickler raises for bytes that are no pickle."""
+
+
+@dataclass
+class _Budget:
+    """How many more values may be handed out."""
+
+    left: int = MOST_ITEMS
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _Refused(f"more than {MOST_ITEMS:,} values")
+
+
+def _plain(value: object, budget: _Budget) -> object:
+    """Stand-ins to plain values, all the way down."""
+    budget.take()
+    if isinstance(value, _Array):
+        return value.value
+    if isinstance(value, dict):
+        return {key: _plain(item, budget) for key, item in value.items()}
+    if isinstance(value, tuple):
+        items = [_plain(item, budget) for item in value]
+        names = cast("tuple[str, ...] | None", getattr(value, "field_names", None))
+        return tuple(items) if names is None else dict(zip(names, items, strict=False))
+    return [_plain(item, budget) for item in value] if isinstance(value, list) else value

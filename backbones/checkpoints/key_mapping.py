@@ -1,0 +1,160 @@
+"""From a checkpoint's keys to an architecture's, explicitly, and the check that everything fits.
+
+Nothing is guessed while loading. Only when it fails do the keys vote, so that the message can say what would fit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from backbones.catalog.card import KeyMapping
+from backbones.io.errors import WeightsError
+
+Shape = tuple[int, ...]
+OPTIONAL = "num_batches_tracked"
+"""A counter that only training reads; old checkpoints and conversions lack it."""
+
+
+class KeyMismatch(WeightsError):  # noqa: N818 - a domain word, raised as such
+    """The checkpoint does not hold exactly the architecture's tensors; the message says which and what would fit."""
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How the given keys compare with the expected ones. `wrong_shape`: key, expected shape, given shape."""
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[tuple[str, Shape, Shape], ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every tensor was there, with its shape, and no other."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+    def sentence(self, first: int = 3) -> str:
+        """What is wrong, with the first few of each kind."""
+        shapes = [f"{key} is {given} and should be {expected}" for key, expected, given in self.wrong_shape]
+        kinds = (
+            ("missing", list(self.missing)),
+            ("not expected", list(self.unexpected)),
+            ("of another shape", shapes),
+        )
+        return "; ".join(f"{len(items)} {kind}: {_first(items, first)}" for kind, items in kinds if items)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A place in a checkpoint whose keys end like the architecture's."""
+
+    container: str | None
+    prefix: str
+    count: int
+
+
+def check(expected: Mapping[str, Shape], given: Mapping[str, Shape]) -> KeyReport:
+    """Compares names and shapes; `num_batches_tracked` may be missing, nothing else."""
+    shared = expected.keys() & given.keys()
+    return KeyReport(
+        matched=tuple(key for key in expected if key in shared and expected[key] == given[key]),
+        missing=tuple(key for key in expected if key not in shared and not key.endswith(OPTIONAL)),
+        unexpected=tuple(key for key in given if key not in shared),
+        wrong_shape=tuple(
+            (key, expected[key], given[key]) for key in expected if key in shared and expected[key] != given[key]
+        ),
+    )
+
+
+def select(checkpoint: Mapping[str, object], keys: KeyMapping) -> dict[str, Tensor]:
+    """The tensors below the container whose key starts with the prefix, without it. `drop` comes later: `without`.
+
+    Raises KeyMismatch when the container is not there.
+    """
+    inside = _unwrap(checkpoint, keys.container)
+    size = len(keys.prefix)
+    return {
+        str(key)[size:]: value
+        for key, value in inside.items()
+        if isinstance(value, Tensor) and str(key).startswith(keys.prefix)
+    }
+
+
+def without(tensors: Mapping[str, Tensor], drop: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors but those that the card leaves out by intention: heads and projectors."""
+    return {key: value for key, value in tensors.items() if not key.startswith(drop)} if drop else dict(tensors)
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The shapes by key."""
+    return {key: tuple(value.shape) for key, value in tensors.items()}
+
+
+def best_fit(checkpoint: Mapping[str, object], expected: Mapping[str, Shape]) -> Fit | None:
+    """The container and prefix under which most of the expected tensors lie, by name and shape; None if none does."""
+    votes: Counter[tuple[str | None, str]] = Counter()
+    by_ending: dict[str, list[str]] = {}
+    for key in expected:
+        by_ending.setdefault(_ending(key), []).append(key)
+    for container, key, tensor in tensors_of(checkpoint):
+        for name in by_ending.get(_ending(key), ()):
+            start = key.removesuffix(name)
+            if key.endswith(name) and (not start or start.endswith(".")) and tuple(tensor.shape) == expected[name]:
+                votes[container, start] += 1
+    if not votes:
+        return None
+    (container, prefix), count = max(votes.items(), key=lambda item: (item[1], -len(item[0][1])))
+    return Fit(container, prefix, count)
+
+
+def mismatch(
+    place: str, report: KeyReport, checkpoint: Mapping[str, object], expected: Mapping[str, Shape], keys: KeyMapping
+) -> KeyMismatch:
+    """The error for a report that is not exact. `place` says which checkpoint and architecture."""
+    fit = best_fit(checkpoint, expected)
+    return KeyMismatch(f"{place}: {report.sentence()}. {_advice(fit, len(expected), keys)}")
+
+
+def _advice(fit: Fit | None, total: int, keys: KeyMapping) -> str:
+    if fit is None:
+        return "No key of the file ends like one of the architecture's: is it the right architecture?"
+    where = f"container={fit.container!r} prefix={fit.prefix!r}"
+    if (fit.container, fit.prefix) == (keys.container, keys.prefix):
+        return f"{where} fits best ({fit.count} of {total}): is it the right architecture, and are all heads dropped?"
+    return f"{where} would fit {fit.count} of {total}"
+
+
+def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[str, object]:
+    """The dictionary at a dotted path; a key that itself holds dots is tried first."""
+    if container is None:
+        return checkpoint
+    if isinstance(found := checkpoint.get(container), Mapping):
+        return found
+    first, _, rest = container.partition(".")
+    inside = checkpoint.get(first)
+    if not rest or not isinstance(inside, Mapping):
+        dictionaries = [str(key) for key, value in checkpoint.items() if isinstance(value, Mapping)]
+        there = f"the dictionaries there are {_first(dictionaries, 6)}" if dictionaries else "there is no dictionary"
+        raise KeyMismatch(f"the checkpoint has no container {container!r}; {there}")
+    return _unwrap(inside, rest)
+
+
+def tensors_of(value: Mapping[str, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
+    """Every tensor with the container it is in, however deep."""
+    for key, item in value.items():
+        if isinstance(item, Tensor):
+            yield container, str(key), item
+        elif isinstance(item, Mapping):
+            yield from tensors_of(item, str(key) if container is None else f"{container}.{key}")
+
+
+def _ending(key: str) -> str:
+    return ".".join(key.rsplit(".", 2)[-2:])
+
+
+def _first(items: list[str], count: int) -> str:
+    return ", ".join(items[:count]) + (", ..." if len(items) > count else "")

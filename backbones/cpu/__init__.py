@@ -1,0 +1,1 @@
+"""Faster inference of frozen networks on a CPU."""

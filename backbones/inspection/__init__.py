@@ -1,0 +1,1 @@
+"""Inspection of an unknown checkpoint: architecture candidates and how to load it."""

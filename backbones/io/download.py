@@ -1,0 +1,224 @@
+"""One HTTP download that survives interruption: a `.part` file, resumed by range, hashed, renamed when whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from backbones.io.errors import WeightsError
+from backbones.io.file_digests import write_if_possible
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes there are and the bytes there will be, None while that is unknown."""
+
+CHUNK = 1 << 18
+TIMEOUT = 30.0
+_WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _LostConnectionError(Exception):
+    """The transfer broke off; what arrived is kept."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """What to get and where to put it. `secret_headers` go to the first host only, never along with a redirect."""
+
+    url: str
+    target: Path
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    attempts: int = 5
+    """How often in a row the connection may fail without a single byte arriving."""
+    pause: float = 1.0
+    """Seconds before the second attempt; doubled before each further one."""
+
+    @property
+    def part(self) -> Path:
+        """Where the bytes are until they are all there."""
+        return self.target.with_name(self.target.name + ".part")
+
+    @property
+    def validator(self) -> Path:
+        """Keeps what the server calls this version of the file, so that two versions are never joined."""
+        return self.target.with_name(self.target.name + ".part.version")
+
+    def run(self, on_progress: Progress) -> str:
+        """Downloads the file and returns its SHA-256. Raises WeightsError; what has arrived is kept for next time."""
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self.part) as file:
+                digest = self._fill(file, on_progress)
+                file.flush()
+                os.fsync(file.fileno())
+                self.part.replace(self.target)
+                self.validator.unlink(missing_ok=True)
+                return digest
+        except OSError as error:
+            raise WeightsError(self._disk_sentence(error)) from error
+
+    def _fill(self, file: IO[bytes], on_progress: Progress) -> str:
+        failures = 0
+        while True:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                return self._attempt(file, on_progress)
+            except _LostConnectionError as error:
+                failures = 0 if file.seek(0, os.SEEK_END) > before else failures + 1
+                if failures >= self.attempts:
+                    raise WeightsError(self._lost_sentence(file.tell(), error)) from error
+                time.sleep(self.pause * 2**failures)
+
+    def _attempt(self, file: IO[bytes], on_progress: Progress) -> str:
+        """One connection: the digest if it brought the rest. Raises _LostConnectionError if it broke off."""
+        version = _read(self.validator)
+        size = file.seek(0, os.SEEK_END) if version else 0
+        try:
+            with self._open(size, version) as answer:
+                start = _start(answer)
+                if start not in (0, size):
+                    raise WeightsError(f"{self.url}: the server answered with byte {start} when asked for byte {size}")
+                return self._receive(answer, file, start, on_progress)
+        except urllib.error.HTTPError as error:
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return self._after_the_end(file, size, error)
+            if error.code in _WORTH_RETRYING:
+                raise _LostConnectionError(f"HTTP {error.code}") from error
+            raise WeightsError(self._status_sentence(error.code)) from error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise _LostConnectionError(str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+    def _open(self, size: int, version: str) -> http.client.HTTPResponse:
+        request = urllib.request.Request(self.url, headers={"User-Agent": "backbones", "Accept-Encoding": "identity"})  # noqa: S310
+        for key, value in self.secret_headers.items():
+            request.add_unredirected_header(key, value)
+        if size:
+            request.add_header("Range", f"bytes={size}-")
+            request.add_header("If-Range", version)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+        return answer
+
+    def _receive(self, answer: http.client.HTTPResponse, file: IO[bytes], start: int, on_progress: Progress) -> str:
+        self._check_kind(answer)
+        digest, total = _digest_of_start(file, start), _total(answer, start)
+        self._check_room(start, total)
+        write_if_possible(self.validator, _version(answer).encode())
+        done = start
+        on_progress(done, total)
+        while chunk := answer.read(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            on_progress(done, total)
+        file.flush()
+        if total is not None and done != total:
+            raise _LostConnectionError(f"{done:,} of {total:,} bytes arrived")
+        return digest.hexdigest()
+
+    def _after_the_end(self, file: IO[bytes], size: int, error: urllib.error.HTTPError) -> str:
+        """There is nothing after byte `size`: then all of it was here already, or the part belongs to another file."""
+        if error.headers.get("Content-Range") == f"bytes */{size}":
+            return _digest_of_start(file, size).hexdigest()
+        file.truncate(0)
+        self.validator.unlink(missing_ok=True)
+        raise _LostConnectionError("the kept part was not part of the file") from error
+
+    def _check_kind(self, answer: http.client.HTTPResponse) -> None:
+        if answer.headers.get_content_type() == "text/html":
+            raise WeightsError(
+                f"{self.url} answered with a web page instead of a file: open it in a browser and save the file as "
+                f"{self.target}"
+            )
+
+    def _check_room(self, start: int, total: int | None) -> None:
+        free = shutil.disk_usage(self.target.parent).free
+        if total is not None and total - start > free:
+            raise WeightsError(
+                f"{self.target.parent} has {megabytes(free)} free and {self.target.name} needs "
+                f"{megabytes(total - start)} more: free some space or choose another folder"
+            )
+
+    def _disk_sentence(self, error: OSError) -> str:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"the disk of {self.target.parent} is full: free some space and fetch again, "
+                "the download carries on where it stopped"
+            )
+        if isinstance(error, BlockingIOError):
+            return f"{self.part} is being downloaded by another process: wait for it"
+        return f"{self.target} cannot be written: {error.strerror or error}"
+
+    def _lost_sentence(self, size: int, error: Exception) -> str:
+        kept = f"; the first {megabytes(size)} are kept, fetch again to carry on" if size else ""
+        return f"{self.url} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
+
+    def _status_sentence(self, code: int) -> str:
+        way_out = {
+            401: "it needs a login: accept its terms in a browser, and set HF_TOKEN if it is on the hub",
+            403: "it needs permission: accept its terms in a browser, and set HF_TOKEN if it is on the hub",
+            404: "it is no longer there",
+            410: "it is no longer there",
+        }.get(code, "the server refuses it")
+        return f"{self.url}: HTTP {code}, {way_out}. Or save the file as {self.target} by other means"
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[bytes]]:
+    """The file open for appending, held by this process alone. Raises BlockingIOError when another holds it."""
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            raise BlockingIOError(errno.EAGAIN, "finished by another process meanwhile")
+        yield file
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="latin-1")
+    except OSError:
+        return ""
+
+
+def _digest_of_start(file: IO[bytes], size: int) -> hashlib._Hash:
+    """Cuts the file to `size` bytes and hashes them; the file is then at its end."""
+    file.truncate(size)
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest
+
+
+def _start(answer: http.client.HTTPResponse) -> int:
+    """The first byte that the answer holds: that of `Content-Range: bytes 5-9/10`, or 0 for a whole file."""
+    if answer.status != http.client.PARTIAL_CONTENT:
+        return 0
+    first = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdecimal() else -1
+
+
+def _total(answer: http.client.HTTPResponse, start: int) -> int | None:
+    length = answer.headers.get("Content-Length", "")
+    return start + int(length) if length.isdecimal() else None
+
+
+def _version(answer: http.client.HTTPResponse) -> str:
+    """A strong entity tag or the date of the file; empty when the server says neither, and then nothing is resumed."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")

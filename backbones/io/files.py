@@ -1,0 +1,182 @@
+"""Files that are whole or absent: a rewrite goes to a temporary file beside it, is synced, then renamed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`, or leave it as it was. Raises `OSError` (disk full, read-only) that names `path`."""
+    with _written_beside(path, content) as temporary:
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def create_exclusively(path: Path, content: bytes) -> bool:
+    """Write `path` whole unless it exists already; say whether this call made it. Raises `OSError` that names it."""
+    with _written_beside(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A synced temporary file in the folder of `path`, gone afterwards unless it was renamed."""
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except OSError as error:
+        error.filename = str(path)  # a failing write names no file at all, and the temporary one says nothing to people
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_folder(folder: Path) -> Path:
+    """Create `folder`, and those of its parents that are missing, for this user alone."""
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    return folder
+
+
+Bytes = bytes | memoryview
+
+
+def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
+    """Write `chunks` one after another to `path`, which appears only when all of them are on the disk.
+
+    Plain writes on purpose: an array's own `tofile` loses the error number when the disk is full, and a memory map
+    dies of SIGBUS then. The caller holds the entry's lock, so the temporary name needs no randomness. Raises OSError
+    that names `path`.
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(unfinished, "wb", opener=_private) as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException as error:
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
+    sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into, which becomes `path` when the block has ended well. Raises OSError that names `path`, and
+    leaves nothing then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)  # half a file takes the room that the disk does not have
+    sync_folder(path.parent)
+
+
+def write_array(path: Path, values: npt.NDArray[Any]) -> None:
+    """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own writing loses."""
+    whole = np.ascontiguousarray(values)
+    with whole_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.reshape(-1).view(np.uint8).data)
+
+
+POLL_S = 0.25
+
+
+@contextmanager
+def exclusive(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file `path`; `while_waiting` is called several times a second until it is ours.
+
+    The file is removed at the end, so locks do not pile up; whoever waited on the removed one starts over.
+    """
+    descriptor = _try(path)
+    while descriptor is None:
+        while_waiting()
+        time.sleep(POLL_S)
+        descriptor = _try(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive_now(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` if nobody else does; the value says whether it is held."""
+    descriptor = _try(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _try(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _still_there(path, descriptor):
+            return descriptor
+    except BlockingIOError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _still_there(path: Path, descriptor: int) -> bool:
+    """Whether the locked file is the one that others would open now, not one that its last holder removed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,86 @@
+"""Other packages' backbones, datasets and protocols, found by their entry points. Needs no torch.
+
+A package names a module in one of the groups below. A module that cannot be used is reported and skipped: one broken
+package never takes the console away.
+
+    [project.entry-points."ssl_console.protocols"]   module with PROTOCOLS, a sequence of ProtocolFacts
+    [project.entry-points."ssl_console.datasets"]    module with CARDS, a folder; LAYOUTS and READERS for new layouts
+    [project.entry-points."ssl_console.backbones"]   module with CARDS, a folder
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+PROTOCOLS = "ssl_console.protocols"
+DATASETS = "ssl_console.datasets"
+BACKBONES = "ssl_console.backbones"
+
+
+@dataclass(frozen=True)
+class PlugInProblem:
+    """Why something of another package was left out."""
+
+    package: str
+    group: str
+    entry: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"plug-in {self.package}, {self.group} {self.entry}: {self.message}; it is left out"
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """A module of another package that could be imported."""
+
+    entry: EntryPoint
+    module: ModuleType
+
+    def problem(self, message: str) -> PlugInProblem:
+        """Something in it that cannot be used."""
+        return problem(self.entry, message)
+
+    def folder(self, name: str) -> Path | None:
+        """The folder that the module names, if there is one."""
+        found = getattr(self.module, name, None)
+        return Path(found) if found is not None and Path(found).is_dir() else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The usable modules of a group, and what was wrong with the others."""
+
+    plug_ins: tuple[PlugIn, ...]
+    problems: tuple[PlugInProblem, ...]
+
+
+@cache
+def find(group: str) -> Found:
+    """Import the modules of a group, once per process."""
+    plug_ins: list[PlugIn] = []
+    problems: list[PlugInProblem] = []
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        try:
+            plug_ins.append(PlugIn(entry, entry.load()))
+        except Exception as error:  # noqa: BLE001 - whatever another package does wrong, the console goes on
+            problems.append(problem(entry, f"{type(error).__name__}: {error}"))
+    return Found(tuple(plug_ins), tuple(problems))
+
+
+def card_folders(group: str) -> tuple[list[Path], list[PlugInProblem]]:
+    """The folders of cards that the modules of a group name as `CARDS`, and what was wrong."""
+    found = find(group)
+    folders = [(plug_in, plug_in.folder("CARDS")) for plug_in in found.plug_ins]
+    missing = [plug_in.problem("its CARDS is no folder") for plug_in, folder in folders if folder is None]
+    return [folder for _, folder in folders if folder is not None], [*found.problems, *missing]
+
+
+def problem(entry: EntryPoint, message: str) -> PlugInProblem:
+    """The problem of an entry point."""
+    package = entry.dist.name if entry.dist is not None else entry.value
+    return PlugInProblem(package, entry.group, entry.name, message)

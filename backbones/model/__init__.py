@@ -1,0 +1,1 @@
+"""Loaded networks: architecture, weights, preprocessing, pooling, encoder."""

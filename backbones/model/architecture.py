@@ -1,0 +1,95 @@
+"""Makes timm architectures without a head, frozen, with the padding that the card asks for."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.pool2d_same import MaxPool2dSame
+from torch import nn
+
+from backbones.catalog.card import BackboneCard, Padding, RandomWeights, Scalar
+from backbones.catalog.trusted_code import is_code
+from backbones.io.errors import WeightsError
+from backbones.model.user_code import make_by_code
+
+ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
+"""How timm's classes are told to take images of any size: plain transformers, and Swin."""
+
+
+def create(card: BackboneCard) -> nn.Module:
+    """The card's architecture with its initial weights, no classifier, in training mode as timm leaves it.
+
+    Transformers take any input size that their patches divide. Random weights depend on the card's seed alone.
+    Raises WeightsError when timm has no such architecture or refuses its arguments.
+    """
+    seed = card.weights.seed if isinstance(card.weights, RandomWeights) else 0
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if is_code(card.architecture):
+                return make_by_code(card.architecture, card.code_sha256, card.architecture_arguments)
+            return make(card.architecture, **arguments_of(card.architecture, card.architecture_arguments))
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in card.architecture_arguments.items())
+        raise WeightsError(f"{card.name}: timm cannot make {card.architecture}({given}): {error}") from error
+
+
+def arguments_of(architecture: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The arguments given, with those that let a transformer take any input size, if its class knows them."""
+    with torch.device("meta"):
+        model = make(architecture, **given)
+    known = inspect.signature(type(model).__init__).parameters
+    return {**given, **{name: value for name, value in ANY_SIZE.items() if name in known}}
+
+
+def make(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it
+    """`timm.create_model` without a classifier, unless `num_classes` is given."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return timm.create_model(name, **{"num_classes": 0, "pretrained": False, **arguments})
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Evaluation mode, statistics of batch norms included, and nothing that a gradient could change."""
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def pad(model: nn.Module, padding: Padding) -> nn.Module:
+    """Gives strided convolutions and max-pools TensorFlow's SAME padding where the card asks for it, in place.
+
+    SAME pads (0, 1) where torchvision pads (1, 1), so a stride-2 layer looks one pixel further down and right.
+    """
+    if padding == "torchvision":
+        return model
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.MaxPool2d):
+                setattr(parent, name, MaxPool2dSame(child.kernel_size, child.stride, dilation=child.dilation))
+            elif (
+                padding == "same" and type(child) is nn.Conv2d and max(child.stride) > 1 and max(child.kernel_size) > 1
+            ):
+                setattr(parent, name, _same_convolution(child))
+    return model
+
+
+def _same_convolution(convolution: nn.Conv2d) -> nn.Module:
+    same = Conv2dSame(
+        convolution.in_channels,
+        convolution.out_channels,
+        cast("tuple[int, int]", convolution.kernel_size),
+        cast("tuple[int, int]", convolution.stride),
+        dilation=cast("tuple[int, int]", convolution.dilation),
+        groups=convolution.groups,
+        bias=convolution.bias is not None,
+    )
+    same.load_state_dict(convolution.state_dict())
+    return same

@@ -1,0 +1,132 @@
+"""A loaded backbone: images in, feature vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from backbones.catalog.card import BackboneCard, Precision, PreprocessingSpec, preprocessing_for
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.cpu.optimise import folded, packed
+from backbones.model.loading import load_model
+from backbones.model.pooling import pool
+from backbones.model.precision import arithmetic
+from backbones.model.preprocessing import Picture, normalise, prepare
+
+__all__ = ["Encoder", "Precision"]
+
+CPU_PIXELS = 16 * 224 * 224
+"""How many go through a network at once on a CPU. With more, maps are so large that their memory goes back to the
+system after every layer and is asked for again, page by page: up to two fifths of all processor time, unless the
+process keeps it (`backbones.cpu.malloc`). Then more are no faster, and take more memory."""
+PROBES = 2
+"""Images of noise on which a faster network is compared with the one that was loaded."""
+
+
+class Encoder:
+    """A frozen backbone on a device. Made by `Encoder.load`; gives the same vector for the same image every time.
+
+    `model` is the backbone as it was loaded, `network` what images go through: the same function, made faster.
+    `dimension` is the length of a feature vector, `weights_digest` the digest of the weights that it really has, and
+    `images_encoded` counts how many images went through it.
+    """
+
+    def __init__(
+        self, card: BackboneCard, model: nn.Module, device: torch.device, precision: Precision, weights_digest: str
+    ) -> None:
+        self.card = card
+        self.model = model
+        self.device = device
+        self.precision = precision
+        self.weights_digest = weights_digest
+        self.images_encoded = 0
+        self._layout = torch.contiguous_format
+        self.dimension = self._probe()
+        self.network = self._quickened()
+
+    @classmethod
+    def load(
+        cls, card: BackboneCard, weights: WeightsFolder, device: str = "cpu", precision: Precision = "float32"
+    ) -> Encoder:
+        """Verifies the weights' digest, loads them strictly, and moves the backbone to the device.
+
+        Raises WeightsError when weights are missing, damaged or do not fit, and RuntimeError for a device that torch
+        does not have.
+        """
+        place = torch.device(device)
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(f"{device}: torch sees no CUDA device here; use cpu, or install torch with CUDA")
+        state = weights.verified(card)
+        model = load_model(card, state.path).to(place)
+        return cls(card, model, place, precision, cast("str", state.digest))
+
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
+        """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes may call it."""
+        return prepare(image, spec)
+
+    def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension], on the encoder's device.
+
+        A GPU may still be computing them, so that the caller has time for the next batch until it asks for numbers.
+        """
+        features = self._encode(batch, spec)
+        self.images_encoded += len(batch)
+        return features
+
+    def parts(self, batch: Tensor) -> Sequence[Tensor]:
+        """The images [b, 3, h, w] in as many parts as go through the network one after another."""
+        if self.device.type != "cpu":
+            return (batch,)
+        return torch.split(batch, max(1, CPU_PIXELS // (batch.shape[-2] * batch.shape[-1])))
+
+    @torch.inference_mode()
+    def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
+        return torch.cat([self._pooled(self.network, part, spec) for part in self.parts(batch)])
+
+    def _pooled(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        with arithmetic(self.device, self.precision):
+            features = self._features(network, batch, spec)
+            return pool(network, features, self.card.pooling).float().flatten(1)
+
+    def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """Pixels go to a GPU from memory that stays in place: else the copy waits for the batch before."""
+        pinned = batch.pin_memory() if self.device.type == "cuda" else batch
+        pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
+        return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
+
+    @torch.inference_mode()
+    def _probe(self) -> int:
+        """The length of a feature vector, seen: what architectures say of themselves is not always true.
+
+        Backbones that make maps are laid out with channels last, in which convolutions are up to 1.6 times as fast.
+        """
+        spec = preprocessing_for(self.card, "paper")
+        blank = torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8)
+        with arithmetic(self.device, self.precision):
+            features = self._features(self.model, blank, spec)
+            dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
+        if isinstance(features, Tensor) and features.ndim == 4:  # several branches end in a list of maps
+            self._layout = torch.channels_last
+            cast("Any", self.model).to(memory_format=self._layout)
+        return dimension
+
+    @torch.inference_mode()
+    def _quickened(self) -> nn.Module:
+        """The model without batch norms, with packed linear layers, where that changes features by rounding only.
+
+        In half precision it does more, and on other devices than CPUs nobody has measured that it pays.
+        """
+        if self.device.type != "cpu" or self.precision != "float32":
+            return self.model
+        spec = preprocessing_for(self.card, "paper")
+        shape, generator = (PROBES, 3, spec.crop, spec.crop), torch.Generator().manual_seed(0)
+        noise = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+
+        def features(network: nn.Module) -> Tensor:
+            return self._pooled(network, noise, spec)
+
+        return packed(folded(self.model, features), features)

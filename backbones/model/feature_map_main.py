@@ -1,0 +1,76 @@
+"""Looks at architectures without weights: JSON lines of `anatomy.Specimen` in, of `anatomy.Anatomy` out.
+
+`python -P -m backbones.model.feature_map_main`. A process of its own because timm imports torch. Everything happens on
+torch's meta device, which knows shapes and nothing else, so a giant takes no longer than a dwarf.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import nn
+
+from backbones.catalog.card import Scalar
+from backbones.catalog.feature_map_info import Anatomy, MapFacts, Specimen
+from backbones.model.architecture import arguments_of, make
+from backbones.model.feature_maps import FeatureMaps, NoMaps
+
+REFUSALS = (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, KeyError)
+"""What timm's architectures raise for an argument or a size that they do not take."""
+
+
+def dissect(specimen: Specimen) -> Anatomy:
+    """What the architecture gives, at the specimen's size and at an oblong larger one."""
+    try:
+        arguments = arguments_of(specimen.architecture, specimen.arguments)
+        model = _hollow(specimen.architecture, arguments)
+        maps = FeatureMaps(model, specimen.size)
+    except NoMaps as error:
+        return Anatomy(problem=str(error))
+    except REFUSALS as error:
+        return Anatomy(problem=f"{specimen.architecture} cannot be made: {_first_line(error)}")
+    facts = tuple(MapFacts(stride=s, channels=c) for s, c in zip(maps.strides, maps.channels, strict=True))
+    return Anatomy(maps=facts, any_size=_any_size(maps, specimen.size), dilates=_dilates(specimen, arguments))
+
+
+def _hollow(name: str, arguments: dict[str, Scalar]) -> nn.Module:
+    """The architecture without memory for its weights."""
+    with torch.device("meta"):
+        return make(name, **arguments).eval()
+
+
+def _any_size(maps: FeatureMaps, size: int) -> bool:
+    """Whether an image twice as high and three times as wide gives maps of these proportions."""
+    unit = max(maps.strides)
+    high, wide = 2 * size // unit * unit, 3 * size // unit * unit
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            found = maps(torch.empty(1, 3, high, wide))
+    except REFUSALS:
+        return False
+    expected = [(high // stride, wide // stride) for stride in maps.strides]
+    return [tuple(one.shape[-2:]) for one in found] == expected
+
+
+def _dilates(specimen: Specimen, arguments: dict[str, Scalar]) -> bool:
+    try:
+        model = _hollow(specimen.architecture, {**arguments, "output_stride": 8})
+        return FeatureMaps(model, specimen.size).strides[-1] == 8
+    except REFUSALS:
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def main() -> int:
+    """Answer every line of standard input."""
+    for line in sys.stdin:
+        print(dissect(Specimen.model_validate_json(line)).model_dump_json(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Fills an architecture with a card's weights: read as data, mapped by the card's rules, then all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from backbones.catalog.card import BackboneCard, KeyMapping, RandomWeights, Scalar, TimmWeights
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.checkpoints.haiku_pickle import read_haiku_pickle
+from backbones.checkpoints.key_mapping import Shape, check, mismatch, select, shapes, without
+from backbones.checkpoints.read import read_checkpoint, safe_globals
+from backbones.checkpoints.resnet_conversions import (
+    from_byol,
+    from_lightly,
+    from_separius,
+    from_simclr,
+    wanted_from_simclr,
+)
+from backbones.checkpoints.tensorflow_bundle import read_bundle
+from backbones.io.errors import WeightsError
+from backbones.model.architecture import arguments_of, create, freeze, make, pad
+
+
+def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
+    """The card's architecture with the weights of the file, frozen, in evaluation mode, on the CPU.
+
+    `path` is None for random weights only. Raises WeightsError for a file that cannot be read, and KeyMismatch (a
+    WeightsError) unless every tensor of the architecture is in it with its shape and nothing else is.
+    """
+    model = create(card)
+    if not isinstance(card.weights, RandomWeights):
+        if path is None:
+            raise WeightsError(f"{card.name}: no file for weights of kind {card.weights.kind}")
+        model = _filled(model, card, path)
+    return freeze(pad(model, card.padding))
+
+
+def read_tensors(keys: KeyMapping, path: Path) -> tuple[dict[str, Tensor], Mapping[str, object]]:
+    """The file's tensors under the architecture's names, and the whole content for messages. Raises WeightsError."""
+    content: Mapping[str, object]
+    if keys.conversion == "byol-haiku":
+        tensors = from_byol(content := read_haiku_pickle(path))
+    elif keys.conversion == "simclr-tensorflow":
+        tensors = from_simclr(variables := read_bundle(path, wanted_from_simclr))
+        content = dict(variables)
+    else:
+        tensors = select(content := read_checkpoint(path), keys)
+    if keys.conversion == "simclr-separius":
+        tensors = from_separius(tensors)
+    elif keys.conversion == "lightly-sequential":
+        tensors = from_lightly(tensors)
+    return without(tensors, keys.drop), content
+
+
+def expected_shapes(model: nn.Module) -> dict[str, Shape]:
+    """Every tensor that the model keeps, by name."""
+    return shapes(model.state_dict())
+
+
+def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
+    try:
+        tensors, content = read_tensors(card.keys, path)
+    except WeightsError as error:
+        raise type(error)(f"{card.name}: {error}") from error
+    expected = expected_shapes(model)
+    report = check(expected, shapes(tensors))
+    if report.exact:
+        model.load_state_dict({**_counters(model), **tensors}, strict=True)
+        return model
+    if isinstance(card.weights, TimmWeights):
+        return _by_timm(card, path)
+    raise mismatch(f"{card.name}: {path} does not fit {card.architecture}", report, content, expected, card.keys)
+
+
+def _counters(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a checkpoint may lack, as they are."""
+    return {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
+
+
+def _by_timm(card: BackboneCard, path: Path) -> nn.Module:
+    """A file in a layout that only timm's own loader of the family understands: the original I-JEPA files, say.
+
+    It loads strictly into the whole model that the tag describes; the classifier is taken off afterwards.
+    """
+    assert isinstance(card.weights, TimmWeights)
+    overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
+    published = get_pretrained_cfg(card.weights.tag, allow_unregistered=False)
+    try:
+        with safe_globals():
+            model = make(
+                card.weights.tag,
+                pretrained=True,
+                pretrained_cfg_overlay=overlay,
+                num_classes=published.num_classes if published is not None else 0,
+                **arguments_of(card.architecture, card.architecture_arguments),
+            )
+    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{card.name}: timm cannot load {path} into {card.architecture}: {error}") from error
+    cast("Any", model).reset_classifier(0)
+    return model
+
+
+@dataclass(frozen=True)
+class TrainableBackbone:
+    """A card and its verified weights, from which any number of equal models can be made, one after the other."""
+
+    card: BackboneCard
+    weights: WeightsFolder
+    digest: str
+
+    @classmethod
+    def verified(cls, card: BackboneCard, weights: WeightsFolder) -> TrainableBackbone:
+        """Reads the whole file once and compares its digest. Raises WeightsError when it is missing or damaged."""
+        return cls(card, weights, cast("str", weights.verified(card).digest))
+
+    def fresh(self, **arguments: Scalar) -> nn.Module:
+        """A new model on the CPU with the card's weights, all of them trainable, in training mode.
+
+        `arguments` are added to the architecture's, `output_stride=8` say; they must not change any tensor's shape,
+        because loading stays strict. Raises WeightsError.
+        """
+        card = self.card.model_copy(
+            update={"architecture_arguments": {**self.card.architecture_arguments, **arguments}}
+        )
+        return load_model(card, self.weights.state(self.card).path).train().requires_grad_(requires_grad=True)

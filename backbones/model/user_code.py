@@ -1,0 +1,73 @@
+"""Architectures that are not timm's: a function that returns a module, from a package or a file of the user's.
+
+Running it is running the user's code, so a card names the digest of the function's file, and the user has to trust
+that (`backbones.catalog.trusted_code`): a file that changed since is refused. What the function returns needs `forward`
+alone; features of a map are averaged over positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from backbones.catalog.card import Scalar
+from backbones.catalog.trusted_code import check_trust, code_file
+from backbones.io.errors import WeightsError
+
+
+def make_by_code(architecture: str, trusted: str | None, arguments: dict[str, Scalar]) -> nn.Module:
+    """Call the function. `trusted` is the digest that its file must have, which the user must have trusted.
+
+    Raises WeightsError when the file is another one, or when the code fails.
+    """
+    check_trust(architecture, trusted)
+    module = _load(architecture)
+    name = architecture.rpartition(":")[2]
+    function = cast("Callable[..., object] | None", getattr(module, name, None))
+    if function is None:
+        raise WeightsError(f"{architecture}: there is no {name} in {architecture.rpartition(':')[0]}")
+    try:
+        model = function(**arguments)
+    except Exception as error:
+        raise WeightsError(f"{architecture} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise WeightsError(f"{architecture} returned a {type(model).__name__}, not a torch module")
+    return _with_timm_calls(model)
+
+
+def _load(architecture: str) -> ModuleType:
+    path, place = code_file(architecture), architecture.rpartition(":")[0]
+    try:
+        if path is None:
+            return importlib.import_module(place)
+        name = f"backbones_usercode_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+        specification = importlib.util.spec_from_file_location(name, path)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[name] = module
+        specification.loader.exec_module(module)
+    except Exception as error:
+        raise WeightsError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _with_timm_calls(model: nn.Module) -> nn.Module:
+    """The two methods by which an encoder calls a timm model, where the module has none of its own."""
+    anything = cast("Any", model)
+    if not hasattr(model, "forward_features"):
+        anything.forward_features = model.forward
+        anything.forward_head = _mean_over_positions
+    return model
+
+
+def _mean_over_positions(features: Tensor) -> Tensor:
+    """[b, d, h, w] or [b, n, d] to [b, d]; [b, d] stays."""
+    return features.flatten(2).mean(2) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features

@@ -1,0 +1,1 @@
+"""What results say: ranking, comparison, statistics, published numbers."""

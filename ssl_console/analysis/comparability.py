@@ -1,0 +1,126 @@
+"""Why results of one task stand in different columns, or not in the table at all. Pure; needs no numpy.
+
+A column is a comparability key: protocol with version and parameters (the preprocessing is one of them), the data's
+digest, what is measured, and precision. Results of other keys are never compared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ssl_console.analysis.ranking import Ranking
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.result_identity import COMPARED, Identities, Identity
+from tasks.features.key import Part, flattened
+
+DIGEST_DIGITS = 8
+NAMES = {
+    "data.manifest": "the data's digest",
+    "data.metric": "the metric",
+    "task.protocol": "the protocol",
+    "task.version": "the protocol's version",
+}
+
+
+@dataclass(frozen=True)
+class PartApart:
+    """One part of the comparability key that differs; None on the side that does not have it."""
+
+    name: str
+    """Dotted, as in the record's identity."""
+    here: Part
+    there: Part
+
+    def __str__(self) -> str:
+        """`the protocol's version is 1 against 2`."""
+        name = NAMES.get(self.name, self.name.removeprefix("task.parameters."))
+        return f"{name} is {_shown(self.here)} against {_shown(self.there)}"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A column that a task has besides the one that is looked at."""
+
+    task: str
+    here: Result
+    """The newest result of this further column."""
+    there: Result
+    """The newest result of the column that it is held against."""
+    shown: bool
+    """Whether it is a column of the table, too."""
+    parts: tuple[PartApart, ...] | None
+    """What differs; None when a record is missing, so that nobody knows."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in plain words."""
+        where = "stands in a column of its own" if self.shown else "is not in this table"
+        start = f"{self.task}: {_named(self.here)} {where}, apart from {_named(self.there)}"
+        if self.parts is None:
+            return f"{start}; why is not known, as a run's record is missing"
+        return f"{start}: {', '.join(map(str, self.parts)) or 'something unnamed differs'}"
+
+
+def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identities) -> list[Apart]:
+    """One for every further column that a task of the table has, in it or not."""
+    columns: dict[tuple[str, str], dict[str, Result]] = defaultdict(dict)
+    for result in sorted(results, key=lambda one: one.finished):
+        if result.source == "mine":
+            columns[result.task, result.metric][result.column] = result
+    shown = {column.key for column in ranking.columns}
+    found = []
+    for by_key in columns.values():
+        if len(by_key) > 1 and shown & set(by_key):
+            newest, *others = sorted(by_key.values(), key=lambda one: (one.column in shown, one.finished), reverse=True)
+            found += [_apart(one, newest, identities, shown=one.column in shown) for one in others]
+    return found
+
+
+def count_apart(results: Iterable[Result], ranking: Ranking) -> int:
+    """How many that would be, without a look at any record."""
+    return len(kept_apart(results, ranking, lambda _run_id: None))
+
+
+def apart_document(found: Iterable[Apart]) -> list[dict[str, object]]:
+    """As JSON."""
+    return [
+        {
+            "task": one.task,
+            "run_id": one.here.run_id,
+            "column": one.here.column,
+            "variant": one.here.variant,
+            "in_table": one.shown,
+            "apart_from": one.there.run_id,
+            "differs": None
+            if one.parts is None
+            else [{"part": part.name, "here": part.here, "there": part.there} for part in one.parts],
+            "sentence": one.sentence,
+        }
+        for one in found
+    ]
+
+
+def _apart(here: Result, there: Result, identities: Identities, *, shown: bool) -> Apart:
+    one, other = identities(here.run_id), identities(there.run_id)
+    parts = None if one is None or other is None else tuple(_differing(one, other))
+    return Apart(here.task, here, there, shown, parts)
+
+
+def _differing(here: Identity, there: Identity) -> Iterator[PartApart]:
+    one, other = (flattened({name: whole[name] for name in COMPARED if name in whole}) for whole in (here, there))
+    for name in dict.fromkeys([*one, *other]):
+        if one.get(name) != other.get(name):
+            yield PartApart(name, one.get(name), other.get(name))
+
+
+def _named(result: Result) -> str:
+    return f"{result.run_id} [{result.variant}]"
+
+
+def _shown(value: Part) -> str:
+    """Digests by their first digits."""
+    if isinstance(value, str) and len(value) == 64:
+        return value[:DIGEST_DIGITS]
+    return "absent" if value is None else str(value)

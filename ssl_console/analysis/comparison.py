@@ -1,0 +1,255 @@
+"""Is backbone A really better than B? Task by task on the same samples, and over all tasks. Pure; needs numpy.
+
+Only results of one comparability key are compared. A difference counts when it stays below 5 % after Holm's correction
+for asking about all tasks at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median, stdev
+from typing import Literal
+
+from ssl_console.analysis.ranking import Cell, average_seeds
+from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
+from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
+from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
+from ssl_console.workspace.predictions import Arrays, Predictions
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
+from tasks.catalog.analysis_parameters import DESCRIPTIVE
+
+LEVEL = 0.05
+
+Verdict = Literal["better", "worse", "alike", "described"]
+"""What A is; `described` where nobody is better for having more."""
+BySeed = dict[int, Result]
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """A against B on one task."""
+
+    task: str
+    variant: str
+    column: str
+    """The comparability key."""
+    metric: str
+    higher_is_better: bool
+    first: Cell
+    second: Cell
+    """Over the seeds that both were measured with, where there are such."""
+    test: PairedTest
+    """Of the first score minus the second."""
+    adjusted_p: float
+    """As it counts when all tasks are asked about together (Holm)."""
+    note: str = ""
+    """Why the test is not on the same samples, if it is not."""
+
+    @property
+    def describes(self) -> bool:
+        """Whether the task describes backbones, so that it has no part in what is said of them."""
+        return self.task.partition("/")[0] in DESCRIPTIVE
+
+    @property
+    def verdict(self) -> Verdict:
+        """What A is."""
+        if self.describes:
+            return "described"
+        if self.adjusted_p >= LEVEL or self.test.difference == 0:
+            return "alike"
+        return "better" if (self.test.difference > 0) == self.higher_is_better else "worse"
+
+    @property
+    def lead(self) -> float:
+        """By how much A is ahead; negative when it is behind."""
+        return self.test.difference if self.higher_is_better else -self.test.difference
+
+
+@dataclass(frozen=True)
+class NotComparable:
+    """A task on which both were measured, and may not be compared."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Across:
+    """A against B over all tasks that judge; without those in degrees, whose leads are no percent points."""
+
+    tasks: int
+    test: SignedRank
+    mean_lead: float
+    median_lead: float
+    smallest: float | None
+    """The smallest mean lead that leads as scattered as these would show, four times in five; None for one task."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is said about two backbones."""
+
+    first: str
+    second: str
+    tasks: tuple[TaskComparison, ...]
+    not_comparable: tuple[NotComparable, ...]
+    only_first: tuple[str, ...]
+    """Tasks on which the second was not measured."""
+    only_second: tuple[str, ...]
+    across: Across | None
+    """None when there is none that judges."""
+
+    @property
+    def judged(self) -> tuple[TaskComparison, ...]:
+        """The tasks by which one of the two may be better."""
+        return tuple(task for task in self.tasks if not task.describes)
+
+    def count(self, verdict: Verdict) -> int:
+        """Tasks with this verdict."""
+        return sum(task.verdict == verdict for task in self.tasks)
+
+    @property
+    def sentence(self) -> str:
+        """All of it in plain words."""
+        if self.across is None:
+            what = "comparable result" if not self.tasks else "task that judges, only such as describe"
+            return f"{self.first} and {self.second} cannot be compared: they share no {what}."
+        return f"{_per_task(self)} {_over_all(self, self.across)}"
+
+
+def compare(
+    first: str,
+    second: str,
+    results: Iterable[Result],
+    predictions: Predictions,
+    identities: Identities = lambda _run_id: None,
+    wanted: Sequence[tuple[str, str]] | None = None,
+) -> Comparison:
+    """Compare two backbones on every task that both were measured on, or on those of `wanted` (task, variant)."""
+    table = _by_task(results, (first, second), wanted)
+    compared: list[TaskComparison] = []
+    refused: list[NotComparable] = []
+    for task, columns in table.items():
+        shared = [column for column in columns.values() if set(column) == {first, second}]
+        compared += [_task(column[first], column[second], predictions) for column in shared]
+        named = {name for column in columns.values() for name in column}
+        if not shared and len(named) > 1:
+            refused.append(NotComparable(task, _why_not(columns.values(), first, second, identities)))
+    judged = [task for task in compared if not task.describes]
+    corrected = adjusted([task.test.p_value for task in judged])
+    tasks = tuple(replace(task, adjusted_p=p) for task, p in zip(judged, corrected, strict=True))
+    described = tuple(task for task in compared if task.describes)
+    only = [tuple(task for task, columns in table.items() if _measured(columns) == {name}) for name in (first, second)]
+    return Comparison(first, second, (*tasks, *described), tuple(refused), only[0], only[1], _across(tasks))
+
+
+Columns = dict[str, dict[str, BySeed]]
+"""By comparability key and backbone, the newest result of each seed."""
+
+
+def _by_task(
+    results: Iterable[Result], backbones: Sequence[str], wanted: Sequence[tuple[str, str]] | None
+) -> dict[str, Columns]:
+    found: dict[str, Columns] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    asked = None if wanted is None else set(wanted)
+    for result in sorted(results, key=lambda result: (result.task, result.variant, result.finished)):
+        if result.backbone in backbones and (asked is None or (result.task, result.variant) in asked):
+            found[result.task][result.column][result.backbone][result.seed] = result
+    return found
+
+
+def _measured(columns: Columns) -> set[str]:
+    return {name for column in columns.values() for name in column}
+
+
+def _task(first: BySeed, second: BySeed, predictions: Predictions) -> TaskComparison:
+    shared = sorted(set(first) & set(second))
+    ours = [first[seed] for seed in shared or sorted(first)]
+    theirs = [second[seed] for seed in shared or sorted(second)]
+    cells = average_seeds(ours), average_seeds(theirs)
+    note = ""
+    try:
+        test = _as_shown(paired_test(ours[0].metric, _arrays(ours, predictions), _arrays(theirs, predictions)), *cells)
+    except Unpaired as reason:
+        test, note = unpaired_test(*cells), str(reason)
+    one = ours[-1]
+    kind = (one.task, one.variant, one.column, one.metric, one.higher_is_better)
+    return TaskComparison(*kind, *cells, test, adjusted_p=test.p_value, note=note)
+
+
+def _arrays(results: Sequence[Result], predictions: Predictions) -> list[Arrays]:
+    found = []
+    for result in results:
+        arrays = predictions(result.run_id)
+        if arrays is None:
+            raise Unpaired(f"the predictions of run {result.run_id} are not there")
+        found.append(arrays)
+    return found
+
+
+def _as_shown(test: PairedTest, first: Cell, second: Cell) -> PairedTest:
+    """Moved onto the difference of the scores themselves: predictions are kept in half precision."""
+    difference = first.value - second.value
+    moved = difference - test.difference
+    return replace(test, difference=difference, low=test.low + moved, high=test.high + moved)
+
+
+def _why_not(columns: Iterable[dict[str, BySeed]], first: str, second: str, identities: Identities) -> str:
+    newest: dict[str, Result] = {}
+    for column in columns:
+        for name, seeds in column.items():
+            newest[name] = max([*seeds.values(), *filter(None, [newest.get(name)])], key=lambda one: one.finished)
+    one, other = newest[first], newest[second]
+    before, after = identities(one.run_id), identities(other.run_id)
+    if before is None or after is None:
+        keys = f"{one.variant} #{one.column[:6]} and {other.variant} #{other.column[:6]}"
+        return f"they were measured in different ways ({keys}), and how is not known: a run's record is missing"
+    words = what_changed(*({name: parts[name] for name in COMPARED if name in parts} for parts in (before, after)))
+    return f"from {one.run_id} ({first}) to {other.run_id} ({second}), {words or 'something unnamed changed'}"
+
+
+def _across(tasks: Sequence[TaskComparison]) -> Across | None:
+    if not tasks:
+        return None
+    alike = [task for task in tasks if task.higher_is_better] or tasks
+    leads = [task.lead for task in alike]
+    smallest = DETECTABLE * stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else None
+    return Across(len(leads), signed_rank(leads), fmean(leads), median(leads), smallest)
+
+
+def _per_task(comparison: Comparison) -> str:
+    better, worse, alike = (comparison.count(verdict) for verdict in ("better", "worse", "alike"))
+    tasks = len(comparison.judged)
+    if tasks == alike:
+        least = min(task.test.smallest for task in comparison.judged)
+        what = "the one task" if tasks == 1 else f"any of the {tasks} tasks"
+        return (
+            f"No difference between {comparison.first} and {comparison.second} can be shown on {what}; "
+            f"differences below {least:.1f} points could not have been."
+        )
+    first, count = ("better", better) if better else ("worse", worse)
+    parts = [f"{first} than {comparison.second} on {count} of {tasks} task{'s' * (tasks > 1)}"]
+    parts += [f"worse on {worse}"] if better and worse else []
+    parts += [f"not to be told from it on {alike}"] if alike else []
+    joined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"{comparison.first} is {joined}."
+
+
+def _over_all(comparison: Comparison, across: Across) -> str:
+    test, lead = across.test, across.median_lead
+    if across.tasks == 1:
+        return "One task says nothing about others."
+    every = across.tasks == len(comparison.judged)
+    where = "Over all tasks" if every else f"Over the {across.tasks} tasks whose scores are shares"
+    possible = 2 ** (1 - test.n)
+    if test.n and possible >= LEVEL:
+        return f"{test.n} tasks are too few to say anything about others: six is the least."
+    if test.p_value >= LEVEL:
+        return f"{where} neither is ahead (median lead {lead:+.1f} points, p = {test.p_value:.2g})."
+    ahead = comparison.first if test.effect > 0 else comparison.second
+    numbers = f"median lead {abs(lead):.1f} points, p = {test.p_value:.2g}, effect {abs(test.effect):.2f}"
+    return f"{where} {ahead} is ahead ({numbers})."

@@ -1,0 +1,18 @@
+"""Published numbers, shipped as data: what an own measurement can be held against."""
+
+from __future__ import annotations
+
+from ssl_console.analysis.published.agreement import PUBLISHED, beside, differences, unmarked
+from ssl_console.analysis.published.tables import PublishedColumn, PublishedTable, column_of, published, tables
+
+__all__ = [
+    "PUBLISHED",
+    "PublishedColumn",
+    "PublishedTable",
+    "beside",
+    "column_of",
+    "differences",
+    "published",
+    "tables",
+    "unmarked",
+]

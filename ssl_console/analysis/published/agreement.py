@@ -1,0 +1,140 @@
+"""Does a measurement repeat the published number?
+
+Where an interval was printed, the two may differ by what both intervals allow together, as their samples or episodes
+are not the same. Elsewhere they may differ by the tolerance that the table states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, column_of, published
+from ssl_console.analysis.ranking import Cell, Ranking, average_seeds
+from ssl_console.workspace.result import Result
+
+PUBLISHED = " †"
+"""Behind a backbone's name in a row of published numbers that stands among rows measured here."""
+
+Place = tuple[str, str]
+"""Variant and comparability key of a column."""
+
+
+def beside(
+    own: Sequence[Result],
+    numbers: Iterable[Result],
+    wanted: Sequence[tuple[str, str]] | None = None,
+    *,
+    all_tasks: bool = False,
+) -> list[Result]:
+    """`own`, and the published `numbers` moved into the own columns of their task and metric, under a marked name.
+
+    A task measured here in several variants has its published numbers in those among `wanted` (task, variant), else in
+    the variant `paper`, else in all. A task that was not measured here is left out, unless `wanted` or `all_tasks`.
+    """
+    columns = _columns(own)
+    asked: dict[str, list[str]] = {}
+    for task, variant in wanted or ():
+        asked.setdefault(task, []).append(variant)
+    moved = []
+    for number in numbers:
+        variants = asked.get(number.task, [])
+        places = _places(columns.get((number.task, number.metric), []), variants)
+        if not places and (variants or all_tasks):
+            places = [(variant, number.column) for variant in variants or [number.variant]]
+        moved += [_moved(number, place) for place in places]
+    return [*own, *moved]
+
+
+def unmarked(backbone: str) -> str:
+    """The backbone's own name."""
+    return backbone.removesuffix(PUBLISHED)
+
+
+def differences(ranking: Ranking) -> Mapping[tuple[str, str], float]:
+    """By row and column label: own score minus the published one, where the ranking holds both."""
+    rows = {row.backbone: row for row in ranking.rows}
+    found = {}
+    for name, row in rows.items():
+        twin = rows.get(name + PUBLISHED)
+        for label, cell in row.cells.items():
+            if twin is not None and label in twin.cells:
+                found[name, label] = cell.value - twin.cells[label].value
+    return found
+
+
+def _columns(own: Iterable[Result]) -> dict[tuple[str, str], list[Place]]:
+    found: dict[tuple[str, str], dict[Place, None]] = {}
+    for result in own:
+        found.setdefault((result.task, result.metric), {})[result.variant, result.column] = None
+    return {name: list(places) for name, places in found.items()}
+
+
+def _places(places: Sequence[Place], variants: Sequence[str]) -> list[Place]:
+    asked = [place for place in places if place[0] in variants]
+    faithful = [place for place in places if place[0] == VARIANT]
+    return asked or faithful or ([] if variants else list(places))
+
+
+def _moved(number: Result, place: Place) -> Result:
+    variant, column = place
+    changed = {"backbone": f"{number.backbone}{PUBLISHED}", "variant": variant, "column": column}
+    return number.model_copy(update=changed)
+
+
+@dataclass(frozen=True)
+class AgainstPublished:
+    """One own score and the published one."""
+
+    column: PublishedColumn
+    variant: str
+    """Of the own result: anything but `paper` was measured with other parameters."""
+    own: Cell
+    published: Cell
+    allowed: float
+    """How far apart they may lie, in the metric's unit."""
+
+    @property
+    def difference(self) -> float:
+        """Own minus published."""
+        return self.own.value - self.published.value
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the published number is repeated."""
+        return abs(self.difference) <= self.allowed
+
+    @property
+    def basis(self) -> str:
+        """What the verdict rests on, in words."""
+        kind = "the stated tolerance" if self.published.half_width is None else "what both intervals allow"
+        return f"within {self.allowed:.2g} of it, {kind}" if self.agrees else f"further than {self.allowed:.2g}, {kind}"
+
+
+def against_published(backbone: str, results: Iterable[Result]) -> tuple[AgainstPublished, ...]:
+    """Every own score of a backbone for which there is a published one, in the order of the tables."""
+    own = [result for result in results if result.backbone == backbone]
+    numbers = [number for number in published() if number.backbone == backbone]
+    by_column: dict[str, list[Result]] = defaultdict(list)
+    for result in sorted(own, key=lambda result: result.finished):
+        by_column[result.column].append(result)
+    moved = [number for number in beside(own, numbers) if number.backbone == backbone + PUBLISHED]
+    return tuple(_against(by_column[number.column], number) for number in moved)
+
+
+def published_backbones() -> tuple[str, ...]:
+    """Everything that has a published number."""
+    return tuple(dict.fromkeys(number.backbone for number in published()))
+
+
+def _against(own: Iterable[Result], number: Result) -> AgainstPublished:
+    newest = {result.seed: result for result in own}
+    cell, printed = average_seeds(list(newest.values())), average_seeds([number])
+    column = column_of(number.task, number.metric)
+    assert column is not None
+    half = printed.half_width
+    allowed = column.tolerance if half is None else math.hypot(half, cell.half_width or 0.0)
+    assert allowed is not None
+    return AgainstPublished(column, number.variant, cell, printed, allowed)

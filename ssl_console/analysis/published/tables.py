@@ -1,0 +1,206 @@
+"""The published tables as they lie in this package, and as results that a ranking can take.
+
+Every table is a JSON file of columns (task, metric, where it was printed) and of rows by backbone card. A cell is a
+number, or a number and the half-width of its 95 % interval where one was printed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from statistics import fmean
+
+from pydantic import BaseModel, ConfigDict
+
+from ssl_console.workspace.result import Result
+
+TABLES = (
+    "imagenet",
+    "linear",
+    "finetune",
+    "few-shot",
+    "detection",
+    "normals",
+    "segmentation",
+    "calibration",
+    "inversion",
+    "attention",
+)
+"""The files, in the order in which they are shown."""
+VARIANT = "paper"
+"""The preset whose parameters are those of the published numbers."""
+
+Number = float | tuple[float, float]
+"""A value, or a value and the half-width of its interval."""
+
+
+class PublishedColumn(BaseModel):
+    """One task and metric of a table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    metric: str
+    """Of the metrics of one task, the first in its table is the one that a suite's column shows."""
+    table: str
+    """Where it was printed: `Table 1`."""
+    n: int
+    """Number of test images, or episodes."""
+    tolerance: float | None = None
+    """How far an own measurement may lie from the number where no interval was printed, in the metric's unit."""
+    higher_is_better: bool = True
+    unit: str = "percent"
+
+    @property
+    def key(self) -> str:
+        """The comparability key: nothing that was measured here ever has it."""
+        return f"published|{self.task}|{self.metric}"
+
+
+class PublishedTable(BaseModel):
+    """Columns of one subject."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    source: str
+    note: str = ""
+    columns: tuple[PublishedColumn, ...]
+    rows: dict[str, tuple[Number, ...]]
+    """By backbone card, one number a column."""
+
+    def results(self) -> Iterator[Result]:
+        """Every cell, column by column."""
+        for place, column in enumerate(self.columns):
+            for backbone, numbers in self.rows.items():
+                yield _result(column, backbone, numbers[place])
+
+
+@lru_cache(maxsize=1)
+def tables() -> tuple[PublishedTable, ...]:
+    """All tables; read once."""
+    folder = resources.files(__package__)
+    return tuple(PublishedTable.model_validate_json((folder / f"{name}.json").read_bytes()) for name in TABLES)
+
+
+@lru_cache(maxsize=1)
+def published() -> tuple[Result, ...]:
+    """Every published number as a result with `source="paper"` and a comparability key of its own.
+
+    Where no interval was printed, both of its ends are the value itself.
+    """
+    return tuple(result for table in tables() for result in table.results())
+
+
+def column_of(task: str, metric: str) -> PublishedColumn | None:
+    """The published column of a task and metric; None when there is none."""
+    return _columns().get((task, metric))
+
+
+@lru_cache(maxsize=1)
+def _columns() -> dict[tuple[str, str], PublishedColumn]:
+    return {(column.task, column.metric): column for table in tables() for column in table.columns}
+
+
+def _result(column: PublishedColumn, backbone: str, number: Number) -> Result:
+    value, half = number if isinstance(number, tuple) else (number, 0.0)
+    name = f"{column.key}|{backbone}"
+    return Result(
+        run_id=name,
+        key=name,
+        backbone=backbone,
+        task=column.task,
+        variant=VARIANT,
+        column=column.key,
+        seed=0,
+        metric=column.metric,
+        value=value,
+        ci_low=value - half,
+        ci_high=value + half,
+        n=column.n,
+        higher_is_better=column.higher_is_better,
+        finished=0.0,
+        duration_s=0.0,
+        source="paper",
+    )
+
+
+Metrics = Callable[[str], Mapping[str, float]]
+"""All metrics of a run, by its id; none where its record is gone."""
+ONE_LABEL = ("aircraft", "caltech101", "cars", "cifar10", "cifar100", "dtd", "flowers", "food", "pets", "sun397")
+RECOGNITION = (*ONE_LABEL, "voc2007", "cropdiseases", "eurosat", "isic", "chestx")
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """What a published number is the mean of."""
+
+    protocol: str
+    metric: str
+    """As the protocol calls it."""
+    datasets: tuple[str, ...]
+
+
+def further_numbers(results: Iterable[Result], metrics_of: Metrics) -> list[Result]:
+    """Every number of these results that has a published column of its own and is not their headline.
+
+    Intervals are of the headlines alone: those of further numbers have no width.
+    """
+    own = sorted(results, key=lambda result: result.finished)
+    metrics = {result.run_id: metrics_of(result.run_id) for result in own}
+    return [*_other_metrics(own, metrics), *_means(own, metrics)]
+
+
+def published_tasks(tasks: Sequence[str]) -> list[str]:
+    """What is published of these tasks: themselves, and means whose every part is among them."""
+    columns = dict.fromkeys(column.task for table in tables() for column in table.columns)
+    parts: dict[str, set[str]] = defaultdict(set)
+    for (task, _), mean in _MEANS.items():
+        parts[task] |= {f"{mean.protocol}/{dataset}" for dataset in mean.datasets}
+    alone = [task for task in tasks if task in columns]
+    return [*alone, *(task for task, needed in parts.items() if needed <= set(tasks))]
+
+
+def _other_metrics(own: list[Result], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[Result]:
+    columns = [column for table in tables() for column in table.columns]
+    for result in own:
+        for column in columns:
+            found = metrics[result.run_id].get(column.metric)
+            if column.task == result.task and column.metric != result.metric and found is not None:
+                yield _number(result, result.task, column.metric, found, f"{result.column}|{column.metric}")
+
+
+def _means(own: list[Result], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[Result]:
+    newest: dict[tuple[str, str, int], dict[str, Result]] = defaultdict(dict)
+    for result in own:
+        newest[result.backbone, result.variant, result.seed][result.task] = result
+    for of_tasks in newest.values():
+        for (task, metric), mean in _MEANS.items():
+            parts = [of_tasks.get(f"{mean.protocol}/{dataset}") for dataset in mean.datasets]
+            values = [metrics[part.run_id].get(mean.metric) if part else None for part in parts]
+            known = [value for value in values if value is not None]
+            last = next(iter(reversed([part for part in parts if part])), None)
+            if last is not None and len(known) == len(parts):
+                yield _number(last, task, metric, fmean(known), f"mean|{task}|{metric}|{last.variant}")
+
+
+def _number(result: Result, task: str, metric: str, value: float, column: str) -> Result:
+    changed = {"task": task, "metric": metric, "value": value, "ci_low": value, "ci_high": value, "column": column}
+    return result.model_copy(update=changed)
+
+
+_MEANS: Mapping[tuple[str, str], _Mean] = {
+    **{
+        ("calibration/many-shot", f"ece-{protocol}{published}"): _Mean(protocol, metric, ONE_LABEL)
+        for protocol in ("linear", "finetune")
+        for published, metric in (("", "ece"), ("-scaled", "ece_scaled"))
+    },
+    ("attention/recognition", "diffusion"): _Mean("attention", "diffusion", RECOGNITION),
+    **{
+        ("inversion/recognition", metric): _Mean("inversion", metric, RECOGNITION)
+        for metric in ("lpips-alex", "lpips-vgg", "lpips-squeeze", "mse-red", "mse-green", "mse-blue")
+    },
+}

@@ -1,0 +1,88 @@
+"""Is a backbone better than its random twin, the same architecture untrained? Pure; needs no numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from backbones.catalog.card import BackboneCard
+from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.result import Result
+from tasks.catalog.analysis_parameters import DESCRIPTIVE
+
+UNTRAINED = frozenset({"none", "random"})
+"""Methods, as cards name them, of backbones that were never trained."""
+
+Twins = Mapping[str, str]
+"""By backbone, the untrained one of its architecture and input size."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a result is from its random twin's."""
+
+    twin: str
+    lead: float
+    """Positive when the result is better."""
+    low: float
+    """The lead's 95 % interval, from both intervals (which shows less than a paired test would)."""
+    high: float
+    protocol: str = ""
+
+    @property
+    def badge(self) -> Badge | None:
+        """A reason to doubt, when the result is not better where it should be."""
+        if self.low > 0 or self.protocol in DESCRIPTIVE:
+            return None
+        words = f"{self.lead:+.1f} points from {self.twin}, which was never trained"
+        if self.high < 0:
+            advice = (
+                f"{words}: worse than random features, so check the preprocessing and the key mapping, unless the task "
+                "asks for what the training makes a backbone ignore"
+            )
+            return Badge(name="below random", advice=advice)
+        advice = f"{words}, and not to be told from it: check that the weights were loaded, or choose a harder task"
+        return Badge(name="random twin", advice=advice)
+
+
+def twins(cards: Iterable[BackboneCard]) -> Twins:
+    """Who is whose twin."""
+    known = sorted(cards, key=lambda card: card.name)
+    untrained = {_kind(card): card.name for card in reversed(known) if _is_untrained(card)}
+    return {card.name: untrained[_kind(card)] for card in known if not _is_untrained(card) and _kind(card) in untrained}
+
+
+def distances(results: Sequence[Result], known: Twins) -> dict[str, Distance]:
+    """By run id, for every result whose twin was measured in the same column."""
+    newest = {(one.column, one.backbone): one for one in sorted(results, key=lambda one: one.finished)}
+    found = {}
+    for result in results:
+        twin = newest.get((result.column, known.get(result.backbone, "")))
+        if twin is not None and result.source == twin.source == "mine":
+            found[result.run_id] = _distance(result, twin)
+    return found
+
+
+def with_twin_badges(results: Sequence[Result], known: Twins) -> list[Result]:
+    """The same results; those that are no better than their twin's have its badge as well."""
+    badges = {run_id: one.badge for run_id, one in distances(results, known).items()}
+    return [_marked(result, badges.get(result.run_id)) for result in results]
+
+
+def _marked(result: Result, badge: Badge | None) -> Result:
+    return result if badge is None else result.model_copy(update={"badges": (*result.badges, badge.name)})
+
+
+def _distance(result: Result, twin: Result) -> Distance:
+    sign = 1 if result.higher_is_better else -1
+    lead = sign * (result.value - twin.value)
+    half = (((result.ci_high - result.ci_low) ** 2 + (twin.ci_high - twin.ci_low) ** 2) ** 0.5) / 2
+    return Distance(twin.backbone, lead, lead - half, lead + half, result.task.partition("/")[0])
+
+
+def _is_untrained(card: BackboneCard) -> bool:
+    return card.weights.kind == "random" or card.facts.method.lower() in UNTRAINED
+
+
+def _kind(card: BackboneCard) -> tuple[object, ...]:
+    return card.architecture, tuple(sorted(card.architecture_arguments.items())), card.pooling, card.input.size

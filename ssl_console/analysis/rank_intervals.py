@@ -1,0 +1,250 @@
+"""Which scores of a column cannot be told from its best. Pure; needs numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.export import Ties
+from ssl_console.analysis.ranking import NORMAL_95, Cell, Column, Ranking, judged
+from ssl_console.analysis.statistics import weighted_metrics
+from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
+from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS
+from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstrap, Ranks
+from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
+from ssl_console.workspace.predictions import Arrays, Predictions
+from tasks.catalog.protocols import PROTOCOLS
+
+MARK, RULE, BAR = "●", "·", "┃"
+
+
+@dataclass(frozen=True)
+class CriticalDifference:
+    """What the picture shows."""
+
+    mean_ranks: Mapping[str, float]
+    """By backbone; 1 is best."""
+    difference: float
+    """Mean ranks further apart than this differ, says Nemenyi at 5 %."""
+    p_value: float
+    """Friedman's, with Iman and Davenport's correction: whether there is any difference at all."""
+
+    @property
+    def order(self) -> list[str]:
+        """Best first."""
+        return sorted(self.mean_ranks, key=lambda name: (self.mean_ranks[name], name))
+
+    @property
+    def bars(self) -> list[tuple[str, ...]]:
+        """Groups that cannot be told apart, best first."""
+        return cliques(self.mean_ranks, self.difference)
+
+
+def as_text(picture: CriticalDifference, columns: int = 40) -> list[list[str]]:
+    """One line per backbone, best first: its name, a scale of `columns` from rank 1 to the last, the rank, the bars."""
+    last = max(len(picture.mean_ranks), 2)
+    return [
+        [name, _scale(picture.mean_ranks[name], last, columns), f"{picture.mean_ranks[name]:.2f}", _bars(picture, name)]
+        for name in picture.order
+    ]
+
+
+def _scale(rank: float, last: int, columns: int) -> str:
+    place = round((rank - 1) / (last - 1) * (columns - 1))
+    return RULE * place + MARK + RULE * (columns - 1 - place)
+
+
+def _bars(picture: CriticalDifference, name: str) -> str:
+    return " ".join(BAR if name in bar else " " for bar in picture.bars).rstrip()
+
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """Ranks by the bootstrap, and the classical test beside them."""
+
+    ranks: Ranks
+    classical: Friedman | None
+    """Of the backbones in `ranks`; None with fewer than two of them or of the tasks on which all were measured."""
+    by_intervals: tuple[str, ...]
+    """Columns of which some rows have no per-sample outputs that fit the others."""
+    picture: CriticalDifference | None = None
+    """The classical test as a picture."""
+
+
+def rank_table(
+    ranking: Ranking,
+    predictions: Predictions,
+    *,
+    missing: Missing = "complete rows",
+    replicates: int = 1000,
+    seed: int = 0,
+) -> RankTable:
+    """Ranks of the rows of a table over its columns. Raises ValueError when nothing is left to rank."""
+    growing = GrowingRanks.of(ranking, predictions, missing, seed)
+    return growing.grown(replicates)
+
+
+@dataclass
+class GrowingRanks:
+    """Ranks that become certain while one watches."""
+
+    bootstrap: RankBootstrap
+    by_intervals: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, ranking: Ranking, predictions: Predictions, missing: Missing = "complete rows", seed: int = 0
+    ) -> GrowingRanks:
+        """Read what is needed of the predictions. Raises ValueError when nothing is left to rank."""
+        columns = judged(ranking.columns)
+        found = {column.label: column_spread(column, ranking, predictions) for column in columns}
+        names = [row.backbone for row in ranking.rows]
+        families = [family(column.task) for column in columns]
+        bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
+        return cls(bootstrap, tuple(label for label, (_, whole) in found.items() if not whole))
+
+    def grown(self, replicates: int) -> RankTable:
+        """What is known after so many more replicates."""
+        self.bootstrap.add(replicates)
+        classical = _classical(self.bootstrap)
+        picture = _picture(self.bootstrap.backbones, classical)
+        return RankTable(self.bootstrap.ranks(), classical, self.by_intervals, picture)
+
+
+def ranks_document(table: RankTable) -> dict[str, object]:
+    """As JSON."""
+    ranks, classical = table.ranks, table.classical
+    return {
+        "rows": [asdict(row) for row in ranks.rows],
+        "tasks": ranks.tasks,
+        "missing": ranks.missing,
+        "left_out": list(ranks.left_out),
+        "replicates": ranks.replicates,
+        "by_intervals": list(table.by_intervals),
+        "friedman": None
+        if classical is None
+        else {
+            "p": classical.f_p_value,
+            "chi_squared_p": classical.p_value,
+            "critical_difference": classical.critical_difference,
+            "mean_ranks": dict(table.picture.mean_ranks) if table.picture else {},
+            "not_told_apart": [list(bar) for bar in table.picture.bars] if table.picture else [],
+            "note": POOL_NOTE,
+        },
+    }
+
+
+def family(task: str) -> str:
+    """Tasks of one family stand for one another: `few-shot` for `few-shot-5/aircraft`."""
+    protocol = task.partition("/")[0]
+    return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
+
+
+def column_spread(column: Column, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:
+    """How a column's scores vary, higher being better; and whether all of its rows vary together."""
+    cells = [row.cells.get(column.label) for row in ranking.rows]
+    sign = 1.0 if column.higher_is_better else -1.0
+    values = np.array([np.nan if cell is None else sign * cell.value for cell in cells])
+    arrays = _of_the_same_samples(column.metric, cells, predictions)
+    together = _together(column.metric, values[list(arrays)], list(arrays.values())) if arrays else None
+    alone = [0.0 if cell is None or place in arrays else cell.half_width or 0.0 for place, cell in enumerate(cells)]
+    apart = weighted_metrics.of_intervals(values, np.array(alone)).factor
+    if together is None:
+        return Spread(values, apart), False
+    factor = np.zeros((len(values), together.factor.shape[1]))
+    factor[list(arrays)] = together.factor
+    measured = sum(cell is not None for cell in cells)
+    return Spread(values, np.concatenate([factor, apart], axis=1) if any(alone) else factor), len(arrays) == measured
+
+
+def _of_the_same_samples(metric: str, cells: list[Cell | None], predictions: Predictions) -> Mapping[int, Arrays]:
+    """By place in the column, arrays that can vary together: of the samples that the first row with any has."""
+    found: dict[int, Arrays] = {}
+    for place, cell in enumerate(cells):
+        arrays = None if cell is None or cell.source == "paper" else predictions(cell.run_id)
+        if arrays is None or not _usable(metric, arrays):
+            continue
+        first = next(iter(found.values()), arrays)
+        if all(np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
+            found[place] = arrays
+    return found
+
+
+def _usable(metric: str, arrays: Arrays) -> bool:
+    """Whether something per sample is there from which the metric follows."""
+    if "classes" in arrays:
+        return "accuracy" in arrays
+    if metric in ONE_LABEL:
+        return {"label", "predicted"} <= set(arrays)
+    if metric == SEVERAL_LABELS:
+        return {"label", "scores"} <= set(arrays)
+    return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays)))
+
+
+def _shared(arrays: Arrays) -> list[str]:
+    return [name for name in (*GIVEN, "classes") if name in arrays]
+
+
+def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
+    first = arrays[0]
+    if "classes" in first:
+        return weighted_metrics.of_samples(values, np.stack([one["accuracy"].astype(np.float64) for one in arrays]))
+    if metric not in {*ONE_LABEL, SEVERAL_LABELS}:
+        return _of_images(metric, values, arrays)
+    labels = first["label"].astype(np.int64)
+    if metric == SEVERAL_LABELS:
+        return weighted_metrics.of_precisions(values, [one["scores"].astype(np.float64) for one in arrays], labels)
+    right = np.stack([(one["predicted"] == one["label"]).astype(np.float64) for one in arrays])
+    return (
+        weighted_metrics.of_classes(values, right, labels)
+        if metric != "accuracy"
+        else weighted_metrics.of_samples(values, 100.0 * right)
+    )
+
+
+def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
+    means = [found for one in arrays if (found := per_sample(metric, one)) is not None]
+    if len(means) == len(arrays):
+        return weighted_metrics.of_samples(values, np.stack(means))
+    statistics = [one for one in (statistic(metric, each) for each in arrays) if one is not None]
+    resamples = weighted_metrics.AP_REPLICATES if metric == "ap50" else weighted_metrics.REPLICATES
+    return weighted_metrics.of_statistics(values, statistics, len(arrays[0]["index"]), replicates=resamples)
+
+
+def _classical(bootstrap: RankBootstrap) -> Friedman | None:
+    """Of the tasks on which all that take part were measured."""
+    whole = bootstrap.values[~np.isnan(bootstrap.values).any(axis=1)]
+    return friedman(whole) if len(whole) > 1 and whole.shape[1] > 1 else None
+
+
+def _picture(backbones: Sequence[str], found: Friedman | None) -> CriticalDifference | None:
+    if found is None:
+        return None
+    mean_ranks = dict(zip(backbones, found.mean_ranks, strict=True))
+    return CriticalDifference(mean_ranks, found.critical_difference, found.f_p_value)
+
+
+def ties_with_best(ranking: Ranking, predictions: Predictions) -> Ties:
+    """(backbone, column label) of every score that is tied with the best of its column, and of that best.
+
+    Two scores are tied when the 95 % interval of their difference holds 0: on the same samples where both runs left
+    predictions, else by their own intervals. Each pair is asked by itself, without correction for asking often.
+    """
+    found: set[tuple[str, str]] = set()
+    for column in judged(ranking.columns):
+        spread, _ = column_spread(column, ranking, predictions)
+        values = np.asarray(spread.values, dtype=np.float64)
+        if np.isnan(values).all():
+            continue
+        best = int(np.nanargmax(values))
+        error = np.sqrt(np.sum((spread.factor - spread.factor[best]) ** 2, axis=1))
+        tied = np.flatnonzero(values[best] - values <= NORMAL_95 * error)
+        if len(tied) > 1:
+            found |= {(ranking.rows[place].backbone, column.label) for place in tied.tolist()}
+    return frozenset(found)

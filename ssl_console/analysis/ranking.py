@@ -1,0 +1,347 @@
+"""Backbones by columns, and what may be said about a backbone over several columns. Pure; needs no numpy.
+
+A column holds only results of one comparability key (`Result.column`): same protocol, parameters and data. The rules:
+
+* `mean` and `mean_log_odds` exist for complete rows only, never over the cells that happen to be there, and only where
+  every column is a share: angles in degrees and accuracies have no mean.
+* `mean_rank` is taken among the complete rows, over all shown columns, so every rank in it counts the same rivals.
+* Columns of analyses describe backbones: they have no part in any of this while there are others.
+* `win_rate` compares pair by pair where both have a score, so it exists for incomplete rows too. A tie is half a win.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+
+from backbones.io.card_files import UnknownName, suggest
+from ssl_console.workspace.result import Result, Source
+from tasks.catalog.analysis_parameters import DESCRIPTIVE
+
+NORMAL_95 = 1.959963984540054
+"""Half the width of a 95 % interval of the normal distribution, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One backbone in one column, over all seeds measured."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    """Number of test samples or episodes."""
+    run_id: str
+    """The newest run behind it."""
+    source: Source
+    seeds: tuple[int, ...]
+    badges: tuple[str, ...] = ()
+    """Names of the reasons to doubt any of the results behind it (`ssl_console.workspace.badges`)."""
+    seed_deviation: float | None = None
+    """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval's width; None for a published number that came without an interval."""
+        if self.source == "paper" and self.ci_low == self.ci_high:
+            return None
+        return (self.ci_high - self.ci_low) / 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """Comparable results: one task in one variant on one state of its data."""
+
+    label: str
+    """The task's name, then the metric and the variant in brackets where the table holds several of the task."""
+    key: str | None
+    """The comparability key; None for a wanted column that nothing has been measured for yet."""
+    task: str
+    variant: str
+    metric: str = ""
+    higher_is_better: bool = True
+
+    @property
+    def describes(self) -> bool:
+        """Whether it describes backbones, so that nobody is better for having more."""
+        return self.task.partition("/")[0] in DESCRIPTIVE
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backbone. Aggregates that cannot honestly be given are None."""
+
+    backbone: str
+    cells: Mapping[str, Cell]
+    """By column label; a missing measurement is a missing key."""
+    complete: bool
+    mean: float | None = None
+    mean_log_odds: float | None = None
+    mean_rank: float | None = None
+    """1 is best."""
+    win_rate: float | None = None
+    """Share of comparisons won, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The table: rows best first."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def incomplete(self) -> int:
+        """How many rows miss a cell."""
+        return sum(not row.complete for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A column that is computed from the others."""
+
+    name: str
+    title: str
+    value: Callable[[Row], float | None]
+    ascending: bool
+    show: Callable[[float], str]
+
+
+AGGREGATES: tuple[Aggregate, ...] = (
+    Aggregate("mean", "mean", lambda row: row.mean, False, lambda value: f"{value:.1f}"),
+    Aggregate("mean_log_odds", "log-odds", lambda row: row.mean_log_odds, False, lambda value: f"{value:.2f}"),
+    Aggregate("mean_rank", "mean rank", lambda row: row.mean_rank, True, lambda value: f"{value:.2f}"),
+    Aggregate("win_rate", "win rate", lambda row: row.win_rate, False, lambda value: f"{100 * value:.0f} %"),
+)
+
+
+def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = None) -> Ranking:
+    """The ranking of all results, best mean rank first, then by win rate, then by name.
+
+    `wanted` lists (task, variant): exactly these columns are shown, in this order, each on the newest state of its
+    data, and one without results stays empty. Without it every comparability key in `results` is a column.
+    """
+    by_column: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        by_column[result.column].append(result)
+    columns = _all_columns(by_column) if wanted is None else _wanted_columns(by_column, wanted)
+    cells = {column.label: _cells(by_column.get(column.key or "", ())) for column in columns}
+    names = sorted({name for column in cells.values() for name in column})
+    rows = [_bare_row(name, columns, cells) for name in names]
+    ranking = Ranking(tuple(columns), tuple(_with_aggregates(columns, rows)))
+    return replace(ranking, rows=tuple(sorted(ranking.rows, key=_default_order)))
+
+
+def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
+    """The same table, best first by one column, aggregate or `backbone`; stable, missing values always last.
+
+    Raises UnknownName with suggestions for a column that the table does not have.
+    """
+    if by == "backbone":
+        return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.backbone, reverse=reverse)))
+    value, ascending = _sort_value(ranking, by)
+    present = [row for row in ranking.rows if value(row) is not None]
+    missing = [row for row in ranking.rows if value(row) is None]
+    present.sort(key=lambda row: value(row) or 0.0, reverse=ascending == reverse)
+    return replace(ranking, rows=(*present, *missing))
+
+
+def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
+    """Only these backbones, compared among themselves: aggregates are computed again."""
+    chosen = set(backbones)
+    bare = [row for row in ranking.rows if row.backbone in chosen]
+    return replace(ranking, rows=tuple(_with_aggregates(ranking.columns, bare)))
+
+
+def pick_columns(ranking: Ranking, labels: Iterable[str]) -> Ranking:
+    """Only these columns: rows are completed and compared anew; a row that has nothing in them goes."""
+    chosen = set(labels)
+    columns = tuple(column for column in ranking.columns if column.label in chosen)
+    bare = []
+    for row in ranking.rows:
+        cells = {label: cell for label, cell in row.cells.items() if label in chosen}
+        if cells or not columns:
+            bare.append(replace(row, cells=cells, complete=_complete(cells, columns)))
+    return replace(ranking, columns=columns, rows=tuple(_with_aggregates(columns, bare)))
+
+
+def judged(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Those by which backbones are judged: all but the describing ones, while there are such."""
+    return tuple(column for column in columns if not column.describes) or tuple(columns)
+
+
+def common_columns(ranking: Ranking) -> list[str]:
+    """Labels of the columns in which every row has a score."""
+    return [one.label for one in ranking.columns if all(one.label in row.cells for row in ranking.rows)]
+
+
+def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> list[float]:
+    """Rank of each value, 1 for the best; equal values share the average of their places."""
+    order = sorted(range(len(values)), key=lambda index: values[index], reverse=higher_is_better)
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        stop = start
+        while stop < len(order) and values[order[stop]] == values[order[start]]:
+            stop += 1
+        for index in order[start:stop]:
+            ranks[index] = (start + 1 + stop) / 2
+        start = stop
+    return ranks
+
+
+def log_odds(percent: float, n: int) -> float:
+    """ln(p / (1 - p)); a share of 0 or 1 counts as half a sample away from it, so that it stays finite."""
+    margin = 0.5 / max(n, 1)
+    share = min(max(percent / 100, margin), 1 - margin)
+    return math.log(share / (1 - share))
+
+
+def _all_columns(by_column: Mapping[str, Sequence[Result]]) -> list[Column]:
+    found = [_column(key, results) for key, results in by_column.items()]
+    return _labelled(sorted(found, key=lambda column: (column.task, column.variant, column.key or "")))
+
+
+def _wanted_columns(by_column: Mapping[str, Sequence[Result]], wanted: Sequence[tuple[str, str]]) -> list[Column]:
+    newest: dict[tuple[str, str], tuple[float, str]] = {}
+    for key, results in by_column.items():
+        for result in results:
+            place = (result.task, result.variant)
+            if place not in newest or result.finished > newest[place][0]:
+                newest[place] = (result.finished, key)
+    columns = []
+    for task, variant in dict.fromkeys(wanted):
+        found = newest.get((task, variant))
+        columns.append(_column(found[1], by_column[found[1]]) if found else Column(task, None, task, variant))
+    return _labelled(columns)
+
+
+def _column(key: str, results: Sequence[Result]) -> Column:
+    one = max(results, key=lambda result: result.finished)
+    return Column(one.task, key, one.task, one.variant, one.metric, one.higher_is_better)
+
+
+def _labelled(columns: Sequence[Column]) -> list[Column]:
+    """Labels as short as they can be while no two are alike."""
+    metrics: dict[str, set[str]] = defaultdict(set)
+    for column in columns:
+        metrics[column.task].add(column.metric)
+    named = [c.task if len(metrics[c.task]) == 1 else f"{c.task} {c.metric}" for c in columns]
+    tasks = Counter(named)
+    variants = Counter(zip(named, (column.variant for column in columns), strict=True))
+    labelled = []
+    for label, column in zip(named, columns, strict=True):
+        if variants[label, column.variant] > 1:
+            labelled.append(replace(column, label=f"{label} [{column.variant} #{(column.key or '')[:6]}]"))
+        else:
+            labelled.append(replace(column, label=f"{label} [{column.variant}]" if tasks[label] > 1 else label))
+    return labelled
+
+
+def _cells(results: Sequence[Result]) -> dict[str, Cell]:
+    """Per backbone the newest result of each seed, averaged over the seeds measured on its newest state.
+
+    A seed measured before the weights or the preprocessing changed has no part in the average.
+    """
+    newest: dict[str, dict[int, Result]] = defaultdict(dict)
+    for result in sorted(results, key=lambda result: (result.finished, result.run_id)):
+        held = newest[result.backbone]
+        if any(other.made_of != result.made_of for other in held.values()):
+            held.clear()
+        held[result.seed] = result
+    return {backbone: average_seeds(list(seeds.values())) for backbone, seeds in newest.items()}
+
+
+def average_seeds(results: Sequence[Result]) -> Cell:
+    """One cell from results that differ in their seed only.
+
+    The interval: the seeds share their test samples, so averaging does not narrow the average of their intervals;
+    the spread between seeds (1.96 standard errors of their mean) is added to it in quadrature.
+    """
+    value = fmean(result.value for result in results)
+    spread = NORMAL_95 * stdev(result.value for result in results) / math.sqrt(len(results)) if len(results) > 1 else 0
+    below = fmean(result.value - result.ci_low for result in results)
+    above = fmean(result.ci_high - result.value for result in results)
+    last = max(results, key=lambda result: (result.finished, result.run_id))
+    return Cell(
+        value=value,
+        ci_low=last.ci_low if len(results) == 1 else value - math.hypot(below, spread),
+        ci_high=last.ci_high if len(results) == 1 else value + math.hypot(above, spread),
+        n=last.n,
+        run_id=last.run_id,
+        source=last.source,
+        seeds=tuple(sorted(result.seed for result in results)),
+        badges=tuple(dict.fromkeys(badge for result in results for badge in result.badges)),
+        seed_deviation=stdev(result.value for result in results) if len(results) > 1 else None,
+    )
+
+
+def _bare_row(name: str, columns: Sequence[Column], cells: Mapping[str, Mapping[str, Cell]]) -> Row:
+    own = {column.label: cells[column.label][name] for column in columns if name in cells[column.label]}
+    return Row(name, own, complete=_complete(own, columns))
+
+
+def _complete(cells: Mapping[str, Cell], columns: Sequence[Column]) -> bool:
+    return all(column.label in cells for column in judged(columns))
+
+
+@dataclass
+class _Tally:
+    """Sums for one row while the columns go by."""
+
+    ranks: list[float] = field(default_factory=list)
+    won: float = 0.0
+    compared: int = 0
+
+
+def _with_aggregates(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
+    columns = judged(columns)
+    tallies = {row.backbone: _Tally() for row in rows}
+    for column in columns:
+        _tally(column, rows, tallies)
+    return [_aggregated(row, columns, tallies[row.backbone]) for row in rows]
+
+
+def _tally(column: Column, rows: Sequence[Row], tallies: Mapping[str, _Tally]) -> None:
+    present = [row for row in rows if column.label in row.cells]
+    for row, place in zip(present, _places(column, present), strict=True):
+        tallies[row.backbone].won += len(present) - place
+        tallies[row.backbone].compared += len(present) - 1
+    complete = [row for row in rows if row.complete]
+    for row, place in zip(complete, _places(column, complete), strict=True):
+        tallies[row.backbone].ranks.append(place)
+
+
+def _places(column: Column, rows: Sequence[Row]) -> list[float]:
+    return average_ranks([row.cells[column.label].value for row in rows], column.higher_is_better)
+
+
+def _aggregated(row: Row, columns: Sequence[Column], tally: _Tally) -> Row:
+    cells = [row.cells[column.label] for column in columns if column.label in row.cells]
+    summable = bool(cells) and row.complete and all(column.higher_is_better for column in columns)
+    return replace(
+        row,
+        mean=fmean(cell.value for cell in cells) if summable else None,
+        mean_log_odds=fmean(log_odds(cell.value, cell.n) for cell in cells) if summable else None,
+        mean_rank=fmean(tally.ranks) if tally.ranks else None,
+        win_rate=tally.won / tally.compared if tally.compared else None,
+    )
+
+
+def _default_order(row: Row) -> tuple[bool, float, float, str]:
+    return row.mean_rank is None, row.mean_rank or 0.0, -(row.win_rate or 0.0), row.backbone
+
+
+def _sort_value(ranking: Ranking, by: str) -> tuple[Callable[[Row], float | None], bool]:
+    for aggregate in AGGREGATES:
+        if by in {aggregate.name, aggregate.title}:
+            return aggregate.value, aggregate.ascending
+    named = [c for c in ranking.columns if c.label == by] or [c for c in ranking.columns if c.task == by]
+    if len(named) == 1:
+        label = named[0].label
+        return lambda row: row.cells[label].value if label in row.cells else None, not named[0].higher_is_better
+    known = ["backbone", *(aggregate.name for aggregate in AGGREGATES), *(column.label for column in ranking.columns)]
+    raise UnknownName("column", by, [column.label for column in named] or suggest(by, known))

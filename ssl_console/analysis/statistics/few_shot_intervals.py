@@ -1,0 +1,56 @@
+"""Two intervals of a few-shot accuracy: over episodes, and over the finite data that they are drawn from.
+
+Episodes drawn with replacement share images, so however many are drawn, the interval over episodes says nothing about
+another set of images. The second one counts only as many episodes as the images can feed without using one twice.
+With replacement every image is used in many combinations, so it is on the safe side of 95 %.
+Source: Lafargue et al.: Oops, I Sampled it Again, arXiv 2409.02850.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ssl_console.workspace.result import ResultRecord
+
+FACTOR = 1.96
+
+
+@dataclass(frozen=True)
+class EpisodeIntervals:
+    """Half-widths of both, in percent points."""
+
+    mean: float
+    episodes: float
+    """How well the mean over all possible episodes on these images is known."""
+    data: float | None
+    """How well the mean on other images of the same kind is known; None when the pool feeds fewer than two episodes."""
+    disjoint: int
+    """Episodes that the pool can feed without using an image twice."""
+
+
+def episode_intervals(
+    mean: float, deviation: float, episodes: int, pool: int, *, ways: int, shots: int, queries: int
+) -> EpisodeIntervals:
+    """Both intervals of the `mean` of `episodes` accuracies of population standard `deviation`, all in percent.
+
+    The episodes were drawn from `pool` images, each with `shots + queries` images of `ways` classes.
+    """
+    disjoint = min(pool // (ways * (shots + queries)), episodes)
+    return EpisodeIntervals(
+        mean=mean,
+        episodes=FACTOR * deviation / math.sqrt(episodes),
+        data=FACTOR * deviation / math.sqrt(disjoint) if disjoint > 1 else None,
+        disjoint=disjoint,
+    )
+
+
+def of_record(record: ResultRecord) -> EpisodeIntervals | None:
+    """Both intervals of a few-shot result; None for a result of any other protocol."""
+    sizes = {name: record.parameters.get(name) for name in ("ways", "shots", "queries")}
+    deviation = record.diagnostics.get("episode_deviation")
+    episodes, pool = record.samples.get("episodes"), record.samples.get("pool")
+    if not isinstance(deviation, int | float) or not episodes or not pool:
+        return None
+    ways, shots, queries = (size for size in sizes.values() if isinstance(size, int))
+    return episode_intervals(record.result.value, deviation, episodes, pool, ways=ways, shots=shots, queries=queries)

@@ -1,0 +1,108 @@
+"""From what two backbones' runs of one task left to a test of their difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.ranking import NORMAL_95, Cell
+from ssl_console.analysis.statistics import paired_tests
+from ssl_console.analysis.statistics.distributions import normal_two_sided
+from ssl_console.analysis.statistics.paired_tests import PairedTest
+from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+ONE_LABEL = frozenset({"accuracy", "mean-per-class"})
+SEVERAL_LABELS = "map11"
+GIVEN = ("index", "label", "true_boxes", "true_labels", "colour")
+"""Arrays that say which samples were tested, and what is true of them: equal for every backbone."""
+
+
+class Unpaired(Exception):  # noqa: N818 - an answer, not a fault
+    """Two runs cannot be compared sample by sample; the message says why."""
+
+
+def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """Test the difference of the first minus the second, each given by one set of arrays a seed, in order of seeds.
+
+    Raises Unpaired when the arrays are not of the same samples or not of a kind that can be tested.
+    """
+    every = [*first, *second]
+    if all({"accuracy", "classes"} <= set(arrays) for arrays in every):
+        return _episodes(first, second)
+    if metric in ONE_LABEL and all({"label", "predicted"} <= set(arrays) for arrays in every):
+        _same(every, ("index", "label"), "test images")
+        right, rival = _right(first), _right(second)
+        if metric == "accuracy":
+            return paired_tests.accuracy(right, rival)
+        return paired_tests.mean_per_class(right, rival, _integers(first[0]["label"]))
+    if metric == SEVERAL_LABELS and all({"label", "scores"} <= set(arrays) for arrays in every):
+        _same(every, ("index", "label"), "test images")
+        return paired_tests.average_precision(_scores(first), _scores(second), _integers(first[0]["label"]))
+    return _of_images(metric, first, second)
+
+
+def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """By values whose mean is the score, or by the score as a function of image weights."""
+    every = [*first, *second]
+    _same(every, GIVEN, "test images")
+    ours, theirs = ([per_sample(metric, arrays) for arrays in runs] for runs in (first, second))
+    if _all_known(*ours, *theirs):
+        return paired_tests.means(_stacked(ours), _stacked(theirs))
+    whose, others = ([one for one in (statistic(metric, arrays) for arrays in runs) if one] for runs in (first, second))
+    if (len(whose), len(others)) == (len(first), len(second)):
+        return paired_tests.weighted(whose, others, len(every[0]["index"]))
+    raise Unpaired(f"its runs keep nothing from which {metric} follows sample by sample")
+
+
+def _all_known(*arrays: npt.NDArray[np.float64] | None) -> bool:
+    return all(array is not None for array in arrays)
+
+
+def _stacked(arrays: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64]:
+    return np.stack([one for one in arrays if one is not None])
+
+
+def unpaired_test(first: Cell, second: Cell) -> PairedTest:
+    """What the two intervals alone say. Blind to what both find hard, so it shows less than a paired test would."""
+    difference = first.value - second.value
+    half = math.hypot(first.half_width or 0.0, second.half_width or 0.0)
+    error = half / NORMAL_95
+    p = normal_two_sided(difference / error) if error > 0 else float(difference == 0)
+    samples = min(first.n, second.n)
+    return PairedTest(difference, difference - half, difference + half, p, error, samples, "intervals, not paired")
+
+
+def _episodes(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    if len(first) != len(second):
+        raise Unpaired("they were measured with different seeds, so on different episodes")
+    for one, other in zip(first, second, strict=True):
+        _same([one, other], ("classes",), "episodes")
+    return paired_tests.episodes(_joined(first), _joined(second))
+
+
+def _joined(runs: Sequence[Arrays]) -> npt.NDArray[np.float64]:
+    return np.concatenate([arrays["accuracy"].astype(np.float64) for arrays in runs])
+
+
+def _right(runs: Sequence[Arrays]) -> npt.NDArray[np.bool_]:
+    return np.stack([arrays["predicted"] == arrays["label"] for arrays in runs])
+
+
+def _scores(runs: Sequence[Arrays]) -> npt.NDArray[np.float64]:
+    return np.stack([arrays["scores"].astype(np.float64) for arrays in runs])
+
+
+def _integers(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    return labels.astype(np.int64)
+
+
+def _same(runs: Sequence[Arrays], names: Sequence[str], what: str) -> None:
+    for name in names:
+        held = [arrays[name] for arrays in runs if name in arrays]
+        if any(not np.array_equal(held[0], other) for other in held[1:]):
+            raise Unpaired(f"their predictions are not of the same {what}")

@@ -1,0 +1,210 @@
+"""Is one backbone better than another on one task? Both were measured on the same samples, and that is used.
+
+All differences are the first minus the second, on the scale of the score (percent). Arrays of right and wrong are
+[seeds, n]; with several seeds a sample counts by the share of seeds that had it right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.statistics.distributions import NORMAL, normal_two_sided, t_two_sided
+from ssl_console.analysis.statistics.weighted_metrics import Statistic, counts, mean_precision
+from tasks.metrics.classification import Ranking, ranked
+
+Right = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.integer]
+
+LEVEL = 0.95
+POWER = 0.8
+REPLICATES = 1000
+_SIDE = NORMAL.inv_cdf((1 + LEVEL) / 2)
+DETECTABLE = _SIDE + NORMAL.inv_cdf(POWER)
+"""Standard errors that a difference must measure to be found, at 5 %, in four of five repetitions."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What the samples say about one difference."""
+
+    difference: float
+    low: float
+    high: float
+    """The 95 % interval of the difference."""
+    p_value: float
+    standard_error: float
+    n: int
+    """Samples or episodes."""
+    method: str
+
+    @property
+    def smallest(self) -> float:
+        """The smallest true difference that data like these would show, at 5 %, four times in five."""
+        return DETECTABLE * self.standard_error
+
+    @property
+    def effect(self) -> float:
+        """The difference in standard deviations of the single samples' differences (Cohen's d for pairs)."""
+        spread = self.standard_error * math.sqrt(self.n)
+        return self.difference / spread if spread > 0 else 0.0
+
+
+def accuracy(first: Right, second: Right) -> PairedTest:
+    """Difference of accuracies from `first` and `second` [seeds, n], right or wrong: McNemar's test for one seed.
+
+    Raises ValueError when the two do not hold the same samples.
+    """
+    _same_samples(first, second)
+    if len(first) > 1 or len(second) > 1:
+        return _of_means(100.0 * first.mean(axis=0), 100.0 * second.mean(axis=0), "paired t over samples")
+    total = first.shape[1]
+    ours, theirs = int(np.sum(first & ~second)), int(np.sum(~first & second))
+    low, high = mcnemar_interval(ours, theirs, total)
+    name = "McNemar, exact" if ours + theirs < FEW else "McNemar, mid-p"
+    return PairedTest(
+        difference=100.0 * (ours - theirs) / total,
+        low=100.0 * low,
+        high=100.0 * high,
+        p_value=mcnemar_p_value(ours, theirs),
+        standard_error=100.0 * mcnemar_standard_error(ours, theirs, total),
+        n=total,
+        method=name,
+    )
+
+
+def mean_per_class(
+    first: Right, second: Right, labels: Labels, *, replicates: int = REPLICATES, seed: int = 0
+) -> PairedTest:
+    """Difference of mean per-class accuracies: samples drawn again, the same ones for both.
+
+    The score depends on a resample only through the number of samples of each label and outcome, which are multinomial,
+    so those are drawn directly.
+    """
+    _same_samples(first, second)
+    gaps = 100.0 * (first.mean(axis=0) - second.mean(axis=0))
+    kinds, times = np.unique(np.stack([labels.astype(np.float64), gaps]), axis=1, return_counts=True)
+    classes, place = np.unique(kinds[0], return_inverse=True)
+    member = (place[:, None] == np.arange(len(classes))).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(times.sum(), times / times.sum(), size=replicates)
+    values = np.concatenate([times[None], drawn]).astype(np.float64)
+    found, size = (values * kinds[1]) @ member, values @ member
+    means = np.nanmean(np.divide(found, size, out=np.full(found.shape, np.nan), where=size > 0), axis=1)
+    return _bootstrapped(float(means[0]), means[1:], first.shape[1])
+
+
+def average_precision(
+    first: Floats, second: Floats, positives: Labels, *, replicates: int = REPLICATES, seed: int = 0
+) -> PairedTest:
+    """Difference of 11-point mAPs from `first` and `second` [seeds, n, classes]; images drawn again, the same for both.
+
+    `positives` is [n, classes] of 0 and 1. Every class is sorted once; a resample only changes how often each image
+    counts.
+    """
+    samples = len(positives)
+    ours, theirs = _rankings(first, positives), _rankings(second, positives)
+    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates, seed)]
+    values = np.concatenate([mean_precision(ours, block) - mean_precision(theirs, block) for block in blocks])
+    return _bootstrapped(float(values[0]), values[1:], samples)
+
+
+def episodes(first: Floats, second: Floats) -> PairedTest:
+    """Difference of mean accuracies over the same episodes, `first` and `second` [n] in percent.
+
+    The bootstrap of a mean has a closed form, so nothing is drawn.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{first.shape} episodes cannot be paired with {second.shape}")
+    return _of_means(first, second, "paired t over episodes")
+
+
+def means(first: Floats, second: Floats) -> PairedTest:
+    """Difference of means over the same samples, `first` and `second` [seeds, n]."""
+    return _of_means(first.mean(axis=0), second.mean(axis=0), "paired t over samples")
+
+
+def weighted(
+    first: Sequence[Statistic],
+    second: Sequence[Statistic],
+    samples: int,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> PairedTest:
+    """Difference of scores that are functions of image weights, one a seed; images drawn again, the same for both."""
+    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates, seed)]
+    values = np.concatenate([_averaged(first, block) - _averaged(second, block) for block in blocks])
+    known = values[1:][~np.isnan(values[1:])]
+    return _bootstrapped(float(values[0]), known, samples)
+
+
+def _averaged(statistics: Sequence[Statistic], weights: npt.NDArray[np.float32]) -> Floats:
+    found: Floats = np.mean([one(weights) for one in statistics], axis=0)
+    return found
+
+
+def _rankings(scores: Floats, positives: Labels) -> list[list[Ranking]]:
+    return [[ranked(*column) for column in zip(one.T, positives.T, strict=True)] for one in scores]
+
+
+def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
+    gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    total, difference = len(gaps), float(gaps.mean())
+    error = float(gaps.std(ddof=1)) / math.sqrt(total) if total > 1 else 0.0
+    p = t_two_sided(difference / error, total - 1) if error > 0 else float(difference == 0)
+    return PairedTest(difference, difference - _SIDE * error, difference + _SIDE * error, p, error, total, method)
+
+
+def _bootstrapped(difference: float, values: Floats, samples: int) -> PairedTest:
+    """Interval and p both from the bootstrap's standard error, so that they never disagree."""
+    error = float(values.std(ddof=1))
+    p = normal_two_sided(difference / error) if error > 0 else float(difference == 0)
+    low, high = difference - _SIDE * error, difference + _SIDE * error
+    return PairedTest(difference, low, high, p, error, samples, "paired bootstrap")
+
+
+def _same_samples(first: Right, second: Right) -> None:
+    if first.shape[1] != second.shape[1] or not first.shape[1]:
+        raise ValueError(f"{first.shape[1]} samples cannot be paired with {second.shape[1]}")
+
+
+FEW = 25
+"""Disagreements below which the exact test is used; mid-p from there on."""
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """Two-sided p of `only_first` samples right in the first classifier alone against `only_second` in the other."""
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    exact = min(1.0, 2 * _at_most(fewer, total))
+    if total < FEW or only_first == only_second:
+        return exact
+    return 2 * _at_most(fewer, total) - _exactly(fewer, total)
+
+
+def mcnemar_interval(only_first: int, only_second: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the difference of two shares of the same `total` samples; it never has width 0."""
+    first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    deviation = math.sqrt((first + second - (first - second) ** 2) / (total + 2))
+    half = NORMAL.inv_cdf((1 + level) / 2) * deviation
+    return max(-1.0, first - second - half), min(1.0, first - second + half)
+
+
+def mcnemar_standard_error(only_first: int, only_second: int, total: int) -> float:
+    """Of the difference of the two shares, as the interval has it."""
+    first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    return math.sqrt((first + second - (first - second) ** 2) / (total + 2))
+
+
+def _at_most(count: int, total: int) -> float:
+    return math.fsum(_exactly(i, total) for i in range(count + 1))
+
+
+def _exactly(count: int, total: int) -> float:
+    """Probability of `count` heads in `total` throws."""
+    ways = math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
+    return math.exp(ways - total * math.log(2))

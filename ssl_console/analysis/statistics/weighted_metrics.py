@@ -1,0 +1,178 @@
+"""Scores as functions of how often each image counts: what a bootstrap over images needs, for scores that are no means.
+
+A protocol whose score can be counted under image weights adds its own way to `STATISTICS`; its results are then tested
+in pairs, and ranked, like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.ranking import NORMAL_95
+from tasks.metrics.classification import Ranking, eleven_point_precision, ranked
+from tasks.metrics.normals import Angles
+from tasks.metrics.segmentation import PixelCounts
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Floats = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+Statistic = Callable[[Weights], Floats]
+"""The score [b] under each column of image weights [images, b]."""
+DETECTIONS = frozenset({"box_scores", "true_boxes"})
+COLOURS = frozenset({"colour", "colour_predicted"})
+
+
+def statistic(metric: str, arrays: Arrays) -> Statistic | None:
+    """How the metric follows from the arrays under weights; None when that is not known."""
+    for (name, needs), make in STATISTICS.items():
+        if metric == name and needs <= set(arrays):
+            return make(arrays)
+    return None
+
+
+def per_sample(metric: str, arrays: Arrays) -> Floats | None:
+    """Values [n] whose mean is the score: an array that has the metric's name."""
+    found = arrays.get(metric)
+    return None if found is None or found.ndim != 1 or "classes" in arrays else found.astype(np.float64)
+
+
+def _average_precision(overlaps: Sequence[float], arrays: Arrays) -> Statistic:
+    from tasks.metrics.average_precision import restored  # noqa: PLC0415 - of no use without detections
+
+    measured = restored(arrays)
+
+    def mean(weights: Weights) -> Floats:
+        found: Floats = np.mean([measured.under(overlap, weights) for overlap in overlaps], axis=0)
+        return found
+
+    return mean
+
+
+def _explained(arrays: Arrays) -> Statistic:
+    """The share of the variance of the mean colour that is explained."""
+    wanted = arrays["colour"].astype(np.float64)[:, :3]
+    errors = ((arrays["colour_predicted"].astype(np.float64)[:, :3] - wanted) ** 2).sum(axis=1)
+    squares = (wanted**2).sum(axis=1)
+
+    def share(weights: Weights) -> Floats:
+        counted = weights.T.astype(np.float64)
+        spread = counted @ squares - ((counted @ wanted) ** 2).sum(axis=1) / counted.sum(axis=1)
+        found: Floats = 100 * (1 - (counted @ errors) / np.maximum(spread, np.finfo(np.float64).tiny))
+        return found
+
+    return share
+
+
+def _mean_iou(arrays: Arrays) -> Statistic:
+    counts = PixelCounts(arrays["pixel_counts"].astype(np.int32))
+    return lambda weights: counts.mean_ious(weights.T.astype(np.float64))
+
+
+def _mean_angle(arrays: Arrays) -> Statistic:
+    angles = Angles(np.empty(0, np.int64), arrays["angle_sums"].astype(np.float64))
+    return lambda weights: angles.mean_angles(weights.T.astype(np.float64))
+
+
+STATISTICS: Mapping[tuple[str, frozenset[str]], Callable[[Arrays], Statistic]] = {
+    ("ap50", DETECTIONS): partial(_average_precision, (0.5,)),
+    ("mean-colour", COLOURS): _explained,
+    ("miou", frozenset({"pixel_counts"})): _mean_iou,
+    ("mean-angle", frozenset({"angle_sums"})): _mean_angle,
+}
+
+
+BLOCK = 64
+"""Replicates held in memory at once."""
+
+Counts = npt.NDArray[np.float32]
+
+
+def counts(samples: int, replicates: int, seed: int) -> Iterator[Counts]:
+    """Blocks of [samples, some replicates]; every column adds up to `samples`."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, replicates, BLOCK):
+        width = min(BLOCK, replicates - start)
+        drawn = generator.integers(0, samples, size=(samples, width)) * width + np.arange(width)
+        yield np.bincount(drawn.ravel(), minlength=samples * width).reshape(samples, width).astype(np.float32)
+
+
+Labels = npt.NDArray[np.integer]
+
+REPLICATES = 1000
+"""Resamples from which the covariance of scores is estimated that are sums over images in the end."""
+AP_REPLICATES = 64
+"""The same for average precisions, where each one costs a pass over everything that was found: a standard error is
+known to a tenth."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Scores of backbones on one task, and how they vary over resampled test samples."""
+
+    values: npt.NDArray[np.floating]
+    """[backbones]; NaN where a backbone was not measured. Higher is better."""
+    factor: npt.NDArray[np.floating]
+    """[backbones, directions]: its product with its transpose is the scores' covariance."""
+
+
+def of_samples(values: npt.NDArray[np.floating], per_sample: npt.NDArray[np.floating]) -> Spread:
+    """Scores that are means of `per_sample` [backbones, n], in percent: accuracy, or accuracy per episode."""
+    centred = per_sample - per_sample.mean(axis=1, keepdims=True)
+    return Spread(values, _root(centred @ centred.T / per_sample.shape[1] ** 2))
+
+
+def of_classes(values: Floats, right: Floats, labels: Labels) -> Spread:
+    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies by itself."""
+    _, place, size = np.unique(labels, return_inverse=True, return_counts=True)
+    member = (place[:, None] == np.arange(len(size))).astype(np.float64) / size
+    centred = right - (right @ member)[:, place]
+    moves = 100.0 * centred / (size[place] * len(size))
+    return Spread(values, _root(moves @ moves.T))
+
+
+def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, seed: int = 0) -> Spread:
+    """11-point mAPs from one [n, classes] array of `scores` a backbone, by a bootstrap that all of them share."""
+    rankings = [[[ranked(*column) for column in zip(one.T, positives.T, strict=True)]] for one in scores]
+    blocks = list(counts(len(positives), AP_REPLICATES, seed))
+    return of_replicates(
+        values, np.stack([np.concatenate([mean_precision(one, block) for block in blocks]) for one in rankings])
+    )
+
+
+def of_statistics(
+    values: Floats, statistics: Sequence[Statistic], samples: int, *, replicates: int = REPLICATES, seed: int = 0
+) -> Spread:
+    """Scores that are functions of image weights, by a bootstrap over images that all of them share."""
+    blocks = list(counts(samples, replicates, seed))
+    return of_replicates(values, np.stack([np.concatenate([one(block) for block in blocks]) for one in statistics]))
+
+
+def of_replicates(values: Floats, drawn: Floats) -> Spread:
+    """Scores of which `drawn` [backbones, replicates] are bootstrap replicates over images that all of them share."""
+    usable = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    centred = usable - usable.mean(axis=1, keepdims=True)
+    return Spread(values, _root(centred @ centred.T / max(usable.shape[1] - 1, 1)))
+
+
+def of_intervals(values: Floats, half_widths: Floats) -> Spread:
+    """Where only 95 % intervals are known: every score varies by itself, which leaves more ties than there are."""
+    return Spread(values, np.diag(np.nan_to_num(half_widths) / NORMAL_95))
+
+
+def _root(covariance: npt.NDArray[np.floating]) -> Floats:
+    """A factor of a covariance that may be singular (two backbones that err alike)."""
+    size, vectors = np.linalg.eigh(covariance)
+    found: Floats = vectors * np.sqrt(np.maximum(size, 0.0))
+    return found
+
+
+def mean_precision(rankings: list[list[Ranking]], weights: npt.NDArray[np.float32]) -> Floats:
+    """Mean 11-point AP in percent [b] under every column of sample `weights` [n, b], averaged over the seeds."""
+    by_seed = [np.nanmean([eleven_point_precision(one, weights) for one in ranking], axis=0) for ranking in rankings]
+    found: Floats = np.mean(by_seed, axis=0)
+    return found

@@ -1,0 +1,54 @@
+"""The command group: options with several values, and exceptions turned into exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from ssl_console.cli.error_messages import complaint
+from ssl_console.cli.output.stdout import leave_closed_pipe, say
+from ssl_console.system.errors import ExitCode
+
+EXIT_CODES = (
+    "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
+    "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
+)
+SPREAD_VERBS = frozenset({"plan", "run", "rank", "budget", "watch"})
+SPREAD_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
+
+
+class Verbs(TyperGroup):
+    """A group whose commands end in a sentence, not in a traceback, when the user can put things right."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
+        """Run the command that was asked for."""
+        try:
+            return cast("object", super().invoke(ctx))
+        except KeyboardInterrupt as error:
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+        except BrokenPipeError as error:
+            leave_closed_pipe()
+            raise typer.Exit(ExitCode.RUN_FAILED) from error
+        except Exception as error:  # a process edge: what has a sentence is said, anything else is a bug and shown
+            found = complaint(error)
+            if found is None:
+                raise
+            say(f"ssl-console: {found.sentence}")
+            raise typer.Exit(found.exit_code) from error
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """`-b one two` as `-b one -b two`: an option that takes several values may be followed by all of them."""
+    verb = next((place for place, word in enumerate(arguments) if word in SPREAD_VERBS), len(arguments))
+    words, option, values = list(arguments[: verb + 1]), "", 0
+    for word in arguments[verb + 1 :]:
+        if word.startswith("-") and word != "-":
+            option, values = (word if word in SPREAD_OPTIONS else ""), 0
+        elif option:
+            words.extend([option] if values else [])
+            values += 1
+        words.append(word)
+    return words

@@ -1,0 +1,118 @@
+"""The verbs that bring in what is the user's own: backbones and datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from ssl_console.cli.command_group import EXIT_CODES, Verbs
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+add = typer.Typer(
+    cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="Bring in a checkpoint or a dataset of your own."
+)
+
+
+@add.command("backbone", epilog=EXIT_CODES)
+def backbone(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint. Nothing in it is ever run.")],
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", metavar="A", help="A timm architecture, or MODULE:FUNCTION or FILE.py:FUNCTION."),
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument of the architecture; may repeat.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The card's name; own/<file> if not.")] = None,
+    container: Annotated[
+        str | None, typer.Option("--container", metavar="C", help="The dictionary inside: state_dict, teacher.")
+    ] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="What its keys begin with.")] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", metavar="N", help="How images were normalised: imagenet, half or none.")
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
+    pooling: Annotated[
+        str, typer.Option("--pooling", metavar="P", help="default, avg, cls, cls+avg or map.")
+    ] = "default",
+    method: Annotated[str | None, typer.Option("--method", metavar="M", help="The pretraining method.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Let workers run the code that --arch names.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a checkpoint's architecture and keys, and write a card for it."""
+    from backbones.catalog.card import Pooling
+    from ssl_console.cli.handlers.add import add_backbone
+    from ssl_console.cli.options import architecture_arguments, one_of
+    from ssl_console.operations.add_backbone import Said
+
+    said = Said(
+        path=path.expanduser().absolute(),
+        architecture=arch,
+        arguments=architecture_arguments(argument or ()),
+        name=name,
+        container=container,
+        prefix=prefix,
+        normalisation=norm,
+        size=size,
+        pooling=cast("Pooling", one_of("--pooling", pooling, Pooling)),
+        method=method,
+        trust_code=trust_code,
+        replace=replace,
+    )
+    raise typer.Exit(add_backbone(context.obj, said, dry_run=dry_run, as_json=as_json))
+
+
+@add.command("dataset", epilog=EXIT_CODES)
+def dataset(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON or a tar file.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="The card's name; the folder's if not.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", metavar="L", help="class-folders, split-files, csv, voc, coco or webdataset."),
+    ] = None,
+    file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV.")] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column", metavar="C", help="Of a CSV.")] = None,
+    split_column: Annotated[str | None, typer.Option("--split-column", metavar="C", help="Of a CSV.")] = None,
+    several: Annotated[
+        bool, typer.Option("--several", help="Labels of a CSV are several per image, separated by | or ;.")
+    ] = False,
+    test_share: Annotated[
+        float,
+        typer.Option("--test-share", metavar="S", min=0.01, max=0.9, help="Of every class, where there are no splits."),
+    ] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the split that is drawn.")] = 0,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be decoded.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a dataset's layout, store its splits, and write a card for it."""
+    from ssl_console.cli.handlers.add import Request, add_dataset
+    from ssl_console.cli.options import one_of
+    from tasks.datasets.importing.messages import Kind, Wish
+
+    wish = Wish(
+        layout=None if layout is None else cast("Kind", one_of("--layout", layout, Kind)),
+        file_column=file_column,
+        label_column=label_column,
+        split_column=split_column,
+        several=several,
+        test_share=test_share,
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+    )
+    request = Request(path.expanduser().absolute(), name, wish, replace, dry_run)
+    raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))

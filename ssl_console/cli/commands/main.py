@@ -1,0 +1,362 @@
+"""Every verb with its options and its help. What a verb does is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.command_group import EXIT_CODES, Verbs
+from ssl_console.cli.commands.add import add
+from ssl_console.cli.commands.over_time import over_time
+from ssl_console.cli.commands.results import results as of_results
+from ssl_console.cli.commands.stores import cache, data, weights
+from ssl_console.operations.session import Session
+
+app = typer.Typer(
+    cls=Verbs,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Evaluate vision backbones on transfer tasks in worker processes, and rank the results.",
+    epilog=EXIT_CODES,
+)
+app.add_typer(add, name="add")
+app.add_typer(weights, name="weights")
+app.add_typer(data, name="data")
+app.add_typer(cache, name="cache")
+app.add_typer(of_results)
+app.add_typer(over_time)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+Backbones = Annotated[
+    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+]
+Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
+Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Without it: 0.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
+]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
+LauncherChoice = Annotated[
+    str | None, typer.Option("--launcher", metavar="L", help="local, or slurm: as jobs of a cluster.")
+]
+Source = Annotated[
+    str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
+]
+Figure = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Write the picture (.svg, .png or .pdf) instead.")
+]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on as more comes, until the run has ended.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            readable=False,
+            metavar="DIR",
+            help="Where runs and results lie; also $SSL_CONSOLE_WORKSPACE.",
+        ),
+    ] = None,
+    cards: Annotated[
+        list[Path] | None, typer.Option("--cards", metavar="DIR", help="A folder of own cards; may repeat.")
+    ] = None,
+    readonly: Annotated[bool, typer.Option("--readonly", help="Open the terminal app to look only.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="Open the terminal app for a slow link.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+) -> None:
+    """Evaluate vision backbones on transfer tasks in worker processes, and rank the results."""
+    from ssl_console.cli.output.stdout import say
+
+    context.obj = Session(workspace, tuple(cards or ()), readonly=readonly, slow=slow, notify=say)
+    if version:
+        from ssl_console.cli.output.stdout import lines
+
+        lines([_version()])
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        from ssl_console.cli.open_tui import open_terminal
+
+        raise typer.Exit(open_terminal(context.obj, context.get_help()))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    headless: Annotated[bool, typer.Option("--headless", help="Without the terminal app.")] = False,
+    launcher: LauncherChoice = None,
+) -> None:
+    """Evaluate the demo backbones on the demo suite."""
+    from ssl_console.cli.handlers.run import demo
+
+    raise typer.Exit(demo(context.obj, launcher, headless=headless))
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="And its port.")] = 8000,
+    readonly: Annotated[bool, typer.Option("--readonly", help="To look only.")] = False,
+) -> None:
+    """Show the terminal app in a browser, to this machine only unless another --host is given."""
+    from ssl_console.cli.handlers.serve import serve
+
+    serve(context.obj, host, port, readonly=readonly)
+
+
+@app.command()
+def backbones(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the backbones, and whether their weights are here."""
+    from ssl_console.cli.handlers.backbones import backbones
+
+    backbones(context.obj, as_json=as_json)
+
+
+@app.command()
+def tasks(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the tasks, and whether their data are here."""
+    from ssl_console.cli.handlers.tasks import tasks
+
+    tasks(context.obj, as_json=as_json)
+
+
+@app.command()
+def suites(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the suites."""
+    from ssl_console.cli.handlers.tasks import suites
+
+    suites(context.obj, as_json=as_json)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    backbone: Backbones = None,
+    task: Tasks = None,
+    suite: Suite = None,
+    seed: Seeds = None,
+    setting: Settings = None,
+    preset: Preset = None,
+    launcher: LauncherChoice = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, and how long it would take."""
+    from ssl_console.cli.handlers.run import Picked, plan
+
+    plan(context.obj, Picked.of(backbone, task, suite, seed, setting, preset), launcher, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    context: typer.Context,
+    backbone: Backbones = None,
+    task: Tasks = None,
+    suite: Suite = None,
+    seed: Seeds = None,
+    setting: Settings = None,
+    preset: Preset = None,
+    devices: Annotated[
+        str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
+    ] = None,
+    launcher: LauncherChoice = None,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
+    ] = "float32",
+    detach: Annotated[bool, typer.Option("--detach", help="Start the runs and come back at once.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run what is done already, and what the doctor refuses.")
+    ] = False,
+    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out what lacks weights or data.")] = False,
+    as_json: JsonLines = False,
+) -> None:
+    """Run what is not done yet, and follow it. Ctrl-C stops following, not the runs."""
+    from ssl_console.cli.handlers.run import Manner, Picked, run
+
+    picked = Picked.of(backbone, task, suite, seed, setting, preset)
+    manner = Manner.of(
+        devices, launcher, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json
+    )
+    raise typer.Exit(run(context.obj, picked, manner))
+
+
+@app.command()
+def runs(
+    context: typer.Context,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="S", help="queued, starting, running, done, failed or cancelled."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs and where they stand."""
+    from ssl_console.cli.handlers.runs import runs
+
+    runs(context.obj, state, as_json=as_json)
+
+
+@app.command()
+def logs(context: typer.Context, run: RunName, follow: Follow = False) -> None:
+    """Show what a run printed."""
+    from ssl_console.cli.handlers.runs import logs
+
+    logs(context.obj, run, follow=follow)
+
+
+@app.command()
+def events(context: typer.Context, run: RunName, follow: Follow = False) -> None:
+    """Show a run's events as JSON lines."""
+    from ssl_console.cli.handlers.runs import events
+
+    events(context.obj, run, follow=follow)
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run that is not finished.")] = False,
+) -> None:
+    """Cancel runs, queued or going on."""
+    from ssl_console.cli.handlers.runs import cancel
+
+    cancel(context.obj, tuple(run or ()), every=every)
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every run that failed.")] = False,
+) -> None:
+    """Run again what failed or was cancelled."""
+    from ssl_console.cli.handlers.runs import retry
+
+    retry(context.obj, tuple(run or ()), failed=failed)
+
+
+@app.command()
+def pause(context: typer.Context) -> None:
+    """Start no more runs; those going on are finished."""
+    from ssl_console.cli.handlers.runs import pause
+
+    pause(context.obj)
+
+
+@app.command()
+def resume(context: typer.Context) -> None:
+    """Start runs again after `pause`."""
+    from ssl_console.cli.handlers.runs import resume
+
+    resume(context.obj)
+
+
+@app.command()
+def results(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the results."""
+    from ssl_console.cli.handlers.rank import results
+
+    results(context.obj, as_json=as_json)
+
+
+@app.command()
+def rank(
+    context: typer.Context,
+    suite: Suite = None,
+    backbone: Backbones = None,
+    task: Tasks = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="COLUMN", help="A task, backbone, mean, mean_log_odds, mean_rank or win_rate."),
+    ] = None,
+    as_json: AsJson = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="A LaTeX booktabs table.")] = False,
+    source: Source = "mine",
+    intervals: Annotated[bool, typer.Option("--intervals", help="How certain the ranks are, and who is tied.")] = False,
+    missing: Annotated[
+        str,
+        typer.Option("--missing", metavar="M", help="complete rows, common tasks, or (with --intervals) drawn."),
+    ] = "complete",
+    figure: Figure = None,
+) -> None:
+    """Rank the backbones over the tasks."""
+    from ssl_console.cli.handlers.rank import View, rank, rank_intervals, rank_picture
+
+    formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
+    chosen = [name for name, wanted in formats.items() if wanted]
+    view = replace(View.of(suite, backbone, task, sort, chosen, source), missing=missing)
+    if figure is not None:
+        rank_picture(context.obj, view, figure)
+    elif intervals:
+        rank_intervals(context.obj, view)
+    else:
+        rank(context.obj, view)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `paper`: the numbers published for A.")],
+    suite: Suite = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether A is better than B: on every task by its samples, and over all tasks."""
+    from ssl_console.cli.handlers.compare import compare_backbones
+
+    compare_backbones(context.obj, first, second, suite, as_json=as_json)
+
+
+@app.command()
+def correlate(context: typer.Context, source: Source = "paper", as_json: AsJson = False, figure: Figure = None) -> None:
+    """Correlate ImageNet accuracy with transfer, setting by setting."""
+    from ssl_console.cli.handlers.correlate import correlate, correlation_picture
+
+    if figure is not None:
+        correlation_picture(context.obj, source, figure)
+    else:
+        correlate(context.obj, source, as_json=as_json)
+
+
+@app.command()
+def rebuild(context: typer.Context) -> None:
+    """Make the results file again from the run folders."""
+    from ssl_console.cli.handlers.rank import rebuild
+
+    rebuild(context.obj)
+
+
+@app.command(epilog=EXIT_CODES)
+def doctor(
+    context: typer.Context,
+    name: Annotated[
+        list[str] | None, typer.Argument(metavar="[BACKBONE|TASK]", help="Backbones, tasks or datasets to examine.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation, the devices and the workspace; or examine backbones and tasks."""
+    from ssl_console.cli.handlers.doctor import doctor, examine
+
+    code = examine(context.obj, tuple(name), as_json=as_json) if name else doctor(context.obj, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _version() -> str:
+    from ssl_console._version import __version__
+
+    return f"ssl-console {__version__}"

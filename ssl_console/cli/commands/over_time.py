@@ -1,0 +1,106 @@
+"""The verbs about measuring in the course of time: checkpoints of a training, and what fits into some hours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.command_group import EXIT_CODES, Verbs
+
+over_time = typer.Typer(cls=Verbs, rich_markup_mode=None)
+
+
+@over_time.command(epilog=EXIT_CODES)
+def watch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the training writes its checkpoints.")],
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Only every N-th checkpoint.")] = 1,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="BACKBONE", help="Load checkpoints as this backbone is loaded.")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="A", help="As for `add backbone`; found out if not given.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The folder's name if not given.")] = None,
+    container: Annotated[str | None, typer.Option("--container", metavar="C", help="As for `add backbone`.")] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="As for `add backbone`.")] = None,
+    norm: Annotated[str | None, typer.Option("--norm", metavar="N", help="imagenet, half or none.")] = None,
+    size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Let workers run the code in --arch.")] = False,
+    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
+    poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Seconds between two looks.")] = 1.0,
+    idle_stop: Annotated[
+        float | None, typer.Option("--idle-stop", metavar="S", min=0, help="End after so many seconds without news.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Watch although the first checkpoint fails.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+) -> None:
+    """Evaluate checkpoints while a training writes them, and say when it has peaked. Ctrl-C stops; again carries on."""
+    from ssl_console.cli.handlers.watch import Request, watch
+    from ssl_console.operations.add_backbone import Said
+
+    place = folder.expanduser().absolute()
+    said = Said(
+        path=place,
+        architecture=arch,
+        name=name,
+        container=container,
+        prefix=prefix,
+        normalisation=norm,
+        size=size,
+        trust_code=trust_code,
+    )
+    request = Request(
+        folder=place,
+        said=said,
+        tasks=tuple(task or ()),
+        suite=suite,
+        like=like,
+        every=every,
+        poll_s=poll,
+        idle_stop_s=idle_stop,
+        devices=devices,
+        force=force,
+        as_json=as_json,
+    )
+    raise typer.Exit(watch(context.obj, request))
+
+
+@over_time.command(epilog=EXIT_CODES)
+def budget(
+    context: typer.Context,
+    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0.001, help="How long there is.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="K=V", help="A protocol's parameter, linear.max_iter=500.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name.")] = None,
+    slots: Annotated[
+        int | None, typer.Option("--slots", metavar="N", min=1, help="Runs at a time; as many as usual if not given.")
+    ] = None,
+    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
+    launcher: Annotated[
+        str | None, typer.Option("--launcher", metavar="L", help="local or slurm; what config.toml says if not given.")
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run what fits, in this order, and follow it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
+) -> None:
+    """Say which runs fit into some hours, and in which order they tell most about the ranking."""
+    from ssl_console.cli.handlers.budget import Limits, budget
+    from ssl_console.cli.handlers.run import Manner, Picked
+
+    picked = Picked.of(backbone, task, suite, None, setting, preset)
+    manner = Manner.of(devices, launcher, "float32", as_json=as_json)
+    raise typer.Exit(budget(context.obj, picked, Limits(hours, slots), manner, run=run))

@@ -1,0 +1,122 @@
+"""The verbs of the three stores: weights, data, and the feature cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.command_group import Verbs
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+BackboneNames = Annotated[
+    list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Without one: all.")
+]
+DatasetNames = Annotated[
+    list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Without one: all.")
+]
+
+weights = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The weights of the backbones.")
+data = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
+cache = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="What is kept from earlier runs.")
+
+
+@weights.command("list")
+def weights_list(context: typer.Context, name: BackboneNames = None, as_json: AsJson = False) -> None:
+    """Say which weights are here, and where."""
+    from ssl_console.cli.handlers.backbones import list_weights
+
+    list_weights(context.obj, tuple(name or ()), as_json=as_json)
+
+
+@weights.command("check")
+def weights_check(context: typer.Context, name: BackboneNames = None) -> None:
+    """Read every byte of the weights that are here and compare it with what was fetched."""
+    from ssl_console.cli.handlers.backbones import check_weights
+
+    raise typer.Exit(check_weights(context.obj, tuple(name or ())))
+
+
+@weights.command("fetch")
+def weights_fetch(
+    context: typer.Context,
+    name: Annotated[list[str], typer.Argument(metavar="BACKBONE", help="Backbones or globs.")],
+) -> None:
+    """Download weights; an interrupted download carries on."""
+    from ssl_console.cli.handlers.backbones import fetch_weights
+
+    raise typer.Exit(fetch_weights(context.obj, tuple(name)))
+
+
+@data.command("list")
+def data_list(context: typer.Context, name: DatasetNames = None, as_json: AsJson = False) -> None:
+    """Say which datasets are here, and where."""
+    from ssl_console.cli.handlers.tasks import list_data
+
+    list_data(context.obj, tuple(name or ()), as_json=as_json)
+
+
+@data.command("check")
+def data_check(context: typer.Context, name: DatasetNames = None) -> None:
+    """Look at all of the data that are here: splits, counts, labels."""
+    from ssl_console.cli.handlers.tasks import check_data
+
+    raise typer.Exit(check_data(context.obj, tuple(name or ())))
+
+
+@data.command("fetch")
+def data_fetch(
+    context: typer.Context,
+    name: Annotated[list[str], typer.Argument(metavar="DATASET", help="Datasets or globs.")],
+) -> None:
+    """Download datasets, where their owners allow it."""
+    from ssl_console.cli.handlers.tasks import fetch_data
+
+    raise typer.Exit(fetch_data(context.obj, tuple(name)))
+
+
+@cache.command("list")
+def cache_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the stored features and the decoded images that backbones share, last used first."""
+    from ssl_console.cli.handlers.cache import list_cache
+
+    list_cache(context.obj, as_json=as_json)
+
+
+@cache.command("why")
+def cache_why(
+    context: typer.Context,
+    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, or a dataset.")],
+) -> None:
+    """Explain why features are, or are not, stored."""
+    from ssl_console.cli.handlers.cache import why
+
+    why(context.obj, backbone, task)
+
+
+@cache.command("prune")
+def cache_prune(
+    context: typer.Context,
+    unused_days: Annotated[
+        float | None, typer.Option("--unused-days", metavar="N", min=0, help="Remove what was not used for N days.")
+    ] = None,
+    keep_gb: Annotated[
+        float | None, typer.Option("--keep-gb", metavar="N", min=0, help="Remove the longest unused above N GB.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Remove extractions that were never finished.")] = False,
+    decoded: Annotated[bool, typer.Option("--decoded", help="Remove the decoded images that no run is using.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all features and decoded images.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove stored features and decoded images. Without options: damaged features only."""
+    from ssl_console.cli.handlers.cache import prune_cache
+
+    prune_cache(
+        context.obj,
+        unused_days=0 if everything else unused_days,
+        keep_gb=keep_gb,
+        partial=partial or everything,
+        decoded=decoded or everything,
+        dry_run=dry_run,
+    )

@@ -1,0 +1,19 @@
+"""The command tree, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssl_console.cli.command_group import spread
+from ssl_console.system.errors import ExitCode
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit code."""
+    from ssl_console.cli.commands.main import app
+
+    try:
+        app(spread(arguments), prog_name="ssl-console")
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return ExitCode.DONE

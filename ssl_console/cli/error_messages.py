@@ -1,0 +1,40 @@
+"""Errors that the user can put right: the sentence and the exit code for each."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from ssl_console.system.errors import ConsoleError, ExitCode, in_words
+
+KNOWN = (
+    ("backbones.io.card_files", "CardNameError", ExitCode.USAGE),
+    ("backbones.catalog.timm_info", "ResolverError", ExitCode.USAGE),
+    ("backbones.io.errors", "WeightsError", ExitCode.MISSING),
+    ("tasks.catalog.overrides", "OverrideError", ExitCode.USAGE),
+    ("tasks.catalog.protocol", "PlugInError", ExitCode.USAGE),
+    ("tasks.datasets.download.fetch", "FetchError", ExitCode.MISSING),
+    ("ssl_console.workspace.requests", "NotPossible", ExitCode.USAGE),
+    ("ssl_console.workspace.results_db", "StoreError", ExitCode.RUN_FAILED),
+)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """How a command ends that could not do what was asked."""
+
+    sentence: str
+    exit_code: ExitCode
+
+
+def complaint(error: Exception) -> Complaint | None:
+    """What to say about an error; None for one that is a fault of the program."""
+    if isinstance(error, ConsoleError):
+        return Complaint(str(error), error.exit_code)
+    for module, name, exit_code in KNOWN:
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and isinstance(error, kind):
+            return Complaint(str(error), exit_code)
+    if isinstance(error, OSError):
+        return Complaint(in_words(error), ExitCode.RUN_FAILED)
+    return None

@@ -1,0 +1,171 @@
+"""`budget`: what fits into some hours, in the order that tells most about the ranking; and on request, run it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from ssl_console.cli.handlers.follow import follow_runs
+from ssl_console.cli.handlers.run import Manner, Picked, planned, say_missing, without_a_run
+from ssl_console.cli.output import stdout
+from ssl_console.operations.budget import Budget, Cell, belief_of, plan_budget
+from ssl_console.operations.session import Session
+from ssl_console.operations.speed_profile import Profiler, Unclear, cells_of
+from ssl_console.planning.duration import History, in_words
+from ssl_console.planning.plan import Plan
+from ssl_console.planning.submit import submit_runs
+from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.config import SLURM
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.manifest import known_manifest
+
+HOUR_S = 3600.0
+WRONG_PAIRS = "pairs of backbones in the wrong order"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much can be done."""
+
+    hours: float
+    slots: int | None = None
+    """Runs at a time; what the devices or the cluster's settings allow if it is not said."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    budget: Budget
+    unknown: Sequence[Unclear]
+    plan: Plan
+    slots: int
+
+
+def budget(session: Session, picked: Picked, limits: Limits, manner: Manner, *, run: bool) -> ExitCode:
+    """Say what fits; with `run`, carry it out in that order and follow it. Only then can it end in anything but 0."""
+    manner = manner.placed(session)
+    answer = _answer(session, picked, limits, manner)
+    if manner.as_json and not run:
+        stdout.document(as_document(answer))
+    elif manner.as_json:
+        stdout.json_line({"event": "budget", **as_document(answer)})
+    else:
+        _show(answer, limits.hours)
+    if not run:
+        return ExitCode.DONE
+    if not answer.budget.choices:
+        return without_a_run(answer.plan, manner)
+    return _carry_out(session, answer.budget, manner)
+
+
+def _answer(session: Session, picked: Picked, limits: Limits, manner: Manner) -> _Answer:
+    found = planned(session, picked, manner)
+    slots = limits.slots or session.slots(manner.devices)
+    results, profiler = session.results(), _profiler(session, manner)
+    history = History.of(results)
+    under_way, unclear = cells_of((run for run in found.runs if run.status == "active"), history, profiler)
+    for one in unclear:
+        run = f"{one.backbone} on {one.task}"
+        stdout.say(f"ssl-console: {run} is under way, nobody knows for how long: no time is set aside for it")
+    cells, unknown = cells_of(found.to_run, history, profiler)
+    belief = belief_of([one.candidate.backbone.name for one in found.runs], results)
+    return _Answer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
+
+
+def _carry_out(session: Session, chosen: Budget, manner: Manner) -> ExitCode:
+    runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
+    sharing = manner.devices == (SLURM,)  # runs of one backbone share a job there, but not at different priorities
+    submitted = submit_runs(session.workspace, runs, manner.devices, in_order=not sharing)
+    return follow_runs(session, submitted.run_ids, manner.devices, as_json=manner.as_json)
+
+
+def as_document(answer: _Answer) -> dict[str, object]:
+    """The budget as `--json` prints it."""
+    chosen = answer.budget
+    return {
+        "slots": answer.slots,
+        "pairs": chosen.pairs,
+        "wrong_pairs_before": chosen.doubt_before,
+        "wrong_pairs_after": chosen.doubt_after,
+        "ends_s": chosen.ends_s,
+        "runs": [
+            {
+                "backbone": choice.cell.backbone,
+                "task": choice.cell.task,
+                "seconds": choice.seconds,
+                "basis": choice.cell.basis,
+                "ends_s": choice.ends_s,
+                "wrong_pairs": choice.doubt,
+            }
+            for choice in chosen.choices
+        ],
+        "left_out": [
+            {"backbone": cell.backbone, "task": cell.task, "seconds": cell.seconds} for cell in chosen.left_out
+        ],
+        "unknown": [asdict(one) for one in answer.unknown],
+        "missing": [{"kind": item.kind, "name": item.name, "advice": item.advice} for item in answer.plan.missing],
+    }
+
+
+def _show(answer: _Answer, hours: float) -> None:
+    chosen = answer.budget
+    rows = [
+        (
+            str(number),
+            choice.cell.backbone,
+            choice.cell.task,
+            in_words(choice.seconds),
+            choice.cell.basis,
+            in_words(choice.ends_s),
+            f"{choice.doubt:.2f}",
+        )
+        for number, choice in enumerate(chosen.choices, start=1)
+    ]
+    head = ("", "backbone", "task", "takes", "known by", "done after", "wrong pairs")
+    if rows:
+        stdout.table(head, rows, right=frozenset({0, 3, 5, 6}))
+    stdout.lines([_fits(answer, hours), *_left_out(chosen.left_out)])
+    if rows:
+        doubt = f"{chosen.doubt_before:.2f} now, {chosen.doubt_after:.2f} then"
+        stdout.lines([f"expected number of {WRONG_PAIRS}: {doubt}, of {chosen.pairs}"])
+    for (task, why), count in Counter((one.task, one.why) for one in answer.unknown).items():
+        stdout.say(f"ssl-console: {_runs(count)} of {task} cannot be planned: {why}")
+    say_missing(answer.plan)
+
+
+def _fits(answer: _Answer, hours: float) -> str:
+    """`12 of 20 runs fit into 8 h on 2 slots, done after 7 h 40 min; 3 are done already`."""
+    chosen, counts = answer.budget, answer.plan.counts
+    fitting, of = len(chosen.choices), len(chosen.choices) + len(chosen.left_out)
+    where = f"{answer.slots} slot{'s' if answer.slots != 1 else ''}"
+    nothing = "nothing can be planned" if answer.unknown or counts["missing"] else "nothing is left to run"
+    words = f"{fitting} of {of} runs fit into {hours:g} h on {where}" if of else nothing
+    done = f", done after {in_words(chosen.ends_s)}" if fitting else ""
+    others = (("done", "done already"), ("active", "under way"), ("missing", "cannot run"))
+    besides = ", ".join(f"{counts[what]} {said}" for what, said in others if counts[what])
+    return f"{words}{done}{'; ' if besides else ''}{besides}"
+
+
+def _left_out(cells: tuple[Cell, ...]) -> list[str]:
+    """By task, what does not fit, with the time of the shortest."""
+    shortest: dict[str, float] = {}
+    for cell in cells:
+        shortest[cell.task] = min(cell.seconds, shortest.get(cell.task, cell.seconds))
+    counts = Counter(cell.task for cell in cells)
+    return [f"left out: {task}, {_runs(counts[task])} of {in_words(least)} or more" for task, least in shortest.items()]
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count != 1 else ''}"
+
+
+def _profiler(session: Session, manner: Manner) -> Profiler:
+    def images(card: DatasetCard) -> int | None:
+        manifest = known_manifest(card, session.data_root, session.workspace.cache)
+        if manifest is not None:
+            return sum(split.images for split in manifest.splits.values())
+        return sum(card.images.values()) or None
+
+    device = session.practice(manner.devices).device
+    folder = session.workspace.cache / "speeds"
+    return Profiler(folder, session.workspace.weights, device, images, tell=stdout.say)

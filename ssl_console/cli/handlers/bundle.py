@@ -1,0 +1,107 @@
+"""`bundle` and `verify`: results in one file, and whether such a file is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones.io.card_files import match
+from ssl_console.cli.output import stdout
+from ssl_console.operations.bundle.archive import NotABundle
+from ssl_console.operations.bundle.verify import Report, check
+from ssl_console.operations.bundle.write import bundle as write_bundle
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
+from ssl_console.workspace.result import Result
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.manifest import Manifest, known_manifest
+
+SHOWN = 20
+MEGABYTE = 2**20
+
+
+def bundle(
+    session: Session, path: Path, suite: str | None, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool
+) -> None:
+    """Write the results that were picked. Raises ConsoleError when there are none, or the file is there already."""
+    columns = None if suite is None else [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
+    results = _picked(session.results(), columns, backbones, tasks)
+    if not results:
+        raise ConsoleError("there are no such results to bundle: `ssl-console results` lists what there is")
+    if path.exists():
+        raise ConsoleError(f"{path} is there already: choose another name, a bundle never replaces a file")
+    if not path.absolute().parent.is_dir():
+        raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
+
+    def manifest(card: DatasetCard) -> Manifest | None:
+        return known_manifest(card, session.data_root, session.workspace.cache)
+
+    done = write_bundle(path, session.workspace, results, columns, manifest)
+    if as_json:
+        document = {"path": str(done.path), "sha256": done.digest, "results": done.results, "bytes": done.bytes}
+        stdout.document({**document, "left_out": list(done.left_out)})
+        return
+    stdout.lines([f"{done.results} results in {done.path} ({done.bytes / MEGABYTE:.1f} MB), digest {done.digest}"])
+    if done.left_out:
+        stdout.say(f"left out, as their run folders are gone: {', '.join(done.left_out)}")
+
+
+def verify(path: Path, *, as_json: bool) -> ExitCode:
+    """Check a bundle: 0 when everything agrees, 1 when something does not. Raises ConsoleError for a missing file."""
+    if not path.is_file():
+        raise ConsoleError(f"{path}: there is no such file")
+    try:
+        report = check(path, (lambda _line: None) if as_json else stdout.say)
+    except NotABundle as error:
+        raise OperationFailed(str(error)) from error
+    if as_json:
+        stdout.document(_document(report))
+    else:
+        _show(report)
+    return ExitCode.DONE if report.agrees else ExitCode.RUN_FAILED
+
+
+def _picked(
+    results: Sequence[Result],
+    columns: Sequence[tuple[str, str]] | None,
+    backbones: Sequence[str],
+    tasks: Sequence[str],
+) -> list[Result]:
+    found = [one for one in results if columns is None or (one.task, one.variant) in set(columns)]
+    if backbones:
+        chosen = set(match(backbones, dict.fromkeys(one.backbone for one in found), "backbone with results"))
+        found = [one for one in found if one.backbone in chosen]
+    if tasks:
+        names = set(match(tasks, dict.fromkeys(one.task for one in found), "task with results"))
+        found = [one for one in found if one.task in names]
+    return found
+
+
+def _show(report: Report) -> None:
+    for problem in report.problems[:SHOWN]:
+        stdout.lines([f"{problem.file}: {problem.what}"])
+    if len(report.problems) > SHOWN:
+        stdout.lines([f"... and {len(report.problems) - SHOWN} more"])
+    counts = (
+        f"{report.files} files, {report.scores} scores of {report.results} results and {report.tables} tables were "
+        "checked"
+    )
+    if report.not_counted:
+        stdout.say(
+            f"not counted again, as nothing per sample is kept for them: {', '.join(report.not_counted[:SHOWN])}"
+        )
+    verdict = "all agree" if report.agrees else f"{len(report.problems)} do NOT agree"
+    stdout.lines([f"{report.path}: {counts}: {verdict}"])
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "path": str(report.path),
+        "agrees": report.agrees,
+        "problems": [{"file": one.file, "what": one.what} for one in report.problems],
+        "files": report.files,
+        "results": report.results,
+        "scores": report.scores,
+        "not_counted": report.not_counted,
+        "tables": report.tables,
+    }

@@ -1,0 +1,148 @@
+"""`cache list|why|prune`: the features and decoded images kept from earlier runs."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from backbones.catalog.card import identity, preprocessing_for
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.planning.candidates import preprocessing_name
+from ssl_console.planning.duration import megabytes
+from ssl_console.system.errors import MissingInputs
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.run import RunSpec
+from tasks.catalog.protocol import IMAGE_EVALUATION
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.manifest import Manifest, manifests
+from tasks.features.cache_report import Entry, Pruning, entries, prune, to_prune
+from tasks.features.cache_report import why as explain
+from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
+from tasks.features.key import FeatureKey
+
+DAY_S = 86400.0
+
+
+def list_cache(session: Session, *, as_json: bool) -> None:
+    """List the stored features and the decoded images, last used first, and what they take in all."""
+    found, decoded = entries(session.workspace.features), decoded_splits(session.workspace.decoded)
+    sizes = [sum(entry.size for entry in found), sum(split.size for split in decoded)]
+    if as_json:
+        listed = {"features": [_as_json(entry) for entry in found], "decoded": [_decoded_as_json(s) for s in decoded]}
+        stdout.document({**listed, "size": sum(sizes)})
+        return
+    lines: list[tuple[str, ...]] = [
+        *((e.key[:12], e.title, e.state, megabytes(e.size), _day(e.last_used)) for e in found),
+        *((s.path.stem[:12], s.title, "decoded images", megabytes(s.size), _day(s.last_used)) for s in decoded),
+    ]
+    stdout.table(("key", "features", "state", "size", "last used"), lines, right=frozenset({3}))
+    stdout.say(f"{len(found)} entries, {megabytes(sizes[0])}, in {session.workspace.features}")
+    limit = f"at most {session.config.decoded_gb:g} GB (decoded_gb)"
+    stdout.say(f"{len(decoded)} with decoded images, {megabytes(sizes[1])}, {limit}, in {session.workspace.decoded}")
+
+
+def why(session: Session, backbone: str, task: str) -> None:
+    """Explain, split by split, why the features of a backbone on a task's data are, or are not, stored.
+
+    Of a task that takes none, what its unfinished runs have kept.
+    Raises MissingInputs when weights or data are not here: without them no key can be computed.
+    """
+    card = session.backbones.get(backbone)
+    spec = _spec(session, task)
+    if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION:
+        stdout.lines(_of_images(session, card.name, spec.name))
+        return
+    state = session.weights.state(card)
+    if state.digest is None:
+        raise MissingInputs(f"the weights of {card.name} are {state.status}: {state.advice}")
+    dataset = session.tasks.dataset(spec.dataset)
+    answer = manifests([dataset], session.data_root, session.workspace.cache)[dataset.name]
+    if not isinstance(answer, Manifest):
+        raise MissingInputs(f"{dataset.name}: {answer.error}")
+    about = identity(card, state.digest, preprocessing_for(card, preprocessing_name(spec)))
+    for name, split in answer.splits.items():
+        explanation = explain(session.workspace.features, FeatureKey(about, split.images_digest))
+        stdout.lines([f"{name}: {explanation.sentence}"])
+
+
+def _of_images(session: Session, backbone: str, task: str) -> list[str]:
+    """What is kept for a task that takes no stored features: the states of its unfinished runs."""
+    states = []
+    for folder in session.workspace.run_folders():
+        files = list(folder.checkpoint.glob("*")) if folder.checkpoint.is_dir() else []
+        if files and _is_of(folder, backbone, task):
+            size, last = sum(file.stat().st_size for file in files), max(file.stat().st_mtime for file in files)
+            states.append(f"run {folder.run_id} goes on from {megabytes(size)} that it kept at {_day(last)}")
+    return [
+        f"{task} looks at the images themselves, through a backbone in memory: it takes no stored features",
+        *(states or [f"no unfinished run of it with {backbone} has kept anything"]),
+    ]
+
+
+def _is_of(folder: RunFolder, backbone: str, task: str) -> bool:
+    try:
+        spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return (spec.backbone.name, spec.task.name) == (backbone, task)
+
+
+def prune_cache(
+    session: Session,
+    *,
+    unused_days: float | None,
+    keep_gb: float | None,
+    partial: bool,
+    decoded: bool,
+    dry_run: bool,
+) -> None:
+    """Remove what the options let go, or only say what would go. Images in use by a run stay."""
+    policy = Pruning(
+        unused_for_s=None if unused_days is None else unused_days * DAY_S,
+        keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),
+        partials=partial,
+    )
+    root, now = session.workspace.features, time.time()
+    removals = to_prune(entries(root), policy, now) if dry_run else prune(root, policy, now)
+    stdout.lines([f"{removal.entry.title} ({megabytes(removal.entry.size)}): {removal.reason}" for removal in removals])
+    longest = 0.0 if decoded else policy.unused_for_s
+    images = [
+        s for s in decoded_splits(session.workspace.decoded) if longest is not None and now - s.last_used >= longest
+    ]
+    images = [split for split in images if dry_run or remove(split)]
+    stdout.lines([f"{split.title} ({megabytes(split.size)}): decoded images" for split in images])
+    freed = megabytes(sum(size for size in [*(r.entry.size for r in removals), *(s.size for s in images)]))
+    done = "would go" if dry_run else "removed"
+    stdout.say(f"{len(removals)} entries {done}, and the decoded images of {len(images)} splits, {freed}")
+
+
+def _spec(session: Session, name: str) -> TaskSpec:
+    """The task; a dataset alone means its linear protocol, whose features most others share."""
+    return session.tasks.resolve(f"linear/{name}" if name in session.tasks.datasets else name)
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    plan = entry.plan
+    return {
+        "key": entry.key,
+        "backbone": plan.backbone if plan else None,
+        "dataset": plan.dataset if plan else None,
+        "split": plan.split if plan else None,
+        "rows": plan.rows if plan else None,
+        "state": entry.state,
+        "size": entry.size,
+        "last_used": entry.last_used,
+        "path": str(entry.path),
+    }
+
+
+def _decoded_as_json(split: DecodedSplit) -> dict[str, object]:
+    return {"title": split.title, "size": split.size, "last_used": split.last_used, "path": str(split.path)}
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")

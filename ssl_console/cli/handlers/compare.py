@@ -1,0 +1,202 @@
+"""`compare`: one backbone against another, or against what was published for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssl_console.analysis.comparison import Comparison, TaskComparison, Verdict, compare
+from ssl_console.analysis.published.agreement import AgainstPublished, against_published, published_backbones
+from ssl_console.analysis.published.tables import further_numbers
+from ssl_console.analysis.ranking import Cell
+from ssl_console.analysis.statistics import distributions
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session, resolve_backbone
+from ssl_console.system.command_hints import RUNS
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.predictions import RunOutputs
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.result_identity import Identities, Identity
+
+PAPER = "paper"
+SIGNS: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "alike": "no difference",
+    "described": "no verdict: it describes",
+}
+
+
+def compare_backbones(session: Session, first: str, second: str, suite: str | None, *, as_json: bool) -> None:
+    """Compare two backbones by their results. Raises ConsoleError when there is nothing that may be compared."""
+    found = session.results()
+    wanted = None
+    if suite is not None:
+        wanted = [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
+        found = [result for result in found if (result.task, result.variant) in set(wanted)]
+    measured = tuple(dict.fromkeys(result.backbone for result in found))
+    if not measured:
+        raise ConsoleError(f"there are no results to compare{_of(suite)}: `ssl-console run` makes some")
+    ours = resolve_backbone(first, measured)
+    if second == PAPER:
+        _published(session, ours, found, as_json=as_json)
+        return
+    theirs = resolve_backbone(second, measured)
+    if theirs == ours:
+        raise ConsoleError(f"{ours} cannot be compared with itself: name two backbones")
+    files = RunOutputs(session.workspace)
+    outcome = compare(ours, theirs, found, files.predictions, _identities(files), wanted)
+    if not outcome.tasks:
+        raise ConsoleError(_nothing(outcome))
+    if as_json:
+        stdout.document(_document(outcome))
+    else:
+        _show(outcome)
+
+
+def _of(suite: str | None) -> str:
+    return "" if suite is None else f" in the suite {suite}"
+
+
+def _identities(files: RunOutputs) -> Identities:
+    def identity(run_id: str) -> Identity | None:
+        record = files.record(run_id)
+        return None if record is None else record.identity
+
+    return identity
+
+
+def _nothing(outcome: Comparison) -> str:
+    reasons = [f"{one.task}: {one.reason}" for one in outcome.not_comparable]
+    if not reasons:
+        reasons = [f"no task was measured on both; `{RUNS}` lists what was run"]
+    return f"{outcome.first} and {outcome.second} cannot be compared. " + "; ".join(reasons)
+
+
+def _show(outcome: Comparison) -> None:
+    names = (outcome.first, outcome.second)
+    head = ("task", *names, "difference", "95 % interval", "p", "p (Holm)", "effect", "smallest", "verdict")
+    stdout.table(head, [_line(task) for task in outcome.tasks], right=frozenset(range(1, 9)))
+    stdout.lines(["", outcome.sentence])
+    for refused in outcome.not_comparable:
+        stdout.say(f"not compared: {refused.task}: {refused.reason}")
+    for name, alone in zip(names, (outcome.only_first, outcome.only_second), strict=True):
+        if alone:
+            stdout.say(f"measured for {name} alone: {', '.join(alone)}")
+    for note in dict.fromkeys(task.note for task in outcome.tasks if task.note):
+        unpaired = ", ".join(task.task for task in outcome.tasks if task.note == note)
+        stdout.say(f"by intervals only, which shows less: {unpaired}: {note}")
+
+
+def _line(task: TaskComparison) -> tuple[str, ...]:
+    test = task.test
+    return (
+        f"{task.task} [{task.variant}]",
+        f"{task.first.value:.2f}",
+        f"{task.second.value:.2f}",
+        f"{test.difference:+.2f}",
+        f"{test.low:+.2f} to {test.high:+.2f}",
+        distributions.told(test.p_value),
+        distributions.told(task.adjusted_p),
+        f"{test.effect:+.2f}",
+        f"{test.smallest:.2f}",
+        SIGNS[task.verdict],
+    )
+
+
+def _document(outcome: Comparison) -> dict[str, object]:
+    across = outcome.across
+    return {
+        "first": outcome.first,
+        "second": outcome.second,
+        "tasks": [_task(task) for task in outcome.tasks],
+        "across": across
+        and {
+            "tasks": across.tasks,
+            "wilcoxon_p": across.test.p_value,
+            "effect": across.test.effect,
+            "mean_lead": across.mean_lead,
+            "median_lead": across.median_lead,
+            "smallest_detectable": across.smallest,
+        },
+        "sentence": outcome.sentence,
+        "not_comparable": [{"task": one.task, "reason": one.reason} for one in outcome.not_comparable],
+        "only_first": list(outcome.only_first),
+        "only_second": list(outcome.only_second),
+    }
+
+
+def _task(task: TaskComparison) -> dict[str, object]:
+    test = task.test
+    return {
+        "task": task.task,
+        "variant": task.variant,
+        "metric": task.metric,
+        "first": _score(task.first),
+        "second": _score(task.second),
+        "difference": test.difference,
+        "ci_low": test.low,
+        "ci_high": test.high,
+        "p": test.p_value,
+        "p_holm": task.adjusted_p,
+        "effect": test.effect,
+        "smallest_detectable": test.smallest,
+        "n": test.n,
+        "method": test.method,
+        "verdict": task.verdict,
+        "note": task.note,
+    }
+
+
+def _score(cell: Cell) -> dict[str, object]:
+    known = cell.half_width is not None
+    low, high = (cell.ci_low, cell.ci_high) if known else (None, None)
+    return {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}
+
+
+def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:
+    if backbone not in published_backbones():
+        raise ConsoleError(f"nothing is published for {backbone}; there is for {', '.join(published_backbones())}")
+    own, outputs = [result for result in results if result.backbone == backbone], RunOutputs(session.workspace)
+
+    def metrics_of(run_id: str) -> Mapping[str, float]:
+        record = outputs.record(run_id)
+        return record.metrics if record else {}
+
+    found = against_published(backbone, [*own, *further_numbers(own, metrics_of)])
+    if not found:
+        raise ConsoleError(f"{backbone} was not measured on any task with a published number")
+    agreeing = sum(one.agrees for one in found)
+    sentence = f"{backbone} repeats {agreeing} of {len(found)} published numbers."
+    if as_json:
+        rows = [_published_task(one) for one in found]
+        stdout.document({"first": backbone, "second": PAPER, "tasks": rows, "sentence": sentence})
+        return
+    head = ("task", "measured", "published", "difference", "where", "verdict")
+    stdout.table(head, [_published_line(one) for one in found], right=frozenset({1, 2, 3}))
+    stdout.lines(["", sentence])
+
+
+def _published_line(one: AgainstPublished) -> tuple[str, ...]:
+    return (
+        f"{one.column.task} {one.column.metric} [{one.variant}]",
+        f"{one.own.value:.2f}",
+        f"{one.published.value:.2f}",
+        f"{one.difference:+.2f}",
+        one.column.table,
+        f"{'repeated' if one.agrees else 'differs'}: {one.basis}",
+    )
+
+
+def _published_task(one: AgainstPublished) -> dict[str, object]:
+    return {
+        "task": one.column.task,
+        "variant": one.variant,
+        "metric": one.column.metric,
+        "table": one.column.table,
+        "first": _score(one.own),
+        "second": _score(one.published),
+        "difference": one.difference,
+        "allowed": one.allowed,
+        "agrees": one.agrees,
+        "basis": one.basis,
+    }

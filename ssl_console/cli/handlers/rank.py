@@ -1,0 +1,296 @@
+"""`results`, `rank` and `rebuild`: what the database holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+from backbones.io.card_files import match
+from ssl_console.analysis.comparability import Apart, apart_document, kept_apart
+from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
+from ssl_console.analysis.published import PUBLISHED, beside, published
+from ssl_console.analysis.published.tables import VARIANT, published_tasks
+from ssl_console.analysis.random_baseline import twins, with_twin_badges
+from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
+from ssl_console.analysis.ranking import Ranking, common_columns, judged, pick_columns, pick_rows, sort_rows
+from ssl_console.analysis.ranking import rank as make_ranking
+from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
+from ssl_console.analysis.statistics.rank_bootstrap import Missing
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.planning.candidates import identity_of_run
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.badges import MARK
+from ssl_console.workspace.predictions import RunOutputs
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.results_db import rebuild as rebuild_database
+
+WORDS = {word.split()[0]: word for word in get_args(Missing)}
+"""`complete`, `common` and `drawn`, as the option has them."""
+
+
+def missing_of(word: str) -> Missing:
+    """The option's value. Raises ConsoleError for any other word."""
+    chosen: Missing | None = next((one for one in get_args(Missing) if one == WORDS.get(word)), None)
+    if chosen is None:
+        raise ConsoleError(f"--missing {word}: it is one of {', '.join(WORDS)}")
+    return chosen
+
+
+def table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
+    """The ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
+    chosen = missing_of(missing)
+    try:
+        return rank_table(ranking, RunOutputs(session.workspace).predictions, missing=chosen)
+    except ValueError as error:
+        raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
+
+
+def save_picture(session: Session, ranking: Ranking, missing: str, path: Path) -> None:
+    """Write the critical-difference picture. Raises ConsoleError when there is none."""
+    from ssl_console.analysis.figures import check_name, save_critical_difference
+
+    check_name(path)
+    picture = table_of(session, ranking, missing).picture
+    if picture is None:
+        raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
+    save_critical_difference(picture, path)
+    stdout.say(f"{path} written; {POOL_NOTE}")
+
+
+def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
+    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
+    table = table_of(session, ranking, missing)
+    if as_json:
+        stdout.document(ranks_document(table))
+        return
+    head = ("group", "backbone", "mean rank", "rank", "95 % interval", "first")
+    lines = [
+        (str(r.group), r.backbone, f"{r.mean_rank:.2f}", f"{r.rank:g}", f"{r.low:g} to {r.high:g}", f"{r.first:.0%}")
+        for r in table.ranks.rows
+    ]
+    stdout.table(head, lines, right=frozenset({0, 2, 3, 5}))
+    if table.picture is not None:
+        _show_picture(table.picture)
+    _say(table)
+
+
+def _show_picture(picture: CriticalDifference) -> None:
+    """The classical view, below the ranks."""
+    stdout.lines(
+        ["", f"critical difference {picture.difference:.2f}: a bar joins what Nemenyi's test cannot tell apart"]
+    )
+    stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
+
+
+def _say(table: RankTable) -> None:
+    ranks = table.ranks
+    stdout.say(
+        f"{ranks.replicates:,} replicates over {ranks.tasks} tasks, {ranks.missing}; backbones of one group are tied "
+        "with its best"
+    )
+    if ranks.left_out:
+        stdout.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
+    if table.by_intervals:
+        stdout.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+    classical = table.classical
+    if classical is not None:
+        stdout.say(
+            f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
+            f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
+        )
+
+
+DOUBTS_SHOWN = 4
+Origin = Literal["mine", "paper", "both"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which table is wanted, and as what."""
+
+    suite: str | None = None
+    backbones: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    sort: str | None = None
+    format: Format | None = None
+    origin: Origin = "mine"
+    """Whose numbers: measured here, published, or the ones beside the others."""
+    missing: str = "complete"
+    """What becomes of missing cells: `complete` rows alone have a mean and a rank, or only `common` tasks count."""
+
+    @classmethod
+    def of(
+        cls,
+        suite: str | None,
+        backbones: Sequence[str] | None,
+        tasks: Sequence[str] | None,
+        sort: str | None,
+        formats: Sequence[str],
+        source: str = "mine",
+    ) -> View:
+        """From option values. Raises ConsoleError when several formats are asked for, or the source does not exist."""
+        if len(formats) > 1:
+            raise ConsoleError(f"{' and '.join(f'--{name}' for name in formats)}: one format at a time")
+        chosen: Format | None = next((name for name in EXPORTS if name in formats), None)
+        return cls(suite, tuple(backbones or ()), tuple(tasks or ()), sort, chosen, origin_of(source))
+
+
+def origin_of(source: str) -> Origin:
+    """The option's value. Raises ConsoleError for any other word."""
+    found: Origin | None = next((origin for origin in get_args(Origin) if origin == source), None)
+    if found is None:
+        raise ConsoleError(f"--source {source}: it is one of {', '.join(get_args(Origin))}")
+    return found
+
+
+def results(session: Session, *, as_json: bool) -> None:
+    """List the results, newest last."""
+    found = sorted(session.results(), key=lambda result: result.finished)
+    if as_json:
+        stdout.document({"results": [result.model_dump(mode="json") for result in found]})
+        return
+    found = with_twin_badges(found, twins(session.backbones.cards.values()))
+    head = ("run", "backbone", "task", "variant", "seed", "score", "interval", "n", "took", "finished", "doubts")
+    stdout.table(head, [_line(result) for result in found], right=frozenset({4, 5, 7, 8}))
+
+
+def rank(session: Session, view: View) -> None:
+    """Print the ranking table."""
+    ranking = _kept(_ranking(session, view), view)
+    if view.format is not None:
+        apart = apart_document(_apart(session, ranking)) if view.format == "json" else None
+        stdout.data(EXPORTS[view.format](ranking, Notes(_ties(session, ranking, view.format), apart)))
+        return
+    if not ranking.rows:
+        stdout.say("there are no results yet: `ssl-console demo` makes some, `ssl-console run` others")
+        return
+    stdout.data(to_text(ranking, stdout.terminal_columns()))
+    if view.origin == "both" and not any(row.backbone.endswith(PUBLISHED) for row in ranking.rows):
+        stdout.say("nothing is published for these; `ssl-console rank --source paper` shows what is")
+    if ranking.incomplete:
+        stdout.say(
+            f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
+            "rank; --missing common ranks over the tasks that all have, --suite or -t choose the columns to compare on"
+        )
+    _say_why_no_means(ranking)
+    _say_doubts(ranking)
+    for one in _apart(session, ranking):
+        stdout.say(f"kept apart: {one.sentence}")
+
+
+def _apart(session: Session, ranking: Ranking) -> list[Apart]:
+    return kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id))
+
+
+def _kept(ranking: Ranking, view: View) -> Ranking:
+    """The columns that count. Raises ConsoleError when there are none, or the choice needs ranks with intervals."""
+    if view.missing == "complete" or not ranking.rows:
+        return ranking
+    if view.missing != "common":
+        raise ConsoleError(f"--missing {view.missing}: complete or common; with --intervals drawn, too")
+    labels = common_columns(ranking)
+    if not labels:
+        raise ConsoleError("--missing common: no task has a score of every backbone; -b or -t choose fewer of them")
+    if gone := [column.label for column in ranking.columns if column.label not in labels]:
+        stdout.say(f"common tasks only, {len(labels)} of {len(ranking.columns)}; left out: {', '.join(gone)}")
+    return pick_columns(ranking, labels)
+
+
+def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: A002 - the word for it
+    if format not in SHOW_TIES:
+        return NO_TIES
+    from ssl_console.analysis.rank_intervals import ties_with_best
+    from ssl_console.workspace.predictions import RunOutputs
+
+    return ties_with_best(ranking, RunOutputs(session.workspace).predictions)
+
+
+def _say_why_no_means(ranking: Ranking) -> None:
+    """Complete rows without a mean would look like a fault."""
+    counted = judged(ranking.columns)
+    if aside := [column.label for column in ranking.columns if column not in counted]:
+        stdout.say(f"describing backbones, so without a part in means and ranks: {', '.join(aside)}")
+    no_shares = [column.label for column in counted if not column.higher_is_better]
+    if no_shares and any(row.complete for row in ranking.rows):
+        stdout.say(f"no mean and no log-odds: {', '.join(no_shares)} is no share; -t or --suite choose other columns")
+
+
+def _say_doubts(ranking: Ranking) -> None:
+    doubted = [
+        f"{row.backbone} on {label} ({', '.join(cell.badges)}; {cell.run_id})"
+        for row in ranking.rows
+        for label, cell in row.cells.items()
+        if cell.badges
+    ]
+    if doubted:
+        more = f" and {len(doubted) - DOUBTS_SHOWN} more" if len(doubted) > DOUBTS_SHOWN else ""
+        stdout.say(f"{MARK} {len(doubted)} to doubt: {'; '.join(doubted[:DOUBTS_SHOWN])}{more}")
+        stdout.say("`ssl-console show RUN` says why, and what to do")
+
+
+def rank_intervals(session: Session, view: View) -> None:
+    """Print how certain the ranks are. Raises ConsoleError for a format that has no such table."""
+
+    if view.format not in {None, "json"}:
+        raise ConsoleError(f"--intervals is a table or --json, not --{view.format}")
+    show_rank_intervals(session, _ranking(session, view), view.missing, as_json=view.format == "json")
+
+
+def rank_picture(session: Session, view: View, path: Path) -> None:
+    """Write the critical-difference picture of the table."""
+
+    save_picture(session, _ranking(session, view), view.missing, path)
+
+
+def rebuild(session: Session) -> None:
+    """Make the results file again from the run folders."""
+    workspace = session.workspace.create()
+    count = rebuild_database(workspace)
+    stdout.lines([f"{count} results from the run folders are in {workspace.results}"])
+
+
+def _ranking(session: Session, view: View) -> Ranking:
+    wanted = None
+    if view.suite is not None:
+        specs = session.tasks.select(suite=view.suite)
+        of_paper = [(task, VARIANT) for task in published_tasks([spec.name for spec in specs])]
+        wanted = of_paper if view.origin == "paper" else [(spec.name, spec.variant) for spec in specs]
+    found = _results(session, view, wanted)
+    if view.tasks:
+        names = set(match(view.tasks, dict.fromkeys(r.task for r in found), "task with results"))
+        found = [result for result in found if result.task in names]
+        wanted = None if wanted is None else [place for place in wanted if place[0] in names]
+    ranking = make_ranking(found, wanted)
+    if view.backbones:
+        chosen = match(view.backbones, [row.backbone for row in ranking.rows], "ranked backbone")
+        ranking = pick_rows(ranking, [*chosen, *(f"{name}{PUBLISHED}" for name in chosen)])
+    return ranking if view.sort is None else sort_rows(ranking, view.sort)
+
+
+def _results(session: Session, view: View, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
+    if view.origin == "paper":
+        return list(published())
+    own = with_twin_badges(session.results(), twins(session.backbones.cards.values()))
+    if view.origin == "mine":
+        return own
+    return beside(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
+
+
+def _line(result: Result) -> tuple[str, ...]:
+    return (
+        result.run_id,
+        result.backbone,
+        result.task,
+        result.variant,
+        str(result.seed),
+        f"{result.value:.2f}",
+        f"{result.ci_low:.2f} to {result.ci_high:.2f}",
+        f"{result.n:,}",
+        f"{result.duration_s:.0f} s",
+        datetime.fromtimestamp(result.finished).astimezone().strftime("%Y-%m-%d %H:%M"),
+        ", ".join(result.badges),
+    )

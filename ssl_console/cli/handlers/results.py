@@ -1,0 +1,261 @@
+"""`show`: everything about one result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ssl_console.analysis.random_baseline import Distance, distances, twins
+from ssl_console.analysis.result_diff import Change, Difference, Group, difference, flips
+from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
+from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
+from ssl_console.cli.handlers.follow import follow_runs
+from ssl_console.cli.output import stdout
+from ssl_console.cli.output.image import show_pictures
+from ssl_console.operations.session import Session, resolve_run
+from ssl_console.planning.candidates import folders_of_key
+from ssl_console.planning.plan import new_run_id
+from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
+from ssl_console.system.safe_text import shorten
+from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.pictures import picture_files
+from ssl_console.workspace.predictions import RunOutputs
+from ssl_console.workspace.requests import submit
+from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.run import RunSpec
+
+NAME_COLUMNS = 14
+
+
+def record_of(session: Session, name: str) -> ResultRecord:
+    """The record of the finished run that an id, or the beginning of one, means. Raises ConsoleError, UnknownName."""
+    from ssl_console.workspace.predictions import RunOutputs
+
+    done = [folder.run_id for folder in session.workspace.run_folders() if folder.result.exists()]
+    if not done:
+        raise ConsoleError("there are no results yet: `ssl-console run` makes some")
+    found = RunOutputs(session.workspace).record(resolve_run(name, done))
+    if found is None:
+        path = session.workspace.run(resolve_run(name, done)).result
+        raise ConsoleError(f"{path} is no result that can be read: `ssl-console run --force` makes it again")
+    return found
+
+
+def show(session: Session, name: str, *, as_json: bool) -> None:
+    """Print one result: score, intervals, reasons to doubt it, and what it is made of."""
+    record = record_of(session, name)
+    results = session.results()
+    spread = seed_spread(record.result, results)
+    distance = distances([*results, record.result], twins(session.backbones.cards.values())).get(record.result.run_id)
+    badges = all_badges(record, distance)
+    pictures = picture_files(session.workspace.run(record.result.run_id))
+    if as_json:
+        found = _document(record, badges, spread, distance)
+        stdout.document({**found, "pictures": [str(path) for path in pictures]})
+        return
+    result = record.result
+    stdout.lines([f"{result.backbone} on {result.task} [{result.variant}], seed {result.seed}"])
+    for badge in badges:
+        stdout.lines([f"! {badge.name}: {badge.advice}"])
+    for title, pairs in _sections(record, spread, distance).items():
+        stdout.lines(["", title, *(f"  {key:<{NAME_COLUMNS}}  {value}" for key, value in pairs.items())])
+    show_pictures(pictures)
+
+
+def all_badges(record: ResultRecord, distance: Distance | None) -> tuple[Badge, ...]:
+    """Those that the run tells of itself, and the one from its random twin."""
+    of_twin = distance.badge if distance else None
+    return (*record.badges, *([of_twin] if of_twin else []))
+
+
+def _sections(
+    record: ResultRecord, spread: SeedSpread | None, distance: Distance | None
+) -> Mapping[str, Mapping[str, str]]:
+    result = record.result
+    found = {
+        "score": {
+            result.metric: f"{result.value:.2f}",
+            **_intervals(record, of_record(record), spread),
+            **({"random twin": _twin(distance)} if distance else {}),
+        },
+        "all scores": {name: f"{value:.3f}" for name, value in record.metrics.items()},
+        "samples": {name: f"{count:,}" for name, count in record.samples.items()},
+        "parameters": {name: f"{value}" for name, value in record.parameters.items()},
+        "chosen": {name: f"{value}" for name, value in record.hyperparameters.items()},
+        "run": _run(record),
+        "made of": _made_of(record),
+        "versions": record.versions,
+    }
+    return {title: pairs for title, pairs in found.items() if pairs}
+
+
+def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: SeedSpread | None) -> dict[str, str]:
+    result = record.result
+    found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({record.interval_method}, n {result.n:,})"}
+    if episodes is not None:
+        half = "unknown" if episodes.data is None else f"±{episodes.data:.2f}"
+        found["other images"] = f"{half} (as many episodes as {episodes.disjoint} without using an image twice)"
+    if spread is not None:
+        found["over seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f} ({len(spread.values)} seeds)"
+    return found
+
+
+def _twin(distance: Distance) -> str:
+    return f"{distance.lead:+.2f} points against {distance.twin} ({distance.low:+.2f} to {distance.high:+.2f})"
+
+
+def _run(record: ResultRecord) -> dict[str, str]:
+    result = record.result
+    finished = datetime.fromtimestamp(result.finished).astimezone()
+    found = {
+        "run": result.run_id,
+        "finished": finished.strftime("%Y-%m-%d %H:%M:%S"),
+        "took": f"{result.duration_s:.1f} s",
+        "device": " ".join(filter(None, [result.device, record.machine.get("device", "")])),
+        "host": record.host,
+        "peak memory": "" if result.memory_mb is None else f"{result.memory_mb:,.0f} MB",
+        "energy": "not told by the device"
+        if record.energy_j is None
+        else f"{record.energy_j:,.0f} J (of the whole device)",
+        "code": code_in_words(record),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def code_in_words(record: ResultRecord) -> str:
+    """`1a2b3c4d, with changes` or `1a2b3c4d, unchanged`; the digest of the source files where there is no commit."""
+    if record.code is None:
+        return ""
+    if record.code.commit is None:
+        return f"source files {record.code.digest[:12]}"
+    changes = {True: ", with changes", False: ", unchanged", None: ""}[record.code.dirty]
+    return f"{record.code.commit[:12]}{changes}"
+
+
+def _made_of(record: ResultRecord) -> dict[str, str]:
+    backbone, data = record.identity.get("backbone"), record.identity.get("data")
+    return {
+        "key": record.result.key[:16],
+        "weights": str(backbone.get("weights", ""))[:16] if isinstance(backbone, dict) else "",
+        "data": str(data.get("manifest", ""))[:16] if isinstance(data, dict) else "",
+        "column": record.result.column[:16],
+    }
+
+
+def _document(
+    record: ResultRecord, badges: Sequence[Badge], spread: SeedSpread | None, distance: Distance | None
+) -> dict[str, object]:
+    episodes = of_record(record)
+    return {
+        **record.model_dump(mode="json"),
+        "badges": [badge.model_dump() for badge in badges],
+        "episode_intervals": None
+        if episodes is None
+        else {"episodes": episodes.episodes, "data": episodes.data, "disjoint": episodes.disjoint},
+        "seeds": None
+        if spread is None
+        else {"values": {str(seed): value for seed, value in spread.values.items()}, "deviation": spread.deviation},
+        "random_twin": None
+        if distance is None
+        else {"backbone": distance.twin, "lead": distance.lead, "low": distance.low, "high": distance.high},
+    }
+
+
+TITLES: Mapping[Group, str] = {
+    "made of": "changes the number",
+    "run by": "should not change it",
+    "came out": "came out",
+}
+VALUE_COLUMNS = 34
+
+
+def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
+    """Print what differs. Raises ConsoleError for one and the same run."""
+    one, other = record_of(session, first), record_of(session, second)
+    if one.result.run_id == other.result.run_id:
+        raise ConsoleError(f"{one.result.run_id} is one result: name two")
+    found = between(session, one, other)
+    if as_json:
+        stdout.document(as_document(found))
+        return
+    head = ("", "part", one.result.run_id, other.result.run_id)
+    rows = [_line(change) for change in found.changes]
+    if rows:
+        stdout.table(head, rows)
+    stdout.lines([*([""] if rows else []), found.sentence])
+
+
+def between(session: Session, first: ResultRecord, second: ResultRecord) -> Difference:
+    """The difference of two records, with the predictions that lie beside them."""
+    files = RunOutputs(session.workspace)
+    return difference(first, second, flips(*(files.predictions(one.result.run_id) for one in (first, second))))
+
+
+def as_document(found: Difference) -> dict[str, object]:
+    """As `why --json` prints it."""
+    return {
+        "first": found.first.result.run_id,
+        "second": found.second.result.run_id,
+        "difference": found.moved if found.comparable else None,
+        "same_measurement": found.same_key,
+        "changes": [
+            {"group": one.group, "part": one.part, "before": one.before, "after": one.after} for one in found.changes
+        ],
+        "samples": None if found.flips is None else found.flips.samples,
+        "samples_differing": None if found.flips is None else found.flips.differing,
+        "sentence": found.sentence,
+    }
+
+
+def _line(change: Change) -> tuple[str, ...]:
+    return TITLES[change.group], change.part, _short(change.before), _short(change.after)
+
+
+def _short(value: object) -> str:
+    return "—" if value is None else shorten(f"{value:.6g}" if isinstance(value, float) else str(value), VALUE_COLUMNS)
+
+
+def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_json: bool) -> ExitCode:
+    """Queue the run again under an id of its own, follow it, and say whether the number is the same.
+
+    `within` is in the unit of the score. Raises ConsoleError when the result cannot be found.
+    """
+    before = record_of(session, name)
+    spec = _spec_again(session, before, fresh=fresh)
+    submit(session.workspace, spec.run_id, spec.model_dump_json(indent=2).encode())
+    if not as_json:
+        stdout.say(f"{before.result.run_id} is run again as {spec.run_id}")
+    code = follow_runs(session, [spec.run_id], spec.devices, as_json=as_json)
+    if code is not ExitCode.DONE:
+        return code
+    after = RunOutputs(session.workspace).record(spec.run_id)
+    if after is None:
+        raise OperationFailed(f"{session.workspace.run(spec.run_id).result} cannot be read, so nothing was compared")
+    return _verdict(between(session, before, after), within, as_json=as_json)
+
+
+def _spec_again(session: Session, before: ResultRecord, *, fresh: bool) -> RunSpec:
+    """The run's own specification under a new id: no card that has changed since has a part in it."""
+    from pydantic import ValidationError
+
+    path = session.workspace.run(before.result.run_id).spec
+    try:
+        spec = RunSpec.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise ConsoleError(f"{path} is not there or cannot be read, so nobody knows what to repeat") from error
+    taken = [folder_id for folder_id, _ in folders_of_key(session.workspace, before.result.key)]
+    run_id = new_run_id(before.result.key, [before.result.run_id, *taken])
+    return spec.model_copy(update={"run_id": run_id, "created": time.time(), "fresh": fresh, "devices": ()})
+
+
+def _verdict(found: Difference, within: float, *, as_json: bool) -> ExitCode:
+    repeated = found.same_key and abs(found.moved) <= within
+    exactly = found.same_key and found.first.metrics == found.second.metrics
+    if as_json:
+        stdout.json_line({"event": "reproduced", "repeated": repeated, "exactly": exactly, **as_document(found)})
+    else:
+        word = "repeated exactly" if exactly else "repeated" if repeated else "NOT repeated"
+        was, now = found.first.result.value, found.second.result.value
+        stdout.lines([f"{word}: {was:.4f} then, {now:.4f} now. {found.sentence}"])
+    return ExitCode.DONE if repeated else ExitCode.RUN_FAILED

@@ -1,0 +1,283 @@
+"""`plan`, `run` and `demo`: from what was picked to runs that are queued and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+from backbones.catalog.card import BackboneCard, Precision
+from ssl_console.cli.handlers.follow import follow_runs
+from ssl_console.cli.handlers.rank import View, rank
+from ssl_console.cli.open_tui import LIVE, interactive, open_app
+from ssl_console.cli.output import stdout
+from ssl_console.cli.output.progress import end_line
+from ssl_console.operations.check_backbone import examined
+from ssl_console.operations.session import Session
+from ssl_console.planning.candidates import Surroundings, find_candidates, identity_of_run
+from ssl_console.planning.disk_usage import Disk, disk_for
+from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.planning.plan import Plan, PlannedRun, make_plan
+from ssl_console.planning.submit import Submitted, devices_of_runs, parse_launcher, submit_runs
+from ssl_console.supervisor.client import ensure_supervisor
+from ssl_console.system import command_hints
+from ssl_console.system.devices import parse_devices
+from ssl_console.system.errors import ConsoleError, ExitCode
+from ssl_console.workspace.config import SLURM, LauncherName
+from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.spec import TaskSpec
+
+DEMO_SUITE = "demo"
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What was picked on the command line, as it was written."""
+
+    backbones: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    suite: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    settings: tuple[str, ...] = ()
+    preset: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        backbones: Sequence[str] | None,
+        tasks: Sequence[str] | None,
+        suite: str | None,
+        seeds: Sequence[int] | None,
+        settings: Sequence[str] | None,
+        preset: str | None,
+    ) -> Picked:
+        """From option values; the seed is 0 if none was given."""
+        unique = tuple(dict.fromkeys(seeds or (0,)))
+        return cls(tuple(backbones or ()), tuple(tasks or ()), suite, unique, tuple(settings or ()), preset)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How `run` goes about it."""
+
+    devices: tuple[str, ...] = ()
+    launcher: LauncherName | None = None
+    """None for what the settings say."""
+    precision: Precision = "float32"
+    detach: bool = False
+    force: bool = False
+    skip_missing: bool = False
+    as_json: bool = False
+
+    @classmethod
+    def of(cls, devices: str | None, launcher: str | None, precision: str, **flags: bool) -> Manner:
+        """From option values. Raises ConsoleError for devices, a launcher or a precision that do not exist."""
+        if precision not in get_args(Precision):
+            raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
+        return cls(parse_devices(devices), parse_launcher(launcher), cast("Precision", precision), **flags)
+
+    def placed(self, session: Session) -> Manner:
+        """With the devices that its runs may use, as the settings decide where nothing was said."""
+        return replace(self, devices=devices_of_runs(session.config, self.launcher, self.devices))
+
+
+def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: bool) -> None:
+    """Say what a launch would do."""
+    manner = Manner(launcher=parse_launcher(launcher)).placed(session)
+    found = planned(session, picked, manner)
+    disk = disk_for(session.workspace, [run.candidate for run in found.to_run], session.results())
+    if as_json:
+        stdout.document({**as_document(found), **_disk_document(disk)})
+        return
+    head = ("backbone", "task", "seed", "status", "run", "why")
+    stdout.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
+    stdout.lines([sentence(found, manner.devices), _disk_sentence(disk)])
+    say_missing(found)
+
+
+def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
+    """Queue what is not done yet, start the supervisor, and follow.
+
+    Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
+    """
+    manner = manner.placed(session)
+    found = planned(session, picked, manner)
+    if manner.as_json:
+        stdout.json_line({"event": "plan", **as_document(found)})
+    else:
+        stdout.say(sentence(found, manner.devices))
+    if found.missing:
+        say_missing(found)
+        if not manner.skip_missing:
+            stdout.say("ssl-console: nothing was started; --skip-missing runs the rest")
+            return without_a_run(found, manner)
+    return _carry_out(session, found, manner)
+
+
+def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
+    """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
+    watched = not headless and interactive()
+    picked = Picked(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
+    code = run(session, picked, Manner(launcher=parse_launcher(launcher), detach=watched))
+    if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
+        return code
+    if watched:
+        return open_app(session, LIVE)
+    rank(session, View(suite=DEMO_SUITE))
+    stdout.say(f"`{command_hints.RANK} --suite {DEMO_SUITE}` shows this again; `{command_hints.RUNS}` lists the runs")
+    return code
+
+
+def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
+    """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
+    counts = found.counts
+    words = [f"{counts['done']} done already"] if counts["done"] else []
+    words += [f"{counts['active']} queued or running already"] if counts["active"] else []
+    reasons = dict.fromkeys(run.reason for run in found.runs if run.status == "stale")
+    words += [f"{counts['stale']} stale ({'; '.join(reasons)})"] if counts["stale"] else []
+    words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
+    words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
+    if counts["to_run"] or counts["active"]:
+        words.append("on Slurm" if devices == (SLURM,) else _duration(found))
+    return f"{counts['total']} picked: {', '.join(words)}"
+
+
+def _disk_sentence(disk: Disk) -> str:
+    needed = (
+        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+    )
+    return f"disk: {needed}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
+
+
+def _disk_document(disk: Disk) -> dict[str, int | None]:
+    return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free}
+
+
+def as_document(found: Plan) -> dict[str, object]:
+    """The plan as `plan --json` prints it."""
+    return {
+        "runs": [
+            {
+                "backbone": run.candidate.backbone.name,
+                "task": run.candidate.task.name,
+                "seed": run.candidate.seed,
+                "key": run.candidate.key,
+                "status": run.status,
+                "run_id": run.run_id,
+                "reason": run.reason,
+            }
+            for run in found.runs
+        ],
+        "counts": found.counts,
+        "eta_s": found.eta_s,
+        "missing": [{"kind": item.kind, "name": item.name, "advice": item.advice} for item in found.missing],
+    }
+
+
+@dataclass(frozen=True)
+class _Selection:
+    backbones: tuple[BackboneCard, ...]
+    tasks: tuple[TaskSpec, ...]
+
+
+def _select(session: Session, picked: Picked) -> _Selection:
+    patterns = picked.backbones
+    if not patterns and picked.suite is not None:
+        patterns = session.tasks.suite(picked.suite).backbones
+    if not patterns:
+        raise ConsoleError("no backbone is picked: add -b NAME, or a glob like -b 'demo/*' (ssl-console backbones)")
+    if not picked.tasks and picked.suite is None:
+        raise ConsoleError(
+            "no task is picked: add -t TASK, a glob like -t 'linear/*', or --suite S (ssl-console tasks)"
+        )
+    tasks = session.tasks.select(
+        picked.tasks, picked.suite, preset=picked.preset, overrides=parse_overrides(picked.settings)
+    )
+    return _Selection(tuple(session.backbones.select(patterns)), tuple(tasks))
+
+
+def planned(session: Session, picked: Picked, manner: Manner) -> Plan:
+    """What a launch would do, with backbones examined that would be measured for the first time."""
+    selection = _select(session, picked)
+    around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
+    candidates = find_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
+    found = make_plan(
+        candidates,
+        session.results(),
+        slots=session.slots(manner.devices),
+        force=manner.force,
+        old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
+    )
+    return examined(found, session.practice(manner.devices), force=manner.force)
+
+
+def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
+    active = tuple(run for run in found.runs if run.status == "active")
+    if not found.to_run and not active:
+        _have_collected(session, found)
+        if not manner.as_json:
+            stdout.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
+        return _nothing_ran(manner, ExitCode.DONE)
+    submitted = submit_runs(session.workspace, found.to_run, manner.devices)
+    followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
+    if manner.detach:
+        ensure_supervisor(session.workspace, session.supervisor_options())
+        _say_detached(submitted, followed, manner)
+        return ExitCode.DONE
+    return follow_runs(session, followed, manner.devices, as_json=manner.as_json)
+
+
+def without_a_run(found: Plan, manner: Manner) -> ExitCode:
+    """How a command ends that started nothing: 3 when something is missing, 4 when only the doctor is in the way."""
+    if not found.missing:
+        return _nothing_ran(manner, ExitCode.DONE)
+    refused = all(item.kind == "doctor" for item in found.missing)
+    return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
+
+
+def _have_collected(session: Session, found: Plan) -> None:
+    """A supervisor that was killed may have left results in their run folders alone: the next one collects them."""
+    stored = {result.run_id for result in session.results()}
+    if any(run.status == "done" and run.run_id not in stored for run in found.runs):
+        ensure_supervisor(session.workspace, session.supervisor_options())
+
+
+def _nothing_ran(manner: Manner, code: ExitCode) -> ExitCode:
+    if manner.as_json:
+        stdout.json_line(end_line({}, code))
+    return code
+
+
+def _say_detached(submitted: Submitted, followed: Sequence[str], manner: Manner) -> None:
+    if manner.as_json:
+        for run_id in followed:
+            how = submitted.hows.get(run_id, "queued already")
+            stdout.json_line({"event": "submitted", "run_id": run_id, "how": how})
+        return
+    stdout.lines(followed)
+    stdout.say(
+        f"going on without this command: `{command_hints.RUNS}` lists them, `{command_hints.CANCEL_ALL}` ends them"
+    )
+
+
+def say_missing(found: Plan) -> None:
+    """What is missing, and what to do about it."""
+    for item in found.missing:
+        stdout.say(f"ssl-console: {item.advice}")
+
+
+def _duration(found: Plan) -> str:
+    slots = f"{found.slots} slot{'s' if found.slots != 1 else ''}"
+    return f"on {slots}" if found.eta_s is None else f"about {in_words(found.eta_s)} on {slots}"
+
+
+def _line(planned: PlannedRun) -> tuple[str, ...]:
+    candidate = planned.candidate
+    return (
+        candidate.backbone.name,
+        candidate.task.name,
+        str(candidate.seed),
+        planned.status,
+        planned.run_id or "—",
+        planned.reason,
+    )

@@ -1,0 +1,230 @@
+"""`runs`, `logs`, `events`, `cancel`, `retry`, `pause` and `resume`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from backbones.io.card_files import UnknownName, suggest
+from ssl_console.cli.output import stdout
+from ssl_console.launchers.slurm.submit import job_output
+from ssl_console.operations.progress import Standing, StandingReader, doing, outcome
+from ssl_console.operations.session import Session, resolve_run, resolve_runs
+from ssl_console.supervisor.client import ensure_supervisor
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.safe_text import last_state, shorten
+from ssl_console.workspace import requests
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.run import State
+from ssl_console.workspace.run_status import RunStatus, read_status
+from ssl_console.workspace.tail import LONGEST_LINE, LineTail, last_lines
+
+POLL_S = 0.25
+REASON_COLUMNS = 90
+JOB_LINES = 200
+
+
+def runs(session: Session, state: str | None, *, as_json: bool) -> None:
+    """List the runs, oldest first. Raises UnknownName for a state that does not exist."""
+    wanted = None if state is None else _state(state)
+    now = time.time()
+    reader = StandingReader(session.workspace)
+    reader.know(session.results())
+    reader.look()
+    found = [one for one in reader.all_standings() if wanted in {None, one.state}]
+    for sentence in reader.observer.unreadable:
+        stdout.say(sentence)
+    if as_json:
+        stdout.document({"runs": [_as_json(one) for one in found]})
+        return
+    head = ("run", "backbone", "task", "seed", "state", "")
+    stdout.table(head, [_line(one, now) for one in found], right=frozenset({3}))
+
+
+def logs(session: Session, name: str, *, follow: bool) -> None:
+    """Print the newest attempt's log as text that cannot steer the terminal, then what its job wrote around it."""
+    folder = _folder(session, name)
+    for line in _lines(folder, RunFolder.log, follow=follow):
+        stdout.lines([last_state(line)])
+    _job_output(session, folder)
+
+
+def _job_output(session: Session, folder: RunFolder) -> None:
+    """Set-up lines, Slurm's own words, why the worker did not start."""
+    path = job_output(session.workspace, folder)
+    if path is not None and (words := last_lines(path, JOB_LINES)):
+        stdout.say(f"its job wrote, outside of runs, to {path}:")
+        stdout.lines(words)
+
+
+def events(session: Session, name: str, *, follow: bool) -> None:
+    """Print the newest attempt's events as JSON lines; what is not JSON is left out."""
+    for line in _lines(_folder(session, name), RunFolder.events, follow=follow):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        stdout.data(json.dumps(event) + "\n")
+
+
+def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
+    """Ask for the end of runs. Raises NotPossible for one that has ended, after asking for the others."""
+    picked = _picked(session, names, "--all" if every else "", {State.QUEUED, State.STARTING, State.RUNNING})
+    done = _each(picked, lambda run_id: requests.request_cancel(session.workspace, run_id))
+    stdout.say(f"{runs_in_words(done)} to be cancelled" if done else "there is nothing to cancel")
+    if done:
+        ensure_supervisor(session.workspace, session.supervisor_options())
+
+
+def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
+    """Queue runs again. Raises NotPossible for one that did not fail, after asking for the others."""
+    picked = _picked(session, names, "--failed" if failed else "", {State.FAILED})
+    done = _each(picked, lambda run_id: requests.request_retry(session.workspace, run_id) and None)
+    stdout.say(f"{runs_in_words(done)} queued again" if done else "there is nothing to retry")
+    if done:
+        ensure_supervisor(session.workspace, session.supervisor_options())
+
+
+def pause(session: Session) -> None:
+    """Start no more runs."""
+    requests.pause(session.workspace.create())
+    stdout.say("paused: what runs is finished, nothing new is started until `ssl-console resume`")
+
+
+def resume(session: Session) -> None:
+    """Start runs again."""
+    requests.resume(session.workspace.create())
+    ensure_supervisor(session.workspace, session.supervisor_options())
+    stdout.say("runs are started again")
+
+
+def runs_in_words(count: int) -> str:
+    """`1 run is`, `2 runs are`."""
+    return "1 run is" if count == 1 else f"{count} runs are"
+
+
+def _picked(session: Session, names: Sequence[str], flag: str, states: set[State]) -> tuple[str, ...]:
+    """The runs that names or the flag mean."""
+    known = [folder.run_id for folder in session.workspace.run_folders()]
+    if names and flag:
+        raise ConsoleError(f"{flag} and {' '.join(names)}: give run ids or {flag}, not both")
+    if names:
+        return resolve_runs(names, known)
+    if not flag:
+        raise ConsoleError("which runs? Give their ids (ssl-console runs lists them), or all of them by its option")
+    now = time.time()
+    found = []
+    for run_id in known:
+        status = _status(session.workspace.run(run_id), now)
+        if status is not None and status.state in states:
+            found.append(run_id)
+    return tuple(found)
+
+
+def _each(run_ids: Sequence[str], act: Callable[[str], object]) -> int:
+    """Act on each; how many that was. Raises NotPossible with every refusal, at the end."""
+    refused = []
+    for run_id in run_ids:
+        try:
+            act(run_id)
+        except requests.NotPossible as error:
+            refused.append(str(error))
+    if refused:
+        raise requests.NotPossible("; ".join(refused))
+    return len(run_ids)
+
+
+def _folder(session: Session, name: str) -> RunFolder:
+    known = (folder.run_id for folder in session.workspace.run_folders())
+    return session.workspace.run(resolve_run(name, known))
+
+
+def _lines(folder: RunFolder, place: Callable[[RunFolder, int], Path], *, follow: bool) -> Iterator[str]:
+    """The lines of the newest attempt's file; when following, also of the attempts that come after it."""
+    status = _status_or_fail(folder)
+    tail, attempt = LineTail(place(folder, status.attempt)), status.attempt
+    if status.state is State.QUEUED:
+        stdout.say(f"run {folder.run_id} is queued{f': {status.reason}' if status.reason else ''}")
+    while follow and not status.state.final:
+        yield from _whole_lines(tail)
+        time.sleep(POLL_S)
+        status = _status_or_fail(folder)
+        if status.attempt != attempt:
+            yield from _to_the_end(tail)
+            tail, attempt = LineTail(place(folder, status.attempt)), status.attempt
+    yield from _to_the_end(tail)
+
+
+def _whole_lines(tail: LineTail) -> Iterator[str]:
+    while lines := tail.poll():
+        yield from (line.decode(errors="replace") for line in lines)
+
+
+def _to_the_end(tail: LineTail) -> Iterator[str]:
+    """All that is left, with a last line that has no end."""
+    yield from _whole_lines(tail)
+    if tail.path.exists():
+        with tail.path.open("rb") as file:
+            file.seek(tail.offset)
+            rest = file.read(LONGEST_LINE)
+        if rest:
+            yield rest.decode(errors="replace")
+
+
+def _status(folder: RunFolder, now: float) -> RunStatus | None:
+    try:
+        return read_status(folder, now)
+    except FileNotFoundError:  # removed meanwhile
+        return None
+
+
+def _status_or_fail(folder: RunFolder) -> RunStatus:
+    status = _status(folder, time.time())
+    if status is None:
+        raise ConsoleError(f"run {folder.run_id} was removed: {folder.path}")
+    return status
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        known = [state.value for state in State]
+        raise UnknownName("state", name, suggest(name, known) or known) from None
+
+
+def _line(one: Standing, now: float) -> tuple[str, ...]:
+    words = outcome(one) if one.state.final else doing(one, now)
+    work = one.work
+    state = one.state.value
+    about = words.removeprefix(state).lstrip(" :")
+    return one.run_id, work.backbone, work.task, str(one.seed), state, shorten(about, REASON_COLUMNS)
+
+
+def _as_json(one: Standing) -> dict[str, object]:
+    progress, result = one.progress, one.result
+    return {
+        "run_id": one.run_id,
+        "backbone": one.work.backbone,
+        "task": one.work.task,
+        "variant": one.work.variant,
+        "seed": one.seed,
+        "state": one.state.value,
+        "kind": one.kind,
+        "reason": one.reason,
+        "attempt": one.attempt,
+        "phase": progress.phase or None,
+        "done": progress.done,
+        "total": progress.total,
+        "device": one.device or None,
+        "job_id": one.job.job_id or None if one.job else None,
+        "node": one.job.node or None if one.job else None,
+        "partition": one.job.partition or None if one.job else None,
+        "started": progress.started,
+        "ended": one.ended,
+        "value": result.value if result else None,
+        "ci_low": result.ci_low if result else None,
+        "ci_high": result.ci_high if result else None,
+    }

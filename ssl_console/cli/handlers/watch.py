@@ -1,0 +1,210 @@
+"""`watch`: evaluate checkpoints while a training writes them, and show how transfer develops."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from backbones.catalog.card import BackboneCard, FileWeights
+from ssl_console.cli.output import stdout
+from ssl_console.cli.output.live_progress import line_of
+from ssl_console.operations.add_backbone import Said, card_of, check, look_into
+from ssl_console.operations.checkpoints.record import Curve, Training, curve_of, training_folder
+from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
+from ssl_console.operations.session import Session
+from ssl_console.planning.candidates import Surroundings
+from ssl_console.planning.submit import devices_of_runs
+from ssl_console.supervisor.client import ensure_supervisor
+from ssl_console.system.devices import parse_devices
+from ssl_console.system.errors import ConsoleError, ExitCode
+from tasks.catalog.spec import TaskSpec
+
+DEFAULT_TASKS = ("knn/digits", "knn/shapes")
+"""Built in, and measured in seconds."""
+SUPERVISOR_S = 5.0
+BARE = frozenset({"trained"})
+"""Findings that say nothing about a checkpoint from the beginning of a training."""
+
+
+class Unfit(ConsoleError):  # noqa: N818 - a domain word, raised as such
+    """The first checkpoint fails its examination."""
+
+    exit_code = ExitCode.REFUSED
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line said."""
+
+    folder: Path
+    said: Said
+    tasks: tuple[str, ...] = ()
+    suite: str | None = None
+    like: str | None = None
+    every: int = 1
+    poll_s: float = 1.0
+    idle_stop_s: float | None = None
+    devices: str | None = None
+    force: bool = False
+    as_json: bool = False
+
+
+class Face(Protocol):
+    """Shows what changed."""
+
+    def show(self, training: Training, curve: Curve) -> None:
+        """After a look at which something changed."""
+
+
+def watch(session: Session, request: Request) -> ExitCode:
+    """Watch until Ctrl-C, or until nothing happened for `idle_stop_s`; 130 after Ctrl-C, 1 when a checkpoint failed."""
+    if not request.folder.is_dir():
+        raise ConsoleError(f"{request.folder} is no folder: name the one into which the training writes checkpoints")
+    check(request.said)
+    tasks = _tasks(session, request)
+    training = Training(
+        folder=str(request.folder),
+        name=request.said.name or request.folder.name,
+        tasks=tuple(dict.fromkeys(task.name for task in tasks)),
+        every=request.every,
+    )
+    with only_watcher(training_folder(session.workspace, request.folder)), _face(request) as face:
+        watcher = _watcher(session, request, training, tasks)
+        try:
+            _go_on(session, request, watcher, face)
+        except KeyboardInterrupt:
+            stdout.say("stopped watching: runs go on, and the same command carries on from here")
+            return ExitCode.INTERRUPTED
+    failed = any(one.status == "failed" for one in watcher.training.checkpoints)
+    return ExitCode.RUN_FAILED if failed else ExitCode.DONE
+
+
+def _go_on(session: Session, request: Request, watcher: Watcher, face: Face) -> None:
+    changed_at = time.monotonic()
+    ensured_at = float("-inf")
+    face.show(watcher.training, _curve(session, watcher))
+    while True:
+        changed = watcher.look()
+        now = time.monotonic()
+        if watcher.busy and now - ensured_at > SUPERVISOR_S:
+            ensure_supervisor(session.workspace, session.supervisor_options())
+            ensured_at = now
+        if changed:
+            face.show(watcher.training, _curve(session, watcher))
+        changed_at = now if changed or watcher.busy else changed_at
+        if request.idle_stop_s is not None and now - changed_at >= request.idle_stop_s:
+            return
+        time.sleep(request.poll_s)
+
+
+def _curve(session: Session, watcher: Watcher) -> Curve:
+    return curve_of(watcher.training, [*session.results(), *watcher.fresh.values()])
+
+
+def _watcher(session: Session, request: Request, training: Training, tasks: list[TaskSpec]) -> Watcher:
+    around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
+    return Watcher.open(
+        training,
+        tasks,
+        around,
+        describe=lambda copy, name: _describe(session, request, copy, name),
+        results=session.results,
+        devices=devices_of_runs(session.config, devices=parse_devices(request.devices)),
+    )
+
+
+def _tasks(session: Session, request: Request) -> list[TaskSpec]:
+    patterns = request.tasks or (() if request.suite else DEFAULT_TASKS)
+    return session.tasks.select(patterns, request.suite)
+
+
+def _describe(session: Session, request: Request, copy: Path, name: str) -> BackboneCard:
+    """The card of the first checkpoint: like a known backbone's, or found out as `add backbone` does."""
+    card = _card(session, request, copy, name)
+    findings = [one for one in session.practice().examine(card, thorough=False) if one.name not in BARE]
+    bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
+    if bad and not request.force:
+        raise Unfit(
+            f"the first checkpoint fails its examination ({'; '.join(bad)}): say here how it was trained (--norm, "
+            "--size, --arch, --like BACKBONE), or --force measures it all the same"
+        )
+    for sentence in bad:
+        stdout.say(f"ssl-console: {sentence}")
+    return card
+
+
+def _card(session: Session, request: Request, copy: Path, name: str) -> BackboneCard:
+    if request.like is not None:
+        like = session.backbones.get(request.like)
+        return like.model_copy(update={"name": f"training/{name}", "weights": FileWeights(path=str(copy))})
+    said = replace(request.said, path=copy, name=f"training/{name}")
+    return card_of(said, look_into(said))
+
+
+@contextmanager
+def _face(request: Request) -> Iterator[Face]:
+    if request.as_json:
+        yield JsonFace()
+    elif sys.stdout.isatty():
+        from ssl_console.cli.output.live_progress import live_face
+
+        with live_face() as face:
+            yield face
+    else:
+        yield PlainFace()
+
+
+@dataclass
+class PlainFace:
+    """A line for every checkpoint that was measured, and the verdict when it changes."""
+
+    _shown: set[str] = field(default_factory=set)
+    _verdict: str = ""
+
+    def show(self, training: Training, curve: Curve) -> None:
+        """Print what is new."""
+        for point in curve.points:
+            if point.backbone not in self._shown:
+                self._shown.add(point.backbone)
+                stdout.lines([line_of(point, curve)])
+        for one in training.checkpoints:
+            if one.status == "failed" and one.backbone not in self._shown:
+                self._shown.add(one.backbone)
+                stdout.lines([f"{one.file}: failed (ssl-console logs {next(iter(one.run_ids), 'RUN')})"])
+        if curve.points and curve.verdict != self._verdict:
+            self._verdict = curve.verdict
+            stdout.lines([curve.verdict])
+
+
+@dataclass
+class JsonFace:
+    """JSON lines: `checkpoint` for each change of one, `curve` for every change of the whole."""
+
+    _shown: dict[str, str] = field(default_factory=dict)
+
+    def show(self, training: Training, curve: Curve) -> None:
+        """Print what is new."""
+        for one in training.checkpoints:
+            key = f"{one.file} {one.size} {one.mtime_ns}"
+            if self._shown.get(key) != one.status:
+                self._shown[key] = one.status
+                stdout.json_line({"event": "checkpoint", **one.model_dump(mode="json", exclude={"stored"})})
+        points = [
+            {"step": point.step, "backbone": point.backbone, "mean": point.mean, "scores": dict(point.scores)}
+            for point in curve.points
+        ]
+        stdout.json_line(
+            {
+                "event": "curve",
+                "unit": curve.unit,
+                "points": points,
+                "references": dict(curve.references),
+                "peaked": curve.peaked,
+                "verdict": curve.verdict,
+            }
+        )

@@ -1,0 +1,80 @@
+"""`ssl-console` with no verb: the terminal app, without the machinery that reads verbs.
+
+To load that takes as long as the first picture, and whoever only opens the app need not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+
+PLAN, LIVE = "plan", "live"
+SERVED_VARIABLE = "TEXTUAL_DRIVER"
+"""Set by what serves the app in a browser, over pipes."""
+
+
+def interactive() -> bool:
+    """Whether a person sits at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def open_terminal(session: Session, help_text: str) -> int:
+    """Open the terminal app if there is a person to see it; the exit code."""
+    if interactive() or SERVED_VARIABLE in os.environ:
+        return open_app(session)
+    stdout.data(f"{help_text}\n")
+    return 0
+
+
+def open_app(session: Session, mode: str = PLAN) -> int:
+    """Run the terminal app until it is left, beginning with a screen; its exit code."""
+    from ssl_console.tui import launch
+
+    return launch(session.workspace, session.card_folders, readonly=session.readonly, slow=session.slow, mode=mode)
+
+
+FLAGS = ("--readonly", "--slow")
+FOLDERS = ("--workspace", "--cards")
+
+
+def open_bare(arguments: Sequence[str]) -> int | None:
+    """Open the app, if there is somebody to see it and nothing else was asked for; its exit code, otherwise None."""
+    session = bare_session(arguments) if interactive() or SERVED_VARIABLE in os.environ else None
+    if session is None:
+        return None
+    try:
+        return open_app(session)
+    except Exception as error:
+        from ssl_console.cli.error_messages import complaint
+        from ssl_console.cli.output.stdout import say
+
+        found = complaint(error)
+        if found is None:
+            raise
+        say(f"ssl-console: {found.sentence}")
+        return found.exit_code
+
+
+def bare_session(arguments: Sequence[str]) -> Session | None:
+    """What plain options say; None when there is a verb, or anything else that the command tree has to look at."""
+    folders: dict[str, list[Path]] = {name: [] for name in FOLDERS}
+    words = iter(arguments)
+    for word in words:
+        value = next(words, "-") if word in FOLDERS else ""
+        if value.startswith("-") or word not in {*FLAGS, *FOLDERS}:
+            return None
+        folders.get(word, []).append(Path(value))
+    last = folders["--workspace"][-1:]
+    given = {flag: flag in arguments for flag in FLAGS}
+    return Session(
+        last[0] if last else None,
+        tuple(folders["--cards"]),
+        readonly=given["--readonly"],
+        slow=given["--slow"],
+        notify=stdout.say,
+    )

@@ -1,0 +1,39 @@
+"""The pictures of a result on standard output: drawn where it is a terminal, and always where they lie."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_console.cli.output import stdout
+from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, Row, coloured, open_picture, shaded
+
+MOST_COLUMNS, MOST_ROWS = 72, 36
+
+
+def show_pictures(paths: Sequence[Path]) -> None:
+    """Print them one after the other."""
+    for path in paths:
+        stdout.lines(["", f"picture  {path}"])
+        picture = open_picture(path) if stdout.terminal_columns() else None
+        if picture is not None:
+            _draw(picture)
+
+
+def _draw(picture: Picture) -> None:
+    """In as many colours as the terminal has; in signs where it has none, or none are wanted (NO_COLOR)."""
+    from rich.console import Console
+    from rich.segment import Segment, Segments
+
+    from ssl_console.tui.style.glyphs import choose
+    from ssl_console.tui.widgets.image import style_of
+
+    console = Console(file=sys.stdout, highlight=False)
+    columns, unicode = min(console.width, MOST_COLUMNS), choose().braille
+    if console.no_color or not console.is_terminal or console.color_system is None or not unicode:
+        rows: list[Row] = shaded(picture, columns, MOST_ROWS, SHADES if unicode else ASCII_SHADES)
+    else:
+        rows = coloured(picture, columns, MOST_ROWS)
+    for row in rows:
+        console.print(Segments([*(Segment(cell.sign, style_of(cell)) for cell in row), Segment.line()]), end="")

@@ -1,0 +1,85 @@
+"""The progress of something that this command does itself: one line rewritten in a terminal, few lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ssl_console.cli.output.stdout import say
+from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.system.safe_text import printable, shorten
+
+REWRITE_S = 0.1
+LINE_S = 5.0
+COLUMNS = 78
+
+
+def stderr_is_terminal() -> bool:
+    """Whether a person may be looking at standard error."""
+    return sys.stderr.isatty()
+
+
+@dataclass
+class Meter:
+    """Shows bytes done of bytes in all, on standard error. Use as a context so that its line is ended."""
+
+    title: str
+    terminal: bool = field(default_factory=stderr_is_terminal)
+    clock: Callable[[], float] = time.monotonic
+    _shown: float = -1e9
+    _started: float | None = None
+    _first: int = 0
+    _open: bool = False
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def update(self, done: int, total: int | None) -> None:
+        """Show the progress if it is time to; the last of it always."""
+        now = self.clock()
+        if self._started is None or done < self._first:
+            self._started, self._first = now, done
+        last = total is not None and done >= total
+        if now - self._shown < (REWRITE_S if self.terminal else LINE_S) and not last:
+            return
+        self._shown = now
+        self._show(f"{self.title}: {self._words(done, total, now)}")
+
+    def rename(self, title: str) -> None:
+        """Begin another part of the work under another title."""
+        if title != self.title:
+            self.end()
+            self.title, self._started, self._shown = title, None, -1e9
+
+    def end(self) -> None:
+        """Leave the rewritten line, so that what comes next has its own."""
+        if self._open:
+            with suppress(OSError):
+                sys.stderr.write("\n")
+                sys.stderr.flush()
+        self._open = False
+
+    def _words(self, done: int, total: int | None, now: float) -> str:
+        elapsed = 0.0 if self._started is None else now - self._started
+        speed = (done - self._first) / elapsed if elapsed > 0 else 0.0
+        words = [megabytes(done) if total is None else f"{megabytes(done)} of {megabytes(total)}"]
+        if total:
+            words.append(f"{100 * done // total} %")
+        if speed > 0 and total is not None and done < total:
+            words.append(f"{in_words((total - done) / speed)} left")
+        return ", ".join(words)
+
+    def _show(self, text: str) -> None:
+        if not self.terminal:
+            say(text)
+            return
+        with suppress(OSError):
+            sys.stderr.write(f"\r{shorten(printable(text), COLUMNS):<{COLUMNS}}")
+            sys.stderr.flush()
+        self._open = True

@@ -1,0 +1,58 @@
+"""Where a command's words go: data to standard output, everything said about it to standard error.
+
+Text that came from outside (cards, logs, paths) passes `printable`, so that it can draw but never steer a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from ssl_console.system.safe_text import align, json_text, printable
+
+
+def data(text: str) -> None:
+    """Write finished text (CSV, LaTeX, a table) to standard output as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def lines(texts: Sequence[str]) -> None:
+    """Write lines to standard output."""
+    data("".join(f"{printable(text)}\n" for text in texts))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """Write aligned columns to standard output."""
+    cells = [[printable(text) for text in row] for row in (head, *rows)]
+    data("".join(f"{line}\n" for line in align(cells, right)))
+
+
+def document(content: object) -> None:
+    """Write one JSON document to standard output."""
+    data(json_text(content, indent=2) + "\n")
+
+
+def json_line(content: Mapping[str, object]) -> None:
+    """Write one JSON line to standard output, at once."""
+    data(json_text(content) + "\n")
+
+
+def say(text: str) -> None:
+    """Tell the user something, on standard error. A closed standard error is no reason to stop."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+
+
+def terminal_columns() -> int | None:
+    """The width of the terminal that standard output goes to; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def leave_closed_pipe() -> None:
+    """After the reader of standard output has gone: what is still buffered goes nowhere, without complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Launchers start worker processes: locally, or as jobs of a cluster."""

@@ -1,0 +1,171 @@
+"""Workers as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backbones.io.files import FILE_MODE, make_private_folder
+from ssl_console.launchers.base import Resources, Worker
+from ssl_console.system.device import Device
+from ssl_console.system.processes import end_marked, environment_of, lives, signal_group, signal_process, this_host
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import Attempt
+
+MARK = "SSL_CONSOLE_WORKER"
+"""Environment variable that names the worker, to it and to everything that it starts."""
+LOGS_KEPT_S = 7 * 24 * 3600.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Idle OpenMP threads sleep. Spinning ones take the cores from the decoding threads and from other processes: with two
+threads on a machine at load 4, encoding was 2 to 10 times slower."""
+
+
+@dataclass
+class LocalLauncher:
+    """Each worker leads its own session and process group, writes to files, and reads run ids from a pipe.
+
+    When this process dies, the pipe ends, so its workers finish what they do, begin nothing else, and leave.
+    """
+
+    workspace: Workspace
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _adopted: dict[str, Attempt] = field(default_factory=dict)
+    _marks: dict[str, str] = field(default_factory=dict)
+    """Of adopted workers, the names under which their own supervisor started them."""
+
+    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
+        """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
+        name = f"{resources.slot.replace('/', '-').replace(':', '')}-{secrets.token_hex(4)}"
+        log = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+        try:
+            self._processes[name] = subprocess.Popen(
+                worker_command(self.workspace, resources, *run_ids),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.workspace.root,
+                env={**worker_environment(resources, os.environ), MARK: name},
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        return name
+
+    def adopt(self, attempt: Attempt) -> str | None:
+        """Watch and end, from now on, a worker that an earlier supervisor started; None for another machine's."""
+        if attempt.host != this_host() or attempt.job:
+            return None
+        name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
+        self._adopted[name] = attempt
+        self._marks[name] = _mark_of(attempt.pid)
+        return name
+
+    def hand_over(self, worker: str, run_id: str) -> bool:
+        """Give one more run to a worker; False when it takes no more."""
+        process = self._processes.get(worker)
+        if process is None or process.stdin is None or process.stdin.closed or process.poll() is not None:
+            return False
+        try:
+            process.stdin.write(f"{run_id}\n".encode())
+            process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return True
+
+    def dismiss(self, worker: str) -> None:
+        """No more runs for this worker: it leaves after the one that it has."""
+        process = self._processes.get(worker)
+        if process is not None and process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+    def snapshot(self) -> dict[str, Worker]:
+        """All workers, by name; one that is gone is told once, when nothing of its group is left."""
+        return {**self._own(), **self._others()}
+
+    def stop(self, worker: str, *, force: bool = False) -> None:
+        """End a worker: SIGTERM to itself, which ends its children, or SIGKILL to its whole group."""
+        pid = self._living_pid(worker)
+        if pid is not None and force:
+            signal_group(pid, signal.SIGKILL)
+        elif pid is not None:
+            signal_process(pid, signal.SIGTERM)
+
+    def show_stacks(self, worker: str) -> None:
+        """Have the worker write where its threads stand to its log."""
+        pid = self._living_pid(worker)
+        if pid is not None:
+            signal_process(pid, signal.SIGUSR1)
+
+    def _own(self) -> dict[str, Worker]:
+        found = {}
+        for name, process in list(self._processes.items()):
+            code = process.poll()
+            found[name] = Worker(name, process.pid, code is not None, code, log=self._log(name))
+            if code is not None:
+                signal_group(process.pid, signal.SIGKILL)
+                end_marked(MARK, name)
+                self.dismiss(name)
+                del self._processes[name]
+        return found
+
+    def _others(self) -> dict[str, Worker]:
+        found = {}
+        for name, attempt in list(self._adopted.items()):
+            gone = not lives(attempt.pid, attempt.pid_started)
+            found[name] = Worker(name, attempt.pid, gone)
+            if gone:
+                signal_group(attempt.pid, signal.SIGKILL)
+                if mark := self._marks.pop(name, ""):
+                    end_marked(MARK, mark)
+                del self._adopted[name]
+        return found
+
+    def _living_pid(self, worker: str) -> int | None:
+        process, attempt = self._processes.get(worker), self._adopted.get(worker)
+        if process is not None:
+            return process.pid if process.poll() is None else None
+        return attempt.pid if attempt is not None and lives(attempt.pid, attempt.pid_started) else None
+
+    def remove_old_logs(self, now: float) -> None:
+        """Remove what workers wrote outside of runs: nothing, or something a week ago."""
+        for log in self._log("").parent.glob("*.log"):
+            with suppress(FileNotFoundError):
+                found = log.stat()
+                if found.st_size == 0 or found.st_mtime < now - LOGS_KEPT_S:
+                    log.unlink()
+
+    def _log(self, name: str) -> Path:
+        return make_private_folder(self.workspace.supervisor / "workers") / f"{name}.log"
+
+
+def _mark_of(pid: int) -> str:
+    start = f"{MARK}=".encode()
+    return next((one.removeprefix(start).decode() for one in environment_of(pid) if one.startswith(start)), "")
+
+
+def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:
+    """The command line of a worker that this process starts. `-P`: a `tasks.py` where it starts is not ours."""
+    interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker"]
+    place = ["--workspace", str(workspace.root), "--device", resources.device.name, "--slot", resources.slot]
+    return [*interpreter, *place, f"--parent={os.getpid()}", *run_ids]
+
+
+def worker_environment(resources: Resources, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker: shown its own device alone, and no more threads than its share of the cores."""
+    threads = {name: inherited.get(name, str(resources.threads)) for name in _THREAD_VARIABLES}
+    return {**_WAIT_POLICY, **inherited, **threads, **_shown(resources.device), "PYTHONUNBUFFERED": "1"}
+
+
+def _shown(device: Device) -> dict[str, str]:
+    if device.kind != "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_VISIBLE_DEVICES": device.uuid or device.name.partition(":")[2], "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

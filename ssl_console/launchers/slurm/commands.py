@@ -1,0 +1,133 @@
+"""Asking Slurm: its own commands, each with a time limit and an environment in which no other job's settings leak."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from backbones.io.card_files import suggest
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.machine_checks import Check
+from ssl_console.workspace.config import Config, JobRequest, SlurmSettings, load_config
+from ssl_console.workspace.paths import Workspace
+
+TIMEOUT_S = 20.0
+"""With its controller gone, squeue gives up by itself after 18 s, sbatch after 9."""
+LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SRUN_", "SALLOC_", "PMI_", "PMIX_")
+KEPT = frozenset({"SLURM_CONF"})
+_AWAY = (
+    "unable to contact slurm controller",
+    "socket timed out",
+    "connection refused",
+    "temporarily unable",
+    "communication connection failure",
+    "zero bytes were transmitted",
+    "slurm_persist_conn_open",
+    "slurm backup controller in standby",
+)
+_CROWDED = ("maxsubmitjob", "submitjobperuserlimit", "submitjoblimit", "job submit limit")
+
+
+class SlurmError(Exception):
+    """Slurm refused; the message is its own."""
+
+
+class SlurmAway(SlurmError):  # noqa: N818 - a state, not a fault of the caller
+    """Slurm did not answer, so nobody knows whether it did what it was asked."""
+
+
+class SlurmCrowded(SlurmError):  # noqa: N818
+    """The user has as many jobs as the cluster allows: later."""
+
+
+def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
+    """What one of Slurm's commands writes. Raises SlurmError with its own words."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=clean_environment(os.environ),
+            check=False,
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"there is no {command[0]} here: is this a login node of the cluster?") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmAway(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+    if done.returncode:
+        raise _error(command[0], done.returncode, done.stderr)
+    return done.stdout or done.stderr
+
+
+def clean_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Without what another job, or a script around it, has set for its own Slurm commands; messages in English."""
+    kept = {name: value for name, value in inherited.items() if name in KEPT or not name.startswith(LEAKING)}
+    return {**kept, "LC_ALL": "C.UTF-8"}
+
+
+def has_slurm() -> bool:
+    """Whether Slurm's commands are on this machine."""
+    return shutil.which("sbatch") is not None
+
+
+def _error(name: str, code: int, words: str) -> SlurmError:
+    said = " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} left with exit code {code}"
+    low = said.lower()
+    if any(sign in low for sign in _AWAY):
+        return SlurmAway(said)
+    return SlurmCrowded(said) if any(sign in low for sign in _CROWDED) else SlurmError(said)
+
+
+NAME = "slurm"
+
+
+def slurm_checks(workspace: Workspace, suites: Collection[str]) -> Iterator[Check]:
+    """Nothing where Slurm is not set up; `suites` are those that there are."""
+    try:
+        config = load_config(workspace)
+    except ConsoleError:
+        return  # told already: the settings cannot be read
+    if not is_set_up(config):
+        return
+    try:
+        yield Check(NAME, "good", f"{ask(['sbatch', '--version']).strip()}; nodes must see {workspace.root} too")
+        yield from _overrides(workspace, config.slurm, suites)
+    except SlurmAway as error:
+        yield Check(NAME, "bad", f"{error}: runs wait until it answers")
+    except SlurmError as error:
+        yield Check(NAME, "bad", str(error))
+    except ValidationError as error:
+        yield Check(NAME, "bad", f"{workspace.config}: {' '.join(str(error).split())}")
+
+
+def is_set_up(config: Config) -> bool:
+    """Whether config.toml speaks of Slurm."""
+    return config.launcher == "slurm" or config.slurm != SlurmSettings()
+
+
+def _overrides(workspace: Workspace, settings: SlurmSettings, suites: Collection[str]) -> Iterator[Check]:
+    for name in settings.suites:
+        if name not in suites:
+            near = suggest(name, suites)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(suites)}"
+            yield Check(NAME, "bad", f"{workspace.config}: [slurm.suites] {name}: there is no such suite; {hint}")
+    for place, request in settings.variants():
+        yield _asked(f"{workspace.config}: {place}", request)
+
+
+def _asked(place: str, request: JobRequest) -> Check:
+    """Asks for the job without submitting it."""
+    try:
+        words = ask(["sbatch", "--test-only", "--output=/dev/null", *request.arguments(), "--wrap=true"])
+    except SlurmAway:
+        raise
+    except SlurmError as error:
+        return Check(NAME, "bad", f"{place}: {error}")
+    return Check(NAME, "good", f"{place}: {' '.join(words.split())}")

@@ -1,0 +1,222 @@
+"""The thread that talks to Slurm. Nobody else waits for Slurm: who wants something leaves a note, who asks is told what
+was seen last.
+
+A batch whose submission was not answered is looked for by its name before it is submitted again: it exists once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ssl_console.launchers.slurm.commands import SlurmAway, SlurmCrowded, SlurmError, ask
+from ssl_console.launchers.slurm.jobs import SACCT_FORMAT, SQUEUE_FORMAT, Seen, parse_sacct, parse_squeue
+from ssl_console.launchers.slurm.submit import Batch, settle
+from ssl_console.workspace.paths import Workspace
+
+LOG = logging.getLogger(__name__)
+MISSING_S = 15.0
+"""A job that squeue does not list for so long, and that sacct does not know, is gone."""
+TAKEN_S = 20.0
+"""A job that lost its node for so long, without being in the queue again, does not come back."""
+SLOWEST_S = 60.0
+PATIENCE = 20.0
+"""So many times longer than a look took is waited before the next."""
+
+Stage = Literal["new", "unsure", "submitted", "refused"]
+
+
+@dataclass
+class Entry:
+    """A batch and what is known of its jobs."""
+
+    batch: Batch
+    stage: Stage
+    words: str = ""
+    """Of a refused one: what Slurm said."""
+    seen: dict[str, Seen] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)
+    """By job: since when it has been missing, or without its node (monotonic clock)."""
+    gone: dict[str, str] = field(default_factory=dict)
+    """Jobs that have ended, with Slurm's word for it; empty when it does not say."""
+
+    @property
+    def over(self) -> bool:
+        """Whether none of its jobs can live."""
+        return self.stage == "refused" or len(self.gone) == len(self.batch.jobs)
+
+
+@dataclass
+class Clerk:
+    """Submits, watches and ends jobs."""
+
+    workspace: Workspace
+    poll_s: float
+    problem: str = ""
+    """Why nothing is known of Slurm at the moment, or why it takes no more jobs."""
+    _entries: dict[str, Entry] = field(default_factory=dict)
+    _unwanted: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _submit_at: float = 0.0
+
+    def take(self, batch: Batch, stage: Stage = "new") -> None:
+        """A batch to submit; or, `unsure`, one that an earlier supervisor may have submitted."""
+        with self._lock:
+            self._entries[batch.slurm_name] = Entry(batch, stage)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="slurm", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def end(self, name: str) -> None:
+        """End a job as soon as Slurm can be told."""
+        with self._lock:
+            self._unwanted.add(name)
+        self._wake.set()
+
+    def entries(self) -> dict[str, Entry]:
+        """What is known now. The entries of batches that are over are told once."""
+        with self._lock:
+            found = {name: _copy(entry) for name, entry in self._entries.items()}
+            for name, entry in found.items():
+                if entry.over:
+                    del self._entries[name]
+                    settle(self.workspace, entry.batch)
+        return found
+
+    def _work(self) -> None:
+        quiet = 0.0
+        while True:
+            self._wake.wait(quiet)
+            self._wake.clear()
+            began = time.monotonic()
+            try:
+                self._round()
+                quiet = max(self.poll_s, min(SLOWEST_S, PATIENCE * (time.monotonic() - began)))
+            except SlurmAway as error:
+                self.problem = f"Slurm does not answer: {error}; what runs goes on"
+                LOG.warning("%s", self.problem)
+                quiet = min(SLOWEST_S, max(2 * quiet, self.poll_s))
+            except (SlurmError, OSError) as error:
+                self.problem = f"Slurm cannot be asked: {error}"
+                LOG.exception("%s", self.problem)
+                quiet = SLOWEST_S
+
+    def _round(self) -> None:
+        """Look first, so that what was submitted without an answer is found; then submit, then end what is unwanted."""
+        with self._lock:
+            entries = list(self._entries.values())
+        if any(entry.stage in {"unsure", "submitted"} for entry in entries):
+            self._look(entries)
+        self.problem = ""
+        if time.monotonic() >= self._submit_at:
+            for entry in entries:
+                if entry.stage == "new":
+                    self._submit(entry)
+        self._end_unwanted(entries)
+
+    # -- submitting ---------------------------------------------------------------------------------------------
+
+    def _submit(self, entry: Entry) -> None:
+        batch = entry.batch
+        if all(name in self._unwanted for name in batch.names):
+            self._mark(entry, gone=dict.fromkeys(batch.names, "CANCELLED"))
+            return
+        folder = batch.write(self.workspace)
+        try:
+            job_id = ask(batch.command(folder)).strip().partition(";")[0]
+        except SlurmAway:
+            entry.stage = "unsure"
+            raise
+        except SlurmCrowded as error:
+            self.problem = f"Slurm takes no more jobs for now: {error}"
+            self._submit_at = time.monotonic() + SLOWEST_S
+        except SlurmError as error:
+            LOG.warning("%s was refused: %s", batch.slurm_name, error)
+            entry.words = str(error)
+            entry.stage = "refused"
+        else:
+            LOG.info("%s: %d jobs submitted as job %s", batch.slurm_name, len(batch.jobs), job_id)
+            entry.stage = "submitted"
+            self._wake.set()  # to see it in the queue
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def _look(self, entries: Iterable[Entry]) -> None:
+        command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}"]
+        asked = [entry for entry in entries if entry.stage in {"unsure", "submitted"}]
+        found = parse_squeue(ask([*command, f"--format={SQUEUE_FORMAT}"]).splitlines())
+        now = time.monotonic()
+        for entry in asked:
+            mine = {name: job for name in entry.batch.names if (job := found.get(name)) is not None}
+            if entry.stage == "unsure":
+                entry.stage = self._stage_of(entry, mine)
+            if entry.stage == "submitted":
+                self._note(entry, mine, now)
+
+    def _stage_of(self, entry: Entry, mine: Mapping[str, Seen]) -> Stage:
+        """Of a batch whose submission was not answered: was it accepted?"""
+        return "submitted" if mine or self._accounted(entry.batch) else "new"
+
+    def _note(self, entry: Entry, mine: Mapping[str, Seen], now: float) -> None:
+        gone: dict[str, str] = {}
+        missing = [name for name in entry.batch.names if name not in entry.gone and name not in mine]
+        for name, job in mine.items():
+            if job.ended:
+                gone[name] = job.state
+            elif not job.taken:
+                entry.since.pop(name, None)
+            elif now - entry.since.setdefault(name, now) > TAKEN_S:
+                gone[name] = job.state
+        overdue = [name for name in missing if now - entry.since.setdefault(name, now) > MISSING_S]
+        if overdue:
+            known = self._accounted(entry.batch)
+            gone |= {name: known.get(name.rpartition(".")[2], "") for name in overdue}
+        with self._lock:
+            entry.seen = entry.seen | dict(mine)
+        self._mark(entry, gone)
+
+    def _accounted(self, batch: Batch) -> dict[str, str]:
+        """States by index as sacct remembers them; nothing where accounting is not set up."""
+        command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={SACCT_FORMAT}"]
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(batch.created - 60))
+        try:
+            return parse_sacct(ask([*command, f"--name={batch.slurm_name}", f"--starttime={start}"]).splitlines())
+        except SlurmError:
+            return {}
+
+    def _mark(self, entry: Entry, gone: Mapping[str, str]) -> None:
+        with self._lock:
+            entry.gone = {**entry.gone, **gone}
+            self._unwanted.difference_update(gone)
+
+    # -- ending -------------------------------------------------------------------------------------------------
+
+    def _end_unwanted(self, entries: Iterable[Entry]) -> None:
+        """By Slurm's number of the moment, and by name: a number that is another job's by now ends nothing."""
+        for entry in entries:
+            for name in self._unwanted.intersection(entry.seen):
+                job = entry.seen[name]
+                if name not in entry.gone and not job.ended:
+                    self._cancel(entry.batch, job)
+                with self._lock:
+                    self._unwanted.discard(name)
+
+    def _cancel(self, batch: Batch, job: Seen) -> None:
+        try:
+            ask(["scancel", f"--name={batch.slurm_name}", job.job_id])
+        except SlurmAway:
+            raise
+        except SlurmError as error:  # it has ended meanwhile
+            LOG.info("%s", error)
+
+
+def _copy(entry: Entry) -> Entry:
+    return Entry(entry.batch, entry.stage, entry.words, dict(entry.seen), dict(entry.since), dict(entry.gone))

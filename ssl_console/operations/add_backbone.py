@@ -1,0 +1,181 @@
+"""A card for a checkpoint of the user's own: from what was found in the file and what the user said. No torch here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomli_w
+
+from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, InputCard, Padding, Pooling, Scalar
+from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.catalog.trusted_code import code_file, is_code, trust
+from backbones.inspection.proposal import Inspection, Proposal, Wish, inspect
+from backbones.io.files import write_atomically
+from ssl_console.system.errors import ConsoleError, MissingInputs
+from ssl_console.workspace.paths import Workspace
+
+NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+DEFAULT_NORMALISATION = "imagenet"
+"""No file says how its images were normalised; nearly all training code uses ImageNet's numbers."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the user said of a checkpoint; what is None is found out, or is a stated default."""
+
+    path: Path
+    architecture: str | None = None
+    arguments: dict[str, Scalar] = field(default_factory=dict)
+    name: str | None = None
+    container: str | None = None
+    prefix: str | None = None
+    normalisation: str | None = None
+    size: int | None = None
+    pooling: Pooling = "default"
+    padding: Padding = "torchvision"
+    method: str | None = None
+    trust_code: bool = False
+    replace: bool = False
+
+    @property
+    def card_name(self) -> str:
+        """The name that the card will have."""
+        return self.name or f"own/{_plain(self.path.name.split('.')[0] or self.path.name)}"
+
+    @property
+    def wish(self) -> Wish:
+        """For looking into the file."""
+        return Wish(
+            architecture=self.architecture, arguments=self.arguments, container=self.container, prefix=self.prefix
+        )
+
+
+def look_into(said: Said) -> Inspection:
+    """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used.
+
+    With `trust_code` the code that makes the architecture is put on the user's list first: it is run here already.
+    """
+    if said.trust_code and said.architecture and is_code(said.architecture):
+        trust(said.architecture)
+    return inspect(said.path, said.wish)
+
+
+def check(said: Said) -> None:
+    """What can be told without opening the file. Raises ConsoleError naming value, place and way out."""
+    if not NAME.fullmatch(said.card_name):
+        raise ConsoleError(f"--name {said.card_name}: use letters, digits, dots and dashes, with / between the parts")
+    if said.normalisation not in (None, *NORMALISATIONS):
+        raise ConsoleError(f"--norm {said.normalisation}: choose {', '.join(NORMALISATIONS)}")
+    if said.size is not None and not 8 <= said.size <= 2048:
+        raise ConsoleError(f"--size {said.size}: a side of 8 to 2048 pixels")
+    if said.architecture and is_code(said.architecture) and not said.trust_code:
+        raise ConsoleError(
+            f"--arch {said.architecture} runs code of yours in every worker: add --trust-code if you know what it does"
+        )
+
+
+def card_of(said: Said, found: Inspection) -> BackboneCard:
+    """The card of what was found. Raises ConsoleError when something is left for the user to decide."""
+    chosen = decided(said, found)
+    mean, std = NORMALISATIONS[said.normalisation or DEFAULT_NORMALISATION]
+    return BackboneCard(
+        name=said.card_name,
+        title=f"{said.path.name} ({_short(chosen.architecture)})",
+        architecture=_absolute(chosen.architecture),
+        code_sha256=found.code_sha256,
+        architecture_arguments=chosen.arguments,
+        padding=said.padding,
+        pooling=said.pooling,
+        weights=FileWeights(path=str(said.path)),
+        keys=chosen.keys,
+        input=InputCard(size=said.size or chosen.size, mean=mean, std=std),
+        facts=FactsCard(method=said.method or found.method),
+    )
+
+
+def decided(said: Said, found: Inspection) -> Proposal:
+    """The proposal that may be taken. Raises ConsoleError for a question, MissingInputs where there is no way."""
+    if found.chosen is not None:
+        return found.chosen
+    if found.question is not None:
+        raise ConsoleError(f"{said.path}: {found.question}")
+    raise MissingInputs(f"{said.path} cannot be used: {found.problem}")
+
+
+def write_card(workspace: Workspace, card: BackboneCard, *, replace: bool = False) -> Path:
+    """Put the card where the catalogue finds it. Raises ConsoleError when there is one of this name."""
+    path = card_path(workspace, card.name, replace=replace)
+    workspace.create()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = card.model_dump(mode="json", exclude={"name"}, exclude_none=True, exclude_defaults=True)
+    content["weights"]["kind"] = card.weights.kind
+    write_atomically(path, tomli_w.dumps(content).encode())
+    return path
+
+
+def card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
+    """Where the card of this name will be. Raises ConsoleError when there is one already."""
+    path = workspace.backbones / f"{name}.toml"
+    if path.exists() and not replace:
+        raise ConsoleError(f"{path} is there already: choose another --name, or --replace it")
+    return path
+
+
+def _absolute(architecture: str) -> str:
+    """Workers have another current folder."""
+    file = code_file(architecture)
+    return architecture if file is None else f"{file.absolute()}:{architecture.rpartition(':')[2]}"
+
+
+def _short(architecture: str) -> str:
+    return architecture.rpartition("/")[2]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "checkpoint"
+
+
+MILLION = 1e6
+
+
+def in_words(found: Inspection, said: Said) -> list[str]:
+    """What was found, a line each."""
+    if found.chosen is None:
+        lines = [f"no way to load it was found among its {found.tensors} tensors"]
+        return lines + [f"  nearest: {proposal_line(other)}" for other in found.others]
+    chosen = found.chosen
+    lines = [
+        f"architecture   {chosen.architecture}{_arguments(chosen)}",
+        f"tensors        {chosen.matched} of {chosen.expected} ({chosen.share:.0%}) at {chosen.place}",
+    ]
+    if chosen.keys.conversion != "none":
+        lines.append(f"names          converted ({chosen.keys.conversion})")
+    lines += [
+        f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M)"
+        for item in chosen.dropped
+    ]
+    lines += [f"method         {said.method or found.method}"]
+    lines += [f"chosen because {found.reason}"] if found.reason else []
+    lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in found.others if other.exact]
+    norm = said.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
+    return [*lines, f"normalisation  {norm}", f"input          {said.size or chosen.size} px"]
+
+
+def proposal_line(proposal: Proposal) -> str:
+    """One way to load the file."""
+    share = f"{proposal.matched} of {proposal.expected}"
+    obstacles = f" ({'; '.join(proposal.obstacles)})" if proposal.obstacles else ""
+    return f"{proposal.architecture}{_arguments(proposal)}, {share} tensors at {proposal.place or 'the top'}{obstacles}"
+
+
+def _flags(proposal: Proposal) -> str:
+    keys = proposal.keys
+    container = f"--container {keys.container} " if keys.container else ""
+    return f"{container}--prefix '{keys.prefix}'"
+
+
+def _arguments(proposal: Proposal) -> str:
+    given = ", ".join(f"{key}={value!r}" for key, value in proposal.arguments.items())
+    return f"({given})" if given else ""

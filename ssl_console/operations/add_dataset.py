@@ -1,0 +1,82 @@
+"""A card and an index for a dataset of the user's own. No numpy here: a process of its own looks at the images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import tomli_w
+
+from backbones.io.files import write_atomically
+from ssl_console.operations.add_backbone import NAME
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import Workspace
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.importing.messages import Brought, Order, Progress, Wish, bring
+
+
+def dataset_name(path: Path, given: str | None) -> str:
+    """The card's name. Raises ConsoleError for one that cannot be a file's."""
+    name = given or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-.").lower() or "dataset"
+    if not NAME.fullmatch(name):
+        raise ConsoleError(f"--name {name}: use letters, digits, dots and dashes, with / between the parts")
+    return name
+
+
+def card_place(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
+    """Where the card of this name will be. Raises ConsoleError when there is one already."""
+    path = workspace.tasks / f"{name}.toml"
+    if path.exists() and not replace:
+        raise ConsoleError(f"{path} is there already: choose another --name, or --replace it")
+    return path
+
+
+def look_through(
+    workspace: Workspace, path: Path, name: str, wish: Wish, on_progress: Callable[[Progress], None]
+) -> Brought:
+    """Recognise the dataset, split it and look at every image; the index waits beside the card's place under a
+    hidden name until `write_dataset`. Raises DatasetProblem.
+    """
+    workspace.create()
+    draft = _draft(workspace, name)
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return bring(Order(path=str(path), name=name, index=str(draft), wish=wish), on_progress)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_dataset(workspace: Workspace, brought: Brought, *, replace: bool = False) -> Path:
+    """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError, OSError.
+
+    Both are on the disk before either takes its place: a card whose index is another's would be no dataset.
+    """
+    name = brought.card.name
+    path = card_place(workspace, name, replace=replace)
+    index = path.with_suffix(".csv")
+    arguments = {**brought.card.reader_arguments, "index": str(index)}
+    card = brought.card.model_copy(update={"reader_arguments": arguments, "note": "; ".join(brought.notes) or None})
+    waiting = path.with_name(f".{path.name}")
+    write_atomically(waiting, tomli_w.dumps(_content(card)).encode())
+    _draft(workspace, name).replace(index)
+    waiting.replace(path)
+    return path
+
+
+def forget_draft(workspace: Workspace, name: str) -> None:
+    """Remove the index of a dataset that is not to be written after all."""
+    _draft(workspace, name).unlink(missing_ok=True)
+
+
+def _draft(workspace: Workspace, name: str) -> Path:
+    place = workspace.tasks / name
+    return place.with_name(f".{place.name}.csv")
+
+
+def _content(card: DatasetCard) -> dict[str, object]:
+    content: dict[str, object] = card.model_dump(
+        mode="json", exclude={"name"}, exclude_none=True, exclude_defaults=True
+    )
+    return content

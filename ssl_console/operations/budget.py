@@ -1,0 +1,230 @@
+"""Which runs fit into some hours, and in which order they tell most about the ranking. Pure.
+
+The model: a score's log-odds are a task's height plus a backbone's plus noise. What a run tells is how much it lowers
+the expected number of backbone pairs that the ranking has in the wrong order; per second of work, the run that lowers
+it most comes first. Nothing is known of a run's outcome, so the expectation is over what it may turn out to be.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import NormalDist, fmean
+
+from ssl_console.analysis.ranking import log_odds
+from ssl_console.planning.plan import PlannedRun
+from ssl_console.workspace.result import Result
+
+SPREAD = 0.38
+NOISE = 0.22
+"""Standard deviations, in log-odds, of backbones' heights, and of single scores around the sum of both heights: those
+of the paper's Table 1, linear (14 backbones on 11 tasks, two-way analysis of variance)."""
+SHORTEST_S = 1e-3
+OUTCOMES = tuple(NormalDist().inv_cdf((number + 0.5) / 32) for number in range(32))
+"""What a standard normal number may be, 32 equally likely values; none is zero, where the expectation has a kink."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run that could be carried out."""
+
+    backbone: str
+    task: str
+    seconds: float
+    basis: str
+    """How its duration is known: `measured`, `estimated` from like runs, or `profiled`."""
+    run: PlannedRun | None = None
+    dataset: str = ""
+    encoding_s: float = 0.0
+    """Of all seconds those for encoding the dataset's images, which only a backbone's first run on it spends."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cell that fits, in the order of choosing."""
+
+    cell: Cell
+    seconds: float
+    """What it takes when the earlier ones have been done."""
+    doubt: float
+    """Expected number of pairs in the wrong order once it is done."""
+    ends_s: float
+    """Seconds from now until it is done."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What fits, what does not, and what it does to the ranking."""
+
+    choices: tuple[Choice, ...]
+    left_out: tuple[Cell, ...]
+    doubt_before: float
+    """With what is measured already, or being measured now."""
+    pairs: int
+
+    @property
+    def doubt_after(self) -> float:
+        """Expected number of wrong pairs when all is done."""
+        return self.choices[-1].doubt if self.choices else self.doubt_before
+
+    @property
+    def ends_s(self) -> float:
+        """Seconds from now until all is done."""
+        return max((choice.ends_s for choice in self.choices), default=0.0)
+
+
+@dataclass
+class Slots:
+    """When each of them is free, and whose images will have been encoded by then."""
+
+    ends: list[float]
+    encoded: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, count: int) -> Slots:
+        """All free now."""
+        return cls([0.0] * max(1, count))
+
+    def need(self, cell: Cell) -> float:
+        """Seconds that the cell takes after all that was given so far."""
+        known = (cell.backbone, cell.dataset) in self.encoded
+        return cell.seconds - cell.encoding_s if known else cell.seconds
+
+    def ending(self, cell: Cell) -> float:
+        """When it would be done."""
+        return self.ends[0] + self.need(cell)
+
+    def give(self, cell: Cell) -> float:
+        """Let the slot that is free first carry it out; when it is done."""
+        done = self.ending(cell)
+        heapq.heapreplace(self.ends, done)
+        if cell.encoding_s:
+            self.encoded.add((cell.backbone, cell.dataset))
+        return done
+
+
+@dataclass
+class Belief:
+    """What is believed of each backbone's height, and what of it planned runs will have told."""
+
+    means: dict[str, float]
+    """As believed now; which way a planned run will move them nobody knows."""
+    now: dict[str, float]
+    """Variances as of now."""
+    then: dict[str, float] = field(init=False)
+    """Variances once the planned runs are done."""
+    measured: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """How many backbones are, or will be, measured on each task."""
+    _told: dict[tuple[str, str, float, float], float] = field(default_factory=dict)
+    """Chances that were worked out: one more planned run changes few of them."""
+
+    def __post_init__(self) -> None:
+        self.then = dict(self.now)
+
+    def doubt(self) -> float:
+        """Expected number of pairs in the wrong order once the planned runs are done."""
+        return sum(self._wrong(a, b, self.then[a]) for a, b in combinations(self.means, 2))
+
+    def gain(self, cell: Cell) -> float:
+        """By how much measuring the cell too is expected to lower the doubt."""
+        one, after = cell.backbone, self._variance_after(cell)
+        others = (name for name in self.means if name != one)
+        return sum(self._wrong(one, other, self.then[one]) - self._wrong(one, other, after) for other in others)
+
+    def gains(self) -> Callable[[Cell], float]:
+        """`gain`, worked out once for cells of one backbone on tasks that are known equally well: it is the same."""
+        known: dict[tuple[str, int], float] = {}
+
+        def gain(cell: Cell) -> float:
+            place = cell.backbone, self.measured[cell.task]
+            if place not in known:
+                known[place] = self.gain(cell)
+            return known[place]
+
+        return gain
+
+    def measure(self, cell: Cell) -> None:
+        """Plan the cell."""
+        self.then[cell.backbone] = self._variance_after(cell)
+        self.measured[cell.task] += 1
+
+    def _variance_after(self, cell: Cell) -> float:
+        """A task that few others were measured on tells less: its own height is not known well."""
+        noise = NOISE**2 * (1 + 1 / (self.measured[cell.task] + 0.5))
+        return 1 / (1 / self.then[cell.backbone] + 1 / noise)
+
+    def _wrong(self, first: str, second: str, variance: float) -> float:
+        """Chance that the pair is in the wrong order when the first has that variance, over all possible outcomes."""
+        place = first, second, variance, self.then[second]
+        if place not in self._told:
+            lost = self.now[first] - variance + self.now[second] - self.then[second]
+            gap = self.means[first] - self.means[second]
+            self._told[place] = _expected_tail(gap, math.sqrt(max(0.0, lost)), math.sqrt(variance + self.then[second]))
+        return self._told[place]
+
+
+def belief_of(backbones: Iterable[str], results: Iterable[Result]) -> Belief:
+    """From what was measured: residuals from each task's mean, drawn towards zero as far as they are noisy."""
+    names = list(dict.fromkeys(backbones))
+    scores = _scores(names, results)
+    heights = {task: sum(row.values()) / len(row) for task, row in scores.items()}
+    precision = dict.fromkeys(names, 1 / SPREAD**2)
+    weighted = dict.fromkeys(names, 0.0)
+    for task, row in scores.items():
+        noise = NOISE**2 * (1 + 1 / (len(row) - 0.5))
+        for name, score in row.items():
+            precision[name] += 1 / noise
+            weighted[name] += (score - heights[task]) / noise
+    belief = Belief(
+        {name: weighted[name] / precision[name] for name in names}, {name: 1 / precision[name] for name in names}
+    )
+    belief.measured.update({task: len(row) for task, row in scores.items()})
+    return belief
+
+
+def plan_budget(
+    cells: Sequence[Cell], belief: Belief, seconds: float, slots: int = 1, under_way: Iterable[Cell] = ()
+) -> Budget:
+    """Choose cells until none ends within `seconds` any more: always the one that lowers the doubt most per second.
+
+    What is under way already is carried out first. As many go on at a time as there are slots.
+    """
+    left, free = list(cells), Slots.of(slots)
+    for cell in under_way:
+        free.give(cell)
+        belief.measure(cell)
+    before, choices = belief.doubt(), list[Choice]()
+    while fitting := [cell for cell in left if free.ending(cell) <= seconds]:
+        gain = belief.gains()
+        best = max(fitting, key=lambda cell: gain(cell) / max(free.need(cell), SHORTEST_S))
+        need, done = free.need(best), free.give(best)
+        belief.measure(best)
+        left.remove(best)
+        choices.append(Choice(best, need, belief.doubt(), done))
+    count = len(belief.means)
+    return Budget(tuple(choices), tuple(left), before, count * (count - 1) // 2)
+
+
+def _scores(names: Sequence[str], results: Iterable[Result]) -> Mapping[str, dict[str, float]]:
+    """Log-odds by task and backbone, of scores that are percentages; the newest of each counts."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for result in sorted(results, key=lambda one: one.finished):
+        if result.backbone in names and result.higher_is_better and 0 <= result.value <= 100:
+            found[result.task][result.backbone] = log_odds(result.value, result.n)
+    return found
+
+
+def _expected_tail(gap: float, moved: float, spread: float) -> float:
+    """`_tail` of a distance that is normal itself: what variances lose, the difference of the means may move by."""
+    if moved == 0:
+        return _tail(abs(gap), spread)
+    return fmean(_tail(abs(gap + outcome * moved), spread) for outcome in OUTCOMES)
+
+
+def _tail(distance: float, spread: float) -> float:
+    """Probability that a normal number falls `distance` below its mean."""
+    return 0.5 * math.erfc(distance / (spread * math.sqrt(2)))

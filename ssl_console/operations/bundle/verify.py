@@ -1,0 +1,272 @@
+"""Checking a bundle: every byte by its digest, every score by counting again, every table by making it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from backbones.io.canonical_json import canonical
+from ssl_console.operations.bundle import archive as layout
+from ssl_console.operations.bundle.archive import FORMAT, Archive, Index, NotABundle, digest, read_arrays
+from ssl_console.operations.bundle.write import RANKS, first_difference, tables
+from ssl_console.workspace.result import Result, ResultRecord
+from tasks.datasets.dataset import digest_manifest
+from tasks.datasets.manifest import Manifest
+from tasks.metrics.rescore import Recount, recount
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+UNCOUNTABLE = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError)
+"""What counting raises on arrays that somebody made up."""
+NEAR = 1e-6
+"""How far a score may be off, as far as machines round differently."""
+SAME_STREAM = 0.1
+"""Share of an interval's width by which a bound may move when another version of numpy draws the resamples."""
+
+
+@dataclass(frozen=True)
+class Recounted:
+    """What came of one record."""
+
+    problems: tuple[str, ...]
+    counted: int
+    not_counted: tuple[str, ...]
+
+
+def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
+    """Check a record against its own identity, and against its predictions where there are any."""
+    way = None if arrays is None else recount(arrays)
+    if arrays is None or way is None:
+        return Recounted(tuple(_own(record)), 0, tuple(record.metrics))
+    try:
+        again = way.metrics(arrays)
+        from_predictions = [
+            *_scores(record, again, way.near),
+            *_interval(record, way, arrays),
+            *_number(record, arrays),
+        ]
+    except UNCOUNTABLE as error:
+        return Recounted((*_own(record), f"its predictions cannot be counted: {error}"), 0, tuple(record.metrics))
+    counted = [name for name in record.metrics if name in again]
+    missed = tuple(name for name in record.metrics if name not in again)
+    return Recounted((*_own(record), *from_predictions), len(counted), missed)
+
+
+def _own(record: ResultRecord) -> Iterator[str]:
+    """What a record says twice."""
+    result, identity = record.result, record.identity
+    key = _sha256(identity)
+    if result.key != key:
+        yield f"key is {result.key[:16]}, the parts in identity give {key[:16]}"
+    column = _sha256({"data": identity.get("data"), "task": identity.get("task")})
+    if result.column != column:
+        yield f"column is {result.column[:16]}, the task and the data in identity give {column[:16]}"
+    if result.seed != identity.get("seed"):
+        yield f"seed is {result.seed}, in identity it is {identity.get('seed')}"
+    value = record.metrics.get(result.metric)
+    if value is None or abs(value - result.value) > NEAR:
+        yield f"value is {result.value}, {result.metric} is {value}"
+    if not result.ci_low - NEAR <= result.value <= result.ci_high + NEAR:
+        yield f"value {result.value} is outside its interval, {result.ci_low} to {result.ci_high}"
+
+
+def _scores(record: ResultRecord, again: Mapping[str, float], near: float) -> Iterator[str]:
+    for name, value in record.metrics.items():
+        if name in again and not abs(value - again[name]) <= near:
+            yield f"{name} is {value}, its predictions give {again[name]}"
+
+
+def _interval(record: ResultRecord, way: Recount, arrays: Arrays) -> Iterator[str]:
+    result = record.result
+    found = way.interval(arrays, result.metric)
+    if found is None or found.method != record.interval_method:
+        return
+    same = record.versions.get("numpy") == version("numpy")
+    allowed = NEAR if same or found.method == "wilson" else SAME_STREAM * (found.high - found.low)
+    for name, value, again in (("ci_low", result.ci_low, found.low), ("ci_high", result.ci_high, found.high)):
+        if not abs(value - again) <= allowed:
+            yield f"{name} is {value}, its predictions give {again}"
+
+
+def _number(record: ResultRecord, arrays: Arrays) -> Iterator[str]:
+    """How many samples the score is over."""
+    samples = next((len(arrays[name]) for name in ("label", "classes", "index") if name in arrays), None)
+    if samples is not None and samples != record.result.n:
+        yield f"n is {record.result.n}, its predictions are of {samples}"
+
+
+def _sha256(parts: Any) -> str:  # noqa: ANN401 - JSON
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that does not agree."""
+
+    file: str
+    """A member, or the bundle itself."""
+    what: str
+    """One sentence that names the number."""
+
+
+@dataclass
+class Report:
+    """What was found."""
+
+    path: Path
+    problems: list[Problem] = field(default_factory=list)
+    files: int = 0
+    results: int = 0
+    scores: int = 0
+    """Counted again from predictions."""
+    not_counted: list[str] = field(default_factory=list)
+    """Scores that nothing in the bundle lets one count again, as `run: score`."""
+    tables: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is as it says it is."""
+        return not self.problems
+
+
+def check(path: Path, tell: Tell = lambda _line: None) -> Report:
+    """Check everything. Raises NotABundle for a file of which nothing can be read, FileNotFoundError."""
+    archive = Archive.open(path)
+    try:
+        return _Check(archive, Report(path), tell).carry_out()
+    finally:
+        archive.close()
+
+
+@dataclass
+class _Check:
+    archive: Archive
+    report: Report
+    tell: Tell
+    _arrays: dict[str, Arrays] = field(default_factory=dict)
+    _readable: set[str] = field(default_factory=set)
+    """Members of which every byte could be read; the others have been complained about."""
+
+    def carry_out(self) -> Report:
+        index = self._index()
+        whole = self.archive.whole
+        self._readable = sound = set(self._digests(index))
+        if not whole and not self.report.problems:
+            self._complain(
+                self.archive.path.name, "a byte of the zip file's own directory, or of its README, was changed"
+            )
+        self._manifests(sound)
+        results = self._records(sound)
+        self._tables(index, results, sound)
+        return self.report
+
+    def _complain(self, file: str, what: str) -> None:
+        self.report.problems.append(Problem(file, what))
+
+    def _index(self) -> Index:
+        try:
+            index = Index.model_validate_json(self.archive.read(layout.INDEX))
+        except (KeyError, ValueError) as error:
+            raise NotABundle(f"{self.archive.path}: {layout.INDEX} is not there or damaged: {error}") from error
+        if index.format > FORMAT:
+            raise NotABundle(f"{self.archive.path} has format {index.format}, this version reads {FORMAT}: update")
+        return index
+
+    def _digests(self, index: Index) -> Iterator[str]:
+        """Members that can be read, whether or not they are as listed: an edited one is counted again, too."""
+        listed = set(index.files)
+        for name in sorted(listed ^ (set(self.archive.names) - {layout.INDEX, layout.README})):
+            self._complain(name, "is listed and not there" if name in listed else "is there and not listed")
+        self.tell(f"digests of {len(listed):,} files")
+        for name in sorted(listed & set(self.archive.names)):
+            self.report.files += 1
+            try:
+                found = digest(self.archive.read(name))
+            except ValueError as error:
+                self._complain(name, f"a byte was changed: {error}")
+                continue
+            if found != index.files[name].sha256:
+                self._complain(
+                    name, f"was changed: its SHA-256 is {found[:16]}, listed is {index.files[name].sha256[:16]}"
+                )
+            yield name
+
+    def _manifests(self, names: set[str]) -> None:
+        for name in sorted(one for one in names if one.startswith("manifests/")):
+            try:
+                found = Manifest.model_validate_json(self.archive.read(name))
+            except ValidationError as error:
+                self._complain(name, f"is no manifest: {error.errors()[0]['msg']}")
+                continue
+            parts = [(split, one.images_digest, one.labels_digest) for split, one in found.splits.items()]
+            again = digest_manifest(found.classes, parts)
+            if again != found.digest or name != layout.manifest(again):
+                self._complain(
+                    name, f"says its digest is {found.digest[:16]}; its classes and splits give {again[:16]}"
+                )
+
+    def _records(self, names: set[str]) -> list[Result]:
+        found = []
+        records = sorted(one for one in names if one.startswith("records/"))
+        for number, name in enumerate(records, start=1):
+            if number % 50 == 1:
+                self.tell(f"scores of result {number:,} of {len(records):,}")
+            try:
+                record = ResultRecord.model_validate_json(self.archive.read(name))
+            except ValidationError as error:
+                self._complain(name, f"is no record: {error.errors()[0]['msg']}")
+                continue
+            if record.result.run_id != layout.run_id(name):
+                self._complain(name, f"is of run {record.result.run_id}")
+            self._record(name, record)
+            found.append(record.result)
+        return found
+
+    def _record(self, name: str, record: ResultRecord) -> None:
+        run_id = record.result.run_id
+        checked: Recounted = check_record(record, self.predictions(run_id))
+        self.report.results += 1
+        self.report.scores += checked.counted
+        self.report.not_counted += [f"{run_id}: {score}" for score in checked.not_counted]
+        for what in checked.problems:
+            self._complain(name, what)
+
+    def predictions(self, run_id: str) -> Arrays | None:
+        """The arrays of a run; None when it left none, or, with a complaint, none that can be read."""
+        name = layout.predictions(run_id)
+        if run_id not in self._arrays and name in self._readable:
+            try:
+                self._arrays = {run_id: read_arrays(self.archive.read(name))}
+            except ValueError as error:
+                complaint = Problem(name, str(error))
+                if complaint not in self.report.problems:
+                    self.report.problems.append(complaint)
+        return self._arrays.get(run_id)
+
+    def _tables(self, index: Index, results: list[Result], names: set[str]) -> None:
+        self.tell("tables")
+        try:
+            again = tables(results, self.predictions, index.columns)
+        except UNCOUNTABLE as error:
+            self._complain("tables", f"cannot be made from the records: {error}")
+            return
+        for name in sorted(set(again) | {one for one in names if one.startswith("tables/")}):
+            self.report.tables += 1
+            if name not in names or name not in again:
+                self._complain(name, "is not there" if name not in names else "does not follow from the records")
+                continue
+            kept = self.archive.read(name).decode(errors="replace")
+            what = first_difference(kept, again[name], numbers_may_move=name == RANKS)
+            if what:
+                self._complain(name, what)

@@ -1,0 +1,85 @@
+"""Examining backbones before they are measured: kept findings first, else a process that looks.
+
+What fails keeps a backbone out of a plan; forced, it goes along with every result as a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.weights_folder import WeightsFolder
+from ssl_console.planning.plan import Missing, Plan, PlannedRun
+from ssl_console.system.command_hints import examine
+from ssl_console.workspace.paths import Workspace
+from tasks.backbone_checks import finding
+from tasks.backbone_checks.finding import FAILED, Finding, Findings, Request, keep_findings, kept_findings
+
+EXAMINED = frozenset({"file", "url", "timm"})
+"""Kinds of weights that come from outside: what is shipped was examined already, what is random has no weights."""
+
+
+@dataclass(frozen=True)
+class Practice:
+    """Where findings are kept and on which device a backbone is looked at."""
+
+    workspace: Workspace
+    weights: WeightsFolder
+    device: str = "cpu"
+    tell: Callable[[str], None] = field(default=lambda _sentence: None)
+    """Told before something that takes a while."""
+
+    def examine(self, card: BackboneCard, *, thorough: bool) -> Iterator[Finding]:
+        """Examine a backbone anew, finding by finding, and keep what was found."""
+        request = Request(backbone=card, weights=str(self.weights.root), device=self.device, thorough=thorough)
+        seen: list[Finding] = []
+        for one in finding.examine(request):
+            seen.append(one)
+            yield one
+        digest = self.weights.state(card).digest
+        if digest is not None and not any(one.name == FAILED for one in seen):
+            keep_findings(
+                self.workspace.examinations,
+                card,
+                digest,
+                Findings(backbone=card.name, thorough=thorough, findings=tuple(seen)),
+            )
+
+    def findings(self, card: BackboneCard) -> tuple[Finding, ...]:
+        """What is known of a backbone whose weights are here; looked for now if nothing is."""
+        digest = self.weights.state(card).digest
+        kept = None if digest is None else kept_findings(self.workspace.examinations, card, digest)
+        if kept is not None:
+            return kept.findings
+        self.tell(f"examining {card.name} before it is measured for the first time ...")
+        return tuple(self.examine(card, thorough=False))
+
+
+def examined(plan: Plan, practice: Practice, *, force: bool = False) -> Plan:
+    """The plan without runs of backbones that fail; with `force` they stay, marked with what is wrong."""
+    failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, practice)
+    return replace(plan, runs=tuple(_judged(run, failures, force=force) for run in plan.runs)) if failures else plan
+
+
+def _failures(cards: Mapping[str, BackboneCard], practice: Practice) -> dict[str, tuple[Finding, ...]]:
+    found = {name: _bad(practice.findings(card)) for name, card in cards.items() if card.weights.kind in EXAMINED}
+    return {name: bad for name, bad in found.items() if bad}
+
+
+def _bad(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(one for one in findings if one.verdict == "bad")
+
+
+def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, force: bool) -> PlannedRun:
+    name = run.candidate.backbone.name
+    if not run.to_run or name not in failures:
+        return run
+    sentences = tuple(f"{one.name}: {one.words}" for one in failures[name])
+    if force:
+        return replace(run, candidate=replace(run.candidate, concerns=sentences))
+    advice = (
+        f"{name} fails its examination: {'; '.join(sentences)} (`{examine(name)}`; --force measures it all the same)"
+    )
+    missing = (*run.candidate.missing, Missing("doctor", name, advice))
+    return replace(run, candidate=replace(run.candidate, missing=missing))

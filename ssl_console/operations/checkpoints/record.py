@@ -1,0 +1,202 @@
+"""What is known of a watched training, as its file keeps it: written whole after every change."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from backbones.catalog.card import BackboneCard
+from backbones.io.files import make_private_folder, write_atomically
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.run import Record
+
+Status = Literal["taken", "queued", "done", "failed", "skipped"]
+
+
+class Checkpoint(Record):
+    """One checkpoint: what it was, and what became of it."""
+
+    file: str
+    """Relative to the watched folder."""
+    size: int
+    mtime_ns: int
+    sha256: str = ""
+    step: int
+    unit: str = "checkpoint"
+    backbone: str = ""
+    """The name under which its results are listed; empty when it is skipped."""
+    status: Status
+    run_ids: tuple[str, ...] = ()
+    stored: str = ""
+    """Its copy in the workspace, while it is needed."""
+
+
+class Training(Record):
+    """A watched folder."""
+
+    folder: str
+    name: str
+    tasks: tuple[str, ...]
+    preset: str | None = None
+    every: int = 1
+    template: BackboneCard | None = None
+    """The card of every checkpoint but for its name and file; None until the first one was looked into."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    def known(self, file: str, size: int, mtime_ns: int) -> bool:
+        """Whether exactly this state of the file was dealt with."""
+        return any((one.file, one.size, one.mtime_ns) == (file, size, mtime_ns) for one in self.checkpoints)
+
+    def with_checkpoint(self, checkpoint: Checkpoint) -> Training:
+        """With this one in the place of an earlier state of the same."""
+        key = (checkpoint.file, checkpoint.size, checkpoint.mtime_ns)
+        rest = [one for one in self.checkpoints if (one.file, one.size, one.mtime_ns) != key]
+        ordered = sorted([*rest, checkpoint], key=lambda one: (one.step, one.mtime_ns, one.file))
+        return self.model_copy(update={"checkpoints": tuple(ordered)})
+
+
+def training_folder(workspace: Workspace, folder: Path) -> Path:
+    """Where a watched folder's file, lock and copies lie."""
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return workspace.trainings / f"{folder.name[:40]}-{digest}"
+
+
+def read_training(place: Path) -> Training | None:
+    """What is known; None for a training that was never watched. Raises ConsoleError for a damaged file."""
+    path = place / "training.json"
+    try:
+        return Training.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise ConsoleError(f"{path} is damaged: move it away, and its checkpoints are looked at anew") from error
+
+
+def write_training(place: Path, training: Training) -> None:
+    """Keep what is known. Raises OSError."""
+    make_private_folder(place)
+    write_atomically(place / "training.json", training.model_dump_json(indent=1).encode())
+
+
+def trainings(workspace: Workspace) -> Iterator[Training]:
+    """All trainings that were ever watched here; damaged ones are left out."""
+    if not workspace.trainings.is_dir():
+        return
+    for place in sorted(workspace.trainings.iterdir()):
+        try:
+            found = read_training(place)
+        except (ConsoleError, OSError):
+            continue
+        if found is not None:
+            yield found
+
+
+PATIENCE = 3
+"""Checkpoints after the best one that must be worse before it is called the peak."""
+CONFIDENCE = 1.645
+"""Standard errors by which they must be worse: 95 %, one-sided."""
+INTERVAL = 2 * 1.96
+REFERENCES = 6
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint that was measured on all tasks."""
+
+    step: int
+    backbone: str
+    mean: float
+    error: float
+    """Standard error of the mean, from the test samples of every task."""
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All points by step, and the means of other backbones on the same tasks."""
+
+    points: tuple[Point, ...]
+    references: Mapping[str, float]
+    unit: str = "step"
+
+    @property
+    def best(self) -> Point | None:
+        """The highest point; of equals the earliest."""
+        return max(self.points, key=lambda point: (point.mean, -point.step), default=None)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it has peaked, in one sentence."""
+        best = self.best
+        if best is None:
+            return "no checkpoint has been measured on all tasks yet"
+        after = [point for point in self.points if point.step > best.step]
+        if len(after) < PATIENCE:
+            return f"best so far at {self.unit} {best.step:,} ({best.mean:.1f})"
+        last = after[-PATIENCE:]
+        loss = best.mean - sum(point.mean for point in last) / len(last)
+        if loss > CONFIDENCE * _error_of_loss(best, last):
+            return (
+                f"peaked at {self.unit} {best.step:,} ({best.mean:.1f}): the last {len(last)} checkpoints are "
+                f"{loss:.1f} points below it"
+            )
+        return f"level since {self.unit} {best.step:,} ({best.mean:.1f}): later ones differ by less than the noise"
+
+    @property
+    def peaked(self) -> bool:
+        """Whether later checkpoints are clearly worse."""
+        return self.verdict.startswith("peaked")
+
+
+def curve_of(training: Training, results: Iterable[Result]) -> Curve:
+    """The curve of a training from all results of the workspace.
+
+    References are backbones with results for the same tasks in the same columns; of many, some from best to worst.
+    """
+    by_backbone: dict[str, dict[str, Result]] = defaultdict(dict)
+    for result in sorted(results, key=lambda one: one.finished):
+        if result.task in training.tasks and result.source == "mine" and result.seed == 0:
+            by_backbone[result.backbone][result.task] = result
+    complete = {name: rows for name, rows in by_backbone.items() if len(rows) == len(training.tasks)}
+    own = {one.backbone: one for one in training.checkpoints if one.backbone}
+    points = [_point(own[name].step, name, rows) for name, rows in complete.items() if name in own]
+    others = {name: _mean(rows.values()) for name, rows in complete.items() if not name.startswith("training/")}
+    units = [one.unit for one in training.checkpoints]
+    return Curve(
+        tuple(sorted(points, key=lambda point: point.step)),
+        _some(others),
+        max(set(units), key=units.count, default="step"),
+    )
+
+
+def _point(step: int, name: str, rows: Mapping[str, Result]) -> Point:
+    errors = [(result.ci_high - result.ci_low) / INTERVAL for result in rows.values()]
+    scores = {task: result.value for task, result in rows.items()}
+    return Point(step, name, _mean(rows.values()), math.sqrt(sum(e * e for e in errors)) / len(errors), scores)
+
+
+def _mean(rows: Iterable[Result]) -> float:
+    values = [result.value for result in rows]
+    return sum(values) / len(values)
+
+
+def _error_of_loss(best: Point, last: Sequence[Point]) -> float:
+    """As if the checkpoints' errors were independent; they share test images, so the truth is smaller."""
+    return math.hypot(best.error, math.sqrt(sum(point.error**2 for point in last)) / len(last))
+
+
+def _some(means: Mapping[str, float]) -> dict[str, float]:
+    ordered = sorted(means.items(), key=lambda item: -item[1])
+    if len(ordered) <= REFERENCES:
+        return dict(ordered)
+    places = {round(place * (len(ordered) - 1) / (REFERENCES - 1)) for place in range(REFERENCES)}
+    return dict(ordered[place] for place in sorted(places))

@@ -1,0 +1,240 @@
+"""Whether everything is as it should be: installation, devices, workspace, cards, supervisor, terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssl_console.launchers.slurm.commands import slurm_checks
+from ssl_console.system.devices import all_devices
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.machine_checks import (
+    Check,
+    Verdict,
+    cuda_check,
+    driver_check,
+    files_check,
+    memory_check,
+    multiplexer_check,
+)
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.supervisor_state import SupervisorView
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.importing.messages import survey
+from tasks.datasets.presence import presence
+
+IMPORT_S = 180.0
+LITTLE_SPACE_GB = 5.0
+GIGABYTE = 1e9
+LIBRARIES = ("torch", "torchvision", "timm", "sklearn", "safetensors", "tinydb")
+LOGIND = (Path("/etc/systemd/logind.conf"), Path("/etc/systemd/logind.conf.d"), Path("/run/systemd/logind.conf.d"))
+LINGER = Path("/var/lib/systemd/linger")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is examined besides the machine."""
+
+    workspace: Workspace
+    data_root: Callable[[], Path]
+    """Raises ConsoleError when the settings are broken."""
+    card_problems: Callable[[], Iterable[object]]
+    results: Callable[[], int]
+    suites: Callable[[], Collection[str]]
+
+
+def examine(subject: Subject) -> Iterator[Check]:
+    """All checks, quick ones first, each as soon as it is done."""
+    yield _python()
+    yield _settings(subject)
+    yield _writable(subject.workspace)
+    yield _space("disk", subject.workspace.root)
+    yield memory_check()
+    yield files_check()
+    yield _cards(subject)
+    yield _results(subject)
+    yield _supervisor(subject.workspace)
+    yield from terminal_checks(os.environ)
+    yield logout_check(os.environ, _logind_lines())
+    yield multiplexer_check(os.environ)
+    yield from _devices()
+    yield from slurm_checks(subject.workspace, subject.suites())
+    yield from _libraries()
+
+
+def _python() -> Check:
+    return Check("python", "good", f"{sys.version.split()[0]}, {sys.executable}")
+
+
+def _libraries() -> Iterator[Check]:
+    """In a process of its own, as workers do it: importing torch here would show nothing about them."""
+    script = (
+        "import importlib, json; "
+        f"found = {{name: importlib.import_module(name).__version__ for name in {LIBRARIES!r}}}; "
+        "import torch; print(json.dumps([found, torch.version.cuda, torch.cuda.is_available()]))"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield Check("libraries", "bad", f"importing torch took more than {IMPORT_S:.0f} s: is the disk slow or busy?")
+        return
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        yield Check("libraries", "bad", f"{last}: install the package again")
+        return
+    versions, built_for, sees = json.loads(done.stdout.splitlines()[-1])
+    yield Check("libraries", "good", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    devices = sum(device.kind == "cuda" for device in all_devices())
+    if (cuda := cuda_check(built_for, sees=sees, devices=devices)) is not None:
+        yield cuda
+
+
+def _settings(subject: Subject) -> Check:
+    try:
+        root = subject.data_root()
+    except ConsoleError as error:
+        return Check("settings", "bad", str(error))
+    state = "" if root.is_dir() else " (not there: needed only for data that are not built in)"
+    return Check("settings", "good", f"data below {root}{state}")
+
+
+def _writable(workspace: Workspace) -> Check:
+    """Writes, renames and locks a file where the workspace is or will be."""
+    place = next(folder for folder in (workspace.root, *workspace.root.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".ssl-console-doctor-", dir=place) as folder:
+            before, after = Path(folder, "before"), Path(folder, "after")
+            with before.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            before.replace(after)
+    except OSError as error:
+        return Check("workspace", "bad", f"{place}: {error.strerror or error}: choose another one by --workspace")
+    return Check("workspace", "good", f"{workspace.root}{'' if workspace.root.exists() else ' (will be made)'}")
+
+
+def _space(name: str, place: Path) -> Check:
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / GIGABYTE
+    if free < LITTLE_SPACE_GB:
+        return Check(name, "note", f"{free:.1f} GB free at {there}: `ssl-console cache prune --keep-gb N` makes room")
+    return Check(name, "good", f"{free:.0f} GB free at {there}")
+
+
+def _cards(subject: Subject) -> Check:
+    problems = [str(problem) for problem in subject.card_problems()]
+    if problems:
+        return Check("cards", "bad", f"{len(problems)} cannot be used: {'; '.join(problems)}")
+    return Check("cards", "good", "all can be read")
+
+
+def _results(subject: Subject) -> Check:
+    try:
+        count = subject.results()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, that is the finding
+        return Check("results", "bad", str(error))
+    return Check("results", "good", f"{count} in {subject.workspace.results}")
+
+
+def _supervisor(workspace: Workspace) -> Check:
+    state = SupervisorView(workspace).living(time.time())
+    if state is None:
+        return Check("supervisor", "good", "none is running; one starts with the next run")
+    if state.problems:
+        return Check("supervisor", "bad", f"process {state.pid} on {state.host}: {'; '.join(state.problems)}")
+    busy = sum(slot.run_id is not None for slot in state.slots)
+    return Check("supervisor", "good", f"process {state.pid} on {state.host}, {busy} of {len(state.slots)} slots busy")
+
+
+def terminal_checks(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Locale and terminal, told from environment variables."""
+    locale = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
+    if "utf" not in locale.lower().replace("-", ""):
+        shown = locale or "not set"
+        yield Check("locale", "note", f"{shown}: a UTF-8 one (export LANG=C.UTF-8) shows tables and charts better")
+    else:
+        yield Check("locale", "good", locale)
+    terminal = environment.get("TERM", "")
+    if terminal in {"", "dumb"}:
+        yield Check("terminal", "note", f"TERM is {terminal or 'not set'}: the terminal app needs a real terminal")
+    elif environment.get("TMUX") and "256" not in terminal and environment.get("COLORTERM") is None:
+        yield Check(
+            "terminal", "note", f"{terminal} in tmux: `set -g default-terminal tmux-256color` gives all colours"
+        )
+    else:
+        yield Check("terminal", "good", terminal)
+
+
+def logout_check(environment: Mapping[str, str], logind: Iterable[str]) -> Check:
+    """Whether runs survive the end of the login session."""
+    settings = [
+        line.partition("=")[2].strip().lower() for line in logind if line.strip().startswith("KillUserProcesses")
+    ]
+    kills = bool(settings) and settings[-1] in {"yes", "true", "1", "on"}
+    user = environment.get("USER", "")
+    if kills and not (LINGER / user).exists():
+        words = (
+            "systemd ends all your processes at logout (KillUserProcesses): `loginctl enable-linger` keeps runs going"
+        )
+        return Check("logout", "bad", words)
+    return Check("logout", "good", "runs go on after logout")
+
+
+def _logind_lines() -> Iterator[str]:
+    for place in LOGIND:
+        files = sorted(place.glob("*.conf")) if place.is_dir() else [place]
+        for file in files:
+            if file.is_file() and os.access(file, os.R_OK):
+                yield from file.read_text(errors="replace").splitlines()
+
+
+def _devices() -> Iterator[Check]:
+    if (driver := driver_check()) is not None:
+        yield driver
+    found = all_devices()
+    for device in found:
+        memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""
+        yield Check(device.name, "good", f"{device.title}{memory}")
+    if shutil.which("nvidia-smi") and not any(device.kind == "cuda" for device in found):
+        words = (
+            "nvidia-smi is there but no CUDA device can be asked: is the driver loaded, or CUDA_VISIBLE_DEVICES empty?"
+        )
+        yield Check("cuda", "note", words)
+
+
+__all__ = ["Check", "Subject", "Verdict", "examine", "logout_check", "terminal_checks"]
+
+
+def examine_dataset(card: DatasetCard, data_root: Path) -> Iterator[Check]:
+    """Presence first; then what a process that opens the data and decodes every image says."""
+    found = presence(card, data_root)
+    if found.status != "present":
+        yield Check("data", "bad", f"{found.missing[0]} is missing: {found.advice}")
+        return
+    yield Check("data", "good", "built in" if found.base == data_root else f"in {found.base}")
+    answer = survey(card, data_root)
+    if answer.error is not None:
+        yield Check("reading", "bad", answer.error)
+        return
+    counts = ", ".join(f"{count:,} {split}" for split, count in answer.images.items())
+    yield Check("reading", "good", f"{counts}; {answer.classes} classes; images of {answer.side} px (median)")
+    for problem in answer.problems:
+        yield Check("published", "note", problem)
+    for warned in answer.warnings:
+        yield Check(warned.kind, "bad" if warned.kind == "unreadable" else "note", warned.words)
+    for note in answer.notes:
+        yield Check("note", "note", note)

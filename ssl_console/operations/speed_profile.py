@@ -1,0 +1,134 @@
+"""How long runs will take that nothing like was measured of: a backbone's speed on this device, measured in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backbones.catalog.card import BackboneCard
+from backbones.io.canonical_json import canonical
+from backbones.io.file_digests import write_if_possible
+from ssl_console.operations.budget import Cell
+from ssl_console.planning.duration import History
+from ssl_console.planning.plan import PlannedRun
+from ssl_console.system import command_hints
+from tasks.backbone_checks.finding import Request
+from tasks.catalog.protocol import DEFAULT_EVALUATION
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.datasets.card import DatasetCard
+
+SPEED = "tasks.backbone_checks.speed"
+PROTOCOL_S = 10.0
+"""What a protocol on stored features takes besides, where none was measured yet."""
+SECONDS = 600.0
+
+
+class Unknown(Exception):  # noqa: N818 - an answer, not a fault
+    """Nobody can tell how long a run takes; the message says why."""
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """A run of unknown duration."""
+
+    backbone: str
+    task: str
+    why: str
+
+
+@dataclass
+class Profiler:
+    """Speeds by backbone; measured once per weights, card and device, and kept."""
+
+    folder: Path
+    weights: Path
+    device: str
+    images: Callable[[DatasetCard], int | None]
+    """How many images a dataset has; None when nobody looked."""
+    tell: Callable[[str], None]
+    _speeds: dict[str, float | None] = field(default_factory=dict)
+
+    def cell(self, run: PlannedRun, history: History) -> Cell:
+        """The run with its expected duration. Raises Unknown.
+
+        Runs of this task were measured best; next, encoding at the backbone's own speed says more than what the
+        protocol took on other datasets does.
+        """
+        work = run.candidate.work
+        known = history.of_task(work)
+        if known is not None:
+            same = (work.backbone, work.task, work.variant) in history.exact
+            return Cell(work.backbone, work.task, known, "measured" if same else "estimated", run)
+        if PROTOCOLS[work.protocol].evaluation == DEFAULT_EVALUATION:
+            return self._profiled(run)
+        usual = history.seconds(work)
+        if usual is None:
+            raise Unknown(f"no {work.protocol} was measured yet: run one, and its time is known")
+        return Cell(work.backbone, work.task, usual, "estimated", run)
+
+    def _profiled(self, run: PlannedRun) -> Cell:
+        """Encoding all images at the measured speed, and the protocol on stored features."""
+        candidate = run.candidate
+        count = self.images(candidate.dataset)
+        if count is None:
+            raise Unknown(f"nobody has counted the images of {candidate.dataset.name} yet")
+        speed = self.speed(candidate.backbone)
+        if not speed:
+            name = candidate.backbone.name
+            raise Unknown(f"{name} cannot be timed: `{command_hints.examine(name)}` says what is wrong with it")
+        encoding = count / speed
+        work, dataset = candidate.work, candidate.dataset.name
+        return Cell(work.backbone, work.task, encoding + PROTOCOL_S, "profiled", run, dataset, encoding)
+
+    def speed(self, card: BackboneCard) -> float | None:
+        """Images per second; None when the backbone cannot be loaded."""
+        if card.name not in self._speeds:
+            self._speeds[card.name] = self._kept(card) or self._measure(card)
+        return self._speeds[card.name]
+
+    def _kept(self, card: BackboneCard) -> float | None:
+        try:
+            return float(json.loads(self._place(card).read_bytes())["images_per_s"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _measure(self, card: BackboneCard) -> float | None:
+        self.tell(f"measuring the speed of {card.name} ...")
+        request = Request(backbone=card, weights=str(self.weights), device=self.device)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", SPEED],
+                input=request.model_dump_json(),
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                check=True,
+            )
+            found = float(json.loads(done.stdout)["images_per_s"])
+        except (subprocess.SubprocessError, ValueError, KeyError):
+            return None
+        write_if_possible(self._place(card), json.dumps({"images_per_s": found}).encode())
+        return found
+
+    def _place(self, card: BackboneCard) -> Path:
+        """By what decides the speed: architecture, input, device."""
+        parts = [card.architecture, dict(card.architecture_arguments), card.input.size, card.pooling, self.device]
+        return self.folder / f"{hashlib.sha256(canonical(parts)).hexdigest()[:16]}.json"
+
+
+def cells_of(runs: Iterable[PlannedRun], history: History, profiler: Profiler) -> tuple[list[Cell], list[Unclear]]:
+    """The runs whose duration is known, and the others."""
+    cells, unclear = list[Cell](), list[Unclear]()
+    for run in runs:
+        try:
+            cells.append(profiler.cell(run, history))
+        except Unknown as reason:
+            unclear.append(Unclear(run.candidate.backbone.name, run.candidate.task.name, str(reason)))
+    return cells, unclear

@@ -1,0 +1,195 @@
+"""From picked backbones, tasks and seeds to candidates: weights and data looked up, keys computed, folders found.
+
+The reading edge before `ssl_console.planning.plan`. Imports neither torch nor numpy: what a dataset holds is known from
+an earlier look, or asked once of a process of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backbones.catalog.card import BackboneCard, Precision, identity, preprocessing_for
+from backbones.catalog.feature_map_info import Anatomy, anatomies
+from backbones.catalog.weights_folder import WeightsFolder, WeightsState
+from ssl_console.planning.plan import Candidate, Missing
+from ssl_console.system.command_hints import fetch_data, fetch_weights_command
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.result_identity import Identity
+from ssl_console.workspace.run import RUN_ID_DIGITS, State
+from ssl_console.workspace.run_status import read_status
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import TaskSpec, result_identity, result_key
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.manifest import Answer, Manifest, known_manifest, manifests
+from tasks.datasets.presence import presence
+
+
+@dataclass
+class Surroundings:
+    """Where candidates are looked up."""
+
+    workspace: Workspace
+    data_root: Path
+    weights: WeightsFolder
+    tasks: TaskCatalog
+    tell: Callable[[str], None] = field(default=lambda _sentence: None)
+    """Told before something that takes a while."""
+
+
+def find_candidates(
+    backbones: Sequence[BackboneCard],
+    tasks: Sequence[TaskSpec],
+    seeds: Sequence[int],
+    around: Surroundings,
+    precision: Precision = "float32",
+) -> list[Candidate]:
+    """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
+    states = {card.name: around.weights.state(card) for card in backbones}
+    datasets = {task.dataset: around.tasks.dataset(task.dataset) for task in tasks}
+    measurable = any(state.status == "present" for state in states.values())
+    answers = _look_at(list(datasets.values()), around) if measurable else {}
+    anatomy = _anatomies(backbones, tasks, around)
+    folders = _folders_by_key(around.workspace)
+    return [
+        _candidate(
+            _Pick(card, task, datasets[task.dataset], seed, precision, anatomy.get(card.name)),
+            states[card.name],
+            answers,
+            folders,
+            around,
+        )
+        for card in backbones
+        for task in tasks
+        for seed in seeds
+    ]
+
+
+def preprocessing_name(task: TaskSpec) -> str:
+    """How a task's images are prepared; `paper` for a protocol that leaves no choice."""
+    return str(getattr(task.typed_parameters(), "preprocessing", "paper"))
+
+
+def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
+    """What an earlier result's key was made of; None when its record is gone or cannot be read."""
+    try:
+        return ResultRecord.model_validate_json(workspace.run(run_id).result.read_bytes()).identity
+    except (OSError, ValidationError):
+        return None
+
+
+def folders_of_key(workspace: Workspace, key: str) -> tuple[tuple[str, State], ...]:
+    """The run folders of a key with their states, in the order of their making."""
+    return _states(workspace, _folders_by_key(workspace).get(key[:RUN_ID_DIGITS], ()))
+
+
+@dataclass(frozen=True)
+class _Pick:
+    backbone: BackboneCard
+    task: TaskSpec
+    dataset: DatasetCard
+    seed: int
+    precision: Precision
+    anatomy: Anatomy | None
+
+
+def _anatomies(
+    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], around: Surroundings
+) -> dict[str, Anatomy]:
+    """What the backbones' architectures can do; empty where no task's protocol asks for it."""
+    if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
+        return {}
+    return anatomies(backbones, around.workspace.cache / "anatomy")
+
+
+def _look_at(cards: Sequence[DatasetCard], around: Surroundings) -> dict[str, Answer]:
+    """What each dataset holds. Says so first where a process has to be started for it."""
+    cache = around.workspace.cache
+    here = [card for card in cards if presence(card, around.data_root).status == "present"]
+    unknown = [card.name for card in here if known_manifest(card, around.data_root, cache) is None]
+    if unknown:
+        around.tell(f"looking at the data of {', '.join(unknown)} for the first time, or again as they changed ...")
+    return manifests(cards, around.data_root, cache)
+
+
+def _candidate(
+    pick: _Pick,
+    weights: WeightsState,
+    answers: dict[str, Answer],
+    folders: dict[str, list[str]],
+    around: Surroundings,
+) -> Candidate:
+    answer = answers.get(pick.dataset.name)
+    lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, around)
+    missing = [item for item in lacking if item]
+    if missing or weights.digest is None or not isinstance(answer, Manifest):
+        return Candidate(pick.backbone, pick.task, pick.dataset, pick.seed, None, missing=tuple(missing))
+    spec = preprocessing_for(pick.backbone, preprocessing_name(pick.task))
+    about = (identity(pick.backbone, weights.digest, spec), answer.digest, pick.task, pick.seed)
+    parts = result_identity(*about, precision=pick.precision, metric=pick.dataset.metric)
+    key = result_key(*about, precision=pick.precision, metric=pick.dataset.metric)
+    found = _states(around.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
+    return Candidate(
+        pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=found, precision=pick.precision
+    )
+
+
+def _unsuited(pick: _Pick) -> Missing | None:
+    """Why the protocol cannot measure the backbone, whatever is fetched."""
+    unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
+    if unsuitable is None or pick.anatomy is None:
+        return None
+    reason = unsuitable(pick.backbone, pick.anatomy, pick.task.typed_parameters())
+    if reason is None:
+        return None
+    return Missing("backbone", pick.backbone.name, f"{pick.task.name} cannot measure {pick.backbone.name}: {reason}")
+
+
+def _lacking_weights(pick: _Pick, state: WeightsState) -> Missing | None:
+    if state.status == "present":
+        return None
+    name = pick.backbone.name
+    where = f" ({state.path})" if state.path else ""
+    by_command = pick.backbone.weights.kind in {"url", "timm"} and not getattr(pick.backbone.weights, "manual", None)
+    way_out = f"run `{fetch_weights_command(name)}`" if by_command else (state.advice or "")
+    return Missing("weights", name, f"the weights of {name} are {state.status}{where}: {way_out}")
+
+
+def _lacking_data(pick: _Pick, answer: Answer | None, around: Surroundings) -> Missing | None:
+    card = pick.dataset
+    found = presence(card, around.data_root)
+    if found.status != "present":
+        way_out = f"run `{fetch_data(card.name)}`" if card.download == "automatic" else found.advice
+        return Missing("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {way_out}")
+    if answer is not None and not isinstance(answer, Manifest):
+        return Missing("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
+    return None
+
+
+def _folders_by_key(workspace: Workspace) -> dict[str, list[str]]:
+    """Run ids by the beginning of their key; of one key, in the order of their making."""
+    found: dict[str, list[str]] = {}
+    for folder in workspace.run_folders():
+        found.setdefault(folder.run_id.partition("-")[0], []).append(folder.run_id)
+    return {first: sorted(names, key=_number) for first, names in found.items()}
+
+
+def _number(run_id: str) -> int:
+    number = run_id.partition("-")[2]
+    return int(number) if number.isdecimal() else 1
+
+
+def _states(workspace: Workspace, run_ids: Iterable[str]) -> tuple[tuple[str, State], ...]:
+    found = []
+    for run_id in run_ids:
+        try:
+            found.append((run_id, read_status(workspace.run(run_id), time.time()).state))
+        except FileNotFoundError:  # removed meanwhile
+            continue
+    return tuple(found)

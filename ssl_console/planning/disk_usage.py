@@ -1,0 +1,108 @@
+"""How much a launch will leave on the disk, told from what earlier runs have left.
+
+Features take the same bytes for every image of a backbone, and are stored once for all protocols on a dataset. The
+rest is a run's folder, about as large as those of its protocol were.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from ssl_console.planning.plan import Candidate
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from tasks.catalog.protocol import DEFAULT_EVALUATION
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.features.cache_report import Entry, entries
+
+FOLDERS_ASKED = 20
+"""Run folders of a protocol that are looked into, the newest."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a launch needs and what there is, in bytes."""
+
+    needed: int | None
+    """None while nothing comparable has been measured here."""
+    free: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether it fits, as far as that is known."""
+        return self.needed is None or self.needed < self.free
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the feature store holds."""
+
+    there: frozenset[tuple[str, str]]
+    """Backbone and dataset of complete features."""
+    per_image: Mapping[str, float]
+    """Bytes, by backbone."""
+    images: Mapping[str, int]
+    """Of all splits, by dataset."""
+
+    @classmethod
+    def of(cls, found: Iterable[Entry]) -> Stored:
+        """From the entries of the store."""
+        sizes: dict[str, list[float]] = defaultdict(list)
+        rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        for entry in found:
+            plan = entry.plan
+            if plan is not None and entry.state == "complete" and plan.rows:
+                sizes[plan.backbone].append(entry.size / plan.rows)
+                rows[plan.backbone, plan.dataset][plan.split] = plan.rows
+        images: dict[str, int] = {}
+        for (_, dataset), splits in rows.items():
+            images[dataset] = max(images.get(dataset, 0), sum(splits.values()))
+        return cls(frozenset(rows), {name: median(values) for name, values in sizes.items()}, images)
+
+    def bytes_for(self, backbone: str, dataset: str) -> float | None:
+        """What the features will take; another backbone's size stands in for one that has none here yet."""
+        if (backbone, dataset) in self.there:
+            return 0.0
+        per_image = self.per_image.get(backbone, median(self.per_image.values()) if self.per_image else None)
+        images = self.images.get(dataset)
+        return None if per_image is None or images is None else per_image * images
+
+
+def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterable[Result]) -> Disk:
+    """What these runs will leave in the workspace, beside what is free there."""
+    stored, folders = Stored.of(entries(workspace.features)), _folder_sizes(workspace, results)
+    featured = {
+        (one.backbone.name, one.dataset.name)
+        for one in to_run
+        if PROTOCOLS[one.task.protocol].evaluation == DEFAULT_EVALUATION
+    }
+    parts = [stored.bytes_for(*pair) for pair in featured]
+    parts += [folders.get(one.task.protocol) for one in to_run]
+    known = [part for part in parts if part is not None]
+    return Disk(round(sum(known)) if len(known) == len(parts) else None, _free(workspace.root))
+
+
+def _folder_sizes(workspace: Workspace, results: Iterable[Result]) -> dict[str, float]:
+    """By protocol, the median size of the newest run folders, in bytes."""
+    newest: dict[str, list[Path]] = defaultdict(list)
+    for result in sorted(results, key=lambda result: -result.finished):
+        paths = newest[result.task.partition("/")[0]]
+        if len(paths) < FOLDERS_ASKED:
+            paths.append(workspace.runs / result.run_id)
+    sizes = {protocol: [size for path in paths if (size := _size(path))] for protocol, paths in newest.items()}
+    return {protocol: median(found) for protocol, found in sizes.items() if found}
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+def _free(folder: Path) -> int:
+    """Free where the folder is, or will be."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,97 @@
+"""How long runs will take, told from how long finished ones took. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ssl_console.workspace.result import Result
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a duration depends on."""
+
+    backbone: str
+    task: str
+    variant: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class History:
+    """Durations of finished runs in seconds, grouped by what they are looked up with."""
+
+    exact: dict[tuple[str, str, str], float]
+    """By backbone, task and variant: the newest."""
+    tasks: dict[tuple[str, str], float]
+    """By task and variant: the median over backbones."""
+    protocols: dict[str, float]
+    """By protocol: the median over everything."""
+    speeds: dict[str, float]
+    """By backbone: the median of its durations relative to their tasks' medians; 2 is twice as slow as usual."""
+
+    @classmethod
+    def of(cls, results: Iterable[Result]) -> History:
+        """Group the durations of results."""
+        newest: dict[tuple[str, str, str], Result] = {}
+        for result in results:
+            place = (result.backbone, result.task, result.variant)
+            if place not in newest or result.finished > newest[place].finished:
+                newest[place] = result
+        tasks, protocols, speeds = defaultdict(list), defaultdict(list), defaultdict(list)
+        for result in newest.values():
+            tasks[result.task, result.variant].append(result.duration_s)
+            protocols[result.task.partition("/")[0]].append(result.duration_s)
+        usual = {place: median(durations) for place, durations in tasks.items()}
+        for result in newest.values():
+            if usual[result.task, result.variant] > 0:
+                speeds[result.backbone].append(result.duration_s / usual[result.task, result.variant])
+        return cls(
+            exact={place: result.duration_s for place, result in newest.items()},
+            tasks=usual,
+            protocols={name: median(durations) for name, durations in protocols.items()},
+            speeds={name: median(ratios) for name, ratios in speeds.items()},
+        )
+
+    def seconds(self, work: Work) -> float | None:
+        """As `of_task`, else its protocol's time scaled by the backbone's speed; None if nothing like it is known."""
+        known, usual = self.of_task(work), self.protocols.get(work.protocol)
+        return known if known is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
+
+    def of_task(self, work: Work) -> float | None:
+        """The same run's time, else its task's scaled by the backbone's speed; None for a task never measured."""
+        same = self.exact.get((work.backbone, work.task, work.variant))
+        usual = self.tasks.get((work.task, work.variant))
+        return same if same is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
+
+
+def makespan(durations: Sequence[float | None], slots: int) -> float | None:
+    """Seconds until all are done when `slots` take them in order; None while nothing is known of one of them."""
+    ends = [0.0] * max(1, slots)
+    for duration in durations:
+        if duration is None:
+            return None
+        heapq.heapreplace(ends, ends[0] + duration)
+    return max(ends)
+
+
+def in_words(seconds: float) -> str:
+    """`40 s`, `12 min`, `1 h 52 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def megabytes(size: float) -> str:
+    """A size as people say it: `0.8 MB`, `97.8 MB`, `1.2 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

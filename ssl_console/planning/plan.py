@@ -1,0 +1,209 @@
+"""What a launch will do, said before it starts: done already, out of date, going on, or to be run. Pure.
+
+A run is named by what it measures: its id is the beginning of its result's key. So the same work submitted twice, by
+two consoles at once even, is one folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backbones.catalog.card import BackboneCard, Precision
+from ssl_console.planning.duration import History, Work, makespan
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.result_identity import Identity, what_changed
+from ssl_console.workspace.run import RUN_ID_DIGITS, State
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard
+
+Status = Literal["done", "stale", "active", "new"]
+STATUSES: tuple[Status, ...] = ("done", "stale", "active", "new")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Weights or data that a run needs and that are not there, or what is wrong with the backbone."""
+
+    kind: Literal["weights", "data", "backbone", "doctor"]
+    """`backbone`: what it lacks for the protocol; `doctor`: why numbers measured with it would be wrong."""
+    name: str
+    advice: str
+    """What to do, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One backbone on one task with one seed, and what is known of it before it runs."""
+
+    backbone: BackboneCard
+    task: TaskSpec
+    dataset: DatasetCard
+    seed: int
+    key: str | None
+    """The result's key; None while weights or data are missing."""
+    identity: Identity | None = None
+    """What the key is the digest of."""
+    missing: tuple[Missing, ...] = ()
+    folders: tuple[tuple[str, State], ...] = ()
+    """Run folders of this key: id and state, in the order of their making."""
+    precision: Precision = "float32"
+    concerns: tuple[str, ...] = ()
+    """What is wrong with the backbone, where it is measured all the same; every result says so."""
+
+    @property
+    def work(self) -> Work:
+        """What its duration depends on."""
+        return Work(self.backbone.name, self.task.name, self.task.variant, self.task.protocol)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A candidate and what is to become of it."""
+
+    candidate: Candidate
+    status: Status
+    run_id: str | None
+    """The folder that holds, or will hold, the run; None while the key is unknown."""
+    reason: str = ""
+    """Why it is not simply new."""
+
+    @property
+    def to_run(self) -> bool:
+        """Whether a launch has to start it."""
+        return self.status in {"stale", "new"} and not self.candidate.missing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was picked, in the order of picking."""
+
+    runs: tuple[PlannedRun, ...]
+    eta_s: float | None
+    """Seconds until all that is to run or going on is done; None while nothing comparable was measured."""
+    slots: int
+
+    @property
+    def to_run(self) -> tuple[PlannedRun, ...]:
+        """What a launch starts."""
+        return tuple(run for run in self.runs if run.to_run)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each status, how many cannot run, how many a launch starts, and all."""
+        found = Counter(run.status for run in self.runs)
+        lacking = sum(bool(run.candidate.missing) for run in self.runs)
+        return {
+            **{status: found[status] for status in STATUSES},
+            "missing": lacking,
+            "to_run": len(self.to_run),
+            "total": len(self.runs),
+        }
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """What is missing, each once."""
+        return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
+
+
+def make_plan(
+    candidates: Sequence[Candidate],
+    results: Iterable[Result],
+    *,
+    slots: int,
+    force: bool = False,
+    old_identity: Callable[[str], Identity | None] = lambda _run_id: None,
+) -> Plan:
+    """Decide about every candidate.
+
+    `force` runs again what is done (not what is going on). `old_identity` gives the identity of an earlier run, so
+    that a stale one can say what changed.
+    """
+    history = tuple(results)
+    known = Known({result.key: result for result in history}, {result.run_id: result.key for result in history})
+    by_place = {_place(result): result for result in sorted(history, key=lambda result: result.finished)}
+    runs = []
+    for candidate in candidates:
+        run = _decide(candidate, known, force=force)
+        if run.status == "new" and run.candidate.key is not None and not run.reason:
+            run = _stale(run, by_place.get(_candidate_place(candidate)), old_identity)
+        runs.append(run)
+    return Plan(tuple(runs), _eta(runs, History.of(history), slots), slots)
+
+
+def new_run_id(key: str, taken: Sequence[str]) -> str:
+    """The id of the next run of a key: the beginning of the key, then with -2, -3 and so on."""
+    first = key[:RUN_ID_DIGITS]
+    if not taken:
+        return first
+    numbers = [int(name.rpartition("-")[2]) for name in taken if "-" in name]
+    return f"{first}-{max([1, *numbers]) + 1}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """Results by key, and the keys by run."""
+
+    by_key: Mapping[str, Result]
+    keys: Mapping[str, str]
+
+    def finished(self, candidate: Candidate) -> str | None:
+        """The finished run folder of this key. One whose data changed before it ran left a result under another."""
+        done = (name for name, state in candidate.folders if state is State.DONE)
+        return next((name for name in done if self.keys.get(name, candidate.key) == candidate.key), None)
+
+
+def _decide(candidate: Candidate, known: Known, *, force: bool) -> PlannedRun:
+    if candidate.key is None:
+        return PlannedRun(candidate, "new", None, "; ".join(item.advice for item in candidate.missing))
+    active = next((name for name, state in candidate.folders if not state.final), None)
+    if active is not None:
+        return PlannedRun(candidate, "active", active)
+    result, finished = known.by_key.get(candidate.key), known.finished(candidate)
+    if result is None and finished is None:
+        return _to_run(candidate)
+    if force:
+        taken = [name for name, _ in candidate.folders] or [candidate.key]
+        return PlannedRun(candidate, "new", new_run_id(candidate.key, taken), "again, as asked for")
+    run_id = result.run_id if result is not None else finished
+    return PlannedRun(candidate, "done", run_id, _measured_as(candidate, result))
+
+
+def _to_run(candidate: Candidate) -> PlannedRun:
+    """The last run of this key again if it did not succeed, else one of its own."""
+    assert candidate.key is not None
+    name, state = candidate.folders[-1] if candidate.folders else ("", State.DONE)
+    if state is not State.DONE:
+        return PlannedRun(candidate, "new", name, f"again, as it was {state} before")
+    return PlannedRun(candidate, "new", new_run_id(candidate.key, [name for name, _ in candidate.folders]))
+
+
+def _stale(run: PlannedRun, old: Result | None, old_identity: Callable[[str], Identity | None]) -> PlannedRun:
+    if old is None or old.key == run.candidate.key:
+        return run
+    before = old_identity(old.run_id)
+    known = before is not None and run.candidate.identity is not None
+    reason = what_changed(before or {}, run.candidate.identity or {}) if known else ""
+    return PlannedRun(run.candidate, "stale", run.run_id, reason or "something that changes the number changed")
+
+
+def _measured_as(candidate: Candidate, result: Result | None) -> str:
+    """Equal content under another name is one result; say under which name it is listed."""
+    if result is None or (result.backbone, result.task) == (candidate.backbone.name, candidate.task.name):
+        return ""
+    return f"the same measurement is listed as {result.backbone} on {result.task}"
+
+
+def _eta(runs: Sequence[PlannedRun], history: History, slots: int) -> float | None:
+    left = [run for run in runs if run.to_run or run.status == "active"]
+    return makespan([history.seconds(run.candidate.work) for run in left], slots)
+
+
+def _place(result: Result) -> tuple[str, str, str, int]:
+    return result.backbone, result.task, result.variant, result.seed
+
+
+def _candidate_place(candidate: Candidate) -> tuple[str, str, str, int]:
+    return candidate.backbone.name, candidate.task.name, candidate.task.variant, candidate.seed

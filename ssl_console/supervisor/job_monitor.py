@@ -1,0 +1,130 @@
+"""Watching a cluster's job: which of its runs it is at, and what becomes of them when it is gone.
+
+The order of truth: a run's result, fresh events of its newest attempt, the living job, what Slurm remembers, else lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ssl_console.launchers.base import Worker
+from ssl_console.supervisor import failure_records
+from ssl_console.supervisor.slots import Cause, Slot, Stopping
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.run import End, State
+from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_status import RunStatus, read_status
+from ssl_console.workspace.tail import last_lines
+
+LOG = logging.getLogger(__name__)
+UNCLAIMED_TRIES = 3
+"""Jobs that may end before they claim a run, for a node may be broken."""
+LINGER_S = 30.0
+"""How long a job may take to end after its last run."""
+
+
+@dataclass
+class JobWatch:
+    """Judges jobs. `cause` says why a run under way must be ended, `record` writes how an attempt ended."""
+
+    workspace: Workspace
+    cause: Callable[[Slot, RunEntry, float], Cause | None]
+    record: Callable[[RunFolder, End], None]
+    _unclaimed: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
+        """Bring the slot of a job up to date. `entry` is its run as last read."""
+        worker = (
+            worker or slot.farewell or Worker(slot.worker or "", gone=True, fate="unknown", words="its job is gone")
+        )
+        slot.job = worker.job or slot.job
+        if worker.gone:
+            slot.farewell = worker
+            if not _speaks_for_itself(worker, entry):
+                self._gone(slot, worker, now)
+            return
+        if slot.job and slot.job.waits:
+            slot.since = now
+        if slot.run_id is None:
+            self._look_at_idle(slot, now)
+        else:
+            self._look_at_run(slot, entry, now)
+
+    def _look_at_idle(self, slot: Slot, now: float) -> None:
+        """A job without runs: one that has not begun is not wanted any more, any other is about to end."""
+        if slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
+            slot.stopping = Stopping("cancel", now)
+
+    def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
+        status = entry.status if entry else None
+        if entry is None or status is None:
+            self._next(slot, now)  # somebody removed the run's folder
+            return
+        if status.attempt > slot.attempt and not status.state.final:
+            LOG.info("run %s: attempt %d in the same job", entry.run_id, status.attempt)
+            slot.attempt = status.attempt
+        if status.kind == "interrupted":
+            return  # the job is about to end, or to be started again
+        if status.end is not None or status.state is State.DONE:
+            LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
+            self._next(slot, now)
+        elif status.state is State.CANCELLED:
+            self.record(entry.folder, failure_records.of_cancelled_in_queue(status))
+            self._next(slot, now)
+        elif slot.stopping is None and not (slot.job and slot.job.waits):
+            self._consider(slot, entry, now)
+
+    def _consider(self, slot: Slot, entry: RunEntry, now: float) -> None:
+        cause = self.cause(slot, entry, now)
+        if cause is not None:
+            LOG.info("run %s: ending it: %s", entry.run_id, cause)
+            slot.stopping = Stopping(cause, now)
+
+    def _next(self, slot: Slot, now: float) -> None:
+        """The job goes on to its next run, unless it is being ended because it hangs."""
+        slot.finish(now)
+        if slot.stopping and slot.stopping.cause == "cancel":
+            slot.stopping = None
+        elif slot.stopping:
+            slot.then = ()
+
+    def _gone(self, slot: Slot, worker: Worker, now: float) -> None:
+        for run_id in filter(None, (slot.run_id, *slot.then)):
+            folder = self.workspace.run(run_id)
+            status = _status(folder, now)
+            if status is not None and status.end is None and status.state not in {State.DONE, State.CANCELLED}:
+                self._settle(folder, status, slot, worker)
+        slot.clear()
+
+    def _settle(self, folder: RunFolder, status: RunStatus, slot: Slot, worker: Worker) -> None:
+        """What became of a run of a job that is gone; one that was not begun stays queued."""
+        if status.state is not State.QUEUED:
+            if status.owner is not None and status.owner.job == worker.name:
+                log = folder.log(status.attempt)
+                self.record(folder, failure_records.of_gone_job(status, worker, last_lines(log), str(log)))
+        elif worker.fate == "refused":
+            self.record(folder, failure_records.of_refused_job(status, worker, str(self.workspace.config)))
+        elif worker.fate == "cancelled" and not slot.stopping:
+            self.record(folder, failure_records.of_cancelled_job(status, worker))
+        elif worker.fate == "ended" and folder.run_id == slot.run_id:
+            self._unclaimed[folder.run_id, status.attempt] += 1
+            if self._unclaimed[folder.run_id, status.attempt] >= UNCLAIMED_TRIES:
+                self.record(
+                    folder,
+                    failure_records.of_stillborn_job(status, worker, last_lines(worker.log) if worker.log else ()),
+                )
+
+
+def _speaks_for_itself(worker: Worker, entry: RunEntry | None) -> bool:
+    """Whether Slurm does not know how the job ended, or took its node, and the run's events come nevertheless."""
+    return worker.fate in {"unknown", "taken"} and entry is not None and entry.under_way
+
+
+def _status(folder: RunFolder, now: float) -> RunStatus | None:
+    try:
+        return read_status(folder, now)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,175 @@
+"""Which queued run starts next, where, and why the others wait. Pure: facts in, decisions out.
+
+Runs start by priority, then by age. Among runs of equal priority a worker is given one of the backbone that it holds,
+else one of a backbone that no other worker holds. A run that does not fit the free memory lets smaller ones pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ssl_console.system.device import Device, DeviceProcess, Reading
+from ssl_console.workspace.run_status import PAUSED, Waiting
+
+HEADROOM = 1.1
+"""Memory peaks are measured; the next run's may be a little higher."""
+CONTEXT_MB = 600.0
+"""What a process takes of a CUDA device besides what torch counts."""
+WHOLE_SHARE = {"cuda": 0.95}
+HOST_SHARE = 0.7
+"""A need is never taken for more than this share of a device: an estimate must not make a run wait for ever. Peaks on
+the host count mapped files too, which the system takes back when it must."""
+GIGABYTE = 1024.0
+SHOWN_HOLDERS = 3
+
+NO_SLOT = "waits for a free slot"
+
+
+@dataclass(frozen=True)
+class FreeSlot:
+    """A place where a run could start now."""
+
+    name: str
+    device: Device
+    holds: str | None = None
+    """Backbone in the memory of the idle worker there."""
+    worker_mb: float = 0.0
+    """Device memory of that worker, which a run given to it can use."""
+    only_named: bool = False
+    """Whether only runs that ask for this device may have it: it was opened for such a run."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything else that the choice depends on."""
+
+    busy_backbones: Counter[str] = field(default_factory=Counter)
+    """Backbones that running workers hold."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """By device name; a device that says nothing takes everything."""
+    reserved_mb: Mapping[str, float] = field(default_factory=dict)
+    """By device name, what runs that started lately will still take."""
+    peaks_mb: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """Peaks measured earlier, by backbone, task and kind of device."""
+    paused: bool = False
+    known_devices: tuple[str, ...] = ()
+    """Names of all devices that have slots."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """This run starts in this slot."""
+
+    run_id: str
+    slot: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What starts, and why the rest waits (a reason for every run that does not start)."""
+
+    assignments: tuple[Assignment, ...]
+    waiting: Mapping[str, str]
+
+
+def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: Situation) -> Choice:
+    """Fill the free slots."""
+    line = sorted(queued, key=lambda run: (-run.priority, run.created, run.run_id))
+    if situation.paused:
+        return Choice((), {run.run_id: PAUSED for run in line})
+    backbones = situation.busy_backbones.copy()
+    backbones.update(slot.holds for slot in slots if slot.holds is not None)
+    reserved = dict(situation.reserved_mb)
+    assignments: dict[str, Assignment] = {}
+    for slot in sorted(slots, key=lambda slot: slot.holds is None):
+        run = _best_for(slot, line, assignments, backbones, reserved, situation)
+        if run is None:
+            continue
+        assignments[run.run_id] = Assignment(run.run_id, slot.name)
+        backbones[run.backbone] += 1
+        reserved[slot.device.name] = reserved.get(slot.device.name, 0.0) + (need_mb(run, slot.device, situation) or 0.0)
+    free = [slot for slot in slots if slot.name not in {given.slot for given in assignments.values()}]
+    reasons = {run.run_id: _reason(run, free, reserved, situation) for run in line if run.run_id not in assignments}
+    return Choice(tuple(assignments.values()), reasons)
+
+
+def need_mb(run: Waiting, device: Device, situation: Situation) -> float | None:
+    """Device memory that the run is expected to take; None when nothing is known."""
+    peak = situation.peaks_mb.get((run.backbone, run.task, device.kind))
+    if peak is None:
+        return None
+    need = HEADROOM * peak + (CONTEXT_MB if device.kind == "cuda" else 0.0)
+    share = WHOLE_SHARE.get(device.kind, HOST_SHARE)
+    return min(need, share * device.memory_total_mb) if device.memory_total_mb else need
+
+
+def allows(run: Waiting, slot: FreeSlot) -> bool:
+    """Whether the run may have the slot."""
+    return _matches(slot.device.name, run.devices) if run.devices else not slot.only_named
+
+
+def _best_for(
+    slot: FreeSlot,
+    line: Sequence[Waiting],
+    taken: Mapping[str, Assignment],
+    backbones: Counter[str],
+    reserved: Mapping[str, float],
+    situation: Situation,
+) -> Waiting | None:
+    """The run that this slot takes: of those with the highest fitting priority the one whose backbone suits best."""
+    best: tuple[int, Waiting] | None = None
+    for run in line:
+        if best is not None and (run.priority < best[1].priority or best[0] == 0):
+            break
+        if run.run_id in taken or not allows(run, slot) or not _fits(run, slot, reserved, situation):
+            continue
+        suits = 0 if run.backbone == slot.holds else 1 if not backbones[run.backbone] else 2
+        if best is None or suits < best[0]:
+            best = suits, run
+    return None if best is None else best[1]
+
+
+def _fits(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: Situation) -> bool:
+    need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
+    return need is None or reading is None or need <= _available(slot, reading, reserved)
+
+
+def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) -> float:
+    return reading.memory_free_mb + slot.worker_mb - reserved.get(slot.device.name, 0.0)
+
+
+def _reason(run: Waiting, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: Situation) -> str:
+    allowed = [slot for slot in free if allows(run, slot)]
+    if allowed:
+        return _too_small(run, allowed[0], reserved, situation)
+    if run.devices and not any(_matches(name, run.devices) for name in situation.known_devices):
+        have = ", ".join(situation.known_devices) or "none"
+        return f"wants {' or '.join(run.devices)}, and the supervisor's devices are {have}"
+    return NO_SLOT
+
+
+def _matches(device: str, wanted: tuple[str, ...]) -> bool:
+    return device in wanted or device.partition(":")[0] in wanted
+
+
+def _too_small(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: Situation) -> str:
+    """`needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68`."""
+    need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
+    if need is None or reading is None:
+        return NO_SLOT
+    free = max(0.0, _available(slot, reading, reserved))
+    sentence = f"needs {_gigabytes(need)} GB, {slot.device.name} has {_gigabytes(free)} free"
+    holders = sorted(reading.processes, key=lambda process: -(process.memory_mb or 0.0))[:SHOWN_HOLDERS]
+    return f"{sentence}: {', '.join(map(_holder, holders))}" if holders else sentence
+
+
+def _holder(process: DeviceProcess) -> str:
+    whose = "ours" if process.ours else f"of {process.user}" if process.user else "of an unknown user"
+    return f"pid {process.pid} {whose} holds {'—' if process.memory_mb is None else _gigabytes(process.memory_mb)}"
+
+
+def _gigabytes(megabytes: float) -> str:
+    value = megabytes / GIGABYTE
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

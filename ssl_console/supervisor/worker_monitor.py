@@ -1,0 +1,196 @@
+"""Watching the worker of one slot: what its run came to, whether it must be ended, and ending it step by step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from backbones.io.files import create_exclusively
+from ssl_console.launchers.base import Launcher, Worker
+from ssl_console.supervisor import failure_records
+from ssl_console.supervisor.client import SupervisorOptions
+from ssl_console.supervisor.job_monitor import JobWatch
+from ssl_console.supervisor.memory import Footprints, machine_limit_mb
+from ssl_console.supervisor.slots import Cause, Slot, Stopping
+from ssl_console.system.processes import UNWRITTEN
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.requests import ring
+from ssl_console.workspace.run import End, State
+from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_status import RunStatus, last_event_time, read_status
+from ssl_console.workspace.tail import keep_bounded, last_lines
+
+LOG = logging.getLogger(__name__)
+STACKS_S = 1.0
+"""How long a worker that is ended for being stuck has to write where its threads stand."""
+BEGIN_S = 120.0
+"""How long a worker may take from its start to claiming its run."""
+JOB_PATIENCE = 2
+"""A job may be silent for so many times longer: if its node died, Slurm notices and starts it again."""
+JOB_GRACE_S = 20.0
+"""How long a cancelled run's job has to go on to its next run before the job is ended."""
+
+
+@dataclass
+class Watch:
+    """Judges and ends workers. Everything it learns goes into the run folder and the slot."""
+
+    workspace: Workspace
+    launcher: Launcher
+    options: SupervisorOptions
+    jobs: JobWatch = field(init=False)
+    footprints: Footprints = field(default_factory=Footprints)
+    _unclaimed: Counter[str] = field(default_factory=Counter)
+    _limit_mb: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._limit_mb = self.options.worker_memory_mb or machine_limit_mb()
+        self.jobs = JobWatch(self.workspace, self._cause, self.record)
+
+    def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
+        """Bring one slot up to date. `entry` is the slot's run as last read, None when it has none."""
+        if slot.worker is None:
+            return
+        if slot.is_job:
+            self.jobs.look(slot, worker, entry, now)
+        elif slot.gone or worker is None or worker.gone:
+            slot.gone = slot.gone or worker or Worker(slot.worker, slot.pid, gone=True)
+            self._gone(slot, slot.gone, now)
+        else:
+            self._look_at_process(slot, worker, entry, now)
+        if slot.worker and slot.stopping:
+            slot.stopping.began = min(slot.stopping.began, now)
+            self._press(slot, slot.stopping, now)
+
+    def _look_at_process(self, slot: Slot, worker: Worker, entry: RunEntry | None, now: float) -> None:
+        slot.pid, slot.since = worker.pid, min(slot.since, now)
+        if slot.run_id is not None:
+            self._look_at_run(slot, entry, now)
+        elif not slot.stopping and now - slot.since > self.options.idle_s:
+            self.leave(slot, now)
+
+    def leave(self, slot: Slot, now: float) -> None:
+        """The worker is no longer wanted."""
+        if slot.worker is not None and slot.stopping is None:
+            self.launcher.dismiss(slot.worker)
+            slot.stopping = Stopping("leave", now)
+
+    def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
+        status = entry.status if entry else None
+        if entry is None or status is None:
+            if slot.stopping is None:
+                self._begin(slot, "leave", now)  # somebody removed the run's folder
+        elif status.end is not None or status.state is State.DONE or status.attempt > slot.attempt:
+            LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
+            slot.finish(now)
+            if status.state is not State.DONE:
+                self.leave(slot, now)
+        elif slot.stopping is None:
+            keep_bounded(entry.folder, status.attempt)
+            cause = self._cause(slot, entry, now)
+            if cause is not None:
+                self._begin(slot, cause, now)
+
+    def _cause(self, slot: Slot, entry: RunEntry, now: float) -> Cause | None:
+        status, stall_s = entry.status, self.options.stall_s * (JOB_PATIENCE if slot.is_job else 1)
+        if status.cancel_requested:
+            return "cancel"
+        if status.owner is None or status.state is State.QUEUED:
+            return "stalled" if now - slot.since > max(BEGIN_S, stall_s) else None
+        if self.footprints.mb(slot.pid) > self._limit_mb:
+            return "memory"
+        if self.options.timeout_s is not None and now - status.owner.started > self.options.timeout_s:
+            return "timeout"
+        return "stalled" if self._silent_s(slot, entry) > stall_s else None
+
+    def _silent_s(self, slot: Slot, entry: RunEntry) -> float:
+        """Seconds since something new was heard. On the monotonic clock: the other one is set, and jumps when a machine
+        that was asleep wakes up, and neither must end a run.
+        """
+        last = last_event_time(entry.folder.events(entry.status.attempt))
+        if slot.heard is None or slot.heard[0] != last:
+            slot.heard = last, time.monotonic()
+        return time.monotonic() - slot.heard[1]
+
+    def _begin(self, slot: Slot, cause: Cause, now: float) -> None:
+        LOG.info("run %s: ending its worker: %s", slot.run_id, cause)
+        slot.stopping = Stopping(cause, now)
+
+    def _press(self, slot: Slot, stopping: Stopping, now: float) -> None:
+        """Take the steps that are due: stacks, verdict and SIGTERM, SIGKILL."""
+        assert slot.worker is not None
+        for number, (due, step) in enumerate(self._steps(slot, stopping)):
+            if number >= stopping.stage and now - stopping.began >= due:
+                stopping.stage = number + 1
+                step()
+
+    def _steps(self, slot: Slot, stopping: Stopping) -> list[tuple[float, Callable[[], None]]]:
+        worker, grace = slot.worker or "", self.options.grace_s
+        politely = lambda: self.launcher.stop(worker)  # noqa: E731
+        by_force = lambda: self.launcher.stop(worker, force=True)  # noqa: E731
+        match stopping.cause:
+            case "cancel" if slot.run_id is not None and slot.is_job:  # its worker sees the request by itself
+                return [(JOB_GRACE_S, politely), (2 * JOB_GRACE_S, by_force)]
+            case "cancel":
+                return [(0.0, politely), (grace, by_force)]
+            case "leave":
+                return [(grace, politely), (2 * grace, by_force)]
+            case "memory":
+                return [(0.0, lambda: self._judge(slot, stopping)), (0.0, by_force)]
+            case _:
+                verdict = lambda: self._judge(slot, stopping)  # noqa: E731
+                stacks = lambda: self.launcher.show_stacks(worker)  # noqa: E731
+                return [(0.0, stacks), (STACKS_S, verdict), (STACKS_S, politely), (STACKS_S + grace, by_force)]
+
+    def _judge(self, slot: Slot, stopping: Stopping) -> None:
+        """Record why the run is ended, before its worker could."""
+        folder = self.workspace.run(slot.run_id or "")
+        status = self._status(folder, stopping.began)
+        if status is None or status.end is not None or status.state is State.DONE:
+            return
+        log = folder.log(status.attempt)
+        if stopping.cause == "timeout":
+            end = failure_records.of_timeout(status, self.options.timeout_s or 0.0, last_lines(log))
+        elif stopping.cause == "memory":
+            end = failure_records.of_memory(status, self.footprints.mb(slot.pid), self._limit_mb, last_lines(log))
+        else:
+            end = failure_records.of_stalled(status, self.options.stall_s, last_lines(log, 40), str(log))
+        self.record(folder, end)
+
+    def _gone(self, slot: Slot, worker: Worker, now: float) -> None:
+        """Settle its run and free the slot. Raises OSError when that cannot be written; the next look tries again."""
+        if slot.run_id is not None:
+            self._settle(self.workspace.run(slot.run_id), slot.attempt, worker, now)
+        slot.clear()
+
+    def _settle(self, folder: RunFolder, attempt: int, worker: Worker, now: float) -> None:
+        """Say what became of the run of a worker that is gone; one that was never begun simply stays queued."""
+        status = self._status(folder, now)
+        if status is None or status.end is not None or status.attempt > attempt:
+            return
+        if status.state in {State.DONE, State.CANCELLED}:
+            return
+        if status.state is State.QUEUED:
+            self._unclaimed[folder.run_id] += 1
+            if worker.exit_code in {0, UNWRITTEN} and self._unclaimed[folder.run_id] < failure_records.UNCLAIMED_TRIES:
+                return
+            words = last_lines(worker.log) if worker.log else ()
+            self.record(folder, failure_records.of_stillborn_worker(status, worker, words))
+            return
+        log = folder.log(status.attempt)
+        self.record(folder, failure_records.of_gone_worker(status, worker, last_lines(log), str(log)))
+
+    def record(self, folder: RunFolder, end: End) -> None:
+        """Write how an attempt ended, unless somebody has already."""
+        if create_exclusively(folder.end(end.attempt), end.model_dump_json().encode()):
+            ring(self.workspace)
+            LOG.info("run %s: %s%s: %s", folder.run_id, end.state, f"({end.kind})" if end.kind else "", end.message)
+
+    def _status(self, folder: RunFolder, now: float) -> RunStatus | None:
+        try:
+            return read_status(folder, now)
+        except FileNotFoundError:
+            return None

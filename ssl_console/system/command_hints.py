@@ -1,0 +1,36 @@
+"""The commands that messages tell the user to give, ready to be pasted into a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+
+def fetch_weights_command(backbone: str) -> str:
+    """Gets the weights of a backbone."""
+    return f"ssl-console weights fetch {shlex.quote(backbone)}"
+
+
+def fetch_data(dataset: str) -> str:
+    """Gets a dataset."""
+    return f"ssl-console data fetch {shlex.quote(dataset)}"
+
+
+def examine(backbone: str) -> str:
+    """Examines a backbone."""
+    return f"ssl-console doctor {shlex.quote(backbone)}"
+
+
+def show_log(run_id: str) -> str:
+    """Shows what a run printed."""
+    return f"ssl-console logs {run_id}"
+
+
+def follow_log(run_id: str) -> str:
+    """Follows a run."""
+    return f"ssl-console logs {run_id} -f"
+
+
+RUNS = "ssl-console runs"
+RANK = "ssl-console rank"
+RETRY_FAILED = "ssl-console retry --failed"
+CANCEL_ALL = "ssl-console cancel --all"

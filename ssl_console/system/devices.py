@@ -1,0 +1,86 @@
+"""The devices that runs are carried out on: what there is, how loaded it is, and who uses it. Never imports torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+
+import psutil
+
+from backbones.io.card_files import suggest
+from ssl_console.system.device import MEGABYTE, Device, Reading
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.nvml import cuda_devices, read_cuda
+
+CPU, MPS = "cpu", "mps"
+
+_NAME = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+def all_devices() -> list[Device]:
+    """Every device of this machine, the fastest kind first; the CPU is always there, and last."""
+    return [*cuda_devices(), *_mps(), _cpu()]
+
+
+def default_devices(found: Sequence[Device]) -> list[Device]:
+    """All CUDA devices; without one MPS; without that the CPU."""
+    best = found[0].kind
+    return [device for device in found if device.kind == best]
+
+
+def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device]:
+    """The devices of these names, or the default ones for none. Raises ConsoleError naming what there is."""
+    if not names:
+        return default_devices(found)
+    by_name = {device.name: device for device in found}
+    chosen: dict[str, Device] = {}
+    for name in names:
+        fitting = [device for device in found if name in (device.name, device.kind)]
+        if not fitting:
+            near = suggest(name, by_name)
+            raise ConsoleError(f"there is no device {name!r} here{_or(near)}; there are {', '.join(by_name)}")
+        chosen.update((device.name, device) for device in fitting)
+    return list(chosen.values())
+
+
+def parse_devices(text: str | None) -> tuple[str, ...]:
+    """`cuda:0,cuda:1`, `cuda`, `cpu` as names, without looking whether they exist. Raises ConsoleError."""
+    names = tuple(dict.fromkeys(filter(None, (part.strip().lower() for part in (text or "").split(",")))))
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ConsoleError(f"{name!r} is no device: write cpu, mps, cuda, or cuda:0,cuda:1 for particular ones")
+    return names
+
+
+def read_device(device: Device) -> Reading | None:
+    """The device now; None when it cannot be asked. MPS shares the machine's memory and says nothing of its load."""
+    if device.kind == "cuda":
+        return read_cuda(device)
+    memory = psutil.virtual_memory()
+    total, free = memory.total / MEGABYTE, memory.available / MEGABYTE
+    return Reading(total, total - free, float(psutil.cpu_percent()) if device.kind == CPU else None)
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> Device:
+    title = f"{platform.processor() or platform.machine()}, {cpu_count()} cores"
+    return Device(CPU, title, memory_total_mb=psutil.virtual_memory().total / MEGABYTE)
+
+
+def _mps() -> list[Device]:
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        return []
+    return [Device(MPS, "Apple GPU", memory_total_mb=psutil.virtual_memory().total / MEGABYTE)]
+
+
+def _or(near: Sequence[str]) -> str:
+    return f" (did you mean {near[0]}?)" if near else ""

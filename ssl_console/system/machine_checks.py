@@ -1,0 +1,85 @@
+"""One answer of the doctor."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from ssl_console.system.nvml import driver_cuda_version, driver_version
+
+Verdict = Literal["good", "note", "bad"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One answer."""
+
+    name: str
+    verdict: Verdict
+    words: str
+    """What was found and, unless it is good, what to do."""
+
+
+GIGABYTE = 2**30
+LITTLE_MEMORY_GB = 4.0
+FEW_FILES = 4096
+"""Open files below which data loaders of several workers may run out (1024 is a usual default)."""
+
+
+def memory_check() -> Check:
+    """What workers can have of the main memory now."""
+    memory = psutil.virtual_memory()
+    free, whole = memory.available / GIGABYTE, memory.total / GIGABYTE
+    if free < LITTLE_MEMORY_GB:
+        words = f"{free:.1f} of {whole:.0f} GB free: close something, or set slots_per_device = 1 in config.toml"
+        return Check("memory", "note", words)
+    return Check("memory", "good", f"{free:.0f} of {whole:.0f} GB free")
+
+
+def files_check(limits: tuple[int, int] | None = None) -> Check:
+    """How many files a process may have open; `limits` are the soft and the hard one."""
+    soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+        raised = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+        return Check(
+            "open files", "note", f"at most {soft} per process: `ulimit -n {raised}` before starting allows more"
+        )
+    return Check("open files", "good", "unlimited" if soft == resource.RLIM_INFINITY else f"at most {soft} per process")
+
+
+def multiplexer_check(environment: Mapping[str, str]) -> Check:
+    """Whether the terminal app outlives the SSH link; runs do in any case."""
+    if environment.get("TMUX") or environment.get("STY"):
+        return Check("tmux", "good", "this is a session that a lost link leaves open")
+    if environment.get("SSH_CONNECTION"):
+        words = "over SSH without tmux or screen: a lost link closes the console (runs go on); `tmux` keeps it open"
+        return Check("tmux", "note", words)
+    return Check("tmux", "good", "not over SSH")
+
+
+def driver_check() -> Check | None:
+    """Driver, and the newest CUDA that it supports; None without an NVIDIA driver."""
+    driver = driver_version()
+    if driver is None:
+        return None
+    cuda = driver_cuda_version()
+    return Check("driver", "good", f"NVIDIA {driver}" + (f", for CUDA up to {cuda}" if cuda else ""))
+
+
+def cuda_check(built_for: str | None, *, sees: bool, devices: int) -> Check | None:
+    """Whether torch can use the devices that the driver has; None where there are none."""
+    if not devices:
+        return None
+    if sees:
+        return Check("cuda", "good", f"torch is built for CUDA {built_for} and sees the devices")
+    if built_for is None:
+        words = (
+            "there are CUDA devices, but torch is built without CUDA: install the build for your driver (see `driver`)"
+        )
+        return Check("cuda", "bad", words)
+    words = f"torch is built for CUDA {built_for} and cannot start it: is the driver too old, or the device taken away?"
+    return Check("cuda", "bad", words)

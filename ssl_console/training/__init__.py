@@ -1,1 +1,0 @@
-"""Watching a training run: checkpoints are evaluated as they are written, each exactly once."""

@@ -1,0 +1,1 @@
+"""State of the terminal app and its sources; no widgets."""

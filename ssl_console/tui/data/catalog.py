@@ -1,0 +1,134 @@
+"""What there is to choose from, with what is missing before it can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from backbones.catalog.card import BackboneCard
+from ssl_console.planning.plan import Missing
+from ssl_console.tui.data.filter_query import Subject, Value
+from tasks.datasets.card import DatasetCard
+
+
+def protocol_title(protocol: str) -> str:
+    """A protocol as the head of a narrow group of columns: `5-shot` for `few-shot-5`."""
+    family, _, number = protocol.rpartition("-")
+    return f"{number}-shot" if family == "few-shot" else protocol
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """One backbone."""
+
+    card: BackboneCard
+    missing: Missing | None = None
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self.card.name
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What filters look at."""
+        facts = self.card.facts
+        fields: dict[str, Value] = {
+            "name": self.name,
+            "method": facts.method,
+            "arch": self.card.architecture,
+            "params": facts.parameters_millions,
+            "top1": facts.imagenet_top1,
+            "year": facts.year,
+            "epochs": facts.epochs,
+            "dim": facts.feature_dimension,
+            "size": self.card.input.size,
+            "weights": "missing" if self.missing else "present",
+        }
+        return Subject(f"{self.name} {facts.method} {self.card.architecture}", fields)
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task."""
+
+    name: str
+    protocol: str
+    dataset: DatasetCard
+    missing: Missing | None = None
+    variant: str = "default"
+    """Under which its results are kept when nothing else is asked for."""
+
+    @property
+    def short(self) -> str:
+        """The name without the protocol that heads its group."""
+        return self.name.removeprefix(f"{self.protocol}/")
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What filters look at."""
+        fields: dict[str, Value] = {
+            "task": self.name,
+            "protocol": self.protocol,
+            "dataset": self.dataset.name,
+            "domain": self.dataset.domain,
+            "metric": self.dataset.metric,
+            "classes": self.dataset.classes,
+            "data": "missing" if self.missing else "present",
+        }
+        return Subject(f"{self.name} {self.dataset.title}", fields)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of tasks, expanded."""
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    backbones: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    """(task, variant) of every task with the suite's preset and parameters."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that can be chosen, and what was wrong with the cards that cannot."""
+
+    backbones: tuple[BackboneEntry, ...] = ()
+    tasks: tuple[TaskEntry, ...] = ()
+    """Tasks of one protocol stand together."""
+    suites: tuple[Suite, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @cached_property
+    def backbone(self) -> Mapping[str, BackboneEntry]:
+        """By name."""
+        return {entry.name: entry for entry in self.backbones}
+
+    @cached_property
+    def task(self) -> Mapping[str, TaskEntry]:
+        """By name."""
+        return {entry.name: entry for entry in self.tasks}
+
+    @cached_property
+    def suite(self) -> Mapping[str, Suite]:
+        """By name."""
+        return {suite.name: suite for suite in self.suites}
+
+    def variants(self, suite: str | None = None) -> Mapping[str, str]:
+        """The variant of every task that a suite measures, and of the others that they have by themselves."""
+        own = {entry.name: entry.variant for entry in self.tasks}
+        chosen = self.suite.get(suite or "")
+        return {**own, **dict(chosen.columns)} if chosen else own
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What a suite and a filter leave of the catalogue."""
+
+    backbones: tuple[BackboneEntry, ...]
+    tasks: tuple[TaskEntry, ...]
+    unknown: tuple[str, ...] = field(default=())
+    """Fields in the filter that nothing has."""

@@ -1,0 +1,269 @@
+"""From the observer's runs to what screens show: run views, devices, curves, events."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ssl_console.launchers.slurm.submit import job_output
+from ssl_console.system.device import Device, Reading
+from ssl_console.system.devices import all_devices, choose_devices, read_device
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.processes import lives, this_host
+from ssl_console.tui.data.backend import Core, EventLine, RunFiles
+from ssl_console.tui.data.runs import RunView
+from ssl_console.tui.data.state import DeviceUser, DeviceView, News, SupervisorView
+from ssl_console.workspace import run_observer
+from ssl_console.workspace.config import Config
+from ssl_console.workspace.events import Curve, Event, Progress, fold
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.results_db import ResultStore, StoreError
+from ssl_console.workspace.run import State
+from ssl_console.workspace.tail import EventTail
+
+DEVICE_SECONDS = 2.0
+"""How often devices are asked when no supervisor does."""
+EVENTS_SHOWN = 500
+EVENT_REACH = 1 << 18
+"""Bytes from the end of an events file that are read for showing."""
+
+
+@dataclass
+class Watch:
+    """Looks at the workspace again and again; one thread calls `news`."""
+
+    workspace: Workspace
+    config: Config
+    results: tuple[Result, ...] = ()
+    _devices: tuple[DeviceView, ...] = ()
+    _asked: float = 0.0
+    _supervisor: SupervisorView = field(default_factory=SupervisorView)
+
+    @cached_property
+    def observer(self) -> run_observer.RunObserver:
+        """All runs."""
+        return run_observer.RunObserver(self.workspace)
+
+    @cached_property
+    def _store(self) -> ResultStore:
+        return ResultStore(self.workspace)
+
+    @cached_property
+    def _own_devices(self) -> list[Device]:
+        return choose_devices(self.config.devices, all_devices())
+
+    def news(self) -> News:
+        """What changed since the last call. A results file that cannot be used is told, and the last one stays."""
+        seen = self.observer.poll()
+        problem = ""
+        try:
+            results = tuple(self._store.results())
+        except StoreError as error:
+            results, problem = self.results, str(error)
+        problem = problem or next(iter(self.observer.unreadable), "")
+        told = SupervisorView(self.observer.supervisor is not None, self.observer.paused)
+        news = News(
+            runs=tuple(view_of(run) for run in seen.changed),
+            gone=seen.removed,
+            results=results if results != self.results else None,
+            devices=self._changed_devices(),
+            supervisor=told if told != self._supervisor else None,
+            problem=problem or None,
+        )
+        self.results, self._supervisor = results, told
+        return news
+
+    def _changed_devices(self) -> tuple[DeviceView, ...] | None:
+        found = self._look_at_devices()
+        if found is None or found == self._devices:
+            return None
+        self._devices = found
+        return found
+
+    def _look_at_devices(self) -> tuple[DeviceView, ...] | None:
+        """As the supervisor sees them; without one they are asked here, less often."""
+        supervisor = self.observer.supervisor
+        if supervisor is not None:
+            return tuple(device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
+        if time.monotonic() - self._asked < DEVICE_SECONDS:
+            return None
+        self._asked = time.monotonic()
+        return tuple(device_view(device, read_device(device)) for device in self._own_devices)
+
+    # -- one run ------------------------------------------------------------------------------------------------
+
+    def files(self, run_id: str) -> RunFiles:
+        """The log of its newest attempt, and its last events."""
+        run = self._run(run_id)
+        attempt = max(1, run.status.attempt)
+        tail = EventTail.of(run.folder.events(attempt))
+        tail.lines.skip_to_last(EVENT_REACH)
+        events = tail.poll(EVENT_REACH)[-EVENTS_SHOWN:]
+        log = run.folder.log(attempt)
+        if not log.exists():
+            log = job_output(self.workspace, run.folder) or log
+        return RunFiles(log if log.exists() else None, tuple(map(event_line, events)))
+
+    def curves(self, run_id: str) -> Mapping[str, Curve]:
+        """Every metric that its newest attempt reported; none for a result whose run folder is gone."""
+        run = self.observer.runs.get(run_id)
+        if run is None:
+            return {}
+        tail = EventTail.of(run.folder.events(max(1, run.status.attempt)))
+        progress = Progress()
+        while events := tail.poll():
+            progress = fold(events, progress)
+        return progress.metrics
+
+    def dump_stack(self, run_id: str) -> None:
+        """Ask the worker, on this machine, to write where its threads are."""
+        owner = self._run(run_id).status.owner
+        if owner is None or owner.host != this_host() or not lives(owner.pid, owner.pid_started):
+            where = f"it runs on {owner.host}" if owner and owner.host != this_host() else "it has no living worker"
+            raise ConsoleError(f"run {run_id} cannot say where it is: {where}")
+        os.kill(owner.pid, signal.SIGUSR1)
+
+    def _run(self, run_id: str) -> run_observer.RunView:
+        run = self.observer.runs.get(run_id)
+        if run is None:
+            raise ConsoleError(f"there is no run {run_id} in {self.workspace.runs}")
+        return run
+
+
+def view_of(run: run_observer.RunView) -> RunView:
+    """A run as screens know it."""
+    end = run.status.end
+    owner = run.status.owner
+    return RunView(
+        run_id=run.run_id,
+        backbone=run.summary.backbone,
+        task=run.summary.task,
+        seed=run.summary.seed,
+        created=run.summary.created,
+        state=run.state,
+        variant=run.summary.variant,
+        priority=run.summary.priority if run.status.priority is None else run.status.priority,
+        attempt=run.status.attempt,
+        kind=run.status.kind or "",
+        reason=run.reason,
+        progress=run.progress,
+        finished=run.status.ended,
+        log_tail=end.log_tail if end and run.state is State.FAILED else (),
+        pid=owner.pid if owner else None,
+        device=run.device,
+        job=run.job.place if run.job else "",
+    )
+
+
+def device_view(device: Device, reading: Reading | None, problem: str = "") -> DeviceView:
+    """A device as screens know it. Figures are rounded, so that what looks the same is not drawn again."""
+    if reading is None:
+        return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb, problem=problem)
+    users = (DeviceUser(p.pid, p.user or "somebody", p.memory_mb or 0.0, p.ours) for p in reading.processes)
+    return DeviceView(
+        name=device.name,
+        title=device.title,
+        utilisation=None if reading.utilisation is None else float(round(reading.utilisation)),
+        memory_used_mb=round(reading.memory_used_mb, -2),
+        memory_total_mb=reading.memory_total_mb,
+        temperature_c=reading.temperature,
+        power_w=None if reading.power_w is None else round(reading.power_w, -1),
+        users=tuple(users),
+    )
+
+
+def event_line(event: Event) -> EventLine:
+    """One event for reading."""
+    return EventLine(event.time, event.kind, _in_words(event))
+
+
+def _in_words(event: Event) -> str:
+    words = {
+        "started": f"on {event.device}",
+        "phase": event.name + (f", {event.total:,} {event.unit}" if event.total else ""),
+        "advance": f"{event.done:,}",
+        "metric": f"{event.name} {_number(event.value)}" + ("" if event.step is None else f" at {event.step:g}"),
+        "resources": _resources(event),
+        "ended": event.name,
+    }
+    return words.get(event.kind, event.message)
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.6g}"
+
+
+def _resources(event: Event) -> str:
+    parts = ((event.images_per_s, "images/s"), (event.memory_mb, "MB"), (event.device_memory_mb, "MB on the device"))
+    return ", ".join(f"{value:,.0f} {unit}" for value, unit in parts if value is not None)
+
+
+LOOKS_PER_SECOND = 4.0
+SLOW_LOOKS_PER_SECOND = 2.0
+
+
+class Feed:
+    """Looks a few times a second and hands over what changed: after the first look, nothing while nothing changes."""
+
+    def __init__(self, core: Core, deliver: Callable[[News], object], *, slow: bool = False) -> None:
+        self._core, self._deliver = core, deliver
+        self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
+        self._stop = threading.Event()
+        self._now = threading.Event()
+        self._taken = threading.Event()
+        self._taken.set()
+        self._thread = threading.Thread(target=self._look_on, name="feed", daemon=True)
+        self._problem = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; returns when the thread has ended or hangs in the file system."""
+        self._stop.set()
+        self._now.set()
+        self._thread.join(timeout=2)
+
+    def slow_down(self, slow: bool) -> None:
+        """Look less often, or as often as usual."""
+        self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
+
+    def hurry(self) -> None:
+        """Look now: the user has just changed something."""
+        self._now.set()
+
+    def taken(self) -> None:
+        """The last news have been shown; until then no more are delivered, so they cannot pile up."""
+        self._taken.set()
+
+    def _look_on(self) -> None:
+        first = True
+        while not self._stop.is_set():
+            self._taken.wait(timeout=self._seconds)
+            if not self._taken.is_set():
+                continue
+            news = self._look()
+            if (first or not news.empty) and not self._stop.is_set():
+                first = False
+                self._taken.clear()
+                self._deliver(news)
+            self._now.wait(self._seconds)
+            self._now.clear()
+
+    def _look(self) -> News:
+        """One look; what cannot be read becomes news once, and the next look tries again."""
+        try:
+            news = self._core.news()
+        except (ConsoleError, OSError, ValueError) as error:
+            news = News(problem=str(error) or type(error).__name__)
+        if (news.problem or "") == self._problem:
+            return News(news.runs, news.gone, news.results, news.devices, news.supervisor)
+        self._problem = news.problem or ""
+        return News(news.runs, news.gone, news.results, news.devices, news.supervisor, self._problem)

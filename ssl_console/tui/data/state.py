@@ -1,0 +1,219 @@
+"""Everything the screens show, as one value: folded out of news, changed by what the user does. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from backbones.io.files import make_private_folder, write_atomically
+from ssl_console.tui.data.catalog import Catalogue, Suite
+from ssl_console.tui.data.runs import Runs, RunView, Tally, changed
+from ssl_console.workspace.result import Result
+
+FIRST = "demo"
+"""The suite for somebody who has measured nothing yet: its data are made here, and it is done within minutes."""
+
+
+def opening_suite(catalogue: Catalogue, results: Sequence[Result], runs: Iterable[RunView]) -> str:
+    """The suite that holds what was measured last, and of those the one with most of what was ever measured.
+
+    Empty when no suite holds it: then all tasks are shown.
+    """
+    dated = [(one.finished, (one.task, one.variant)) for one in results if one.source == "mine"]
+    dated += [(run.created, (run.task, run.variant)) for run in runs]
+    if not dated:
+        return FIRST if FIRST in catalogue.suite else ""
+    measured = {column for _, column in dated}
+    newest = max(dated)[1]
+    fitting = [suite for suite in catalogue.suites if newest in suite.columns]
+
+    def worth(suite: Suite) -> tuple[int, int]:
+        return len(measured.intersection(suite.columns)), -len(suite.columns)
+
+    best = max(fitting, key=worth, default=None)
+    return best.name if best else ""
+
+
+Pair = tuple[str, str]
+"""Backbone and task."""
+Extent = Literal["none", "some", "all"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The ticked pairs."""
+
+    pairs: frozenset[Pair] = frozenset()
+
+    def has(self, backbone: str, task: str) -> bool:
+        """Whether this one is ticked."""
+        return (backbone, task) in self.pairs
+
+    def toggle(self, pairs: Iterable[Pair]) -> Selection:
+        """Tick all of these; if all are ticked already, take their ticks away."""
+        wanted = frozenset(pairs)
+        if wanted <= self.pairs:
+            return replace(self, pairs=self.pairs - wanted)
+        return replace(self, pairs=self.pairs | wanted)
+
+    def add(self, pairs: Iterable[Pair]) -> Selection:
+        """Tick all of these."""
+        return replace(self, pairs=self.pairs | frozenset(pairs))
+
+    def extent(self, pairs: Iterable[Pair]) -> Extent:
+        """How many of these are ticked."""
+        if not self.pairs:
+            return "none"
+        wanted = frozenset(pairs)
+        ticked = len(wanted & self.pairs)
+        return "none" if not ticked else "all" if ticked == len(wanted) else "some"
+
+    def ordered(self, backbones: Iterable[str], tasks: Iterable[str]) -> list[Pair]:
+        """The ticked pairs in the order of these names; ticks on names that are gone are left out."""
+        columns = list(tasks)
+        return [(backbone, task) for backbone in backbones for task in columns if (backbone, task) in self.pairs]
+
+
+@dataclass(frozen=True)
+class DeviceUser:
+    """A process that holds memory of a device."""
+
+    pid: int
+    user: str
+    memory_mb: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """One device; what it does not tell is None."""
+
+    name: str
+    title: str = ""
+    utilisation: float | None = None
+    """Percent."""
+    memory_used_mb: float | None = None
+    memory_total_mb: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    users: tuple[DeviceUser, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SupervisorView:
+    """The process that owns the queue."""
+
+    alive: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class News:
+    """What one look at the workspace found that the last one did not."""
+
+    runs: tuple[RunView, ...] = ()
+    gone: tuple[str, ...] = ()
+    results: tuple[Result, ...] | None = None
+    """All results, when the file changed."""
+    devices: tuple[DeviceView, ...] | None = None
+    supervisor: SupervisorView | None = None
+    problem: str | None = None
+    """What could not be read; empty once it can be read again."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return self == News()
+
+
+@dataclass(frozen=True)
+class World:
+    """What is known at one moment."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    runs: Runs = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+    devices: tuple[DeviceView, ...] = ()
+    supervisor: SupervisorView = field(default_factory=SupervisorView)
+    problem: str = ""
+    stale: Mapping[Pair, str] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    marked: tuple[str, ...] = ()
+    """Backbones marked for Compare, in the order of marking."""
+    suite: str | None = None
+    """Chosen by the user, and shown in Plan and Rankings; None for everything."""
+    opening: str | None = None
+    """The suite that Plan opens on while none has been chosen; empty once somebody chose, None before it is known."""
+
+    @property
+    def planned_suite(self) -> str | None:
+        """What Plan shows: the suite that was chosen, else the one that it opens on; None for all tasks."""
+        return self.suite or self.opening or None
+
+    def opened(self) -> World:
+        """With the suite that Plan opens on, unless that is known."""
+        if self.opening is not None:
+            return self
+        return replace(self, opening=opening_suite(self.catalogue, self.results, self.runs.values()))
+
+    def after(self, news: News) -> World:
+        """The world once this is known."""
+        return replace(
+            self,
+            runs=changed(self.runs, news.runs, news.gone) if news.runs or news.gone else self.runs,
+            results=self.results if news.results is None else news.results,
+            devices=self.devices if news.devices is None else news.devices,
+            supervisor=self.supervisor if news.supervisor is None else news.supervisor,
+            problem=self.problem if news.problem is None else news.problem,
+        )
+
+    def with_mark_toggled(self, backbone: str) -> World:
+        """Mark a backbone for Compare, or unmark it."""
+        if backbone in self.marked:
+            return replace(self, marked=tuple(name for name in self.marked if name != backbone))
+        return replace(self, marked=(*self.marked, backbone))
+
+    @cached_property
+    def results_by_run(self) -> Mapping[str, Result]:
+        """Own results by run."""
+        return {result.run_id: result for result in self.results}
+
+    @cached_property
+    def tally(self) -> Tally:
+        """How many runs are in which state."""
+        return Tally.of(self.runs.values())
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What was chosen; a field that nothing was ever chosen for has its default."""
+
+    suite: str | None = None
+    """Name of the suite; empty for all tasks, None before anything has been chosen."""
+    theme: str = ""
+
+
+def read_habits(path: Path) -> Habits:
+    """As they were kept; a file that is not there, or holds something else, is as good as none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return Habits()
+    if not isinstance(found, dict):
+        return Habits()
+    suite, theme = found.get("suite"), found.get("theme")
+    return Habits(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
+
+
+def keep_habits(path: Path, habits: Habits) -> None:
+    """Keep them for the next start, where the folder can be written."""
+    with suppress(OSError):
+        make_private_folder(path.parent)
+        write_atomically(path, json.dumps(asdict(habits)).encode())

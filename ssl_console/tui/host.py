@@ -1,0 +1,107 @@
+"""The app as its screens and widgets see it: a protocol, so that none of them imports the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+    from ssl_console.tui.data.backend import Core
+    from ssl_console.tui.data.state import World
+    from ssl_console.tui.style.palette import Look
+    from ssl_console.workspace.result import Result
+
+Answer = TypeVar("Answer")
+
+
+class Host(Protocol):
+    """What a screen may ask of the app."""
+
+    world: World
+    readonly: bool
+    slow: bool
+    clock: Callable[[], float]
+    own_keys: Mapping[str, str]
+    MODES: Mapping[str, Any]
+
+    @property
+    def core(self) -> Core:
+        """The backend; set before the first screen opens."""
+        ...
+
+    @property
+    def look(self) -> Look:
+        """Palette and glyphs in use."""
+        ...
+
+    def change(self, world: World) -> None:
+        """Replace the state; the screen in front redraws."""
+        ...
+
+    def choose_suite(self, name: str | None) -> None:
+        """Show the tasks of one suite, or of all."""
+        ...
+
+    def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
+        """Run `work` in a thread, then `then` with its result on the event loop; the newest of a group wins."""
+        ...
+
+    def hurry(self) -> None:
+        """Poll the workspace now."""
+        ...
+
+    def reload_catalogue(self) -> None:
+        """Read the cards again."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Show a short notification."""
+        ...
+
+    def complain(self, title: str, message: str) -> None:
+        """Show a problem as a panel."""
+        ...
+
+    def copy(self, text: str) -> None:
+        """Copy to the terminal's clipboard."""
+        ...
+
+    def open_run(self, run_id: str) -> None:
+        """Show a run in Live."""
+        ...
+
+    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
+        """Show a result; `among` are those that next and previous step through."""
+        ...
+
+    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
+        """Put Plan's cursor on a backbone, a task or both."""
+        ...
+
+    def act_in(self, mode: str, action: str) -> None:
+        """Go to a screen and run one of its actions."""
+        ...
+
+    def measure_again(self, result: Result) -> None:
+        """Open the launch dialog for the same measurement."""
+        ...
+
+
+@runtime_checkable
+class Refreshable(Protocol):
+    """A screen that draws the app's state and has layers to leave, as its widgets see it."""
+
+    def step_out(self) -> bool:
+        """Leave the innermost layer; False when there is none."""
+        ...
+
+    def refresh_world(self) -> None:
+        """Draw the state as it is now."""
+        ...
+
+
+def console(widget: Widget) -> Host:
+    """The app that a screen or widget is in."""
+    return cast("Host", widget.app)

@@ -1,0 +1,66 @@
+"""One sitting at the console: from the settings to the words that stay on the screen when it is left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_console.system.errors import ConsoleError
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.keys import unknown_ids
+from ssl_console.workspace.paths import Workspace
+
+if TYPE_CHECKING:
+    from ssl_console.tui.data.backend import Core
+    from ssl_console.tui.data.state import World
+
+
+def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonly: bool, slow: bool, mode: str) -> int:
+    """Open the console until it is left. Raises ConsoleError for settings that cannot be used."""
+    app = ConsoleApp(lambda: _core(workspace, card_folders), Manner(readonly, slow, mode=mode), own_keys(workspace))
+    code = app.run()
+    if app.begun and sys.stdout.isatty():
+        _print(farewell(app.world))
+    return code or app.return_code or 0
+
+
+def own_keys(workspace: Workspace) -> dict[str, str]:
+    """The keys that the settings give to actions. Raises ConsoleError for settings that cannot be used."""
+    if not workspace.config.exists():  # what reads settings takes longer to load than the first picture
+        return {}
+    from ssl_console.workspace.config import load_config  # noqa: PLC0415
+
+    keys = load_config(workspace).keys
+    unknown = unknown_ids(keys)
+    if unknown:
+        raise ConsoleError(f"{workspace.config}: [keys] has no {', '.join(unknown)}; F1 in the console shows every key")
+    return keys
+
+
+def _core(workspace: Workspace, card_folders: tuple[Path, ...]) -> Core:
+    from ssl_console.tui.data.local_backend import LocalCore  # noqa: PLC0415 - loaded after the first picture
+
+    return LocalCore(workspace, card_folders)
+
+
+def _print(text: str) -> None:
+    """To the normal screen, if it is still there: a lost connection has taken it away."""
+    from ssl_console.tui.terminal.driver import discard  # noqa: PLC0415 - loaded with the app
+
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        discard(sys.stdout)
+
+
+def farewell(world: World) -> str:
+    """What is going on, for the normal screen."""
+    tally = world.tally
+    lines = [f"ssl-console: {tally.in_words}."] if world.runs else []
+    if tally.running or tally.waiting:
+        lines.append("They go on without this window: `ssl-console` shows them again, `ssl-console runs` lists them.")
+    if tally.failed:
+        lines.append("`ssl-console runs --state failed` says what failed and why.")
+    return "".join(f"{line}\n" for line in lines)

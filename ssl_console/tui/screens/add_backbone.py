@@ -1,0 +1,170 @@
+"""The form that adds a checkpoint of the user's own: what is typed is checked while it is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widgets import Input, Label
+
+from backbones.inspection.proposal import Inspection
+from ssl_console.operations.add_backbone import Said, decided, in_words
+from ssl_console.system.errors import ConsoleError
+from ssl_console.tui.host import console
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.widgets.filter_bar import SteadyInput
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import Words
+
+FIELDS = (
+    ("path", "checkpoint", "/runs/last.pth"),
+    ("name", "name", "own/<file> if empty"),
+    ("architecture", "architecture", "found out if empty; a timm name"),
+    ("container", "container", "found out if empty: state_dict, teacher"),
+    ("prefix", "prefix", "found out if empty: module.encoder_q."),
+    ("normalisation", "normalisation", "imagenet if empty; half or none"),
+    ("size", "input size", "the architecture's own if empty"),
+)
+"""Field of `Said`, its label, and what stands in it while it is empty."""
+SETTLED_S = 0.7
+"""Without a key for so long, the file is looked into."""
+OPENS = ("path", "architecture", "container", "prefix")
+"""Fields that make another look into the file necessary."""
+
+
+class AddBackboneSheet(Sheet[str | None]):
+    """Ends with the name of the new card, or None."""
+
+    BINDINGS: ClassVar = bindings("adding")
+    DEFAULT_CSS = """
+    AddBackboneSheet Horizontal { height: 1; }
+    AddBackboneSheet Label { width: 15; color: $text-muted; }
+    AddBackboneSheet Input { width: 1fr; background: $background; }
+    AddBackboneSheet #found { height: auto; max-height: 14; margin-top: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Inspection | None = None
+        """What is in the file, once it was looked into and while the fields still say the same."""
+        self._timer: Timer | None = None
+        self._looked_at: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """The fields, what was found, the keys."""
+        with Vertical(classes="sheet adding") as panel:
+            panel.border_title = "Add a backbone"
+            for name, label, hint in FIELDS:
+                with Horizontal():
+                    yield Label(label, markup=False)
+                    yield SteadyInput(id=name, placeholder=hint, compact=True, select_on_focus=False)
+            yield Words(id="found")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Begin with the path."""
+        self.query_one("#path", Input).focus()
+
+    @property
+    def said(self) -> Said:
+        """What the fields say. Raises ConsoleError for a size that is no number."""
+        values = {name: self.query_one(f"#{name}", Input).value.strip() or None for name, _, _ in FIELDS}
+        size = values["size"]
+        if size is not None and not size.isdecimal():
+            raise ConsoleError(f"input size {size}: a number of pixels, 8 to 2048")
+        return Said(
+            path=Path(values["path"] or "").expanduser().absolute(),
+            name=values["name"],
+            architecture=values["architecture"],
+            container=values["container"],
+            prefix=values["prefix"],
+            normalisation=values["normalisation"],
+            size=None if size is None else int(size),
+        )
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        """Say at once what can be said at once; look into the file when the typing pauses."""
+        event.stop()
+        if not self.query_one("#path", Input).value.strip():
+            self._tell([])
+            return
+        wanted = tuple(self.query_one(f"#{name}", Input).value for name in OPENS)
+        if wanted != self._looked_at:
+            self.found = None
+        try:
+            said = self.said
+            console(self).core.check_backbone(said)
+        except ConsoleError as error:
+            self._tell(self._wrapped(str(error), Tone.BAD))
+            return
+        if self.found is not None:
+            self._show(said, self.found)
+            return
+        self._tell([line(Span("Looking into the file ...", Tone.DIM))])
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(SETTLED_S, lambda: self._look(said, wanted))
+
+    def _look(self, said: Said, wanted: tuple[str, ...]) -> None:
+        core = console(self).core
+
+        def look() -> Inspection | str:
+            try:
+                return core.inspect_backbone(said)
+            except ConsoleError as error:
+                return str(error)
+
+        console(self).in_background(look, lambda found: self._take(found, wanted), group="inspect")
+
+    def _take(self, found: Inspection | str, wanted: tuple[str, ...]) -> None:
+        if not self.is_mounted or wanted != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
+            return
+        if isinstance(found, str):
+            self._tell(self._wrapped(found, Tone.BAD))
+            return
+        self.found, self._looked_at = found, wanted
+        self._show(self.said, found)
+
+    def _show(self, said: Said, found: Inspection) -> None:
+        lines = [line(text) for words in in_words(found, said) for text in wrap(words, self._width)]
+        try:
+            decided(said, found)
+        except ConsoleError as error:
+            lines += self._wrapped(str(error), Tone.BAD)
+        self._tell(lines)
+
+    def _wrapped(self, text: str, tone: Tone) -> list[Line]:
+        return [line(Span(part, tone)) for part in wrap(text, self._width)]
+
+    @property
+    def _width(self) -> int:
+        return min(78, self.app.size.width - 6)
+
+    def _tell(self, lines: list[Line]) -> None:
+        self.query_one("#found", Words).show(lines)
+        self.refresh(layout=True)
+
+    def action_add(self) -> None:
+        """Write the card, if everything is decided."""
+        found, app = self.found, console(self)
+        try:
+            said = self.said
+            app.core.check_backbone(said)
+        except ConsoleError as error:
+            self._tell(self._wrapped(str(error), Tone.BAD))
+            return
+        if found is None or found.chosen is None:
+            app.say("Not yet: see below what is missing.")
+            return
+        app.in_background(lambda: app.core.add_backbone(said, found), self._added, group="add")
+
+    def _added(self, name: str) -> None:
+        console(self).say(f"{name} was added. `ssl-console doctor {name}` examines it.")
+        self.dismiss(name)

@@ -1,0 +1,121 @@
+"""Training: how well the checkpoints of a watched training transfer, beside the other backbones."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+
+from ssl_console.operations.checkpoints.record import Curve, Training, curve_of
+from ssl_console.tui.data.state import World
+from ssl_console.tui.host import console
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
+from ssl_console.tui.views.checkpoints import chart_of, rows_of
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.virtual_table import LineTable
+
+NONE_YET = (
+    "`ssl-console watch DIR` measures the checkpoints of a training as they are written, and draws here how well they "
+    "transfer."
+)
+
+
+class TrainingScreen(ConsoleScreen):
+    """One watched training at a time."""
+
+    MODE = "training"
+    BINDINGS: ClassVar = bindings("training")
+    HELP_TEXT = (
+        "The curve is the mean over the tasks that the training is watched on; level lines are other backbones on the "
+        "same tasks. A peak is called when three later checkpoints are worse by more than the noise."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trainings: Sequence[Training] = ()
+        self._place = 0
+
+    def body(self) -> ComposeResult:
+        """Verdict, chart, checkpoints."""
+        yield Words(id="summary", classes="hint")
+        yield ChartView(id="chart")
+        yield LineTable(id="checkpoints", empty=NONE_YET)
+
+    def on_mount(self) -> None:
+        """Begin in the table."""
+        self.query_one(LineTable).focus()
+
+    def update_view(self, world: World) -> None:
+        """Show what is known, and read what is new."""
+        self._show(world)
+        self.in_background(console(self).core.trainings, self._take, group="trainings")
+
+    def _take(self, found: Sequence[Training]) -> None:
+        if found != self._trainings and self.is_mounted:
+            self._trainings = found
+            self._show(self.world)
+
+    @property
+    def _training(self) -> Training | None:
+        return self._trainings[self._place % len(self._trainings)] if self._trainings else None
+
+    def _show(self, world: World) -> None:
+        training = self._training
+        self.set_class(training is None, "none")
+        if training is None:
+            self._say([line(Span(" no training is watched", Tone.DIM))])
+            return
+        curve = curve_of(training, world.results)
+        self._say(_summary(training, curve, self._place, len(self._trainings), self.size.width))
+        self.query_one(ChartView).show(chart_of(curve))
+        self.query_one(LineTable).show(rows_of(training, curve))
+
+    def _say(self, lines: list[Line]) -> None:
+        summary = self.query_one("#summary", Words)
+        if len(lines) != len(summary.content):
+            summary.refresh(layout=True)
+        summary.show(lines)
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    def action_step(self, by: int) -> None:
+        """Another training."""
+        if self._trainings:
+            self._place = (self._place + by) % len(self._trainings)
+            self._show(self.world)
+
+    @on(LineTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        """The result of the checkpoint under the cursor."""
+        row, training = self.query_one(LineTable).row, self._training
+        known = {f"{one.file}\0{one.mtime_ns}": one for one in training.checkpoints} if training else {}
+        if row in known and known[row].run_ids:
+            console(self).open_result(known[row].run_ids[0], known[row].run_ids)
+
+    def action_copy(self) -> None:
+        """The command that goes on watching."""
+        if (training := self._training) is not None:
+            tasks = [word for task in training.tasks for word in ("-t", task)]
+            words = ["ssl-console", "--workspace", str(console(self).core.root), "watch", training.folder, *tasks]
+            console(self).copy(shlex.join(words))
+
+
+def _summary(training: Training, curve: Curve, place: int, count: int, width: int) -> list[Line]:
+    """In one line where there is room for it."""
+    which = f" ({place + 1} of {count})" if count > 1 else ""
+    tone = Tone.WARN if curve.peaked else Tone.PLAIN
+    name, tasks = Span(f" {training.name}{which}", Tone.TITLE), f"on {', '.join(training.tasks)}"
+    whole = line(name, Span(f"  {curve.verdict}", tone), Span(f"  {tasks}", Tone.DIM))
+    if length(whole) <= width:
+        return [whole]
+    verdict = [line(Span(f" {text}", tone)) for text in wrap(curve.verdict, width - 2)]
+    return [line(name, Span(f"  {tasks}", Tone.DIM)), *verdict]

@@ -1,0 +1,70 @@
+"""Why results of a task stand in other columns than those that are looked at, or in none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from ssl_console.analysis.comparability import Apart, kept_apart
+from ssl_console.analysis.ranking import Ranking
+from ssl_console.tui.data.backend import Core
+from ssl_console.tui.host import console
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.result_identity import Identities, Identity
+
+ABOUT = (
+    "Only results of one comparability key share a column: the same protocol, version and parameters (the "
+    "preprocessing is one), the same data by their digest, the same metric, the same precision."
+)
+
+
+class ApartSheet(Sheet[None]):
+    """Every column that a task of the table has besides, and what differs."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def __init__(self, ranking: Ranking, results: Sequence[Result]) -> None:
+        super().__init__()
+        self._ranking, self._results = ranking, results
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet help") as panel:
+            panel.border_title = "Kept apart"
+            yield Lines([line(Span("reading records ...", Tone.DIM))], id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Read the records of the results in question."""
+        app, ranking, results = console(self), self._ranking, self._results
+        app.in_background(lambda: kept_apart(results, ranking, identities(app.core)), self._show, group="apart")
+
+    def _show(self, found: Sequence[Apart]) -> None:
+        if self.is_attached:
+            self.query_one(Lines).show(apart_lines(found, min(76, self.app.size.width - 8)))
+
+
+def apart_lines(found: Sequence[Apart], width: int) -> list[Line]:
+    """One paragraph a column."""
+    lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(ABOUT, width)]
+    for one in found:
+        lines += [(), *(line(text) for text in wrap(one.sentence, width))]
+    return lines if found else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
+
+
+def identities(core: Core) -> Identities:
+    """What results are made of, from their records."""
+
+    def identity(run_id: str) -> Identity | None:
+        record = core.record(run_id)
+        return None if record is None else record.identity
+
+    return identity

@@ -1,0 +1,238 @@
+"""The small panels: help, a problem, a question, choosing one or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import Screen
+
+from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
+from ssl_console.tui.screens.base import ConsoleScreen, Sheet
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import Lines, Words
+from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.virtual_table import LineTable
+
+KEY_WIDTH = 14
+HELP_WIDTH = 56
+"""What is left beside the keys where the terminal has 80 columns."""
+
+
+class ProblemSheet(Sheet[None]):
+    """What went wrong, where, and the way out."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def __init__(self, title: str, message: str) -> None:
+        super().__init__()
+        self._title, self._message = title, message
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet problem") as panel:
+            panel.border_title = "Problem"
+            yield Lines(id="text")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Wrap the message to the panel's width."""
+        width = min(76, self.app.size.width - 8)
+        words = [line(text) for text in wrap(self._message, width)]
+        self.query_one(Lines).show([line(Span(self._title, Tone.BAD)), (), *words, ()])
+
+
+class HelpSheet(Sheet[None]):
+    """Every key that works on the screen below, with what it does."""
+
+    BINDINGS: ClassVar = bindings("help")
+
+    def __init__(self, about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> None:
+        super().__init__()
+        self._lines = help_lines(about, scopes, chosen)
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet help") as panel:
+            panel.border_title = "Help"
+            yield Lines(self._lines, id="text")
+            yield KeyLine()
+
+
+def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
+    """The help as lines: what the screen and its pane are for, then the keys of each scope.
+
+    `chosen` are the user's own keys.
+    """
+    lines: list[Line] = []
+    for paragraph in filter(None, about):
+        lines += [*([()] if lines else []), *(line(text) for text in wrap(paragraph, 72))]
+    for scope in scopes:
+        lines += [(), line(Span(TITLES[scope], Tone.TITLE))]
+        for key in KEYS[scope]:
+            lines += _help_lines(key, chosen.get(f"{scope}.{key.name}", key.keys))
+    return lines
+
+
+def _help_lines(key: Key, keys: str) -> list[Line]:
+    names = "  ".join(shown(name.strip()) for name in keys.split(","))
+    first, *rest = wrap(key.help, HELP_WIDTH)
+    return [
+        line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first),
+        *(line(" " * (KEY_WIDTH + 3), text) for text in rest),
+    ]
+
+
+def scopes_of(screen: Screen[object]) -> list[str]:
+    """The scopes whose keys are bound on a screen now: of the screen, of the focused pane, of the app."""
+    found = (active.binding.id or "" for active in screen.active_bindings.values())
+    scopes = dict.fromkeys(name.partition(".")[0] for name in found if "." in name)
+    return sorted(scopes, key=lambda scope: ("table", "text", "app").index(scope) if scope in _SHARED else -1)
+
+
+_SHARED = frozenset({"table", "text", "app"})
+
+
+class ConfirmSheet(Sheet[bool]):
+    """A yes or no, saying first what would happen."""
+
+    BINDINGS: ClassVar = bindings("confirm")
+
+    def __init__(self, question: str, consequence: str) -> None:
+        super().__init__()
+        self._question, self._consequence = question, consequence
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet small") as panel:
+            panel.border_title = "Sure?"
+            body = [line(Span(text)) for text in wrap(self._consequence, min(60, self.app.size.width - 8))]
+            yield Lines([line(Span(self._question, Tone.STRONG)), *body, ()], id="text")
+            yield KeyLine()
+
+    def action_yes(self) -> None:
+        """Do it."""
+        self.dismiss(True)
+
+    def action_no(self) -> None:
+        """Do not."""
+        self.dismiss(False)
+
+
+class PickSheet(Sheet[str | None]):
+    """One of several; each is a key and what is shown for it."""
+
+    BINDINGS: ClassVar = bindings("picker")
+
+    def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None) -> None:
+        super().__init__()
+        self._title, self._options, self._current = title, dict(options), current
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet list") as panel:
+            panel.border_title = self._title
+            yield LineTable(id="options")
+            yield Words(id="about")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Fill the list and go to the current one."""
+        width = max((len(text) for text in self._options.values()), default=10) + 2
+        columns = (Column("name", "", width),)
+        table = self.query_one(LineTable)
+        table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 8))
+        table.show(Rows(columns, list(self._options), lambda key, _: Cell(f" {self._options[key]}")))
+        table.move_to(row=self._current)
+        table.focus()
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        """The whole of what is under the cursor, where the list shows its beginning only."""
+        table, about = self.query_one(LineTable), self.query_one("#about", Words)
+        text = self._options.get(table.row or "", "")
+        room = table.size.width - 3
+        about.show([line(Span(part, Tone.DIM)) for part in wrap(text, room)] if len(text) > room else [])
+
+    @on(LineTable.Opened)
+    def _opened(self, message: LineTable.Opened) -> None:
+        message.stop()
+        self.action_accept()
+
+    def action_accept(self) -> None:
+        """The one under the cursor."""
+        self.dismiss(self.query_one(LineTable).row)
+
+
+class ChooseSheet(Sheet[tuple[str, ...] | None]):
+    """Several of many, in their order; each is a key and what is shown for it."""
+
+    BINDINGS: ClassVar = bindings("chooser")
+
+    def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
+        super().__init__()
+        self._title, self._options, self._chosen = title, options, set(chosen)
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="sheet list") as panel:
+            panel.border_title = self._title
+            yield LineTable(id="options")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Fill the list."""
+        self.query_one(LineTable).styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 6))
+        self._fill()
+        self.query_one(LineTable).focus()
+
+    def _fill(self) -> None:
+        glyphs = look_of(self).glyphs
+        chosen = frozenset(self._chosen)
+        width = max((len(text) for text in self._options.values()), default=10) + 4
+
+        def cell(key: str, _column: Column) -> Cell:
+            picked = key in chosen
+            return Cell(
+                f" {glyphs.ticked if picked else glyphs.unticked} {self._options[key]}",
+                Tone.PLAIN if picked else Tone.DIM,
+            )
+
+        columns = (Column("name", f" {len(chosen)} chosen", width),)
+        self.query_one(LineTable).show(Rows(columns, list(self._options), cell))
+
+    @on(LineTable.Opened)
+    def _opened(self, message: LineTable.Opened) -> None:
+        message.stop()
+        self.action_accept()
+
+    def action_pick(self) -> None:
+        """Choose the one under the cursor, or not."""
+        table = self.query_one(LineTable)
+        if table.row is not None:
+            self._chosen ^= {table.row}
+            self._fill()
+            table.action_down()
+
+    def action_all(self) -> None:
+        """Choose all."""
+        self._chosen = set(self._options)
+        self._fill()
+
+    def action_none(self) -> None:
+        """Choose none."""
+        self._chosen = set()
+        self._fill()
+
+    def action_accept(self) -> None:
+        """Use the choice."""
+        self.dismiss(tuple(name for name in self._options if name in self._chosen))
+
+
+__all__ = ["ChooseSheet", "ConfirmSheet", "ConsoleScreen", "HelpSheet", "PickSheet", "ProblemSheet", "help_lines"]

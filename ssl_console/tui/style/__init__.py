@@ -1,0 +1,1 @@
+"""Styled text, glyphs, themes and palette."""

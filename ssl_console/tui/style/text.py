@@ -1,0 +1,119 @@
+"""Text for the screen: spans with a tone, cut and padded by what a terminal shows, never parsed as markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Literal
+
+from rich.cells import cell_len, set_cell_size
+
+from ssl_console.system.safe_text import printable
+
+Align = Literal["left", "right", "center"]
+
+ELLIPSIS = "…"
+
+
+class Tone(StrEnum):
+    """What a piece of text means; a theme says how that looks."""
+
+    PLAIN = "plain"
+    DIM = "dim"
+    STRONG = "strong"
+    TITLE = "title"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    BUSY = "busy"
+    ACCENT = "accent"
+    KEY = "key"
+    FAINT = "faint"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Some text of one tone."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+Line = tuple[Span, ...]
+
+
+def line(*parts: str | Span) -> Line:
+    """A line of spans; bare strings are plain."""
+    return tuple(part if isinstance(part, Span) else Span(part) for part in parts)
+
+
+@lru_cache(maxsize=8192)
+def clean(text: str) -> str:
+    """`text` as one line that can only draw: nothing in it moves the cursor, changes colours or turns the writing."""
+    return text if text.isascii() and text.isprintable() else printable(text)
+
+
+@lru_cache(maxsize=16384)
+def fit(text: str, width: int, align: Align = "left", ellipsis: str = ELLIPSIS) -> str:
+    """Exactly `width` cells: padded, or cut with a visible ellipsis."""
+    text = clean(text)
+    length = cell_len(text)
+    if length > width:
+        return _cut(text, width, ellipsis)
+    if align == "left":
+        return text + " " * (width - length)
+    left = width - length if align == "right" else (width - length) // 2
+    return " " * left + text + " " * (width - length - left)
+
+
+def _cut(text: str, width: int, ellipsis: str) -> str:
+    if width <= len(ellipsis):
+        return ellipsis[:width]
+    return set_cell_size(text, width - len(ellipsis)) + ellipsis
+
+
+def length(spans: Iterable[Span]) -> int:
+    """Cells that the spans take."""
+    return sum(cell_len(clean(span.text)) for span in spans)
+
+
+def cut(spans: Line, width: int, ellipsis: str = ELLIPSIS) -> Line:
+    """The spans within `width` cells; when something is lost, the last cell says so."""
+    if length(spans) <= width:
+        return tuple(Span(clean(span.text), span.tone) for span in spans)
+    return tuple(_until(spans, width, ellipsis))
+
+
+def _until(spans: Line, width: int, ellipsis: str) -> Iterator[Span]:
+    left = width
+    for span in spans:
+        text = clean(span.text)
+        if cell_len(text) >= left:
+            yield Span(_cut(text + " ", left, ellipsis), span.tone)
+            return
+        left -= cell_len(text)
+        yield Span(text, span.tone)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` cells, broken at spaces, else anywhere."""
+    lines: list[str] = []
+    for paragraph in text.splitlines() or [""]:
+        lines.extend(_wrap_paragraph(clean(paragraph), max(1, width)))
+    return lines
+
+
+def _wrap_paragraph(text: str, width: int) -> Iterator[str]:
+    current = ""
+    for word in re.split(r"(?<=\s)(?=\S)", text):
+        if current.strip() and cell_len(current + word.rstrip()) > width:
+            yield current.rstrip()
+            current = ""
+        current += word
+        while cell_len(current.rstrip()) > width:
+            yield current[:width]
+            current = current[width:]
+    yield current.rstrip()

@@ -1,0 +1,1 @@
+"""The terminal: driver, cell diff, key queue, crash report."""

@@ -1,0 +1,258 @@
+"""What goes to the terminal: of every update only the cells that differ from what is there already.
+
+Textual writes whole widgets, lines and spans again, and a span from the beginning of its widget on. Over a slow link
+that is the time of a key press, so the last content of every cell is remembered and the rest is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from rich.cells import cell_len, get_character_cell_size
+from rich.color import ColorSystem
+from rich.console import Console, RenderableType
+from rich.style import Style
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.driver import Driver
+from textual.screen import Screen
+from textual.strip import Strip
+
+from ssl_console.tui.terminal.ascii import plain
+from ssl_console.tui.terminal.key_queue import OrderlyApp
+
+Result = TypeVar("Result")
+Ink = tuple[str, str, str]
+"""Attributes, foreground and background as a terminal is told of them."""
+NO_INK: Ink = ("", "39", "49")
+REACH = 4
+"""Unchanged cells up to which writing them again is shorter than going past them."""
+INKS_KEPT = 4096
+ATTRIBUTES = {
+    "bold": "1",
+    "dim": "2",
+    "italic": "3",
+    "underline": "4",
+    "blink": "5",
+    "reverse": "7",
+    "strike": "9",
+    "underline2": "21",
+    "overline": "53",
+}
+SYSTEMS = {system.name.lower(): system for system in ColorSystem} | {"256": ColorSystem.EIGHT_BIT}
+
+
+class LeanApp(OrderlyApp[Result]):
+    """An app that writes only what differs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wire = Wire()
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's choice, made safe against a terminal that vanishes."""
+        from textual.drivers.linux_driver import LinuxDriver  # noqa: PLC0415 - not needed without a terminal
+
+        from ssl_console.tui.terminal.driver import TerminalDriver  # noqa: PLC0415
+
+        chosen = super().get_driver_class()
+        return TerminalDriver if chosen is LinuxDriver else chosen
+
+    def on_resize(self) -> None:
+        """Terminals move and clear things then."""
+        self.wire.forget()
+
+    def action_redraw(self) -> None:
+        """Write everything again: something else has written to the terminal."""
+        self.wire.forget()
+        self.screen.refresh()
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        if not isinstance(renderable, ChopsUpdate | LayoutUpdate) or self._batch_count or self.is_headless:
+            super()._display(screen, renderable)
+            return
+        written = self.wire.difference(renderable, self.console)
+        if written or self.cursor_position != self._previous_cursor_position:
+            super()._display(screen, cast(RenderableType, Written(written)))
+
+
+class Written(CompositorUpdate):
+    """An update that is ready to be sent."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def render_segments(self, console: Console) -> str:  # noqa: ARG002
+        """The text as it is."""
+        return self.text
+
+
+@dataclass
+class Row:
+    """One line of the terminal; None where nothing is known. The cells behind a wide character are empty texts."""
+
+    texts: list[str | None] = field(default_factory=list)
+    inks: list[Ink] = field(default_factory=list)
+
+    def widen(self, width: int) -> None:
+        """Have so many cells at least."""
+        lacking = width - len(self.texts)
+        if lacking > 0:
+            self.texts += [None] * lacking
+            self.inks += [NO_INK] * lacking
+
+
+class Wire:
+    """What is on the terminal."""
+
+    def __init__(self) -> None:
+        self.ascii_only = False
+        """Whether the terminal shows nothing else."""
+        self._rows: dict[int, Row] = {}
+        self._inks: dict[Style | None, Ink] = {None: NO_INK}
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._rows.clear()
+
+    def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
+        """The least to write so that the terminal shows the update; empty when it does already."""
+        system = SYSTEMS.get(console.color_system or "truecolor", ColorSystem.TRUECOLOR)
+        pen = Pen()
+        for x, y, strip in pieces(update):
+            texts, inks = self._cells(strip, system)
+            row = self._rows.setdefault(y, Row())
+            row.widen(x + len(texts))
+            place = slice(x, x + len(texts))
+            before, row.texts[place] = row.texts[place], texts
+            looked, row.inks[place] = row.inks[place], inks
+            if before != texts or looked != inks:
+                changed = [n for n, text in enumerate(texts) if before[n] != text or looked[n] != inks[n]]
+                for begin, end in runs(changed, texts):
+                    pen.write(x + begin, y, texts[begin:end], inks[begin:end])
+        return pen.text
+
+    def _cells(self, strip: Strip, system: ColorSystem) -> tuple[list[str], list[Ink]]:
+        texts: list[str] = []
+        inks: list[Ink] = []
+        for text, style, control in strip:
+            if not control and text:
+                found = cells(text)
+                texts += found
+                inks += [self._ink(style, system)] * len(found)
+        return plain(texts) if self.ascii_only else texts, inks
+
+    def _ink(self, style: Style | None, system: ColorSystem) -> Ink:
+        ink = self._inks.get(style)
+        if ink is None:
+            if len(self._inks) > INKS_KEPT:
+                self._inks = {None: NO_INK}
+            ink = self._inks[style] = ink_of(style or Style(), system)
+        return ink
+
+
+@dataclass
+class Pen:
+    """Writes at places, telling the terminal no more than it has to know."""
+
+    parts: list[str] = field(default_factory=list)
+    _x: int = -1
+    _y: int = -1
+    _ink: Ink = NO_INK
+
+    @property
+    def text(self) -> str:
+        """Everything written, after which the terminal writes plainly again."""
+        return "".join([*self.parts, "" if self._ink == NO_INK else "\x1b[0m"])
+
+    def write(self, x: int, y: int, texts: Sequence[str], inks: Sequence[Ink]) -> None:
+        """Some cells of one line from a place on."""
+        self._go(x, y)
+        for text, ink in zip(texts, inks, strict=True):
+            if ink is not self._ink:
+                self._dip(ink)
+            self.parts.append(text)
+        self._x = x + len(texts)
+
+    def _go(self, x: int, y: int) -> None:
+        forward = x - self._x
+        if y != self._y or forward < 0:
+            self.parts.append(f"\x1b[{y + 1};{x + 1}H")
+        elif forward:
+            self.parts.append(f"\x1b[{forward}C")
+        self._x, self._y = x, y
+
+    def _dip(self, ink: Ink) -> None:
+        attributes, *colours = ink
+        if attributes == self._ink[0]:
+            codes = [new for new, old in zip(colours, self._ink[1:], strict=True) if new != old]
+        else:
+            codes = ["0", attributes, *(new for new, plain in zip(colours, NO_INK[1:], strict=True) if new != plain)]
+        told = ";".join(filter(None, codes))
+        if told:
+            self.parts.append(f"\x1b[{told}m")
+        self._ink = ink
+
+
+def pieces(update: ChopsUpdate | LayoutUpdate) -> Iterator[tuple[int, int, Strip]]:
+    """Column, line and content of everything in an update."""
+    if isinstance(update, LayoutUpdate):
+        for y, strips in enumerate(update.strips, update.region.y):
+            x = update.region.x
+            for strip in strips:
+                yield x, y, strip
+                x += strip.cell_length
+        return
+    for y in dict.fromkeys(y for y, _, _ in update.spans):
+        spans = [(left, right) for line, left, right in update.spans if line == y]
+        for end, (x, piece) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
+            if piece is not None and any(x < right and end > left for left, right in spans):
+                yield x, y, piece
+
+
+def cells(text: str) -> list[str]:
+    """The text cell by cell. What takes several cells, or joins several characters, stays together in the first."""
+    if text.isascii():
+        return list(text)
+    found: list[str] = []
+    for character in text:
+        width = get_character_cell_size(character)
+        if not width and found:
+            found[-1] += character
+        elif width:
+            found += [character] + [""] * (width - 1)
+    if len(found) != cell_len(text):
+        return [text] + [""] * (cell_len(text) - 1)
+    return found
+
+
+def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Begin and end of what is written in one go: changed cells, and short stretches of unchanged ones between them."""
+    begin = end = -1
+    for number in changed:
+        if begin < 0:
+            begin = number
+        elif number - end > REACH:
+            yield _whole(begin, end, texts)
+            begin = number
+        end = number + 1
+    if begin >= 0:
+        yield _whole(begin, end, texts)
+
+
+def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
+    """With every cell of what takes several."""
+    while begin and not texts[begin]:
+        begin -= 1
+    while end < len(texts) and not texts[end]:
+        end += 1
+    return begin, end
+
+
+def ink_of(style: Style, system: ColorSystem) -> Ink:
+    """How a terminal with these colours is told of a style."""
+    attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
+    foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)
+    background = style.bgcolor.downgrade(system).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
+    return attributes, ";".join(foreground), ";".join(background)

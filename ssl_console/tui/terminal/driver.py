@@ -1,0 +1,146 @@
+"""The terminal, which may vanish at any moment: then what is written goes nowhere, and the app is told to end.
+
+Textual's own driver stands still then: its writer dies on the first write, and the event loop waits for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Queue
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+
+from textual.drivers.linux_driver import LinuxDriver
+
+if TYPE_CHECKING:
+    from textual.app import App
+    from textual.driver import Driver
+
+
+Answer = TypeVar("Answer")
+LOST = 128 + signal.SIGHUP
+"""Exit code of an app whose terminal has gone, as a shell would say it."""
+PATIENCE_S = 10.0
+"""How long an app that has to end may take to do so in order."""
+
+
+class TerminalDriver(LinuxDriver):
+    """Textual's driver, for a terminal that may vanish."""
+
+    def __init__(
+        self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        self.outlet = Outlet(cast("TextIO", self._file), self._lost)
+        self._file = cast("Any", self.outlet)
+
+    def run_input_thread(self) -> None:
+        """Read keys until the end, which may be the terminal's."""
+        try:
+            super().run_input_thread()
+        except OSError:
+            self._lost()
+
+    def _lost(self) -> None:
+        end_soon(LOST)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._app.exit, LOST)
+
+
+class Outlet:
+    """A stream to the terminal that outlives it."""
+
+    def __init__(self, stream: TextIO, lost: Callable[[], object]) -> None:
+        self._stream, self._lost = stream, lost
+        self.held_up_s = 0.0
+        """Longest time that the terminal took for one write, until somebody asks and sets it back."""
+
+    def write(self, text: str) -> int:
+        """Write, or lose what is written."""
+        return self._attempt(lambda: self._stream.write(text), len(text))
+
+    def flush(self) -> None:
+        """Send what has been written, or lose it."""
+        self._attempt(self._stream.flush, None)
+
+    def fileno(self) -> int:
+        """The descriptor of the terminal."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream.isatty()
+
+    def _attempt(self, write: Callable[[], Answer], otherwise: Answer) -> Answer:
+        begun = time.monotonic()
+        try:
+            return write()
+        except OSError:
+            discard(self._stream)
+            self._lost()
+            return otherwise
+        finally:
+            self.held_up_s = max(self.held_up_s, time.monotonic() - begun)
+
+
+def end_soon(code: int) -> None:
+    """End this process in a few seconds if it has not ended by itself: a thread that waits for a file server or a lock
+    would hold it up for ever, and nobody sees it any more.
+    """
+    timer = threading.Timer(PATIENCE_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def discard(stream: TextIO) -> None:
+    """Let everything that is written to the stream from now on, and what it still holds, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def waiting_writes(driver: Driver | None) -> int:
+    """How many writes the terminal has not taken yet; 0 where that cannot be known."""
+    queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
+    return queue.qsize() if isinstance(queue, Queue) else 0
+
+
+def held_up_s(driver: Driver | None) -> float:
+    """The longest time that one write has taken since this was last asked."""
+    if not isinstance(driver, TerminalDriver):
+        return 0.0
+    longest, driver.outlet.held_up_s = driver.outlet.held_up_s, 0.0
+    return longest
+
+
+CONGESTED = 5
+"""Writes waiting for the terminal from which on it counts as slow; the writer holds 30, then the app stands still."""
+HELD_UP_S = 1.0
+"""A single write that took longer than this says so at once."""
+SMOOTH = 120
+"""Looks in a row without waiting after which the usual pace is tried again: a minute."""
+
+
+@dataclass
+class Pace:
+    """Looks at the line again and again."""
+
+    slow: bool = False
+    fixed: bool = False
+    """Slow was asked for, so it stays."""
+    _congested: int = 0
+    _smooth: int = 0
+
+    def look(self, waiting: int, held_up_s: float) -> bool:
+        """Whether to go slowly, after so many writes were found waiting and one took so long."""
+        if self.fixed:
+            return self.slow
+        self._congested = self._congested + 1 if waiting >= CONGESTED else 0
+        trouble = self._congested > 1 or held_up_s > HELD_UP_S
+        self._smooth = 0 if trouble or waiting else self._smooth + 1
+        self.slow = trouble or (self.slow and self._smooth < SMOOTH)
+        return self.slow

@@ -1,0 +1,69 @@
+"""A watched training as a chart, a table and a sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssl_console.operations.checkpoints.record import Checkpoint, Curve, Training
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.text import Tone
+from ssl_console.tui.widgets.plot import Chart, Series
+from ssl_console.tui.widgets.table_model import Column, Rows
+
+STATUS: Mapping[str, tuple[str, Tone]] = {
+    "taken": ("waiting", Tone.DIM),
+    "queued": ("measuring", Tone.BUSY),
+    "done": ("done", Tone.GOOD),
+    "failed": ("failed", Tone.BAD),
+    "skipped": ("skipped", Tone.DIM),
+}
+NAMES_SHARE = 0.3
+"""Of the chart's width, what is left free at the left for the names of other backbones."""
+COLUMNS = (
+    Column("step", "step", 12, align="right"),
+    Column("mean", "mean", 8, align="right"),
+    Column("status", "state", 10),
+    Column("file", "checkpoint", 40),
+)
+
+
+def chart_of(curve: Curve) -> Chart:
+    """Transfer against step; other backbones as level lines with their names."""
+    steps = [point.step for point in curve.points]
+    if not steps:
+        return Chart(note=curve.verdict)
+    first, last = float(min(steps)), float(max(*steps, min(steps) + 1))
+    begin = first + NAMES_SHARE * (last - first)
+    levels = [Series(name, ((begin, mean), (last, mean)), kind="front") for name, mean in curve.references.items()]
+    names = Series(
+        "other backbones",
+        tuple((first, mean) for mean in curve.references.values()),
+        kind="points",
+        number=1,
+        labels=tuple(curve.references),
+    )
+    own = Series("this training", tuple((float(point.step), point.mean) for point in curve.points))
+    return Chart((*levels, *([names] if levels else []), own), x=curve.unit, y="mean transfer")
+
+
+def rows_of(training: Training, curve: Curve) -> Rows:
+    """The checkpoints, newest first."""
+    means = {point.backbone: point.mean for point in curve.points}
+    best = curve.best
+    known = {f"{one.file}\0{one.mtime_ns}": one for one in reversed(training.checkpoints)}
+
+    def cell(key: str, column: Column) -> Cell:
+        return _cell(known[key], column.key, means, best.backbone if best else "")
+
+    return Rows(COLUMNS, list(known), cell)
+
+
+def _cell(one: Checkpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
+    if column == "step":
+        return Cell(f"{one.unit} {one.step:,}")
+    if column == "mean":
+        mean = means.get(one.backbone)
+        return Cell("" if mean is None else f"{mean:.1f}", Tone.STRONG if one.backbone == best else Tone.PLAIN)
+    if column == "status":
+        return Cell(*STATUS[one.status])
+    return Cell(one.file)

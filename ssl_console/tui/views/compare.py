@@ -1,0 +1,283 @@
+"""Backbones side by side: differences task by task, and the charts that explain them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from ssl_console.analysis.published import unmarked
+from ssl_console.analysis.ranking import Cell as Score
+from ssl_console.analysis.ranking import Column as Scored
+from ssl_console.analysis.ranking import Ranking, Row
+from ssl_console.analysis.statistics.correlation import pareto_front, pearson, spearman
+from ssl_console.analysis.statistics.distributions import told
+from ssl_console.tui.data.catalog import Catalogue
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
+from ssl_console.tui.widgets.plot import Chart, Series
+from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.workspace.events import Curve
+
+if TYPE_CHECKING:
+    from ssl_console.analysis.comparison import Comparison, TaskComparison
+
+
+TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described": Tone.DIM}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The comparisons of other backbones with the base that are known so far."""
+
+    by_backbone: Mapping[str, Comparison]
+
+    def task(self, backbone: str, column: str | None) -> TaskComparison | None:
+        """The test in one column, by its comparability key."""
+        found = self.by_backbone.get(backbone)
+        return None if found is None else next((task for task in found.tasks if task.column == column), None)
+
+    def tone(self, backbone: str, column: str | None) -> Tone | None:
+        """What the test says, as a colour; None while it is not known."""
+        task = self.task(backbone, column)
+        return None if task is None else TONES[task.verdict]
+
+    def about(self, backbone: str, column: str | None, width: int) -> list[Line]:
+        """The numbers of the test under the cursor, and the sentence about the backbone over all tasks."""
+        found = self.by_backbone.get(backbone)
+        if found is None:
+            return [line()]
+        told = (line(f" {text}") for text in wrap(found.sentence, width - 2))
+        return [*_numbers(self.task(backbone, column), width), *told]
+
+
+def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
+    """The test in one line, or in two where it is too long for one, and what is to be said of it."""
+    if task is None:
+        return [line()]
+    test = task.test
+    chance = f"p {told(test.p_value)}, with Holm {told(task.adjusted_p)}, effect {test.effect:+.2f}"
+    first = line(
+        Span(f" {task.task}  ", Tone.DIM),
+        f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
+        Span(f"  {chance}", Tone.DIM),
+    )
+    more = line(Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM))
+    note = [line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note]
+    return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
+
+
+Axis = Literal["parameters", "images/s"]
+TASK = "task"
+NO_SHARES = "these tasks have no mean, as not all of their scores are shares: press t to choose a task"
+INCOMPLETE = "no backbone has a score in every column: press t to choose a task"
+
+
+@dataclass(frozen=True)
+class CompareTable:
+    """Some backbones of a ranking against one of them, the base."""
+
+    ranking: Ranking
+    backbones: tuple[str, ...]
+    base: str
+    catalogue: Catalogue
+    speeds: Mapping[str, float]
+    """Images per second of each backbone, as measured here."""
+    glyphs: Glyphs
+    paired: Paired = field(default_factory=lambda: Paired({}))
+    """Paired tests against the base; where one is not known yet, intervals speak."""
+    task: str | None = None
+    """Column whose scores and curves the charts show; None for the mean over all."""
+
+    @cached_property
+    def row(self) -> Mapping[str, Row]:
+        """By backbone."""
+        return {row.backbone: row for row in self.ranking.rows}
+
+    @cached_property
+    def columns(self) -> list[Scored]:
+        """Columns in which at least one of the compared has a score."""
+        rows = [self.row[name] for name in self.backbones if name in self.row]
+        return [column for column in self.ranking.columns if any(column.label in row.cells for row in rows)]
+
+    def rows(self, width: int) -> Rows:
+        """One line per task, one column per backbone; the base first."""
+        longest = max((len(column.label) for column in self.columns), default=8)
+        others = [name for name in self.backbones if name != self.base]
+        columns = [Column(TASK, "task", max(10, min(longest, width // 3)))]
+        columns += [self._column(self.base, 6)] if self.base else []
+        columns += [self._column(name, 12) for name in others]
+        return Rows(tuple(columns), [column.label for column in self.columns], self._cell)
+
+    def _column(self, name: str, least: int) -> Column:
+        """As wide as its widest number: half a number misleads. A long name is cut."""
+        numbers = max((len(self._text(name, column.label)) for column in self.columns), default=0)
+        return Column(name, _short(name), max(least, numbers, min(len(_short(name)), 18)), "right")
+
+    def _cell(self, label: str, column: Column) -> Cell:
+        if column.key == TASK:
+            return Cell(label, Tone.ACCENT if label == self.task else Tone.PLAIN)
+        score, base = self._score(column.key, label), self._score(self.base, label)
+        if score is None:
+            return Cell(self.glyphs.none, Tone.FAINT)
+        text, best = self._text(column.key, label), score.value == self._best(label)
+        if column.key == self.base:
+            return Cell(text, bold=best)
+        return Cell(text, self._tone(column.key, score, base, label) if base else Tone.DIM, bold=best)
+
+    def _text(self, name: str, label: str) -> str:
+        """A score and, behind those of the others, the difference to the base's."""
+        score, difference = self._score(name, label), self._difference(name, label)
+        if score is None:
+            return self.glyphs.none
+        if name == self.base:
+            return f"{score.value:.1f}"
+        return f"{score.value:.1f} {difference:>{self._room_of_differences[name]}}"
+
+    def _difference(self, name: str, label: str) -> str:
+        score, base = self._score(name, label), self._score(self.base, label)
+        return "" if score is None or base is None else f"{score.value - base.value:+.1f}"
+
+    @cached_property
+    def _room_of_differences(self) -> Mapping[str, int]:
+        """Cells that each backbone's widest difference takes, so that its scores stand below each other."""
+        labels = [column.label for column in self.columns]
+        return {name: max([5, *(len(self._difference(name, label)) for label in labels)]) for name in self.backbones}
+
+    def _score(self, backbone: str, label: str) -> Score | None:
+        row = self.row.get(backbone)
+        return row.cells.get(label) if row else None
+
+    def _best(self, label: str) -> float | None:
+        values = [score.value for name in self.backbones if (score := self._score(name, label)) is not None]
+        return (max if self._higher(label) else min)(values, default=None)
+
+    def key(self, label: str) -> str | None:
+        """The comparability key of a column."""
+        return next((column.key for column in self.columns if column.label == label), None)
+
+    def _higher(self, label: str) -> bool:
+        return next(column.higher_is_better for column in self.columns if column.label == label)
+
+    def _tone(self, name: str, score: Score, base: Score, label: str) -> Tone:
+        """Coloured only where the paired test sees a difference; without one, where the intervals do not overlap."""
+        tested = self.paired.tone(name, self.key(label))
+        if tested is not None:
+            return tested
+        above, below = score.ci_low > base.ci_high, score.ci_high < base.ci_low
+        if not above and not below:
+            return Tone.DIM
+        return Tone.GOOD if above == self._higher(label) else Tone.BAD
+
+    def summary(self) -> Line:
+        """How the others do against the base."""
+        if not self.ranking.rows:
+            return line(Span(" nothing measured yet", Tone.DIM))
+        if not self.columns:
+            return line(Span(" Mark backbones in Rankings with space, or press c to choose some.", Tone.DIM))
+        spans = [Span(" against ", Tone.DIM), Span(self.base, Tone.STRONG)]
+        for name in self.backbones:
+            if name != self.base:
+                better, worse, alike = self._verdict(name)
+                spans += [Span(f"   {_short(name)} ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
+                spans += [Span(f" {worse} worse", Tone.BAD), Span(f" {alike} alike", Tone.DIM)]
+        return tuple(spans)
+
+    def _verdict(self, name: str) -> tuple[int, int, int]:
+        tones = []
+        for column in self.columns:
+            score, base = self._score(name, column.label), self._score(self.base, column.label)
+            if score is not None and base is not None:
+                tones.append(self._tone(name, score, base, column.label))
+        return tones.count(Tone.GOOD), tones.count(Tone.BAD), tones.count(Tone.DIM)
+
+    # -- charts -------------------------------------------------------------------------------------------------
+
+    def transfer(self) -> Chart:
+        """ImageNet top-1 against transfer, with both correlations over every backbone that has both."""
+        top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in self.catalogue.backbones}
+        points = {name: (x, y) for name, y in self._heights().items() if (x := top1.get(unmarked(name))) is not None}
+        across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
+        found = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
+        note = "  ".join(f"{name} {value:+.2f}" for name, value in found if value is not None)
+        empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else self._no_height
+        return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
+
+    def cost(self, axis: Axis) -> Chart:
+        """Score against parameters or speed, the Pareto front marked."""
+        sizes = {entry.name: entry.card.facts.parameters_millions for entry in self.catalogue.backbones}
+        costs, heights = self.speeds if axis == "images/s" else sizes, self._heights()
+        points = {name: (x, y) for name, y in heights.items() if (x := costs.get(unmarked(name)))}
+        front = pareto_front(list(points.values()), smaller_x_is_better=axis == "parameters")
+        line_of_front = tuple(list(points.values())[index] for index in front)
+        series = (Series("front", tuple(sorted(line_of_front)), "front"), *self._point_series(points))
+        label = "parameters (M)" if axis == "parameters" else "images/s"
+        return Chart(
+            series,
+            label,
+            self._height_name,
+            log_x=True,
+            note=f"{len(front)} on the Pareto front" if front else f"no {label} known" if heights else self._no_height,
+        )
+
+    def curves(self, found: Mapping[str, Mapping[str, Curve]], metric: str | None = None) -> Chart:
+        """A metric's curve of each compared backbone on the chosen task."""
+        names = [name for curves in found.values() for name, curve in curves.items() if len(curve.points) > 1]
+        if not names:
+            return Chart(note="press t to choose a task" if self.task is None else "no curves are kept for this task")
+        wanted = metric if metric in names else names[0]
+        series = tuple(
+            Series(_short(name), _points(found[name][wanted]), number=number)
+            for number, name in enumerate(self.backbones)
+            if wanted in found.get(name, {})
+        )
+        return Chart(series, "step", wanted, note=wanted)
+
+    @property
+    def _height_name(self) -> str:
+        return self.task or "mean"
+
+    @property
+    def _no_height(self) -> str:
+        if any(row.complete for row in self.ranking.rows):
+            return NO_SHARES
+        return INCOMPLETE if self.ranking.rows else "nothing to draw yet"
+
+    def _heights(self) -> dict[str, float]:
+        """Of every backbone of the ranking: the chosen task's score, or the mean of a complete row."""
+        if self.task is None:
+            return {row.backbone: row.mean for row in self.ranking.rows if row.mean is not None}
+        found = ((row.backbone, row.cells.get(self.task)) for row in self.ranking.rows)
+        return {name: score.value for name, score in found if score is not None}
+
+    def _point_series(self, points: Mapping[str, tuple[float, float]]) -> tuple[Series, ...]:
+        """Each compared backbone in its own colour with its name; the others together, without."""
+        others = tuple(point for name, point in points.items() if name not in self.backbones)
+        series = [Series("others", others, "crowd")] if others else []
+        for number, name in enumerate(self.backbones):
+            if name in points:
+                series.append(Series(_short(name), (points[name],), "points", number, (_short(name),)))
+        return tuple(series)
+
+
+def choices(ranking: Ranking) -> list[str]:
+    """Backbones that can be compared."""
+    return sorted(row.backbone for row in ranking.rows)
+
+
+def chosen(marked: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
+    """The marked ones that have results; the first two of the ranking while fewer than two are marked."""
+    known = {row.backbone for row in ranking.rows}
+    found = [name for name in marked if name in known]
+    best = [row.backbone for row in ranking.rows if row.backbone not in found]
+    return tuple(found if len(found) > 1 else [*found, *best][:2])
+
+
+def _points(curve: Curve) -> tuple[tuple[float, float], ...]:
+    return tuple((float(number) if step is None else step, value) for number, (step, value) in enumerate(curve.points))
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]

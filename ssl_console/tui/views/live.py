@@ -1,0 +1,319 @@
+"""Runs as rows, and one run's details, curve, events and devices as lines and charts. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ssl_console.planning.duration import in_words
+from ssl_console.tui.data.backend import EventLine
+from ssl_console.tui.data.filter_query import parse
+from ssl_console.tui.data.runs import Runs, RunView, in_order
+from ssl_console.tui.data.state import DeviceView, World
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.glyphs import Glyphs, bar
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.widgets.plot import Chart, Point, Series
+from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.workspace.events import Curve
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.run import State
+
+SILENT_S = 120.0
+"""A running run that has said nothing for this long is pointed out."""
+BAR_WIDTH = 10
+GIGABYTE = 1024.0
+
+TONES: Mapping[State, Tone] = {
+    State.QUEUED: Tone.DIM,
+    State.STARTING: Tone.BUSY,
+    State.RUNNING: Tone.BUSY,
+    State.DONE: Tone.GOOD,
+    State.FAILED: Tone.BAD,
+    State.CANCELLED: Tone.DIM,
+}
+
+
+@dataclass(frozen=True)
+class RunList:
+    """The runs that are shown, and what their cells need."""
+
+    runs: Runs
+    results: Mapping[str, Result]
+    """By run."""
+    now: float
+    glyphs: Glyphs
+
+    @classmethod
+    def of(cls, world: World, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
+        """The runs that a filter leaves."""
+        terms = parse(text)
+        shown = (run for run in world.runs.values() if finished or not run.state.final)
+        kept = in_order(run for run in shown if terms.matches(run.subject))
+        return cls({run.run_id: run for run in kept}, world.results_by_run, now, glyphs)
+
+    def rows(self, width: int) -> Rows:
+        """As a table for a screen of `width` cells."""
+        names = max((len(run.backbone) for run in self.runs.values()), default=8)
+        places = max((len(run.device) for run in self.runs.values()), default=7)
+        tasks = max((len(run.task) for run in self.runs.values()), default=8)
+        columns = (
+            Column("run", "  backbone", max(12, min(names + 2, width // 4))),
+            Column("task", "task", max(8, min(tasks, width // 5))),
+            Column("progress", "progress", BAR_WIDTH + 5),
+            Column("left", "left", 7, "right"),
+            Column("score", "score", 6, "right"),
+            Column("speed", "img/s", 6, "right"),
+            Column("device", "device", max(7, min(places, 16))),
+            Column("note", "", max(20, width)),
+        )
+        return Rows(columns, list(self.runs), self._cell)
+
+    def _cell(self, run_id: str, column: Column) -> Cell:
+        return _CELLS[column.key](self, self.runs[run_id])
+
+    def _name(self, run: RunView) -> Cell:
+        tone = Tone.PLAIN if run.state is State.DONE else TONES[run.state]
+        return Cell(f"{_sign(run, self.glyphs)} {run.backbone}", tone)
+
+    def _task(self, run: RunView) -> Cell:
+        return Cell(run.task if not run.seed else f"{run.task} seed {run.seed}")
+
+    def _speed(self, run: RunView) -> Cell:
+        speed = run.progress.images_per_s if run.state is State.RUNNING else None
+        return Cell("" if speed is None else f"{speed:,.0f}", Tone.DIM)
+
+    def _device(self, run: RunView) -> Cell:
+        return Cell(run.device, Tone.DIM)
+
+    def _note(self, run: RunView) -> Cell:
+        return Cell(_note(run, self.now), Tone.WARN if _silent(run, self.now) else Tone.DIM)
+
+    def _progress(self, run: RunView) -> Cell:
+        if run.state is State.RUNNING:
+            share = run.progress.share
+            if share is None:
+                return Cell(run.progress.phase or "running", Tone.BUSY)
+            return Cell(f"{bar(share, BAR_WIDTH, self.glyphs)} {share:>4.0%}", Tone.BUSY)
+        if run.state is State.FAILED:
+            return Cell(f"failed: {run.kind}" if run.kind else "failed", Tone.BAD)
+        result = self.results.get(run.run_id)
+        if result is not None:
+            return Cell(f"done in {_short(result.duration_s)}", Tone.GOOD)
+        word = "waiting" if run.state is State.QUEUED else run.state.value
+        return Cell(word, TONES[run.state])
+
+    def _left(self, run: RunView) -> Cell:
+        left = run.progress.eta_s(run.progress.last_event or 0.0) if run.state is State.RUNNING else None
+        return Cell("" if left is None else _short(left), Tone.DIM)
+
+    def _score(self, run: RunView) -> Cell:
+        result = self.results.get(run.run_id)
+        if result is not None:
+            return Cell(f"{result.value:.1f}", bold=True)
+        latest = latest_metric(run) if run.state is State.RUNNING else None
+        return Cell("" if latest is None else f"{latest:.1f}", Tone.DIM)
+
+
+_CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
+    "run": RunList._name,
+    "task": RunList._task,
+    "progress": RunList._progress,
+    "left": RunList._left,
+    "score": RunList._score,
+    "speed": RunList._speed,
+    "device": RunList._device,
+    "note": RunList._note,
+}
+
+
+def latest_metric(run: RunView) -> float | None:
+    """The newest value of the metric that a curve shows first."""
+    names = list(run.progress.metrics)
+    return run.progress.metrics[names[0]].latest if names else None
+
+
+def summary(world: World, *, filtered: bool, finished: bool) -> Line:
+    """The line above the runs."""
+    tally = world.tally
+    spans = [Span(f" {tally.in_words}", Tone.DIM)]
+    if not world.supervisor.alive and (tally.waiting or tally.running):
+        spans.append(Span("  no supervisor", Tone.WARN))
+    if world.supervisor.paused:
+        spans.append(Span("  paused: nothing more is started", Tone.WARN))
+    if filtered:
+        spans.append(Span("  filtered", Tone.ACCENT))
+    if not finished:
+        spans.append(Span("  finished ones hidden", Tone.ACCENT))
+    if world.problem:
+        spans.append(Span(f"  {world.problem}", Tone.BAD))
+    return tuple(spans)
+
+
+# -- one run --------------------------------------------------------------------------------------------------------
+
+
+def details(run: RunView, result: Result | None, now: float, width: int) -> list[Line]:
+    """Everything about where a run stands."""
+    progress = run.progress
+    pairs: list[tuple[str, str]] = [("run", f"{run.run_id}   seed {run.seed}   attempt {max(1, run.attempt)}")]
+    pairs.append(("queued", _when(run.created)))
+    if progress.started is not None:
+        end = run.finished or (now if not run.state.final else progress.last_event) or now
+        pairs.append(("started", f"{_when(progress.started)}   {in_words(max(0.0, end - progress.started))}"))
+    if run.job:
+        pairs.append(("job", run.job))
+    if run.priority:
+        pairs.append(("priority", f"{run.priority:+d}"))
+    if progress.phase and not run.state.final:
+        pairs.append(("phase", _phase(run)))
+    if progress.memory_mb or progress.device_memory_mb:
+        pairs.append(("memory", _memory(run)))
+    if result is not None:
+        pairs.append(("score", f"{result.value:.2f} [{result.ci_low:.2f}, {result.ci_high:.2f}] {result.metric}"))
+    head = line(Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.kind}" if run.kind else "", Tone.BAD))
+    lines = [head, *(line(Span(f" {name:<9}", Tone.DIM), value) for name, value in pairs)]
+    lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(run.reason, width - 2) if run.reason]
+    lines += _warnings(run, width)
+    lines += [line(Span(f"   {text}", Tone.DIM)) for text in run.log_tail]
+    return lines
+
+
+def _warnings(run: RunView, width: int) -> list[Line]:
+    found = run.progress.warnings
+    if not found:
+        return []
+    lines = [(), line(Span(f" {_how_many(run.progress.warning_count)}", Tone.WARN))]
+    return lines + [line(f"   {text}") for warning in found[-3:] for text in wrap(warning, width - 4)]
+
+
+def _how_many(warnings: int) -> str:
+    return "a warning:" if warnings == 1 else f"{warnings:,} warnings, the last:"
+
+
+def curve_chart(
+    run: RunView, metric: str | None, own: Mapping[str, Curve], ghost: tuple[str, Mapping[str, Curve]] | None
+) -> Chart:
+    """A metric of the run, and the same of the best earlier backbone on the task behind it."""
+    names = metrics_of(own)
+    if not names:
+        return Chart(note="no curve: this protocol reports none" if run.state.final else "no metric reported yet")
+    name = metric if metric in names else names[0]
+    series = []
+    if ghost is not None and name in ghost[1]:
+        series.append(Series(f"best so far: {ghost[0]}", _points(ghost[1][name]), "ghost"))
+    series.append(Series(run.backbone, _points(own[name])))
+    return Chart(tuple(series), "step" if _has_steps(own[name]) else "report", name, note=name)
+
+
+def metrics_of(curves: Mapping[str, Curve]) -> list[str]:
+    """Metrics that make a curve: two points at least."""
+    return [name for name, curve in curves.items() if len(curve.points) > 1]
+
+
+def champion(results: Sequence[Result], run: RunView) -> Result | None:
+    """The best other backbone's newest result on the same task."""
+    fitting = [r for r in results if r.task == run.task and r.backbone != run.backbone and r.source == "mine"]
+    key: Callable[[Result], float] = lambda result: result.value if result.higher_is_better else -result.value  # noqa: E731
+    return max(fitting, key=key, default=None)
+
+
+def event_lines(events: Sequence[EventLine]) -> list[Line]:
+    """Events for reading, newest last."""
+    tones = {"warning": Tone.WARN, "ended": Tone.STRONG, "phase": Tone.ACCENT, "started": Tone.STRONG}
+    return [
+        line(Span(f" {_clock(e.time)} ", Tone.DIM), Span(f"{e.kind:<10}", tones.get(e.kind, Tone.DIM)), e.text)
+        for e in events
+    ] or [line(Span(" no events yet", Tone.DIM))]
+
+
+def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> list[Line]:
+    """Load, memory and who holds it, device by device."""
+    lines: list[Line] = []
+    for device in devices:
+        lines.append(line(Span(f" {device.name}", Tone.STRONG), Span(f"  {device.title}", Tone.DIM)))
+        if device.utilisation is not None:
+            lines.append(_gauge("load", device.utilisation / 100, f"{device.utilisation:.0f} %", glyphs))
+        if device.memory_used_mb is not None and device.memory_total_mb:
+            held = f"{device.memory_used_mb / GIGABYTE:.1f} of {device.memory_total_mb / GIGABYTE:.1f} GB"
+            lines.append(_gauge("memory", device.memory_used_mb / device.memory_total_mb, held, glyphs))
+        if (facts := _device_facts(device)) is not None:
+            lines.append(line(Span(f"   {facts}", Tone.DIM)))
+        for user in sorted(device.users, key=lambda user: -user.memory_mb):
+            whose = Span("ours" if user.ours else user.user, Tone.GOOD if user.ours else Tone.WARN)
+            lines.append(line(Span(f"   {user.memory_mb / GIGABYTE:>5.1f} GB  pid {user.pid:<8}", Tone.DIM), whose))
+        lines += [line(Span(f"   {text}", Tone.WARN)) for text in wrap(device.problem, width - 4) if device.problem]
+        lines.append(())
+    return lines or [line(Span(" no device has been looked at yet", Tone.DIM))]
+
+
+def _gauge(name: str, share: float, value: str, glyphs: Glyphs) -> Line:
+    tone = Tone.WARN if share > 0.95 else Tone.BUSY
+    return line(Span(f"   {name:<7}", Tone.DIM), Span(bar(share, 12, glyphs), tone), f"  {value}")
+
+
+def _device_facts(device: DeviceView) -> str | None:
+    parts = []
+    if device.temperature_c is not None:
+        parts.append(f"{device.temperature_c:.0f} °C")
+    if device.power_w is not None:
+        limit = f" of {device.power_limit_w:.0f}" if device.power_limit_w else ""
+        parts.append(f"{device.power_w:.0f}{limit} W")
+    return "   ".join(parts) or None
+
+
+def _points(curve: Curve) -> tuple[Point, ...]:
+    return tuple(
+        (float(number * curve.stride) if step is None else step, value)
+        for number, (step, value) in enumerate(curve.points)
+    )
+
+
+def _has_steps(curve: Curve) -> bool:
+    return any(step is not None for step, _ in curve.points)
+
+
+def _sign(run: RunView, glyphs: Glyphs) -> str:
+    return str(getattr(glyphs, run.state.value))
+
+
+def _silent(run: RunView, now: float) -> bool:
+    last = run.progress.last_event
+    return run.state is State.RUNNING and last is not None and now - last > SILENT_S
+
+
+def _note(run: RunView, now: float) -> str:
+    if _silent(run, now):
+        silence = (now - (run.progress.last_event or now)) // 30 * 30
+        return f"silent for {in_words(silence)}: D writes its stacks to the log"
+    if run.state is State.RUNNING:
+        return run.reason or _phase(run)
+    return run.reason
+
+
+def _phase(run: RunView) -> str:
+    progress = run.progress
+    done = f" {progress.done:,}/{progress.total:,} {progress.unit}".rstrip() if progress.total else ""
+    return f"{progress.phase}{done}"
+
+
+def _memory(run: RunView) -> str:
+    device, host = run.progress.device_memory_mb, run.progress.memory_mb
+    parts = [
+        f"{device / GIGABYTE:.1f} GB of the device" if device else None,
+        f"{host / GIGABYTE:.1f} GB" if host else None,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _short(seconds: float) -> str:
+    return in_words(seconds).replace(" min", "m").replace(" s", "s").replace(" h ", "h").replace(" d ", "d")
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

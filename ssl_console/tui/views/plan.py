@@ -1,0 +1,231 @@
+"""The coverage grid and the launch sheet as rows and lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssl_console.planning.disk_usage import Disk
+from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.planning.plan import Plan
+from ssl_console.tui.data.backend import Order
+from ssl_console.tui.data.catalog import BackboneEntry, Narrowed, TaskEntry, protocol_title
+from ssl_console.tui.data.state import Extent, Pair, Selection, World
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.views.coverage import Coverage, Covered, Standing
+from ssl_console.tui.widgets.table_model import Column, Rows
+
+NAME = "backbone"
+CELL_WIDTH = 8
+WIDEST_LABEL = 12
+
+TONES = {
+    Standing.EMPTY: Tone.FAINT,
+    Standing.DONE: Tone.PLAIN,
+    Standing.STALE: Tone.WARN,
+    Standing.RUNNING: Tone.BUSY,
+    Standing.STARTING: Tone.BUSY,
+    Standing.QUEUED: Tone.DIM,
+    Standing.FAILED: Tone.BAD,
+    Standing.CANCELLED: Tone.DIM,
+    Standing.NO_WEIGHTS: Tone.FAINT,
+    Standing.NO_DATA: Tone.FAINT,
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid that is shown: what there is, what is ticked, what a filter left."""
+
+    coverage: Coverage
+    shown: Narrowed
+    selection: Selection
+    glyphs: Glyphs
+
+    def rows(self, width: int) -> Rows:
+        """As a table for a screen of `width` cells."""
+        name_width = max(16, min(_longest(self.shown.backbones) + 2, width // 3))
+        columns = (Column(NAME, "  backbone", name_width), *(self._column(task) for task in self.shown.tasks))
+        return Rows(columns, [entry.name for entry in self.shown.backbones], self._cell)
+
+    def column(self, task: str) -> list[Pair]:
+        """The pairs of one task that are shown."""
+        return [(entry.name, task) for entry in self.shown.backbones]
+
+    def row(self, backbone: str) -> list[Pair]:
+        """The pairs of one backbone that are shown."""
+        return [(backbone, entry.name) for entry in self.shown.tasks]
+
+    def wanted(self) -> list[Pair]:
+        """Every shown pair that lacks an up-to-date result and can be measured."""
+        pairs = (pair for entry in self.shown.backbones for pair in self.row(entry.name))
+        return [pair for pair in pairs if self.coverage.cell(*pair).wants_run]
+
+    def _column(self, task: TaskEntry) -> Column:
+        width = max(CELL_WIDTH, min(len(task.short), WIDEST_LABEL))
+        ticked = self.selection.extent(self.column(task.name)) == "all"
+        return Column(task.name, task.short, width, "right", group=protocol_title(task.protocol), marked=ticked)
+
+    def _cell(self, backbone: str, column: Column) -> Cell:
+        if column.key == NAME:
+            extent = self.selection.extent(self.row(backbone))
+            lacking = self.coverage.catalogue.backbone[backbone].missing is not None
+            tone = Tone.ACCENT if extent != "none" else Tone.DIM if lacking else Tone.PLAIN
+            return Cell(f"{_extent_mark(extent, self.glyphs)} {backbone}", tone)
+        covered = self.coverage.cell(backbone, column.key)
+        ticked = self.selection.has(backbone, column.key)
+        text = in_short(covered, self.glyphs)
+        if not ticked:
+            return Cell(text, TONES[covered.standing])
+        return Cell(f"{self.glyphs.ticked} {fit(text, column.width - 2, 'right')}", Tone.ACCENT, picked=True)
+
+
+def in_short(covered: Covered, glyphs: Glyphs) -> str:
+    """A cell in at most seven characters: a sign for the standing, and the number that matters."""
+    sign, word = _SIGNS[covered.standing]
+    if covered.standing in {Standing.DONE, Standing.STALE}:
+        return f"{covered.score:.1f}{getattr(glyphs, sign) if sign else ''}"
+    if covered.standing is Standing.RUNNING and covered.share is not None:
+        word = f"{covered.share:.0%}"
+    if covered.standing is Standing.FAILED:
+        word = covered.detail or word
+    return f"{getattr(glyphs, sign)} {word}".rstrip()
+
+
+_SIGNS = {
+    Standing.EMPTY: ("empty", ""),
+    Standing.DONE: ("", ""),
+    Standing.STALE: ("stale", ""),
+    Standing.RUNNING: ("running", "run"),
+    Standing.STARTING: ("starting", "start"),
+    Standing.QUEUED: ("queued", "wait"),
+    Standing.FAILED: ("failed", "fail"),
+    Standing.CANCELLED: ("cancelled", "stop"),
+    Standing.NO_WEIGHTS: ("missing", ""),
+    Standing.NO_DATA: ("missing", ""),
+}
+
+
+def about_cell(grid: Grid, backbone: str | None, task: str | None) -> list[Line]:
+    """Two lines on what is under the cursor."""
+    entry = grid.coverage.catalogue.backbone.get(backbone or "")
+    of_task = grid.coverage.catalogue.task.get(task or "")
+    if entry is None or of_task is None:
+        return [line(), line()]
+    covered = grid.coverage.cell(entry.name, of_task.name)
+    result = grid.coverage.results.get((entry.name, of_task.name))
+    head: list[Span] = [Span(f" {entry.name}", Tone.STRONG), Span(" on ", Tone.DIM), Span(of_task.name, Tone.STRONG)]
+    head += [Span("  "), Span(covered.standing.value, _plain_enough(TONES[covered.standing]))]
+    if result is not None:
+        interval = f"  {result.value:.1f} [{result.ci_low:.1f}, {result.ci_high:.1f}]"
+        head += [Span(interval), Span(f"  {result.metric}, n {result.n:,}", Tone.DIM)]
+    if covered.detail:
+        head.append(Span(f"  {covered.detail}", Tone.WARN))
+    return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
+
+
+def summary(grid: Grid, world: World, filtered: bool) -> Line:
+    """The line above the grid: what is shown, and how much of it is ticked."""
+    shown, suite = grid.shown, world.planned_suite
+    scope = f" suite {suite}" if suite else " all tasks"
+    size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
+    spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
+    if suite and not world.suite:
+        spans += [Span("  s", Tone.KEY), Span(f" all {len(world.catalogue.tasks)}", Tone.DIM)]
+    if filtered:
+        spans.append(Span("  filtered", Tone.ACCENT))
+    if shown.unknown:
+        spans.append(Span(f"  nothing has the field {', '.join(shown.unknown)}", Tone.BAD))
+    ticked = len(grid.selection.pairs)
+    spans.append(Span(f"   {grid.glyphs.ticked} {ticked} ticked", Tone.ACCENT if ticked else Tone.FAINT))
+    return tuple(spans)
+
+
+def launch_lines(plan: Plan, disk: Disk, order: Order, width: int, glyphs: Glyphs) -> list[Line]:
+    """What a launch would do, before it does it."""
+    counts = plan.counts
+    lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
+    rows = (
+        ("done", "done already", "kept as they are", Tone.PLAIN),
+        ("active", "under way", "not started twice", Tone.BUSY),
+        ("stale", "out of date", "measured again", Tone.WARN),
+        ("to_run", "will run", _cost(plan), Tone.GOOD),
+    )
+    for key, what, note, tone in rows:
+        strong = Tone.FAINT if not counts[key] else tone
+        lines.append(line(Span(f"{counts[key]:>6}  {what:<14}", strong), Span(note if counts[key] else "", Tone.DIM)))
+    if counts["missing"]:
+        lines.append(line(Span(f"{counts['missing']:>6}  {'cannot run':<14}", Tone.BAD), Span("see below", Tone.DIM)))
+    lines += [line(), *_choices(order), _disk(disk), *_out_of_date(plan, width, glyphs), *_missing(plan, width, glyphs)]
+    return lines
+
+
+def _choices(order: Order) -> list[Line]:
+    seeds = ", ".join(map(str, order.seeds))
+    preset = order.preset or (f"of suite {order.suite}" if order.suite else "default")
+    again = "yes: done ones are measured again" if order.again else "no"
+    pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again))
+    return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
+
+
+def _disk(disk: Disk) -> Line:
+    free = f"{megabytes(disk.free)} free"
+    needed = (
+        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+    )
+    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed), Span(f", {free}", Tone.DIM)]
+    return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
+
+
+def _missing(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    return _listed("Missing", Tone.BAD, glyphs.missing, [item.advice for item in plan.missing], width)
+
+
+def _out_of_date(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    reasons = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
+    return _listed("Out of date, as", Tone.WARN, glyphs.stale, list(reasons), width)
+
+
+def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: int) -> list[Line]:
+    lines: list[Line] = [line(), line(Span(title, tone))] if sentences else []
+    for sentence in sentences:
+        first, *rest = wrap(sentence, width - 4)
+        lines += [line(Span(f"  {sign} ", tone), first), *(line(f"    {text}") for text in rest)]
+    return lines
+
+
+def _cost(plan: Plan) -> str:
+    if plan.eta_s is None:
+        return "no time known yet: nothing like it was measured here"
+    together = f", {plan.slots} at a time" if plan.slots > 1 else ""
+    return f"about {in_words(plan.eta_s)}{together}"
+
+
+def _extent_mark(extent: Extent, glyphs: Glyphs) -> str:
+    return {"none": " ", "some": glyphs.partly, "all": glyphs.ticked}[extent]
+
+
+def _plain_enough(tone: Tone) -> Tone:
+    return Tone.DIM if tone is Tone.FAINT else tone
+
+
+def _longest(entries: Sequence[BackboneEntry]) -> int:
+    return max((len(entry.name) for entry in entries), default=0)
+
+
+def _facts(entry: BackboneEntry) -> str:
+    facts = entry.card.facts
+    parts = [
+        facts.method,
+        entry.card.architecture,
+        f"{facts.parameters_millions:g} M" if facts.parameters_millions else None,
+        f"{facts.epochs} epochs" if facts.epochs else None,
+        f"ImageNet {facts.imagenet_top1:g}" if facts.imagenet_top1 else None,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _task_facts(task: TaskEntry) -> str:
+    return f"{task.dataset.title}, {task.dataset.classes} classes, {task.dataset.metric}"

@@ -1,0 +1,96 @@
+"""Ranks with their uncertainty, as lines: the bootstrap's intervals, then the classical picture. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ssl_console.analysis.statistics.distributions import told
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+
+if TYPE_CHECKING:
+    from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable
+    from ssl_console.analysis.statistics.rank_bootstrap import RankInterval
+
+NAME_WIDTH = 24
+SCALE_WIDTH = (8, 30)
+"""Cells of the way from first to last: at least, and at most."""
+BEFORE_SCALE = 60
+"""Cells of a row before it."""
+ABOUT_MISSING = {
+    "complete rows": "only backbones measured on every task",
+    "common tasks": "only tasks on which every backbone was measured",
+    "drawn": "every backbone; a missing score is drawn from the others of its task",
+}
+POOL = "Whether two backbones differ in this picture depends on which others are compared with them."
+
+
+def ranks_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """The whole sheet; `replicates` are how many there will be in the end."""
+    ranks = table.ranks
+    so_far = "" if ranks.replicates >= replicates else f" of {replicates:,}"
+    head = f" {ranks.replicates:,}{so_far} replicates over {ranks.tasks} tasks"
+    scale = max(SCALE_WIDTH[0], min(width - BEFORE_SCALE, SCALE_WIDTH[1]))
+    lines = [
+        line(Span(head, Tone.DIM)),
+        line(Span(f" {ranks.missing}", Tone.ACCENT), Span(f": {ABOUT_MISSING[ranks.missing]}", Tone.DIM)),
+        line(),
+        line(
+            Span(
+                f" {fit('group', 5)} {fit('backbone', NAME_WIDTH)} {fit('rank', 6, 'right')}  {fit('95 %', 12)} first",
+                Tone.DIM,
+            )
+        ),
+        *(_row(row, len(ranks.rows), scale, glyphs) for row in ranks.rows),
+        *(line(Span(f" {text}", Tone.WARN)) for text in _left_out(table, width)),
+    ]
+    return [*lines, *(_picture(table.picture, width, glyphs) if table.picture else [])]
+
+
+def _row(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Line:
+    """Its group, its rank, and where on the way from first to last the replicates put it."""
+    tone = Tone.STRONG if row.group == 1 else Tone.PLAIN
+    return line(
+        Span(f" {fit(str(row.group), 5, 'right')} ", Tone.DIM),
+        Span(fit(row.backbone, NAME_WIDTH), tone),
+        f" {row.rank:>6g}  {fit(f'{row.low:g} to {row.high:g}', 12)}",
+        Span(f"{row.first:>5.0%}  "),
+        *_scale(row, last, width, glyphs),
+    )
+
+
+def _scale(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Iterator[Span]:
+    def place(rank: float) -> int:
+        return round((rank - 1) / max(last - 1, 1) * (width - 1))
+
+    for cell in range(width):
+        if cell == place(row.rank):
+            yield Span(glyphs.markers[0], Tone.ACCENT)
+        elif place(row.low) <= cell <= place(row.high):
+            yield Span(glyphs.rule, Tone.ACCENT)
+        else:
+            yield Span(glyphs.empty, Tone.FAINT)
+
+
+def _left_out(table: RankTable, width: int) -> list[str]:
+    found = []
+    if table.ranks.left_out:
+        found.append(f"left out, as a score is missing: {', '.join(table.ranks.left_out)}")
+    if table.by_intervals:
+        found.append(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+    return [text for sentence in found for text in wrap(sentence, width - 2)]
+
+
+def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """The critical-difference picture: backbones by mean rank, bars beside those that cannot be told apart."""
+    yield line()
+    yield line(
+        Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),
+        Span(f"  Friedman p {told(picture.p_value)}", Tone.DIM),
+    )
+    yield line(Span(" A bar joins what cannot be told apart.", Tone.DIM))
+    for name in picture.order:
+        bars = "".join(f" {glyphs.rule_down if name in bar else ' '}" for bar in picture.bars)
+        yield line(f"       {fit(name, NAME_WIDTH)} {picture.mean_ranks[name]:>6.2f} ", Span(bars, Tone.ACCENT))
+    yield from (line(Span(f" {text}", Tone.DIM)) for text in wrap(POOL, width - 2))

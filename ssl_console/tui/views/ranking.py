@@ -1,0 +1,385 @@
+"""The ranking table as it is looked at: columns, rows, order, and what every cell says. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from ssl_console.analysis.comparability import count_apart
+from ssl_console.analysis.published import PUBLISHED, beside, published, unmarked
+from ssl_console.analysis.random_baseline import twins, with_twin_badges
+from ssl_console.analysis.ranking import (
+    AGGREGATES,
+    Aggregate,
+    Ranking,
+    Row,
+    common_columns,
+    pick_columns,
+    pick_rows,
+    rank,
+    sort_rows,
+)
+from ssl_console.analysis.ranking import Cell as Score
+from ssl_console.analysis.ranking import Column as Scored
+from ssl_console.tui.data.catalog import Catalogue, protocol_title
+from ssl_console.tui.data.filter_query import Filter, Subject, parse, split
+from ssl_console.tui.style import palette as heat
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, line
+from ssl_console.tui.views.column_stats import ColumnFacts
+from ssl_console.tui.views.memoize import remembered
+from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.workspace.badges import ADVICE, MARK
+from ssl_console.workspace.result import Result
+
+Published = Literal["off", "beside", "all"]
+PLACE, NAME = "#", "backbone"
+NUMBER_WIDTH = 7
+INTERVAL_WIDTH = 12
+AGGREGATE_WIDTH = 6
+OVERALL = "overall"
+ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
+    "mean": ("mean", "mean of the scores; complete rows only"),
+    "mean_log_odds": ("odds", "mean of the log-odds of the scores; complete rows only"),
+    "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
+    "win_rate": ("win %", "share of comparisons won, column by column; a tie is half a win"),
+}
+"""Short label, and what it means."""
+ROUNDING = 0.05
+"""Scores are shown with one decimal: what differs by less looks the same."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the user chose to see."""
+
+    suite: str | None = None
+    filter: str = ""
+    hidden: frozenset[str] = frozenset()
+    sort: str = "mean_rank"
+    reverse: bool = False
+    intervals: bool = False
+    differences: bool = False
+    """Show how far own scores are from the published ones."""
+    heat: bool = True
+    common: bool = False
+    """Only the columns in which every row shown has a score; without it, incomplete rows have no rank."""
+    published: Published = "beside"
+    """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
+
+    def sorted_by(self, column: str) -> View:
+        """Sorted by this column; the other way round if it is already."""
+        return replace(self, sort=column, reverse=not self.reverse if self.sort == column else False)
+
+
+@remembered
+def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ...] | None, shown: Published) -> Ranking:
+    """Everything in these columns, own rows and published ones. Remembered: filters and sorting start from here."""
+    own = [result for result in results if result.source == "mine"]
+    if shown == "off":
+        return rank(own, columns)
+    return rank(beside(own, published(), columns, all_tasks=shown == "all"), columns)
+
+
+@remembered
+def with_doubts(results: tuple[Result, ...], catalogue: Catalogue) -> tuple[Result, ...]:
+    """The results with the reasons to doubt them that only other results tell."""
+    return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The ranking as shown."""
+
+    ranking: Ranking
+    view: View
+    catalogue: Catalogue
+    glyphs: Glyphs
+    marked: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Fields in the filter that nothing has."""
+    total: int = 0
+    """Rows there are without the filter."""
+    columns: int = 0
+    """Columns there are before those are left out that some row lacks."""
+    apart: int = 0
+    """Further columns that its tasks have, in it or not."""
+
+    @classmethod
+    def of(
+        cls, results: tuple[Result, ...], view: View, catalogue: Catalogue, glyphs: Glyphs, marked: tuple[str, ...] = ()
+    ) -> Table:
+        """The rows and columns that the view leaves, in its order, compared among themselves."""
+        suite = catalogue.suite.get(view.suite or "")
+        base = base_ranking(results, suite.columns if suite else None, view.published)
+        filtered, unknown = _filtered(base, view, catalogue)
+        ranking = pick_columns(filtered, common_columns(filtered)) if view.common else filtered
+        known = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
+        view = view if view.sort in known else replace(view, sort="mean_rank", reverse=False)
+        ranked = sort_rows(ranking, view.sort, view.reverse)
+        apart = count_apart(results, ranked)
+        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
+
+    @cached_property
+    def row(self) -> Mapping[str, Row]:
+        """By backbone."""
+        return {row.backbone: row for row in self.ranking.rows}
+
+    @cached_property
+    def facts(self) -> Mapping[str, ColumnFacts]:
+        """Of every scored column."""
+        rows = self.ranking.rows
+        return {
+            column.label: ColumnFacts(column.label, column.higher_is_better, rows) for column in self.ranking.columns
+        }
+
+    @cached_property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """Those that are shown."""
+        return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.view.hidden)
+
+    @cached_property
+    def places(self) -> Mapping[str, str]:
+        """What stands before every row: its place by the column sorted by; ties share theirs and say so."""
+        if self.view.sort == NAME:
+            return {}
+        numbers = {name: number for name, number in self._numbers().items() if number is not None}
+        sharers = Counter(numbers.values())
+        return {name: f"{number}{'=' if sharers[number] > 1 else ' '}" for name, number in numbers.items()}
+
+    def rows(self, width: int) -> Rows:
+        """As a table for a screen of `width` cells."""
+        longest = max((len(row.backbone) for row in self.ranking.rows), default=8)
+        name_width = max(12, min(longest + 2, width // 3))
+        columns = [Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))]
+        columns += [self._aggregate_column(aggregate) for aggregate in self.aggregates]
+        columns += [self._scored_column(column) for column in self.ranking.columns]
+        return Rows(tuple(columns), [row.backbone for row in self.ranking.rows], self._cell, fixed=2)
+
+    # -- cells --------------------------------------------------------------------------------------------------
+
+    def _cell(self, backbone: str, column: Column) -> Cell:
+        row = self.row[backbone]
+        if column.key == PLACE:
+            return Cell(self.places.get(backbone, ""), Tone.DIM)
+        if column.key == NAME:
+            return self._name(row)
+        aggregate = _AGGREGATES.get(column.key)
+        if aggregate is not None:
+            return self._aggregate(row, aggregate)
+        return self._score(row, self.facts[column.key])
+
+    def _name(self, row: Row) -> Cell:
+        mark = self.glyphs.ticked if row.backbone in self.marked else " "
+        tone = Tone.ACCENT if row.backbone in self.marked else Tone.PLAIN
+        if row.backbone.endswith(PUBLISHED):
+            tone = Tone.DIM
+        return Cell(f"{mark} {row.backbone}", tone)
+
+    def _aggregate(self, row: Row, aggregate: Aggregate) -> Cell:
+        value = aggregate.value(row)
+        if value is None:
+            return Cell(self.glyphs.none, Tone.FAINT)
+        return Cell(aggregate.show(value).removesuffix(" %"), bold=aggregate.name in self._best_of(row.backbone))
+
+    def _score(self, row: Row, facts: ColumnFacts) -> Cell:
+        score = row.cells.get(facts.label)
+        if score is None:
+            return Cell(self.glyphs.none, Tone.FAINT)
+        text = f"{score.value:.1f}"
+        level = heat.level(score.value, facts.low, facts.high, higher_is_better=facts.higher_is_better)
+        marked = f"{text}{MARK}" if score.badges else text
+        shown = f"{marked}{self._beside_score(row, facts.label, score)}"
+        best, second = text == facts.best, text == facts.second
+        return Cell(shown, heat=level if self.view.heat else None, bold=best, underline=second)
+
+    def _beside_score(self, row: Row, label: str, score: Score) -> str:
+        """The interval, or the difference to the published number, where it is wanted and known."""
+        if self.view.intervals:
+            half = score.half_width
+            return "" if half is None else f" {self.glyphs.plus_minus}{half:.1f}"
+        twin = self.published_twin(row, label) if self.view.differences else None
+        return "" if twin is None else f" {score.value - twin.value:+.1f}"
+
+    def published_twin(self, row: Row, label: str) -> Score | None:
+        """The published number of an own score."""
+        other = self.row.get(f"{row.backbone}{PUBLISHED}")
+        return other.cells.get(label) if other else None
+
+    def _best_of(self, backbone: str) -> frozenset[str]:
+        return self._leaders.get(backbone, frozenset())
+
+    @cached_property
+    def _leaders(self) -> Mapping[str, frozenset[str]]:
+        leaders: dict[str, frozenset[str]] = {}
+        for aggregate in AGGREGATES:
+            values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
+            known = [value for value in values.values() if value is not None]
+            best = (min if aggregate.ascending else max)(known, default=None)
+            for name, value in values.items():
+                if value is not None and value == best:
+                    leaders[name] = leaders.get(name, frozenset()) | {aggregate.name}
+        return leaders
+
+    # -- columns ------------------------------------------------------------------------------------------------
+
+    def _sign(self, key: str) -> str:
+        if self.view.sort != key:
+            return ""
+        return self.glyphs.up if self.view.reverse else self.glyphs.down
+
+    def _aggregate_column(self, aggregate: Aggregate) -> Column:
+        label, _ = ABOUT_AGGREGATES[aggregate.name]
+        return Column(aggregate.name, label, AGGREGATE_WIDTH, "right", OVERALL, self._sign(aggregate.name))
+
+    def _scored_column(self, column: Scored) -> Column:
+        protocol, _, short = column.label.rpartition("/")
+        wide = self.view.intervals or self.view.differences
+        width = INTERVAL_WIDTH + 2 * self.view.heat if wide else NUMBER_WIDTH
+        width = max(width, min(len(short), 16))
+        return Column(
+            column.label, short or column.label, width, "right", protocol_title(protocol), self._sign(column.label)
+        )
+
+    # -- order --------------------------------------------------------------------------------------------------
+
+    def _numbers(self) -> dict[str, int | None]:
+        """Place of every row: one more than the rows that are certainly better."""
+        if self.view.sort in self.facts:
+            return self._numbers_of_scores(self.facts[self.view.sort])
+        aggregate = _AGGREGATES[self.view.sort]
+        values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
+        better = sorted((v for v in values.values() if v is not None), reverse=not aggregate.ascending)
+        return {name: None if value is None else better.index(value) + 1 for name, value in values.items()}
+
+    def _numbers_of_scores(self, facts: ColumnFacts) -> dict[str, int | None]:
+        """Scores whose intervals overlap with the first of a group share its place."""
+        found = {row.backbone: row.cells.get(facts.label) for row in self.ranking.rows}
+        known = [(name, score) for name, score in found.items() if score is not None]
+        known.sort(key=lambda pair: pair[1].value, reverse=facts.higher_is_better)
+        numbers: dict[str, int | None] = dict.fromkeys(found)
+        first, place = None, 0
+        for number, (name, score) in enumerate(known, start=1):
+            if first is None or not _overlap(first, score):
+                first, place = score, number
+            numbers[name] = place
+        return numbers
+
+
+ranking_table = remembered(Table.of)
+"""`Table.of`, which is not done again while nothing has changed: a table is asked for whenever a run has moved on."""
+
+
+def _overlap(one: Score, other: Score) -> bool:
+    return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
+
+
+_AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate in AGGREGATES}
+
+
+def about_score(table: Table, backbone: str | None, column: str | None) -> list[Line]:
+    """Two lines on what is under the cursor: the score, and how it compares with what was published."""
+    row = table.row.get(backbone or "")
+    if row is None:
+        return [line(), line()]
+    head = [Span(f" {row.backbone}", Tone.STRONG)]
+    if not row.complete:
+        missing = [one.label for one in table.ranking.columns if one.label not in row.cells]
+        head.append(Span(f"  incomplete, no mean: {len(missing)} missing, {missing[0]} first", Tone.WARN))
+    score = row.cells.get(column or "")
+    if score is None:
+        note = "not measured" if column in table.facts else _about_aggregate(table, row, column or "")
+        name = column if column in table.facts else ""
+        return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
+    seeds = f"seed {score.seeds[0]}" if len(score.seeds) == 1 else f"{len(score.seeds)} seeds"
+    head += [Span(f"  {MARK} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
+    spread = "" if score.seed_deviation is None else f" (deviation {score.seed_deviation:.2f})"
+    tail = line(
+        Span(f" {column}  ", Tone.DIM),
+        f"{score.value:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]",
+        Span(f"  n {score.n:,}, {seeds}{spread}", Tone.DIM),
+        *_published_difference(table, row, column or "", score),
+    )
+    return [tuple(head), tail]
+
+
+def _about_aggregate(table: Table, row: Row, column: str) -> str:
+    """What it is; for a complete row that has none, why."""
+    no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
+    if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
+        return f"none with {', '.join(no_shares)}, which is no share: c chooses the columns"
+    return ABOUT_AGGREGATES.get(column, ("", ""))[1]
+
+
+def _published_difference(table: Table, row: Row, column: str, score: Score) -> list[Span]:
+    twin = table.published_twin(row, column)
+    if twin is None:
+        return []
+    difference = score.value - twin.value
+    tone = Tone.GOOD if twin.ci_low - ROUNDING <= score.value <= twin.ci_high + ROUNDING else Tone.WARN
+    return [Span(f"  published {twin.value:.1f}, ", Tone.DIM), Span(f"{difference:+.1f}", tone)]
+
+
+def summary(table: Table, suite: str | None) -> Line:
+    """The line above the table."""
+    ranking, view = table.ranking, table.view
+    spans = [Span(f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM)]
+    shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
+    spans.append(Span(f"  {shown} backbones {table.glyphs.times} {len(ranking.columns)} columns", Tone.DIM))
+    if view.common:
+        spans.append(Span(f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT))
+    if ranking.incomplete:
+        spans.append(Span(f"  {ranking.incomplete} incomplete", Tone.WARN))
+    if table.apart:
+        spans.append(Span(f"  {table.apart} kept apart", Tone.WARN))
+    if view.hidden:
+        spans.append(Span(f"  {len(view.hidden)} hidden", Tone.ACCENT))
+    if table.unknown:
+        spans.append(Span(f"  nothing has the field {', '.join(table.unknown)}", Tone.BAD))
+    if table.marked:
+        spans.append(Span(f"   {table.glyphs.ticked} {len(table.marked)} for Compare", Tone.ACCENT))
+    return tuple(spans)
+
+
+def _filtered(base: Ranking, view: View, catalogue: Catalogue) -> tuple[Ranking, tuple[str, ...]]:
+    """The rows and columns that a filter and the user's choice of columns leave."""
+    rows = {row.backbone: _backbone_subject(row.backbone, catalogue) for row in base.rows}
+    columns = {column.label: _task_subject(column, catalogue) for column in base.columns}
+    terms = parse(view.filter)
+    for_rows, for_columns = split(terms, rows.values(), columns.values())
+    known = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
+    left = [label for label, subject in columns.items() if label not in view.hidden and for_columns.matches(subject)]
+    ranking = base if len(left) == len(base.columns) else pick_columns(base, left)
+    if for_rows != Filter():
+        ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
+    return ranking, tuple(terms.unknown_fields(known))
+
+
+def _backbone_subject(name: str, catalogue: Catalogue) -> Subject:
+    entry = catalogue.backbone.get(unmarked(name))
+    return entry.subject if entry else Subject(name, {"name": name})
+
+
+def _task_subject(column: Scored, catalogue: Catalogue) -> Subject:
+    entry = catalogue.task.get(column.task)
+    fields = {**(entry.subject.fields if entry else {}), "variant": column.variant, "task": column.task}
+    return Subject(f"{column.label} {entry.subject.words if entry else ''}", fields)
+
+
+__all__ = [
+    "NAME",
+    "PLACE",
+    "PUBLISHED",
+    "ColumnFacts",
+    "Table",
+    "View",
+    "about_score",
+    "base_ranking",
+    "ranking_table",
+    "summary",
+    "with_doubts",
+]

@@ -1,0 +1,245 @@
+"""Everything about one result, as lines and a chart. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import JsonValue
+
+from ssl_console.analysis.random_baseline import Distance, Twins, distances
+from ssl_console.analysis.seed_variance import seed_spread
+from ssl_console.analysis.statistics.few_shot_intervals import of_record
+from ssl_console.planning.duration import in_words
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.widgets.plot import Chart, Series
+from ssl_console.workspace.badges import MARK
+from ssl_console.workspace.result import Result, ResultRecord
+
+LABEL = 32
+NAME_WIDTH = 16
+"""Cells that the name of a class gets at least; longer ones take what they need."""
+BESIDE_NAME = 18
+"""Cells of its figures."""
+
+
+def result_lines(
+    result: Result,
+    record: ResultRecord | None,
+    results: Sequence[Result],
+    command: str,
+    width: int,
+    per_class: Sequence[tuple[str, float, int]] = (),
+    known: Twins = MappingProxyType({}),
+) -> list[Line]:
+    """The whole record for reading, the most wanted first. `known` says which backbone is whose untrained twin."""
+    distance = distances([*results, result], known).get(result.run_id)
+    lines = [*_head(result, results), *_doubts(record, distance, width)]
+    lines += _section("How certain", _tree(_intervals(result, record, results, distance), width))
+    lines += _section("Repeat", _wrapped(command, width))
+    if record is None:
+        return [*lines, (), line(Span(" The run's folder is gone: only the row in the database is left.", Tone.WARN))]
+    sections: tuple[tuple[str, list[Line]], ...] = (
+        ("Warnings", [line(Span(f"   {t}", Tone.WARN)) for w in record.warnings for t in wrap(w, width - 4)]),
+        ("All scores", _pairs({name: f"{value:.3f}" for name, value in record.metrics.items()})),
+        ("Per class, worst first: percent recognised", per_class_lines(per_class, width)),
+        ("Images", _pairs({name: f"{count:,}" for name, count in record.samples.items()})),
+        ("Chosen on validation data", _tree(record.hyperparameters, width)),
+        ("Parameters", _tree(record.parameters, width)),
+        ("Diagnostics", _tree(_without_curves(record.diagnostics), width)),
+        ("Identity: the key is the digest of this", _tree(record.identity, width)),
+        ("Computed by", _tree(_computed_by(record), width)),
+        ("Versions", _pairs(record.versions)),
+    )
+    for title, body in sections:
+        lines += _section(title, body)
+    return lines
+
+
+def _head(result: Result, results: Sequence[Result]) -> list[Line]:
+    place, of = place_among(result, results)
+    score = f"{result.value:.2f}"
+    return [
+        line(Span(f" {result.backbone}", Tone.STRONG), Span(" on ", Tone.DIM), Span(result.task, Tone.STRONG)),
+        line(
+            Span(f" {score}", Tone.TITLE),
+            f"  [{result.ci_low:.2f}, {result.ci_high:.2f}]",
+            Span(f"  {result.metric}, n {result.n:,}, seed {result.seed}, {result.variant}", Tone.DIM),
+        ),
+        line(Span(f" place {place} of {of} on this task", Tone.DIM)),
+        line(),
+        *_pairs(
+            {
+                "run": result.run_id,
+                "finished": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(result.finished)),
+                "took": in_words(result.duration_s),
+                "device": result.device or "—",
+                "images/s": "—" if result.images_per_s is None else f"{result.images_per_s:,.0f}",
+                "peak memory": "—" if result.memory_mb is None else f"{result.memory_mb / 1024:.2f} GB",
+            }
+        ),
+    ]
+
+
+def _doubts(record: ResultRecord | None, distance: Distance | None, width: int) -> list[Line]:
+    of_twin = distance.badge if distance else None
+    badges = [*(record.badges if record else ()), *([of_twin] if of_twin else [])]
+    texts = [text for badge in badges for text in wrap(f"{MARK} {badge.name}: {badge.advice}", width - 4)]
+    return _section("Reasons to doubt it", [line(Span(f"   {text}", Tone.WARN)) for text in texts])
+
+
+def _intervals(
+    result: Result, record: ResultRecord | None, results: Sequence[Result], distance: Distance | None
+) -> dict[str, str]:
+    """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
+    found = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
+    if record is not None:
+        found["test samples"] += f"  ({record.interval_method})"
+    episodes = of_record(record) if record else None
+    if episodes is not None:
+        half = "unknown" if episodes.data is None else f"±{episodes.data:.2f}"
+        found["other images"] = f"{half}  (the images feed {episodes.disjoint} episodes that share none)"
+    spread = seed_spread(result, results)
+    if spread is not None:
+        found["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
+    if distance is not None:
+        found["untrained twin"] = (
+            f"{distance.lead:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
+        )
+    return found
+
+
+def _computed_by(record: ResultRecord) -> dict[str, str]:
+    """Code and machine."""
+    found = {} if record.code is None else {"source files": record.code.digest[:16]}
+    if record.code is not None and record.code.commit is not None:
+        found["commit"] = f"{record.code.commit[:16]}{', with changes' if record.code.dirty else ''}"
+    if record.energy_j is not None:
+        found["energy"] = f"{record.energy_j:,.0f} J, of the whole device"
+    return {**found, **record.machine, **({"host": record.host} if record.host else {})}
+
+
+def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
+    """Place of a result among the best of every backbone in its column, and how many those are."""
+    sign = 1 if result.higher_is_better else -1
+    best: dict[str, float] = {}
+    for one in results:
+        if one.column == result.column:
+            best[one.backbone] = max(best.get(one.backbone, float("-inf")), sign * one.value)
+    better = sum(value > sign * result.value for name, value in best.items() if name != result.backbone)
+    return better + 1, max(1, len(best))
+
+
+def result_chart(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> Chart:
+    """The calibration diagram, where the protocol left one; otherwise how it stands among the others."""
+    diagram = find_reliability(record.diagnostics) if record else None
+    if diagram is None:
+        return standing_chart(result, results)
+    found = [(c, a) for c, a in zip(*diagram, strict=True) if c is not None and a is not None]
+    error = next((value for name, value in record.metrics.items() if name.startswith("ece")), None) if record else None
+    ideal = Series("calibrated", ((0.0, 0.0), (1.0, 1.0)), "ghost")
+    note = "" if error is None else f"ECE {error:.2f} %"
+    return Chart(
+        (ideal, Series("measured", tuple(found)), Series("", tuple(found), "points")),
+        "confidence",
+        "accuracy",
+        note=note,
+    )
+
+
+def standing_chart(result: Result, results: Sequence[Result]) -> Chart:
+    """Every backbone's best score in the column, best first, with this result marked."""
+    better = max if result.higher_is_better else min
+    best: dict[str, float] = {result.backbone: result.value}
+    for one in results:
+        if one.column == result.column and one.backbone != result.backbone:
+            best[one.backbone] = better(best.get(one.backbone, one.value), one.value)
+    order = sorted(best.items(), key=lambda pair: pair[1], reverse=result.higher_is_better)
+    points = {name: (float(place), value) for place, (name, value) in enumerate(order, start=1)}
+    own = points.pop(result.backbone)
+    name = result.backbone.rpartition("/")[2]
+    others = (Series("others on this task", tuple(points.values()), "crowd"),) if points else ()
+    return Chart((*others, Series(name, (own,), "points", 0, (name,))), "place", result.metric)
+
+
+Shares = list[float | None]
+
+
+def find_reliability(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, Shares] | None:
+    """The first table with `confidence` and `accuracy` per bin, however deep it lies."""
+    for value in diagnostics.values():
+        if isinstance(value, dict):
+            confidence, accuracy = value.get("confidence"), value.get("accuracy")
+            if isinstance(confidence, list) and isinstance(accuracy, list) and len(confidence) == len(accuracy):
+                return _numbers(confidence), _numbers(accuracy)
+            if (found := find_reliability(value)) is not None:
+                return found
+    return None
+
+
+def per_class_lines(scores: Sequence[tuple[str, float, int]], width: int) -> list[Line]:
+    """Classes with the share of their images that was recognised, worst first, in as many columns as fit."""
+    known = sorted(scores, key=lambda score: (score[1], score[0]))
+    longest = max((len(name) for name, _, _ in known), default=0)
+    name_width = max(NAME_WIDTH, min(longest, width - BESIDE_NAME - 2))
+    columns = max(1, (width - 2) // (name_width + BESIDE_NAME))
+    per_column = max(1, -(-len(known) // columns))
+    rows = [known[start::per_column] for start in range(per_column)] if known else []
+    return [line("  ", *(_class_cell(*score, name_width) for score in row)) for row in rows]
+
+
+def _class_cell(name: str, value: float, count: int, name_width: int) -> Span:
+    return Span(f" {fit(name, name_width)} {value:>6.1f} of {count:<6}")
+
+
+def _section(title: str, body: Sequence[Line]) -> list[Line]:
+    return [line(), line(Span(f" {title}", Tone.TITLE)), *body] if body else []
+
+
+def _pairs(pairs: Mapping[str, str]) -> list[Line]:
+    return [line(Span(f"   {fit(name, LABEL)}", Tone.DIM), value) for name, value in pairs.items()]
+
+
+def _tree(values: Mapping[str, JsonValue], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for name, value in _flat(values):
+        first, *rest = wrap(value, max(20, width - LABEL - 5)) or [""]
+        lines.append(line(Span(f"   {fit(name, LABEL)}", Tone.DIM), first))
+        lines += [line(" " * (LABEL + 3) + text) for text in rest]
+    return lines
+
+
+def _flat(values: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", ", ".join(map(_scalar, value[:24])) + (" ..." if len(value) > 24 else "")
+        else:
+            yield f"{prefix}{name}", _scalar(value)
+
+
+def _scalar(value: JsonValue) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "—"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _without_curves(diagnostics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What is shown otherwise, as a chart or a table, is left out of the list."""
+    return {
+        name: value
+        for name, value in diagnostics.items()
+        if not (isinstance(value, dict) and find_reliability({name: value}))
+    }
+
+
+def _numbers(values: Sequence[JsonValue]) -> Shares:
+    return [float(value) if isinstance(value, int | float) else None for value in values]
+
+
+def _wrapped(command: str, width: int) -> list[Line]:
+    return [line(Span(f"   {text}", Tone.ACCENT)) for text in wrap(command, width - 4)]

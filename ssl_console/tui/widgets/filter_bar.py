@@ -1,0 +1,113 @@
+"""The line in which a filter is typed: hidden until it is asked for or in use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Input, Label
+
+from ssl_console.tui.host import Refreshable
+from ssl_console.tui.keys import bindings
+
+
+class SteadyInput(Input):
+    """The widget."""
+
+    cursor_blink = reactive(False, init=False)
+
+
+def stand_still(screen: Screen[object]) -> None:
+    """Stop the cursors of a screen that others have made."""
+    for line in screen.query(Input):
+        line.cursor_blink = False
+
+
+ABOUT = (
+    "Filter: everything typed must hold. A word is looked for in names; field:value in one field, where value may be "
+    "several with commas between or a number after <, <=, > or >=; a leading minus turns a term round."
+)
+
+
+class FilterLine(SteadyInput):
+    """Where the filter is typed."""
+
+    BINDINGS: ClassVar = bindings("filter")
+
+    def __init__(self, fields: str) -> None:
+        super().__init__(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+        self.HELP_TEXT = f"{ABOUT} Fields: {fields}."
+        """What the help says of it."""
+
+    def action_clear(self) -> None:
+        """Everything is shown again."""
+        screen = self.screen
+        if isinstance(screen, Refreshable):
+            screen.step_out()
+
+    async def action_submit(self) -> None:
+        """Keep what was typed, before any other key is looked at."""
+        bar = self.parent
+        assert isinstance(bar, FilterBar)
+        bar.keep()
+
+
+class FilterBar(Horizontal):
+    """`/` opens it, enter keeps what was typed, escape clears it."""
+
+    DEFAULT_CSS = """
+    FilterBar { height: 1; display: none; }
+    FilterBar Label { width: 3; color: $accent; padding: 0 1; }
+    FilterBar Input { width: 1fr; background: $background; }
+    """
+
+    class Changed(Message):
+        """Another filter."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            super().__init__()
+
+    def __init__(self, fields: str) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def compose(self) -> ComposeResult:
+        """A slash and the line."""
+        yield Label("/", markup=False)
+        yield FilterLine(self._fields)
+
+    @property
+    def text(self) -> str:
+        """What was typed."""
+        return self.query_one(Input).value
+
+    def edit(self) -> None:
+        """Show the line and put the keyboard into it, for the very next key."""
+        self.display = True
+        self.screen.set_focus(self.query_one(Input))
+
+    def clear(self) -> bool:
+        """Take the filter away; False when there was none."""
+        was_open = self.display
+        self.query_one(Input).value = ""
+        self.display = False
+        return was_open
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        event.stop()
+        self.post_message(self.Changed(event.value))
+
+    def keep(self) -> None:
+        """Keep the filter, and give the keyboard back to what it has left."""
+        if not self.text:
+            self.display = False
+        screen = self.screen
+        if isinstance(screen, Refreshable):
+            screen.refresh_world()
+        screen.focus_next("LineTable")

@@ -1,0 +1,136 @@
+"""The bar above every screen (where am I, what goes on) and the line of keys below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ssl_console.tui.host import console
+from ssl_console.tui.keys import KEYS, Key, shown
+from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.text import Line, Span, Tone, length
+
+MODES: tuple[Key, ...] = KEYS["app"][:6]
+SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
+"""What stands before a tab, and whether those of other screens have their names."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the bar says at its right end."""
+
+    text: str = ""
+    tone: Tone = Tone.DIM
+
+
+class TopBar(Widget):
+    """Tabs at the left, what goes on at the right."""
+
+    DEFAULT_CSS = "TopBar { height: 1; background: $surface; }"
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+        self._status: tuple[Status, ...] = ()
+        self._tabs: list[tuple[int, int, str]] = []
+
+    def show(self, status: tuple[Status, ...]) -> None:
+        """Say this at the right end."""
+        if status != self._status:
+            self._status = status
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
+        """The one line. Where it is short the tabs move together, then those of other screens are their keys alone."""
+        right = tuple(Span(part.text, part.tone) for part in self._status)
+        spans: list[Span] = []
+        for gap, labels in SPACIOUS_FIRST:
+            spans = self._titles(gap, labels=labels)
+            if length(spans) + length(right) < self.size.width:
+                break
+        return draw(_spread(spans, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+
+    def _titles(self, gap: str, *, labels: bool) -> list[Span]:
+        own = console(self).own_keys
+        spans: list[Span] = [Span(" ")]
+        self._tabs = []
+        for key in MODES:
+            here = key.name == self._mode
+            pressed = shown(own.get(f"app.{key.name}", key.keys).partition(",")[0])
+            text = f"{gap}{pressed} {key.label}" if labels or here else f"{gap}{pressed}"
+            start = length(spans)
+            self._tabs.append((start, start + len(text), key.name))
+            spans.append(Span(text, Tone.TITLE if here else Tone.DIM))
+        return spans
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a tab opens it."""
+        for start, end, mode in self._tabs:
+            if start <= event.x < end:
+                self.app.switch_mode(mode)
+
+
+class KeyLine(Widget):
+    """The keys that do something here and now: first those of the focused pane, last those that work everywhere."""
+
+    DEFAULT_CSS = "KeyLine { height: 1; background: $surface; }"
+
+    def on_mount(self) -> None:
+        """Follow what can be done."""
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def on_unmount(self) -> None:
+        """Follow no longer."""
+        self.screen.bindings_updated_signal.unsubscribe(self)
+
+    def _changed(self, _screen: object) -> None:
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
+        """The one line."""
+        here, everywhere = keys_of(self.screen)
+        right = _spans(everywhere)
+        room = self.size.width - length(right) - 1
+        kept: list[Span] = [Span(" ")]
+        for binding in here:
+            pair = _spans([binding])
+            if length(kept) + length(pair) > room - 1:
+                kept.append(Span(look_of(self).glyphs.ellipsis, Tone.DIM))
+                break
+            kept += pair
+        return draw(_spread(kept, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+
+
+def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:
+    """What the footer shows: bindings of the screen and its focused widget, and those of the app."""
+    here: dict[str, Binding] = {}
+    everywhere: dict[str, Binding] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.show and active.enabled and not _typed(screen, binding.key):
+            target = everywhere if (binding.id or "").startswith("app.") else here
+            target.setdefault(binding.id or binding.action, binding)
+    return list(here.values()), list(everywhere.values())
+
+
+def _typed(screen: Screen[object], key: str) -> bool:
+    """Whether the focused pane takes the key as a letter."""
+    sign = shown(key)
+    return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
+
+
+def _spans(found: Sequence[Binding]) -> tuple[Span, ...]:
+    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}  ", Tone.DIM)) for b in found)
+    return tuple(span for pair in pairs for span in pair)
+
+
+def _spread(left: Sequence[Span], right: Sequence[Span], width: int) -> Line:
+    """Left and right end of a line; when both do not fit, the right end gives way."""
+    gap = width - length(left) - length(right)
+    return (*left, Span(" " * gap), *right) if gap >= 1 else tuple(left)

@@ -1,0 +1,63 @@
+"""A result's picture as a widget: half blocks in colour, or signs from dark to bright, and where its file lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.workspace.pictures import ASCII_SHADES, Cell, Picture, Row, coloured, shaded
+
+
+class PictureView(Widget):
+    """The widget. Of several pictures the first is shown, and the names of all."""
+
+    DEFAULT_CSS = "PictureView { height: 1fr; }"
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.pictures: Sequence[Picture] = ()
+        self._rows: list[Row] = []
+        self._drawn: tuple[object, ...] = ()
+
+    def show(self, pictures: Sequence[Picture]) -> None:
+        """Show these."""
+        if [one.path for one in pictures] != [one.path for one in self.pictures]:
+            self.pictures = pictures
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        look, base, width = look_of(self), self.rich_style, self.size.width
+        names = self._names()
+        rows = self._cells(self.size.height - len(names), ascii_only=not look.glyphs.braille)
+        if y < len(rows):
+            strip = Strip([Segment(cell.sign, base + style_of(cell)) for cell in rows[y]])
+            return strip.adjust_cell_length(width, base)
+        under = y - len(rows)
+        return draw(names[under] if under < len(names) else (), width, look, base)
+
+    def _names(self) -> list[Line]:
+        texts = [text for one in self.pictures for text in wrap(str(one.path), max(1, self.size.width - 1))]
+        return [line(Span(text, Tone.DIM)) for text in texts]
+
+    def _cells(self, height: int, *, ascii_only: bool) -> list[Row]:
+        if not self.pictures or height < 1 or self.size.width < 2:
+            return []
+        first, width = self.pictures[0], self.size.width - 1
+        wanted = (first.path, width, height, ascii_only)
+        if wanted != self._drawn:
+            self._drawn = wanted
+            self._rows = shaded(first, width, height, ASCII_SHADES) if ascii_only else coloured(first, width, height)
+        return self._rows
+
+
+def style_of(cell: Cell) -> Style:
+    """Ink on ground."""
+    ink, ground = (None if one is None else f"rgb({one[0]},{one[1]},{one[2]})" for one in (cell.ink, cell.ground))
+    return Style(color=ink, bgcolor=ground)

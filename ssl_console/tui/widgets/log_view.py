@@ -1,0 +1,231 @@
+"""The log of a run, followed while one looks at its end. Reading happens in a thread, drawing line by line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ssl_console.system.safe_text import last_state, printable
+from ssl_console.tui.host import console
+from ssl_console.tui.style.text import Line, Span, Tone, line
+from ssl_console.tui.widgets.styled_text import Lines
+
+BLOCK = 1 << 16
+"""Bytes read at a time."""
+MOST_LINES = 20_000
+"""Lines held; beyond that the far end of the window is given up, and read again when it is wanted."""
+LONGEST = 4096
+"""Characters of one line that are kept."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The lines between two places of a file."""
+
+    path: Path | None = None
+    lines: tuple[str, ...] = ()
+    offsets: tuple[int, ...] = ()
+    """Where each line begins."""
+    start: int = 0
+    end: int = 0
+    """Just behind the last line."""
+    size: int = 0
+    """Of the file when it was last looked at."""
+    added_before: int = field(default=0, compare=False)
+    """Lines that the last step put before those that were there: a view moves down by as many."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing has been written behind the window."""
+        return self.end >= self.size
+
+    @property
+    def at_start(self) -> bool:
+        """Whether it begins with the file."""
+        return self.start == 0
+
+
+def open_end(path: Path) -> Window:
+    """The end of the file: empty while there is none."""
+    size = _size(path)
+    start = _line_start(path, max(0, size - BLOCK))
+    return _read(Window(path, size=size), start, size)
+
+
+def open_start(path: Path) -> Window:
+    """The beginning of the file."""
+    size = _size(path)
+    return _read(Window(path, size=size), 0, min(size, BLOCK))
+
+
+def earlier(window: Window) -> Window:
+    """The window, and a block before it."""
+    if window.path is None or window.at_start:
+        return replace(window, added_before=0)
+    start = _line_start(window.path, max(0, window.start - BLOCK), window.start)
+    block = _read(Window(window.path, size=window.size), start, window.start)
+    lines, offsets = block.lines + window.lines, block.offsets + window.offsets
+    kept = slice(0, MOST_LINES)
+    end = offsets[MOST_LINES] if len(lines) > MOST_LINES else window.end
+    return replace(
+        window, lines=lines[kept], offsets=offsets[kept], start=start, end=end, added_before=len(block.lines)
+    )
+
+
+def later(window: Window) -> Window:
+    """The window, and what comes behind it: the next block, or what was written meanwhile.
+
+    A file that was cut short or replaced by a shorter one is opened again.
+    """
+    if window.path is None:
+        return window
+    size = _size(window.path)
+    if size < window.end:
+        return open_end(window.path)
+    if size == window.end == window.size:
+        return replace(window, added_before=0)
+    start, held = window.end, len(window.lines)
+    if window.lines and window.at_end:
+        start, held = window.offsets[-1], held - 1
+    block = _read(Window(window.path, size=size), start, min(size, window.end + BLOCK))
+    lines, offsets = window.lines[:held] + block.lines, window.offsets[:held] + block.offsets
+    dropped = max(0, len(lines) - MOST_LINES)
+    return Window(
+        window.path, lines[dropped:], offsets[dropped:], offsets[dropped] if offsets else 0, block.end, size, -dropped
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _read(window: Window, start: int, end: int) -> Window:
+    """Lines from `start`; the last one counts as far as it goes when the file ends there."""
+    if window.path is None or start >= end:
+        return replace(window, start=start, end=start)
+    data = _bytes(window.path, start, end - start)
+    whole = data.rfind(b"\n") + 1
+    if start + len(data) < window.size and whole:
+        data = data[:whole]
+    lines, offsets, place = [], [], start
+    for raw in data.removesuffix(b"\n").split(b"\n") if data else []:
+        lines.append(_shown(raw))
+        offsets.append(place)
+        place += len(raw) + 1
+    return replace(window, lines=tuple(lines), offsets=tuple(offsets), start=start, end=start + len(data))
+
+
+def _line_start(path: Path, place: int, limit: int | None = None) -> int:
+    """The first line that begins at `place` or behind it; `place` itself when none does within a block."""
+    if place == 0:
+        return 0
+    data = _bytes(path, place - 1, BLOCK if limit is None else min(BLOCK, limit - place))
+    newline = data.find(b"\n")
+    return place if newline < 0 else place + newline
+
+
+def _bytes(path: Path, start: int, count: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), max(0, count), start)
+    except FileNotFoundError:
+        return b""
+
+
+def _shown(raw: bytes) -> str:
+    return printable(last_state(raw[: 4 * LONGEST].decode(errors="replace")))[:LONGEST]
+
+
+NO_LOG = [line(Span(" no log yet", Tone.DIM))]
+
+
+class LogView(Lines):
+    """The widget. Scrolled to the end it follows; anywhere else it stays where it is."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.window = Window()
+        self.following = True
+        self._busy = False
+        self._read_once = False
+        self.show(NO_LOG)
+
+    def open(self, path: Path | None) -> None:
+        """The log of another run, from its end."""
+        if path == self.window.path:
+            return
+        self.window = Window(path)
+        self.following, self._busy, self._read_once = True, False, False
+        self.show(NO_LOG)
+        if path is not None:
+            self._read(lambda: open_end(path))
+
+    def follow(self) -> None:
+        """Take in what was written meanwhile."""
+        window = self.window
+        if window.path is not None and self.following:
+            self._read(lambda: later(window))
+
+    def _read(self, step: Callable[[], Window]) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        console(self).in_background(step, self._take, group="log")
+
+    def _take(self, window: Window) -> None:
+        self._busy = False
+        known = self._read_once and window == self.window
+        if window.path != self.window.path or not self.is_mounted or known:
+            return
+        self.window, self._read_once = window, True
+        self.show(
+            [_line(text) for text in window.lines]
+            or [line(Span(" nothing has been printed: the log is empty", Tone.DIM))]
+        )
+        if self.following:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+        elif window.added_before:
+            self.scroll_to(y=self.scroll_y + window.added_before, animate=False, force=True, immediate=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Near an end of what has been read, read on."""
+        super().watch_scroll_y(old_value, new_value)
+        window = self.window
+        at_bottom = new_value >= self.max_scroll_y - 1
+        self.following = at_bottom and window.at_end
+        if new_value < old_value and new_value <= 2 and not window.at_start:
+            self._read(lambda: earlier(window))
+        elif at_bottom and not window.at_end:
+            self._read(lambda: later(window))
+
+    def action_scroll_home(self) -> None:
+        """The beginning of the file."""
+        path = self.window.path
+        if path is not None and not self.window.at_start:
+            self.following = False
+            self._read(lambda: open_start(path))
+        self.scroll_to(y=0, animate=False, force=True, immediate=True)
+
+    def action_scroll_end(self) -> None:
+        """The end of the file."""
+        path = self.window.path
+        self.following = True
+        if path is not None and not self.window.at_end:
+            self._read(lambda: open_end(path))
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+
+
+def _line(text: str) -> Line:
+    return (Span(f" {text}", _tone(text)),)
+
+
+def _tone(text: str) -> Tone:
+    head = text[:200].lower()
+    if "error" in head or "traceback" in head:
+        return Tone.BAD
+    return Tone.WARN if "warn" in head else Tone.PLAIN

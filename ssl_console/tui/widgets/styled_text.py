@@ -1,0 +1,108 @@
+"""A scrolling text of styled lines, drawn line by line: details, help, sheets, events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import ClassVar
+
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.text import Line, length
+
+
+class Lines(ScrollView, can_focus=True):
+    """The widget. Lines longer than it is wide end in an ellipsis."""
+
+    DEFAULT_CSS = """
+    Lines { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
+    """
+    BINDINGS: ClassVar = bindings("text")
+
+    def __init__(self, content: Sequence[Line] = (), *, id: str | None = None, classes: str = "") -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self.content: Sequence[Line] = content
+        self.shift = 0
+        """Cells that long lines are moved to the left."""
+        self.virtual_size = Size(0, len(content))
+
+    def show(self, content: Sequence[Line]) -> None:
+        """Show these lines; only those that differ are repainted."""
+        before, self.content = self.content, content
+        if len(before) != len(content):
+            self.virtual_size = Size(0, len(content))
+        top = round(self.scroll_y)
+        window = slice(top, top + self.size.height)
+        for y, (old, new) in enumerate(zip_longest(before[window], content[window])):
+            if old != new:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
+        """As many lines as there are: for `height: auto`."""
+        return len(self.content)
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002
+        """As wide as the longest line: for `width: auto`."""
+        return max((length(line) for line in self.content), default=0)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        number = y + round(self.scroll_y)
+        spans = self.content[number] if number < len(self.content) else ()
+        look, base, width = look_of(self), self.rich_style, self.scrollable_content_region.width
+        if not self.shift:
+            return draw(spans, width, look, base)
+        return (
+            draw(spans, max(width, length(spans)), look, base)
+            .crop(self.shift, self.shift + width)
+            .extend_cell_length(width, base)
+        )
+
+    def action_shift(self, cells: int) -> None:
+        """Move long lines to the left, or back."""
+        longest = max((length(line) for line in self.content), default=0)
+        wanted = max(0, min(self.shift + cells, longest - self.size.width // 2))
+        if wanted != self.shift:
+            self.shift = wanted
+            self.refresh()
+
+
+class Tail(Lines):
+    """Lines whose end matters most: it is shown first, and followed while one looks at it."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.following = True
+
+    def begin(self) -> None:
+        """Something else is shown from now on: from its end."""
+        self.following = True
+
+    def show(self, content: Sequence[Line]) -> None:
+        """Show these lines; the last ones, unless one has gone up to earlier ones."""
+        following = self.following
+        super().show(content)
+        if following:
+            self._to_end()
+
+    def on_resize(self) -> None:
+        """The end stays in sight."""
+        if self.following:
+            self._to_end()
+
+    def _to_end(self) -> None:
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+        self.following = True
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow while the end is in sight."""
+        super().watch_scroll_y(old_value, new_value)
+        self.following = new_value >= self.max_scroll_y - 1
+
+
+class Words(Lines, can_focus=False):
+    """Lines that only tell something: the keyboard is never in them."""

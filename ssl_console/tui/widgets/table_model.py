@@ -1,0 +1,132 @@
+"""What a table shows: columns, row keys in order, and a function that makes a cell when it is looked at."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ssl_console.tui.style.cell import EMPTY_CELL, Cell
+from ssl_console.tui.style.text import Align
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of fixed width."""
+
+    key: str
+    label: str
+    width: int
+    align: Align = "left"
+    group: str = ""
+    """A first header line that neighbouring columns share."""
+    sort: str = ""
+    """Sign behind the label when the table is sorted by this column."""
+    marked: bool = False
+    """Ticked as a whole."""
+
+
+def _no_cell(_key: str, _column: Column) -> Cell:
+    return EMPTY_CELL
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table's content. `cell` is called only for what is on the screen."""
+
+    columns: tuple[Column, ...] = ()
+    keys: Sequence[str] = ()
+    cell: Callable[[str, Column], Cell] = _no_cell
+    fixed: int = 1
+    """How many columns stay at the left when the others scroll."""
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Each key's row number."""
+        return {key: number for number, key in enumerate(self.keys)}
+
+    @cached_property
+    def column_index(self) -> dict[str, int]:
+        """Each column's number."""
+        return {column.key: number for number, column in enumerate(self.columns)}
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Where the columns lie."""
+        whole = [column.align != "left" for column in self.columns]
+        return Geometry.of([column.width for column in self.columns], self.fixed, whole)
+
+    @property
+    def header_lines(self) -> int:
+        """One line of labels, and one of groups where there are any."""
+        return 2 if any(column.group for column in self.columns) else 1
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A column as drawn: its number, its first cell on the line and how many cells it gets."""
+
+    number: int
+    x: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Positions of fixed and scrolling columns, one cell between neighbours."""
+
+    widths: Sequence[int]
+    fixed: int
+    whole: Sequence[bool] = field(default=())
+    """Columns that are not drawn at all where they would be cut: half a number misleads."""
+    starts: Sequence[int] = field(default=())
+    """Left edges of the scrolling columns, from 0."""
+    fixed_width: int = 0
+    total: int = 0
+
+    @classmethod
+    def of(cls, widths: Sequence[int], fixed: int, whole: Sequence[bool] = ()) -> Geometry:
+        """Geometry of columns of these widths."""
+        fixed_width = sum(width + 1 for width in widths[:fixed])
+        starts, edge = [], 0
+        for width in widths[fixed:]:
+            starts.append(edge)
+            edge += width + 1
+        return cls(widths, fixed, whole or [False] * len(widths), starts, fixed_width, fixed_width + edge)
+
+    def first_visible(self, scroll: int) -> int:
+        """Number (among the scrolling columns) of the first one drawn: columns never begin half way."""
+        return max(0, bisect_right(self.starts, scroll) - 1)
+
+    def placed(self, scroll: int, width: int) -> list[Placed]:
+        """The columns on a line of `width` cells; the last may be cut, if it holds text."""
+        columns: list[Placed] = []
+        x, first = 0, self.fixed + self.first_visible(scroll)
+        for number in (*range(min(self.fixed, len(self.widths))), *range(first, len(self.widths))):
+            shown = min(self.widths[number], width - x)
+            if shown <= 0 or (self.whole[number] and shown < self.widths[number] and number > first):
+                break
+            columns.append(Placed(number, x, shown))
+            x += self.widths[number] + 1
+        return columns
+
+    def scroll_to_show(self, number: int, scroll: int, width: int) -> int:
+        """The scroll position nearest to `scroll` at which column `number` is whole, as far as it fits."""
+        if number < self.fixed or not self.starts:
+            return scroll
+        left, room = self.starts[number - self.fixed], width - self.fixed_width
+        scroll = self.starts[self.first_visible(scroll)]
+        if left < scroll:
+            return left
+        right = left + self.widths[number]
+        while scroll < left and right - scroll > room:
+            scroll = self.starts[self.first_visible(scroll) + 1]
+        return scroll
+
+    def column_at(self, x: int, scroll: int, width: int) -> int | None:
+        """Number of the column under cell `x`."""
+        for column in self.placed(scroll, width):
+            if column.x <= x <= column.x + column.width:
+                return column.number
+        return None

@@ -1,0 +1,374 @@
+"""A table drawn line by line: any number of rows, and only what changed goes to the terminal.
+
+The cursor follows the row's key, not its place: sorting, filtering and new rows leave it on what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.style import palette
+from ssl_console.tui.style.cell import EMPTY_CELL, Cell
+from ssl_console.tui.style.palette import Look, Under, look_of
+from ssl_console.tui.style.text import Tone, clean, fit, wrap
+from ssl_console.tui.widgets.table_model import Column, Placed, Rows
+
+CursorKind = Literal["row", "cell"]
+
+
+class LineTable(ScrollView, can_focus=True):
+    """The widget. `show` gives it other content; it finds out by itself what to repaint."""
+
+    DEFAULT_CSS = """
+    LineTable {
+        height: 1fr; overflow-x: auto; overflow-y: auto; scrollbar-gutter: stable;
+        scrollbar-size-horizontal: 0; scrollbar-size-vertical: 1;
+    }
+    """
+    BINDINGS: ClassVar = bindings("table")
+
+    class Moved(Message):
+        """The cursor is elsewhere."""
+
+        def __init__(self, table: LineTable, row: str | None, column: str | None) -> None:
+            self.table, self.row, self.column = table, row, column
+            super().__init__()
+
+        @property
+        def control(self) -> LineTable:
+            """The table."""
+            return self.table
+
+    class Opened(Moved):
+        """A double click on a cell. The enter key belongs to the screens."""
+
+    class HeaderClicked(Moved):
+        """A click on a column's head."""
+
+    def __init__(self, *, cursor: CursorKind = "row", empty: str = "", id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.rows = Rows()
+        self.cursor_kind: CursorKind = cursor
+        self.empty = empty
+        """What to say where there are no rows."""
+        self._row: str | None = None
+        self._column: str | None = None
+        self._moved = False
+        """Whether a key has been pressed here: until then the cursor stays at the beginning, whatever comes in."""
+        self._painted: dict[str, list[Cell]] = {}
+        self._base = Style()
+
+    # -- content ------------------------------------------------------------------------------------------------
+
+    def show(self, rows: Rows) -> None:
+        """Show `rows`: repaint the cells that differ, or everything when rows or columns are others."""
+        before, self.rows = self.rows, rows
+        if before.columns == rows.columns and before.keys == rows.keys and before.fixed == rows.fixed:
+            self._repaint_changes()
+            return
+        old_row = before.index.get(self._row or "", 0)
+        self._keep_cursor(old_row)
+        self._fit_virtual_size()
+        self._painted.clear()
+        self.refresh()
+        self._scroll_to_cursor()
+
+    @property
+    def _width(self) -> int:
+        """Cells of a line beside the scrollbar."""
+        return self.scrollable_content_region.width
+
+    def _fit_virtual_size(self) -> None:
+        slack = max((column.width for column in self.rows.columns), default=0)
+        width = self.rows.geometry.total
+        height = len(self.rows.keys) + self.rows.header_lines
+        self.virtual_size = Size(width + (slack if width > self._width else 0), height)
+
+    def _keep_cursor(self, old_row: int) -> None:
+        if self._row not in self.rows.index or not self._moved:
+            old_row = old_row if self._moved else 0
+            self._row = self.rows.keys[min(old_row, len(self.rows.keys) - 1)] if self.rows.keys else None
+        first = min(self.rows.fixed, len(self.rows.columns) - 1) if self.cursor_kind == "cell" else 0
+        if self.rows.column_index.get(self._column or "", -1) < first or not self._moved:
+            self._column = self.rows.columns[first].key if self.rows.columns else None
+
+    def _repaint_changes(self) -> None:
+        for y, key in self._visible_rows():
+            painted = self._painted.get(key)
+            if painted is None:
+                continue
+            for column in self._placed():
+                if painted[column.number] != self.rows.cell(key, self.rows.columns[column.number]):
+                    self.refresh(Region(column.x, y, column.width, 1))
+
+    def _visible_rows(self) -> Iterator[tuple[int, str]]:
+        top = round(self.scroll_y)
+        lines = max(0, self.size.height - self.rows.header_lines)
+        for offset, key in enumerate(self.rows.keys[top : top + lines]):
+            yield offset + self.rows.header_lines, key
+
+    def _placed(self) -> list[Placed]:
+        return self.rows.geometry.placed(round(self.scroll_x), self._width)
+
+    # -- cursor -------------------------------------------------------------------------------------------------
+
+    @property
+    def row(self) -> str | None:
+        """Key of the row under the cursor."""
+        return self._row
+
+    @property
+    def column(self) -> str | None:
+        """Key of the column under the cursor."""
+        return self._column
+
+    def move_to(self, row: str | None = None, column: str | None = None) -> None:
+        """Put the cursor on a row, a column or both; keys that are not there change nothing."""
+        self._moved = True
+        old = (self._row, self._column)
+        if row in self.rows.index:
+            self._row = row
+        if column in self.rows.column_index:
+            self._column = column
+        if (self._row, self._column) == old:
+            return
+        self._refresh_rows(old[0], self._row)
+        if self._column != old[1]:
+            self.refresh(Region(0, 0, self._width, self.rows.header_lines))
+        self._scroll_to_cursor()
+        self.post_message(self.Moved(self, self._row, self._column))
+
+    def _refresh_rows(self, *keys: str | None) -> None:
+        for key in {key for key in keys if key is not None}:
+            y = self.rows.index[key] - round(self.scroll_y) + self.rows.header_lines
+            if self.rows.header_lines <= y < self.size.height:
+                self.refresh(Region(0, y, self._width, 1))
+
+    def _scroll_to_cursor(self) -> None:
+        if self._row is None or not self.size.height:
+            return
+        lines = max(1, self.size.height - self.rows.header_lines)
+        index, top = self.rows.index[self._row], round(self.scroll_y)
+        y = min(max(top, index - lines + 1), index)
+        number = self.rows.column_index.get(self._column or "", 0)
+        x = self.rows.geometry.scroll_to_show(number, round(self.scroll_x), self._width)
+        if (x, y) != (round(self.scroll_x), top):
+            self.scroll_to(x, y, animate=False, force=True, immediate=True)
+
+    def _step_row(self, by: int) -> None:
+        if self.rows.keys:
+            index = self.rows.index.get(self._row or "", 0) + by
+            self.move_to(row=self.rows.keys[min(max(index, 0), len(self.rows.keys) - 1)])
+
+    def _step_column(self, by: int) -> None:
+        if self.rows.columns:
+            index = self.rows.column_index.get(self._column or "", 0) + by
+            first = self.rows.fixed if self.cursor_kind == "cell" else 0
+            self.move_to(column=self.rows.columns[min(max(index, first), len(self.rows.columns) - 1)].key)
+
+    def action_up(self) -> None:
+        """One row up."""
+        self._step_row(-1)
+
+    def action_down(self) -> None:
+        """One row down."""
+        self._step_row(1)
+
+    def action_left(self) -> None:
+        """One column to the left."""
+        self._step_column(-1)
+
+    def action_right(self) -> None:
+        """One column to the right."""
+        self._step_column(1)
+
+    def action_page_up(self) -> None:
+        """A screenful up."""
+        self._step_row(-max(1, self.size.height - self.rows.header_lines - 1))
+
+    def action_page_down(self) -> None:
+        """A screenful down."""
+        self._step_row(max(1, self.size.height - self.rows.header_lines - 1))
+
+    def action_first(self) -> None:
+        """The first row."""
+        self._step_row(-len(self.rows.keys))
+
+    def action_last(self) -> None:
+        """The last row."""
+        self._step_row(len(self.rows.keys))
+
+    def on_click(self, event: events.Click) -> None:
+        """A click moves the cursor, a second one opens; on a head it sorts."""
+        number = self.rows.geometry.column_at(event.x, round(self.scroll_x), self._width)
+        column = self.rows.columns[number].key if number is not None else None
+        if event.y < self.rows.header_lines:
+            if column is not None:
+                self.post_message(self.HeaderClicked(self, self._row, column))
+            return
+        row = dict(self._visible_rows()).get(event.y)
+        if row is not None:
+            self.move_to(row, column)
+            if event.chain > 1:
+                self.post_message(self.Opened(self, self._row, self._column))
+
+    def note_key(self) -> None:
+        """Whoever presses keys means the row that the cursor is on."""
+        self._moved = True
+
+    def on_resize(self) -> None:
+        """Keep the cursor in sight."""
+        self._fit_virtual_size()
+        self._scroll_to_cursor()
+
+    def on_focus(self, event: events.Focus) -> None:
+        """The cursor is drawn brighter while the table has the keyboard; nothing else needs drawing again."""
+        event.prevent_default()
+        self._take_focus(True)
+        self._tell_parent(events.DescendantFocus(self))
+
+    def on_blur(self, event: events.Blur) -> None:
+        """And fainter when not."""
+        event.prevent_default()
+        self._take_focus(False)
+        self._tell_parent(events.DescendantBlur(self))
+
+    def _tell_parent(self, message: Message) -> None:
+        if self.parent is not None:
+            self.parent.post_message(message)
+
+    def _take_focus(self, has_focus: bool) -> None:
+        self.has_focus = has_focus
+        self._refresh_rows(self._row)
+        self.refresh(Region(0, 0, self._width, self.rows.header_lines))
+
+    # -- drawing ------------------------------------------------------------------------------------------------
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Some lines of the screen, on a background that is asked for once: finding it takes as long as a line."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        header = self.rows.header_lines
+        if y < header:
+            segments = self._groups() if y < header - 1 else self._labels()
+            return Strip(segments).adjust_cell_length(self._width, self._base)
+        index = y - header + round(self.scroll_y)
+        if index >= len(self.rows.keys):
+            return self._blank(y - header if not self.rows.keys else None)
+        return self._row_strip(self.rows.keys[index])
+
+    def _blank(self, number: int | None) -> Strip:
+        told = wrap(self.empty, max(1, self._width - 2))
+        text = f" {told[number - 1]}" if number is not None and 0 < number <= len(told) else ""
+        return Strip([Segment(fit(text, self._width), self._base + look_of(self).palette.tone(Tone.DIM))], self._width)
+
+    def _row_strip(self, key: str) -> Strip:
+        cells = [EMPTY_CELL] * len(self.rows.columns)
+        segments: list[Segment] = []
+        look, gap = look_of(self), self._gap(key)
+        for column in self._placed():
+            cell = cells[column.number] = self.rows.cell(key, self.rows.columns[column.number])
+            segments.extend(self._cell_segments(key, column, cell, look))
+            plain = not (cell.underline or cell.picked or cell.heat is not None) and self._same_under(key, column)
+            segments.append(Segment(" ", segments[-1].style) if plain else gap)
+        self._painted[key] = cells
+        return Strip(segments).simplify().adjust_cell_length(self._width, gap.style)
+
+    def _same_under(self, key: str, placed: Placed) -> bool:
+        """Whether the cell lies on the same background as the gap behind it: then it takes the gap in, for brevity."""
+        return key != self._row or self.cursor_kind == "row" or self.rows.columns[placed.number].key != self._column
+
+    def _cell_segments(self, key: str, placed: Placed, cell: Cell, look: Look) -> Iterator[Segment]:
+        column = self.rows.columns[placed.number]
+        style = self._base + look.palette.cell_style(cell, self._under(key, column))
+        if cell.heat is None or placed.width < 3:
+            yield Segment(fit(cell.text, placed.width, column.align, look.glyphs.ellipsis), style)
+        else:
+            yield Segment(fit(cell.text, placed.width - 2, column.align, look.glyphs.ellipsis) + " ", style)
+            yield Segment(palette.sign(cell.heat, look.glyphs.steps), style + look.palette.sign_style(cell.heat))
+
+    def _under(self, key: str, column: Column) -> Under:
+        if key != self._row:
+            return ""
+        whole_row = self.cursor_kind == "row"
+        if self.has_focus and (whole_row or column.key == self._column):
+            return "cell"
+        return "row"
+
+    def _gap(self, key: str) -> Segment:
+        under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self.has_focus else "row"
+        return Segment(" ", self._base + look_of(self).palette.cell_style(EMPTY_CELL, under))
+
+    def _labels(self) -> list[Segment]:
+        look, segments = look_of(self), []
+        for placed in self._placed():
+            column = self.rows.columns[placed.number]
+            style = look.palette.tone(self._label_tone(column)) + Style(bold=True)
+            text = f"{clean(column.label)}{column.sort}" if column.sort else column.label
+            fitted = _label(text, column.sort, placed.width, column, look.glyphs.ellipsis)
+            segments += [Segment(fitted, self._base + style), Segment(" ", self._base)]
+        return self._with_more(segments)
+
+    def _label_tone(self, column: Column) -> Tone:
+        if column.sort or column.marked:
+            return Tone.TITLE
+        at_cursor = self.cursor_kind == "cell" and self.has_focus and column.key == self._column
+        return Tone.PLAIN if at_cursor else Tone.DIM
+
+    def _with_more(self, segments: list[Segment]) -> list[Segment]:
+        """Say at the edges that there are columns beyond them."""
+        placed, glyphs = self._placed(), look_of(self).glyphs
+        key_style = self._base + look_of(self).palette.tone(Tone.KEY)
+        fixed = self.rows.fixed
+        if len(placed) > fixed and placed[fixed].number > fixed and fixed:
+            segments[2 * fixed - 1] = Segment(glyphs.left, key_style)
+        if placed and placed[-1].number < len(self.rows.columns) - 1:
+            strip = Strip(segments).adjust_cell_length(self._width - 1, self._base)
+            return [*strip, Segment(glyphs.right, key_style)]
+        return segments
+
+    def _groups(self) -> list[Segment]:
+        look, segments, x = look_of(self), [], 0
+        style = self._base + look.palette.tone(Tone.FAINT)
+        title = self._base + look.palette.tone(Tone.ACCENT)
+        for name, left, right in _spans_of_groups(self._placed(), self.rows.columns):
+            segments.append(Segment(" " * (left - x), self._base))
+            label = fit(clean(name), min(len(name), right - left), ellipsis=look.glyphs.ellipsis)
+            rule = f" {look.glyphs.rule * (right - left - len(label) - 1)}" if right - left > len(label) + 1 else ""
+            segments += [Segment(label, title), Segment(rule, style)] if name else []
+            x = left + len(label) + len(rule) if name else left
+        return segments
+
+
+def _label(text: str, sort: str, width: int, column: Column, ellipsis: str) -> str:
+    """The label, cut before the sort sign rather than through it."""
+    if not sort:
+        return fit(text, width, column.align, ellipsis)
+    body = text[: -len(sort)]
+    room = width - len(sort)
+    cut = fit(body, room, ellipsis=ellipsis) if len(body) > room else body
+    return fit(cut + sort, width, column.align, ellipsis)
+
+
+def _spans_of_groups(placed: list[Placed], columns: tuple[Column, ...]) -> list[tuple[str, int, int]]:
+    spans: list[tuple[str, int, int]] = []
+    for column in placed:
+        group = columns[column.number].group
+        if spans and spans[-1][0] == group:
+            spans[-1] = (group, spans[-1][1], column.x + column.width)
+        else:
+            spans.append((group, column.x, column.x + column.width))
+    return spans

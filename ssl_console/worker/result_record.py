@@ -1,0 +1,164 @@
+"""From an evaluation to `result.json` and `predictions.npz`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from backbones.io.canonical_json import canonical
+from backbones.io.files import write_atomically
+from ssl_console.system.processes import this_host
+from ssl_console.worker.provenance import code, versions
+from ssl_console.worker.reporter import WorkerReporter
+from ssl_console.workspace.badges import Badge, Seen, badges_of, chance_level
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.run import RunSpec
+from tasks.catalog.spec import comparability_key, result_identity, result_key
+from tasks.evaluation.result import Evaluation
+from tasks.features.manifest import NotFiniteError
+from tasks.metrics.outcome import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_COUNTED = ("episodes", "test")
+"""Of the sample counts, the one that the confidence interval is over."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is measured of a run besides its result."""
+
+    attempt: int
+    device: str
+    started: float
+    """Seconds since the epoch."""
+    memory_mb: float | None
+    images_per_s: float | None
+    energy_j: float | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, reporter: WorkerReporter) -> ResultRecord:
+    """The whole record. Raises NotFiniteError when the headline or its interval is not a number."""
+    outcome, facts = _with_concerns(spec, evaluation.outcome), evaluation.facts
+    metric, made_of = spec.dataset.metric, (facts.backbone_identity, facts.manifest_digest, spec.task, spec.seed)
+    identity = result_identity(*made_of, precision=spec.precision, metric=metric)
+    key = result_key(*made_of, precision=spec.precision, metric=metric)
+    if spec.key not in (None, key):
+        reporter.warn("the weights or the data changed between submission and run: the result has another key")
+    metrics = _finite_metrics(spec, outcome, reporter)
+    tested = next((outcome.samples[name] for name in _COUNTED if name in outcome.samples), 0)
+    badges = _badges(spec, outcome, tested)
+    result = Result(
+        run_id=spec.run_id,
+        key=key,
+        backbone=spec.backbone.name,
+        task=spec.task.name,
+        variant=spec.task.variant,
+        column=comparability_key(facts.manifest_digest, spec.task, metric=metric),
+        made_of=hashlib.sha256(canonical([identity["backbone"], spec.precision])).hexdigest()[:8],
+        seed=spec.seed,
+        metric=outcome.headline,
+        value=outcome.value,
+        ci_low=outcome.interval.low,
+        ci_high=outcome.interval.high,
+        n=tested,
+        higher_is_better=outcome.higher_is_better,
+        finished=time.time(),
+        duration_s=max(0.0, time.time() - seen.started),  # a clock may be set back meanwhile
+        images_per_s=facts.images_per_s or seen.images_per_s,
+        memory_mb=seen.memory_mb,
+        device=seen.device,
+        warnings=len(reporter.warnings),
+        badges=tuple(badge.name for badge in badges),
+    )
+    return ResultRecord(
+        result=result,
+        metrics=metrics,
+        interval_method=outcome.interval.method,
+        samples=dict(outcome.samples),
+        hyperparameters=dict(outcome.hyperparameters),
+        diagnostics={**outcome.diagnostics, "images_encoded": facts.encoded, "features_stored": dict(facts.hits)},
+        parameters={name: _plain(value) for name, value in spec.task.parameters.items()},
+        identity=identity,
+        versions=versions(),
+        code=code(),
+        machine=dict(seen.machine),
+        energy_j=seen.energy_j,
+        badges=badges,
+        warnings=tuple(reporter.warnings),
+        attempt=seen.attempt,
+        host=this_host(),
+    )
+
+
+def write_predictions(folder: RunFolder, predictions: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """`predictions.npz`; nothing when the protocol left none."""
+    if not predictions:
+        return
+    import numpy as np  # noqa: PLC0415 - a worker whose protocol leaves no arrays starts without it
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **predictions)  # type: ignore[arg-type]
+    write_atomically(folder.predictions, buffer.getvalue())
+
+
+def _finite_metrics(spec: RunSpec, outcome: Outcome, reporter: WorkerReporter) -> dict[str, float]:
+    headline = {outcome.headline: outcome.value, "low": outcome.interval.low, "high": outcome.interval.high}
+    for name, value in headline.items():
+        if not math.isfinite(value):
+            raise NotFiniteError(
+                f"{spec.backbone.name} on {spec.task.name}: the score is not a number ({name} is {value}); "
+                "look at the features with `ssl-console cache list`, and at the run's log"
+            )
+    lost = [name for name, value in outcome.metrics.items() if not math.isfinite(value)]
+    for name in lost:
+        reporter.warn(f"{name} is not a number and is left out")
+    return {name: float(value) for name, value in outcome.metrics.items() if name not in lost}
+
+
+def _with_concerns(spec: RunSpec, outcome: Outcome) -> Outcome:
+    """What the doctor found joins the diagnostics, of a backbone that was measured against its advice."""
+    if not spec.concerns:
+        return outcome
+    return replace(outcome, diagnostics={**outcome.diagnostics, "doctor": list(spec.concerns)})
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _chance(spec: RunSpec, outcome: Outcome) -> float | None:
+    """What guessing gives: as the protocol says, else as the classes tell."""
+    told = outcome.diagnostics.get("chance")
+    if isinstance(told, float):
+        return told
+    labels, ways = outcome.predictions.get("label"), spec.task.parameters.get("ways")
+    return chance_level(
+        outcome.headline,
+        spec.dataset.classes,
+        labels.tolist() if labels is not None and labels.ndim == 1 else (),
+        ways if isinstance(ways, int) else None,
+    )
+
+
+def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
+    return badges_of(
+        Seen(
+            value=outcome.value,
+            ci_low=outcome.interval.low,
+            ci_high=outcome.interval.high,
+            higher_is_better=outcome.higher_is_better,
+            tested=tested,
+            chance=_chance(spec, outcome),
+            diagnostics=outcome.diagnostics,
+        )
+    )

@@ -1,0 +1,236 @@
+"""One run from claim to end, inside the worker."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from backbones.io.files import create_exclusively, make_private_folder, write_atomically
+from ssl_console.worker.claim import claim
+from ssl_console.worker.error_messages import explain
+from ssl_console.worker.heartbeat import heartbeat, resources
+from ssl_console.worker.process import Terminated, Termination, complain, end_children, redirected_to
+from ssl_console.worker.provenance import EnergyMeter, code, device_peak_mb, host_peak_mb, machine, reset_peaks
+from ssl_console.worker.reporter import EventLog, WorkerReporter
+from ssl_console.worker.result_record import Circumstances, build_record, write_predictions
+from ssl_console.workspace.config import Config, data_root
+from ssl_console.workspace.events import Event
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.run import End, RunSpec, State
+from ssl_console.workspace.run_status import RunStatus
+from ssl_console.workspace.tail import keep_bounded
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.evaluation.result import Evaluation, Places
+
+BATCH_SIZE = 64
+GIGABYTE = 1e9
+
+
+class Fate(Enum):
+    """What came of a run that this worker was given."""
+
+    NOT_OURS = "not ours"
+    """It was not queued any more, or another worker was faster."""
+    DONE = "done"
+    ENDED = "ended"
+    """Failed or cancelled: this process is not to be trusted with another run."""
+    STOPPED = "stopped"
+    """The worker was told to stop, or somebody else declared the attempt ended: nothing more is to be taken."""
+    UNWRITTEN = "unwritten"
+    """The run folder took no writing (a full disk), so that nothing says what came of the run."""
+
+
+class SupersededError(Exception):
+    """Somebody declared this attempt ended while it went on, so its result must not be published."""
+
+
+class SpecificationError(Exception):
+    """The run asks for something that this worker does not understand."""
+
+
+@dataclass
+class Session:
+    """What one worker process keeps between runs: by evaluation module, its backbone in memory."""
+
+    workspace: Workspace
+    config: Config
+    device: str
+    termination: Termination
+    job: str = ""
+    """Our name for the cluster's job that this process is."""
+    _caches: dict[str, Any] = field(default_factory=dict)
+
+    def carry_out(self, run_id: str) -> Fate:
+        """Claim the run, evaluate it, leave a result or an end."""
+        folder = self.workspace.run(run_id)
+        try:
+            status = claim(self.workspace, run_id, self.device, self.job)
+        except OSError as error:
+            complain(f"run {run_id} cannot be claimed: {error}")
+            return Fate.UNWRITTEN
+        if status is None:
+            complain(f"run {run_id} is not queued any more")
+            return Fate.NOT_OURS
+        with ExitStack() as stack:
+            stack.enter_context(redirected_to(folder.log(status.attempt)))
+            log = EventLog(folder.events(status.attempt))
+            stack.callback(log.close)
+            return self._attempt(folder, status, log)
+
+    def _attempt(self, folder: RunFolder, status: RunStatus, log: EventLog) -> Fate:
+        reporter = WorkerReporter(log)
+        try:
+            with self.termination.interruptible():
+                self._evaluate_and_publish(folder, status, log, reporter)
+        except Terminated:
+            end = self._terminated(folder, status)
+        except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
+            complain(traceback.format_exc())
+            kind, message = explain(error, folder.log(status.attempt))
+            end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
+        else:
+            return Fate.DONE
+        finally:
+            end_children()
+            with suppress(OSError):
+                keep_bounded(folder, status.attempt)
+        _last_events(log, reporter, end.state, end.message)
+        recorded = _record_end(folder, end)
+        if recorded is None:
+            return Fate.UNWRITTEN
+        told_to_stop = self.termination.asked and end.state != "cancelled"
+        return Fate.ENDED if recorded and not told_to_stop else Fate.STOPPED
+
+    def _evaluate_and_publish(
+        self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
+    ) -> None:
+        if folder.cancel.exists():
+            raise Terminated
+        spec = read_spec(folder)
+        module = _evaluation_module(spec)
+        code()  # before files can change under a worker that has read them
+        reset_peaks()
+        meter = EnergyMeter(torch_device(self.device))
+        started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
+        log.write(Event("started", started, device=self.device))
+        for concern in spec.concerns:
+            reporter.warn(f"measured although the doctor refused: {concern}")
+        with heartbeat(folder, status.attempt, log, reporter):
+            evaluation = self._evaluate(module, spec, folder, status.batch_scale, reporter)
+        with self.termination.uninterrupted():
+            seen = self._seen(status, reporter, started, meter)
+            record = build_record(spec, evaluation, seen, reporter)
+            write_predictions(folder, evaluation.outcome.predictions)
+            if folder.end(status.attempt).exists():
+                raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
+            _last_events(log, reporter, State.DONE)
+            write_atomically(folder.result, record.model_dump_json().encode())
+            folder.tidy()
+
+    def _evaluate(
+        self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
+    ) -> Evaluation:
+        if module.__name__ not in self._caches:
+            self._caches[module.__name__] = module.EncoderCache()
+        places = Places(
+            weights=self.workspace.weights,
+            data=data_root(self.workspace, self.config),
+            features=self._features(spec),
+            decoded=None if spec.fresh else self.workspace.decoded,
+            decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
+            checkpoint=folder.checkpoint,
+            checkpoint_s=self.config.checkpoint_s,
+            pictures=folder.path,
+        )
+        evaluation = module.evaluate_task(
+            spec.backbone,
+            spec.task,
+            spec.dataset,
+            seed=spec.seed,
+            places=places,
+            device=torch_device(self.device),
+            precision=spec.precision,
+            batch_size=max(1, round((self.config.batch_size or BATCH_SIZE) * batch_scale)),
+            reporter=reporter,
+            encoder_cache=self._caches[module.__name__],
+        )
+        return cast("Evaluation", evaluation)
+
+    def _features(self, spec: RunSpec) -> Path:
+        """Where the run's features are; those of a run that computes everything anew last as long as it does."""
+        if not spec.fresh:
+            return self.workspace.features
+        return make_private_folder(self.workspace.run(spec.run_id).fresh_features)
+
+    def _seen(self, status: RunStatus, reporter: WorkerReporter, started: float, meter: EnergyMeter) -> Circumstances:
+        return Circumstances(
+            attempt=status.attempt,
+            device=self.device,
+            started=started,
+            memory_mb=device_peak_mb() or host_peak_mb(),
+            images_per_s=reporter.images_per_s,
+            energy_j=meter.used_j(),
+            machine=machine(torch_device(self.device)),
+        )
+
+    def _terminated(self, folder: RunFolder, status: RunStatus) -> End:
+        """Told to stop: with a cancel request that is a cancellation; a cluster's job was interrupted and goes on
+        later; else the run is lost and may be retried.
+        """
+        if folder.cancel.exists():
+            return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
+        if self.job:
+            why = (
+                "SIGUSR2: its time is nearly up" if self.termination.warned else "SIGTERM: preempted, or ended by hand"
+            )
+            message = f"Slurm told its job to end ({why}); `ssl-console retry` runs it again"
+            return End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
+        message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
+        return End(attempt=status.attempt, state="failed", kind="lost", message=message)
+
+
+def read_spec(folder: RunFolder) -> RunSpec:
+    """The run's specification. Raises SpecificationError naming the file."""
+    try:
+        return RunSpec.model_validate_json(folder.spec.read_bytes())
+    except ValidationError as error:
+        raise SpecificationError(f"{folder.spec} is not a run this version understands: {error}") from error
+
+
+def torch_device(device: str) -> str:
+    """What torch calls the device: a process that is shown one CUDA device knows it as `cuda:0`."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return "cuda:0" if device.startswith("cuda") and shown and "," not in shown else device
+
+
+def _evaluation_module(spec: RunSpec) -> ModuleType:
+    facts = PROTOCOLS.get(spec.task.protocol)
+    if facts is None:
+        raise SpecificationError(f"protocol {spec.task.protocol!r} is not known here; known are {', '.join(PROTOCOLS)}")
+    return import_module(facts.evaluation)
+
+
+def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: str = "") -> None:
+    """Written before the run's own files say that it is over, so that whoever sees those has seen everything."""
+    reporter.flush()
+    log.write(resources(reporter))
+    log.write(Event("ended", time.time(), name=state, message=message))
+
+
+def _record_end(folder: RunFolder, end: End) -> bool | None:
+    """Whether it was ours to say; None when it could not be written."""
+    try:
+        return create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
+    except OSError as error:
+        complain(f"the end of attempt {end.attempt} could not be recorded: {error}")
+        return None

@@ -1,0 +1,1 @@
+"""The files of a workspace: layout, run folders, events, requests, results database."""

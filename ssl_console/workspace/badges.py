@@ -1,0 +1,150 @@
+"""Reasons to doubt a result, each with one sentence of advice. Pure; needs no numpy.
+
+What one run can tell of itself is found by its worker and kept in its record (`badges_of`). Whether it is better than
+an untrained backbone takes other results too, so that is found when they are shown
+(`ssl_console.analysis.random_baseline`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+BadgeName = Literal[
+    "doctor",
+    "not finite",
+    "collapsed",
+    "train = test",
+    "chance",
+    "grid edge",
+    "not converged",
+    "random twin",
+    "below random",
+]
+LEAK_SHARE = 0.01
+"""Share of test images seen in training above which a score is no score."""
+MARK = "!"
+"""Stands behind a score in tables that has a badge."""
+
+
+ADVICE: Mapping[str, str] = {
+    "not finite": "features hold NaN or infinity; encode with float32",
+    "collapsed": "the features tell hardly anything apart; check weights and normalisation",
+    "train = test": "test images are among the training images; the score is too good",
+    "chance": "guessing gives as much; check labels, preprocessing and weights",
+    "grid edge": "the best setting was the last one tried; widen the grid",
+    "not converged": "it was stopped before it converged; raise the iterations or steps",
+    "random twin": "no better than its untrained twin; check that the weights were loaded",
+    "below random": "worse than its untrained twin; check the preprocessing",
+}
+"""In a few words, where the numbers that a result's own sentence holds are not at hand."""
+
+
+class Badge(BaseModel):
+    """One reason."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    """A `BadgeName`; a newer version may know more."""
+    advice: str
+    """One sentence: what was seen, and what to do."""
+
+
+class Seen(BaseModel):
+    """What badges are found from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    ci_low: float
+    ci_high: float
+    higher_is_better: bool = True
+    tested: int = 0
+    """Number of test samples."""
+    chance: float | None = None
+    """What guessing gives, on the scale of the value; None where that is not known."""
+    diagnostics: Mapping[str, JsonValue]
+
+
+def badges_of(seen: Seen) -> tuple[Badge, ...]:
+    """All that one run tells of itself, the gravest first."""
+    return tuple(_found(seen))
+
+
+def chance_level(
+    metric: str, classes: int | None, test_labels: Sequence[int] = (), ways: int | None = None
+) -> float | None:
+    """What guessing gives in percent: the most frequent class always, or one of `ways`; None for other metrics."""
+    if ways is not None and metric == "accuracy":
+        return 100 / ways
+    if metric == "accuracy" and test_labels:
+        return 100 * max(Counter(test_labels).values()) / len(test_labels)
+    return 100 / classes if metric in {"accuracy", "mean-per-class"} and classes else None
+
+
+def _found(seen: Seen) -> Iterator[Badge]:
+    if concerns := seen.diagnostics.get("doctor"):
+        words = "; ".join(map(str, concerns)) if isinstance(concerns, list) else str(concerns)
+        yield _badge("doctor", f"measured although the doctor refused ({words}): mend the backbone and measure again")
+    yield from _of_features(seen.diagnostics.get("features"))
+    yield from _leak(seen)
+    if seen.chance is not None and _no_better(seen, seen.chance):
+        yield _badge(
+            "chance",
+            f"guessing gives {seen.chance:.1f}, which the interval does not exclude: look at the labels, the "
+            "preprocessing and whether the weights fit, before believing the backbone",
+        )
+    if seen.diagnostics.get("on_edge") is True:
+        yield _badge(
+            "grid edge",
+            "the setting chosen on validation data is the last one tried: widen the grid, a better may follow",
+        )
+    if seen.diagnostics.get("converged") is False and seen.diagnostics.get("solver") != "published":
+        yield _badge("not converged", "the fit had not converged when it was stopped: raise the number of iterations")
+    if seen.diagnostics.get("loss_falling") is True:
+        yield _badge("not converged", "the loss was still falling when the training ended: raise the number of steps")
+
+
+def _of_features(checks: JsonValue) -> Iterator[Badge]:
+    """From the checks of every source split."""
+    splits = {name: one for name, one in checks.items() if isinstance(one, dict)} if isinstance(checks, dict) else {}
+    broken = {name: one["not_finite_rows"] for name, one in splits.items() if one.get("not_finite_rows")}
+    if broken:
+        words = ", ".join(f"{count} in {name}" for name, count in broken.items())
+        yield _badge(
+            "not finite", f"feature rows hold NaN or infinity ({words}): encode with float32, check the weights"
+        )
+    flat = {name: one for name, one in splits.items() if one.get("collapsed") is True}
+    if flat:
+        name, one = next(iter(flat.items()))
+        yield _badge(
+            "collapsed",
+            f"the features of {name} have an effective rank of {_number(one.get('effective_rank')):.1f}, and "
+            f"{_number(one.get('dead_share')):.0%} of their dimensions never change: check weights and normalisation",
+        )
+
+
+def _leak(seen: Seen) -> Iterator[Badge]:
+    shared = _number(seen.diagnostics.get("test_images_seen_in_training"))
+    if seen.tested and shared > LEAK_SHARE * seen.tested:
+        yield _badge(
+            "train = test",
+            f"{shared:.0f} of {seen.tested} test images are training images too, by their files or their features: the "
+            "splits overlap, so the score is too good; remove the repeated images",
+        )
+
+
+def _no_better(seen: Seen, level: float) -> bool:
+    return seen.ci_low <= level if seen.higher_is_better else seen.ci_high >= level
+
+
+def _badge(name: BadgeName, advice: str) -> Badge:
+    return Badge(name=name, advice=advice)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

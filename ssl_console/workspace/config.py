@@ -1,0 +1,177 @@
+"""The user's settings: `<workspace>/config.toml`, every one optional."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backbones.io.card_files import suggest
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import Workspace
+
+Time = Annotated[str, Field(pattern=r"^\d+(-\d+(:\d+){0,2}|(:\d+){1,2})?$")]
+Gpus = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
+WARNING_S = 120
+"""Seconds before its time limit at which a job is warned, so that it can keep its state."""
+LauncherName = Literal["local", "slurm"]
+SLURM = "slurm"
+"""The device of runs that are jobs of a cluster."""
+
+
+class JobRequest(BaseModel):
+    """One job's resources. What is None is left to the cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: Time | None = None
+    """As Slurm writes it: minutes, `HH:MM:SS` or `D-HH:MM:SS`."""
+    gpus: Gpus = 1
+    """Per job: a number, or type and number, `a100:1`; 0 for the CPU."""
+    cpus: int | None = Field(None, ge=1)
+    memory: str | None = Field(None, pattern=r"^\d+[KMGT]?$")
+    """As Slurm writes it: `32G`."""
+    constraint: str | None = None
+    extra: tuple[str, ...] = ()
+    """Further arguments of sbatch."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell that a job begins with: `module load cuda`."""
+
+    @property
+    def device(self) -> str:
+        """What the worker computes on."""
+        return "cpu" if self.gpus == 0 else "cuda:0"
+
+    def arguments(self) -> list[str]:
+        """For sbatch."""
+        given = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "time": self.time,
+            "gres": f"gpu:{self.gpus}" if self.gpus != 0 else None,
+            "cpus-per-task": self.cpus,
+            "mem": self.memory,
+            "constraint": self.constraint,
+        }
+        return [*(f"--{name}={value}" for name, value in given.items() if value is not None), *self.extra]
+
+
+class SlurmSettings(JobRequest):
+    """`[slurm]`: every job's resources, and how many jobs there are."""
+
+    jobs: int = Field(100, ge=1)
+    """Jobs that are in Slurm's queue, or running, at a time."""
+    runs_per_job: int = Field(4, ge=1)
+    """Runs of one backbone that share a job, one after another, and so load it once."""
+    warning_s: int = Field(WARNING_S, ge=1)
+    """Seconds before its time limit at which a job is told to keep its state and end."""
+    restarts: int = Field(3, ge=0)
+    """How often a run goes on by itself after Slurm took its node away, as long as it has kept nothing; one that has a
+    checkpoint always goes on."""
+    poll_s: float = Field(5.0, ge=0.2)
+    """Seconds between two looks at Slurm's queue; longer while Slurm is slow or does not answer."""
+    suites: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    """Other values for the tasks of a suite."""
+    tasks: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    """Other values for tasks by name or glob; they win over those of suites."""
+
+    def request(self, task: str, suites: Collection[str] = ()) -> JobRequest:
+        """What a job of this task asks for; `suites` are those that the task belongs to. Raises ValidationError."""
+        values = {name: getattr(self, name) for name in JobRequest.model_fields}
+        for other in self._overrides(task, suites):
+            values |= other
+        return JobRequest.model_validate(values)
+
+    def variants(self) -> Iterator[tuple[str, JobRequest]]:
+        """The plain request and every override alone, each with the place in config.toml. Raises ValidationError."""
+        plain = {name: getattr(self, name) for name in JobRequest.model_fields}
+        yield "[slurm]", JobRequest.model_validate(plain)
+        for kind, tables in (("suites", self.suites), ("tasks", self.tasks)):
+            for name, table in tables.items():
+                yield f'[slurm.{kind}."{name}"]', JobRequest.model_validate(plain | dict(table))
+
+    def _overrides(self, task: str, suites: Collection[str]) -> Iterator[Mapping[str, object]]:
+        yield from (table for name, table in self.suites.items() if name in suites)
+        yield from (table for pattern, table in self.tasks.items() if fnmatchcase(task, pattern))
+
+
+DATA_VARIABLE = "SSL_CONSOLE_DATA"
+Device = Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")]
+
+
+class Config(BaseModel):
+    """What `config.toml` may say. A misspelt key is an error, never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_root: Path | None = None
+    """The folder below which datasets lie; `~` and paths relative to the workspace are understood."""
+    devices: tuple[Device, ...] = ()
+    """Devices to use; empty means every CUDA device, else MPS, else the CPU."""
+    slots_per_device: int | None = Field(None, ge=1, le=64)
+    """How many workers share one device; by default two on a CPU of several cores, one elsewhere."""
+    launcher: Literal["local", "slurm"] = "local"
+    """Whether runs are processes of this machine or jobs of a Slurm cluster, unless `--launcher` says otherwise."""
+    slurm: SlurmSettings = SlurmSettings()
+    """What jobs ask for, and how many there are."""
+    retries: int = Field(1, ge=0, le=10)
+    """How often a run is tried again by itself after running out of memory."""
+    stall_s: float = Field(300, gt=0)
+    """Seconds without any sign of life (an event, or use of the processor) after which a run counts as stalled."""
+    timeout_s: float | None = Field(None, gt=0)
+    """Seconds that one run may take altogether."""
+    worker_memory_mb: float | None = Field(None, gt=0)
+    """Host memory that one worker and its children may take; None for nine tenths of the machine's."""
+    batch_size: int | None = Field(None, ge=1)
+    """Images per extraction batch; cannot change a result, only speed and memory."""
+    checkpoint_s: float = Field(60, ge=0)
+    """Seconds of training after which its state is kept, to carry on from after an interruption."""
+    decoded_gb: float = Field(4.0, ge=0)
+    """Disk space, in GB, for decoded images that backbones on the same dataset share; 0: each decodes for itself."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """Key bindings of the terminal app: name of the action to key."""
+
+
+def load_config(workspace: Workspace) -> Config:
+    """The workspace's settings; defaults when it has no file. Raises ConsoleError naming file, key and value."""
+    path = workspace.config
+    try:
+        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise ConsoleError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise ConsoleError("; ".join(_problems(path, error))) from error
+    except ValueError as error:
+        raise ConsoleError(f"{path} is not TOML: {error}") from error
+
+
+def data_root(workspace: Workspace, config: Config) -> Path:
+    """Where datasets lie: the setting, else `$SSL_CONSOLE_DATA`, else `data` in the workspace."""
+    if config.data_root is not None:
+        return workspace.root / config.data_root.expanduser()
+    given = os.environ.get(DATA_VARIABLE)
+    return Path(given).expanduser().absolute() if given else workspace.root / "data"
+
+
+def _problems(path: Path, error: ValidationError) -> list[str]:
+    problems = []
+    for item in error.errors(include_url=False):
+        key = ".".join(map(str, item["loc"]))
+        if item["type"] == "extra_forbidden":
+            near = suggest(key, Config.model_fields)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Config.model_fields)}"
+            problems.append(f"{path}: {key}: unknown key; {hint}")
+        else:
+            problems.append(f"{path}: {key}: {item['msg'][:1].lower()}{item['msg'][1:]}, not {item['input']!r}")
+    return problems

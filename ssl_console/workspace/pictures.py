@@ -1,0 +1,94 @@
+"""Pictures that a run left beside its result, and how they look in character cells.
+
+A cell is about twice as high as it is wide, so the upper half block shows two pixels, one in its ink and one in its
+ground. Without colours a cell's sign says how bright it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ssl_console.workspace.paths import RunFolder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Colour = tuple[int, int, int]
+HALF = "▀"
+SHADES = " ░▒▓█"
+ASCII_SHADES = " .:-=+*#%@"
+"""Dark to bright."""
+
+
+class Cell(NamedTuple):
+    """One character; without ink it is drawn in whatever colour text has."""
+
+    sign: str
+    ink: Colour | None = None
+    ground: Colour | None = None
+
+
+Row = list[Cell]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in memory."""
+
+    path: Path
+    image: Image
+
+
+def picture_files(folder: RunFolder) -> list[Path]:
+    """Those that the run left, by name."""
+    return sorted(path for path in folder.path.glob("*.png") if not path.name.startswith("."))
+
+
+def open_picture(path: Path) -> Picture | None:
+    """The picture; None for a file that is gone or is none."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most of what the console does needs no pictures
+
+    try:
+        with Image.open(path) as file:
+            return Picture(path, file.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError):
+        return None
+
+
+def coloured(picture: Picture, columns: int, rows: int) -> list[Row]:
+    """The whole picture within so many cells, two pixels in each."""
+    image = _fitted(picture.image, columns, 2 * rows)
+    pixels = image.load()
+    return [
+        [Cell(HALF, _at(pixels, x, y), _at(pixels, x, y + 1)) for x in range(image.width)]
+        for y in range(0, image.height, 2)
+    ]
+
+
+def shaded(picture: Picture, columns: int, rows: int, shades: str) -> list[Row]:
+    """The same in signs from dark to bright."""
+    image = _fitted(picture.image, columns, 2 * rows).convert("L")
+    image = image.resize((image.width, image.height // 2))
+    pixels = image.load()
+    assert pixels is not None
+    steps = len(shades)
+    return [
+        [Cell(shades[int(pixels[x, y]) * steps // 256]) for x in range(image.width)]  # type: ignore[arg-type]
+        for y in range(image.height)
+    ]
+
+
+def _fitted(image: Image, width: int, height: int) -> Image:
+    """As large as fits, an even number of pixels high."""
+    from PIL.Image import Resampling  # noqa: PLC0415 - as above
+
+    scale = min(width / image.width, height / image.height)
+    size = max(1, int(image.width * scale)), max(2, int(image.height * scale) // 2 * 2)
+    return image.resize(size, Resampling.BOX if scale < 1 else Resampling.NEAREST)
+
+
+def _at(pixels: object, x: int, y: int) -> Colour:
+    red, green, blue = pixels[x, y]  # type: ignore[index]
+    return red, green, blue

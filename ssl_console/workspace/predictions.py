@@ -1,0 +1,75 @@
+"""The per-sample outputs that runs leave, read when a test asks for them."""
+
+from __future__ import annotations
+
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import ResultRecord
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Predictions = Callable[[str], Arrays | None]
+"""By run id; None when the run left none that can be read."""
+
+_HEAVY = frozenset(
+    {
+        "logits",
+        "saliency",
+        "probability",
+        "confidence",
+        "confidence_scaled",
+        "angle_counts",
+        "original",
+        "reconstruction",
+    }
+)
+"""Arrays that no test needs; class scores are needed only where there is no single predicted class."""
+
+_NO_ARRAYS = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy and zipfile raise for a damaged file: a wrong flag reads as a password or an unknown compression."""
+
+
+@dataclass
+class RunOutputs:
+    """What lies in the run folders of one workspace. Runs that have ended never change, so each file is read once."""
+
+    workspace: Workspace
+    _arrays: dict[str, Arrays | None] = field(default_factory=dict)
+    _records: dict[str, ResultRecord | None] = field(default_factory=dict)
+
+    def predictions(self, run_id: str) -> Arrays | None:
+        """The arrays of `predictions.npz` that tests need; None when it is not there or damaged."""
+        if run_id not in self._arrays:
+            self._arrays[run_id] = self._read_arrays(run_id)
+        return self._arrays[run_id]
+
+    def record(self, run_id: str) -> ResultRecord | None:
+        """`result.json`; None when it is not there or damaged."""
+        if run_id not in self._records:
+            self._records[run_id] = self._read_record(run_id)
+        return self._records[run_id]
+
+    def _read_arrays(self, run_id: str) -> Arrays | None:
+        try:
+            with np.load(self.workspace.run(run_id).predictions, allow_pickle=False) as file:
+                unneeded = _HEAVY | ({"scores"} if "predicted" in file else set())
+                return {name: file[name] for name in file.files if name not in unneeded and "@" not in name}
+        except _NO_ARRAYS:
+            return None
+
+    def _read_record(self, run_id: str) -> ResultRecord | None:
+        try:
+            return ResultRecord.model_validate_json(self.workspace.run(run_id).result.read_bytes())
+        except (OSError, ValidationError):
+            return None

@@ -1,0 +1,117 @@
+"""What a console asks of the supervisor: small files, so that asking works from anywhere and survives everything.
+
+Every request also touches the folder of runs: readers look at single run folders again only when that has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+from backbones.io.files import create_exclusively, make_private_folder, write_atomically
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.run import End, Retry, State
+from ssl_console.workspace.run_status import RunStatus, read_status
+
+
+class NotPossible(Exception):  # noqa: N818 - an answer to a request, not a fault
+    """The run's state does not allow the request; the message says which and why."""
+
+
+def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
+    """Queue a run: its folder appears whole, by one rename. Raises FileExistsError if that run is there already."""
+    hidden = RunFolder(workspace.runs / f".{run_id}.{os.getpid()}")
+    hidden.path.mkdir(mode=0o700)
+    folder = workspace.run(run_id)
+    try:
+        write_atomically(hidden.spec, spec)
+        if folder.path.exists():
+            raise FileExistsError(f"run {run_id} is there already: {folder.path}")
+        hidden.path.rename(folder.path)
+    except OSError:
+        shutil.rmtree(hidden.path, ignore_errors=True)
+        raise
+    ring(workspace)
+    return folder
+
+
+def request_cancel(workspace: Workspace, run_id: str) -> None:
+    """Ask for the end of a queued or running run. Raises NotPossible when it has ended already."""
+    folder = workspace.run(run_id)
+    status = _status(folder)
+    if status.state.final:
+        raise NotPossible(f"run {run_id} cannot be cancelled: it is {status.state} already")
+    folder.cancel.touch(mode=0o600)
+    ring(workspace)
+
+
+def request_retry(
+    workspace: Workspace,
+    run_id: str,
+    reason: str = "asked for",
+    batch_scale: float = 1.0,
+    devices: tuple[str, ...] | None = None,
+) -> int:
+    """Queue a failed or cancelled run again, on other `devices` if these are given; the number of the attempt to come.
+
+    Raises NotPossible when the run is done, queued or running, or when somebody else has just asked the same.
+    """
+    folder = workspace.run(run_id)
+    status = _status(folder)
+    if not status.state.final or status.state is State.DONE:
+        raise NotPossible(f"run {run_id} cannot be retried: it is {status.state}")
+    ended = status.attempt
+    create_exclusively(folder.end(ended), _missing_end(status).model_dump_json().encode())
+    folder.cancel.unlink(missing_ok=True)
+    devices = status.devices if devices is None else devices
+    request = Retry(reason=reason, batch_scale=batch_scale, devices=devices)
+    if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
+        raise NotPossible(f"run {run_id} is being retried already")
+    ring(workspace)
+    return ended + 1
+
+
+def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
+    """Let a queued run start earlier (higher) or later. Raises NotPossible when it is not queued."""
+    folder = workspace.run(run_id)
+    status = _status(folder)
+    if status.state is not State.QUEUED:
+        raise NotPossible(f"run {run_id} cannot be moved in the queue: it is {status.state}")
+    write_atomically(folder.priority, f"{priority}\n".encode())
+    ring(workspace)
+
+
+def pause(workspace: Workspace) -> None:
+    """Start nothing new; what runs goes on."""
+    make_private_folder(workspace.supervisor)
+    workspace.paused.touch(mode=0o600)
+
+
+def resume(workspace: Workspace) -> None:
+    """Go on starting runs. Whoever resumes also calls `supervision.ensure_supervisor`."""
+    workspace.paused.unlink(missing_ok=True)
+
+
+def is_paused(workspace: Workspace) -> bool:
+    """Whether nothing new is started."""
+    return workspace.paused.exists()
+
+
+def ring(workspace: Workspace) -> None:
+    """Make readers look at every run folder again."""
+    os.utime(workspace.runs)
+
+
+def _status(folder: RunFolder) -> RunStatus:
+    try:
+        return read_status(folder, time.time())
+    except FileNotFoundError:
+        raise NotPossible(f"there is no run {folder.run_id}: {folder.path} does not exist") from None
+
+
+def _missing_end(status: RunStatus) -> End:
+    """The record that a cancelled or lost attempt still lacks; of no effect when it has one."""
+    if status.state is State.CANCELLED:
+        return End(attempt=status.attempt, state="cancelled", message=status.reason)
+    return End(attempt=status.attempt, state="failed", kind="lost", message=status.reason)

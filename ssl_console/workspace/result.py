@@ -1,0 +1,90 @@
+"""What a finished run leaves: the whole record in `result.json`, and the row of it that the database holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from ssl_console.workspace.badges import Badge
+
+RESULT_VERSION = 1
+
+Source = Literal["mine", "paper"]
+
+
+class Result(BaseModel):
+    """One row of the database: what rankings, plans and listings need, and nothing that makes it large."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    run_id: str
+    key: str
+    backbone: str
+    task: str
+    variant: str = "default"
+    """Preset, or preset and digest of what differs: another variant is another column."""
+    column: str
+    """Comparability key: digest of protocol, version, parameters and dataset manifest; only equal ones share."""
+    made_of: str = ""
+    """Short digest of the backbone's identity (weights, architecture, preprocessing), and of the precision."""
+    seed: int
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    """Number of test samples (or episodes)."""
+    higher_is_better: bool = True
+    finished: float
+    """Seconds since the epoch."""
+    duration_s: float
+    images_per_s: float | None = None
+    memory_mb: float | None = None
+    """Peak device memory, or resident memory on the CPU."""
+    device: str = ""
+    warnings: int = 0
+    badges: tuple[str, ...] = ()
+    """Names of the reasons to doubt it (`ssl_console.workspace.badges`)."""
+    source: Source = "mine"
+
+
+class Code(BaseModel):
+    """Which state of this package computed a result. None where nobody can tell: it was not run from a repository."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    digest: str
+    """SHA-256 over the package's own source files."""
+    commit: str | None = None
+    dirty: bool | None = None
+    """Whether source files differed from the commit."""
+
+
+class ResultRecord(BaseModel):
+    """`result.json`: the row, and everything that explains and repeats it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: int = RESULT_VERSION
+    result: Result
+    metrics: dict[str, float]
+    interval_method: str
+    samples: dict[str, int]
+    hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
+    diagnostics: dict[str, JsonValue] = Field(default_factory=dict)
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    identity: dict[str, JsonValue] = Field(default_factory=dict)
+    """The parts that `result.key` is the digest of."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of this package, python, and the packages that numbers may depend on."""
+    code: Code | None = None
+    machine: dict[str, str] = Field(default_factory=dict)
+    """What it ran on: device, driver, processor, system. Nothing of it may change the number."""
+    energy_j: float | None = None
+    """What the device drew meanwhile, in joules, whoever used it; None where it does not say."""
+    badges: tuple[Badge, ...] = ()
+    """Reasons to doubt the result that the run itself tells."""
+    warnings: tuple[str, ...] = ()
+    attempt: int = 1
+    host: str = ""

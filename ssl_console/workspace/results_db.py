@@ -1,0 +1,131 @@
+"""The results of a workspace: one TinyDB file. The supervisor writes it; everyone reads it without a lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError
+from ssl_console.workspace.tinydb_storage import UnreadableError, exclusive, read_document, transaction
+
+_RESULTS = TypeAdapter(list[Result])
+
+Stamp = tuple[int, int, int]
+
+
+class StoreError(Exception):
+    """The results file cannot be used; the message names it and the way out."""
+
+
+class ResultStore:
+    """The results file of one workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.path = workspace.results
+        self._stamp: Stamp | None = None
+        self._results: list[Result] = []
+
+    def results(self) -> list[Result]:
+        """All results, in the order they were added; read again only when the file has changed. Raises StoreError."""
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            self._results = _read(self.path)
+            self._stamp = stamp
+        return list(self._results)
+
+    def add(self, results: Iterable[Result]) -> int:
+        """Add those whose run is not there yet, all in one transaction; how many that were.
+
+        Raises StoreError when the file cannot be read, OSError when it cannot be written; it is unchanged then.
+        """
+        new = {result.run_id: result for result in results}
+        if not new:
+            return 0
+        try:
+            with transaction(self.path) as database:
+                rows = database.storage.read() or {}
+                for row in rows.get(RESULTS_TABLE, {}).values():
+                    new.pop(row["run_id"], None)
+                if new:
+                    database.table(RESULTS_TABLE).insert_multiple(
+                        result.model_dump(mode="json") for result in new.values()
+                    )
+        except (UnreadableError, NewerSchemaError) as error:
+            raise _store_error(self.path, error) from error
+        return len(new)
+
+
+def rebuild(workspace: Workspace) -> int:
+    """Make the results file again from the run folders; how many results it holds.
+
+    A file that cannot be read is set aside, never removed. Raises StoreError when it is of a newer version.
+    """
+    path = workspace.results
+    set_aside(path)
+    try:
+        with transaction(path) as database:
+            found = {result.run_id: result for result in results_of_runs(workspace.run_folders())}
+            in_order = sorted(found.values(), key=lambda result: result.finished)
+            database.drop_table(RESULTS_TABLE)
+            database.table(RESULTS_TABLE).insert_multiple(result.model_dump(mode="json") for result in in_order)
+    except NewerSchemaError as error:
+        raise _store_error(path, error) from error
+    return len(in_order)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a results file that cannot be read; where it is now. None when it can be, or is not there."""
+    with exclusive(path):
+        try:
+            read_document(path)
+        except UnreadableError:
+            aside = path.with_name(
+                f"{path.stem}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}.json"
+            )
+            return path.rename(aside)
+        except NewerSchemaError as error:
+            raise _store_error(path, error) from error
+    return None
+
+
+def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
+    """The results that lie in run folders; unfinished runs and unreadable records are passed over."""
+    for folder in folders:
+        try:
+            yield ResultRecord.model_validate_json(folder.result.read_bytes()).result
+        except (OSError, ValidationError):
+            continue
+
+
+def _read(path: Path) -> list[Result]:
+    try:
+        rows = read_document(path).get(RESULTS_TABLE, {})
+        return _RESULTS.validate_python(list(rows.values()))
+    except (UnreadableError, NewerSchemaError) as error:
+        raise _store_error(path, error) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StoreError(f"{path} holds a row that is no result ({where}: {first['msg']}); {_WAY_OUT}") from error
+
+
+_WAY_OUT = "`ssl-console rebuild` makes it again from the run folders"
+
+
+def _store_error(path: Path, error: Exception) -> StoreError:
+    if isinstance(error, NewerSchemaError):
+        return StoreError(f"{path} cannot be used: {error}")
+    return StoreError(f"{error}; {_WAY_OUT}")
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,160 @@
+"""A run: one backbone on one task with one seed, from its specification to its end."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from backbones.catalog.card import BackboneCard
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard
+
+SPEC_VERSION = 1
+RUN_ID_DIGITS = 12
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens without a new request."""
+        return self in {State.DONE, State.FAILED, State.CANCELLED}
+
+
+FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "memory", "lost", "interrupted"]
+"""`memory`: its worker took more of the host's than one may. `interrupted`: its node was taken away (preemption, time
+limit, node failure), and it goes on by itself."""
+
+
+class Record(BaseModel):
+    """A file of a run folder: frozen, unknown keys ignored so that older readers open newer files."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def check_version(found: object, known: int = SPEC_VERSION) -> int:
+    """The version of a record. Raises ValueError for one that a newer program wrote."""
+    if not isinstance(found, int):
+        raise ValueError(f"its version is {found!r}, which is no number")
+    if found > known:
+        raise ValueError(f"its version is {found}, this program knows up to {known}: upgrade ssl-console")
+    return found
+
+
+class RunSpec(Record):
+    """`run.json`. Complete: a worker needs no card file to carry it out, on this machine or another."""
+
+    version: int = SPEC_VERSION
+    run_id: str
+    key: str | None
+    """The result's identity (`tasks.catalog.spec`); None when weights or data were not there yet at submission."""
+    backbone: BackboneCard
+    task: TaskSpec
+    dataset: DatasetCard
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    priority: int = 0
+    """Higher runs first; then the older."""
+    created: float = Field(default_factory=time.time)
+    """Seconds since the epoch."""
+    devices: tuple[str, ...] = ()
+    """Devices this run may use; empty means any."""
+    fresh: bool = False
+    """Compute everything anew: stored features are not looked at, and none are stored."""
+    concerns: tuple[str, ...] = ()
+    """What the doctor found wrong with the backbone, which is measured all the same; the result repeats it."""
+
+    @field_validator("version")
+    @classmethod
+    def _known(cls, version: int) -> int:
+        return check_version(version)
+
+
+class Attempt(Record):
+    """`attempt.<n>.json`: who carries attempt n out.
+
+    Linked into place, so of two claimants one wins. Attempt n + 1 begins only after `end.<n>.json` is there, and an
+    attempt that has ended may not publish a result.
+    """
+
+    attempt: int
+    host: str
+    pid: int = Field(gt=1)
+    """Signals go there: 0, 1 and negative numbers mean something else than a worker."""
+    pid_started: float
+    """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
+    device: str
+    started: float
+    job: str = ""
+    """On a cluster: our name for the job, of which Slurm may start several lives."""
+    job_id: str = ""
+    """On a cluster: Slurm's number for it."""
+    partition: str = ""
+
+    @property
+    def place(self) -> str:
+        """The device, on a cluster with its node."""
+        return f"{self.host} {self.device}" if self.job else self.device
+
+
+class Retry(Record):
+    """`retry.<n>.json`: the request for attempt n."""
+
+    reason: str = "asked for"
+    batch_scale: float = Field(1.0, gt=0, le=1)
+    """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
+    devices: tuple[str, ...] | None = None
+    """Devices that the run may use from now on; None for those of the specification."""
+
+
+class End(Record):
+    """`end.<n>.json`: how attempt n ended without a result."""
+
+    attempt: int
+    state: Literal["failed", "cancelled"]
+    kind: FailureKind | None = None
+    message: str = ""
+    """One sentence: what was wrong, where, and the way out."""
+    log_tail: tuple[str, ...] = ()
+    ended: float = Field(default_factory=time.time)
+
+
+class JobState(Record):
+    """A cluster's job as it was last seen."""
+
+    job_id: str = ""
+    """The cluster's number; empty while it has none."""
+    state: str = ""
+    """The cluster's word."""
+    partition: str = ""
+    node: str = ""
+    reason: str = ""
+    """Why it has not begun yet."""
+    waits: bool = False
+    """Whether it has not begun yet."""
+
+    @property
+    def place(self) -> str:
+        """`12_3 on gpu2, partition main`."""
+        parts = [self.job_id or "not submitted yet", f" on {self.node}" if self.node else ""]
+        return "".join([*parts, f", partition {self.partition}" if self.partition else ""])
+
+    @property
+    def words(self) -> str:
+        """`job 12_3 waits: Resources (partition main)`."""
+        number = f"job {self.job_id}" if self.job_id else "a job"
+        where = f" (partition {self.partition})" if self.partition else ""
+        if self.waits:
+            return f"{number} waits{f': {self.reason}' if self.reason else ''}{where}"
+        return f"{number} {self.state.lower()}{f' on {self.node}' if self.node else ''}{where}"

@@ -1,0 +1,206 @@
+"""Watching runs: what command line and terminal app poll, a few times a second, to learn what has changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ssl_console.system.errors import shortage
+from ssl_console.workspace.events import Progress, fold
+from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.requests import is_paused
+from ssl_console.workspace.run import JobState, State
+from ssl_console.workspace.run_index import RunEntry, RunIndex, RunSummary
+from ssl_console.workspace.run_status import PAUSED, RunStatus
+from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
+from ssl_console.workspace.tail import EventTail
+
+UNSUPERVISED = "no supervisor is running: `ssl-console resume` starts one"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as people see it."""
+
+    folder: RunFolder
+    summary: RunSummary
+    status: RunStatus
+    progress: Progress = field(default_factory=Progress)
+    """Folded from the events of the newest attempt, of runs that were under way since the observer began; for others
+    `RunObserver.history` reads it."""
+    waiting: str = ""
+    """Why a queued run waits, or why nobody can say how an ended one ended."""
+    device: str = ""
+    """Where it runs, or is about to."""
+    bad_lines: int = 0
+    """Lines of the events file that are no events."""
+    job: JobState | None = None
+    """The cluster's job that carries it out, is to, or did."""
+    held: bool = False
+    """Whether that job lives, as far as the supervisor knows."""
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return self.summary.run_id
+
+    @property
+    def state(self) -> State:
+        """Where it stands; a queued run that was given to a worker is starting, and one that has fallen silent goes on
+        as long as its job does.
+        """
+        if self.silent:
+            return State.RUNNING
+        return State.STARTING if self.status.state is State.QUEUED and self.device else self.status.state
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is heard of it while its job lives."""
+        return self.status.state is State.FAILED and self.status.end is None and self.held
+
+    @property
+    def reason(self) -> str:
+        """One sentence on why it stands there; empty when there is nothing to say."""
+        if self.silent and self.job is not None:
+            return f"silent, but its {self.job.words}"
+        return self.waiting or self.status.reason
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one poll found."""
+
+    changed: tuple[RunView, ...]
+    removed: tuple[str, ...]
+    supervisor_changed: bool
+    """Whether slots, devices, waiting reasons or the pause are worth showing again."""
+
+
+@dataclass
+class RunObserver:
+    """All runs of a workspace. Not for several threads at once."""
+
+    workspace: Workspace
+    runs: dict[str, RunView] = field(default_factory=dict)
+    supervisor: SupervisorState | None = None
+    """None when no supervisor runs."""
+    paused: bool = False
+    shortage: str = ""
+    """Why nothing can be written to the workspace; looked at here, as a supervisor on a full disk cannot tell."""
+    _index: RunIndex = field(init=False)
+    _view: SupervisorView = field(init=False)
+    _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
+    _told: SupervisorState | None = None
+    _assigned: dict[str, SlotState] = field(default_factory=dict)
+    _next: dict[str, SlotState] = field(default_factory=dict)
+    """Jobs by the runs that they carry out later."""
+
+    def __post_init__(self) -> None:
+        self._index = RunIndex(self.workspace)
+        self._view = SupervisorView(self.workspace)
+
+    def poll(self, now: float | None = None) -> Observation:
+        """Look again; what changed since the last time."""
+        now = time.time() if now is None else now
+        changes = self._index.refresh(now)
+        told_anew = self._ask_supervisor(now)
+        for run_id in changes.removed:
+            self.runs.pop(run_id, None)
+            self._tails.pop(run_id, None)
+        touched = {entry.run_id for entry in changes.changed} | self._tails.keys()
+        if told_anew:
+            touched |= {run_id for run_id, view in self.runs.items() if self._told_otherwise(view)}
+        changed = [view for run_id in touched if (view := self._look(run_id)) is not None]
+        return Observation(tuple(changed), changes.removed, told_anew)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """A sentence for every run folder that cannot be used: damaged, or a newer version's."""
+        return tuple(self._index.unreadable.values())
+
+    def history(self, run_id: str) -> Progress:
+        """Everything that the newest attempt of any run reported; reads its whole events file."""
+        view = self.runs[run_id]
+        tail = EventTail.of(view.folder.events(view.status.attempt))
+        progress = Progress()
+        while events := tail.poll():
+            progress = fold(events, progress)
+        return progress
+
+    def _ask_supervisor(self, now: float) -> bool:
+        """Whether the supervisor says, or is, something else than last time."""
+        self.supervisor = self._view.living(now)
+        paused, short = is_paused(self.workspace), shortage(self.workspace.root)
+        if self.supervisor is self._told and (paused, short) == (self.paused, self.shortage):
+            return False
+        self._told, self.paused, self.shortage = self.supervisor, paused, short
+        slots = self.supervisor.slots if self.supervisor else ()
+        self._assigned = {slot.run_id: slot for slot in slots if slot.run_id}
+        self._next = {run_id: slot for slot in slots for run_id in slot.then}
+        return True
+
+    def _look(self, run_id: str) -> RunView | None:
+        """Make the view of a run again; None when it is as it was."""
+        entry = self._index.entries[run_id]
+        old = self.runs.get(run_id)
+        progress, bad_lines = self._progress(entry, old)
+        device = self._device(entry)
+        waiting = self._waiting(run_id) if entry.status.state is State.QUEUED and not device else ""
+        if entry.status.state is State.FAILED and entry.status.end is None:
+            waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
+        job = self._job(entry)
+        held = job is not None and entry.run_id in self._assigned
+        view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines, job, held)
+        if view == old:
+            return None
+        self.runs[run_id] = view
+        return view
+
+    def _progress(self, entry: RunEntry, old: RunView | None) -> tuple[Progress, int]:
+        attempt = entry.status.attempt
+        number, tail = self._tails.get(entry.run_id, (0, None))
+        before = old.progress if old and number == attempt else Progress()
+        if number != attempt or tail is None:
+            if not entry.under_way:
+                self._tails.pop(entry.run_id, None)
+                return (old.progress, old.bad_lines) if old and old.status.attempt == attempt else (Progress(), 0)
+            tail = EventTail.of(entry.folder.events(attempt))
+            self._tails[entry.run_id] = attempt, tail
+        events = tail.poll()
+        if not entry.under_way and not events:
+            self._tails.pop(entry.run_id, None)
+        return fold(events, before), tail.bad_lines
+
+    def _device(self, entry: RunEntry) -> str:
+        if entry.under_way and entry.status.owner:
+            return entry.status.owner.place
+        return self._given_to(entry.run_id) if entry.status.state is State.QUEUED else ""
+
+    def _given_to(self, run_id: str) -> str:
+        """The device whose worker is about to begin the run; a job that waits is about to do nothing."""
+        slot = self._assigned.get(run_id)
+        return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
+
+    def _job(self, entry: RunEntry) -> JobState | None:
+        """As its worker said; of a run that has none, or has fallen silent, as Slurm tells."""
+        slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
+        owner = entry.status.owner
+        if entry.status.state is State.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):
+            return slot.job if slot else None
+        if owner is None or not owner.job:
+            return None
+        return JobState(job_id=owner.job_id, state="RUNNING", partition=owner.partition, node=owner.host)
+
+    def _told_otherwise(self, view: RunView) -> bool:
+        """Whether the supervisor now says something else of a queued run."""
+        if view.status.state is not State.QUEUED:
+            return False
+        device = self._given_to(view.run_id)
+        return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))
+
+    def _waiting(self, run_id: str) -> str:
+        if self.shortage:
+            return self.shortage
+        if self.supervisor is None:
+            return PAUSED if self.paused else UNSUPERVISED
+        return self.supervisor.waiting.get(run_id, PAUSED if self.paused else "")

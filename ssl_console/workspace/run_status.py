@@ -1,0 +1,232 @@
+"""Where a run stands, told from its folder alone. `judge` is pure; `read_facts` is the reading edge.
+
+The order of truth: `result.json`; how the newest attempt ended; fresh events of an attempt that has not ended; its
+living process; else it is lost. Attempt n + 1 exists only after `end.<n>.json`, so there is never a choice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from ssl_console.system.processes import lives, this_host
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.run import Attempt, End, Record, Retry, State
+
+FRESH_HERE_S = 10.0
+"""A worker of this host that has just died is not called lost before its supervisor could say what happened."""
+FRESH_ELSEWHERE_S = 120.0
+"""A process of another host cannot be asked, so its events speak for it; files may arrive late."""
+
+_R = TypeVar("_R", bound=Record)
+RESULT = "result.json"
+_NUMBERED = re.compile(r"(attempt|end|retry)\.([1-9][0-9]{0,5})\.json")
+PAUSED = "paused: `ssl-console resume` goes on"
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What a run folder says. Numbers are of the newest file of a sort, 0 where there is none."""
+
+    finished: float | None = None
+    """When `result.json` came (seconds since the epoch); None when it is not there."""
+    cancel: bool = False
+    attempt: int = 0
+    ended: int = 0
+    retry: int = 0
+    owner: Attempt | None = None
+    """Who carries out attempt number `attempt`."""
+    owner_here: bool = False
+    """Whether the owner is a process of this machine."""
+    owner_lives: bool = False
+    """Whether that process runs; False for another machine's."""
+    last_sign: float | None = None
+    """When the newest attempt last wrote an event, or claimed the run (seconds since the epoch)."""
+    reported: bool = False
+    """Whether the newest attempt has written an event."""
+    end: End | None = None
+    """How attempt number `ended` ended."""
+    request: Retry | None = None
+    """What asked for attempt number `retry`."""
+    priority: int | None = None
+    """A later wish for another priority than the specification's."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands."""
+
+    state: State
+    reason: str = ""
+    """Of a queued run, why it is queued again; of an ended one, its one sentence."""
+    attempt: int = 1
+    """The newest attempt; of a queued run, the one to come."""
+    owner: Attempt | None = None
+    end: End | None = None
+    """How the newest attempt ended without a result. None for a lost one about which nobody has written yet."""
+    finished: float | None = None
+    """Of a done run, when its result came (seconds since the epoch)."""
+    cancel_requested: bool = False
+    batch_scale: float = 1.0
+    """Factor on the extraction batch that this attempt was asked for with."""
+    priority: int | None = None
+    """Of a queued run: the priority that was asked for later; None for the specification's."""
+    devices: tuple[str, ...] | None = None
+    """The devices that the newest retry asked for; None for the specification's."""
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of failure; None for everything else."""
+        if self.state is not State.FAILED:
+            return None
+        return self.end.kind if self.end else "lost"
+
+    @property
+    def ended(self) -> float | None:
+        """When it ended, in seconds since the epoch."""
+        return self.end.ended if self.end else self.finished
+
+
+def judge(facts: FolderFacts, now: float) -> RunStatus:
+    """Where the run stands at `now`."""
+    if facts.finished is not None:
+        return RunStatus(State.DONE, attempt=max(1, facts.attempt), owner=facts.owner, finished=facts.finished)
+    if facts.attempt > facts.ended:
+        return _under_way(facts, now)
+    if facts.ended and facts.retry <= facts.ended:
+        return _ended(facts)
+    return _queued(facts)
+
+
+def read_facts(folder: RunFolder) -> FolderFacts:
+    """Look into a run folder. Raises FileNotFoundError when it is gone."""
+    names, newest, finished = set(), {"attempt": 0, "end": 0, "retry": 0}, None
+    with os.scandir(folder.path) as entries:
+        for entry in entries:
+            names.add(entry.name)
+            if entry.name == RESULT:
+                finished = entry.stat().st_mtime
+            elif found := _NUMBERED.fullmatch(entry.name):
+                newest[found[1]] = max(newest[found[1]], int(found[2]))
+    attempt, ended, retry = newest["attempt"], newest["end"], newest["retry"]
+    owner = _read(Attempt, folder.attempt(attempt)) if attempt else None
+    here = owner is not None and owner.host == this_host()
+    last_event = last_event_time(folder.events(attempt)) if attempt > ended else None
+    return FolderFacts(
+        finished=finished,
+        cancel="cancel" in names,
+        attempt=attempt,
+        ended=ended,
+        retry=retry,
+        owner=owner,
+        owner_here=here,
+        owner_lives=owner is not None and here and attempt > ended and lives(owner.pid, owner.pid_started),
+        last_sign=last_event or (owner.started if owner else None),
+        reported=last_event is not None,
+        end=_read_end(folder, ended) if ended else None,
+        request=_read(Retry, folder.retry(retry)) if retry else None,
+        priority=_read_priority(folder.priority) if "priority" in names else None,
+    )
+
+
+def read_status(folder: RunFolder, now: float) -> RunStatus:
+    """Where the run in this folder stands. Raises FileNotFoundError when the folder is gone."""
+    return judge(read_facts(folder), now)
+
+
+def last_event_time(path: Path) -> float | None:
+    """When a line was last added to an events file (seconds since the epoch); None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime if found.st_size else None
+
+
+def _under_way(facts: FolderFacts, now: float) -> RunStatus:
+    fresh_s = FRESH_HERE_S if facts.owner_here else FRESH_ELSEWHERE_S
+    fresh = facts.last_sign is not None and now - facts.last_sign < fresh_s
+    if not facts.owner_lives and not fresh:
+        lost = RunStatus(State.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
+        return replace(lost, devices=_devices(facts))
+    return RunStatus(
+        State.RUNNING if facts.reported else State.STARTING,
+        "cancelling" if facts.cancel else "",
+        facts.attempt,
+        facts.owner,
+        cancel_requested=facts.cancel,
+        batch_scale=_scale(facts),
+        devices=_devices(facts),
+    )
+
+
+def _lost(facts: FolderFacts) -> str:
+    if facts.owner is None:
+        return "its worker is gone and left no word; `ssl-console retry` runs it again"
+    who = f"its worker, process {facts.owner.pid} on {facts.owner.host},"
+    return f"{who} is gone and left no word; `ssl-console retry` runs it again"
+
+
+def _ended(facts: FolderFacts) -> RunStatus:
+    assert facts.end is not None
+    state = State.CANCELLED if facts.end.state == "cancelled" else State.FAILED
+    scale = facts.request.batch_scale if facts.request and facts.retry == facts.ended else 1.0
+    devices = _devices(facts)
+    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, devices=devices)
+
+
+def _queued(facts: FolderFacts) -> RunStatus:
+    attempt = facts.ended + 1
+    if facts.cancel:
+        return RunStatus(State.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
+    again = facts.request if facts.retry == attempt else None
+    reason = again.reason if again else ""
+    queued = RunStatus(State.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
+    return replace(queued, devices=_devices(facts))
+
+
+def _scale(facts: FolderFacts) -> float:
+    return facts.request.batch_scale if facts.request and facts.retry == facts.ended + 1 else 1.0
+
+
+def _devices(facts: FolderFacts) -> tuple[str, ...] | None:
+    return facts.request.devices if facts.request else None
+
+
+def _read_end(folder: RunFolder, number: int) -> End:
+    path = folder.end(number)
+    unreadable = End(attempt=number, state="failed", kind="crash", message=f"{path} cannot be read", ended=0.0)
+    return _read(End, path) or unreadable
+
+
+def _read_priority(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _read(model: type[_R], path: Path) -> _R | None:
+    """The record, or None when it is not there or is no such record: a reader must not fall over one file."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued run, as far as the choice goes."""
+
+    run_id: str
+    backbone: str
+    task: str
+    priority: int
+    created: float
+    devices: tuple[str, ...] = ()
+    """Names of the devices it may use, `cuda` meaning every CUDA device; empty means any."""

@@ -1,0 +1,56 @@
+"""Schema versions of the results database, and the upgrade of older ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Document = dict[str, Any]
+"""The whole TinyDB file: tables by name, rows by their number."""
+
+
+SCHEMA_VERSION = 1
+
+
+SCHEMA_TABLE = "schema"
+
+
+RESULTS_TABLE = "results"
+
+
+MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {}
+"""By version n, what makes a document of version n + 1. A step sees and returns the whole document."""
+
+
+class NewerSchemaError(Exception):
+    """The file was written by a newer version of this program."""
+
+
+def new_document() -> Document:
+    """An empty file of the present schema."""
+    return {SCHEMA_TABLE: {"1": {"version": SCHEMA_VERSION}}, RESULTS_TABLE: {}}
+
+
+def version_of(document: Document) -> int:
+    """The schema version of a document. Raises ValueError when it has none."""
+    row = document.get(SCHEMA_TABLE, {}).get("1")
+    version = row.get("version") if isinstance(row, dict) else None
+    if not isinstance(version, int):
+        raise ValueError("it has no schema version")
+    return version
+
+
+def migrate(
+    document: Document,
+    migrations: Mapping[int, Callable[[Document], Document]] = MIGRATIONS,
+    target: int = SCHEMA_VERSION,
+) -> Document:
+    """The document at version `target`. Raises NewerSchemaError when it is newer, ValueError when it has no version."""
+    version = version_of(document)
+    if version > target:
+        raise NewerSchemaError(
+            f"its schema version is {version}, this program knows up to {target}: upgrade ssl-console"
+        )
+    for step in range(version, target):
+        document = {**migrations[step](document), SCHEMA_TABLE: {"1": {"version": step + 1}}}
+    return document

@@ -1,0 +1,1 @@
+"""Checks of a backbone before it is measured."""

@@ -1,0 +1,57 @@
+"""The images that backbones are examined with: two photographs, rendered scenes, handwritten digits. All offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.readers.embedded import read_digits
+from tasks.synthetic import SceneKind, render
+
+PHOTO_SIDES = (160, 400)
+"""Pixels of the squares that are cut out of the photographs of 427 x 640."""
+SCENE_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with a class each."""
+
+    images: list[Image.Image]
+    labels: npt.NDArray[np.int64]
+
+
+def photographs(count: int) -> list[Image.Image]:
+    """Squares cut at random, always the same ones, out of the two photographs that scikit-learn carries."""
+    random = np.random.RandomState(0)
+    whole = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    return [_cut(whole[index % len(whole)], random) for index in range(count)]
+
+
+def scenes(count: int) -> list[Image.Image]:
+    """Rendered scenes, of one solid and of several in turn; from a series that no task and no pre-training uses."""
+    kinds = (SceneKind.OBJECT, SceneKind.SCENE)
+    return [
+        Image.fromarray(render(kinds[index % 2], "examination", index, size=SCENE_SIDE, seed=0).image)
+        for index in range(count)
+    ]
+
+
+def digits(split: str, count: int) -> Labelled:
+    """The first digits of `train` or `test`, of which every class has its share."""
+    card = DatasetCard(name="digits", title="digits", reader="digits", protocols=())
+    part = read_digits(Path(), card).splits[split]
+    chosen = range(min(count, len(part.images)))
+    return Labelled([part.images[index] for index in chosen], np.array(part.labels[: len(chosen)]))
+
+
+def _cut(image: Image.Image, random: np.random.RandomState) -> Image.Image:
+    side = int(random.randint(*PHOTO_SIDES))
+    left, top = int(random.randint(0, image.width - side)), int(random.randint(0, image.height - side))
+    return image.crop((left, top, left + side, top + side))

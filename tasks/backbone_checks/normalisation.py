@@ -1,0 +1,130 @@
+"""Does the card normalise images as the training did? Batch norms remember what they saw.
+
+The first batch norm keeps mean and deviation of the first layer's output over all training images. Under the right
+normalisation other natural images give nearly the same numbers; under another one they cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from backbones.catalog.card import PreprocessingSpec, preprocessing_for
+from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.model.encoder import Encoder
+from backbones.model.preprocessing import normalise
+from tasks.backbone_checks.finding import Finding
+from tasks.backbone_checks.images import photographs, scenes
+from tasks.backbone_checks.untrained import has_seen_images
+
+COUNT = 48
+"""Images of each kind. Only the layers up to the first batch norm see them."""
+WORSE = 1.5
+"""The card's normalisation is wrong when its distance is so many times the best one's, and"""
+MARGIN = 0.3
+"""larger by this many deviations."""
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Named:
+    """A normalisation and how it is called."""
+
+    name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class _Seen(Exception):  # noqa: N818 - not an error: the rest of the network need not be computed
+    """Carries the first batch norm's input."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+
+def check_normalisation(encoder: Encoder) -> Finding:
+    """Compare the card's normalisation with the three usual ones on photographs and rendered scenes."""
+    norm, spec = first_norm(encoder.model), preprocessing_for(encoder.card, "paper")
+    if norm is None:
+        words = (
+            f"no batch norm remembers how images were normalised, so {_own_name(spec)} cannot be checked by statistics"
+        )
+        return Finding(name="normalisation", verdict="note", words=words)
+    kinds = (photographs(COUNT), scenes(COUNT))
+    distances = {
+        named.name: sum(_distance(encoder, norm, images, spec, named) for images in kinds) for named in candidates(spec)
+    }
+    return judge(next(iter(distances)), distances)
+
+
+def judge(own: str, distances: Mapping[str, float]) -> Finding:
+    """The finding from the distance (in deviations) that each normalisation leaves; `own` is the card's."""
+    best = min(distances, key=lambda name: distances[name])
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in distances.items())
+    values = dict(distances)
+    if distances[own] > WORSE * distances[best] and distances[own] > distances[best] + MARGIN:
+        words = (
+            f"the card says {own}, but the first batch norm was trained on images normalised like {best} (distance "
+            f"from its statistics: {shown}): add the backbone again with --norm {best}, or correct [input] in its card"
+        )
+        return Finding(name="normalisation", verdict="bad", words=words, values=values)
+    words = f"{own} fits the first batch norm's statistics (distance: {shown})"
+    return Finding(name="normalisation", verdict="good", words=words, values=values)
+
+
+def first_norm(model: nn.Module) -> nn.modules.batchnorm._BatchNorm | None:
+    """The first batch norm that keeps statistics and whose statistics were ever updated."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            return module if has_seen_images(module) else None
+    return None
+
+
+def candidates(spec: PreprocessingSpec) -> Sequence[Named]:
+    """The card's own normalisation first, then the usual ones that differ from it."""
+    usual = [Named(name, *numbers) for name, numbers in NORMALISATIONS.items()]
+    own = next((named for named in usual if (named.mean, named.std) == (spec.mean, spec.std)), None)
+    first = own or Named("its own", spec.mean, spec.std)
+    return [first, *(named for named in usual if named is not own)]
+
+
+def _own_name(spec: PreprocessingSpec) -> str:
+    return candidates(spec)[0].name
+
+
+def _distance(
+    encoder: Encoder,
+    norm: nn.modules.batchnorm._BatchNorm,
+    images: Sequence[Image.Image],
+    spec: PreprocessingSpec,
+    named: Named,
+) -> float:
+    """How far the norm's input is from what it remembers: shift in deviations and log ratio of deviations, together."""
+    batch = torch.stack([encoder.prepare(image, spec) for image in images]).to(encoder.device)
+    seen = _input_of(encoder.model, norm, normalise(batch, replace(spec, mean=named.mean, std=named.std)))
+    kept = [dimension for dimension in range(seen.ndim) if dimension != 1]
+    mean, variance = seen.mean(kept), seen.var(kept, correction=0)
+    known_mean, known_variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    shift = ((mean - known_mean).abs() / (known_variance + EPSILON).sqrt()).median()
+    stretch = (torch.log((variance + EPSILON) / (known_variance + EPSILON)) / 2).median()
+    return float(torch.hypot(shift, stretch))
+
+
+@torch.inference_mode()
+def _input_of(model: nn.Module, norm: nn.Module, pixels: Tensor) -> Tensor:
+    def stop(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        raise _Seen(given[0].float())
+
+    handle = norm.register_forward_pre_hook(stop)
+    try:
+        cast("Any", model).forward_features(pixels)
+    except _Seen as seen:
+        return seen.values
+    finally:
+        handle.remove()
+    raise AssertionError("the first batch norm is not part of the forward pass")

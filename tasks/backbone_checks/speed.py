@@ -1,0 +1,43 @@
+"""Encoding speed of a backbone in images per second, as JSON: `python -P -m tasks.backbone_checks.speed < request`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from backbones.catalog.card import preprocessing_for
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.model.encoder import Encoder
+from tasks.backbone_checks.finding import Request
+from tasks.backbone_checks.images import photographs
+
+BATCH = 16
+LEAST_S = 1.0
+"""Measured for at least so long."""
+
+
+def images_per_second(encoder: Encoder) -> float:
+    """Decoded images to features, preparation included, after one batch to warm up."""
+    spec, images = preprocessing_for(encoder.card, "paper"), photographs(BATCH)
+    encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec).cpu()
+    started, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < LEAST_S:
+        encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec).cpu()
+        done += len(images)
+    return done / elapsed
+
+
+def main() -> int:
+    """Measure what standard input asks for; 1 when the weights cannot be used."""
+    request = Request.model_validate_json(sys.stdin.read())
+    encoder = Encoder.load(request.backbone, WeightsFolder(Path(request.weights)), request.device)
+    print(json.dumps({"images_per_s": images_per_second(encoder)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The two analyses of single images as the console knows them: parameters and presets. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolFacts, require_above_zero, require_at_least
+
+DESCRIPTIVE = frozenset({"attention", "colour", "inversion"})
+"""Protocols that describe a backbone: having more of what they measure makes it neither better nor worse."""
+
+
+@dataclass(frozen=True)
+class AttentionParameters:
+    """Occlusion saliency (paper section 4.9 and appendix A.9)."""
+
+    images: int = 50
+    """At most, evenly spaced over the test images."""
+    window: int = 10
+    """Side of the occluded square, in pixels."""
+    stride: int = 5
+    """Between neighbouring windows, in pixels; the paper's is 1."""
+    compared: int = 1
+    """For the first so many images, the map at stride 1 is made too, to say how well this stride agrees with it."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, images=self.images, window=self.window, stride=self.stride)
+        require_at_least(0, compared=self.compared)
+        require_at_least(self.stride, window=self.window)
+
+
+@dataclass(frozen=True)
+class InversionParameters:
+    """Reconstruction from the last feature map by a deep image prior (paper section 4.8 and appendix A.8)."""
+
+    images: int = 4
+    """At most, evenly spaced over the test images; of one image it is the first."""
+    steps: int = 3000
+    rate: float = 0.001
+    """Of Adam."""
+    channels: tuple[int, ...] = (16, 32, 64, 128, 128, 128)
+    """Width of the network that draws the image, scale by scale."""
+    kernels: tuple[int, ...] = (7, 7, 5, 5, 3, 3)
+    """Side of its convolutions, scale by scale."""
+    normalisation: Literal["card", "none"] = "card"
+    """How pixels between 0 and 1 reach the backbone: with its own mean and deviation, or as they are."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, images=self.images, steps=self.steps, channels=min(self.channels, default=0))
+        require_above_zero(rate=self.rate)
+        if len(self.kernels) != len(self.channels) or any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels must be odd, one for each of the {len(self.channels)} scales: {self.kernels}")
+
+
+PAPER_INVERSION = InversionParameters(images=1)
+
+ANALYSES = (
+    ProtocolFacts(
+        name="attention",
+        version=1,
+        family="attention",
+        presets={
+            "default": AttentionParameters(),
+            "paper": AttentionParameters(stride=1, compared=0),
+            "small": AttentionParameters(images=8, stride=6, window=12, compared=0),
+        },
+        module="tasks.protocols.attention",
+        summary="attentive diffusion: how far over the image an occlusion changes the features",
+        evaluation=IMAGE_EVALUATION,
+    ),
+    ProtocolFacts(
+        name="inversion",
+        version=1,
+        family="inversion",
+        presets={
+            "default": InversionParameters(),
+            "paper": PAPER_INVERSION,
+            "published": replace(PAPER_INVERSION, steps=1000, normalisation="none"),
+            "small": InversionParameters(steps=50, rate=0.02, channels=(8, 16, 32), kernels=(5, 3, 3)),
+        },
+        module="tasks.protocols.inversion.protocol",
+        summary="deep image prior: an image drawn anew from the last feature map, 3000 steps (paper; the code: 1000)",
+        evaluation=IMAGE_EVALUATION,
+    ),
+)

@@ -1,0 +1,221 @@
+"""Every dataset, task and suite by name: the built-in cards, the user's own, and `imagefolder:/path`.
+
+A task is a protocol on a dataset, `linear/cifar10`; a task card gives one with parameters of its own another name.
+Needs neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, suggest
+from backbones.io.plugins import PlugInProblem
+from tasks.catalog.card_folders import Replacement, load_cards
+from tasks.catalog.overrides import OverrideError, Overrides, apply_overrides, as_values, check_overrides, merged
+from tasks.catalog.protocols import PROTOCOLS, ProtocolFacts
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard, SuiteCard, TaskCard
+
+SCHEME = "imagefolder:"
+
+
+def folder_card(name: str) -> DatasetCard:
+    """The card of an `imagefolder:` name; its own name holds the absolute path, so it means the same everywhere.
+
+    Whether the folder exists is not looked at: a missing one is missing data, not a wrong name.
+
+    Raises:
+        MalformedName: no path follows.
+    """
+    text = name.removeprefix(SCHEME)
+    if not text.strip() or "\0" in text:
+        raise MalformedName(f"{name!r} names no folder: write imagefolder:/path/to/folder")
+    path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - collapses .. without following links
+    return DatasetCard(
+        name=f"{SCHEME}{path}",
+        title=path.name or str(path),
+        reader="imagefolder",
+        reader_arguments={"path": str(path)},
+        protocols=("linear", "finetune", "knn", "colour", "few-shot-*", "attention", "inversion"),
+        domain="own images",
+    )
+
+
+DEFAULT_PRESET = "default"
+FOLDER_PROTOCOL = "linear"
+"""What a bare `imagefolder:/path` means as a task."""
+
+
+@dataclass(frozen=True)
+class TaskCatalog:
+    """The cards by name, sorted; what was wrong with others; and which of the user's cards replace which."""
+
+    datasets: Mapping[str, DatasetCard]
+    task_cards: Mapping[str, TaskCard]
+    suites: Mapping[str, SuiteCard]
+    problems: tuple[CardProblem | PlugInProblem, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    task_names: tuple[str, ...] = field(init=False)
+    """`protocol/dataset` for every protocol of every dataset card, then the task cards."""
+
+    def __post_init__(self) -> None:
+        offered = (f"{protocol}/{card.name}" for card in self.datasets.values() for protocol in protocols(card))
+        object.__setattr__(self, "task_names", tuple(dict.fromkeys([*offered, *self.task_cards])))
+
+    @classmethod
+    def load(cls, user_folders: Sequence[Path] = ()) -> TaskCatalog:
+        """Read the built-in cards, then the cards of each folder; a later card of the same name wins.
+
+        Cards that do not fit the others (a suite whose tasks do not exist) are left out and reported.
+        """
+        found = load_cards(user_folders)
+        problems = list(found.problems)
+        datasets = found.good(found.datasets, _check_dataset, problems)
+        alone = cls(datasets, {}, {})
+        task_cards = found.good(found.task_cards, alone._check_task, problems)
+        tasks = cls(datasets, task_cards, {})
+        suites = found.good(found.suites, tasks._check_suite, problems)
+        return cls(datasets, task_cards, suites, tuple(problems), found.replacements)
+
+    def dataset(self, name: str) -> DatasetCard:
+        """The card of this name, or the one that `imagefolder:/path` describes.
+
+        Raises UnknownName or MalformedName (both CardNameError).
+        """
+        if name in self.datasets:
+            return self.datasets[name]
+        if name.startswith(SCHEME):
+            return folder_card(name)
+        raise UnknownName("dataset", name, suggest(name, self.datasets))
+
+    def suite(self, name: str) -> SuiteCard:
+        """The suite of this name. Raises UnknownName."""
+        if name not in self.suites:
+            raise UnknownName("suite", name, suggest(name, self.suites))
+        return self.suites[name]
+
+    def resolve(self, name: str, preset: str | None = None, overrides: Overrides | None = None) -> TaskSpec:
+        """One task with all its parameters.
+
+        `preset` None means the task card's own, or `default`. `overrides` are made last, per protocol family.
+
+        Raises:
+            CardNameError: there is no such task, or the preset does not exist.
+            OverrideError: a change does not exist or fit.
+        """
+        card = self.task_cards.get(name)
+        if card is not None:
+            facts, dataset = self._offered(card.protocol, self.dataset(card.dataset))
+            return _specify(name, facts, dataset, preset or card.preset, _own(card, facts, overrides))
+        protocol, dataset_card = self._parts(name)
+        facts, dataset = self._offered(protocol, dataset_card)
+        return _specify(f"{protocol}/{dataset}", facts, dataset, preset or DEFAULT_PRESET, overrides or {})
+
+    def select(
+        self,
+        patterns: Iterable[str] = (),
+        suite: str | None = None,
+        preset: str | None = None,
+        overrides: Overrides | None = None,
+    ) -> list[TaskSpec]:
+        """The tasks of a suite, then those that names and globs (`linear/*`) choose; each once.
+
+        A suite's preset and parameters hold for its own tasks, unless `preset` or `overrides` say otherwise.
+
+        Raises as `resolve` does, and UnknownName for an unknown suite or a glob that fits no task.
+        """
+        changes = overrides or {}
+        check_overrides(changes)
+        specs: list[TaskSpec] = []
+        if suite is not None:
+            specs.extend(self._of_suite(self.suite(suite), preset, changes))
+        specs.extend(self.resolve(name, preset, changes) for name in self._expand(patterns))
+        return list({(spec.name, spec.variant): spec for spec in specs}.values())
+
+    def _of_suite(self, card: SuiteCard, preset: str | None, overrides: Overrides) -> list[TaskSpec]:
+        changes = merged(card.parameters, overrides)
+        specs = [self.resolve(name, preset or card.preset, changes) for name in self._expand(card.tasks)]
+        own = {} if preset else card.presets
+        return [
+            self.resolve(spec.name, own[family], changes)
+            if (family := PROTOCOLS[spec.protocol].family) in own
+            else spec
+            for spec in specs
+        ]
+
+    def _expand(self, patterns: Iterable[str]) -> list[str]:
+        """Patterns as task names; a path in an `imagefolder:` name is never taken for a glob."""
+        names: list[str] = []
+        for pattern in patterns:
+            if SCHEME not in pattern:
+                names.extend(match([pattern], self.task_names, "task"))
+                continue
+            before, _, path = pattern.partition(SCHEME)
+            chosen = match([before.removesuffix("/") or FOLDER_PROTOCOL], PROTOCOLS, "protocol")
+            names.extend(f"{protocol}/{SCHEME}{path}" for protocol in chosen)
+        return names
+
+    def _parts(self, name: str) -> tuple[str, DatasetCard]:
+        if name.startswith(SCHEME):
+            return FOLDER_PROTOCOL, self.dataset(name)
+        protocol, _, dataset = name.partition("/")
+        if protocol in PROTOCOLS and (dataset in self.datasets or dataset.startswith(SCHEME)):
+            return protocol, self.dataset(dataset)
+        raise UnknownName("task", name, suggest(name, self.task_names))
+
+    def _offered(self, protocol: str, card: DatasetCard) -> tuple[ProtocolFacts, str]:
+        if protocol not in PROTOCOLS:
+            raise UnknownName("protocol", protocol, suggest(protocol, PROTOCOLS))
+        offered = protocols(card)
+        if protocol not in offered:
+            raise MalformedName(f"{card.name} is not measured by {protocol}: its protocols are {', '.join(offered)}")
+        return PROTOCOLS[protocol], card.name
+
+    def _check_task(self, card: TaskCard) -> None:
+        facts, dataset = self._offered(card.protocol, self.dataset(card.dataset))
+        _specify(card.name, facts, dataset, card.preset, _own(card, facts, None))
+
+    def _check_suite(self, card: SuiteCard) -> None:
+        check_overrides(card.parameters)
+        families = [facts.family for facts in PROTOCOLS.values()]
+        for family in card.presets:
+            if family not in families:
+                raise UnknownName("protocol family", family, suggest(family, families))
+        self._of_suite(card, None, {})
+
+
+def protocols(card: DatasetCard) -> tuple[str, ...]:
+    """The names of the protocols that a dataset card offers, in the order of `PROTOCOLS`.
+
+    Raises UnknownName for a name or glob that fits no protocol.
+    """
+    chosen = set(match(card.protocols, PROTOCOLS, "protocol"))
+    return tuple(name for name in PROTOCOLS if name in chosen)
+
+
+def _check_dataset(card: DatasetCard) -> None:
+    protocols(card)
+
+
+def _own(card: TaskCard, facts: ProtocolFacts, overrides: Overrides | None) -> Overrides:
+    return merged({facts.family: card.parameters}, overrides or {})
+
+
+def _specify(name: str, facts: ProtocolFacts, dataset: str, preset: str, overrides: Overrides) -> TaskSpec:
+    if preset not in facts.presets:
+        raise UnknownName(f"preset of {facts.name}", preset, suggest(preset, facts.presets) or tuple(facts.presets))
+    parameters = apply_overrides(facts.presets[preset], facts.family, overrides)
+    return TaskSpec(
+        name=name,
+        protocol=facts.name,
+        protocol_version=facts.version,
+        dataset=dataset,
+        preset=preset,
+        parameters=as_values(parameters),
+    )
+
+
+__all__ = ["CardNameError", "OverrideError", "TaskCatalog", "protocols"]

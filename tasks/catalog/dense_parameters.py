@@ -1,0 +1,164 @@
+"""The parameters that segmentation and normals share. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.feature_map_info import Anatomy
+from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolFacts, require_above_zero, require_at_least
+
+
+@dataclass(frozen=True)
+class DenseParameters:
+    """Images, optimiser and schedule."""
+
+    preprocessing: Literal["paper"] = "paper"
+    normalisation: Literal["card", "imagenet"] = "card"
+    """Pixel mean and deviation: the backbone's own, or ImageNet's for all, as the published code has it."""
+    steps: int = 150_000
+    batch_size: int = 4
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    rate: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    """Biases and norms do not decay."""
+    power: float = 0.9
+    """The rate falls as (1 - step / steps) to this power."""
+    sizes: tuple[int, ...] = (300, 375, 450, 525, 600)
+    """Shorter sides in training; each batch draws one."""
+    longest: int = 1000
+    test_sizes: tuple[int, ...] = (300, 375, 450, 525, 600)
+    """Shorter sides over which probabilities are averaged."""
+    flip: bool = True
+    label_stride: int = 4
+    """The loss sees every this many pixels of the target."""
+    channels: int = 512
+    """Width of the decoder."""
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            1,
+            steps=self.steps,
+            sizes=min(self.sizes, default=0),
+            test_sizes=min(self.test_sizes, default=0),
+            longest=self.longest,
+            label_stride=self.label_stride,
+            channels=self.channels,
+        )
+        require_at_least(2, batch_size=self.batch_size)  # batch norm learns nothing from one image
+        require_above_zero(rate=self.rate)
+
+
+def without_maps(card: BackboneCard, anatomy: Anatomy, _parameters: Parameters) -> str | None:
+    """Why a backbone cannot be measured by a dense protocol, or None if it can."""
+    if anatomy.problem is not None:
+        return anatomy.problem
+    if not anatomy.any_size:
+        return (
+            f"{card.architecture} takes images of its own size alone ({card.input.size} pixels), and a dense protocol "
+            "shows it images of many sizes and shapes"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class SegmentationParameters(DenseParameters):
+    """A decoder that gives every pixel a class (paper section 4.5, appendix A.6)."""
+
+    decoder: Literal["upernet", "linear"] = "upernet"
+    frozen: bool = False
+    """Whether the decoder alone is trained."""
+
+
+LINEAR = SegmentationParameters(
+    decoder="linear",
+    frozen=True,
+    steps=40_000,
+    batch_size=16,
+    optimiser="adamw",
+    rate=1e-3,
+    power=1.0,
+)
+SMALL_SEGMENTATION = SegmentationParameters(
+    decoder="linear",
+    frozen=True,
+    steps=120,
+    batch_size=16,
+    optimiser="adamw",
+    rate=1e-2,
+    sizes=(64,),
+    test_sizes=(64,),
+    label_stride=2,
+)
+
+SEGMENTATION_PROTOCOLS = (
+    ProtocolFacts(
+        name="segmentation",
+        version=1,
+        family="segmentation",
+        presets={
+            "default": SegmentationParameters(),
+            "paper": SegmentationParameters(normalisation="imagenet"),
+            "linear": LINEAR,
+            "small": SMALL_SEGMENTATION,
+        },
+        module="tasks.protocols.segmentation",
+        summary="UPerNet on the whole backbone, 150k steps, mean IoU over five scales",
+        evaluation=IMAGE_EVALUATION,
+        unsuitable=without_maps,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class NormalsParameters(DenseParameters):
+    """A decoder that gives every pixel a direction, on a frozen backbone (paper section 4.5, appendix A.5)."""
+
+    steps: int = 13_500
+    batch_size: int = 2
+    test_sizes: tuple[int, ...] = (450,)
+    flip: bool = False
+    label_stride: int = 8
+    answer: Literal["codebook", "direct"] = "codebook"
+    """`codebook`: a class among 40 directions, and the mean over them; `direct`: the vector itself."""
+    directions: int = 40
+    """Size of the codebook."""
+    decoder: Literal["ppm", "linear"] = "ppm"
+    frozen: bool = True
+    """Whether the decoder alone is trained."""
+
+
+DIRECT = NormalsParameters(
+    answer="direct", decoder="linear", optimiser="adamw", rate=1e-3, batch_size=8, label_stride=4
+)
+SMALL_NORMALS = NormalsParameters(
+    answer="direct",
+    decoder="linear",
+    steps=120,
+    batch_size=16,
+    optimiser="adamw",
+    rate=1e-2,
+    sizes=(64,),
+    test_sizes=(64,),
+    label_stride=2,
+)
+
+NORMALS_PROTOCOLS = (
+    ProtocolFacts(
+        name="normals",
+        version=1,
+        family="normals",
+        presets={
+            "default": NormalsParameters(),
+            "paper": NormalsParameters(normalisation="imagenet"),
+            "direct": DIRECT,
+            "small": SMALL_NORMALS,
+        },
+        module="tasks.protocols.normals",
+        summary="pyramid pooling on the frozen dilated backbone, 40 directions, angles in degrees",
+        evaluation=IMAGE_EVALUATION,
+        unsuitable=without_maps,
+    ),
+)

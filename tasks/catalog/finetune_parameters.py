@@ -1,0 +1,86 @@
+"""The parameters of finetuning, with their presets. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolFacts, require_above_zero, require_at_least
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One choice that is tried on validation images."""
+
+    rate: float
+    """The first learning rate."""
+    base: float
+    """SGD is given base / rate as its weight decay."""
+    augmented: bool
+
+    @property
+    def weight_decay(self) -> float:
+        """What SGD is given."""
+        return self.base / self.rate
+
+    def __str__(self) -> str:
+        views = "augmented" if self.augmented else "centre crops"
+        return f"rate {self.rate:g}, decay {self.weight_decay:g}, {views}"
+
+
+@dataclass(frozen=True)
+class FinetuneParameters:
+    """SGD on backbone and classifier, chosen on validation images (paper section 4.1, appendix A.2)."""
+
+    preprocessing: Literal["paper", "own"] = "paper"
+    steps: int = 5000
+    batch_size: int = 64
+    rates: tuple[float, ...] = (0.1, 0.01, 0.001, 0.0001)
+    bases: tuple[float, ...] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3)
+    """Weight decays before they are divided by the learning rate."""
+    augmentation: Literal["chosen", "on", "off"] = "chosen"
+    """Random resized crops and flips; `chosen`: every point is tried with and without."""
+    momentum: float = 0.9
+    validation_share: float = 0.2
+    hopeless_after: float = 0.0
+    """Share of the steps after which a point that is far behind is given up; 0: all are carried through."""
+    hopeless_margin: float = 10.0
+    """How far behind the best point at the same step, in points of the validation score."""
+    temperature: Literal["validation", "published"] = "validation"
+    """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, steps=self.steps, batch_size=self.batch_size)
+        require_above_zero(rates=min(self.rates, default=0.0))
+        if min(self.bases, default=-1.0) < 0:
+            raise ValueError(f"bases must be at least 0, with one at the least, not {self.bases}")
+        if not (0 < self.validation_share < 1 and 0 <= self.hopeless_after < 1):
+            raise ValueError("validation_share and hopeless_after are shares between 0 and 1")
+
+    @property
+    def grid(self) -> tuple[GridPoint, ...]:
+        """Every choice, in the order of trying: high rates first, as in the published script."""
+        views = {"chosen": (True, False), "on": (True,), "off": (False,)}[self.augmentation]
+        return tuple(GridPoint(rate, base, view) for view, rate, base in product(views, self.rates, self.bases))
+
+
+PAPER = FinetuneParameters(temperature="published")
+SMALL = FinetuneParameters(steps=40, batch_size=32, rates=(0.1, 0.05), bases=(1e-4,), augmentation="off")
+
+PROTOCOLS = (
+    ProtocolFacts(
+        name="finetune",
+        version=1,
+        family="finetune",
+        presets={
+            "default": FinetuneParameters(),
+            "paper": PAPER,
+            "early-stop": replace(PAPER, temperature="validation", hopeless_after=0.3),
+            "small": SMALL,
+        },
+        module="tasks.protocols.finetune.protocol",
+        summary="whole backbone by SGD, 5000 steps, 40 settings chosen on validation",
+        evaluation=IMAGE_EVALUATION,
+    ),
+)

@@ -1,0 +1,170 @@
+"""The parameters of every protocol, each one frozen dataclass, with named presets.
+
+Torch-free, because a run's identity is computed from them before any worker starts. A field belongs here
+only if it changes the number; what does not (device, batch size, worker count) must never enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.catalog import dense_parameters as normals
+from tasks.catalog import dense_parameters as segmentation
+from tasks.catalog import finetune_parameters as finetune
+from tasks.catalog.analysis_parameters import ANALYSES
+from tasks.catalog.detection_parameters import DETECTION
+from tasks.catalog.protocol import Parameters, ProtocolFacts, outside_protocols, require_above_zero, require_at_least
+
+__all__ = [
+    "PROTOCOLS",
+    "ColourParameters",
+    "FeatureParameters",
+    "FewShotParameters",
+    "KnnParameters",
+    "LinearParameters",
+    "Parameters",
+    "PreprocessingName",
+    "ProtocolFacts",
+]
+
+PreprocessingName = Literal["paper", "own", "squash"]
+"""`paper`: shorter side to the input size (bicubic), centre crop. `own`: the model's own resize and crop.
+`squash`: 1.15 x the input size ignoring the aspect ratio (bilinear), centre crop: the published few-shot code."""
+
+
+@dataclass(frozen=True)
+class LinearParameters:
+    """Logistic regression on frozen features (paper appendix A.2)."""
+
+    preprocessing: PreprocessingName = "paper"
+    strengths: int = 45
+    """How many weight decays on the logarithmic grid."""
+    strength_low: float = -6.0
+    strength_high: float = 5.0
+    solver: Literal["exact", "published"] = "exact"
+    """`exact` solves every point to convergence; `published` repeats the paper's unconverged warm-started sweep."""
+    max_iter: int = 1000
+    tolerance: float = 5e-7
+    validation_share: float = 0.2
+    extend_grid: bool = True
+    temperature: Literal["validation", "published"] = "validation"
+    """Where the temperature of the calibrated ECE is fitted; `published` fits it on folds of the test set."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, strengths=self.strengths, max_iter=self.max_iter)
+        require_above_zero(tolerance=self.tolerance, validation_share=self.validation_share)
+        if self.validation_share >= 1:
+            raise ValueError(f"validation_share is a share of the training images, not {self.validation_share}")
+        if self.strength_low > self.strength_high:
+            raise ValueError(f"strength_low {self.strength_low} is above strength_high {self.strength_high}")
+
+
+@dataclass(frozen=True)
+class KnnParameters:
+    """Weighted cosine nearest neighbours (the DINO evaluation)."""
+
+    preprocessing: PreprocessingName = "paper"
+    neighbours: tuple[int, ...] = (10, 20, 100, 200)
+    headline: int = 20
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        require_at_least(1, headline=self.headline, neighbours=min(self.neighbours, default=0))
+        require_above_zero(temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class FewShotParameters:
+    """Nearest-centroid episodes (paper appendix A.3)."""
+
+    preprocessing: PreprocessingName = "paper"
+    ways: int = 5
+    shots: int = 5
+    queries: int = 15
+    episodes: int = 600
+
+    def __post_init__(self) -> None:
+        require_at_least(2, ways=self.ways)
+        require_at_least(1, shots=self.shots, queries=self.queries, episodes=self.episodes)
+
+
+@dataclass(frozen=True)
+class ColourParameters:
+    """Ridge regression of an image's colours on frozen features."""
+
+    preprocessing: PreprocessingName = "paper"
+    penalties: int = 19
+    """How many on the logarithmic grid, each relative to the number of training images."""
+    low: float = -7.0
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, penalties=self.penalties)
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+
+
+FeatureParameters = LinearParameters | KnnParameters | FewShotParameters | ColourParameters
+"""Of the protocols over stored features: `tasks.evaluation.features` reads `preprocessing` from them."""
+
+
+def _few_shot(shots: int) -> ProtocolFacts:
+    return ProtocolFacts(
+        name=f"few-shot-{shots}",
+        version=1,
+        family="few-shot",
+        presets={
+            "default": FewShotParameters(shots=shots),
+            "paper": FewShotParameters(shots=shots),
+            "published": FewShotParameters(shots=shots, preprocessing="squash"),
+        },
+        module="tasks.protocols.few_shot",
+        summary=f"5-way {shots}-shot nearest centroid, 600 episodes",
+    )
+
+
+_BUILT_IN: Mapping[str, ProtocolFacts] = {
+    facts.name: facts
+    for facts in (
+        ProtocolFacts(
+            name="linear",
+            version=1,
+            family="linear",
+            presets={
+                "default": LinearParameters(),
+                "paper": LinearParameters(solver="published", max_iter=100, extend_grid=False, temperature="published"),
+            },
+            module="tasks.protocols.linear",
+            summary="logistic regression on frozen features, 45 weight decays chosen on validation",
+        ),
+        ProtocolFacts(
+            name="knn",
+            version=1,
+            family="knn",
+            presets={"default": KnnParameters(), "paper": KnnParameters()},
+            module="tasks.protocols.knn",
+            summary="weighted cosine nearest neighbours, k = 20",
+        ),
+        *(_few_shot(shots) for shots in (5, 20, 50)),
+        ProtocolFacts(
+            name="colour",
+            version=1,
+            family="colour",
+            presets={"default": ColourParameters(), "paper": ColourParameters()},
+            module="tasks.protocols.colour",
+            summary="ridge regression of mean colour and hue histogram from frozen features",
+        ),
+        *DETECTION,
+        *finetune.PROTOCOLS,
+        *segmentation.SEGMENTATION_PROTOCOLS,
+        *normals.NORMALS_PROTOCOLS,
+        *ANALYSES,
+    )
+}
+
+PROTOCOLS: Mapping[str, ProtocolFacts] = {
+    **_BUILT_IN,
+    **{facts.name: facts for facts in outside_protocols(_BUILT_IN.keys())},
+}

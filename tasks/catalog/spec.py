@@ -1,0 +1,99 @@
+"""One task, fully resolved: protocol, version, dataset and every parameter that changes the number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from backbones.catalog.card import Scalar
+from backbones.io.canonical_json import canonical
+from tasks.catalog.protocols import PROTOCOLS, Parameters
+from tasks.datasets.card import MetricName
+
+ParameterValue = Scalar | tuple[Scalar, ...]
+
+
+class TaskSpec(BaseModel):
+    """What travels to the worker and into the result's key. `name` is `protocol/dataset` or a task card's name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    protocol: str
+    protocol_version: int
+    dataset: str
+    preset: str
+    parameters: dict[str, ParameterValue]
+
+    @property
+    def variant(self) -> str:
+        """`preset`, or `preset+digest` when parameters differ from it: what separates columns of one task."""
+        preset = PROTOCOLS[self.protocol].presets.get(self.preset)
+        if preset is not None and canonical(asdict(preset)) == canonical(self.parameters):
+            return self.preset
+        return f"{self.preset}+{hashlib.sha256(canonical(self.parameters)).hexdigest()[:6]}"
+
+    def typed_parameters(self) -> Parameters:
+        """The protocol's own frozen dataclass."""
+        return type(PROTOCOLS[self.protocol].presets["default"])(**self.parameters)
+
+
+def result_identity(
+    backbone_identity: Mapping[str, Any],
+    manifest_digest: str,
+    task: TaskSpec,
+    seed: int,
+    *,
+    precision: str = "float32",
+    metric: MetricName = "accuracy",
+) -> dict[str, Any]:
+    """The parts of a result's key in clear.
+
+    `backbone_identity` is `backbones.catalog.card.identity(...)`: weights digest, architecture, pooling, preprocessing.
+    `manifest_digest` is the dataset's: images, labels, classes and splits. `metric` is what the dataset card measures.
+    """
+    return {
+        "backbone": dict(backbone_identity),
+        "data": {"manifest": manifest_digest, "metric": metric},
+        "task": {
+            "protocol": task.protocol,
+            "version": task.protocol_version,
+            "parameters": _as_json(task.parameters),
+        },
+        "seed": seed,
+        "precision": precision,
+    }
+
+
+def result_key(
+    backbone_identity: Mapping[str, Any],
+    manifest_digest: str,
+    task: TaskSpec,
+    seed: int,
+    *,
+    precision: str = "float32",
+    metric: MetricName = "accuracy",
+) -> str:
+    """SHA-256 over `result_identity`, as 64 hexadecimal digits."""
+    parts = result_identity(backbone_identity, manifest_digest, task, seed, precision=precision, metric=metric)
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def comparability_key(manifest_digest: str, task: TaskSpec, *, metric: MetricName = "accuracy") -> str:
+    """SHA-256 of what two results must share to stand in one ranking column: the protocol with version and parameters,
+    the data, and what is measured. Backbone and seed are what may differ.
+    """
+    parts = {
+        "data": {"manifest": manifest_digest, "metric": metric},
+        "task": {"protocol": task.protocol, "version": task.protocol_version, "parameters": dict(task.parameters)},
+    }
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def _as_json(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
+    """Several values as a list, as JSON reads them back."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}

@@ -1,0 +1,76 @@
+"""Dataset, task and suite cards. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from backbones.catalog.card import Scalar
+from backbones.io.card_files import CardModel
+
+MetricName = Literal["accuracy", "mean-per-class", "map11"]
+
+
+class DatasetCard(CardModel):
+    """One dataset: how it is laid out on disk, what it measures and how to get it. Named by its file."""
+
+    name: str
+    title: str
+    reader: str
+    """The reader's name in `tasks.datasets.registry`, `cifar10` or `imagefolder` say."""
+    reader_arguments: dict[str, Scalar] = Field(default_factory=dict)
+    classes: int | None = Field(default=None, ge=2)
+    """None for a folder of class folders: they are counted when it is read."""
+    metric: MetricName = "accuracy"
+    protocols: tuple[str, ...]
+    """Which protocols run on it: names or globs over `tasks.catalog.protocols.PROTOCOLS`."""
+    folder: str | None = None
+    """Folder below the data root; None for data that is embedded or rendered."""
+    domain: str = "objects"
+    splits: Literal["train-val-test", "train-test", "all"] = "train-test"
+    images: dict[str, int] = Field(default_factory=dict)
+    """Published number of images per split; `data check` compares."""
+    download: Literal["automatic", "manual", "none"] = "none"
+    download_megabytes: float | None = None
+    manifest: str | None = None
+    """Digest of images, labels and splits when the dataset was added; `data check` compares."""
+    page: str | None = None
+    instructions: str | None = None
+    note: str | None = None
+
+    @field_validator("folder")
+    @classmethod
+    def _stays_below(cls, folder: str | None) -> str | None:
+        """Data are fetched into it: whoever wrote the card does not choose a place outside of the data root."""
+        path = PurePosixPath(folder or "")
+        if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+            raise ValueError("It must lie below the data root: put a link there to data that lie elsewhere")
+        return folder
+
+
+class TaskCard(CardModel):
+    """A task of the user's own: a protocol on a dataset with parameters that differ from every preset."""
+
+    name: str
+    title: str
+    protocol: str
+    dataset: str
+    preset: str = "default"
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class SuiteCard(CardModel):
+    """A named list of tasks, and of backbones where the suite is about particular ones."""
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    """Task names or globs."""
+    backbones: tuple[str, ...] = ()
+    preset: str = "default"
+    presets: dict[str, str] = Field(default_factory=dict)
+    """Per protocol family, another preset than `preset`: `[presets] finetune = "small"`."""
+    parameters: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+    """Per protocol family, what differs from the preset: `[parameters.few-shot] episodes = 100`."""

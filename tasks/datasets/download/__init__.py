@@ -1,0 +1,1 @@
+"""Download and safe unpacking of datasets."""

@@ -1,0 +1,228 @@
+"""Fetching a dataset: download, compare with the published sum, unpack aside, move into place.
+
+Needs neither numpy nor torch. All work in progress lies in one hidden folder below the dataset's; as long as that is
+there the dataset counts as unfinished, and fetching again carries on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backbones.io.download import Download
+from backbones.io.errors import WeightsError
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.download.safe_unpack import ArchiveError, unpack
+from tasks.datasets.download.sources import SOURCES, Source
+from tasks.datasets.manifest import Manifest, ask
+from tasks.datasets.presence import Presence, advice, presence
+
+WORK = ".fetch"
+Step = Literal["download", "check", "unpack"]
+
+
+@dataclass(frozen=True)
+class FetchProgress:
+    """How far one file is, in bytes; `total` is None while unknown. `number` counts the dataset's files from 1."""
+
+    step: Step
+    filename: str
+    done: int
+    total: int | None
+    number: int
+    files: int
+
+
+OnProgress = Callable[[FetchProgress], None]
+
+
+class FetchError(Exception):
+    """The dataset was not fetched; one sentence with the place and the way out."""
+
+
+class ManualFetch(FetchError):  # noqa: N818 - a domain word, raised as such
+    """The dataset cannot be fetched by a program; the message is the instructions."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `ssl-console data check` shows of one dataset."""
+
+    name: str
+    presence: Presence
+    manifest: Manifest | None
+    error: str | None
+    """Why the dataset cannot be opened."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the dataset can be used. Problems are warnings: numbers that differ from the published ones."""
+        return self.manifest is not None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Differences from the published numbers, and broken images if these were looked for."""
+        return self.manifest.problems if self.manifest else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results should know."""
+        return self.manifest.notes if self.manifest else ()
+
+
+def fetch(card: DatasetCard, data_root: Path, on_progress: OnProgress, sources: Sequence[Source] | None = None) -> Path:
+    """Bring a dataset below the data root and return the folder in which its layout begins.
+
+    Does nothing for data that are there. Interrupted, it carries on where it stopped.
+
+    Raises:
+        ManualFetch: the data have to be got by hand.
+        FetchError: the network, the disk or an archive is the matter.
+    """
+    found = presence(card, data_root)
+    folder = data_root / (card.folder or "")
+    if found.status == "present" and not (card.folder and (folder / WORK).exists()):
+        return found.base
+    files = sources if sources is not None else SOURCES.get(card.reader, ())
+    if card.download != "automatic" or card.folder is None or not files:
+        raise ManualFetch(f"{card.name} cannot be fetched automatically: {advice(card)}")
+    try:
+        with _working_folder(card, folder) as work:
+            for number, source in enumerate(files, 1):
+                _Item(card, folder, work, source, number, len(files), on_progress).fetch()
+            shutil.rmtree(work)
+    except OSError as error:
+        raise FetchError(
+            f"{card.name}: {error.filename or folder} cannot be written ({error.strerror or error}): "
+            "make room or choose another data root, and fetch again; it carries on where it stopped"
+        ) from error
+    return _arrived(card, data_root)
+
+
+def check(card: DatasetCard, data_root: Path, *, decode: bool = False) -> CheckReport:
+    """Open a dataset (in a process of its own), count, and with `decode` decode every image."""
+    found = presence(card, data_root)
+    if found.status != "present":
+        return CheckReport(card.name, found, None, f"{found.missing[0]} is missing: {found.advice}")
+    answer = ask([card], data_root, decode=decode)[card.name]
+    if isinstance(answer, Manifest):
+        return CheckReport(card.name, found, answer, None)
+    return CheckReport(card.name, found, None, answer.error)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One source on its way into the dataset's folder."""
+
+    card: DatasetCard
+    folder: Path
+    work: Path
+    source: Source
+    number: int
+    files: int
+    on_progress: OnProgress
+
+    @property
+    def _file(self) -> Path:
+        return self.work / self.source.filename
+
+    @property
+    def _finished(self) -> Path:
+        """Stands when everything of this source is in place."""
+        return self.work / f"{self.source.filename}.done"
+
+    def fetch(self) -> None:
+        if self._finished.exists():
+            return
+        if not self._file.exists():
+            self._download()
+        self._compare()
+        unpacked = self.work / f"{self.source.filename}.unpacked"
+        if unpacked.exists():
+            shutil.rmtree(unpacked)
+        if self.source.unpack_into is None:
+            self._file.replace(self.folder / self.source.filename)
+        else:
+            self._unpack(unpacked)
+            _move_into(unpacked, self.folder / self.source.unpack_into)
+        self._finished.touch()
+        self._file.unlink(missing_ok=True)
+
+    def _download(self) -> None:
+        try:
+            Download(self.source.url, self._file).run(lambda done, total: self._report("download", done, total))
+        except WeightsError as error:
+            raise FetchError(f"{self.card.name}: {error}") from error
+
+    def _compare(self) -> None:
+        if self.source.md5 is None:
+            return
+        size = self._file.stat().st_size
+        self._report("check", 0, size)
+        with self._file.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        self._report("check", size, size)
+        if found != self.source.md5:
+            self._file.unlink()
+            raise FetchError(
+                f"{self.card.name}: {self.source.url} gave another file than the published one (MD5 {found}, expected "
+                f"{self.source.md5}): it was removed, fetch again or get it from {self.card.page}"
+            )
+
+    def _unpack(self, target: Path) -> None:
+        try:
+            if not self.source.inner:
+                return unpack(self._file, target, lambda done, total: self._report("unpack", done, total))
+            outer = target.with_suffix(".outer")
+            unpack(self._file, outer, lambda done, total: self._report("unpack", done, total))
+            for name in self.source.inner:
+                unpack(outer / name, target, lambda done, total: self._report("unpack", done, total))
+            shutil.rmtree(outer)
+        except (ArchiveError, FileNotFoundError) as error:
+            self._file.unlink(missing_ok=True)
+            raise FetchError(
+                f"{self.card.name}: {error}; it was removed, fetch again or get it from {self.card.page}"
+            ) from error
+
+    def _report(self, step: Step, done: int, total: int | None) -> None:
+        self.on_progress(FetchProgress(step, self.source.filename, done, total, self.number, self.files))
+
+
+@contextmanager
+def _working_folder(card: DatasetCard, folder: Path) -> Iterator[Path]:
+    """The folder for unfinished work, held by this process alone."""
+    work = folder / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FetchError(f"{card.name} is being fetched into {folder} by another process: wait for it") from error
+        yield work
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Move everything below `source` to `target`, joining folders that are there already; files are replaced."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            _move_into(path, place)
+        else:
+            path.replace(place)
+    source.rmdir()
+
+
+def _arrived(card: DatasetCard, data_root: Path) -> Path:
+    found = presence(card, data_root)
+    if found.status != "present":
+        raise FetchError(
+            f"{card.name} was fetched, but {found.missing[0]} is not among it: its origin has changed; see {card.page}"
+        )
+    return found.base

@@ -1,0 +1,1 @@
+"""Import of a folder of images as a dataset."""

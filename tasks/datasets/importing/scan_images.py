@@ -1,0 +1,176 @@
+"""Looks at every image of a dataset once and tells what would spoil a measurement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tasks.datasets.dataset import DataError, Dataset, SourceSplit
+from tasks.datasets.importing.messages import Warned
+
+GREY_SIDE = 32
+PARTS = 4
+FLATTEST = 2.0
+"""Standard deviation in grey levels below which a picture has no features to be told by."""
+SAME = 3.0
+"""Mean difference in grey levels up to which two small copies show the same picture (JPEG, another size)."""
+MOST_ALIKE = 200
+"""Images that share one part of a hash, above which that part tells nothing."""
+
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that show the same picture, by their numbers."""
+
+    first: int
+    second: int
+
+
+def grey_copy(image: Image.Image) -> Grey:
+    """uint8 [32, 32], whatever the shape was."""
+    return np.asarray(image.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def pairs(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Iterator[Pair]:
+    """For each image of `second` [m, 32, 32], the first one of `first` [n, 32, 32] that shows the same."""
+    buckets: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(PARTS)]
+    for number, parts in enumerate(_parts(first)):
+        for bucket, part in zip(buckets, parts, strict=True):
+            bucket[int(part)].append(number)
+    for number, parts in enumerate(_parts(second)):
+        shared = (bucket.get(int(part), []) for bucket, part in zip(buckets, parts, strict=True))
+        candidates = sorted({place for places in shared if len(places) <= MOST_ALIKE for place in places})
+        found = next((place for place in candidates if _same(first[place], second[number])), None)
+        if found is not None:
+            yield Pair(found, number)
+
+
+def _parts(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    """The hash of each image as four numbers, uint16 [n, 4]."""
+    if not len(grey):
+        return np.zeros((0, PARTS), np.uint16)
+    rows = grey.reshape(len(grey), 8, GREY_SIDE // 8, GREY_SIDE).mean(2)
+    columns = np.linspace(0, GREY_SIDE - 1, 9).round().astype(int)
+    signs = np.diff(rows[:, :, columns], axis=2) > 0
+    return np.packbits(signs.reshape(len(grey), 64), axis=1).view(np.uint16)
+
+
+def _same(first: Grey, second: Grey) -> bool:
+    if first.std() < FLATTEST or second.std() < FLATTEST:
+        return bool(np.array_equal(first, second)) and first.std() > 0
+    return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).mean()) <= SAME
+
+
+FEWEST = 5
+"""Images of a class below which its accuracy says nothing."""
+SHOWN = 5
+SMALL = 64
+"""Side in pixels below which an image is mostly interpolation for a backbone of 224 px."""
+THREADS = 8
+
+Look = tuple[Grey, int] | str
+"""A grey copy and the shorter side in pixels; or why the image cannot be read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one split."""
+
+    grey: npt.NDArray[np.uint8]
+    """uint8 [n, 32, 32] of the readable images."""
+    places: npt.NDArray[np.int64]
+    """[n] their positions in the split."""
+    sides: npt.NDArray[np.int64]
+    unreadable: Mapping[int, str]
+
+
+def look_through(dataset: Dataset, advance: Callable[[int], None]) -> dict[str, Seen]:
+    """Decode every image; `advance` is told how many more were looked at."""
+    return {name: _look(split, advance) for name, split in dataset.splits.items()}
+
+
+def warnings(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
+    """Unreadable images, tiny classes, the same picture in training and test, small images."""
+    yield from _unreadable(seen)
+    yield from _tiny_classes(dataset)
+    yield from _duplicates(dataset, seen)
+    yield from _small(seen)
+
+
+def _look(split: SourceSplit, advance: Callable[[int], None]) -> Seen:
+    def one(index: int) -> Look:
+        try:
+            image = split.images[index]
+        except DataError as error:
+            return str(error)
+        return grey_copy(image), min(image.size)
+
+    grey, places, sides, unreadable = [], [], [], {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for index, found in enumerate(pool.map(one, range(len(split.images)))):
+            advance(1)
+            if isinstance(found, str):
+                unreadable[index] = found
+            else:
+                grey.append(found[0])
+                places.append(index)
+                sides.append(found[1])
+    stacked = np.stack(grey) if grey else np.zeros((0, 32, 32), np.uint8)
+    return Seen(stacked, np.array(places, np.int64), np.array(sides, np.int64), unreadable)
+
+
+def _unreadable(seen: Mapping[str, Seen]) -> Iterator[Warned]:
+    broken = [sentence for one in seen.values() for sentence in one.unreadable.values()]
+    if broken:
+        words = f"{len(broken)} images cannot be read: {broken[0]}. --skip-unreadable leaves them out"
+        yield Warned(kind="unreadable", count=len(broken), words=words, examples=tuple(broken[:SHOWN]))
+
+
+def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
+    counts = np.zeros(len(dataset.classes), np.int64)
+    train = np.zeros(len(dataset.classes), np.int64)
+    for name, split in dataset.splits.items():
+        found = split.labels.sum(0) if split.labels.ndim == 2 else np.bincount(split.labels, minlength=len(counts))
+        counts += found
+        train += found if name in ("train", "all") else 0
+    tiny = [name for name, count in zip(dataset.classes, counts, strict=True) if count < FEWEST]
+    absent = [name for name, count in zip(dataset.classes, train, strict=True) if count == 0]
+    if absent:
+        words = f"{len(absent)} classes have no training image and can never be recognised: {', '.join(absent[:SHOWN])}"
+        yield Warned(kind="untrained classes", count=len(absent), words=words, examples=tuple(absent[:SHOWN]))
+    if tiny:
+        words = (
+            f"{len(tiny)} classes have fewer than {FEWEST} images, too few to be measured: {', '.join(tiny[:SHOWN])}"
+        )
+        yield Warned(kind="tiny classes", count=len(tiny), words=words, examples=tuple(tiny[:SHOWN]))
+
+
+def _duplicates(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
+    """Between training and each other split: what was trained on cannot be tested on."""
+    if "train" not in seen:
+        return
+    for name in (split for split in seen if split != "train"):
+        known, asked = seen["train"], seen[name]
+        names, others = dataset.splits["train"].identifiers, dataset.splits[name].identifiers
+        found = [(names[known.places[p.first]], others[asked.places[p.second]]) for p in pairs(known.grey, asked.grey)]
+        if found:
+            shown = tuple(f"{first} = {second}" for first, second in found[:SHOWN])
+            words = (
+                f"{len(found)} of {len(others)} images of {name} are also in train, so {name} is too easy: {shown[0]}"
+            )
+            yield Warned(kind="duplicates", count=len(found), words=words, examples=shown)
+
+
+def _small(seen: Mapping[str, Seen]) -> Iterator[Warned]:
+    sides = np.concatenate([one.sides for one in seen.values()])
+    if len(sides) and (middle := int(np.median(sides))) < SMALL:
+        words = f"images are small (the median side is {middle} px): backbones for 224 px see them enlarged"
+        yield Warned(kind="small images", count=int((sides < SMALL).sum()), words=words)

@@ -1,0 +1,108 @@
+"""Annotations of objects as labels of whole images: Pascal VOC's XML files and COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.datasets.csv_index import Row, inside, is_file, shown
+from tasks.datasets.importing.csv_tables import ENDINGS
+from tasks.datasets.importing.messages import split_of
+
+VOC_SPLITS = ("train", "val", "test")
+
+
+def voc_base(path: Path) -> Path | None:
+    """The folder that holds JPEGImages and Annotations: the path itself or up to two levels below."""
+    candidates = [path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
+    return next((c for c in candidates if (c / "JPEGImages").is_dir() and (c / "Annotations").is_dir()), None)
+
+
+def read_voc(path: Path) -> Iterator[Row]:
+    """A row per annotated image with the names of its objects, those marked difficult left out."""
+    base = voc_base(path)
+    assert base is not None
+    splits = _voc_splits(base)
+    for annotation in sorted((base / "Annotations").glob("*.xml")):
+        image = _voc_image(base, annotation.stem)
+        names = tuple(dict.fromkeys(_voc_objects(annotation)))
+        yield Row(splits.get(annotation.stem, ""), image.relative_to(path).as_posix(), names)
+
+
+def coco_files(path: Path) -> list[Path]:
+    """JSON files that have images, annotations and categories."""
+    if path.is_file():
+        return [path] if path.suffix == ".json" and _is_coco(path) else []
+    return [file for file in sorted({*path.glob("*.json"), *path.glob("annotations/*.json")}) if _is_coco(file)]
+
+
+def read_coco(path: Path) -> Iterator[Row]:
+    """A row per image with the names of its objects' categories; crowds count too."""
+    root = path.parent if path.is_file() else path
+    for file in coco_files(path):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            yield from _coco_rows(root, file, content)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is not in COCO's form: {type(error).__name__}: {shown(str(error))}") from error
+
+
+def _coco_rows(root: Path, file: Path, content: Any) -> Iterator[Row]:  # noqa: ANN401 - what stands in the file
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    found: dict[int, dict[str, None]] = defaultdict(dict)
+    for annotation in content["annotations"]:
+        found[annotation["image_id"]][names[annotation["category_id"]]] = None
+    for image in content["images"]:
+        place = _coco_image(root, file, str(image["file_name"]))
+        yield Row(split_of(file.stem) or "", place, tuple(found[image["id"]]))
+
+
+def _voc_splits(base: Path) -> dict[str, str]:
+    """Image name to split, from `ImageSets/Main`; of an image in several lists, the later split counts."""
+    found: dict[str, str] = {}
+    for split in VOC_SPLITS:
+        file = base / "ImageSets" / "Main" / f"{split}.txt"
+        if file.is_file():
+            names = (line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+            found.update(dict.fromkeys(names, split))
+    return found
+
+
+def _voc_image(base: Path, stem: str) -> Path:
+    found = next((p for end in ENDINGS if (p := base / "JPEGImages" / f"{stem}{end}").is_file()), None)
+    if found is None:
+        raise ValueError(f"{base / 'Annotations' / stem}.xml has no image {stem} in {base / 'JPEGImages'}")
+    return found
+
+
+def _voc_objects(annotation: Path) -> Iterator[str]:
+    try:
+        root = ET.parse(annotation).getroot()  # noqa: S314 - expat of Python 3.11 limits entity expansion
+    except ET.ParseError as error:
+        raise ValueError(f"{annotation} is not XML: {error}") from error
+    for item in root.iter("object"):
+        if (item.findtext("difficult") or "0").strip() != "1":
+            yield (item.findtext("name") or "").strip()
+
+
+def _is_coco(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content)
+
+
+def _coco_image(root: Path, file: Path, name: str) -> str:
+    """The image beside its annotations, in a folder called like the split, or in `images`."""
+    split = file.stem.removeprefix("instances_")
+    for folder in (root, root / split, root / "images", root / "images" / split, file.parent):
+        if is_file(folder / name):
+            return inside(root, folder / name)
+    raise ValueError(
+        f"{file} names {shown(name)}, which is neither in {root} nor in {root / split} or {root / 'images'}"
+    )

@@ -1,0 +1,96 @@
+"""ADE20K as of the scene parsing challenge: 150 classes, a mask beside every image.
+
+Layout: `images/{training,validation}/*.jpg`, `annotations/{training,validation}/*.png`, `objectInfo150.txt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
+from tasks.datasets.dense_targets import Mask
+from tasks.datasets.images import PIL_FAILURES
+from tasks.datasets.presence import advice
+from tasks.datasets.readers.make_splits import file_split, listed_sizes, read_lines, wrong_content
+
+ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
+
+
+@dataclass(frozen=True)
+class FileMasks:
+    """Masks below a folder. A file's number less `first` is the class; numbers below `first` are unknown pixels."""
+
+    card: DatasetCard
+    root: Path
+    files: tuple[str, ...]
+    classes: tuple[str, ...]
+    first: int
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Mask:
+        """int16 [h, w]; raises `DataError` naming the file when it is no mask of these classes."""
+        path = self.root / self.files[index]
+        numbers = self._numbers(path)
+        if numbers.size and numbers.max() - self.first >= len(self.classes):
+            raise DataError(
+                f"{path} holds the number {numbers.max()}, and there are {len(self.classes)} classes, {self.first} to "
+                f"{self.first + len(self.classes) - 1}: {advice(self.card)}"
+            )
+        return np.where(numbers < self.first, -1, numbers - self.first).astype(np.int16)
+
+    def _numbers(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        try:
+            with Image.open(path) as image:
+                if image.mode not in ONE_CHANNEL:
+                    raise ValueError(f"{image.mode} pixels, and a mask has one number per pixel")
+                return np.asarray(image, np.int64)
+        except (Image.DecompressionBombError, *PIL_FAILURES) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise DataError(f"{path} cannot be read as a mask ({reason}): {advice(self.card)}") from error
+
+
+def file_masks(
+    card: DatasetCard, split: str, root: Path, files: Sequence[str], classes: Sequence[str], first: int
+) -> FileMasks:
+    """The masks of a split; their digest names paths and sizes, as images do. Raises DataError for missing ones."""
+    sizes = listed_sizes(card, split, root, files)
+    lines = [f"{file}\t{size}" for file, size in zip(files, sizes, strict=True)]
+    return FileMasks(card, root, tuple(files), tuple(classes), first, digest_lines([*classes, *lines]))
+
+
+SPLITS = {"train": "training", "val": "validation"}
+NAMES = "objectInfo150.txt"
+FIRST = 1
+"""Number of the first class in a mask; 0 is "other", which is neither trained nor scored."""
+
+
+def read(root: Path, card: DatasetCard) -> Dataset:
+    """Train and val with masks; no labels of whole images."""
+    classes = _classes(card, root / NAMES)
+    splits = {name: _split(root, card, name, folder, classes) for name, folder in SPLITS.items()}
+    return Dataset(card.name, classes, multi_label=False, splits=splits)
+
+
+def _split(root: Path, card: DatasetCard, name: str, folder: str, classes: tuple[str, ...]) -> SourceSplit:
+    stems = sorted(path.stem for path in (root / "images" / folder).glob("*.jpg"))
+    images = [f"images/{folder}/{stem}.jpg" for stem in stems]
+    split = file_split(card, name, root, images, np.zeros((len(stems), 0), np.int64), len(classes))
+    masks = file_masks(card, name, root, [f"annotations/{folder}/{stem}.png" for stem in stems], classes, FIRST)
+    return replace(split, targets={"masks": masks})
+
+
+def _classes(card: DatasetCard, path: Path) -> tuple[str, ...]:
+    """The first of each line's names: `1  0.1576  11664  1910  wall`, a heading above."""
+    rows = [line.split("\t") for line in read_lines(card, path)][1:]
+    if len(rows) != card.classes or any(len(row) < 5 for row in rows):
+        raise wrong_content(card, path, f"{len(rows)} lines of classes below its heading, not {card.classes}")
+    return tuple(row[-1].split(",")[0].strip() for row in rows)

@@ -1,1 +1,0 @@
-"""What segmentation and surface normals share: image sizes, decoders, training, evaluation at several scales."""

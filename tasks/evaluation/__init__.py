@@ -1,0 +1,1 @@
+"""Evaluation of a protocol: from dataset and backbone to inputs, outcome and provenance."""

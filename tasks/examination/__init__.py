@@ -1,1 +1,0 @@
-"""Whether a backbone's numbers can be believed, asked before anything is measured with it."""

@@ -1,0 +1,233 @@
+"""What lies in the feature store, why something is missing from it, and how it is made smaller.
+
+Reads manifests and file sizes only, so that the console needs neither torch nor numpy for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backbones.io.files import exclusive_now
+from tasks.features.key import FeatureKey, Part
+from tasks.features.manifest import (
+    DAMAGED,
+    LOCK,
+    PARTIAL,
+    PLAN,
+    USED,
+    DamagedEntryError,
+    Manifest,
+    Plan,
+    read_manifest,
+    read_plan,
+)
+
+State = Literal["complete", "partial", "damaged"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store."""
+
+    path: Path
+    state: State
+    plan: Plan | None
+    """What it holds: a `Manifest` when complete, None when that cannot be read any more."""
+    size: int
+    """Bytes on the disk."""
+    last_used: float
+    """Seconds since the epoch: last opened, or last written to."""
+
+    @property
+    def key(self) -> str:
+        """The digest of its parts, as the folder says."""
+        return self.path.name.split(".")[0]
+
+    @property
+    def title(self) -> str:
+        """`backbone on dataset/split`, as its first user called them."""
+        return f"{self.plan.backbone} on {self.plan.dataset}/{self.plan.split}" if self.plan else self.path.name
+
+
+def entries(root: Path) -> list[Entry]:
+    """Everything in the store, last used first. An absent folder is an empty store."""
+    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    found = [entry for folder in folders if (entry := _entry(folder)) is not None]
+    return sorted(found, key=lambda entry: entry.last_used, reverse=True)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One part of a key that is not the same."""
+
+    part: str
+    wanted: Part
+    stored: Part
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why features are, or are not, in the store."""
+
+    key: str
+    nearest: Entry | None
+    """The entry itself, or the one that shares most parts with it; None when nothing shares backbone or images."""
+    differences: tuple[Difference, ...]
+
+    @property
+    def stored(self) -> bool:
+        """Whether exactly these features are there, complete."""
+        return self.nearest is not None and not self.differences and self.nearest.state == "complete"
+
+    @property
+    def sentence(self) -> str:
+        """The explanation in words."""
+        if self.nearest is None:
+            return f"nothing stored shares this backbone or these images: {self.key[:12]} has never been encoded here"
+        if self.stored:
+            return f"stored: {self.nearest.title}, {self.nearest.path}"
+        if not self.differences:
+            return f"begun but not finished: {self.nearest.title}; the next run carries on, {self.nearest.path}"
+        changed = "; ".join(f"{d.part} is {_shown(d.wanted)}, stored is {_shown(d.stored)}" for d in self.differences)
+        return f"not stored. Nearest is {self.nearest.title} ({self.nearest.key[:12]}), which differs: {changed}"
+
+
+def why(root: Path, wanted: FeatureKey) -> Explanation:
+    """Compare the wanted key with what is stored and name the parts in which the nearest entry differs."""
+    parts, digest = wanted.parts, wanted.digest
+    candidates = []
+    for entry in entries(root):
+        if entry.plan is None or entry.state == "damaged":
+            continue
+        different = _differences(parts, entry.plan.parts)
+        if entry.key == digest or _related(parts, entry.plan.parts):
+            candidates.append((len(different), entry.state != "complete", different, entry))
+    if not candidates:
+        return Explanation(digest, None, ())
+    _, _, different, nearest = min(candidates, key=lambda candidate: candidate[:2])
+    return Explanation(digest, nearest, different)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What may go. Damaged entries always go; entries that a process is writing never do."""
+
+    unused_for_s: float | None = None
+    keep_bytes: int | None = None
+    """The most that may stay; the longest unused entries go first."""
+    partials: bool = False
+    orphan: Callable[[Plan], bool] | None = None
+    """Says whether no known backbone or dataset could ask for an entry."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An entry that is to go, and the reason."""
+
+    entry: Entry
+    reason: str
+
+
+def to_prune(found: list[Entry], pruning: Pruning, now: float) -> list[Removal]:
+    """Which of the `found` entries go under this policy at time `now`."""
+    reasons = {entry.path: reason for entry in found if (reason := _reason(entry, pruning, now))}
+    kept = 0
+    for entry in sorted(found, key=lambda entry: entry.last_used, reverse=True):
+        if entry.path not in reasons:
+            kept += entry.size
+            if pruning.keep_bytes is not None and kept > pruning.keep_bytes:
+                kept -= entry.size
+                reasons[entry.path] = "to make room"
+    return [Removal(entry, reasons[entry.path]) for entry in found if entry.path in reasons]
+
+
+def prune(root: Path, pruning: Pruning, now: float) -> list[Removal]:
+    """Remove what the policy lets go; returns what was removed. Entries in use by a writer are left alone."""
+    return [removal for removal in to_prune(entries(root), pruning, now) if _remove(removal.entry)]
+
+
+def _entry(folder: Path) -> Entry | None:
+    try:
+        state, plan = _described(folder)
+        return Entry(folder, state, plan, sum(_sizes(folder)), _last_used(folder))
+    except FileNotFoundError:  # removed or renamed by another process meanwhile
+        return None
+
+
+def _described(folder: Path) -> tuple[State, Plan | None]:
+    if DAMAGED in folder.name:
+        return "damaged", _readable_manifest(folder)
+    if folder.name.endswith(PARTIAL):
+        return "partial", read_plan(folder)
+    try:
+        return "complete", read_manifest(folder)
+    except (DamagedEntryError, FileNotFoundError):
+        return "damaged", None
+
+
+def _readable_manifest(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except (DamagedEntryError, FileNotFoundError):
+        return None
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*"):
+        yield path.stat().st_size if path.is_file() else 0
+
+
+def _last_used(folder: Path) -> float:
+    for name in (USED, PLAN):
+        if (folder / name).exists():
+            return max((folder / name).stat().st_mtime, folder.stat().st_mtime)
+    return folder.stat().st_mtime
+
+
+def _differences(wanted: dict[str, Part], stored: dict[str, Part]) -> tuple[Difference, ...]:
+    names = sorted({*wanted, *stored})
+    return tuple(
+        Difference(name, wanted.get(name), stored.get(name)) for name in names if wanted.get(name) != stored.get(name)
+    )
+
+
+def _related(wanted: dict[str, Part], stored: dict[str, Part]) -> bool:
+    """Sharing the images, or the whole backbone, is what makes another entry worth naming."""
+    backbone = [name for name in wanted if name.startswith("backbone.")]
+    same_backbone = all(wanted[name] == stored.get(name) for name in backbone)
+    return same_backbone or wanted["images"] == stored.get("images")
+
+
+def _shown(part: Part) -> str:
+    text = "absent" if part is None else str(part)
+    return f"{text[:12]}…" if len(text) > 40 else text
+
+
+def _reason(entry: Entry, pruning: Pruning, now: float) -> str | None:
+    if entry.state == "damaged":
+        return "damaged"
+    if entry.state == "partial" and pruning.partials:
+        return "never finished"
+    if pruning.unused_for_s is not None and now - entry.last_used > pruning.unused_for_s:
+        return f"not used for {(now - entry.last_used) / 86400:.0f} days"
+    if pruning.orphan is not None and entry.plan is not None and pruning.orphan(entry.plan):
+        return "no known backbone or dataset asks for it"
+    return None
+
+
+def _remove(entry: Entry) -> bool:
+    """Rename first, so that no reader ever finds half an entry under its name."""
+    with exclusive_now(entry.path.with_name(f"{entry.key}{LOCK}")) as held:
+        if not held or not entry.path.exists():
+            return False
+        going = entry.path.rename(entry.path.with_name(f"{entry.key}{DAMAGED}-{time.time_ns()}"))
+        if going.is_symlink():  # somebody put it there: what it points to is not ours
+            going.unlink()
+        else:
+            shutil.rmtree(going)
+        return True

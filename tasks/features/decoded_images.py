@@ -1,0 +1,136 @@
+"""Decoded images that backbones share: prepared once, as bytes on the disk, within a size that the user sets.
+
+Whoever wants a row first decodes it and leaves it here; the next backbone with the same resize and crop reads it. Every
+row carries a checksum, so that a row that was only half written when the power failed is decoded again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.catalog.card import PreprocessingSpec
+from backbones.io.canonical_json import canonical
+from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
+
+CHECK_BYTES = 4
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass
+class DecodedRows:
+    """Prepared images of one split, uint8 [3, crop, crop] each, some of them there already. Threads may share it."""
+
+    shape: tuple[int, int, int]
+    pixels: int
+    checks: int
+    """Descriptors of the two files."""
+    full: bool = field(default=False)
+    """The disk is: nothing more is kept."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image."""
+        return int(np.prod(self.shape))
+
+    def get(self, row: int) -> Tensor | None:
+        """The image, None when it is not there or damaged."""
+        check = os.pread(self.checks, CHECK_BYTES, row * CHECK_BYTES)
+        if not any(check):
+            return None
+        found = bytearray(os.pread(self.pixels, self.row_bytes, row * self.row_bytes))
+        if len(found) != self.row_bytes or _check(found) != check:
+            return None
+        return torch.frombuffer(found, dtype=torch.uint8).view(self.shape)
+
+    def put(self, row: int, image: Tensor) -> None:
+        """Keep the image, unless it has another shape or the disk is full."""
+        if self.full or tuple(image.shape) != self.shape:
+            return
+        content = image.contiguous().numpy().tobytes()
+        try:
+            os.pwrite(self.pixels, content, row * self.row_bytes)
+            os.pwrite(self.checks, _check(content), row * CHECK_BYTES)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self.full = True
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """A folder of decoded images, at most `limit` bytes in all; what was used longest ago makes room."""
+
+    folder: Path
+    limit: int
+
+    @contextmanager
+    def rows(
+        self, images_digest: str, count: int, spec: PreprocessingSpec, title: str = ""
+    ) -> Iterator[DecodedRows | None]:
+        """The `count` images of one split as `spec` cuts them; None when they do not fit into the limit.
+
+        `title` says in listings whose images they are.
+        """
+        need = count * (3 * spec.crop * spec.crop + CHECK_BYTES)
+        if need > self.limit:
+            yield None
+            return
+        path = (self.folder / _name(images_digest, spec)).with_suffix(PIXELS)
+        with ExitStack() as stack:
+            files = self._reserved(stack, path, count, need, f"{title}, {spec.crop} px")
+            yield DecodedRows((3, spec.crop, spec.crop), *files) if files else None
+
+    def _reserved(self, stack: ExitStack, path: Path, count: int, need: int, title: str) -> tuple[int, int] | None:
+        """The files of one split, held open by `stack`; None where the disk or the limit has no room for them."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with locked(self.folder):
+                if not self._make_room(need, path):
+                    return None
+                pixels = stack.enter_context(opened(path, os.O_RDWR | os.O_CREAT))
+                checks = stack.enter_context(opened(path.with_suffix(CHECKS), os.O_RDWR | os.O_CREAT))
+                fcntl.flock(pixels, fcntl.LOCK_SH)
+                os.utime(pixels)
+                os.truncate(checks, count * CHECK_BYTES)
+                os.truncate(pixels, need - count * CHECK_BYTES)
+                path.with_suffix(TITLE).write_text(title, encoding="utf-8")
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return None
+        return pixels, checks
+
+    def _make_room(self, need: int, mine: Path) -> bool:
+        """Whether `need` bytes fit beside the others, of which idle ones are removed, oldest first."""
+        others = [split for split in decoded_splits(self.folder) if split.path != mine]
+        total = sum(split.size for split in others)
+        for split in reversed(others):
+            if total + need <= self.limit:
+                break
+            if remove_locked(split.path):
+                total -= split.size
+        return total + need <= self.limit
+
+
+def _name(images_digest: str, spec: PreprocessingSpec) -> str:
+    """Everything that decides the bytes; the mean only where it fills borders."""
+    fill = list(spec.mean) if spec.mode == "border" else None
+    parts = [images_digest, spec.resize, spec.crop, spec.mode, spec.interpolation, fill]
+    return hashlib.sha256(canonical(parts)).hexdigest()[:40]
+
+
+def _check(content: bytes | bytearray) -> bytes:
+    """A checksum that is never zero, which means absent."""
+    return max(1, zlib.crc32(content)).to_bytes(CHECK_BYTES, "little")

@@ -1,0 +1,131 @@
+"""Are these features worth measuring? Cheap checks that catch broken weights and broken input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.features.shards import Rows
+
+Floats = npt.NDArray[np.floating]
+
+BLOCK = 4096
+"""Rows looked at together; memory-mapped features are read once."""
+SAMPLE = 512
+"""Rows from which the effective rank is estimated."""
+DEAD_SHARE = 0.5
+"""Above this share of constant dimensions a warning is due; a few are normal behind a ReLU."""
+DUPLICATE_SHARE = 0.02
+LOWEST_RANK = 3.0
+RELATIVE_ZERO = 1e-12
+"""Variance below this share of the mean square counts as none (float32 rounding)."""
+
+
+@dataclass(frozen=True)
+class FeatureChecks:
+    """What was found in features [n, d]."""
+
+    rows: int
+    not_finite_rows: int
+    dead_share: float
+    """Share of dimensions with the same value on every image."""
+    duplicate_rows: int
+    """Rows equal to an earlier row."""
+    effective_rank: float
+    """exp(entropy of the normalised spectrum of the covariance), 1 to min(n, d); 0 for constant features."""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the features can tell hardly anything apart."""
+        return self.dead_share > DEAD_SHARE or self.effective_rank < LOWEST_RANK
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each thing that is wrong, with advice; empty when nothing is."""
+        return tuple(_sentences(self))
+
+
+def check_features(features: Floats) -> FeatureChecks:
+    """Look at every row of `features` [n, d] once, and at the spectrum of a sample."""
+    sample = _sample(features)
+    finite_sample = sample[np.isfinite(sample).all(axis=1)]
+    return FeatureChecks(
+        rows=len(features),
+        not_finite_rows=sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in _blocks(features)),
+        dead_share=_dead_share(features),
+        duplicate_rows=_duplicates(features),
+        effective_rank=_effective_rank(finite_sample),
+    )
+
+
+def shared_rows(train: Rows, test: Rows) -> int:
+    """How many rows of `test` [n, d] are also rows of `train` [m, d]: the same image on both sides, most likely."""
+    seen = {hash(row.tobytes()) for block in _blocks(train) for row in block}
+    return sum(hash(row.tobytes()) in seen for block in _blocks(test) for row in block)
+
+
+def _sentences(checks: FeatureChecks) -> Iterator[str]:
+    if checks.not_finite_rows:
+        yield (
+            f"{checks.not_finite_rows} of {checks.rows} feature rows hold NaN or infinity: "
+            "check the weights, or encode with float32 precision"
+        )
+    if checks.dead_share == 1.0:
+        yield "every image has the same features: the weights or the input normalisation are wrong"
+        return
+    if checks.dead_share > DEAD_SHARE:
+        yield (
+            f"{checks.dead_share:.0%} of the feature dimensions never change: "
+            "check that all weights were loaded and that the input normalisation is the backbone's own"
+        )
+    if checks.duplicate_rows > DUPLICATE_SHARE * checks.rows:
+        yield (
+            f"{checks.duplicate_rows} of {checks.rows} feature rows repeat an earlier one: "
+            "look for repeated images in the dataset, which may also join training and test"
+        )
+    if 0 < checks.effective_rank < LOWEST_RANK:
+        yield (
+            f"the features have an effective rank of only {checks.effective_rank:.1f}: "
+            "they may have collapsed; compare with a randomly initialised backbone"
+        )
+
+
+def _blocks(features: Rows) -> Iterator[Floats]:
+    for start in range(0, len(features), BLOCK):
+        yield np.asarray(features[start : start + BLOCK])
+
+
+def _sample(features: Floats) -> npt.NDArray[np.float64]:
+    chosen = np.linspace(0, len(features) - 1, min(SAMPLE, len(features))).astype(np.int64)
+    return np.asarray(features[chosen], dtype=np.float64)
+
+
+def _dead_share(features: Floats) -> float:
+    low = np.full(features.shape[1], np.inf)
+    high = np.full(features.shape[1], -np.inf)
+    for block in _blocks(features):
+        low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
+    return float(np.mean(~(high > low)))
+
+
+def _duplicates(features: Floats) -> int:
+    """Equal rows have equal bytes; hashing those needs no sorting of wide rows."""
+    seen = {hash(row.tobytes()) for block in _blocks(features) for row in block}
+    return len(features) - len(seen)
+
+
+def _effective_rank(sample: npt.NDArray[np.float64]) -> float:
+    """Roy and Vetterli, "The effective rank" (EUSIPCO 2007), on the covariance's eigenvalues."""
+    if len(sample) < 2:
+        return 0.0
+    centred = sample - sample.mean(axis=0)
+    gram = centred @ centred.T
+    power = np.clip(np.linalg.eigvalsh(gram), 0.0, None)
+    total = power.sum()
+    if total <= RELATIVE_ZERO * np.sum(sample**2):
+        return 0.0
+    shares = power[power > RELATIVE_ZERO * total] / total
+    return float(np.exp(-np.sum(shares * np.log(shares))))

@@ -1,1 +1,0 @@
-"""Inversion: images drawn anew from what a backbone's last feature map keeps of them."""

@@ -1,0 +1,113 @@
+"""Scores of predictions: accuracy, mean per-class accuracy and the 11-point average precision of VOC 2007.
+
+Every public score is in percent, 0 to 100. Sources: paper section 4 and appendix A.2; `voc_ap` in linear.py of
+linusericsson/ssl-transfer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntLabels = npt.NDArray[np.integer]
+Scores = npt.NDArray[np.floating]
+Positives = npt.NDArray[np.integer] | npt.NDArray[np.floating] | npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+RECALL_LEVELS = np.linspace(0.0, 1.0, 11)
+
+
+def accuracy(predictions: IntLabels, targets: IntLabels) -> float:
+    """Share of `predictions` [n] that equal `targets` [n], in percent. Raises ValueError on other shapes."""
+    _same_length(predictions, targets)
+    return 100.0 * float(np.mean(predictions == targets))
+
+
+def per_class_recall(predictions: IntLabels, targets: IntLabels, classes: int) -> Floats:
+    """Confusion diagonal over row sums, in percent [classes]; NaN where `targets` lack a class."""
+    _same_length(predictions, targets)
+    total = np.bincount(targets, minlength=classes)
+    right = np.bincount(targets[predictions == targets], minlength=classes)
+    recall: Floats = 100.0 * np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
+    return recall
+
+
+def mean_per_class_accuracy(predictions: IntLabels, targets: IntLabels, classes: int) -> float:
+    """Mean recall over the classes that occur in `targets`, in percent."""
+    return float(np.nanmean(per_class_recall(predictions, targets, classes)))
+
+
+def average_precisions(scores: Scores, positives: Positives) -> Floats:
+    """11-point AP per class, in percent [k]; NaN where a class has no positive.
+
+    `scores` [n, k] rank the samples, `positives` [n, k] are 0/1. Samples of equal score enter together, as in a
+    precision-recall curve over thresholds. Recall 0 counts as precision 1, because that curve ends there.
+    """
+    if scores.ndim != 2 or scores.shape != positives.shape:
+        raise ValueError(f"scores {scores.shape} and positives {positives.shape} must both be [samples, classes]")
+    weights = np.ones((len(scores), 1), dtype=np.float32)
+    columns = zip(scores.T, positives.T, strict=True)
+    return np.array([eleven_point_precision(ranked(*column), weights)[0] for column in columns])
+
+
+def mean_average_precision(scores: Scores, positives: Positives) -> float:
+    """Mean 11-point AP over the classes that have a positive, in percent; `scores` and `positives` are [n, k]."""
+    values = average_precisions(scores, positives)
+    if np.isnan(values).all():
+        raise ValueError("no class has a positive sample: average precision is undefined")
+    return float(np.nanmean(values))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The samples of one class by falling score, ready for AP under many sample weights."""
+
+    order: npt.NDArray[np.intp]
+    """Sample numbers by falling score [n]."""
+    hits: npt.NDArray[np.float32]
+    """1 where the sample at that rank is positive [n]."""
+    ends: npt.NDArray[np.intp]
+    """Ranks at which a threshold can lie and that bring a positive: the curve's only corners that matter."""
+
+
+def ranked(scores: Scores, positives: Positives) -> Ranking:
+    """Sort one class's `scores` [n] and find the corners of its precision-recall curve."""
+    order = np.argsort(-scores, kind="stable")
+    hits = positives[order].astype(np.bool_).astype(np.float32)
+    falling = scores[order]
+    ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    gained = np.diff(np.cumsum(hits)[ends], prepend=np.float32(0)) > 0
+    return Ranking(order, hits, ends[gained])
+
+
+def eleven_point_precision(ranking: Ranking, weights: npt.NDArray[np.float32]) -> Floats:
+    """AP in percent [b] under each column of sample `weights` [n, b]; NaN where the positives weigh nothing.
+
+    Weights are whole numbers whose sum stays below 2^24, so float32 adds them exactly.
+    """
+    if not len(ranking.ends):
+        return np.full(weights.shape[1], np.nan)
+    ordered = weights[ranking.order]
+    starts = np.concatenate([[0], ranking.ends[:-1] + 1])
+    upto = slice(0, ranking.ends[-1] + 1)
+    counted = np.cumsum(np.add.reduceat(ordered[upto], starts), axis=0)
+    found = np.cumsum(np.add.reduceat(ordered[upto] * ranking.hits[upto, None], starts), axis=0)
+    return _eleven_points(counted.astype(np.float64), found.astype(np.float64))
+
+
+def _eleven_points(counted: Floats, found: Floats) -> Floats:
+    """AP in percent [b] from the samples and the positives above each corner of the curve, both [corners, b]."""
+    total = found[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, precision = found / total, np.where(counted > 0, found / counted, 0.0)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    column = np.arange(len(total))
+    at_levels = [best_from_here[np.argmax(recall >= level, axis=0), column] for level in RECALL_LEVELS[1:]]
+    return np.where(total > 0, 100.0 * (1.0 + np.sum(at_levels, axis=0)) / len(RECALL_LEVELS), np.nan)
+
+
+def _same_length(predictions: IntLabels, targets: IntLabels) -> None:
+    if predictions.ndim != 1 or predictions.shape != targets.shape or not len(targets):
+        raise ValueError(f"predictions {predictions.shape} and targets {targets.shape} must be one filled vector each")

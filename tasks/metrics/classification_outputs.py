@@ -1,0 +1,72 @@
+"""What classifiers leave besides their score: calibration, reliability diagram and per-image outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.datasets.dataset import Labels
+from tasks.metrics.calibration import Calibration, Reliability, softmax
+from tasks.metrics.outcome import Json
+
+Logits = npt.NDArray[np.float32]
+
+HALF_LIMIT = 6e4
+"""Logits are kept in float16, whose largest number is 65,504."""
+
+
+def calibration_errors(calibration: Calibration | None) -> dict[str, float]:
+    """ECE in percent before and after scaling; nothing where calibration is not defined."""
+    return {} if calibration is None else {"ece": calibration.error, "ece_scaled": calibration.scaled_error}
+
+
+def reliability_of(calibration: Calibration | None) -> dict[str, Json]:
+    """Temperatures and diagram, as diagnostics; nothing where calibration is not defined."""
+    if calibration is None:
+        return {}
+    diagram: Reliability = calibration.diagram
+    return {
+        "temperatures": list(calibration.temperatures),
+        "reliability": {
+            "confidence": _numbers(diagram.confidence),
+            "accuracy": _numbers(diagram.accuracy),
+            "count": [int(count) for count in diagram.count],
+        },
+    }
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> list[Json]:
+    """NaN (an empty bin) becomes None, which JSON can say."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def predictions(
+    index: npt.NDArray[np.int64], labels: Labels, logits: Logits, calibration: Calibration | None
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Per test image, whole enough that every score follows from it exactly (`tasks.metrics.rescore`).
+
+    Logits are kept relative to the largest, where float16 is finest; softmax stays the same.
+    """
+    if calibration is None:
+        return {"index": index, "label": labels.astype(np.uint8), "scores": logits}
+    shares = softmax(logits)
+    return {
+        "index": index,
+        "label": labels,
+        "predicted": logits.argmax(axis=1).astype(np.int32),
+        "probability": shares[np.arange(len(logits)), labels].astype(np.float32),
+        "confidence": shares.max(axis=1),
+        **_scaled(logits, calibration),
+        "logits": _half(logits - logits.max(axis=1, keepdims=True)),
+    }
+
+
+def _scaled(logits: Logits, calibration: Calibration) -> dict[str, npt.NDArray[np.generic]]:
+    """Confidence at the one temperature; nothing where every fold of the published estimate has its own."""
+    if len(calibration.temperatures) > 1:
+        return {}
+    return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}
+
+
+def _half(logits: Logits) -> npt.NDArray[np.float16]:
+    return np.clip(logits, -HALF_LIMIT, HALF_LIMIT).astype(np.float16)

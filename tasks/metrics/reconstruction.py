@@ -1,0 +1,78 @@
+"""How close a reconstruction is to its image: squared error by channel, PSNR and SSIM. Needs no torch.
+
+All on whole grey levels from 0 to 255, the picture as it would be saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+from tasks.metrics.confidence_intervals import mean_over
+from tasks.metrics.outcome import Interval
+
+Pixels = npt.NDArray[np.uint8]
+"""[n, h, w, 3]."""
+Floats = npt.NDArray[np.float64]
+CHANNELS = ("red", "green", "blue")
+WHITE = 255.0
+HEADLINE = "mse"
+SIGMA, REACH = 1.5, 5
+"""Of the Gaussian window of 11 x 11 pixels."""
+FLOOR_MEAN, FLOOR_SPREAD = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
+
+
+def scores(originals: Pixels, reconstructions: Pixels) -> dict[str, float]:
+    """Means over the images: `mse` over all channels and per channel, `psnr` in dB, `ssim` from -1 to 1."""
+    errors = squared_errors(originals, reconstructions)
+    by_channel = {f"{HEADLINE}-{name}": float(error) for name, error in zip(CHANNELS, errors.mean(axis=0), strict=True)}
+    return {
+        HEADLINE: float(errors.mean()),
+        **by_channel,
+        "psnr": float(psnr(errors.mean(axis=1)).mean()),
+        "ssim": float(np.mean([ssim(one, other) for one, other in zip(originals, reconstructions, strict=True)])),
+    }
+
+
+def interval(originals: Pixels, reconstructions: Pixels) -> Interval:
+    """Of `mse`, over the images; an error is never below 0."""
+    found = mean_over(squared_errors(originals, reconstructions).mean(axis=1))
+    return replace(found, low=max(0.0, found.low))
+
+
+def squared_errors(originals: Pixels, reconstructions: Pixels) -> Floats:
+    """Mean squared error [n, 3] of every image and channel."""
+    found: Floats = ((originals.astype(np.float64) - reconstructions) ** 2).mean(axis=(1, 2))
+    return found
+
+
+def psnr(errors: Floats) -> Floats:
+    """Peak signal-to-noise ratio in dB of mean squared errors; of equal images that of an error below rounding."""
+    found: Floats = 10 * np.log10(WHITE**2 / np.maximum(errors, 1 / 12))
+    return found
+
+
+def ssim(original: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) -> float:
+    """Structural similarity of two images [h, w, 3], the mean over places and channels.
+
+    Source: Wang, Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13(4) (2004): Gaussian window
+    of 11 x 11 pixels, population variances; windows that would leave the image are left out.
+    """
+    one, other = original.astype(np.float64), reconstruction.astype(np.float64)
+    mean_one, mean_other = _local(one), _local(other)
+    spread = _local(one * one) - mean_one**2 + _local(other * other) - mean_other**2
+    together = _local(one * other) - mean_one * mean_other
+    light = (2 * mean_one * mean_other + FLOOR_MEAN) / (mean_one**2 + mean_other**2 + FLOOR_MEAN)
+    structure = (2 * together + FLOOR_SPREAD) / (spread + FLOOR_SPREAD)
+    return float((light * structure).mean())
+
+
+def _local(values: Floats) -> Floats:
+    """Means under the window at every place where it fits."""
+    for axis in (0, 1):
+        values = gaussian_filter1d(values, SIGMA, axis=axis, radius=REACH)
+    margins = [slice(REACH, -REACH) if side > 2 * REACH else slice(None) for side in values.shape[:2]]
+    return values[tuple(margins)]

@@ -1,0 +1,206 @@
+"""The scores of a run, counted again from the per-sample outputs that it left.
+
+What arrays a protocol leaves says which way of counting fits: the first in `RECOUNTS` whose arrays are all there. A
+protocol with other arrays adds its own way. Needs numpy, and not torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.metrics import colour, confidence_intervals, reconstruction
+from tasks.metrics.average_precision import NEEDED, restored
+from tasks.metrics.calibration import reliability_of_top
+from tasks.metrics.classification import accuracy, mean_average_precision, mean_per_class_accuracy
+from tasks.metrics.normals import Angles
+from tasks.metrics.outcome import Interval
+from tasks.metrics.segmentation import PixelCounts
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Scores = dict[str, float]
+MOST_CLASSES = 1_000_000
+HEADLINE_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class Recount:
+    """One way of counting."""
+
+    needs: frozenset[str]
+    """Names of arrays."""
+    metrics: Callable[[Arrays], Scores]
+    """Every metric that follows from the arrays, under the name that the protocol gave it."""
+    interval: Callable[[Arrays, str], Interval | None] = lambda _arrays, _metric: None
+    """The interval of the headline metric of this name; None where it cannot be repeated."""
+    near: float = 1e-6
+    """How far a score may be off, as arrays are kept in less precision than it was computed in."""
+
+
+def recount(arrays: Arrays) -> Recount | None:
+    """The way of counting that fits; None for arrays of which nothing is known."""
+    return next((way for way in RECOUNTS if way.needs <= set(arrays)), None)
+
+
+def _episodes(arrays: Arrays) -> Scores:
+    return {"accuracy": float(_floats(arrays["accuracy"]).mean())}
+
+
+def _episode_interval(arrays: Arrays, _metric: str) -> Interval:
+    return confidence_intervals.episodes(_floats(arrays["accuracy"]))
+
+
+def _one_label(arrays: Arrays) -> Scores:
+    label = _whole(arrays["label"])
+    found = {}
+    for name in _named(arrays, "predicted"):
+        predicted, classes = _whole(arrays[name]), _classes(arrays)
+        at = name.removeprefix("predicted")
+        found[f"accuracy{at}"] = accuracy(predicted, label)
+        found[f"mean-per-class{at}"] = mean_per_class_accuracy(predicted, label, classes)
+    right = _whole(arrays["predicted"]) == label
+    for metric, name in (("ece", "confidence"), ("ece_scaled", "confidence_scaled")):
+        if name in arrays:
+            found[metric] = reliability_of_top(_floats(arrays[name]), right).error
+    return found
+
+
+def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
+    predicted, label = _whole(arrays["predicted"]), _whole(arrays["label"])
+    if metric == "mean-per-class":
+        return confidence_intervals.bootstrap_mean_per_class(predicted, label, _classes(arrays))
+    return confidence_intervals.wilson(int(np.sum(predicted == label)), len(label)) if metric == "accuracy" else None
+
+
+def _several_labels(arrays: Arrays) -> Scores:
+    label = _whole(arrays["label"])
+    names = _named(arrays, "scores")
+    return {
+        f"map11{name.removeprefix('scores')}": mean_average_precision(_plain(arrays[name]), label) for name in names
+    }
+
+
+def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
+    if metric != "map11":
+        return None
+    return confidence_intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
+
+
+def _pixels(arrays: Arrays) -> Scores:
+    return _pixel_counts(arrays).scores
+
+
+def _pixels_interval(arrays: Arrays, metric: str) -> Interval | None:
+    counts = _pixel_counts(arrays)
+    return confidence_intervals.over_images(counts.mean_ious, len(counts.images)) if metric == "miou" else None
+
+
+def _pixel_counts(arrays: Arrays) -> PixelCounts:
+    """Raises ValueError when the matrix over all images is not the sum of the images' counts."""
+    images, matrix = arrays["pixel_counts"].astype(np.int32), _whole(arrays["confusion"])
+    parts = np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
+    if not np.array_equal(images.sum(axis=0, dtype=np.int64), parts):
+        raise ValueError("the counts of single images do not add up to the confusion matrix")
+    return PixelCounts(images)
+
+
+def _angles(arrays: Arrays) -> Scores:
+    return _all_angles(arrays).scores
+
+
+def _angles_interval(arrays: Arrays, metric: str) -> Interval | None:
+    angles = _all_angles(arrays)
+    return confidence_intervals.over_images(angles.mean_angles, len(angles.images)) if metric == "mean-angle" else None
+
+
+def _all_angles(arrays: Arrays) -> Angles:
+    """Raises ValueError when the histogram is not of the pixels that the single images have."""
+    counts, images = _whole(arrays["angle_counts"]), _floats(arrays["angle_sums"])
+    if counts.sum() != images[:, 0].sum():
+        raise ValueError("the histogram of angles is not of as many pixels as the single images have")
+    return Angles(counts, images)
+
+
+def _detections(arrays: Arrays) -> Scores:
+    return restored(arrays).scores
+
+
+def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None
+
+
+def _colours(arrays: Arrays) -> Scores:
+    return colour.scores(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+
+
+def _colours_interval(arrays: Arrays, metric: str) -> Interval | None:
+    if metric != colour.HEADLINE:
+        return None
+    return colour.interval(_floats(arrays["colour_predicted"]), _floats(arrays["colour"]))
+
+
+def _diffusion(arrays: Arrays) -> Scores:
+    return {"diffusion": float(_floats(arrays["diffusion"]).mean())}
+
+
+def _diffusion_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return confidence_intervals.mean_over(_floats(arrays["diffusion"])) if metric == "diffusion" else None
+
+
+def _reconstructions(arrays: Arrays) -> Scores:
+    perceptual = {name: float(_floats(values).mean()) for name, values in arrays.items() if name.startswith("lpips-")}
+    return {**reconstruction.scores(*_drawn(arrays)), **perceptual}
+
+
+def _reconstruction_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return reconstruction.interval(*_drawn(arrays)) if metric == reconstruction.HEADLINE else None
+
+
+def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels]:
+    return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
+
+
+RECOUNTS: tuple[Recount, ...] = (
+    Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
+    Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
+    Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+    Recount(NEEDED, _detections, _detections_interval),
+    Recount(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),
+    Recount(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval),
+    Recount(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
+    Recount(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
+    Recount(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),
+)
+
+
+def _named(arrays: Arrays, name: str) -> list[str]:
+    """`predicted`, and `predicted@20` for a variant of the protocol."""
+    return [each for each in arrays if each == name or each.startswith(f"{name}@")]
+
+
+def _classes(arrays: Arrays) -> int:
+    """How many there are, which only an array with one column each knows; else as many as were seen."""
+    wide = next((arrays[name] for name in ("logits", "scores") if name in arrays), None)
+    if wide is not None:
+        return int(wide.shape[1])
+    seen = [_whole(arrays[name]) for name in ("label", *_named(arrays, "predicted"))]
+    found = 1 + max(int(one.max()) for one in seen)
+    if found > MOST_CLASSES or min(int(one.min()) for one in seen) < 0:
+        raise ValueError(f"labels reach up to {found - 1}, which no dataset has")
+    return found
+
+
+def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    return array.astype(np.float64)
+
+
+def _plain(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
+    """In the precision in which it was measured."""
+    return array if array.dtype.kind == "f" else array.astype(np.float64)  # type: ignore[return-value]
+
+
+def _whole(array: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    return array.astype(np.int64)

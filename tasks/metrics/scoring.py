@@ -1,0 +1,55 @@
+"""The score that a dataset asks for, from class scores, with its confidence interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tasks.datasets.card import MetricName
+from tasks.datasets.dataset import DataError, Labels
+from tasks.metrics.classification import Scores, accuracy, mean_average_precision, mean_per_class_accuracy
+from tasks.metrics.confidence_intervals import bootstrap_mean_per_class, halves_mean_average_precision, wilson
+from tasks.metrics.outcome import Interval, Json
+
+
+def check_metric(metric: MetricName, labels: Labels, dataset: str = "the dataset") -> None:
+    """Raise DataError when the metric does not fit the labels' kind."""
+    if (metric == "map11") != (labels.ndim == 2):
+        kind = "several labels" if labels.ndim == 2 else "one label"
+        raise DataError(f"{dataset} has {kind} per image, which does not fit the metric {metric}: correct its card")
+
+
+def score(metric: MetricName, scores: Scores, labels: Labels) -> float:
+    """The metric in percent of `scores` [n, classes] against `labels` ([n], or [n, classes] of 0 and 1)."""
+    if metric == "map11":
+        return mean_average_precision(scores, labels)
+    predicted = scores.argmax(axis=1)
+    if metric == "mean-per-class":
+        return mean_per_class_accuracy(predicted, labels, scores.shape[1])
+    return accuracy(predicted, labels)
+
+
+def all_scores(scores: Scores, labels: Labels) -> Mapping[str, float]:
+    """Every metric that fits the labels."""
+    names: tuple[MetricName, ...] = ("map11",) if labels.ndim == 2 else ("accuracy", "mean-per-class")
+    return {name: score(name, scores, labels) for name in names}
+
+
+def guessing(labels: Labels) -> dict[str, Json]:
+    """What random class scores give, as a diagnostic, for several labels an image: prevalence alone does not tell it,
+    as interpolated precision is too high for few images. Empty for one label, whose classes tell it.
+    """
+    if labels.ndim == 1:
+        return {}
+    return {"chance": mean_average_precision(np.random.default_rng(0).random(labels.shape), labels)}
+
+
+def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:
+    """95 % interval of `score(...)`: Wilson for accuracy, resampled samples for the others (fixed seed)."""
+    if metric == "map11":
+        return halves_mean_average_precision(scores, labels)
+    predicted = scores.argmax(axis=1)
+    if metric == "mean-per-class":
+        return bootstrap_mean_per_class(predicted, labels, scores.shape[1])
+    return wilson(int(np.sum(predicted == labels)), len(labels))

@@ -1,1 +1,0 @@
-"""Surface normals: a direction for every pixel."""

@@ -1,1 +1,0 @@
-"""Datasets of the user's own in the usual layouts: recognised, split, looked through, and stored as one index."""

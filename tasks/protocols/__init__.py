@@ -1,0 +1,1 @@
+"""Evaluation protocols: data in, steps in order, scores out."""

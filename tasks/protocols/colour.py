@@ -1,0 +1,50 @@
+"""How much colour the features keep: ridge regression of mean colour and hue histogram from stored features.
+
+The cheap companion of `inversion` (paper section 4.8 looks at colours of reconstructed images), which every run can
+afford. Scores are R squared in percent: 100 where the features tell the colours exactly, 0 where they tell no more
+than the mean. An untrained network keeps much of the colours, so it is the line to compare with.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.catalog.protocols import ColourParameters
+from tasks.evaluation.inputs import ColourInputs, joined
+from tasks.metrics.colour import HEADLINE, explained, interval, scores
+from tasks.metrics.outcome import Json, Outcome
+from tasks.reporter import Reporter
+from tasks.solvers.ridge import Ridge
+
+
+def evaluate(inputs: ColourInputs, parameters: ColourParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Choose the penalty on validation images, fit on both, score on test. `seed` drew the split."""
+    del seed
+    penalties = [float(one) for one in np.logspace(parameters.low, parameters.high, parameters.penalties)]
+    reporter.phase("regression", len(penalties) + 1, "fits")
+    problem = Ridge.of(inputs.train.features, inputs.train_colours)
+    on_validation: list[float] = []
+    for penalty in penalties:
+        on_validation.append(explained(problem.predict(inputs.val.features, penalty), inputs.val_colours))
+        reporter.metric("validation", on_validation[-1], step=penalty)
+        reporter.advance()
+    best = int(np.argmax(on_validation))
+    both = joined(inputs.train, inputs.val)
+    final = Ridge.of(both.features, np.concatenate([inputs.train_colours, inputs.val_colours]))
+    predicted = final.predict(inputs.test.features, penalties[best]).astype(np.float32)
+    wanted = inputs.test_colours.astype(np.float32)
+    reporter.advance()
+    curve: list[Json] = list(on_validation)
+    return Outcome(
+        headline=HEADLINE,
+        metrics=scores(predicted, wanted),
+        interval=interval(predicted, wanted),
+        samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
+        hyperparameters={"penalty": penalties[best]},
+        diagnostics={"validation": curve, "on_edge": best in {0, len(penalties) - 1}, "chance": 0.0},
+        predictions={
+            "index": inputs.test.index,
+            "colour": wanted,
+            "colour_predicted": predicted,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Finetuning of the whole network."""

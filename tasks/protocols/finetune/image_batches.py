@@ -1,0 +1,100 @@
+"""Images of one role, as tensors: the centre crop of linear evaluation, or a random view for training.
+
+Random views are torchvision's RandomResizedCrop (8 to 100 % of the area, bicubic) and horizontal flip, as in
+finetune.py of linusericsson/ssl-transfer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from backbones.catalog.card import PreprocessingSpec
+from backbones.model.preprocessing import prepare
+from tasks.datasets.dataset import Dataset, Labels
+from tasks.datasets.splits import Selection, select_labels
+from tasks.training.seeding import generator_of
+
+AREA = (0.08, 1.0)
+ASPECT = (3 / 4, 4 / 3)
+TRIES = 10
+KEPT_BYTES = 1 << 29
+"""Centre crops of a role are kept in memory when all of them fit into this."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoleImages:
+    """The images of a selection, part after part, with their labels and places in their source splits."""
+
+    dataset: Dataset
+    selection: Selection
+    spec: PreprocessingSpec
+    labels: Labels
+    _places: tuple[tuple[str, int], ...]
+    _kept: dict[int, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset, selection: Selection, spec: PreprocessingSpec) -> RoleImages:
+        """The role that a selection plays."""
+        places = tuple((name, int(index)) for name, indices in selection for index in indices)
+        return cls(dataset, selection, spec, select_labels(dataset, selection), places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """[n] the image's place in its source split."""
+        return np.array([index for _, index in self._places], np.int64)
+
+    def centres(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Centre crops, uint8 [b, 3, crop, crop]."""
+        return torch.stack([self._centre(int(row)) for row in rows])
+
+    def views(self, rows: npt.NDArray[np.int64], *address: int) -> Tensor:
+        """Random views, uint8 [b, 3, crop, crop]; the same for the same address."""
+        random = generator_of(*address)
+        return torch.stack([random_view(self._image(int(row)), self.spec.crop, random) for row in rows])
+
+    def _image(self, row: int) -> Image.Image:
+        name, index = self._places[row]
+        return self.dataset.splits[name].images[index]
+
+    def _centre(self, row: int) -> Tensor:
+        kept = self._kept.get(row)
+        if kept is not None:
+            return kept
+        prepared = prepare(self._image(row), self.spec)
+        if prepared.nbytes * len(self) <= KEPT_BYTES:
+            self._kept[row] = prepared
+        return prepared
+
+
+def random_view(image: Image.Image, size: int, random: np.random.Generator) -> Tensor:
+    """A random window of the image, resized to [3, size, size] uint8, mirrored or not."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    top, left, height, width = _window(pixels.shape[1], pixels.shape[2], random)
+    view: Tensor = transform.resized_crop(
+        pixels, top, left, height, width, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    return view.flip(2) if random.random() < 0.5 else view
+
+
+def _window(height: int, width: int, random: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width, by torchvision's rule: ten tries, then the largest centre of a fitting shape."""
+    for _ in range(TRIES):
+        area = height * width * random.uniform(*AREA)
+        aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            return int(random.integers(0, height - high + 1)), int(random.integers(0, width - wide + 1)), high, wide
+    wide, high = min(width, round(height * ASPECT[1])), min(height, round(width / ASPECT[0]))
+    return (height - high) // 2, (width - wide) // 2, high, wide

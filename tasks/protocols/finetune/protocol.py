@@ -1,0 +1,142 @@
+"""Finetuning: backbone and linear classifier trained together, the setting chosen on validation images.
+
+Source: paper section 4.1 and appendix A.2; finetune.py of linusericsson/ssl-transfer. SGD with Nesterov momentum 0.9,
+batches of 64, 5000 steps, half a cosine; 4 learning rates x 5 weight decays (base / rate), each with and without random
+views; the best on validation images; one more training on training and validation images; the test images once.
+
+The published script selects learning rate and weight decay and is started twice for the views; the paper selects these
+too, which is followed. Batch norms train, as there. One model is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.catalog.finetune_parameters import FinetuneParameters, GridPoint
+from tasks.datasets.splits import many_shot_indices
+from tasks.evaluation.inputs import ImageInputs
+from tasks.features.manifest import NotFiniteError
+from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
+from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
+from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval
+from tasks.protocols.finetune.classifier import Batch, batch, logits_of, new_training
+from tasks.protocols.finetune.grid_search import Search, checkpoint_at
+from tasks.protocols.finetune.image_batches import RoleImages
+from tasks.reporter import Reporter
+from tasks.training.loop import prefetched, still_falling, train
+
+CURVE_POINTS = 100
+
+
+def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Choose on validation images, train on training and validation images, score the test images.
+
+    The seed decides the classifier's first weights, the batches and the views, and for data without published
+    validation split that split (seed 0: the published rule). Raises `DataError`, `NotFiniteError`.
+    """
+    split = many_shot_indices(inputs.dataset, parameters.validation_share, seed)
+    train_role, val_role, both, test = (
+        RoleImages.of(inputs.dataset, selection, inputs.spec)
+        for selection in (split.train, split.val, split.train_and_val, split.test)
+    )
+    check_metric(inputs.metric, test.labels, inputs.dataset.name)
+    search = Search(inputs, parameters, train_role, val_role, seed, reporter)
+    point = search.run()
+    _warn(search, point, reporter)
+    logits, losses = _final(inputs, parameters, point, both, test, seed, reporter)
+    calibration = None if test.labels.ndim == 2 else _calibration(search, logits, test)
+    return Outcome(
+        headline=inputs.metric,
+        metrics={**all_scores(logits, test.labels), **calibration_errors(calibration)},
+        interval=interval(inputs.metric, logits, test.labels),
+        samples={"train": len(train_role), "val": len(val_role), "test": len(test)},
+        hyperparameters={
+            "rate": point.rate,
+            "base": point.base,
+            "weight_decay": point.weight_decay,
+            "augmented": point.augmented,
+        },
+        diagnostics={
+            **_settings(search),
+            "on_edge": _on_edge(search, point),
+            "loss_curve": _curve(losses),
+            "loss_falling": still_falling(losses),
+            **guessing(test.labels),
+            **reliability_of(calibration),
+        },
+        predictions=predictions(test.index, test.labels, logits, calibration),
+    )
+
+
+def _final(
+    inputs: ImageInputs,
+    parameters: FinetuneParameters,
+    point: GridPoint,
+    role: RoleImages,
+    test: RoleImages,
+    seed: int,
+    reporter: Reporter,
+) -> tuple[Logits, list[float]]:
+    """Train the chosen setting on training and validation images; logits of the test images, and the losses."""
+
+    def make(step: int) -> Batch:
+        return batch(role, parameters, step, seed, augmented=point.augmented)
+
+    with prefetched(make, parameters.steps) as batches:
+        training = new_training(inputs, parameters, point, batches, seed)
+        training.label = f"final training: {point}"
+        train(training, checkpoint_at(inputs, "final"), reporter, every_s=inputs.checkpoint_s)
+    reporter.phase("test", len(test), "images")
+    logits = logits_of(training.model, test, inputs)
+    reporter.advance(len(test))
+    if not np.isfinite(logits).all():
+        raise NotFiniteError(f"the final training came apart with {point}: another seed or smaller rates may help")
+    return logits, training.losses
+
+
+def _calibration(search: Search, logits: Logits, test: RoleImages) -> Calibration:
+    """T is fitted on validation logits of the classifier that did not see them, or as published on the test set."""
+    if search.parameters.temperature == "published":
+        return published_scaled(logits, test.labels)
+    assert search.logits is not None
+    return validation_scaled(search.logits, search.val_role.labels, logits, test.labels)
+
+
+def _warn(search: Search, point: GridPoint, reporter: Reporter) -> None:
+    if _on_edge(search, point):
+        reporter.warn(
+            f"the chosen learning rate {point.rate:g} is at the edge of those tried: a better one may lie beyond; "
+            "add one (finetune.rates)"
+        )
+    apart = sum(tried.diverged for tried in search.tried.values())
+    if apart:
+        reporter.warn(f"{apart} of {len(search.tried)} settings came apart (the loss was no number) and count as worst")
+
+
+def _on_edge(search: Search, point: GridPoint) -> bool:
+    """Whether the chosen learning rate is the largest or the smallest of several."""
+    rates = search.parameters.rates
+    return len(rates) > 2 and point.rate in (max(rates), min(rates))
+
+
+def _settings(search: Search) -> dict[str, Json]:
+    grid = search.parameters.grid
+    tried: list[Json] = [
+        {
+            "rate": grid[place].rate,
+            "base": grid[place].base,
+            "augmented": grid[place].augmented,
+            "validation_score": None if found.diverged else found.score,
+            "steps": found.steps,
+        }
+        for place, found in sorted(search.tried.items())
+    ]
+    return {"settings": tried, "validation_score": search.tried[search.best].score}
+
+
+def _curve(losses: list[float]) -> list[Json]:
+    """Step and mean loss of at most `CURVE_POINTS` equal stretches."""
+    parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, max(1, len(losses))))
+    ends = np.cumsum([len(part) for part in parts])
+    return [[int(end), float(part.mean())] for end, part in zip(ends, parts, strict=True) if len(part)]

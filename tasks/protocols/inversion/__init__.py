@@ -1,0 +1,1 @@
+"""Feature inversion with a deep image prior."""

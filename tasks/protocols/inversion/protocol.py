@@ -1,0 +1,175 @@
+"""Inversion: how much of an image its features keep, by drawing an image anew that has the same features.
+
+A network (`tasks.protocols.inversion.deep_image_prior`) draws from fixed noise; Adam changes its weights until the
+backbone's last feature map of what it draws is that of the image, by mean squared error. Source: paper section 4.8 and
+appendix A.8, after Zhao et al.; reconstruction.py of the authors' later code (jonahanton/SSL_medicalimaging). Their own
+repository has none.
+
+Where the two disagree the paper is followed: 3000 steps (the code: 1000). The paper does not say how images reach the
+backbone; the code feeds pixels from 0 to 1 as they are, here they are normalised as everywhere else. The preset
+`published` is that code. A transformer's last feature map is all its tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.model.architecture import freeze
+from backbones.model.precision import training_arithmetic
+from backbones.model.preprocessing import prepare
+from tasks.catalog.analysis_parameters import InversionParameters
+from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.reconstruction import HEADLINE, Pixels, interval, scores
+from tasks.protocols.inversion import lpips
+from tasks.protocols.inversion.deep_image_prior import Prior, canvas, noise
+from tasks.protocols.result_images import save_sheet
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint, one_by_one, spread_over
+from tasks.training.loop import Training, train
+from tasks.training.seeding import torch_seeded
+
+PICTURED = 4
+
+
+def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Reconstruct test images; the seed decides the noise and the first weights.
+
+    Raises `DataError`, `NotFiniteError`.
+    """
+    split = inputs.split("test", "val", "all", "train")
+    indices = spread_over(len(split.images), parameters.images)
+    inverter = Inverter(inputs, parameters, seed, reporter)
+    targets = {index: inverter.prepared(split.images[index]) for index in indices}
+
+    def invert(index: int) -> Tensor:
+        return inverter.invert(targets[index], index, f"image {indices.index(index) + 1} of {len(indices)}")
+
+    kept = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "reconstructions.pt", inputs.key)
+    drawn = torch.stack(one_by_one(indices, invert, kept, reporter))
+    wanted = torch.stack(list(targets.values()))
+    originals, reconstructions = _pixels(wanted), _pixels(drawn)
+    pairs = list(zip(originals, reconstructions, strict=True))
+    save_sheet([list(pair) for pair in pairs[:PICTURED]], inputs.pictures, "reconstruction.png")
+    distances, remarks = _distances(inputs, wanted, drawn, reporter)
+    return Outcome(
+        headline=HEADLINE,
+        metrics={**scores(originals, reconstructions), **{name: float(one.mean()) for name, one in distances.items()}},
+        interval=interval(originals, reconstructions),
+        samples={"test": len(indices)},
+        diagnostics={"canvas": inverter.canvas, "feature_error": inverter.feature_errors(wanted, drawn), **remarks},
+        predictions={
+            "index": np.array(indices),
+            "original": originals,
+            "reconstruction": reconstructions,
+            **distances,
+        },
+        higher_is_better=False,
+    )
+
+
+@dataclass
+class Inverter:
+    """A frozen backbone whose last feature map is to be met."""
+
+    inputs: ImageInputs
+    parameters: InversionParameters
+    seed: int
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self.device = self.inputs.device
+        self.model: nn.Module = freeze(self.inputs.backbone.fresh()).to(self.device)
+        self.size = self.inputs.spec.crop
+        self.canvas = canvas(self.size, self.parameters.channels)
+        own = self.parameters.normalisation == "card"
+        spec = self.inputs.spec
+        mean, std = (spec.mean, spec.std) if own else ((0.0,) * 3, (1.0,) * 3)
+        self._mean, self._std = (torch.tensor(one, device=self.device).view(3, 1, 1) for one in (mean, std))
+
+    def prepared(self, image: Image.Image) -> Tensor:
+        """The pixels that are to be reconstructed, uint8 [3, size, size]."""
+        return prepare(image, self.inputs.spec)
+
+    def invert(self, image: Tensor, index: int, label: str) -> Tensor:
+        """The image, uint8 [3, size, size], drawn anew. Carries on from its checkpoint, if it has one."""
+        with torch.no_grad():
+            target = self.features(self._bright(image))
+        with torch_seeded("cpu", self.seed, 1, index):
+            given = noise(self.canvas).to(self.device)
+            prior = Prior(self.parameters.channels, self.parameters.kernels).to(self.device)
+
+        def loss(_step: int) -> Tensor:
+            return functional.mse_loss(self.features(self._drawn(prior, given)), target)
+
+        optimiser = torch.optim.Adam(prior.parameters(), lr=self.parameters.rate)
+        steps, device, precision = self.parameters.steps, self.device, self.inputs.precision
+        training = Training(prior, optimiser, steps, loss, lambda _step: 1.0, self.seed, device, precision, label)
+        train(training, self._checkpoint(index), self.reporter, every_s=self.inputs.checkpoint_s)
+        with torch.no_grad():
+            return (self._drawn(prior, given)[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last feature map, or all tokens, of images [b, 3, size, size] from 0 to 1: float32 [b, values].
+
+        Networks of several branches (CrossViT, CoaT) have as many last maps, which come one after the other.
+        """
+        with training_arithmetic(self.device, self.inputs.precision):
+            found = self.model.forward_features((pixels - self._mean) / self._std)  # type: ignore[operator]
+        maps: list[Tensor] = [found] if isinstance(found, Tensor) else list(found)
+        return torch.cat([one.flatten(1).float() for one in maps], dim=1)
+
+    @torch.inference_mode()
+    def feature_errors(self, images: Tensor, drawn: Tensor) -> list[Json]:
+        """Length of what is missing to each image's features, as a share of their length."""
+        pairs = ((self.features(self._bright(one)) for one in pair) for pair in zip(images, drawn, strict=True))
+        return [float((found - target).norm() / target.norm()) for target, found in pairs]
+
+    def _drawn(self, prior: Prior, given: Tensor) -> Tensor:
+        image: Tensor = prior(given)
+        return image[:, :, : self.size, : self.size]
+
+    def _bright(self, image: Tensor) -> Tensor:
+        return image[None].to(self.device).float() / 255
+
+    def _checkpoint(self, index: int) -> Checkpoint | None:
+        """The image's own; that of an earlier one goes, because what came of it has been kept."""
+        folder: Path | None = self.inputs.checkpoint
+        if folder is None:
+            return None
+        mine = folder / f"image-{index}.pt"
+        for other in folder.glob("image-*.pt"):
+            if other != mine:
+                other.unlink(missing_ok=True)
+        return Checkpoint(mine, f"{self.inputs.key} {index}")
+
+
+def _pixels(images: Tensor) -> Pixels:
+    found: Pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    return found
+
+
+def _distances(
+    inputs: ImageInputs, images: Tensor, drawn: Tensor, reporter: Reporter
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, Json]]:
+    """LPIPS of every image by each network whose weights are there, and what it was measured with or why it was not."""
+    folder = inputs.backbone.weights.root / lpips.FOLDER
+    found, absent = lpips.present(folder)
+    for name, reason in absent.items():
+        if any(file.exists() for file in lpips.files(folder, name)):
+            reporter.warn(f"LPIPS by {name} was not measured: {reason}")
+    values = {}
+    for name, distance in found.items():
+        distance.to(inputs.device)
+        pairs = zip(images.to(inputs.device), drawn.to(inputs.device), strict=True)
+        values[f"lpips-{name}"] = torch.cat([distance(one[None], other[None]) for one, other in pairs]).cpu().numpy()
+    measured: dict[str, Json] = {name: [*lpips.digests(folder, name)] for name in found}
+    return values, {"lpips_weights": measured, "lpips_absent": {**absent}}

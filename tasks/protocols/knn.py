@@ -1,0 +1,72 @@
+"""Weighted cosine nearest neighbours on frozen features: k in 10, 20, 100, 200, temperature 0.07, headline k = 20.
+
+Source: eval/knn.py of facebookresearch/dinov2 (the evaluation of InstDisc with DINO's settings). Nothing is chosen on
+validation data, so training and validation images vote together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.catalog.protocols import KnnParameters
+from tasks.evaluation.inputs import BankInputs
+from tasks.metrics.outcome import Outcome
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
+from tasks.reporter import Reporter
+from tasks.solvers.nearest_neighbours import classify
+
+Votes = npt.NDArray[np.float32]
+
+
+def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Let the k most similar training images vote on every test image, for each k; `seed` changes nothing."""
+    del seed
+    check_metric(inputs.metric, inputs.test.labels)
+    bank, test = inputs.bank, inputs.test
+    counts = tuple(sorted({*parameters.neighbours, parameters.headline}))
+    if counts[-1] > len(bank):
+        reporter.warn(f"only {len(bank)} training images: every k above that uses them all")
+
+    votes = classify(
+        test.features,
+        bank.features,
+        bank.labels,
+        neighbours=counts,
+        classes=len(inputs.classes),
+        temperature=parameters.temperature,
+        device=inputs.device,
+        reporter=reporter,
+    )
+    for count, scores in zip(counts, votes, strict=True):
+        reporter.metric(inputs.metric, score(inputs.metric, scores, test.labels), step=count)
+
+    chosen = votes[counts.index(parameters.headline)]
+    by_count = {
+        f"{inputs.metric}@{k}": score(inputs.metric, v, test.labels) for k, v in zip(counts, votes, strict=True)
+    }
+    return Outcome(
+        headline=inputs.metric,
+        metrics={**all_scores(chosen, test.labels), **by_count},
+        interval=interval(inputs.metric, chosen, test.labels),
+        samples={"train": inputs.trained_on[0], "val": inputs.trained_on[1], "test": len(test)},
+        hyperparameters={"k": parameters.headline},
+        diagnostics=guessing(test.labels),
+        predictions={
+            "index": test.index,
+            "label": test.labels,
+            **_predictions(dict(zip(counts, votes, strict=True)), parameters.headline, test.labels.ndim == 2),
+        },
+    )
+
+
+def _predictions(votes: Mapping[int, Votes], headline: int, several: bool) -> dict[str, npt.NDArray[np.generic]]:
+    """Of the headline k under the plain name, of every k with `@k` behind it: class scores for several labels an image,
+    else the predicted class (and, for the headline, what it was chosen by).
+    """
+    if several:
+        return {"scores": votes[headline], **{f"scores@{k}": found for k, found in votes.items()}}
+    chosen = {f"predicted@{k}": found.argmax(axis=1).astype(np.int32) for k, found in votes.items()}
+    return {"predicted": chosen[f"predicted@{headline}"], "scores": votes[headline].astype(np.float16), **chosen}

@@ -1,0 +1,122 @@
+"""Linear evaluation: logistic regression on frozen features, its strength chosen on validation images.
+
+Source: paper appendix A.2; linear.py of linusericsson/ssl-transfer. 45 weight decays on a logarithmic grid, C = 1 / wd;
+the C with the best validation score; a new fit on training and validation images together; the test images once.
+
+The default departs from the published code in three ways, which the preset `paper` takes back: every fit is converged
+(there 100 warm-started iterations, far from the optimum at the weak end), equal validation scores go to the strongest
+regularisation, and a choice on the edge of the grid extends it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.catalog.protocols import LinearParameters
+from tasks.evaluation.inputs import ManyShotInputs
+from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
+from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
+from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
+from tasks.reporter import Reporter
+from tasks.solvers.logistic import Grid, Selection, Settings, Trial, fit_published, fit_selected
+
+Logits = npt.NDArray[np.float32]
+
+
+def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Choose C on validation images, fit on training and validation images together, score the test images.
+
+    The seed has chosen the validation images already. Raises `DataError` when the metric does not fit the labels.
+    """
+    del seed
+    check_metric(inputs.metric, inputs.test.labels)
+    selection = _selected(inputs, parameters, reporter)
+
+    reporter.phase("test")
+    logits, labels = selection.logits(inputs.test.features), inputs.test.labels
+    calibration = None if inputs.multi_label else _calibration(inputs, parameters, selection, logits)
+    _warn(inputs, parameters, selection, reporter)
+    return Outcome(
+        headline=inputs.metric,
+        metrics={**all_scores(logits, labels), **calibration_errors(calibration)},
+        interval=interval(inputs.metric, logits, labels),
+        samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
+        hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
+        diagnostics={**_convergence(selection), **guessing(labels), **reliability_of(calibration)},
+        predictions=predictions(inputs.test.index, labels, logits, calibration),
+    )
+
+
+def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> Selection:
+    low, high, extensible = parameters.strength_low, parameters.strength_high, parameters.extend_grid
+    grid = Grid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
+    train, val = (inputs.train.features, inputs.train.labels), (inputs.val.features, inputs.val.labels)
+    classes = len(inputs.classes)
+    reporter.phase("regularisation path", len(grid.strengths), "strengths")
+
+    def measure(logits: Logits, labels: npt.NDArray[np.generic]) -> float:
+        return score(inputs.metric, logits, labels.astype(np.int64))
+
+    def heard(trial: Trial) -> None:
+        reporter.metric("val", trial.score, step=round(float(np.log10(trial.strength)), 6))
+        reporter.advance()
+
+    if parameters.solver == "published":
+        return fit_published(train, val, grid, measure, classes=classes, max_iter=parameters.max_iter, on_trial=heard)
+    settings = Settings(parameters.tolerance, parameters.max_iter, inputs.device)
+    return fit_selected(train, val, grid, measure, classes=classes, settings=settings, on_trial=heard)
+
+
+def _calibration(
+    inputs: ManyShotInputs, parameters: LinearParameters, selection: Selection, logits: Logits
+) -> Calibration:
+    """ECE before and after scaling. T is fitted on validation logits of the classifier that did not see them."""
+    if parameters.temperature == "published":
+        return published_scaled(logits, inputs.test.labels)
+    return validation_scaled(selection.validation_logits, inputs.val.labels, logits, inputs.test.labels)
+
+
+def _warn(inputs: ManyShotInputs, parameters: LinearParameters, selection: Selection, reporter: Reporter) -> None:
+    """What a reader of the score has to know. Not converging is what `published` fits do, so it is no news there."""
+    if selection.on_edge:
+        reporter.warn(
+            f"the chosen C = {selection.strength:.3g} is the last one tried: a better one may lie beyond; "
+            "widen the grid (linear.strength_low, linear.strength_high)"
+        )
+    if parameters.solver == "exact" and not selection.converged:
+        count = sum(not trial.converged for trial in selection.trials)
+        reporter.warn(
+            f"{count} of {len(selection.trials)} fits did not converge in {parameters.max_iter} iterations: "
+            "raise linear.max_iter"
+        )
+    absent = _absent_classes(inputs)
+    if absent:
+        names = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        reporter.warn(f"{len(absent)} of {len(inputs.classes)} classes have no training image ({names})")
+
+
+def _absent_classes(inputs: ManyShotInputs) -> list[str]:
+    labels = inputs.train.labels
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(inputs.classes))
+    return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
+
+
+def _convergence(selection: Selection) -> dict[str, Json]:
+    gaps = [gap for gap in (selection.refit_gap, *(trial.gap for trial in selection.trials)) if gap is not None]
+    curve: list[Json] = [[trial.strength, trial.score] for trial in selection.trials]
+    chosen = next(trial for trial in selection.trials if trial.strength == selection.strength)
+    unconverged: list[Json] = [trial.strength for trial in selection.trials if not trial.converged]
+    return {
+        "solver": selection.solver,
+        "converged": selection.converged,
+        "unconverged_strengths": unconverged,
+        "largest_gap": max(gaps, default=None),
+        "passes": selection.passes,
+        "on_edge": selection.on_edge,
+        "extended": selection.extended,
+        "validation_score": chosen.score,
+        "training_objective": chosen.objective if np.isfinite(chosen.objective) else None,
+        "validation_curve": curve,
+    }

@@ -1,0 +1,201 @@
+"""Surface normals: a decoder on the backbone's maps, angles to the true directions over all pixels.
+
+Source: paper section 4.5 and appendix A.5; surface-normal-estimation in linusericsson/ssl-transfer (Goyal et al. 2019).
+The backbone is frozen, batch norms included, and dilated to stride 8 where its architecture can be (the maps of others
+are taken as they are); pyramid pooling on the last map; every pixel is a class among 40 directions, and the answer is
+the mean direction under the class probabilities. Last weights, one test size, all pixels of all images pooled.
+
+Where paper and code disagree the code is followed: batches of 2 (the paper says 4). Unlike the code, pixels that pad an
+image count as unknown (there, as direction 0). The preset `direct` is another way: the vector itself, by its cosine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn import functional
+
+from backbones.model.precision import training_arithmetic
+from tasks.catalog.dense_parameters import NormalsParameters
+from tasks.datasets.dense_targets import NormalMap, Targets
+from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.confidence_intervals import over_images
+from tasks.metrics.normals import AngleHistogram, Angles, angles_between
+from tasks.metrics.outcome import Outcome
+from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
+from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
+from tasks.protocols.segmentation import criterion as class_criterion
+from tasks.reporter import Reporter
+from tasks.training.loop import still_falling
+from tasks.training.seeding import generator_of
+
+Centres = npt.NDArray[np.float64]
+SAMPLE = 20_000
+IMAGES = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """`centres` float64 [k, 3]."""
+
+    centres: Centres
+
+    @classmethod
+    def of(cls, targets: Targets[Any], directions: int, seed: int) -> Codebook:
+        """The one that comes with the data, if it has `directions` entries; else k-means over training pixels."""
+        given: Centres | None = getattr(targets, "codebook", None)
+        if given is not None and len(given) == directions:
+            return cls(given)
+        pixels = _some_pixels(targets, seed)
+        means = KMeans(directions, n_init=1, random_state=seed).fit(pixels).cluster_centers_
+        return cls(means.astype(np.float64))
+
+    def classes(self, normals: NormalMap) -> Tensor:
+        """Int64 [h, w]: the nearest centre of every normal [h, w, 3], -1 where that is not known."""
+        flat = normals.reshape(-1, 3).astype(np.float64)
+        nearness = flat @ self.centres.T - 0.5 * np.sum(self.centres**2, axis=1)
+        found = np.where(np.linalg.norm(flat, axis=1) > 0.5, nearness.argmax(axis=1), -1)
+        return torch.from_numpy(found.reshape(normals.shape[:2]).astype(np.int64))
+
+    def directions(self, probabilities: Tensor) -> Tensor:
+        """Mean direction [b, 3, h, w] under probabilities [b, k, h, w], in float64; not normalised."""
+        centres = torch.from_numpy(self.centres).to(probabilities.device)
+        return torch.einsum("bkhw,kc->bchw", probabilities.double(), centres)
+
+
+def mean_direction(targets: Targets[Any], seed: int) -> Centres:
+    """Of some training pixels, [3]: the best guess of who has not seen the image."""
+    mean: Centres = _some_pixels(targets, seed).mean(axis=0)
+    return mean
+
+
+def _some_pixels(targets: Targets[Any], seed: int) -> npt.NDArray[np.float64]:
+    """Known normals [n, 3] from some images."""
+    random = generator_of(seed, 4)
+    chosen = np.sort(random.permutation(len(targets))[:IMAGES])
+    share = -(-SAMPLE // len(chosen))
+    parts = []
+    for index in chosen:
+        flat = targets[int(index)].reshape(-1, 3)
+        known = flat[np.linalg.norm(flat, axis=1) > 0.5]
+        parts.append(known[random.permutation(len(known))[:share]])
+    return np.concatenate(parts).astype(np.float64)
+
+
+def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Train on `train`, measure angles on the other split with the last weights; nothing is chosen.
+
+    The seed decides the decoder's first weights, the batches and their sizes, and a codebook that has to be made.
+    Raises `DataError`, `NotFiniteError`.
+    """
+    train, test = inputs.split("train"), inputs.split("test", "val")
+    targets = inputs.targets(train, "normals")
+    codebook = Codebook.of(targets, parameters.directions, seed) if parameters.answer == "codebook" else None
+    network = DenseNetwork(
+        inputs,
+        parameters.decoder,
+        parameters.channels,
+        3 if codebook is None else parameters.directions,
+        frozen=parameters.frozen,
+        dilate=parameters.decoder == "ppm",
+        seed=seed,
+    )
+    pixels, unit = Pixels.of(parameters, inputs.spec), max(network.strides)
+    learning, judged = (
+        DenseImages(split, inputs.targets(split, "normals"), pixels, unit, mirrored) for split in (train, test)
+    )
+    training = train_dense(
+        network,
+        learning,
+        parameters,
+        inputs,
+        learnt=as_vectors if codebook is None else codebook.classes,
+        criterion=cosine_criterion if codebook is None else class_criterion,
+        seed=seed,
+        reporter=reporter,
+    )
+    angles, guessed = judge(network, judged, parameters, inputs, codebook, mean_direction(targets, seed), reporter)
+    return Outcome(
+        headline="mean-angle",
+        metrics=angles.scores,
+        interval=over_images(angles.mean_angles, len(angles.images)),
+        samples={"train": len(learning), "test": len(judged)},
+        diagnostics={
+            "loss_curve": curve(training.losses),
+            "loss_falling": still_falling(training.losses),
+            "strides": list(network.strides),
+            "chance": guessed.scores["mean-angle"],
+        },
+        predictions={
+            "index": np.arange(len(judged)),
+            "angle_sums": angles.images,
+            "angle_counts": angles.counts,
+        },
+        higher_is_better=False,
+    )
+
+
+def mirrored(normals: Array) -> Array:
+    """What a mirror shows: left and right are changed, in the picture and in every direction."""
+    seen: Array = normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
+    return seen
+
+
+def as_vectors(normals: Array) -> Tensor:
+    """[h, w, 3] to float32 [3, h, w]."""
+    return torch.from_numpy(np.ascontiguousarray(normals, np.float32)).permute(2, 0, 1)
+
+
+def cosine_criterion(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Mean of 1 - cosine over the pixels [b, 3, h, w] whose true direction is known."""
+    predicted = functional.normalize(resized(vectors, targets.shape[-2:]), dim=1)
+    known = targets.norm(dim=1) > 0.5
+    mean: Tensor = ((1 - (predicted * targets).sum(dim=1)) * known).sum() / known.sum().clamp(1)
+    return mean
+
+
+def judge(
+    network: DenseNetwork,
+    images: DenseImages,
+    parameters: NormalsParameters,
+    inputs: ImageInputs,
+    codebook: Codebook | None,
+    guess: Array,
+    reporter: Reporter,
+) -> tuple[Angles, Angles]:
+    """The angles of all pixels of all images; those of a `guess` [3], the same everywhere. One image is in memory at a
+    time.
+    """
+    network.eval()
+    histogram, guessed = AngleHistogram(), AngleHistogram()
+    reporter.phase("test", len(images), "images")
+    for index in range(len(images)):
+        image, truth = images.pair(index)
+        total = torch.zeros(1, 3, *truth.shape[:2], dtype=torch.float64, device=inputs.device)
+        for shorter in parameters.test_sizes:
+            pixels = images.inputs(image, shorter, parameters.longest).to(inputs.device)
+            total += _directions(network, pixels, truth, codebook, inputs)
+        histogram.add(angles_between(total[0].permute(1, 2, 0).cpu().numpy(), truth))
+        guessed.add(angles_between(np.broadcast_to(guess, truth.shape), truth))
+        reporter.advance()
+    return histogram.angles, guessed.angles
+
+
+@torch.inference_mode()
+def _directions(
+    network: DenseNetwork, pixels: Tensor, truth: Array, codebook: Codebook | None, inputs: ImageInputs
+) -> Tensor:
+    """Directions [1, 3, h, w] in float64; of equal length for a regression, so that every size has one vote."""
+    with training_arithmetic(inputs.device, inputs.precision):
+        predictions = network(pixels)
+    predictions = resized(predictions.float(), truth.shape[:2])
+    if codebook is None:
+        return functional.normalize(predictions.double(), dim=1)
+    return codebook.directions(functional.softmax(predictions, dim=1))

@@ -1,0 +1,1 @@
+"""Solvers on feature matrices: logistic regression paths, ridge regression, nearest neighbours."""

@@ -1,0 +1,196 @@
+"""The features in the eigenbasis of their own second moments, where L2 regularisation looks the same.
+
+Centring is exact because the intercept is free, the rotation because the penalty is rotation invariant, and leaving
+out directions in which no sample extends because the optimum has no weight there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tasks.solvers.logistic.device_matrix import Rows, device_blocks, fits
+from tasks.solvers.logistic.settings import Settings
+from tasks.solvers.matmul import times_transposed
+
+ROW_SPACE_BELOW = 0.75
+"""With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
+CHEAP = 256
+"""Up to so many dimensions the eigenbasis is always found in float64."""
+PANEL = 512
+"""Rows of the second moments that are found at once."""
+RESOLVED = 1e-6
+"""Second moments below this share of the largest drown in the rounding of float32."""
+NEGLIGIBLE = 1e-13
+"""Second moments below this share of the largest are rounding."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Orthonormal `directions` [d, r] by falling second moment about `mean` [d], which is float64."""
+
+    mean: Tensor
+    directions: Tensor
+
+    @property
+    def complete(self) -> bool:
+        """Whether it spans all dimensions."""
+        return self.directions.shape[0] == self.directions.shape[1]
+
+    def coordinates(self, features: Tensor) -> Tensor:
+        """`features` [n, d] in this basis, float32, after a first coordinate of 1 for the intercept [n, 1 + r].
+
+        They stay where the features are. Directions found in float64 are multiplied in float64: a coordinate of small
+        variance would otherwise carry the rounding of the large features that it is made of.
+        """
+        found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
+        directions, rounded = self.directions.T.contiguous(), self.mean.to(self.directions.dtype)
+        shift = ((rounded.double() - self.mean) @ self.directions.double()).to(self.directions.dtype)
+        for place, block in device_blocks(features, self.mean.device):
+            known = times_transposed(block.to(rounded.dtype) - rounded, directions)
+            found[place, 1:] = known.add_(shift).to(found.device, torch.float32)
+        return found
+
+    def restore(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights [c, d] and intercepts [c] for raw features, from `weights` [c, 1 + r] in this basis."""
+        raw = weights[:, 1:] @ self.directions.T.to(weights.dtype)
+        return raw, weights[:, 0] - (raw.double() @ self.mean).to(weights.dtype)
+
+    def moved(self, shift: Tensor) -> Basis:
+        """The same directions about a mean that lies at the coordinates `shift` [r], float64."""
+        return Basis(self.mean + self.directions.double() @ shift, self.directions)
+
+    def express(self, weights: Tensor, intercepts: Tensor) -> Tensor:
+        """The inverse of `restore`, as far as the weights lie in the span of the basis."""
+        about_mean = intercepts + (weights.double() @ self.mean).to(weights.dtype)
+        return torch.cat([about_mean[:, None], weights @ self.directions.to(weights.dtype)], dim=1)
+
+
+def eigenbasis(features: Tensor, device: torch.device) -> Basis:
+    """The eigenbasis of the second moments of `features` [n, d], float32, found and kept on `device`.
+
+    Few samples: from their n x n inner products. Many samples: from the d x d second moments. float64 where it is
+    cheap or needed, because inner products square the condition number.
+    """
+    mean = _total(features, device) / len(features)
+    if len(features) < ROW_SPACE_BELOW * features.shape[1]:
+        return _row_space(mean, features.to(device).double() - mean)
+    if features.shape[1] > CHEAP:
+        values, vectors = torch.linalg.eigh(_moments(features, mean, torch.float32))
+        if float((values < RESOLVED * values[-1]).float().mean()) < 0.1:
+            return Basis(mean, vectors.flip(1))
+    values, vectors = torch.linalg.eigh(_moments(features, mean, torch.float64))
+    return Basis(mean, vectors[:, values > NEGLIGIBLE * values[-1]].flip(1))
+
+
+def extended(basis: Basis, features: Tensor, more: Tensor) -> Basis:
+    """A basis of the span of `features` and `more` rows, about their common mean.
+
+    Keeps the directions of `basis` and adds what `more` needs besides, so that it is an eigenbasis of neither but
+    close to one of both, at a fraction of the cost.
+    """
+    device = basis.mean.device
+    mean = (_total(features, device) + _total(more, device)) / (len(features) + len(more))
+    known = basis.directions
+    rest = torch.cat([more.to(device).double() - mean, (basis.mean - mean)[None]])
+    largest = float(rest.square().sum())
+    exact = known.double()
+    rest = rest - (rest @ exact) @ exact.T
+    new = _row_space(mean, rest, floor=NEGLIGIBLE * largest).directions
+    return Basis(mean, torch.cat([exact, new - exact @ (exact.T @ new)], dim=1))
+
+
+def _total(features: Tensor, device: torch.device) -> Tensor:
+    sums = [block.sum(dim=0, dtype=torch.float64) for _, block in device_blocks(features, device)]
+    return torch.stack(sums).sum(dim=0)
+
+
+def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sums of products about the mean [d, d], for `eigh`: of what lies above the diagonal it asks nothing."""
+    total = mean.new_zeros(len(mean), len(mean), dtype=dtype)
+    for _, block in device_blocks(features, mean.device):
+        centred = (block.to(dtype) - mean.to(dtype)).T.contiguous()
+        for start in range(0, len(mean), PANEL):
+            stop = start + PANEL
+            total[start:stop, :stop] += times_transposed(centred[start:stop], centred[:stop])
+    return total
+
+
+def _row_space(mean: Tensor, exact: Tensor, floor: float = 0.0) -> Basis:
+    values, vectors = torch.linalg.eigh(exact @ exact.T)
+    kept = values > max(float(NEGLIGIBLE * values[-1]), floor)
+    return Basis(mean, (exact.T @ (vectors[:, kept] / values[kept].sqrt())).flip(1))
+
+
+class Design:
+    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`."""
+
+    def __init__(self, rows: Rows, basis: Basis) -> None:
+        self.basis = basis
+        self.rows = rows
+        self.moments = torch.stack([block.square().sum(dim=0) for _, block in self.rows.blocks()]).sum(dim=0) / len(
+            self
+        )
+        self.passes = 0
+        self._leading: Rows | None = None
+
+    @classmethod
+    def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
+        """Of `features` on the device if they fit into its memory, else beside it; `basis` is found from them there."""
+        device = torch.device(settings.device)
+        resident = fits(len(features), features.shape[1], classes, device, settings.memory)
+        place = features.to(device) if resident else features
+        found = basis(place)
+        rows = Rows(found.coordinates(place), found.mean.device, not resident, settings.memory is None)
+        return cls(rows, found)
+
+    def joined(self, more: Rows) -> Design:
+        """Of these samples and `more`, known by their coordinates in this basis [m, 1 + r], about their common mean."""
+        values = torch.cat([self.rows.values, more.values])
+        shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
+        values[:, 1:].sub_(shift.to(values.dtype))
+        return Design(replace(self.rows, values=values), self.basis.moved(shift.to(self.basis.mean.device)))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    @property
+    def width(self) -> int:
+        """Number of coordinates, the intercept included."""
+        return self.rows.values.shape[1]
+
+    def beside(self, features: Tensor) -> Rows:
+        """Coordinates of other samples [m, d] in the same basis, for products on the same device."""
+        place = features if self.rows.streamed else features.to(self.rows.device)
+        return replace(self.rows, values=self.basis.coordinates(place))
+
+    def logits(self, weights: Tensor) -> Tensor:
+        """Logits [c, n] of `weights` [c, 1 + r]."""
+        self.passes += 1
+        return self.rows.logits(weights)
+
+    def gradient(self, residual: Tensor) -> Tensor:
+        """Gradient [c, 1 + r] of the mean loss whose derivative by the logits is `residual` [c, n]."""
+        self.passes += 1
+        return self.rows.gathered(residual).div_(len(self))
+
+    def leading(self, count: int, precision: torch.dtype) -> Rows:
+        """The first `count` coordinates, on the device."""
+        known = self._leading.values if self._leading else None
+        if known is None or known.shape[1] != count or known.dtype != precision:
+            parts = [block[:, :count].to(precision) for _, block in self.rows.blocks()]
+            self._leading = replace(self.rows, values=torch.cat(parts).contiguous(), streamed=False)
+        assert self._leading is not None
+        return self._leading
+
+
+def rough_precision(device: torch.device) -> torch.dtype:
+    """What is enough for a direction: bfloat16 where the device multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,249 @@
+"""The choice of a strength on validation data, and the final fit on training and validation data together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tasks.solvers.logistic.device_matrix import fits
+from tasks.solvers.logistic.eigenbasis import Design, extended
+from tasks.solvers.logistic.path_solver import Array, Walk, as_tensor, checked_features, likelihood_of
+from tasks.solvers.logistic.settings import Grid, Settings
+from tasks.solvers.logistic.solution import Solution
+
+Logits = npt.NDArray[np.float32]
+Score = Callable[[Logits, npt.NDArray[np.generic]], float]
+"""Score of logits [n, classes] against targets; the larger the better."""
+OnTrial = Callable[["Trial"], None]
+
+EXTENSION_DECADES = 3
+"""How far beyond the grid the search may go."""
+LEAP = 3.0
+"""How far the objective may be raised by the validation data, relative, where the way to the final fit begins."""
+STRIDE = 10.0
+"""Largest factor from one strength to the next on the way to the final fit."""
+ON_THE_WAY = 1e-3
+"""Tolerance of the fits that only lead to the final one."""
+DEFAULTS = Settings()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the validation curve; `gap` is None where the solver gives no certificate."""
+
+    strength: float
+    score: float
+    objective: float
+    gap: float | None
+    converged: bool
+    passes: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen strength C, and the classifier fitted with it on training and validation data."""
+
+    solver: Literal["exact", "published"]
+    strength: float
+    weights: npt.NDArray[np.float32]
+    """[classes, d]"""
+    intercept: npt.NDArray[np.float32]
+    """[classes]"""
+    trials: tuple[Trial, ...]
+    """The validation curve by rising strength, extensions included."""
+    validation_logits: Logits
+    """[n_val, classes] at the chosen strength, fitted on training data alone: what a temperature may be fitted on."""
+    on_edge: bool
+    """Whether the choice is the first or last strength tried, so that a better one may lie beyond."""
+    extended: bool
+    refit_gap: float | None
+    refit_converged: bool
+    passes: int
+    """Products with the whole feature matrix, over the search and the final fit."""
+
+    def logits(self, features: Array) -> Logits:
+        """Logits [n, classes] of `features` [n, d]."""
+        rows = np.asarray(features, dtype=np.float32)
+        return np.asarray(rows @ self.weights.T + self.intercept, dtype=np.float32)
+
+    @property
+    def score(self) -> float:
+        """The validation score at the chosen strength."""
+        return next(trial.score for trial in self.trials if trial.strength == self.strength)
+
+    @property
+    def converged(self) -> bool:
+        """Whether every fit met its tolerance."""
+        return self.refit_converged and all(trial.converged for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    trial: Trial
+    solution: Solution
+    logits: Logits
+    surprise: float
+    """Mean negative log-likelihood of the validation data."""
+
+
+class _Search:
+    """The validation curve as it grows."""
+
+    def __init__(self, walk: Walk, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
+        self.walk = walk
+        self.validation = walk.design.beside(validation)
+        self.targets = np.asarray(targets)
+        self.score = score
+        self.factor = factor
+        self.candidates: list[_Candidate] = []
+
+    def visit(self, strengths: Sequence[float], on_trial: OnTrial | None) -> None:
+        """Solve and score rising `strengths`, going on from the weakest regularisation seen or starting anew."""
+        if self.candidates and strengths[0] < self.candidates[-1].trial.strength:
+            self.walk.restart()
+        for strength in strengths:
+            solution = self.walk.advance(self.factor * strength)
+            logits = solution.classes.expand_logits(self.validation.logits(solution.rotated))
+            trial = Trial(
+                strength=strength,
+                score=self.score(logits, self.targets),
+                objective=solution.objective,
+                gap=solution.gap,
+                converged=solution.converged,
+                passes=solution.passes,
+            )
+            self.candidates.append(_Candidate(trial, solution, logits, surprise(logits, self.targets)))
+            if on_trial is not None:
+                on_trial(trial)
+        self.candidates.sort(key=lambda candidate: candidate.trial.strength)
+
+    @property
+    def best(self) -> _Candidate:
+        """The highest score; the strongest regularisation on a tie."""
+        return max(self.candidates, key=lambda candidate: (candidate.trial.score, -candidate.trial.strength))
+
+    @property
+    def edge(self) -> Literal["low", "high"] | None:
+        """The end of the curve on which the best candidate sits."""
+        if self.best is self.candidates[0]:
+            return "low"
+        return "high" if self.best is self.candidates[-1] else None
+
+
+def fit_selected(
+    train: tuple[Array, Array],
+    validation: tuple[Array, Array],
+    grid: Grid,
+    score: Score,
+    *,
+    classes: int | None = None,
+    settings: Settings = DEFAULTS,
+    on_trial: OnTrial | None = None,
+) -> Selection:
+    """Choose C by `score` on validation data, then fit training and validation data together with it.
+
+    `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels, C means what it
+    means to a two-class softmax per label, as in the paper: ordinary binary regression with 2 C. On a tie the
+    strongest regularisation wins. A choice on the edge of an extensible grid extends it at the same spacing, up to
+    three decades beyond either end. Raises ValueError on NaN and on shapes that do not fit.
+    """
+    rows, targets = _checked(train, settings.device)
+    held, held_targets = _checked(validation, settings.device)
+    if classes is None and targets.ndim == 1:
+        classes = 1 + int(max(targets.max(), held_targets.max()))
+    factor = 2.0 if targets.ndim == 2 else 1.0
+    walk = Walk.over(rows, *likelihood_of(targets, classes), settings)
+    search = _Search(walk, held, held_targets.cpu(), score, factor)
+    search.visit(grid.rising, on_trial)
+    extended = grid.extensible and _extend(search, grid, on_trial)
+    best = search.best
+    final = _refit(search, (rows, targets), (held, held_targets), classes, settings)
+    weights, intercept = (part.to(torch.float32).cpu().numpy() for part in final.raw())
+    return Selection(
+        solver="exact",
+        strength=best.trial.strength,
+        weights=weights,
+        intercept=intercept,
+        trials=tuple(candidate.trial for candidate in search.candidates),
+        validation_logits=best.logits,
+        on_edge=search.edge is not None,
+        extended=extended,
+        refit_gap=final.gap,
+        refit_converged=final.converged,
+        passes=final.passes + sum(candidate.trial.passes for candidate in search.candidates),
+    )
+
+
+def surprise(logits: Logits, targets: npt.NDArray[np.generic]) -> float:
+    """Mean negative log-likelihood of `logits` [n, c] for int `targets` [n], or summed over 0/1 labels [n, c]."""
+    if targets.ndim == 2:
+        return float(np.logaddexp(0.0, (1.0 - 2.0 * targets.astype(np.float32)) * logits).sum(axis=1).mean())
+    relative = logits - logits[np.arange(len(targets)), targets.astype(np.int64)][:, None]
+    return float(torch.from_numpy(relative).logsumexp(dim=1).mean())
+
+
+def _extend(search: _Search, grid: Grid, on_trial: OnTrial | None) -> bool:
+    """Go on beyond the end on which the choice sits, a decade at a time. Whether the grid was extended."""
+    if grid.ratio == 1.0:
+        return False
+    decade = max(1, round(math.log(10.0) / math.log(grid.ratio)))
+    for _ in range(EXTENSION_DECADES):
+        lowest, highest = search.candidates[0].trial.strength, search.candidates[-1].trial.strength
+        if search.edge == "high":
+            search.visit([highest * grid.ratio**step for step in range(1, decade + 1)], on_trial)
+        elif search.edge == "low":
+            search.visit([lowest / grid.ratio**step for step in range(decade, 0, -1)], on_trial)
+    return len(search.candidates) > len(grid.strengths)
+
+
+def _checked(labelled: tuple[Array, Array], device: str) -> tuple[Tensor, Tensor]:
+    rows, targets = checked_features(labelled[0]), as_tensor(labelled[1]).to(device)
+    if len(rows) != len(targets):
+        raise ValueError(f"{len(targets)} targets for {len(rows)} rows of features")
+    return rows, targets
+
+
+def _refit(
+    search: _Search, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], classes: int | None, settings: Settings
+) -> Solution:
+    """The optimum on all data at the chosen strength.
+
+    New data contradict a weakly regularised solution most, and the way back from there is long. So the walk over all
+    data begins at the weakest regularisation whose solution they do not contradict much, and reaches the chosen one
+    in large steps.
+    """
+    chosen = search.best.trial.strength
+    weaker = [candidate for candidate in search.candidates if candidate.trial.strength <= chosen]
+    share = len(held[0]) / (len(train[0]) + len(held[0]))
+    near = [one for one in weaker if share * one.surprise <= LEAP * one.trial.objective]
+    nearest = (near or weaker[:1])[-1]
+    likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
+    design = _joined(search, train[0], held[0], likelihood.classes, settings)
+    walk = Walk(design, likelihood, present, settings)
+    begin = nearest.trial.strength
+    if torch.equal(present.solved, nearest.solution.classes.solved):
+        walk.start(design.basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))
+    else:
+        begin = search.candidates[0].trial.strength
+    steps = max(1, math.ceil(math.log(chosen / begin) / math.log(STRIDE) - 1e-9))
+    for step in range(steps):
+        walk.advance(search.factor * begin * (chosen / begin) ** (step / steps), ON_THE_WAY)
+    return walk.advance(search.factor * chosen)
+
+
+def _joined(search: _Search, features: Tensor, more: Tensor, classes: int, settings: Settings) -> Design:
+    """All samples; in a basis of all dimensions the search has found the coordinates of both parts already."""
+    known = search.walk.design
+    total, dimensions = len(features) + len(more), features.shape[1]
+    resident = fits(total, dimensions, classes, known.rows.device, settings.memory)
+    if known.basis.complete and (resident or known.rows.streamed):
+        return known.joined(search.validation)
+    basis = extended(known.basis, features, more)
+    return Design.within(torch.cat([features, more]), lambda _: basis, classes, settings)

@@ -1,0 +1,193 @@
+"""Newton directions. The Hessian is solved in the few coordinates where it matters, approximated in the others.
+
+In the eigenbasis of the features the Hessian is nearly diagonal: class k and coordinate j have about q_k s_j^2 + lam,
+with q_k the mean of p (1 - p) and s_j^2 the second moment. Where q s^2 is small against lam that is all there is to
+know. The leading coordinates, where it is not, are few for most of a path, so that conjugate gradients on the true
+Hessian cost little there, the less so as a direction may be rough: their products are made in half precision where that
+is fast. What is minimised over along the direction is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.solvers.logistic.device_matrix import MOST_LEADING, Rows
+from tasks.solvers.logistic.eigenbasis import Design, rough_precision
+from tasks.solvers.logistic.loss import Likelihood, State
+from tasks.solvers.matmul import times_transposed
+
+LONG = 20
+"""Rounds of conjugate gradients that the diagonal may take for a direction."""
+PRICE = 0.5
+"""What blocks cost to make, in rounds for each leading coordinate."""
+RIDGE = 1e-5
+"""Relative to the diagonal; what float32 leaves of nearly parallel coordinates."""
+
+
+class Blocks:
+    """Inverses of the classes' own blocks, kept from direction to direction for as long as they serve.
+
+    They are made as soon as the rounds that they could have spared add up to what they cost: at first those beyond
+    `LONG`, later those beyond what a direction took when the blocks were new.
+    """
+
+    def __init__(self) -> None:
+        self.inverses: Tensor | None = None
+        """[c, k, k], or None: the diagonal serves."""
+        self._begin(0)
+
+    def _begin(self, count: int) -> None:
+        self._count, self._usual, self._wasted = count, LONG, 0.0
+
+    def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> Rows:
+        """The leading coordinates [n, count] to find a direction in; before that, the blocks if it is time.
+
+        `curvatures` gives p (1 - p) [c, n]. With blocks the coordinates are exact: the directions that are left to
+        conjugate gradients drown in the rounding of half precision.
+        """
+        if count != self._count:
+            self.inverses = None
+            self._begin(count)
+        if self._wasted > PRICE * count:
+            self.inverses = inverses(design.leading(count, torch.float32).values, curvatures(), lam)
+            self._wasted, self._usual = 0.0, 0
+        return design.leading(count, rough_precision(design.moments.device) if self.inverses is None else torch.float32)
+
+    def served(self, rounds: int) -> None:
+        """After a direction, which took so many rounds."""
+        self._usual = self._usual or rounds
+        self._wasted += max(0, rounds - self._usual)
+
+
+def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
+    """[c, k, k] of the penalised blocks, float32; None where rounding makes one of them indefinite."""
+    columns = leading.T.contiguous()
+    blocks = torch.stack([times_transposed(columns * weights, columns) for weights in curvatures]).div_(len(leading))
+    diagonal = blocks.diagonal(dim1=1, dim2=2)
+    diagonal[:, 1:].add_(lam)
+    scale = diagonal.clamp_min(torch.finfo(blocks.dtype).tiny).rsqrt()
+    blocks.mul_(scale[:, :, None]).mul_(scale[:, None, :])
+    diagonal.add_(RIDGE)
+    factors, failed = torch.linalg.cholesky_ex(blocks)
+    if bool(failed.any()):
+        return None
+    return torch.cholesky_inverse(factors).mul_(scale[:, :, None]).mul_(scale[:, None, :])
+
+
+RELEVANT = 0.1
+"""A coordinate leads if q s^2 exceeds this share of lam."""
+STEP = 32
+"""Leading coordinates are counted in steps of so many."""
+ROUNDS = 100
+REDUCTION = 0.03
+"""By what factor conjugate gradients shrink the preconditioned residual."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A descent direction [c, 1 + r] and half of what its own model promises to gain."""
+
+    weights: Tensor
+    decrement: float
+
+
+def newton_direction(
+    design: Design, likelihood: Likelihood, state: State, gradient: Tensor, lam: float, blocks: Blocks
+) -> Direction:
+    """The approximate Newton direction for `gradient` [c, 1 + r] of the penalised objective."""
+    curvature = state.curvature().clamp_min_(torch.finfo(gradient.dtype).tiny)
+    scale = curvature[:, None] * design.moments
+    scale[:, 1:].add_(lam)
+    weights = likelihood.centre(gradient / scale)
+    count = leading_count(design, float(curvature.max()), lam)
+    if count > 1:
+        coordinates = blocks.prepare(design, count, state.curvatures, lam)
+        leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
+        weights[:, :count], rounds = conjugate_gradients(leading, gradient[:, :count])
+        blocks.served(rounds)
+    decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()))
+    return Direction(weights.neg_(), decrement)
+
+
+def leading_count(design: Design, curvature: float, lam: float) -> int:
+    """How many coordinates, the intercept included, have a curvature that the penalty does not drown."""
+    relevant = int((curvature * design.moments[1:] > RELEVANT * lam).sum())
+    rounded = min(-(-relevant // STEP) * STEP, MOST_LEADING)
+    return 1 + min(rounded, design.width - 1)
+
+
+class Leading:
+    """The penalised Hessian in the leading coordinates, and its approximate inverse."""
+
+    def __init__(
+        self,
+        coordinates: Rows,
+        likelihood: Likelihood,
+        state: State,
+        scale: Tensor,
+        lam: float,
+        inverses: Tensor | None,
+    ) -> None:
+        self.likelihood = likelihood
+        self.coordinates = coordinates
+        self.change = likelihood.bend(state)
+        self.scale = scale
+        self.lam = lam
+        self.inverses = inverses
+
+    def product(self, direction: Tensor) -> Tensor:
+        """The Hessian times `direction` [c, k], by margins: where the truth is nearly certain, logits would cancel."""
+        rough = self.coordinates.values.dtype
+        margins = self.coordinates.logits(direction.to(rough)).to(direction.dtype)
+        change = self.change(self.likelihood.margins(margins)).to(rough)
+        product = self.coordinates.gathered(change).to(direction.dtype).div_(len(self.coordinates))
+        product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
+        return product
+
+    def precondition(self, residual: Tensor) -> Tensor:
+        """`residual` [c, k] over the approximate diagonal, or each class's by its own block."""
+        if self.inverses is None:
+            return self.likelihood.centre(residual / self.scale)
+        rows = torch.bmm(residual[:, None, :], self.inverses)  # they are symmetric; ten times as fast as by columns
+        return self.likelihood.centre(rows.squeeze(1))
+
+
+def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
+    """Solve the system for `right` [c, k] approximately, each group of rows by itself; and in how many rounds."""
+    groups = system.likelihood.groups
+    residual, solution = right.clone(), torch.zeros_like(right)
+    direction = system.precondition(residual)
+    strength = first = _inner(residual, direction, groups)
+    rounds = 0
+    while rounds < ROUNDS:
+        rounds += 1
+        image = system.product(direction)
+        length = _ratio(strength, _inner(direction, image, groups))
+        _add(solution, direction, length)
+        _add(residual, image, -length)
+        preconditioned = system.precondition(residual)
+        strength, before = _inner(residual, preconditioned, groups), strength
+        if bool((strength <= REDUCTION**2 * first).all()):
+            break
+        direction = _add(preconditioned, direction, _ratio(strength, before))
+    return solution, rounds
+
+
+def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:
+    return (first.reshape(groups, -1) * second.reshape(groups, -1)).sum(dim=1)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.where(denominator > 0, numerator / denominator, 0.0)
+
+
+def _add(target: Tensor, direction: Tensor, length: Tensor) -> Tensor:
+    """Add `direction` times each group's `length` to `target`, both [c, k]."""
+    groups = length.shape[0]
+    if groups == 1:
+        return target.add_(direction, alpha=float(length))
+    return target.view(groups, -1).addcmul_(direction.view(groups, -1), length[:, None]).view_as(target)

@@ -1,0 +1,260 @@
+"""The walk along a regularisation path: predictor, corrector, certificate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
+from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial
+from tasks.solvers.logistic.newton_direction import Blocks, Direction, newton_direction
+from tasks.solvers.logistic.settings import Settings
+from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
+from tasks.solvers.logistic.subspace_newton import ROUNDING, Point, Ridge, Step, minimise
+
+SECANTS = 3
+"""Differences of past solutions that the predictor may use."""
+MEMORY = 2
+"""Past steps that the corrector minimises over together with the new gradient."""
+PREDICTOR_ROUNDS = 8
+CORRECTOR_ROUNDS = 3
+
+
+class Span:
+    """A ring of directions [slots, c, r] and their margins [slots, c, n], filled from the front."""
+
+    def __init__(self, slots: int, weights: Tensor, margins: Tensor) -> None:
+        self.weights = weights.new_empty(slots, *weights.shape)
+        self.margins = margins.new_empty(slots, *margins.shape)
+        self.filled = 0
+        self.oldest = 1
+
+    def put(self, slot: int, weights: Tensor, margins: Tensor) -> None:
+        """Fill `slot` with one direction."""
+        self.weights[slot].copy_(weights)
+        self.margins[slot].copy_(margins)
+        self.filled = max(self.filled, slot + 1)
+
+    def remember(self, weights: Tensor, margins: Tensor) -> None:
+        """Keep a step, in place of the oldest one when all slots but the first are taken."""
+        self.put(self.oldest, weights, margins)
+        self.oldest = self.oldest + 1 if self.oldest + 1 < len(self.weights) else 1
+
+    def forget(self) -> None:
+        """Empty the ring."""
+        self.filled, self.oldest = 0, 1
+
+    @property
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """Weights [m, c, r] and margins [m, c, n] of what is held."""
+        return self.weights[: self.filled], self.margins[: self.filled]
+
+
+@dataclass
+class Descent:
+    """How a descent at one strength went: what its certificate is made of."""
+
+    first: float = 0.0
+    last: float = 0.0
+    steps: int = 0
+
+    def note(self, decrement: float) -> None:
+        """Record half the preconditioned Newton decrement, relative to the objective."""
+        if not self.steps:
+            self.first = decrement
+        self.last = decrement
+
+    @property
+    def rate(self) -> float:
+        """By what factor a step has shrunk the decrement, on average; 0.5 before the first step."""
+        if not self.steps or self.first <= 0:
+            return 0.5
+        return float(min(0.98, max(self.last / self.first, 1e-12) ** (1.0 / self.steps)))
+
+    @property
+    def gap(self) -> float:
+        """Estimated relative distance to the optimum: the sum of the gains to come, if they shrink at this rate."""
+        return self.last / (1.0 - self.rate)
+
+
+class Walk:
+    """Solves one strength after the other, each from what is known of the last ones."""
+
+    @classmethod
+    def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> Walk:
+        """A walk over `features` [n, d] float32 in their own eigenbasis; they need not lie on the device."""
+        device = torch.device(settings.device)
+        design = Design.within(features, lambda rows: eigenbasis(rows, device), likelihood.classes, settings)
+        return cls(design, likelihood, classes, settings)
+
+    def __init__(self, design: Design, likelihood: Likelihood, classes: Classes, settings: Settings) -> None:
+        self.design = design
+        self.likelihood = likelihood
+        self.classes = classes
+        self.settings = settings
+        self.restart()
+
+    def restart(self) -> None:
+        """Go back to the end of infinite regularisation, where only the intercepts are left."""
+        weights = self.design.moments.new_zeros(self.likelihood.classes, self.design.width)
+        weights[:, 0] = self.likelihood.prior()
+        self.start(weights)
+
+    def start(self, weights: Tensor) -> None:
+        """Begin at `weights` [c, 1 + r] in the basis, forgetting the path so far."""
+        self.point = self._at(weights, Ridge(0.0))
+        self.steps = Span(1 + MEMORY, self.point.weights, self.point.margins)
+        self.secants = Span(1 + SECANTS, self.point.weights, self.point.margins)
+        self.blocks = Blocks()
+
+    def advance(self, strength: float, tolerance: float | None = None) -> Solution:
+        """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
+        tolerance = self.settings.tolerance if tolerance is None else tolerance
+        before, start = self.design.passes, self.point
+        ridge = Ridge(1.0 / (strength * len(self.design)))
+        self.point = self._predict(ridge)
+        descent = self._descend(ridge, tolerance)
+        self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
+        converged = descent.gap <= tolerance
+        return Solution(
+            strength=strength,
+            objective=self.point.objective,
+            gap=descent.gap,
+            converged=converged,
+            passes=self.design.passes - before,
+            rotated=self.point.weights,
+            basis=self.design.basis,
+            classes=self.classes,
+        )
+
+    def _predict(self, ridge: Ridge) -> Point:
+        """The best point in the span of the current solution and the last secants, its margins computed afresh.
+
+        Where solutions hardly differ, the margins of a secant are rounding, and stretching it far leads anywhere: a
+        point that turns out worse than the start is not taken.
+        """
+        start = self._under(self.point, ridge)
+        self.secants.put(0, start.weights, start.margins)
+        predicted, _ = self._minimise(ridge, start, self.secants, PREDICTOR_ROUNDS)
+        fresh = self._at(predicted.weights, ridge)
+        if fresh.objective <= start.objective * (1 + ROUNDING):
+            return fresh
+        self.secants.forget()
+        return start
+
+    def _descend(self, ridge: Ridge, tolerance: float) -> Descent:
+        """Minimise over Newton directions and past steps until the certificate holds."""
+        self.steps.forget()
+        descent = Descent()
+        for _ in range(self.settings.max_iterations):
+            direction = self._direction(ridge)
+            descent.note(direction.decrement / self.point.objective)
+            if descent.gap <= tolerance or not math.isfinite(direction.decrement):
+                break
+            self.steps.put(0, direction.weights, self._margins(direction.weights))
+            self.point, moved = self._minimise(ridge, self.point, self.steps, CORRECTOR_ROUNDS)
+            self.steps.remember(moved.weights, moved.margins)
+            descent.steps += 1
+        return descent
+
+    def _minimise(self, ridge: Ridge, start: Point, span: Span, rounds: int) -> tuple[Point, Step]:
+        exact = 0.1 * self.settings.tolerance
+        return minimise(self.likelihood, ridge, start, *span.directions, rounds=rounds, exact=exact)
+
+    def _direction(self, ridge: Ridge) -> Direction:
+        state = self.point.state
+        gradient = self.design.gradient(state.residual)
+        gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
+        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks)
+
+    def _margins(self, weights: Tensor) -> Tensor:
+        return self.likelihood.margins(self.design.logits(weights))
+
+    def _at(self, weights: Tensor, ridge: Ridge) -> Point:
+        """The point at `weights` [c, 1 + r], which are centred in place."""
+        margins = self._margins(self.likelihood.centre(weights))
+        state = self.likelihood.state(margins)
+        return Point(weights, margins, state, state.loss + ridge.value(weights))
+
+    def _under(self, point: Point, ridge: Ridge) -> Point:
+        """The same point under another penalty."""
+        return Point(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))
+
+
+DEFAULTS = Settings()
+OnStep = Callable[[int, Solution], None]
+Array = npt.NDArray[np.generic] | Tensor
+
+
+def solve_path(
+    features: Array,
+    targets: Array,
+    strengths: Sequence[float],
+    *,
+    classes: int | None = None,
+    settings: Settings = DEFAULTS,
+    on_step: OnStep | None = None,
+) -> Path:
+    """Minimise the summed log-loss times C plus |W|^2 / 2 at every C of `strengths`, intercept free.
+
+    `features` [n, d] in any float type; `targets` int [n] for softmax regression over `classes` (default: the
+    largest target plus 1), or 0/1 [n, k] for k independent binary regressions. Every solution's objective is within
+    about the tolerance of the optimum, relative, unless its `converged` says otherwise. `on_step` hears of every
+    solution as it is found, with its place in `strengths`. Raises ValueError on NaN, on shapes that do not fit and
+    on strengths that are not positive.
+    """
+    rows, known = checked_features(features), as_tensor(targets).to(settings.device)
+    if len(known) != len(rows):
+        raise ValueError(f"{len(known)} targets for {len(rows)} rows of features")
+    if not len(strengths) or min(strengths) <= 0:
+        raise ValueError(f"strengths must be positive, got {list(strengths)}")
+    likelihood, present = likelihood_of(known, classes)
+    walk = Walk.over(rows, likelihood, present, settings)
+    found: dict[int, Solution] = {}
+    for place in np.argsort(strengths, kind="stable"):
+        solution = walk.advance(float(strengths[place]))
+        found[int(place)] = solution
+        if on_step is not None:
+            on_step(int(place), solution)
+    return Path(tuple(found[place] for place in range(len(strengths))))
+
+
+def as_tensor(values: Array) -> Tensor:
+    """`values` where they are; a copy of an array that torch cannot share: read-only, or not in rows."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def checked_features(features: Array) -> Tensor:
+    """Features [n, d] as float32, where they are. Raises ValueError on another shape and on NaN or infinity."""
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"features must be [samples, dimensions], got {tuple(features.shape)}")
+    rows = as_tensor(features).to(torch.float32)
+    finite = torch.isfinite(rows).all(dim=1)
+    if not bool(finite.all()):
+        bad = int((~finite).nonzero()[0])
+        raise ValueError(f"features hold NaN or infinity, first in row {bad}, {int((~finite).sum())} rows in all")
+    return rows
+
+
+def likelihood_of(targets: Tensor, classes: int | None) -> tuple[Likelihood, Classes]:
+    """The likelihood over the classes that can be fitted: those present, and for labels also absent somewhere."""
+    if targets.ndim == 2:
+        labels = targets.T.to(torch.float32)
+        share = labels.mean(dim=1)
+        solved = torch.nonzero((share > 0) & (share < 1)).flatten()
+        fixed = torch.where(share > 0.5, -ABSENT, ABSENT)
+        return Binary(labels[solved].contiguous()), Classes(len(labels), solved, fixed)
+    total = int(targets.max()) + 1 if classes is None else classes
+    count = torch.bincount(targets.long(), minlength=total)
+    if len(count) > total:
+        raise ValueError(f"target {len(count) - 1} is not one of {total} classes")
+    solved = torch.nonzero(count).flatten()
+    rank = torch.cumsum(count > 0, dim=0) - 1
+    fixed = torch.full((total,), ABSENT, device=targets.device)
+    return Multinomial(rank[targets.long()], len(solved)), Classes(total, solved, fixed)

@@ -1,0 +1,146 @@
+"""Newton's method in the span of a few directions, where a step needs no product with the features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tasks.solvers.logistic.loss import Likelihood, State
+
+Coefficients = npt.NDArray[np.float64]
+
+SHORTEST_STEP = 1e-4
+ROUNDING = 3e-8
+"""Relative; what a sum of float32 losses may be off."""
+RIDGE = 1e-10
+"""Relative to the diagonal: what float32 leaves of nearly parallel directions."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Weights [c, r] in the rotated basis (the first coordinate is the intercept), their margins [c, n] and state."""
+
+    weights: Tensor
+    margins: Tensor
+    state: State
+    objective: float
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """The penalty lam / 2 |w|^2 on all coordinates but the first."""
+
+    lam: float
+
+    def value(self, weights: Tensor) -> float:
+        """The penalty of `weights` [c, r]."""
+        return 0.5 * self.lam * float(torch.linalg.vector_norm(weights[:, 1:], dtype=torch.float64)) ** 2
+
+    def products(self, weights: Tensor, span: Tensor, groups: int) -> tuple[Coefficients, Coefficients]:
+        """lam times the inner products of `span` [m, c, r] with `weights` [groups, m] and itself [groups, m, m]."""
+        directions = span[:, :, 1:].reshape(len(span), groups, -1).transpose(0, 1)
+        penalised = weights[:, 1:].reshape(groups, -1)
+        both = torch.cat([directions @ penalised[:, :, None], directions @ directions.transpose(1, 2)], dim=2)
+        packed = self.lam * both.double().cpu().numpy()
+        return packed[:, :, 0], packed[:, :, 1:]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A move from one point to another: weights [c, r] and the margins [c, n] that belong to exactly these."""
+
+    weights: Tensor
+    margins: Tensor
+
+
+def minimise(
+    likelihood: Likelihood, ridge: Ridge, start: Point, directions: Tensor, images: Tensor, *, rounds: int, exact: float
+) -> tuple[Point, Step]:
+    """The best point of `start` plus the span of `directions` [m, c, r], whose margins are `images` [m, c, n].
+
+    Stops after `rounds` Newton steps, or when a step can gain no more than `exact` of the objective. The step is
+    the combination itself, not the difference of the points: that would be rounding once steps are small.
+    """
+    line = _Line(likelihood, start, images, *ridge.products(start.weights, directions, likelihood.groups))
+    best = line.at(np.zeros_like(line.linear), start.state)
+    for _ in range(rounds):
+        step, gain = line.newton(best)
+        trial = line.search(best, step, gain)
+        if trial is None:
+            break
+        best = trial
+        if gain <= exact * best.objective:
+            break
+    moved = Step(combine(best.coefficients, directions), best.moved)
+    margins = start.margins + best.moved
+    return Point(start.weights + moved.weights, margins, best.state, best.objective), moved
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One combination: its coefficients [groups, m], the margins it adds, and the objective there."""
+
+    coefficients: Coefficients
+    moved: Tensor
+    state: State
+    objective: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The objective over the span, as a function of the coefficients."""
+
+    likelihood: Likelihood
+    start: Point
+    images: Tensor
+    linear: Coefficients
+    quadratic: Coefficients
+
+    def at(self, coefficients: Coefficients, known: State | None = None) -> _Trial:
+        """Evaluate one combination."""
+        moved = combine(coefficients, self.images)
+        state = self.likelihood.state(self.start.margins + moved) if known is None else known
+        bent = self.linear + 0.5 * self._bend(coefficients)
+        penalty = self.start.objective - self.start.state.loss + float(np.sum(coefficients * bent))
+        return _Trial(coefficients, moved, state, state.loss + penalty)
+
+    def newton(self, trial: _Trial) -> tuple[Coefficients, float]:
+        """The Newton step from `trial` [groups, m] and the gain that the quadratic model promises."""
+        slope, hessian = self.likelihood.curve(trial.state, self.images)
+        gradient = slope + self.linear + self._bend(trial.coefficients)
+        step = -_solve(hessian + self.quadratic, gradient)
+        return step, -0.5 * float(np.sum(gradient * step))
+
+    def search(self, best: _Trial, step: Coefficients, gain: float) -> _Trial | None:
+        """The first shortened step that does not lose, up to rounding; None when none does."""
+        length = 1.0
+        while length > SHORTEST_STEP and gain > 0:
+            trial = self.at(best.coefficients + length * step)
+            if trial.objective <= best.objective * (1 + ROUNDING):
+                return trial
+            length *= 0.3
+        return None
+
+    def _bend(self, coefficients: Coefficients) -> Coefficients:
+        bent: Coefficients = np.einsum("gab,gb->ga", self.quadratic, coefficients)
+        return bent
+
+
+def combine(coefficients: Coefficients, span: Tensor) -> Tensor:
+    """The sum of `span` [m, c, k] under `coefficients` [groups, m], as [c, k]."""
+    factors = torch.as_tensor(coefficients, dtype=span.dtype, device=span.device)
+    if len(factors) == 1:
+        return (factors @ span.flatten(1)).view(span.shape[1:])
+    return torch.einsum("ca,ack->ck", factors, span)
+
+
+def _solve(hessian: Coefficients, gradient: Coefficients) -> Coefficients:
+    """Solve each group's system, scaled to a unit diagonal and kept away from singular."""
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1e-300))
+    scaled = hessian * scale[:, :, None] * scale[:, None, :] + RIDGE * np.eye(hessian.shape[1])
+    solved: Coefficients = np.linalg.solve(scaled, (gradient * scale)[:, :, None])[:, :, 0] * scale
+    return solved

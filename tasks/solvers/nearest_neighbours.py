@@ -1,0 +1,246 @@
+"""Weighted cosine nearest neighbours: the evaluation that DINO made usual, exp(similarity / 0.07) votes.
+
+Blocked over the bank and the queries: what is held in memory besides the answer does not grow with the bank, of which
+a memory-mapped one is read once for every `QUERIES_HELD` queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tasks.features.shards import Rows
+from tasks.reporter import Reporter, SilentReporter
+from tasks.solvers.matmul import times_transposed
+
+BY_NUMPY = ("cpu",)
+"""Kinds of devices on whose tensors NumPy selects and sorts: with vector instructions, where torch has none."""
+LAST_ROW = (1 << 32) - 1
+POSITIVE = (1 << 31) - 1
+NOTHING = -0x7F800001 << 32
+"""The key below all others: a similarity of minus infinity."""
+
+
+class RunningTop:
+    """The `kept` best rows of each query.
+
+    A block is compared with the worst of them; what is above it waits beside them and is ranked when the place for it
+    is used up. Once most of the bank has passed, a block costs one comparison.
+    """
+
+    def __init__(self, queries: int, kept: int, device: torch.device) -> None:
+        self._kept = kept
+        self._keys = torch.full((queries, 2 * kept), NOTHING, dtype=torch.int64, device=device)
+        self._used = torch.full((queries,), kept, dtype=torch.int64, device=device)
+        self._worst = torch.full((queries, 1), -torch.inf, device=device)
+
+    def offer(self, similarity: Tensor, first: int) -> None:
+        """Take note of `similarity` [queries, block] to the bank's rows from `first` on, which come in rising order."""
+        above = similarity > self._worst
+        counts = above.count_nonzero(dim=1)
+        most, places = int((self._used + counts).max()), self._keys.shape[1]
+        if most > places:
+            self._rank(self._keys)
+            most = self._kept + int(counts.max())
+        if most > places:
+            rows = torch.arange(first, first + similarity.shape[1], device=similarity.device)
+            self._rank(torch.cat([self._keys[:, : self._kept], _keys(similarity, rows)], dim=1))
+        else:
+            self._put(similarity, above, counts, first)
+
+    def _put(self, similarity: Tensor, above: Tensor, counts: Tensor, first: int) -> None:
+        """What is `above` into the next places of its query, of which `counts` are free."""
+        chosen = _places(above)
+        query = torch.repeat_interleave(counts)
+        row = chosen - query * similarity.shape[1] + first
+        next_place = torch.arange(len(counts), device=counts.device) * self._keys.shape[1] + self._used
+        place = torch.arange(len(chosen), device=counts.device)
+        place += (next_place - (counts.cumsum(0) - counts)).index_select(0, query)
+        self._keys.view(-1).index_copy_(0, place, _keys(similarity.view(-1).index_select(0, chosen), row))
+        self._used += counts
+
+    def ranked(self) -> tuple[Tensor, Tensor]:
+        """Similarities and rows, best first, both [queries, kept]."""
+        self._rank(self._keys)
+        ordered = _sorted(self._keys[:, : self._kept]).flip(1)
+        return _similarities(ordered), LAST_ROW - (ordered & LAST_ROW)
+
+    def _rank(self, keys: Tensor) -> None:
+        best = _largest(keys, self._kept)
+        self._keys[:, : self._kept] = best
+        self._keys[:, self._kept :] = NOTHING
+        self._used.fill_(self._kept)
+        self._worst = _similarities(best.amin(dim=1, keepdim=True))
+
+
+def _places(chosen: Tensor) -> Tensor:
+    """Where a matrix is true, counted row by row through the whole of it."""
+    if chosen.device.type not in BY_NUMPY:
+        return chosen.view(-1).nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
+
+
+def _largest(keys: Tensor, count: int) -> Tensor:
+    """The `count` largest of every row, in any order."""
+    if keys.device.type not in BY_NUMPY:
+        return keys.topk(count, dim=1, sorted=False).values
+    return torch.from_numpy(np.partition(keys.numpy(), keys.shape[1] - count, axis=1)[:, -count:])
+
+
+def _sorted(keys: Tensor) -> Tensor:
+    if keys.device.type not in BY_NUMPY:
+        return keys.sort(dim=1).values
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1))
+
+
+def _keys(similarity: Tensor, rows: Tensor) -> Tensor:
+    """The bits of a float32 rise with it where it is positive, and fall where it is negative."""
+    bits = (similarity + 0.0).view(torch.int32)  # there are no two zeros any more
+    return (_turned(bits).to(torch.int64) << 32) | (LAST_ROW - rows)
+
+
+def _similarities(keys: Tensor) -> Tensor:
+    return _turned((keys >> 32).to(torch.int32)).view(torch.float32)
+
+
+def _turned(bits: Tensor) -> Tensor:
+    """Its own inverse."""
+    return bits ^ ((bits >> 31) & POSITIVE)
+
+
+QUERIES_HELD = 16384
+"""Queries that one reading of the bank serves."""
+VOTERS_HELD = 2048
+"""Queries whose neighbours vote at the same time."""
+SHORTEST = 1e-12
+"""A row that is shorter counts as zero."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of the bank and queries between which similarities exist at the same time."""
+
+    bank: int
+    queries: int
+
+
+CACHED, ON_DEVICE = Blocks(bank=2048, queries=512), Blocks(bank=8192, queries=2048)
+"""On a CPU similarities stay in its cache until they are compared, and blocks in memory that is not given back."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The bank rows most similar to each query, best first: cosine `similarity` and row `index`, both [n, k]."""
+
+    similarity: Tensor
+    index: Tensor
+
+
+def nearest(
+    queries: Rows,
+    bank: Rows,
+    neighbours: int,
+    *,
+    device: str = "cpu",
+    blocks: Blocks | None = None,
+    reporter: Reporter | None = None,
+) -> Neighbours:
+    """Find the `neighbours` rows of `bank` [m, d] that are most similar to each row of `queries` [n, d].
+
+    Both may be memory-mapped, in float16 or float32; `neighbours` above m is clipped. A zero vector is similar to
+    nothing (0). Of equally similar rows the first ones count. Besides the answer, no more than QUERIES_HELD + 3 blocks
+    of rows, ten numbers for every similarity of a block and 8 x `neighbours` for every query held are in memory, of
+    4 bytes each. `reporter` is told of every row of the bank that is read. Raises ValueError on other shapes,
+    an empty bank and NaN.
+    """
+    if len(queries.shape) != 2 or len(bank.shape) != 2 or queries.shape[1] != bank.shape[1] or not len(bank):
+        raise ValueError(f"queries {tuple(queries.shape)} and bank {tuple(bank.shape)} must be rows of one length")
+    kept = min(neighbours, len(bank))
+    size = blocks or (CACHED if device == "cpu" else ON_DEVICE)
+    reporter = reporter or SilentReporter()
+    reporter.phase("neighbours", -(-len(queries) // QUERIES_HELD) * len(bank), "images")
+    parts = [_searched(held, bank, kept, size, reporter) for _, held in _blocks(queries, QUERIES_HELD, device)]
+    if not parts:
+        parts = [_none(device)]
+    return Neighbours(torch.cat([part.similarity for part in parts]), torch.cat([part.index for part in parts]))
+
+
+def _searched(queries: Tensor, bank: Rows, kept: int, size: Blocks, reporter: Reporter) -> Neighbours:
+    """The neighbours of unit-length `queries`, from one reading of the bank."""
+    parts = torch.split(queries, size.queries)
+    tops = [RunningTop(len(part), kept, part.device) for part in parts]
+    for first, block in _blocks(bank, size.bank, str(queries.device)):
+        for part, top in zip(parts, tops, strict=True):
+            top.offer(times_transposed(part, block), first)
+        reporter.advance(len(block))
+    ranked = [top.ranked() for top in tops]
+    return Neighbours(torch.cat([found for found, _ in ranked]), torch.cat([rows for _, rows in ranked]))
+
+
+def _none(device: str) -> Neighbours:
+    return Neighbours(torch.zeros((0, 0), device=device), torch.zeros((0, 0), dtype=torch.int64, device=device))
+
+
+def _blocks(rows: Rows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
+    """Unit-length float32 blocks of `rows` on the device, each with its first row's number."""
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        block = part.clone() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+        yield start, _unit(block.to(device).float(), start)  # in this order half as much is sent to the device
+
+
+def _unit(block: Tensor, start: int) -> Tensor:
+    """Give rows length 1, in place; those of length 0 stay. A length that is not finite tells of such a value."""
+    length = torch.linalg.vector_norm(block, dim=1, keepdim=True)
+    if not bool(torch.isfinite(length).all()):
+        raise ValueError(f"features hold NaN, infinity or huge numbers in rows {start} to {start + len(block) - 1}")
+    return block.div_(length.clamp_min_(SHORTEST))
+
+
+def vote(found: Neighbours, labels: Tensor, neighbours: int, *, classes: int, temperature: float = 0.07) -> Tensor:
+    """Class scores [n, classes] from the first `neighbours` columns of `found`; one label's votes sum to 1.
+
+    `labels` are int64 [m], or 0/1 [m, classes] for several labels per image, where a score is the weighted share of
+    neighbours that carry the label. Similarities are taken relative to the best, which leaves the shares unchanged.
+    """
+    kept = min(neighbours, found.index.shape[1])
+    weight = torch.softmax(found.similarity[:, :kept] / temperature, dim=1)
+    near = labels.to(found.index.device)[found.index[:, :kept]]
+    if labels.ndim == 2:
+        return torch.einsum("nk,nkc->nc", weight, near.to(weight.dtype))
+    return torch.zeros(len(weight), classes, device=weight.device).scatter_add_(1, near, weight)
+
+
+def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
+    queries: Rows,
+    bank: Rows,
+    labels: npt.NDArray[np.generic],
+    *,
+    neighbours: Sequence[int],
+    classes: int,
+    temperature: float = 0.07,
+    device: str = "cpu",
+    reporter: Reporter | None = None,
+) -> npt.NDArray[np.float32]:
+    """Class scores [len(neighbours), n, classes] for every k of `neighbours`, from one pass over the bank.
+
+    `queries` [n, d], `bank` [m, d], `labels` int [m] or 0/1 [m, classes]. The predicted class is the argmax, the
+    lowest number on a tie.
+    """
+    known = torch.from_numpy(np.array(labels))
+    if len(known) != len(bank):
+        raise ValueError(f"{len(known)} labels for {len(bank)} bank rows")
+    known = known.to(torch.int64) if known.ndim == 1 else known.to(torch.float32)
+    found = nearest(queries, bank, max(neighbours), device=device, reporter=reporter)
+    out = np.empty((len(neighbours), len(queries), classes), dtype=np.float32)
+    for row, count in enumerate(neighbours):
+        for first in range(0, len(queries), VOTERS_HELD):
+            part = slice(first, first + VOTERS_HELD)
+            block = Neighbours(found.similarity[part], found.index[part])
+            out[row, part] = vote(block, known, count, classes=classes, temperature=temperature).cpu().numpy()
+    return out

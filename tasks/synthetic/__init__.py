@@ -1,0 +1,30 @@
+"""The shapes data set: rendered scenes of solids and handwriting with exact labels, boxes, masks, depth and normals."""
+
+from tasks.synthetic.parameters import (
+    COUNT_NAMES,
+    DIGIT_NAMES,
+    HUE_NAMES,
+    SOLID_NAMES,
+    TEXTURE_NAMES,
+    Factor,
+    Parameters,
+    SceneKind,
+    label_names,
+)
+from tasks.synthetic.render import RENDERER_VERSION, Factors, Scene, render
+
+__all__ = [
+    "COUNT_NAMES",
+    "DIGIT_NAMES",
+    "HUE_NAMES",
+    "RENDERER_VERSION",
+    "SOLID_NAMES",
+    "TEXTURE_NAMES",
+    "Factor",
+    "Factors",
+    "Parameters",
+    "Scene",
+    "SceneKind",
+    "label_names",
+    "render",
+]

@@ -1,0 +1,147 @@
+"""Rendering one scene of the shapes data set from its address: kind, split and index."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.synthetic.digits import write_digit
+from tasks.synthetic.parameters import Parameters, SceneKind
+from tasks.synthetic.ray_casting import Traced, trace
+from tasks.synthetic.scene_layout import Layout, draw_layout
+from tasks.synthetic.shading import shade
+from tasks.synthetic.solids import Floats
+
+RENDERER_VERSION = 1
+"""Part of the identity of every rendered data set: rises whenever an image of a given address changes."""
+
+_KIND_NUMBERS = {SceneKind.OBJECT: 1, SceneKind.SCENE: 2, SceneKind.DIGIT: 3}
+_DEFAULT = Parameters()
+_STAGE_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a scene shows. `solid`, `hue` and `texture` are labels of its first visible solid, -1 if there is none.
+
+    `count` is the number of visible solids, at least 1 but under handwriting; class 0 of a count task is one solid.
+    `digit` is -1 without handwriting.
+    """
+
+    solid: int
+    hue: int
+    texture: int
+    count: int
+    digit: int
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A rendered scene with its exact geometry, for k visible solids.
+
+    Geometry is of the solids and the room; handwriting is on the image only. Camera frame: x right, y down, z into
+    the scene.
+
+    Attributes:
+        image: uint8 [h, w, 3].
+        instance: int16 [h, w], 0 = room, 1..k = row of `boxes` + 1.
+        semantic: uint8 [h, w], 0 = room, 1..8 = solid label + 1.
+        depth: float32 [h, w], z coordinate of what the pixel sees, in scene units.
+        normals: float32 [h, w, 3], unit, towards the camera.
+        boxes: float32 [k, 4], x0 y0 x1 y1 in pixels around the visible part; x1 and y1 are exclusive.
+        classes: int64 [k], solid labels.
+        factors: labels of the whole scene.
+    """
+
+    image: NDArray[np.uint8]
+    instance: NDArray[np.int16]
+    semantic: NDArray[np.uint8]
+    depth: Floats
+    normals: Floats
+    boxes: Floats
+    classes: NDArray[np.int64]
+    factors: Factors
+
+
+def _generator(kind: SceneKind, split: str, index: int, seed: int) -> np.random.Generator:
+    address = [seed, zlib.crc32(split.encode()), _KIND_NUMBERS[kind], index]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(address)))
+
+
+def _visible(traced: Traced, bodies: int, parameters: Parameters) -> list[int]:
+    """Indices of the bodies that show enough of themselves."""
+    pixels = np.bincount(traced.owner.ravel(), minlength=bodies + 1)[1:]
+    return [i for i in range(bodies) if pixels[i] >= max(1.0, parameters.visible_pixels * traced.owner.size)]
+
+
+def _stage(
+    rng: np.random.Generator, kind: SceneKind, size: int, parameters: Parameters
+) -> tuple[Layout, Traced, list[int]]:
+    """Draw and trace a layout in which something shows; under handwriting nothing needs to."""
+    for _ in range(_STAGE_TRIES):
+        layout = draw_layout(rng, kind, parameters)
+        traced = trace(layout, size, parameters.half_view)
+        visible = _visible(traced, len(layout.bodies), parameters)
+        if visible or kind is SceneKind.DIGIT:
+            return layout, traced, visible
+    raise ValueError(f"{_STAGE_TRIES} {kind} scenes in a row showed no solid: these parameters place them out of view")
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _develop(rng: np.random.Generator, image: Floats, parameters: Parameters) -> NDArray[np.uint8]:
+    """Add the sensor's noise and quantise."""
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    levels = (image + np.float32(rng.uniform(*parameters.noise)) * noise) * 255 + 0.5
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+def _scene(image: NDArray[np.uint8], layout: Layout, traced: Traced, visible: list[int], digit: int) -> Scene:
+    numbers = np.zeros(len(layout.bodies) + 1, np.int16)
+    numbers[[i + 1 for i in visible]] = np.arange(1, len(visible) + 1)
+    instance = numbers[traced.owner]
+    classes = np.array([layout.bodies[i].solid for i in visible], np.int64)
+    boxes = [_box(instance == k) for k in range(1, len(visible) + 1)]
+    first = layout.bodies[visible[0]] if visible else None
+    labels = (first.solid, first.hue, first.texture) if first else (-1, -1, -1)
+    return Scene(
+        image=image,
+        instance=instance,
+        semantic=np.concatenate([[0], classes + 1]).astype(np.uint8)[instance],
+        depth=traced.depth,
+        normals=traced.normals,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        classes=classes,
+        factors=Factors(*labels, count=len(visible), digit=digit),
+    )
+
+
+def render(
+    kind: SceneKind, split: str, index: int, size: int = 64, seed: int = 0, parameters: Parameters = _DEFAULT
+) -> Scene:
+    """Render a scene. The same arguments give the same scene in any order and in any process.
+
+    Args:
+        kind: what to draw.
+        split: any name; "test" alone draws from the test handwriting.
+        index: number of the scene in its split, from 0.
+        size: pixels per side.
+        seed: of the whole data set.
+        parameters: ranges that scenes are drawn from.
+
+    Raises:
+        ValueError: the kind is unknown, index or size is out of range, or the parameters place solids out of view.
+    """
+    kind = SceneKind(kind)
+    if index < 0 or size < 8:
+        raise ValueError(f"cannot render scene {index} at {size} px: the index starts at 0 and the size at 8")
+    rng = _generator(kind, split, index, seed)
+    layout, traced, visible = _stage(rng, kind, size, parameters)
+    image, digit = shade(layout, traced), -1
+    if kind is SceneKind.DIGIT:
+        image, digit = write_digit(rng, image, split, parameters)
+    return _scene(_develop(rng, image, parameters), layout, traced, visible, digit)

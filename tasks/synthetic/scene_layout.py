@@ -1,0 +1,208 @@
+"""Drawing a scene at random: room, light and solids, in the camera's frame (x right, y down, z into the scene)."""
+
+import colorsys
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.synthetic.parameters import HUE_NAMES, SOLID_NAMES, TEXTURE_NAMES, Parameters, SceneKind, Span
+from tasks.synthetic.solids import SOLIDS, Floats
+
+_HUE_TURNS = (0.0, 0.085, 0.2, 0.36, 0.49, 0.6, 0.75, 0.89)
+"""Where the named hues sit on the colour circle: spaced by eye, not evenly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """A floor and a wall, each a unit normal [3] towards the camera and a distance from it; colours are RGB 0..1."""
+
+    up: Floats
+    height: float
+    wall_normal: Floats
+    wall_distance: float
+    floor_colour: Floats
+    wall_colour: Floats
+    tile: float
+    """Floor tiles per scene unit."""
+    tile_contrast: float
+
+
+@dataclass(frozen=True, eq=False)
+class Light:
+    """`direction` [3] is a unit vector towards the light; `tint` [3] its colour."""
+
+    direction: Floats
+    tint: Floats
+    ambient: float
+    shadow: float
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A placed solid: point q of its own frame is seen at `centre + linear @ q`."""
+
+    solid: int
+    hue: int
+    texture: int
+    centre: Floats
+    linear: Floats
+    inverse: Floats
+    reach: float
+    """Radius of a ball about the centre that holds it."""
+    foot: Floats
+    """The point of the floor below the centre."""
+    colour: Floats
+    contrast: float
+    phase: Floats
+    gloss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """All that is needed to draw a scene, but for the noise."""
+
+    room: Room
+    light: Light
+    bodies: tuple[Body, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaze:
+    """Where the camera looks: `target` is the floor point in the middle of the image, the rest unit vectors."""
+
+    up: Floats
+    ahead: Floats
+    target: Floats
+
+
+_RIGHT = np.array([1, 0, 0], np.float32)
+
+
+def _draw(rng: np.random.Generator, span: Span) -> float:
+    return float(rng.uniform(*span))
+
+
+def _colour(rng: np.random.Generator, turn: float, saturation: Span, brightness: Span) -> Floats:
+    rgb = colorsys.hsv_to_rgb(turn % 1.0, _draw(rng, saturation), _draw(rng, brightness))
+    return np.array(rgb, np.float32)
+
+
+def _gaze(rng: np.random.Generator, p: Parameters) -> _Gaze:
+    pitch, distance = _draw(rng, p.pitch), _draw(rng, p.gaze_distance)
+    up = np.array([0, -math.cos(pitch), -math.sin(pitch)], np.float32)
+    ahead = np.array([0, -math.sin(pitch), math.cos(pitch)], np.float32)
+    return _Gaze(up, ahead, np.array([0, 0, distance], np.float32))
+
+
+def _room(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Room:
+    turn = rng.uniform(-p.wall_turn, p.wall_turn)
+    normal = (-math.cos(turn) * gaze.ahead + math.sin(turn) * _RIGHT).astype(np.float32)
+    anchor = gaze.target + _draw(rng, p.wall_distance) * gaze.ahead
+    return Room(
+        up=gaze.up,
+        height=float(-gaze.up @ gaze.target),
+        wall_normal=normal,
+        wall_distance=float(-normal @ anchor),
+        floor_colour=_colour(rng, rng.random(), p.room_saturation, p.room_brightness),
+        wall_colour=_colour(rng, rng.random(), p.room_saturation, p.room_brightness),
+        tile=float(rng.uniform(0.5, 1.6)),
+        tile_contrast=float(rng.uniform(0.0, 0.45)),
+    )
+
+
+def _light(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Light:
+    """Sunlight from above and from the camera's side."""
+    direction = rng.uniform(0.5, 1.2) * gaze.up - rng.uniform(0.2, 1.0) * gaze.ahead + rng.uniform(-1, 1) * _RIGHT
+    return Light(
+        direction=(direction / np.linalg.norm(direction)).astype(np.float32),
+        tint=rng.uniform(1 - p.light_tint, 1 + p.light_tint, 3).astype(np.float32),
+        ambient=_draw(rng, p.ambient),
+        shadow=_draw(rng, p.shadow),
+    )
+
+
+def _turn(axis: int, angle: float) -> Floats:
+    """Rotation about one axis of a solid's own frame."""
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3, dtype=np.float32)
+    matrix[i, i] = matrix[j, j] = math.cos(angle)
+    matrix[i, j], matrix[j, i] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+def _orientation(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Floats:
+    """From a solid's frame (y up) to the camera's: lean, then turn about the vertical. [3, 3]."""
+    upright = np.stack([_RIGHT, gaze.up, gaze.ahead], axis=1)
+    lean = _turn(0, rng.uniform(-p.lean, p.lean)) @ _turn(2, rng.uniform(-p.lean, p.lean))
+    return np.asarray(upright @ _turn(1, rng.uniform(0, 2 * math.pi)) @ lean, np.float32)
+
+
+def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: Parameters) -> Body:
+    solid, hue = int(rng.integers(len(SOLID_NAMES))), int(rng.integers(len(HUE_NAMES)))
+    stretch = (scale * rng.uniform(*p.stretch, 3)).astype(np.float32)
+    orientation = _orientation(rng, gaze, p)
+    turn = _HUE_TURNS[hue] + rng.uniform(-p.hue_jitter, p.hue_jitter)
+    return Body(
+        solid=solid,
+        hue=hue,
+        texture=int(rng.integers(len(TEXTURE_NAMES))),
+        centre=foot + SOLIDS[solid].bottom * stretch[1] * gaze.up,
+        linear=orientation * stretch,
+        inverse=orientation.T / stretch[:, None],
+        reach=float(stretch.max()),
+        foot=foot,
+        colour=_colour(rng, turn, p.saturation, p.brightness),
+        contrast=_draw(rng, p.contrast),
+        phase=rng.uniform(0, 2 * math.pi, 3).astype(np.float32),
+        gloss=_draw(rng, p.gloss),
+    )
+
+
+def _large(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> tuple[Body, ...]:
+    scale = _draw(rng, p.large_scale)
+    slack = max(0.1, 1.9 - scale)
+    sideways, away = rng.uniform(-0.7, 0.7) * slack, rng.uniform(-0.8, 0.5) * slack
+    foot = gaze.target + sideways * _RIGHT + (away - 0.2 * scale) * gaze.ahead
+    return (_body(rng, gaze, foot.astype(np.float32), scale, p),)
+
+
+def _apart(foot: Floats, scale: float, bodies: list[Body], p: Parameters) -> bool:
+    """True if a solid here would stand clear of the others, on the floor and on screen."""
+    for other in bodies:
+        gap = np.linalg.norm(foot - other.foot)
+        shift = np.linalg.norm(foot[:2] / foot[2] - other.foot[:2] / other.foot[2])
+        radii = scale / foot[2] + other.reach / other.foot[2]
+        if gap < p.clearance * (scale + other.reach) or shift < p.separation * radii:
+            return False
+    return True
+
+
+def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: Parameters) -> Floats:
+    """A floor point that is in view, for a solid of this size."""
+    away = rng.uniform(-1.3, 1.7)
+    depth = gaze.target[2] + away * gaze.ahead[2]
+    sideways = rng.uniform(-1, 1) * p.sideways * p.half_view * depth
+    return np.asarray(gaze.target + sideways * _RIGHT + (away - 0.3 * scale) * gaze.ahead, np.float32)
+
+
+def _several(rng: np.random.Generator, gaze: _Gaze, count: int, p: Parameters) -> tuple[Body, ...]:
+    bodies: list[Body] = []
+    for _ in range(count):
+        scale = _draw(rng, p.small_scale)
+        for _ in range(p.placement_tries):
+            foot = _spot(rng, gaze, scale, p)
+            if _apart(foot, scale, bodies, p):
+                bodies.append(_body(rng, gaze, foot, scale, p))
+                break
+    return tuple(bodies)
+
+
+def draw_layout(rng: np.random.Generator, kind: SceneKind, parameters: Parameters) -> Layout:
+    """Draw one scene: a large solid, 1 to `largest_count` small ones, or 0 to 2 small ones for a digit to cover."""
+    gaze = _gaze(rng, parameters)
+    room, light = _room(rng, gaze, parameters), _light(rng, gaze, parameters)
+    if kind is SceneKind.OBJECT:
+        return Layout(room, light, _large(rng, gaze, parameters))
+    low, high = (1, parameters.largest_count) if kind is SceneKind.SCENE else (0, 2)
+    return Layout(room, light, _several(rng, gaze, int(rng.integers(low, high + 1)), parameters))

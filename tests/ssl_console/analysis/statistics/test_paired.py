@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from ssl_console.analysis.statistics import paired_tests
+from tasks.metrics.classification import mean_average_precision, mean_per_class_accuracy
+from tasks.metrics.confidence_intervals import halves_mean_average_precision, wilson
+
+SAMPLES = 600
+
+
+def outcomes(seed: int, better_by: float = 0.0) -> tuple[paired_tests.Right, paired_tests.Right]:
+    """Two classifiers that find the same images hard."""
+    generator = np.random.default_rng(seed)
+    hard = generator.normal(size=SAMPLES)
+    noise = 0.5 * generator.normal(size=(2, SAMPLES))
+    right = 0.8 + np.array([[better_by], [0.0]]) > hard + noise
+    return right[:1], right[1:]
+
+
+def test_the_difference_of_accuracies_is_the_difference_of_the_scores() -> None:
+    first, second = outcomes(0, 0.3)
+    test = paired_tests.accuracy(first, second)
+    assert test.difference == pytest.approx(100 * (first.mean() - second.mean()))
+    assert test.low < test.difference < test.high
+    assert test.method.startswith("McNemar")
+
+
+def test_a_paired_test_sees_what_overlapping_intervals_hide() -> None:
+    first, second = outcomes(1, 0.15)
+    ours, theirs = (wilson(int(right.sum()), SAMPLES) for right in (first, second))
+    assert ours.low < theirs.high
+    assert paired_tests.accuracy(first, second).p_value < 0.01
+
+
+def test_the_same_predictions_differ_by_nothing() -> None:
+    first, _ = outcomes(2)
+    test = paired_tests.accuracy(first, first)
+    assert (test.difference, test.p_value) == (0.0, 1.0)
+    assert test.smallest > 0
+
+
+def test_several_seeds_are_averaged_before_they_are_paired() -> None:
+    first, second = outcomes(3, 0.3)
+    test = paired_tests.accuracy(np.concatenate([first, first]), np.concatenate([second, second]))
+    expected = scipy.stats.ttest_rel(first[0].astype(float), second[0].astype(float))
+    assert test.p_value == pytest.approx(expected.pvalue, rel=1e-6)
+
+
+def test_samples_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ValueError, match="600 samples cannot be paired with 10"):
+        paired_tests.accuracy(outcomes(0)[0], np.ones((1, 10), dtype=np.bool_))
+
+
+def test_the_smallest_detectable_difference_is_found_four_times_in_five() -> None:
+    generator = np.random.default_rng(5)
+    planned = paired_tests.episodes(generator.normal(0, 8, 600), np.zeros(600)).smallest
+    found = [paired_tests.episodes(generator.normal(planned, 8, 600), np.zeros(600)).p_value < 0.05 for _ in range(400)]
+    assert 0.74 < np.mean(found) < 0.86
+
+
+def test_episodes_are_tested_as_scipy_does() -> None:
+    generator = np.random.default_rng(6)
+    common = generator.normal(60, 8, 600)
+    first, second = common + generator.normal(0.5, 3, 600), common + generator.normal(0, 3, 600)
+    test = paired_tests.episodes(first, second)
+    expected = scipy.stats.ttest_rel(first, second)
+    assert test.p_value == pytest.approx(expected.pvalue, rel=1e-8)
+    interval = scipy.stats.norm.interval(0.95, test.difference, test.standard_error)
+    assert (test.low, test.high) == pytest.approx(interval)
+    assert test.effect == pytest.approx(np.mean(first - second) / np.std(first - second, ddof=1))
+
+
+def test_mean_per_class_resampling_is_the_resampling_of_single_images() -> None:
+    """Drawing counts of kinds is the same as drawing images; the standard errors agree."""
+    generator = np.random.default_rng(7)
+    labels = generator.choice(5, SAMPLES, p=[0.5, 0.2, 0.15, 0.1, 0.05])
+    first, second = outcomes(7, 0.2)
+    test = paired_tests.mean_per_class(first, second, labels, replicates=4000)
+    draws = generator.integers(0, SAMPLES, size=(1500, SAMPLES))
+    values = [recall(first[0, one], labels[one]) - recall(second[0, one], labels[one]) for one in draws]
+    assert test.difference == pytest.approx(recall(first[0], labels) - recall(second[0], labels))
+    assert test.standard_error == pytest.approx(np.std(values, ddof=1), rel=0.08)
+
+
+def test_average_precision_resamples_the_same_images_for_both() -> None:
+    generator = np.random.default_rng(8)
+    positives = (generator.random((300, 3)) < 0.3).astype(np.int64)
+    signal = positives + generator.normal(0, 1, positives.shape)
+    first = (signal + 0.2 * generator.normal(size=signal.shape))[None]
+    second = (signal + 0.6 * generator.normal(size=signal.shape))[None]
+    test = paired_tests.average_precision(first, second, positives, replicates=400)
+    assert test.difference == pytest.approx(
+        mean_average_precision(first[0], positives) - mean_average_precision(second[0], positives), abs=1e-9
+    )
+    alone = [halves_mean_average_precision(one[0], positives, replicates=400) for one in (first, second)]
+    apart = math.hypot(*[(interval.high - interval.low) / 2 for interval in alone])
+    assert test.high - test.difference < 0.8 * apart
+
+
+def test_the_same_resamples_are_drawn_every_time() -> None:
+    first, second = outcomes(9, 0.1)
+    labels = np.arange(SAMPLES) % 7
+    assert paired_tests.mean_per_class(first, second, labels) == paired_tests.mean_per_class(first, second, labels)
+
+
+def recall(right: paired_tests.Right, labels: paired_tests.Labels) -> float:
+    predicted = np.where(right, labels, (labels + 1) % 5)
+    return mean_per_class_accuracy(predicted, labels, 5)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from ssl_console.analysis.export import to_csv, to_json, to_latex, to_markdown, to_text
+from ssl_console.analysis.ranking import Ranking, rank
+from ssl_console.workspace.result import Result
+
+
+def result(backbone: str, task: str, value: float) -> Result:
+    return Result(
+        run_id=f"run-{backbone}-{task}",
+        key=f"{backbone}{task}",
+        backbone=backbone,
+        task=task,
+        column=task,
+        seed=0,
+        metric="accuracy",
+        value=value,
+        ci_low=value - 1.5,
+        ci_high=value + 1.5,
+        n=200,
+        finished=1.0,
+        duration_s=1.0,
+    )
+
+
+@pytest.fixture
+def ranking() -> Ranking:
+    return rank(
+        [
+            result("demo/simclr_1", "linear/digits", 95.04),
+            result("demo/simclr_1", "knn/digits", 90),
+            result("demo/random", "linear/digits", 80),
+            result("demo/random", "knn/digits", 70),
+            result("demo/mae", "linear/digits", 95.01),
+        ]
+    )
+
+
+def test_json_has_columns_scores_and_aggregates(ranking: Ranking) -> None:
+    document = json.loads(to_json(ranking))
+    assert document["columns"] == ["knn/digits", "linear/digits"]
+    first = document["rows"][0]
+    assert first["scores"]["knn/digits"] == {
+        "value": 90,
+        "ci_low": 88.5,
+        "ci_high": 91.5,
+        "n": 200,
+        "run_id": "run-demo/simclr_1-knn/digits",
+        "source": "mine",
+        "seeds": 1,
+        "seed_deviation": None,
+        "badges": [],
+    }
+    assert (first["backbone"], first["mean"], first["mean_rank"], first["complete"]) == (
+        "demo/simclr_1",
+        pytest.approx(92.52),
+        1.0,
+        True,
+    )
+
+
+def test_json_leaves_a_missing_score_out_and_its_mean_null(ranking: Ranking) -> None:
+    row = next(row for row in json.loads(to_json(ranking))["rows"] if row["backbone"] == "demo/mae")
+    assert (set(row["scores"]), row["mean"], row["mean_rank"], row["complete"]) == (
+        {"linear/digits"},
+        None,
+        None,
+        False,
+    )
+
+
+def test_csv_holds_unrounded_numbers_and_intervals(ranking: Ranking) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(ranking))))
+    assert rows[0]["linear/digits"] == "95.04"
+    assert float(rows[0]["linear/digits ci_low"]) == pytest.approx(93.54)
+    assert [row["complete"] for row in rows] == ["true", "true", "false"]
+
+
+def test_csv_leaves_missing_cells_empty(ranking: Ranking) -> None:
+    row = next(row for row in csv.DictReader(io.StringIO(to_csv(ranking))) if row["backbone"] == "demo/mae")
+    assert (row["knn/digits"], row["mean"]) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@SUM(A1)", " =1"])
+def test_csv_never_starts_a_name_as_a_formula(name: str) -> None:
+    rows = list(csv.reader(io.StringIO(to_csv(rank([result(name, "=t", 5)])), newline="")))
+    assert rows[1][0] == f"'{name}"
+    assert rows[0][1] == "'=t"
+
+
+def test_csv_keeps_negative_numbers_as_numbers() -> None:
+    row = next(csv.DictReader(io.StringIO(to_csv(rank([result("a", "t", 10)])))))
+    assert float(row["mean_log_odds"]) < 0
+
+
+def test_csv_quotes_commas_and_takes_line_ends_out_of_names() -> None:
+    rows = list(csv.reader(io.StringIO(to_csv(rank([result("\r=a,b\nc", "t", 5)])))))
+    assert (len(rows), rows[1][0]) == (2, "'=a,bc")
+
+
+def test_latex_sets_the_best_bold_and_underlines_the_second() -> None:
+    text = to_latex(rank([result("a", "t", 90), result("b", "t", 80), result("c", "t", 70)]))
+    assert r"\textbf{90.0}" in text
+    assert r"\underline{80.0}" in text
+    assert "& 70.0" in text
+
+
+def test_scores_that_print_alike_are_bold_alike(ranking: Ranking) -> None:
+    assert to_latex(ranking).count(r"\textbf{95.0}") == 2
+
+
+def test_latex_escapes_every_special_character() -> None:
+    text = to_latex(rank([result("a_b%c&d#e$f{g}~h^i\\j", "t", 5)]))
+    assert r"a\_b\%c\&d\#e\$f\{g\}\textasciitilde{}h\textasciicircum{}i\textbackslash{}j &" in text
+
+
+def test_latex_is_a_booktabs_table(ranking: Ranking) -> None:
+    lines = [line for line in to_latex(ranking).splitlines() if not line.startswith("%")]
+    assert [lines[0], lines[1], lines[-2], lines[-1]] == [
+        r"\begin{tabular}{lrrrrrr}",
+        r"\toprule",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    assert all(line.endswith(r"\\") and line.count("&") == 6 for line in lines if "&" in line)
+
+
+def test_markdown_escapes_what_would_break_the_table() -> None:
+    text = to_markdown(rank([result("a|b*c`d<e>", "t", 5)]))
+    assert r"a\|b\*c\`d&lt;e>" in text
+    assert [line.count(" | ") for line in text.splitlines()] == [5, 5, 5]
+
+
+def test_markdown_shows_intervals_and_missing_cells(ranking: Ranking) -> None:
+    text = to_markdown(ranking)
+    assert "| demo/simclr\\_1 | **90.0** ± 1.5 | **95.0** ± 1.5 |" in text
+    assert "| demo/mae\\* | — |" in text
+
+
+def test_text_marks_incomplete_rows_and_aligns_columns(ranking: Ranking) -> None:
+    lines = to_text(ranking).splitlines()
+    assert lines[3].startswith("demo/mae*")
+    assert len({line.index(" ±1.5", line.rindex("95.0") if "95.0" in line else 0) for line in lines[1:2]}) == 1
+    assert "—" in lines[3]
+
+
+def test_text_of_nothing_is_nothing() -> None:
+    assert to_text(rank([])) == ""
+
+
+def test_text_for_a_narrow_terminal_never_exceeds_its_width(ranking: Ranking) -> None:
+    for columns in (40, 60, 80, 200):
+        lines = to_text(ranking, columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert lines[1].split()[:2] == ["backbone", "mean"] or lines[0].split()[:2] == ["backbone", "mean"]
+        assert sum("95.0 ±1.5" in line for line in lines) == 2

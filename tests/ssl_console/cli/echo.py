@@ -1,0 +1,34 @@
+"""A protocol that gives the number it is told: `$SSL_CONSOLE_PROTOCOLS=tests.ssl_console.cli.echo`.
+
+Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.catalog.protocol import ProtocolFacts
+
+
+@dataclass(frozen=True)
+class EchoParameters:
+    """What comes back."""
+
+    value: float = 50.0
+    seconds: float = 0.0
+    """How long it reports progress first."""
+    fate: Literal["finish", "raise"] = "finish"
+
+
+PROTOCOLS = (
+    ProtocolFacts(
+        name="echo",
+        version=1,
+        family="echo",
+        presets={"default": EchoParameters(), "paper": EchoParameters(value=60.0)},
+        module="tests.ssl_console.cli.echo_evaluation",
+        summary="gives the number it is told",
+        evaluation="tests.ssl_console.cli.echo_evaluation",
+    ),
+)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.cli.shell import Shell
+from tests.ssl_console.cli.test_compare import leave
+
+PAPER_MODELS = {"paper/insdis": 0.5, "paper/byol": 0.7, "paper/swav": 0.75}
+
+
+def test_correlate_shows_the_published_analysis(shell: Shell) -> None:
+    document = shell("correlate", "--json").document
+    linear = next(one for one in document["settings"] if one["name"] == "linear")
+    assert (linear["n"], linear["source"], len(linear["tasks"])) == (14, "paper", 11)
+    assert linear["pearson"]["value"] == pytest.approx(0.93, abs=0.01)
+    assert linear["pearson"]["ci_low"] < 0.93 < linear["pearson"]["ci_high"]
+
+
+def test_correlate_prints_a_line_for_every_setting(shell: Shell) -> None:
+    finished = shell("correlate")
+    assert finished.code == 0
+    assert any(line.startswith("linear ") and "+0.93" in line for line in finished.out.splitlines())
+
+
+def test_correlate_takes_own_results(shell: Shell, workspace: Workspace) -> None:
+    for name, share in PAPER_MODELS.items():
+        leave(workspace, name, "linear/cars", share)
+    (setting,) = shell("correlate", "--source", "mine", "--json").document["settings"]
+    assert (setting["source"], setting["n"]) == ("mine", 3)
+    assert setting["pearson"]["value"] > 0.9
+
+
+def test_correlate_shows_both_sources_side_by_side(shell: Shell, workspace: Workspace) -> None:
+    for name, share in PAPER_MODELS.items():
+        leave(workspace, name, "linear/cars", share)
+    settings = shell("correlate", "--source", "both", "--json").document["settings"]
+    assert [one["source"] for one in settings if one["name"] == "linear"] == ["paper", "mine"]
+
+
+def test_correlate_says_when_there_is_nothing_to_correlate(shell: Shell) -> None:
+    finished = shell("correlate", "--source", "mine")
+    assert (finished.code, finished.out) == (2, "")
+    assert "--source paper" in finished.err

@@ -1,0 +1,107 @@
+"""A workspace with cards of its own, and the command line run for real in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from ssl_console.system.processes import lives
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.supervisor_state import SupervisorView
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.manifest import Manifest, manifests
+from tests.ssl_console.cli.shell import BACKBONE, Shell
+from tests.ssl_console.workspace_fixture import Bench, a_bench
+
+REPOSITORY = Path(__file__).parents[2]
+DATASET = """
+title = "Digits to echo"
+reader = "digits"
+classes = 10
+protocols = ["echo"]
+"""
+OTHERS = """
+title = "Scenes to echo"
+reader = "shapes"
+reader_arguments = { kind = "object", factor = "hue", train = 24, test = 24, size = 32, seed = 3 }
+classes = 8
+protocols = ["echo"]
+"""
+TWINS = f"{DATASET}note = 'the same as things'\n"
+ABSENT = """
+title = "Not here"
+reader = "cifar10"
+classes = 10
+folder = "Absent"
+protocols = ["echo"]
+download = "automatic"
+"""
+DATASETS = {"things": DATASET, "others": OTHERS, "twins": TWINS}
+FAR = """
+title = "Far away"
+architecture = "resnet50"
+weights = { kind = "url", url = "https://example.invalid/far.pth" }
+facts = { method = "none" }
+"""
+SUITE = """
+title = "Two echoes"
+tasks = ["echo/things", "echo/others"]
+backbones = ["own/*"]
+"""
+
+
+@pytest.fixture(scope="session")
+def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that knows the digits, so that not every test has to look at them."""
+    folder = tmp_path_factory.mktemp("known")
+    cards = [DatasetCard.model_validate({"name": name, **tomllib.loads(text)}) for name, text in DATASETS.items()]
+    found = manifests(cards, folder / "data", folder / "cache")
+    assert all(isinstance(found[name], Manifest) for name in DATASETS)
+    return folder
+
+
+@pytest.fixture
+def shell(workspace: Workspace, known_data: Path) -> Iterator[Shell]:
+    """The command line in a workspace with two datasets, two backbones, a suite, and one of each that is not here."""
+    shutil.copytree(known_data / "cache", workspace.cache, dirs_exist_ok=True)
+    own, tasks = workspace.backbones / "own", workspace.tasks
+    own.mkdir()
+    for seed, name in enumerate(("first", "second")):
+        (own / f"{name}.toml").write_text(BACKBONE.format(seed=seed))
+    (workspace.backbones / "far.toml").write_text(FAR)
+    for name, content in {**DATASETS, "absent": ABSENT, "both": SUITE}.items():
+        (tasks / f"{name}.toml").write_text(content)
+    environment = {
+        **os.environ,
+        "SSL_CONSOLE_PROTOCOLS": "tests.ssl_console.cli.echo",
+        "SSL_CONSOLE_DATA": str(known_data / "data"),
+        "PYTHONPATH": str(REPOSITORY),
+        "SSL_CONSOLE_WORKSPACE": str(workspace.root),
+    }
+    yield Shell(workspace, environment)
+    end_supervisor(workspace)
+
+
+def end_supervisor(workspace: Workspace) -> None:
+    """End a supervisor that a test has started, and so its workers."""
+    state = SupervisorView(workspace).state()
+    if state is not None and lives(state.pid, state.pid_started):
+        os.kill(state.pid, signal.SIGTERM)
+
+
+settings.register_profile("engine", deadline=None, max_examples=50)  # on a busy machine any example may be slow
+settings.load_profile("engine")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A fresh workspace; its processes are ended with the test."""
+    with a_bench(tmp_path, monkeypatch) as made:
+        yield made

@@ -1,0 +1,54 @@
+"""A protocol without a backbone: it does what its parameters say, so that tests meet every fate of a run.
+
+Named by `$SSL_CONSOLE_PROTOCOLS=tests.ssl_console.rehearsal`, with the repository on `PYTHONPATH`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.catalog.protocol import ProtocolFacts
+
+Fate = Literal[
+    "finish",
+    "predict",
+    "shout",
+    "wait",
+    "hang",
+    "deaf",
+    "resume",
+    "children",
+    "raise",
+    "exit",
+    "oom",
+    "oom-at-full-batch",
+    "data",
+    "nan",
+    "full-disk",
+]
+
+
+@dataclass(frozen=True)
+class RehearsalParameters:
+    """What happens."""
+
+    fate: Fate = "finish"
+    seconds: float = 0.0
+    """How long it reports progress first."""
+    value: float = 50.0
+    code: int = 0
+    """Exit code of the fate `exit`."""
+
+
+PROTOCOLS = (
+    ProtocolFacts(
+        name="rehearsal",
+        version=1,
+        family="rehearsal",
+        presets={"default": RehearsalParameters()},
+        module="tests.ssl_console.rehearsal_evaluation",
+        summary="does what it is told, without a backbone",
+        evaluation="tests.ssl_console.rehearsal_evaluation",
+    ),
+)

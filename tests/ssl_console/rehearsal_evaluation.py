@@ -1,0 +1,154 @@
+"""What the protocol `rehearsal` does."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backbones.catalog.card import BackboneCard
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.dataset import DataError
+from tasks.evaluation.result import Evaluation, Facts, Places
+from tasks.metrics.outcome import Interval, Outcome
+from tasks.reporter import Reporter
+from tests.ssl_console.rehearsal import RehearsalParameters
+
+
+class EncoderCache:
+    """Nothing is kept."""
+
+
+def evaluate_task(
+    card: BackboneCard,
+    task: TaskSpec,
+    dataset_card: DatasetCard,
+    *,
+    seed: int,
+    places: Places,
+    reporter: Reporter,
+    batch_size: int,
+    **_machine: Any,
+) -> Evaluation:
+    """Note that it began, work, meet the fate, note that it finished."""
+    parameters = task.typed_parameters()
+    assert isinstance(parameters, RehearsalParameters)
+    _note(places, f"begin {card.name} {task.name} {seed} {os.getpid()}")
+    _work(parameters, reporter)
+    _resume(parameters, places, reporter)
+    _meet(parameters, batch_size, places)
+    _note(places, f"finish {card.name} {task.name} {seed} {os.getpid()}")
+    outcome = Outcome(
+        headline="accuracy",
+        metrics={"accuracy": float("nan") if parameters.fate == "nan" else parameters.value},
+        interval=Interval(parameters.value - 1, parameters.value + 1),
+        samples={"test": 100},
+        predictions={"classes": np.arange(3)} if parameters.fate == "predict" else {},
+    )
+    facts = Facts(
+        backbone_identity={"name": card.name},
+        weights_digest="0" * 64,
+        manifest_digest=dataset_card.name,
+        dimension=1,
+        encoded=0,
+        hits={},
+        images_per_s=None,
+    )
+    return Evaluation(outcome, facts)
+
+
+def journal(features: Path) -> list[list[str]]:
+    """The notes of every evaluation so far: begin or finish, backbone, task, seed, pid, node and GPU of a cluster."""
+    path = features / "journal"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _note(places: Places, line: str) -> None:
+    where = f"{os.environ.get('SLURMD_NODENAME', '-')} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}"
+    with (places.features / "journal").open("a") as file:
+        file.write(f"{line} {where}\n")
+
+
+def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
+    steps = max(1, round(parameters.seconds / 0.02))
+    reporter.phase("rehearsing", steps, "images")
+    for step in range(steps):
+        time.sleep(parameters.seconds / steps)
+        reporter.advance()
+        reporter.metric("accuracy", 100 * (step + 1) / steps, step=step)
+    print(f"{steps} steps done")
+
+
+def _resume(parameters: RehearsalParameters, places: Places, reporter: Reporter) -> None:
+    """Count steps until it may finish, from where an earlier attempt was."""
+    if parameters.fate != "resume" or places.checkpoint is None:
+        return
+    kept = places.checkpoint / "step"
+    step = int(kept.read_text()) if kept.exists() else 0
+    if step:
+        print(f"carries on from step {step}", flush=True)
+    while not (places.features / "go").exists():
+        step += 1
+        places.checkpoint.mkdir(exist_ok=True)
+        (places.checkpoint / "new").write_text(str(step))
+        (places.checkpoint / "new").replace(kept)
+        reporter.advance()
+        sum(range(100_000))
+        time.sleep(0.02)
+
+
+def _meet(parameters: RehearsalParameters, batch_size: int, places: Places) -> None:
+    go = places.features / "go"
+    match parameters.fate:
+        case "wait":
+            _wait_for(go)
+        case "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _wait_for(go)
+        case "children":
+            (places.features / "children").write_text(" ".join(map(str, _have_children())))
+            _wait_for(go)
+        case "shout":
+            subprocess.run(["echo", "shouted by another program"], check=True)
+        case "hang":
+            time.sleep(600)
+        case _:
+            _fail(parameters, batch_size)
+
+
+def _fail(parameters: RehearsalParameters, batch_size: int) -> None:
+    match parameters.fate:
+        case "raise":
+            raise ValueError("told to fail")
+        case "exit":
+            os._exit(parameters.code)
+        case "full-disk":
+            raise OSError(errno.ENOSPC, "No space left on device", "/data/features.npy")
+        case "data":
+            raise DataError("/data/missing is not there: fetch it")
+        case "oom":
+            raise MemoryError("told to run out")
+        case "oom-at-full-batch" if batch_size >= 64:
+            raise MemoryError("told to run out")
+
+
+def _have_children() -> tuple[int | None, int]:
+    """One that is forked, one that is another program."""
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    forked.start()
+    return forked.pid, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        sum(range(100_000))
+        time.sleep(0.01)

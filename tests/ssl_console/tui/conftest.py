@@ -1,0 +1,116 @@
+"""Consoles on real workspaces, with everything that moves by itself held still."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import textual.constants
+from textual.pilot import Pilot
+from textual.worker import WorkerCancelled
+
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.style.glyphs import ASCII_VARIABLE
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.results_db import ResultStore
+from tests.ssl_console.tui import filled
+
+textual.constants.TEXTUAL_ANIMATIONS = "none"  # type: ignore[misc]
+
+PATIENCE_S = 90.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Tests that are coroutines are run to their end, each on an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+Opened = AbstractAsyncContextManager[Pilot[int]]
+Opener = Callable[..., Opened]
+
+
+@pytest.fixture(autouse=True)
+def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same time zone, the same terminal and the same free space everywhere."""
+    monkeypatch.setattr("ssl_console.planning.disk_usage._free", lambda _folder: 512 * 10**9)
+    for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace after some use, under a name that is the same in every test: `used`."""
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace(Path("used")).create()
+    workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
+    backbones = ("demo/mae", "demo/random", "demo/rotation", "demo/simclr", "demo/supervised")
+    tasks = ("linear/digits", "linear/shapes", "knn/digits", "knn/shapes", "few-shot-5/digits")
+    left = filled.fill_runs(workspace, backbones, tasks, 22)
+    ResultStore(workspace).add(left)
+    filled.queue(workspace, "aaaaaaaaaaaa", "demo/supervised", "knn/shapes")
+    filled.queue(workspace, "bbbbbbbbbbbb", "demo/supervised", "few-shot-5/digits")
+    return workspace
+
+
+@pytest.fixture
+def opened() -> Opener:
+    """Opens a console on a workspace; inside, everything that it reads at the start has been read."""
+
+    @asynccontextmanager
+    async def open_console(
+        workspace: Workspace, manner: Manner | None = None, size: tuple[int, int] = (120, 40)
+    ) -> AsyncIterator[Pilot[int]]:
+        app = console_on(workspace, manner)
+        async with app.run_test(size=size) as pilot:
+            await settled(pilot)
+            yield pilot
+
+    return open_console
+
+
+def console_on(workspace: Workspace, manner: Manner | None = None) -> ConsoleApp:
+    """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
+    app = ConsoleApp(lambda: LocalCore(workspace), manner or Manner(suite=""))
+    app.clock = lambda: filled.NOW + 1800.0
+    return app
+
+
+async def settled(pilot: Pilot[int]) -> None:
+    """Cards, runs and results have been read and are on the screen."""
+    app = pilot.app
+    assert isinstance(app, ConsoleApp)
+    await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
+    await idle(app)
+    await pilot.pause()
+
+
+async def idle(app: ConsoleApp) -> None:
+    """Nothing is done in the background any more. A newer piece of work may have taken the place of an older one."""
+    while any(not worker.is_finished for worker in app.workers):
+        with suppress(WorkerCancelled):
+            await app.workers.wait_for_complete()
+
+
+async def until(pilot: Pilot[int], fact: Callable[[], object]) -> None:
+    """Let the app work until something is true."""
+    end = time.monotonic() + PATIENCE_S
+    while not fact():
+        assert time.monotonic() < end, "it did not come to pass"
+        await pilot.pause(0.02)

@@ -1,0 +1,97 @@
+"""The form that adds a checkpoint, and the screen of watched trainings, on a real workspace with real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ssl_console.tui.app import ConsoleApp
+from ssl_console.tui.screens.add_backbone import AddBackboneSheet
+from ssl_console.tui.screens.checkpoints import TrainingScreen
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.paths import Workspace
+from tests.backbones.layouts import LAYOUTS
+from tests.ssl_console.tui import filled
+from tests.ssl_console.tui.conftest import Opener, until
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+def shown(pilot: Pilot[int], selector: str) -> str:
+    content = pilot.app.screen.query_one(selector, Lines).content
+    return " ".join("".join(span.text for span in line) for line in content)
+
+
+def fill(pilot: Pilot[int], **values: str) -> None:
+    for name, value in values.items():
+        pilot.app.screen.query_one(f"#{name}", Input).value = value
+
+
+@pytest.mark.slow
+async def test_the_form_checks_while_one_types_and_writes_the_card(
+    used: Workspace, opened: Opener, tmp_path: Path
+) -> None:
+    torch.save(LAYOUTS["MoCo"][0](), tmp_path / "last.pth")
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("B")
+        sheet = app.screen
+        assert isinstance(sheet, AddBackboneSheet)
+        fill(pilot, path=str(tmp_path / "nowhere.pth"))
+        await until(pilot, lambda: "is not there" in shown(pilot, "#found"))
+        fill(pilot, path=str(tmp_path / "last.pth"), name="own/a name")
+        await until(pilot, lambda: "use letters, digits" in shown(pilot, "#found"))
+        fill(pilot, name="own/moco")
+        await until(pilot, lambda: "Looking into the file" in shown(pilot, "#found"))
+        await until(pilot, lambda: sheet.found is not None)
+        told = shown(pilot, "#found")
+        assert "265 of 265 (100%) at state_dict, module.encoder_q.*" in told
+        assert "MoCo is evaluated by its query encoder" in told
+        fill(pilot, normalisation="quarter")
+        await until(pilot, lambda: "choose imagenet, half, none" in shown(pilot, "#found"))
+        fill(pilot, normalisation="half")
+        await pilot.press("enter")
+        await until(pilot, lambda: "own/moco" in app.world.catalogue.backbone)
+        assert not isinstance(app.screen, AddBackboneSheet)
+    assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
+
+
+async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("B", "escape")
+        assert not isinstance(app_of(pilot).screen, AddBackboneSheet)
+    assert not list(used.backbones.rglob("*.toml"))
+
+
+async def test_the_training_screen_draws_transfer_beside_other_backbones_and_says_that_it_peaked(
+    used: Workspace, opened: Opener
+) -> None:
+    filled.watch_training(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
+    async with opened(used) as pilot:
+        await pilot.press("6")
+        screen = app_of(pilot).screen
+        assert isinstance(screen, TrainingScreen)
+        await until(pilot, lambda: "peaked" in shown(pilot, "#summary"))
+        assert "peaked at step 300 (60.0): the last 3 checkpoints are 11.0 points below it" in shown(pilot, "#summary")
+        names = {series.name for series in screen.query_one(ChartView).chart.series}
+        assert "this training" in names
+        assert any(name.startswith("demo/") for name in names)
+        table = screen.query_one(LineTable)
+        assert len(table.rows.keys) == 6
+        assert table.rows.cell(table.rows.keys[0], table.rows.columns[0]).text == "step 600"
+
+
+async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("6")
+        assert "no training is watched" in shown(pilot, "#summary")
+        assert "ssl-console watch DIR" in app_of(pilot).screen.query_one(LineTable).empty

@@ -1,0 +1,57 @@
+"""A mistake of the console's own, in a real terminal."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+from ssl_console.tui.terminal.crash_report import FILE, keep_traceback
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.tui.conftest import Opener
+from tests.ssl_console.tui.terminal import a_terminal
+
+BROKEN = """
+import sys
+from pathlib import Path
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.wiring import LocalCore
+from ssl_console.workspace import Workspace
+
+def broken(self):
+    raise KeyError("[red]x")
+
+ConsoleApp.action_help = broken
+app = ConsoleApp(lambda: LocalCore(Workspace(Path(sys.argv[1]))), Manner(suite="demo"))
+app.run()
+sys.exit(app.return_code)
+"""
+
+
+def test_the_console_s_own_mistake_leaves_a_panel_with_the_way_out_and_no_traceback(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace").create()
+    with a_terminal(sys.executable, "-P", "-c", BROKEN, str(workspace.root)) as terminal:
+        terminal.until_shown("demo/mae on")
+        terminal.press("?")
+        assert terminal.until_ended() == 1
+        left = terminal.scrollback
+        assert "The console made a mistake and has closed: KeyError: '[red]x'" in left
+        assert "Runs are not affected" in left
+        assert "Traceback" not in left
+    kept = workspace.root / FILE
+    assert "KeyError" in kept.read_text()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+async def test_to_leave_while_a_screen_is_being_built_is_no_mistake(workspace: Workspace, opened: Opener) -> None:
+    async with opened(workspace) as pilot:
+        pilot.app.exit()
+        await pilot.app.switch_mode("compare")
+    assert pilot.app.return_code == 0
+
+
+def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    written = keep_traceback(ValueError("broken"), [tmp_path / "nowhere", tmp_path / "there"])
+    assert written == tmp_path / "there" / FILE
+    assert "ValueError: broken" in written.read_text()

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpSheet, scopes_of
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.tui.conftest import Opener, settled
+
+MODES = {"plan": "1", "live": "2", "rankings": "3", "compare": "4", "result": "5", "training": "6"}
+PLAIN = re.compile(
+    r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
+    r"|question_mark|colon|slash|plus|minus|equals_sign|ctrl\+[clp]"
+)
+"""Keys that every terminal sends and tmux and SSH pass on."""
+
+
+def test_every_key_works_in_any_terminal() -> None:
+    for keys in KEYS.values():
+        for key in keys:
+            assert all(PLAIN.fullmatch(name) for name in key.keys.split(",")), key
+
+
+def test_no_scope_gives_one_key_two_meanings() -> None:
+    for scope, keys in KEYS.items():
+        names = [name for key in keys for name in key.keys.split(",")]
+        assert len(names) == len(set(names)), scope
+        assert scope in TITLES
+
+
+def test_keys_of_a_screen_do_not_hide_those_that_work_everywhere() -> None:
+    everywhere = {name for key in KEYS["app"] for name in key.keys.split(",")} - {"escape"}
+    for scope in MODES:
+        assert not everywhere & {name for key in KEYS[scope] for name in key.keys.split(",")}, scope
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, opened: Opener, mode: str) -> None:
+    async with opened(used, Manner(mode=mode)) as pilot:
+        screen = pilot.app.screen
+        bound = {
+            (active.binding.id, key)
+            for key, active in screen.active_bindings.items()
+            if active.binding.id and active.enabled
+        }
+        scopes = scopes_of(screen)
+        told = {
+            (f"{scope}.{key.name}", name) for scope in scopes for key in KEYS[scope] for name in key.keys.split(",")
+        }
+        hidden_by_inner = {pair for pair in told - bound if pair[1] in {key for _, key in bound}}
+        assert bound - told == set()
+        assert told - bound - hidden_by_inner == set()
+        await pilot.press("f1")
+        help_sheet = pilot.app.screen
+        assert isinstance(help_sheet, HelpSheet)
+        lines = ["".join(span.text for span in line) for line in help_sheet.query_one("#text").content]  # type: ignore[attr-defined]
+        told_in_help = " ".join(" ".join(lines).split())
+        for scope in scopes:
+            for key in KEYS[scope]:
+                first = shown(key.keys.split(",")[0])
+                begun = [
+                    line[KEY_WIDTH + 2 :].strip() for line in lines if line[: KEY_WIDTH + 2].split()[:1] == [first]
+                ]
+                assert any(key.help.startswith(words) for words in begun), key
+                assert key.help in told_in_help, "longer ones go on in the next line"
+
+
+SHEETS = {
+    "launch": (Manner(suite="demo"), ("space", "enter")),
+    "export": (Manner(mode="rankings"), ("x",)),
+    "chooser": (Manner(mode="rankings"), ("c",)),
+    "ranks": (Manner(mode="rankings"), ("r",)),
+    "picker": (Manner(suite="demo"), ("s",)),
+    "filter": (Manner(suite="demo"), ("slash",)),
+    "adding": (Manner(suite="demo"), ("B",)),
+    "help": (Manner(suite="demo"), ("f1",)),
+}
+"""Where each small scope is met, and the keys that lead there."""
+
+
+@pytest.mark.parametrize("scope", SHEETS)
+async def test_no_key_of_a_sheet_is_hidden_by_what_is_in_it(used: Workspace, opened: Opener, scope: str) -> None:
+    manner, way = SHEETS[scope]
+    async with opened(used, manner) as pilot:
+        await pilot.press(*way)
+        await pilot.pause()
+        bound = {(active.binding.id, key) for key, active in pilot.app.screen.active_bindings.items()}
+        assert {(f"{scope}.{key.name}", name) for key in KEYS[scope] for name in key.keys.split(",")} <= bound
+
+
+async def test_the_help_says_what_the_focused_pane_is_for(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        for pane in ("Details", "Curve", "Log", "Events"):
+            await pilot.press("f1")
+            assert told(pilot).startswith(f"{pane}: ")
+            await pilot.press("escape", "tab")
+        await pilot.press("slash", "f1")
+        assert told(pilot).startswith("Filter: ")
+        assert "Fields: run, backbone, task" in told(pilot)
+
+
+def told(pilot: Pilot[int]) -> str:
+    lines = pilot.app.screen.query_one("#text").content  # type: ignore[attr-defined]
+    return " ".join("".join(span.text for span in line) for line in lines)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_every_bound_action_exists(used: Workspace, opened: Opener, mode: str) -> None:
+    async with opened(used, Manner(mode=mode)) as pilot:
+        for active in pilot.app.screen.active_bindings.values():
+            name = active.binding.action.partition("(")[0].rpartition(".")[2]
+            assert hasattr(active.node, f"action_{name}") or hasattr(pilot.app, f"action_{name}"), active
+
+
+async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) -> None:
+    app = ConsoleApp(lambda: LocalCore(used), None, {"plan.tick": "t"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("space")
+        assert not app.world.selection.pairs
+        await pilot.press("t")
+        assert len(app.world.selection.pairs) == 1
+        await pilot.press("f1")
+        lines = ["".join(span.text for span in line) for line in app.screen.query_one("#text").content]  # type: ignore[attr-defined]
+        assert any(line.split()[:1] == ["t"] and "Tick the cell" in line for line in lines)
+
+
+def test_an_unknown_key_id_is_named() -> None:
+    assert unknown_ids(["plan.tick", "plan.tik"]) == ["plan.tik"]
+
+
+async def test_readonly_takes_every_changing_key_away(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(readonly=True)) as pilot:
+        for key in MODES.values():
+            await pilot.press(key)
+            screen = pilot.app.screen
+            assert isinstance(screen, ConsoleScreen)
+            actions = {active.binding.action.partition("(")[0] for active in screen.active_bindings.values()}
+            assert not actions & changing_actions()

@@ -1,0 +1,125 @@
+"""What the console shows first, and what it remembers of the last time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.data.catalog import Catalogue, Suite
+from ssl_console.tui.data.state import Habits, keep_habits, opening_suite, read_habits
+from ssl_console.tui.views.plan import NAME
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.results_db import ResultStore
+from tests.ssl_console.tui import filled
+from tests.ssl_console.tui.conftest import Opener, idle, until
+
+HERE = Manner()
+
+
+def suite(name: str, *tasks: str) -> Suite:
+    return Suite(name, name, tasks, columns=tuple((task, "default") for task in tasks))
+
+
+CATALOGUE = Catalogue(
+    suites=(
+        suite("all", "knn/digits", "knn/shapes", "linear/digits"),
+        suite("demo", "knn/digits", "knn/shapes"),
+        suite("other", "knn/cifar10"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ([], "demo"),
+        (["knn/digits"], "demo"),
+        (["knn/digits", "linear/digits"], "all"),
+        (["knn/digits", "knn/cifar10"], "other"),
+        (["knn/cifar10", "knn/digits"], "demo"),
+        (["knn/digits", "attention/shapes"], ""),
+    ],
+    ids=" ".join,
+)
+def test_plan_opens_on_the_smallest_suite_that_holds_what_was_measured_last(measured: list[str], expected: str) -> None:
+    results = [
+        filled.result("demo/mae", task).model_copy(update={"variant": "default", "finished": float(number)})
+        for number, task in enumerate(measured)
+    ]
+    assert opening_suite(CATALOGUE, results, ()) == expected
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+def tasks_shown(pilot: Pilot[int]) -> list[str]:
+    columns = pilot.app.screen.query_one("#grid", LineTable).rows.columns
+    return [column.key for column in columns if column.key != NAME]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "empty")
+
+
+async def test_a_fresh_workspace_opens_on_what_can_be_measured_at_once_and_says_how_to_see_all(
+    empty: Workspace, opened: Opener
+) -> None:
+    async with opened(empty, HERE) as pilot:
+        app = app_of(pilot)
+        demo = app.world.catalogue.suite["demo"]
+        assert set(tasks_shown(pilot)) == set(demo.tasks)
+        assert all(app.world.catalogue.task[task].missing is None for task in tasks_shown(pilot))
+        summary = pilot.app.screen.query_one("#summary")
+        told = "".join(span.text for span in summary.content[0])  # type: ignore[attr-defined]
+        everything = len(app.world.catalogue.tasks)
+        assert f"s all {everything}" in told
+        await pilot.press("s", "home", "enter")
+        await until(pilot, lambda: len(tasks_shown(pilot)) == everything)
+
+
+async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace, opened: Opener) -> None:
+    async with opened(empty, HERE) as pilot:
+        app_of(pilot).choose_suite("paper-linear")
+        await pilot.press("T")
+        chosen = app_of(pilot).theme
+        await idle(app_of(pilot))
+    async with opened(empty, HERE) as pilot:
+        assert app_of(pilot).world.planned_suite == "paper-linear"
+        assert app_of(pilot).theme == chosen
+        app_of(pilot).choose_suite(None)
+        await idle(app_of(pilot))
+    async with opened(empty, HERE) as pilot:
+        assert app_of(pilot).world.planned_suite is None
+
+
+async def test_readonly_remembers_nothing(empty: Workspace, opened: Opener) -> None:
+    async with opened(empty, Manner(readonly=True)) as pilot:
+        app_of(pilot).choose_suite("paper-linear")
+        await idle(app_of(pilot))
+    assert not list(empty.root.rglob("console.json"))
+
+
+async def test_rankings_show_everything_measured_until_a_suite_is_chosen(empty: Workspace, opened: Opener) -> None:
+    ResultStore(empty.create()).add([filled.result("demo/mae", task) for task in ("knn/digits", "linear/digits")])
+    async with opened(empty, HERE) as pilot:
+        assert app_of(pilot).world.planned_suite
+        assert app_of(pilot).world.suite is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"suite": 3, "theme": null}'])
+def test_a_memory_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "console.json").write_bytes(content)
+    assert read_habits(tmp_path / "console.json") == Habits()
+
+
+def test_a_folder_that_cannot_be_written_forgets(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    keep_habits(tmp_path / "file" / "console.json", Habits("demo"))
+    assert read_habits(tmp_path / "file" / "console.json") == Habits()

@@ -1,0 +1,337 @@
+"""What the screens do with keys, on a real workspace: read from real files, asked through the real core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.keys import KEYS
+from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.dialogs import ChooseSheet, ConfirmSheet, PickSheet, ProblemSheet
+from ssl_console.tui.screens.export import ExportSheet
+from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.screens.rankings import RankingsScreen
+from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.run import State
+from tests.ssl_console.tui.conftest import Opener, until
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+def shown(pilot: Pilot[int], selector: str) -> str:
+    """The text of a widget that shows lines."""
+    widget = pilot.app.screen.query_one(selector, Lines)
+    return "\n".join("".join(span.text for span in line) for line in widget.content)
+
+
+def table(pilot: Pilot[int]) -> LineTable:
+    return pilot.app.screen.query_one(LineTable)
+
+
+def best_first(results: tuple[Result, ...], task: str) -> list[str]:
+    found = [result for result in results if result.task == task]
+    return [result.backbone for result in sorted(found, key=lambda result: -result.value)]
+
+
+# -- Plan -----------------------------------------------------------------------------------------------------------
+
+
+async def test_cells_rows_and_columns_are_ticked_and_stay_ticked_under_a_filter(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("space")
+        assert app.world.selection.pairs == {("demo/mae", "linear/digits")}
+        await pilot.press("down", "c")
+        column = {pair for pair in app.world.selection.pairs if pair[1] == "linear/digits"}
+        assert len(column) == len(app.world.catalogue.backbones)
+        await pilot.press("slash", *"simclr knn", "enter", "r")
+        assert len(app.world.selection.pairs) > len(column)
+        assert table(pilot).rows.keys == [n for n in table(pilot).rows.keys if "simclr" in n]
+        await pilot.press("escape")
+        assert len(table(pilot).rows.keys) == len(app.world.catalogue.backbones)
+        assert column <= app.world.selection.pairs
+        await pilot.press("u")
+        assert not app.world.selection.pairs
+
+
+async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        asked: list[int] = []
+        app.core.submit = lambda plan: asked.append(len(plan.to_run)) or len(plan.to_run)  # type: ignore[method-assign,func-returns-value]
+        await pilot.press("slash", *"random", "enter", "space", "right", "space", "enter")
+        assert isinstance(app.screen, LaunchSheet)
+        await until(pilot, lambda: "will run" in shown(pilot, "#text"))
+        told = shown(pilot, "#text")
+        assert "2 picked" in told
+        assert "2  will run" in told
+        await pilot.press("s")
+        await until(pilot, lambda: "4 picked" not in told and "seeds  0, 1" in shown(pilot, "#text"))
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, LaunchSheet))
+        assert asked == [4]
+        assert not app.world.selection.pairs
+
+
+async def test_what_lacks_weights_is_told_with_the_command_that_gets_them(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("slash", *"paper/swav", "enter", "space", "enter")
+        await until(pilot, lambda: "Missing" in shown(pilot, "#text"))
+        assert "weights fetch paper/swav" in " ".join(shown(pilot, "#text").split())
+
+
+async def test_a_suite_narrows_plan_and_rankings(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("s")
+        assert isinstance(app.screen, PickSheet)
+        await until(pilot, lambda: table(pilot).row is not None)
+        app.screen.query_one(LineTable).move_to(row="demo")
+        await pilot.press("enter")
+        assert app.world.suite == "demo"
+        suite = app.world.catalogue.suite["demo"]
+        assert set(table(pilot).rows.column_index) - {"backbone"} == set(suite.tasks)
+
+
+# -- Live -----------------------------------------------------------------------------------------------------------
+
+
+async def test_runs_that_wait_come_before_those_that_ended(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        keys = list(table(pilot).rows.keys)
+        assert set(keys[:2]) == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
+        assert len(keys) == 24
+        await pilot.press("f")
+        assert len(table(pilot).rows.keys) == 2
+        await pilot.press("f", "slash", *"state:failed", "enter")
+        assert {app_of(pilot).world.runs[key].state for key in table(pilot).rows.keys} == {State.FAILED}
+
+
+async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        await pilot.press("slash", *"state:done", "enter")
+        run = app_of(pilot).world.runs[table(pilot).row or ""]
+        assert run.run_id in shown(pilot, "#details")
+        await pilot.press("tab")
+        chart = pilot.app.screen.query_one(ChartView)
+        await until(pilot, lambda: any(series.name == run.backbone for series in chart.chart.series))
+        await pilot.press("tab")
+        await until(pilot, lambda: "step 99" in shown(pilot, "#log"))
+        await pilot.press("tab")
+        await until(pilot, lambda: "on cuda:0" in shown(pilot, "#events"))
+
+
+async def test_a_waiting_run_is_cancelled_at_once_and_can_be_run_again(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        app = app_of(pilot)
+        app.core._wake = lambda: None  # type: ignore[attr-defined]
+        run_id = table(pilot).row or ""
+        await pilot.press("x")
+        await until(pilot, lambda: app.world.runs[run_id].state is State.CANCELLED)
+        assert table(pilot).row == run_id, "the cursor stays on it"
+        await pilot.press("r")
+        await until(pilot, lambda: app.world.runs[run_id].state is State.QUEUED)
+
+
+async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        app = app_of(pilot)
+        app.core._wake = lambda: None  # type: ignore[attr-defined]
+        await pilot.press("down")
+        run_id = table(pilot).row or ""
+        await pilot.press("plus")
+        await until(pilot, lambda: app.world.runs[run_id].priority == 1)
+        assert table(pilot).rows.keys[0] == run_id
+        await pilot.press("p")
+        await until(pilot, lambda: "paused" in shown(pilot, "#summary"))
+
+
+async def test_what_is_not_possible_becomes_a_panel_with_the_reason(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        await pilot.press("slash", *"state:done", "enter", "r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProblemSheet))
+        assert "cannot be retried: it is done" in shown(pilot, "#text")
+        await pilot.press("escape")
+        assert not isinstance(pilot.app.screen, ProblemSheet)
+
+
+# -- Rankings, Compare, Result --------------------------------------------------------------------------------------
+
+
+async def test_any_column_sorts_by_key_and_by_click(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        app = app_of(pilot)
+        widget = table(pilot)
+        widget.move_to(column="knn/digits")
+        await pilot.press("s")
+        expected = best_first(app.world.results, "knn/digits")
+        assert list(widget.rows.keys)[: len(expected)] == expected
+        await pilot.press("s")
+        assert list(widget.rows.keys)[: len(expected)] == expected[::-1]
+        await pilot.click("#ranking", offset=(8, 1))
+        assert list(widget.rows.keys) == sorted(widget.rows.keys)
+
+
+async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        await pilot.press("c")
+        assert isinstance(pilot.app.screen, ChooseSheet)
+        await pilot.press("n", "space", "enter")
+        assert set(table(pilot).rows.column_index) == {"#", "backbone", "mean"}
+        await pilot.press("c", "a", "enter", "i")
+        rows = table(pilot).rows
+        assert "±0.7" in rows.cell("demo/mae", rows.columns[rows.column_index["knn/digits"]]).text
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("m", "ranking.md"), ("c", "ranking.csv"), ("l", "ranking.tex"), ("j", "ranking.json")]
+)
+async def test_exactly_this_view_is_exported_to_a_file_and_the_clipboard(
+    used: Workspace, opened: Opener, key: str, name: str
+) -> None:
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        await pilot.press("slash", *"simclr", "enter", "x", key)
+        path = used.root.parent / name
+        await until(pilot, lambda: pilot.app.clipboard)
+        text = path.read_text()
+        assert "simclr" in text
+        assert "demo/random" not in text
+        assert pilot.app.clipboard == text
+
+
+async def test_an_export_never_writes_over_another(used: Workspace, opened: Opener) -> None:
+    (used.root.parent / "ranking.csv").write_text("mine")
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        await pilot.press("x", "c")
+        await until(pilot, (used.root.parent / "ranking-2.csv").exists)
+        assert (used.root.parent / "ranking.csv").read_text() == "mine"
+
+
+async def test_marked_backbones_are_compared_and_a_result_can_be_opened(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="rankings")) as pilot:
+        app = app_of(pilot)
+        await pilot.press("space", "space", "4")
+        assert len(app.world.marked) == 2
+        columns = [column.key for column in table(pilot).rows.columns]
+        assert columns == ["task", *app.world.marked]
+        await pilot.press("right", "b")
+        assert [column.key for column in table(pilot).rows.columns] == ["task", *reversed(app.world.marked)]
+        await pilot.press("enter")
+        await until(pilot, lambda: app.current_mode == "result" and app.world.marked[1] in shown(pilot, "#text"))
+        assert "ssl-console --workspace used run -b" in shown(pilot, "#text")
+        await pilot.press("y")
+        assert pilot.app.clipboard.startswith("ssl-console --workspace used run -b")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
+    used: Workspace, opened: Opener, size: tuple[int, int]
+) -> None:
+    """Half a number misleads; a task of somebody's own may count in thousands."""
+    async with opened(used, Manner(mode="compare"), size=size) as pilot:
+        app = app_of(pilot)
+        base, other = (column.key for column in table(pilot).rows.columns[1:])
+        wide = {(base, "knn/digits"): 12345.6, (other, "knn/digits"): 2.5, (base, "linear/digits"): 318.25}
+        changed = {pair: {"value": value, "ci_low": value, "ci_high": value} for pair, value in wide.items()}
+        results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.world.results)
+        app.change(replace(app.world, results=tuple(results)))
+        await until(pilot, lambda: "12345.6" in drawn(pilot))
+        assert "2.5 -12343.1" in drawn(pilot)
+        assert all(cell.text in drawn(pilot) for cell in cells(pilot, base, other))
+
+
+def cells(pilot: Pilot[int], *columns: str) -> list[Cell]:
+    rows = table(pilot).rows
+    return [rows.cell(key, column) for key in rows.keys for column in rows.columns if column.key in columns]
+
+
+def drawn(pilot: Pilot[int]) -> str:
+    """The table as it is on the screen."""
+    lines = table(pilot)
+    return "\n".join(lines.render_line(y).text for y in range(lines.size.height))
+
+
+# -- everywhere -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_palette_finds_a_backbone_and_goes_there(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("colon", *"backbone demo/simclr")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await until(pilot, lambda: table(pilot).row == "demo/simclr")
+
+
+async def test_the_palette_finds_what_the_keys_of_another_screen_do(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("colon", *"write this view to a file")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportSheet))
+        assert app_of(pilot).current_mode == "rankings"
+
+
+async def test_the_palette_knows_every_action_backbone_task_suite_and_run(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        commands = ConsoleCommands(app.screen)
+        found = {command.title for command in (*commands._actions(), *commands._elsewhere(), *commands._places())}
+        world = app.world
+        assert {f"backbone {entry.name}" for entry in world.catalogue.backbones} <= found
+        assert {f"task {entry.name}" for entry in world.catalogue.tasks} <= found
+        assert {f"suite {suite.name}" for suite in world.catalogue.suites} <= found
+        assert {f"run {run.backbone} on {run.task}" for run in world.runs.values()} <= found
+        helps = {title.rpartition("  [")[0] for title in found}
+        scopes = ("app", "table", *app.MODES)
+        assert {key.help for scope in scopes for key in KEYS[scope]} - helps == {
+            "Find any action, backbone, task or run"
+        }
+
+
+async def test_hidden_screens_are_brought_up_to_date_when_they_are_shown(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("3", "1")
+        before = app.world.marked
+        rankings = app._screen_stacks["rankings"][0]
+        assert isinstance(rankings, RankingsScreen)
+        app.change(app.world.with_mark_toggled("demo/simclr"))
+        assert rankings.table_view is not None
+        assert rankings.table_view.marked == before
+        await pilot.press("3")
+        assert rankings.table_view.marked == ("demo/simclr",)
+
+
+async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, opened: Opener) -> None:
+    async with opened(used, Manner(mode="live")) as pilot:
+        app = app_of(pilot)
+        run_id = table(pilot).row or ""
+        run = app.world.runs[run_id]
+        app.change(replace(app.world, runs={**app.world.runs, run_id: replace(run, state=State.RUNNING)}))
+        await pilot.press("x")
+        assert isinstance(app.screen, ConfirmSheet)
+        await pilot.press("n")
+        assert not used.run(run_id).cancel.exists()
+
+
+async def test_a_broken_results_file_is_told_and_the_console_stays_open(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        had = app.world.results
+        used.results.write_text("{ not json")
+        await until(pilot, lambda: app.world.problem)
+        assert "rebuild" in app.world.problem
+        assert app.world.results == had

@@ -1,0 +1,147 @@
+"""Every screen at the three sizes, as it is on a workspace after some use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.screens.rank_intervals import REPLICATES, RanksSheet
+from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.tui import filled
+from tests.ssl_console.tui.conftest import console_on, idle, settled, until
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+Compare = Callable[..., bool]
+Before = Callable[[Pilot[int]], Awaitable[None]]
+
+pytestmark = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+@pytest.fixture
+def supervised(used: Workspace) -> Workspace:
+    """With a supervisor that lives (this process) and says something about a GPU and what waits."""
+    filled.supervise(used)
+    filled.go_on(used, "cccccccccccc", "demo/simclr", "linear/digits", done=62, seed=1)
+    return used
+
+
+def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) -> Before:
+    """Press keys once everything has been read, and wait for what they lead to."""
+
+    async def press(pilot: Pilot[int]) -> None:
+        app = pilot.app
+        assert isinstance(app, ConsoleApp)
+        await settled(pilot)
+        await pilot.press(*keys)
+        await until(pilot, lambda: fact(app))
+        await idle(app)
+        await pilot.pause()
+
+    return press
+
+
+def snapshot_of(workspace: Workspace, mode: str, *, ascii_only: bool = False) -> ConsoleApp:
+    """The console with only the demo suite shown, so that a new card elsewhere changes no picture."""
+    return console_on(workspace, Manner(mode=mode, ascii_only=ascii_only, suite="demo"))
+
+
+def test_plan(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "plan")
+    assert snap_compare(app, terminal_size=size, run_before=before("down", "space", "right", "c"))
+
+
+def test_launch(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(used, "plan")
+    keys = ("slash", *"simclr", "enter", "r", "enter")
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys))
+
+
+def test_live(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(supervised, "live"), terminal_size=size, run_before=before())
+
+
+def test_live_curve(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "live")
+    assert snap_compare(app, terminal_size=size, run_before=before("tab"))
+
+
+def test_rankings(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    keys = ("down", "space", "right", "right", "right", "right", "i")
+    app = console_on(used, Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys))
+
+
+def test_compare(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="compare"))
+    assert snap_compare(app, terminal_size=size, run_before=before("tab"))
+
+
+def test_ranks(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    certain = before("p", "p", "m", "r", fact=ranks_are_certain)
+    assert snap_compare(app, terminal_size=size, run_before=certain)
+
+
+def ranks_are_certain(app: ConsoleApp) -> bool:
+    sheet = app.screen
+    return isinstance(sheet, RanksSheet) and sheet.table is not None and sheet.table.ranks.replicates >= REPLICATES
+
+
+def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    filled.watch_training(used, (20.0, 45.0, 60.0, 50.0, 49.0, 48.0))
+    assert snap_compare(snapshot_of(used, "training"), terminal_size=size, run_before=before())
+
+
+def test_adding(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(used, "plan")
+    told = before("B", *"/nowhere.pth", fact=lambda app: "is not there" in found(app))
+    assert snap_compare(app, terminal_size=size, run_before=told)
+
+
+def found(app: ConsoleApp) -> str:
+    return "".join(span.text for line in app.screen.query_one("#found", Lines).content for span in line)
+
+
+def test_export(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before("x"))
+
+
+def test_suites(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "plan"), terminal_size=size, run_before=before("s"))
+
+
+def test_light(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    app = console_on(used, Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before("T"))
+
+
+def test_result(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "result"), terminal_size=size, run_before=before())
+
+
+def test_help(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(used, "rankings"), terminal_size=size, run_before=before("f1"))
+
+
+def test_problem(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    app = snapshot_of(supervised, "live")
+    keys = ("slash", *"state:done", "enter", "r")
+    assert snap_compare(app, terminal_size=size, run_before=before(*keys, fact=lambda app: len(app.screen_stack) > 1))
+
+
+def test_an_empty_workspace(
+    snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = console_on(Workspace(Path("empty")).create(), Manner(mode="rankings"))
+    assert snap_compare(app, terminal_size=size, run_before=before())
+
+
+def test_plain_ascii(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
+    assert snap_compare(snapshot_of(supervised, "live", ascii_only=True), terminal_size=size, run_before=before())

@@ -1,0 +1,106 @@
+"""Every family of backbones in every protocol: measured, or refused in words before anything is queued."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.feature_map_info import Anatomy, Specimen
+from backbones.model.feature_map_main import dissect
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.datasets.card import DatasetCard
+from tasks.evaluation.result import Places
+from tasks.reporter import SilentReporter
+from tests.tasks.workspace_fixture import network
+
+TASKS = TaskCatalog.load()
+FAMILIES: dict[str, BackboneCard] = {
+    "resnet": network("test_resnet"),
+    "convnext": network("test_convnext"),
+    "efficientnet": network("test_efficientnet"),
+    "vit": network("test_vit", img_size=64, patch_size=8),
+    "dinov2": network("vit_small_patch14_dinov2", 56, img_size=56, embed_dim=48, depth=4, num_heads=3),
+    "swin": network("swin_tiny_patch4_window7_224", 64, img_size=64, embed_dim=24, window_size=4),
+    "pvt": network("pvt_v2_b0"),
+    "hiera": network("hiera_tiny_224", 224, embed_dim=24),
+    "mixer": network("mixer_s32_224", 224),
+    "crossvit": network("crossvit_tiny_240", 240),
+}
+PROTOCOL_CHANGES = {
+    "linear/shapes": ["linear.strengths=3"],
+    "knn/shapes": ["knn.neighbours=3", "knn.headline=3"],
+    "few-shot-5/shapes": ["few-shot.shots=1", "few-shot.queries=1", "few-shot.episodes=5"],
+    "colour/shapes": ["colour.penalties=3"],
+    "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
+    "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
+    "detection-finetune/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
+    "segmentation/shapes-scenes": ["segmentation.steps=1", "segmentation.batch_size=2"],
+    "normals/shapes-scenes": ["normals.steps=1", "normals.batch_size=2"],
+    "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
+    "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
+}
+OWN_SIZE = {"hiera", "mixer", "crossvit"}
+"""Families that take images of their own size alone."""
+ANY_SIZE_NEEDED = {"detection", "segmentation", "normals"}
+
+
+@cache
+def anatomy(family: str) -> Anatomy:
+    """What protocols ask of the family's backbone, looked at once."""
+    return dissect(Specimen.of(FAMILIES[family]))
+
+
+def few(card: DatasetCard) -> DatasetCard:
+    arguments = {**card.reader_arguments, "train": 20, "test": 6}
+    return card.model_copy(update={"reader_arguments": arguments, "images": {}})
+
+
+def test_the_table_has_every_protocol() -> None:
+    families = {PROTOCOLS[name.partition("/")[0]].family for name in PROTOCOL_CHANGES}
+    assert families == {facts.family for facts in PROTOCOLS.values()}
+
+
+VECTORS_ALONE = {"knn", "few-shot", "colour"}
+"""Protocols that see the vectors of `linear` and nothing else of a backbone: two families stand for all."""
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Family and task."""
+    return [
+        (family, name)
+        for family in FAMILIES
+        for name in PROTOCOL_CHANGES
+        if family in {"resnet", "vit"} or PROTOCOLS[name.partition("/")[0]].family not in VECTORS_ALONE
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "name"), pairs())
+def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Path, family: str, name: str) -> None:
+    card = FAMILIES[family]
+    facts = PROTOCOLS[name.partition("/")[0]]
+    task = TASKS.resolve(name, "small" if "small" in facts.presets else None, parse_overrides(PROTOCOL_CHANGES[name]))
+    reason = facts.unsuitable and facts.unsuitable(card, anatomy(family), task.typed_parameters())
+    if family in OWN_SIZE and facts.family in ANY_SIZE_NEEDED:
+        assert reason is not None
+        assert reason.startswith(f"{card.architecture} takes images of ")
+        return
+    assert reason is None
+    module = import_module(facts.evaluation)
+    found = module.evaluate_task(
+        card,
+        task,
+        few(TASKS.dataset(task.dataset)),
+        seed=0,
+        places=Places(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
+        device="cpu",
+        reporter=SilentReporter(),
+        encoder_cache=module.EncoderCache(),
+    )
+    assert found.outcome.interval.low <= found.outcome.value <= found.outcome.interval.high

@@ -1,0 +1,112 @@
+"""The few-shot protocol: what an episode is, its interval, and the same episodes for everyone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tasks.catalog.protocols import FewShotParameters
+from tasks.datasets.dataset import DataError
+from tasks.evaluation.inputs import PoolInputs, Samples
+from tasks.metrics.outcome import Outcome
+from tasks.protocols.few_shot import evaluate, sample_episodes
+from tasks.reporter import SilentReporter
+
+CLASSES = tuple("abcdefgh")
+SMALL = FewShotParameters(shots=5, episodes=150)
+
+
+def pool(dimension: int = 12, per_class: int = 30, classes: int = 8, noise: float = 1.5) -> PoolInputs:
+    generator = np.random.default_rng(5)
+    labels = np.repeat(np.arange(classes), per_class)
+    means = generator.standard_normal((classes, dimension))
+    features = means[labels] + noise * generator.standard_normal((len(labels), dimension))
+    return PoolInputs(Samples(features.astype(np.float32), labels, np.arange(len(labels))), CLASSES[:classes])
+
+
+def by_the_description(inputs: PoolInputs, parameters: FewShotParameters, seed: int) -> npt.NDArray[np.float64]:
+    """One episode after another, as the paper says it."""
+    episodes = sample_episodes(
+        inputs.pool.labels,
+        ways=parameters.ways,
+        shots=parameters.shots,
+        queries=parameters.queries,
+        episodes=parameters.episodes,
+        seed=seed,
+    )
+    features, accuracies = inputs.pool.features.astype(np.float64), []
+    for support, query in zip(episodes.support, episodes.query, strict=True):
+        centroids = features[support].mean(axis=1)
+        distances = ((features[query][:, :, None] - centroids) ** 2).sum(axis=3)
+        accuracies.append(100 * (distances.argmin(axis=2) == np.arange(parameters.ways)[:, None]).mean())
+    return np.array(accuracies)
+
+
+def run(inputs: PoolInputs, parameters: FewShotParameters = SMALL, seed: int = 0) -> Outcome:
+    return evaluate(inputs, parameters, seed, SilentReporter())
+
+
+def test_accuracies_equal_the_definition_episode_by_episode() -> None:
+    inputs = pool()
+    expected = by_the_description(inputs, SMALL, 0)
+    outcome = run(inputs)
+    assert outcome.predictions["accuracy"] == pytest.approx(expected, abs=1e-4)
+    assert 30 < outcome.value < 99
+
+
+def test_the_interval_is_the_papers() -> None:
+    inputs = pool()
+    expected = by_the_description(inputs, SMALL, 0)
+    half = 1.96 * expected.std() / np.sqrt(150)
+    interval = run(inputs).interval
+    assert (interval.low, interval.high) == pytest.approx((expected.mean() - half, expected.mean() + half), abs=1e-4)
+
+
+def test_every_backbone_meets_the_same_episodes() -> None:
+    narrow, wide = run(pool(dimension=4)), run(pool(dimension=40))
+    assert np.array_equal(narrow.predictions["classes"], wide.predictions["classes"])
+    assert narrow.value != wide.value
+
+
+def test_another_seed_draws_other_episodes() -> None:
+    inputs = pool()
+    first, again, other = run(inputs), run(inputs), run(inputs, seed=1)
+    assert np.array_equal(first.predictions["accuracy"], again.predictions["accuracy"])
+    assert not np.array_equal(first.predictions["classes"], other.predictions["classes"])
+
+
+def test_progress_counts_episodes_and_watches_the_running_mean() -> None:
+    done: list[int] = []
+    curve: list[tuple[float | None, float]] = []
+
+    class Listener(SilentReporter):
+        def advance(self, count: int = 1) -> None:
+            done.append(count)
+
+        def metric(self, name: str, value: float, step: float | None = None) -> None:
+            curve.append((step, value))
+
+    outcome = evaluate(pool(), SMALL, 0, Listener())
+    assert sum(done) == 150
+    assert curve[-1][0] == 150
+    assert curve[-1][1] == pytest.approx(outcome.value)
+
+
+def test_a_pool_with_too_few_images_is_a_data_error_that_says_so() -> None:
+    with pytest.raises(DataError, match=r"0 classes have the 65 images .* use fewer shots"):
+        run(pool(), FewShotParameters(shots=50))
+
+
+def test_classes_left_out_are_named() -> None:
+    inputs = pool()
+    keep = np.flatnonzero((inputs.pool.labels != 3) | (np.arange(240) % 30 < 10))
+    reduced = Samples(inputs.pool.features[keep], inputs.pool.labels[keep], inputs.pool.index[keep])
+    assert run(PoolInputs(reduced, CLASSES)).diagnostics["excluded_classes"] == ["d"]
+
+
+def test_several_labels_per_image_are_refused() -> None:
+    labels = np.eye(8, dtype=np.int64).repeat(30, axis=0)
+    inputs = PoolInputs(Samples(np.zeros((240, 4), np.float32), labels, np.arange(240)), CLASSES)
+    with pytest.raises(DataError, match="one label per image"):
+        run(inputs)

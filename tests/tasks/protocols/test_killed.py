@@ -1,0 +1,91 @@
+"""Trainings whose worker is killed in the middle: they carry on, and end bit for bit as those that were not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from backbones.catalog.catalog import BackboneCatalog
+from ssl_console.workspace.requests import request_retry, submit
+from ssl_console.workspace.result import ResultRecord
+from ssl_console.workspace.run import RunSpec, State
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.overrides import parse_overrides
+from tests.ssl_console.workspace_fixture import Bench, a_bench, eventually
+
+BACKBONES, TASKS = BackboneCatalog.load(), TaskCatalog.load()
+PATIENCE_S = 400.0
+TRAININGS = {
+    "finetune": (
+        "finetune/shapes-hue",
+        ("finetune.steps=15", "finetune.batch_size=16", "finetune.augmentation=chosen"),
+    ),
+    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=40", "segmentation.frozen=false")),
+    "normals": ("normals/shapes-scenes", ("normals.steps=40",)),
+    "detection": ("detection-frozen/shapes-scenes", ("detection.iterations=12",)),
+    "inversion": ("inversion/shapes", ("inversion.steps=20",)),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One for all, with the runs that are not killed: they wait for each other, and load torch once."""
+    with pytest.MonkeyPatch.context() as patch, a_bench(tmp_path_factory.mktemp("killed"), patch) as made:
+        made.workspace.config.write_text("checkpoint_s = 0\n")
+        for name, (task, changes) in TRAININGS.items():
+            submit(made.workspace, f"whole-{name}", a_run(f"whole-{name}", task, changes).model_dump_json().encode())
+        yield made
+
+
+def a_run(run_id: str, task: str, changes: Sequence[str]) -> RunSpec:
+    """The preset for small machines, with these changes, on a few rendered images."""
+    of_task = TASKS.resolve(task, "small", parse_overrides(list(changes)))
+    dataset = TASKS.dataset(of_task.dataset)
+    fewer = {**dataset.reader_arguments, "train": 60, "test": 30}
+    card = dataset.model_copy(update={"reader_arguments": fewer, "images": {}})
+    return RunSpec(run_id=run_id, key=None, backbone=BACKBONES.cards["demo/simclr"], task=of_task, dataset=card, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("training", "where"),
+    [
+        ("finetune", "setting-2.pt"),
+        ("finetune", "final.pt"),
+        ("segmentation", "dense.pt"),
+        ("normals", "dense.pt"),
+        ("detection", "detector.pt"),
+        ("inversion", "image-10.pt"),
+    ],
+)
+def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_that_was_not(
+    bench: Bench, training: str, where: str
+) -> None:
+    run_id = f"{training}-cut-at-{where}"
+    whole = bench.workspace.run(f"whole-{training}")
+    cut = submit(bench.workspace, run_id, a_run(run_id, *TRAININGS[training]).model_dump_json().encode())
+    bench.supervise(slots_per_device=2, linger_s=60)
+    eventually((cut.checkpoint / where).exists, f"{where} is there", patience_s=PATIENCE_S)
+    owner = bench.status(run_id).owner
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGKILL)
+    bench.until(run_id, State.FAILED)
+    request_retry(bench.workspace, run_id)
+    bench.supervise(slots_per_device=2, linger_s=60)
+    for name in (whole.run_id, run_id):
+        bench.until(name, State.DONE, patience_s=PATIENCE_S)
+    one, other = (ResultRecord.model_validate_json(folder.result.read_bytes()) for folder in (whole, cut))
+    assert other.attempt == 2
+    assert one.metrics == other.metrics
+    assert one.hyperparameters == other.hyperparameters
+    assert one.diagnostics == other.diagnostics
+    with np.load(whole.predictions) as expected, np.load(cut.predictions) as found:
+        assert set(expected.files) == set(found.files)
+        assert all(np.array_equal(expected[name], found[name], equal_nan=True) for name in expected.files)
+    for picture in whole.path.glob("*.png"):
+        assert picture.read_bytes() == (cut.path / picture.name).read_bytes()
+    eventually(lambda: not cut.checkpoint.exists(), "a finished run needs no checkpoint")
