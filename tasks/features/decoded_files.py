@@ -1,4 +1,4 @@
-"""TODO: tasks.features.decoded_files."""
+"""The files of decoded images: what is stored, how large it is, and how it is removed."""
 
 from __future__ import annotations
 
