@@ -18,11 +18,11 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import ConsoleApp, Manner
-from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.screens.launch import LaunchSheet
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 SIZE = (120, 36)
 PATIENCE_S = 900.0
@@ -61,7 +61,7 @@ async def while_running(workspace: Workspace, target: Path) -> None:
 
 def curve_goes_on(app: ConsoleApp) -> bool:
     """Whether the first running run has something to draw."""
-    running = [run for run in app.world.runs.values() if run.state is State.RUNNING]
+    running = [run for run in app.world.runs.values() if run.state is RunState.RUNNING]
     return bool(running) and any(len(curve.points) > 2 for curve in running[0].progress.metrics.values())
 
 
@@ -90,7 +90,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
 @asynccontextmanager
 async def opened(workspace: Workspace, mode: str) -> AsyncIterator[Pilot[int]]:
     """The console on the demo suite, once it has read everything."""
-    app = ConsoleApp(lambda: LocalCore(workspace), Manner(mode=mode, suite="demo"))
+    app = ConsoleApp(lambda: LocalBackend(workspace), AppOptions(mode=mode, suite="demo"))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
         await settled(pilot)

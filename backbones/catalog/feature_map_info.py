@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from backbones.catalog.card import BackboneCard, Scalar
 from backbones.io.card_files import CardModel
 from backbones.io.file_digests import write_if_possible
-from backbones.io.subprocess_query import ask_module
+from backbones.io.subprocess_query import run_module
 
 DISSECT = "backbones.model.feature_map_main"
 SECONDS = 600.0
@@ -31,7 +31,7 @@ class MapFacts(CardModel):
     channels: int
 
 
-class Anatomy(CardModel):
+class FeatureMapInfo(CardModel):
     """What an architecture can do. `problem` says why it gives no maps at all; then `maps` is empty."""
 
     maps: tuple[MapFacts, ...] = ()
@@ -48,7 +48,7 @@ class Anatomy(CardModel):
         return len({one.stride for one in self.maps}) == 1
 
 
-class Specimen(CardModel):
+class FeatureMapQuery(CardModel):
     """What is to be looked at."""
 
     architecture: str
@@ -56,7 +56,7 @@ class Specimen(CardModel):
     size: int
 
     @classmethod
-    def of(cls, card: BackboneCard) -> Specimen:
+    def of(cls, card: BackboneCard) -> FeatureMapQuery:
         """The card's architecture at the card's input size."""
         return cls(architecture=card.architecture, arguments=card.architecture_arguments, size=card.input.size)
 
@@ -67,41 +67,41 @@ class Specimen(CardModel):
         return f"{self.architecture}.{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 
-def anatomies(cards: Iterable[BackboneCard], cache_folder: Path) -> dict[str, Anatomy]:
+def anatomies(cards: Iterable[BackboneCard], cache_folder: Path) -> dict[str, FeatureMapInfo]:
     """By the cards' names: kept answers, and for the others one process that looks at them all."""
-    specimens = {card.name: Specimen.of(card) for card in cards}
+    specimens = {card.name: FeatureMapQuery.of(card) for card in cards}
     places = {specimen.filename: specimen for specimen in specimens.values()}
     kept = {place: _kept(cache_folder / place) for place in places}
     unknown = [place for place, anatomy in kept.items() if anatomy is None]
     fresh = dict(zip(unknown, _ask([places[place] for place in unknown]), strict=False))
     for place, anatomy in fresh.items():
         write_if_possible(cache_folder / place, anatomy.model_dump_json().encode())
-    failed = Anatomy(problem="the process that looks at architectures failed")
+    failed = FeatureMapInfo(problem="the process that looks at architectures failed")
     return {
         name: kept[specimen.filename] or fresh.get(specimen.filename, failed) for name, specimen in specimens.items()
     }
 
 
-def _kept(path: Path) -> Anatomy | None:
+def _kept(path: Path) -> FeatureMapInfo | None:
     try:
-        return Anatomy.model_validate_json(path.read_bytes())
+        return FeatureMapInfo.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def _ask(specimens: Sequence[Specimen]) -> list[Anatomy]:
+def _ask(specimens: Sequence[FeatureMapQuery]) -> list[FeatureMapInfo]:
     """One answer each; fewer where the process failed in the middle."""
     if not specimens:
         return []
     try:
         lines = "".join(f"{specimen.model_dump_json()}\n" for specimen in specimens)
-        done = ask_module(DISSECT, given=lines, seconds=SECONDS)
+        done = run_module(DISSECT, given=lines, seconds=SECONDS)
     except subprocess.TimeoutExpired:
         return []
-    answers: list[Anatomy] = []
+    answers: list[FeatureMapInfo] = []
     for line in done.stdout.splitlines():
         try:
-            answers.append(Anatomy.model_validate_json(line))
+            answers.append(FeatureMapInfo.model_validate_json(line))
         except ValidationError:
             break
     return answers

@@ -28,7 +28,7 @@ from backbones.catalog.card import (
 )
 from backbones.io.card_files import CardModel, MalformedName, UnknownName
 from backbones.io.file_digests import write_if_possible
-from backbones.io.subprocess_query import ask_module, last_words
+from backbones.io.subprocess_query import last_error_line, run_module
 
 
 class Description(CardModel):
@@ -71,7 +71,7 @@ class Description(CardModel):
         return tuple(f"{name}." for name in self.classifier)
 
 
-class Unknown(CardModel):
+class UnknownArchitecture(CardModel):
     """timm has no such architecture, or not with that tag."""
 
     kind: Literal["unknown"] = "unknown"
@@ -79,8 +79,8 @@ class Unknown(CardModel):
     suggestions: tuple[str, ...] = ()
 
 
-Answer = Annotated[Description | Unknown, Field(discriminator="kind")]
-ANSWER: TypeAdapter[Description | Unknown] = TypeAdapter(Answer)
+Answer = Annotated[Description | UnknownArchitecture, Field(discriminator="kind")]
+ANSWER: TypeAdapter[Description | UnknownArchitecture] = TypeAdapter(Answer)
 
 
 def timm_card(description: Description) -> BackboneCard:
@@ -146,7 +146,7 @@ class Resolver:
 
     def _ask(self, name: str) -> Description:
         answer = _run(name)
-        if isinstance(answer, Unknown):
+        if isinstance(answer, UnknownArchitecture):
             raise UnknownName("timm model", name, tuple(f"timm:{known}" for known in answer.suggestions))
         path = self._path(name)
         if path is not None:
@@ -160,11 +160,11 @@ class Resolver:
         return self.cache_folder / f"{name}.{stamp[:8]}.json"
 
 
-def _run(name: str) -> Description | Unknown:
+def _run(name: str) -> Description | UnknownArchitecture:
     try:
-        done = ask_module("backbones.catalog.timm_info_main", name, seconds=SECONDS)
+        done = run_module("backbones.catalog.timm_info_main", name, seconds=SECONDS)
         return ANSWER.validate_json(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise ResolverError(f"asking timm about {name!r} took more than {SECONDS:.0f} s") from error
     except ValidationError as error:
-        raise ResolverError(f"timm could not describe {name!r}: {last_words(done)}") from error
+        raise ResolverError(f"timm could not describe {name!r}: {last_error_line(done)}") from error

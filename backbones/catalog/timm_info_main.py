@@ -12,11 +12,11 @@ import timm
 import torch
 from timm.models import is_model, list_models
 
-from backbones.catalog.timm_info import Description, Unknown
+from backbones.catalog.timm_info import Description, UnknownArchitecture
 from backbones.io.card_files import suggest
 
 
-def describe(name: str) -> Description | Unknown:
+def describe(name: str) -> Description | UnknownArchitecture:
     """What timm knows of `architecture` or `architecture.tag`; nothing is downloaded and no weights are made.
 
     Without a tag the architecture's default tag is meant; an architecture that has none is described without.
@@ -24,10 +24,12 @@ def describe(name: str) -> Description | Unknown:
     architecture, _, tag = name.partition(".")
     if not is_model(architecture):
         known = list_models(pretrained=True) if tag else list_models()
-        return Unknown(name=name, suggestions=suggest(name, known))
+        return UnknownArchitecture(name=name, suggestions=suggest(name, known))
     tags = [full.partition(".")[2] for full in list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
-        return Unknown(name=name, suggestions=suggest(name, [f"{architecture}.{known}" for known in tags], limit=5))
+        return UnknownArchitecture(
+            name=name, suggestions=suggest(name, [f"{architecture}.{known}" for known in tags], limit=5)
+        )
     return _describe(architecture, tag)
 
 

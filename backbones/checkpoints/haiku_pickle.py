@@ -153,7 +153,7 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
         raise WeightsError(f"{path} has {size:,} bytes; a pickle is read up to {LARGEST:,}")
     try:
         with path.open("rb") as file:
-            content = _plain(_Unpickler(file).load(), _Budget())
+            content = _plain(_Unpickler(file).load(), _UnpickleBudget())
     except _Refused as error:
         raise WeightsError(
             f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
@@ -183,7 +183,7 @@ _BROKEN = (
 
 
 @dataclass
-class _Budget:
+class _UnpickleBudget:
     """How many more values may be handed out."""
 
     left: int = MOST_ITEMS
@@ -194,7 +194,7 @@ class _Budget:
             raise _Refused(f"more than {MOST_ITEMS:,} values")
 
 
-def _plain(value: object, budget: _Budget) -> object:
+def _plain(value: object, budget: _UnpickleBudget) -> object:
     """Stand-ins to plain values, all the way down."""
     budget.take()
     if isinstance(value, _Array):

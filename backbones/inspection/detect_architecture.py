@@ -69,7 +69,7 @@ FAMILIES = (
 
 
 @dataclass(frozen=True)
-class Guess:
+class ArchitectureCandidate:
     """An architecture to try."""
 
     architecture: str
@@ -82,7 +82,7 @@ class NoArchitecture(ValueError):  # noqa: N818 - a domain word, raised as such
     """The tensors are a network's, and timm has none like it; the message says what was seen."""
 
 
-def guesses(shapes: Shapes) -> tuple[Guess, ...]:
+def guesses(shapes: Shapes) -> tuple[ArchitectureCandidate, ...]:
     """What to try, likeliest first; empty when nothing is recognised. Raises NoArchitecture for a known stranger."""
     if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
         return (*_transformer(shapes), *_family(shapes))
@@ -91,14 +91,14 @@ def guesses(shapes: Shapes) -> tuple[Guess, ...]:
     return tuple(_family(shapes))
 
 
-def _family(shapes: Shapes) -> Iterator[Guess]:
+def _family(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     for pattern, globs in FAMILIES:
         if any(pattern.match(key) for key in shapes):
-            yield from (Guess(name) for glob in globs for name in list_models(glob))
+            yield from (ArchitectureCandidate(name) for glob in globs for name in list_models(glob))
             return
 
 
-def _resnet(shapes: Shapes) -> Iterator[Guess]:
+def _resnet(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     stem = shapes["conv1.weight"]
     if stem[-1] == 3 and _count(shapes, "layer4"):
         raise NoArchitecture(
@@ -108,7 +108,7 @@ def _resnet(shapes: Shapes) -> Iterator[Guess]:
     stages = tuple(_count(shapes, f"layer{stage}") for stage in (1, 2, 3, 4))
     if "layer1.0.conv3.weight" not in shapes:
         if stages in BASICS:
-            yield Guess(BASICS[stages], published=True)
+            yield ArchitectureCandidate(BASICS[stages], published=True)
         return
     depth = BOTTLENECKS.get(stages)
     width, per_group = shapes["layer1.0.conv2.weight"][:2]
@@ -121,16 +121,16 @@ def _resnet(shapes: Shapes) -> Iterator[Guess]:
             "--arch FILE.py:FUNCTION --trust-code"
         )
     if (groups, per_group) == (1, 64):
-        yield Guess(depth, published=True)
+        yield ArchitectureCandidate(depth, published=True)
     elif (depth, groups, per_group) in NAMED:
-        yield Guess(NAMED[depth, groups, per_group], published=True)
+        yield ArchitectureCandidate(NAMED[depth, groups, per_group], published=True)
     elif groups == 1:
-        yield Guess(depth, {"base_width": width}, published=True)
+        yield ArchitectureCandidate(depth, {"base_width": width}, published=True)
     else:
-        yield Guess(depth, {"base_width": per_group, "cardinality": groups}, published=True)
+        yield ArchitectureCandidate(depth, {"base_width": per_group, "cardinality": groups}, published=True)
 
 
-def _transformer(shapes: Shapes) -> Iterator[Guess]:
+def _transformer(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     width, _, patch, _ = shapes["patch_embed.proj.weight"]
     depth = _count(shapes, "blocks")
     table = SCALED if "blocks.0.ls1.gamma" in shapes else TRANSFORMERS
@@ -144,7 +144,7 @@ def _transformer(shapes: Shapes) -> Iterator[Guess]:
         arguments |= {"global_pool": "avg"}
     if (side := _side(shapes, patch)) is not None:
         arguments |= {"img_size": side}
-    yield Guess(name, arguments, published=True)
+    yield ArchitectureCandidate(name, arguments, published=True)
 
 
 def _side(shapes: Shapes, patch: int) -> int | None:

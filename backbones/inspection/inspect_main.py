@@ -23,9 +23,9 @@ from backbones.checkpoints.key_mapping import OPTIONAL, KeyReport, Shape, best_f
 from backbones.checkpoints.read import read_checkpoint
 from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wanted_from_simclr
 from backbones.checkpoints.tensorflow_bundle import read_bundle
-from backbones.inspection.detect_architecture import Guess, NoArchitecture, guesses
-from backbones.inspection.networks import Convention, Stream, find_streams, method_of, prefer, stream_at
-from backbones.inspection.proposal import Dropped, Inspection, Proposal, Refused, Wish, present_files
+from backbones.inspection.detect_architecture import ArchitectureCandidate, NoArchitecture, guesses
+from backbones.inspection.networks import CheckpointNetwork, Convention, find_streams, method_of, prefer, stream_at
+from backbones.inspection.proposal import Dropped, Inspection, InspectionHints, Proposal, Refused, present_files
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import make
 from backbones.model.user_code import make_by_code
@@ -62,9 +62,9 @@ PROGRESS = ("epoch", "global_step", "step", "iteration", "iter")
 TEXT = ("word_embeddings", "tok_embeddings", "embed_tokens", "wte.weight")
 
 
-def propose(path: Path, wish: Wish | None = None) -> Inspection:
+def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
     """Look into the file. Raises WeightsError when it is no checkpoint, or the wish cannot be fulfilled."""
-    wish = wish or Wish()
+    wish = wish or InspectionHints()
     checkpoint, whole = _read(path)
     streams = [whole] if whole is not None else _streams(checkpoint, wish)
     about = Inspection(
@@ -83,7 +83,7 @@ def propose(path: Path, wish: Wish | None = None) -> Inspection:
 _METHODS: Mapping[Conversion, str] = {"byol-haiku": "byol", "simclr-tensorflow": "simclr"}
 
 
-def _read(path: Path) -> tuple[Mapping[str, object], Stream | None]:
+def _read(path: Path) -> tuple[Mapping[str, object], CheckpointNetwork | None]:
     """The content; and the one network in it, where the format itself says which that is (BYOL, TensorFlow)."""
     files = present_files(path)
     try:
@@ -94,17 +94,17 @@ def _read(path: Path) -> tuple[Mapping[str, object], Stream | None]:
         raise WeightsError(f"{path} {words}")
     if files[0].suffix == ".index":
         tensors = from_simclr(read_bundle(path, wanted_from_simclr))
-        return {}, Stream(None, "", "simclr-tensorflow", shapes(tensors))
+        return {}, CheckpointNetwork(None, "", "simclr-tensorflow", shapes(tensors))
     try:
         return read_checkpoint(path), None
     except WeightsError:
         if path.suffix != ".pkl":
             raise
         tensors = from_byol(read_haiku_pickle(path))
-        return {}, Stream(None, "", "byol-haiku", shapes(tensors))
+        return {}, CheckpointNetwork(None, "", "byol-haiku", shapes(tensors))
 
 
-def _streams(checkpoint: Mapping[str, object], wish: Wish) -> list[Stream]:
+def _streams(checkpoint: Mapping[str, object], wish: InspectionHints) -> list[CheckpointNetwork]:
     """The networks in the file, or at the place that the user names."""
     found = find_streams(checkpoint)
     if wish.container is not None or wish.prefix is not None:
@@ -116,26 +116,30 @@ def _streams(checkpoint: Mapping[str, object], wish: Wish) -> list[Stream]:
         exact = stream_at(checkpoint, wish.container, wish.prefix or "")
         return named or ([exact] if exact else [])
     if wish.architecture is not None and is_code(wish.architecture):
-        fit = best_fit(checkpoint, _expected(Guess(wish.architecture, wish.arguments))[0])
+        fit = best_fit(checkpoint, _expected(ArchitectureCandidate(wish.architecture, wish.arguments))[0])
         exact = stream_at(checkpoint, fit.container, fit.prefix) if fit else None
         return [exact] if exact else []
     return found
 
 
-def _try(streams: Sequence[Stream], wish: Wish) -> tuple[list[Proposal], list[str]]:
+def _try(streams: Sequence[CheckpointNetwork], wish: InspectionHints) -> tuple[list[Proposal], list[str]]:
     """Every guess for every network; and what was seen of networks that timm does not have."""
     proposals: list[Proposal] = []
     strangers: list[str] = []
     for stream in streams:
         try:
-            tries = [Guess(wish.architecture, wish.arguments)] if wish.architecture else guesses(stream.shapes)
+            tries = (
+                [ArchitectureCandidate(wish.architecture, wish.arguments)]
+                if wish.architecture
+                else guesses(stream.shapes)
+            )
             proposals.extend(_fitting(stream, tries))
         except NoArchitecture as error:
             strangers.append(str(error))
     return proposals, strangers
 
 
-def _fitting(stream: Stream, tries: Sequence[Guess]) -> Iterator[Proposal]:
+def _fitting(stream: CheckpointNetwork, tries: Sequence[ArchitectureCandidate]) -> Iterator[Proposal]:
     """Proposals of one network. The published model of a shape comes first, and its namesakes are not tried."""
     for guess in tries:
         proposal = _proposal(stream, guess)
@@ -144,7 +148,9 @@ def _fitting(stream: Stream, tries: Sequence[Guess]) -> Iterator[Proposal]:
             return
 
 
-def _decide(about: Inspection, tried: Sequence[Proposal], strangers: Sequence[str], wish: Wish) -> Inspection:
+def _decide(
+    about: Inspection, tried: Sequence[Proposal], strangers: Sequence[str], wish: InspectionHints
+) -> Inspection:
     exact = [proposal for proposal in tried if proposal.exact]
     if not exact:
         best = sorted(tried, key=lambda proposal: -proposal.share)[:SHOWN]
@@ -177,7 +183,7 @@ def _place(places: Sequence[Place]) -> tuple[Place | None, Convention | None]:
     return found if found is not None else (None, None)
 
 
-def _proposal(stream: Stream, guess: Guess) -> Proposal:
+def _proposal(stream: CheckpointNetwork, guess: ArchitectureCandidate) -> Proposal:
     expected, size = _expected(guess)
     report = check(expected, stream.shapes)
     groups = _groups(report.unexpected, expected)
@@ -196,7 +202,7 @@ def _proposal(stream: Stream, guess: Guess) -> Proposal:
     )
 
 
-def _expected(guess: Guess) -> tuple[dict[str, Shape], int]:
+def _expected(guess: ArchitectureCandidate) -> tuple[dict[str, Shape], int]:
     """The architecture's tensors, and its input side in pixels."""
     if is_code(guess.architecture):
         model = make_by_code(guess.architecture, _code(guess.architecture), guess.arguments)
@@ -266,7 +272,7 @@ def _no_fit(best: Sequence[Proposal]) -> str:
     )
 
 
-def _no_network(checkpoint: Mapping[str, object], wish: Wish) -> str:
+def _no_network(checkpoint: Mapping[str, object], wish: InspectionHints) -> str:
     names = [key for _, key, _ in tensors_of(checkpoint)]
     if wish.prefix is not None or wish.container is not None:
         return f"there are no tensors at container {wish.container!r}, prefix {wish.prefix or ''!r}"
@@ -289,7 +295,7 @@ def main(arguments: list[str]) -> int:
     """Print the inspection."""
     try:
         path = Path(arguments[0]).expanduser().absolute()
-        wish = Wish.model_validate_json(arguments[1]) if len(arguments) > 1 else Wish()
+        wish = InspectionHints.model_validate_json(arguments[1]) if len(arguments) > 1 else InspectionHints()
     except (IndexError, ValidationError) as error:
         print(f"usage: python -P -m backbones.inspection.inspect_main PATH [WISH]: {error}", file=sys.stderr)
         return 2

@@ -37,7 +37,7 @@ RENAMED: tuple[tuple[str, Conversion], ...] = (
 
 
 @dataclass(frozen=True)
-class Stream:
+class CheckpointNetwork:
     """One network's tensors: `shapes` by their names in the architecture."""
 
     container: str | None
@@ -95,7 +95,7 @@ LAYOUTS = (
 """What else in a checkpoint tells the method; the first that is there counts."""
 
 
-def find_streams(checkpoint: Mapping[str, object]) -> list[Stream]:
+def find_streams(checkpoint: Mapping[str, object]) -> list[CheckpointNetwork]:
     """Every network of the checkpoint: whatever begins with a layer that takes three colours."""
     by_container: dict[str | None, dict[str, Shape]] = {}
     for container, key, tensor in tensors_of(checkpoint):
@@ -107,7 +107,7 @@ def find_streams(checkpoint: Mapping[str, object]) -> list[Stream]:
     ]
 
 
-def stream_at(checkpoint: Mapping[str, object], container: str | None, prefix: str) -> Stream | None:
+def stream_at(checkpoint: Mapping[str, object], container: str | None, prefix: str) -> CheckpointNetwork | None:
     """The tensors at a place, under the names that they have there; None when there are none."""
     shapes = {key: tuple(t.shape) for where, key, t in tensors_of(checkpoint) if where == container}
     found = _stream(container, shapes, prefix, "none")
@@ -145,10 +145,12 @@ def _beginnings(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Conversion]]
                 break
 
 
-def _stream(container: str | None, shapes: Mapping[str, Shape], prefix: str, conversion: Conversion) -> Stream:
+def _stream(
+    container: str | None, shapes: Mapping[str, Shape], prefix: str, conversion: Conversion
+) -> CheckpointNetwork:
     rename = {"simclr-separius": separius_name, "lightly-sequential": lightly_name}.get(conversion, str)
     inside = {rename(key[len(prefix) :]): shape for key, shape in shapes.items() if key.startswith(prefix)}
-    return Stream(container, prefix, conversion, inside)
+    return CheckpointNetwork(container, prefix, conversion, inside)
 
 
 def _ends(key: str, stem: str) -> bool:

@@ -16,7 +16,7 @@ from backbones.catalog.card import KeyMapping, Scalar
 from backbones.catalog.weights_folder import checkpoint_files
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
-from backbones.io.subprocess_query import ask_module, last_words
+from backbones.io.subprocess_query import last_error_line, run_module
 
 PROPOSE = "backbones.inspection.inspect_main"
 SECONDS = 900.0
@@ -93,7 +93,7 @@ class Refused(CardModel):
     error: str
 
 
-class Wish(CardModel):
+class InspectionHints(CardModel):
     """What the user said already; everything may be left open."""
 
     architecture: str | None = None
@@ -116,7 +116,7 @@ def present_files(path: Path) -> list[Path]:
     return files
 
 
-def inspect(path: Path, wish: Wish | None = None) -> Inspection:
+def inspect(path: Path, wish: InspectionHints | None = None) -> Inspection:
     """Look into a file, in a process of its own, without running anything that is in it.
 
     With an architecture of the user's own code in `wish`, that code is run: ask first. Raises WeightsError with the
@@ -124,12 +124,12 @@ def inspect(path: Path, wish: Wish | None = None) -> Inspection:
     """
     present_files(path)
     try:
-        done = ask_module(PROPOSE, str(path), (wish or Wish()).model_dump_json(), seconds=SECONDS)
+        done = run_module(PROPOSE, str(path), (wish or InspectionHints()).model_dump_json(), seconds=SECONDS)
         answer = ANSWER.validate_json(done.stdout.splitlines()[-1] if done.stdout.strip() else "")
     except subprocess.TimeoutExpired as error:
         raise WeightsError(f"{path}: looking into it took more than {SECONDS:.0f} s: is the disk slow?") from error
     except ValidationError as error:
-        raise WeightsError(f"{path} could not be looked into: {last_words(done)}") from error
+        raise WeightsError(f"{path} could not be looked into: {last_error_line(done)}") from error
     if isinstance(answer, Refused):
         raise WeightsError(answer.error)
     return answer

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 
-def ask_module(
+def run_module(
     module: str, *arguments: str, given: str | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -P -m module ARGUMENTS` with `given` on standard input; what it wrote, whatever its exit code.
@@ -26,6 +26,6 @@ def ask_module(
     )
 
 
-def last_words(done: subprocess.CompletedProcess[str]) -> str:
+def last_error_line(done: subprocess.CompletedProcess[str]) -> str:
     """The last line of standard error, where a process that failed says why; else its exit code."""
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

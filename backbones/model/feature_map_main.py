@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from backbones.catalog.card import Scalar
-from backbones.catalog.feature_map_info import Anatomy, MapFacts, Specimen
+from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, MapFacts
 from backbones.model.architecture import arguments_of, make
 from backbones.model.feature_maps import FeatureMaps, NoMaps
 
@@ -20,18 +20,18 @@ REFUSALS = (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedE
 """What timm's architectures raise for an argument or a size that they do not take."""
 
 
-def dissect(specimen: Specimen) -> Anatomy:
+def dissect(specimen: FeatureMapQuery) -> FeatureMapInfo:
     """What the architecture gives, at the specimen's size and at an oblong larger one."""
     try:
         arguments = arguments_of(specimen.architecture, specimen.arguments)
         model = _hollow(specimen.architecture, arguments)
         maps = FeatureMaps(model, specimen.size)
     except NoMaps as error:
-        return Anatomy(problem=str(error))
+        return FeatureMapInfo(problem=str(error))
     except REFUSALS as error:
-        return Anatomy(problem=f"{specimen.architecture} cannot be made: {_first_line(error)}")
+        return FeatureMapInfo(problem=f"{specimen.architecture} cannot be made: {_first_line(error)}")
     facts = tuple(MapFacts(stride=s, channels=c) for s, c in zip(maps.strides, maps.channels, strict=True))
-    return Anatomy(maps=facts, any_size=_any_size(maps, specimen.size), dilates=_dilates(specimen, arguments))
+    return FeatureMapInfo(maps=facts, any_size=_any_size(maps, specimen.size), dilates=_dilates(specimen, arguments))
 
 
 def _hollow(name: str, arguments: dict[str, Scalar]) -> nn.Module:
@@ -53,7 +53,7 @@ def _any_size(maps: FeatureMaps, size: int) -> bool:
     return [tuple(one.shape[-2:]) for one in found] == expected
 
 
-def _dilates(specimen: Specimen, arguments: dict[str, Scalar]) -> bool:
+def _dilates(specimen: FeatureMapQuery, arguments: dict[str, Scalar]) -> bool:
     try:
         model = _hollow(specimen.architecture, {**arguments, "output_stride": 8})
         return FeatureMaps(model, specimen.size).strides[-1] == 8
@@ -68,7 +68,7 @@ def _first_line(error: Exception) -> str:
 def main() -> int:
     """Answer every line of standard input."""
     for line in sys.stdin:
-        print(dissect(Specimen.model_validate_json(line)).model_dump_json(), flush=True)
+        print(dissect(FeatureMapQuery.model_validate_json(line)).model_dump_json(), flush=True)
     return 0
 
 

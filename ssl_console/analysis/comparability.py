@@ -25,7 +25,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class PartApart:
+class ConfigDifference:
     """One part of the comparability key that differs; None on the side that does not have it."""
 
     name: str
@@ -40,7 +40,7 @@ class PartApart:
 
 
 @dataclass(frozen=True)
-class Apart:
+class IncomparableResult:
     """A column that a task has besides the one that is looked at."""
 
     task: str
@@ -50,7 +50,7 @@ class Apart:
     """The newest result of the column that it is held against."""
     shown: bool
     """Whether it is a column of the table, too."""
-    parts: tuple[PartApart, ...] | None
+    parts: tuple[ConfigDifference, ...] | None
     """What differs; None when a record is missing, so that nobody knows."""
 
     @property
@@ -63,7 +63,7 @@ class Apart:
         return f"{start}: {', '.join(map(str, self.parts)) or 'something unnamed differs'}"
 
 
-def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identities) -> list[Apart]:
+def kept_apart(results: Iterable[Result], ranking: Ranking, identities: Identities) -> list[IncomparableResult]:
     """One for every further column that a task of the table has, in it or not."""
     columns: dict[tuple[str, str], dict[str, Result]] = defaultdict(dict)
     for result in sorted(results, key=lambda one: one.finished):
@@ -83,7 +83,7 @@ def count_apart(results: Iterable[Result], ranking: Ranking) -> int:
     return len(kept_apart(results, ranking, lambda _run_id: None))
 
 
-def apart_document(found: Iterable[Apart]) -> list[dict[str, object]]:
+def apart_document(found: Iterable[IncomparableResult]) -> list[dict[str, object]]:
     """As JSON."""
     return [
         {
@@ -102,17 +102,17 @@ def apart_document(found: Iterable[Apart]) -> list[dict[str, object]]:
     ]
 
 
-def _apart(here: Result, there: Result, identities: Identities, *, shown: bool) -> Apart:
+def _apart(here: Result, there: Result, identities: Identities, *, shown: bool) -> IncomparableResult:
     one, other = identities(here.run_id), identities(there.run_id)
     parts = None if one is None or other is None else tuple(_differing(one, other))
-    return Apart(here.task, here, there, shown, parts)
+    return IncomparableResult(here.task, here, there, shown, parts)
 
 
-def _differing(here: Identity, there: Identity) -> Iterator[PartApart]:
+def _differing(here: Identity, there: Identity) -> Iterator[ConfigDifference]:
     one, other = (flattened({name: whole[name] for name in COMPARED if name in whole}) for whole in (here, there))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
-            yield PartApart(name, one.get(name), other.get(name))
+            yield ConfigDifference(name, one.get(name), other.get(name))
 
 
 def _named(result: Result) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Literal
 
-from ssl_console.analysis.ranking import Cell, average_seeds
+from ssl_console.analysis.ranking import RankingCell, average_seeds
 from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
 from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
@@ -39,8 +39,8 @@ class TaskComparison:
     """The comparability key."""
     metric: str
     higher_is_better: bool
-    first: Cell
-    second: Cell
+    first: RankingCell
+    second: RankingCell
     """Over the seeds that both were measured with, where there are such."""
     test: PairedTest
     """Of the first score minus the second."""
@@ -64,7 +64,7 @@ class TaskComparison:
         return "better" if (self.test.difference > 0) == self.higher_is_better else "worse"
 
     @property
-    def lead(self) -> float:
+    def margin(self) -> float:
         """By how much A is ahead; negative when it is behind."""
         return self.test.difference if self.higher_is_better else -self.test.difference
 
@@ -191,7 +191,7 @@ def _arrays(results: Sequence[Result], predictions: Predictions) -> list[Arrays]
     return found
 
 
-def _as_shown(test: PairedTest, first: Cell, second: Cell) -> PairedTest:
+def _as_shown(test: PairedTest, first: RankingCell, second: RankingCell) -> PairedTest:
     """Moved onto the difference of the scores themselves: predictions are kept in half precision."""
     difference = first.value - second.value
     moved = difference - test.difference
@@ -216,7 +216,7 @@ def _across(tasks: Sequence[TaskComparison]) -> Across | None:
     if not tasks:
         return None
     alike = [task for task in tasks if task.higher_is_better] or tasks
-    leads = [task.lead for task in alike]
+    leads = [task.margin for task in alike]
     smallest = DETECTABLE * stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else None
     return Across(len(leads), signed_rank(leads), fmean(leads), median(leads), smallest)
 

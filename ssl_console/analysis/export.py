@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssl_console.analysis.published.agreement import differences
-from ssl_console.analysis.ranking import AGGREGATES, Cell, Column, Ranking, Row, judged
+from ssl_console.analysis.ranking import AGGREGATES, Ranking, RankingCell, RankingColumn, RankingRow, judged
 from ssl_console.system.safe_text import align, align_within, json_text, printable
 from ssl_console.workspace.badges import MARK
 
@@ -175,16 +175,16 @@ def cells(ranking: Ranking, style: Style, ties: Ties = NO_TIES) -> list[list[str
 Marks = Mapping[str, Callable[[str], str]]
 
 
-def _name(row: Row, style: Style) -> str:
+def _name(row: RankingRow, style: Style) -> str:
     return style.escape(row.backbone) + ("" if row.complete else style.escape(INCOMPLETE))
 
 
-def _totals(row: Row, style: Style) -> list[str]:
+def _totals(row: RankingRow, style: Style) -> list[str]:
     values = [(aggregate, aggregate.value(row)) for aggregate in AGGREGATES]
     return [style.missing if value is None else style.escape(a.show(value)) for a, value in values]
 
 
-def _cell(row: Row, label: str, style: Style, marks: Marks, *, tied: bool) -> str:
+def _cell(row: RankingRow, label: str, style: Style, marks: Marks, *, tied: bool) -> str:
     cell = row.cells.get(label)
     if cell is None:
         return style.missing
@@ -198,18 +198,18 @@ def _gap(difference: float | None) -> str:
     return "" if difference is None else f" ({difference:+.1f})"
 
 
-def _marks(ranking: Ranking, column: Column, style: Style) -> Marks:
+def _marks(ranking: Ranking, column: RankingColumn, style: Style) -> Marks:
     """How the two best scores of a column are written; scores that print alike are marked alike."""
     found = {_shown(row.cells[column.label]) for row in ranking.rows if column.label in row.cells}
     best_first = sorted(found, key=float, reverse=column.higher_is_better)
     return dict(zip(best_first, (style.best, style.second), strict=False))
 
 
-def _shown(cell: Cell) -> str:
+def _shown(cell: RankingCell) -> str:
     return f"{cell.value:.1f}"
 
 
-def _score(cell: Cell, difference: float | None) -> dict[str, object]:
+def _score(cell: RankingCell, difference: float | None) -> dict[str, object]:
     value, low, high = _numbers(cell)
     score: dict[str, object] = {
         "value": value,
@@ -225,7 +225,7 @@ def _score(cell: Cell, difference: float | None) -> dict[str, object]:
     return score if difference is None else {**score, "difference": difference}
 
 
-def _numbers(cell: Cell | None) -> Sequence[float | None]:
+def _numbers(cell: RankingCell | None) -> Sequence[float | None]:
     if cell is None:
         return None, None, None
     return (cell.value, None, None) if cell.half_width is None else (cell.value, cell.ci_low, cell.ci_high)

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from ssl_console.analysis.published.agreement import PUBLISHED, unmarked
 from ssl_console.analysis.published.tables import published
-from ssl_console.analysis.ranking import Cell, Column, Ranking, Row, log_odds, rank
+from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, RankingRow, log_odds, rank
 from ssl_console.analysis.statistics.correlation import Association, associate
 from ssl_console.workspace.result import Result, Source
 
@@ -72,7 +72,7 @@ def settings_of_view(ranking: Ranking, imagenet: Mapping[str, float]) -> list[Se
 def analysed(ranking: Ranking, imagenet: Mapping[str, float], source: Source) -> Transfer:
     """The analysis of a table whose rows are all of one source."""
     known = sorted((row for row in ranking.rows if row.backbone in imagenet), key=lambda row: row.backbone)
-    groups: dict[str, list[Column]] = {}
+    groups: dict[str, list[RankingColumn]] = {}
     for column in ranking.columns:
         groups.setdefault(_setting_name(column, ranking), []).append(column)
     return Transfer(
@@ -91,7 +91,7 @@ def published_imagenet() -> Mapping[str, float]:
     return {result.backbone: result.value for result in published() if result.task == IMAGENET}
 
 
-def correlated_value(metric: str, cell: Cell) -> float:
+def correlated_value(metric: str, cell: RankingCell) -> float:
     """A score on the scale on which it is correlated."""
     if metric in ANGLES:
         return -cell.value
@@ -101,7 +101,7 @@ def correlated_value(metric: str, cell: Cell) -> float:
     return log_odds(percent, IMAGENET_IMAGES if 0 < percent < 100 else cell.n)
 
 
-def _setting_name(column: Column, ranking: Ranking) -> str:
+def _setting_name(column: RankingColumn, ranking: Ranking) -> str:
     protocol, _, dataset = column.task.partition("/")
     if not protocol.startswith(AVERAGED):
         return column.label
@@ -117,7 +117,11 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _setting(
-    name: str, columns: Sequence[Column], rows: Sequence[Row], imagenet: Mapping[str, float], source: Source
+    name: str,
+    columns: Sequence[RankingColumn],
+    rows: Sequence[RankingRow],
+    imagenet: Mapping[str, float],
+    source: Source,
 ) -> Setting:
     whole = [row for row in rows if all(column.label in row.cells for column in columns)]
     some = [row for row in rows if any(column.label in row.cells for column in columns)]
@@ -132,5 +136,5 @@ def _setting(
     )
 
 
-def _height(row: Row, columns: Sequence[Column]) -> float:
+def _height(row: RankingRow, columns: Sequence[RankingColumn]) -> float:
     return fmean(correlated_value(column.metric, row.cells[column.label]) for column in columns)

@@ -18,11 +18,11 @@ Twins = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Distance:
+class BaselineComparison:
     """How far a result is from its random twin's."""
 
     twin: str
-    lead: float
+    margin: float
     """Positive when the result is better."""
     low: float
     """The lead's 95 % interval, from both intervals (which shows less than a paired test would)."""
@@ -34,7 +34,7 @@ class Distance:
         """A reason to doubt, when the result is not better where it should be."""
         if self.low > 0 or self.protocol in DESCRIPTIVE:
             return None
-        words = f"{self.lead:+.1f} points from {self.twin}, which was never trained"
+        words = f"{self.margin:+.1f} points from {self.twin}, which was never trained"
         if self.high < 0:
             advice = (
                 f"{words}: worse than random features, so check the preprocessing and the key mapping, unless the task "
@@ -52,7 +52,7 @@ def twins(cards: Iterable[BackboneCard]) -> Twins:
     return {card.name: untrained[_kind(card)] for card in known if not _is_untrained(card) and _kind(card) in untrained}
 
 
-def distances(results: Sequence[Result], known: Twins) -> dict[str, Distance]:
+def distances(results: Sequence[Result], known: Twins) -> dict[str, BaselineComparison]:
     """By run id, for every result whose twin was measured in the same column."""
     newest = {(one.column, one.backbone): one for one in sorted(results, key=lambda one: one.finished)}
     found = {}
@@ -73,11 +73,11 @@ def _marked(result: Result, badge: Badge | None) -> Result:
     return result if badge is None else result.model_copy(update={"badges": (*result.badges, badge.name)})
 
 
-def _distance(result: Result, twin: Result) -> Distance:
+def _distance(result: Result, twin: Result) -> BaselineComparison:
     sign = 1 if result.higher_is_better else -1
     lead = sign * (result.value - twin.value)
     half = (((result.ci_high - result.ci_low) ** 2 + (twin.ci_high - twin.ci_low) ** 2) ** 0.5) / 2
-    return Distance(twin.backbone, lead, lead - half, lead + half, result.task.partition("/")[0])
+    return BaselineComparison(twin.backbone, lead, lead - half, lead + half, result.task.partition("/")[0])
 
 
 def _is_untrained(card: BackboneCard) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_console.analysis.export import Ties
-from ssl_console.analysis.ranking import NORMAL_95, Cell, Column, Ranking, judged
+from ssl_console.analysis.ranking import NORMAL_95, Ranking, RankingCell, RankingColumn, judged
 from ssl_console.analysis.statistics import weighted_metrics
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
 from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS
@@ -146,7 +146,7 @@ def family(task: str) -> str:
     return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
 
 
-def column_spread(column: Column, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:
+def column_spread(column: RankingColumn, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:
     """How a column's scores vary, higher being better; and whether all of its rows vary together."""
     cells = [row.cells.get(column.label) for row in ranking.rows]
     sign = 1.0 if column.higher_is_better else -1.0
@@ -163,7 +163,9 @@ def column_spread(column: Column, ranking: Ranking, predictions: Predictions) ->
     return Spread(values, np.concatenate([factor, apart], axis=1) if any(alone) else factor), len(arrays) == measured
 
 
-def _of_the_same_samples(metric: str, cells: list[Cell | None], predictions: Predictions) -> Mapping[int, Arrays]:
+def _of_the_same_samples(
+    metric: str, cells: list[RankingCell | None], predictions: Predictions
+) -> Mapping[int, Arrays]:
     """By place in the column, arrays that can vary together: of the samples that the first row with any has."""
     found: dict[int, Arrays] = {}
     for place, cell in enumerate(cells):

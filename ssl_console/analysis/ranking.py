@@ -26,7 +26,7 @@ NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Cell:
+class RankingCell:
     """One backbone in one column, over all seeds measured."""
 
     value: float
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class RankingColumn:
     """Comparable results: one task in one variant on one state of its data."""
 
     label: str
@@ -71,11 +71,11 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class RankingRow:
     """One backbone. Aggregates that cannot honestly be given are None."""
 
     backbone: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, RankingCell]
     """By column label; a missing measurement is a missing key."""
     complete: bool
     mean: float | None = None
@@ -90,8 +90,8 @@ class Row:
 class Ranking:
     """The table: rows best first."""
 
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[RankingColumn, ...]
+    rows: tuple[RankingRow, ...]
 
     @property
     def incomplete(self) -> int:
@@ -105,7 +105,7 @@ class Aggregate:
 
     name: str
     title: str
-    value: Callable[[Row], float | None]
+    value: Callable[[RankingRow], float | None]
     ascending: bool
     show: Callable[[float], str]
 
@@ -168,7 +168,7 @@ def pick_columns(ranking: Ranking, labels: Iterable[str]) -> Ranking:
     return replace(ranking, columns=columns, rows=tuple(_with_aggregates(columns, bare)))
 
 
-def judged(columns: Sequence[Column]) -> tuple[Column, ...]:
+def judged(columns: Sequence[RankingColumn]) -> tuple[RankingColumn, ...]:
     """Those by which backbones are judged: all but the describing ones, while there are such."""
     return tuple(column for column in columns if not column.describes) or tuple(columns)
 
@@ -200,12 +200,14 @@ def log_odds(percent: float, n: int) -> float:
     return math.log(share / (1 - share))
 
 
-def _all_columns(by_column: Mapping[str, Sequence[Result]]) -> list[Column]:
+def _all_columns(by_column: Mapping[str, Sequence[Result]]) -> list[RankingColumn]:
     found = [_column(key, results) for key, results in by_column.items()]
     return _labelled(sorted(found, key=lambda column: (column.task, column.variant, column.key or "")))
 
 
-def _wanted_columns(by_column: Mapping[str, Sequence[Result]], wanted: Sequence[tuple[str, str]]) -> list[Column]:
+def _wanted_columns(
+    by_column: Mapping[str, Sequence[Result]], wanted: Sequence[tuple[str, str]]
+) -> list[RankingColumn]:
     newest: dict[tuple[str, str], tuple[float, str]] = {}
     for key, results in by_column.items():
         for result in results:
@@ -215,16 +217,16 @@ def _wanted_columns(by_column: Mapping[str, Sequence[Result]], wanted: Sequence[
     columns = []
     for task, variant in dict.fromkeys(wanted):
         found = newest.get((task, variant))
-        columns.append(_column(found[1], by_column[found[1]]) if found else Column(task, None, task, variant))
+        columns.append(_column(found[1], by_column[found[1]]) if found else RankingColumn(task, None, task, variant))
     return _labelled(columns)
 
 
-def _column(key: str, results: Sequence[Result]) -> Column:
+def _column(key: str, results: Sequence[Result]) -> RankingColumn:
     one = max(results, key=lambda result: result.finished)
-    return Column(one.task, key, one.task, one.variant, one.metric, one.higher_is_better)
+    return RankingColumn(one.task, key, one.task, one.variant, one.metric, one.higher_is_better)
 
 
-def _labelled(columns: Sequence[Column]) -> list[Column]:
+def _labelled(columns: Sequence[RankingColumn]) -> list[RankingColumn]:
     """Labels as short as they can be while no two are alike."""
     metrics: dict[str, set[str]] = defaultdict(set)
     for column in columns:
@@ -241,7 +243,7 @@ def _labelled(columns: Sequence[Column]) -> list[Column]:
     return labelled
 
 
-def _cells(results: Sequence[Result]) -> dict[str, Cell]:
+def _cells(results: Sequence[Result]) -> dict[str, RankingCell]:
     """Per backbone the newest result of each seed, averaged over the seeds measured on its newest state.
 
     A seed measured before the weights or the preprocessing changed has no part in the average.
@@ -255,7 +257,7 @@ def _cells(results: Sequence[Result]) -> dict[str, Cell]:
     return {backbone: average_seeds(list(seeds.values())) for backbone, seeds in newest.items()}
 
 
-def average_seeds(results: Sequence[Result]) -> Cell:
+def average_seeds(results: Sequence[Result]) -> RankingCell:
     """One cell from results that differ in their seed only.
 
     The interval: the seeds share their test samples, so averaging does not narrow the average of their intervals;
@@ -266,7 +268,7 @@ def average_seeds(results: Sequence[Result]) -> Cell:
     below = fmean(result.value - result.ci_low for result in results)
     above = fmean(result.ci_high - result.value for result in results)
     last = max(results, key=lambda result: (result.finished, result.run_id))
-    return Cell(
+    return RankingCell(
         value=value,
         ci_low=last.ci_low if len(results) == 1 else value - math.hypot(below, spread),
         ci_high=last.ci_high if len(results) == 1 else value + math.hypot(above, spread),
@@ -279,12 +281,14 @@ def average_seeds(results: Sequence[Result]) -> Cell:
     )
 
 
-def _bare_row(name: str, columns: Sequence[Column], cells: Mapping[str, Mapping[str, Cell]]) -> Row:
+def _bare_row(
+    name: str, columns: Sequence[RankingColumn], cells: Mapping[str, Mapping[str, RankingCell]]
+) -> RankingRow:
     own = {column.label: cells[column.label][name] for column in columns if name in cells[column.label]}
-    return Row(name, own, complete=_complete(own, columns))
+    return RankingRow(name, own, complete=_complete(own, columns))
 
 
-def _complete(cells: Mapping[str, Cell], columns: Sequence[Column]) -> bool:
+def _complete(cells: Mapping[str, RankingCell], columns: Sequence[RankingColumn]) -> bool:
     return all(column.label in cells for column in judged(columns))
 
 
@@ -297,7 +301,7 @@ class _Tally:
     compared: int = 0
 
 
-def _with_aggregates(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
+def _with_aggregates(columns: Sequence[RankingColumn], rows: Sequence[RankingRow]) -> list[RankingRow]:
     columns = judged(columns)
     tallies = {row.backbone: _Tally() for row in rows}
     for column in columns:
@@ -305,7 +309,7 @@ def _with_aggregates(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row
     return [_aggregated(row, columns, tallies[row.backbone]) for row in rows]
 
 
-def _tally(column: Column, rows: Sequence[Row], tallies: Mapping[str, _Tally]) -> None:
+def _tally(column: RankingColumn, rows: Sequence[RankingRow], tallies: Mapping[str, _Tally]) -> None:
     present = [row for row in rows if column.label in row.cells]
     for row, place in zip(present, _places(column, present), strict=True):
         tallies[row.backbone].won += len(present) - place
@@ -315,11 +319,11 @@ def _tally(column: Column, rows: Sequence[Row], tallies: Mapping[str, _Tally]) -
         tallies[row.backbone].ranks.append(place)
 
 
-def _places(column: Column, rows: Sequence[Row]) -> list[float]:
+def _places(column: RankingColumn, rows: Sequence[RankingRow]) -> list[float]:
     return average_ranks([row.cells[column.label].value for row in rows], column.higher_is_better)
 
 
-def _aggregated(row: Row, columns: Sequence[Column], tally: _Tally) -> Row:
+def _aggregated(row: RankingRow, columns: Sequence[RankingColumn], tally: _Tally) -> RankingRow:
     cells = [row.cells[column.label] for column in columns if column.label in row.cells]
     summable = bool(cells) and row.complete and all(column.higher_is_better for column in columns)
     return replace(
@@ -331,11 +335,11 @@ def _aggregated(row: Row, columns: Sequence[Column], tally: _Tally) -> Row:
     )
 
 
-def _default_order(row: Row) -> tuple[bool, float, float, str]:
+def _default_order(row: RankingRow) -> tuple[bool, float, float, str]:
     return row.mean_rank is None, row.mean_rank or 0.0, -(row.win_rate or 0.0), row.backbone
 
 
-def _sort_value(ranking: Ranking, by: str) -> tuple[Callable[[Row], float | None], bool]:
+def _sort_value(ranking: Ranking, by: str) -> tuple[Callable[[RankingRow], float | None], bool]:
     for aggregate in AGGREGATES:
         if by in {aggregate.name, aggregate.title}:
             return aggregate.value, aggregate.ascending

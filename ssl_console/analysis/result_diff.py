@@ -40,7 +40,7 @@ class Flips:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FieldDifference:
     """The second result beside the first."""
 
     first: ResultRecord
@@ -83,9 +83,9 @@ class Difference:
         return f"From {names} the score moves by {self.moved:+.2f} points: {words}.{_flipped(self.flips)}"
 
 
-def difference(first: ResultRecord, second: ResultRecord, flips: Flips | None = None) -> Difference:
+def difference(first: ResultRecord, second: ResultRecord, flips: Flips | None = None) -> FieldDifference:
     """Everything in which the records of two results differ."""
-    return Difference(first, second, tuple(_changes(first, second)), flips)
+    return FieldDifference(first, second, tuple(_changes(first, second)), flips)
 
 
 def _changes(first: ResultRecord, second: ResultRecord) -> Iterator[Change]:
@@ -134,7 +134,7 @@ def _other(first: ResultRecord, second: ResultRecord) -> str:
     return f"{one.task} by {one.metric} against {other.metric}"
 
 
-def _same_measurement(found: Difference, names: str) -> str:
+def _same_measurement(found: FieldDifference, names: str) -> str:
     if found.first.metrics == found.second.metrics:
         return f"From {names} nothing changed that matters: the same measurement gave the same scores.{_aside(found)}"
     return (
@@ -143,7 +143,7 @@ def _same_measurement(found: Difference, names: str) -> str:
     )
 
 
-def _aside(found: Difference) -> str:
+def _aside(found: FieldDifference) -> str:
     parts = [change.part for change in found.of("run by")]
     return f" What else differs: {', '.join(parts)}." if parts else ""
 

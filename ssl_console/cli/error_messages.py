@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from ssl_console.system.errors import ConsoleError, ExitCode, in_words
+from ssl_console.system.errors import ConsoleError, ExitCode, format_os_error
 
 KNOWN = (
     ("backbones.io.card_files", "CardNameError", ExitCode.USAGE),
@@ -36,5 +36,5 @@ def complaint(error: Exception) -> Complaint | None:
         if isinstance(kind, type) and isinstance(error, kind):
             return Complaint(str(error), exit_code)
     if isinstance(error, OSError):
-        return Complaint(in_words(error), ExitCode.RUN_FAILED)
+        return Complaint(format_os_error(error), ExitCode.RUN_FAILED)
     return None

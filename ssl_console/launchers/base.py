@@ -11,7 +11,7 @@ from ssl_console.system.device import Device
 from ssl_console.workspace.config import JobRequest
 from ssl_console.workspace.run import Attempt, JobState
 
-Fate = Literal["refused", "cancelled", "taken", "memory", "ended", "unknown"]
+JobEnd = Literal["refused", "cancelled", "taken", "memory", "ended", "unknown"]
 """What became of a job: it was never accepted; somebody else cancelled it; it lost its node (preempted, or the node
 failed); it went over its memory limit; it ended by itself; nobody knows any more."""
 
@@ -42,7 +42,7 @@ class Worker:
     """Of one that is gone, where that is known; negative for a signal."""
     job: JobState | None = None
     """Of a worker that is a cluster's job."""
-    fate: Fate | None = None
+    fate: JobEnd | None = None
     """Of a job that is gone."""
     words: str = ""
     """Of a job that is gone: what the cluster says."""
@@ -63,7 +63,7 @@ class Launcher(Protocol):
     def hand_over(self, worker: str, run_id: str) -> bool:
         """Give one more run to a worker; False when it takes no more."""
 
-    def dismiss(self, worker: str) -> None:
+    def drain(self, worker: str) -> None:
         """No more runs for this worker: it leaves after the one that it has."""
 
     def snapshot(self) -> dict[str, Worker]:

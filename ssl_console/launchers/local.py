@@ -80,7 +80,7 @@ class LocalLauncher:
             return False
         return True
 
-    def dismiss(self, worker: str) -> None:
+    def drain(self, worker: str) -> None:
         """No more runs for this worker: it leaves after the one that it has."""
         process = self._processes.get(worker)
         if process is not None and process.stdin is not None:
@@ -113,7 +113,7 @@ class LocalLauncher:
             if code is not None:
                 signal_group(process.pid, signal.SIGKILL)
                 end_marked(MARK, name)
-                self.dismiss(name)
+                self.drain(name)
                 del self._processes[name]
         return found
 

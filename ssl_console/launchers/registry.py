@@ -30,9 +30,9 @@ class Launchers:
         """Give one more run to a worker; False when it takes no more."""
         return self._of(worker).hand_over(worker, run_id)
 
-    def dismiss(self, worker: str) -> None:
+    def drain(self, worker: str) -> None:
         """No more runs for this worker."""
-        self._of(worker).dismiss(worker)
+        self._of(worker).drain(worker)
 
     def snapshot(self) -> dict[str, Worker]:
         """All workers, by name; one that is gone is told once."""

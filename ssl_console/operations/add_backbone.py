@@ -11,7 +11,7 @@ import tomli_w
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, InputCard, Padding, Pooling, Scalar
 from backbones.catalog.file_reference import NORMALISATIONS
 from backbones.catalog.trusted_code import code_file, is_code, trust
-from backbones.inspection.proposal import Inspection, Proposal, Wish, inspect
+from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
 from backbones.io.files import write_atomically
 from ssl_console.system.errors import ConsoleError, MissingInputs
 from ssl_console.workspace.paths import Workspace
@@ -22,7 +22,7 @@ DEFAULT_NORMALISATION = "imagenet"
 
 
 @dataclass(frozen=True)
-class Said:
+class BackboneOptions:
     """What the user said of a checkpoint; what is None is found out, or is a stated default."""
 
     path: Path
@@ -45,14 +45,14 @@ class Said:
         return self.name or f"own/{_plain(self.path.name.split('.')[0] or self.path.name)}"
 
     @property
-    def wish(self) -> Wish:
+    def wish(self) -> InspectionHints:
         """For looking into the file."""
-        return Wish(
+        return InspectionHints(
             architecture=self.architecture, arguments=self.arguments, container=self.container, prefix=self.prefix
         )
 
 
-def look_into(said: Said) -> Inspection:
+def look_into(said: BackboneOptions) -> Inspection:
     """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used.
 
     With `trust_code` the code that makes the architecture is put on the user's list first: it is run here already.
@@ -62,7 +62,7 @@ def look_into(said: Said) -> Inspection:
     return inspect(said.path, said.wish)
 
 
-def check(said: Said) -> None:
+def check(said: BackboneOptions) -> None:
     """What can be told without opening the file. Raises ConsoleError naming value, place and way out."""
     if not NAME.fullmatch(said.card_name):
         raise ConsoleError(f"--name {said.card_name}: use letters, digits, dots and dashes, with / between the parts")
@@ -76,9 +76,9 @@ def check(said: Said) -> None:
         )
 
 
-def card_of(said: Said, found: Inspection) -> BackboneCard:
+def card_of(said: BackboneOptions, found: Inspection) -> BackboneCard:
     """The card of what was found. Raises ConsoleError when something is left for the user to decide."""
-    chosen = decided(said, found)
+    chosen = chosen_proposal(said, found)
     mean, std = NORMALISATIONS[said.normalisation or DEFAULT_NORMALISATION]
     return BackboneCard(
         name=said.card_name,
@@ -95,7 +95,7 @@ def card_of(said: Said, found: Inspection) -> BackboneCard:
     )
 
 
-def decided(said: Said, found: Inspection) -> Proposal:
+def chosen_proposal(said: BackboneOptions, found: Inspection) -> Proposal:
     """The proposal that may be taken. Raises ConsoleError for a question, MissingInputs where there is no way."""
     if found.chosen is not None:
         return found.chosen
@@ -140,7 +140,7 @@ def _plain(text: str) -> str:
 MILLION = 1e6
 
 
-def in_words(found: Inspection, said: Said) -> list[str]:
+def format_inspection(found: Inspection, said: BackboneOptions) -> list[str]:
     """What was found, a line each."""
     if found.chosen is None:
         lines = [f"no way to load it was found among its {found.tensors} tensors"]

@@ -13,7 +13,7 @@ from ssl_console.operations.add_backbone import NAME
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.importing.messages import Brought, Order, Progress, Wish, bring
+from tasks.datasets.importing.messages import ImportOptions, ImportProgress, ImportRequest, ImportResult, import_dataset
 
 
 def dataset_name(path: Path, given: str | None) -> str:
@@ -33,8 +33,8 @@ def card_place(workspace: Workspace, name: str, *, replace: bool = False) -> Pat
 
 
 def look_through(
-    workspace: Workspace, path: Path, name: str, wish: Wish, on_progress: Callable[[Progress], None]
-) -> Brought:
+    workspace: Workspace, path: Path, name: str, wish: ImportOptions, on_progress: Callable[[ImportProgress], None]
+) -> ImportResult:
     """Recognise the dataset, split it and look at every image; the index waits beside the card's place under a
     hidden name until `write_dataset`. Raises DatasetProblem.
     """
@@ -42,13 +42,13 @@ def look_through(
     draft = _draft(workspace, name)
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return bring(Order(path=str(path), name=name, index=str(draft), wish=wish), on_progress)
+        return import_dataset(ImportRequest(path=str(path), name=name, index=str(draft), wish=wish), on_progress)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
 
 
-def write_dataset(workspace: Workspace, brought: Brought, *, replace: bool = False) -> Path:
+def write_dataset(workspace: Workspace, brought: ImportResult, *, replace: bool = False) -> Path:
     """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError, OSError.
 
     Both are on the disk before either takes its place: a card whose index is another's would be no dataset.

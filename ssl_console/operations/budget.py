@@ -29,7 +29,7 @@ OUTCOMES = tuple(NormalDist().inv_cdf((number + 0.5) / 32) for number in range(3
 
 
 @dataclass(frozen=True)
-class Cell:
+class BudgetCell:
     """A run that could be carried out."""
 
     backbone: str
@@ -44,10 +44,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BudgetChoice:
     """A cell that fits, in the order of choosing."""
 
-    cell: Cell
+    cell: BudgetCell
     seconds: float
     """What it takes when the earlier ones have been done."""
     doubt: float
@@ -60,8 +60,8 @@ class Choice:
 class Budget:
     """What fits, what does not, and what it does to the ranking."""
 
-    choices: tuple[Choice, ...]
-    left_out: tuple[Cell, ...]
+    choices: tuple[BudgetChoice, ...]
+    left_out: tuple[BudgetCell, ...]
     doubt_before: float
     """With what is measured already, or being measured now."""
     pairs: int
@@ -89,16 +89,16 @@ class Slots:
         """All free now."""
         return cls([0.0] * max(1, count))
 
-    def need(self, cell: Cell) -> float:
+    def need(self, cell: BudgetCell) -> float:
         """Seconds that the cell takes after all that was given so far."""
         known = (cell.backbone, cell.dataset) in self.encoded
         return cell.seconds - cell.encoding_s if known else cell.seconds
 
-    def ending(self, cell: Cell) -> float:
+    def ending(self, cell: BudgetCell) -> float:
         """When it would be done."""
         return self.ends[0] + self.need(cell)
 
-    def give(self, cell: Cell) -> float:
+    def give(self, cell: BudgetCell) -> float:
         """Let the slot that is free first carry it out; when it is done."""
         done = self.ending(cell)
         heapq.heapreplace(self.ends, done)
@@ -129,17 +129,17 @@ class Belief:
         """Expected number of pairs in the wrong order once the planned runs are done."""
         return sum(self._wrong(a, b, self.then[a]) for a, b in combinations(self.means, 2))
 
-    def gain(self, cell: Cell) -> float:
+    def gain(self, cell: BudgetCell) -> float:
         """By how much measuring the cell too is expected to lower the doubt."""
         one, after = cell.backbone, self._variance_after(cell)
         others = (name for name in self.means if name != one)
         return sum(self._wrong(one, other, self.then[one]) - self._wrong(one, other, after) for other in others)
 
-    def gains(self) -> Callable[[Cell], float]:
+    def gains(self) -> Callable[[BudgetCell], float]:
         """`gain`, worked out once for cells of one backbone on tasks that are known equally well: it is the same."""
         known: dict[tuple[str, int], float] = {}
 
-        def gain(cell: Cell) -> float:
+        def gain(cell: BudgetCell) -> float:
             place = cell.backbone, self.measured[cell.task]
             if place not in known:
                 known[place] = self.gain(cell)
@@ -147,12 +147,12 @@ class Belief:
 
         return gain
 
-    def measure(self, cell: Cell) -> None:
+    def measure(self, cell: BudgetCell) -> None:
         """Plan the cell."""
         self.then[cell.backbone] = self._variance_after(cell)
         self.measured[cell.task] += 1
 
-    def _variance_after(self, cell: Cell) -> float:
+    def _variance_after(self, cell: BudgetCell) -> float:
         """A task that few others were measured on tells less: its own height is not known well."""
         noise = NOISE**2 * (1 + 1 / (self.measured[cell.task] + 0.5))
         return 1 / (1 / self.then[cell.backbone] + 1 / noise)
@@ -187,7 +187,7 @@ def belief_of(backbones: Iterable[str], results: Iterable[Result]) -> Belief:
 
 
 def plan_budget(
-    cells: Sequence[Cell], belief: Belief, seconds: float, slots: int = 1, under_way: Iterable[Cell] = ()
+    cells: Sequence[BudgetCell], belief: Belief, seconds: float, slots: int = 1, under_way: Iterable[BudgetCell] = ()
 ) -> Budget:
     """Choose cells until none ends within `seconds` any more: always the one that lowers the doubt most per second.
 
@@ -197,14 +197,14 @@ def plan_budget(
     for cell in under_way:
         free.give(cell)
         belief.measure(cell)
-    before, choices = belief.doubt(), list[Choice]()
+    before, choices = belief.doubt(), list[BudgetChoice]()
     while fitting := [cell for cell in left if free.ending(cell) <= seconds]:
         gain = belief.gains()
         best = max(fitting, key=lambda cell: gain(cell) / max(free.need(cell), SHORTEST_S))
         need, done = free.need(best), free.give(best)
         belief.measure(best)
         left.remove(best)
-        choices.append(Choice(best, need, belief.doubt(), done))
+        choices.append(BudgetChoice(best, need, belief.doubt(), done))
     count = len(belief.means)
     return Budget(tuple(choices), tuple(left), before, count * (count - 1) // 2)
 

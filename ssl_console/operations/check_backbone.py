@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, replace
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.weights_folder import WeightsFolder
-from ssl_console.planning.plan import Missing, Plan, PlannedRun
+from ssl_console.planning.plan import Blocker, Plan, PlannedRun
 from ssl_console.system.command_hints import examine
 from ssl_console.workspace.paths import Workspace
 from tasks.backbone_checks import finding
-from tasks.backbone_checks.finding import FAILED, Finding, Findings, Request, keep_findings, kept_findings
+from tasks.backbone_checks.finding import FAILED, CheckRequest, Finding, Findings, keep_findings, kept_findings
 
 EXAMINED = frozenset({"file", "url", "timm"})
 """Kinds of weights that come from outside: what is shipped was examined already, what is random has no weights."""
 
 
 @dataclass(frozen=True)
-class Practice:
+class BackboneChecker:
     """Where findings are kept and on which device a backbone is looked at."""
 
     workspace: Workspace
@@ -32,7 +32,7 @@ class Practice:
 
     def examine(self, card: BackboneCard, *, thorough: bool) -> Iterator[Finding]:
         """Examine a backbone anew, finding by finding, and keep what was found."""
-        request = Request(backbone=card, weights=str(self.weights.root), device=self.device, thorough=thorough)
+        request = CheckRequest(backbone=card, weights=str(self.weights.root), device=self.device, thorough=thorough)
         seen: list[Finding] = []
         for one in finding.examine(request):
             seen.append(one)
@@ -56,13 +56,13 @@ class Practice:
         return tuple(self.examine(card, thorough=False))
 
 
-def examined(plan: Plan, practice: Practice, *, force: bool = False) -> Plan:
+def exclude_failing(plan: Plan, practice: BackboneChecker, *, force: bool = False) -> Plan:
     """The plan without runs of backbones that fail; with `force` they stay, marked with what is wrong."""
     failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, practice)
     return replace(plan, runs=tuple(_judged(run, failures, force=force) for run in plan.runs)) if failures else plan
 
 
-def _failures(cards: Mapping[str, BackboneCard], practice: Practice) -> dict[str, tuple[Finding, ...]]:
+def _failures(cards: Mapping[str, BackboneCard], practice: BackboneChecker) -> dict[str, tuple[Finding, ...]]:
     found = {name: _bad(practice.findings(card)) for name, card in cards.items() if card.weights.kind in EXAMINED}
     return {name: bad for name, bad in found.items() if bad}
 
@@ -81,5 +81,5 @@ def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, for
     advice = (
         f"{name} fails its examination: {'; '.join(sentences)} (`{examine(name)}`; --force measures it all the same)"
     )
-    missing = (*run.candidate.missing, Missing("doctor", name, advice))
+    missing = (*run.candidate.missing, Blocker("doctor", name, advice))
     return replace(run, candidate=replace(run.candidate, missing=missing))

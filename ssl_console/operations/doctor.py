@@ -41,7 +41,7 @@ LINGER = Path("/var/lib/systemd/linger")
 
 
 @dataclass(frozen=True)
-class Subject:
+class DoctorContext:
     """What is examined besides the machine."""
 
     workspace: Workspace
@@ -52,7 +52,7 @@ class Subject:
     suites: Callable[[], Collection[str]]
 
 
-def examine(subject: Subject) -> Iterator[Check]:
+def examine(subject: DoctorContext) -> Iterator[Check]:
     """All checks, quick ones first, each as soon as it is done."""
     yield _python()
     yield _settings(subject)
@@ -104,7 +104,7 @@ def _libraries() -> Iterator[Check]:
         yield cuda
 
 
-def _settings(subject: Subject) -> Check:
+def _settings(subject: DoctorContext) -> Check:
     try:
         root = subject.data_root()
     except ConsoleError as error:
@@ -135,14 +135,14 @@ def _space(name: str, place: Path) -> Check:
     return Check(name, "good", f"{free:.0f} GB free at {there}")
 
 
-def _cards(subject: Subject) -> Check:
+def _cards(subject: DoctorContext) -> Check:
     problems = [str(problem) for problem in subject.card_problems()]
     if problems:
         return Check("cards", "bad", f"{len(problems)} cannot be used: {'; '.join(problems)}")
     return Check("cards", "good", "all can be read")
 
 
-def _results(subject: Subject) -> Check:
+def _results(subject: DoctorContext) -> Check:
     try:
         count = subject.results()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, that is the finding
@@ -216,7 +216,7 @@ def _devices() -> Iterator[Check]:
         yield Check("cuda", "note", words)
 
 
-__all__ = ["Check", "Subject", "Verdict", "examine", "logout_check", "terminal_checks"]
+__all__ = ["Check", "DoctorContext", "Verdict", "examine", "logout_check", "terminal_checks"]
 
 
 def examine_dataset(card: DatasetCard, data_root: Path) -> Iterator[Check]:

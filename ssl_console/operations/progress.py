@@ -15,31 +15,31 @@ from statistics import fmean
 
 from pydantic import ValidationError
 
-from ssl_console.planning.duration import History, Work, in_words, makespan
+from ssl_console.planning.duration import History, Work, format_duration, makespan
 from ssl_console.workspace.events import Progress
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
-from ssl_console.workspace.run import JobState, State
+from ssl_console.workspace.run import JobState, RunState
 from ssl_console.workspace.run_observer import Observation, RunObserver, RunView
 
 STATE_WORDS = {
-    State.RUNNING: "running",
-    State.STARTING: "starting",
-    State.QUEUED: "queued",
-    State.DONE: "done",
-    State.FAILED: "failed",
-    State.CANCELLED: "cancelled",
+    RunState.RUNNING: "running",
+    RunState.STARTING: "starting",
+    RunState.QUEUED: "queued",
+    RunState.DONE: "done",
+    RunState.FAILED: "failed",
+    RunState.CANCELLED: "cancelled",
 }
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunProgress:
     """Where one followed run stands."""
 
     run_id: str
     work: Work
     seed: int
-    state: State
+    state: RunState
     reason: str = ""
     """Why it waits, or how it ended."""
     attempt: int = 1
@@ -61,10 +61,10 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Overall:
+class ProgressSummary:
     """All followed runs together."""
 
-    counts: Mapping[State, int]
+    counts: Mapping[RunState, int]
     total: int
     """How many are followed."""
     left_s: float | None
@@ -88,37 +88,37 @@ class Overall:
     @property
     def succeeded(self) -> bool:
         """Whether all are done."""
-        return self.counts.get(State.DONE, 0) == self.total
+        return self.counts.get(RunState.DONE, 0) == self.total
 
     @property
     def words(self) -> str:
         """`12 of 60 finished (1 failed), 2 running, 46 queued, about 3 min left`."""
-        ill = [f"{self.counts[s]} {s}" for s in (State.FAILED, State.CANCELLED) if self.counts.get(s)]
+        ill = [f"{self.counts[s]} {s}" for s in (RunState.FAILED, RunState.CANCELLED) if self.counts.get(s)]
         words = [f"{self.finished} of {self.total} finished" + (f" ({', '.join(ill)})" if ill else "")]
-        going = (State.RUNNING, State.STARTING, State.QUEUED)
+        going = (RunState.RUNNING, RunState.STARTING, RunState.QUEUED)
         words += [f"{self.counts[s]} {STATE_WORDS[s]}" for s in going if self.counts.get(s)]
         words += [f"{self.gone} removed"] if self.gone else []
         if self.left_s is not None and not self.ended:
-            words.append(f"about {in_words(self.left_s)} left")
+            words.append(f"about {format_duration(self.left_s)} left")
         return ", ".join(words)
 
 
-def changes(before: Sequence[Standing], after: Sequence[Standing]) -> list[Standing]:
+def changes(before: Sequence[RunProgress], after: Sequence[RunProgress]) -> list[RunProgress]:
     """Those whose state, attempt or reason is another than before; all of them where there is no before."""
     known = {one.run_id: _fingerprint(one) for one in before}
     return [one for one in after if known.get(one.run_id) != _fingerprint(one)]
 
 
 def overall(
-    standings: Sequence[Standing], history: History, slots: int, now: float, followed: int | None = None
-) -> Overall:
+    standings: Sequence[RunProgress], history: History, slots: int, now: float, followed: int | None = None
+) -> ProgressSummary:
     """Counts and time left; `followed` is how many there should be, if not all of them may be there any more."""
     counts = Counter(one.state for one in standings)
     total = len(standings) if followed is None else followed
-    return Overall(counts, total, time_left(standings, history, slots, now))
+    return ProgressSummary(counts, total, time_left(standings, history, slots, now))
 
 
-def time_left(standings: Sequence[Standing], history: History, slots: int, now: float) -> float | None:
+def time_left(standings: Sequence[RunProgress], history: History, slots: int, now: float) -> float | None:
     """Seconds until all have ended: what earlier runs took, with what is not like any of them taken as their mean."""
     left = [one for one in standings if not one.state.final]
     expected = [history.seconds(one.work) for one in left]
@@ -126,7 +126,7 @@ def time_left(standings: Sequence[Standing], history: History, slots: int, now: 
     if not known and left:
         return None
     usual = fmean(known) if known else 0.0
-    going = [one.state is not State.QUEUED for one in left]
+    going = [one.state is not RunState.QUEUED for one in left]
     seconds = [usual if one is None else one for one in expected]
     remaining = [
         max(whole - elapsed_s(one, now), 0.0) if runs else whole
@@ -136,15 +136,15 @@ def time_left(standings: Sequence[Standing], history: History, slots: int, now: 
     return makespan([remaining[index] for index in order], slots)
 
 
-def elapsed_s(one: Standing, now: float) -> float:
+def elapsed_s(one: RunProgress, now: float) -> float:
     """How long the run has been going on; 0 before it started."""
     return max(0.0, now - one.progress.started) if one.progress.started is not None else 0.0
 
 
-def doing(one: Standing, now: float) -> str:
+def activity_text(one: RunProgress, now: float) -> str:
     """What a run does at the moment: `extracting train 512/1,347 images, 118 images/s, 7 s left`."""
     progress = one.progress
-    if one.state is not State.RUNNING:
+    if one.state is not RunState.RUNNING:
         return one.reason or STATE_WORDS[one.state]
     words = [progress.phase or "running"]
     if progress.total:
@@ -153,25 +153,25 @@ def doing(one: Standing, now: float) -> str:
         words.append(f"{progress.images_per_s:.0f} images/s")
     left = progress.eta_s(now)
     if left is not None and left >= 1:
-        words.append(f"{in_words(math.ceil(left))} left")
+        words.append(f"{format_duration(math.ceil(left))} left")
     if one.job is not None:
         words.append(f"on {one.job.node}, job {one.job.job_id}")
     return ", ".join(words)
 
 
-def outcome(one: Standing) -> str:
+def outcome_text(one: RunProgress) -> str:
     """How a run ended, in one sentence: its score with its interval, or what went wrong."""
-    if one.state is State.DONE:
+    if one.state is RunState.DONE:
         if one.result is None:
             return "done"
         half = (one.result.ci_high - one.result.ci_low) / 2
-        return f"{one.result.value:.1f} ±{half:.1f} ({in_words(one.result.duration_s)})"
+        return f"{one.result.value:.1f} ±{half:.1f} ({format_duration(one.result.duration_s)})"
     kind = f" ({one.kind})" if one.kind else ""
     return f"{one.state}{kind}: {one.reason}" if one.reason else f"{one.state}{kind}"
 
 
-def _fingerprint(one: Standing) -> tuple[State, int, str, bool]:
-    reason = "" if one.state is State.RUNNING else one.reason
+def _fingerprint(one: RunProgress) -> tuple[RunState, int, str, bool]:
+    reason = "" if one.state is RunState.RUNNING else one.reason
     return one.state, one.attempt, reason, one.result is not None
 
 
@@ -195,18 +195,18 @@ class StandingReader:
         """Take results from the database, so that their records need not be opened."""
         self._results.update((result.run_id, result) for result in results)
 
-    def standings(self, run_ids: Iterable[str]) -> list[Standing]:
+    def standings(self, run_ids: Iterable[str]) -> list[RunProgress]:
         """These runs as of the last look, in this order; one that is gone is left out."""
         views = (self.observer.runs.get(run_id) for run_id in run_ids)
         return [self._standing(view) for view in views if view is not None]
 
-    def all_standings(self) -> list[Standing]:
+    def all_standings(self) -> list[RunProgress]:
         """All runs as of the last look, oldest first."""
         views = sorted(self.observer.runs.values(), key=lambda view: (view.summary.created, view.run_id))
         return [self._standing(view) for view in views]
 
-    def _standing(self, view: RunView) -> Standing:
-        return Standing(
+    def _standing(self, view: RunView) -> RunProgress:
+        return RunProgress(
             run_id=view.run_id,
             work=self._work(view),
             seed=view.summary.seed,
@@ -218,7 +218,7 @@ class StandingReader:
             job=view.job,
             ended=view.status.ended,
             progress=view.progress,
-            result=self._result(view) if view.state is State.DONE else None,
+            result=self._result(view) if view.state is RunState.DONE else None,
         )
 
     def _work(self, view: RunView) -> Work:

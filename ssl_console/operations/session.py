@@ -15,7 +15,7 @@ from ssl_console.system.errors import ConsoleError
 if TYPE_CHECKING:
     from backbones.catalog.catalog import BackboneCatalog
     from backbones.catalog.weights_folder import WeightsFolder
-    from ssl_console.operations.check_backbone import Practice
+    from ssl_console.operations.check_backbone import BackboneChecker
     from ssl_console.supervisor.client import SupervisorOptions
     from ssl_console.workspace.config import Config
     from ssl_console.workspace.paths import Workspace
@@ -89,17 +89,17 @@ class Session:
 
         return WeightsFolder(self.workspace.weights)
 
-    def practice(self, devices: tuple[str, ...] = ()) -> Practice:
+    def practice(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
         """How backbones are examined before they are measured, on the device that would measure them; for runs that a
         cluster carries out, on one of this machine.
         """
-        from ssl_console.operations.check_backbone import Practice
+        from ssl_console.operations.check_backbone import BackboneChecker
         from ssl_console.system.devices import all_devices, choose_devices
         from ssl_console.workspace.config import SLURM
 
         here = () if devices == (SLURM,) else devices
         device = choose_devices(here or self.config.devices, all_devices())[0]
-        return Practice(self.workspace, self.weights, device.name, tell=self.notify)
+        return BackboneChecker(self.workspace, self.weights, device.name, tell=self.notify)
 
     def results(self) -> list[Result]:
         """All results of the workspace. Raises StoreError when the database cannot be read."""

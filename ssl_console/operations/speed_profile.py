@@ -14,11 +14,11 @@ from pathlib import Path
 from backbones.catalog.card import BackboneCard
 from backbones.io.canonical_json import canonical
 from backbones.io.file_digests import write_if_possible
-from ssl_console.operations.budget import Cell
+from ssl_console.operations.budget import BudgetCell
 from ssl_console.planning.duration import History
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.system import command_hints
-from tasks.backbone_checks.finding import Request
+from tasks.backbone_checks.finding import CheckRequest
 from tasks.catalog.protocol import DEFAULT_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import DatasetCard
@@ -29,12 +29,12 @@ PROTOCOL_S = 10.0
 SECONDS = 600.0
 
 
-class Unknown(Exception):  # noqa: N818 - an answer, not a fault
+class UnknownDuration(Exception):  # noqa: N818 - an answer, not a fault
     """Nobody can tell how long a run takes; the message says why."""
 
 
 @dataclass(frozen=True)
-class Unclear:
+class UncertainRun:
     """A run of unknown duration."""
 
     backbone: str
@@ -54,7 +54,7 @@ class Profiler:
     tell: Callable[[str], None]
     _speeds: dict[str, float | None] = field(default_factory=dict)
 
-    def cell(self, run: PlannedRun, history: History) -> Cell:
+    def cell(self, run: PlannedRun, history: History) -> BudgetCell:
         """The run with its expected duration. Raises Unknown.
 
         Runs of this task were measured best; next, encoding at the backbone's own speed says more than what the
@@ -64,27 +64,27 @@ class Profiler:
         known = history.of_task(work)
         if known is not None:
             same = (work.backbone, work.task, work.variant) in history.exact
-            return Cell(work.backbone, work.task, known, "measured" if same else "estimated", run)
+            return BudgetCell(work.backbone, work.task, known, "measured" if same else "estimated", run)
         if PROTOCOLS[work.protocol].evaluation == DEFAULT_EVALUATION:
             return self._profiled(run)
         usual = history.seconds(work)
         if usual is None:
-            raise Unknown(f"no {work.protocol} was measured yet: run one, and its time is known")
-        return Cell(work.backbone, work.task, usual, "estimated", run)
+            raise UnknownDuration(f"no {work.protocol} was measured yet: run one, and its time is known")
+        return BudgetCell(work.backbone, work.task, usual, "estimated", run)
 
-    def _profiled(self, run: PlannedRun) -> Cell:
+    def _profiled(self, run: PlannedRun) -> BudgetCell:
         """Encoding all images at the measured speed, and the protocol on stored features."""
         candidate = run.candidate
         count = self.images(candidate.dataset)
         if count is None:
-            raise Unknown(f"nobody has counted the images of {candidate.dataset.name} yet")
+            raise UnknownDuration(f"nobody has counted the images of {candidate.dataset.name} yet")
         speed = self.speed(candidate.backbone)
         if not speed:
             name = candidate.backbone.name
-            raise Unknown(f"{name} cannot be timed: `{command_hints.examine(name)}` says what is wrong with it")
+            raise UnknownDuration(f"{name} cannot be timed: `{command_hints.examine(name)}` says what is wrong with it")
         encoding = count / speed
         work, dataset = candidate.work, candidate.dataset.name
-        return Cell(work.backbone, work.task, encoding + PROTOCOL_S, "profiled", run, dataset, encoding)
+        return BudgetCell(work.backbone, work.task, encoding + PROTOCOL_S, "profiled", run, dataset, encoding)
 
     def speed(self, card: BackboneCard) -> float | None:
         """Images per second; None when the backbone cannot be loaded."""
@@ -100,7 +100,7 @@ class Profiler:
 
     def _measure(self, card: BackboneCard) -> float | None:
         self.tell(f"measuring the speed of {card.name} ...")
-        request = Request(backbone=card, weights=str(self.weights), device=self.device)
+        request = CheckRequest(backbone=card, weights=str(self.weights), device=self.device)
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", SPEED],
@@ -123,12 +123,14 @@ class Profiler:
         return self.folder / f"{hashlib.sha256(canonical(parts)).hexdigest()[:16]}.json"
 
 
-def cells_of(runs: Iterable[PlannedRun], history: History, profiler: Profiler) -> tuple[list[Cell], list[Unclear]]:
+def cells_of(
+    runs: Iterable[PlannedRun], history: History, profiler: Profiler
+) -> tuple[list[BudgetCell], list[UncertainRun]]:
     """The runs whose duration is known, and the others."""
-    cells, unclear = list[Cell](), list[Unclear]()
+    cells, unclear = list[BudgetCell](), list[UncertainRun]()
     for run in runs:
         try:
             cells.append(profiler.cell(run, history))
-        except Unknown as reason:
-            unclear.append(Unclear(run.candidate.backbone.name, run.candidate.task.name, str(reason)))
+        except UnknownDuration as reason:
+            unclear.append(UncertainRun(run.candidate.backbone.name, run.candidate.task.name, str(reason)))
     return cells, unclear

@@ -14,14 +14,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backbones.catalog.card import BackboneCard, Precision, identity, preprocessing_for
-from backbones.catalog.feature_map_info import Anatomy, anatomies
+from backbones.catalog.feature_map_info import FeatureMapInfo, anatomies
 from backbones.catalog.weights_folder import WeightsFolder, WeightsState
-from ssl_console.planning.plan import Candidate, Missing
+from ssl_console.planning.plan import Blocker, Candidate
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.result_identity import Identity
-from ssl_console.workspace.run import RUN_ID_DIGITS, State
+from ssl_console.workspace.run import RUN_ID_DIGITS, RunState
 from ssl_console.workspace.run_status import read_status
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import PROTOCOLS
@@ -32,7 +32,7 @@ from tasks.datasets.presence import presence
 
 
 @dataclass
-class Surroundings:
+class LookupContext:
     """Where candidates are looked up."""
 
     workspace: Workspace
@@ -43,11 +43,11 @@ class Surroundings:
     """Told before something that takes a while."""
 
 
-def find_candidates(
+def resolve_candidates(
     backbones: Sequence[BackboneCard],
     tasks: Sequence[TaskSpec],
     seeds: Sequence[int],
-    around: Surroundings,
+    around: LookupContext,
     precision: Precision = "float32",
 ) -> list[Candidate]:
     """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
@@ -84,7 +84,7 @@ def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
         return None
 
 
-def folders_of_key(workspace: Workspace, key: str) -> tuple[tuple[str, State], ...]:
+def folders_of_key(workspace: Workspace, key: str) -> tuple[tuple[str, RunState], ...]:
     """The run folders of a key with their states, in the order of their making."""
     return _states(workspace, _folders_by_key(workspace).get(key[:RUN_ID_DIGITS], ()))
 
@@ -96,19 +96,19 @@ class _Pick:
     dataset: DatasetCard
     seed: int
     precision: Precision
-    anatomy: Anatomy | None
+    anatomy: FeatureMapInfo | None
 
 
 def _anatomies(
-    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], around: Surroundings
-) -> dict[str, Anatomy]:
+    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], around: LookupContext
+) -> dict[str, FeatureMapInfo]:
     """What the backbones' architectures can do; empty where no task's protocol asks for it."""
     if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
         return {}
     return anatomies(backbones, around.workspace.cache / "anatomy")
 
 
-def _look_at(cards: Sequence[DatasetCard], around: Surroundings) -> dict[str, Answer]:
+def _look_at(cards: Sequence[DatasetCard], around: LookupContext) -> dict[str, Answer]:
     """What each dataset holds. Says so first where a process has to be started for it."""
     cache = around.workspace.cache
     here = [card for card in cards if presence(card, around.data_root).status == "present"]
@@ -123,7 +123,7 @@ def _candidate(
     weights: WeightsState,
     answers: dict[str, Answer],
     folders: dict[str, list[str]],
-    around: Surroundings,
+    around: LookupContext,
 ) -> Candidate:
     answer = answers.get(pick.dataset.name)
     lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, around)
@@ -140,7 +140,7 @@ def _candidate(
     )
 
 
-def _unsuited(pick: _Pick) -> Missing | None:
+def _unsuited(pick: _Pick) -> Blocker | None:
     """Why the protocol cannot measure the backbone, whatever is fetched."""
     unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
     if unsuitable is None or pick.anatomy is None:
@@ -148,27 +148,27 @@ def _unsuited(pick: _Pick) -> Missing | None:
     reason = unsuitable(pick.backbone, pick.anatomy, pick.task.typed_parameters())
     if reason is None:
         return None
-    return Missing("backbone", pick.backbone.name, f"{pick.task.name} cannot measure {pick.backbone.name}: {reason}")
+    return Blocker("backbone", pick.backbone.name, f"{pick.task.name} cannot measure {pick.backbone.name}: {reason}")
 
 
-def _lacking_weights(pick: _Pick, state: WeightsState) -> Missing | None:
+def _lacking_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     if state.status == "present":
         return None
     name = pick.backbone.name
     where = f" ({state.path})" if state.path else ""
     by_command = pick.backbone.weights.kind in {"url", "timm"} and not getattr(pick.backbone.weights, "manual", None)
     way_out = f"run `{fetch_weights_command(name)}`" if by_command else (state.advice or "")
-    return Missing("weights", name, f"the weights of {name} are {state.status}{where}: {way_out}")
+    return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {way_out}")
 
 
-def _lacking_data(pick: _Pick, answer: Answer | None, around: Surroundings) -> Missing | None:
+def _lacking_data(pick: _Pick, answer: Answer | None, around: LookupContext) -> Blocker | None:
     card = pick.dataset
     found = presence(card, around.data_root)
     if found.status != "present":
         way_out = f"run `{fetch_data(card.name)}`" if card.download == "automatic" else found.advice
-        return Missing("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {way_out}")
+        return Blocker("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {way_out}")
     if answer is not None and not isinstance(answer, Manifest):
-        return Missing("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
+        return Blocker("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
     return None
 
 
@@ -185,7 +185,7 @@ def _number(run_id: str) -> int:
     return int(number) if number.isdecimal() else 1
 
 
-def _states(workspace: Workspace, run_ids: Iterable[str]) -> tuple[tuple[str, State], ...]:
+def _states(workspace: Workspace, run_ids: Iterable[str]) -> tuple[tuple[str, RunState], ...]:
     found = []
     for run_id in run_ids:
         try:

@@ -18,7 +18,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocol import DEFAULT_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.features.cache_report import Entry, entries
+from tasks.features.cache_report import CacheEntry, entries
 
 FOLDERS_ASKED = 20
 """Run folders of a protocol that are looked into, the newest."""
@@ -50,7 +50,7 @@ class Stored:
     """Of all splits, by dataset."""
 
     @classmethod
-    def of(cls, found: Iterable[Entry]) -> Stored:
+    def of(cls, found: Iterable[CacheEntry]) -> Stored:
         """From the entries of the store."""
         sizes: dict[str, list[float]] = defaultdict(list)
         rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)

@@ -79,7 +79,7 @@ def makespan(durations: Sequence[float | None], slots: int) -> float | None:
     return max(ends)
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`40 s`, `12 min`, `1 h 52 min`, `3 d 4 h`."""
     whole = round(seconds)
     if whole < 90:

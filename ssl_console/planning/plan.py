@@ -15,7 +15,7 @@ from backbones.catalog.card import BackboneCard, Precision
 from ssl_console.planning.duration import History, Work, makespan
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import Identity, what_changed
-from ssl_console.workspace.run import RUN_ID_DIGITS, State
+from ssl_console.workspace.run import RUN_ID_DIGITS, RunState
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
@@ -24,7 +24,7 @@ STATUSES: tuple[Status, ...] = ("done", "stale", "active", "new")
 
 
 @dataclass(frozen=True)
-class Missing:
+class Blocker:
     """Weights or data that a run needs and that are not there, or what is wrong with the backbone."""
 
     kind: Literal["weights", "data", "backbone", "doctor"]
@@ -46,8 +46,8 @@ class Candidate:
     """The result's key; None while weights or data are missing."""
     identity: Identity | None = None
     """What the key is the digest of."""
-    missing: tuple[Missing, ...] = ()
-    folders: tuple[tuple[str, State], ...] = ()
+    missing: tuple[Blocker, ...] = ()
+    folders: tuple[tuple[str, RunState], ...] = ()
     """Run folders of this key: id and state, in the order of their making."""
     precision: Precision = "float32"
     concerns: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Plan:
         }
 
     @property
-    def missing(self) -> tuple[Missing, ...]:
+    def missing(self) -> tuple[Blocker, ...]:
         """What is missing, each once."""
         return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
 
@@ -122,7 +122,7 @@ def make_plan(
     that a stale one can say what changed.
     """
     history = tuple(results)
-    known = Known({result.key: result for result in history}, {result.run_id: result.key for result in history})
+    known = ResultLookup({result.key: result for result in history}, {result.run_id: result.key for result in history})
     by_place = {_place(result): result for result in sorted(history, key=lambda result: result.finished)}
     runs = []
     for candidate in candidates:
@@ -143,7 +143,7 @@ def new_run_id(key: str, taken: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Known:
+class ResultLookup:
     """Results by key, and the keys by run."""
 
     by_key: Mapping[str, Result]
@@ -151,11 +151,11 @@ class Known:
 
     def finished(self, candidate: Candidate) -> str | None:
         """The finished run folder of this key. One whose data changed before it ran left a result under another."""
-        done = (name for name, state in candidate.folders if state is State.DONE)
+        done = (name for name, state in candidate.folders if state is RunState.DONE)
         return next((name for name in done if self.keys.get(name, candidate.key) == candidate.key), None)
 
 
-def _decide(candidate: Candidate, known: Known, *, force: bool) -> PlannedRun:
+def _decide(candidate: Candidate, known: ResultLookup, *, force: bool) -> PlannedRun:
     if candidate.key is None:
         return PlannedRun(candidate, "new", None, "; ".join(item.advice for item in candidate.missing))
     active = next((name for name, state in candidate.folders if not state.final), None)
@@ -174,8 +174,8 @@ def _decide(candidate: Candidate, known: Known, *, force: bool) -> PlannedRun:
 def _to_run(candidate: Candidate) -> PlannedRun:
     """The last run of this key again if it did not succeed, else one of its own."""
     assert candidate.key is not None
-    name, state = candidate.folders[-1] if candidate.folders else ("", State.DONE)
-    if state is not State.DONE:
+    name, state = candidate.folders[-1] if candidate.folders else ("", RunState.DONE)
+    if state is not RunState.DONE:
         return PlannedRun(candidate, "new", name, f"again, as it was {state} before")
     return PlannedRun(candidate, "new", new_run_id(candidate.key, [name for name, _ in candidate.folders]))
 

@@ -24,7 +24,7 @@ from ssl_console.launchers.slurm.launcher import SlurmLauncher
 from ssl_console.launchers.slurm.submit import remove_old
 from ssl_console.supervisor.client import READY, AlreadySupervisedError, SupervisorOptions, at_the_door, supervising
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.system.errors import ConsoleError, in_words
+from ssl_console.system.errors import ConsoleError, format_os_error
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import StoreError
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
             _say_ready(given.ready_descriptor)
             _rounds(supervisor, stop, door)
     except OSError as error:
-        LOG.error("%s", in_words(error))
+        LOG.error("%s", format_os_error(error))
         return 1
     except (ConsoleError, StoreError, AlreadySupervisedError, ValidationError) as error:
         LOG.error("%s", error)
@@ -68,13 +68,13 @@ def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> N
     while not stop.is_set():
         begun = time.process_time()
         try:
-            supervisor.round(time.time(), thorough=False)
+            supervisor.tick(time.time(), thorough=False)
             # thousands of queued runs make a round long: at least half of the time is for others
             pause = max(_pause(supervisor, time.time()), time.process_time() - begun)
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
                 return
         except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
-            LOG.error("%s", in_words(error))
+            LOG.error("%s", format_os_error(error))
             pause = AFTER_TROUBLE_S
         stop.wait(pause)
     LOG.info("told to stop; workers finish the run that they have")
@@ -94,7 +94,7 @@ def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
     """
     with ExitStack() as closed:
         closed.enter_context(at_the_door(supervisor.workspace))
-        supervisor.round(time.time())
+        supervisor.tick(time.time())
         if not supervisor.may_leave(time.time()):
             return False
         LOG.info("nothing is queued or running")

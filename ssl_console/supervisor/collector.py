@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import RunEntry
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Collector:
         """Remember the new results among these runs; those results."""
         found = []
         for entry in changed:
-            if entry.status.state is State.DONE and entry.run_id not in self._stored:
+            if entry.status.state is RunState.DONE and entry.run_id not in self._stored:
                 try:
                     record = ResultRecord.model_validate_json(entry.folder.result.read_bytes())
                 except (OSError, ValidationError) as error:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from ssl_console.launchers.base import Worker
 from ssl_console.supervisor import failure_records
-from ssl_console.supervisor.slots import Cause, Slot, Stopping
+from ssl_console.supervisor.slots import Cause, Slot, StopProgress
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, State
+from ssl_console.workspace.run import End, RunState
 from ssl_console.workspace.run_index import RunEntry
 from ssl_console.workspace.run_status import RunStatus, read_status
 from ssl_console.workspace.tail import last_lines
@@ -56,7 +56,7 @@ class JobWatch:
     def _look_at_idle(self, slot: Slot, now: float) -> None:
         """A job without runs: one that has not begun is not wanted any more, any other is about to end."""
         if slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
-            slot.stopping = Stopping("cancel", now)
+            slot.stopping = StopProgress("cancel", now)
 
     def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
         status = entry.status if entry else None
@@ -68,10 +68,10 @@ class JobWatch:
             slot.attempt = status.attempt
         if status.kind == "interrupted":
             return  # the job is about to end, or to be started again
-        if status.end is not None or status.state is State.DONE:
+        if status.end is not None or status.state is RunState.DONE:
             LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
             self._next(slot, now)
-        elif status.state is State.CANCELLED:
+        elif status.state is RunState.CANCELLED:
             self.record(entry.folder, failure_records.of_cancelled_in_queue(status))
             self._next(slot, now)
         elif slot.stopping is None and not (slot.job and slot.job.waits):
@@ -81,7 +81,7 @@ class JobWatch:
         cause = self.cause(slot, entry, now)
         if cause is not None:
             LOG.info("run %s: ending it: %s", entry.run_id, cause)
-            slot.stopping = Stopping(cause, now)
+            slot.stopping = StopProgress(cause, now)
 
     def _next(self, slot: Slot, now: float) -> None:
         """The job goes on to its next run, unless it is being ended because it hangs."""
@@ -95,13 +95,13 @@ class JobWatch:
         for run_id in filter(None, (slot.run_id, *slot.then)):
             folder = self.workspace.run(run_id)
             status = _status(folder, now)
-            if status is not None and status.end is None and status.state not in {State.DONE, State.CANCELLED}:
+            if status is not None and status.end is None and status.state not in {RunState.DONE, RunState.CANCELLED}:
                 self._settle(folder, status, slot, worker)
         slot.clear()
 
     def _settle(self, folder: RunFolder, status: RunStatus, slot: Slot, worker: Worker) -> None:
         """What became of a run of a job that is gone; one that was not begun stays queued."""
-        if status.state is not State.QUEUED:
+        if status.state is not RunState.QUEUED:
             if status.owner is not None and status.owner.job == worker.name:
                 log = folder.log(status.attempt)
                 self.record(folder, failure_records.of_gone_job(status, worker, last_lines(log), str(log)))

@@ -18,17 +18,17 @@ from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
 from ssl_console.supervisor.memory import Memory, reserved_mb
-from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, Situation, choose, need_mb
+from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.slurm_slots import Cluster, for_slurm
-from ssl_console.supervisor.worker_monitor import Watch
+from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
-from ssl_console.system.errors import ConsoleError, in_words, shortage
+from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host
 from ssl_console.workspace.config import SLURM
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import RunEntry, RunIndex
 from ssl_console.workspace.supervisor_state import SupervisorState
 
@@ -52,7 +52,7 @@ class Supervisor:
     launcher: Launchers
     options: SupervisorOptions
     index: RunIndex = field(init=False)
-    watch: Watch = field(init=False)
+    watch: WorkerMonitor = field(init=False)
     slots: SlotTable = field(init=False)
     collector: Collector = field(init=False)
     cluster: Cluster = field(init=False)
@@ -72,7 +72,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.index = RunIndex(self.workspace)
-        self.watch = Watch(self.workspace, self.launcher, self.options)
+        self.watch = WorkerMonitor(self.workspace, self.launcher, self.options)
         self.collector = Collector(self.workspace)
         self.slots = SlotTable(self.options.slots_per_device)
         self.cluster = Cluster(self.workspace, self.launcher.slurm, self.slots)
@@ -85,9 +85,9 @@ class Supervisor:
         self.slots.open(choose_devices(self.options.devices, all_devices()))
         self.memory.learn(self.collector.open())
         self._busy_at = now
-        self.round(now, adopting=True)
+        self.tick(now, adopting=True)
 
-    def round(self, now: float, *, adopting: bool = False, thorough: bool = True) -> None:
+    def tick(self, now: float, *, adopting: bool = False, thorough: bool = True) -> None:
         """One round. Raises OSError when the workspace cannot be read or written; the next round tries again.
 
         One that is not `thorough` may leave to later ones what others have just asked for, where runs are many.
@@ -106,7 +106,7 @@ class Supervisor:
         self._open_asked_devices()
         if self._worth_choosing(now):
             self._hand_out(now)
-        self._tell(now)
+        self._publish_state(now)
 
     @property
     def queued(self) -> list[RunEntry]:
@@ -140,11 +140,11 @@ class Supervisor:
 
     def _settle_one(self, entry: RunEntry, now: float, *, ours: bool) -> None:
         status = entry.status
-        if status.state is State.DONE:
+        if status.state is RunState.DONE:
             entry.folder.tidy()  # its worker may have died just before
-        elif status.state is State.CANCELLED and status.end is None and not ours:
+        elif status.state is RunState.CANCELLED and status.end is None and not ours:
             self.watch.record(entry.folder, failure_records.of_cancelled_in_queue(status))
-        elif status.state is State.FAILED and status.end is None and not ours:
+        elif status.state is RunState.FAILED and status.end is None and not ours:
             self.watch.record(entry.folder, failure_records.of_lost(status))
         elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
             self._retry_smaller(entry)
@@ -196,7 +196,7 @@ class Supervisor:
                 self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
                 self.cluster.advance(slot, self.index.entries, now)
             except OSError as error:  # what became of this one cannot be written: it is looked at again, others go on
-                LOG.error("%s: %s", slot.name, in_words(error))
+                LOG.error("%s: %s", slot.name, format_os_error(error))
             self._dirty |= (slot.free, slot.worker, slot.run_id) != before
         self.slots.close_extra()
 
@@ -228,7 +228,7 @@ class Supervisor:
             self._dirty = True
             return
         queued = self.queued
-        self.cluster.hand_out((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
+        self.cluster.assign_runs((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
         entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
         choice = choose([entry.waiting for entry in entries.values()], self._free_slots(), self._situation())
         for given in choice.assignments:
@@ -243,11 +243,11 @@ class Supervisor:
             if slot.free
         ]
 
-    def _situation(self) -> Situation:
-        bare = Situation(peaks_mb=self.memory.peaks_mb)
+    def _situation(self) -> SchedulerState:
+        bare = SchedulerState(peaks_mb=self.memory.peaks_mb)
         busy = [slot for slot in self.slots if slot.run_id in self.index.entries and not slot.is_job]
         needs = {slot.name: need_mb(self.index.entries[slot.run_id or ""].waiting, slot.device, bare) for slot in busy}
-        return Situation(
+        return SchedulerState(
             busy_backbones=Counter(slot.backbone for slot in busy if slot.backbone),
             readings=self.memory.readings,
             reserved_mb=reserved_mb(
@@ -269,7 +269,7 @@ class Supervisor:
         slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, now)
         self.index.expect(entry.run_id)
 
-    def _tell(self, now: float) -> None:
+    def _publish_state(self, now: float) -> None:
         unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)
         state = SupervisorState(
             host=this_host(),

@@ -82,7 +82,7 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass
-class Footprints:
+class ProcessMemory:
     """What workers take, read now and then. Mapped files do not count: the system takes those pages back by itself."""
 
     _own_mb: dict[int, float] = field(default_factory=dict)

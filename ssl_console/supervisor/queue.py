@@ -42,7 +42,7 @@ class FreeSlot:
 
 
 @dataclass(frozen=True)
-class Situation:
+class SchedulerState:
     """Everything else that the choice depends on."""
 
     busy_backbones: Counter[str] = field(default_factory=Counter)
@@ -67,18 +67,18 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Assignments:
     """What starts, and why the rest waits (a reason for every run that does not start)."""
 
     assignments: tuple[Assignment, ...]
     waiting: Mapping[str, str]
 
 
-def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: Situation) -> Choice:
+def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: SchedulerState) -> Assignments:
     """Fill the free slots."""
     line = sorted(queued, key=lambda run: (-run.priority, run.created, run.run_id))
     if situation.paused:
-        return Choice((), {run.run_id: PAUSED for run in line})
+        return Assignments((), {run.run_id: PAUSED for run in line})
     backbones = situation.busy_backbones.copy()
     backbones.update(slot.holds for slot in slots if slot.holds is not None)
     reserved = dict(situation.reserved_mb)
@@ -92,10 +92,10 @@ def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: Situ
         reserved[slot.device.name] = reserved.get(slot.device.name, 0.0) + (need_mb(run, slot.device, situation) or 0.0)
     free = [slot for slot in slots if slot.name not in {given.slot for given in assignments.values()}]
     reasons = {run.run_id: _reason(run, free, reserved, situation) for run in line if run.run_id not in assignments}
-    return Choice(tuple(assignments.values()), reasons)
+    return Assignments(tuple(assignments.values()), reasons)
 
 
-def need_mb(run: Waiting, device: Device, situation: Situation) -> float | None:
+def need_mb(run: Waiting, device: Device, situation: SchedulerState) -> float | None:
     """Device memory that the run is expected to take; None when nothing is known."""
     peak = situation.peaks_mb.get((run.backbone, run.task, device.kind))
     if peak is None:
@@ -116,7 +116,7 @@ def _best_for(
     taken: Mapping[str, Assignment],
     backbones: Counter[str],
     reserved: Mapping[str, float],
-    situation: Situation,
+    situation: SchedulerState,
 ) -> Waiting | None:
     """The run that this slot takes: of those with the highest fitting priority the one whose backbone suits best."""
     best: tuple[int, Waiting] | None = None
@@ -131,7 +131,7 @@ def _best_for(
     return None if best is None else best[1]
 
 
-def _fits(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: Situation) -> bool:
+def _fits(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> bool:
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
     return need is None or reading is None or need <= _available(slot, reading, reserved)
 
@@ -140,7 +140,7 @@ def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) 
     return reading.memory_free_mb + slot.worker_mb - reserved.get(slot.device.name, 0.0)
 
 
-def _reason(run: Waiting, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: Situation) -> str:
+def _reason(run: Waiting, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: SchedulerState) -> str:
     allowed = [slot for slot in free if allows(run, slot)]
     if allowed:
         return _too_small(run, allowed[0], reserved, situation)
@@ -154,7 +154,7 @@ def _matches(device: str, wanted: tuple[str, ...]) -> bool:
     return device in wanted or device.partition(":")[0] in wanted
 
 
-def _too_small(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: Situation) -> str:
+def _too_small(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> str:
     """`needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68`."""
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
     if need is None or reading is None:

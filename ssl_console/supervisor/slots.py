@@ -15,7 +15,7 @@ Cause = Literal["cancel", "stalled", "timeout", "memory", "leave"]
 
 
 @dataclass
-class Stopping:
+class StopProgress:
     """A worker that is being ended."""
 
     cause: Cause
@@ -48,7 +48,7 @@ class Slot:
     """When the run was given to it, or it became idle (seconds since the epoch)."""
     attempt: int = 0
     """The attempt that the worker is to claim, or carries out."""
-    stopping: Stopping | None = None
+    stopping: StopProgress | None = None
     heard: tuple[float | None, float] | None = None
     """The time of the run's last event, on its file's clock, and when that was first seen, on the monotonic one."""
     gone: Worker | None = None

@@ -19,7 +19,7 @@ from ssl_console.system.device import Device
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.config import SLURM, JobRequest, SlurmSettings, load_config
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.run import JobState, State
+from ssl_console.workspace.run import JobState, RunState
 from ssl_console.workspace.run_index import RunEntry
 from ssl_console.workspace.run_status import PAUSED, read_status
 from ssl_console.workspace.supervisor_state import DeviceState
@@ -29,7 +29,7 @@ LINE_FULL = "as many jobs as [slurm] jobs allows are with Slurm already"
 
 
 @dataclass(frozen=True)
-class Bundle:
+class JobGroup:
     """Runs of one backbone that share a job."""
 
     request: JobRequest
@@ -76,7 +76,7 @@ class Cluster:
             if entry is not None and not entry.status.state.final:
                 slot.take(first, entry.status.attempt, entry.summary.backbone, now)
 
-    def hand_out(self, queued: Iterable[RunEntry], now: float, *, paused: bool) -> None:
+    def assign_runs(self, queued: Iterable[RunEntry], now: float, *, paused: bool) -> None:
         """Give Slurm what is queued for it; what cannot be given has a reason."""
         self.waiting = {}
         line = sorted(queued, key=lambda entry: (-entry.priority, entry.summary.created, entry.run_id))
@@ -135,7 +135,7 @@ class Cluster:
             self._members[suite] = frozenset(spec.name for spec in catalog.select(suite=suite))
         return self._members[suite]
 
-    def _give(self, bundle: Bundle, now: float) -> None:
+    def _give(self, bundle: JobGroup, now: float) -> None:
         if sum(slot.is_job for slot in self.slots) >= self.settings.jobs:
             self.waiting |= dict.fromkeys(bundle.run_ids, LINE_FULL)
             return
@@ -165,16 +165,16 @@ def _queued_still(entry: RunEntry, now: float) -> bool:
         status = read_status(entry.folder, now)
     except FileNotFoundError:
         return False
-    return status.state is State.QUEUED and status.attempt == entry.status.attempt
+    return status.state is RunState.QUEUED and status.attempt == entry.status.attempt
 
 
-def bundles(line: Iterable[tuple[JobRequest, RunEntry]], size: int) -> Iterator[Bundle]:
+def bundles(line: Iterable[tuple[JobRequest, RunEntry]], size: int) -> Iterator[JobGroup]:
     """Runs of one backbone, request and priority share a job; jobs in the order of their first runs."""
     groups: dict[tuple[JobRequest, str, int], list[RunEntry]] = {}
     for request, entry in line:
         groups.setdefault((request, entry.summary.backbone, entry.priority), []).append(entry)
     made = [
-        Bundle(request, tuple(entries[start : start + size]))
+        JobGroup(request, tuple(entries[start : start + size]))
         for (request, _, _), entries in groups.items()
         for start in range(0, len(entries), size)
     ]

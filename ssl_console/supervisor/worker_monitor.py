@@ -13,12 +13,12 @@ from ssl_console.launchers.base import Launcher, Worker
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.job_monitor import JobWatch
-from ssl_console.supervisor.memory import Footprints, machine_limit_mb
-from ssl_console.supervisor.slots import Cause, Slot, Stopping
+from ssl_console.supervisor.memory import ProcessMemory, machine_limit_mb
+from ssl_console.supervisor.slots import Cause, Slot, StopProgress
 from ssl_console.system.processes import UNWRITTEN
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.requests import ring
-from ssl_console.workspace.run import End, State
+from ssl_console.workspace.requests import touch_runs_folder
+from ssl_console.workspace.run import End, RunState
 from ssl_console.workspace.run_index import RunEntry
 from ssl_console.workspace.run_status import RunStatus, last_event_time, read_status
 from ssl_console.workspace.tail import keep_bounded, last_lines
@@ -35,14 +35,14 @@ JOB_GRACE_S = 20.0
 
 
 @dataclass
-class Watch:
+class WorkerMonitor:
     """Judges and ends workers. Everything it learns goes into the run folder and the slot."""
 
     workspace: Workspace
     launcher: Launcher
     options: SupervisorOptions
     jobs: JobWatch = field(init=False)
-    footprints: Footprints = field(default_factory=Footprints)
+    footprints: ProcessMemory = field(default_factory=ProcessMemory)
     _unclaimed: Counter[str] = field(default_factory=Counter)
     _limit_mb: float = 0.0
 
@@ -63,7 +63,7 @@ class Watch:
             self._look_at_process(slot, worker, entry, now)
         if slot.worker and slot.stopping:
             slot.stopping.began = min(slot.stopping.began, now)
-            self._press(slot, slot.stopping, now)
+            self._escalate_stop(slot, slot.stopping, now)
 
     def _look_at_process(self, slot: Slot, worker: Worker, entry: RunEntry | None, now: float) -> None:
         slot.pid, slot.since = worker.pid, min(slot.since, now)
@@ -75,18 +75,18 @@ class Watch:
     def leave(self, slot: Slot, now: float) -> None:
         """The worker is no longer wanted."""
         if slot.worker is not None and slot.stopping is None:
-            self.launcher.dismiss(slot.worker)
-            slot.stopping = Stopping("leave", now)
+            self.launcher.drain(slot.worker)
+            slot.stopping = StopProgress("leave", now)
 
     def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
         status = entry.status if entry else None
         if entry is None or status is None:
             if slot.stopping is None:
                 self._begin(slot, "leave", now)  # somebody removed the run's folder
-        elif status.end is not None or status.state is State.DONE or status.attempt > slot.attempt:
+        elif status.end is not None or status.state is RunState.DONE or status.attempt > slot.attempt:
             LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
             slot.finish(now)
-            if status.state is not State.DONE:
+            if status.state is not RunState.DONE:
                 self.leave(slot, now)
         elif slot.stopping is None:
             keep_bounded(entry.folder, status.attempt)
@@ -98,7 +98,7 @@ class Watch:
         status, stall_s = entry.status, self.options.stall_s * (JOB_PATIENCE if slot.is_job else 1)
         if status.cancel_requested:
             return "cancel"
-        if status.owner is None or status.state is State.QUEUED:
+        if status.owner is None or status.state is RunState.QUEUED:
             return "stalled" if now - slot.since > max(BEGIN_S, stall_s) else None
         if self.footprints.mb(slot.pid) > self._limit_mb:
             return "memory"
@@ -117,9 +117,9 @@ class Watch:
 
     def _begin(self, slot: Slot, cause: Cause, now: float) -> None:
         LOG.info("run %s: ending its worker: %s", slot.run_id, cause)
-        slot.stopping = Stopping(cause, now)
+        slot.stopping = StopProgress(cause, now)
 
-    def _press(self, slot: Slot, stopping: Stopping, now: float) -> None:
+    def _escalate_stop(self, slot: Slot, stopping: StopProgress, now: float) -> None:
         """Take the steps that are due: stacks, verdict and SIGTERM, SIGKILL."""
         assert slot.worker is not None
         for number, (due, step) in enumerate(self._steps(slot, stopping)):
@@ -127,7 +127,7 @@ class Watch:
                 stopping.stage = number + 1
                 step()
 
-    def _steps(self, slot: Slot, stopping: Stopping) -> list[tuple[float, Callable[[], None]]]:
+    def _steps(self, slot: Slot, stopping: StopProgress) -> list[tuple[float, Callable[[], None]]]:
         worker, grace = slot.worker or "", self.options.grace_s
         politely = lambda: self.launcher.stop(worker)  # noqa: E731
         by_force = lambda: self.launcher.stop(worker, force=True)  # noqa: E731
@@ -145,11 +145,11 @@ class Watch:
                 stacks = lambda: self.launcher.show_stacks(worker)  # noqa: E731
                 return [(0.0, stacks), (STACKS_S, verdict), (STACKS_S, politely), (STACKS_S + grace, by_force)]
 
-    def _judge(self, slot: Slot, stopping: Stopping) -> None:
+    def _judge(self, slot: Slot, stopping: StopProgress) -> None:
         """Record why the run is ended, before its worker could."""
         folder = self.workspace.run(slot.run_id or "")
         status = self._status(folder, stopping.began)
-        if status is None or status.end is not None or status.state is State.DONE:
+        if status is None or status.end is not None or status.state is RunState.DONE:
             return
         log = folder.log(status.attempt)
         if stopping.cause == "timeout":
@@ -171,9 +171,9 @@ class Watch:
         status = self._status(folder, now)
         if status is None or status.end is not None or status.attempt > attempt:
             return
-        if status.state in {State.DONE, State.CANCELLED}:
+        if status.state in {RunState.DONE, RunState.CANCELLED}:
             return
-        if status.state is State.QUEUED:
+        if status.state is RunState.QUEUED:
             self._unclaimed[folder.run_id] += 1
             if worker.exit_code in {0, UNWRITTEN} and self._unclaimed[folder.run_id] < failure_records.UNCLAIMED_TRIES:
                 return
@@ -186,7 +186,7 @@ class Watch:
     def record(self, folder: RunFolder, end: End) -> None:
         """Write how an attempt ended, unless somebody has already."""
         if create_exclusively(folder.end(end.attempt), end.model_dump_json().encode()):
-            ring(self.workspace)
+            touch_runs_folder(self.workspace)
             LOG.info("run %s: %s%s: %s", folder.run_id, end.state, f"({end.kind})" if end.kind else "", end.message)
 
     def _status(self, folder: RunFolder, now: float) -> RunStatus | None:

@@ -50,7 +50,7 @@ WAYS_OUT = {
 }
 
 
-def in_words(error: OSError) -> str:
+def format_os_error(error: OSError) -> str:
     """One sentence."""
     what = WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
     if isinstance(error, PermissionError) and (owner := other_owner(error.filename)):

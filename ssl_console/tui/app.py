@@ -31,28 +31,28 @@ from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.start import StartScreen
 from ssl_console.tui.style import glyphs, themes
-from ssl_console.tui.style.palette import Look, Palette
-from ssl_console.tui.terminal.cell_diff import LeanApp
-from ssl_console.tui.terminal.driver import Pace, end_soon, held_up_s, waiting_writes
+from ssl_console.tui.style.palette import Palette, RenderContext
+from ssl_console.tui.terminal.cell_diff import DiffingApp
+from ssl_console.tui.terminal.driver import LinkSpeed, end_soon, held_up_s, waiting_writes
 
 if TYPE_CHECKING:
-    from ssl_console.tui.data.backend import Core
-    from ssl_console.tui.data.catalog import Catalogue
-    from ssl_console.tui.data.poller import Feed
-    from ssl_console.tui.data.state import Habits, News, Pair, World
+    from ssl_console.tui.data.backend import Backend
+    from ssl_console.tui.data.catalog import Catalog
+    from ssl_console.tui.data.poller import PollThread
+    from ssl_console.tui.data.state import AppState, Pair, Preferences, StateUpdate
     from ssl_console.tui.screens.live import LiveScreen
     from ssl_console.tui.screens.plan import PlanScreen
     from ssl_console.tui.screens.result import ResultScreen
     from ssl_console.workspace.result import Result
 
 
-class Ways(LeanApp[int]):
+class Navigation(DiffingApp[int]):
     """The part of the app that goes from one screen to another."""
 
-    world: World
+    world: AppState
 
     @abstractmethod
-    def change(self, world: World) -> None:
+    def change(self, world: AppState) -> None:
         """Another world."""
 
     @abstractmethod
@@ -81,11 +81,11 @@ class Ways(LeanApp[int]):
 
     def measure_again(self, result: Result) -> None:
         """Plan the same measurement once more."""
-        from ssl_console.tui.data.backend import Order  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
         from ssl_console.tui.screens.launch import LaunchSheet  # noqa: PLC0415
 
         preset = result.variant.partition("+")[0]
-        order = Order(((result.backbone, result.task),), (result.seed,), preset, again=True)
+        order = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
         self.push_screen(LaunchSheet(order), lambda started: self.hurry() if started else None)
 
     def _show(self, mode: str, then: Callable[[ConsoleScreen], object]) -> None:
@@ -116,7 +116,7 @@ THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarize
 
 
 @dataclass(frozen=True)
-class Manner:
+class AppOptions:
     """How the console is opened."""
 
     readonly: bool = False
@@ -136,7 +136,7 @@ def _screen(name: str) -> Callable[[], ConsoleScreen]:
     return make
 
 
-class ConsoleApp(Ways):
+class ConsoleApp(Navigation):
     """The console."""
 
     TITLE = "ssl-console"
@@ -145,24 +145,24 @@ class ConsoleApp(Ways):
     MODES: ClassVar = {name: _screen(name) for name in ("plan", "live", "rankings", "compare", "result", "training")}
     COMMANDS: ClassVar = {ConsoleCommands}
 
-    core: Core
+    backend: Backend
     """From `begun` on."""
-    habits: Habits
+    preferences: Preferences
     """From `begun` on."""
-    _feed: Feed
+    _feed: PollThread
 
     class Arrived(Message):
         """News from the feed."""
 
-        def __init__(self, news: News) -> None:
+        def __init__(self, news: StateUpdate) -> None:
             self.news = news
             super().__init__()
 
     def __init__(
-        self, make_core: Callable[[], Core], manner: Manner | None = None, keymap: dict[str, str] | None = None
+        self, make_core: Callable[[], Backend], manner: AppOptions | None = None, keymap: dict[str, str] | None = None
     ) -> None:
         super().__init__()
-        self.manner = manner or Manner()
+        self.manner = manner or AppOptions()
         self.readonly, self.slow = self.manner.readonly, self.manner.slow
         self.clock: Callable[[], float] = time.time
         self.begun = False
@@ -172,10 +172,10 @@ class ConsoleApp(Ways):
         self._make_core = make_core
         self._glyphs = glyphs.choose(self.manner.ascii_only)
         self.wire.ascii_only = self._glyphs is glyphs.ASCII
-        self._look: tuple[Theme, Look] | None = None
+        self._look: tuple[Theme, RenderContext] | None = None
         self._looked_for_stale = False
         self._prepared = False
-        self._pace = Pace(self.slow, fixed=self.slow)
+        self._pace = LinkSpeed(self.slow, fixed=self.slow)
         self.animation_level = "none"
         self.own_keys = keymap or {}
         self.set_keymap(self.own_keys)
@@ -184,12 +184,12 @@ class ConsoleApp(Ways):
         self.theme = themes.DARK.name
 
     @property
-    def look(self) -> Look:
+    def look(self) -> RenderContext:
         """How things are drawn now."""
         theme = self.current_theme
         if self._look is None or self._look[0] is not theme:
             few = self.console.color_system in {"256", "standard"}
-            self._look = theme, Look(Palette.of(theme, few_colours=few), self._glyphs)
+            self._look = theme, RenderContext(Palette.of(theme, few_colours=few), self._glyphs)
         return self._look[1]
 
     # -- beginning and end --------------------------------------------------------------------------------------
@@ -203,26 +203,26 @@ class ConsoleApp(Ways):
         self._leave_on_signals()
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
-    def _load(self) -> tuple[Core, Habits]:
+    def _load(self) -> tuple[Backend, Preferences]:
         import_module(f"ssl_console.tui.screens.{self.manner.mode}")
         import_module("ssl_console.tui.data.poller")
         core = self._make_core()
-        return core, core.habits()
+        return core, core.preferences()
 
-    def _begin(self, loaded: tuple[Core, Habits]) -> None:
-        from ssl_console.tui.data.poller import Feed  # noqa: PLC0415 - loaded after the first picture
-        from ssl_console.tui.data.state import World  # noqa: PLC0415
+    def _begin(self, loaded: tuple[Backend, Preferences]) -> None:
+        from ssl_console.tui.data.poller import PollThread  # noqa: PLC0415 - loaded after the first picture
+        from ssl_console.tui.data.state import AppState  # noqa: PLC0415
 
-        core, self.habits = loaded
-        if self.habits.theme in self.available_themes:
-            self.theme = self.habits.theme
-        suite = self.habits.suite if self.manner.suite is None else self.manner.suite
-        self.core, self.world, self.begun = (
+        core, self.preferences = loaded
+        if self.preferences.theme in self.available_themes:
+            self.theme = self.preferences.theme
+        suite = self.preferences.suite if self.manner.suite is None else self.manner.suite
+        self.backend, self.world, self.begun = (
             core,
-            World(suite=suite or None, opening=None if suite is None else ""),
+            AppState(suite=suite or None, opening=None if suite is None else ""),
             True,
         )
-        self._feed = Feed(core, lambda news: self.post_message(self.Arrived(news)), slow=self.slow)
+        self._feed = PollThread(core, lambda news: self.post_message(self.Arrived(news)), slow=self.slow)
         self.switch_mode(self.manner.mode)
         self.reload_catalogue()
         self._feed.start()
@@ -233,14 +233,14 @@ class ConsoleApp(Ways):
 
     def reload_catalogue(self) -> None:
         """Read the cards again, and which weights and data are there."""
-        self.in_background(self.core.catalogue, self._take_catalogue, group="catalogue")
+        self.in_background(self.backend.catalogue, self._take_catalogue, group="catalogue")
 
-    def _take_catalogue(self, catalogue: Catalogue) -> None:
+    def _take_catalogue(self, catalogue: Catalog) -> None:
         self.change(self._opened(replace(self.world, catalogue=catalogue)))
         self._look_for_stale()
         self._prepare_rankings()
 
-    def _opened(self, world: World) -> World:
+    def _opened(self, world: AppState) -> AppState:
         """With the tasks that Plan opens on, as soon as cards and runs are known."""
         return world.opened() if self.seen_first_news and world.catalogue.backbones else world
 
@@ -272,7 +272,7 @@ class ConsoleApp(Ways):
 
     def _look_for_stale(self) -> None:
         """Once cards and results are known: which results no longer count. New ones are up to date by themselves."""
-        known, core = self.world.catalogue, self.core
+        known, core = self.world.catalogue, self.backend
         pairs = {(result.backbone, result.task) for result in self.world.results if result.source == "mine"}
         wanted = [pair for pair in sorted(pairs) if pair[0] in known.backbone and pair[1] in known.task]
         if wanted and not self._looked_for_stale:
@@ -308,11 +308,11 @@ class ConsoleApp(Ways):
 
     def _fatal_error(self) -> None:
         """A mistake of the console's own: a panel on the normal screen, and the traceback in a file."""
-        from ssl_console.tui.terminal.crash_report import keep_traceback, mishap_panel  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.terminal.crash_report import crash_panel, keep_traceback  # noqa: PLC0415 - loaded when it is needed
 
         error = self._exception or RuntimeError("unknown")
-        folders = [self.core.root] if self.begun and not self.readonly else []
-        panel = mishap_panel(error, keep_traceback(error, folders))
+        folders = [self.backend.root] if self.begun and not self.readonly else []
+        panel = crash_panel(error, keep_traceback(error, folders))
         self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
         self._close_messages_no_wait()
 
@@ -340,7 +340,7 @@ class ConsoleApp(Ways):
                 else "The connection is fast again: looking as often as usual."
             )
 
-    def change(self, world: World) -> None:
+    def change(self, world: AppState) -> None:
         """Another world; only the screen in front draws it."""
         self.world = world
         base = self.screen_stack[0] if self.screen_stack else None
@@ -350,13 +350,13 @@ class ConsoleApp(Ways):
     def choose_suite(self, name: str | None) -> None:
         """Show the tasks of one suite, or of all, now and when the console is opened again."""
         self.change(replace(self.world, suite=name, opening=""))
-        self._keep(replace(self.habits, suite=name or ""))
+        self._keep(replace(self.preferences, suite=name or ""))
 
-    def _keep(self, habits: Habits) -> None:
-        self.habits = habits
+    def _keep(self, habits: Preferences) -> None:
+        self.preferences = habits
         if not self.readonly:
-            core = self.core
-            self.in_background(lambda: core.keep_habits(habits), lambda _: None, group="habits")
+            core = self.backend
+            self.in_background(lambda: core.save_preferences(habits), lambda _: None, group="habits")
 
     def hurry(self) -> None:
         """Look at the files now: something was just asked for."""
@@ -407,7 +407,7 @@ class ConsoleApp(Ways):
         """One layer out: a sheet, a filter, a zoomed pane."""
         screen = self.screen
         if isinstance(screen, ConsoleScreen):
-            screen.step_out()
+            screen.go_back()
         elif len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -422,11 +422,11 @@ class ConsoleApp(Ways):
     def action_command_palette(self) -> None:
         """Find anything."""
         if self.begun and not isinstance(self.screen, CommandPalette):
-            from ssl_console.tui.widgets.filter_bar import stand_still  # noqa: PLC0415 - loads what is typed in
+            from ssl_console.tui.widgets.filter_bar import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
             palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
             self.push_screen(palette)
-            self.call_after_refresh(stand_still, palette)
+            self.call_after_refresh(stop_cursor_blink, palette)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Nothing that changes the workspace with `--readonly`."""
@@ -445,7 +445,7 @@ class ConsoleApp(Ways):
         place = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(place + 1) % len(names)]
         if self.begun:
-            self._keep(replace(self.habits, theme=self.theme))
+            self._keep(replace(self.preferences, theme=self.theme))
 
     def watch_theme(self) -> None:
         """Widgets that draw by the line look at the theme when they are drawn: draw them all again."""

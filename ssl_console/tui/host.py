@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 if TYPE_CHECKING:
     from textual.widget import Widget
 
-    from ssl_console.tui.data.backend import Core
-    from ssl_console.tui.data.state import World
-    from ssl_console.tui.style.palette import Look
+    from ssl_console.tui.data.backend import Backend
+    from ssl_console.tui.data.state import AppState
+    from ssl_console.tui.style.palette import RenderContext
     from ssl_console.workspace.result import Result
 
 Answer = TypeVar("Answer")
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 class Host(Protocol):
     """What a screen may ask of the app."""
 
-    world: World
+    world: AppState
     readonly: bool
     slow: bool
     clock: Callable[[], float]
@@ -27,16 +27,16 @@ class Host(Protocol):
     MODES: Mapping[str, Any]
 
     @property
-    def core(self) -> Core:
+    def backend(self) -> Backend:
         """The backend; set before the first screen opens."""
         ...
 
     @property
-    def look(self) -> Look:
+    def look(self) -> RenderContext:
         """Palette and glyphs in use."""
         ...
 
-    def change(self, world: World) -> None:
+    def change(self, world: AppState) -> None:
         """Replace the state; the screen in front redraws."""
         ...
 
@@ -93,7 +93,7 @@ class Host(Protocol):
 class Refreshable(Protocol):
     """A screen that draws the app's state and has layers to leave, as its widgets see it."""
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Leave the innermost layer; False when there is none."""
         ...
 

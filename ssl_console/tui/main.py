@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.keys import unknown_ids
 from ssl_console.workspace.paths import Workspace
 
 if TYPE_CHECKING:
-    from ssl_console.tui.data.backend import Core
-    from ssl_console.tui.data.state import World
+    from ssl_console.tui.data.backend import Backend
+    from ssl_console.tui.data.state import AppState
 
 
 def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonly: bool, slow: bool, mode: str) -> int:
     """Open the console until it is left. Raises ConsoleError for settings that cannot be used."""
-    app = ConsoleApp(lambda: _core(workspace, card_folders), Manner(readonly, slow, mode=mode), own_keys(workspace))
+    app = ConsoleApp(lambda: _core(workspace, card_folders), AppOptions(readonly, slow, mode=mode), own_keys(workspace))
     code = app.run()
     if app.begun and sys.stdout.isatty():
         _print(farewell(app.world))
@@ -38,10 +38,10 @@ def own_keys(workspace: Workspace) -> dict[str, str]:
     return keys
 
 
-def _core(workspace: Workspace, card_folders: tuple[Path, ...]) -> Core:
-    from ssl_console.tui.data.local_backend import LocalCore  # noqa: PLC0415 - loaded after the first picture
+def _core(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
+    from ssl_console.tui.data.local_backend import LocalBackend  # noqa: PLC0415 - loaded after the first picture
 
-    return LocalCore(workspace, card_folders)
+    return LocalBackend(workspace, card_folders)
 
 
 def _print(text: str) -> None:
@@ -55,7 +55,7 @@ def _print(text: str) -> None:
         discard(sys.stdout)
 
 
-def farewell(world: World) -> str:
+def farewell(world: AppState) -> str:
     """What is going on, for the normal screen."""
     tally = world.tally
     lines = [f"ssl-console: {tally.in_words}."] if world.runs else []

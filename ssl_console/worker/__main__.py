@@ -20,14 +20,14 @@ from pathlib import Path
 from backbones.cpu.malloc import keep_freed_memory
 from ssl_console.system.processes import UNWRITTEN
 from ssl_console.worker.claim import assigned, take_standard_input
-from ssl_console.worker.process import Terminated, Termination, bind_children, complain, end_children
-from ssl_console.worker.runner import Fate, Session
+from ssl_console.worker.process import Terminated, Termination, bind_children, end_children, log_error
+from ssl_console.worker.runner import RunExecutor, RunOutcome
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
 KILLED_FIRST = "500"
-_LEAVES = {Fate.ENDED: NOT_DONE, Fate.STOPPED: NOT_DONE, Fate.UNWRITTEN: UNWRITTEN}
+_LEAVES = {RunOutcome.ENDED: NOT_DONE, RunOutcome.STOPPED: NOT_DONE, RunOutcome.UNWRITTEN: UNWRITTEN}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     termination = _prepare()
     workspace = Workspace.find(options.workspace)
-    session = Session(workspace, load_config(workspace), options.device, termination, options.job)
+    session = RunExecutor(workspace, load_config(workspace), options.device, termination, options.job)
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):
             if options.parent not in {None, os.getppid()}:
-                complain(f"run {run_id} is left to the next supervisor: the one that gave it is gone")
+                log_error(f"run {run_id} is left to the next supervisor: the one that gave it is gone")
                 return DONE
-            fate = session.carry_out(run_id)
-            if fate is Fate.ENDED and options.job:
+            fate = session.execute(run_id)
+            if fate is RunOutcome.ENDED and options.job:
                 _start_afresh(arguments)
             if fate in _LEAVES:
                 return _LEAVES[fate]

@@ -16,8 +16,8 @@ from backbones.io.files import create_exclusively
 from ssl_console.system.processes import own_start, this_host
 from ssl_console.worker.process import Termination
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.requests import NotPossible, request_retry, ring
-from ssl_console.workspace.run import Attempt, End, State
+from ssl_console.workspace.requests import NotPossible, request_retry, touch_runs_folder
+from ssl_console.workspace.run import Attempt, End, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
@@ -34,7 +34,7 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
             status = read_status(folder, time.time())
     except FileNotFoundError:
         return None
-    if status.state is not State.QUEUED:
+    if status.state is not RunState.QUEUED:
         return None
     attempt = Attempt(
         attempt=status.attempt,
@@ -49,13 +49,13 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
     )
     if not create_exclusively(folder.attempt(attempt.attempt), attempt.model_dump_json().encode()):
         return None
-    ring(workspace)
+    touch_runs_folder(workspace)
     return status
 
 
 def _over(status: RunStatus) -> bool:
     """Whether an attempt of the same job's earlier life is under way, lost, or was interrupted."""
-    return status.state in {State.STARTING, State.RUNNING} or status.kind in {"lost", "interrupted"}
+    return status.state in {RunState.STARTING, RunState.RUNNING} or status.kind in {"lost", "interrupted"}
 
 
 def _end_earlier_life(workspace: Workspace, run_id: str, status: RunStatus) -> None:

@@ -15,7 +15,7 @@ _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def explain(error: BaseException, log: Path) -> tuple[FailureKind, str]:
+def classify_failure(error: BaseException, log: Path) -> tuple[FailureKind, str]:
     """Kind and one sentence; `log` is where the traceback went."""
     kind = _kind(error)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:

@@ -112,7 +112,7 @@ def end_children() -> int:
     return 0
 
 
-def complain(text: str) -> None:
+def log_error(text: str) -> None:
     """To standard error. That is the run's log, so on a full disk it cannot be said, which must not end anything."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

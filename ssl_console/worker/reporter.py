@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from backbones.io.files import FILE_MODE
-from ssl_console.worker.process import complain
+from ssl_console.worker.process import log_error
 from ssl_console.workspace.events import Event, encode_event
 
 
@@ -36,7 +36,7 @@ class EventLog:
                 self.last = time.monotonic()
             except OSError as error:
                 if not self._torn:
-                    complain(f"an event was lost: {error}")
+                    log_error(f"an event was lost: {error}")
                 self._torn = True
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from backbones.io.files import write_atomically
 from ssl_console.system.processes import this_host
 from ssl_console.worker.provenance import code, versions
 from ssl_console.worker.reporter import WorkerReporter
-from ssl_console.workspace.badges import Badge, Seen, badges_of, chance_level
+from ssl_console.workspace.badges import Badge, BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.run import RunSpec
@@ -33,7 +33,7 @@ _COUNTED = ("episodes", "test")
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class RunMeasurements:
     """What is measured of a run besides its result."""
 
     attempt: int
@@ -46,7 +46,9 @@ class Circumstances:
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
-def build_record(spec: RunSpec, evaluation: Evaluation, seen: Circumstances, reporter: WorkerReporter) -> ResultRecord:
+def build_record(
+    spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, reporter: WorkerReporter
+) -> ResultRecord:
     """The whole record. Raises NotFiniteError when the headline or its interval is not a number."""
     outcome, facts = _with_concerns(spec, evaluation.outcome), evaluation.facts
     metric, made_of = spec.dataset.metric, (facts.backbone_identity, facts.manifest_digest, spec.task, spec.seed)
@@ -152,7 +154,7 @@ def _chance(spec: RunSpec, outcome: Outcome) -> float | None:
 
 def _badges(spec: RunSpec, outcome: Outcome, tested: int) -> tuple[Badge, ...]:
     return badges_of(
-        Seen(
+        BadgeInputs(
             value=outcome.value,
             ci_low=outcome.interval.low,
             ci_high=outcome.interval.high,

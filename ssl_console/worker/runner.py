@@ -17,26 +17,26 @@ from pydantic import ValidationError
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.worker.claim import claim
-from ssl_console.worker.error_messages import explain
+from ssl_console.worker.error_messages import classify_failure
 from ssl_console.worker.heartbeat import heartbeat, resources
-from ssl_console.worker.process import Terminated, Termination, complain, end_children, redirected_to
+from ssl_console.worker.process import Terminated, Termination, end_children, log_error, redirected_to
 from ssl_console.worker.provenance import EnergyMeter, code, device_peak_mb, host_peak_mb, machine, reset_peaks
 from ssl_console.worker.reporter import EventLog, WorkerReporter
-from ssl_console.worker.result_record import Circumstances, build_record, write_predictions
+from ssl_console.worker.result_record import RunMeasurements, build_record, write_predictions
 from ssl_console.workspace.config import Config, data_root
 from ssl_console.workspace.events import Event
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, RunSpec, State
+from ssl_console.workspace.run import End, RunSpec, RunState
 from ssl_console.workspace.run_status import RunStatus
 from ssl_console.workspace.tail import keep_bounded
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.evaluation.result import Evaluation, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths
 
 BATCH_SIZE = 64
 GIGABYTE = 1e9
 
 
-class Fate(Enum):
+class RunOutcome(Enum):
     """What came of a run that this worker was given."""
 
     NOT_OURS = "not ours"
@@ -59,7 +59,7 @@ class SpecificationError(Exception):
 
 
 @dataclass
-class Session:
+class RunExecutor:
     """What one worker process keeps between runs: by evaluation module, its backbone in memory."""
 
     workspace: Workspace
@@ -70,24 +70,24 @@ class Session:
     """Our name for the cluster's job that this process is."""
     _caches: dict[str, Any] = field(default_factory=dict)
 
-    def carry_out(self, run_id: str) -> Fate:
+    def execute(self, run_id: str) -> RunOutcome:
         """Claim the run, evaluate it, leave a result or an end."""
         folder = self.workspace.run(run_id)
         try:
             status = claim(self.workspace, run_id, self.device, self.job)
         except OSError as error:
-            complain(f"run {run_id} cannot be claimed: {error}")
-            return Fate.UNWRITTEN
+            log_error(f"run {run_id} cannot be claimed: {error}")
+            return RunOutcome.UNWRITTEN
         if status is None:
-            complain(f"run {run_id} is not queued any more")
-            return Fate.NOT_OURS
+            log_error(f"run {run_id} is not queued any more")
+            return RunOutcome.NOT_OURS
         with ExitStack() as stack:
             stack.enter_context(redirected_to(folder.log(status.attempt)))
             log = EventLog(folder.events(status.attempt))
             stack.callback(log.close)
             return self._attempt(folder, status, log)
 
-    def _attempt(self, folder: RunFolder, status: RunStatus, log: EventLog) -> Fate:
+    def _attempt(self, folder: RunFolder, status: RunStatus, log: EventLog) -> RunOutcome:
         reporter = WorkerReporter(log)
         try:
             with self.termination.interruptible():
@@ -95,11 +95,11 @@ class Session:
         except Terminated:
             end = self._terminated(folder, status)
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
-            complain(traceback.format_exc())
-            kind, message = explain(error, folder.log(status.attempt))
+            log_error(traceback.format_exc())
+            kind, message = classify_failure(error, folder.log(status.attempt))
             end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
         else:
-            return Fate.DONE
+            return RunOutcome.DONE
         finally:
             end_children()
             with suppress(OSError):
@@ -107,9 +107,9 @@ class Session:
         _last_events(log, reporter, end.state, end.message)
         recorded = _record_end(folder, end)
         if recorded is None:
-            return Fate.UNWRITTEN
+            return RunOutcome.UNWRITTEN
         told_to_stop = self.termination.asked and end.state != "cancelled"
-        return Fate.ENDED if recorded and not told_to_stop else Fate.STOPPED
+        return RunOutcome.ENDED if recorded and not told_to_stop else RunOutcome.STOPPED
 
     def _evaluate_and_publish(
         self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
@@ -133,7 +133,7 @@ class Session:
             write_predictions(folder, evaluation.outcome.predictions)
             if folder.end(status.attempt).exists():
                 raise SupersededError(f"attempt {status.attempt} of run {spec.run_id} was declared ended while it ran")
-            _last_events(log, reporter, State.DONE)
+            _last_events(log, reporter, RunState.DONE)
             write_atomically(folder.result, record.model_dump_json().encode())
             folder.tidy()
 
@@ -142,7 +142,7 @@ class Session:
     ) -> Evaluation:
         if module.__name__ not in self._caches:
             self._caches[module.__name__] = module.EncoderCache()
-        places = Places(
+        places = EvaluationPaths(
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
             features=self._features(spec),
@@ -172,8 +172,8 @@ class Session:
             return self.workspace.features
         return make_private_folder(self.workspace.run(spec.run_id).fresh_features)
 
-    def _seen(self, status: RunStatus, reporter: WorkerReporter, started: float, meter: EnergyMeter) -> Circumstances:
-        return Circumstances(
+    def _seen(self, status: RunStatus, reporter: WorkerReporter, started: float, meter: EnergyMeter) -> RunMeasurements:
+        return RunMeasurements(
             attempt=status.attempt,
             device=self.device,
             started=started,
@@ -232,5 +232,5 @@ def _record_end(folder: RunFolder, end: End) -> bool | None:
     try:
         return create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
     except OSError as error:
-        complain(f"the end of attempt {end.attempt} could not be recorded: {error}")
+        log_error(f"the end of attempt {end.attempt} could not be recorded: {error}")
         return None

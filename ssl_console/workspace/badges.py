@@ -54,7 +54,7 @@ class Badge(BaseModel):
     """One sentence: what was seen, and what to do."""
 
 
-class Seen(BaseModel):
+class BadgeInputs(BaseModel):
     """What badges are found from."""
 
     model_config = ConfigDict(frozen=True)
@@ -70,7 +70,7 @@ class Seen(BaseModel):
     diagnostics: Mapping[str, JsonValue]
 
 
-def badges_of(seen: Seen) -> tuple[Badge, ...]:
+def badges_of(seen: BadgeInputs) -> tuple[Badge, ...]:
     """All that one run tells of itself, the gravest first."""
     return tuple(_found(seen))
 
@@ -86,7 +86,7 @@ def chance_level(
     return 100 / classes if metric in {"accuracy", "mean-per-class"} and classes else None
 
 
-def _found(seen: Seen) -> Iterator[Badge]:
+def _found(seen: BadgeInputs) -> Iterator[Badge]:
     if concerns := seen.diagnostics.get("doctor"):
         words = "; ".join(map(str, concerns)) if isinstance(concerns, list) else str(concerns)
         yield _badge("doctor", f"measured although the doctor refused ({words}): mend the backbone and measure again")
@@ -128,7 +128,7 @@ def _of_features(checks: JsonValue) -> Iterator[Badge]:
         )
 
 
-def _leak(seen: Seen) -> Iterator[Badge]:
+def _leak(seen: BadgeInputs) -> Iterator[Badge]:
     shared = _number(seen.diagnostics.get("test_images_seen_in_training"))
     if seen.tested and shared > LEAK_SHARE * seen.tested:
         yield _badge(
@@ -138,7 +138,7 @@ def _leak(seen: Seen) -> Iterator[Badge]:
         )
 
 
-def _no_better(seen: Seen, level: float) -> bool:
+def _no_better(seen: BadgeInputs, level: float) -> bool:
     return seen.ci_low <= level if seen.higher_is_better else seen.ci_high >= level
 
 

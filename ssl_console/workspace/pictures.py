@@ -22,7 +22,7 @@ ASCII_SHADES = " .:-=+*#%@"
 """Dark to bright."""
 
 
-class Cell(NamedTuple):
+class PictureCell(NamedTuple):
     """One character; without ink it is drawn in whatever colour text has."""
 
     sign: str
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
     ground: Colour | None = None
 
 
-Row = list[Cell]
+Row = list[PictureCell]
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def open_picture(path: Path) -> Picture | None:
         return None
 
 
-def coloured(picture: Picture, columns: int, rows: int) -> list[Row]:
+def colour_cells(picture: Picture, columns: int, rows: int) -> list[Row]:
     """The whole picture within so many cells, two pixels in each."""
     image = _fitted(picture.image, columns, 2 * rows)
     pixels = image.load()
     return [
-        [Cell(HALF, _at(pixels, x, y), _at(pixels, x, y + 1)) for x in range(image.width)]
+        [PictureCell(HALF, _at(pixels, x, y), _at(pixels, x, y + 1)) for x in range(image.width)]
         for y in range(0, image.height, 2)
     ]
 
@@ -75,7 +75,7 @@ def shaded(picture: Picture, columns: int, rows: int, shades: str) -> list[Row]:
     assert pixels is not None
     steps = len(shades)
     return [
-        [Cell(shades[int(pixels[x, y]) * steps // 256]) for x in range(image.width)]  # type: ignore[arg-type]
+        [PictureCell(shades[int(pixels[x, y]) * steps // 256]) for x in range(image.width)]  # type: ignore[arg-type]
         for y in range(image.height)
     ]
 

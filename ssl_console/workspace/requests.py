@@ -11,7 +11,7 @@ import time
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, Retry, State
+from ssl_console.workspace.run import End, Retry, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
@@ -32,7 +32,7 @@ def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
     except OSError:
         shutil.rmtree(hidden.path, ignore_errors=True)
         raise
-    ring(workspace)
+    touch_runs_folder(workspace)
     return folder
 
 
@@ -43,7 +43,7 @@ def request_cancel(workspace: Workspace, run_id: str) -> None:
     if status.state.final:
         raise NotPossible(f"run {run_id} cannot be cancelled: it is {status.state} already")
     folder.cancel.touch(mode=0o600)
-    ring(workspace)
+    touch_runs_folder(workspace)
 
 
 def request_retry(
@@ -59,7 +59,7 @@ def request_retry(
     """
     folder = workspace.run(run_id)
     status = _status(folder)
-    if not status.state.final or status.state is State.DONE:
+    if not status.state.final or status.state is RunState.DONE:
         raise NotPossible(f"run {run_id} cannot be retried: it is {status.state}")
     ended = status.attempt
     create_exclusively(folder.end(ended), _missing_end(status).model_dump_json().encode())
@@ -68,7 +68,7 @@ def request_retry(
     request = Retry(reason=reason, batch_scale=batch_scale, devices=devices)
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
         raise NotPossible(f"run {run_id} is being retried already")
-    ring(workspace)
+    touch_runs_folder(workspace)
     return ended + 1
 
 
@@ -76,10 +76,10 @@ def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
     """Let a queued run start earlier (higher) or later. Raises NotPossible when it is not queued."""
     folder = workspace.run(run_id)
     status = _status(folder)
-    if status.state is not State.QUEUED:
+    if status.state is not RunState.QUEUED:
         raise NotPossible(f"run {run_id} cannot be moved in the queue: it is {status.state}")
     write_atomically(folder.priority, f"{priority}\n".encode())
-    ring(workspace)
+    touch_runs_folder(workspace)
 
 
 def pause(workspace: Workspace) -> None:
@@ -98,7 +98,7 @@ def is_paused(workspace: Workspace) -> bool:
     return workspace.paused.exists()
 
 
-def ring(workspace: Workspace) -> None:
+def touch_runs_folder(workspace: Workspace) -> None:
     """Make readers look at every run folder again."""
     os.utime(workspace.runs)
 
@@ -112,6 +112,6 @@ def _status(folder: RunFolder) -> RunStatus:
 
 def _missing_end(status: RunStatus) -> End:
     """The record that a cancelled or lost attempt still lacks; of no effect when it has one."""
-    if status.state is State.CANCELLED:
+    if status.state is RunState.CANCELLED:
         return End(attempt=status.attempt, state="cancelled", message=status.reason)
     return End(attempt=status.attempt, state="failed", kind="lost", message=status.reason)

@@ -16,7 +16,7 @@ SPEC_VERSION = 1
 RUN_ID_DIGITS = 12
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """Where a run stands."""
 
     QUEUED = "queued"
@@ -29,7 +29,7 @@ class State(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more happens without a new request."""
-        return self in {State.DONE, State.FAILED, State.CANCELLED}
+        return self in {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
 
 
 FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "memory", "lost", "interrupted"]

@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import SPEC_VERSION, State, check_version
+from ssl_console.workspace.run import SPEC_VERSION, RunState, check_version
 from ssl_console.workspace.run_status import RunStatus, Waiting, read_status
 from tasks.catalog.spec import TaskSpec
 
@@ -65,12 +65,12 @@ class RunEntry:
     @property
     def under_way(self) -> bool:
         """Whether an attempt goes on."""
-        return self.status.state in {State.STARTING, State.RUNNING}
+        return self.status.state in {RunState.STARTING, RunState.RUNNING}
 
     @property
     def unsettled(self) -> bool:
         """Whether the run can change without anybody asking: under way, or lost with nobody's word yet."""
-        return self.under_way or (self.status.state is State.FAILED and self.status.end is None)
+        return self.under_way or (self.status.state is RunState.FAILED and self.status.end is None)
 
     @property
     def priority(self) -> int:
@@ -192,7 +192,7 @@ class RunIndex:
             self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
         self.unreadable.pop(name, None)
-        if entry.status.state is not State.QUEUED:
+        if entry.status.state is not RunState.QUEUED:
             self._expected.discard(name)
         if entry.unsettled or name in self._expected:
             self._unsettled[name] = now
@@ -201,7 +201,7 @@ class RunIndex:
         if entry == old:
             return False
         self.entries[name] = entry
-        if entry.status.state is State.QUEUED:
+        if entry.status.state is RunState.QUEUED:
             self.queued[name] = entry
         else:
             self.queued.pop(name, None)

@@ -9,7 +9,7 @@ from ssl_console.system.errors import shortage
 from ssl_console.workspace.events import Progress, fold
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import is_paused
-from ssl_console.workspace.run import JobState, State
+from ssl_console.workspace.run import JobState, RunState
 from ssl_console.workspace.run_index import RunEntry, RunIndex, RunSummary
 from ssl_console.workspace.run_status import PAUSED, RunStatus
 from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
@@ -45,18 +45,18 @@ class RunView:
         return self.summary.run_id
 
     @property
-    def state(self) -> State:
+    def state(self) -> RunState:
         """Where it stands; a queued run that was given to a worker is starting, and one that has fallen silent goes on
         as long as its job does.
         """
         if self.silent:
-            return State.RUNNING
-        return State.STARTING if self.status.state is State.QUEUED and self.device else self.status.state
+            return RunState.RUNNING
+        return RunState.STARTING if self.status.state is RunState.QUEUED and self.device else self.status.state
 
     @property
     def silent(self) -> bool:
         """Whether nothing is heard of it while its job lives."""
-        return self.status.state is State.FAILED and self.status.end is None and self.held
+        return self.status.state is RunState.FAILED and self.status.end is None and self.held
 
     @property
     def reason(self) -> str:
@@ -145,8 +145,8 @@ class RunObserver:
         old = self.runs.get(run_id)
         progress, bad_lines = self._progress(entry, old)
         device = self._device(entry)
-        waiting = self._waiting(run_id) if entry.status.state is State.QUEUED and not device else ""
-        if entry.status.state is State.FAILED and entry.status.end is None:
+        waiting = self._waiting(run_id) if entry.status.state is RunState.QUEUED and not device else ""
+        if entry.status.state is RunState.FAILED and entry.status.end is None:
             waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
         job = self._job(entry)
         held = job is not None and entry.run_id in self._assigned
@@ -174,7 +174,7 @@ class RunObserver:
     def _device(self, entry: RunEntry) -> str:
         if entry.under_way and entry.status.owner:
             return entry.status.owner.place
-        return self._given_to(entry.run_id) if entry.status.state is State.QUEUED else ""
+        return self._given_to(entry.run_id) if entry.status.state is RunState.QUEUED else ""
 
     def _given_to(self, run_id: str) -> str:
         """The device whose worker is about to begin the run; a job that waits is about to do nothing."""
@@ -185,7 +185,7 @@ class RunObserver:
         """As its worker said; of a run that has none, or has fallen silent, as Slurm tells."""
         slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
         owner = entry.status.owner
-        if entry.status.state is State.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):
+        if entry.status.state is RunState.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):
             return slot.job if slot else None
         if owner is None or not owner.job:
             return None
@@ -193,7 +193,7 @@ class RunObserver:
 
     def _told_otherwise(self, view: RunView) -> bool:
         """Whether the supervisor now says something else of a queued run."""
-        if view.status.state is not State.QUEUED:
+        if view.status.state is not RunState.QUEUED:
             return False
         device = self._given_to(view.run_id)
         return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))

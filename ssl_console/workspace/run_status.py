@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ssl_console.system.processes import lives, this_host
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import Attempt, End, Record, Retry, State
+from ssl_console.workspace.run import Attempt, End, Record, Retry, RunState
 
 FRESH_HERE_S = 10.0
 """A worker of this host that has just died is not called lost before its supervisor could say what happened."""
@@ -61,7 +61,7 @@ class FolderFacts:
 class RunStatus:
     """Where a run stands."""
 
-    state: State
+    state: RunState
     reason: str = ""
     """Of a queued run, why it is queued again; of an ended one, its one sentence."""
     attempt: int = 1
@@ -82,7 +82,7 @@ class RunStatus:
     @property
     def kind(self) -> str | None:
         """The kind of failure; None for everything else."""
-        if self.state is not State.FAILED:
+        if self.state is not RunState.FAILED:
             return None
         return self.end.kind if self.end else "lost"
 
@@ -95,7 +95,7 @@ class RunStatus:
 def judge(facts: FolderFacts, now: float) -> RunStatus:
     """Where the run stands at `now`."""
     if facts.finished is not None:
-        return RunStatus(State.DONE, attempt=max(1, facts.attempt), owner=facts.owner, finished=facts.finished)
+        return RunStatus(RunState.DONE, attempt=max(1, facts.attempt), owner=facts.owner, finished=facts.finished)
     if facts.attempt > facts.ended:
         return _under_way(facts, now)
     if facts.ended and facts.retry <= facts.ended:
@@ -152,10 +152,10 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
     fresh_s = FRESH_HERE_S if facts.owner_here else FRESH_ELSEWHERE_S
     fresh = facts.last_sign is not None and now - facts.last_sign < fresh_s
     if not facts.owner_lives and not fresh:
-        lost = RunStatus(State.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
+        lost = RunStatus(RunState.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
         return replace(lost, devices=_devices(facts))
     return RunStatus(
-        State.RUNNING if facts.reported else State.STARTING,
+        RunState.RUNNING if facts.reported else RunState.STARTING,
         "cancelling" if facts.cancel else "",
         facts.attempt,
         facts.owner,
@@ -174,7 +174,7 @@ def _lost(facts: FolderFacts) -> str:
 
 def _ended(facts: FolderFacts) -> RunStatus:
     assert facts.end is not None
-    state = State.CANCELLED if facts.end.state == "cancelled" else State.FAILED
+    state = RunState.CANCELLED if facts.end.state == "cancelled" else RunState.FAILED
     scale = facts.request.batch_scale if facts.request and facts.retry == facts.ended else 1.0
     devices = _devices(facts)
     return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, devices=devices)
@@ -183,10 +183,10 @@ def _ended(facts: FolderFacts) -> RunStatus:
 def _queued(facts: FolderFacts) -> RunStatus:
     attempt = facts.ended + 1
     if facts.cancel:
-        return RunStatus(State.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
+        return RunStatus(RunState.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
-    queued = RunStatus(State.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
+    queued = RunStatus(RunState.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
     return replace(queued, devices=_devices(facts))
 
 

@@ -18,7 +18,7 @@ from backbones.catalog.card import BackboneCard, preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
-from tasks.backbone_checks.finding import Finding, Request
+from tasks.backbone_checks.finding import CheckRequest, Finding
 from tasks.backbone_checks.images import photographs
 from tasks.backbone_checks.normalisation import check_normalisation
 from tasks.backbone_checks.probe import (
@@ -87,7 +87,7 @@ FEW = 32
 """Images whose features are looked at where there is no time for the probe."""
 
 
-def examination(request: Request) -> Iterator[Finding]:
+def examination(request: CheckRequest) -> Iterator[Finding]:
     """Every check, quick ones first; after weights that do not load there is nothing more to check."""
     started = time.perf_counter()
     try:
@@ -126,7 +126,7 @@ def findings_of(encoder: Encoder, *, thorough: bool) -> Iterator[Finding]:
     yield check_probe(own, other, untrained=untrained)
 
 
-def _load(request: Request) -> Encoder:
+def _load(request: CheckRequest) -> Encoder:
     """On the device, or on the CPU where that one is full. Raises WeightsError."""
     weights = WeightsFolder(Path(request.weights))
     try:
@@ -149,7 +149,7 @@ def _loaded(card: BackboneCard, encoder: Encoder, seconds: float) -> Finding:
 
 def main() -> int:
     """Examine what standard input asks for."""
-    request = Request.model_validate_json(sys.stdin.read())
+    request = CheckRequest.model_validate_json(sys.stdin.read())
     for finding in examination(request):
         print(finding.model_dump_json(), flush=True)
     return 0

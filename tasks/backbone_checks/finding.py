@@ -39,7 +39,7 @@ class Finding(CardModel):
     """The numbers behind the words."""
 
 
-class Request(CardModel):
+class CheckRequest(CardModel):
     """What the examining process is told."""
 
     backbone: BackboneCard
@@ -63,7 +63,7 @@ class Findings(CardModel):
         return tuple(finding for finding in self.findings if finding.verdict == "bad")
 
 
-def examine(request: Request) -> Iterator[Finding]:
+def examine(request: CheckRequest) -> Iterator[Finding]:
     """Every finding as it comes, from a process of its own. Ends with a `bad` one when that process fails."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", EXAMINE]

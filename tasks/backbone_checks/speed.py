@@ -12,7 +12,7 @@ import torch
 from backbones.catalog.card import preprocessing_for
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.encoder import Encoder
-from tasks.backbone_checks.finding import Request
+from tasks.backbone_checks.finding import CheckRequest
 from tasks.backbone_checks.images import photographs
 
 BATCH = 16
@@ -33,7 +33,7 @@ def images_per_second(encoder: Encoder) -> float:
 
 def main() -> int:
     """Measure what standard input asks for; 1 when the weights cannot be used."""
-    request = Request.model_validate_json(sys.stdin.read())
+    request = CheckRequest.model_validate_json(sys.stdin.read())
     encoder = Encoder.load(request.backbone, WeightsFolder(Path(request.weights)), request.device)
     print(json.dumps({"images_per_s": images_per_second(encoder)}))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolFacts, require_above_zero, require_at_least
+from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolSpec, require_above_zero, require_at_least
 
 DESCRIPTIVE = frozenset({"attention", "colour", "inversion"})
 """Protocols that describe a backbone: having more of what they measure makes it neither better nor worse."""
@@ -56,7 +56,7 @@ class InversionParameters:
 PAPER_INVERSION = InversionParameters(images=1)
 
 ANALYSES = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="attention",
         version=1,
         family="attention",
@@ -69,7 +69,7 @@ ANALYSES = (
         summary="attentive diffusion: how far over the image an occlusion changes the features",
         evaluation=IMAGE_EVALUATION,
     ),
-    ProtocolFacts(
+    ProtocolSpec(
         name="inversion",
         version=1,
         family="inversion",

@@ -15,7 +15,7 @@ from backbones.io.card_files import CardNameError, CardProblem, MalformedName, U
 from backbones.io.plugins import PlugInProblem
 from tasks.catalog.card_folders import Replacement, load_cards
 from tasks.catalog.overrides import OverrideError, Overrides, apply_overrides, as_values, check_overrides, merged
-from tasks.catalog.protocols import PROTOCOLS, ProtocolFacts
+from tasks.catalog.protocols import PROTOCOLS, ProtocolSpec
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard, SuiteCard, TaskCard
 
@@ -166,7 +166,7 @@ class TaskCatalog:
             return protocol, self.dataset(dataset)
         raise UnknownName("task", name, suggest(name, self.task_names))
 
-    def _offered(self, protocol: str, card: DatasetCard) -> tuple[ProtocolFacts, str]:
+    def _offered(self, protocol: str, card: DatasetCard) -> tuple[ProtocolSpec, str]:
         if protocol not in PROTOCOLS:
             raise UnknownName("protocol", protocol, suggest(protocol, PROTOCOLS))
         offered = protocols(card)
@@ -200,11 +200,11 @@ def _check_dataset(card: DatasetCard) -> None:
     protocols(card)
 
 
-def _own(card: TaskCard, facts: ProtocolFacts, overrides: Overrides | None) -> Overrides:
+def _own(card: TaskCard, facts: ProtocolSpec, overrides: Overrides | None) -> Overrides:
     return merged({facts.family: card.parameters}, overrides or {})
 
 
-def _specify(name: str, facts: ProtocolFacts, dataset: str, preset: str, overrides: Overrides) -> TaskSpec:
+def _specify(name: str, facts: ProtocolSpec, dataset: str, preset: str, overrides: Overrides) -> TaskSpec:
     if preset not in facts.presets:
         raise UnknownName(f"preset of {facts.name}", preset, suggest(preset, facts.presets) or tuple(facts.presets))
     parameters = apply_overrides(facts.presets[preset], facts.family, overrides)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import Anatomy
-from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolFacts, require_above_zero, require_at_least
+from backbones.catalog.feature_map_info import FeatureMapInfo
+from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DenseParameters:
         require_above_zero(rate=self.rate)
 
 
-def without_maps(card: BackboneCard, anatomy: Anatomy, _parameters: Parameters) -> str | None:
+def without_maps(card: BackboneCard, anatomy: FeatureMapInfo, _parameters: Parameters) -> str | None:
     """Why a backbone cannot be measured by a dense protocol, or None if it can."""
     if anatomy.problem is not None:
         return anatomy.problem
@@ -94,7 +94,7 @@ SMALL_SEGMENTATION = SegmentationParameters(
 )
 
 SEGMENTATION_PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="segmentation",
         version=1,
         family="segmentation",
@@ -146,7 +146,7 @@ SMALL_NORMALS = NormalsParameters(
 )
 
 NORMALS_PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="normals",
         version=1,
         family="normals",

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import Anatomy
-from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolFacts, require_above_zero, require_at_least
+from backbones.catalog.feature_map_info import FeatureMapInfo
+from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ SMALL = DetectionParameters(
 """For machines without a GPU: seconds on small scenes."""
 
 
-def unsuitable(card: BackboneCard, anatomy: Anatomy, parameters: Parameters) -> str | None:
+def unsuitable(card: BackboneCard, anatomy: FeatureMapInfo, parameters: Parameters) -> str | None:
     """Why a detector cannot be built on the backbone; None if it can."""
     del parameters
     if anatomy.problem is not None:
@@ -86,9 +86,9 @@ def unsuitable(card: BackboneCard, anatomy: Anatomy, parameters: Parameters) -> 
     return None
 
 
-def _detection(name: str, summary: str, *, frozen: bool) -> ProtocolFacts:
+def _detection(name: str, summary: str, *, frozen: bool) -> ProtocolSpec:
     whole = DetectionParameters(frozen=frozen)
-    return ProtocolFacts(
+    return ProtocolSpec(
         name=name,
         version=1,
         family="detection",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolFacts, require_above_zero, require_at_least
+from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ PAPER = FinetuneParameters(temperature="published")
 SMALL = FinetuneParameters(steps=40, batch_size=32, rates=(0.1, 0.05), bases=(1e-4,), augmentation="off")
 
 PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="finetune",
         version=1,
         family="finetune",

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import Anatomy
+from backbones.catalog.feature_map_info import FeatureMapInfo
 from backbones.io.plugins import PROTOCOLS as PROTOCOL_GROUP
 from backbones.io.plugins import PlugInProblem, find
 
@@ -31,7 +31,7 @@ class Parameters(Protocol):
 
 
 @dataclass(frozen=True)
-class ProtocolFacts:
+class ProtocolSpec:
     """A protocol as the console knows it."""
 
     name: str
@@ -49,7 +49,7 @@ class ProtocolFacts:
     `EncoderCache()` is kept between runs. The default gives stored features to `module`; `IMAGE_EVALUATION` gives it
     images and a backbone that
     can be trained; a protocol that wants something else brings its own."""
-    unsuitable: Callable[[BackboneCard, Anatomy, Parameters], str | None] | None = None
+    unsuitable: Callable[[BackboneCard, FeatureMapInfo, Parameters], str | None] | None = None
     """Why the protocol with these parameters cannot measure the backbone, in words, or None if it can. Asked before
     anything is queued; a protocol that works with every backbone has none."""
 
@@ -58,7 +58,7 @@ class PlugInError(RuntimeError):
     """A module of `$SSL_CONSOLE_PROTOCOLS` that cannot be used; the message names it."""
 
 
-def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolFacts]:
+def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
     """The protocols of all modules that the environment names, then those of plug-ins.
 
     `taken` are the names of the built-in ones, which no plug-in may replace. What cannot be used joins
@@ -74,7 +74,7 @@ def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolFacts]:
     PROTOCOL_PROBLEMS.extend(found.problems)
     for plug_in in found.plug_ins:
         for facts in getattr(plug_in.module, "PROTOCOLS", ()):
-            if isinstance(facts, ProtocolFacts) and facts.name not in taken and "default" in facts.presets:
+            if isinstance(facts, ProtocolSpec) and facts.name not in taken and "default" in facts.presets:
                 yield facts
             else:
                 PROTOCOL_PROBLEMS.append(

@@ -15,7 +15,7 @@ from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES
 from tasks.catalog.detection_parameters import DETECTION
-from tasks.catalog.protocol import Parameters, ProtocolFacts, outside_protocols, require_above_zero, require_at_least
+from tasks.catalog.protocol import Parameters, ProtocolSpec, outside_protocols, require_above_zero, require_at_least
 
 __all__ = [
     "PROTOCOLS",
@@ -26,7 +26,7 @@ __all__ = [
     "LinearParameters",
     "Parameters",
     "PreprocessingName",
-    "ProtocolFacts",
+    "ProtocolSpec",
 ]
 
 PreprocessingName = Literal["paper", "own", "squash"]
@@ -110,8 +110,8 @@ FeatureParameters = LinearParameters | KnnParameters | FewShotParameters | Colou
 """Of the protocols over stored features: `tasks.evaluation.features` reads `preprocessing` from them."""
 
 
-def _few_shot(shots: int) -> ProtocolFacts:
-    return ProtocolFacts(
+def _few_shot(shots: int) -> ProtocolSpec:
+    return ProtocolSpec(
         name=f"few-shot-{shots}",
         version=1,
         family="few-shot",
@@ -125,10 +125,10 @@ def _few_shot(shots: int) -> ProtocolFacts:
     )
 
 
-_BUILT_IN: Mapping[str, ProtocolFacts] = {
+_BUILT_IN: Mapping[str, ProtocolSpec] = {
     facts.name: facts
     for facts in (
-        ProtocolFacts(
+        ProtocolSpec(
             name="linear",
             version=1,
             family="linear",
@@ -139,7 +139,7 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
             module="tasks.protocols.linear",
             summary="logistic regression on frozen features, 45 weight decays chosen on validation",
         ),
-        ProtocolFacts(
+        ProtocolSpec(
             name="knn",
             version=1,
             family="knn",
@@ -148,7 +148,7 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
             summary="weighted cosine nearest neighbours, k = 20",
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
-        ProtocolFacts(
+        ProtocolSpec(
             name="colour",
             version=1,
             family="colour",
@@ -164,7 +164,7 @@ _BUILT_IN: Mapping[str, ProtocolFacts] = {
     )
 }
 
-PROTOCOLS: Mapping[str, ProtocolFacts] = {
+PROTOCOLS: Mapping[str, ProtocolSpec] = {
     **_BUILT_IN,
     **{facts.name: facts for facts in outside_protocols(_BUILT_IN.keys())},
 }

@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test", "all")
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """One image. `split` is empty until it is decided."""
 
     split: str
@@ -55,7 +55,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def index_text(rows: Iterable[Row]) -> str:
+def index_text(rows: Iterable[IndexRow]) -> str:
     """The file's content."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -66,7 +66,7 @@ def index_text(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def read_index(path: Path, *, multi_label: bool) -> list[Row]:
+def read_index(path: Path, *, multi_label: bool) -> list[IndexRow]:
     """The rows of a file. Raises OSError, and IndexProblem with the line for one that is damaged."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
@@ -78,13 +78,13 @@ def read_index(path: Path, *, multi_label: bool) -> list[Row]:
             raise IndexProblem(f"{path}, line {lines.line_num}: {error}: add the dataset again") from error
 
 
-def class_names(rows: Iterable[Row]) -> tuple[str, ...]:
+def class_names(rows: Iterable[IndexRow]) -> tuple[str, ...]:
     """Every label once, numbers in the order of their value and texts in the alphabet's."""
     names = {label for row in rows for label in row.labels}
     return tuple(sorted(names, key=_order))
 
 
-def split_names(rows: Sequence[Row]) -> tuple[str, ...]:
+def split_names(rows: Sequence[IndexRow]) -> tuple[str, ...]:
     """The splits there are, in the order in which they are always listed."""
     found = {row.split for row in rows}
     return tuple(name for name in SPLITS if name in found)
@@ -94,7 +94,7 @@ def _order(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
-def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> Row:
+def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> IndexRow:
     try:
         split, file, labels, offset, size = cells
         if split not in SPLITS or not file:
@@ -104,6 +104,6 @@ def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> Row:
         if min(int(offset or 0), int(size or 0)) < 0:
             raise ValueError("a place before the beginning of its tar file")
         parts = tuple(filter(None, labels.split(SEPARATOR))) if multi_label else (labels,)
-        return Row(split, file, parts, int(offset) if offset else None, int(size) if size else None)
+        return IndexRow(split, file, parts, int(offset) if offset else None, int(size) if size else None)
     except ValueError as error:
         raise IndexProblem(f"{path}, line {number}: {error}: add the dataset again") from error

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.io.card_files import CardModel
 from backbones.io.file_digests import write_if_possible
-from backbones.io.subprocess_query import ask_module, last_words
+from backbones.io.subprocess_query import last_error_line, run_module
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.presence import presence, signature
 
@@ -142,13 +142,13 @@ def ask(cards: Sequence[DatasetCard], data_root: Path, *, decode: bool = False) 
     options = ["--stdin", "--data-root", str(data_root), *(["--decode"] if decode else [])]
     lines = "".join(f"{card.model_dump_json()}\n" for card in cards)
     try:
-        done = ask_module(DESCRIBE, *options, given=lines, seconds=None if decode else SECONDS)
+        done = run_module(DESCRIBE, *options, given=lines, seconds=None if decode else SECONDS)
     except subprocess.TimeoutExpired:
         return {
             card.name: Unreadable(name=card.name, error=f"listing the data took over {SECONDS:.0f} s") for card in cards
         }
     answers = _parse(done.stdout.splitlines())
-    failure = f"the process that opens datasets failed: {last_words(done)}"
+    failure = f"the process that opens datasets failed: {last_error_line(done)}"
     return {card.name: answers.get(card.name) or Unreadable(name=card.name, error=failure) for card in cards}
 
 

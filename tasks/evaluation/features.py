@@ -17,8 +17,8 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, PoolInputs
-from tasks.evaluation.result import Evaluation, Facts, Places
-from tasks.evaluation.splits_to_inputs import PerSplit, banked, coloured, many_shot, pooled
+from tasks.evaluation.result import Evaluation, EvaluationPaths, Provenance
+from tasks.evaluation.splits_to_inputs import PerSplit, colour_inputs, episode_inputs, knn_inputs, many_shot
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.extraction import Machine
 from tasks.features.feature_checks import check_features, shared_rows
@@ -27,7 +27,7 @@ from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
 
-__all__ = ["EncoderCache", "Evaluation", "Facts", "Inputs", "Places", "evaluate_task"]
+__all__ = ["EncoderCache", "Evaluation", "EvaluationPaths", "Inputs", "Provenance", "evaluate_task"]
 
 Inputs = BankInputs | ManyShotInputs | PoolInputs
 
@@ -74,7 +74,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: Places,
+    places: EvaluationPaths,
     device: str,
     reporter: Reporter,
     encoder_cache: EncoderCache,
@@ -106,7 +106,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     checks = _checks(stored, reporter)
     features = {name: found.values for name, found in stored.items()}
     if isinstance(parameters, ColourParameters):
-        inputs: Inputs = coloured(
+        inputs: Inputs = colour_inputs(
             dataset, dataset_card, features, parameters, seed, device, spec=subject.spec, reporter=reporter
         )
     else:
@@ -119,7 +119,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     return Evaluation(outcome, _facts(subject, dataset, stored))
 
 
-def _shared_images(places: Places) -> DecodedImages | None:
+def _shared_images(places: EvaluationPaths) -> DecodedImages | None:
     return DecodedImages(places.decoded, places.decoded_bytes) if places.decoded and places.decoded_bytes else None
 
 
@@ -127,9 +127,9 @@ def _inputs(
     dataset: Dataset, card: DatasetCard, features: PerSplit, parameters: FeatureParameters, *, seed: int, device: str
 ) -> Inputs:
     if isinstance(parameters, FewShotParameters):
-        return pooled(dataset, features, device)
+        return episode_inputs(dataset, features, device)
     if isinstance(parameters, KnnParameters):
-        return banked(dataset, card, features, seed, device)
+        return knn_inputs(dataset, card, features, seed, device)
     return many_shot(dataset, card, features, parameters, seed, device)
 
 
@@ -183,11 +183,11 @@ def _shared(inputs: Inputs) -> dict[str, Json]:
     return {"test_images_seen_in_training": seen}
 
 
-def _facts(subject: _Subject, dataset: Dataset, stored: Mapping[str, Features]) -> Facts:
+def _facts(subject: _Subject, dataset: Dataset, stored: Mapping[str, Features]) -> Provenance:
     fresh = [found for found in stored.values() if found.encoded]
     seconds = sum(found.encoded / found.manifest.images_per_s for found in fresh if found.manifest.images_per_s)
     encoded = sum(found.encoded for found in fresh)
-    return Facts(
+    return Provenance(
         backbone_identity=cast("Mapping[str, Json]", subject.identity),
         weights_digest=subject.digest,
         manifest_digest=dataset.manifest_digest,

@@ -22,7 +22,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import repeated
 from tasks.evaluation.inputs import ImageInputs
-from tasks.evaluation.result import Evaluation, Facts, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths, Provenance
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
 
@@ -47,7 +47,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: Places,
+    places: EvaluationPaths,
     device: str,
     reporter: Reporter,
     encoder_cache: EncoderCache,  # noqa: ARG001 - every evaluation module has this signature
@@ -96,8 +96,8 @@ def _seen(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
     return {} if count is None else {"test_images_seen_in_training": count}
 
 
-def _facts(made_of: Mapping[str, object], inputs: ImageInputs) -> Facts:
-    return Facts(
+def _facts(made_of: Mapping[str, object], inputs: ImageInputs) -> Provenance:
+    return Provenance(
         backbone_identity=cast("Mapping[str, Json]", made_of),
         weights_digest=inputs.backbone.digest,
         manifest_digest=inputs.dataset.manifest_digest,

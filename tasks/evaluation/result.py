@@ -10,7 +10,7 @@ from tasks.metrics.outcome import Json, Outcome
 
 
 @dataclass(frozen=True)
-class Places:
+class EvaluationPaths:
     """The folders that an evaluation reads and writes. Those that may be None belong to one run alone."""
 
     weights: Path
@@ -29,7 +29,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Provenance:
     """What the evaluation was made of, for the record and for the result's key."""
 
     backbone_identity: Mapping[str, Json]
@@ -50,4 +50,4 @@ class Evaluation:
     """An outcome, and the facts behind it."""
 
     outcome: Outcome
-    facts: Facts
+    facts: Provenance

@@ -50,11 +50,11 @@ def colour(pixels: npt.NDArray[np.uint8]) -> Floats:
     """
     red, green, blue = channels = pixels.reshape(3, -1).astype(np.float64) / 255
     highest, chroma = channels.max(axis=0), np.ptp(channels, axis=0)
-    coloured = np.where(chroma > 0, chroma, 1.0)
+    colour_inputs = np.where(chroma > 0, chroma, 1.0)
     sextant = np.select(
         [highest == red, highest == green],
-        [(green - blue) / coloured, 2 + (blue - red) / coloured],
-        4 + (red - green) / coloured,
+        [(green - blue) / colour_inputs, 2 + (blue - red) / colour_inputs],
+        4 + (red - green) / colour_inputs,
     )
     places = np.floor(sextant / 6 * HUES + 0.5).astype(np.int64) % HUES
     weights = np.bincount(places, weights=chroma, minlength=HUES)
@@ -82,7 +82,7 @@ def many_shot(
     )
 
 
-def coloured(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the images are to be looked at
+def colour_inputs(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the images are to be looked at
     dataset: Dataset,
     card: DatasetCard,
     features: PerSplit,
@@ -103,7 +103,7 @@ def coloured(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the im
     )
 
 
-def banked(dataset: Dataset, card: DatasetCard, features: PerSplit, seed: int, device: str) -> BankInputs:
+def knn_inputs(dataset: Dataset, card: DatasetCard, features: PerSplit, seed: int, device: str) -> BankInputs:
     """Training and validation images as one bank, and the test images: the stored arrays themselves, nothing copied."""
     split = many_shot_indices(dataset, seed=seed)
     train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
@@ -111,7 +111,7 @@ def banked(dataset: Dataset, card: DatasetCard, features: PerSplit, seed: int, d
     return BankInputs(bank, test, (train, val), dataset.classes, card.metric, device)
 
 
-def pooled(dataset: Dataset, features: PerSplit, device: str) -> PoolInputs:
+def episode_inputs(dataset: Dataset, features: PerSplit, device: str) -> PoolInputs:
     """Every image of every split."""
     return PoolInputs(samples(dataset, features, pool(dataset)), dataset.classes, device)
 

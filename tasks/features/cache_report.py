@@ -21,8 +21,8 @@ from tasks.features.manifest import (
     PLAN,
     USED,
     DamagedEntryError,
-    Manifest,
-    Plan,
+    ExtractionPlan,
+    FeatureManifest,
     read_manifest,
     read_plan,
 )
@@ -31,13 +31,13 @@ State = Literal["complete", "partial", "damaged"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One folder of the store."""
 
     path: Path
     state: State
-    plan: Plan | None
-    """What it holds: a `Manifest` when complete, None when that cannot be read any more."""
+    plan: ExtractionPlan | None
+    """What it holds: a `FeatureManifest` when complete, None when that cannot be read any more."""
     size: int
     """Bytes on the disk."""
     last_used: float
@@ -54,7 +54,7 @@ class Entry:
         return f"{self.plan.backbone} on {self.plan.dataset}/{self.plan.split}" if self.plan else self.path.name
 
 
-def entries(root: Path) -> list[Entry]:
+def entries(root: Path) -> list[CacheEntry]:
     """Everything in the store, last used first. An absent folder is an empty store."""
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     found = [entry for folder in folders if (entry := _entry(folder)) is not None]
@@ -62,7 +62,7 @@ def entries(root: Path) -> list[Entry]:
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """One part of a key that is not the same."""
 
     part: str
@@ -75,9 +75,9 @@ class Explanation:
     """Why features are, or are not, in the store."""
 
     key: str
-    nearest: Entry | None
+    nearest: CacheEntry | None
     """The entry itself, or the one that shares most parts with it; None when nothing shares backbone or images."""
-    differences: tuple[Difference, ...]
+    differences: tuple[KeyDifference, ...]
 
     @property
     def stored(self) -> bool:
@@ -121,7 +121,7 @@ class Pruning:
     keep_bytes: int | None = None
     """The most that may stay; the longest unused entries go first."""
     partials: bool = False
-    orphan: Callable[[Plan], bool] | None = None
+    orphan: Callable[[ExtractionPlan], bool] | None = None
     """Says whether no known backbone or dataset could ask for an entry."""
 
 
@@ -129,11 +129,11 @@ class Pruning:
 class Removal:
     """An entry that is to go, and the reason."""
 
-    entry: Entry
+    entry: CacheEntry
     reason: str
 
 
-def to_prune(found: list[Entry], pruning: Pruning, now: float) -> list[Removal]:
+def to_prune(found: list[CacheEntry], pruning: Pruning, now: float) -> list[Removal]:
     """Which of the `found` entries go under this policy at time `now`."""
     reasons = {entry.path: reason for entry in found if (reason := _reason(entry, pruning, now))}
     kept = 0
@@ -151,15 +151,15 @@ def prune(root: Path, pruning: Pruning, now: float) -> list[Removal]:
     return [removal for removal in to_prune(entries(root), pruning, now) if _remove(removal.entry)]
 
 
-def _entry(folder: Path) -> Entry | None:
+def _entry(folder: Path) -> CacheEntry | None:
     try:
         state, plan = _described(folder)
-        return Entry(folder, state, plan, sum(_sizes(folder)), _last_used(folder))
+        return CacheEntry(folder, state, plan, sum(_sizes(folder)), _last_used(folder))
     except FileNotFoundError:  # removed or renamed by another process meanwhile
         return None
 
 
-def _described(folder: Path) -> tuple[State, Plan | None]:
+def _described(folder: Path) -> tuple[State, ExtractionPlan | None]:
     if DAMAGED in folder.name:
         return "damaged", _readable_manifest(folder)
     if folder.name.endswith(PARTIAL):
@@ -170,7 +170,7 @@ def _described(folder: Path) -> tuple[State, Plan | None]:
         return "damaged", None
 
 
-def _readable_manifest(folder: Path) -> Manifest | None:
+def _readable_manifest(folder: Path) -> FeatureManifest | None:
     try:
         return read_manifest(folder)
     except (DamagedEntryError, FileNotFoundError):
@@ -189,10 +189,12 @@ def _last_used(folder: Path) -> float:
     return folder.stat().st_mtime
 
 
-def _differences(wanted: dict[str, Part], stored: dict[str, Part]) -> tuple[Difference, ...]:
+def _differences(wanted: dict[str, Part], stored: dict[str, Part]) -> tuple[KeyDifference, ...]:
     names = sorted({*wanted, *stored})
     return tuple(
-        Difference(name, wanted.get(name), stored.get(name)) for name in names if wanted.get(name) != stored.get(name)
+        KeyDifference(name, wanted.get(name), stored.get(name))
+        for name in names
+        if wanted.get(name) != stored.get(name)
     )
 
 
@@ -208,7 +210,7 @@ def _shown(part: Part) -> str:
     return f"{text[:12]}…" if len(text) > 40 else text
 
 
-def _reason(entry: Entry, pruning: Pruning, now: float) -> str | None:
+def _reason(entry: CacheEntry, pruning: Pruning, now: float) -> str | None:
     if entry.state == "damaged":
         return "damaged"
     if entry.state == "partial" and pruning.partials:
@@ -220,7 +222,7 @@ def _reason(entry: Entry, pruning: Pruning, now: float) -> str | None:
     return None
 
 
-def _remove(entry: Entry) -> bool:
+def _remove(entry: CacheEntry) -> bool:
     """Rename first, so that no reader ever finds half an entry under its name."""
     with exclusive_now(entry.path.with_name(f"{entry.key}{LOCK}")) as held:
         if not held or not entry.path.exists():

@@ -57,7 +57,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Source:
+class SplitImages:
     """The images of one split, and how messages call them."""
 
     backbone: str
@@ -71,7 +71,7 @@ class Source:
 class Extraction:
     """One encoder over one split."""
 
-    source: Source
+    source: SplitImages
     encoder: EncoderLike
     spec: PreprocessingSpec
     machine: Machine

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.features.shards import Rows
+from tasks.features.shards import FeatureRows
 
 Floats = npt.NDArray[np.floating]
 
@@ -61,7 +61,7 @@ def check_features(features: Floats) -> FeatureChecks:
     )
 
 
-def shared_rows(train: Rows, test: Rows) -> int:
+def shared_rows(train: FeatureRows, test: FeatureRows) -> int:
     """How many rows of `test` [n, d] are also rows of `train` [m, d]: the same image on both sides, most likely."""
     seen = {hash(row.tobytes()) for block in _blocks(train) for row in block}
     return sum(hash(row.tobytes()) in seen for block in _blocks(test) for row in block)
@@ -93,7 +93,7 @@ def _sentences(checks: FeatureChecks) -> Iterator[str]:
         )
 
 
-def _blocks(features: Rows) -> Iterator[Floats]:
+def _blocks(features: FeatureRows) -> Iterator[Floats]:
     for start in range(0, len(features), BLOCK):
         yield np.asarray(features[start : start + BLOCK])
 

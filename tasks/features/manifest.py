@@ -24,13 +24,13 @@ class DamagedEntryError(Exception):
     """An entry is not what its manifest says; the message names file and fault."""
 
 
-class Record(BaseModel):
+class FeatureRecord(BaseModel):
     """Frozen, and open to fields of newer programs."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Plan(Record):
+class ExtractionPlan(FeatureRecord):
     """An extraction that has begun: `plan.json` of a `.partial` folder."""
 
     format: int = FORMAT
@@ -46,7 +46,7 @@ class Plan(Record):
     """Seconds since the epoch."""
 
 
-class Shard(Record):
+class Shard(FeatureRecord):
     """Rows `start` to `stop` (exclusive) and the SHA-256 of their bytes."""
 
     start: int
@@ -54,7 +54,7 @@ class Shard(Record):
     sha256: str
 
 
-class Manifest(Plan):
+class FeatureManifest(ExtractionPlan):
     """A complete entry: `manifest.json` beside `features.npy`, float32 [rows, dimension]."""
 
     dimension: int
@@ -66,11 +66,11 @@ class Manifest(Plan):
     """Size of `features.npy`, header included."""
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> FeatureManifest:
     """The manifest of a complete entry. Raises FileNotFoundError without one, DamagedEntryError on a wrong one."""
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = FeatureManifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DamagedEntryError(f"{path} cannot be read: {error.errors()[0]['msg']}") from error
     if manifest.key != folder.name or manifest.key != digest_parts(manifest.parts):
@@ -78,15 +78,15 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Path) -> ExtractionPlan | None:
     """The plan of a begun extraction, None when there is none that can be read."""
     try:
-        return Plan.model_validate_json((folder / PLAN).read_bytes())
+        return ExtractionPlan.model_validate_json((folder / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def check_size(folder: Path, manifest: Manifest) -> None:
+def check_size(folder: Path, manifest: FeatureManifest) -> None:
     """Raise DamagedEntryError when `features.npy` is missing or has another size than its manifest says."""
     path = folder / ARRAY
     try:

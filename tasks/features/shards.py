@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.io.files import write_durably
-from tasks.features.manifest import ARRAY, DamagedEntryError, Manifest, Shard, check_size
+from tasks.features.manifest import ARRAY, DamagedEntryError, FeatureManifest, Shard, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def join(folder: Path, shards: Sequence[Shard], target: Path, dimension: int) ->
     return target.stat().st_size
 
 
-def open_array(folder: Path, manifest: Manifest) -> Floats:
+def open_array(folder: Path, manifest: FeatureManifest) -> Floats:
     """A complete entry's features, memory-mapped [n, d]. Raises DamagedEntryError on a wrong size or header."""
     check_size(folder, manifest)
     path = folder / ARRAY
@@ -83,7 +83,7 @@ def open_array(folder: Path, manifest: Manifest) -> Floats:
     return values
 
 
-def verify(folder: Path, manifest: Manifest) -> list[Shard]:
+def verify(folder: Path, manifest: FeatureManifest) -> list[Shard]:
     """Read the whole array and return the shards whose bytes have changed; empty means intact."""
     values = open_array(folder, manifest)
     return [s for s in manifest.shards if _digest(values[s.start : s.stop]) != s.sha256]
@@ -137,7 +137,7 @@ AnyFloats = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
 
 
-class Rows(Protocol):
+class FeatureRows(Protocol):
     """Feature vectors [n, d], float16 or float32: an array, mapped or not, a tensor, `StoredRows`."""
 
     @property

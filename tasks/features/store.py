@@ -22,7 +22,7 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.io.files import exclusive, sync_folder, write_durably
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
-from tasks.features.extraction import EncoderLike, Extraction, Machine, Source
+from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
 from tasks.features.key import FeatureKey
 from tasks.features.manifest import (
     ARRAY,
@@ -35,8 +35,8 @@ from tasks.features.manifest import (
     USED,
     DamagedEntryError,
     DiskFullError,
-    Manifest,
-    Plan,
+    ExtractionPlan,
+    FeatureManifest,
     Shard,
     read_manifest,
 )
@@ -66,7 +66,7 @@ class Features:
 
     values: Floats
     """[n, d] float32, memory-mapped, read-only."""
-    manifest: Manifest
+    manifest: FeatureManifest
     encoded: int
     """Images that this call sent through the encoder; 0 when everything was stored already."""
 
@@ -176,9 +176,9 @@ class _Waiting:
             self.told = done
 
 
-def _begin(partial: Path, request: FeatureRequest) -> Plan:
+def _begin(partial: Path, request: FeatureRequest) -> ExtractionPlan:
     (partial / SHARDS).mkdir(mode=0o700, parents=True, exist_ok=True)
-    plan = Plan(
+    plan = ExtractionPlan(
         key=request.key.digest,
         parts=request.key.parts,
         backbone=request.backbone,
@@ -194,16 +194,16 @@ def _extraction(
     request: FeatureRequest, encoder: EncoderLike, machine: Machine, reporter: Reporter, decoded: DecodedRows | None
 ) -> Extraction:
     split = request.split
-    source = Source(request.backbone, f"{request.dataset}/{split.name}", split.images, split.identifiers)
+    source = SplitImages(request.backbone, f"{request.dataset}/{split.name}", split.images, split.identifiers)
     return Extraction(source, encoder, request.spec, machine, reporter, decoded)
 
 
 def _complete(
-    partial: Path, final: Path, plan: Plan, shards: list[Shard], dimension: int, images_per_s: float | None
+    partial: Path, final: Path, plan: ExtractionPlan, shards: list[Shard], dimension: int, images_per_s: float | None
 ) -> None:
     """Everything is written before the rename; only the shards, useless from then on, are removed after it."""
     array_bytes = join(partial / SHARDS, shards, partial / ARRAY, dimension)
-    manifest = Manifest(
+    manifest = FeatureManifest(
         **plan.model_dump(),
         dimension=dimension,
         shards=tuple(shards),

@@ -61,7 +61,7 @@ def mean_average_precision(scores: Scores, positives: Positives) -> float:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedScores:
     """The samples of one class by falling score, ready for AP under many sample weights."""
 
     order: npt.NDArray[np.intp]
@@ -72,17 +72,17 @@ class Ranking:
     """Ranks at which a threshold can lie and that bring a positive: the curve's only corners that matter."""
 
 
-def ranked(scores: Scores, positives: Positives) -> Ranking:
+def ranked(scores: Scores, positives: Positives) -> RankedScores:
     """Sort one class's `scores` [n] and find the corners of its precision-recall curve."""
     order = np.argsort(-scores, kind="stable")
     hits = positives[order].astype(np.bool_).astype(np.float32)
     falling = scores[order]
     ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
     gained = np.diff(np.cumsum(hits)[ends], prepend=np.float32(0)) > 0
-    return Ranking(order, hits, ends[gained])
+    return RankedScores(order, hits, ends[gained])
 
 
-def eleven_point_precision(ranking: Ranking, weights: npt.NDArray[np.float32]) -> Floats:
+def eleven_point_precision(ranking: RankedScores, weights: npt.NDArray[np.float32]) -> Floats:
     """AP in percent [b] under each column of sample `weights` [n, b]; NaN where the positives weigh nothing.
 
     Weights are whole numbers whose sum stays below 2^24, so float32 adds them exactly.

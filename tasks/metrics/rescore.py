@@ -27,7 +27,7 @@ HEADLINE_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
-class Recount:
+class Rescorer:
     """One way of counting."""
 
     needs: frozenset[str]
@@ -40,7 +40,7 @@ class Recount:
     """How far a score may be off, as arrays are kept in less precision than it was computed in."""
 
 
-def recount(arrays: Arrays) -> Recount | None:
+def rescore(arrays: Arrays) -> Rescorer | None:
     """The way of counting that fits; None for arrays of which nothing is known."""
     return next((way for way in RECOUNTS if way.needs <= set(arrays)), None)
 
@@ -163,16 +163,16 @@ def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels
     return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
 
 
-RECOUNTS: tuple[Recount, ...] = (
-    Recount(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
-    Recount(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
-    Recount(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
-    Recount(NEEDED, _detections, _detections_interval),
-    Recount(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),
-    Recount(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval),
-    Recount(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
-    Recount(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
-    Recount(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),
+RECOUNTS: tuple[Rescorer, ...] = (
+    Rescorer(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
+    Rescorer(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
+    Rescorer(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+    Rescorer(NEEDED, _detections, _detections_interval),
+    Rescorer(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),
+    Rescorer(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval),
+    Rescorer(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
+    Rescorer(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
+    Rescorer(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),
 )
 
 

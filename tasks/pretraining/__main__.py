@@ -10,7 +10,7 @@ from platformdirs import user_cache_path
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.image_pool import open_pool
-from tasks.pretraining.loop import Checkpointing, Progress, Run, Trainer, create_backbone, train
+from tasks.pretraining.loop import Checkpointing, PretrainingProgress, Run, Trainer, create_backbone, train
 from tasks.pretraining.recipes import RECIPES, Method
 
 
@@ -27,7 +27,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _print(progress: Progress) -> None:
+def _print(progress: PretrainingProgress) -> None:
     print(
         f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
         f"{progress.images_per_second:.0f} images/s  {progress.seconds_left / 60:.1f} min left",

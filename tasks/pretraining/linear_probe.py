@@ -24,7 +24,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class LinearProbe:
     """Training and test images, uint8 [n, h, w, 3], with labels [n]."""
 
     train: tuple[NDArray[np.uint8], Labels]
@@ -58,13 +58,13 @@ def _plain_digits(split: str) -> tuple[NDArray[np.uint8], Labels]:
     return large.permute(0, 2, 3, 1).numpy(), source.labels
 
 
-def probes(train: int, test: int) -> dict[str, Probe]:
+def probes(train: int, test: int) -> dict[str, LinearProbe]:
     """Render the questions; plain digits bring their own numbers of images."""
     made = {
-        name: Probe(_rendered(question, "train", train), _rendered(question, "test", test))
+        name: LinearProbe(_rendered(question, "train", train), _rendered(question, "test", test))
         for name, question in _QUESTIONS.items()
     }
-    return {**made, "plain digit": Probe(_plain_digits("train"), _plain_digits("test"))}
+    return {**made, "plain digit": LinearProbe(_plain_digits("train"), _plain_digits("test"))}
 
 
 def load_demo(path: Path) -> nn.Module:
@@ -84,7 +84,7 @@ def features(backbone: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float
     return torch.cat(pooled).numpy()
 
 
-def accuracy(backbone: nn.Module, probe: Probe) -> float:
+def accuracy(backbone: nn.Module, probe: LinearProbe) -> float:
     """Test accuracy of a logistic regression on standardised frozen features."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  (slow to import; training does without)
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415

@@ -38,7 +38,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Progress:
+class PretrainingProgress:
     """A line of news: `loss` is the mean since the last one; `seconds_left` by wall clock."""
 
     step: int
@@ -191,7 +191,7 @@ class Trainer:
 def train(
     trainer: Trainer,
     checkpointing: Checkpointing | None = None,
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[PretrainingProgress], None] | None = None,
     report_every: int = 50,
 ) -> None:
     """Take the run's remaining steps; a checkpoint that exists is carried on, and kept up to date."""
@@ -210,9 +210,9 @@ def train(
         trainer.save(checkpointing.path)
 
 
-def _progress(trainer: Trainer, losses: list[float], seconds_per_step: float) -> Progress:
+def _progress(trainer: Trainer, losses: list[float], seconds_per_step: float) -> PretrainingProgress:
     run = trainer.run
-    return Progress(
+    return PretrainingProgress(
         step=trainer.step,
         steps=run.steps,
         loss=sum(losses) / len(losses),

@@ -29,7 +29,7 @@ from tasks.metrics.confidence_intervals import mean_over
 from tasks.metrics.outcome import Json, Outcome
 from tasks.protocols.result_images import heat, save_sheet
 from tasks.reporter import Reporter
-from tasks.training.checkpoint import Checkpoint, one_by_one, spread_over
+from tasks.training.checkpoint import Checkpoint, resumable_map, spread_over
 
 Map = npt.NDArray[np.float32]
 PICTURED = 4
@@ -43,7 +43,7 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
     del seed
     split = inputs.split("test", "val", "all", "train")
     indices = spread_over(len(split.images), parameters.images)
-    beholder = Beholder(inputs, parameters.window, reporter)
+    beholder = OcclusionEncoder(inputs, parameters.window, reporter)
 
     def saliency(index: int) -> Tensor:
         return torch.from_numpy(beholder.saliency(split.images[index], parameters.stride, reporter))
@@ -53,7 +53,7 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
     checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "saliency.pt", inputs.key)
     maps = [
         one.numpy()
-        for one in one_by_one(indices, saliency, checkpoint, reporter, lambda done: reporter.advance(done * windows))
+        for one in resumable_map(indices, saliency, checkpoint, reporter, lambda done: reporter.advance(done * windows))
     ]
     diffusion = np.array([attentive_diffusion(one) for one in maps])
     agreement = _agreement(beholder, maps, [split.images[index] for index in indices[: parameters.compared]], reporter)
@@ -70,7 +70,7 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
 
 
 @dataclass
-class Beholder:
+class OcclusionEncoder:
     """A frozen backbone, and the size of image that it is shown for maps of its own input size."""
 
     inputs: ImageInputs
@@ -170,7 +170,9 @@ def attentive_diffusion(saliency: Map) -> float:
     return 100.0 * float((values > values.mean()).mean())
 
 
-def _agreement(beholder: Beholder, maps: list[Map], images: list[Image.Image], reporter: Reporter) -> dict[str, Json]:
+def _agreement(
+    beholder: OcclusionEncoder, maps: list[Map], images: list[Image.Image], reporter: Reporter
+) -> dict[str, Json]:
     """How the maps of the first images agree with those at stride 1."""
     if not images:
         return {}

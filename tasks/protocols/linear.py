@@ -20,7 +20,7 @@ from tasks.metrics.classification_outputs import calibration_errors, predictions
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
 from tasks.reporter import Reporter
-from tasks.solvers.logistic import Grid, Selection, Settings, Trial, fit_published, fit_selected
+from tasks.solvers.logistic import Selection, Settings, StrengthGrid, Trial, fit_published, fit_selected
 
 Logits = npt.NDArray[np.float32]
 
@@ -51,7 +51,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
 
 def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> Selection:
     low, high, extensible = parameters.strength_low, parameters.strength_high, parameters.extend_grid
-    grid = Grid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
+    grid = StrengthGrid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
     train, val = (inputs.train.features, inputs.train.labels), (inputs.val.features, inputs.val.labels)
     classes = len(inputs.classes)
     reporter.phase("regularisation path", len(grid.strengths), "strengths")

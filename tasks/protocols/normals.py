@@ -33,7 +33,7 @@ from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
 from tasks.protocols.segmentation import criterion as class_criterion
 from tasks.reporter import Reporter
-from tasks.training.loop import still_falling
+from tasks.training.loop import loss_still_decreasing
 from tasks.training.seeding import generator_of
 
 Centres = npt.NDArray[np.float64]
@@ -129,7 +129,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={
             "loss_curve": curve(training.losses),
-            "loss_falling": still_falling(training.losses),
+            "loss_falling": loss_still_decreasing(training.losses),
             "strides": list(network.strides),
             "chance": guessed.scores["mean-angle"],
         },

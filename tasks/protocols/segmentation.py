@@ -29,7 +29,7 @@ from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
 from tasks.reporter import Reporter
-from tasks.training.loop import still_falling
+from tasks.training.loop import loss_still_decreasing
 
 
 def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -63,7 +63,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
         samples={"train": len(learning), "test": len(judged)},
         diagnostics={
             "loss_curve": curve(training.losses),
-            "loss_falling": still_falling(training.losses),
+            "loss_falling": loss_still_decreasing(training.losses),
             "chance": counts.chance,
             "strides": list(network.strides),
             "class_iou": _by_class(classes, counts),

@@ -11,7 +11,7 @@ PACK_AT = 8
 """The product at which a matrix is packed: about so many cost as much more as packing takes."""
 
 
-def times_transposed(left: Tensor, right: Tensor) -> Tensor:
+def matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
     """`left` [m, k] times `right` [n, k] transposed, as [m, n], with sums in float32, or in float64 if they are that.
 
     float64 by NumPy's library: PyTorch's takes twice as long on processors of another vendor than its own.
@@ -21,7 +21,7 @@ def times_transposed(left: Tensor, right: Tensor) -> Tensor:
     return linear(left, right)
 
 
-class Multiplicand:
+class PackedMatrix:
     """A matrix [n, k] that many are multiplied with, on a CPU laid out for it once they have proved to be many.
 
     That takes as much memory again, so it is not done above `MOST_PACKED`.
@@ -33,9 +33,9 @@ class Multiplicand:
         self._packed: Tensor | None = None
         self._products = 0
 
-    def after(self, left: Tensor) -> Tensor:
+    def left_multiply(self, left: Tensor) -> Tensor:
         """`left` [m, k] times this transposed, as [m, n]; fastest if m is always the same."""
         self._products += 1
         if self._packable and self._products == PACK_AT:
             self._packed = pack(self._matrix, len(left))
-        return times_transposed(left, self._matrix) if self._packed is None else linear_packed(left, self._packed)
+        return matmul_transposed(left, self._matrix) if self._packed is None else linear_packed(left, self._packed)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.features.shards import Rows
+from tasks.features.shards import FeatureRows
 from tasks.reporter import Reporter, SilentReporter
-from tasks.solvers.matmul import times_transposed
+from tasks.solvers.matmul import matmul_transposed
 
 BY_NUMPY = ("cpu",)
 """Kinds of devices on whose tensors NumPy selects and sorts: with vector instructions, where torch has none."""
@@ -26,7 +26,7 @@ NOTHING = -0x7F800001 << 32
 """The key below all others: a similarity of minus infinity."""
 
 
-class RunningTop:
+class RunningTopK:
     """The `kept` best rows of each query.
 
     A block is compared with the worst of them; what is above it waits beside them and is ranked when the place for it
@@ -39,7 +39,7 @@ class RunningTop:
         self._used = torch.full((queries,), kept, dtype=torch.int64, device=device)
         self._worst = torch.full((queries, 1), -torch.inf, device=device)
 
-    def offer(self, similarity: Tensor, first: int) -> None:
+    def update(self, similarity: Tensor, first: int) -> None:
         """Take note of `similarity` [queries, block] to the bank's rows from `first` on, which come in rising order."""
         above = similarity > self._worst
         counts = above.count_nonzero(dim=1)
@@ -64,7 +64,7 @@ class RunningTop:
         self._keys.view(-1).index_copy_(0, place, _keys(similarity.view(-1).index_select(0, chosen), row))
         self._used += counts
 
-    def ranked(self) -> tuple[Tensor, Tensor]:
+    def topk(self) -> tuple[Tensor, Tensor]:
         """Similarities and rows, best first, both [queries, kept]."""
         self._rank(self._keys)
         ordered = _sorted(self._keys[:, : self._kept]).flip(1)
@@ -122,14 +122,14 @@ SHORTEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockSizes:
     """Rows of the bank and queries between which similarities exist at the same time."""
 
     bank: int
     queries: int
 
 
-CACHED, ON_DEVICE = Blocks(bank=2048, queries=512), Blocks(bank=8192, queries=2048)
+CACHED, ON_DEVICE = BlockSizes(bank=2048, queries=512), BlockSizes(bank=8192, queries=2048)
 """On a CPU similarities stay in its cache until they are compared, and blocks in memory that is not given back."""
 
 
@@ -142,12 +142,12 @@ class Neighbours:
 
 
 def nearest(
-    queries: Rows,
-    bank: Rows,
+    queries: FeatureRows,
+    bank: FeatureRows,
     neighbours: int,
     *,
     device: str = "cpu",
-    blocks: Blocks | None = None,
+    blocks: BlockSizes | None = None,
     reporter: Reporter | None = None,
 ) -> Neighbours:
     """Find the `neighbours` rows of `bank` [m, d] that are most similar to each row of `queries` [n, d].
@@ -170,15 +170,15 @@ def nearest(
     return Neighbours(torch.cat([part.similarity for part in parts]), torch.cat([part.index for part in parts]))
 
 
-def _searched(queries: Tensor, bank: Rows, kept: int, size: Blocks, reporter: Reporter) -> Neighbours:
+def _searched(queries: Tensor, bank: FeatureRows, kept: int, size: BlockSizes, reporter: Reporter) -> Neighbours:
     """The neighbours of unit-length `queries`, from one reading of the bank."""
     parts = torch.split(queries, size.queries)
-    tops = [RunningTop(len(part), kept, part.device) for part in parts]
+    tops = [RunningTopK(len(part), kept, part.device) for part in parts]
     for first, block in _blocks(bank, size.bank, str(queries.device)):
         for part, top in zip(parts, tops, strict=True):
-            top.offer(times_transposed(part, block), first)
+            top.update(matmul_transposed(part, block), first)
         reporter.advance(len(block))
-    ranked = [top.ranked() for top in tops]
+    ranked = [top.topk() for top in tops]
     return Neighbours(torch.cat([found for found, _ in ranked]), torch.cat([rows for _, rows in ranked]))
 
 
@@ -186,7 +186,7 @@ def _none(device: str) -> Neighbours:
     return Neighbours(torch.zeros((0, 0), device=device), torch.zeros((0, 0), dtype=torch.int64, device=device))
 
 
-def _blocks(rows: Rows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
+def _blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
     """Unit-length float32 blocks of `rows` on the device, each with its first row's number."""
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
@@ -217,8 +217,8 @@ def vote(found: Neighbours, labels: Tensor, neighbours: int, *, classes: int, te
 
 
 def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
-    queries: Rows,
-    bank: Rows,
+    queries: FeatureRows,
+    bank: FeatureRows,
     labels: npt.NDArray[np.generic],
     *,
     neighbours: Sequence[int],

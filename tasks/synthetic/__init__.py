@@ -7,8 +7,8 @@ from tasks.synthetic.parameters import (
     SOLID_NAMES,
     TEXTURE_NAMES,
     Factor,
-    Parameters,
     SceneKind,
+    SceneParameters,
     label_names,
 )
 from tasks.synthetic.render import RENDERER_VERSION, Factors, Scene, render
@@ -22,9 +22,9 @@ __all__ = [
     "TEXTURE_NAMES",
     "Factor",
     "Factors",
-    "Parameters",
     "Scene",
     "SceneKind",
+    "SceneParameters",
     "label_names",
     "render",
 ]

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.synthetic.parameters import Parameters
+from tasks.synthetic.parameters import SceneParameters
 from tasks.synthetic.solids import Floats
 
 TRAIN_GLYPHS = 900
@@ -15,7 +15,7 @@ TRAIN_GLYPHS = 900
 
 
 @dataclass(frozen=True, eq=False)
-class Glyphs:
+class DigitGlyphs:
     """Handwriting: `ink` [n, 8, 8] from 0 (paper) to 1, `labels` [n]."""
 
     ink: Floats
@@ -23,15 +23,15 @@ class Glyphs:
 
 
 @lru_cache(maxsize=2)
-def _glyphs(testing: bool) -> Glyphs:
+def _glyphs(testing: bool) -> DigitGlyphs:
     from sklearn.datasets import load_digits  # noqa: PLC0415  (a second to import, and only digit scenes need it)
 
     bunch = load_digits()
     part = slice(TRAIN_GLYPHS, None) if testing else slice(0, TRAIN_GLYPHS)
-    return Glyphs((bunch.images[part] / 16).astype(np.float32), bunch.target[part].astype(np.int64))
+    return DigitGlyphs((bunch.images[part] / 16).astype(np.float32), bunch.target[part].astype(np.int64))
 
 
-def glyphs(split: str) -> Glyphs:
+def glyphs(split: str) -> DigitGlyphs:
     """Return the handwriting of a split: 897 digits for "test", the 900 others for every other split."""
     return _glyphs(split == "test")
 
@@ -47,7 +47,7 @@ def _sample(ink: Floats, rows: Floats, columns: Floats) -> Floats:
     return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
 
-def _place(rng: np.random.Generator, size: int, p: Parameters) -> tuple[Floats, Floats]:
+def _place(rng: np.random.Generator, size: int, p: SceneParameters) -> tuple[Floats, Floats]:
     """Glyph row and column [size, size] seen by each pixel, for a random place, size and turn."""
     side, turn = rng.uniform(*p.digit_size), rng.uniform(-p.digit_turn, p.digit_turn)
     centre = 0.5 + (1 - side) * rng.uniform(-0.5, 0.5, 2)
@@ -57,7 +57,7 @@ def _place(rng: np.random.Generator, size: int, p: Parameters) -> tuple[Floats, 
     return (cos * y + sin * x + 3.5).astype(np.float32), (cos * x - sin * y + 3.5).astype(np.float32)
 
 
-def write_digit(rng: np.random.Generator, image: Floats, split: str, p: Parameters) -> tuple[Floats, int]:
+def write_digit(rng: np.random.Generator, image: Floats, split: str, p: SceneParameters) -> tuple[Floats, int]:
     """Write a random digit of a split over an image [h, w, 3] of 0..1; return the new image and the label."""
     source = glyphs(split)
     index = int(rng.integers(len(source.labels)))

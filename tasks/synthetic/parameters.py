@@ -8,7 +8,7 @@ Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class SceneParameters:
     """Ranges that scenes are drawn from. Lengths are in scene units (a solid of scale 1 is about 2 wide).
 
     Changing any of them changes every image: give the result a new `RENDERER_VERSION`.

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.synthetic.scene_layout import Body, Layout, Room
+from tasks.synthetic.scene_layout import Body, Room, SceneLayout
 from tasks.synthetic.solids import SOLIDS, Floats, first_hits
 from tasks.synthetic.textures import darkness
 
@@ -96,7 +96,7 @@ def _trace_body(traced: Traced, body: Body, owner: int, half_view: float) -> Non
     traced.owner[place] = owner
 
 
-def trace(layout: Layout, size: int, half_view: float) -> Traced:
+def trace(layout: SceneLayout, size: int, half_view: float) -> Traced:
     """See a layout through a camera of `size` x `size` pixels."""
     traced = _trace_room(layout.room, camera_rays(size, half_view))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.synthetic.digits import write_digit
-from tasks.synthetic.parameters import Parameters, SceneKind
+from tasks.synthetic.parameters import SceneKind, SceneParameters
 from tasks.synthetic.ray_casting import Traced, trace
-from tasks.synthetic.scene_layout import Layout, draw_layout
+from tasks.synthetic.scene_layout import SceneLayout, draw_layout
 from tasks.synthetic.shading import shade
 from tasks.synthetic.solids import Floats
 
@@ -17,7 +17,7 @@ RENDERER_VERSION = 1
 """Part of the identity of every rendered data set: rises whenever an image of a given address changes."""
 
 _KIND_NUMBERS = {SceneKind.OBJECT: 1, SceneKind.SCENE: 2, SceneKind.DIGIT: 3}
-_DEFAULT = Parameters()
+_DEFAULT = SceneParameters()
 _STAGE_TRIES = 50
 
 
@@ -69,15 +69,15 @@ def _generator(kind: SceneKind, split: str, index: int, seed: int) -> np.random.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(address)))
 
 
-def _visible(traced: Traced, bodies: int, parameters: Parameters) -> list[int]:
+def _visible(traced: Traced, bodies: int, parameters: SceneParameters) -> list[int]:
     """Indices of the bodies that show enough of themselves."""
     pixels = np.bincount(traced.owner.ravel(), minlength=bodies + 1)[1:]
     return [i for i in range(bodies) if pixels[i] >= max(1.0, parameters.visible_pixels * traced.owner.size)]
 
 
 def _stage(
-    rng: np.random.Generator, kind: SceneKind, size: int, parameters: Parameters
-) -> tuple[Layout, Traced, list[int]]:
+    rng: np.random.Generator, kind: SceneKind, size: int, parameters: SceneParameters
+) -> tuple[SceneLayout, Traced, list[int]]:
     """Draw and trace a layout in which something shows; under handwriting nothing needs to."""
     for _ in range(_STAGE_TRIES):
         layout = draw_layout(rng, kind, parameters)
@@ -93,14 +93,14 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _develop(rng: np.random.Generator, image: Floats, parameters: Parameters) -> NDArray[np.uint8]:
+def _develop(rng: np.random.Generator, image: Floats, parameters: SceneParameters) -> NDArray[np.uint8]:
     """Add the sensor's noise and quantise."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     levels = (image + np.float32(rng.uniform(*parameters.noise)) * noise) * 255 + 0.5
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def _scene(image: NDArray[np.uint8], layout: Layout, traced: Traced, visible: list[int], digit: int) -> Scene:
+def _scene(image: NDArray[np.uint8], layout: SceneLayout, traced: Traced, visible: list[int], digit: int) -> Scene:
     numbers = np.zeros(len(layout.bodies) + 1, np.int16)
     numbers[[i + 1 for i in visible]] = np.arange(1, len(visible) + 1)
     instance = numbers[traced.owner]
@@ -121,7 +121,7 @@ def _scene(image: NDArray[np.uint8], layout: Layout, traced: Traced, visible: li
 
 
 def render(
-    kind: SceneKind, split: str, index: int, size: int = 64, seed: int = 0, parameters: Parameters = _DEFAULT
+    kind: SceneKind, split: str, index: int, size: int = 64, seed: int = 0, parameters: SceneParameters = _DEFAULT
 ) -> Scene:
     """Render a scene. The same arguments give the same scene in any order and in any process.
 

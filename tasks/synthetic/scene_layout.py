@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.synthetic.parameters import HUE_NAMES, SOLID_NAMES, TEXTURE_NAMES, Parameters, SceneKind, Span
+from tasks.synthetic.parameters import HUE_NAMES, SOLID_NAMES, TEXTURE_NAMES, SceneKind, SceneParameters, Span
 from tasks.synthetic.solids import SOLIDS, Floats
 
 _HUE_TURNS = (0.0, 0.085, 0.2, 0.36, 0.49, 0.6, 0.75, 0.89)
@@ -59,7 +59,7 @@ class Body:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class SceneLayout:
     """All that is needed to draw a scene, but for the noise."""
 
     room: Room
@@ -88,14 +88,14 @@ def _colour(rng: np.random.Generator, turn: float, saturation: Span, brightness:
     return np.array(rgb, np.float32)
 
 
-def _gaze(rng: np.random.Generator, p: Parameters) -> _Gaze:
+def _gaze(rng: np.random.Generator, p: SceneParameters) -> _Gaze:
     pitch, distance = _draw(rng, p.pitch), _draw(rng, p.gaze_distance)
     up = np.array([0, -math.cos(pitch), -math.sin(pitch)], np.float32)
     ahead = np.array([0, -math.sin(pitch), math.cos(pitch)], np.float32)
     return _Gaze(up, ahead, np.array([0, 0, distance], np.float32))
 
 
-def _room(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Room:
+def _room(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> Room:
     turn = rng.uniform(-p.wall_turn, p.wall_turn)
     normal = (-math.cos(turn) * gaze.ahead + math.sin(turn) * _RIGHT).astype(np.float32)
     anchor = gaze.target + _draw(rng, p.wall_distance) * gaze.ahead
@@ -111,7 +111,7 @@ def _room(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Room:
     )
 
 
-def _light(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Light:
+def _light(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> Light:
     """Sunlight from above and from the camera's side."""
     direction = rng.uniform(0.5, 1.2) * gaze.up - rng.uniform(0.2, 1.0) * gaze.ahead + rng.uniform(-1, 1) * _RIGHT
     return Light(
@@ -131,14 +131,14 @@ def _turn(axis: int, angle: float) -> Floats:
     return matrix
 
 
-def _orientation(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> Floats:
+def _orientation(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> Floats:
     """From a solid's frame (y up) to the camera's: lean, then turn about the vertical. [3, 3]."""
     upright = np.stack([_RIGHT, gaze.up, gaze.ahead], axis=1)
     lean = _turn(0, rng.uniform(-p.lean, p.lean)) @ _turn(2, rng.uniform(-p.lean, p.lean))
     return np.asarray(upright @ _turn(1, rng.uniform(0, 2 * math.pi)) @ lean, np.float32)
 
 
-def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: Parameters) -> Body:
+def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: SceneParameters) -> Body:
     solid, hue = int(rng.integers(len(SOLID_NAMES))), int(rng.integers(len(HUE_NAMES)))
     stretch = (scale * rng.uniform(*p.stretch, 3)).astype(np.float32)
     orientation = _orientation(rng, gaze, p)
@@ -159,7 +159,7 @@ def _body(rng: np.random.Generator, gaze: _Gaze, foot: Floats, scale: float, p: 
     )
 
 
-def _large(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> tuple[Body, ...]:
+def _large(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> tuple[Body, ...]:
     scale = _draw(rng, p.large_scale)
     slack = max(0.1, 1.9 - scale)
     sideways, away = rng.uniform(-0.7, 0.7) * slack, rng.uniform(-0.8, 0.5) * slack
@@ -167,7 +167,7 @@ def _large(rng: np.random.Generator, gaze: _Gaze, p: Parameters) -> tuple[Body, 
     return (_body(rng, gaze, foot.astype(np.float32), scale, p),)
 
 
-def _apart(foot: Floats, scale: float, bodies: list[Body], p: Parameters) -> bool:
+def _apart(foot: Floats, scale: float, bodies: list[Body], p: SceneParameters) -> bool:
     """True if a solid here would stand clear of the others, on the floor and on screen."""
     for other in bodies:
         gap = np.linalg.norm(foot - other.foot)
@@ -178,7 +178,7 @@ def _apart(foot: Floats, scale: float, bodies: list[Body], p: Parameters) -> boo
     return True
 
 
-def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: Parameters) -> Floats:
+def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: SceneParameters) -> Floats:
     """A floor point that is in view, for a solid of this size."""
     away = rng.uniform(-1.3, 1.7)
     depth = gaze.target[2] + away * gaze.ahead[2]
@@ -186,7 +186,7 @@ def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: Parameters) ->
     return np.asarray(gaze.target + sideways * _RIGHT + (away - 0.3 * scale) * gaze.ahead, np.float32)
 
 
-def _several(rng: np.random.Generator, gaze: _Gaze, count: int, p: Parameters) -> tuple[Body, ...]:
+def _several(rng: np.random.Generator, gaze: _Gaze, count: int, p: SceneParameters) -> tuple[Body, ...]:
     bodies: list[Body] = []
     for _ in range(count):
         scale = _draw(rng, p.small_scale)
@@ -198,11 +198,11 @@ def _several(rng: np.random.Generator, gaze: _Gaze, count: int, p: Parameters) -
     return tuple(bodies)
 
 
-def draw_layout(rng: np.random.Generator, kind: SceneKind, parameters: Parameters) -> Layout:
+def draw_layout(rng: np.random.Generator, kind: SceneKind, parameters: SceneParameters) -> SceneLayout:
     """Draw one scene: a large solid, 1 to `largest_count` small ones, or 0 to 2 small ones for a digit to cover."""
     gaze = _gaze(rng, parameters)
     room, light = _room(rng, gaze, parameters), _light(rng, gaze, parameters)
     if kind is SceneKind.OBJECT:
-        return Layout(room, light, _large(rng, gaze, parameters))
+        return SceneLayout(room, light, _large(rng, gaze, parameters))
     low, high = (1, parameters.largest_count) if kind is SceneKind.SCENE else (0, 2)
-    return Layout(room, light, _several(rng, gaze, int(rng.integers(low, high + 1)), parameters))
+    return SceneLayout(room, light, _several(rng, gaze, int(rng.integers(low, high + 1)), parameters))

@@ -3,11 +3,11 @@
 import numpy as np
 
 from tasks.synthetic.ray_casting import Traced
-from tasks.synthetic.scene_layout import Layout
+from tasks.synthetic.scene_layout import SceneLayout
 from tasks.synthetic.solids import Floats
 
 
-def _standing_shadows(layout: Layout, traced: Traced) -> Floats:
+def _standing_shadows(layout: SceneLayout, traced: Traced) -> Floats:
     """Share of the light that reaches the floor [h, w]: a dark spot about each foot, moved away from the light."""
     share = np.ones(traced.depth.shape, np.float32)
     points = traced.depth[:, :, None] * traced.rays
@@ -19,7 +19,7 @@ def _standing_shadows(layout: Layout, traced: Traced) -> Floats:
     return np.where(traced.floor & (traced.owner == 0), share, 1)
 
 
-def _highlights(layout: Layout, traced: Traced) -> Floats:
+def _highlights(layout: SceneLayout, traced: Traced) -> Floats:
     """Blinn-Phong highlight strength [h, w]."""
     to_camera = -traced.rays / np.linalg.norm(traced.rays, axis=2, keepdims=True)
     half = to_camera + layout.light.direction
@@ -27,7 +27,7 @@ def _highlights(layout: Layout, traced: Traced) -> Floats:
     return np.asarray(traced.gloss * np.maximum(cosine, 0) ** 24, np.float32)
 
 
-def shade(layout: Layout, traced: Traced) -> Floats:
+def shade(layout: SceneLayout, traced: Traced) -> Floats:
     """Light a traced layout; RGB [h, w, 3], about 0..1 and not clipped."""
     light = layout.light
     diffuse = np.maximum(traced.normals @ light.direction, 0) * np.float32(1 - light.ambient) + np.float32(

@@ -87,7 +87,7 @@ def _opened(content: bytes, device: str) -> dict[str, Any]:
 KEEP_EVERY_S = 30.0
 
 
-def one_by_one(
+def resumable_map(
     indices: Sequence[int],
     work: Callable[[int], Tensor],
     checkpoint: Checkpoint | None,
@@ -116,7 +116,7 @@ def spread_over(count: int, wanted: int) -> list[int]:
     return [int(place) for place in np.linspace(0, count - 1, min(wanted, count)).round()]
 
 
-class Stopping:
+class StopRequest:
     """Whether the process was asked to stop."""
 
     def __init__(self) -> None:
@@ -128,12 +128,12 @@ class Stopping:
 
 
 @contextmanager
-def termination_deferred() -> Iterator[Stopping]:
+def termination_deferred() -> Iterator[StopRequest]:
     """Inside, SIGTERM is noted; afterwards it is sent again, to whoever handles it outside.
 
     Signals belong to the main thread: in any other, nothing is deferred.
     """
-    stopping = Stopping()
+    stopping = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return

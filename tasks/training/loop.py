@@ -139,7 +139,7 @@ NOTABLE = 0.05
 """And by which share of the loss."""
 
 
-def still_falling(losses: Sequence[float]) -> bool:
+def loss_still_decreasing(losses: Sequence[float]) -> bool:
     """Whether the last tenth of the losses lies clearly below the tenth before it."""
     length = len(losses) // STRETCHES
     if length < FEWEST:

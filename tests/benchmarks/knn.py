@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backbones.cpu.malloc import keep_freed_memory
-from tasks.solvers.matmul import times_transposed
+from tasks.solvers.matmul import matmul_transposed
 from tasks.solvers.nearest_neighbours import CACHED, nearest
 from tests.benchmarks._comparison import in_turns, row, timed
 from tests.benchmarks._options import parser
@@ -132,7 +132,7 @@ def products(queries: Floats, rows: int) -> None:
     block, asked = torch.rand(CACHED.bank, DIMENSIONS), torch.from_numpy(queries)
     for start in range(0, rows, CACHED.bank):
         for part in torch.split(asked, CACHED.queries):
-            times_transposed(part, block[: min(CACHED.bank, rows - start)])
+            matmul_transposed(part, block[: min(CACHED.bank, rows - start)])
 
 
 if __name__ == "__main__":

@@ -26,14 +26,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.metrics.classification import mean_average_precision
-from tasks.solvers.logistic import Grid, Selection, Settings, fit_selected, solve_path
+from tasks.solvers.logistic import Selection, Settings, StrengthGrid, fit_selected, solve_path
 from tests.benchmarks import _sweeps as sweeps
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import SIZES, Labelled
 from tests.benchmarks._options import parser
 from tests.benchmarks._record import Row, keep, overall, tell
 
-GRID = Grid.of_weight_decays(-6, 5, 45, extensible=False)
+GRID = StrengthGrid.of_weight_decays(-6, 5, 45, extensible=False)
 QUICK = (0, 5)
 GAP = Settings().tolerance
 AS_IS, PAPER, TO_THE_GAP = "scikit-learn as it is", "the paper's scaling", "scikit-learn to the same gap"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.catalog.protocol import ProtocolFacts
+from tasks.catalog.protocol import ProtocolSpec
 
 Fate = Literal[
     "finish",
@@ -42,7 +42,7 @@ class MisconductParameters:
 
 
 PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="misconduct",
         version=1,
         family="misconduct",

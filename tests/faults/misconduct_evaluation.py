@@ -19,7 +19,7 @@ import numpy as np
 from backbones.catalog.card import BackboneCard
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
-from tasks.evaluation.result import Evaluation, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths
 from tasks.metrics.outcome import Interval, Outcome
 from tasks.reporter import Reporter
 from tests.faults.misconduct import MisconductParameters
@@ -48,7 +48,7 @@ def evaluate_task(
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: Places,
+    places: EvaluationPaths,
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
@@ -110,7 +110,7 @@ def _work(parameters: MisconductParameters, reporter: Reporter) -> None:
         reporter.metric("accuracy", 100 * (step + 1) / steps, step=step)
 
 
-def _misbehave(parameters: MisconductParameters, places: Places, reporter: Reporter) -> dict[str, Any] | None:
+def _misbehave(parameters: MisconductParameters, places: EvaluationPaths, reporter: Reporter) -> dict[str, Any] | None:
     match parameters.fate:
         case "predict":
             return {"predicted": np.zeros(parameters.size, np.uint8)}
@@ -148,7 +148,7 @@ def _talk(parameters: MisconductParameters, reporter: Reporter) -> None:
                 reporter.metric(f"metric {number}", 1.0)
 
 
-def _take(parameters: MisconductParameters, places: Places) -> None:
+def _take(parameters: MisconductParameters, places: EvaluationPaths) -> None:
     match parameters.fate:
         case "allocate":
             _allocate_without_end()

@@ -21,7 +21,7 @@ from ssl_console.system.processes import lives
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.results_db import ResultStore
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.faults.misconduct_evaluation import notes
@@ -160,7 +160,7 @@ class Stage:
         """When everything asked for is done: each result once, none computed again after it was there, no leftovers."""
         self.check_now()
         statuses = self.statuses()
-        assert {status.state for status in statuses.values()} <= {State.DONE}
+        assert {status.state for status in statuses.values()} <= {RunState.DONE}
         eventually(lambda: self.stored() == set(statuses), "every result is in the database", PATIENCE_S)
         self._check_reasons()
         eventually(self._slots_are_free, "no slot is held", PATIENCE_S)
@@ -177,11 +177,11 @@ class Stage:
 
     def _mute_runs(self) -> Iterator[str]:
         for run_id, status in self.statuses().items():
-            if status.state in {State.STARTING, State.RUNNING}:
+            if status.state in {RunState.STARTING, RunState.RUNNING}:
                 owner = status.owner
                 if owner is None or not lives(owner.pid, owner.pid_started):
                     yield f"{run_id} is {status.state} with nobody at it"
-            elif status.state is not State.DONE and status.attempt > 1 and not status.reason:
+            elif status.state is not RunState.DONE and status.attempt > 1 and not status.reason:
                 yield f"{run_id} is {status.state} without a reason"
 
     def _leaked_slots(self) -> Iterator[str]:
@@ -196,7 +196,7 @@ class Stage:
         at_work = {
             status.owner.pid
             for status in self.statuses().values()
-            if status.owner and status.state in {State.STARTING, State.RUNNING}
+            if status.owner and status.state in {RunState.STARTING, RunState.RUNNING}
         }
         yield from (f"process {pid} is left over" for pid in self._strangers() - at_work)
 

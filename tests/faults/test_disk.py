@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tests.faults.conftest import MakeStage
@@ -154,7 +154,7 @@ def _at_work(stage: Stage, seed: int) -> str:
 
     def there() -> bool:
         found[:] = [run_id for run_id, one in stage.seeds().items() if one == seed]
-        return bool(found) and stage.statuses()[found[0]].state is State.RUNNING
+        return bool(found) and stage.statuses()[found[0]].state is RunState.RUNNING
 
     eventually(there, f"the run of seed {seed} is under way", PATIENCE_S)
     return found[0]

@@ -40,7 +40,7 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.csv_index import read_index
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
 from tasks.datasets.importing.detect_layout import layout_of, rows_of, with_splits
-from tasks.datasets.importing.messages import Wish
+from tasks.datasets.importing.messages import ImportOptions
 from tests.backbones.conftest import bundle_bytes
 from tests.faults.inputs import NAMES, damaged, try_inputs, values
 from tests.faults.stage import BACKBONE, DATASET
@@ -337,7 +337,7 @@ def test_own_datasets_with_changed_bytes_are_read_or_refused_and_stay_in_their_f
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(content)
         with suppress(ValueError, csv.Error):
-            wish = Wish()
+            wish = ImportOptions()
             kind = layout_of(root, wish)
             rows, _ = with_splits(rows_of(root, kind, wish), wish, several=kind in ("coco", "voc"))
             assert all(not row.file.startswith(("/", "..")) and "/../" not in row.file for row in rows)

@@ -27,7 +27,7 @@ from backbones.model.architecture import create
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.predictions import RunOutputs
 from tasks.datasets.readers.nyuv2 import NORMALS_FAILURES, PACKED, _unpack
-from tasks.features.manifest import DamagedEntryError, Manifest
+from tasks.features.manifest import DamagedEntryError, FeatureManifest
 from tasks.features.shards import finished_shards, open_array
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
@@ -139,7 +139,7 @@ def test_pickles_in_caches_and_run_folders_are_never_opened(
     features = tmp_path / "features"
     features.mkdir()
     (features / "features.npy").write_bytes(evil)
-    about = cast("Any", Manifest).model_construct(rows=3, dimension=8, array_bytes=len(evil), shards=())
+    about = cast("Any", FeatureManifest).model_construct(rows=3, dimension=8, array_bytes=len(evil), shards=())
     with pytest.raises(DamagedEntryError, match="no readable header"):
         open_array(features, about)
 

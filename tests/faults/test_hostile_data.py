@@ -22,7 +22,7 @@ from tasks.datasets.dataset import DataError
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
 from tasks.datasets.images import FileImages, decode
 from tasks.datasets.manifest import Manifest, Unreadable
-from tasks.features.cache_report import Entry, Pruning, entries, prune
+from tasks.features.cache_report import CacheEntry, Pruning, entries, prune
 from tests.faults.conftest import MakeStage
 from tests.faults.tally import Tally
 from tests.ssl_console.cli.shell import Shell
@@ -143,7 +143,7 @@ def test_features_that_are_a_link_are_forgotten_and_what_they_point_to_stays(tmp
     store = tmp_path / "features"
     store.mkdir()
     (store / ("0" * 64)).symlink_to(precious)
-    damaged: list[Entry] = entries(store)
+    damaged: list[CacheEntry] = entries(store)
     prune(store, Pruning(unused_for_s=0.0, partials=True, keep_bytes=0), now=1e12)
     assert (precious / "thesis.tex").read_text() == "years of work"
     assert len(entries(store)) < len(damaged) or not damaged

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tests.faults.conftest import MakeStage
 from tests.faults.scale import Scale, full
 from tests.faults.stage import GPUS, PATIENCE_S, Stage, runs_module, wait_for
@@ -69,7 +69,7 @@ class Campaign:
 
     def _all_done(self) -> bool:
         statuses = self.stage.statuses()
-        done = {run_id for run_id, status in statuses.items() if status.state is State.DONE}
+        done = {run_id for run_id, status in statuses.items() if status.state is RunState.DONE}
         return len(done) == self.runs and self.stage.stored() == done
 
     def _have_console(self) -> None:
@@ -88,7 +88,7 @@ class Campaign:
 
     def _at_work(self) -> bool:
         states = {status.state for status in self.stage.statuses().values()}
-        return bool(states & {State.STARTING, State.RUNNING})
+        return bool(states & {RunState.STARTING, RunState.RUNNING})
 
     def _pass_time(self, seconds: float) -> None:
         """Let the console draw meanwhile: a terminal that nobody reads would stand still."""

@@ -21,7 +21,7 @@ from ssl_console.workspace import tail
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import pause, resume
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.faults.misconduct_evaluation import HOSTILE
 from tests.faults.scale import full
@@ -214,9 +214,9 @@ def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path, 
     supervisor = Supervisor(workspace, launchers, options)
     now = time.time()
     supervisor.begin(now)
-    supervisor.round(now + 1)
+    supervisor.tick(now + 1)
     pause(workspace)
-    supervisor.round(now - 3600)
+    supervisor.tick(now - 3600)
     state = SupervisorView(workspace).state()
     assert state is not None
     assert state.paused
@@ -243,5 +243,5 @@ def test_clock_that_jumps_ahead_does_not_end_a_run_as_stalled(stage: Stage, tall
     os.kill(stage.workers()[0], signal.SIGCONT)
     (stage.workspace.features / "go").touch()
     assert stage.finish(command) == 0
-    assert stage.statuses()[run_id].state is State.DONE
+    assert stage.statuses()[run_id].state is RunState.DONE
     tally.add(CLOCK, 1, NO_HARM)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ssl_console.supervisor.client import is_supervised
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tests.faults.conftest import MakeStage
 from tests.faults.scale import Scale
 from tests.faults.stage import PATIENCE_S, Stage
@@ -165,5 +165,5 @@ def test_of_supervisors_that_race_for_the_lock_one_works_and_the_others_name_it(
         race(stage, words)
     stage.run_to_the_end([0])
     stage.check_at_rest()
-    assert {status.state for status in stage.statuses().values()} == {State.DONE}
+    assert {status.state for status in stage.statuses().values()} == {RunState.DONE}
     tally.add("four supervisors started at once for one workspace", scale.racers, "one works, three say which")

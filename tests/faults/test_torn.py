@@ -17,7 +17,7 @@ from backbones.io.card_files import read_cards
 from ssl_console.operations.bundle.archive import NotABundle
 from ssl_console.operations.bundle.verify import check
 from ssl_console.operations.bundle.write import bundle
-from ssl_console.operations.checkpoints.record import Training, read_training, write_training
+from ssl_console.operations.checkpoints.record import WatchedTraining, read_training, write_training
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.events import Event, encode_event
@@ -235,7 +235,7 @@ def test_torn_decoded_image_is_decoded_again(tmp_path: Path, scale: Scale, tally
 
 
 def test_torn_record_of_a_watched_training_is_named(tmp_path: Path, scale: Scale, tally: Tally) -> None:
-    write_training(tmp_path, Training(folder="/runs/mine", name="mine", tasks=("linear/digits",)))
+    write_training(tmp_path, WatchedTraining(folder="/runs/mine", name="mine", tasks=("linear/digits",)))
 
     def look() -> None:
         try:

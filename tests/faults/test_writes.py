@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from backbones.catalog.card import PreprocessingSpec
-from ssl_console.worker.error_messages import explain
+from ssl_console.worker.error_messages import classify_failure
 from ssl_console.worker.reporter import EventLog
 from ssl_console.workspace.events import Event, encode_event
 from ssl_console.workspace.tail import EventTail
@@ -150,7 +150,7 @@ def test_training_whose_state_cannot_be_kept_ends_in_words_and_goes_on_from_the_
     train(first, kept, SilentReporter(), every_s=0, stop=lambda one: one.step >= 3)
     with no_file_longer_than(100), pytest.raises(OSError, match="File too large") as caught:
         train(training(), kept, SilentReporter(), every_s=0)
-    assert explain(caught.value, tmp_path)[1].startswith(f"the disk is full ({kept.path})")
+    assert classify_failure(caught.value, tmp_path)[1].startswith(f"the disk is full ({kept.path})")
     assert contents(tmp_path).keys() == {"state.pt"}
     second = training()
     train(second, kept, SilentReporter(), every_s=0)

@@ -19,7 +19,7 @@ from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.operations.add_backbone import write_card
 from ssl_console.operations.add_dataset import write_dataset
 from ssl_console.operations.bundle.write import bundle
-from ssl_console.operations.checkpoints.record import Training, write_training
+from ssl_console.operations.checkpoints.record import WatchedTraining, write_training
 from ssl_console.operations.checkpoints.scan import sightings, take
 from ssl_console.worker.claim import claim
 from ssl_console.worker.result_record import write_predictions
@@ -28,7 +28,7 @@ from ssl_console.workspace.requests import request_retry, set_priority, submit
 from ssl_console.workspace.results_db import ResultStore, rebuild
 from ssl_console.workspace.run import End
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.importing.messages import Brought
+from tasks.datasets.importing.messages import ImportResult
 from tasks.features.shards import join, write_shard
 from tasks.pretraining.export import Origin, export
 from tasks.pretraining.image_pool import Pool, PoolSize, render_pool
@@ -160,12 +160,12 @@ def _draft(place: Path, number: int) -> None:
 
 def _own_dataset(place: Path, number: int) -> None:
     card = DatasetCard.model_validate({**DATASET, "title": "Things " * 800 + str(number)})
-    write_dataset(workspace_in(place), Brought(layout="class-folders", card=card), replace=True)
+    write_dataset(workspace_in(place), ImportResult(layout="class-folders", card=card), replace=True)
 
 
 def _watched(place: Path, number: int) -> None:
     tasks = tuple(f"linear/{task}" for task in range(500 + number))
-    write_training(place / "training", Training(folder=str(place), name="mine", tasks=tasks))
+    write_training(place / "training", WatchedTraining(folder=str(place), name="mine", tasks=tasks))
 
 
 def _copied(place: Path, number: int) -> None:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tasks.solvers.logistic import Grid, Settings, Solution, fit_selected, solve_path
+from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, solve_path
 from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._features import made_up, made_up_labels
 
@@ -35,7 +35,7 @@ def test_objectives_of_several_labels_are_the_cpus() -> None:
 
 def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.device) -> None:
     data = made_up(60_000, 512, 20, signal=0.2)
-    grid = Grid(tuple(np.logspace(-4, 2, 7)), extensible=False)
+    grid = StrengthGrid(tuple(np.logspace(-4, 2, 7)), extensible=False)
     whole = fit_selected(data.train, data.validation, grid, accuracy, settings=Settings(device="cuda"))
     held = torch.cuda.max_memory_allocated(gpu)
     torch.cuda.reset_peak_memory_stats()

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import ConsoleApp
-from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.widgets.log_view import LogView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tests.slurm.workspace_fixture import PATIENCE_S, SlurmBench, console
 from tests.ssl_console.workspace_fixture import eventually
 
@@ -28,18 +28,18 @@ def test_the_app_shows_queue_reason_node_job_partition_and_log(bench: SlurmBench
     asyncio.run(_look(bench))
     bench.go()
     for number in range(GPUS + 1):
-        bench.until(f"r{number}", State.DONE)
+        bench.until(f"r{number}", RunState.DONE)
 
 
 def test_what_a_job_wrote_that_never_came_to_its_run_is_shown(bench: SlurmBench) -> None:
     bench.configure(setup='["echo no such module: cuda", "exit 3"]')
     bench.submit("one")
     bench.supervise()
-    assert bench.until("one", State.FAILED).kind == "crash"
+    assert bench.until("one", RunState.FAILED).kind == "crash"
     assert "no such module: cuda" in console(bench, "logs", "one")
 
     async def look() -> None:
-        app = ConsoleApp(lambda: LocalCore(bench.workspace))
+        app = ConsoleApp(lambda: LocalBackend(bench.workspace))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("2")
             await until(pilot, lambda: "one" in _table(pilot).rows.keys)
@@ -54,7 +54,7 @@ def test_what_a_job_wrote_that_never_came_to_its_run_is_shown(bench: SlurmBench)
 async def _look(bench: SlurmBench) -> None:
     owner = bench.status("r0").owner
     assert owner is not None
-    app = ConsoleApp(lambda: LocalCore(bench.workspace))
+    app = ConsoleApp(lambda: LocalBackend(bench.workspace))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("2")
         await until(pilot, lambda: len(_table(pilot).rows.keys) == GPUS + 1)

@@ -12,7 +12,7 @@ import pytest
 
 from ssl_console.system.processes import started_at
 from ssl_console.workspace.requests import request_retry
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunObserver
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.slurm.workspace_fixture import PATIENCE_S, SlurmBench
@@ -27,14 +27,14 @@ def test_worker_that_is_killed_fails_its_run_which_can_be_retried(bench: SlurmBe
     bench.submit("one", "wait")
     bench.supervise()
     os.kill(bench.until_at_work("one"), signal.SIGKILL)
-    status = bench.until("one", State.FAILED)
+    status = bench.until("one", RunState.FAILED)
     assert status.kind == "crash"
     assert "Slurm says of its job" in status.reason
     assert "FAILED" in status.reason
     request_retry(bench.workspace, "one")
     bench.go()
     bench.supervise()
-    assert bench.until("one", State.DONE).attempt == 2
+    assert bench.until("one", RunState.DONE).attempt == 2
 
 
 def test_crashed_run_resumes_from_its_checkpoint(bench: SlurmBench) -> None:
@@ -43,11 +43,11 @@ def test_crashed_run_resumes_from_its_checkpoint(bench: SlurmBench) -> None:
     pid = bench.until_at_work("one")
     eventually(bench.workspace.run("one").checkpoint.is_dir, "it has kept something", PATIENCE_S)
     os.kill(pid, signal.SIGKILL)
-    bench.until("one", State.FAILED)
+    bench.until("one", RunState.FAILED)
     request_retry(bench.workspace, "one")
     bench.go()
     bench.supervise()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
     assert "carries on from step" in bench.log("one", 2)
 
 
@@ -67,7 +67,7 @@ def test_orphan_of_a_lost_step_daemon_publishes_nothing(bench: SlurmBench) -> No
     assert (first.job, first.pid) == (second.job, orphan)
     assert second.pid != orphan
     bench.go()
-    assert bench.until("one", State.DONE).attempt == 2
+    assert bench.until("one", RunState.DONE).attempt == 2
     eventually(gone(orphan), "the orphan has ended", PATIENCE_S)
     assert "was declared ended while it ran" in bench.log("one", 1)
     assert bench.result_attempt("one") == 2
@@ -84,7 +84,7 @@ def test_run_of_a_lost_node_goes_on_elsewhere(bench: SlurmBench) -> None:
         bench.cluster.kill_node(owner.host, with_jobs=True)
         eventually(lambda: bench.status("one").attempt == 2 or bench.cluster.start_now(), "a second life", 150)
         bench.go()
-        status = bench.until("one", State.DONE)
+        status = bench.until("one", RunState.DONE)
         assert status.attempt == 2
         assert status.owner is not None
         assert status.owner.host != owner.host
@@ -102,7 +102,7 @@ def test_restart_of_a_node_daemon_touches_no_run(bench: SlurmBench) -> None:
     bench.cluster.kill_node(owner.host)
     bench.cluster.start_node(owner.host)
     bench.go()
-    assert bench.until("one", State.DONE).attempt == 1
+    assert bench.until("one", RunState.DONE).attempt == 1
     bench.cluster.wait_until_idle()
 
 
@@ -126,9 +126,9 @@ def test_events_come_while_the_controller_is_away_which_is_said(bench: SlurmBenc
         observer.poll()
         before = observer.runs["one"].progress.done
         eventually(lambda: observer.poll() and observer.runs["one"].progress.done > before, "progress is seen", 30)
-        assert observer.runs["one"].state is State.RUNNING
+        assert observer.runs["one"].state is RunState.RUNNING
         bench.go()
-        bench.until("one", State.DONE)
+        bench.until("one", RunState.DONE)
         eventually(lambda: "one" in bench.results(), "its result is there without the controller", 30)
     finally:
         bench.cluster.start_controller()
@@ -152,7 +152,7 @@ def test_submission_to_an_absent_controller_gives_one_attempt(bench: SlurmBench)
         eventually(tried, "another supervisor tries", 60)
     finally:
         bench.cluster.start_controller()
-    assert bench.until("one", State.DONE, patience_s=150).attempt == 1
+    assert bench.until("one", RunState.DONE, patience_s=150).attempt == 1
     assert bench.noted("begin", "one") == 1
     assert len({job["id"] for job in bench.cluster.jobs() if job["name"] in bench.job_names()}) == 1
 
@@ -164,10 +164,10 @@ def test_preempted_run_keeps_its_state_and_goes_on(bench: SlurmBench) -> None:
     bench.until_at_work("one")
     hog = bench.cluster.occupy("high")
     eventually(lambda: bench.status("one").attempt == 2, "it was preempted", 90)
-    assert bench.status("one").state is State.QUEUED
+    assert bench.status("one").state is RunState.QUEUED
     bench.cluster.ask("scancel", hog)
     bench.go()
-    eventually(lambda: bench.status("one").state is State.DONE or bench.cluster.start_now(), "it is done", 150)
+    eventually(lambda: bench.status("one").state is RunState.DONE or bench.cluster.start_now(), "it is done", 150)
     assert "carries on from step" in bench.log("one", 2)
     assert bench.noted("finish", "one") == 1
 
@@ -185,7 +185,7 @@ def test_run_that_slurm_requeues_keeps_its_identity(bench: SlurmBench) -> None:
     assert second is not None
     assert (first.job, first.pid != second.pid) == (second.job, True)
     bench.go()
-    assert bench.until("one", State.DONE).attempt == 2
+    assert bench.until("one", RunState.DONE).attempt == 2
 
 
 @patiently
@@ -198,7 +198,7 @@ def test_run_longer_than_its_time_limit_goes_on_in_another_job(bench: SlurmBench
     eventually(lambda: bench.status("one").attempt == 2, "it was warned", 150)
     assert "SIGUSR2" in bench.end("one", 1).message
     bench.go()
-    status = bench.until("one", State.DONE)
+    status = bench.until("one", RunState.DONE)
     assert first is not None
     assert status.owner is not None
     assert status.owner.job != first.job
@@ -210,7 +210,7 @@ def test_job_that_somebody_cancels_with_slurm_cancels_its_run(bench: SlurmBench)
     bench.supervise()
     bench.until_at_work("one")
     bench.cluster.ask("scancel", bench.job("one")["job_id"])
-    status = bench.until("one", State.CANCELLED)
+    status = bench.until("one", RunState.CANCELLED)
     assert "CANCELLED" in status.reason
     assert bench.noted("begin", "one") == 1
 
@@ -244,6 +244,6 @@ def test_killed_console_touches_nothing_and_the_next_one_finds_its_jobs(bench: S
     eventually(lambda: runs_with_jobs(bench) == every_run, "the next supervisor knows all jobs", 30)
     bench.go()
     for number in range(7):
-        bench.until(f"r{number}", State.DONE)
+        bench.until(f"r{number}", RunState.DONE)
         assert bench.noted("begin", f"r{number}") == 1
     assert len([job for job in bench.cluster.jobs() if job["name"] in bench.job_names()]) == 7

@@ -7,7 +7,7 @@ import pytest
 
 from ssl_console.launchers.slurm.submit import job_output
 from ssl_console.workspace.requests import request_cancel, request_retry
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunObserver
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.slurm.workspace_fixture import SlurmBench, console
@@ -17,7 +17,7 @@ from tests.ssl_console.workspace_fixture import eventually
 def test_run_is_done_on_a_node_and_its_result_is_in_the_database(bench: SlurmBench) -> None:
     bench.submit("one", value=61.0)
     bench.supervise()
-    status = bench.until("one", State.DONE)
+    status = bench.until("one", RunState.DONE)
     assert status.owner is not None
     assert status.owner.host in bench.cluster.nodes
     assert (status.owner.partition, status.owner.device) == ("main", "cuda:0")
@@ -35,7 +35,7 @@ def test_more_runs_than_gpus_share_none_and_wait_with_slurms_reason(bench: Slurm
 
     def reasons() -> list[str]:
         observer.poll()
-        return [run.reason for run in observer.runs.values() if run.state is State.QUEUED]
+        return [run.reason for run in observer.runs.values() if run.state is RunState.QUEUED]
 
     eventually(lambda: len([r for r in reasons() if "waits: " in r and "partition main" in r]) == 3, "three wait", 60)
     places = [tuple(place) for what, *place in bench.gpus() if what == "begin"]
@@ -43,7 +43,7 @@ def test_more_runs_than_gpus_share_none_and_wait_with_slurms_reason(bench: Slurm
     assert {node for node, _ in places} == set(bench.cluster.nodes)
     bench.go()
     for run in runs:
-        bench.until(run, State.DONE)
+        bench.until(run, RunState.DONE)
     eventually(lambda: len(bench.cluster.jobs(state="COMPLETED")) >= 9, "Slurm has noticed that all have ended", 60)
     assert [bench.noted("begin", run) for run in runs] == [1] * 9
 
@@ -53,7 +53,7 @@ def test_many_jobs_are_one_array_and_runs_of_one_backbone_share_a_job(bench: Slu
     for number in range(6):
         bench.submit(f"r{number}", seed=number, backbone=f"demo/{'ab'[number % 2]}")
     bench.supervise()
-    owners = [bench.until(f"r{number}", State.DONE).owner for number in range(6)]
+    owners = [bench.until(f"r{number}", RunState.DONE).owner for number in range(6)]
     assert len({owner.job for owner in owners if owner}) == 2
     assert len({owner.job_id.partition("_")[0] for owner in owners if owner}) == 1
     assert len({owner.pid for owner in owners if owner}) == 2
@@ -65,8 +65,8 @@ def test_run_that_fails_does_not_end_the_job_of_those_behind_it(bench: SlurmBenc
     bench.submit("second", "data", seed=2, created=2.0)
     bench.submit("third", seed=3, created=3.0)
     bench.supervise()
-    owner = bench.until("third", State.DONE).owner
-    failed = [bench.until(run, State.FAILED) for run in ("first", "second")]
+    owner = bench.until("third", RunState.DONE).owner
+    failed = [bench.until(run, RunState.FAILED) for run in ("first", "second")]
     assert [status.kind for status in failed] == ["crash", "data"]
     assert owner is not None
     assert {status.owner.job for status in failed if status.owner} == {owner.job}
@@ -80,25 +80,25 @@ def test_cancelled_run_leaves_the_queue_or_its_node(bench: SlurmBench) -> None:
     eventually(lambda: len(bench.cluster.jobs(state="PENDING")) == 1, "one job waits", 60)
     for run in ("r6", "r0"):
         request_cancel(bench.workspace, run)
-        assert "cancelled" in bench.until(run, State.CANCELLED).reason
+        assert "cancelled" in bench.until(run, RunState.CANCELLED).reason
     eventually(lambda: not bench.cluster.jobs(state="PENDING"), "its job has left the queue", 60)
     eventually(lambda: len(bench.cluster.jobs(state="RUNNING")) == 5, "the other's has ended", 60)
     bench.go()
     for number in range(1, 6):
-        bench.until(f"r{number}", State.DONE)
+        bench.until(f"r{number}", RunState.DONE)
 
 
 def test_refused_job_fails_in_slurms_words_and_goes_on_once_the_settings_are_right(bench: SlurmBench) -> None:
     bench.configure(partition='"nope"')
     bench.submit("one")
     bench.supervise()
-    status = bench.until("one", State.FAILED)
+    status = bench.until("one", RunState.FAILED)
     assert "sbatch: error: invalid partition specified: nope" in status.reason
     assert str(bench.workspace.config) in status.reason
     bench.configure(partition='"main"')
     request_retry(bench.workspace, "one")
     bench.supervise()
-    assert bench.until("one", State.DONE).attempt == 2
+    assert bench.until("one", RunState.DONE).attempt == 2
 
 
 def test_tasks_may_ask_for_something_else(bench: SlurmBench) -> None:
@@ -106,7 +106,7 @@ def test_tasks_may_ask_for_something_else(bench: SlurmBench) -> None:
     bench.submit("usual")
     bench.submit("other", task="other/none")
     bench.supervise()
-    owners = {run: bench.until(run, State.DONE).owner for run in ("usual", "other")}
+    owners = {run: bench.until(run, RunState.DONE).owner for run in ("usual", "other")}
     assert {run: (o.partition, o.device) for run, o in owners.items() if o} == {
         "usual": ("main", "cuda:0"),
         "other": ("high", "cpu"),
@@ -120,7 +120,7 @@ def test_a_suite_may_ask_for_something_else_and_a_task_in_it_again(bench: SlurmB
     for run, task in (("usual", "rehearsal/none"), ("in-suite", "knn/digits"), ("both", "knn/shapes")):
         bench.submit(run, task=task)
     bench.supervise()
-    owners = {run: bench.until(run, State.DONE).owner for run in ("usual", "in-suite", "both")}
+    owners = {run: bench.until(run, RunState.DONE).owner for run in ("usual", "in-suite", "both")}
     assert {run: (o.partition, o.device) for run, o in owners.items() if o} == {
         "usual": ("main", "cuda:0"),
         "in-suite": ("high", "cpu"),
@@ -137,7 +137,7 @@ def test_settings_of_a_job_around_the_console_do_not_leak_into_its_jobs(
     bench.configure(setup="[\"env | grep -E '^(SLURM_CPU_BIND|SBATCH_)' || echo clean\"]")
     bench.submit("one")
     bench.supervise()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
     output = job_output(bench.workspace, bench.workspace.run("one"))
     assert output is not None
     assert output.read_text() == "clean\n"
@@ -154,7 +154,7 @@ def test_where_a_run_is_and_what_its_job_wrote_are_told(bench: SlurmBench) -> No
     assert (listed["job_id"], listed["node"], listed["partition"]) == (owner.job_id, owner.host, "main")
     assert f"on {owner.host}, job {owner.job_id}" in console(bench, "runs")
     bench.go()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
     assert "modules are loaded" in console(bench, "logs", "one")
 
 
@@ -170,4 +170,4 @@ def test_cluster_is_a_device_with_its_partitions(bench: SlurmBench) -> None:
 
     eventually(told, "the device is shown", 30)
     bench.go()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)

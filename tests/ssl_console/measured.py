@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_console.worker.reporter import EventLog, WorkerReporter
-from ssl_console.worker.result_record import Circumstances, build_record, write_predictions
+from ssl_console.worker.result_record import RunMeasurements, build_record, write_predictions
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.results_db import rebuild
@@ -16,7 +16,7 @@ from tasks.catalog.protocols import FewShotParameters, KnnParameters
 from tasks.datasets.dataset import digest_manifest
 from tasks.datasets.manifest import Manifest, SplitFacts
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, PoolInputs, Samples
-from tasks.evaluation.result import Evaluation, Facts
+from tasks.evaluation.result import Evaluation, Provenance
 from tasks.metrics.outcome import Json, Outcome
 from tasks.protocols import few_shot, knn
 from tasks.reporter import SilentReporter
@@ -41,9 +41,9 @@ def measure(workspace: Workspace, backbone: str, task: str, skill: float) -> Res
     plan = spec("unknown", backbone, task)
     outcome = _outcome(plan, skill)
     about: dict[str, Json] = {"weights": backbone, "preprocessing": {"size": 8}}
-    facts = Facts(about, backbone, MANIFEST.digest, dimension=8, encoded=0, hits={}, images_per_s=None)
+    facts = Provenance(about, backbone, MANIFEST.digest, dimension=8, encoded=0, hits={}, images_per_s=None)
     reporter = WorkerReporter(EventLog(workspace.root / "events.jsonl"))
-    seen = Circumstances(attempt=1, device="cpu", started=0.0, memory_mb=1.0, images_per_s=None)
+    seen = RunMeasurements(attempt=1, device="cpu", started=0.0, memory_mb=1.0, images_per_s=None)
     record = build_record(plan, Evaluation(outcome, facts), seen, reporter)
     run_id = record.result.key[:12]
     record = record.model_copy(update={"result": record.result.model_copy(update={"run_id": run_id})})

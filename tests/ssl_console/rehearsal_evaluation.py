@@ -18,7 +18,7 @@ from backbones.catalog.card import BackboneCard
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
-from tasks.evaluation.result import Evaluation, Facts, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths, Provenance
 from tasks.metrics.outcome import Interval, Outcome
 from tasks.reporter import Reporter
 from tests.ssl_console.rehearsal import RehearsalParameters
@@ -34,7 +34,7 @@ def evaluate_task(
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: Places,
+    places: EvaluationPaths,
     reporter: Reporter,
     batch_size: int,
     **_machine: Any,
@@ -54,7 +54,7 @@ def evaluate_task(
         samples={"test": 100},
         predictions={"classes": np.arange(3)} if parameters.fate == "predict" else {},
     )
-    facts = Facts(
+    facts = Provenance(
         backbone_identity={"name": card.name},
         weights_digest="0" * 64,
         manifest_digest=dataset_card.name,
@@ -72,7 +72,7 @@ def journal(features: Path) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _note(places: Places, line: str) -> None:
+def _note(places: EvaluationPaths, line: str) -> None:
     where = f"{os.environ.get('SLURMD_NODENAME', '-')} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}"
     with (places.features / "journal").open("a") as file:
         file.write(f"{line} {where}\n")
@@ -88,7 +88,7 @@ def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
     print(f"{steps} steps done")
 
 
-def _resume(parameters: RehearsalParameters, places: Places, reporter: Reporter) -> None:
+def _resume(parameters: RehearsalParameters, places: EvaluationPaths, reporter: Reporter) -> None:
     """Count steps until it may finish, from where an earlier attempt was."""
     if parameters.fate != "resume" or places.checkpoint is None:
         return
@@ -106,7 +106,7 @@ def _resume(parameters: RehearsalParameters, places: Places, reporter: Reporter)
         time.sleep(0.02)
 
 
-def _meet(parameters: RehearsalParameters, batch_size: int, places: Places) -> None:
+def _meet(parameters: RehearsalParameters, batch_size: int, places: EvaluationPaths) -> None:
     go = places.features / "go"
     match parameters.fate:
         case "wait":

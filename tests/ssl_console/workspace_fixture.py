@@ -23,7 +23,7 @@ from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import submit
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore
-from ssl_console.workspace.run import RunSpec, State
+from ssl_console.workspace.run import RunSpec, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 from tasks.catalog.protocol import ENVIRONMENT_VARIABLE
 from tasks.catalog.spec import TaskSpec
@@ -84,16 +84,16 @@ class Bench:
         """Where a run stands now."""
         return read_status(self.workspace.run(run_id), time.time())
 
-    def state(self, run_id: str) -> State:
+    def state(self, run_id: str) -> RunState:
         """The same, in one word."""
         return self.status(run_id).state
 
-    def until(self, run_id: str, *states: State, patience_s: float = PATIENCE_S) -> RunStatus:
+    def until(self, run_id: str, *states: RunState, patience_s: float = PATIENCE_S) -> RunStatus:
         """Wait until the run stands there, with the end recorded if that is an end."""
 
         def there() -> bool:
             status = self.status(run_id)
-            return status.state in states and (status.end is not None or status.state is not State.FAILED)
+            return status.state in states and (status.end is not None or status.state is not RunState.FAILED)
 
         eventually(there, f"{run_id} is {' or '.join(states)}", patience_s)
         return self.status(run_id)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ssl_console.analysis.published.agreement import PUBLISHED, beside, differences, unmarked
+from ssl_console.analysis.published.agreement import PUBLISHED, differences, unmarked, with_published
 from ssl_console.analysis.published.tables import PublishedColumn, PublishedTable, column_of, published, tables
 
 __all__ = [
     "PUBLISHED",
     "PublishedColumn",
     "PublishedTable",
-    "beside",
     "column_of",
     "differences",
     "published",
     "tables",
     "unmarked",
+    "with_published",
 ]

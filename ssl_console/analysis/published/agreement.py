@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, column_of, published
-from ssl_console.analysis.ranking import Cell, Ranking, average_seeds
+from ssl_console.analysis.ranking import Ranking, RankingCell, average_seeds
 from ssl_console.workspace.result import Result
 
 PUBLISHED = " †"
@@ -22,7 +22,7 @@ Place = tuple[str, str]
 """Variant and comparability key of a column."""
 
 
-def beside(
+def with_published(
     own: Sequence[Result],
     numbers: Iterable[Result],
     wanted: Sequence[tuple[str, str]] | None = None,
@@ -91,8 +91,8 @@ class AgainstPublished:
     column: PublishedColumn
     variant: str
     """Of the own result: anything but `paper` was measured with other parameters."""
-    own: Cell
-    published: Cell
+    own: RankingCell
+    published: RankingCell
     allowed: float
     """How far apart they may lie, in the metric's unit."""
 
@@ -120,7 +120,7 @@ def against_published(backbone: str, results: Iterable[Result]) -> tuple[Against
     by_column: dict[str, list[Result]] = defaultdict(list)
     for result in sorted(own, key=lambda result: result.finished):
         by_column[result.column].append(result)
-    moved = [number for number in beside(own, numbers) if number.backbone == backbone + PUBLISHED]
+    moved = [number for number in with_published(own, numbers) if number.backbone == backbone + PUBLISHED]
     return tuple(_against(by_column[number.column], number) for number in moved)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.ranking import NORMAL_95, Cell
+from ssl_console.analysis.ranking import NORMAL_95, RankingCell
 from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.distributions import normal_two_sided
 from ssl_console.analysis.statistics.paired_tests import PairedTest
@@ -67,7 +67,7 @@ def _stacked(arrays: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np
     return np.stack([one for one in arrays if one is not None])
 
 
-def unpaired_test(first: Cell, second: Cell) -> PairedTest:
+def unpaired_test(first: RankingCell, second: RankingCell) -> PairedTest:
     """What the two intervals alone say. Blind to what both find hard, so it shows less than a paired test would."""
     difference = first.value - second.value
     half = math.hypot(first.half_width or 0.0, second.half_width or 0.0)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ssl_console.analysis.statistics.distributions import NORMAL, normal_two_sided, t_two_sided
 from ssl_console.analysis.statistics.weighted_metrics import Statistic, counts, mean_precision
-from tasks.metrics.classification import Ranking, ranked
+from tasks.metrics.classification import RankedScores, ranked
 
 Right = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -148,7 +148,7 @@ def _averaged(statistics: Sequence[Statistic], weights: npt.NDArray[np.float32])
     return found
 
 
-def _rankings(scores: Floats, positives: Labels) -> list[list[Ranking]]:
+def _rankings(scores: Floats, positives: Labels) -> list[list[RankedScores]]:
     return [[ranked(*column) for column in zip(one.T, positives.T, strict=True)] for one in scores]
 
 

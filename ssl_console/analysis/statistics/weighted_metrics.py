@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_console.analysis.ranking import NORMAL_95
-from tasks.metrics.classification import Ranking, eleven_point_precision, ranked
+from tasks.metrics.classification import RankedScores, eleven_point_precision, ranked
 from tasks.metrics.normals import Angles
 from tasks.metrics.segmentation import PixelCounts
 
@@ -171,7 +171,7 @@ def _root(covariance: npt.NDArray[np.floating]) -> Floats:
     return found
 
 
-def mean_precision(rankings: list[list[Ranking]], weights: npt.NDArray[np.float32]) -> Floats:
+def mean_precision(rankings: list[list[RankedScores]], weights: npt.NDArray[np.float32]) -> Floats:
     """Mean 11-point AP in percent [b] under every column of sample `weights` [n, b], averaged over the seeds."""
     by_seed = [np.nanmean([eleven_point_precision(one, weights) for one in ranking], axis=0) for ranking in rankings]
     found: Floats = np.mean(by_seed, axis=0)

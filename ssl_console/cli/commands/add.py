@@ -51,9 +51,9 @@ def backbone(
     from backbones.catalog.card import Pooling
     from ssl_console.cli.handlers.add import add_backbone
     from ssl_console.cli.options import architecture_arguments, one_of
-    from ssl_console.operations.add_backbone import Said
+    from ssl_console.operations.add_backbone import BackboneOptions
 
-    said = Said(
+    said = BackboneOptions(
         path=path.expanduser().absolute(),
         architecture=arch,
         arguments=architecture_arguments(argument or ()),
@@ -100,11 +100,11 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
-    from ssl_console.cli.handlers.add import Request, add_dataset
+    from ssl_console.cli.handlers.add import AddBackboneRequest, add_dataset
     from ssl_console.cli.options import one_of
-    from tasks.datasets.importing.messages import Kind, Wish
+    from tasks.datasets.importing.messages import ImportOptions, Kind
 
-    wish = Wish(
+    wish = ImportOptions(
         layout=None if layout is None else cast("Kind", one_of("--layout", layout, Kind)),
         file_column=file_column,
         label_column=label_column,
@@ -114,5 +114,5 @@ def dataset(
         seed=seed,
         skip_unreadable=skip_unreadable,
     )
-    request = Request(path.expanduser().absolute(), name, wish, replace, dry_run)
+    request = AddBackboneRequest(path.expanduser().absolute(), name, wish, replace, dry_run)
     raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))

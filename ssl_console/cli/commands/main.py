@@ -155,9 +155,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do, and how long it would take."""
-    from ssl_console.cli.handlers.run import Picked, plan
+    from ssl_console.cli.handlers.run import RunSelection, plan
 
-    plan(context.obj, Picked.of(backbone, task, suite, seed, setting, preset), launcher, as_json=as_json)
+    plan(context.obj, RunSelection.of(backbone, task, suite, seed, setting, preset), launcher, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -184,10 +184,10 @@ def run(
     as_json: JsonLines = False,
 ) -> None:
     """Run what is not done yet, and follow it. Ctrl-C stops following, not the runs."""
-    from ssl_console.cli.handlers.run import Manner, Picked, run
+    from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
-    picked = Picked.of(backbone, task, suite, seed, setting, preset)
-    manner = Manner.of(
+    picked = RunSelection.of(backbone, task, suite, seed, setting, preset)
+    manner = RunOptions.of(
         devices, launcher, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json
     )
     raise typer.Exit(run(context.obj, picked, manner))
@@ -295,11 +295,11 @@ def rank(
     figure: Figure = None,
 ) -> None:
     """Rank the backbones over the tasks."""
-    from ssl_console.cli.handlers.rank import View, rank, rank_intervals, rank_picture
+    from ssl_console.cli.handlers.rank import RankView, rank, rank_intervals, rank_picture
 
     formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
     chosen = [name for name, wanted in formats.items() if wanted]
-    view = replace(View.of(suite, backbone, task, sort, chosen, source), missing=missing)
+    view = replace(RankView.of(suite, backbone, task, sort, chosen, source), missing=missing)
     if figure is not None:
         rank_picture(context.obj, view, figure)
     elif intervals:

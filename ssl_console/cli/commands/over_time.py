@@ -42,11 +42,11 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
 ) -> None:
     """Evaluate checkpoints while a training writes them, and say when it has peaked. Ctrl-C stops; again carries on."""
-    from ssl_console.cli.handlers.watch import Request, watch
-    from ssl_console.operations.add_backbone import Said
+    from ssl_console.cli.handlers.watch import WatchRequest, watch
+    from ssl_console.operations.add_backbone import BackboneOptions
 
     place = folder.expanduser().absolute()
-    said = Said(
+    said = BackboneOptions(
         path=place,
         architecture=arch,
         name=name,
@@ -56,7 +56,7 @@ def watch(
         size=size,
         trust_code=trust_code,
     )
-    request = Request(
+    request = WatchRequest(
         folder=place,
         said=said,
         tasks=tuple(task or ()),
@@ -99,8 +99,8 @@ def budget(
 ) -> None:
     """Say which runs fit into some hours, and in which order they tell most about the ranking."""
     from ssl_console.cli.handlers.budget import Limits, budget
-    from ssl_console.cli.handlers.run import Manner, Picked
+    from ssl_console.cli.handlers.run import RunOptions, RunSelection
 
-    picked = Picked.of(backbone, task, suite, None, setting, preset)
-    manner = Manner.of(devices, launcher, "float32", as_json=as_json)
+    picked = RunSelection.of(backbone, task, suite, None, setting, preset)
+    manner = RunOptions.of(devices, launcher, "float32", as_json=as_json)
     raise typer.Exit(budget(context.obj, picked, Limits(hours, slots), manner, run=run))

@@ -10,11 +10,11 @@ from backbones.catalog.card import BackboneCard
 from backbones.inspection.proposal import Inspection
 from ssl_console.cli.output import stdout
 from ssl_console.operations.add_backbone import (
-    Said,
+    BackboneOptions,
     card_of,
     card_path,
     check,
-    in_words,
+    format_inspection,
     look_into,
     proposal_line,
     write_card,
@@ -22,10 +22,10 @@ from ssl_console.operations.add_backbone import (
 from ssl_console.operations.add_dataset import card_place, dataset_name, forget_draft, look_through, write_dataset
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, ExitCode, MissingInputs
-from tasks.datasets.importing.messages import Brought, DatasetProblem, Progress, Wish
+from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, ImportProgress, ImportResult
 
 
-def add_backbone(session: Session, said: Said, *, dry_run: bool, as_json: bool) -> ExitCode:
+def add_backbone(session: Session, said: BackboneOptions, *, dry_run: bool, as_json: bool) -> ExitCode:
     """Write a card for the checkpoint; with `dry_run`, only say what it would be.
 
     What only the user can decide is asked at a terminal; elsewhere it is an error that names the choices.
@@ -40,7 +40,7 @@ def add_backbone(session: Session, said: Said, *, dry_run: bool, as_json: bool) 
         return ExitCode.MISSING if found.problem else ExitCode.USAGE
     found = _ask(found) if found.chosen is None and not as_json else found
     if not as_json:
-        stdout.lines(in_words(found, said))
+        stdout.lines(format_inspection(found, said))
     card = card_of(said, found)
     path = None if dry_run else write_card(session.workspace, card, replace=said.replace)
     if as_json:
@@ -77,17 +77,17 @@ def _write_backbone(card: BackboneCard, path: str | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Request:
+class AddBackboneRequest:
     """What the command line said."""
 
     path: Path
     name: str | None
-    wish: Wish
+    wish: ImportOptions
     replace: bool
     dry_run: bool
 
 
-def add_dataset(session: Session, request: Request, *, as_json: bool) -> ExitCode:
+def add_dataset(session: Session, request: AddBackboneRequest, *, as_json: bool) -> ExitCode:
     """Write the card; with `dry_run`, only say what was found. 2 for a question, 3 for data that cannot be used."""
     name = dataset_name(request.path, request.name)
     card_place(session.workspace, name, replace=request.replace or request.dry_run)
@@ -107,7 +107,7 @@ def add_dataset(session: Session, request: Request, *, as_json: bool) -> ExitCod
     return ExitCode.DONE
 
 
-def format_import(brought: Brought) -> list[str]:
+def format_import(brought: ImportResult) -> list[str]:
     """What was found, a line each."""
     card = brought.card
     counts = ", ".join(f"{count:,} {split}" for split, count in card.images.items())
@@ -128,7 +128,7 @@ def _write_dataset(name: str, path: Path | None) -> list[str]:
     return [f"{name} is in {path}", f"measure it: ssl-console run -b BACKBONE -t linear/{name}"]
 
 
-def _progress(progress: Progress) -> None:
+def _progress(progress: ImportProgress) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\rlooking at images: {progress.done:,} of {progress.total:,} ")
         sys.stderr.write("\n" if progress.done == progress.total else "")

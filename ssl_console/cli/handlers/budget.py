@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ssl_console.cli.handlers.follow import follow_runs
-from ssl_console.cli.handlers.run import Manner, Picked, planned, say_missing, without_a_run
+from ssl_console.cli.handlers.run import RunOptions, RunSelection, planned, say_missing, without_a_run
 from ssl_console.cli.output import stdout
-from ssl_console.operations.budget import Budget, Cell, belief_of, plan_budget
+from ssl_console.operations.budget import Budget, BudgetCell, belief_of, plan_budget
 from ssl_console.operations.session import Session
-from ssl_console.operations.speed_profile import Profiler, Unclear, cells_of
-from ssl_console.planning.duration import History, in_words
+from ssl_console.operations.speed_profile import Profiler, UncertainRun, cells_of
+from ssl_console.planning.duration import History, format_duration
 from ssl_console.planning.plan import Plan
 from ssl_console.planning.submit import submit_runs
 from ssl_console.system.errors import ExitCode
@@ -36,12 +36,12 @@ class Limits:
 @dataclass(frozen=True)
 class _Answer:
     budget: Budget
-    unknown: Sequence[Unclear]
+    unknown: Sequence[UncertainRun]
     plan: Plan
     slots: int
 
 
-def budget(session: Session, picked: Picked, limits: Limits, manner: Manner, *, run: bool) -> ExitCode:
+def budget(session: Session, picked: RunSelection, limits: Limits, manner: RunOptions, *, run: bool) -> ExitCode:
     """Say what fits; with `run`, carry it out in that order and follow it. Only then can it end in anything but 0."""
     manner = manner.placed(session)
     answer = _answer(session, picked, limits, manner)
@@ -58,7 +58,7 @@ def budget(session: Session, picked: Picked, limits: Limits, manner: Manner, *, 
     return _carry_out(session, answer.budget, manner)
 
 
-def _answer(session: Session, picked: Picked, limits: Limits, manner: Manner) -> _Answer:
+def _answer(session: Session, picked: RunSelection, limits: Limits, manner: RunOptions) -> _Answer:
     found = planned(session, picked, manner)
     slots = limits.slots or session.slots(manner.devices)
     results, profiler = session.results(), _profiler(session, manner)
@@ -72,7 +72,7 @@ def _answer(session: Session, picked: Picked, limits: Limits, manner: Manner) ->
     return _Answer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
 
 
-def _carry_out(session: Session, chosen: Budget, manner: Manner) -> ExitCode:
+def _carry_out(session: Session, chosen: Budget, manner: RunOptions) -> ExitCode:
     runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
     sharing = manner.devices == (SLURM,)  # runs of one backbone share a job there, but not at different priorities
     submitted = submit_runs(session.workspace, runs, manner.devices, in_order=not sharing)
@@ -114,9 +114,9 @@ def _show(answer: _Answer, hours: float) -> None:
             str(number),
             choice.cell.backbone,
             choice.cell.task,
-            in_words(choice.seconds),
+            format_duration(choice.seconds),
             choice.cell.basis,
-            in_words(choice.ends_s),
+            format_duration(choice.ends_s),
             f"{choice.doubt:.2f}",
         )
         for number, choice in enumerate(chosen.choices, start=1)
@@ -140,26 +140,29 @@ def _fits(answer: _Answer, hours: float) -> str:
     where = f"{answer.slots} slot{'s' if answer.slots != 1 else ''}"
     nothing = "nothing can be planned" if answer.unknown or counts["missing"] else "nothing is left to run"
     words = f"{fitting} of {of} runs fit into {hours:g} h on {where}" if of else nothing
-    done = f", done after {in_words(chosen.ends_s)}" if fitting else ""
+    done = f", done after {format_duration(chosen.ends_s)}" if fitting else ""
     others = (("done", "done already"), ("active", "under way"), ("missing", "cannot run"))
     besides = ", ".join(f"{counts[what]} {said}" for what, said in others if counts[what])
     return f"{words}{done}{'; ' if besides else ''}{besides}"
 
 
-def _left_out(cells: tuple[Cell, ...]) -> list[str]:
+def _left_out(cells: tuple[BudgetCell, ...]) -> list[str]:
     """By task, what does not fit, with the time of the shortest."""
     shortest: dict[str, float] = {}
     for cell in cells:
         shortest[cell.task] = min(cell.seconds, shortest.get(cell.task, cell.seconds))
     counts = Counter(cell.task for cell in cells)
-    return [f"left out: {task}, {_runs(counts[task])} of {in_words(least)} or more" for task, least in shortest.items()]
+    return [
+        f"left out: {task}, {_runs(counts[task])} of {format_duration(least)} or more"
+        for task, least in shortest.items()
+    ]
 
 
 def _runs(count: int) -> str:
     return f"{count} run{'s' if count != 1 else ''}"
 
 
-def _profiler(session: Session, manner: Manner) -> Profiler:
+def _profiler(session: Session, manner: RunOptions) -> Profiler:
     def images(card: DatasetCard) -> int | None:
         manifest = known_manifest(card, session.data_root, session.workspace.cache)
         if manifest is not None:

@@ -19,7 +19,7 @@ from tasks.catalog.protocol import IMAGE_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
-from tasks.features.cache_report import Entry, Pruning, entries, prune, to_prune
+from tasks.features.cache_report import CacheEntry, Pruning, entries, prune, to_prune
 from tasks.features.cache_report import why as explain
 from tasks.features.decoded_files import DecodedSplit, decoded_splits, remove
 from tasks.features.key import FeatureKey
@@ -125,7 +125,7 @@ def _spec(session: Session, name: str) -> TaskSpec:
     return session.tasks.resolve(f"linear/{name}" if name in session.tasks.datasets else name)
 
 
-def _as_json(entry: Entry) -> dict[str, object]:
+def _as_json(entry: CacheEntry) -> dict[str, object]:
     plan = entry.plan
     return {
         "key": entry.key,

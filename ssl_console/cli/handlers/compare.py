@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ssl_console.analysis.comparison import Comparison, TaskComparison, Verdict, compare
 from ssl_console.analysis.published.agreement import AgainstPublished, against_published, published_backbones
 from ssl_console.analysis.published.tables import further_numbers
-from ssl_console.analysis.ranking import Cell
+from ssl_console.analysis.ranking import RankingCell
 from ssl_console.analysis.statistics import distributions
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session, resolve_backbone
@@ -147,7 +147,7 @@ def _task(task: TaskComparison) -> dict[str, object]:
     }
 
 
-def _score(cell: Cell) -> dict[str, object]:
+def _score(cell: RankingCell) -> dict[str, object]:
     known = cell.half_width is not None
     low, high = (cell.ci_low, cell.ci_high) if known else (None, None)
     return {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}

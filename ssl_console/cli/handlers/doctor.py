@@ -8,7 +8,7 @@ from dataclasses import asdict
 from backbones.catalog.card import BackboneCard
 from backbones.io.card_files import CardNameError
 from ssl_console.cli.output import stdout
-from ssl_console.operations.doctor import Check, Subject, Verdict, examine_dataset
+from ssl_console.operations.doctor import Check, DoctorContext, Verdict, examine_dataset
 from ssl_console.operations.doctor import examine as examine_machine
 from ssl_console.operations.session import Session
 from ssl_console.system.command_hints import fetch_weights_command
@@ -22,7 +22,7 @@ NAME_COLUMNS = 13
 
 def doctor(session: Session, *, as_json: bool) -> ExitCode:
     """Print all checks of the machine; 1 when something is bad."""
-    subject = Subject(
+    subject = DoctorContext(
         workspace=session.workspace,
         data_root=lambda: session.data_root,
         card_problems=lambda: [*session.backbones.problems, *session.tasks.problems],

@@ -7,15 +7,15 @@ import time
 from collections.abc import Sequence
 
 from ssl_console.cli.output import stdout
-from ssl_console.cli.output.progress import Face, JsonFace, Look, PlainFace, end_line
-from ssl_console.operations.progress import Overall, Standing, StandingReader, changes, overall
+from ssl_console.cli.output.progress import JsonProgress, PlainProgress, ProgressSnapshot, ProgressView, end_line
+from ssl_console.operations.progress import ProgressSummary, RunProgress, StandingReader, changes, overall
 from ssl_console.operations.session import Session
-from ssl_console.planning.duration import History, in_words
+from ssl_console.planning.duration import History, format_duration
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
 from ssl_console.workspace.results_db import StoreError
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 POLL_S = 0.25
 SETTLE_S = 1.5
@@ -30,7 +30,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     """Show the runs until they have ended: 0 when all are done, 1 when one is not, 130 after Ctrl-C."""
     started = time.monotonic()
     try:
-        last = _follow(session, run_ids, devices, JsonFace() if as_json else _face())
+        last = _follow(session, run_ids, devices, JsonProgress() if as_json else _face())
     except KeyboardInterrupt:
         stdout.say(
             f"the runs go on without this command: `{command_hints.RUNS}` lists them, "
@@ -41,7 +41,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     if as_json:
         stdout.json_line(end_line(last.counts, code))
     else:
-        stdout.say(f"{last.words}, in {in_words(time.monotonic() - started)}")
+        stdout.say(f"{last.words}, in {format_duration(time.monotonic() - started)}")
         if not last.succeeded:
             stdout.say(
                 f"`{command_hints.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows what they said"
@@ -49,10 +49,10 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     return code
 
 
-def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], face: Face) -> Overall:
+def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], face: ProgressView) -> ProgressSummary:
     reader = StandingReader(session.workspace)
     earlier, slots = session.results(), session.slots(devices)
-    before: list[Standing] = []
+    before: list[RunProgress] = []
     started = changed_at = ensured_at = time.monotonic()
     ensure_supervisor(session.workspace, session.supervisor_options())
     with face:
@@ -61,7 +61,7 @@ def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], 
             reader.look()
             standings = reader.standings(run_ids)
             history = History.of([*earlier, *(one.result for one in standings if one.result)])
-            look = Look(
+            look = ProgressSnapshot(
                 now=now,
                 elapsed_s=clock - started,
                 changed=changes(before, standings),
@@ -79,13 +79,13 @@ def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], 
             time.sleep(POLL_S)
 
 
-def _over(found: Overall, quiet_s: float) -> bool:
+def _over(found: ProgressSummary, quiet_s: float) -> bool:
     return found.ended and (found.succeeded or quiet_s > SETTLE_S)
 
 
-def _recorded(session: Session, standings: Sequence[Standing], quiet_s: float) -> bool:
+def _recorded(session: Session, standings: Sequence[RunProgress], quiet_s: float) -> bool:
     """Whether the database holds what was computed, so that the next command ranks it; or that cannot be waited for."""
-    done = {one.run_id for one in standings if one.state is State.DONE}
+    done = {one.run_id for one in standings if one.state is RunState.DONE}
     missing = done - _run_ids_in_database(session)
     if missing and quiet_s > RECORD_S:
         stdout.say(
@@ -104,9 +104,9 @@ def _run_ids_in_database(session: Session) -> set[str]:
         return set()
 
 
-def _face() -> Face:
+def _face() -> ProgressView:
     if sys.stdout.isatty() and sys.stderr.isatty():
-        from ssl_console.cli.output.live_progress import LiveFace
+        from ssl_console.cli.output.live_progress import LiveProgress
 
-        return LiveFace()
-    return PlainFace()
+        return LiveProgress()
+    return PlainProgress()

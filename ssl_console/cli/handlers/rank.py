@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from backbones.io.card_files import match
-from ssl_console.analysis.comparability import Apart, apart_document, kept_apart
+from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
 from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
-from ssl_console.analysis.published import PUBLISHED, beside, published
+from ssl_console.analysis.published import PUBLISHED, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.random_baseline import twins, with_twin_badges
 from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
@@ -109,7 +109,7 @@ Origin = Literal["mine", "paper", "both"]
 
 
 @dataclass(frozen=True)
-class View:
+class RankView:
     """Which table is wanted, and as what."""
 
     suite: str | None = None
@@ -131,7 +131,7 @@ class View:
         sort: str | None,
         formats: Sequence[str],
         source: str = "mine",
-    ) -> View:
+    ) -> RankView:
         """From option values. Raises ConsoleError when several formats are asked for, or the source does not exist."""
         if len(formats) > 1:
             raise ConsoleError(f"{' and '.join(f'--{name}' for name in formats)}: one format at a time")
@@ -158,7 +158,7 @@ def results(session: Session, *, as_json: bool) -> None:
     stdout.table(head, [_line(result) for result in found], right=frozenset({4, 5, 7, 8}))
 
 
-def rank(session: Session, view: View) -> None:
+def rank(session: Session, view: RankView) -> None:
     """Print the ranking table."""
     ranking = _kept(_ranking(session, view), view)
     if view.format is not None:
@@ -182,11 +182,11 @@ def rank(session: Session, view: View) -> None:
         stdout.say(f"kept apart: {one.sentence}")
 
 
-def _apart(session: Session, ranking: Ranking) -> list[Apart]:
+def _apart(session: Session, ranking: Ranking) -> list[IncomparableResult]:
     return kept_apart(session.results(), ranking, lambda run_id: identity_of_run(session.workspace, run_id))
 
 
-def _kept(ranking: Ranking, view: View) -> Ranking:
+def _kept(ranking: Ranking, view: RankView) -> Ranking:
     """The columns that count. Raises ConsoleError when there are none, or the choice needs ranks with intervals."""
     if view.missing == "complete" or not ranking.rows:
         return ranking
@@ -232,7 +232,7 @@ def _say_doubts(ranking: Ranking) -> None:
         stdout.say("`ssl-console show RUN` says why, and what to do")
 
 
-def rank_intervals(session: Session, view: View) -> None:
+def rank_intervals(session: Session, view: RankView) -> None:
     """Print how certain the ranks are. Raises ConsoleError for a format that has no such table."""
 
     if view.format not in {None, "json"}:
@@ -240,7 +240,7 @@ def rank_intervals(session: Session, view: View) -> None:
     show_rank_intervals(session, _ranking(session, view), view.missing, as_json=view.format == "json")
 
 
-def rank_picture(session: Session, view: View, path: Path) -> None:
+def rank_picture(session: Session, view: RankView, path: Path) -> None:
     """Write the critical-difference picture of the table."""
 
     save_picture(session, _ranking(session, view), view.missing, path)
@@ -253,7 +253,7 @@ def rebuild(session: Session) -> None:
     stdout.lines([f"{count} results from the run folders are in {workspace.results}"])
 
 
-def _ranking(session: Session, view: View) -> Ranking:
+def _ranking(session: Session, view: RankView) -> Ranking:
     wanted = None
     if view.suite is not None:
         specs = session.tasks.select(suite=view.suite)
@@ -271,13 +271,13 @@ def _ranking(session: Session, view: View) -> Ranking:
     return ranking if view.sort is None else sort_rows(ranking, view.sort)
 
 
-def _results(session: Session, view: View, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
+def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
     if view.origin == "paper":
         return list(published())
     own = with_twin_badges(session.results(), twins(session.backbones.cards.values()))
     if view.origin == "mine":
         return own
-    return beside(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
+    return with_published(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
 
 
 def _line(result: Result) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ssl_console.analysis.random_baseline import Distance, distances, twins
-from ssl_console.analysis.result_diff import Change, Difference, Group, difference, flips
+from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
+from ssl_console.analysis.result_diff import Change, FieldDifference, Group, difference, flips
 from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
@@ -63,14 +63,14 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     show_pictures(pictures)
 
 
-def all_badges(record: ResultRecord, distance: Distance | None) -> tuple[Badge, ...]:
+def all_badges(record: ResultRecord, distance: BaselineComparison | None) -> tuple[Badge, ...]:
     """Those that the run tells of itself, and the one from its random twin."""
     of_twin = distance.badge if distance else None
     return (*record.badges, *([of_twin] if of_twin else []))
 
 
 def _sections(
-    record: ResultRecord, spread: SeedSpread | None, distance: Distance | None
+    record: ResultRecord, spread: SeedSpread | None, distance: BaselineComparison | None
 ) -> Mapping[str, Mapping[str, str]]:
     result = record.result
     found = {
@@ -101,8 +101,8 @@ def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: 
     return found
 
 
-def _twin(distance: Distance) -> str:
-    return f"{distance.lead:+.2f} points against {distance.twin} ({distance.low:+.2f} to {distance.high:+.2f})"
+def _twin(distance: BaselineComparison) -> str:
+    return f"{distance.margin:+.2f} points against {distance.twin} ({distance.low:+.2f} to {distance.high:+.2f})"
 
 
 def _run(record: ResultRecord) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _made_of(record: ResultRecord) -> dict[str, str]:
 
 
 def _document(
-    record: ResultRecord, badges: Sequence[Badge], spread: SeedSpread | None, distance: Distance | None
+    record: ResultRecord, badges: Sequence[Badge], spread: SeedSpread | None, distance: BaselineComparison | None
 ) -> dict[str, object]:
     episodes = of_record(record)
     return {
@@ -158,7 +158,7 @@ def _document(
         else {"values": {str(seed): value for seed, value in spread.values.items()}, "deviation": spread.deviation},
         "random_twin": None
         if distance is None
-        else {"backbone": distance.twin, "lead": distance.lead, "low": distance.low, "high": distance.high},
+        else {"backbone": distance.twin, "lead": distance.margin, "low": distance.low, "high": distance.high},
     }
 
 
@@ -186,13 +186,13 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
     stdout.lines([*([""] if rows else []), found.sentence])
 
 
-def between(session: Session, first: ResultRecord, second: ResultRecord) -> Difference:
+def between(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
     """The difference of two records, with the predictions that lie beside them."""
     files = RunOutputs(session.workspace)
     return difference(first, second, flips(*(files.predictions(one.result.run_id) for one in (first, second))))
 
 
-def as_document(found: Difference) -> dict[str, object]:
+def as_document(found: FieldDifference) -> dict[str, object]:
     """As `why --json` prints it."""
     return {
         "first": found.first.result.run_id,
@@ -249,7 +249,7 @@ def _spec_again(session: Session, before: ResultRecord, *, fresh: bool) -> RunSp
     return spec.model_copy(update={"run_id": run_id, "created": time.time(), "fresh": fresh, "devices": ()})
 
 
-def _verdict(found: Difference, within: float, *, as_json: bool) -> ExitCode:
+def _verdict(found: FieldDifference, within: float, *, as_json: bool) -> ExitCode:
     repeated = found.same_key and abs(found.moved) <= within
     exactly = found.same_key and found.first.metrics == found.second.metrics
     if as_json:

@@ -8,15 +8,15 @@ from typing import cast, get_args
 
 from backbones.catalog.card import BackboneCard, Precision
 from ssl_console.cli.handlers.follow import follow_runs
-from ssl_console.cli.handlers.rank import View, rank
+from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
-from ssl_console.operations.check_backbone import examined
+from ssl_console.operations.check_backbone import exclude_failing
 from ssl_console.operations.session import Session
-from ssl_console.planning.candidates import Surroundings, find_candidates, identity_of_run
+from ssl_console.planning.candidates import LookupContext, identity_of_run, resolve_candidates
 from ssl_console.planning.disk_usage import Disk, disk_for
-from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Plan, PlannedRun, make_plan
 from ssl_console.planning.submit import Submitted, devices_of_runs, parse_launcher, submit_runs
 from ssl_console.supervisor.client import ensure_supervisor
@@ -31,7 +31,7 @@ DEMO_SUITE = "demo"
 
 
 @dataclass(frozen=True)
-class Picked:
+class RunSelection:
     """What was picked on the command line, as it was written."""
 
     backbones: tuple[str, ...] = ()
@@ -50,14 +50,14 @@ class Picked:
         seeds: Sequence[int] | None,
         settings: Sequence[str] | None,
         preset: str | None,
-    ) -> Picked:
+    ) -> RunSelection:
         """From option values; the seed is 0 if none was given."""
         unique = tuple(dict.fromkeys(seeds or (0,)))
         return cls(tuple(backbones or ()), tuple(tasks or ()), suite, unique, tuple(settings or ()), preset)
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """How `run` goes about it."""
 
     devices: tuple[str, ...] = ()
@@ -70,20 +70,20 @@ class Manner:
     as_json: bool = False
 
     @classmethod
-    def of(cls, devices: str | None, launcher: str | None, precision: str, **flags: bool) -> Manner:
+    def of(cls, devices: str | None, launcher: str | None, precision: str, **flags: bool) -> RunOptions:
         """From option values. Raises ConsoleError for devices, a launcher or a precision that do not exist."""
         if precision not in get_args(Precision):
             raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
         return cls(parse_devices(devices), parse_launcher(launcher), cast("Precision", precision), **flags)
 
-    def placed(self, session: Session) -> Manner:
+    def placed(self, session: Session) -> RunOptions:
         """With the devices that its runs may use, as the settings decide where nothing was said."""
         return replace(self, devices=devices_of_runs(session.config, self.launcher, self.devices))
 
 
-def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: bool) -> None:
+def plan(session: Session, picked: RunSelection, launcher: str | None, *, as_json: bool) -> None:
     """Say what a launch would do."""
-    manner = Manner(launcher=parse_launcher(launcher)).placed(session)
+    manner = RunOptions(launcher=parse_launcher(launcher)).placed(session)
     found = planned(session, picked, manner)
     disk = disk_for(session.workspace, [run.candidate for run in found.to_run], session.results())
     if as_json:
@@ -95,7 +95,7 @@ def plan(session: Session, picked: Picked, launcher: str | None, *, as_json: boo
     say_missing(found)
 
 
-def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
+def run(session: Session, picked: RunSelection, manner: RunOptions) -> ExitCode:
     """Queue what is not done yet, start the supervisor, and follow.
 
     Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
@@ -117,13 +117,13 @@ def run(session: Session, picked: Picked, manner: Manner) -> ExitCode:
 def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
     """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
     watched = not headless and interactive()
-    picked = Picked(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
-    code = run(session, picked, Manner(launcher=parse_launcher(launcher), detach=watched))
+    picked = RunSelection(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
+    code = run(session, picked, RunOptions(launcher=parse_launcher(launcher), detach=watched))
     if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
         return code
     if watched:
         return open_app(session, LIVE)
-    rank(session, View(suite=DEMO_SUITE))
+    rank(session, RankView(suite=DEMO_SUITE))
     stdout.say(f"`{command_hints.RANK} --suite {DEMO_SUITE}` shows this again; `{command_hints.RUNS}` lists the runs")
     return code
 
@@ -180,7 +180,7 @@ class _Selection:
     tasks: tuple[TaskSpec, ...]
 
 
-def _select(session: Session, picked: Picked) -> _Selection:
+def _select(session: Session, picked: RunSelection) -> _Selection:
     patterns = picked.backbones
     if not patterns and picked.suite is not None:
         patterns = session.tasks.suite(picked.suite).backbones
@@ -196,11 +196,11 @@ def _select(session: Session, picked: Picked) -> _Selection:
     return _Selection(tuple(session.backbones.select(patterns)), tuple(tasks))
 
 
-def planned(session: Session, picked: Picked, manner: Manner) -> Plan:
+def planned(session: Session, picked: RunSelection, manner: RunOptions) -> Plan:
     """What a launch would do, with backbones examined that would be measured for the first time."""
     selection = _select(session, picked)
-    around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
-    candidates = find_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
+    around = LookupContext(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
+    candidates = resolve_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
     found = make_plan(
         candidates,
         session.results(),
@@ -208,10 +208,10 @@ def planned(session: Session, picked: Picked, manner: Manner) -> Plan:
         force=manner.force,
         old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
     )
-    return examined(found, session.practice(manner.devices), force=manner.force)
+    return exclude_failing(found, session.practice(manner.devices), force=manner.force)
 
 
-def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
+def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
     active = tuple(run for run in found.runs if run.status == "active")
     if not found.to_run and not active:
         _have_collected(session, found)
@@ -227,7 +227,7 @@ def _carry_out(session: Session, found: Plan, manner: Manner) -> ExitCode:
     return follow_runs(session, followed, manner.devices, as_json=manner.as_json)
 
 
-def without_a_run(found: Plan, manner: Manner) -> ExitCode:
+def without_a_run(found: Plan, manner: RunOptions) -> ExitCode:
     """How a command ends that started nothing: 3 when something is missing, 4 when only the doctor is in the way."""
     if not found.missing:
         return _nothing_ran(manner, ExitCode.DONE)
@@ -242,13 +242,13 @@ def _have_collected(session: Session, found: Plan) -> None:
         ensure_supervisor(session.workspace, session.supervisor_options())
 
 
-def _nothing_ran(manner: Manner, code: ExitCode) -> ExitCode:
+def _nothing_ran(manner: RunOptions, code: ExitCode) -> ExitCode:
     if manner.as_json:
         stdout.json_line(end_line({}, code))
     return code
 
 
-def _say_detached(submitted: Submitted, followed: Sequence[str], manner: Manner) -> None:
+def _say_detached(submitted: Submitted, followed: Sequence[str], manner: RunOptions) -> None:
     if manner.as_json:
         for run_id in followed:
             how = submitted.hows.get(run_id, "queued already")
@@ -268,7 +268,7 @@ def say_missing(found: Plan) -> None:
 
 def _duration(found: Plan) -> str:
     slots = f"{found.slots} slot{'s' if found.slots != 1 else ''}"
-    return f"on {slots}" if found.eta_s is None else f"about {in_words(found.eta_s)} on {slots}"
+    return f"on {slots}" if found.eta_s is None else f"about {format_duration(found.eta_s)} on {slots}"
 
 
 def _line(planned: PlannedRun) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from pathlib import Path
 from backbones.io.card_files import UnknownName, suggest
 from ssl_console.cli.output import stdout
 from ssl_console.launchers.slurm.submit import job_output
-from ssl_console.operations.progress import Standing, StandingReader, doing, outcome
+from ssl_console.operations.progress import RunProgress, StandingReader, activity_text, outcome_text
 from ssl_console.operations.session import Session, resolve_run, resolve_runs
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import last_state, shorten
 from ssl_console.workspace import requests
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 from ssl_console.workspace.tail import LONGEST_LINE, LineTail, last_lines
 
@@ -71,7 +71,7 @@ def events(session: Session, name: str, *, follow: bool) -> None:
 
 def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
     """Ask for the end of runs. Raises NotPossible for one that has ended, after asking for the others."""
-    picked = _picked(session, names, "--all" if every else "", {State.QUEUED, State.STARTING, State.RUNNING})
+    picked = _picked(session, names, "--all" if every else "", {RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
     done = _each(picked, lambda run_id: requests.request_cancel(session.workspace, run_id))
     stdout.say(f"{runs_in_words(done)} to be cancelled" if done else "there is nothing to cancel")
     if done:
@@ -80,7 +80,7 @@ def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
 
 def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
     """Queue runs again. Raises NotPossible for one that did not fail, after asking for the others."""
-    picked = _picked(session, names, "--failed" if failed else "", {State.FAILED})
+    picked = _picked(session, names, "--failed" if failed else "", {RunState.FAILED})
     done = _each(picked, lambda run_id: requests.request_retry(session.workspace, run_id) and None)
     stdout.say(f"{runs_in_words(done)} queued again" if done else "there is nothing to retry")
     if done:
@@ -105,7 +105,7 @@ def runs_in_words(count: int) -> str:
     return "1 run is" if count == 1 else f"{count} runs are"
 
 
-def _picked(session: Session, names: Sequence[str], flag: str, states: set[State]) -> tuple[str, ...]:
+def _picked(session: Session, names: Sequence[str], flag: str, states: set[RunState]) -> tuple[str, ...]:
     """The runs that names or the flag mean."""
     known = [folder.run_id for folder in session.workspace.run_folders()]
     if names and flag:
@@ -145,7 +145,7 @@ def _lines(folder: RunFolder, place: Callable[[RunFolder, int], Path], *, follow
     """The lines of the newest attempt's file; when following, also of the attempts that come after it."""
     status = _status_or_fail(folder)
     tail, attempt = LineTail(place(folder, status.attempt)), status.attempt
-    if status.state is State.QUEUED:
+    if status.state is RunState.QUEUED:
         stdout.say(f"run {folder.run_id} is queued{f': {status.reason}' if status.reason else ''}")
     while follow and not status.state.final:
         yield from _whole_lines(tail)
@@ -187,23 +187,23 @@ def _status_or_fail(folder: RunFolder) -> RunStatus:
     return status
 
 
-def _state(name: str) -> State:
+def _state(name: str) -> RunState:
     try:
-        return State(name)
+        return RunState(name)
     except ValueError:
-        known = [state.value for state in State]
+        known = [state.value for state in RunState]
         raise UnknownName("state", name, suggest(name, known) or known) from None
 
 
-def _line(one: Standing, now: float) -> tuple[str, ...]:
-    words = outcome(one) if one.state.final else doing(one, now)
+def _line(one: RunProgress, now: float) -> tuple[str, ...]:
+    words = outcome_text(one) if one.state.final else activity_text(one, now)
     work = one.work
     state = one.state.value
     about = words.removeprefix(state).lstrip(" :")
     return one.run_id, work.backbone, work.task, str(one.seed), state, shorten(about, REASON_COLUMNS)
 
 
-def _as_json(one: Standing) -> dict[str, object]:
+def _as_json(one: RunProgress) -> dict[str, object]:
     progress, result = one.progress, one.result
     return {
         "run_id": one.run_id,

@@ -13,11 +13,11 @@ from typing import Protocol
 from backbones.catalog.card import BackboneCard, FileWeights
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.live_progress import line_of
-from ssl_console.operations.add_backbone import Said, card_of, check, look_into
-from ssl_console.operations.checkpoints.record import Curve, Training, curve_of, training_folder
+from ssl_console.operations.add_backbone import BackboneOptions, card_of, check, look_into
+from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of, training_folder
 from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
 from ssl_console.operations.session import Session
-from ssl_console.planning.candidates import Surroundings
+from ssl_console.planning.candidates import LookupContext
 from ssl_console.planning.submit import devices_of_runs
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.devices import parse_devices
@@ -38,11 +38,11 @@ class Unfit(ConsoleError):  # noqa: N818 - a domain word, raised as such
 
 
 @dataclass(frozen=True)
-class Request:
+class WatchRequest:
     """What the command line said."""
 
     folder: Path
-    said: Said
+    said: BackboneOptions
     tasks: tuple[str, ...] = ()
     suite: str | None = None
     like: str | None = None
@@ -54,20 +54,20 @@ class Request:
     as_json: bool = False
 
 
-class Face(Protocol):
+class WatchView(Protocol):
     """Shows what changed."""
 
-    def show(self, training: Training, curve: Curve) -> None:
+    def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
         """After a look at which something changed."""
 
 
-def watch(session: Session, request: Request) -> ExitCode:
+def watch(session: Session, request: WatchRequest) -> ExitCode:
     """Watch until Ctrl-C, or until nothing happened for `idle_stop_s`; 130 after Ctrl-C, 1 when a checkpoint failed."""
     if not request.folder.is_dir():
         raise ConsoleError(f"{request.folder} is no folder: name the one into which the training writes checkpoints")
     check(request.said)
     tasks = _tasks(session, request)
-    training = Training(
+    training = WatchedTraining(
         folder=str(request.folder),
         name=request.said.name or request.folder.name,
         tasks=tuple(dict.fromkeys(task.name for task in tasks)),
@@ -84,7 +84,7 @@ def watch(session: Session, request: Request) -> ExitCode:
     return ExitCode.RUN_FAILED if failed else ExitCode.DONE
 
 
-def _go_on(session: Session, request: Request, watcher: Watcher, face: Face) -> None:
+def _go_on(session: Session, request: WatchRequest, watcher: Watcher, face: WatchView) -> None:
     changed_at = time.monotonic()
     ensured_at = float("-inf")
     face.show(watcher.training, _curve(session, watcher))
@@ -102,12 +102,12 @@ def _go_on(session: Session, request: Request, watcher: Watcher, face: Face) -> 
         time.sleep(request.poll_s)
 
 
-def _curve(session: Session, watcher: Watcher) -> Curve:
+def _curve(session: Session, watcher: Watcher) -> TransferCurve:
     return curve_of(watcher.training, [*session.results(), *watcher.fresh.values()])
 
 
-def _watcher(session: Session, request: Request, training: Training, tasks: list[TaskSpec]) -> Watcher:
-    around = Surroundings(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
+def _watcher(session: Session, request: WatchRequest, training: WatchedTraining, tasks: list[TaskSpec]) -> Watcher:
+    around = LookupContext(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
     return Watcher.open(
         training,
         tasks,
@@ -118,12 +118,12 @@ def _watcher(session: Session, request: Request, training: Training, tasks: list
     )
 
 
-def _tasks(session: Session, request: Request) -> list[TaskSpec]:
+def _tasks(session: Session, request: WatchRequest) -> list[TaskSpec]:
     patterns = request.tasks or (() if request.suite else DEFAULT_TASKS)
     return session.tasks.select(patterns, request.suite)
 
 
-def _describe(session: Session, request: Request, copy: Path, name: str) -> BackboneCard:
+def _describe(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
     """The card of the first checkpoint: like a known backbone's, or found out as `add backbone` does."""
     card = _card(session, request, copy, name)
     findings = [one for one in session.practice().examine(card, thorough=False) if one.name not in BARE]
@@ -138,7 +138,7 @@ def _describe(session: Session, request: Request, copy: Path, name: str) -> Back
     return card
 
 
-def _card(session: Session, request: Request, copy: Path, name: str) -> BackboneCard:
+def _card(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
     if request.like is not None:
         like = session.backbones.get(request.like)
         return like.model_copy(update={"name": f"training/{name}", "weights": FileWeights(path=str(copy))})
@@ -147,26 +147,26 @@ def _card(session: Session, request: Request, copy: Path, name: str) -> Backbone
 
 
 @contextmanager
-def _face(request: Request) -> Iterator[Face]:
+def _face(request: WatchRequest) -> Iterator[WatchView]:
     if request.as_json:
-        yield JsonFace()
+        yield JsonWatch()
     elif sys.stdout.isatty():
         from ssl_console.cli.output.live_progress import live_face
 
         with live_face() as face:
             yield face
     else:
-        yield PlainFace()
+        yield PlainWatch()
 
 
 @dataclass
-class PlainFace:
+class PlainWatch:
     """A line for every checkpoint that was measured, and the verdict when it changes."""
 
     _shown: set[str] = field(default_factory=set)
     _verdict: str = ""
 
-    def show(self, training: Training, curve: Curve) -> None:
+    def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
         """Print what is new."""
         for point in curve.points:
             if point.backbone not in self._shown:
@@ -182,12 +182,12 @@ class PlainFace:
 
 
 @dataclass
-class JsonFace:
+class JsonWatch:
     """JSON lines: `checkpoint` for each change of one, `curve` for every change of the whole."""
 
     _shown: dict[str, str] = field(default_factory=dict)
 
-    def show(self, training: Training, curve: Curve) -> None:
+    def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
         """Print what is new."""
         for one in training.checkpoints:
             key = f"{one.file} {one.size} {one.mtime_ns}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_console.cli.output import stdout
-from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, Row, coloured, open_picture, shaded
+from ssl_console.workspace.pictures import ASCII_SHADES, SHADES, Picture, Row, colour_cells, open_picture, shaded
 
 MOST_COLUMNS, MOST_ROWS = 72, 36
 
@@ -34,6 +34,6 @@ def _draw(picture: Picture) -> None:
     if console.no_color or not console.is_terminal or console.color_system is None or not unicode:
         rows: list[Row] = shaded(picture, columns, MOST_ROWS, SHADES if unicode else ASCII_SHADES)
     else:
-        rows = coloured(picture, columns, MOST_ROWS)
+        rows = colour_cells(picture, columns, MOST_ROWS)
     for row in rows:
         console.print(Segments([*(Segment(cell.sign, style_of(cell)) for cell in row), Segment.line()]), end="")

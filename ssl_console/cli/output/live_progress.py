@@ -16,32 +16,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ssl_console.cli.output.progress import Look
-from ssl_console.operations.checkpoints.record import Curve, Point, Training
-from ssl_console.operations.progress import Standing, doing, elapsed_s, outcome
-from ssl_console.planning.duration import in_words
+from ssl_console.cli.output.progress import ProgressSnapshot
+from ssl_console.operations.checkpoints.record import TransferCurve, TransferPoint, WatchedTraining
+from ssl_console.operations.progress import RunProgress, activity_text, elapsed_s, outcome_text
+from ssl_console.planning.duration import format_duration
 from ssl_console.system.safe_text import printable
 from ssl_console.tui.style import glyphs
 from ssl_console.tui.views.checkpoints import chart_of
 from ssl_console.tui.widgets.plot import draw
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 SHOWN = 10
 """Runs that are shown going on; there are as many as there are slots."""
 WAITING_SHOWN = 3
 BAR_COLUMNS = 18
-STYLES = {State.DONE: "green", State.FAILED: "red", State.CANCELLED: "yellow"}
-MARKS = {State.DONE: "✓", State.FAILED: "✗", State.CANCELLED: "⊘"}
+STYLES = {RunState.DONE: "green", RunState.FAILED: "red", RunState.CANCELLED: "yellow"}
+MARKS = {RunState.DONE: "✓", RunState.FAILED: "✗", RunState.CANCELLED: "⊘"}
 
 
 @dataclass
-class LiveFace:
+class LiveProgress:
     """Redraws a few lines at the bottom of the terminal, on standard error."""
 
     console: Console = field(default_factory=lambda: Console(stderr=True, markup=False, highlight=False, emoji=False))
     _live: Live | None = None
 
-    def __enter__(self) -> LiveFace:
+    def __enter__(self) -> LiveProgress:
         self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
         self._live.__enter__()
         return self
@@ -52,43 +52,45 @@ class LiveFace:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
-    def show(self, look: Look) -> None:
+    def show(self, look: ProgressSnapshot) -> None:
         """Print what has ended and redraw the rest."""
         assert self._live is not None
         for one in look.changed:
-            if one.state.final and (one.result is not None or one.state is not State.DONE):
+            if one.state.final and (one.result is not None or one.state is not RunState.DONE):
                 self.console.print(ended_line(one))
         self._live.update(below(look), refresh=True)
 
 
-def ended_line(one: Standing) -> Text:
+def ended_line(one: RunProgress) -> Text:
     """A finished run, for the scrollback."""
     state = one.state
     line = Text(f"{MARKS[state]} ", style=STYLES[state])
-    return line.append(printable(f"{one.title}: {outcome(one)}"), style="" if state is State.DONE else STYLES[state])
+    return line.append(
+        printable(f"{one.title}: {outcome_text(one)}"), style="" if state is RunState.DONE else STYLES[state]
+    )
 
 
-def below(look: Look) -> RenderableType:
+def below(look: ProgressSnapshot) -> RenderableType:
     """What is redrawn: the runs going on, why the next ones wait, and all of them together."""
     going = Table.grid(padding=(0, 2))
     for one in look.going[:SHOWN]:
         going.add_row(
             Text(printable(one.title), no_wrap=True),
             ProgressBar(total=1.0, completed=one.progress.share or 0.0, width=BAR_COLUMNS),
-            Text(printable(doing(one, look.now)), style="dim", no_wrap=True),
-            Text(in_words(elapsed_s(one, look.now)), style="dim", no_wrap=True),
+            Text(printable(activity_text(one, look.now)), style="dim", no_wrap=True),
+            Text(format_duration(elapsed_s(one, look.now)), style="dim", no_wrap=True),
         )
     whole = Table.grid(padding=(0, 2))
     whole.add_row(
         ProgressBar(total=max(1, look.overall.total), completed=look.overall.finished, width=BAR_COLUMNS),
-        Text(f"{look.overall.words}  ({in_words(look.elapsed_s)})"),
+        Text(f"{look.overall.words}  ({format_duration(look.elapsed_s)})"),
     )
     return Group(going, *_waiting(look), whole)
 
 
-def _waiting(look: Look) -> list[Text]:
+def _waiting(look: ProgressSnapshot) -> list[Text]:
     """Runs that have to wait for something worth saying."""
-    waiting = [one for one in look.standings if one.state is State.QUEUED and one.reason]
+    waiting = [one for one in look.standings if one.state is RunState.QUEUED and one.reason]
     lines = [printable(f"{one.title} waits: {one.reason}") for one in waiting[:WAITING_SHOWN]]
     return [Text(line, style="dim", no_wrap=True) for line in lines]
 
@@ -105,7 +107,7 @@ class LiveCurve:
     live: Live
     console: Console
 
-    def show(self, training: Training, curve: Curve) -> None:
+    def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
         """Draw what is known now."""
         width = min(100, self.console.width)
         lines = draw(chart_of(curve), width, CHART_LINES, glyphs.choose(None))
@@ -128,7 +130,7 @@ def _style(ink: int) -> str:
     return CURVE_STYLES[ink % len(CURVE_STYLES)] if ink >= 0 else "dim"
 
 
-def line_of(point: Point, curve: Curve) -> str:
+def line_of(point: TransferPoint, curve: TransferCurve) -> str:
     """`step 1,200: 57.1 (knn/digits 84.2, knn/shapes 30.1), above demo/rotation`."""
     scores = ", ".join(f"{task} {score:.1f}" for task, score in point.scores.items())
     below = [name for name, mean in curve.references.items() if mean < point.mean]

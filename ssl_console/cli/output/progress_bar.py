@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ssl_console.cli.output.stdout import say
-from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.system.safe_text import printable, shorten
 
 REWRITE_S = 0.1
@@ -72,7 +72,7 @@ class Meter:
         if total:
             words.append(f"{100 * done // total} %")
         if speed > 0 and total is not None and done < total:
-            words.append(f"{in_words((total - done) / speed)} left")
+            words.append(f"{format_duration((total - done) / speed)} left")
         return ", ".join(words)
 
     def _show(self, text: str) -> None:

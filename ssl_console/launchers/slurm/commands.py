@@ -36,11 +36,11 @@ class SlurmError(Exception):
     """Slurm refused; the message is its own."""
 
 
-class SlurmAway(SlurmError):  # noqa: N818 - a state, not a fault of the caller
+class SlurmUnavailable(SlurmError):  # noqa: N818 - a state, not a fault of the caller
     """Slurm did not answer, so nobody knows whether it did what it was asked."""
 
 
-class SlurmCrowded(SlurmError):  # noqa: N818
+class SlurmQueueFull(SlurmError):  # noqa: N818
     """The user has as many jobs as the cluster allows: later."""
 
 
@@ -60,7 +60,7 @@ def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
     except FileNotFoundError:
         raise SlurmError(f"there is no {command[0]} here: is this a login node of the cluster?") from None
     except subprocess.TimeoutExpired:
-        raise SlurmAway(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+        raise SlurmUnavailable(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
     if done.returncode:
         raise _error(command[0], done.returncode, done.stderr)
     return done.stdout or done.stderr
@@ -81,8 +81,8 @@ def _error(name: str, code: int, words: str) -> SlurmError:
     said = " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} left with exit code {code}"
     low = said.lower()
     if any(sign in low for sign in _AWAY):
-        return SlurmAway(said)
-    return SlurmCrowded(said) if any(sign in low for sign in _CROWDED) else SlurmError(said)
+        return SlurmUnavailable(said)
+    return SlurmQueueFull(said) if any(sign in low for sign in _CROWDED) else SlurmError(said)
 
 
 NAME = "slurm"
@@ -99,7 +99,7 @@ def slurm_checks(workspace: Workspace, suites: Collection[str]) -> Iterator[Chec
     try:
         yield Check(NAME, "good", f"{ask(['sbatch', '--version']).strip()}; nodes must see {workspace.root} too")
         yield from _overrides(workspace, config.slurm, suites)
-    except SlurmAway as error:
+    except SlurmUnavailable as error:
         yield Check(NAME, "bad", f"{error}: runs wait until it answers")
     except SlurmError as error:
         yield Check(NAME, "bad", str(error))
@@ -126,7 +126,7 @@ def _asked(place: str, request: JobRequest) -> Check:
     """Asks for the job without submitting it."""
     try:
         words = ask(["sbatch", "--test-only", "--output=/dev/null", *request.arguments(), "--wrap=true"])
-    except SlurmAway:
+    except SlurmUnavailable:
         raise
     except SlurmError as error:
         return Check(NAME, "bad", f"{place}: {error}")

@@ -17,7 +17,7 @@ WAITING = frozenset({"PENDING", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "S
 
 
 @dataclass(frozen=True)
-class Seen:
+class ListedJob:
     """A job at the last look."""
 
     name: str
@@ -44,9 +44,9 @@ class Seen:
         return self.state in WAITING
 
 
-def parse_squeue(lines: Iterable[str]) -> dict[str, Seen]:
+def parse_squeue(lines: Iterable[str]) -> dict[str, ListedJob]:
     """Our jobs, by name. Of several with one name (Slurm forgot one and was asked again) a living one counts."""
-    found: dict[str, Seen] = {}
+    found: dict[str, ListedJob] = {}
     for job in _parsed(lines):
         before = found.get(job.name)
         if before is None or before.ended or (before.taken and not job.ended):
@@ -69,13 +69,13 @@ def base_state(word: str) -> str:
     return word.split(maxsplit=1)[0].rstrip("+") if word.strip() else ""
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Seen]:
+def _parsed(lines: Iterable[str]) -> Iterator[ListedJob]:
     for line in lines:
         parts = line.rstrip("\n").split("|", 6)
         if len(parts) == 7 and parts[1].startswith(PREFIX):
             job_id, name, index, state, partition, node, reason = map(str.strip, parts)
             number = index if index.isdigit() else "0"
-            yield Seen(f"{name}.{number}", job_id, base_state(state), partition, node, _reason(reason))
+            yield ListedJob(f"{name}.{number}", job_id, base_state(state), partition, node, _reason(reason))
 
 
 def _reason(word: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ssl_console.launchers.base import Fate, Resources, Worker
-from ssl_console.launchers.slurm.jobs import PREFIX, TAKEN, Seen
-from ssl_console.launchers.slurm.poller import Clerk, Entry
-from ssl_console.launchers.slurm.submit import LARGEST, Batch, output_of, unsettled
+from ssl_console.launchers.base import JobEnd, Resources, Worker
+from ssl_console.launchers.slurm.jobs import PREFIX, TAKEN, ListedJob
+from ssl_console.launchers.slurm.poller import JobEntry, SlurmPoller
+from ssl_console.launchers.slurm.submit import LARGEST, JobScript, output_of, unsettled
 from ssl_console.workspace.config import JobRequest, SlurmSettings
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Attempt, JobState
@@ -18,7 +18,7 @@ UNANSWERED = JobState(state="unknown", reason="Slurm has not answered yet", wait
 
 
 @dataclass(frozen=True)
-class Living:
+class RecoveredJob:
     """A job that an earlier supervisor submitted."""
 
     worker: str
@@ -31,12 +31,12 @@ class SlurmLauncher:
 
     workspace: Workspace
     settings: SlurmSettings
-    clerk: Clerk = field(init=False)
-    _open: dict[JobRequest, Batch] = field(default_factory=dict)
+    clerk: SlurmPoller = field(init=False)
+    _open: dict[JobRequest, JobScript] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.clerk = Clerk(self.workspace, self.settings.poll_s)
+        self.clerk = SlurmPoller(self.workspace, self.settings.poll_s)
 
     @property
     def problem(self) -> str:
@@ -46,18 +46,18 @@ class SlurmLauncher:
     def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
         """One more job for the batch that is made ready; its name."""
         request = resources.request or JobRequest()
-        batch = self._open.get(request) or Batch(request=request, warning_s=self.settings.warning_s)
+        batch = self._open.get(request) or JobScript(request=request, warning_s=self.settings.warning_s)
         batch = batch.model_copy(update={"jobs": (*batch.jobs, tuple(run_ids))})
         self._open[request] = batch
         if len(batch.jobs) == LARGEST:
             self._hand_in(request)
         return batch.names[-1]
 
-    def recover(self) -> Iterator[Living]:
+    def recover(self) -> Iterator[RecoveredJob]:
         """The jobs that an earlier supervisor submitted, or was about to: of each, whether it lives is found out."""
         for batch in unsettled(self.workspace):
             self.clerk.take(batch, "unsure")
-            yield from map(Living, batch.names, batch.jobs)
+            yield from map(RecoveredJob, batch.names, batch.jobs)
 
     def adopt(self, attempt: Attempt) -> str | None:  # noqa: ARG002 - jobs are found again by `recover`
         """None: a job is found again by its batch, not by the attempt that it carries out."""
@@ -67,7 +67,7 @@ class SlurmLauncher:
         """False: what a job carries out is settled when it is submitted."""
         return False
 
-    def dismiss(self, worker: str) -> None:
+    def drain(self, worker: str) -> None:
         """A job ends by itself after its runs."""
 
     def stop(self, worker: str, *, force: bool = False) -> None:  # noqa: ARG002 - scancel does both, step by step
@@ -95,7 +95,7 @@ class SlurmLauncher:
     def _hand_in(self, request: JobRequest) -> None:
         self.clerk.take(self._open.pop(request))
 
-    def _worker(self, name: str, entry: Entry) -> Worker:
+    def _worker(self, name: str, entry: JobEntry) -> Worker:
         job = _state(entry, entry.seen.get(name))
         log = output_of(self.workspace, name)
         if entry.stage == "refused":
@@ -112,7 +112,7 @@ def is_job(worker: str) -> bool:
     return worker.startswith(PREFIX)
 
 
-def _state(entry: Entry, seen: Seen | None) -> JobState:
+def _state(entry: JobEntry, seen: ListedJob | None) -> JobState:
     if seen is None:
         return UNANSWERED if entry.stage == "unsure" else UNSEEN
     waits = seen.waits or seen.taken
@@ -126,10 +126,10 @@ def _state(entry: Entry, seen: Seen | None) -> JobState:
     )
 
 
-def _fate(word: str) -> Fate:
+def _fate(word: str) -> JobEnd:
     if word in TAKEN or word in {"TIMEOUT", "DEADLINE"}:
         return "taken"
-    fates: dict[str, Fate] = {"": "unknown", "CANCELLED": "cancelled", "OUT_OF_MEMORY": "memory"}
+    fates: dict[str, JobEnd] = {"": "unknown", "CANCELLED": "cancelled", "OUT_OF_MEMORY": "memory"}
     return fates.get(word, "ended")
 
 

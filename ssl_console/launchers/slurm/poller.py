@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_console.launchers.slurm.commands import SlurmAway, SlurmCrowded, SlurmError, ask
-from ssl_console.launchers.slurm.jobs import SACCT_FORMAT, SQUEUE_FORMAT, Seen, parse_sacct, parse_squeue
-from ssl_console.launchers.slurm.submit import Batch, settle
+from ssl_console.launchers.slurm.commands import SlurmError, SlurmQueueFull, SlurmUnavailable, ask
+from ssl_console.launchers.slurm.jobs import SACCT_FORMAT, SQUEUE_FORMAT, ListedJob, parse_sacct, parse_squeue
+from ssl_console.launchers.slurm.submit import JobScript, settle
 from ssl_console.workspace.paths import Workspace
 
 LOG = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ Stage = Literal["new", "unsure", "submitted", "refused"]
 
 
 @dataclass
-class Entry:
+class JobEntry:
     """A batch and what is known of its jobs."""
 
-    batch: Batch
+    batch: JobScript
     stage: Stage
     words: str = ""
     """Of a refused one: what Slurm said."""
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, ListedJob] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
     """By job: since when it has been missing, or without its node (monotonic clock)."""
     gone: dict[str, str] = field(default_factory=dict)
@@ -52,24 +52,24 @@ class Entry:
 
 
 @dataclass
-class Clerk:
+class SlurmPoller:
     """Submits, watches and ends jobs."""
 
     workspace: Workspace
     poll_s: float
     problem: str = ""
     """Why nothing is known of Slurm at the moment, or why it takes no more jobs."""
-    _entries: dict[str, Entry] = field(default_factory=dict)
+    _entries: dict[str, JobEntry] = field(default_factory=dict)
     _unwanted: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _wake: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _submit_at: float = 0.0
 
-    def take(self, batch: Batch, stage: Stage = "new") -> None:
+    def take(self, batch: JobScript, stage: Stage = "new") -> None:
         """A batch to submit; or, `unsure`, one that an earlier supervisor may have submitted."""
         with self._lock:
-            self._entries[batch.slurm_name] = Entry(batch, stage)
+            self._entries[batch.slurm_name] = JobEntry(batch, stage)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="slurm", daemon=True)
                 self._thread.start()
@@ -81,7 +81,7 @@ class Clerk:
             self._unwanted.add(name)
         self._wake.set()
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, JobEntry]:
         """What is known now. The entries of batches that are over are told once."""
         with self._lock:
             found = {name: _copy(entry) for name, entry in self._entries.items()}
@@ -100,7 +100,7 @@ class Clerk:
             try:
                 self._round()
                 quiet = max(self.poll_s, min(SLOWEST_S, PATIENCE * (time.monotonic() - began)))
-            except SlurmAway as error:
+            except SlurmUnavailable as error:
                 self.problem = f"Slurm does not answer: {error}; what runs goes on"
                 LOG.warning("%s", self.problem)
                 quiet = min(SLOWEST_S, max(2 * quiet, self.poll_s))
@@ -124,7 +124,7 @@ class Clerk:
 
     # -- submitting ---------------------------------------------------------------------------------------------
 
-    def _submit(self, entry: Entry) -> None:
+    def _submit(self, entry: JobEntry) -> None:
         batch = entry.batch
         if all(name in self._unwanted for name in batch.names):
             self._mark(entry, gone=dict.fromkeys(batch.names, "CANCELLED"))
@@ -132,10 +132,10 @@ class Clerk:
         folder = batch.write(self.workspace)
         try:
             job_id = ask(batch.command(folder)).strip().partition(";")[0]
-        except SlurmAway:
+        except SlurmUnavailable:
             entry.stage = "unsure"
             raise
-        except SlurmCrowded as error:
+        except SlurmQueueFull as error:
             self.problem = f"Slurm takes no more jobs for now: {error}"
             self._submit_at = time.monotonic() + SLOWEST_S
         except SlurmError as error:
@@ -149,7 +149,7 @@ class Clerk:
 
     # -- looking ------------------------------------------------------------------------------------------------
 
-    def _look(self, entries: Iterable[Entry]) -> None:
+    def _look(self, entries: Iterable[JobEntry]) -> None:
         command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}"]
         asked = [entry for entry in entries if entry.stage in {"unsure", "submitted"}]
         found = parse_squeue(ask([*command, f"--format={SQUEUE_FORMAT}"]).splitlines())
@@ -161,11 +161,11 @@ class Clerk:
             if entry.stage == "submitted":
                 self._note(entry, mine, now)
 
-    def _stage_of(self, entry: Entry, mine: Mapping[str, Seen]) -> Stage:
+    def _stage_of(self, entry: JobEntry, mine: Mapping[str, ListedJob]) -> Stage:
         """Of a batch whose submission was not answered: was it accepted?"""
         return "submitted" if mine or self._accounted(entry.batch) else "new"
 
-    def _note(self, entry: Entry, mine: Mapping[str, Seen], now: float) -> None:
+    def _note(self, entry: JobEntry, mine: Mapping[str, ListedJob], now: float) -> None:
         gone: dict[str, str] = {}
         missing = [name for name in entry.batch.names if name not in entry.gone and name not in mine]
         for name, job in mine.items():
@@ -183,7 +183,7 @@ class Clerk:
             entry.seen = entry.seen | dict(mine)
         self._mark(entry, gone)
 
-    def _accounted(self, batch: Batch) -> dict[str, str]:
+    def _accounted(self, batch: JobScript) -> dict[str, str]:
         """States by index as sacct remembers them; nothing where accounting is not set up."""
         command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={SACCT_FORMAT}"]
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(batch.created - 60))
@@ -192,14 +192,14 @@ class Clerk:
         except SlurmError:
             return {}
 
-    def _mark(self, entry: Entry, gone: Mapping[str, str]) -> None:
+    def _mark(self, entry: JobEntry, gone: Mapping[str, str]) -> None:
         with self._lock:
             entry.gone = {**entry.gone, **gone}
             self._unwanted.difference_update(gone)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
-    def _end_unwanted(self, entries: Iterable[Entry]) -> None:
+    def _end_unwanted(self, entries: Iterable[JobEntry]) -> None:
         """By Slurm's number of the moment, and by name: a number that is another job's by now ends nothing."""
         for entry in entries:
             for name in self._unwanted.intersection(entry.seen):
@@ -209,14 +209,14 @@ class Clerk:
                 with self._lock:
                     self._unwanted.discard(name)
 
-    def _cancel(self, batch: Batch, job: Seen) -> None:
+    def _cancel(self, batch: JobScript, job: ListedJob) -> None:
         try:
             ask(["scancel", f"--name={batch.slurm_name}", job.job_id])
-        except SlurmAway:
+        except SlurmUnavailable:
             raise
         except SlurmError as error:  # it has ended meanwhile
             LOG.info("%s", error)
 
 
-def _copy(entry: Entry) -> Entry:
-    return Entry(entry.batch, entry.stage, entry.words, dict(entry.seen), dict(entry.since), dict(entry.gone))
+def _copy(entry: JobEntry) -> JobEntry:
+    return JobEntry(entry.batch, entry.stage, entry.words, dict(entry.seen), dict(entry.since), dict(entry.gone))

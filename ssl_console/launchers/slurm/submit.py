@@ -27,7 +27,7 @@ LARGEST = 500
 OLD_S = 7 * 24 * 3600.0
 
 
-class Batch(Record):
+class JobScript(Record):
     """`supervisor/slurm/<token>.json`."""
 
     token: str = Field(default_factory=lambda: secrets.token_hex(6))
@@ -128,12 +128,12 @@ def _last_holder(workspace: Workspace, run_id: str) -> str:
     return next(holding, "")
 
 
-def unsettled(workspace: Workspace) -> Iterator[Batch]:
+def unsettled(workspace: Workspace) -> Iterator[JobScript]:
     """Batches of which some job may live. One whose record cannot be read is passed over."""
     yield from _read(workspace.supervisor / "slurm")
 
 
-def settle(workspace: Workspace, batch: Batch) -> None:
+def settle(workspace: Workspace, batch: JobScript) -> None:
     """No job of it lives: its record goes aside, and stays a while, as what it wrote does."""
     record = workspace.supervisor / "slurm" / f"{batch.slurm_name}.json"
     with suppress(FileNotFoundError):
@@ -155,10 +155,10 @@ def _settled(workspace: Workspace) -> Path:
     return workspace.supervisor / "slurm" / "settled"
 
 
-def _read(folder: Path) -> Iterator[Batch]:
+def _read(folder: Path) -> Iterator[JobScript]:
     for path in sorted(folder.glob(f"{PREFIX}*.json")):
         with suppress(OSError, ValidationError):
-            yield Batch.model_validate_json(path.read_bytes())
+            yield JobScript.model_validate_json(path.read_bytes())
 
 
 def chunks(jobs: Sequence[tuple[str, ...]], size: int = LARGEST) -> Iterator[tuple[tuple[str, ...], ...]]:

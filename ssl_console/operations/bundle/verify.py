@@ -20,7 +20,7 @@ from ssl_console.operations.bundle.write import RANKS, first_difference, tables
 from ssl_console.workspace.result import Result, ResultRecord
 from tasks.datasets.dataset import digest_manifest
 from tasks.datasets.manifest import Manifest
-from tasks.metrics.rescore import Recount, recount
+from tasks.metrics.rescore import Rescorer, rescore
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -43,7 +43,7 @@ class Recounted:
 
 def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
     """Check a record against its own identity, and against its predictions where there are any."""
-    way = None if arrays is None else recount(arrays)
+    way = None if arrays is None else rescore(arrays)
     if arrays is None or way is None:
         return Recounted(tuple(_own(record)), 0, tuple(record.metrics))
     try:
@@ -84,7 +84,7 @@ def _scores(record: ResultRecord, again: Mapping[str, float], near: float) -> It
             yield f"{name} is {value}, its predictions give {again[name]}"
 
 
-def _interval(record: ResultRecord, way: Recount, arrays: Arrays) -> Iterator[str]:
+def _interval(record: ResultRecord, way: Rescorer, arrays: Arrays) -> Iterator[str]:
     result = record.result
     found = way.interval(arrays, result.metric)
     if found is None or found.method != record.interval_method:

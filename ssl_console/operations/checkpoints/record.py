@@ -22,7 +22,7 @@ from ssl_console.workspace.run import Record
 Status = Literal["taken", "queued", "done", "failed", "skipped"]
 
 
-class Checkpoint(Record):
+class WatchedCheckpoint(Record):
     """One checkpoint: what it was, and what became of it."""
 
     file: str
@@ -40,7 +40,7 @@ class Checkpoint(Record):
     """Its copy in the workspace, while it is needed."""
 
 
-class Training(Record):
+class WatchedTraining(Record):
     """A watched folder."""
 
     folder: str
@@ -50,13 +50,13 @@ class Training(Record):
     every: int = 1
     template: BackboneCard | None = None
     """The card of every checkpoint but for its name and file; None until the first one was looked into."""
-    checkpoints: tuple[Checkpoint, ...] = ()
+    checkpoints: tuple[WatchedCheckpoint, ...] = ()
 
     def known(self, file: str, size: int, mtime_ns: int) -> bool:
         """Whether exactly this state of the file was dealt with."""
         return any((one.file, one.size, one.mtime_ns) == (file, size, mtime_ns) for one in self.checkpoints)
 
-    def with_checkpoint(self, checkpoint: Checkpoint) -> Training:
+    def with_checkpoint(self, checkpoint: WatchedCheckpoint) -> WatchedTraining:
         """With this one in the place of an earlier state of the same."""
         key = (checkpoint.file, checkpoint.size, checkpoint.mtime_ns)
         rest = [one for one in self.checkpoints if (one.file, one.size, one.mtime_ns) != key]
@@ -70,24 +70,24 @@ def training_folder(workspace: Workspace, folder: Path) -> Path:
     return workspace.trainings / f"{folder.name[:40]}-{digest}"
 
 
-def read_training(place: Path) -> Training | None:
+def read_training(place: Path) -> WatchedTraining | None:
     """What is known; None for a training that was never watched. Raises ConsoleError for a damaged file."""
     path = place / "training.json"
     try:
-        return Training.model_validate_json(path.read_bytes())
+        return WatchedTraining.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise ConsoleError(f"{path} is damaged: move it away, and its checkpoints are looked at anew") from error
 
 
-def write_training(place: Path, training: Training) -> None:
+def write_training(place: Path, training: WatchedTraining) -> None:
     """Keep what is known. Raises OSError."""
     make_private_folder(place)
     write_atomically(place / "training.json", training.model_dump_json(indent=1).encode())
 
 
-def trainings(workspace: Workspace) -> Iterator[Training]:
+def trainings(workspace: Workspace) -> Iterator[WatchedTraining]:
     """All trainings that were ever watched here; damaged ones are left out."""
     if not workspace.trainings.is_dir():
         return
@@ -109,7 +109,7 @@ REFERENCES = 6
 
 
 @dataclass(frozen=True)
-class Point:
+class TransferPoint:
     """A checkpoint that was measured on all tasks."""
 
     step: int
@@ -121,15 +121,15 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class TransferCurve:
     """All points by step, and the means of other backbones on the same tasks."""
 
-    points: tuple[Point, ...]
+    points: tuple[TransferPoint, ...]
     references: Mapping[str, float]
     unit: str = "step"
 
     @property
-    def best(self) -> Point | None:
+    def best(self) -> TransferPoint | None:
         """The highest point; of equals the earliest."""
         return max(self.points, key=lambda point: (point.mean, -point.step), default=None)
 
@@ -157,7 +157,7 @@ class Curve:
         return self.verdict.startswith("peaked")
 
 
-def curve_of(training: Training, results: Iterable[Result]) -> Curve:
+def curve_of(training: WatchedTraining, results: Iterable[Result]) -> TransferCurve:
     """The curve of a training from all results of the workspace.
 
     References are backbones with results for the same tasks in the same columns; of many, some from best to worst.
@@ -171,17 +171,17 @@ def curve_of(training: Training, results: Iterable[Result]) -> Curve:
     points = [_point(own[name].step, name, rows) for name, rows in complete.items() if name in own]
     others = {name: _mean(rows.values()) for name, rows in complete.items() if not name.startswith("training/")}
     units = [one.unit for one in training.checkpoints]
-    return Curve(
+    return TransferCurve(
         tuple(sorted(points, key=lambda point: point.step)),
         _some(others),
         max(set(units), key=units.count, default="step"),
     )
 
 
-def _point(step: int, name: str, rows: Mapping[str, Result]) -> Point:
+def _point(step: int, name: str, rows: Mapping[str, Result]) -> TransferPoint:
     errors = [(result.ci_high - result.ci_low) / INTERVAL for result in rows.values()]
     scores = {task: result.value for task, result in rows.items()}
-    return Point(step, name, _mean(rows.values()), math.sqrt(sum(e * e for e in errors)) / len(errors), scores)
+    return TransferPoint(step, name, _mean(rows.values()), math.sqrt(sum(e * e for e in errors)) / len(errors), scores)
 
 
 def _mean(rows: Iterable[Result]) -> float:
@@ -189,7 +189,7 @@ def _mean(rows: Iterable[Result]) -> float:
     return sum(values) / len(values)
 
 
-def _error_of_loss(best: Point, last: Sequence[Point]) -> float:
+def _error_of_loss(best: TransferPoint, last: Sequence[TransferPoint]) -> float:
     """As if the checkpoints' errors were independent; they share test images, so the truth is smaller."""
     return math.hypot(best.error, math.sqrt(sum(point.error**2 for point in last)) / len(last))
 

@@ -44,7 +44,7 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckpointStep:
     """When in the training a checkpoint was made."""
 
     number: int
@@ -79,12 +79,12 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def step_of(path: Path) -> Step | None:
+def step_of(path: Path) -> CheckpointStep | None:
     """What the file's name, else its folder's, says; None when there is no number in either."""
     for name in (path.name.removesuffix(path.suffix), path.parent.name):
         for pattern, unit in STEPS:
             if found := pattern.search(name):
-                return Step(int(found[1]), unit)
+                return CheckpointStep(int(found[1]), unit)
     return None
 
 

@@ -15,20 +15,20 @@ from pathlib import Path
 from backbones.catalog.card import BackboneCard, FileWeights
 from backbones.io.files import make_private_folder
 from ssl_console.operations.checkpoints.record import (
-    Checkpoint,
-    Training,
+    WatchedCheckpoint,
+    WatchedTraining,
     read_training,
     training_folder,
     write_training,
 )
-from ssl_console.operations.checkpoints.scan import Sighting, Step, is_whole, sightings, step_of, take
+from ssl_console.operations.checkpoints.scan import CheckpointStep, Sighting, is_whole, sightings, step_of, take
 from ssl_console.operations.progress import StandingReader
-from ssl_console.planning.candidates import Surroundings, find_candidates
+from ssl_console.planning.candidates import LookupContext, resolve_candidates
 from ssl_console.planning.plan import make_plan
 from ssl_console.planning.submit import submit_runs
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tasks.catalog.spec import TaskSpec
 
 Describe = Callable[[Path, str], BackboneCard]
@@ -39,9 +39,9 @@ Describe = Callable[[Path, str], BackboneCard]
 class Watcher:
     """Look after look; `look` is called every second or so."""
 
-    training: Training
+    training: WatchedTraining
     tasks: Sequence[TaskSpec]
-    around: Surroundings
+    around: LookupContext
     describe: Describe
     results: Callable[[], list[Result]]
     place: Path
@@ -52,7 +52,9 @@ class Watcher:
     _standings: StandingReader | None = None
 
     @classmethod
-    def open(cls, training: Training, tasks: Sequence[TaskSpec], around: Surroundings, **edges: object) -> Watcher:
+    def open(
+        cls, training: WatchedTraining, tasks: Sequence[TaskSpec], around: LookupContext, **edges: object
+    ) -> Watcher:
         """Carry on where an earlier watcher stopped. Its tasks must be the same ones. Raises ConsoleError."""
         place = training_folder(around.workspace, Path(training.folder))
         known = read_training(place)
@@ -95,36 +97,36 @@ class Watcher:
         return path.relative_to(self.training.folder).as_posix()
 
     def _take(self, seen: Sighting) -> None:
-        step = step_of(seen.path) or Step(len(self.training.checkpoints), "checkpoint")
+        step = step_of(seen.path) or CheckpointStep(len(self.training.checkpoints), "checkpoint")
         name = self._name(seen.path)
         about = {"file": name, "size": seen.size, "mtime_ns": seen.mtime_ns, "step": step.number, "unit": step.unit}
         if len(self.training.checkpoints) % self.training.every:
-            self._keep(Checkpoint.model_validate({**about, "status": "skipped"}))
+            self._keep(WatchedCheckpoint.model_validate({**about, "status": "skipped"}))
             return
         taken = take(seen, make_private_folder(self.place / "checkpoints"))
         if taken is None:
             return
         copy, digest = taken
         if any(one.sha256 == digest for one in self.training.checkpoints):
-            self._keep(Checkpoint.model_validate({**about, "sha256": digest, "status": "skipped"}))
+            self._keep(WatchedCheckpoint.model_validate({**about, "sha256": digest, "status": "skipped"}))
             return
         if self.training.template is None:
             template = self.describe(copy, self.training.name)
             self.training = self.training.model_copy(update={"template": template})
         backbone = self._backbone(step, digest)
         self._keep(
-            Checkpoint.model_validate(
+            WatchedCheckpoint.model_validate(
                 {**about, "sha256": digest, "backbone": backbone, "status": "taken", "stored": str(copy)}
             )
         )
 
-    def _backbone(self, step: Step, digest: str) -> str:
+    def _backbone(self, step: CheckpointStep, digest: str) -> str:
         """A name of its own for every content: a file that is written over has one step and many contents."""
         name = f"training/{self.training.name}/{step.unit}-{step.number}"
         taken = any(one.backbone == name for one in self.training.checkpoints)
         return f"{name}-{digest[:6]}" if taken else name
 
-    def _submit(self, checkpoint: Checkpoint) -> None:
+    def _submit(self, checkpoint: WatchedCheckpoint) -> None:
         assert self.training.template is not None
         card = self.training.template.model_copy(
             update={
@@ -133,7 +135,7 @@ class Watcher:
                 "weights": FileWeights(path=checkpoint.stored),
             }
         )
-        candidates = find_candidates([card], self.tasks, (0,), self.around)
+        candidates = resolve_candidates([card], self.tasks, (0,), self.around)
         plan = make_plan(candidates, self.results(), slots=1)
         if plan.missing:
             raise ConsoleError("; ".join(item.advice for item in plan.missing))
@@ -141,7 +143,7 @@ class Watcher:
         run_ids = tuple(run.run_id for run in plan.runs if run.run_id)
         self._keep(checkpoint.model_copy(update={"status": "queued", "run_ids": run_ids}))
 
-    def _settle(self, checkpoint: Checkpoint) -> None:
+    def _settle(self, checkpoint: WatchedCheckpoint) -> None:
         """Done when all of its runs are; the copy is kept where one failed, for a retry."""
         reader = self._standings = self._standings or StandingReader(self.around.workspace)
         reader.look()
@@ -149,13 +151,13 @@ class Watcher:
         self.fresh.update((one.run_id, one.result) for one in standings if one.result is not None)
         if not all(one.state.final for one in standings):
             return
-        done = all(one.state is State.DONE for one in standings)
+        done = all(one.state is RunState.DONE for one in standings)
         if done:
             Path(checkpoint.stored).unlink(missing_ok=True)
         ended = {"status": "done", "stored": ""} if done else {"status": "failed"}
         self._keep(checkpoint.model_copy(update=ended))
 
-    def _keep(self, checkpoint: Checkpoint) -> None:
+    def _keep(self, checkpoint: WatchedCheckpoint) -> None:
         self.training = self.training.with_checkpoint(checkpoint)
         write_training(self.place, self.training)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from backbones.inspection.proposal import Inspection
-from ssl_console.operations.add_backbone import Said
-from ssl_console.operations.checkpoints.record import Training
+from ssl_console.operations.add_backbone import BackboneOptions
+from ssl_console.operations.checkpoints.record import WatchedTraining
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Plan
-from ssl_console.tui.data.catalog import Catalogue
-from ssl_console.tui.data.state import Habits, News, Pair
+from ssl_console.tui.data.catalog import Catalog
+from ssl_console.tui.data.state import Pair, Preferences, StateUpdate
 from ssl_console.workspace.events import Curve
 from ssl_console.workspace.pictures import Picture
 from ssl_console.workspace.result import ResultRecord
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Order:
+class LaunchRequest:
     """What the user picked to be measured."""
 
     pairs: tuple[Pair, ...]
@@ -54,7 +54,7 @@ class RunFiles:
     """The last ones."""
 
 
-class Core(Protocol):
+class Backend(Protocol):
     """The core, as the screens see it. Every method may raise `ssl_console.system.errors.ConsoleError`."""
 
     @property
@@ -62,19 +62,19 @@ class Core(Protocol):
         """The workspace's folder."""
         ...
 
-    def habits(self) -> Habits:
+    def preferences(self) -> Preferences:
         """What was chosen last in this workspace's console."""
         ...
 
-    def keep_habits(self, habits: Habits) -> None:
+    def save_preferences(self, habits: Preferences) -> None:
         """Keep that for the next start."""
         ...
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Catalog:
         """Backbones, tasks and suites, and which weights and data are there."""
         ...
 
-    def news(self) -> News:
+    def news(self) -> StateUpdate:
         """What changed since the last call. One thread calls this."""
         ...
 
@@ -82,7 +82,7 @@ class Core(Protocol):
         """Of these measured pairs, those whose result is out of date, and why."""
         ...
 
-    def plan(self, order: Order) -> Plan:
+    def plan(self, order: LaunchRequest) -> Plan:
         """What a launch would do."""
         ...
 
@@ -94,7 +94,7 @@ class Core(Protocol):
         """Start what the plan says; how many runs that were."""
         ...
 
-    def command(self, order: Order) -> str:
+    def command(self, order: LaunchRequest) -> str:
         """The command line that does the same."""
         ...
 
@@ -146,18 +146,18 @@ class Core(Protocol):
         """The metrics of a finished or running run."""
         ...
 
-    def trainings(self) -> Sequence[Training]:
+    def trainings(self) -> Sequence[WatchedTraining]:
         """The trainings that are or were watched."""
         ...
 
-    def check_backbone(self, said: Said) -> None:
+    def check_backbone(self, said: BackboneOptions) -> None:
         """What can be told of a checkpoint at once, without opening it."""
         ...
 
-    def inspect_backbone(self, said: Said) -> Inspection:
+    def inspect_backbone(self, said: BackboneOptions) -> Inspection:
         """Look into a checkpoint; takes seconds."""
         ...
 
-    def add_backbone(self, said: Said, found: Inspection) -> str:
+    def add_backbone(self, said: BackboneOptions, found: Inspection) -> str:
         """Write its card; the card's name."""
         ...

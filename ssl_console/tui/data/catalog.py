@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.planning.plan import Missing
-from ssl_console.tui.data.filter_query import Subject, Value
+from ssl_console.planning.plan import Blocker
+from ssl_console.tui.data.filter_query import Filterable, Value
 from tasks.datasets.card import DatasetCard
 
 
@@ -23,7 +23,7 @@ class BackboneEntry:
     """One backbone."""
 
     card: BackboneCard
-    missing: Missing | None = None
+    missing: Blocker | None = None
 
     @property
     def name(self) -> str:
@@ -31,7 +31,7 @@ class BackboneEntry:
         return self.card.name
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> Filterable:
         """What filters look at."""
         facts = self.card.facts
         fields: dict[str, Value] = {
@@ -46,7 +46,7 @@ class BackboneEntry:
             "size": self.card.input.size,
             "weights": "missing" if self.missing else "present",
         }
-        return Subject(f"{self.name} {facts.method} {self.card.architecture}", fields)
+        return Filterable(f"{self.name} {facts.method} {self.card.architecture}", fields)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TaskEntry:
     name: str
     protocol: str
     dataset: DatasetCard
-    missing: Missing | None = None
+    missing: Blocker | None = None
     variant: str = "default"
     """Under which its results are kept when nothing else is asked for."""
 
@@ -66,7 +66,7 @@ class TaskEntry:
         return self.name.removeprefix(f"{self.protocol}/")
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> Filterable:
         """What filters look at."""
         fields: dict[str, Value] = {
             "task": self.name,
@@ -77,7 +77,7 @@ class TaskEntry:
             "classes": self.dataset.classes,
             "data": "missing" if self.missing else "present",
         }
-        return Subject(f"{self.name} {self.dataset.title}", fields)
+        return Filterable(f"{self.name} {self.dataset.title}", fields)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """Everything that can be chosen, and what was wrong with the cards that cannot."""
 
     backbones: tuple[BackboneEntry, ...] = ()

@@ -27,7 +27,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 
 
 @dataclass(frozen=True)
-class Subject:
+class Filterable:
     """Something that can be filtered: the words it is known by, and its fields."""
 
     words: str
@@ -43,7 +43,7 @@ class Term:
     text: str
     negated: bool = False
 
-    def holds(self, subject: Subject) -> bool:
+    def holds(self, subject: Filterable) -> bool:
         """Whether the subject meets it. A value that is not known meets no condition, and no negated one either."""
         if not self.field:
             return (self.text.lower() in subject.words.lower()) != self.negated
@@ -62,7 +62,7 @@ class Filter:
 
     terms: tuple[Term, ...] = ()
 
-    def matches(self, subject: Subject) -> bool:
+    def matches(self, subject: Filterable) -> bool:
         """Whether all hold."""
         return all(term.holds(subject) for term in self.terms)
 
@@ -81,7 +81,7 @@ def parse(text: str) -> Filter:
     return Filter(tuple(term for term in terms if term.complete and term.text not in {"<", ">", "=", "<=", ">="}))
 
 
-def split(terms: Filter, rows: Iterable[Subject], columns: Iterable[Subject]) -> tuple[Filter, Filter]:
+def split(terms: Filter, rows: Iterable[Filterable], columns: Iterable[Filterable]) -> tuple[Filter, Filter]:
     """The terms for the rows and those for the columns of a grid.
 
     A field belongs to the side that has it; a word to the rows if any row has it, otherwise to the columns if one of
@@ -98,7 +98,7 @@ def split(terms: Filter, rows: Iterable[Subject], columns: Iterable[Subject]) ->
     return Filter(tuple(for_rows)), Filter(tuple(for_columns))
 
 
-def _belongs(term: Term, subjects: list[Subject]) -> bool:
+def _belongs(term: Term, subjects: list[Filterable]) -> bool:
     if term.field:
         return any(term.field in subject.fields for subject in subjects)
     return any(term.holds(subject) for subject in subjects)

@@ -19,22 +19,22 @@ from backbones.io.canonical_json import canonical
 from backbones.io.card_files import CardNameError
 from backbones.io.errors import WeightsError
 from ssl_console.analysis.published import published
-from ssl_console.operations.add_backbone import Said, card_of, card_path, check, look_into, write_card
-from ssl_console.operations.check_backbone import Practice, examined
-from ssl_console.operations.checkpoints.record import Training, trainings
-from ssl_console.planning.candidates import Surroundings, find_candidates, identity_of_run
+from ssl_console.operations.add_backbone import BackboneOptions, card_of, card_path, check, look_into, write_card
+from ssl_console.operations.check_backbone import BackboneChecker, exclude_failing
+from ssl_console.operations.checkpoints.record import WatchedTraining, trainings
+from ssl_console.planning.candidates import LookupContext, identity_of_run, resolve_candidates
 from ssl_console.planning.disk_usage import Disk, disk_for
-from ssl_console.planning.plan import Candidate, Missing, Plan, make_plan
+from ssl_console.planning.plan import Blocker, Candidate, Plan, make_plan
 from ssl_console.planning.submit import devices_of_runs, slots_for, submit_runs
 from ssl_console.supervisor.client import SupervisorOptions, ensure_supervisor
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
 from ssl_console.system.device import Device
 from ssl_console.system.devices import all_devices, choose_devices
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.data.backend import Order, RunFiles
-from ssl_console.tui.data.catalog import BackboneEntry, Catalogue, Suite, TaskEntry
-from ssl_console.tui.data.poller import Watch
-from ssl_console.tui.data.state import Habits, News, Pair, keep_habits, read_habits
+from ssl_console.tui.data.backend import LaunchRequest, RunFiles
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
+from ssl_console.tui.data.poller import WorkspacePoller
+from ssl_console.tui.data.state import Pair, Preferences, StateUpdate, read_preferences, write_preferences
 from ssl_console.workspace import requests
 from ssl_console.workspace.config import Config, data_root, load_config
 from ssl_console.workspace.events import Curve
@@ -58,25 +58,25 @@ class OwnThings:
 
     workspace: Workspace
 
-    def trainings(self) -> Sequence[Training]:
+    def trainings(self) -> Sequence[WatchedTraining]:
         """The trainings that are or were watched."""
         return tuple(trainings(self.workspace))
 
-    def check_backbone(self, said: Said) -> None:
+    def check_backbone(self, said: BackboneOptions) -> None:
         """What can be told of a checkpoint at once. Raises ConsoleError."""
         if not said.path.exists():
             raise ConsoleError(f"{said.path} is not there")
         check(said)
         card_path(self.workspace, said.card_name, replace=said.replace)
 
-    def inspect_backbone(self, said: Said) -> Inspection:
+    def inspect_backbone(self, said: BackboneOptions) -> Inspection:
         """Look into a checkpoint. Raises ConsoleError."""
         try:
             return look_into(said)
         except WeightsError as error:
             raise ConsoleError(str(error)) from error
 
-    def add_backbone(self, said: Said, found: Inspection) -> str:
+    def add_backbone(self, said: BackboneOptions, found: Inspection) -> str:
         """Write its card, and have all cards read again; the card's name. Raises ConsoleError."""
         card = card_of(said, found)
         write_card(self.workspace, card, replace=said.replace)
@@ -89,7 +89,7 @@ HABITS = "console.json"
 
 
 @dataclass
-class LocalCore(OwnThings):
+class LocalBackend(OwnThings):
     """The core on this machine's workspace."""
 
     workspace: Workspace
@@ -115,46 +115,46 @@ class LocalCore(OwnThings):
         return TaskCatalog.load([self.workspace.tasks, *(folder / "tasks" for folder in self.card_folders)])
 
     @cached_property
-    def _watch(self) -> Watch:
-        return Watch(self.workspace, self.config)
+    def _watch(self) -> WorkspacePoller:
+        return WorkspacePoller(self.workspace, self.config)
 
     @property
-    def _around(self) -> Surroundings:
+    def _around(self) -> LookupContext:
         weights = WeightsFolder(self.workspace.weights)
-        return Surroundings(self.workspace, data_root(self.workspace, self.config), weights, self._tasks)
+        return LookupContext(self.workspace, data_root(self.workspace, self.config), weights, self._tasks)
 
-    def habits(self) -> Habits:
+    def preferences(self) -> Preferences:
         """What was chosen last here."""
-        return read_habits(self.root / HABITS)
+        return read_preferences(self.root / HABITS)
 
-    def keep_habits(self, habits: Habits) -> None:
+    def save_preferences(self, habits: Preferences) -> None:
         """Keep that for the next start."""
-        keep_habits(self.root / HABITS, habits)
+        write_preferences(self.root / HABITS, habits)
 
     # -- the catalogue ------------------------------------------------------------------------------------------
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Catalog:
         """Backbones, tasks and suites, and which weights and data are there."""
         published()  # read here, in a thread, so that the rankings need not wait for it
         around = self._around
         problems = (*self._backbones.problems, *self._tasks.problems)
-        return Catalogue(
+        return Catalog(
             tuple(self._backbone_entry(name, around) for name in self._backbones.cards),
             tuple(self._task_entries(around)),
             tuple(self._suite(name) for name in self._tasks.suites),
             tuple(map(str, problems)),
         )
 
-    def _backbone_entry(self, name: str, around: Surroundings) -> BackboneEntry:
+    def _backbone_entry(self, name: str, around: LookupContext) -> BackboneEntry:
         card = self._backbones.cards[name]
         state = around.weights.state(card)
         if state.status == "present":
             return BackboneEntry(card)
         by_command = card.weights.kind in {"url", "timm"} and not getattr(card.weights, "manual", None)
         way_out = f"run `{fetch_weights_command(name)}`" if by_command else state.advice or ""
-        return BackboneEntry(card, Missing("weights", name, f"its weights are {state.status}: {way_out}"))
+        return BackboneEntry(card, Blocker("weights", name, f"its weights are {state.status}: {way_out}"))
 
-    def _task_entries(self, around: Surroundings) -> list[TaskEntry]:
+    def _task_entries(self, around: LookupContext) -> list[TaskEntry]:
         """Tasks by protocol, so that a protocol's columns stand together; task cards of the user's own among them."""
         lacking = {name: self._lacking_data(name, around) for name in self._tasks.datasets}
         entries = []
@@ -165,13 +165,13 @@ class LocalCore(OwnThings):
         order = {name: place for place, name in enumerate(PROTOCOLS)}
         return sorted(entries, key=lambda entry: (order[entry.protocol], entry.name))
 
-    def _lacking_data(self, name: str, around: Surroundings) -> Missing | None:
+    def _lacking_data(self, name: str, around: LookupContext) -> Blocker | None:
         card = self._tasks.datasets[name]
         found = presence(card, around.data_root)
         if found.status == "present":
             return None
         way_out = f"run `{fetch_data(name)}`" if card.download == "automatic" else found.advice
-        return Missing("data", name, f"its data are {found.status}: {way_out}")
+        return Blocker("data", name, f"its data are {found.status}: {way_out}")
 
     def _suite(self, name: str) -> Suite:
         card = self._tasks.suites[name]
@@ -182,7 +182,7 @@ class LocalCore(OwnThings):
 
     # -- watching -----------------------------------------------------------------------------------------------
 
-    def news(self) -> News:
+    def news(self) -> StateUpdate:
         """What changed since the last call."""
         return self._watch.news()
 
@@ -232,12 +232,12 @@ class LocalCore(OwnThings):
 
     # -- planning and launching ---------------------------------------------------------------------------------
 
-    def plan(self, order: Order) -> Plan:
+    def plan(self, order: LaunchRequest) -> Plan:
         """What a launch would do, once the backbones that it would measure were examined."""
-        practice = Practice(self.workspace, self._around.weights, self._devices()[0].name)
-        return examined(self._plan(order), practice, force=order.again)
+        practice = BackboneChecker(self.workspace, self._around.weights, self._devices()[0].name)
+        return exclude_failing(self._plan(order), practice, force=order.again)
 
-    def _plan(self, order: Order) -> Plan:
+    def _plan(self, order: LaunchRequest) -> Plan:
         try:
             candidates = self._candidates(order)
         except CardNameError as error:
@@ -250,16 +250,16 @@ class LocalCore(OwnThings):
             old_identity=lambda run_id: identity_of_run(self.workspace, run_id),
         )
 
-    def _candidates(self, order: Order) -> list[Candidate]:
+    def _candidates(self, order: LaunchRequest) -> list[Candidate]:
         """Each picked backbone on its own picked tasks: a selection need not be a rectangle."""
         specs = {spec.name: spec for spec in self._specs(order)}
         found: list[Candidate] = []
         for backbone, names in _grouped(order.pairs).items():
             card = self._backbones.get(backbone)
-            found += find_candidates([card], [specs[name] for name in names], order.seeds, self._around)
+            found += resolve_candidates([card], [specs[name] for name in names], order.seeds, self._around)
         return found
 
-    def _specs(self, order: Order) -> Sequence[TaskSpec]:
+    def _specs(self, order: LaunchRequest) -> Sequence[TaskSpec]:
         wanted = list(dict.fromkeys(task for _, task in order.pairs))
         of_suite = self._tasks.select(suite=order.suite, preset=order.preset) if order.suite else []
         return [*(self._tasks.resolve(name, order.preset) for name in wanted), *of_suite]
@@ -282,7 +282,7 @@ class LocalCore(OwnThings):
             if known_manifest(card, around.data_root, self.workspace.cache) is not None
         }
         looked_at = [pair for pair in pairs if self._tasks.resolve(pair[1]).dataset in known]
-        plan = self._plan(Order(tuple(looked_at), suite=suite))
+        plan = self._plan(LaunchRequest(tuple(looked_at), suite=suite))
         stale = (run for run in plan.runs if run.status == "stale")
         return {(run.candidate.backbone.name, run.candidate.task.name): run.reason for run in stale}
 
@@ -296,14 +296,14 @@ class LocalCore(OwnThings):
         self._wake()
         return len(submitted.run_ids)
 
-    def command(self, order: Order) -> str:
+    def command(self, order: LaunchRequest) -> str:
         """The command line that does the same; several commands where the picked pairs are no rectangle."""
         by_tasks: dict[tuple[str, ...], list[str]] = {}
         for backbone, names in _grouped(order.pairs).items():
             by_tasks.setdefault(tuple(names), []).append(backbone)
         return "\n".join(self._command(backbones, tasks, order) for tasks, backbones in by_tasks.items())
 
-    def _command(self, backbones: Sequence[str], tasks: Sequence[str], order: Order) -> str:
+    def _command(self, backbones: Sequence[str], tasks: Sequence[str], order: LaunchRequest) -> str:
         words = ["ssl-console", "--workspace", str(self.root), "run"]
         words += [word for name in backbones for word in ("-b", name)]
         suite = order.suite or ""

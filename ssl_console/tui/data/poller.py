@@ -15,16 +15,16 @@ from ssl_console.system.device import Device, Reading
 from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import lives, this_host
-from ssl_console.tui.data.backend import Core, EventLine, RunFiles
+from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
 from ssl_console.tui.data.runs import RunView
-from ssl_console.tui.data.state import DeviceUser, DeviceView, News, SupervisorView
+from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
 from ssl_console.workspace import run_observer
 from ssl_console.workspace.config import Config
 from ssl_console.workspace.events import Curve, Event, Progress, fold
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore, StoreError
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.tail import EventTail
 
 DEVICE_SECONDS = 2.0
@@ -35,7 +35,7 @@ EVENT_REACH = 1 << 18
 
 
 @dataclass
-class Watch:
+class WorkspacePoller:
     """Looks at the workspace again and again; one thread calls `news`."""
 
     workspace: Workspace
@@ -43,7 +43,7 @@ class Watch:
     results: tuple[Result, ...] = ()
     _devices: tuple[DeviceView, ...] = ()
     _asked: float = 0.0
-    _supervisor: SupervisorView = field(default_factory=SupervisorView)
+    _supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
 
     @cached_property
     def observer(self) -> run_observer.RunObserver:
@@ -58,7 +58,7 @@ class Watch:
     def _own_devices(self) -> list[Device]:
         return choose_devices(self.config.devices, all_devices())
 
-    def news(self) -> News:
+    def news(self) -> StateUpdate:
         """What changed since the last call. A results file that cannot be used is told, and the last one stays."""
         seen = self.observer.poll()
         problem = ""
@@ -67,8 +67,8 @@ class Watch:
         except StoreError as error:
             results, problem = self.results, str(error)
         problem = problem or next(iter(self.observer.unreadable), "")
-        told = SupervisorView(self.observer.supervisor is not None, self.observer.paused)
-        news = News(
+        told = SupervisorStatus(self.observer.supervisor is not None, self.observer.paused)
+        news = StateUpdate(
             runs=tuple(view_of(run) for run in seen.changed),
             gone=seen.removed,
             results=results if results != self.results else None,
@@ -154,7 +154,7 @@ def view_of(run: run_observer.RunView) -> RunView:
         reason=run.reason,
         progress=run.progress,
         finished=run.status.ended,
-        log_tail=end.log_tail if end and run.state is State.FAILED else (),
+        log_tail=end.log_tail if end and run.state is RunState.FAILED else (),
         pid=owner.pid if owner else None,
         device=run.device,
         job=run.job.place if run.job else "",
@@ -208,10 +208,10 @@ LOOKS_PER_SECOND = 4.0
 SLOW_LOOKS_PER_SECOND = 2.0
 
 
-class Feed:
+class PollThread:
     """Looks a few times a second and hands over what changed: after the first look, nothing while nothing changes."""
 
-    def __init__(self, core: Core, deliver: Callable[[News], object], *, slow: bool = False) -> None:
+    def __init__(self, core: Backend, deliver: Callable[[StateUpdate], object], *, slow: bool = False) -> None:
         self._core, self._deliver = core, deliver
         self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
         self._stop = threading.Event()
@@ -257,13 +257,13 @@ class Feed:
             self._now.wait(self._seconds)
             self._now.clear()
 
-    def _look(self) -> News:
+    def _look(self) -> StateUpdate:
         """One look; what cannot be read becomes news once, and the next look tries again."""
         try:
             news = self._core.news()
         except (ConsoleError, OSError, ValueError) as error:
-            news = News(problem=str(error) or type(error).__name__)
+            news = StateUpdate(problem=str(error) or type(error).__name__)
         if (news.problem or "") == self._problem:
-            return News(news.runs, news.gone, news.results, news.devices, news.supervisor)
+            return StateUpdate(news.runs, news.gone, news.results, news.devices, news.supervisor)
         self._problem = news.problem or ""
-        return News(news.runs, news.gone, news.results, news.devices, news.supervisor, self._problem)
+        return StateUpdate(news.runs, news.gone, news.results, news.devices, news.supervisor, self._problem)

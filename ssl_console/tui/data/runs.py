@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ssl_console.tui.data.filter_query import Subject, Value
+from ssl_console.tui.data.filter_query import Filterable, Value
 from ssl_console.workspace.events import Progress
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RunView:
     task: str
     seed: int
     created: float
-    state: State
+    state: RunState
     variant: str = "default"
     priority: int = 0
     attempt: int = 0
@@ -36,7 +36,7 @@ class RunView:
     """The cluster's job: its number, node and partition."""
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> Filterable:
         """What filters look at."""
         fields: dict[str, Value] = {
             "run": self.run_id,
@@ -49,18 +49,18 @@ class RunView:
             "job": self.job or None,
             "phase": self.progress.phase or None,
         }
-        return Subject(f"{self.backbone} {self.task} {self.run_id}", fields)
+        return Filterable(f"{self.backbone} {self.task} {self.run_id}", fields)
 
 
 Runs = Mapping[str, RunView]
 
-ORDER: Mapping[State, int] = {
-    State.RUNNING: 0,
-    State.STARTING: 1,
-    State.QUEUED: 2,
-    State.FAILED: 3,
-    State.CANCELLED: 4,
-    State.DONE: 5,
+ORDER: Mapping[RunState, int] = {
+    RunState.RUNNING: 0,
+    RunState.STARTING: 1,
+    RunState.QUEUED: 2,
+    RunState.FAILED: 3,
+    RunState.CANCELLED: 4,
+    RunState.DONE: 5,
 }
 
 
@@ -80,7 +80,7 @@ def _order(run: RunView) -> tuple[int, float, float, str]:
     place = min(ORDER[run.state], 3)
     if run.state.final:
         return place, 0.0, -(run.finished or run.created), run.run_id
-    return place, -run.priority if run.state is State.QUEUED else 0.0, run.created, run.run_id
+    return place, -run.priority if run.state is RunState.QUEUED else 0.0, run.created, run.run_id
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Tally:
         """Count them."""
         states = [run.state for run in runs]
         return cls(
-            running=states.count(State.RUNNING) + states.count(State.STARTING),
-            waiting=states.count(State.QUEUED),
-            failed=states.count(State.FAILED),
-            cancelled=states.count(State.CANCELLED),
-            done=states.count(State.DONE),
+            running=states.count(RunState.RUNNING) + states.count(RunState.STARTING),
+            waiting=states.count(RunState.QUEUED),
+            failed=states.count(RunState.FAILED),
+            cancelled=states.count(RunState.CANCELLED),
+            done=states.count(RunState.DONE),
         )
 
     @property

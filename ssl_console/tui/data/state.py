@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.io.files import make_private_folder, write_atomically
-from ssl_console.tui.data.catalog import Catalogue, Suite
+from ssl_console.tui.data.catalog import Catalog, Suite
 from ssl_console.tui.data.runs import Runs, RunView, Tally, changed
 from ssl_console.workspace.result import Result
 
@@ -19,7 +19,7 @@ FIRST = "demo"
 """The suite for somebody who has measured nothing yet: its data are made here, and it is done within minutes."""
 
 
-def opening_suite(catalogue: Catalogue, results: Sequence[Result], runs: Iterable[RunView]) -> str:
+def opening_suite(catalogue: Catalog, results: Sequence[Result], runs: Iterable[RunView]) -> str:
     """The suite that holds what was measured last, and of those the one with most of what was ever measured.
 
     Empty when no suite holds it: then all tasks are shown.
@@ -107,7 +107,7 @@ class DeviceView:
 
 
 @dataclass(frozen=True)
-class SupervisorView:
+class SupervisorStatus:
     """The process that owns the queue."""
 
     alive: bool = False
@@ -115,7 +115,7 @@ class SupervisorView:
 
 
 @dataclass(frozen=True)
-class News:
+class StateUpdate:
     """What one look at the workspace found that the last one did not."""
 
     runs: tuple[RunView, ...] = ()
@@ -123,25 +123,25 @@ class News:
     results: tuple[Result, ...] | None = None
     """All results, when the file changed."""
     devices: tuple[DeviceView, ...] | None = None
-    supervisor: SupervisorView | None = None
+    supervisor: SupervisorStatus | None = None
     problem: str | None = None
     """What could not be read; empty once it can be read again."""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to tell."""
-        return self == News()
+        return self == StateUpdate()
 
 
 @dataclass(frozen=True)
-class World:
+class AppState:
     """What is known at one moment."""
 
-    catalogue: Catalogue = field(default_factory=Catalogue)
+    catalogue: Catalog = field(default_factory=Catalog)
     runs: Runs = field(default_factory=dict)
     results: tuple[Result, ...] = ()
     devices: tuple[DeviceView, ...] = ()
-    supervisor: SupervisorView = field(default_factory=SupervisorView)
+    supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
     problem: str = ""
     stale: Mapping[Pair, str] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
@@ -157,13 +157,13 @@ class World:
         """What Plan shows: the suite that was chosen, else the one that it opens on; None for all tasks."""
         return self.suite or self.opening or None
 
-    def opened(self) -> World:
+    def opened(self) -> AppState:
         """With the suite that Plan opens on, unless that is known."""
         if self.opening is not None:
             return self
         return replace(self, opening=opening_suite(self.catalogue, self.results, self.runs.values()))
 
-    def after(self, news: News) -> World:
+    def after(self, news: StateUpdate) -> AppState:
         """The world once this is known."""
         return replace(
             self,
@@ -174,7 +174,7 @@ class World:
             problem=self.problem if news.problem is None else news.problem,
         )
 
-    def with_mark_toggled(self, backbone: str) -> World:
+    def with_mark_toggled(self, backbone: str) -> AppState:
         """Mark a backbone for Compare, or unmark it."""
         if backbone in self.marked:
             return replace(self, marked=tuple(name for name in self.marked if name != backbone))
@@ -192,7 +192,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Habits:
+class Preferences:
     """What was chosen; a field that nothing was ever chosen for has its default."""
 
     suite: str | None = None
@@ -200,19 +200,19 @@ class Habits:
     theme: str = ""
 
 
-def read_habits(path: Path) -> Habits:
+def read_preferences(path: Path) -> Preferences:
     """As they were kept; a file that is not there, or holds something else, is as good as none."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return Habits()
+        return Preferences()
     if not isinstance(found, dict):
-        return Habits()
+        return Preferences()
     suite, theme = found.get("suite"), found.get("theme")
-    return Habits(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
+    return Preferences(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
 
 
-def keep_habits(path: Path, habits: Habits) -> None:
+def write_preferences(path: Path, habits: Preferences) -> None:
     """Keep them for the next start, where the folder can be written."""
     with suppress(OSError):
         make_private_folder(path.parent)

@@ -12,15 +12,15 @@ from textual.timer import Timer
 from textual.widgets import Input, Label
 
 from backbones.inspection.proposal import Inspection
-from ssl_console.operations.add_backbone import Said, decided, in_words
+from ssl_console.operations.add_backbone import BackboneOptions, chosen_proposal, format_inspection
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
-from ssl_console.tui.widgets.filter_bar import SteadyInput
+from ssl_console.tui.widgets.filter_bar import StaticInput
 from ssl_console.tui.widgets.header_footer import KeyLine
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 
 FIELDS = (
     ("path", "checkpoint", "/runs/last.pth"),
@@ -31,14 +31,14 @@ FIELDS = (
     ("normalisation", "normalisation", "imagenet if empty; half or none"),
     ("size", "input size", "the architecture's own if empty"),
 )
-"""Field of `Said`, its label, and what stands in it while it is empty."""
+"""Field of `BackboneOptions`, its label, and what stands in it while it is empty."""
 SETTLED_S = 0.7
 """Without a key for so long, the file is looked into."""
 OPENS = ("path", "architecture", "container", "prefix")
 """Fields that make another look into the file necessary."""
 
 
-class AddBackboneSheet(Sheet[str | None]):
+class AddBackboneSheet(Dialog[str | None]):
     """Ends with the name of the new card, or None."""
 
     BINDINGS: ClassVar = bindings("adding")
@@ -63,8 +63,8 @@ class AddBackboneSheet(Sheet[str | None]):
             for name, label, hint in FIELDS:
                 with Horizontal():
                     yield Label(label, markup=False)
-                    yield SteadyInput(id=name, placeholder=hint, compact=True, select_on_focus=False)
-            yield Words(id="found")
+                    yield StaticInput(id=name, placeholder=hint, compact=True, select_on_focus=False)
+            yield StyledText(id="found")
             yield KeyLine()
 
     def on_mount(self) -> None:
@@ -72,13 +72,13 @@ class AddBackboneSheet(Sheet[str | None]):
         self.query_one("#path", Input).focus()
 
     @property
-    def said(self) -> Said:
+    def said(self) -> BackboneOptions:
         """What the fields say. Raises ConsoleError for a size that is no number."""
         values = {name: self.query_one(f"#{name}", Input).value.strip() or None for name, _, _ in FIELDS}
         size = values["size"]
         if size is not None and not size.isdecimal():
             raise ConsoleError(f"input size {size}: a number of pixels, 8 to 2048")
-        return Said(
+        return BackboneOptions(
             path=Path(values["path"] or "").expanduser().absolute(),
             name=values["name"],
             architecture=values["architecture"],
@@ -100,7 +100,7 @@ class AddBackboneSheet(Sheet[str | None]):
             self.found = None
         try:
             said = self.said
-            console(self).core.check_backbone(said)
+            console(self).backend.check_backbone(said)
         except ConsoleError as error:
             self._tell(self._wrapped(str(error), Tone.BAD))
             return
@@ -112,8 +112,8 @@ class AddBackboneSheet(Sheet[str | None]):
             self._timer.stop()
         self._timer = self.set_timer(SETTLED_S, lambda: self._look(said, wanted))
 
-    def _look(self, said: Said, wanted: tuple[str, ...]) -> None:
-        core = console(self).core
+    def _look(self, said: BackboneOptions, wanted: tuple[str, ...]) -> None:
+        core = console(self).backend
 
         def look() -> Inspection | str:
             try:
@@ -132,10 +132,10 @@ class AddBackboneSheet(Sheet[str | None]):
         self.found, self._looked_at = found, wanted
         self._show(self.said, found)
 
-    def _show(self, said: Said, found: Inspection) -> None:
-        lines = [line(text) for words in in_words(found, said) for text in wrap(words, self._width)]
+    def _show(self, said: BackboneOptions, found: Inspection) -> None:
+        lines = [line(text) for words in format_inspection(found, said) for text in wrap(words, self._width)]
         try:
-            decided(said, found)
+            chosen_proposal(said, found)
         except ConsoleError as error:
             lines += self._wrapped(str(error), Tone.BAD)
         self._tell(lines)
@@ -148,7 +148,7 @@ class AddBackboneSheet(Sheet[str | None]):
         return min(78, self.app.size.width - 6)
 
     def _tell(self, lines: list[Line]) -> None:
-        self.query_one("#found", Words).show(lines)
+        self.query_one("#found", StyledText).show(lines)
         self.refresh(layout=True)
 
     def action_add(self) -> None:
@@ -156,14 +156,14 @@ class AddBackboneSheet(Sheet[str | None]):
         found, app = self.found, console(self)
         try:
             said = self.said
-            app.core.check_backbone(said)
+            app.backend.check_backbone(said)
         except ConsoleError as error:
             self._tell(self._wrapped(str(error), Tone.BAD))
             return
         if found is None or found.chosen is None:
             app.say("Not yet: see below what is missing.")
             return
-        app.in_background(lambda: app.core.add_backbone(said, found), self._added, group="add")
+        app.in_background(lambda: app.backend.add_backbone(said, found), self._added, group="add")
 
     def _added(self, name: str) -> None:
         console(self).say(f"{name} was added. `ssl-console doctor {name}` examines it.")

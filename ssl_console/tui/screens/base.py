@@ -17,7 +17,7 @@ from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
 
 if TYPE_CHECKING:
-    from ssl_console.tui.data.state import World
+    from ssl_console.tui.data.state import AppState
 
 ScreenResult = TypeVar("ScreenResult")
 Answer = TypeVar("Answer")
@@ -52,7 +52,7 @@ class ConsoleScreen(Screen[None]):
         return str(getattr(self.focused, "HELP_TEXT", ""))
 
     @property
-    def world(self) -> World:
+    def world(self) -> AppState:
         """What is known now."""
         return console(self).world
 
@@ -74,10 +74,10 @@ class ConsoleScreen(Screen[None]):
             if self.size.width:  # not yet laid out, or not even built: then it is asked again when it is
                 self.update_view(app.world)
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Give every widget what it shows."""
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Leave the innermost layer (a filter, a zoomed pane); False when there is none."""
         return False
 
@@ -90,7 +90,7 @@ class ConsoleScreen(Screen[None]):
         console(self).in_background(work, then, group=group)
 
 
-class Sheet(ModalScreen[ScreenResult]):
+class Dialog(ModalScreen[ScreenResult]):
     """A panel over the screen."""
 
     AUTO_FOCUS = "*"
@@ -105,7 +105,7 @@ class Sheet(ModalScreen[ScreenResult]):
         self.dismiss(None)
 
 
-def status(world: World, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
+def status(world: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
     """What goes on, for the bar."""
     parts: list[Status] = []
     if world.problem:

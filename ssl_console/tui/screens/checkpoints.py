@@ -9,15 +9,15 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.operations.checkpoints.record import Curve, Training, curve_of
-from ssl_console.tui.data.state import World
+from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
 from ssl_console.tui.views.checkpoints import chart_of, rows_of
 from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 NONE_YET = (
@@ -38,12 +38,12 @@ class TrainingScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._trainings: Sequence[Training] = ()
+        self._trainings: Sequence[WatchedTraining] = ()
         self._place = 0
 
     def body(self) -> ComposeResult:
         """Verdict, chart, checkpoints."""
-        yield Words(id="summary", classes="hint")
+        yield StyledText(id="summary", classes="hint")
         yield ChartView(id="chart")
         yield LineTable(id="checkpoints", empty=NONE_YET)
 
@@ -51,21 +51,21 @@ class TrainingScreen(ConsoleScreen):
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show what is known, and read what is new."""
         self._show(world)
-        self.in_background(console(self).core.trainings, self._take, group="trainings")
+        self.in_background(console(self).backend.trainings, self._take, group="trainings")
 
-    def _take(self, found: Sequence[Training]) -> None:
+    def _take(self, found: Sequence[WatchedTraining]) -> None:
         if found != self._trainings and self.is_mounted:
             self._trainings = found
             self._show(self.world)
 
     @property
-    def _training(self) -> Training | None:
+    def _training(self) -> WatchedTraining | None:
         return self._trainings[self._place % len(self._trainings)] if self._trainings else None
 
-    def _show(self, world: World) -> None:
+    def _show(self, world: AppState) -> None:
         training = self._training
         self.set_class(training is None, "none")
         if training is None:
@@ -77,7 +77,7 @@ class TrainingScreen(ConsoleScreen):
         self.query_one(LineTable).show(rows_of(training, curve))
 
     def _say(self, lines: list[Line]) -> None:
-        summary = self.query_one("#summary", Words)
+        summary = self.query_one("#summary", StyledText)
         if len(lines) != len(summary.content):
             summary.refresh(layout=True)
         summary.show(lines)
@@ -105,11 +105,11 @@ class TrainingScreen(ConsoleScreen):
         """The command that goes on watching."""
         if (training := self._training) is not None:
             tasks = [word for task in training.tasks for word in ("-t", task)]
-            words = ["ssl-console", "--workspace", str(console(self).core.root), "watch", training.folder, *tasks]
+            words = ["ssl-console", "--workspace", str(console(self).backend.root), "watch", training.folder, *tasks]
             console(self).copy(shlex.join(words))
 
 
-def _summary(training: Training, curve: Curve, place: int, count: int, width: int) -> list[Line]:
+def _summary(training: WatchedTraining, curve: TransferCurve, place: int, count: int, width: int) -> list[Line]:
     """In one line where there is room for it."""
     which = f" ({place + 1} of {count})" if count > 1 else ""
     tone = Tone.WARN if curve.peaked else Tone.PLAIN

@@ -8,12 +8,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ssl_console.analysis.comparability import Apart, kept_apart
+from ssl_console.analysis.comparability import IncomparableResult, kept_apart
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.tui.data.backend import Core
+from ssl_console.tui.data.backend import Backend
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
@@ -26,7 +26,7 @@ ABOUT = (
 )
 
 
-class ApartSheet(Sheet[None]):
+class ApartSheet(Dialog[None]):
     """Every column that a task of the table has besides, and what differs."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -45,14 +45,14 @@ class ApartSheet(Sheet[None]):
     def on_mount(self) -> None:
         """Read the records of the results in question."""
         app, ranking, results = console(self), self._ranking, self._results
-        app.in_background(lambda: kept_apart(results, ranking, identities(app.core)), self._show, group="apart")
+        app.in_background(lambda: kept_apart(results, ranking, identities(app.backend)), self._show, group="apart")
 
-    def _show(self, found: Sequence[Apart]) -> None:
+    def _show(self, found: Sequence[IncomparableResult]) -> None:
         if self.is_attached:
             self.query_one(Lines).show(apart_lines(found, min(76, self.app.size.width - 8)))
 
 
-def apart_lines(found: Sequence[Apart], width: int) -> list[Line]:
+def apart_lines(found: Sequence[IncomparableResult], width: int) -> list[Line]:
     """One paragraph a column."""
     lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(ABOUT, width)]
     for one in found:
@@ -60,7 +60,7 @@ def apart_lines(found: Sequence[Apart], width: int) -> list[Line]:
     return lines if found else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
 
 
-def identities(core: Core) -> Identities:
+def identities(core: Backend) -> Identities:
     """What results are made of, from their records."""
 
     def identity(run_id: str) -> Identity | None:

@@ -11,18 +11,18 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.data.state import World
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
 from ssl_console.tui.views.compare import TASK, Axis, CompareTable, Paired
 from ssl_console.tui.views.ranking import base_ranking
 from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.events import Curve
 
@@ -55,21 +55,21 @@ class CompareScreen(ConsoleScreen):
 
     def body(self) -> ComposeResult:
         """Summary, table and chart."""
-        yield Words(id="summary", classes="hint")
+        yield StyledText(id="summary", classes="hint")
         with Horizontal(id="panes"):
             yield LineTable(
                 cursor="cell", id="differences", empty="Nothing to compare yet: tick something in Plan and launch it."
             )
             with Vertical(id="chart-pane"):
-                yield Words(id="tabs", classes="hint")
+                yield StyledText(id="tabs", classes="hint")
                 yield ChartView(id="chart")
-        yield Words(id="details", classes="details")
+        yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def _comparison(self, world: World) -> CompareTable:
+    def _comparison(self, world: AppState) -> CompareTable:
         suite = world.catalogue.suite.get(world.suite or "")
         ranking = base_ranking(world.results, suite.columns if suite else None, "beside")
         backbones = compare.chosen(world.marked, ranking)
@@ -77,18 +77,18 @@ class CompareScreen(ConsoleScreen):
         speeds = {result.backbone: result.images_per_s for result in world.results if result.images_per_s}
         known = {column.label for column in ranking.columns}
         task = self._chosen_task if self._chosen_task in known else None
-        glyphs = look_of(self).glyphs
+        glyphs = render_context(self).glyphs
         return CompareTable(ranking, backbones, base, world.catalogue, speeds, glyphs, self._paired, task)
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show differences and chart."""
         comparison = self._comparison(world)
         self._test(comparison, world)
         self.query_one("#differences", LineTable).show(
             comparison.rows(self.size.width // (1 if self.has_class("narrow") else 2))
         )
-        self.query_one("#summary", Words).show([comparison.summary()])
-        self.query_one("#tabs", Words).show([self._tabs()])
+        self.query_one("#summary", StyledText).show([comparison.summary()])
+        self.query_one("#tabs", StyledText).show([self._tabs()])
         self._show_details(comparison)
         self._show_chart(comparison)
 
@@ -98,7 +98,7 @@ class CompareScreen(ConsoleScreen):
         others = [name for name in comparison.backbones if name != comparison.base]
         name = table.column if table.column in others else next(iter(others), "")
         told = self._paired.about(name or "", comparison.key(table.row or ""), self.size.width)
-        details = self.query_one("#details", Words)
+        details = self.query_one("#details", StyledText)
         lines = len(details.content)
         details.show(told)
         if len(told) != lines:
@@ -108,7 +108,7 @@ class CompareScreen(ConsoleScreen):
     def _moved(self) -> None:
         self._show_details(self._comparison(self.world))
 
-    def _test(self, comparison: CompareTable, world: World) -> None:
+    def _test(self, comparison: CompareTable, world: AppState) -> None:
         """Make the paired tests anew, in a thread, when what is compared has changed."""
         suite = world.catalogue.suite.get(world.suite or "")
         if suite is None and world.suite is not None:
@@ -118,7 +118,7 @@ class CompareScreen(ConsoleScreen):
         if self._tested and wanted[:3] == self._tested[:3] and world.results is self._tested[3]:
             return
         self._tested, self._paired = wanted, Paired({})
-        core, base, results, columns = console(self).core, comparison.base, world.results, wanted[2]
+        core, base, results, columns = console(self).backend, comparison.base, world.results, wanted[2]
 
         def work() -> Paired:
             from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
@@ -170,7 +170,7 @@ class CompareScreen(ConsoleScreen):
         asked = tuple((run_id, "") for run_id in wanted)
         if wanted and asked != self._asked:
             self._asked = asked
-            core = console(self).core
+            core = console(self).backend
             self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
 
     def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
@@ -181,7 +181,7 @@ class CompareScreen(ConsoleScreen):
     def _opened(self) -> None:
         self.action_open()
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Out of the zoomed chart."""
         if self.has_class("zoomed"):
             self.action_zoom()

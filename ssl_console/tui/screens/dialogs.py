@@ -11,13 +11,13 @@ from textual.containers import Vertical
 from textual.screen import Screen
 
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
-from ssl_console.tui.screens.base import ConsoleScreen, Sheet
+from ssl_console.tui.screens.base import ConsoleScreen, Dialog
 from ssl_console.tui.style.cell import Cell
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
-from ssl_console.tui.widgets.styled_text import Lines, Words
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.styled_text import Lines, StyledText
+from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 KEY_WIDTH = 14
@@ -25,7 +25,7 @@ HELP_WIDTH = 56
 """What is left beside the keys where the terminal has 80 columns."""
 
 
-class ProblemSheet(Sheet[None]):
+class ProblemSheet(Dialog[None]):
     """What went wrong, where, and the way out."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -48,7 +48,7 @@ class ProblemSheet(Sheet[None]):
         self.query_one(Lines).show([line(Span(self._title, Tone.BAD)), (), *words, ()])
 
 
-class HelpSheet(Sheet[None]):
+class HelpSheet(Dialog[None]):
     """Every key that works on the screen below, with what it does."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -99,7 +99,7 @@ def scopes_of(screen: Screen[object]) -> list[str]:
 _SHARED = frozenset({"table", "text", "app"})
 
 
-class ConfirmSheet(Sheet[bool]):
+class ConfirmSheet(Dialog[bool]):
     """A yes or no, saying first what would happen."""
 
     BINDINGS: ClassVar = bindings("confirm")
@@ -125,7 +125,7 @@ class ConfirmSheet(Sheet[bool]):
         self.dismiss(False)
 
 
-class PickSheet(Sheet[str | None]):
+class PickSheet(Dialog[str | None]):
     """One of several; each is a key and what is shown for it."""
 
     BINDINGS: ClassVar = bindings("picker")
@@ -139,7 +139,7 @@ class PickSheet(Sheet[str | None]):
         with Vertical(classes="sheet list") as panel:
             panel.border_title = self._title
             yield LineTable(id="options")
-            yield Words(id="about")
+            yield StyledText(id="about")
             yield KeyLine()
 
     def on_mount(self) -> None:
@@ -148,14 +148,14 @@ class PickSheet(Sheet[str | None]):
         columns = (Column("name", "", width),)
         table = self.query_one(LineTable)
         table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 8))
-        table.show(Rows(columns, list(self._options), lambda key, _: Cell(f" {self._options[key]}")))
+        table.show(TableModel(columns, list(self._options), lambda key, _: Cell(f" {self._options[key]}")))
         table.move_to(row=self._current)
         table.focus()
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
         """The whole of what is under the cursor, where the list shows its beginning only."""
-        table, about = self.query_one(LineTable), self.query_one("#about", Words)
+        table, about = self.query_one(LineTable), self.query_one("#about", StyledText)
         text = self._options.get(table.row or "", "")
         room = table.size.width - 3
         about.show([line(Span(part, Tone.DIM)) for part in wrap(text, room)] if len(text) > room else [])
@@ -170,7 +170,7 @@ class PickSheet(Sheet[str | None]):
         self.dismiss(self.query_one(LineTable).row)
 
 
-class ChooseSheet(Sheet[tuple[str, ...] | None]):
+class ChooseSheet(Dialog[tuple[str, ...] | None]):
     """Several of many, in their order; each is a key and what is shown for it."""
 
     BINDINGS: ClassVar = bindings("chooser")
@@ -193,7 +193,7 @@ class ChooseSheet(Sheet[tuple[str, ...] | None]):
         self.query_one(LineTable).focus()
 
     def _fill(self) -> None:
-        glyphs = look_of(self).glyphs
+        glyphs = render_context(self).glyphs
         chosen = frozenset(self._chosen)
         width = max((len(text) for text in self._options.values()), default=10) + 4
 
@@ -205,7 +205,7 @@ class ChooseSheet(Sheet[tuple[str, ...] | None]):
             )
 
         columns = (Column("name", f" {len(chosen)} chosen", width),)
-        self.query_one(LineTable).show(Rows(columns, list(self._options), cell))
+        self.query_one(LineTable).show(TableModel(columns, list(self._options), cell))
 
     @on(LineTable.Opened)
     def _opened(self, message: LineTable.Opened) -> None:

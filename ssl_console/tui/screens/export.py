@@ -16,11 +16,11 @@ from ssl_console.analysis.ranking import Ranking
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Sheet
+from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.comparability import identities
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.widgets.header_footer import KeyLine
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Predictions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
 
-class ExportSheet(Sheet[None]):
+class ExportSheet(Dialog[None]):
     """Which format; then the view is written as it stands."""
 
     BINDINGS: ClassVar = bindings("export")
@@ -42,7 +42,7 @@ class ExportSheet(Sheet[None]):
         rows, columns = len(self._ranking.rows), len(self._ranking.columns)
         with Vertical(classes="sheet small") as panel:
             panel.border_title = "Export"
-            yield Words(
+            yield StyledText(
                 [
                     line(f"This view: {rows} rows, {columns} columns, in this order."),
                     line(Span("Written to a file in the folder you started from, and copied.", Tone.DIM)),
@@ -54,7 +54,7 @@ class ExportSheet(Sheet[None]):
     def action_write(self, name: Format) -> None:
         """In this format."""
         app, ranking, results = console(self), self._ranking, console(self).world.results
-        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.core.predictions
+        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.predictions
 
         def taken(text: str) -> None:
             self.app.copy_to_clipboard(text)
@@ -64,7 +64,7 @@ class ExportSheet(Sheet[None]):
             from ssl_console.analysis.rank_intervals import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
 
             ties = ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES
-            apart = apart_document(kept_apart(results, ranking, identities(app.core))) if name == "json" else None
+            apart = apart_document(kept_apart(results, ranking, identities(app.backend))) if name == "json" else None
             text = EXPORTS[name](ranking, Notes(ties, apart))
             write_atomically(path, text.encode())
             return text
@@ -74,7 +74,7 @@ class ExportSheet(Sheet[None]):
 
     def action_draw(self, suffix: str) -> None:
         """The critical-difference picture."""
-        ranking, predictions = self._ranking, console(self).core.predictions
+        ranking, predictions = self._ranking, console(self).backend.predictions
         self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
 
     def action_scatter(self, suffix: str) -> None:

@@ -10,11 +10,11 @@ from textual.containers import Vertical
 
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Plan
-from ssl_console.tui.data.backend import Order
+from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Sheet
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views.plan import launch_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
@@ -24,12 +24,12 @@ SEED_COUNTS = (1, 2, 3, 5)
 PRESETS = (None, "paper")
 
 
-class LaunchSheet(Sheet[int | None]):
+class LaunchSheet(Dialog[int | None]):
     """Ends with the number of runs started, or None."""
 
     BINDINGS: ClassVar = bindings("launch")
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: LaunchRequest) -> None:
         super().__init__()
         self._order = order
         self._plan: Plan | None = None
@@ -45,10 +45,10 @@ class LaunchSheet(Sheet[int | None]):
         """Plan what was picked."""
         self._replan(self._order)
 
-    def _replan(self, order: Order) -> None:
+    def _replan(self, order: LaunchRequest) -> None:
         self._order, self._plan = order, None
         self.query_one(Lines).show([line(Span(f"Looking at {len(order.pairs)} picked ...", Tone.DIM)), ()])
-        core = console(self).core
+        core = console(self).backend
 
         def look() -> tuple[Plan, Disk]:
             plan = core.plan(order)
@@ -61,7 +61,7 @@ class LaunchSheet(Sheet[int | None]):
             return
         self._plan, disk = found
         width = min(78, self.app.size.width - 6)
-        lines = launch_lines(self._plan, disk, self._order, width, look_of(self).glyphs)
+        lines = launch_lines(self._plan, disk, self._order, width, render_context(self).glyphs)
         self.query_one(Lines).show([*lines, ()])
         self.refresh(layout=True)
 
@@ -73,7 +73,7 @@ class LaunchSheet(Sheet[int | None]):
         if not plan.to_run:
             console(self).say("Nothing to start: press a to measure again what is done.")
             return
-        core = console(self).core
+        core = console(self).backend
         console(self).in_background(lambda: core.submit(plan), self._started, group="submit")
 
     def _started(self, count: int) -> None:
@@ -96,4 +96,4 @@ class LaunchSheet(Sheet[int | None]):
 
     def action_copy(self) -> None:
         """The command line that does the same, to the clipboard."""
-        console(self).copy(console(self).core.command(self._order))
+        console(self).copy(console(self).backend.command(self._order))

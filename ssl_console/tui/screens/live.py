@@ -11,22 +11,22 @@ from textual.containers import Horizontal, Vertical
 
 from ssl_console.tui.data.backend import RunFiles
 from ssl_console.tui.data.runs import RunView
-from ssl_console.tui.data.state import World
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import ConfirmSheet
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import live
 from ssl_console.tui.views.live import RunList
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.filter_bar import FilterBar, FilterLine
 from ssl_console.tui.widgets.log_view import LogView
-from ssl_console.tui.widgets.styled_text import Lines, Tail, Words
+from ssl_console.tui.widgets.styled_text import Lines, StyledText, Tail
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.events import Curve
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 PANES = ("details", "curve", "log", "events", "devices")
 PANE_HELP = {
@@ -66,11 +66,11 @@ class LiveScreen(ConsoleScreen):
 
     def body(self) -> ComposeResult:
         """Summary, filter, runs, panes."""
-        yield Words(id="summary", classes="hint")
+        yield StyledText(id="summary", classes="hint")
         yield FilterBar("run, backbone, task, seed, state, kind, device, job, phase")
         yield LineTable(id="runs", empty="No runs yet: tick something in Plan and launch it.")
         with Vertical(id="below"):
-            yield Words(id="tabs", classes="hint")
+            yield StyledText(id="tabs", classes="hint")
             with Horizontal(id="panes"):
                 yield Lines(id="details")
                 yield ChartView(id="curve")
@@ -101,23 +101,25 @@ class LiveScreen(ConsoleScreen):
         """The run under the cursor."""
         return self.world.runs.get(self.query_one("#runs", LineTable).row or "")
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show the runs, and the pane of the one under the cursor."""
         text = self.query_one(FilterBar).text
-        runs = RunList.of(world, text, finished=self._finished, now=console(self).clock(), glyphs=look_of(self).glyphs)
+        runs = RunList.of(
+            world, text, finished=self._finished, now=console(self).clock(), glyphs=render_context(self).glyphs
+        )
         table = self.query_one("#runs", LineTable)
         table.show(runs.rows(self.size.width))
         if self._wanted_row in runs.runs:
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
         summary = live.summary(world, filtered=bool(text), finished=self._finished)
-        self.query_one("#summary", Words).show([summary])
+        self.query_one("#summary", StyledText).show([summary])
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()
 
     def _show_run(self) -> None:
-        run, glyphs = self.run, look_of(self).glyphs
-        self.query_one("#tabs", Words).show([self._tabs(run)])
+        run, glyphs = self.run, render_context(self).glyphs
+        self.query_one("#tabs", StyledText).show([self._tabs(run)])
         width = self.query_one("#panes").size.width
         if self._pane == "devices" or self.has_class("wide"):
             devices = self.query_one("#devices", Lines)
@@ -161,7 +163,7 @@ class LiveScreen(ConsoleScreen):
             wanted = (run.run_id, *wanted)
         if wanted and wanted != self._asked:
             self._asked = wanted
-            core = console(self).core
+            core = console(self).backend
             self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
 
     def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
@@ -182,7 +184,7 @@ class LiveScreen(ConsoleScreen):
         wanted = (run.run_id, run.attempt, run.progress.last_event, run.state, self._pane)
         if wanted != self._asked:
             self._asked = wanted
-            core, run_id = console(self).core, run.run_id
+            core, run_id = console(self).backend, run.run_id
             self.in_background(lambda: (run_id, core.files(run_id)), self._take_files, group="files")
 
     def _take_files(self, found: tuple[str, RunFiles]) -> None:
@@ -204,7 +206,7 @@ class LiveScreen(ConsoleScreen):
     def _filtered(self) -> None:
         self.refresh_world()
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Out of the filter, then out of the zoomed pane."""
         if self.query_one(FilterBar).clear():
             self.refresh_world()
@@ -268,7 +270,7 @@ class LiveScreen(ConsoleScreen):
         run = self.run
         if run is None:
             return
-        if run.state is State.DONE:
+        if run.state is RunState.DONE:
             console(self).open_result(run.run_id)
         else:
             self._show_pane("log")
@@ -281,7 +283,7 @@ class LiveScreen(ConsoleScreen):
         if run is None or run.state.final:
             console(self).say("This run has ended already.")
             return
-        if run.state is State.QUEUED:
+        if run.state is RunState.QUEUED:
             self._cancel(run.run_id)
             return
         consequence = (
@@ -291,29 +293,29 @@ class LiveScreen(ConsoleScreen):
         self.app.push_screen(sheet, lambda yes: self._cancel(run.run_id) if yes else None)
 
     def _cancel(self, run_id: str) -> None:
-        core = console(self).core
+        core = console(self).backend
         self._ask(lambda: core.cancel(run_id))
 
     def action_retry(self) -> None:
         """Run it again."""
-        run, core = self.run, console(self).core
+        run, core = self.run, console(self).backend
         if run is not None:
             self._ask(lambda: core.retry(run.run_id))
 
     def action_pause(self) -> None:
         """Start nothing more, or go on."""
-        core, paused = console(self).core, not self.world.supervisor.paused
+        core, paused = console(self).backend, not self.world.supervisor.paused
         self._ask(lambda: core.set_paused(paused))
 
     def action_priority(self, by: int) -> None:
         """Sooner or later."""
-        run, core = self.run, console(self).core
+        run, core = self.run, console(self).backend
         if run is not None:
             self._ask(lambda: core.set_priority(run.run_id, run.priority + by))
 
     def action_stack(self) -> None:
         """Where the worker is."""
-        run, core = self.run, console(self).core
+        run, core = self.run, console(self).backend
         if run is not None:
             self._ask(lambda: core.dump_stack(run.run_id))
             self._show_pane("log")

@@ -8,19 +8,19 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.tui.data.backend import Order
-from ssl_console.tui.data.catalog import Catalogue
-from ssl_console.tui.data.state import Pair, World
+from ssl_console.tui.data.backend import LaunchRequest
+from ssl_console.tui.data.catalog import Catalog
+from ssl_console.tui.data.state import AppState, Pair
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import PickSheet
 from ssl_console.tui.screens.launch import LaunchSheet
-from ssl_console.tui.style.palette import look_of
-from ssl_console.tui.views.coverage import Coverage, Standing, narrow
-from ssl_console.tui.views.plan import NAME, Grid, about_cell, summary
+from ssl_console.tui.style.palette import render_context
+from ssl_console.tui.views.coverage import CellStatus, Coverage, narrow
+from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
 from ssl_console.tui.widgets.filter_bar import FilterBar
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 ALL_TASKS = "*"
@@ -30,7 +30,7 @@ FIELDS = (
 )
 
 
-def _when_empty(world: World) -> str:
+def _when_empty(world: AppState) -> str:
     if not world.catalogue.backbones or world.opening is None:
         return "Reading the cards ..."
     within = f" in suite {world.planned_suite}: escape takes the filter away, then s shows all tasks."
@@ -50,40 +50,40 @@ class PlanScreen(ConsoleScreen):
 
     def body(self) -> ComposeResult:
         """Summary, filter, grid, details."""
-        yield Words(id="summary", classes="hint")
+        yield StyledText(id="summary", classes="hint")
         yield FilterBar(FIELDS)
         yield LineTable(cursor="cell", id="grid")
-        yield Words(id="details", classes="details")
+        yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
         """Begin in the grid."""
         self.query_one(LineTable).focus()
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> CoverageGrid:
         """What is shown now."""
         return self._grid(self.world)
 
-    def _grid(self, world: World) -> Grid:
+    def _grid(self, world: AppState) -> CoverageGrid:
         suite = world.planned_suite
-        known = world.catalogue if world.opening is not None else Catalogue()  # else it would show all for a moment
+        known = world.catalogue if world.opening is not None else Catalog()  # else it would show all for a moment
         coverage = Coverage.of(known, world.results, world.runs.values(), world.stale, suite)
         shown = narrow(known, suite, self.query_one(FilterBar).text)
-        return Grid(coverage, shown, world.selection, look_of(self).glyphs)
+        return CoverageGrid(coverage, shown, world.selection, render_context(self).glyphs)
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show the grid, and what is under its cursor."""
         grid = self._grid(world)
         table = self.query_one("#grid", LineTable)
         table.empty = _when_empty(world)
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
-        self.query_one("#summary", Words).show([summary(grid, world, bool(text))])
+        self.query_one("#summary", StyledText).show([summary(grid, world, bool(text))])
         self._show_details(grid)
 
-    def _show_details(self, grid: Grid) -> None:
+    def _show_details(self, grid: CoverageGrid) -> None:
         table = self.query_one("#grid", LineTable)
-        self.query_one("#details", Words).show(about_cell(grid, table.row, table.column))
+        self.query_one("#details", StyledText).show(about_cell(grid, table.row, table.column))
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -102,7 +102,7 @@ class PlanScreen(ConsoleScreen):
     def _opened(self) -> None:
         self.action_tick()
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Out of the filter."""
         had_filter = self.query_one(FilterBar).clear()
         self.refresh_world()
@@ -180,7 +180,7 @@ class PlanScreen(ConsoleScreen):
         if not pairs and cursor is not None:
             pairs = [cursor]
         if pairs:
-            self.app.push_screen(LaunchSheet(Order(tuple(pairs), suite=world.planned_suite)), self._launched)
+            self.app.push_screen(LaunchSheet(LaunchRequest(tuple(pairs), suite=world.planned_suite)), self._launched)
 
     def _launched(self, started: int | None) -> None:
         if started:
@@ -204,5 +204,5 @@ class PlanScreen(ConsoleScreen):
         covered = self.grid.coverage.cell(*pair)
         if covered.run_id is None:
             return
-        finished = covered.standing in {Standing.DONE, Standing.STALE}
+        finished = covered.standing in {CellStatus.DONE, CellStatus.STALE}
         console(self).open_result(covered.run_id) if finished else console(self).open_run(covered.run_id)

@@ -10,8 +10,8 @@ from textual.containers import Vertical
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Sheet
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line, wrap
 from ssl_console.tui.views.rank_intervals import ranks_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
@@ -26,7 +26,7 @@ STEP = 125
 """Replicates between two pictures."""
 
 
-class RanksSheet(Sheet[None]):
+class RanksSheet(Dialog[None]):
     """Rank intervals, the chance of being first, groups of ties, and the critical-difference picture."""
 
     BINDINGS: ClassVar = bindings("ranks")
@@ -49,7 +49,7 @@ class RanksSheet(Sheet[None]):
 
     def _begin(self) -> None:
         app, ranking, missing = console(self), self._ranking, self._missing
-        predictions = app.core.predictions
+        predictions = app.backend.predictions
 
         def read() -> GrowingRanks | str:
             from ssl_console.analysis.rank_intervals import GrowingRanks  # noqa: PLC0415 - loads numpy
@@ -74,7 +74,7 @@ class RanksSheet(Sheet[None]):
             return
         self.table = table
         width = max(60, self.query_one(Lines).size.width)
-        self.query_one(Lines).show(ranks_lines(table, REPLICATES, width, look_of(self).glyphs))
+        self.query_one(Lines).show(ranks_lines(table, REPLICATES, width, render_context(self).glyphs))
         if table.ranks.replicates < REPLICATES:
             self._go_on(growing)
 

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import AGGREGATES
-from ssl_console.tui.data.state import World
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
@@ -20,13 +20,13 @@ from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
 from ssl_console.tui.screens.export import ExportSheet
 from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.ranking import (
     NAME,
     PLACE,
     Published,
+    RankingView,
     Table,
-    View,
     about_score,
     base_ranking,
     ranking_table,
@@ -34,7 +34,7 @@ from ssl_console.tui.views.ranking import (
     with_doubts,
 )
 from ssl_console.tui.widgets.filter_bar import FilterBar
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 EVERYTHING = "*"
@@ -56,38 +56,38 @@ class RankingsScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view = View()
+        self._view = RankingView()
         self.table_view: Table | None = None
 
     def body(self) -> ComposeResult:
         """Summary, filter, table, details."""
-        yield Words(id="summary", classes="hint")
+        yield StyledText(id="summary", classes="hint")
         yield FilterBar(FIELDS)
         yield LineTable(cursor="cell", id="ranking")
-        yield Words(id="details", classes="details")
+        yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show the table, and what is under its cursor."""
         view = replace(self._view, suite=world.suite, filter=self.query_one(FilterBar).text)
         results = with_doubts(world.results, world.catalogue)
-        shown = ranking_table(results, view, world.catalogue, look_of(self).glyphs, world.marked)
+        shown = ranking_table(results, view, world.catalogue, render_context(self).glyphs, world.marked)
         self.table_view = shown
         table = self.query_one("#ranking", LineTable)
         table.empty = NO_RESULTS if not world.results else "Nothing fits: escape takes the filter away."
         table.show(shown.rows(self.size.width))
-        self.query_one("#summary", Words).show([summary(shown, world.suite)])
+        self.query_one("#summary", StyledText).show([summary(shown, world.suite)])
         self._show_details()
 
     def _show_details(self) -> None:
         table = self.query_one("#ranking", LineTable)
         if self.table_view is not None:
-            self.query_one("#details", Words).show(about_score(self.table_view, table.row, table.column))
+            self.query_one("#details", StyledText).show(about_score(self.table_view, table.row, table.column))
 
-    def _look(self, view: View) -> None:
+    def _look(self, view: RankingView) -> None:
         self._view = view
         self.refresh_world()
 
@@ -107,7 +107,7 @@ class RankingsScreen(ConsoleScreen):
     def _opened(self) -> None:
         self.action_open()
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """Out of the filter."""
         had_filter = self.query_one(FilterBar).clear()
         self.refresh_world()
@@ -217,8 +217,12 @@ class RankingsScreen(ConsoleScreen):
             console(self).open_result(score.run_id, among)
 
 
-def first_table(world: World, glyphs: Glyphs) -> Table:
+def first_table(world: AppState, glyphs: Glyphs) -> Table:
     """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
     return ranking_table(
-        with_doubts(world.results, world.catalogue), View(suite=world.suite), world.catalogue, glyphs, world.marked
+        with_doubts(world.results, world.catalogue),
+        RankingView(suite=world.suite),
+        world.catalogue,
+        glyphs,
+        world.marked,
     )

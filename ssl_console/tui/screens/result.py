@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ssl_console.analysis.random_baseline import twins
-from ssl_console.tui.data.state import World
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
@@ -24,7 +24,7 @@ from ssl_console.workspace.result import Result, ResultRecord
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenResult:
     """What has been read of the result that is shown."""
 
     run_id: str = ""
@@ -46,7 +46,7 @@ class ResultScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = Opened()
+        self._opened = OpenResult()
         self._wanted = ""
         self._among: tuple[str, ...] = ()
 
@@ -65,24 +65,24 @@ class ResultScreen(ConsoleScreen):
         """Show this result; `among` are those that next and previous step through."""
         self._wanted, self._among = run_id, among
         self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
-        core = console(self).core
+        core = console(self).backend
 
-        def read() -> Opened:
+        def read() -> OpenResult:
             record, command = core.record(run_id), core.repeat_command(run_id)
-            return Opened(run_id, record, command, core.per_class(run_id), core.pictures(run_id))
+            return OpenResult(run_id, record, command, core.per_class(run_id), core.pictures(run_id))
 
         self.in_background(read, self._take, group="record")
 
-    def _take(self, opened: Opened) -> None:
+    def _take(self, opened: OpenResult) -> None:
         if opened.run_id == self._wanted:
             self._opened = opened
             self.refresh_world()
 
-    def _result(self, world: World) -> Result | None:
+    def _result(self, world: AppState) -> Result | None:
         found = world.results_by_run.get(self._opened.run_id)
         return found or (self._opened.record.result if self._opened.record else None)
 
-    def update_view(self, world: World) -> None:
+    def update_view(self, world: AppState) -> None:
         """Show what has been read; at first the newest result there is."""
         if not self._wanted and world.results:
             newest = max(world.results, key=lambda result: result.finished)
@@ -103,7 +103,7 @@ class ResultScreen(ConsoleScreen):
         self.query_one(PictureView).show(known.pictures)
         self.query_one(ChartView).show(resultview.result_chart(result, known.record, world.results))
 
-    def step_out(self) -> bool:
+    def go_back(self) -> bool:
         """From the chart to the text, then back to the rankings."""
         if self.has_class("chart"):
             self.action_chart()

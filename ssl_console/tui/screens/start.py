@@ -7,7 +7,7 @@ from textual.screen import Screen
 
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.widgets.header_footer import KeyLine, TopBar
-from ssl_console.tui.widgets.styled_text import Words
+from ssl_console.tui.widgets.styled_text import StyledText
 
 
 class StartScreen(Screen[object]):
@@ -20,5 +20,5 @@ class StartScreen(Screen[object]):
     def compose(self) -> ComposeResult:
         """The bars, and a word between them."""
         yield TopBar(self._first)
-        yield Words([line(Span(" Reading the cards ...", Tone.DIM))], id="body")
+        yield StyledText([line(Span(" Reading the cards ...", Tone.DIM))], id="body")
         yield KeyLine()

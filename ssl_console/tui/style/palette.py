@@ -170,28 +170,28 @@ def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
 
 
 @dataclass(frozen=True)
-class Look:
+class RenderContext:
     """What a widget needs to draw tones and signs."""
 
     palette: Palette
     glyphs: Glyphs
 
 
-class Looking(Protocol):
+class HasRenderContext(Protocol):
     """An app that knows how things look."""
 
     @property
-    def look(self) -> Look:
+    def look(self) -> RenderContext:
         """The look in use."""
         ...
 
 
-def look_of(widget: Widget) -> Look:
+def render_context(widget: Widget) -> RenderContext:
     """The look of the app that the widget is in."""
-    return cast(Looking, widget.app).look
+    return cast(HasRenderContext, widget.app).look
 
 
-def draw(spans: Line, width: int, look: Look, base: Style) -> Strip:
+def draw(spans: Line, width: int, look: RenderContext, base: Style) -> Strip:
     """One line of `width` cells; what does not fit ends in an ellipsis."""
     kept = cut(spans, width, look.glyphs.ellipsis)
     segments = [Segment(span.text, base + look.palette.tone(span.tone)) for span in kept]

@@ -20,12 +20,12 @@ from textual.screen import Screen
 from textual.strip import Strip
 
 from ssl_console.tui.terminal.ascii import plain
-from ssl_console.tui.terminal.key_queue import OrderlyApp
+from ssl_console.tui.terminal.key_queue import QueuedKeysApp
 
 Result = TypeVar("Result")
-Ink = tuple[str, str, str]
+StyleCode = tuple[str, str, str]
 """Attributes, foreground and background as a terminal is told of them."""
-NO_INK: Ink = ("", "39", "49")
+NO_INK: StyleCode = ("", "39", "49")
 REACH = 4
 """Unchanged cells up to which writing them again is shorter than going past them."""
 INKS_KEPT = 4096
@@ -43,12 +43,12 @@ ATTRIBUTES = {
 SYSTEMS = {system.name.lower(): system for system in ColorSystem} | {"256": ColorSystem.EIGHT_BIT}
 
 
-class LeanApp(OrderlyApp[Result]):
+class DiffingApp(QueuedKeysApp[Result]):
     """An app that writes only what differs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = Wire()
+        self.wire = ScreenBuffer()
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's choice, made safe against a terminal that vanishes."""
@@ -89,11 +89,11 @@ class Written(CompositorUpdate):
 
 
 @dataclass
-class Row:
+class ScreenRow:
     """One line of the terminal; None where nothing is known. The cells behind a wide character are empty texts."""
 
     texts: list[str | None] = field(default_factory=list)
-    inks: list[Ink] = field(default_factory=list)
+    inks: list[StyleCode] = field(default_factory=list)
 
     def widen(self, width: int) -> None:
         """Have so many cells at least."""
@@ -103,14 +103,14 @@ class Row:
             self.inks += [NO_INK] * lacking
 
 
-class Wire:
+class ScreenBuffer:
     """What is on the terminal."""
 
     def __init__(self) -> None:
         self.ascii_only = False
         """Whether the terminal shows nothing else."""
-        self._rows: dict[int, Row] = {}
-        self._inks: dict[Style | None, Ink] = {None: NO_INK}
+        self._rows: dict[int, ScreenRow] = {}
+        self._inks: dict[Style | None, StyleCode] = {None: NO_INK}
 
     def forget(self) -> None:
         """Nothing is known any more."""
@@ -119,10 +119,10 @@ class Wire:
     def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
         """The least to write so that the terminal shows the update; empty when it does already."""
         system = SYSTEMS.get(console.color_system or "truecolor", ColorSystem.TRUECOLOR)
-        pen = Pen()
+        pen = AnsiWriter()
         for x, y, strip in pieces(update):
             texts, inks = self._cells(strip, system)
-            row = self._rows.setdefault(y, Row())
+            row = self._rows.setdefault(y, ScreenRow())
             row.widen(x + len(texts))
             place = slice(x, x + len(texts))
             before, row.texts[place] = row.texts[place], texts
@@ -133,9 +133,9 @@ class Wire:
                     pen.write(x + begin, y, texts[begin:end], inks[begin:end])
         return pen.text
 
-    def _cells(self, strip: Strip, system: ColorSystem) -> tuple[list[str], list[Ink]]:
+    def _cells(self, strip: Strip, system: ColorSystem) -> tuple[list[str], list[StyleCode]]:
         texts: list[str] = []
-        inks: list[Ink] = []
+        inks: list[StyleCode] = []
         for text, style, control in strip:
             if not control and text:
                 found = cells(text)
@@ -143,7 +143,7 @@ class Wire:
                 inks += [self._ink(style, system)] * len(found)
         return plain(texts) if self.ascii_only else texts, inks
 
-    def _ink(self, style: Style | None, system: ColorSystem) -> Ink:
+    def _ink(self, style: Style | None, system: ColorSystem) -> StyleCode:
         ink = self._inks.get(style)
         if ink is None:
             if len(self._inks) > INKS_KEPT:
@@ -153,20 +153,20 @@ class Wire:
 
 
 @dataclass
-class Pen:
+class AnsiWriter:
     """Writes at places, telling the terminal no more than it has to know."""
 
     parts: list[str] = field(default_factory=list)
     _x: int = -1
     _y: int = -1
-    _ink: Ink = NO_INK
+    _ink: StyleCode = NO_INK
 
     @property
     def text(self) -> str:
         """Everything written, after which the terminal writes plainly again."""
         return "".join([*self.parts, "" if self._ink == NO_INK else "\x1b[0m"])
 
-    def write(self, x: int, y: int, texts: Sequence[str], inks: Sequence[Ink]) -> None:
+    def write(self, x: int, y: int, texts: Sequence[str], inks: Sequence[StyleCode]) -> None:
         """Some cells of one line from a place on."""
         self._go(x, y)
         for text, ink in zip(texts, inks, strict=True):
@@ -183,7 +183,7 @@ class Pen:
             self.parts.append(f"\x1b[{forward}C")
         self._x, self._y = x, y
 
-    def _dip(self, ink: Ink) -> None:
+    def _dip(self, ink: StyleCode) -> None:
         attributes, *colours = ink
         if attributes == self._ink[0]:
             codes = [new for new, old in zip(colours, self._ink[1:], strict=True) if new != old]
@@ -250,7 +250,7 @@ def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
     return begin, end
 
 
-def ink_of(style: Style, system: ColorSystem) -> Ink:
+def ink_of(style: Style, system: ColorSystem) -> StyleCode:
     """How a terminal with these colours is told of a style."""
     attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
     foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)

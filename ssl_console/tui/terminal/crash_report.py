@@ -31,7 +31,7 @@ def keep_traceback(error: BaseException, folders: Iterable[Path]) -> Path | None
     return None
 
 
-def mishap_panel(error: BaseException, written: Path | None) -> Panel:
+def crash_panel(error: BaseException, written: Path | None) -> Panel:
     """What happened, what it means, and the way on."""
     what = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
     lines = [

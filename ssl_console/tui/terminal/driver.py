@@ -126,7 +126,7 @@ SMOOTH = 120
 
 
 @dataclass
-class Pace:
+class LinkSpeed:
     """Looks at the line again and again."""
 
     slow: bool = False

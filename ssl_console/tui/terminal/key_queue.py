@@ -28,7 +28,7 @@ class KeyNoting(Protocol):
         ...
 
 
-class OrderlyApp(App[Result]):
+class QueuedKeysApp(App[Result]):
     """An app that begins with a key when it has done what the one before asked for."""
 
     async def on_event(self, event: events.Event) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ssl_console.operations.checkpoints.record import Checkpoint, Curve, Training
+from ssl_console.operations.checkpoints.record import TransferCurve, WatchedCheckpoint, WatchedTraining
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.plot import Chart, Series
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.table_model import Column, TableModel
 
 STATUS: Mapping[str, tuple[str, Tone]] = {
     "taken": ("waiting", Tone.DIM),
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-def chart_of(curve: Curve) -> Chart:
+def chart_of(curve: TransferCurve) -> Chart:
     """Transfer against step; other backbones as level lines with their names."""
     steps = [point.step for point in curve.points]
     if not steps:
@@ -46,7 +46,7 @@ def chart_of(curve: Curve) -> Chart:
     return Chart((*levels, *([names] if levels else []), own), x=curve.unit, y="mean transfer")
 
 
-def rows_of(training: Training, curve: Curve) -> Rows:
+def rows_of(training: WatchedTraining, curve: TransferCurve) -> TableModel:
     """The checkpoints, newest first."""
     means = {point.backbone: point.mean for point in curve.points}
     best = curve.best
@@ -55,10 +55,10 @@ def rows_of(training: Training, curve: Curve) -> Rows:
     def cell(key: str, column: Column) -> Cell:
         return _cell(known[key], column.key, means, best.backbone if best else "")
 
-    return Rows(COLUMNS, list(known), cell)
+    return TableModel(COLUMNS, list(known), cell)
 
 
-def _cell(one: Checkpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
+def _cell(one: WatchedCheckpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
     if column == "step":
         return Cell(f"{one.unit} {one.step:,}")
     if column == "mean":

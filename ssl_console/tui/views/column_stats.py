@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ssl_console.analysis.ranking import Row
+from ssl_console.analysis.ranking import RankingRow
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class ColumnFacts:
 
     label: str
     higher_is_better: bool
-    rows: Sequence[Row] = ()
+    rows: Sequence[RankingRow] = ()
     """Those that are shown."""
 
     @cached_property

@@ -8,17 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ssl_console.analysis.published import unmarked
-from ssl_console.analysis.ranking import Cell as Score
-from ssl_console.analysis.ranking import Column as Scored
-from ssl_console.analysis.ranking import Ranking, Row
+from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, RankingRow
 from ssl_console.analysis.statistics.correlation import pareto_front, pearson, spearman
 from ssl_console.analysis.statistics.distributions import told
-from ssl_console.tui.data.catalog import Catalogue
+from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class CompareTable:
     ranking: Ranking
     backbones: tuple[str, ...]
     base: str
-    catalogue: Catalogue
+    catalogue: Catalog
     speeds: Mapping[str, float]
     """Images per second of each backbone, as measured here."""
     glyphs: Glyphs
@@ -92,24 +90,24 @@ class CompareTable:
     """Column whose scores and curves the charts show; None for the mean over all."""
 
     @cached_property
-    def row(self) -> Mapping[str, Row]:
+    def row(self) -> Mapping[str, RankingRow]:
         """By backbone."""
         return {row.backbone: row for row in self.ranking.rows}
 
     @cached_property
-    def columns(self) -> list[Scored]:
+    def columns(self) -> list[RankingColumn]:
         """Columns in which at least one of the compared has a score."""
         rows = [self.row[name] for name in self.backbones if name in self.row]
         return [column for column in self.ranking.columns if any(column.label in row.cells for row in rows)]
 
-    def rows(self, width: int) -> Rows:
+    def rows(self, width: int) -> TableModel:
         """One line per task, one column per backbone; the base first."""
         longest = max((len(column.label) for column in self.columns), default=8)
         others = [name for name in self.backbones if name != self.base]
         columns = [Column(TASK, "task", max(10, min(longest, width // 3)))]
         columns += [self._column(self.base, 6)] if self.base else []
         columns += [self._column(name, 12) for name in others]
-        return Rows(tuple(columns), [column.label for column in self.columns], self._cell)
+        return TableModel(tuple(columns), [column.label for column in self.columns], self._cell)
 
     def _column(self, name: str, least: int) -> Column:
         """As wide as its widest number: half a number misleads. A long name is cut."""
@@ -146,7 +144,7 @@ class CompareTable:
         labels = [column.label for column in self.columns]
         return {name: max([5, *(len(self._difference(name, label)) for label in labels)]) for name in self.backbones}
 
-    def _score(self, backbone: str, label: str) -> Score | None:
+    def _score(self, backbone: str, label: str) -> RankingCell | None:
         row = self.row.get(backbone)
         return row.cells.get(label) if row else None
 
@@ -161,7 +159,7 @@ class CompareTable:
     def _higher(self, label: str) -> bool:
         return next(column.higher_is_better for column in self.columns if column.label == label)
 
-    def _tone(self, name: str, score: Score, base: Score, label: str) -> Tone:
+    def _tone(self, name: str, score: RankingCell, base: RankingCell, label: str) -> Tone:
         """Coloured only where the paired test sees a difference; without one, where the intervals do not overlap."""
         tested = self.paired.tone(name, self.key(label))
         if tested is not None:

@@ -8,16 +8,16 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
-from ssl_console.tui.data.catalog import BackboneEntry, Catalogue, Narrowed, TaskEntry
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Narrowed, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.runs import RunView
 from ssl_console.tui.data.state import Pair
-from ssl_console.tui.views.memoize import remembered
+from ssl_console.tui.views.memoize import memoize_by_identity
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 
-class Standing(StrEnum):
+class CellStatus(StrEnum):
     """How a cell of the grid stands."""
 
     EMPTY = "not measured"
@@ -32,21 +32,21 @@ class Standing(StrEnum):
     NO_DATA = "data missing"
 
 
-ACTIVE = frozenset({Standing.RUNNING, Standing.STARTING, Standing.QUEUED})
-_OF_STATE: Mapping[State, Standing] = {
-    State.QUEUED: Standing.QUEUED,
-    State.STARTING: Standing.STARTING,
-    State.RUNNING: Standing.RUNNING,
-    State.FAILED: Standing.FAILED,
-    State.CANCELLED: Standing.CANCELLED,
+ACTIVE = frozenset({CellStatus.RUNNING, CellStatus.STARTING, CellStatus.QUEUED})
+_OF_STATE: Mapping[RunState, CellStatus] = {
+    RunState.QUEUED: CellStatus.QUEUED,
+    RunState.STARTING: CellStatus.STARTING,
+    RunState.RUNNING: CellStatus.RUNNING,
+    RunState.FAILED: CellStatus.FAILED,
+    RunState.CANCELLED: CellStatus.CANCELLED,
 }
 
 
 @dataclass(frozen=True)
-class Covered:
+class CoverageCell:
     """One cell of the grid."""
 
-    standing: Standing = Standing.EMPTY
+    standing: CellStatus = CellStatus.EMPTY
     score: float | None = None
     """The newest result's, even where a newer run is under way."""
     share: float | None = None
@@ -57,17 +57,17 @@ class Covered:
     @property
     def wants_run(self) -> bool:
         """Whether "run what is missing" means it: no up-to-date result, none on its way, nothing lacking."""
-        return self.standing in {Standing.EMPTY, Standing.STALE, Standing.FAILED, Standing.CANCELLED}
+        return self.standing in {CellStatus.EMPTY, CellStatus.STALE, CellStatus.FAILED, CellStatus.CANCELLED}
 
 
-NOTHING = Covered()
+NOTHING = CoverageCell()
 
 
 @dataclass(frozen=True)
 class Coverage:
     """Everything that the grid is made of."""
 
-    catalogue: Catalogue = field(default_factory=Catalogue)
+    catalogue: Catalog = field(default_factory=Catalog)
     results: Mapping[Pair, Result] = field(default_factory=dict)
     runs: Mapping[Pair, RunView] = field(default_factory=dict)
     stale: Mapping[Pair, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Coverage:
     @classmethod
     def of(
         cls,
-        catalogue: Catalogue,
+        catalogue: Catalog,
         results: Sequence[Result],
         runs: Iterable[RunView],
         stale: Mapping[Pair, str],
@@ -91,26 +91,26 @@ class Coverage:
                 latest[pair] = run
         return cls(catalogue, _newest(results, catalogue, suite), latest, stale)
 
-    def cell(self, backbone: str, task: str) -> Covered:
+    def cell(self, backbone: str, task: str) -> CoverageCell:
         """What is known of one pair: a run under way counts most, then the result, then why there is none."""
         pair = (backbone, task)
         result, run = self.results.get(pair), self.runs.get(pair)
         score = result.value if result else None
         if run is not None and not run.state.final:
-            return Covered(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id)
-        if run is not None and run.state in {State.FAILED, State.CANCELLED} and _later(run, result):
-            return Covered(_OF_STATE[run.state], score, None, run.kind or run.reason, run.run_id)
+            return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id)
+        if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
+            return CoverageCell(_OF_STATE[run.state], score, None, run.kind or run.reason, run.run_id)
         if result is not None:
-            standing = Standing.STALE if pair in self.stale else Standing.DONE
-            return Covered(standing, score, None, self.stale.get(pair, ""), result.run_id)
+            standing = CellStatus.STALE if pair in self.stale else CellStatus.DONE
+            return CoverageCell(standing, score, None, self.stale.get(pair, ""), result.run_id)
         return self._without_result(backbone, task)
 
-    def _without_result(self, backbone: str, task: str) -> Covered:
+    def _without_result(self, backbone: str, task: str) -> CoverageCell:
         entry, of_task = self.catalogue.backbone.get(backbone), self.catalogue.task.get(task)
         if entry is not None and entry.missing is not None:
-            return Covered(Standing.NO_WEIGHTS, detail=entry.missing.advice)
+            return CoverageCell(CellStatus.NO_WEIGHTS, detail=entry.missing.advice)
         if of_task is not None and of_task.missing is not None:
-            return Covered(Standing.NO_DATA, detail=of_task.missing.advice)
+            return CoverageCell(CellStatus.NO_DATA, detail=of_task.missing.advice)
         return NOTHING
 
     @cached_property
@@ -122,8 +122,8 @@ class Coverage:
         return {task: (min(values), max(values)) for task, values in found.items()}
 
 
-@remembered
-def _newest(results: Sequence[Result], catalogue: Catalogue, suite: str | None) -> Mapping[Pair, Result]:
+@memoize_by_identity
+def _newest(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, Result]:
     """The newest own result of every pair in the variant that the suite measures."""
     variants = catalogue.variants(suite)
     newest: dict[Pair, Result] = {}
@@ -142,15 +142,15 @@ def _rank(run: RunView) -> tuple[bool, float, str]:
 
 
 def _of_run(run: RunView) -> str:
-    return run.reason if run.state is State.QUEUED else run.progress.phase
+    return run.reason if run.state is RunState.QUEUED else run.progress.phase
 
 
 def _later(run: RunView, result: Result | None) -> bool:
     return result is None or (run.finished or run.created) > result.finished
 
 
-@remembered
-def narrow(catalogue: Catalogue, suite: str | None, text: str) -> Narrowed:
+@memoize_by_identity
+def narrow(catalogue: Catalog, suite: str | None, text: str) -> Narrowed:
     """The backbones and tasks that a suite and a filter leave; what can be measured at once comes first."""
     chosen = catalogue.suite.get(suite or "")
     tasks = _of_suite(chosen.tasks if chosen else (), catalogue.tasks)

@@ -6,32 +6,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_console.planning.duration import in_words
+from ssl_console.planning.duration import format_duration
 from ssl_console.tui.data.backend import EventLine
 from ssl_console.tui.data.filter_query import parse
 from ssl_console.tui.data.runs import Runs, RunView, in_order
-from ssl_console.tui.data.state import DeviceView, World
+from ssl_console.tui.data.state import AppState, DeviceView
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs, bar
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Point, Series
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 
 SILENT_S = 120.0
 """A running run that has said nothing for this long is pointed out."""
 BAR_WIDTH = 10
 GIGABYTE = 1024.0
 
-TONES: Mapping[State, Tone] = {
-    State.QUEUED: Tone.DIM,
-    State.STARTING: Tone.BUSY,
-    State.RUNNING: Tone.BUSY,
-    State.DONE: Tone.GOOD,
-    State.FAILED: Tone.BAD,
-    State.CANCELLED: Tone.DIM,
+TONES: Mapping[RunState, Tone] = {
+    RunState.QUEUED: Tone.DIM,
+    RunState.STARTING: Tone.BUSY,
+    RunState.RUNNING: Tone.BUSY,
+    RunState.DONE: Tone.GOOD,
+    RunState.FAILED: Tone.BAD,
+    RunState.CANCELLED: Tone.DIM,
 }
 
 
@@ -46,14 +46,14 @@ class RunList:
     glyphs: Glyphs
 
     @classmethod
-    def of(cls, world: World, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
+    def of(cls, world: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
         """The runs that a filter leaves."""
         terms = parse(text)
         shown = (run for run in world.runs.values() if finished or not run.state.final)
         kept = in_order(run for run in shown if terms.matches(run.subject))
         return cls({run.run_id: run for run in kept}, world.results_by_run, now, glyphs)
 
-    def rows(self, width: int) -> Rows:
+    def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
         names = max((len(run.backbone) for run in self.runs.values()), default=8)
         places = max((len(run.device) for run in self.runs.values()), default=7)
@@ -68,20 +68,20 @@ class RunList:
             Column("device", "device", max(7, min(places, 16))),
             Column("note", "", max(20, width)),
         )
-        return Rows(columns, list(self.runs), self._cell)
+        return TableModel(columns, list(self.runs), self._cell)
 
     def _cell(self, run_id: str, column: Column) -> Cell:
         return _CELLS[column.key](self, self.runs[run_id])
 
     def _name(self, run: RunView) -> Cell:
-        tone = Tone.PLAIN if run.state is State.DONE else TONES[run.state]
+        tone = Tone.PLAIN if run.state is RunState.DONE else TONES[run.state]
         return Cell(f"{_sign(run, self.glyphs)} {run.backbone}", tone)
 
     def _task(self, run: RunView) -> Cell:
         return Cell(run.task if not run.seed else f"{run.task} seed {run.seed}")
 
     def _speed(self, run: RunView) -> Cell:
-        speed = run.progress.images_per_s if run.state is State.RUNNING else None
+        speed = run.progress.images_per_s if run.state is RunState.RUNNING else None
         return Cell("" if speed is None else f"{speed:,.0f}", Tone.DIM)
 
     def _device(self, run: RunView) -> Cell:
@@ -91,28 +91,28 @@ class RunList:
         return Cell(_note(run, self.now), Tone.WARN if _silent(run, self.now) else Tone.DIM)
 
     def _progress(self, run: RunView) -> Cell:
-        if run.state is State.RUNNING:
+        if run.state is RunState.RUNNING:
             share = run.progress.share
             if share is None:
                 return Cell(run.progress.phase or "running", Tone.BUSY)
             return Cell(f"{bar(share, BAR_WIDTH, self.glyphs)} {share:>4.0%}", Tone.BUSY)
-        if run.state is State.FAILED:
+        if run.state is RunState.FAILED:
             return Cell(f"failed: {run.kind}" if run.kind else "failed", Tone.BAD)
         result = self.results.get(run.run_id)
         if result is not None:
             return Cell(f"done in {_short(result.duration_s)}", Tone.GOOD)
-        word = "waiting" if run.state is State.QUEUED else run.state.value
+        word = "waiting" if run.state is RunState.QUEUED else run.state.value
         return Cell(word, TONES[run.state])
 
     def _left(self, run: RunView) -> Cell:
-        left = run.progress.eta_s(run.progress.last_event or 0.0) if run.state is State.RUNNING else None
+        left = run.progress.eta_s(run.progress.last_event or 0.0) if run.state is RunState.RUNNING else None
         return Cell("" if left is None else _short(left), Tone.DIM)
 
     def _score(self, run: RunView) -> Cell:
         result = self.results.get(run.run_id)
         if result is not None:
             return Cell(f"{result.value:.1f}", bold=True)
-        latest = latest_metric(run) if run.state is State.RUNNING else None
+        latest = latest_metric(run) if run.state is RunState.RUNNING else None
         return Cell("" if latest is None else f"{latest:.1f}", Tone.DIM)
 
 
@@ -134,7 +134,7 @@ def latest_metric(run: RunView) -> float | None:
     return run.progress.metrics[names[0]].latest if names else None
 
 
-def summary(world: World, *, filtered: bool, finished: bool) -> Line:
+def summary(world: AppState, *, filtered: bool, finished: bool) -> Line:
     """The line above the runs."""
     tally = world.tally
     spans = [Span(f" {tally.in_words}", Tone.DIM)]
@@ -161,7 +161,7 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
     pairs.append(("queued", _when(run.created)))
     if progress.started is not None:
         end = run.finished or (now if not run.state.final else progress.last_event) or now
-        pairs.append(("started", f"{_when(progress.started)}   {in_words(max(0.0, end - progress.started))}"))
+        pairs.append(("started", f"{_when(progress.started)}   {format_duration(max(0.0, end - progress.started))}"))
     if run.job:
         pairs.append(("job", run.job))
     if run.priority:
@@ -280,14 +280,14 @@ def _sign(run: RunView, glyphs: Glyphs) -> str:
 
 def _silent(run: RunView, now: float) -> bool:
     last = run.progress.last_event
-    return run.state is State.RUNNING and last is not None and now - last > SILENT_S
+    return run.state is RunState.RUNNING and last is not None and now - last > SILENT_S
 
 
 def _note(run: RunView, now: float) -> str:
     if _silent(run, now):
         silence = (now - (run.progress.last_event or now)) // 30 * 30
-        return f"silent for {in_words(silence)}: D writes its stacks to the log"
-    if run.state is State.RUNNING:
+        return f"silent for {format_duration(silence)}: D writes its stacks to the log"
+    if run.state is RunState.RUNNING:
         return run.reason or _phase(run)
     return run.reason
 
@@ -308,7 +308,7 @@ def _memory(run: RunView) -> str:
 
 
 def _short(seconds: float) -> str:
-    return in_words(seconds).replace(" min", "m").replace(" s", "s").replace(" h ", "h").replace(" d ", "d")
+    return format_duration(seconds).replace(" min", "m").replace(" s", "s").replace(" h ", "h").replace(" d ", "d")
 
 
 def _clock(moment: float) -> str:

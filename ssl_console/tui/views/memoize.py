@@ -12,7 +12,7 @@ KEPT = 2
 """Answers kept: two screens may ask in turn."""
 
 
-def remembered(work: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
+def memoize_by_identity(work: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
     """`work`, which is not done again for the arguments of one of the last times.
 
     Unlike `functools.cache` it never hashes: hashing ten thousand results takes as long as much of the work, and the

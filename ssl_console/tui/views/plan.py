@@ -6,37 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssl_console.planning.disk_usage import Disk
-from ssl_console.planning.duration import in_words, megabytes
+from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Plan
-from ssl_console.tui.data.backend import Order
+from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import BackboneEntry, Narrowed, TaskEntry, protocol_title
-from ssl_console.tui.data.state import Extent, Pair, Selection, World
+from ssl_console.tui.data.state import AppState, Extent, Pair, Selection
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
-from ssl_console.tui.views.coverage import Coverage, Covered, Standing
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
+from ssl_console.tui.widgets.table_model import Column, TableModel
 
 NAME = "backbone"
 CELL_WIDTH = 8
 WIDEST_LABEL = 12
 
 TONES = {
-    Standing.EMPTY: Tone.FAINT,
-    Standing.DONE: Tone.PLAIN,
-    Standing.STALE: Tone.WARN,
-    Standing.RUNNING: Tone.BUSY,
-    Standing.STARTING: Tone.BUSY,
-    Standing.QUEUED: Tone.DIM,
-    Standing.FAILED: Tone.BAD,
-    Standing.CANCELLED: Tone.DIM,
-    Standing.NO_WEIGHTS: Tone.FAINT,
-    Standing.NO_DATA: Tone.FAINT,
+    CellStatus.EMPTY: Tone.FAINT,
+    CellStatus.DONE: Tone.PLAIN,
+    CellStatus.STALE: Tone.WARN,
+    CellStatus.RUNNING: Tone.BUSY,
+    CellStatus.STARTING: Tone.BUSY,
+    CellStatus.QUEUED: Tone.DIM,
+    CellStatus.FAILED: Tone.BAD,
+    CellStatus.CANCELLED: Tone.DIM,
+    CellStatus.NO_WEIGHTS: Tone.FAINT,
+    CellStatus.NO_DATA: Tone.FAINT,
 }
 
 
 @dataclass(frozen=True)
-class Grid:
+class CoverageGrid:
     """The grid that is shown: what there is, what is ticked, what a filter left."""
 
     coverage: Coverage
@@ -44,11 +44,11 @@ class Grid:
     selection: Selection
     glyphs: Glyphs
 
-    def rows(self, width: int) -> Rows:
+    def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
         name_width = max(16, min(_longest(self.shown.backbones) + 2, width // 3))
         columns = (Column(NAME, "  backbone", name_width), *(self._column(task) for task in self.shown.tasks))
-        return Rows(columns, [entry.name for entry in self.shown.backbones], self._cell)
+        return TableModel(columns, [entry.name for entry in self.shown.backbones], self._cell)
 
     def column(self, task: str) -> list[Pair]:
         """The pairs of one task that are shown."""
@@ -82,33 +82,33 @@ class Grid:
         return Cell(f"{self.glyphs.ticked} {fit(text, column.width - 2, 'right')}", Tone.ACCENT, picked=True)
 
 
-def in_short(covered: Covered, glyphs: Glyphs) -> str:
+def in_short(covered: CoverageCell, glyphs: Glyphs) -> str:
     """A cell in at most seven characters: a sign for the standing, and the number that matters."""
     sign, word = _SIGNS[covered.standing]
-    if covered.standing in {Standing.DONE, Standing.STALE}:
+    if covered.standing in {CellStatus.DONE, CellStatus.STALE}:
         return f"{covered.score:.1f}{getattr(glyphs, sign) if sign else ''}"
-    if covered.standing is Standing.RUNNING and covered.share is not None:
+    if covered.standing is CellStatus.RUNNING and covered.share is not None:
         word = f"{covered.share:.0%}"
-    if covered.standing is Standing.FAILED:
+    if covered.standing is CellStatus.FAILED:
         word = covered.detail or word
     return f"{getattr(glyphs, sign)} {word}".rstrip()
 
 
 _SIGNS = {
-    Standing.EMPTY: ("empty", ""),
-    Standing.DONE: ("", ""),
-    Standing.STALE: ("stale", ""),
-    Standing.RUNNING: ("running", "run"),
-    Standing.STARTING: ("starting", "start"),
-    Standing.QUEUED: ("queued", "wait"),
-    Standing.FAILED: ("failed", "fail"),
-    Standing.CANCELLED: ("cancelled", "stop"),
-    Standing.NO_WEIGHTS: ("missing", ""),
-    Standing.NO_DATA: ("missing", ""),
+    CellStatus.EMPTY: ("empty", ""),
+    CellStatus.DONE: ("", ""),
+    CellStatus.STALE: ("stale", ""),
+    CellStatus.RUNNING: ("running", "run"),
+    CellStatus.STARTING: ("starting", "start"),
+    CellStatus.QUEUED: ("queued", "wait"),
+    CellStatus.FAILED: ("failed", "fail"),
+    CellStatus.CANCELLED: ("cancelled", "stop"),
+    CellStatus.NO_WEIGHTS: ("missing", ""),
+    CellStatus.NO_DATA: ("missing", ""),
 }
 
 
-def about_cell(grid: Grid, backbone: str | None, task: str | None) -> list[Line]:
+def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> list[Line]:
     """Two lines on what is under the cursor."""
     entry = grid.coverage.catalogue.backbone.get(backbone or "")
     of_task = grid.coverage.catalogue.task.get(task or "")
@@ -126,7 +126,7 @@ def about_cell(grid: Grid, backbone: str | None, task: str | None) -> list[Line]
     return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
 
 
-def summary(grid: Grid, world: World, filtered: bool) -> Line:
+def summary(grid: CoverageGrid, world: AppState, filtered: bool) -> Line:
     """The line above the grid: what is shown, and how much of it is ticked."""
     shown, suite = grid.shown, world.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
@@ -143,7 +143,7 @@ def summary(grid: Grid, world: World, filtered: bool) -> Line:
     return tuple(spans)
 
 
-def launch_lines(plan: Plan, disk: Disk, order: Order, width: int, glyphs: Glyphs) -> list[Line]:
+def launch_lines(plan: Plan, disk: Disk, order: LaunchRequest, width: int, glyphs: Glyphs) -> list[Line]:
     """What a launch would do, before it does it."""
     counts = plan.counts
     lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
@@ -162,7 +162,7 @@ def launch_lines(plan: Plan, disk: Disk, order: Order, width: int, glyphs: Glyph
     return lines
 
 
-def _choices(order: Order) -> list[Line]:
+def _choices(order: LaunchRequest) -> list[Line]:
     seeds = ", ".join(map(str, order.seeds))
     preset = order.preset or (f"of suite {order.suite}" if order.suite else "default")
     again = "yes: done ones are measured again" if order.again else "no"
@@ -200,7 +200,7 @@ def _cost(plan: Plan) -> str:
     if plan.eta_s is None:
         return "no time known yet: nothing like it was measured here"
     together = f", {plan.slots} at a time" if plan.slots > 1 else ""
-    return f"about {in_words(plan.eta_s)}{together}"
+    return f"about {format_duration(plan.eta_s)}{together}"
 
 
 def _extent_mark(extent: Extent, glyphs: Glyphs) -> str:

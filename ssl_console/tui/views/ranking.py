@@ -9,30 +9,30 @@ from functools import cached_property
 from typing import Literal
 
 from ssl_console.analysis.comparability import count_apart
-from ssl_console.analysis.published import PUBLISHED, beside, published, unmarked
+from ssl_console.analysis.published import PUBLISHED, published, unmarked, with_published
 from ssl_console.analysis.random_baseline import twins, with_twin_badges
 from ssl_console.analysis.ranking import (
     AGGREGATES,
     Aggregate,
     Ranking,
-    Row,
+    RankingCell,
+    RankingColumn,
+    RankingRow,
     common_columns,
     pick_columns,
     pick_rows,
     rank,
     sort_rows,
 )
-from ssl_console.analysis.ranking import Cell as Score
-from ssl_console.analysis.ranking import Column as Scored
-from ssl_console.tui.data.catalog import Catalogue, protocol_title
-from ssl_console.tui.data.filter_query import Filter, Subject, parse, split
+from ssl_console.tui.data.catalog import Catalog, protocol_title
+from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
 from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views.column_stats import ColumnFacts
-from ssl_console.tui.views.memoize import remembered
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.views.memoize import memoize_by_identity
+from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import ADVICE, MARK
 from ssl_console.workspace.result import Result
 
@@ -54,7 +54,7 @@ ROUNDING = 0.05
 
 
 @dataclass(frozen=True)
-class View:
+class RankingView:
     """What the user chose to see."""
 
     suite: str | None = None
@@ -71,22 +71,22 @@ class View:
     published: Published = "beside"
     """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
 
-    def sorted_by(self, column: str) -> View:
+    def sorted_by(self, column: str) -> RankingView:
         """Sorted by this column; the other way round if it is already."""
         return replace(self, sort=column, reverse=not self.reverse if self.sort == column else False)
 
 
-@remembered
+@memoize_by_identity
 def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ...] | None, shown: Published) -> Ranking:
     """Everything in these columns, own rows and published ones. Remembered: filters and sorting start from here."""
     own = [result for result in results if result.source == "mine"]
     if shown == "off":
         return rank(own, columns)
-    return rank(beside(own, published(), columns, all_tasks=shown == "all"), columns)
+    return rank(with_published(own, published(), columns, all_tasks=shown == "all"), columns)
 
 
-@remembered
-def with_doubts(results: tuple[Result, ...], catalogue: Catalogue) -> tuple[Result, ...]:
+@memoize_by_identity
+def with_doubts(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
     """The results with the reasons to doubt them that only other results tell."""
     return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
 
@@ -96,8 +96,8 @@ class Table:
     """The ranking as shown."""
 
     ranking: Ranking
-    view: View
-    catalogue: Catalogue
+    view: RankingView
+    catalogue: Catalog
     glyphs: Glyphs
     marked: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -111,7 +111,12 @@ class Table:
 
     @classmethod
     def of(
-        cls, results: tuple[Result, ...], view: View, catalogue: Catalogue, glyphs: Glyphs, marked: tuple[str, ...] = ()
+        cls,
+        results: tuple[Result, ...],
+        view: RankingView,
+        catalogue: Catalog,
+        glyphs: Glyphs,
+        marked: tuple[str, ...] = (),
     ) -> Table:
         """The rows and columns that the view leaves, in its order, compared among themselves."""
         suite = catalogue.suite.get(view.suite or "")
@@ -125,7 +130,7 @@ class Table:
         return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
 
     @cached_property
-    def row(self) -> Mapping[str, Row]:
+    def row(self) -> Mapping[str, RankingRow]:
         """By backbone."""
         return {row.backbone: row for row in self.ranking.rows}
 
@@ -151,14 +156,17 @@ class Table:
         sharers = Counter(numbers.values())
         return {name: f"{number}{'=' if sharers[number] > 1 else ' '}" for name, number in numbers.items()}
 
-    def rows(self, width: int) -> Rows:
+    def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
         longest = max((len(row.backbone) for row in self.ranking.rows), default=8)
         name_width = max(12, min(longest + 2, width // 3))
-        columns = [Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))]
+        columns = [
+            Column(PLACE, "#", 4, "right"),
+            Column(NAME, "  backbone", name_width, sort=self._sign(NAME)),
+        ]
         columns += [self._aggregate_column(aggregate) for aggregate in self.aggregates]
         columns += [self._scored_column(column) for column in self.ranking.columns]
-        return Rows(tuple(columns), [row.backbone for row in self.ranking.rows], self._cell, fixed=2)
+        return TableModel(tuple(columns), [row.backbone for row in self.ranking.rows], self._cell, fixed=2)
 
     # -- cells --------------------------------------------------------------------------------------------------
 
@@ -173,20 +181,20 @@ class Table:
             return self._aggregate(row, aggregate)
         return self._score(row, self.facts[column.key])
 
-    def _name(self, row: Row) -> Cell:
+    def _name(self, row: RankingRow) -> Cell:
         mark = self.glyphs.ticked if row.backbone in self.marked else " "
         tone = Tone.ACCENT if row.backbone in self.marked else Tone.PLAIN
         if row.backbone.endswith(PUBLISHED):
             tone = Tone.DIM
         return Cell(f"{mark} {row.backbone}", tone)
 
-    def _aggregate(self, row: Row, aggregate: Aggregate) -> Cell:
+    def _aggregate(self, row: RankingRow, aggregate: Aggregate) -> Cell:
         value = aggregate.value(row)
         if value is None:
             return Cell(self.glyphs.none, Tone.FAINT)
         return Cell(aggregate.show(value).removesuffix(" %"), bold=aggregate.name in self._best_of(row.backbone))
 
-    def _score(self, row: Row, facts: ColumnFacts) -> Cell:
+    def _score(self, row: RankingRow, facts: ColumnFacts) -> Cell:
         score = row.cells.get(facts.label)
         if score is None:
             return Cell(self.glyphs.none, Tone.FAINT)
@@ -197,7 +205,7 @@ class Table:
         best, second = text == facts.best, text == facts.second
         return Cell(shown, heat=level if self.view.heat else None, bold=best, underline=second)
 
-    def _beside_score(self, row: Row, label: str, score: Score) -> str:
+    def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
         """The interval, or the difference to the published number, where it is wanted and known."""
         if self.view.intervals:
             half = score.half_width
@@ -205,7 +213,7 @@ class Table:
         twin = self.published_twin(row, label) if self.view.differences else None
         return "" if twin is None else f" {score.value - twin.value:+.1f}"
 
-    def published_twin(self, row: Row, label: str) -> Score | None:
+    def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
         """The published number of an own score."""
         other = self.row.get(f"{row.backbone}{PUBLISHED}")
         return other.cells.get(label) if other else None
@@ -236,7 +244,7 @@ class Table:
         label, _ = ABOUT_AGGREGATES[aggregate.name]
         return Column(aggregate.name, label, AGGREGATE_WIDTH, "right", OVERALL, self._sign(aggregate.name))
 
-    def _scored_column(self, column: Scored) -> Column:
+    def _scored_column(self, column: RankingColumn) -> Column:
         protocol, _, short = column.label.rpartition("/")
         wide = self.view.intervals or self.view.differences
         width = INTERVAL_WIDTH + 2 * self.view.heat if wide else NUMBER_WIDTH
@@ -270,11 +278,11 @@ class Table:
         return numbers
 
 
-ranking_table = remembered(Table.of)
+ranking_table = memoize_by_identity(Table.of)
 """`Table.of`, which is not done again while nothing has changed: a table is asked for whenever a run has moved on."""
 
 
-def _overlap(one: Score, other: Score) -> bool:
+def _overlap(one: RankingCell, other: RankingCell) -> bool:
     return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
 
 
@@ -307,7 +315,7 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
     return [tuple(head), tail]
 
 
-def _about_aggregate(table: Table, row: Row, column: str) -> str:
+def _about_aggregate(table: Table, row: RankingRow, column: str) -> str:
     """What it is; for a complete row that has none, why."""
     no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
@@ -315,7 +323,7 @@ def _about_aggregate(table: Table, row: Row, column: str) -> str:
     return ABOUT_AGGREGATES.get(column, ("", ""))[1]
 
 
-def _published_difference(table: Table, row: Row, column: str, score: Score) -> list[Span]:
+def _published_difference(table: Table, row: RankingRow, column: str, score: RankingCell) -> list[Span]:
     twin = table.published_twin(row, column)
     if twin is None:
         return []
@@ -345,7 +353,7 @@ def summary(table: Table, suite: str | None) -> Line:
     return tuple(spans)
 
 
-def _filtered(base: Ranking, view: View, catalogue: Catalogue) -> tuple[Ranking, tuple[str, ...]]:
+def _filtered(base: Ranking, view: RankingView, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:
     """The rows and columns that a filter and the user's choice of columns leave."""
     rows = {row.backbone: _backbone_subject(row.backbone, catalogue) for row in base.rows}
     columns = {column.label: _task_subject(column, catalogue) for column in base.columns}
@@ -359,15 +367,15 @@ def _filtered(base: Ranking, view: View, catalogue: Catalogue) -> tuple[Ranking,
     return ranking, tuple(terms.unknown_fields(known))
 
 
-def _backbone_subject(name: str, catalogue: Catalogue) -> Subject:
+def _backbone_subject(name: str, catalogue: Catalog) -> Filterable:
     entry = catalogue.backbone.get(unmarked(name))
-    return entry.subject if entry else Subject(name, {"name": name})
+    return entry.subject if entry else Filterable(name, {"name": name})
 
 
-def _task_subject(column: Scored, catalogue: Catalogue) -> Subject:
+def _task_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
     entry = catalogue.task.get(column.task)
     fields = {**(entry.subject.fields if entry else {}), "variant": column.variant, "task": column.task}
-    return Subject(f"{column.label} {entry.subject.words if entry else ''}", fields)
+    return Filterable(f"{column.label} {entry.subject.words if entry else ''}", fields)
 
 
 __all__ = [
@@ -375,8 +383,8 @@ __all__ = [
     "PLACE",
     "PUBLISHED",
     "ColumnFacts",
+    "RankingView",
     "Table",
-    "View",
     "about_score",
     "base_ranking",
     "ranking_table",

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from ssl_console.analysis.random_baseline import Distance, Twins, distances
+from ssl_console.analysis.random_baseline import BaselineComparison, Twins, distances
 from ssl_console.analysis.seed_variance import seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import of_record
-from ssl_console.planning.duration import in_words
+from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.workspace.badges import MARK
@@ -73,7 +73,7 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
             {
                 "run": result.run_id,
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(result.finished)),
-                "took": in_words(result.duration_s),
+                "took": format_duration(result.duration_s),
                 "device": result.device or "—",
                 "images/s": "—" if result.images_per_s is None else f"{result.images_per_s:,.0f}",
                 "peak memory": "—" if result.memory_mb is None else f"{result.memory_mb / 1024:.2f} GB",
@@ -82,7 +82,7 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
     ]
 
 
-def _doubts(record: ResultRecord | None, distance: Distance | None, width: int) -> list[Line]:
+def _doubts(record: ResultRecord | None, distance: BaselineComparison | None, width: int) -> list[Line]:
     of_twin = distance.badge if distance else None
     badges = [*(record.badges if record else ()), *([of_twin] if of_twin else [])]
     texts = [text for badge in badges for text in wrap(f"{MARK} {badge.name}: {badge.advice}", width - 4)]
@@ -90,7 +90,7 @@ def _doubts(record: ResultRecord | None, distance: Distance | None, width: int) 
 
 
 def _intervals(
-    result: Result, record: ResultRecord | None, results: Sequence[Result], distance: Distance | None
+    result: Result, record: ResultRecord | None, results: Sequence[Result], distance: BaselineComparison | None
 ) -> dict[str, str]:
     """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
     found = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
@@ -105,7 +105,7 @@ def _intervals(
         found["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
     if distance is not None:
         found["untrained twin"] = (
-            f"{distance.lead:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
+            f"{distance.margin:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
         )
     return found
 

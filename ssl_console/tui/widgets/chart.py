@@ -10,9 +10,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ssl_console.tui.style.palette import look_of
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Tone
-from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, Ink, Run, draw
+from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, Run, SeriesIndex, draw
 
 _TONES = {GHOST: Tone.DIM, AXIS: Tone.FAINT, LABEL: Tone.DIM, NOTHING: Tone.PLAIN}
 
@@ -39,7 +39,7 @@ class ChartView(Widget):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def _draw(self) -> list[list[Run]]:
-        glyphs = look_of(self).glyphs
+        glyphs = render_context(self).glyphs
         wanted = (self.chart, self.size.width, self.size.height, glyphs.name)
         if wanted != self._drawn:
             self._drawn = wanted
@@ -53,6 +53,6 @@ class ChartView(Widget):
         strip = Strip([Segment(text, self.rich_style + self._ink(ink)) for text, ink in runs])
         return strip.adjust_cell_length(self.size.width, self.rich_style)
 
-    def _ink(self, ink: Ink) -> Style:
-        palette = look_of(self).palette
+    def _ink(self, ink: SeriesIndex) -> Style:
+        palette = render_context(self).palette
         return palette.series_style(ink) if ink >= 0 else palette.tone(_TONES[ink])

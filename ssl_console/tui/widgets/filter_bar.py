@@ -15,13 +15,13 @@ from ssl_console.tui.host import Refreshable
 from ssl_console.tui.keys import bindings
 
 
-class SteadyInput(Input):
+class StaticInput(Input):
     """The widget."""
 
     cursor_blink = reactive(False, init=False)
 
 
-def stand_still(screen: Screen[object]) -> None:
+def stop_cursor_blink(screen: Screen[object]) -> None:
     """Stop the cursors of a screen that others have made."""
     for line in screen.query(Input):
         line.cursor_blink = False
@@ -33,7 +33,7 @@ ABOUT = (
 )
 
 
-class FilterLine(SteadyInput):
+class FilterLine(StaticInput):
     """Where the filter is typed."""
 
     BINDINGS: ClassVar = bindings("filter")
@@ -47,7 +47,7 @@ class FilterLine(SteadyInput):
         """Everything is shown again."""
         screen = self.screen
         if isinstance(screen, Refreshable):
-            screen.step_out()
+            screen.go_back()
 
     async def action_submit(self) -> None:
         """Keep what was typed, before any other key is looked at."""

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import KEYS, Key, shown
-from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, length
 
 MODES: tuple[Key, ...] = KEYS["app"][:6]
@@ -54,7 +54,7 @@ class TopBar(Widget):
             spans = self._titles(gap, labels=labels)
             if length(spans) + length(right) < self.size.width:
                 break
-        return draw(_spread(spans, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+        return draw(_spread(spans, right, self.size.width), self.size.width, render_context(self), self.rich_style)
 
     def _titles(self, gap: str, *, labels: bool) -> list[Span]:
         own = console(self).own_keys
@@ -101,10 +101,10 @@ class KeyLine(Widget):
         for binding in here:
             pair = _spans([binding])
             if length(kept) + length(pair) > room - 1:
-                kept.append(Span(look_of(self).glyphs.ellipsis, Tone.DIM))
+                kept.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
                 break
             kept += pair
-        return draw(_spread(kept, right, self.size.width), self.size.width, look_of(self), self.rich_style)
+        return draw(_spread(kept, right, self.size.width), self.size.width, render_context(self), self.rich_style)
 
 
 def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:

@@ -9,9 +9,9 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
-from ssl_console.workspace.pictures import ASCII_SHADES, Cell, Picture, Row, coloured, shaded
+from ssl_console.workspace.pictures import ASCII_SHADES, Picture, PictureCell, Row, colour_cells, shaded
 
 
 class PictureView(Widget):
@@ -33,7 +33,7 @@ class PictureView(Widget):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
-        look, base, width = look_of(self), self.rich_style, self.size.width
+        look, base, width = render_context(self), self.rich_style, self.size.width
         names = self._names()
         rows = self._cells(self.size.height - len(names), ascii_only=not look.glyphs.braille)
         if y < len(rows):
@@ -53,11 +53,13 @@ class PictureView(Widget):
         wanted = (first.path, width, height, ascii_only)
         if wanted != self._drawn:
             self._drawn = wanted
-            self._rows = shaded(first, width, height, ASCII_SHADES) if ascii_only else coloured(first, width, height)
+            self._rows = (
+                shaded(first, width, height, ASCII_SHADES) if ascii_only else colour_cells(first, width, height)
+            )
         return self._rows
 
 
-def style_of(cell: Cell) -> Style:
+def style_of(cell: PictureCell) -> Style:
     """Ink on ground."""
     ink, ground = (None if one is None else f"rgb({one[0]},{one[1]},{one[2]})" for one in (cell.ink, cell.ground))
     return Style(color=ink, bgcolor=ground)

@@ -10,12 +10,12 @@ from itertools import pairwise
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import clean, fit, wrap
 
-Ink = int
+SeriesIndex = int
 """A series by its number, or one of the negative inks."""
-GHOST: Ink = -1
-AXIS: Ink = -2
-LABEL: Ink = -3
-NOTHING: Ink = -4
+GHOST: SeriesIndex = -1
+AXIS: SeriesIndex = -2
+LABEL: SeriesIndex = -3
+NOTHING: SeriesIndex = -4
 
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -32,7 +32,7 @@ class Canvas:
     dot: str = "*"
     _masks: dict[tuple[int, int], int] = field(default_factory=dict)
     _signs: dict[tuple[int, int], str] = field(default_factory=dict)
-    _inks: dict[tuple[int, int], Ink] = field(default_factory=dict)
+    _inks: dict[tuple[int, int], SeriesIndex] = field(default_factory=dict)
 
     @property
     def dots_x(self) -> int:
@@ -44,7 +44,7 @@ class Canvas:
         """Dots down."""
         return self.height * 4 if self.braille else self.height
 
-    def point(self, x: int, y: int, ink: Ink) -> None:
+    def point(self, x: int, y: int, ink: SeriesIndex) -> None:
         """One dot; outside the canvas nothing happens."""
         if not (0 <= x < self.dots_x and 0 <= y < self.dots_y):
             return
@@ -56,7 +56,7 @@ class Canvas:
         else:
             self._signs.setdefault(cell, self.dot)
 
-    def segment(self, start: tuple[int, int], end: tuple[int, int], ink: Ink) -> None:
+    def segment(self, start: tuple[int, int], end: tuple[int, int], ink: SeriesIndex) -> None:
         """A straight line of dots; a ghost's is dotted."""
         (x0, y0), (x1, y1) = start, end
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
@@ -65,7 +65,7 @@ class Canvas:
                 continue
             self.point(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), ink)
 
-    def sign(self, column: int, row: int, text: str, ink: Ink) -> None:
+    def sign(self, column: int, row: int, text: str, ink: SeriesIndex) -> None:
         """Characters over whatever is there."""
         for offset, character in enumerate(text):
             if 0 <= column + offset < self.width and 0 <= row < self.height:
@@ -79,7 +79,7 @@ class Canvas:
         cells = ((column + offset, row) for offset in range(length))
         return not any(cell in self._signs or cell in self._masks for cell in cells)
 
-    def row(self, row: int) -> Iterator[tuple[str, Ink]]:
+    def row(self, row: int) -> Iterator[tuple[str, SeriesIndex]]:
         """One line as runs of equal ink."""
         text, ink = "", NOTHING
         for column in range(self.width):
@@ -90,7 +90,7 @@ class Canvas:
             text, ink = text + character, next_ink
         yield text, ink
 
-    def _cell(self, column: int, row: int) -> tuple[str, Ink]:
+    def _cell(self, column: int, row: int) -> tuple[str, SeriesIndex]:
         cell = (column, row)
         if cell in self._signs:
             return self._signs[cell], self._inks[cell]
@@ -100,7 +100,7 @@ class Canvas:
 
 
 Point = tuple[float, float]
-Run = tuple[str, Ink]
+Run = tuple[str, SeriesIndex]
 
 POINTS = frozenset({"points", "crowd"})
 SMALLEST = (16, 5)
@@ -229,14 +229,14 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
             _name_points(canvas, series, places)
 
 
-def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], ink: Ink) -> None:
+def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], ink: SeriesIndex) -> None:
     """From point to point. A step before the last one begins another pass: no line leads back to it."""
     for start, end in zip(places, places[1:] or places, strict=False):
         if end[0] >= start[0]:
             canvas.segment(start, end, ink)
 
 
-def _ink(series: Series) -> Ink:
+def _ink(series: Series) -> SeriesIndex:
     return {"ghost": GHOST, "front": GHOST, "crowd": LABEL}.get(series.kind, series.number)
 
 

@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from ssl_console.tui.keys import bindings
-from ssl_console.tui.style.palette import draw, look_of
+from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, length
 
 
@@ -53,7 +53,7 @@ class Lines(ScrollView, can_focus=True):
         """One line of the screen."""
         number = y + round(self.scroll_y)
         spans = self.content[number] if number < len(self.content) else ()
-        look, base, width = look_of(self), self.rich_style, self.scrollable_content_region.width
+        look, base, width = render_context(self), self.rich_style, self.scrollable_content_region.width
         if not self.shift:
             return draw(spans, width, look, base)
         return (
@@ -104,5 +104,5 @@ class Tail(Lines):
         self.following = new_value >= self.max_scroll_y - 1
 
 
-class Words(Lines, can_focus=False):
+class StyledText(Lines, can_focus=False):
     """Lines that only tell something: the keyboard is never in them."""

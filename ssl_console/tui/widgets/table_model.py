@@ -32,7 +32,7 @@ def _no_cell(_key: str, _column: Column) -> Cell:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableModel:
     """A table's content. `cell` is called only for what is on the screen."""
 
     columns: tuple[Column, ...] = ()

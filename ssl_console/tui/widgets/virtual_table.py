@@ -19,9 +19,9 @@ from textual.strip import Strip
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.style import palette
 from ssl_console.tui.style.cell import EMPTY_CELL, Cell
-from ssl_console.tui.style.palette import Look, Under, look_of
+from ssl_console.tui.style.palette import RenderContext, Under, render_context
 from ssl_console.tui.style.text import Tone, clean, fit, wrap
-from ssl_console.tui.widgets.table_model import Column, Placed, Rows
+from ssl_console.tui.widgets.table_model import Column, Placed, TableModel
 
 CursorKind = Literal["row", "cell"]
 
@@ -57,7 +57,7 @@ class LineTable(ScrollView, can_focus=True):
 
     def __init__(self, *, cursor: CursorKind = "row", empty: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.rows = Rows()
+        self.rows = TableModel()
         self.cursor_kind: CursorKind = cursor
         self.empty = empty
         """What to say where there are no rows."""
@@ -70,7 +70,7 @@ class LineTable(ScrollView, can_focus=True):
 
     # -- content ------------------------------------------------------------------------------------------------
 
-    def show(self, rows: Rows) -> None:
+    def show(self, rows: TableModel) -> None:
         """Show `rows`: repaint the cells that differ, or everything when rows or columns are others."""
         before, self.rows = self.rows, rows
         if before.columns == rows.columns and before.keys == rows.keys and before.fixed == rows.fixed:
@@ -273,12 +273,14 @@ class LineTable(ScrollView, can_focus=True):
     def _blank(self, number: int | None) -> Strip:
         told = wrap(self.empty, max(1, self._width - 2))
         text = f" {told[number - 1]}" if number is not None and 0 < number <= len(told) else ""
-        return Strip([Segment(fit(text, self._width), self._base + look_of(self).palette.tone(Tone.DIM))], self._width)
+        return Strip(
+            [Segment(fit(text, self._width), self._base + render_context(self).palette.tone(Tone.DIM))], self._width
+        )
 
     def _row_strip(self, key: str) -> Strip:
         cells = [EMPTY_CELL] * len(self.rows.columns)
         segments: list[Segment] = []
-        look, gap = look_of(self), self._gap(key)
+        look, gap = render_context(self), self._gap(key)
         for column in self._placed():
             cell = cells[column.number] = self.rows.cell(key, self.rows.columns[column.number])
             segments.extend(self._cell_segments(key, column, cell, look))
@@ -291,7 +293,7 @@ class LineTable(ScrollView, can_focus=True):
         """Whether the cell lies on the same background as the gap behind it: then it takes the gap in, for brevity."""
         return key != self._row or self.cursor_kind == "row" or self.rows.columns[placed.number].key != self._column
 
-    def _cell_segments(self, key: str, placed: Placed, cell: Cell, look: Look) -> Iterator[Segment]:
+    def _cell_segments(self, key: str, placed: Placed, cell: Cell, look: RenderContext) -> Iterator[Segment]:
         column = self.rows.columns[placed.number]
         style = self._base + look.palette.cell_style(cell, self._under(key, column))
         if cell.heat is None or placed.width < 3:
@@ -310,10 +312,10 @@ class LineTable(ScrollView, can_focus=True):
 
     def _gap(self, key: str) -> Segment:
         under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self.has_focus else "row"
-        return Segment(" ", self._base + look_of(self).palette.cell_style(EMPTY_CELL, under))
+        return Segment(" ", self._base + render_context(self).palette.cell_style(EMPTY_CELL, under))
 
     def _labels(self) -> list[Segment]:
-        look, segments = look_of(self), []
+        look, segments = render_context(self), []
         for placed in self._placed():
             column = self.rows.columns[placed.number]
             style = look.palette.tone(self._label_tone(column)) + Style(bold=True)
@@ -330,8 +332,8 @@ class LineTable(ScrollView, can_focus=True):
 
     def _with_more(self, segments: list[Segment]) -> list[Segment]:
         """Say at the edges that there are columns beyond them."""
-        placed, glyphs = self._placed(), look_of(self).glyphs
-        key_style = self._base + look_of(self).palette.tone(Tone.KEY)
+        placed, glyphs = self._placed(), render_context(self).glyphs
+        key_style = self._base + render_context(self).palette.tone(Tone.KEY)
         fixed = self.rows.fixed
         if len(placed) > fixed and placed[fixed].number > fixed and fixed:
             segments[2 * fixed - 1] = Segment(glyphs.left, key_style)
@@ -341,7 +343,7 @@ class LineTable(ScrollView, can_focus=True):
         return segments
 
     def _groups(self) -> list[Segment]:
-        look, segments, x = look_of(self), [], 0
+        look, segments, x = render_context(self), [], 0
         style = self._base + look.palette.tone(Tone.FAINT)
         title = self._base + look.palette.tone(Tone.ACCENT)
         for name, left, right in _spans_of_groups(self._placed(), self.rows.columns):

@@ -19,7 +19,7 @@ from backbones.io.download import Download
 from backbones.io.errors import WeightsError
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
-from tasks.datasets.download.sources import SOURCES, Source
+from tasks.datasets.download.sources import SOURCES, DownloadSource
 from tasks.datasets.manifest import Manifest, ask
 from tasks.datasets.presence import Presence, advice, presence
 
@@ -76,7 +76,9 @@ class CheckReport:
         return self.manifest.notes if self.manifest else ()
 
 
-def fetch(card: DatasetCard, data_root: Path, on_progress: OnProgress, sources: Sequence[Source] | None = None) -> Path:
+def fetch(
+    card: DatasetCard, data_root: Path, on_progress: OnProgress, sources: Sequence[DownloadSource] | None = None
+) -> Path:
     """Bring a dataset below the data root and return the folder in which its layout begins.
 
     Does nothing for data that are there. Interrupted, it carries on where it stopped.
@@ -123,7 +125,7 @@ class _Item:
     card: DatasetCard
     folder: Path
     work: Path
-    source: Source
+    source: DownloadSource
     number: int
     files: int
     on_progress: OnProgress

@@ -50,7 +50,7 @@ class ArchiveError(ValueError):
 
 
 @dataclass
-class _Budget:
+class _UnpackBudget:
     """How much may still be written: images and annotations hardly compress, a bomb does a thousandfold."""
 
     archive: Path
@@ -116,7 +116,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
-    budget, size = _Budget(archive), archive.stat().st_size
+    budget, size = _UnpackBudget(archive), archive.stat().st_size
     with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member) as tar:
         for member in tar:
             budget.entry()
@@ -142,7 +142,7 @@ def _check_end(archive: Path, tar: tarfile.TarFile) -> None:
 
 
 def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
-    budget, size, done = _Budget(archive), archive.stat().st_size, 0
+    budget, size, done = _UnpackBudget(archive), archive.stat().st_size, 0
     with zipfile.ZipFile(archive) as whole:
         for info in whole.infolist():
             budget.entry()
@@ -173,7 +173,7 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}...")
 
 
-def _write(content: IO[bytes], place: Path, budget: _Budget) -> None:
+def _write(content: IO[bytes], place: Path, budget: _UnpackBudget) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("wb") as file:
         while chunk := content.read(CHUNK):

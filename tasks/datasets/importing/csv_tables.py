@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tasks.datasets.csv_index import Row, inside, is_file, shown
-from tasks.datasets.importing.messages import Ambiguous, Wish, split_of
+from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")
@@ -37,7 +37,7 @@ def table_files(path: Path) -> list[Path]:
     return [file for file in found if _guess(_head(file), FILE_COLUMNS) and _guess(_head(file), LABEL_COLUMNS)]
 
 
-def read_tables(path: Path, wish: Wish) -> Iterator[Row]:
+def read_tables(path: Path, wish: ImportOptions) -> Iterator[IndexRow]:
     """Rows of all tables; the split from its column, else from the table's name. Raises Ambiguous and ValueError."""
     root = path.parent if path.is_file() else path
     for table in table_files(path):
@@ -59,13 +59,13 @@ def list_files(path: Path) -> dict[str, Path]:
     return {}
 
 
-def read_lists(path: Path) -> Iterator[Row]:
+def read_lists(path: Path) -> Iterator[IndexRow]:
     """Rows of all lists: `path label` on a line, or a path alone, whose folder is then its class."""
     for split, file in list_files(path).items():
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             if text := line.strip():
                 name, label = _named(text, file, number)
-                yield Row(split, _found(path, path, name, file, number), (label,))
+                yield IndexRow(split, _found(path, path, name, file, number), (label,))
 
 
 def _named(text: str, file: Path, number: int) -> tuple[str, str]:
@@ -80,13 +80,13 @@ def _named(text: str, file: Path, number: int) -> tuple[str, str]:
 
 def _row(
     root: Path, folder: Path, table: Path, columns: Columns, line: Mapping[str, str | None], *, several: bool
-) -> Row:
+) -> IndexRow:
     name, label = (line.get(columns.file) or "").strip(), (line.get(columns.label) or "").strip()
     if not name or not label:
         raise ValueError(f"{table}: a line without a file or without a label: {shown(str(dict(line)))}")
     parts = tuple(part.strip() for part in label.replace(";", "|").split("|")) if several else (label,)
     given = split_of(line.get(columns.split) or "") if columns.split else split_of(table.stem)
-    return Row(given or "", _found(root, folder, name, table, None), parts)
+    return IndexRow(given or "", _found(root, folder, name, table, None), parts)
 
 
 def _found(root: Path, folder: Path, name: str, table: Path, number: int | None) -> str:
@@ -111,7 +111,7 @@ def _is_image(folder: Path, name: str) -> bool:
     return any(is_file(folder / f"{name}{ending}") for ending in ("", *ENDINGS))
 
 
-def _columns(table: Path, head: Sequence[str], wish: Wish) -> Columns:
+def _columns(table: Path, head: Sequence[str], wish: ImportOptions) -> Columns:
     for given in (wish.file_column, wish.label_column, wish.split_column):
         if given is not None and given not in head:
             raise ValueError(f"{table} has no column {given!r}: its columns are {', '.join(head)}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.csv_index import Row, class_names
+from tasks.datasets.csv_index import IndexRow, class_names
 from tasks.datasets.importing.csv_tables import ENDINGS, list_files, read_lists, read_tables, table_files
-from tasks.datasets.importing.messages import Ambiguous, Kind, Wish, split_of
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, Kind, split_of
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
 from tasks.datasets.importing.webdataset import read_shards, shard_files
 from tasks.datasets.splits import held_out
@@ -34,7 +34,7 @@ def layouts(path: Path) -> list[Kind]:
     return [kind for kind, is_there in signs.items() if is_there()]
 
 
-def layout_of(path: Path, wish: Wish) -> Kind:
+def layout_of(path: Path, wish: ImportOptions) -> Kind:
     """The one layout. Raises Ambiguous when a table and class folders could both be meant, ValueError for none."""
     found = layouts(path)
     if wish.layout is not None:
@@ -53,9 +53,9 @@ def layout_of(path: Path, wish: Wish) -> Kind:
     raise Ambiguous(f"{path} could be {' or '.join(found)}: choose by --layout")
 
 
-def rows_of(path: Path, kind: Kind, wish: Wish) -> list[Row]:
+def rows_of(path: Path, kind: Kind, wish: ImportOptions) -> list[IndexRow]:
     """All images with labels, splits where the layout has them. Raises Ambiguous and ValueError."""
-    read: Mapping[Kind, Callable[[], Iterator[Row]]] = {
+    read: Mapping[Kind, Callable[[], Iterator[IndexRow]]] = {
         "voc": lambda: read_voc(path),
         "coco": lambda: read_coco(path),
         "webdataset": lambda: read_shards(path),
@@ -84,7 +84,7 @@ def _holds_images(folder: Path) -> bool:
     return next((True for _ in _images(folder)), False)
 
 
-def _read_folders(path: Path) -> Iterator[Row]:
+def _read_folders(path: Path) -> Iterator[IndexRow]:
     """Class folders, or train, val and test folders of such folders where all folders are called like that."""
     folders = _visible(path)
     if _are_splits(folders):
@@ -94,10 +94,10 @@ def _read_folders(path: Path) -> Iterator[Row]:
         yield from _class_folders(path, path, "")
 
 
-def _class_folders(root: Path, folder: Path, split: str) -> Iterator[Row]:
+def _class_folders(root: Path, folder: Path, split: str) -> Iterator[IndexRow]:
     for child in _visible(folder):
         for file in sorted(_images(child)):
-            yield Row(split, file.relative_to(root).as_posix(), (child.name,))
+            yield IndexRow(split, file.relative_to(root).as_posix(), (child.name,))
 
 
 def _images(folder: Path) -> Iterator[Path]:
@@ -108,7 +108,9 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def with_splits(rows: Sequence[Row], wish: Wish, *, several: bool) -> tuple[list[Row], tuple[str, ...]]:
+def with_splits(
+    rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool
+) -> tuple[list[IndexRow], tuple[str, ...]]:
     """Every row in a split, and notes about what was decided. Rows that the splits leave out are dropped."""
     named = [row for row in rows if row.split]
     splits = {row.split for row in named}
@@ -122,7 +124,7 @@ def with_splits(rows: Sequence[Row], wish: Wish, *, several: bool) -> tuple[list
     return named, tuple(notes)
 
 
-def _divided(rows: Sequence[Row], wish: Wish, *, several: bool) -> list[Row]:
+def _divided(rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool) -> list[IndexRow]:
     numbers = {name: index for index, name in enumerate(class_names(rows))}
     labels = np.array([0 if several else numbers[row.labels[0]] for row in rows], dtype=np.int64)
     _, test = held_out(labels, wish.test_share, wish.seed)
@@ -130,6 +132,6 @@ def _divided(rows: Sequence[Row], wish: Wish, *, several: bool) -> list[Row]:
     return [replace(row, split="test" if place in chosen else "train") for place, row in enumerate(rows)]
 
 
-def _derived(wish: Wish, *, several: bool) -> str:
+def _derived(wish: ImportOptions, *, several: bool) -> str:
     how = "at random" if several else "of every class"
     return f"it has no splits, so {wish.test_share:.0%} {how}, drawn under seed {wish.seed}, is the test split"

@@ -16,18 +16,18 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.csv_index import Row, class_names, index_text, split_names
+from tasks.datasets.csv_index import IndexRow, class_names, index_text, split_names
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.importing.detect_layout import SEVERAL, layout_of, rows_of, with_splits
-from tasks.datasets.importing.messages import Ambiguous, Brought, NotBrought, Order, Progress
-from tasks.datasets.importing.scan_images import Seen, look_through, warnings
+from tasks.datasets.importing.messages import Ambiguous, ImportFailure, ImportProgress, ImportRequest, ImportResult
+from tasks.datasets.importing.scan_images import ScannedSplit, look_through, warnings
 from tasks.datasets.readers.csv_index import read
 from tasks.datasets.symlinks import notes_on_links
 
 TELL_EVERY_S = 0.2
 
 
-def bring(order: Order, tell: Callable[[BaseModel], None]) -> Brought:
+def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResult:
     """Write the index and return the card. Raises Ambiguous, ValueError and DataError."""
     path = Path(order.path)
     if not path.exists():
@@ -44,10 +44,10 @@ def bring(order: Order, tell: Callable[[BaseModel], None]) -> Brought:
         seen = {name: _whole(one) for name, one in seen.items()}
     found = tuple(warnings(dataset, seen))
     told = (*notes, *notes_on_links(dataset.splits.values()))
-    return Brought(layout=kind, card=card, notes=told, warnings=found)
+    return ImportResult(layout=kind, card=card, notes=told, warnings=found)
 
 
-def _store(order: Order, rows: Sequence[Row], *, several: bool) -> tuple[DatasetCard, Dataset]:
+def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> tuple[DatasetCard, Dataset]:
     """Write the index, and open what it lists as every run will."""
     root, index = Path(order.path), Path(order.index)
     index.write_text(index_text(rows), encoding="utf-8")
@@ -74,9 +74,9 @@ def _store(order: Order, rows: Sequence[Row], *, several: bool) -> tuple[Dataset
     return card.model_copy(update={"manifest": dataset.manifest_digest}), dataset
 
 
-def _without(rows: Sequence[Row], broken: set[tuple[str, int]]) -> list[Row]:
+def _without(rows: Sequence[IndexRow], broken: set[tuple[str, int]]) -> list[IndexRow]:
     """The rows but those at the given positions of their splits."""
-    kept: list[Row] = []
+    kept: list[IndexRow] = []
     counts: dict[str, int] = {}
     for row in rows:
         place = counts.get(row.split, 0)
@@ -86,9 +86,9 @@ def _without(rows: Sequence[Row], broken: set[tuple[str, int]]) -> list[Row]:
     return kept
 
 
-def _whole(seen: Seen) -> Seen:
+def _whole(seen: ScannedSplit) -> ScannedSplit:
     """What was seen, as positions in a split that has only the readable images."""
-    return Seen(seen.grey, np.arange(len(seen.grey)), seen.sides, {})
+    return ScannedSplit(seen.grey, np.arange(len(seen.grey)), seen.sides, {})
 
 
 @dataclass
@@ -105,13 +105,13 @@ class _Meter:
         self.done += count
         if time.monotonic() - self.told > TELL_EVERY_S:
             self.told = time.monotonic()
-            self.tell(Progress(done=self.done, total=self.total))
+            self.tell(ImportProgress(done=self.done, total=self.total))
 
 
 def main(arguments: list[str]) -> int:
     """Bring in what the order names."""
     try:
-        order = Order.model_validate_json(arguments[0])
+        order = ImportRequest.model_validate_json(arguments[0])
     except (IndexError, ValidationError) as error:
         print(f"usage: python -P -m tasks.datasets.importing.main ORDER: {error}", file=sys.stderr)
         return 2
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
     try:
         tell(bring(order, tell))
     except (ValueError, DataError, OSError, csv.Error) as error:
-        tell(NotBrought(error=str(error), question=isinstance(error, Ambiguous)))
+        tell(ImportFailure(error=str(error), question=isinstance(error, Ambiguous)))
         return 1
     return 0
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from backbones.io.card_files import CardModel
-from backbones.io.subprocess_query import ask_module, last_words
+from backbones.io.subprocess_query import last_error_line, run_module
 from tasks.datasets.card import DatasetCard
 
 Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset"]
@@ -25,7 +25,7 @@ SPLIT_WORDS = {
 }
 
 
-class Wish(CardModel):
+class ImportOptions(CardModel):
     """Everything may be left open."""
 
     layout: Kind | None = None
@@ -62,7 +62,7 @@ class Warned(CardModel):
     examples: tuple[str, ...] = ()
 
 
-class Progress(CardModel):
+class ImportProgress(CardModel):
     """How far the looking is."""
 
     kind: Literal["progress"] = "progress"
@@ -70,7 +70,7 @@ class Progress(CardModel):
     total: int
 
 
-class Brought(CardModel):
+class ImportResult(CardModel):
     """A dataset that can be used: its card, and what to know of it. `card.manifest` is its digest."""
 
     kind: Literal["brought"] = "brought"
@@ -80,7 +80,7 @@ class Brought(CardModel):
     warnings: tuple[Warned, ...] = ()
 
 
-class NotBrought(CardModel):
+class ImportFailure(CardModel):
     """Why it cannot be used; with `question`, what the user has to decide first."""
 
     kind: Literal["not brought"] = "not brought"
@@ -96,27 +96,27 @@ class DatasetProblem(Exception):  # noqa: N818 - a domain word, raised as such
         super().__init__(words)
 
 
-class Order(CardModel):
+class ImportRequest(CardModel):
     """What the process is told: where the data are, under which name, and where the index goes."""
 
     path: str
     name: str
     index: str
-    wish: Wish = Wish()
+    wish: ImportOptions = ImportOptions()
 
 
-Answer = Annotated[Progress | Brought | NotBrought, Field(discriminator="kind")]
-ANSWER: TypeAdapter[Progress | Brought | NotBrought] = TypeAdapter(Answer)
+Answer = Annotated[ImportProgress | ImportResult | ImportFailure, Field(discriminator="kind")]
+ANSWER: TypeAdapter[ImportProgress | ImportResult | ImportFailure] = TypeAdapter(Answer)
 
 
-def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
+def import_dataset(order: ImportRequest, on_progress: Callable[[ImportProgress], None]) -> ImportResult:
     """Recognise, split and look through a dataset in a process of its own; its index is written when this returns.
 
     Raises DatasetProblem with the sentence that the process gave.
     """
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", BRING, order.model_dump_json()]
-    answer: Brought | NotBrought | None = None
+    answer: ImportResult | ImportFailure | None = None
     with (
         TemporaryFile("w+") as complaints,  # a pipe that nobody reads meanwhile would fill, and hold the process
         subprocess.Popen(
@@ -129,14 +129,14 @@ def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
                 said = ANSWER.validate_json(line)
             except ValidationError:
                 continue
-            if isinstance(said, Progress):
+            if isinstance(said, ImportProgress):
                 on_progress(said)
             else:
                 answer = said
         process.wait()
         complaints.seek(0)
         last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
-    if isinstance(answer, Brought):
+    if isinstance(answer, ImportResult):
         return answer
     if answer is None:
         raise DatasetProblem(f"{Path(order.path)} could not be looked through: {last}")
@@ -146,7 +146,7 @@ def bring(order: Order, on_progress: Callable[[Progress], None]) -> Brought:
 SURVEY = "tasks.datasets.importing.scan_main"
 
 
-class Surveyed(CardModel):
+class ScanReport(CardModel):
     """What was found; `error` when the dataset could not be opened."""
 
     error: str | None = None
@@ -159,10 +159,10 @@ class Surveyed(CardModel):
     warnings: tuple[Warned, ...] = ()
 
 
-def survey(card: DatasetCard, data_root: Path) -> Surveyed:
+def survey(card: DatasetCard, data_root: Path) -> ScanReport:
     """Open the dataset and decode every image."""
-    done = ask_module(SURVEY, str(data_root), given=card.model_dump_json())
+    done = run_module(SURVEY, str(data_root), given=card.model_dump_json())
     try:
-        return Surveyed.model_validate_json(done.stdout)
+        return ScanReport.model_validate_json(done.stdout)
     except ValidationError:
-        return Surveyed(error=f"the process that looks through the data failed: {last_words(done)}")
+        return ScanReport(error=f"the process that looks through the data failed: {last_error_line(done)}")

@@ -76,12 +76,12 @@ SMALL = 64
 """Side in pixels below which an image is mostly interpolation for a backbone of 224 px."""
 THREADS = 8
 
-Look = tuple[Grey, int] | str
+DecodedImage = tuple[Grey, int] | str
 """A grey copy and the shorter side in pixels; or why the image cannot be read."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class ScannedSplit:
     """What was seen of one split."""
 
     grey: npt.NDArray[np.uint8]
@@ -92,12 +92,12 @@ class Seen:
     unreadable: Mapping[int, str]
 
 
-def look_through(dataset: Dataset, advance: Callable[[int], None]) -> dict[str, Seen]:
+def look_through(dataset: Dataset, advance: Callable[[int], None]) -> dict[str, ScannedSplit]:
     """Decode every image; `advance` is told how many more were looked at."""
     return {name: _look(split, advance) for name, split in dataset.splits.items()}
 
 
-def warnings(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
+def warnings(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     """Unreadable images, tiny classes, the same picture in training and test, small images."""
     yield from _unreadable(seen)
     yield from _tiny_classes(dataset)
@@ -105,8 +105,8 @@ def warnings(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
     yield from _small(seen)
 
 
-def _look(split: SourceSplit, advance: Callable[[int], None]) -> Seen:
-    def one(index: int) -> Look:
+def _look(split: SourceSplit, advance: Callable[[int], None]) -> ScannedSplit:
+    def one(index: int) -> DecodedImage:
         try:
             image = split.images[index]
         except DataError as error:
@@ -124,10 +124,10 @@ def _look(split: SourceSplit, advance: Callable[[int], None]) -> Seen:
                 places.append(index)
                 sides.append(found[1])
     stacked = np.stack(grey) if grey else np.zeros((0, 32, 32), np.uint8)
-    return Seen(stacked, np.array(places, np.int64), np.array(sides, np.int64), unreadable)
+    return ScannedSplit(stacked, np.array(places, np.int64), np.array(sides, np.int64), unreadable)
 
 
-def _unreadable(seen: Mapping[str, Seen]) -> Iterator[Warned]:
+def _unreadable(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     broken = [sentence for one in seen.values() for sentence in one.unreadable.values()]
     if broken:
         words = f"{len(broken)} images cannot be read: {broken[0]}. --skip-unreadable leaves them out"
@@ -153,7 +153,7 @@ def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
         yield Warned(kind="tiny classes", count=len(tiny), words=words, examples=tuple(tiny[:SHOWN]))
 
 
-def _duplicates(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
+def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     """Between training and each other split: what was trained on cannot be tested on."""
     if "train" not in seen:
         return
@@ -169,7 +169,7 @@ def _duplicates(dataset: Dataset, seen: Mapping[str, Seen]) -> Iterator[Warned]:
             yield Warned(kind="duplicates", count=len(found), words=words, examples=shown)
 
 
-def _small(seen: Mapping[str, Seen]) -> Iterator[Warned]:
+def _small(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     sides = np.concatenate([one.sides for one in seen.values()])
     if len(sides) and (middle := int(np.median(sides))) < SMALL:
         words = f"images are small (the median side is {middle} px): backbones for 224 px see them enlarged"

@@ -9,22 +9,22 @@ import numpy as np
 
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
-from tasks.datasets.importing.messages import Surveyed
+from tasks.datasets.importing.messages import ScanReport
 from tasks.datasets.importing.scan_images import look_through, warnings
 from tasks.datasets.manifest import manifest_of
 from tasks.datasets.registry import open_dataset
 
 
-def survey(card: DatasetCard, data_root: Path) -> Surveyed:
+def survey(card: DatasetCard, data_root: Path) -> ScanReport:
     """What is there, and what would spoil a measurement."""
     try:
         dataset = open_dataset(card, data_root)
     except DataError as error:
-        return Surveyed(error=str(error))
+        return ScanReport(error=str(error))
     manifest = manifest_of(dataset, card)
     seen = look_through(dataset, lambda _count: None)
     sides = np.concatenate([one.sides for one in seen.values()])
-    return Surveyed(
+    return ScanReport(
         images={name: len(split.images) for name, split in dataset.splits.items()},
         classes=len(dataset.classes),
         side=int(np.median(sides)) if len(sides) else 0,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.datasets.csv_index import Row, inside, is_file, shown
+from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
 from tasks.datasets.importing.csv_tables import ENDINGS
 from tasks.datasets.importing.messages import split_of
 
@@ -22,7 +22,7 @@ def voc_base(path: Path) -> Path | None:
     return next((c for c in candidates if (c / "JPEGImages").is_dir() and (c / "Annotations").is_dir()), None)
 
 
-def read_voc(path: Path) -> Iterator[Row]:
+def read_voc(path: Path) -> Iterator[IndexRow]:
     """A row per annotated image with the names of its objects, those marked difficult left out."""
     base = voc_base(path)
     assert base is not None
@@ -30,7 +30,7 @@ def read_voc(path: Path) -> Iterator[Row]:
     for annotation in sorted((base / "Annotations").glob("*.xml")):
         image = _voc_image(base, annotation.stem)
         names = tuple(dict.fromkeys(_voc_objects(annotation)))
-        yield Row(splits.get(annotation.stem, ""), image.relative_to(path).as_posix(), names)
+        yield IndexRow(splits.get(annotation.stem, ""), image.relative_to(path).as_posix(), names)
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -40,7 +40,7 @@ def coco_files(path: Path) -> list[Path]:
     return [file for file in sorted({*path.glob("*.json"), *path.glob("annotations/*.json")}) if _is_coco(file)]
 
 
-def read_coco(path: Path) -> Iterator[Row]:
+def read_coco(path: Path) -> Iterator[IndexRow]:
     """A row per image with the names of its objects' categories; crowds count too."""
     root = path.parent if path.is_file() else path
     for file in coco_files(path):
@@ -51,14 +51,14 @@ def read_coco(path: Path) -> Iterator[Row]:
             raise ValueError(f"{file} is not in COCO's form: {type(error).__name__}: {shown(str(error))}") from error
 
 
-def _coco_rows(root: Path, file: Path, content: Any) -> Iterator[Row]:  # noqa: ANN401 - what stands in the file
+def _coco_rows(root: Path, file: Path, content: Any) -> Iterator[IndexRow]:  # noqa: ANN401 - what stands in the file
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for annotation in content["annotations"]:
         found[annotation["image_id"]][names[annotation["category_id"]]] = None
     for image in content["images"]:
         place = _coco_image(root, file, str(image["file_name"]))
-        yield Row(split_of(file.stem) or "", place, tuple(found[image["id"]]))
+        yield IndexRow(split_of(file.stem) or "", place, tuple(found[image["id"]]))
 
 
 def _voc_splits(base: Path) -> dict[str, str]:

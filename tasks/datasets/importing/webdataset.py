@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.datasets.csv_index import Row
+from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.importing.csv_tables import ENDINGS
 from tasks.datasets.importing.messages import split_of
 
@@ -21,7 +21,7 @@ def shard_files(path: Path) -> list[Path]:
     return sorted(shard for shard in {*path.glob("*.tar"), *path.glob("*/*.tar")} if _is_shard(shard))
 
 
-def read_shards(path: Path) -> Iterator[Row]:
+def read_shards(path: Path) -> Iterator[IndexRow]:
     """A row per sample that has an image and a label (`.cls`, `.txt`, or `.json` with a label in it).
 
     The split is told from the shard's name or folder. Raises ValueError for a shard that is damaged or unlabelled.
@@ -35,7 +35,7 @@ def read_shards(path: Path) -> Iterator[Row]:
             raise ValueError(f"{shard} is not a whole tar file: {error}") from error
 
 
-def _samples(shard: Path, name: str, split: str) -> Iterator[Row]:
+def _samples(shard: Path, name: str, split: str) -> Iterator[IndexRow]:
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, str] = {}
     with tarfile.open(shard, "r:") as archive:
@@ -51,7 +51,7 @@ def _samples(shard: Path, name: str, split: str) -> Iterator[Row]:
     if unlabelled:
         raise ValueError(f"{shard}: {len(unlabelled)} samples have no label (.cls, .txt or .json), {unlabelled[0]} say")
     for key, member in images.items():
-        yield Row(split, f"{name}/{member.name}", (labels[key],), member.offset_data, member.size)
+        yield IndexRow(split, f"{name}/{member.name}", (labels[key],), member.offset_data, member.size)
 
 
 def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.datasets import images
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.csv_index import IndexProblem, Row, class_names, read_index, split_names
+from tasks.datasets.csv_index import IndexProblem, IndexRow, class_names, read_index, split_names
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.images import Pixels, PixelSource, decode
 from tasks.datasets.readers.make_splits import file_split, missing, wrong_content
@@ -24,7 +24,7 @@ class TarImages(PixelSource):
 
     dataset: str
     root: Path
-    rows: tuple[Row, ...]
+    rows: tuple[IndexRow, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +69,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 
 
 def _split(
-    card: DatasetCard, root: Path, name: str, rows: Sequence[Row], classes: Sequence[str], several: bool
+    card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow], classes: Sequence[str], several: bool
 ) -> SourceSplit:
     labels = labels_of(rows, classes, several=several)
     if all(row.offset is None for row in rows):
@@ -79,7 +79,7 @@ def _split(
     return SourceSplit(name, TarImages(card.name, root, tuple(rows)), labels, files, digest, digest_labels(labels))
 
 
-def labels_of(rows: Sequence[Row], classes: Sequence[str], *, several: bool) -> Labels:
+def labels_of(rows: Sequence[IndexRow], classes: Sequence[str], *, several: bool) -> Labels:
     """[n] class indices, or with `several` [n, classes] of 0 and 1."""
     number = {name: index for index, name in enumerate(classes)}
     if not several:

@@ -30,7 +30,7 @@ from tasks.datasets.dataset import (
 from tasks.datasets.dense_targets import Boxes, HeldTargets, Kind, Targets
 from tasks.datasets.manifest import Manifest, SplitFacts, differences
 from tasks.datasets.readers.make_splits import array_split
-from tasks.synthetic import RENDERER_VERSION, SOLID_NAMES, Factor, Parameters, SceneKind, label_names, render
+from tasks.synthetic import RENDERER_VERSION, SOLID_NAMES, Factor, SceneKind, SceneParameters, label_names, render
 from tasks.synthetic.digits import TRAIN_GLYPHS
 
 KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
@@ -38,7 +38,7 @@ CLASSES: Mapping[Kind, tuple[str, ...]] = {"boxes": SOLID_NAMES, "masks": ("room
 
 
 @dataclass(frozen=True)
-class Series:
+class SceneSeries:
     """One split's scenes: the arguments that decide every pixel."""
 
     kind: SceneKind
@@ -50,7 +50,7 @@ class Series:
     @property
     def _scenes(self) -> list[str]:
         """What decides every scene: renderer, its parameters, the scenes' addresses."""
-        return [f"renderer {RENDERER_VERSION}", canonical([asdict(Parameters()), asdict(self)]).decode()]
+        return [f"renderer {RENDERER_VERSION}", canonical([asdict(SceneParameters()), asdict(self)]).decode()]
 
     def digests(self, factor: Factor) -> tuple[str, str]:
         """Names of the images and of their labels, without drawing."""
@@ -117,7 +117,7 @@ def manifest(card: DatasetCard) -> Manifest:
     )
 
 
-def _named(series: Series, factor: Factor, *, dense: bool) -> tuple[str, str]:
+def _named(series: SceneSeries, factor: Factor, *, dense: bool) -> tuple[str, str]:
     """Digests of the images, and of labels and targets together."""
     images, labels = series.digests(factor)
     return images, digest_annotations(labels, series.target_digests(dense=dense))
@@ -127,11 +127,11 @@ def _targets(drawn: Rendered, digests: Mapping[Kind, str]) -> dict[Kind, Targets
     return {kind: HeldTargets(drawn.targets[kind], digest, CLASSES[kind]) for kind, digest in digests.items()}
 
 
-def _series(card: DatasetCard) -> tuple[Series, ...]:
+def _series(card: DatasetCard) -> tuple[SceneSeries, ...]:
     arguments = card.reader_arguments
     size, seed = int(arguments.get("size", 64)), int(arguments.get("seed", 0))
     counts = {split: int(arguments.get(split, default)) for split, default in (("train", 1000), ("test", 500))}
-    return tuple(Series(_kind(card), split, count, size, seed) for split, count in counts.items())
+    return tuple(SceneSeries(_kind(card), split, count, size, seed) for split, count in counts.items())
 
 
 def _kind(card: DatasetCard) -> SceneKind:
@@ -153,7 +153,7 @@ def _dense(card: DatasetCard) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _draw(series: Series, *, dense: bool) -> Rendered:
+def _draw(series: SceneSeries, *, dense: bool) -> Rendered:
     images = np.empty((series.count, series.size, series.size, 3), np.uint8)
     factors: dict[Factor, Labels] = {factor: np.empty(series.count, np.int64) for factor in Factor}
     targets: dict[Kind, list[Any]] = {kind: [] for kind in KINDS}

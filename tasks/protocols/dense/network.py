@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from backbones.catalog.feature_map_info import Anatomy, Specimen
+from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
 from backbones.model.feature_map_main import dissect
 from backbones.model.feature_maps import FeatureMaps
 from backbones.model.precision import training_arithmetic
@@ -36,7 +36,7 @@ class DenseNetwork(nn.Module):
     def __init__(self, inputs: ImageInputs, decoder: Decoder, width: int, outputs: int, **how: bool | int) -> None:
         super().__init__()
         self.frozen, dilate = bool(how["frozen"]), bool(how.get("dilate", False))
-        anatomy = dissect(Specimen.of(inputs.backbone.card))
+        anatomy = dissect(FeatureMapQuery.of(inputs.backbone.card))
         dilate = dilate and anatomy.dilates
         model = inputs.backbone.fresh(**({"output_stride": DILATED_STRIDE} if dilate else {}))
         if self.frozen:
@@ -68,7 +68,7 @@ class DenseNetwork(nn.Module):
         return found
 
 
-def _decoder(name: Decoder, channels: tuple[int, ...], width: int, outputs: int, anatomy: Anatomy) -> nn.Module:
+def _decoder(name: Decoder, channels: tuple[int, ...], width: int, outputs: int, anatomy: FeatureMapInfo) -> nn.Module:
     if name == "upernet":
         return UperNet(channels, width, outputs, plain=anatomy.plain)
     if name == "ppm":

@@ -28,7 +28,7 @@ from tasks.metrics.outcome import Json, Outcome
 from tasks.protocols.detection.network import build_detector
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, still_falling, train
+from tasks.training.loop import Training, loss_still_decreasing, train
 from tasks.training.seeding import batch_of, torch_seeded
 
 MOMENTUM = 0.9
@@ -202,7 +202,7 @@ def _outcome(
         diagnostics={
             "ap50 by class": by_class,
             "loss": _curve(training.losses),
-            "loss_falling": still_falling(training.losses),
+            "loss_falling": loss_still_decreasing(training.losses),
             "chance": 0.0,
         },
         predictions=kept(detections, wanted, parameters.averaging),

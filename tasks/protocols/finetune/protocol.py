@@ -24,7 +24,7 @@ from tasks.protocols.finetune.classifier import Batch, batch, logits_of, new_tra
 from tasks.protocols.finetune.grid_search import Search, checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.reporter import Reporter
-from tasks.training.loop import prefetched, still_falling, train
+from tasks.training.loop import loss_still_decreasing, prefetched, train
 
 CURVE_POINTS = 100
 
@@ -61,7 +61,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
             **_settings(search),
             "on_edge": _on_edge(search, point),
             "loss_curve": _curve(losses),
-            "loss_falling": still_falling(losses),
+            "loss_falling": loss_still_decreasing(losses),
             **guessing(test.labels),
             **reliability_of(calibration),
         },

@@ -33,7 +33,7 @@ from tasks.protocols.inversion import lpips
 from tasks.protocols.inversion.deep_image_prior import Prior, canvas, noise
 from tasks.protocols.result_images import save_sheet
 from tasks.reporter import Reporter
-from tasks.training.checkpoint import Checkpoint, one_by_one, spread_over
+from tasks.training.checkpoint import Checkpoint, resumable_map, spread_over
 from tasks.training.loop import Training, train
 from tasks.training.seeding import torch_seeded
 
@@ -54,7 +54,7 @@ def evaluate(inputs: ImageInputs, parameters: InversionParameters, seed: int, re
         return inverter.invert(targets[index], index, f"image {indices.index(index) + 1} of {len(indices)}")
 
     kept = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "reconstructions.pt", inputs.key)
-    drawn = torch.stack(one_by_one(indices, invert, kept, reporter))
+    drawn = torch.stack(resumable_map(indices, invert, kept, reporter))
     wanted = torch.stack(list(targets.values()))
     originals, reconstructions = _pixels(wanted), _pixels(drawn)
     pairs = list(zip(originals, reconstructions, strict=True))

@@ -3,16 +3,16 @@
 from tasks.solvers.logistic.lbfgs_published import fit_published
 from tasks.solvers.logistic.model_selection import Score, Selection, Trial, fit_selected
 from tasks.solvers.logistic.path_solver import solve_path
-from tasks.solvers.logistic.settings import Grid, Settings
+from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Path, Solution
 
 __all__ = [
-    "Grid",
     "Path",
     "Score",
     "Selection",
     "Settings",
     "Solution",
+    "StrengthGrid",
     "Trial",
     "fit_published",
     "fit_selected",

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tasks.solvers.matmul import Multiplicand, times_transposed
+from tasks.solvers.matmul import PackedMatrix, matmul_transposed
 
 BLOCK = 16_384
 """Rows that are brought over, or turned to double precision, at once."""
@@ -22,7 +22,7 @@ MOST_LEADING = 192
 
 
 @dataclass(frozen=True)
-class Rows:
+class DeviceMatrix:
     """`values` [n, k] for products on `device`; `streamed` there block by block, or there already.
 
     `spacious`: memory does not matter, and products may take two more copies to be faster.
@@ -45,25 +45,25 @@ class Rows:
     def logits(self, weights: Tensor) -> Tensor:
         """[c, n] of `weights` [c, k]."""
         if not self.streamed:
-            return self._samples.after(weights)
-        return torch.cat([times_transposed(weights, block) for _, block in self.blocks()], dim=1)
+            return self._samples.left_multiply(weights)
+        return torch.cat([matmul_transposed(weights, block) for _, block in self.blocks()], dim=1)
 
-    def gathered(self, residual: Tensor) -> Tensor:
+    def transpose_matmul(self, residual: Tensor) -> Tensor:
         """The sum [c, k] of the rows, weighted by `residual` [c, n]."""
         if not self.streamed:
-            return self._coordinates.after(residual)
+            return self._coordinates.left_multiply(residual)
         total = residual.new_zeros(len(residual), self.values.shape[1])
         for place, block in self.blocks():
             total.addmm_(residual[:, place], block)
         return total
 
     @cached_property
-    def _samples(self) -> Multiplicand:
-        return Multiplicand(self.values, packable=self.spacious)
+    def _samples(self) -> PackedMatrix:
+        return PackedMatrix(self.values, packable=self.spacious)
 
     @cached_property
-    def _coordinates(self) -> Multiplicand:
-        return Multiplicand(self.values.T, packable=self.spacious)
+    def _coordinates(self) -> PackedMatrix:
+        return PackedMatrix(self.values.T, packable=self.spacious)
 
 
 def device_blocks(values: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.device_matrix import Rows, device_blocks, fits
+from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
 from tasks.solvers.logistic.settings import Settings
-from tasks.solvers.matmul import times_transposed
+from tasks.solvers.matmul import matmul_transposed
 
 ROW_SPACE_BELOW = 0.75
 """With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
@@ -50,7 +50,7 @@ class Basis:
         directions, rounded = self.directions.T.contiguous(), self.mean.to(self.directions.dtype)
         shift = ((rounded.double() - self.mean) @ self.directions.double()).to(self.directions.dtype)
         for place, block in device_blocks(features, self.mean.device):
-            known = times_transposed(block.to(rounded.dtype) - rounded, directions)
+            known = matmul_transposed(block.to(rounded.dtype) - rounded, directions)
             found[place, 1:] = known.add_(shift).to(found.device, torch.float32)
         return found
 
@@ -115,7 +115,7 @@ def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
         centred = (block.to(dtype) - mean.to(dtype)).T.contiguous()
         for start in range(0, len(mean), PANEL):
             stop = start + PANEL
-            total[start:stop, :stop] += times_transposed(centred[start:stop], centred[:stop])
+            total[start:stop, :stop] += matmul_transposed(centred[start:stop], centred[:stop])
     return total
 
 
@@ -128,14 +128,14 @@ def _row_space(mean: Tensor, exact: Tensor, floor: float = 0.0) -> Basis:
 class Design:
     """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`."""
 
-    def __init__(self, rows: Rows, basis: Basis) -> None:
+    def __init__(self, rows: DeviceMatrix, basis: Basis) -> None:
         self.basis = basis
         self.rows = rows
         self.moments = torch.stack([block.square().sum(dim=0) for _, block in self.rows.blocks()]).sum(dim=0) / len(
             self
         )
         self.passes = 0
-        self._leading: Rows | None = None
+        self._leading: DeviceMatrix | None = None
 
     @classmethod
     def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
@@ -144,10 +144,10 @@ class Design:
         resident = fits(len(features), features.shape[1], classes, device, settings.memory)
         place = features.to(device) if resident else features
         found = basis(place)
-        rows = Rows(found.coordinates(place), found.mean.device, not resident, settings.memory is None)
+        rows = DeviceMatrix(found.coordinates(place), found.mean.device, not resident, settings.memory is None)
         return cls(rows, found)
 
-    def joined(self, more: Rows) -> Design:
+    def joined(self, more: DeviceMatrix) -> Design:
         """Of these samples and `more`, known by their coordinates in this basis [m, 1 + r], about their common mean."""
         values = torch.cat([self.rows.values, more.values])
         shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
@@ -163,7 +163,7 @@ class Design:
         """Number of coordinates, the intercept included."""
         return self.rows.values.shape[1]
 
-    def beside(self, features: Tensor) -> Rows:
+    def transform(self, features: Tensor) -> DeviceMatrix:
         """Coordinates of other samples [m, d] in the same basis, for products on the same device."""
         place = features if self.rows.streamed else features.to(self.rows.device)
         return replace(self.rows, values=self.basis.coordinates(place))
@@ -176,9 +176,9 @@ class Design:
     def gradient(self, residual: Tensor) -> Tensor:
         """Gradient [c, 1 + r] of the mean loss whose derivative by the logits is `residual` [c, n]."""
         self.passes += 1
-        return self.rows.gathered(residual).div_(len(self))
+        return self.rows.transpose_matmul(residual).div_(len(self))
 
-    def leading(self, count: int, precision: torch.dtype) -> Rows:
+    def leading_columns(self, count: int, precision: torch.dtype) -> DeviceMatrix:
         """The first `count` coordinates, on the device."""
         known = self._leading.values if self._leading else None
         if known is None or known.shape[1] != count or known.dtype != precision:

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, Selection, Trial
-from tasks.solvers.logistic.settings import Grid
+from tasks.solvers.logistic.settings import StrengthGrid
 
 Rows = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.integer]
@@ -81,7 +81,7 @@ class _Regression:
 def fit_published(
     train: tuple[Rows, Targets],
     validation: tuple[Rows, Targets],
-    grid: Grid,
+    grid: StrengthGrid,
     score: Score,
     *,
     classes: int,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class State:
+class LossState:
     """The likelihood at one point.
 
     `loss` is the mean negative log-likelihood. `wrong` [c, n] is the probability of each wrong answer (its entries
@@ -52,15 +52,15 @@ class Likelihood(ABC):
         """Margins [c, n] of `logits` [c, n], which may be overwritten. Linear in the logits."""
 
     @abstractmethod
-    def state(self, margins: Tensor) -> State:
+    def state(self, margins: Tensor) -> LossState:
         """Loss and probabilities at `margins` [c, n]."""
 
     @abstractmethod
-    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Gradient [groups, m] and Hessian [groups, m, m] of the loss along the margins `span` [m, c, n]."""
 
     @abstractmethod
-    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+    def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """The Hessian at `state`: from a small change of margins [c, n] to the change of the residual [c, n]."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Multinomial(Likelihood):
         """Logits minus the logit of the truth."""
         return logits.sub_(logits.gather(0, self.row))
 
-    def state(self, margins: Tensor) -> State:
+    def state(self, margins: Tensor) -> LossState:
         """One exponential per entry; the truth's own, which is 1, stays out of the sums so that small ones survive."""
         top = margins.amax(dim=0)
         powers = torch.exp_(margins - top).scatter_(0, self.row, 0.0)
@@ -94,9 +94,9 @@ class Multinomial(Likelihood):
         losses = top + torch.log1p(against + torch.expm1(-top))
         total = against + torch.exp(-top)
         residual = powers.div_(total).scatter_(0, self.row, -(against / total)[None])
-        return State(float(losses.sum(dtype=torch.float64)) / len(self.targets), residual, residual)
+        return LossState(float(losses.sum(dtype=torch.float64)) / len(self.targets), residual, residual)
 
-    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """The Hessian is the covariance of the margins under the model, summed over samples."""
         flat = span.flatten(1)
         weighted = state.wrong * span
@@ -106,7 +106,7 @@ class Multinomial(Likelihood):
         packed /= len(self.targets)
         return packed[None, :, 0], packed[None, :, 1:]
 
-    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+    def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """p times the deviation from the mean under p; the truth's own p returns to its place."""
         chance = state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
 
@@ -137,13 +137,13 @@ class Binary(Likelihood):
         """Logits where the label is absent, their negative where it is present."""
         return logits.mul_(self.sign)
 
-    def state(self, margins: Tensor) -> State:
+    def state(self, margins: Tensor) -> LossState:
         """Softplus of the margins."""
         wrong = torch.sigmoid(margins)
         loss = torch.nn.functional.softplus(margins).sum(dtype=torch.float64)
-        return State(float(loss) / self.targets.shape[1], wrong, wrong * self.sign)
+        return LossState(float(loss) / self.targets.shape[1], wrong, wrong * self.sign)
 
-    def curve(self, state: State, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Each column has its own coefficients."""
         columns = span.transpose(0, 1)
         weighted = columns * (state.wrong - state.wrong.square())[:, None]
@@ -152,7 +152,7 @@ class Binary(Likelihood):
         packed = torch.cat([gradient, hessian], dim=2).double().cpu().numpy() / self.targets.shape[1]
         return packed[:, :, 0], packed[:, :, 1:]
 
-    def bend(self, state: State) -> Callable[[Tensor], Tensor]:
+    def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
         """p (1 - p), with the sign that turns margins back into logits."""
         weight = (state.wrong - state.wrong.square()).mul_(self.sign)
         return weight.mul

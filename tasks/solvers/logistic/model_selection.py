@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tasks.solvers.logistic.device_matrix import fits
 from tasks.solvers.logistic.eigenbasis import Design, extended
-from tasks.solvers.logistic.path_solver import Array, Walk, as_tensor, checked_features, likelihood_of
-from tasks.solvers.logistic.settings import Grid, Settings
+from tasks.solvers.logistic.path_solver import Array, PathSolver, as_tensor, checked_features, likelihood_of
+from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Solution
 
 Logits = npt.NDArray[np.float32]
@@ -96,9 +96,9 @@ class _Candidate:
 class _Search:
     """The validation curve as it grows."""
 
-    def __init__(self, walk: Walk, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
+    def __init__(self, walk: PathSolver, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
         self.walk = walk
-        self.validation = walk.design.beside(validation)
+        self.validation = walk.design.transform(validation)
         self.targets = np.asarray(targets)
         self.score = score
         self.factor = factor
@@ -140,7 +140,7 @@ class _Search:
 def fit_selected(
     train: tuple[Array, Array],
     validation: tuple[Array, Array],
-    grid: Grid,
+    grid: StrengthGrid,
     score: Score,
     *,
     classes: int | None = None,
@@ -159,7 +159,7 @@ def fit_selected(
     if classes is None and targets.ndim == 1:
         classes = 1 + int(max(targets.max(), held_targets.max()))
     factor = 2.0 if targets.ndim == 2 else 1.0
-    walk = Walk.over(rows, *likelihood_of(targets, classes), settings)
+    walk = PathSolver.over(rows, *likelihood_of(targets, classes), settings)
     search = _Search(walk, held, held_targets.cpu(), score, factor)
     search.visit(grid.rising, on_trial)
     extended = grid.extensible and _extend(search, grid, on_trial)
@@ -189,7 +189,7 @@ def surprise(logits: Logits, targets: npt.NDArray[np.generic]) -> float:
     return float(torch.from_numpy(relative).logsumexp(dim=1).mean())
 
 
-def _extend(search: _Search, grid: Grid, on_trial: OnTrial | None) -> bool:
+def _extend(search: _Search, grid: StrengthGrid, on_trial: OnTrial | None) -> bool:
     """Go on beyond the end on which the choice sits, a decade at a time. Whether the grid was extended."""
     if grid.ratio == 1.0:
         return False
@@ -226,7 +226,7 @@ def _refit(
     nearest = (near or weaker[:1])[-1]
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
     design = _joined(search, train[0], held[0], likelihood.classes, settings)
-    walk = Walk(design, likelihood, present, settings)
+    walk = PathSolver(design, likelihood, present, settings)
     begin = nearest.trial.strength
     if torch.equal(present.solved, nearest.solution.classes.solved):
         walk.start(design.basis.express(*nearest.solution.basis.restore(nearest.solution.rotated)))

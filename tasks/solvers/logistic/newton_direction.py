@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.device_matrix import MOST_LEADING, Rows
+from tasks.solvers.logistic.device_matrix import MOST_LEADING, DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
-from tasks.solvers.logistic.loss import Likelihood, State
-from tasks.solvers.matmul import times_transposed
+from tasks.solvers.logistic.loss import Likelihood, LossState
+from tasks.solvers.matmul import matmul_transposed
 
 LONG = 20
 """Rounds of conjugate gradients that the diagonal may take for a direction."""
@@ -28,7 +28,7 @@ RIDGE = 1e-5
 """Relative to the diagonal; what float32 leaves of nearly parallel coordinates."""
 
 
-class Blocks:
+class ClassBlocks:
     """Inverses of the classes' own blocks, kept from direction to direction for as long as they serve.
 
     They are made as soon as the rounds that they could have spared add up to what they cost: at first those beyond
@@ -43,7 +43,7 @@ class Blocks:
     def _begin(self, count: int) -> None:
         self._count, self._usual, self._wasted = count, LONG, 0.0
 
-    def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> Rows:
+    def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> DeviceMatrix:
         """The leading coordinates [n, count] to find a direction in; before that, the blocks if it is time.
 
         `curvatures` gives p (1 - p) [c, n]. With blocks the coordinates are exact: the directions that are left to
@@ -53,9 +53,11 @@ class Blocks:
             self.inverses = None
             self._begin(count)
         if self._wasted > PRICE * count:
-            self.inverses = inverses(design.leading(count, torch.float32).values, curvatures(), lam)
+            self.inverses = inverses(design.leading_columns(count, torch.float32).values, curvatures(), lam)
             self._wasted, self._usual = 0.0, 0
-        return design.leading(count, rough_precision(design.moments.device) if self.inverses is None else torch.float32)
+        return design.leading_columns(
+            count, rough_precision(design.moments.device) if self.inverses is None else torch.float32
+        )
 
     def served(self, rounds: int) -> None:
         """After a direction, which took so many rounds."""
@@ -66,7 +68,7 @@ class Blocks:
 def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
     """[c, k, k] of the penalised blocks, float32; None where rounding makes one of them indefinite."""
     columns = leading.T.contiguous()
-    blocks = torch.stack([times_transposed(columns * weights, columns) for weights in curvatures]).div_(len(leading))
+    blocks = torch.stack([matmul_transposed(columns * weights, columns) for weights in curvatures]).div_(len(leading))
     diagonal = blocks.diagonal(dim1=1, dim2=2)
     diagonal[:, 1:].add_(lam)
     scale = diagonal.clamp_min(torch.finfo(blocks.dtype).tiny).rsqrt()
@@ -96,7 +98,7 @@ class Direction:
 
 
 def newton_direction(
-    design: Design, likelihood: Likelihood, state: State, gradient: Tensor, lam: float, blocks: Blocks
+    design: Design, likelihood: Likelihood, state: LossState, gradient: Tensor, lam: float, blocks: ClassBlocks
 ) -> Direction:
     """The approximate Newton direction for `gradient` [c, 1 + r] of the penalised objective."""
     curvature = state.curvature().clamp_min_(torch.finfo(gradient.dtype).tiny)
@@ -125,9 +127,9 @@ class Leading:
 
     def __init__(
         self,
-        coordinates: Rows,
+        coordinates: DeviceMatrix,
         likelihood: Likelihood,
-        state: State,
+        state: LossState,
         scale: Tensor,
         lam: float,
         inverses: Tensor | None,
@@ -144,7 +146,7 @@ class Leading:
         rough = self.coordinates.values.dtype
         margins = self.coordinates.logits(direction.to(rough)).to(direction.dtype)
         change = self.change(self.likelihood.margins(margins)).to(rough)
-        product = self.coordinates.gathered(change).to(direction.dtype).div_(len(self.coordinates))
+        product = self.coordinates.transpose_matmul(change).to(direction.dtype).div_(len(self.coordinates))
         product[:, 1:].add_(direction[:, 1:], alpha=self.lam)
         return product
 

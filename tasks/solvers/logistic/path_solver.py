@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
 from tasks.solvers.logistic.loss import Binary, Likelihood, Multinomial
-from tasks.solvers.logistic.newton_direction import Blocks, Direction, newton_direction
+from tasks.solvers.logistic.newton_direction import ClassBlocks, Direction, newton_direction
 from tasks.solvers.logistic.settings import Settings
 from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
-from tasks.solvers.logistic.subspace_newton import ROUNDING, Point, Ridge, Step, minimise
+from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, minimise
 
 SECANTS = 3
 """Differences of past solutions that the predictor may use."""
@@ -26,7 +26,7 @@ PREDICTOR_ROUNDS = 8
 CORRECTOR_ROUNDS = 3
 
 
-class Span:
+class DirectionBuffer:
     """A ring of directions [slots, c, r] and their margins [slots, c, n], filled from the front."""
 
     def __init__(self, slots: int, weights: Tensor, margins: Tensor) -> None:
@@ -57,7 +57,7 @@ class Span:
 
 
 @dataclass
-class Descent:
+class ConvergenceTrace:
     """How a descent at one strength went: what its certificate is made of."""
 
     first: float = 0.0
@@ -83,11 +83,11 @@ class Descent:
         return self.last / (1.0 - self.rate)
 
 
-class Walk:
+class PathSolver:
     """Solves one strength after the other, each from what is known of the last ones."""
 
     @classmethod
-    def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> Walk:
+    def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
         """A walk over `features` [n, d] float32 in their own eigenbasis; they need not lie on the device."""
         device = torch.device(settings.device)
         design = Design.within(features, lambda rows: eigenbasis(rows, device), likelihood.classes, settings)
@@ -108,16 +108,16 @@ class Walk:
 
     def start(self, weights: Tensor) -> None:
         """Begin at `weights` [c, 1 + r] in the basis, forgetting the path so far."""
-        self.point = self._at(weights, Ridge(0.0))
-        self.steps = Span(1 + MEMORY, self.point.weights, self.point.margins)
-        self.secants = Span(1 + SECANTS, self.point.weights, self.point.margins)
-        self.blocks = Blocks()
+        self.point = self._at(weights, L2Penalty(0.0))
+        self.steps = DirectionBuffer(1 + MEMORY, self.point.weights, self.point.margins)
+        self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
+        self.blocks = ClassBlocks()
 
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
         """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
         tolerance = self.settings.tolerance if tolerance is None else tolerance
         before, start = self.design.passes, self.point
-        ridge = Ridge(1.0 / (strength * len(self.design)))
+        ridge = L2Penalty(1.0 / (strength * len(self.design)))
         self.point = self._predict(ridge)
         descent = self._descend(ridge, tolerance)
         self.secants.remember(self.point.weights - start.weights, self.point.margins - start.margins)
@@ -133,7 +133,7 @@ class Walk:
             classes=self.classes,
         )
 
-    def _predict(self, ridge: Ridge) -> Point:
+    def _predict(self, ridge: L2Penalty) -> Iterate:
         """The best point in the span of the current solution and the last secants, its margins computed afresh.
 
         Where solutions hardly differ, the margins of a secant are rounding, and stretching it far leads anywhere: a
@@ -148,10 +148,10 @@ class Walk:
         self.secants.forget()
         return start
 
-    def _descend(self, ridge: Ridge, tolerance: float) -> Descent:
+    def _descend(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
         """Minimise over Newton directions and past steps until the certificate holds."""
         self.steps.forget()
-        descent = Descent()
+        descent = ConvergenceTrace()
         for _ in range(self.settings.max_iterations):
             direction = self._direction(ridge)
             descent.note(direction.decrement / self.point.objective)
@@ -163,11 +163,13 @@ class Walk:
             descent.steps += 1
         return descent
 
-    def _minimise(self, ridge: Ridge, start: Point, span: Span, rounds: int) -> tuple[Point, Step]:
+    def _minimise(
+        self, ridge: L2Penalty, start: Iterate, span: DirectionBuffer, rounds: int
+    ) -> tuple[Iterate, NewtonStep]:
         exact = 0.1 * self.settings.tolerance
         return minimise(self.likelihood, ridge, start, *span.directions, rounds=rounds, exact=exact)
 
-    def _direction(self, ridge: Ridge) -> Direction:
+    def _direction(self, ridge: L2Penalty) -> Direction:
         state = self.point.state
         gradient = self.design.gradient(state.residual)
         gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
@@ -176,15 +178,15 @@ class Walk:
     def _margins(self, weights: Tensor) -> Tensor:
         return self.likelihood.margins(self.design.logits(weights))
 
-    def _at(self, weights: Tensor, ridge: Ridge) -> Point:
+    def _at(self, weights: Tensor, ridge: L2Penalty) -> Iterate:
         """The point at `weights` [c, 1 + r], which are centred in place."""
         margins = self._margins(self.likelihood.centre(weights))
         state = self.likelihood.state(margins)
-        return Point(weights, margins, state, state.loss + ridge.value(weights))
+        return Iterate(weights, margins, state, state.loss + ridge.value(weights))
 
-    def _under(self, point: Point, ridge: Ridge) -> Point:
+    def _under(self, point: Iterate, ridge: L2Penalty) -> Iterate:
         """The same point under another penalty."""
-        return Point(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))
+        return Iterate(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))
 
 
 DEFAULTS = Settings()
@@ -215,7 +217,7 @@ def solve_path(
     if not len(strengths) or min(strengths) <= 0:
         raise ValueError(f"strengths must be positive, got {list(strengths)}")
     likelihood, present = likelihood_of(known, classes)
-    walk = Walk.over(rows, likelihood, present, settings)
+    walk = PathSolver.over(rows, likelihood, present, settings)
     found: dict[int, Solution] = {}
     for place in np.argsort(strengths, kind="stable"):
         solution = walk.advance(float(strengths[place]))

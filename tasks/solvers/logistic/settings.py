@@ -25,7 +25,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Grid:
+class StrengthGrid:
     """Strengths C in scikit-learn's sense, and whether a choice on the edge may extend them."""
 
     strengths: tuple[float, ...]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.loss import Likelihood, State
+from tasks.solvers.logistic.loss import Likelihood, LossState
 
 Coefficients = npt.NDArray[np.float64]
 
@@ -21,17 +21,17 @@ RIDGE = 1e-10
 
 
 @dataclass(frozen=True)
-class Point:
+class Iterate:
     """Weights [c, r] in the rotated basis (the first coordinate is the intercept), their margins [c, n] and state."""
 
     weights: Tensor
     margins: Tensor
-    state: State
+    state: LossState
     objective: float
 
 
 @dataclass(frozen=True)
-class Ridge:
+class L2Penalty:
     """The penalty lam / 2 |w|^2 on all coordinates but the first."""
 
     lam: float
@@ -50,7 +50,7 @@ class Ridge:
 
 
 @dataclass(frozen=True)
-class Step:
+class NewtonStep:
     """A move from one point to another: weights [c, r] and the margins [c, n] that belong to exactly these."""
 
     weights: Tensor
@@ -58,8 +58,15 @@ class Step:
 
 
 def minimise(
-    likelihood: Likelihood, ridge: Ridge, start: Point, directions: Tensor, images: Tensor, *, rounds: int, exact: float
-) -> tuple[Point, Step]:
+    likelihood: Likelihood,
+    ridge: L2Penalty,
+    start: Iterate,
+    directions: Tensor,
+    images: Tensor,
+    *,
+    rounds: int,
+    exact: float,
+) -> tuple[Iterate, NewtonStep]:
     """The best point of `start` plus the span of `directions` [m, c, r], whose margins are `images` [m, c, n].
 
     Stops after `rounds` Newton steps, or when a step can gain no more than `exact` of the objective. The step is
@@ -75,9 +82,9 @@ def minimise(
         best = trial
         if gain <= exact * best.objective:
             break
-    moved = Step(combine(best.coefficients, directions), best.moved)
+    moved = NewtonStep(combine(best.coefficients, directions), best.moved)
     margins = start.margins + best.moved
-    return Point(start.weights + moved.weights, margins, best.state, best.objective), moved
+    return Iterate(start.weights + moved.weights, margins, best.state, best.objective), moved
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class _Trial:
 
     coefficients: Coefficients
     moved: Tensor
-    state: State
+    state: LossState
     objective: float
 
 
@@ -95,23 +102,23 @@ class _Line:
     """The objective over the span, as a function of the coefficients."""
 
     likelihood: Likelihood
-    start: Point
+    start: Iterate
     images: Tensor
     linear: Coefficients
     quadratic: Coefficients
 
-    def at(self, coefficients: Coefficients, known: State | None = None) -> _Trial:
+    def at(self, coefficients: Coefficients, known: LossState | None = None) -> _Trial:
         """Evaluate one combination."""
         moved = combine(coefficients, self.images)
         state = self.likelihood.state(self.start.margins + moved) if known is None else known
-        bent = self.linear + 0.5 * self._bend(coefficients)
+        bent = self.linear + 0.5 * self._quadratic_term(coefficients)
         penalty = self.start.objective - self.start.state.loss + float(np.sum(coefficients * bent))
         return _Trial(coefficients, moved, state, state.loss + penalty)
 
     def newton(self, trial: _Trial) -> tuple[Coefficients, float]:
         """The Newton step from `trial` [groups, m] and the gain that the quadratic model promises."""
         slope, hessian = self.likelihood.curve(trial.state, self.images)
-        gradient = slope + self.linear + self._bend(trial.coefficients)
+        gradient = slope + self.linear + self._quadratic_term(trial.coefficients)
         step = -_solve(hessian + self.quadratic, gradient)
         return step, -0.5 * float(np.sum(gradient * step))
 
@@ -125,7 +132,7 @@ class _Line:
             length *= 0.3
         return None
 
-    def _bend(self, coefficients: Coefficients) -> Coefficients:
+    def _quadratic_term(self, coefficients: Coefficients) -> Coefficients:
         bent: Coefficients = np.einsum("gab,gb->ga", self.quadratic, coefficients)
         return bent
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import Anatomy, Specimen, anatomies
+from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, anatomies
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.architecture import make
 from backbones.model.feature_map_main import dissect
@@ -18,8 +18,8 @@ from backbones.model.loading import TrainableBackbone
 CARDS = BackboneCatalog.load().cards
 
 
-def specimen(architecture: str, size: int = 64, **arguments: int | bool) -> Specimen:
-    return Specimen(architecture=architecture, arguments=arguments, size=size)
+def specimen(architecture: str, size: int = 64, **arguments: int | bool) -> FeatureMapQuery:
+    return FeatureMapQuery(architecture=architecture, arguments=arguments, size=size)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_an_architecture_that_cannot_be_made_says_so() -> None:
 def test_answers_come_from_a_process_once_and_from_the_disk_afterwards(tmp_path: Path) -> None:
     cards = [CARDS["demo/simclr"], CARDS["demo/rotation"]]
     found = anatomies(cards, tmp_path)
-    assert found["demo/simclr"] == found["demo/rotation"] == dissect(Specimen.of(cards[0]))
+    assert found["demo/simclr"] == found["demo/rotation"] == dissect(FeatureMapQuery.of(cards[0]))
     (kept,) = tmp_path.iterdir()
-    kept.write_text(Anatomy(problem="read from the disk").model_dump_json())
+    kept.write_text(FeatureMapInfo(problem="read from the disk").model_dump_json())
     assert anatomies(cards, tmp_path)["demo/simclr"].problem == "read from the disk"
 
 

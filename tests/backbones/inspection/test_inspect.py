@@ -13,7 +13,7 @@ from torch import nn
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
 from backbones.checkpoints.key_mapping import check, shapes
 from backbones.inspection.inspect_main import propose
-from backbones.inspection.proposal import Wish
+from backbones.inspection.proposal import InspectionHints
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import make
 from backbones.model.loading import expected_shapes, load_model, read_tensors
@@ -65,7 +65,7 @@ def test_two_networks_that_no_convention_tells_apart_are_asked_about(tmp_path: P
     assert found.question is not None
     assert "--prefix 'first.'" in found.question
     assert "--prefix 'second.'" in found.question
-    chosen = propose(path, Wish(prefix="second.")).chosen
+    chosen = propose(path, InspectionHints(prefix="second.")).chosen
     assert chosen is not None
     assert chosen.keys.prefix == "second."
 
@@ -99,7 +99,7 @@ def test_a_wider_group_of_a_resnet_is_told_by_its_arguments(tmp_path: Path) -> N
 
 
 def test_an_architecture_that_is_only_the_beginning_of_the_network_is_not_taken_for_it(tmp_path: Path) -> None:
-    found = propose(saved(tmp_path, tensors_of("resnet101")), Wish(architecture="resnet50"))
+    found = propose(saved(tmp_path, tensors_of("resnet101")), InspectionHints(architecture="resnet50"))
     assert found.chosen is None
     assert found.problem is not None
     assert "more of the network than this architecture: layer3.10." in found.problem

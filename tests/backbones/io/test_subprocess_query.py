@@ -4,22 +4,22 @@ import subprocess
 
 import pytest
 
-from backbones.io.subprocess_query import ask_module, last_words
+from backbones.io.subprocess_query import last_error_line, run_module
 
 
 def test_a_module_answers_what_it_is_given_on_standard_input() -> None:
-    done = ask_module("json.tool", "--compact", given='{"a": 1}')
+    done = run_module("json.tool", "--compact", given='{"a": 1}')
     assert (done.returncode, done.stdout.strip()) == (0, '{"a":1}')
 
 
 def test_the_last_words_of_a_process_that_failed_are_its_reason() -> None:
-    assert last_words(ask_module("json.tool", "/nowhere/at-all.json")).endswith("'/nowhere/at-all.json'")
+    assert last_error_line(run_module("json.tool", "/nowhere/at-all.json")).endswith("'/nowhere/at-all.json'")
 
 
 def test_a_process_that_failed_silently_is_told_by_its_exit_code() -> None:
-    assert last_words(subprocess.CompletedProcess([], 7, "", "")) == "exit code 7"
+    assert last_error_line(subprocess.CompletedProcess([], 7, "", "")) == "exit code 7"
 
 
 def test_a_module_that_takes_too_long_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        ask_module("http.server", "0", "--bind", "127.0.0.1", seconds=0.5)
+        run_module("http.server", "0", "--bind", "127.0.0.1", seconds=0.5)

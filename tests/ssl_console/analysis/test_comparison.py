@@ -197,7 +197,7 @@ def test_a_smaller_angle_is_better(laboratory: Laboratory) -> None:
     laboratory.angle("a", 20.0)
     laboratory.angle("b", 30.0)
     task = laboratory.compare().tasks[0]
-    assert (task.test.difference, task.lead, task.verdict) == (-10.0, 10.0, "better")
+    assert (task.test.difference, task.margin, task.verdict) == (-10.0, 10.0, "better")
 
 
 def test_the_newest_result_of_a_seed_counts(laboratory: Laboratory) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_console.analysis.imagenet_correlation import correlated_value
 from ssl_console.analysis.published.tables import ONE_LABEL, RECOGNITION, further_numbers, tables
-from ssl_console.analysis.ranking import Cell
+from ssl_console.analysis.ranking import RankingCell
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from tests.ssl_console.cli.shell import Shell
@@ -83,5 +83,5 @@ def test_compare_gives_a_verdict_on_further_numbers(shell: Shell, workspace: Wor
 
 
 def test_squared_errors_are_correlated_as_they_are() -> None:
-    cell = Cell(value=4000.0, ci_low=0, ci_high=0, n=4, run_id="x", source="mine", seeds=(0,))
+    cell = RankingCell(value=4000.0, ci_low=0, ci_high=0, n=4, run_id="x", source="mine", seeds=(0,))
     assert correlated_value("mse", cell) == 4000.0

@@ -7,7 +7,7 @@ import pytest
 
 from backbones.catalog.catalog import BackboneCatalog
 from ssl_console.analysis.export import to_json, to_text
-from ssl_console.analysis.published import PUBLISHED, beside, column_of, differences, published, tables
+from ssl_console.analysis.published import PUBLISHED, column_of, differences, published, tables, with_published
 from ssl_console.analysis.ranking import Ranking, rank, sort_rows
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
@@ -124,14 +124,14 @@ def test_angles_are_better_when_smaller() -> None:
 
 def test_published_rows_stand_in_the_own_column_of_the_same_task() -> None:
     own = [measured("paper/byol", "linear/cars", 55.0)]
-    ranking = rank(beside(own, published()))
+    ranking = rank(with_published(own, published()))
     assert columns_of(ranking) == ["linear/cars"]
     assert len(ranking.rows) == BACKBONES + 1
     assert differences(ranking) == {("paper/byol", "linear/cars"): pytest.approx(55.0 - 56.40)}
 
 
 def test_the_difference_to_the_published_number_is_shown() -> None:
-    ranking = rank(beside([measured("paper/byol", "linear/cars", 55.0)], published()))
+    ranking = rank(with_published([measured("paper/byol", "linear/cars", 55.0)], published()))
     line = next(line for line in to_text(ranking).splitlines() if line.startswith("paper/byol  "))
     assert "55.0 ±1.0 (-1.4)" in line
     assert f"paper/byol{PUBLISHED}" in to_text(ranking)
@@ -139,17 +139,17 @@ def test_the_difference_to_the_published_number_is_shown() -> None:
 
 def test_published_numbers_of_another_metric_stay_apart() -> None:
     own = [measured("paper/byol", "linear/aircraft", 50.0, metric="accuracy")]
-    assert beside(own, published()) == own
+    assert with_published(own, published()) == own
 
 
 def test_published_numbers_prefer_the_variant_with_the_parameters_of_the_paper() -> None:
     own = [measured("a", "linear/cars", 50.0, variant=variant) for variant in ("default", "paper")]
-    moved = [result for result in beside(own, published()) if result.source == "paper"]
+    moved = [result for result in with_published(own, published()) if result.source == "paper"]
     assert {result.column for result in moved} == {"linear/cars-paper"}
 
 
 def test_a_wanted_task_that_was_never_measured_shows_what_is_published() -> None:
-    ranking = rank(beside([], published(), [("linear/cars", "default")]), [("linear/cars", "default")])
+    ranking = rank(with_published([], published(), [("linear/cars", "default")]), [("linear/cars", "default")])
     assert len(ranking.rows) == BACKBONES
 
 

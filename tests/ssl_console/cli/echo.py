@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.catalog.protocol import ProtocolFacts
+from tasks.catalog.protocol import ProtocolSpec
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class EchoParameters:
 
 
 PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="echo",
         version=1,
         family="echo",

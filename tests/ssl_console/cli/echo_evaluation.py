@@ -10,7 +10,7 @@ from backbones.catalog.weights_folder import WeightsFolder
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import Manifest, manifests
-from tasks.evaluation.result import Evaluation, Facts, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths, Provenance
 from tasks.metrics.outcome import Interval, Outcome
 from tasks.reporter import Reporter
 from tests.ssl_console.cli.echo import EchoParameters
@@ -30,7 +30,7 @@ def evaluate_task(
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: Places,
+    places: EvaluationPaths,
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
@@ -50,16 +50,16 @@ def evaluate_task(
     return Evaluation(outcome, facts_of(card, dataset_card, places))
 
 
-def facts_of(card: BackboneCard, dataset_card: DatasetCard, places: Places) -> Facts:
+def facts_of(card: BackboneCard, dataset_card: DatasetCard, places: EvaluationPaths) -> Provenance:
     """What a real evaluation would say of the backbone and the data."""
     digest = WeightsFolder(places.weights).state(card).digest
     answer = manifests([dataset_card], places.data, places.weights.parent / "cache")[dataset_card.name]
     assert digest is not None
     assert isinstance(answer, Manifest)
     about: Any = identity(card, digest, preprocessing_for(card, "paper"))
-    return Facts(about, digest, answer.digest, dimension=1, encoded=0, hits={}, images_per_s=None)
+    return Provenance(about, digest, answer.digest, dimension=1, encoded=0, hits={}, images_per_s=None)
 
 
-def _note(places: Places, line: str) -> None:
+def _note(places: EvaluationPaths, line: str) -> None:
     with (places.features / "journal").open("a") as file:
         file.write(line + "\n")

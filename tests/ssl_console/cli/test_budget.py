@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from ssl_console.operations.budget import NOISE, SPREAD, Belief, Cell, belief_of, plan_budget
+from ssl_console.operations.budget import NOISE, SPREAD, Belief, BudgetCell, belief_of, plan_budget
 from ssl_console.workspace.result import Result
 from tests.ssl_console.cli.shell import Shell
 
@@ -31,7 +31,7 @@ def test_without_any_result_every_pair_is_as_likely_wrong_as_right() -> None:
 
 def test_measuring_lowers_the_doubt_and_less_each_time() -> None:
     belief = fresh(**EVEN)
-    cells = [Cell("a", f"t{number}", 1.0, "measured") for number in range(5)]
+    cells = [BudgetCell("a", f"t{number}", 1.0, "measured") for number in range(5)]
     gains = []
     for cell in cells:
         gains.append(belief.gain(cell))
@@ -43,7 +43,7 @@ def test_measuring_lowers_the_doubt_and_less_each_time() -> None:
 def test_the_expected_doubt_is_that_of_the_exact_formula() -> None:
     """For two equal means, the chance of a wrong order after one more observation is atan(s / r) / pi."""
     belief = fresh(a=0.0, b=0.0)
-    cell = Cell("a", "t", 1.0, "measured")
+    cell = BudgetCell("a", "t", 1.0, "measured")
     noise = NOISE**2 * 3
     after = 1 / (1 / SPREAD**2 + 1 / noise)
     exact = math.atan(math.sqrt(after + SPREAD**2) / math.sqrt(SPREAD**2 - after)) / math.pi
@@ -52,7 +52,7 @@ def test_the_expected_doubt_is_that_of_the_exact_formula() -> None:
 
 def test_close_rivals_are_measured_before_one_that_is_far_ahead() -> None:
     belief = fresh(far=3.0, near=0.0, nearer=0.01)
-    cells = [Cell(name, "t", 60.0, "measured") for name in ("far", "near", "nearer")]
+    cells = [BudgetCell(name, "t", 60.0, "measured") for name in ("far", "near", "nearer")]
     found = plan_budget(cells, belief, 130.0)
     assert {choice.cell.backbone for choice in found.choices} == {"near", "nearer"}
     assert [cell.backbone for cell in found.left_out] == ["far"]
@@ -60,7 +60,7 @@ def test_close_rivals_are_measured_before_one_that_is_far_ahead() -> None:
 
 
 def test_of_two_equally_telling_runs_the_shorter_one_comes_first_and_time_is_never_exceeded() -> None:
-    cells = [Cell("a", "slow", 100.0, "measured"), Cell("a", "quick", 10.0, "measured")]
+    cells = [BudgetCell("a", "slow", 100.0, "measured"), BudgetCell("a", "quick", 10.0, "measured")]
     found = plan_budget(cells, fresh(a=0.0, b=0.0), 105.0)
     assert [choice.cell.task for choice in found.choices] == ["quick"]
     assert found.choices[-1].ends_s <= 105.0
@@ -68,9 +68,9 @@ def test_of_two_equally_telling_runs_the_shorter_one_comes_first_and_time_is_nev
 
 def test_no_slot_is_busy_for_longer_than_there_is_time() -> None:
     cells = [
-        Cell("a", "long", 100.0, "measured"),
-        Cell("b", "short", 40.0, "measured"),
-        Cell("c", "t", 40.0, "measured"),
+        BudgetCell("a", "long", 100.0, "measured"),
+        BudgetCell("b", "short", 40.0, "measured"),
+        BudgetCell("c", "t", 40.0, "measured"),
     ]
     found = plan_budget(cells, fresh(**EVEN), 60.0, slots=2)
     assert [choice.ends_s for choice in found.choices] == [40.0, 40.0]
@@ -79,15 +79,15 @@ def test_no_slot_is_busy_for_longer_than_there_is_time() -> None:
 
 
 def test_what_is_under_way_takes_its_time_first_and_is_counted_as_told() -> None:
-    cells = [Cell("b", "t", 40.0, "measured")]
-    found = plan_budget(cells, fresh(**EVEN), 60.0, under_way=[Cell("a", "t", 30.0, "measured")])
+    cells = [BudgetCell("b", "t", 40.0, "measured")]
+    found = plan_budget(cells, fresh(**EVEN), 60.0, under_way=[BudgetCell("a", "t", 30.0, "measured")])
     assert not found.choices
     assert found.doubt_before < fresh(**EVEN).doubt()
-    assert len(plan_budget(cells, fresh(**EVEN), 70.0, under_way=[Cell("a", "t", 30.0, "measured")]).choices) == 1
+    assert len(plan_budget(cells, fresh(**EVEN), 70.0, under_way=[BudgetCell("a", "t", 30.0, "measured")]).choices) == 1
 
 
 def test_images_of_a_dataset_are_encoded_once_per_backbone() -> None:
-    cells = [Cell("a", task, 110.0, "profiled", None, "d", 100.0) for task in ("linear/d", "knn/d")]
+    cells = [BudgetCell("a", task, 110.0, "profiled", None, "d", 100.0) for task in ("linear/d", "knn/d")]
     found = plan_budget(cells, fresh(a=0.0, b=0.0), 120.0)
     assert [(choice.seconds, choice.ends_s) for choice in found.choices] == [(110.0, 110.0), (10.0, 120.0)]
 

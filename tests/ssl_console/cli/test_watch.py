@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save
 
 from ssl_console.operations.checkpoints.record import (
-    Checkpoint,
-    Curve,
-    Point,
-    Training,
+    TransferCurve,
+    TransferPoint,
+    WatchedCheckpoint,
+    WatchedTraining,
     curve_of,
     read_training,
     training_folder,
@@ -147,19 +147,19 @@ def test_a_name_without_a_number_has_no_step() -> None:
 
 
 def test_what_is_known_of_a_training_survives_in_one_file(tmp_path: Path) -> None:
-    training = Training(folder="/run", name="run", tasks=("echo/things",))
+    training = WatchedTraining(folder="/run", name="run", tasks=("echo/things",))
     for step in (20, 10):
         training = training.with_checkpoint(
-            Checkpoint(file=f"{step}.pth", size=1, mtime_ns=step, step=step, status="done", backbone=f"b{step}")
+            WatchedCheckpoint(file=f"{step}.pth", size=1, mtime_ns=step, step=step, status="done", backbone=f"b{step}")
         )
     write_training(tmp_path / "place", training)
     assert read_training(tmp_path / "place") == training
     assert [one.step for one in training.checkpoints] == [10, 20]
 
 
-def curve(*means: float, error: float = 0.5) -> Curve:
-    points = [Point(10 * n, f"c{n}", mean, error, {}) for n, mean in enumerate(means)]
-    return Curve(tuple(points), {})
+def curve(*means: float, error: float = 0.5) -> TransferCurve:
+    points = [TransferPoint(10 * n, f"c{n}", mean, error, {}) for n, mean in enumerate(means)]
+    return TransferCurve(tuple(points), {})
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_a_peak_is_called_when_three_later_checkpoints_are_clearly_worse(
 def test_references_are_the_backbones_measured_on_the_same_tasks(shell: Shell) -> None:
     assert shell("run", "-b", "own/*", "-t", "echo/things").code == 0
     results = ResultStore(shell.workspace).results()
-    found = curve_of(Training(folder="/run", name="run", tasks=("echo/things",)), results)
+    found = curve_of(WatchedTraining(folder="/run", name="run", tasks=("echo/things",)), results)
     assert found.references == {"own/first": 50.0, "own/second": 50.0}
-    both = curve_of(Training(folder="/run", name="run", tasks=("echo/things", "echo/others")), results)
+    both = curve_of(WatchedTraining(folder="/run", name="run", tasks=("echo/things", "echo/others")), results)
     assert not both.references
     assert json.dumps(found.verdict)

@@ -8,14 +8,14 @@ from pathlib import Path
 from ssl_console.planning.disk_usage import Stored, disk_for
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
-from tasks.features.cache_report import Entry
-from tasks.features.manifest import Plan
+from tasks.features.cache_report import CacheEntry
+from tasks.features.manifest import ExtractionPlan
 from tests.ssl_console.tui.filled import finish, spec
 
 
-def entry(backbone: str, dataset: str, split: str, rows: int, size: int) -> Entry:
-    plan = Plan(key="k", parts={}, backbone=backbone, dataset=dataset, split=split, rows=rows, created=0.0)
-    return Entry(Path("k"), "complete", plan, size, 0.0)
+def entry(backbone: str, dataset: str, split: str, rows: int, size: int) -> CacheEntry:
+    plan = ExtractionPlan(key="k", parts={}, backbone=backbone, dataset=dataset, split=split, rows=rows, created=0.0)
+    return CacheEntry(Path("k"), "complete", plan, size, 0.0)
 
 
 STORED = Stored.of(

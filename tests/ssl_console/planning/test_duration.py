@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.planning.duration import History, Work, in_words, makespan
+from ssl_console.planning.duration import History, Work, format_duration, makespan
 from ssl_console.workspace.result import Result
 
 
@@ -75,4 +75,4 @@ def test_nothing_to_do_takes_no_time() -> None:
     [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3590, "1 h 00 min"), (6720, "1 h 52 min"), (273600, "3 d 4 h")],
 )
 def test_times_are_said_in_the_unit_that_suits_them(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from backbones.catalog.card import BackboneCard, FactsCard, RandomWeights
-from ssl_console.planning.plan import Candidate, Missing, Plan, make_plan, new_run_id
+from ssl_console.planning.plan import Blocker, Candidate, Plan, make_plan, new_run_id
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import what_changed
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
 
@@ -25,7 +25,7 @@ IDENTITY: dict[str, Any] = {
 }
 
 
-def candidate(key: str | None = KEY, *folders: tuple[str, State], **other: Any) -> Candidate:
+def candidate(key: str | None = KEY, *folders: tuple[str, RunState], **other: Any) -> Candidate:
     card = BackboneCard(
         name="a", title="A", architecture="test_resnet", weights=RandomWeights(), facts=FactsCard(method="none")
     )
@@ -66,30 +66,30 @@ def test_what_has_a_result_is_done() -> None:
 
 
 def test_a_finished_folder_counts_before_the_database_knows_it() -> None:
-    run = plan(candidate(KEY, (ID, State.DONE))).runs[0]
+    run = plan(candidate(KEY, (ID, RunState.DONE))).runs[0]
     assert (run.status, run.run_id) == ("done", ID)
 
 
 def test_a_folder_whose_data_changed_before_it_ran_does_not_count_as_its_keys_result() -> None:
-    run = plan(candidate(KEY, (ID, State.DONE)), results=(result(OTHER, run_id=ID, seed=5),)).runs[0]
+    run = plan(candidate(KEY, (ID, RunState.DONE)), results=(result(OTHER, run_id=ID, seed=5),)).runs[0]
     assert (run.status, run.run_id, run.to_run) == ("new", f"{ID}-2", True)
 
 
-@pytest.mark.parametrize("state", [State.QUEUED, State.STARTING, State.RUNNING])
-def test_what_is_queued_or_going_on_is_active_even_when_forced(state: State) -> None:
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.STARTING, RunState.RUNNING])
+def test_what_is_queued_or_going_on_is_active_even_when_forced(state: RunState) -> None:
     run = plan(candidate(KEY, (ID, state)), force=True).runs[0]
     assert (run.status, run.run_id, run.to_run) == ("active", ID, False)
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
-def test_what_failed_is_run_again_in_its_folder(state: State) -> None:
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
+def test_what_failed_is_run_again_in_its_folder(state: RunState) -> None:
     run = plan(candidate(KEY, (ID, state))).runs[0]
     assert (run.status, run.run_id, run.to_run) == ("new", ID, True)
     assert state in run.reason
 
 
 def test_force_runs_what_is_done_in_a_folder_of_its_own() -> None:
-    run = plan(candidate(KEY, (ID, State.DONE)), results=(result(KEY),), force=True).runs[0]
+    run = plan(candidate(KEY, (ID, RunState.DONE)), results=(result(KEY),), force=True).runs[0]
     assert (run.status, run.run_id, run.to_run) == ("new", f"{ID}-2", True)
 
 
@@ -125,7 +125,7 @@ def test_equal_content_under_another_name_is_done_and_says_where() -> None:
 
 
 def test_what_lacks_weights_has_no_id_and_is_not_run() -> None:
-    lacking = Missing("weights", "a", "fetch them")
+    lacking = Blocker("weights", "a", "fetch them")
     found = plan(candidate(None, missing=(lacking,)), candidate(None, missing=(lacking,), seed=1))
     assert [(run.status, run.run_id, run.to_run) for run in found.runs] == [("new", None, False)] * 2
     assert found.missing == (lacking,)
@@ -133,12 +133,12 @@ def test_what_lacks_weights_has_no_id_and_is_not_run() -> None:
 
 
 def test_counts_add_up() -> None:
-    found = plan(candidate(), candidate(OTHER, (OTHER[:12], State.QUEUED)), results=(result(KEY),))
+    found = plan(candidate(), candidate(OTHER, (OTHER[:12], RunState.QUEUED)), results=(result(KEY),))
     assert found.counts == {"done": 1, "stale": 0, "active": 1, "new": 0, "missing": 0, "to_run": 0, "total": 2}
 
 
 def test_the_time_left_counts_what_is_to_run_and_what_is_going_on() -> None:
-    active = candidate(OTHER, (OTHER[:12], State.RUNNING), seed=2)
+    active = candidate(OTHER, (OTHER[:12], RunState.RUNNING), seed=2)
     assert plan(candidate(seed=1), active, results=(result("f" * 64),)).eta_s == 40
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from ssl_console.supervisor.queue import NO_SLOT, Choice, FreeSlot, Situation, choose
+from ssl_console.supervisor.queue import NO_SLOT, Assignments, FreeSlot, SchedulerState, choose
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.workspace.run_status import PAUSED, Waiting
 
 GPU = Device("cuda:0", "GPU", "GPU-0", 80 * 1024.0)
 OTHER_GPU = Device("cuda:1", "GPU", "GPU-1", 80 * 1024.0)
 CPU = Device("cpu", "CPU", None, 16 * 1024.0)
-PLAIN = Situation(known_devices=("cuda:0", "cuda:1"))
+PLAIN = SchedulerState(known_devices=("cuda:0", "cuda:1"))
 
 
 def run(run_id: str, backbone: str = "a", *, priority: int = 0, devices: tuple[str, ...] = ()) -> Waiting:
@@ -23,7 +23,7 @@ def slot(name: str, device: Device = GPU, holds: str | None = None, **others: fl
     return replace(FreeSlot(name, device, holds), **others)  # type: ignore[arg-type]
 
 
-def starts(choice: Choice) -> dict[str, str]:
+def starts(choice: Assignments) -> dict[str, str]:
     return {given.slot: given.run_id for given in choice.assignments}
 
 

@@ -17,7 +17,7 @@ from ssl_console.supervisor.client import SupervisorOptions, at_the_door, ensure
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.processes import started_at
 from ssl_console.workspace.requests import request_cancel, request_retry
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunObserver
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tests.ssl_console.rehearsal_evaluation import journal
@@ -30,14 +30,14 @@ def test_run_that_was_going_is_found_again_after_the_supervisor_was_killed(bench
     bench.supervise()
     worker = bench.until_at_work("going")
     bench.kill_supervisor()
-    assert bench.state("going") is State.RUNNING
+    assert bench.state("going") is RunState.RUNNING
     assert bench.supervise()
     state = SupervisorView(bench.workspace).living()
     assert state is not None
     assert [(slot.run_id, slot.worker) for slot in state.slots] == [("going", worker)]
     bench.go()
-    bench.until("going", State.DONE)
-    bench.until("queued", State.DONE)
+    bench.until("going", RunState.DONE)
+    bench.until("queued", RunState.DONE)
     eventually(lambda: set(bench.results()) == {"going", "queued"}, "both results are in the database")
     assert [bench.noted("begin", run) for run in ("going", "queued")] == [1, 1]
 
@@ -47,8 +47,8 @@ def test_what_a_worker_that_died_after_its_result_had_no_time_to_remove_is_remov
 ) -> None:
     done, failed = bench.submit("done"), bench.submit("failed", "raise")
     bench.supervise()
-    bench.until("done", State.DONE)
-    bench.until("failed", State.FAILED)
+    bench.until("done", RunState.DONE)
+    bench.until("failed", RunState.FAILED)
     bench.kill_supervisor()
     for folder in (done, failed):
         for left in (folder.checkpoint, folder.fresh_features):
@@ -66,7 +66,7 @@ def test_worker_of_a_killed_supervisor_leaves_after_its_run_and_its_result_is_co
     worker = bench.until_at_work("going")
     bench.kill_supervisor()
     bench.go()
-    bench.until("going", State.DONE)
+    bench.until("going", RunState.DONE)
     eventually(gone(worker), "the worker has left")
     assert bench.results() == {}
     bench.supervise()
@@ -81,13 +81,13 @@ def test_run_whose_worker_and_supervisor_were_killed_is_lost_and_can_be_retried(
     os.kill(worker, signal.SIGKILL)
     eventually(gone(worker), "the worker is gone")
     bench.supervise()
-    status = bench.until("going", State.FAILED)
+    status = bench.until("going", RunState.FAILED)
     assert (status.kind, status.attempt) == ("lost", 1)
     assert "`ssl-console retry` runs it again" in status.reason
     request_retry(bench.workspace, "going")
     bench.go()
     bench.supervise()
-    assert bench.until("going", State.DONE).attempt == 2
+    assert bench.until("going", RunState.DONE).attempt == 2
 
 
 def test_adopted_run_can_be_cancelled(bench: Bench) -> None:
@@ -97,7 +97,7 @@ def test_adopted_run_can_be_cancelled(bench: Bench) -> None:
     bench.kill_supervisor()
     bench.supervise()
     request_cancel(bench.workspace, "going")
-    bench.until("going", State.CANCELLED)
+    bench.until("going", RunState.CANCELLED)
 
 
 def test_worker_without_any_supervisor_heeds_a_cancel_request(bench: Bench) -> None:
@@ -106,7 +106,7 @@ def test_worker_without_any_supervisor_heeds_a_cancel_request(bench: Bench) -> N
     bench.until_at_work("going")
     bench.kill_supervisor()
     request_cancel(bench.workspace, "going")
-    status = bench.until("going", State.CANCELLED)
+    status = bench.until("going", RunState.CANCELLED)
     eventually(lambda: bench.status("going").end is not None, "the worker has recorded it")
     assert status.attempt == 1
 
@@ -121,7 +121,7 @@ def test_killing_supervisors_again_and_again_loses_and_repeats_nothing(bench: Be
         bench.kill_supervisor()
     bench.supervise(slots_per_device=2)
     for run in runs:
-        bench.until(run, State.DONE)
+        bench.until(run, RunState.DONE)
     eventually(lambda: set(bench.results()) == set(runs), "every result is in the database")
     assert [bench.noted("begin", run) for run in runs] == [1] * len(runs)
 
@@ -146,7 +146,7 @@ def test_run_submitted_while_the_supervisor_leaves_is_not_forgotten(bench: Bench
         bench.supervise(linger_s=0, idle_s=0)
         _eventually_finished(bench, number + 1)
     for number in range(12):
-        bench.until(f"r{number}", State.DONE)
+        bench.until(f"r{number}", RunState.DONE)
         assert bench.noted("begin", f"r{number}") == 1
 
 
@@ -162,7 +162,7 @@ def test_supervisor_about_to_leave_looks_once_more_when_somebody_was_at_the_door
         eventually(lambda: any("->" in line and asks in line for line in locks.read_text().splitlines()), "it leaves")
         bench.submit("second", seed=2)
         assert is_supervised(bench.workspace)
-    bench.until("second", State.DONE)
+    bench.until("second", RunState.DONE)
 
 
 HALF_GONE = """
@@ -200,7 +200,7 @@ def test_supervisor_that_was_killed_and_still_holds_the_lock_is_waited_for_and_r
         release.touch()
         assert started.result(timeout=PATIENCE_S)
     half_gone.wait()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
 
 
 def test_supervisor_killed_a_moment_ago_is_never_taken_for_one_that_stays(bench: Bench) -> None:
@@ -228,7 +228,7 @@ def test_supervisor_and_its_run_outlive_the_session_that_asked_for_them(bench: B
     assert bench.supervisor_lives()
     assert started_at(worker) is not None
     bench.go()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
 
 
 def test_supervisor_told_to_stop_leaves_its_worker_to_finish(bench: Bench) -> None:
@@ -239,7 +239,7 @@ def test_supervisor_told_to_stop_leaves_its_worker_to_finish(bench: Bench) -> No
     os.kill(pid, signal.SIGTERM)
     eventually(gone(pid), "the supervisor is gone")
     bench.go()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
 
 
 def test_supervisor_that_cannot_start_says_why(bench: Bench) -> None:
@@ -253,7 +253,7 @@ def test_supervisor_that_cannot_start_says_why(bench: Bench) -> None:
 def test_damaged_results_file_is_set_aside_and_made_again(bench: Bench) -> None:
     bench.submit("one")
     bench.supervise()
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
     eventually(lambda: not bench.supervisor_lives(), "the supervisor has left")
     bench.workspace.results.write_bytes(b'{"results": {"1": {"run_')
     bench.supervise()
@@ -266,23 +266,23 @@ def test_observer_follows_a_run_from_queue_to_end(bench: Bench) -> None:
     assert observer.poll().changed == ()
     bench.submit("one", "wait", seconds=0.5)
     seen = {view.state for view in observer.poll().changed}
-    assert seen == {State.QUEUED}
+    assert seen == {RunState.QUEUED}
     assert observer.runs["one"].reason == "no supervisor is running: `ssl-console resume` starts one"
     bench.supervise()
 
-    def follow(until: State) -> None:
+    def follow(until: RunState) -> None:
         def there() -> bool:
             seen.update(view.state for view in observer.poll().changed)
             return observer.runs["one"].state is until
 
         eventually(there, until)
 
-    follow(State.RUNNING)
+    follow(RunState.RUNNING)
     eventually(lambda: observer.poll() and observer.runs["one"].progress.share == 1.0, "its progress is seen")
     assert observer.runs["one"].device == "cpu"
     bench.go()
-    follow(State.DONE)
-    assert seen >= {State.QUEUED, State.STARTING, State.RUNNING, State.DONE}
+    follow(RunState.DONE)
+    assert seen >= {RunState.QUEUED, RunState.STARTING, RunState.RUNNING, RunState.DONE}
     eventually(lambda: observer.poll() and observer.runs["one"].progress.ended == "done", "all its events are folded")
     assert observer.history("one").metrics["accuracy"].latest == 100.0
     eventually(lambda: observer.poll() and observer.supervisor is None, "the supervisor has left")

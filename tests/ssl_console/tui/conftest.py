@@ -14,8 +14,8 @@ import textual.constants
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
-from ssl_console.tui.app import ConsoleApp, Manner
-from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.style.glyphs import ASCII_VARIABLE
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore
@@ -75,7 +75,7 @@ def opened() -> Opener:
 
     @asynccontextmanager
     async def open_console(
-        workspace: Workspace, manner: Manner | None = None, size: tuple[int, int] = (120, 40)
+        workspace: Workspace, manner: AppOptions | None = None, size: tuple[int, int] = (120, 40)
     ) -> AsyncIterator[Pilot[int]]:
         app = console_on(workspace, manner)
         async with app.run_test(size=size) as pilot:
@@ -85,9 +85,9 @@ def opened() -> Opener:
     return open_console
 
 
-def console_on(workspace: Workspace, manner: Manner | None = None) -> ConsoleApp:
+def console_on(workspace: Workspace, manner: AppOptions | None = None) -> ConsoleApp:
     """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
-    app = ConsoleApp(lambda: LocalCore(workspace), manner or Manner(suite=""))
+    app = ConsoleApp(lambda: LocalBackend(workspace), manner or AppOptions(suite=""))
     app.clock = lambda: filled.NOW + 1800.0
     return app
 

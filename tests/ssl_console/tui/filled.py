@@ -20,12 +20,17 @@ from pydantic import JsonValue
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.catalog import BackboneCatalog
 from backbones.io.files import make_private_folder
-from ssl_console.operations.checkpoints.record import Checkpoint, Training, training_folder, write_training
+from ssl_console.operations.checkpoints.record import (
+    WatchedCheckpoint,
+    WatchedTraining,
+    training_folder,
+    write_training,
+)
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.system.processes import own_start, this_host
 from ssl_console.workspace.events import Event, encode_event
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.requests import ring, submit
+from ssl_console.workspace.requests import submit, touch_runs_folder
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import Attempt, End, RunSpec
@@ -136,7 +141,7 @@ def go_on(workspace: Workspace, run_id: str, backbone: str, task: str, *, done: 
     files.attempt(1).write_text(owner.model_dump_json())
     told = takewhile(lambda event: event.done <= done, story(steps=100, began=NOW + 1790))
     files.events(1).write_bytes(b"".join(encode_event(event) for event in told))
-    ring(workspace)
+    touch_runs_folder(workspace)
 
 
 def supervise(workspace: Workspace) -> None:
@@ -195,7 +200,7 @@ def fill_runs(workspace: Workspace, backbones: Sequence[str], tasks: Sequence[st
         (number % 10 == 9, finish(workspace, f"{number:012x}", *pair, failed=number % 10 == 9))
         for number, pair in enumerate(pairs)
     ]
-    ring(workspace)
+    touch_runs_folder(workspace)
     return [one for failed, one in found if not failed]
 
 
@@ -214,7 +219,7 @@ def watch_training(workspace: Workspace, means: Sequence[float]) -> None:
     """A watched training whose checkpoints transferred so well, one after the other."""
     tasks = ("knn/digits", "knn/shapes")
     checkpoints = tuple(
-        Checkpoint(
+        WatchedCheckpoint(
             file=f"step-{step}.pth",
             size=1,
             mtime_ns=step,
@@ -226,7 +231,7 @@ def watch_training(workspace: Workspace, means: Sequence[float]) -> None:
         for step in range(100, 100 * len(means) + 1, 100)
     )
     folder = "/runs/run"
-    training = Training(folder=folder, name="run", tasks=tasks, checkpoints=checkpoints)
+    training = WatchedTraining(folder=folder, name="run", tasks=tasks, checkpoints=checkpoints)
     write_training(training_folder(workspace, Path(folder)), training)
     measured = [
         result(one.backbone, task).model_copy(

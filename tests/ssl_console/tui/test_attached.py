@@ -16,7 +16,7 @@ import pytest
 from ssl_console.supervisor.client import at_the_door
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_cancel
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_status import read_status
 from tests.ssl_console.tui.filled import fill_results, queue, supervise, task_names, used_workspace, writers
 from tests.ssl_console.tui.terminal import LEAVES_SCREEN, Terminal, a_console, a_terminal, console_command
@@ -138,7 +138,7 @@ def test_leaving_prints_the_summary_and_leaves_every_run_alone(still: Workspace)
         assert terminal.until_ended() == 0
         assert LEAVES_SCREEN in terminal.written
         assert "They go on without this window" in terminal.scrollback
-    assert read_status(still.run("waiting00000"), time.time()).state is State.QUEUED
+    assert read_status(still.run("waiting00000"), time.time()).state is RunState.QUEUED
 
 
 def test_an_interrupt_leaves_even_while_a_filter_is_typed(still: Workspace) -> None:

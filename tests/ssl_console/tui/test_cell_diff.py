@@ -15,7 +15,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from ssl_console.tui.terminal.cell_diff import Wire, cells
+from ssl_console.tui.terminal.cell_diff import ScreenBuffer, cells
 
 WIDTH, HEIGHT = 24, 4
 STYLES = [
@@ -66,10 +66,10 @@ def show(screen: pyte.Screen, text: str) -> None:
 def test_after_any_pictures_the_terminal_shows_what_drawing_the_last_one_alone_shows(
     pictures: list[list[list[tuple[str, Style | None]]]],
 ) -> None:
-    wire, screen, alone = Wire(), pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
+    wire, screen, alone = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
     for picture in pictures:
         show(screen, wire.difference(whole(picture), console()))
-    show(alone, Wire().difference(whole(pictures[-1]), console()))
+    show(alone, ScreenBuffer().difference(whole(pictures[-1]), console()))
     assert drawn(screen) == drawn(alone)
 
 
@@ -77,40 +77,40 @@ def test_after_any_pictures_the_terminal_shows_what_drawing_the_last_one_alone_s
 @given(PICTURES)
 def test_a_first_picture_is_drawn_as_textual_draws_it(picture: list[list[tuple[str, Style | None]]]) -> None:
     ours, theirs = pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
-    show(ours, Wire().difference(whole(picture), console()))
+    show(ours, ScreenBuffer().difference(whole(picture), console()))
     show(theirs, whole(picture).render_segments(console()).replace("\n", ""))
     assert drawn(ours) == drawn(theirs)
 
 
 def test_the_same_picture_again_writes_nothing() -> None:
-    wire, picture = Wire(), [[("some words", STYLES[1])]] * HEIGHT
+    wire, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
     assert wire.difference(whole(picture), console())
     assert wire.difference(whole(picture), console()) == ""
 
 
 def test_a_changed_number_costs_a_few_bytes_wherever_it_stands() -> None:
-    wire = Wire()
+    wire = ScreenBuffer()
     wire.difference(whole([[("encoding 1,234 images", STYLES[1])]] * HEIGHT), console())
     written = wire.difference(whole([[("encoding 1,235 images", STYLES[1])]] * HEIGHT), console())
     assert len(written) <= HEIGHT * 35
 
 
 def test_after_something_else_wrote_to_the_terminal_all_is_written_again() -> None:
-    wire, picture = Wire(), [[("some words", STYLES[1])]] * HEIGHT
+    wire, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
     first = wire.difference(whole(picture), console())
     wire.forget()
     assert wire.difference(whole(picture), console()) == first
 
 
 def test_of_a_partial_update_only_the_pieces_it_touches_are_looked_at() -> None:
-    wire = Wire()
+    wire = ScreenBuffer()
     left, right = Strip([Segment("left")], 4), Strip([Segment("right")], 5)
     update = ChopsUpdate([{0: left, 4: right}], [(0, 5, 7)], [[4, 9]])
     assert wire.difference(update, console()) == "\x1b[1;5Hright"
 
 
 def test_a_span_behind_a_wide_character_stays_where_it_is() -> None:
-    wire, screen = Wire(), pyte.Screen(WIDTH, HEIGHT)
+    wire, screen = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT)
     for end in "12":
         show(screen, wire.difference(whole([[("漢字 ", STYLES[1]), (end, STYLES[2])]] * HEIGHT), console()))
     assert screen.display[0].rstrip() == "漢字 2"

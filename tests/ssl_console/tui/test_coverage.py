@@ -2,43 +2,43 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.planning.plan import Missing
-from ssl_console.tui.data.catalog import BackboneEntry, Catalogue, Suite, TaskEntry
+from ssl_console.planning.plan import Blocker
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.runs import RunView, in_order
 from ssl_console.tui.data.state import Selection
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
-from ssl_console.tui.views.coverage import Coverage, Standing, narrow
-from ssl_console.tui.views.plan import Grid, about_cell
-from ssl_console.workspace.run import State
+from ssl_console.tui.views.coverage import CellStatus, Coverage, narrow
+from ssl_console.tui.views.plan import CoverageGrid, about_cell
+from ssl_console.workspace.run import RunState
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.filled import NOW
 
 RESULT = filled.result("demo/mae", "knn/digits", run_id="r1")
 
 
-def entry(name: str, missing: Missing | None = None) -> BackboneEntry:
+def entry(name: str, missing: Blocker | None = None) -> BackboneEntry:
     return BackboneEntry(filled.backbone_catalog().cards[name], missing)
 
 
-def task(name: str, missing: Missing | None = None) -> TaskEntry:
+def task(name: str, missing: Blocker | None = None) -> TaskEntry:
     spec = filled.task_catalog().resolve(name)
     return TaskEntry(name, spec.protocol, filled.task_catalog().dataset(spec.dataset), missing)
 
 
-LACKING = Missing("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`")
-CATALOGUE = Catalogue(
+LACKING = Blocker("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`")
+CATALOGUE = Catalog(
     (entry("paper/swav", LACKING), entry("demo/mae"), entry("demo/simclr")),
-    (task("linear/digits"), task("linear/cifar10", Missing("data", "cifar10", "get it")), task("knn/digits")),
+    (task("linear/digits"), task("linear/cifar10", Blocker("data", "cifar10", "get it")), task("knn/digits")),
     (Suite("small", "A small one", ("knn/digits",), ("demo/mae",), (("knn/digits", "paper"),)),),
 )
 
 
-def run(state: State, *, created: float = NOW + 9999, kind: str = "", run_id: str = "r2") -> RunView:
+def run(state: RunState, *, created: float = NOW + 9999, kind: str = "", run_id: str = "r2") -> RunView:
     return RunView(run_id, "demo/mae", "knn/digits", 0, created, state, kind=kind)
 
 
-def cell(*runs: RunView, stale: bool = False, suite: str | None = None) -> Standing:
+def cell(*runs: RunView, stale: bool = False, suite: str | None = None) -> CellStatus:
     reasons = {("demo/mae", "knn/digits"): "the dataset changed"} if stale else {}
     return Coverage.of(CATALOGUE, [RESULT], runs, reasons, suite).cell("demo/mae", "knn/digits").standing
 
@@ -48,31 +48,31 @@ def words(lines: list[Line]) -> str:
 
 
 def test_a_run_under_way_counts_more_than_a_result_and_a_result_more_than_an_older_failure() -> None:
-    assert cell() is Standing.DONE
-    assert cell(stale=True) is Standing.STALE
-    assert cell(run(State.RUNNING)) is Standing.RUNNING
-    assert cell(run(State.QUEUED), run(State.FAILED, created=NOW, run_id="r3")) is Standing.QUEUED
-    assert cell(run(State.FAILED, created=NOW - 1)) is Standing.DONE
-    assert cell(run(State.FAILED)) is Standing.FAILED
+    assert cell() is CellStatus.DONE
+    assert cell(stale=True) is CellStatus.STALE
+    assert cell(run(RunState.RUNNING)) is CellStatus.RUNNING
+    assert cell(run(RunState.QUEUED), run(RunState.FAILED, created=NOW, run_id="r3")) is CellStatus.QUEUED
+    assert cell(run(RunState.FAILED, created=NOW - 1)) is CellStatus.DONE
+    assert cell(run(RunState.FAILED)) is CellStatus.FAILED
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_runs_made_at_the_same_moment_the_one_under_way_counts_in_whatever_order_they_are_found(order: int) -> None:
-    runs = [run(State.DONE), run(State.RUNNING, run_id="r1"), run(State.FAILED, run_id="r3")]
-    assert cell(*runs[::order]) is Standing.RUNNING
-    assert cell(run(State.RUNNING, created=NOW), run(State.FAILED)) is Standing.RUNNING
+    runs = [run(RunState.DONE), run(RunState.RUNNING, run_id="r1"), run(RunState.FAILED, run_id="r3")]
+    assert cell(*runs[::order]) is CellStatus.RUNNING
+    assert cell(run(RunState.RUNNING, created=NOW), run(RunState.FAILED)) is CellStatus.RUNNING
 
 
 def test_a_result_of_another_variant_does_not_count_for_a_suite() -> None:
-    assert cell(suite="small") is Standing.EMPTY
+    assert cell(suite="small") is CellStatus.EMPTY
 
 
 def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
     weights, data = coverage.cell("paper/swav", "knn/digits"), coverage.cell("demo/mae", "linear/cifar10")
-    assert (weights.standing, data.standing) == (Standing.NO_WEIGHTS, Standing.NO_DATA)
+    assert (weights.standing, data.standing) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
     assert "weights fetch paper/swav" in weights.detail
-    grid = Grid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    grid = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
     assert set(grid.wanted()) == {(b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")}
 
 
@@ -95,8 +95,8 @@ def test_what_is_shown_can_be_measured_first(
 
 
 def test_the_cell_under_the_cursor_is_told_in_words() -> None:
-    coverage = Coverage.of(CATALOGUE, [RESULT], [run(State.FAILED, kind="oom")], {})
-    grid = Grid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    coverage = Coverage.of(CATALOGUE, [RESULT], [run(RunState.FAILED, kind="oom")], {})
+    grid = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
     told = words(about_cell(grid, "demo/mae", "knn/digits"))
     assert "demo/mae on knn/digits" in told
     assert "failed" in told
@@ -106,9 +106,9 @@ def test_the_cell_under_the_cursor_is_told_in_words() -> None:
 
 def test_ticks_survive_a_filter_and_mark_row_and_column() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
-    everything = Grid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    everything = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
     ticked = Selection().toggle(everything.column("knn/digits"))
-    few = Grid(coverage, narrow(CATALOGUE, None, "mae"), ticked, UNICODE)
+    few = CoverageGrid(coverage, narrow(CATALOGUE, None, "mae"), ticked, UNICODE)
     rows = few.rows(100)
     assert rows.keys == ["demo/mae"]
     assert next(column for column in rows.columns if column.key == "knn/digits").marked
@@ -118,10 +118,10 @@ def test_ticks_survive_a_filter_and_mark_row_and_column() -> None:
 
 def test_runs_stand_in_the_order_in_which_they_matter() -> None:
     runs = [
-        run(State.DONE, run_id="done"),
-        run(State.QUEUED, created=2, run_id="later"),
-        run(State.QUEUED, created=1, run_id="sooner"),
-        RunView("urgent", "b", "t", 0, 3, State.QUEUED, priority=5),
-        run(State.RUNNING, run_id="running"),
+        run(RunState.DONE, run_id="done"),
+        run(RunState.QUEUED, created=2, run_id="later"),
+        run(RunState.QUEUED, created=1, run_id="sooner"),
+        RunView("urgent", "b", "t", 0, 3, RunState.QUEUED, priority=5),
+        run(RunState.RUNNING, run_id="running"),
     ]
     assert [one.run_id for one in in_order(runs)] == ["running", "urgent", "sooner", "later", "done"]

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.tui.data.filter_query import Subject, parse, split
+from ssl_console.tui.data.filter_query import Filterable, parse, split
 
-DINO = Subject("timm/dino-vit-s16 DINO vit_small", {"params": 21.7, "method": "DINO", "top1": 77.0, "year": None})
-MOCO = Subject("paper/moco-v2 MoCo resnet50", {"params": 23.5, "method": "MoCo v2", "top1": 71.1, "year": 2020.0})
+DINO = Filterable("timm/dino-vit-s16 DINO vit_small", {"params": 21.7, "method": "DINO", "top1": 77.0, "year": None})
+MOCO = Filterable("paper/moco-v2 MoCo resnet50", {"params": 23.5, "method": "MoCo v2", "top1": 71.1, "year": 2020.0})
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_fields_that_nothing_has_are_named() -> None:
 
 
 def test_each_term_narrows_the_side_of_a_grid_that_it_fits() -> None:
-    linear, knn = Subject("linear/cifar10", {"protocol": "linear"}), Subject("knn/cifar10", {"protocol": "knn"})
+    linear, knn = Filterable("linear/cifar10", {"protocol": "linear"}), Filterable("knn/cifar10", {"protocol": "knn"})
     rows, columns = split(parse("dino params:<30 linear protocol:linear"), [DINO, MOCO], [linear, knn])
     assert [rows.matches(subject) for subject in (DINO, MOCO)] == [True, False]
     assert [columns.matches(subject) for subject in (linear, knn)] == [True, False]
 
 
 def test_a_word_that_nothing_has_leaves_no_row() -> None:
-    rows, columns = split(parse("zzz"), [DINO], [Subject("linear/cifar10")])
+    rows, columns = split(parse("zzz"), [DINO], [Filterable("linear/cifar10")])
     assert not rows.matches(DINO)
     assert columns.terms == ()

@@ -5,8 +5,8 @@ import re
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import ConsoleApp, Manner
-from ssl_console.tui.data.local_backend import LocalCore
+from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpSheet, scopes_of
@@ -42,7 +42,7 @@ def test_keys_of_a_screen_do_not_hide_those_that_work_everywhere() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, opened: Opener, mode: str) -> None:
-    async with opened(used, Manner(mode=mode)) as pilot:
+    async with opened(used, AppOptions(mode=mode)) as pilot:
         screen = pilot.app.screen
         bound = {
             (active.binding.id, key)
@@ -72,14 +72,14 @@ async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, ope
 
 
 SHEETS = {
-    "launch": (Manner(suite="demo"), ("space", "enter")),
-    "export": (Manner(mode="rankings"), ("x",)),
-    "chooser": (Manner(mode="rankings"), ("c",)),
-    "ranks": (Manner(mode="rankings"), ("r",)),
-    "picker": (Manner(suite="demo"), ("s",)),
-    "filter": (Manner(suite="demo"), ("slash",)),
-    "adding": (Manner(suite="demo"), ("B",)),
-    "help": (Manner(suite="demo"), ("f1",)),
+    "launch": (AppOptions(suite="demo"), ("space", "enter")),
+    "export": (AppOptions(mode="rankings"), ("x",)),
+    "chooser": (AppOptions(mode="rankings"), ("c",)),
+    "ranks": (AppOptions(mode="rankings"), ("r",)),
+    "picker": (AppOptions(suite="demo"), ("s",)),
+    "filter": (AppOptions(suite="demo"), ("slash",)),
+    "adding": (AppOptions(suite="demo"), ("B",)),
+    "help": (AppOptions(suite="demo"), ("f1",)),
 }
 """Where each small scope is met, and the keys that lead there."""
 
@@ -95,7 +95,7 @@ async def test_no_key_of_a_sheet_is_hidden_by_what_is_in_it(used: Workspace, ope
 
 
 async def test_the_help_says_what_the_focused_pane_is_for(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         for pane in ("Details", "Curve", "Log", "Events"):
             await pilot.press("f1")
             assert told(pilot).startswith(f"{pane}: ")
@@ -112,14 +112,14 @@ def told(pilot: Pilot[int]) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_bound_action_exists(used: Workspace, opened: Opener, mode: str) -> None:
-    async with opened(used, Manner(mode=mode)) as pilot:
+    async with opened(used, AppOptions(mode=mode)) as pilot:
         for active in pilot.app.screen.active_bindings.values():
             name = active.binding.action.partition("(")[0].rpartition(".")[2]
             assert hasattr(active.node, f"action_{name}") or hasattr(pilot.app, f"action_{name}"), active
 
 
 async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) -> None:
-    app = ConsoleApp(lambda: LocalCore(used), None, {"plan.tick": "t"})
+    app = ConsoleApp(lambda: LocalBackend(used), None, {"plan.tick": "t"})
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         await pilot.press("space")
@@ -136,7 +136,7 @@ def test_an_unknown_key_id_is_named() -> None:
 
 
 async def test_readonly_takes_every_changing_key_away(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(readonly=True)) as pilot:
+    async with opened(used, AppOptions(readonly=True)) as pilot:
         for key in MODES.values():
             await pilot.press(key)
             screen = pilot.app.screen

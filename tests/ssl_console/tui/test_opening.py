@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import ConsoleApp, Manner
-from ssl_console.tui.data.catalog import Catalogue, Suite
-from ssl_console.tui.data.state import Habits, keep_habits, opening_suite, read_habits
+from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.catalog import Catalog, Suite
+from ssl_console.tui.data.state import Preferences, opening_suite, read_preferences, write_preferences
 from ssl_console.tui.views.plan import NAME
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
@@ -17,14 +17,14 @@ from ssl_console.workspace.results_db import ResultStore
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, idle, until
 
-HERE = Manner()
+HERE = AppOptions()
 
 
 def suite(name: str, *tasks: str) -> Suite:
     return Suite(name, name, tasks, columns=tuple((task, "default") for task in tasks))
 
 
-CATALOGUE = Catalogue(
+CATALOGUE = Catalog(
     suites=(
         suite("all", "knn/digits", "knn/shapes", "linear/digits"),
         suite("demo", "knn/digits", "knn/shapes"),
@@ -100,7 +100,7 @@ async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace
 
 
 async def test_readonly_remembers_nothing(empty: Workspace, opened: Opener) -> None:
-    async with opened(empty, Manner(readonly=True)) as pilot:
+    async with opened(empty, AppOptions(readonly=True)) as pilot:
         app_of(pilot).choose_suite("paper-linear")
         await idle(app_of(pilot))
     assert not list(empty.root.rglob("console.json"))
@@ -116,10 +116,10 @@ async def test_rankings_show_everything_measured_until_a_suite_is_chosen(empty: 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"suite": 3, "theme": null}'])
 def test_a_memory_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "console.json").write_bytes(content)
-    assert read_habits(tmp_path / "console.json") == Habits()
+    assert read_preferences(tmp_path / "console.json") == Preferences()
 
 
 def test_a_folder_that_cannot_be_written_forgets(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    keep_habits(tmp_path / "file" / "console.json", Habits("demo"))
-    assert read_habits(tmp_path / "file" / "console.json") == Habits()
+    write_preferences(tmp_path / "file" / "console.json", Preferences("demo"))
+    assert read_preferences(tmp_path / "file" / "console.json") == Preferences()

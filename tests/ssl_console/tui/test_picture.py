@@ -12,11 +12,19 @@ import pytest
 from PIL import Image
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import Manner
+from ssl_console.tui.app import AppOptions
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.image import PictureView
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.pictures import ASCII_SHADES, HALF, Picture, coloured, open_picture, picture_files, shaded
+from ssl_console.workspace.pictures import (
+    ASCII_SHADES,
+    HALF,
+    Picture,
+    colour_cells,
+    open_picture,
+    picture_files,
+    shaded,
+)
 from ssl_console.workspace.results_db import ResultStore
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, until
@@ -33,15 +41,15 @@ def halves(columns: int, rows: int) -> Picture:
 
 
 def test_a_cell_shows_two_pixels_one_above_the_other() -> None:
-    (row,) = coloured(halves(3, 2), columns=3, rows=1)
+    (row,) = colour_cells(halves(3, 2), columns=3, rows=1)
     assert row == [(HALF, RED, BLACK)] * 3
 
 
 def test_a_picture_keeps_its_shape_within_the_cells_there_are() -> None:
     tall, wide = halves(20, 80), halves(80, 20)
-    assert [len(coloured(tall, 40, 10)), len(coloured(tall, 40, 10)[0])] == [10, 5]
-    assert [len(coloured(wide, 40, 30)), len(coloured(wide, 40, 30)[0])] == [5, 40]
-    assert len(coloured(halves(1, 500), 1, 1)) == 1
+    assert [len(colour_cells(tall, 40, 10)), len(colour_cells(tall, 40, 10)[0])] == [10, 5]
+    assert [len(colour_cells(wide, 40, 30)), len(colour_cells(wide, 40, 30)[0])] == [5, 40]
+    assert len(colour_cells(halves(1, 500), 1, 1)) == 1
 
 
 def test_without_colours_brighter_is_denser() -> None:
@@ -81,7 +89,7 @@ def screen_text(pilot: Pilot[int], selector: str) -> list[str]:
 async def test_the_result_screen_shows_the_picture_in_the_charts_place_and_where_it_lies(
     pictured: Workspace, opened: Opener
 ) -> None:
-    async with opened(pictured, Manner(mode="result")) as pilot:
+    async with opened(pictured, AppOptions(mode="result")) as pilot:
         await until(pilot, lambda: pilot.app.screen.query_one(PictureView).display)
         assert not pilot.app.screen.query_one(ChartView).display
         drawn = screen_text(pilot, "#picture")
@@ -94,7 +102,7 @@ async def test_the_result_screen_shows_the_picture_in_the_charts_place_and_where
 
 
 async def test_the_picture_takes_the_texts_place_where_both_do_not_fit(pictured: Workspace, opened: Opener) -> None:
-    async with opened(pictured, Manner(mode="result"), (80, 24)) as pilot:
+    async with opened(pictured, AppOptions(mode="result"), (80, 24)) as pilot:
         screen = pilot.app.screen
         await until(pilot, lambda: screen.has_class("pictured"))
         assert not screen.query_one(PictureView).display
@@ -105,7 +113,7 @@ async def test_the_picture_takes_the_texts_place_where_both_do_not_fit(pictured:
 
 
 async def test_a_plain_terminal_gets_signs(pictured: Workspace, opened: Opener) -> None:
-    async with opened(pictured, Manner(mode="result", ascii_only=True)) as pilot:
+    async with opened(pictured, AppOptions(mode="result", ascii_only=True)) as pilot:
         await until(pilot, lambda: pilot.app.screen.query_one(PictureView).display)
         drawn = screen_text(pilot, "#picture")
         assert all(text.isascii() for text in drawn)
@@ -114,7 +122,7 @@ async def test_a_plain_terminal_gets_signs(pictured: Workspace, opened: Opener) 
 
 
 async def test_a_result_without_a_picture_keeps_its_chart(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="result")) as pilot:
+    async with opened(used, AppOptions(mode="result")) as pilot:
         assert pilot.app.screen.query_one(ChartView).display
         assert not pilot.app.screen.query_one(PictureView).display
 

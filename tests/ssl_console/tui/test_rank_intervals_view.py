@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.analysis.rank_intervals import GrowingRanks, RankTable
-from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.compare import CompareScreen
 from ssl_console.tui.screens.rank_intervals import REPLICATES, RanksSheet
 from ssl_console.tui.screens.rankings import RankingsScreen
@@ -44,7 +44,7 @@ def sheet(app: ConsoleApp) -> RanksSheet:
 async def test_ranks_become_certain_while_one_watches(
     measured: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         seen: list[int] = []
         take = RanksSheet._take
@@ -72,7 +72,7 @@ async def test_ranks_become_certain_while_one_watches(
 async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_so(
     used: Workspace, opened: Opener
 ) -> None:
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         before = rankings(pilot).table_view
         assert before is not None
         await pilot.press("m")
@@ -85,7 +85,7 @@ async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_s
 
 async def test_columns_that_are_kept_apart_are_counted_and_a_key_says_why(measured: Workspace, opened: Opener) -> None:
     on_other_data(measured, any_record(measured))
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
         await until(pilot, lambda: "1 kept apart" in shown(pilot, "#summary"))
         await pilot.press("w")
         await until(pilot, lambda: "the data's digest is 00000000 against" in " ".join(shown(pilot, "#text").split()))
@@ -101,7 +101,7 @@ async def test_the_view_is_exported_as_pictures_of_its_ranks_and_of_its_correlat
 ) -> None:
     """The demo backbones have no ImageNet accuracy; the published ones have."""
     pytest.importorskip("matplotlib")
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
 
         async def picture(key: str, name: str) -> bytes:
             await pilot.press("x", key)
@@ -123,7 +123,7 @@ def any_record(workspace: Workspace) -> ResultRecord:
 
 async def test_scores_to_doubt_are_marked_with_one_sentence_of_advice(measured: Workspace, opened: Opener) -> None:
     """The made-up features of this workspace repeat no image, so a badge is put into a record first."""
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         changed = tuple(one.model_copy(update={"badges": ("grid edge",)}) for one in app.world.results)
         app.change(replace(app.world, results=changed))
@@ -139,7 +139,7 @@ def first_score(pilot: Pilot[int]) -> tuple[str, Column]:
 
 
 async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: Workspace, opened: Opener) -> None:
-    async with opened(measured, Manner(mode="compare")) as pilot:
+    async with opened(measured, AppOptions(mode="compare")) as pilot:
         await until(pilot, lambda: "tasks" in shown(pilot, "#details"))
         screen = pilot.app.screen_stack[0]
         assert isinstance(screen, CompareScreen)
@@ -158,7 +158,7 @@ async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: W
 async def test_the_result_screen_shows_both_intervals_of_few_shot_and_what_computed_it(
     measured: Workspace, opened: Opener
 ) -> None:
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: app.current_mode == "result" and "other images" in shown(pilot, "#text"))
@@ -169,7 +169,7 @@ async def test_the_result_screen_shows_both_intervals_of_few_shot_and_what_compu
 
 async def test_the_critical_difference_picture_is_drawn_from_the_view(measured: Workspace, opened: Opener) -> None:
     pytest.importorskip("matplotlib")
-    async with opened(measured, Manner(mode="rankings")) as pilot:
+    async with opened(measured, AppOptions(mode="rankings")) as pilot:
         await pilot.press("p", "p", "x", "s")
         path = measured.root.parent / "ranking.svg"
         await until(pilot, path.exists)

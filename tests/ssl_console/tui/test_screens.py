@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.dialogs import ChooseSheet, ConfirmSheet, PickSheet, ProblemSheet
@@ -20,7 +20,7 @@ from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tests.ssl_console.tui.conftest import Opener, until
 
 
@@ -71,7 +71,7 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
     async with opened(used) as pilot:
         app = app_of(pilot)
         asked: list[int] = []
-        app.core.submit = lambda plan: asked.append(len(plan.to_run)) or len(plan.to_run)  # type: ignore[method-assign,func-returns-value]
+        app.backend.submit = lambda plan: asked.append(len(plan.to_run)) or len(plan.to_run)  # type: ignore[method-assign,func-returns-value]
         await pilot.press("slash", *"random", "enter", "space", "right", "space", "enter")
         assert isinstance(app.screen, LaunchSheet)
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
@@ -110,18 +110,18 @@ async def test_a_suite_narrows_plan_and_rankings(used: Workspace, opened: Opener
 
 
 async def test_runs_that_wait_come_before_those_that_ended(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         keys = list(table(pilot).rows.keys)
         assert set(keys[:2]) == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
         assert len(keys) == 24
         await pilot.press("f")
         assert len(table(pilot).rows.keys) == 2
         await pilot.press("f", "slash", *"state:failed", "enter")
-        assert {app_of(pilot).world.runs[key].state for key in table(pilot).rows.keys} == {State.FAILED}
+        assert {app_of(pilot).world.runs[key].state for key in table(pilot).rows.keys} == {RunState.FAILED}
 
 
 async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         await pilot.press("slash", *"state:done", "enter")
         run = app_of(pilot).world.runs[table(pilot).row or ""]
         assert run.run_id in shown(pilot, "#details")
@@ -135,21 +135,21 @@ async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, ope
 
 
 async def test_a_waiting_run_is_cancelled_at_once_and_can_be_run_again(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
-        app.core._wake = lambda: None  # type: ignore[attr-defined]
+        app.backend._wake = lambda: None  # type: ignore[attr-defined]
         run_id = table(pilot).row or ""
         await pilot.press("x")
-        await until(pilot, lambda: app.world.runs[run_id].state is State.CANCELLED)
+        await until(pilot, lambda: app.world.runs[run_id].state is RunState.CANCELLED)
         assert table(pilot).row == run_id, "the cursor stays on it"
         await pilot.press("r")
-        await until(pilot, lambda: app.world.runs[run_id].state is State.QUEUED)
+        await until(pilot, lambda: app.world.runs[run_id].state is RunState.QUEUED)
 
 
 async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
-        app.core._wake = lambda: None  # type: ignore[attr-defined]
+        app.backend._wake = lambda: None  # type: ignore[attr-defined]
         await pilot.press("down")
         run_id = table(pilot).row or ""
         await pilot.press("plus")
@@ -160,7 +160,7 @@ async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened
 
 
 async def test_what_is_not_possible_becomes_a_panel_with_the_reason(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         await pilot.press("slash", *"state:done", "enter", "r")
         await until(pilot, lambda: isinstance(pilot.app.screen, ProblemSheet))
         assert "cannot be retried: it is done" in shown(pilot, "#text")
@@ -172,7 +172,7 @@ async def test_what_is_not_possible_becomes_a_panel_with_the_reason(used: Worksp
 
 
 async def test_any_column_sorts_by_key_and_by_click(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         widget = table(pilot)
         widget.move_to(column="knn/digits")
@@ -186,7 +186,7 @@ async def test_any_column_sorts_by_key_and_by_click(used: Workspace, opened: Ope
 
 
 async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         await pilot.press("c")
         assert isinstance(pilot.app.screen, ChooseSheet)
         await pilot.press("n", "space", "enter")
@@ -202,7 +202,7 @@ async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: O
 async def test_exactly_this_view_is_exported_to_a_file_and_the_clipboard(
     used: Workspace, opened: Opener, key: str, name: str
 ) -> None:
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         await pilot.press("slash", *"simclr", "enter", "x", key)
         path = used.root.parent / name
         await until(pilot, lambda: pilot.app.clipboard)
@@ -214,14 +214,14 @@ async def test_exactly_this_view_is_exported_to_a_file_and_the_clipboard(
 
 async def test_an_export_never_writes_over_another(used: Workspace, opened: Opener) -> None:
     (used.root.parent / "ranking.csv").write_text("mine")
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         await pilot.press("x", "c")
         await until(pilot, (used.root.parent / "ranking-2.csv").exists)
         assert (used.root.parent / "ranking.csv").read_text() == "mine"
 
 
 async def test_marked_backbones_are_compared_and_a_result_can_be_opened(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="rankings")) as pilot:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         await pilot.press("space", "space", "4")
         assert len(app.world.marked) == 2
@@ -241,7 +241,7 @@ async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
     used: Workspace, opened: Opener, size: tuple[int, int]
 ) -> None:
     """Half a number misleads; a task of somebody's own may count in thousands."""
-    async with opened(used, Manner(mode="compare"), size=size) as pilot:
+    async with opened(used, AppOptions(mode="compare"), size=size) as pilot:
         app = app_of(pilot)
         base, other = (column.key for column in table(pilot).rows.columns[1:])
         wide = {(base, "knn/digits"): 12345.6, (other, "knn/digits"): 2.5, (base, "linear/digits"): 318.25}
@@ -316,11 +316,11 @@ async def test_hidden_screens_are_brought_up_to_date_when_they_are_shown(used: W
 
 
 async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, opened: Opener) -> None:
-    async with opened(used, Manner(mode="live")) as pilot:
+    async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
         run_id = table(pilot).row or ""
         run = app.world.runs[run_id]
-        app.change(replace(app.world, runs={**app.world.runs, run_id: replace(run, state=State.RUNNING)}))
+        app.change(replace(app.world, runs={**app.world.runs, run_id: replace(run, state=RunState.RUNNING)}))
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmSheet)
         await pilot.press("n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import ConsoleApp, Manner
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.rank_intervals import REPLICATES, RanksSheet
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.paths import Workspace
@@ -47,7 +47,7 @@ def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) 
 
 def snapshot_of(workspace: Workspace, mode: str, *, ascii_only: bool = False) -> ConsoleApp:
     """The console with only the demo suite shown, so that a new card elsewhere changes no picture."""
-    return console_on(workspace, Manner(mode=mode, ascii_only=ascii_only, suite="demo"))
+    return console_on(workspace, AppOptions(mode=mode, ascii_only=ascii_only, suite="demo"))
 
 
 def test_plan(snap_compare: Compare, supervised: Workspace, size: tuple[int, int]) -> None:
@@ -72,17 +72,17 @@ def test_live_curve(snap_compare: Compare, supervised: Workspace, size: tuple[in
 
 def test_rankings(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     keys = ("down", "space", "right", "right", "right", "right", "i")
-    app = console_on(used, Manner(mode="rankings"))
+    app = console_on(used, AppOptions(mode="rankings"))
     assert snap_compare(app, terminal_size=size, run_before=before(*keys))
 
 
 def test_compare(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
-    app = console_on(used, Manner(mode="compare"))
+    app = console_on(used, AppOptions(mode="compare"))
     assert snap_compare(app, terminal_size=size, run_before=before("tab"))
 
 
 def test_ranks(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
-    app = console_on(used, Manner(mode="rankings"))
+    app = console_on(used, AppOptions(mode="rankings"))
     certain = before("p", "p", "m", "r", fact=ranks_are_certain)
     assert snap_compare(app, terminal_size=size, run_before=certain)
 
@@ -108,7 +108,7 @@ def found(app: ConsoleApp) -> str:
 
 
 def test_export(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
-    app = console_on(used, Manner(mode="rankings"))
+    app = console_on(used, AppOptions(mode="rankings"))
     assert snap_compare(app, terminal_size=size, run_before=before("x"))
 
 
@@ -117,7 +117,7 @@ def test_suites(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -
 
 
 def test_light(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
-    app = console_on(used, Manner(mode="rankings"))
+    app = console_on(used, AppOptions(mode="rankings"))
     assert snap_compare(app, terminal_size=size, run_before=before("T"))
 
 
@@ -139,7 +139,7 @@ def test_an_empty_workspace(
     snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    app = console_on(Workspace(Path("empty")).create(), Manner(mode="rankings"))
+    app = console_on(Workspace(Path("empty")).create(), AppOptions(mode="rankings"))
     assert snap_compare(app, terminal_size=size, run_before=before())
 
 

@@ -10,9 +10,9 @@ from textual.geometry import Region
 
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import UNICODE
-from ssl_console.tui.style.palette import Look, Palette
+from ssl_console.tui.style.palette import Palette, RenderContext
 from ssl_console.tui.style.themes import DARK
-from ssl_console.tui.widgets.table_model import Column, Rows
+from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 COLUMNS = (Column("name", "name", 12), *(Column(f"c{n}", f"c{n}", 6, "right") for n in range(20)))
@@ -26,8 +26,8 @@ class Content:
     changed: dict[tuple[str, str], str] = field(default_factory=dict)
     asked: int = 0
 
-    def rows(self, columns: tuple[Column, ...] = COLUMNS) -> Rows:
-        return Rows(columns, list(self.keys), self.cell)
+    def rows(self, columns: tuple[Column, ...] = COLUMNS) -> TableModel:
+        return TableModel(columns, list(self.keys), self.cell)
 
     def cell(self, key: str, column: Column) -> Cell:
         self.asked += 1
@@ -50,7 +50,7 @@ class RecordingTable(LineTable):
 class TableApp(App[None]):
     """A table and nothing else."""
 
-    look = Look(Palette.of(DARK), UNICODE)
+    look = RenderContext(Palette.of(DARK), UNICODE)
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from ssl_console.worker.claim import claim
 from ssl_console.worker.reporter import EventLog
 from ssl_console.workspace.events import Event, encode_event
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.requests import ring
+from ssl_console.workspace.requests import touch_runs_folder
 from ssl_console.workspace.result import Result, ResultRecord
 
 PHASE = 3000
@@ -59,7 +59,7 @@ def _fork(workspace: Workspace, run_id: str, rate: float, events: int, place: in
     else:
         _write_fast(folder.events(status.attempt), events)
     write_atomically(folder.result, _record(run_id).model_dump_json().encode())
-    ring(workspace)
+    touch_runs_folder(workspace)
     os._exit(0)
 
 

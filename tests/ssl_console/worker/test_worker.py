@@ -13,7 +13,7 @@ import pytest
 
 from backbones.io.files import create_exclusively
 from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.run import End, State
+from ssl_console.workspace.run import End, RunState
 from tests.ssl_console.rehearsal_evaluation import journal
 from tests.ssl_console.workspace_fixture import PATIENCE_S, ROOT, Bench, eventually, gone
 
@@ -42,7 +42,7 @@ def test_run_that_was_given_by_a_supervisor_which_is_gone_is_left_to_the_next_on
     worker = bench.worker("--parent=1", "one")
     assert b"run one is left to the next supervisor" in worker.communicate(timeout=PATIENCE_S)[1]
     assert worker.returncode == 0
-    assert bench.state("one") is State.QUEUED
+    assert bench.state("one") is RunState.QUEUED
 
 
 def test_result_says_what_it_is_made_of(bench: Bench) -> None:
@@ -100,7 +100,7 @@ def test_sigterm_without_a_cancel_request_makes_the_run_lost(bench: Bench) -> No
     bench.until_at_work("one")
     worker.terminate()
     assert leaves(worker) == 1
-    status = bench.until("one", State.FAILED)
+    status = bench.until("one", RunState.FAILED)
     assert status.kind == "lost"
     assert "told to stop from outside (SIGTERM)" in status.reason
 
@@ -108,7 +108,7 @@ def test_sigterm_without_a_cancel_request_makes_the_run_lost(bench: Bench) -> No
 def test_sigterm_while_it_waits_for_work_ends_it_at_once(bench: Bench) -> None:
     bench.submit("one")
     worker = bench.worker("one")
-    bench.until("one", State.DONE)
+    bench.until("one", RunState.DONE)
     worker.terminate()
     assert worker.wait(timeout=PATIENCE_S) == 143
 

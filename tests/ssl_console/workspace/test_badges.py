@@ -8,15 +8,15 @@ from pydantic import TypeAdapter
 
 from backbones.catalog.card import BackboneCard
 from ssl_console.analysis.random_baseline import distances, twins, with_twin_badges
-from ssl_console.workspace.badges import Badge, Seen, badges_of, chance_level
+from ssl_console.workspace.badges import Badge, BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 
 HEALTHY = {"train": {"not_finite_rows": 0, "collapsed": False, "effective_rank": 30.0, "dead_share": 0.0}}
 
 
-def seen(**given: Any) -> Seen:
+def seen(**given: Any) -> BadgeInputs:
     basic = {"value": 60.0, "ci_low": 55.0, "ci_high": 65.0, "tested": 500, "chance": 10.0}
-    return Seen.model_validate({**basic, "diagnostics": {"features": HEALTHY}, **given})
+    return BadgeInputs.model_validate({**basic, "diagnostics": {"features": HEALTHY}, **given})
 
 
 def names(badges: tuple[Badge, ...]) -> list[str]:
@@ -114,13 +114,13 @@ def test_a_result_no_better_than_its_random_twin_is_told(value: float, badges: t
 def test_what_describes_a_backbone_is_no_reason_to_doubt_it(protocol: str) -> None:
     both = [result("trained", 40.0, task=f"{protocol}/x"), result("untrained", 50.0, task=f"{protocol}/x")]
     assert [one.badges for one in with_twin_badges(both, twins(CARDS))] == [(), ()]
-    assert distances(both, twins(CARDS))["trained40.0"].lead == -10.0
+    assert distances(both, twins(CARDS))["trained40.0"].margin == -10.0
 
 
 def test_the_distance_to_the_twin_has_an_interval() -> None:
     found = distances([result("trained", 60.0), result("untrained", 50.0)], twins(CARDS))
     one = found["trained60.0"]
-    assert (one.lead, one.badge) == (10.0, None)
+    assert (one.margin, one.badge) == (10.0, None)
     assert (one.low, one.high) == pytest.approx((10 - 18**0.5, 10 + 18**0.5))
 
 

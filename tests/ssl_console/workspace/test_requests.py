@@ -9,13 +9,13 @@ import pytest
 
 from backbones.io.files import FILE_MODE, FOLDER_MODE
 from ssl_console.workspace.requests import NotPossible, request_cancel, request_retry, set_priority, submit
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from tests.ssl_console.workspace_fixture import Bench, spec
 
 
 def test_submitted_run_is_whole_and_private(bench: Bench) -> None:
     folder = bench.submit("one")
-    assert bench.state("one") is State.QUEUED
+    assert bench.state("one") is RunState.QUEUED
     assert folder.path.stat().st_mode & 0o777 == FOLDER_MODE
     assert folder.spec.stat().st_mode & 0o777 == FILE_MODE
     assert [entry.run_id for entry in bench.workspace.run_folders()] == ["one"]
@@ -65,7 +65,7 @@ def test_cancelled_run_is_retried_without_any_supervisor(bench: Bench) -> None:
     bench.submit("one")
     request_cancel(bench.workspace, "one")
     assert request_retry(bench.workspace, "one") == 2
-    assert (bench.state("one"), bench.status("one").attempt) == (State.QUEUED, 2)
+    assert (bench.state("one"), bench.status("one").attempt) == (RunState.QUEUED, 2)
 
 
 def test_of_several_retries_at_once_one_counts(bench: Bench) -> None:

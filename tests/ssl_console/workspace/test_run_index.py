@@ -6,7 +6,7 @@ import time
 
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import request_cancel, request_retry, submit
-from ssl_console.workspace.run import State
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import LONGEST_REST_S, MANY, Changes, RunIndex
 from tests.ssl_console.workspace_fixture import Bench, eventually, spec
 
@@ -35,7 +35,7 @@ def test_request_is_seen_however_soon_it_follows(bench: Bench) -> None:
         request_cancel(bench.workspace, f"r{number}")
         assert names(index.refresh(time.time())) == {f"r{number}"}
         request_retry(bench.workspace, f"r{number}")
-        assert index.refresh(time.time()).changed[0].status.state is State.QUEUED
+        assert index.refresh(time.time()).changed[0].status.state is RunState.QUEUED
 
 
 def test_request_is_seen_after_everything_had_been_quiet(bench: Bench) -> None:
@@ -44,7 +44,7 @@ def test_request_is_seen_after_everything_had_been_quiet(bench: Bench) -> None:
     index.refresh(time.time() + 10)
     index.refresh(time.time() + 11)
     request_cancel(bench.workspace, "one")
-    assert index.refresh(time.time() + 12).changed[0].status.state is State.CANCELLED
+    assert index.refresh(time.time() + 12).changed[0].status.state is RunState.CANCELLED
 
 
 def test_run_under_way_is_followed_without_reading_it_at_every_look(bench: Bench) -> None:
@@ -53,14 +53,14 @@ def test_run_under_way_is_followed_without_reading_it_at_every_look(bench: Bench
     worker = bench.worker("one")
     bench.until_at_work("one")
     seen = index.refresh(time.time() + 5).changed
-    assert [entry.status.state for entry in seen] == [State.RUNNING]
+    assert [entry.status.state for entry in seen] == [RunState.RUNNING]
     begun = time.process_time()
     for tick in range(100):
         index.refresh(time.time() + 5 + tick / 1000)
     assert time.process_time() - begun < 0.05
     bench.go()
     worker.communicate(b"")
-    eventually(lambda: any(entry.status.state is State.DONE for entry in index.refresh(time.time()).changed), "done")
+    eventually(lambda: any(entry.status.state is RunState.DONE for entry in index.refresh(time.time()).changed), "done")
 
 
 def test_removed_run_is_told(bench: Bench) -> None:
@@ -121,7 +121,7 @@ def test_run_that_was_handed_out_is_seen_to_begin_without_looking_at_the_others(
     bench.go()
     worker.communicate(b"")
     eventually(lambda: "one" in names(index.refresh(now, at_once=False)), "done")
-    assert index.entries["one"].status.state is State.DONE
+    assert index.entries["one"].status.state is RunState.DONE
 
 
 def test_folder_that_is_no_run_is_no_problem_once_it_is_away(bench: Bench) -> None:

@@ -19,7 +19,7 @@ import pytest
 from ssl_console.workspace import tinydb_storage
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
-from ssl_console.workspace.run import SPEC_VERSION, RunSpec, State
+from ssl_console.workspace.run import SPEC_VERSION, RunSpec, RunState
 from ssl_console.workspace.run_index import RunIndex
 from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, migrate
 from tests.ssl_console.cli.shell import Shell
@@ -55,8 +55,8 @@ def test_results_and_runs_of_an_earlier_version_are_all_there(name: str, workspa
     index.refresh(2e9)
     assert index.unreadable == {}
     states = {run_id: entry.status.state for run_id, entry in index.entries.items()}
-    expected = {FAILED: State.FAILED, CANCELLED: State.CANCELLED, QUEUED: State.QUEUED}
-    assert states == {**dict.fromkeys(DONE, State.DONE), **expected}
+    expected = {FAILED: RunState.FAILED, CANCELLED: RunState.CANCELLED, QUEUED: RunState.QUEUED}
+    assert states == {**dict.fromkeys(DONE, RunState.DONE), **expected}
     for folder in workspace.run_folders():
         RunSpec.model_validate_json(folder.spec.read_bytes())
 

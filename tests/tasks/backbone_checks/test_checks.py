@@ -20,7 +20,7 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.architecture import make
 from backbones.model.encoder import Encoder
 from tasks.backbone_checks.check import examination, findings_of
-from tasks.backbone_checks.finding import Finding, Findings, Request, examine, keep_findings, kept_findings
+from tasks.backbone_checks.finding import CheckRequest, Finding, Findings, examine, keep_findings, kept_findings
 from tasks.backbone_checks.normalisation import judge
 from tasks.backbone_checks.probe import linear_cka
 
@@ -34,7 +34,7 @@ def catalog() -> BackboneCatalog:
 
 
 def found(card: BackboneCard, folder: Path, *, thorough: bool = False) -> dict[str, Finding]:
-    request = Request(backbone=card, weights=str(folder), thorough=thorough)
+    request = CheckRequest(backbone=card, weights=str(folder), thorough=thorough)
     return {finding.name: finding for finding in examination(request)}
 
 
@@ -209,7 +209,7 @@ def test_what_was_found_is_kept_for_these_weights_under_this_card(catalog: Backb
 
 def test_a_process_that_fails_is_a_finding_too(tmp_path: Path) -> None:
     card = own(tmp_path, "no_such_network").model_copy(update={"weights": RandomWeights()})
-    findings = list(examine(Request(backbone=card, weights=str(tmp_path))))
+    findings = list(examine(CheckRequest(backbone=card, weights=str(tmp_path))))
     assert findings[-1].verdict == "bad"
     assert "no_such_network" in findings[-1].words
 

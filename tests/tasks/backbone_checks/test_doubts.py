@@ -16,7 +16,7 @@ from tasks.metrics.classification import mean_average_precision
 from tasks.metrics.scoring import guessing
 from tasks.metrics.segmentation import Confusion
 from tasks.protocols.normals import mean_direction
-from tasks.training.loop import still_falling
+from tasks.training.loop import loss_still_decreasing
 
 
 def arrays(*greys: int) -> ArrayImages:
@@ -55,9 +55,9 @@ def test_images_that_would_have_to_be_made_are_left_alone() -> None:
 def test_a_loss_that_falls_to_the_end_is_told_from_one_that_has_come_to_rest() -> None:
     noise = 0.05 * np.random.default_rng(0).normal(size=200)
     steps = np.arange(200)
-    assert still_falling([*(3 - 0.01 * steps + noise)])
-    assert not still_falling([*(3 * np.exp(-steps / 20) + 0.5 + noise)])
-    assert not still_falling([3.0, 2.0, 1.0]), "nothing can be told of three steps"
+    assert loss_still_decreasing([*(3 - 0.01 * steps + noise)])
+    assert not loss_still_decreasing([*(3 * np.exp(-steps / 20) + 0.5 + noise)])
+    assert not loss_still_decreasing([3.0, 2.0, 1.0]), "nothing can be told of three steps"
 
 
 def test_the_guess_of_a_segmentation_is_the_most_frequent_class_everywhere() -> None:

@@ -21,7 +21,7 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.download.fetch import WORK, FetchError, FetchProgress, ManualFetch, check, fetch
-from tasks.datasets.download.sources import SOURCES, Source
+from tasks.datasets.download.sources import SOURCES, DownloadSource
 from tasks.datasets.presence import presence
 from tasks.datasets.registry import open_dataset
 
@@ -37,9 +37,11 @@ class Server:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     cut: set[str] = field(default_factory=set)
 
-    def source(self, name: str, content: bytes, *, into: str | None = "", inner: tuple[str, ...] = ()) -> Source:
+    def source(
+        self, name: str, content: bytes, *, into: str | None = "", inner: tuple[str, ...] = ()
+    ) -> DownloadSource:
         self.files[name] = content
-        return Source(f"{self.url}/{name}", hashlib.md5(content).hexdigest(), into, inner)
+        return DownloadSource(f"{self.url}/{name}", hashlib.md5(content).hexdigest(), into, inner)
 
 
 @pytest.fixture
@@ -235,7 +237,7 @@ def test_a_file_that_the_user_put_there_is_used_instead_of_downloading(server: S
 
 def test_an_address_that_is_gone_is_an_error_that_names_it(server: Server, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=rf"eurosat: {server.url}/gone.zip: HTTP 404"):
-        fetch(card("eurosat"), tmp_path, ignore, [Source(f"{server.url}/gone.zip")])
+        fetch(card("eurosat"), tmp_path, ignore, [DownloadSource(f"{server.url}/gone.zip")])
 
 
 def test_an_archive_without_the_expected_files_is_an_error(server: Server, tmp_path: Path) -> None:

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.datasets.csv_index import Row, index_text, read_index
+from tasks.datasets.csv_index import IndexRow, index_text, read_index
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.importing.main import bring
-from tasks.datasets.importing.messages import Ambiguous, Brought, DatasetProblem, Order, Progress, Wish, split_of
-from tasks.datasets.importing.messages import bring as bring_in_a_process
+from tasks.datasets.importing.messages import (
+    Ambiguous,
+    DatasetProblem,
+    ImportOptions,
+    ImportProgress,
+    ImportRequest,
+    ImportResult,
+    split_of,
+)
+from tasks.datasets.importing.messages import import_dataset as bring_in_a_process
 from tasks.datasets.manifest import manifest_of
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
@@ -138,8 +146,10 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], str, dict[str, int]]] = {
 }
 
 
-def brought(path: Path, folder: Path, **wish: object) -> tuple[Brought, Dataset]:
-    order = Order(path=str(path), name="mine", index=str(folder / "mine.csv"), wish=Wish.model_validate(wish))
+def brought(path: Path, folder: Path, **wish: object) -> tuple[ImportResult, Dataset]:
+    order = ImportRequest(
+        path=str(path), name="mine", index=str(folder / "mine.csv"), wish=ImportOptions.model_validate(wish)
+    )
     found = bring(order, lambda _progress: None)
     return found, open_dataset(found.card, folder)
 
@@ -254,7 +264,7 @@ def test_an_index_that_changes_is_another_signature_and_a_changed_image_another_
 
 
 def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
-    rows = [Row("train", 'a,"b".jpg', ("x", "y")), Row("test", "s.tar/1.jpg", ("x",), 512, 99)]
+    rows = [IndexRow("train", 'a,"b".jpg', ("x", "y")), IndexRow("test", "s.tar/1.jpg", ("x",), 512, 99)]
     (tmp_path / "index.csv").write_text(index_text(rows))
     assert read_index(tmp_path / "index.csv", multi_label=True) == rows
 
@@ -267,8 +277,8 @@ def test_splits_are_known_by_their_usual_words(word: str, split: str | None) -> 
 
 
 def test_a_process_of_its_own_tells_progress_and_what_is_wrong(tmp_path: Path) -> None:
-    told: list[Progress] = []
-    order = Order(path=str(split_files(tmp_path / "data")), name="mine", index=str(tmp_path / "mine.csv"))
+    told: list[ImportProgress] = []
+    order = ImportRequest(path=str(split_files(tmp_path / "data")), name="mine", index=str(tmp_path / "mine.csv"))
     assert bring_in_a_process(order, told.append).layout == "split-files"
     assert told
     assert told[0].total == 24

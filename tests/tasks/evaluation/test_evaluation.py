@@ -20,7 +20,7 @@ from tasks.catalog.spec import result_key
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.features import EncoderCache, evaluate_task
-from tasks.evaluation.result import Evaluation, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths
 from tasks.features.cache_report import entries
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import SilentReporter
@@ -75,7 +75,7 @@ class Listener(SilentReporter):
 class Bench:
     """A place to evaluate in, which keeps features and the loaded backbone between evaluations."""
 
-    places: Places
+    places: EvaluationPaths
     cache: CountingCache = field(default_factory=CountingCache)
     listener: Listener = field(default_factory=Listener)
 
@@ -98,7 +98,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(Places(tmp_path / "weights", tmp_path / "data", tmp_path / "features"))
+    return Bench(EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "features"))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_the_last_backbone_stays_in_memory_and_only_that(bench: Bench, photos: P
 
 def test_the_extraction_batch_does_not_change_the_outcome(bench: Bench, tmp_path: Path, photos: Path) -> None:
     whole = bench.run(f"knn/imagefolder:{photos}", batch_size=60).outcome
-    bench.places = Places(tmp_path / "weights", tmp_path / "data", tmp_path / "other")
+    bench.places = EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "other")
     pieces = bench.run(f"knn/imagefolder:{photos}", batch_size=7).outcome
     assert whole.metrics == pieces.metrics
     assert np.allclose(whole.predictions["scores"], pieces.predictions["scores"], atol=1e-3)

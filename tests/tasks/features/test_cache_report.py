@@ -13,7 +13,7 @@ import pytest
 from backbones.io.files import exclusive, write_durably
 from tasks.features.cache_report import Pruning, entries, prune, to_prune, why
 from tasks.features.key import FeatureKey
-from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, USED, Manifest, Plan
+from tasks.features.manifest import ARRAY, MANIFEST, PLAN, SHARDS, USED, ExtractionPlan, FeatureManifest
 from tasks.features.shards import join, write_shard
 
 DAY = 86400.0
@@ -29,8 +29,8 @@ def backbone(**changed: Any) -> dict[str, Any]:
     return {**key().backbone, **changed}
 
 
-def plan(wanted: FeatureKey, dataset: str) -> Plan:
-    return Plan(
+def plan(wanted: FeatureKey, dataset: str) -> ExtractionPlan:
+    return ExtractionPlan(
         key=wanted.digest,
         parts=wanted.parts,
         backbone="paper/simclr",
@@ -48,7 +48,7 @@ def store(root: Path, wanted: FeatureKey, dataset: str = "digits") -> Path:
     shard = write_shard(folder / SHARDS, 0, np.ones((4, 8), np.float32))
     size = join(folder / SHARDS, [shard], folder / ARRAY, 8)
     made = plan(wanted, dataset).model_dump()
-    manifest = Manifest(**made, dimension=8, shards=(shard,), images_per_s=10.0, array_bytes=size)
+    manifest = FeatureManifest(**made, dimension=8, shards=(shard,), images_per_s=10.0, array_bytes=size)
     write_durably(folder / MANIFEST, [manifest.model_dump_json().encode()])
     return folder
 

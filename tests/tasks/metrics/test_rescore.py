@@ -12,7 +12,7 @@ from tasks.catalog.protocols import FewShotParameters, KnnParameters, LinearPara
 from tasks.datasets.card import MetricName
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, PoolInputs, Samples
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.rescore import recount
+from tasks.metrics.rescore import rescore
 from tasks.protocols import few_shot, knn, linear
 from tasks.reporter import SilentReporter
 
@@ -55,7 +55,7 @@ def of_episodes(_metric: MetricName, _labels: int = CLASSES) -> Outcome:
 @pytest.mark.parametrize("metric", ["accuracy", "mean-per-class", "map11"])
 def test_scores_and_interval_follow_from_the_predictions(measure: Callable[[Any], Outcome], metric: str) -> None:
     outcome = measure(metric)
-    way = recount(outcome.predictions)
+    way = rescore(outcome.predictions)
     assert way is not None
     found, interval = way.metrics(outcome.predictions), way.interval(outcome.predictions, outcome.headline)
     assert {name: found[name] for name in outcome.metrics} == pytest.approx(dict(outcome.metrics), abs=1e-9)
@@ -66,7 +66,7 @@ def test_scores_and_interval_follow_from_the_predictions(measure: Callable[[Any]
 @pytest.mark.parametrize("measure", [of_linear, of_knn])
 def test_a_class_that_no_test_image_has_changes_nothing(measure: Callable[[Any, int], Outcome]) -> None:
     outcome = measure("mean-per-class", CLASSES - 2)
-    way = recount(outcome.predictions)
+    way = rescore(outcome.predictions)
     assert way is not None
     interval = way.interval(outcome.predictions, "mean-per-class")
     assert interval is not None
@@ -78,10 +78,10 @@ def test_one_changed_prediction_changes_the_score() -> None:
     arrays = {**outcome.predictions, "predicted": outcome.predictions["predicted"].copy()}
     wrong = int(np.flatnonzero(arrays["predicted"] == arrays["label"])[0])
     arrays["predicted"][wrong] = (arrays["label"][wrong] + 1) % CLASSES
-    way = recount(arrays)
+    way = rescore(arrays)
     assert way is not None
     assert way.metrics(arrays)["accuracy"] == pytest.approx(outcome.metrics["accuracy"] - 100 / COUNT)
 
 
 def test_arrays_of_which_nothing_is_known_are_not_counted() -> None:
-    assert recount({"pixels": np.zeros(3)}) is None
+    assert rescore({"pixels": np.zeros(3)}) is None

@@ -16,7 +16,15 @@ from timm.models.vision_transformer import VisionTransformer
 from tasks.pretraining.__main__ import main
 from tasks.pretraining.augmentation import Colouring, Views, normalise, random_views, recolour
 from tasks.pretraining.image_pool import Pool, PoolSize, open_pool, render_pool
-from tasks.pretraining.loop import Checkpointing, Progress, Run, Trainer, create_backbone, learning_rate, train
+from tasks.pretraining.loop import (
+    Checkpointing,
+    PretrainingProgress,
+    Run,
+    Trainer,
+    create_backbone,
+    learning_rate,
+    train,
+)
 from tasks.pretraining.objectives import MaskedAutoencoder, cut_patches, nt_xent, turn_quarters
 from tasks.pretraining.recipes import INPUT_SIZE, RECIPES, RESNET, VIT, Architecture, Method
 
@@ -84,7 +92,7 @@ def test_a_checkpoint_of_another_run_is_refused(pool: Pool, tmp_path: Path) -> N
 
 
 def test_progress_counts_the_steps_and_the_time_left(pool: Pool) -> None:
-    seen: list[Progress] = []
+    seen: list[PretrainingProgress] = []
     train(Trainer(Run(Method.ROTATION, steps=4, batch_size=8), pool), report=seen.append, report_every=2)
     assert [(news.step, news.steps) for news in seen] == [(2, 4), (4, 4)]
     assert seen[0].seconds_left > seen[1].seconds_left == 0

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from backbones.catalog.card import BackboneCard
 from tasks.catalog.analysis_parameters import AttentionParameters
-from tasks.metrics.rescore import recount
-from tasks.protocols.attention import Beholder, attentive_diffusion, evaluate, occlusion_saliency
+from tasks.metrics.rescore import rescore
+from tasks.protocols.attention import OcclusionEncoder, attentive_diffusion, evaluate, occlusion_saliency
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import Listener, demo, image_inputs, network, shapes
 
@@ -49,12 +49,12 @@ def test_diffusion_is_the_share_above_the_mean() -> None:
 
 def test_at_224_pixels_the_paper_moves_windows_of_10_over_242_pixels(tmp_path: Path) -> None:
     given = image_inputs(network("test_resnet", 224), tmp_path, shapes(2))
-    beholder = Beholder(given, 10, SilentReporter())
+    beholder = OcclusionEncoder(given, 10, SilentReporter())
     assert (beholder.canvas, len(beholder.places(1))) == (242, 54_289)
 
 
 def test_every_pixel_of_the_map_is_covered_equally_often_at_stride_1(tmp_path: Path) -> None:
-    beholder = Beholder(image_inputs(RESNET, tmp_path, shapes(2)), 6, SilentReporter())
+    beholder = OcclusionEncoder(image_inputs(RESNET, tmp_path, shapes(2)), 6, SilentReporter())
     times = np.zeros((beholder.canvas, beholder.canvas))
     for top, left in beholder.places(1):
         times[top : top + 6, left : left + 6] += 1
@@ -88,7 +88,7 @@ def test_what_an_outcome_leaves_is_countable_again_and_has_a_picture(tmp_path: P
     outcome = evaluate(image_inputs(RESNET, tmp_path, shapes(5)), replace(QUICK, images=3), 0, SilentReporter())
     assert outcome.predictions["index"].tolist() == [0, 2, 4]
     assert outcome.predictions["saliency"].shape == (3, 32, 32)
-    way = recount(outcome.predictions)
+    way = rescore(outcome.predictions)
     assert way is not None
     assert way.metrics(outcome.predictions) == outcome.metrics
     assert way.interval(outcome.predictions, "diffusion") == outcome.interval

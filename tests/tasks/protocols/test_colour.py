@@ -10,10 +10,10 @@ from sklearn.metrics import r2_score
 from tasks.catalog.protocols import ColourParameters
 from tasks.evaluation.features import EncoderCache, evaluate_task
 from tasks.evaluation.inputs import ColourInputs, Samples
-from tasks.evaluation.result import Evaluation, Places
+from tasks.evaluation.result import Evaluation, EvaluationPaths
 from tasks.evaluation.splits_to_inputs import HUES, colour
 from tasks.metrics.colour import explained, interval, scores
-from tasks.metrics.rescore import recount
+from tasks.metrics.rescore import rescore
 from tasks.protocols.colour import evaluate
 from tasks.reporter import SilentReporter
 from tasks.solvers.ridge import Ridge
@@ -99,7 +99,7 @@ def test_features_that_are_the_colours_tell_them_and_others_do_not() -> None:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
     root = tmp_path_factory.mktemp("colour")
-    places = Places(root / "weights", root / "data", root / "features")
+    places = EvaluationPaths(root / "weights", root / "data", root / "features")
     spec, card = CATALOG.resolve("colour/shapes"), CATALOG.dataset("shapes")
     return {
         name: evaluate_task(
@@ -120,7 +120,7 @@ def test_on_shapes_colour_augmentation_and_supervision_cost_the_hues(measured: d
 
 def test_an_outcome_can_be_counted_again(measured: dict[str, Evaluation]) -> None:
     outcome = measured["simclr"].outcome
-    way = recount(outcome.predictions)
+    way = rescore(outcome.predictions)
     assert way is not None
     assert way.metrics(outcome.predictions) == outcome.metrics
     assert way.interval(outcome.predictions, outcome.headline) == outcome.interval

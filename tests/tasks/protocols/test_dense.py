@@ -17,7 +17,7 @@ from sklearn.metrics import jaccard_score
 
 from backbones.catalog.card import preprocessing_for
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import Anatomy, MapFacts
+from backbones.catalog.feature_map_info import FeatureMapInfo, MapFacts
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog
@@ -31,7 +31,7 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.normals import AngleHistogram, angles_between
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.rescore import recount
+from tasks.metrics.rescore import rescore
 from tasks.metrics.segmentation import Confusion
 from tasks.protocols import normals, segmentation
 from tasks.protocols.dense.decoders import LinearDecoder, PyramidPoolingDecoder, UperNet
@@ -120,7 +120,7 @@ def test_all_kinds_of_backbones_are_measured_and_carry_on_bit_for_bit(
     whole = evaluate(inputs, parameters, 0, SilentReporter())
     again = evaluate(inputs, parameters, 0, Failing("training"))  # from the checkpoint: nothing is left to train
     assert whole.metrics == again.metrics
-    counted = recount(whole.predictions)
+    counted = rescore(whole.predictions)
     assert counted is not None
     assert counted.metrics(whole.predictions) == pytest.approx(whole.metrics)
     assert whole.interval.low <= whole.value <= whole.interval.high
@@ -206,9 +206,9 @@ def test_dilated_backbone_ends_in_stride_8_and_a_transformer_keeps_its_own(tmp_p
 
 def test_what_a_backbone_lacks_is_said() -> None:
     card, maps = BACKBONES.cards["timm/mae-hiera-tiny"], (MapFacts(stride=4, channels=96),)
-    assert without_maps(card, Anatomy(maps=maps, any_size=True), SEGMENTATION) is None
-    assert "of its own size alone (224 pixels)" in str(without_maps(card, Anatomy(maps=maps), SEGMENTATION))
-    assert without_maps(card, Anatomy(problem="no maps"), SEGMENTATION) == "no maps"
+    assert without_maps(card, FeatureMapInfo(maps=maps, any_size=True), SEGMENTATION) is None
+    assert "of its own size alone (224 pixels)" in str(without_maps(card, FeatureMapInfo(maps=maps), SEGMENTATION))
+    assert without_maps(card, FeatureMapInfo(problem="no maps"), SEGMENTATION) == "no maps"
 
 
 def a_split(images: np.ndarray[Any, Any], kind: Kind, targets: list[Any]) -> SourceSplit:

@@ -11,7 +11,7 @@ import torch
 
 from backbones.catalog.card import BackboneCard, preprocessing_for
 from backbones.catalog.catalog import BackboneCatalog
-from backbones.catalog.feature_map_info import Anatomy, Specimen
+from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.feature_map_main import dissect
 from backbones.model.feature_maps import FeatureMaps
@@ -148,8 +148,8 @@ def test_a_detector_on_every_family_learns_and_detects(tmp_path: Path, backbone:
 # -- which backbones --------------------------------------------------------------------------------------------
 
 
-def anatomy(backbone: BackboneCard) -> Anatomy:
-    return dissect(Specimen.of(backbone))
+def anatomy(backbone: BackboneCard) -> FeatureMapInfo:
+    return dissect(FeatureMapQuery.of(backbone))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from backbones.catalog.card import BackboneCard
-from backbones.catalog.feature_map_info import Anatomy, Specimen
+from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery
 from backbones.model.feature_map_main import dissect
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import DatasetCard
-from tasks.evaluation.result import Places
+from tasks.evaluation.result import EvaluationPaths
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import network
 
@@ -51,9 +51,9 @@ ANY_SIZE_NEEDED = {"detection", "segmentation", "normals"}
 
 
 @cache
-def anatomy(family: str) -> Anatomy:
+def anatomy(family: str) -> FeatureMapInfo:
     """What protocols ask of the family's backbone, looked at once."""
-    return dissect(Specimen.of(FAMILIES[family]))
+    return dissect(FeatureMapQuery.of(FAMILIES[family]))
 
 
 def few(card: DatasetCard) -> DatasetCard:
@@ -98,7 +98,7 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
         task,
         few(TASKS.dataset(task.dataset)),
         seed=0,
-        places=Places(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
+        places=EvaluationPaths(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
         device="cpu",
         reporter=SilentReporter(),
         encoder_cache=module.EncoderCache(),

@@ -12,7 +12,7 @@ import pytest
 from backbones.catalog.catalog import BackboneCatalog
 from ssl_console.workspace.requests import request_retry, submit
 from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.run import RunSpec, State
+from ssl_console.workspace.run import RunSpec, RunState
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
 from tests.ssl_console.workspace_fixture import Bench, a_bench, eventually
@@ -73,11 +73,11 @@ def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_that_was_not(
     owner = bench.status(run_id).owner
     assert owner is not None
     os.kill(owner.pid, signal.SIGKILL)
-    bench.until(run_id, State.FAILED)
+    bench.until(run_id, RunState.FAILED)
     request_retry(bench.workspace, run_id)
     bench.supervise(slots_per_device=2, linger_s=60)
     for name in (whole.run_id, run_id):
-        bench.until(name, State.DONE, patience_s=PATIENCE_S)
+        bench.until(name, RunState.DONE, patience_s=PATIENCE_S)
     one, other = (ResultRecord.model_validate_json(folder.result.read_bytes()) for folder in (whole, cut))
     assert other.attempt == 2
     assert one.metrics == other.metrics

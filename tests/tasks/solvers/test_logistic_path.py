@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from tasks.solvers.logistic import Grid, Settings, Solution, fit_selected, solve_path
+from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, solve_path
 from tasks.solvers.logistic import device_matrix as rows_module
 from tasks.solvers.logistic.device_matrix import fits, resident_bytes
 
@@ -75,7 +75,7 @@ def test_streamed_samples_give_the_same_choice(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rows_module, "BLOCK", 100)
     features, targets = samples()
     parts = ((features[:500], targets[:500]), (features[500:], targets[500:]))
-    grid = Grid(tuple(STRENGTHS))
+    grid = StrengthGrid(tuple(STRENGTHS))
     whole, streamed = (fit_selected(*parts, grid, accuracy, settings=one) for one in (Settings(), LITTLE))
     assert streamed.strength == whole.strength
     assert [trial.score for trial in streamed.trials] == [trial.score for trial in whole.trials]
@@ -87,7 +87,7 @@ def test_streamed_samples_give_the_same_choice(monkeypatch: pytest.MonkeyPatch) 
 def test_final_fit_is_the_optimum_on_all_samples(dimensions: int, settings: Settings) -> None:
     features, targets = samples(dimensions=dimensions)
     parts = ((features[:500], targets[:500]), (features[500:], targets[500:]))
-    chosen = fit_selected(*parts, Grid(tuple(STRENGTHS)), accuracy, settings=settings)
+    chosen = fit_selected(*parts, StrengthGrid(tuple(STRENGTHS)), accuracy, settings=settings)
     reached = objective(
         chosen.weights.astype(np.float64), chosen.intercept.astype(np.float64), features, targets, chosen.strength
     )

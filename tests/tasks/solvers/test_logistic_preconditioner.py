@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tasks.solvers.logistic.eigenbasis import Design, eigenbasis
 from tasks.solvers.logistic.loss import Binary
-from tasks.solvers.logistic.newton_direction import LONG, PRICE, Blocks, Leading, conjugate_gradients, inverses
+from tasks.solvers.logistic.newton_direction import LONG, PRICE, ClassBlocks, Leading, conjugate_gradients, inverses
 from tasks.solvers.logistic.settings import Settings
 
 SAMPLES, LABELS, LAM = 300, 3, 1e-4
@@ -31,7 +31,7 @@ def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
     state = likelihood.state(8 * torch.randn(LABELS, SAMPLES, generator=made))
     scale = state.curvature()[:, None] * design.moments
     scale[:, 1:].add_(LAM)
-    leading = design.leading(design.width, torch.float32)
+    leading = design.leading_columns(design.width, torch.float32)
     right = torch.randn(LABELS, design.width, generator=made)
     own = inverses(leading.values, state.curvatures(), LAM)
 
@@ -43,7 +43,7 @@ def test_labels_that_are_apart_are_solved_by_their_blocks_at_once() -> None:
 
 
 def test_blocks_are_made_when_the_rounds_they_spare_add_up_to_their_cost_and_kept_while_they_serve() -> None:
-    design, blocks = design_of(low_rank(torch.Generator().manual_seed(1))), Blocks()
+    design, blocks = design_of(low_rank(torch.Generator().manual_seed(1))), ClassBlocks()
     asked: list[int] = []
 
     def curvatures() -> Tensor:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from tasks.features.shards import Rows, StoredRows
+from tasks.features.shards import FeatureRows, StoredRows
 from tasks.reporter import SilentReporter
 from tasks.solvers import nearest_neighbours
-from tasks.solvers.nearest_neighbours import Blocks, Neighbours, nearest
+from tasks.solvers.nearest_neighbours import BlockSizes, Neighbours, nearest
 from tests.tasks.memory import peak_bytes
 
 FLOAT = 4
@@ -47,7 +47,7 @@ def test_blocks_give_the_neighbours_that_sorting_everything_gives(
     few_queries_held: None, block: int, kept: int
 ) -> None:
     queries, bank = features(97, seed=1), features(300)
-    found = nearest(queries, bank, kept, blocks=Blocks(block, 16))
+    found = nearest(queries, bank, kept, blocks=BlockSizes(block, 16))
     similarity, order = by_sorting(queries, bank, kept)
     assert found.similarity.numpy() == pytest.approx(similarity, abs=1e-6)
     assert np.mean(found.index.numpy() == order) > 0.999
@@ -57,13 +57,13 @@ def test_a_bank_that_gets_better_block_by_block_is_found_whole(few_queries_held:
     """Every block displaces what is known: nothing may be lost to the short cut for blocks that hold little."""
     query, angles = np.array([[1.0, 0.0]], dtype=np.float32), np.linspace(1.5, 0.1, 50)
     bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    assert nearest(query, bank, 6, blocks=Blocks(4, 16)).index.tolist() == [[49, 48, 47, 46, 45, 44]]
+    assert nearest(query, bank, 6, blocks=BlockSizes(4, 16)).index.tolist() == [[49, 48, 47, 46, 45, 44]]
 
 
 @pytest.mark.parametrize("by_numpy", [("cpu",), ()], ids=["NumPy selects", "torch selects, as on other devices"])
-@pytest.mark.parametrize("blocks", [None, Blocks(7, 5), Blocks(64, 97)])
+@pytest.mark.parametrize("blocks", [None, BlockSizes(7, 5), BlockSizes(64, 97)])
 def test_of_equally_similar_rows_the_first_ones_count(
-    few_queries_held: None, blocks: Blocks | None, by_numpy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    few_queries_held: None, blocks: BlockSizes | None, by_numpy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of 64 signs: every length is 8 and every similarity one of 65 numbers, without any rounding."""
     monkeypatch.setattr(nearest_neighbours, "BY_NUMPY", by_numpy)
@@ -105,7 +105,7 @@ def test_progress_is_told_block_by_block_for_every_reading_of_the_bank(few_queri
             self.done.append(count)
 
     listener = Listener()
-    nearest(features(97), features(300), 5, blocks=Blocks(128, 16), reporter=listener)
+    nearest(features(97), features(300), 5, blocks=BlockSizes(128, 16), reporter=listener)
     assert listener.done == 3 * [128, 128, 44]
     assert sum(listener.done) == listener.total
 
@@ -127,14 +127,14 @@ def test_a_bank_of_several_stored_parts_is_the_bank_of_their_rows(few_queries_he
     for start, stop in ((0, 77), (0, 10), (45, 55), (50, 77), (60, 61), (77, 90)):
         assert np.array_equal(parts[start:stop], together[start:stop])
     queries = features(20, seed=3)
-    assert torch.equal(nearest(queries, parts, 5, blocks=Blocks(9, 16)).index, nearest(queries, together, 5).index)
+    assert torch.equal(nearest(queries, parts, 5, blocks=BlockSizes(9, 16)).index, nearest(queries, together, 5).index)
 
 
 def test_half_precision_banks_are_searched_in_single_precision(few_queries_held: None) -> None:
     queries, bank = features(30, seed=1), features(200).astype(np.float16)
     assert torch.equal(
-        nearest(queries, bank, 9, blocks=Blocks(32, 16)).similarity,
-        nearest(queries, bank.astype(np.float32), 9, blocks=Blocks(32, 16)).similarity,
+        nearest(queries, bank, 9, blocks=BlockSizes(32, 16)).similarity,
+        nearest(queries, bank.astype(np.float32), 9, blocks=BlockSizes(32, 16)).similarity,
     )
 
 
@@ -158,5 +158,5 @@ def test_counting_memory_sees_a_whole_matrix_of_similarities() -> None:
     assert peak_bytes(lambda: np.zeros((60, 5_000), np.float32).sum()) >= FLOAT * 60 * 5_000
 
 
-def search(queries: Rows, bank: Rows, kept: int, block: int) -> Neighbours:
-    return nearest(queries, bank, kept, blocks=Blocks(block, 16))
+def search(queries: FeatureRows, bank: FeatureRows, kept: int, block: int) -> Neighbours:
+    return nearest(queries, bank, kept, blocks=BlockSizes(block, 16))

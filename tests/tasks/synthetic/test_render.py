@@ -14,9 +14,9 @@ from tasks.synthetic import (
     SOLID_NAMES,
     TEXTURE_NAMES,
     Factor,
-    Parameters,
     Scene,
     SceneKind,
+    SceneParameters,
     label_names,
     render,
 )
@@ -118,7 +118,7 @@ def test_the_semantic_map_names_the_class_of_each_instance(crowded: list[Scene])
 
 
 def test_normals_are_unit_vectors_towards_the_camera(crowded: list[Scene]) -> None:
-    rays = camera_rays(64, Parameters().half_view)
+    rays = camera_rays(64, SceneParameters().half_view)
     for scene in crowded:
         np.testing.assert_allclose(np.linalg.norm(scene.normals, axis=2), 1, atol=1e-4)
         assert ((scene.normals * rays).sum(axis=2) < 1e-3).all()
@@ -126,7 +126,7 @@ def test_normals_are_unit_vectors_towards_the_camera(crowded: list[Scene]) -> No
 
 def _angles_to_finite_differences(scene: Scene) -> NDArray[np.float64]:
     """Degrees between the normals and the cross product of central differences of depth, inside smooth surfaces."""
-    points = scene.depth[:, :, None].astype(np.float64) * camera_rays(scene.depth.shape[0], Parameters().half_view)
+    points = scene.depth[:, :, None].astype(np.float64) * camera_rays(scene.depth.shape[0], SceneParameters().half_view)
     down, across = points[2:, 1:-1] - points[:-2, 1:-1], points[1:-1, 2:] - points[1:-1, :-2]
     estimate = np.cross(down, across)
     estimate /= np.linalg.norm(estimate, axis=2, keepdims=True)
@@ -166,10 +166,10 @@ def test_each_count_is_about_as_frequent() -> None:
 
 def test_an_empty_scene_is_drawn_again() -> None:
     """Addresses whose first layout shows nothing: solids beside the image or behind each other."""
-    empty = Parameters(sideways=1.35, largest_count=1)
+    empty = SceneParameters(sideways=1.35, largest_count=1)
     assert {render(SceneKind.SCENE, "checks", index, parameters=empty).factors.count for index in range(40)} == {1}
     with pytest.raises(ValueError, match="out of view"):
-        render(SceneKind.OBJECT, "checks", 0, parameters=Parameters(visible_pixels=1.1))
+        render(SceneKind.OBJECT, "checks", 0, parameters=SceneParameters(visible_pixels=1.1))
 
 
 def test_pixels_of_a_hue_are_that_hue() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.catalog.protocol import ProtocolFacts
+from tasks.catalog.protocol import ProtocolSpec
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class CentroidParameters:
 
 
 PROTOCOLS = (
-    ProtocolFacts(
+    ProtocolSpec(
         name="centroid",
         version=1,
         family="centroid",
