@@ -1,7 +1,7 @@
 """Exact regularisation paths of logistic regression, and the choice of a strength on validation data."""
 
 from tasks.solvers.logistic.lbfgs_published import fit_published
-from tasks.solvers.logistic.model_selection import Score, Selection, Trial, fit_selected
+from tasks.solvers.logistic.model_selection import Score, StrengthSelection, Trial, fit_selected
 from tasks.solvers.logistic.path_solver import solve_path
 from tasks.solvers.logistic.settings import Settings, StrengthGrid
 from tasks.solvers.logistic.solution import Path, Solution
@@ -9,7 +9,7 @@ from tasks.solvers.logistic.solution import Path, Solution
 __all__ = [
     "Path",
     "Score",
-    "Selection",
+    "StrengthSelection",
     "Settings",
     "Solution",
     "StrengthGrid",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, Selection, Trial
+from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, StrengthSelection, Trial
 from tasks.solvers.logistic.settings import StrengthGrid
 
 Rows = npt.NDArray[np.floating]
@@ -87,7 +87,7 @@ def fit_published(
     classes: int,
     max_iter: int = 100,
     on_trial: OnTrial | None = None,
-) -> Selection:
+) -> StrengthSelection:
     """Choose C by `score` on validation data and fit everything with it, the published way; ties keep the larger C.
 
     Features are [n, d]; targets int [n], or 0/1 [n, k] with both values in every column. `converged` of a trial only
@@ -107,7 +107,7 @@ def fit_published(
             on_trial(trials[-1])
     rows, targets = (np.concatenate(pair) for pair in zip(train, validation, strict=True))
     regression.fit(rows, targets, trials[best].strength)
-    return Selection(
+    return StrengthSelection(
         solver="published",
         strength=trials[best].strength,
         weights=regression.weights,

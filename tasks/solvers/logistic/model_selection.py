@@ -47,7 +47,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Selection:
+class StrengthSelection:
     """The chosen strength C, and the classifier fitted with it on training and validation data."""
 
     solver: Literal["exact", "published"]
@@ -146,7 +146,7 @@ def fit_selected(
     classes: int | None = None,
     settings: Settings = DEFAULTS,
     on_trial: OnTrial | None = None,
-) -> Selection:
+) -> StrengthSelection:
     """Choose C by `score` on validation data, then fit training and validation data together with it.
 
     `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels, C means what it
@@ -166,7 +166,7 @@ def fit_selected(
     best = search.best
     final = _refit(search, (rows, targets), (held, held_targets), classes, settings)
     weights, intercept = (part.to(torch.float32).cpu().numpy() for part in final.raw())
-    return Selection(
+    return StrengthSelection(
         solver="exact",
         strength=best.trial.strength,
         weights=weights,
