@@ -1,4 +1,4 @@
-"""The structure that newcomers rely on: one meaning per class name, no import cycles, short files, rooms that are described."""
+"""The structure that newcomers rely on: names with one meaning, no import cycles, short files, described rooms."""
 
 from __future__ import annotations
 

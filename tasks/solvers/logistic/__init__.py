@@ -9,10 +9,10 @@ from tasks.solvers.logistic.solution import Path, Solution
 __all__ = [
     "Path",
     "Score",
-    "StrengthSelection",
     "Settings",
     "Solution",
     "StrengthGrid",
+    "StrengthSelection",
     "Trial",
     "fit_published",
     "fit_selected",
