@@ -20,7 +20,7 @@ from tasks.metrics.classification_outputs import calibration_errors, predictions
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
 from tasks.reporter import Reporter
-from tasks.solvers.logistic import Selection, Settings, StrengthGrid, Trial, fit_published, fit_selected
+from tasks.solvers.logistic import StrengthSelection, Settings, StrengthGrid, Trial, fit_published, fit_selected
 
 Logits = npt.NDArray[np.float32]
 
@@ -49,7 +49,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     )
 
 
-def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> Selection:
+def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> StrengthSelection:
     low, high, extensible = parameters.strength_low, parameters.strength_high, parameters.extend_grid
     grid = StrengthGrid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
     train, val = (inputs.train.features, inputs.train.labels), (inputs.val.features, inputs.val.labels)
@@ -70,7 +70,7 @@ def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Re
 
 
 def _calibration(
-    inputs: ManyShotInputs, parameters: LinearParameters, selection: Selection, logits: Logits
+    inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, logits: Logits
 ) -> Calibration:
     """ECE before and after scaling. T is fitted on validation logits of the classifier that did not see them."""
     if parameters.temperature == "published":
@@ -78,7 +78,7 @@ def _calibration(
     return validation_scaled(selection.validation_logits, inputs.val.labels, logits, inputs.test.labels)
 
 
-def _warn(inputs: ManyShotInputs, parameters: LinearParameters, selection: Selection, reporter: Reporter) -> None:
+def _warn(inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, reporter: Reporter) -> None:
     """What a reader of the score has to know. Not converging is what `published` fits do, so it is no news there."""
     if selection.on_edge:
         reporter.warn(
@@ -103,7 +103,7 @@ def _absent_classes(inputs: ManyShotInputs) -> list[str]:
     return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
 
 
-def _convergence(selection: Selection) -> dict[str, Json]:
+def _convergence(selection: StrengthSelection) -> dict[str, Json]:
     gaps = [gap for gap in (selection.refit_gap, *(trial.gap for trial in selection.trials)) if gap is not None]
     curve: list[Json] = [[trial.strength, trial.score] for trial in selection.trials]
     chosen = next(trial for trial in selection.trials if trial.strength == selection.strength)

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.metrics.classification import mean_average_precision
-from tasks.solvers.logistic import Selection, Settings, StrengthGrid, fit_selected, solve_path
+from tasks.solvers.logistic import StrengthSelection, Settings, StrengthGrid, fit_selected, solve_path
 from tests.benchmarks import _sweeps as sweeps
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import SIZES, Labelled
@@ -132,7 +132,7 @@ def goal(data: Labelled, mine: Mapping[float, float]) -> Callable[[sweeps.Proble
     return lambda problem: goals[problem.strength][problem.label or 0] * (1 + GAP)
 
 
-def selected(data: Labelled) -> Selection:
+def selected(data: Labelled) -> StrengthSelection:
     """Our whole selection."""
     return fit_selected(data.train, data.validation, GRID, score, classes=data.classes)
 

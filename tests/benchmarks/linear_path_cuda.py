@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from tasks.solvers.logistic import Selection, Settings, fit_selected
+from tasks.solvers.logistic import StrengthSelection, Settings, fit_selected
 from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import Labelled, made_up
@@ -83,7 +83,7 @@ def compared(name: str, samples: int, dimensions: int, classes: int) -> tuple[Ro
     ]
 
 
-def selected(data: Labelled) -> Selection:
+def selected(data: Labelled) -> StrengthSelection:
     """Our whole selection, on the GPU."""
     settings = Settings(device=DEVICE)
     return fit_selected(data.train, data.validation, GRID, score, classes=data.classes, settings=settings)
