@@ -20,7 +20,7 @@ from tasks.metrics.classification_outputs import calibration_errors, predictions
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
 from tasks.reporter import Reporter
-from tasks.solvers.logistic import StrengthSelection, Settings, StrengthGrid, Trial, fit_published, fit_selected
+from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, Trial, fit_published, fit_selected
 
 Logits = npt.NDArray[np.float32]
 
@@ -78,7 +78,9 @@ def _calibration(
     return validation_scaled(selection.validation_logits, inputs.val.labels, logits, inputs.test.labels)
 
 
-def _warn(inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, reporter: Reporter) -> None:
+def _warn(
+    inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, reporter: Reporter
+) -> None:
     """What a reader of the score has to know. Not converging is what `published` fits do, so it is no news there."""
     if selection.on_edge:
         reporter.warn(

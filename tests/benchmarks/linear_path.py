@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from backbones.cpu.malloc import keep_freed_memory
 from tasks.metrics.classification import mean_average_precision
-from tasks.solvers.logistic import StrengthSelection, Settings, StrengthGrid, fit_selected, solve_path
+from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, fit_selected, solve_path
 from tests.benchmarks import _sweeps as sweeps
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import SIZES, Labelled

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from tasks.solvers.logistic import StrengthSelection, Settings, fit_selected
+from tasks.solvers.logistic import Settings, StrengthSelection, fit_selected
 from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._comparison import row, timed
 from tests.benchmarks._features import Labelled, made_up
