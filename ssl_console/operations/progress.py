@@ -202,14 +202,14 @@ class StandingReader:
 
     def all_standings(self) -> list[RunProgress]:
         """All runs as of the last look, oldest first."""
-        views = sorted(self.observer.runs.values(), key=lambda view: (view.summary.created, view.run_id))
+        views = sorted(self.observer.runs.values(), key=lambda view: (view.created, view.run_id))
         return [self._standing(view) for view in views]
 
     def _standing(self, view: RunView) -> RunProgress:
         return RunProgress(
             run_id=view.run_id,
             work=self._work(view),
-            seed=view.summary.seed,
+            seed=view.seed,
             state=view.state,
             reason=view.reason,
             attempt=view.status.attempt,
@@ -225,9 +225,9 @@ class StandingReader:
         """What the run is about."""
         found = self._works.get(view.run_id)
         if found is None:
-            summary, result = view.summary, self._results.get(view.run_id)
-            variant = result.variant if result else summary.variant
-            found = Work(summary.backbone, summary.task, variant, summary.protocol)
+            result = self._results.get(view.run_id)
+            variant = result.variant if result else view.variant
+            found = Work(view.backbone, view.task, variant, view.protocol)
             self._works[view.run_id] = found
         return found
 

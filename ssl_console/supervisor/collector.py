@@ -13,7 +13,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError, rebuild
 from ssl_console.workspace.run import RunState
-from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_index import RunInfo
 
 LOG = logging.getLogger(__name__)
 TRY_AGAIN_S = 5.0
@@ -42,7 +42,7 @@ class Collector:
         self._stored = {result.run_id for result in results}
         return results
 
-    def note(self, changed: Iterable[RunEntry]) -> list[Result]:
+    def note(self, changed: Iterable[RunInfo]) -> list[Result]:
         """Remember the new results among these runs; those results."""
         found = []
         for entry in changed:

@@ -15,7 +15,7 @@ from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.slots import Cause, Slot, StopProgress
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import End, RunState
-from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import RunStatus, read_status
 from ssl_console.workspace.tail import last_lines
 
@@ -31,11 +31,11 @@ class JobWatch:
     """Judges jobs. `cause` says why a run under way must be ended, `record` writes how an attempt ended."""
 
     workspace: Workspace
-    cause: Callable[[Slot, RunEntry, float], Cause | None]
+    cause: Callable[[Slot, RunInfo, float], Cause | None]
     record: Callable[[RunFolder, End], None]
     _unclaimed: Counter[tuple[str, int]] = field(default_factory=Counter)
 
-    def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
+    def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
         """Bring the slot of a job up to date. `entry` is its run as last read."""
         worker = (
             worker or slot.farewell or Worker(slot.worker or "", gone=True, fate="unknown", words="its job is gone")
@@ -58,7 +58,7 @@ class JobWatch:
         if slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
             slot.stopping = StopProgress("cancel", now)
 
-    def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
+    def _look_at_run(self, slot: Slot, entry: RunInfo | None, now: float) -> None:
         status = entry.status if entry else None
         if entry is None or status is None:
             self._next(slot, now)  # somebody removed the run's folder
@@ -77,7 +77,7 @@ class JobWatch:
         elif slot.stopping is None and not (slot.job and slot.job.waits):
             self._consider(slot, entry, now)
 
-    def _consider(self, slot: Slot, entry: RunEntry, now: float) -> None:
+    def _consider(self, slot: Slot, entry: RunInfo, now: float) -> None:
         cause = self.cause(slot, entry, now)
         if cause is not None:
             LOG.info("run %s: ending it: %s", entry.run_id, cause)
@@ -118,7 +118,7 @@ class JobWatch:
                 )
 
 
-def _speaks_for_itself(worker: Worker, entry: RunEntry | None) -> bool:
+def _speaks_for_itself(worker: Worker, entry: RunInfo | None) -> bool:
     """Whether Slurm does not know how the job ended, or took its node, and the run's events come nevertheless."""
     return worker.fate in {"unknown", "taken"} and entry is not None and entry.under_way
 

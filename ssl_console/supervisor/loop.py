@@ -29,7 +29,7 @@ from ssl_console.workspace.config import SLURM
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
 from ssl_console.workspace.run import RunState
-from ssl_console.workspace.run_index import RunEntry, RunIndex
+from ssl_console.workspace.run_index import RunIndex, RunInfo
 from ssl_console.workspace.supervisor_state import SupervisorState
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Supervisor:
     _asked_devices: set[str] = field(default_factory=set)
     _dirty: bool = True
     _told: SupervisorState | None = None
-    _unsettled: dict[str, RunEntry] = field(default_factory=dict)
+    _unsettled: dict[str, RunInfo] = field(default_factory=dict)
     """Runs about which something may have to be written that could not be written yet."""
     _busy_at: float = 0.0
 
@@ -109,7 +109,7 @@ class Supervisor:
         self._publish_state(now)
 
     @property
-    def queued(self) -> list[RunEntry]:
+    def queued(self) -> list[RunInfo]:
         """Queued runs that no worker has been given."""
         given = {run_id for slot in self.slots for run_id in (slot.run_id, *slot.then)}
         return [entry for entry in self.index.queued.values() if entry.run_id not in given]
@@ -138,7 +138,7 @@ class Supervisor:
             self._settle_one(entry, now, ours=run_id in ours)
             del self._unsettled[run_id]
 
-    def _settle_one(self, entry: RunEntry, now: float, *, ours: bool) -> None:
+    def _settle_one(self, entry: RunInfo, now: float, *, ours: bool) -> None:
         status = entry.status
         if status.state is RunState.DONE:
             entry.folder.tidy()  # its worker may have died just before
@@ -151,7 +151,7 @@ class Supervisor:
         elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
             self._go_on(entry)
 
-    def _retry_smaller(self, entry: RunEntry) -> None:
+    def _retry_smaller(self, entry: RunInfo) -> None:
         tried = round(-log2(entry.status.batch_scale))
         if tried >= self.options.retries or entry.folder.cancel.exists():
             return
@@ -162,7 +162,7 @@ class Supervisor:
         except NotPossible as error:
             LOG.info("%s", error)
 
-    def _go_on(self, entry: RunEntry) -> None:
+    def _go_on(self, entry: RunInfo) -> None:
         """Queue a run again whose node was taken away: always if it has kept something, else a few times."""
         kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
         if entry.folder.cancel.exists() or (not kept and entry.status.attempt > self.cluster.settings.restarts):
@@ -172,7 +172,7 @@ class Supervisor:
         except NotPossible as error:
             LOG.info("%s", error)
 
-    def _adopt(self, entries: Iterable[RunEntry]) -> None:
+    def _adopt(self, entries: Iterable[RunInfo]) -> None:
         """Take over workers of an earlier supervisor: they keep their slot until they are done."""
         devices = {device.name: device for device in all_devices()} if entries else {}
         for entry in entries:
@@ -183,7 +183,7 @@ class Supervisor:
             if worker is not None:
                 LOG.info("run %s: found again, process %d goes on", entry.run_id, owner.pid)
                 slot = self.slots.around(worker, devices[owner.device])
-                slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, owner.started)
+                slot.take(entry.run_id, entry.status.attempt, entry.backbone, owner.started)
                 slot.pid = owner.pid
 
     def _look_at_workers(self, now: float) -> None:
@@ -230,7 +230,7 @@ class Supervisor:
         queued = self.queued
         self.cluster.assign_runs((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
         entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
-        choice = choose([entry.waiting for entry in entries.values()], self._free_slots(), self._situation())
+        choice = choose([entry.queued_run for entry in entries.values()], self._free_slots(), self._situation())
         for given in choice.assignments:
             self._give(self.slots.named(given.slot), entries[given.run_id], now)
         told = {} if self.paused else choice.waiting
@@ -246,7 +246,9 @@ class Supervisor:
     def _situation(self) -> SchedulerState:
         bare = SchedulerState(peaks_mb=self.memory.peaks_mb)
         busy = [slot for slot in self.slots if slot.run_id in self.index.entries and not slot.is_job]
-        needs = {slot.name: need_mb(self.index.entries[slot.run_id or ""].waiting, slot.device, bare) for slot in busy}
+        needs = {
+            slot.name: need_mb(self.index.entries[slot.run_id or ""].queued_run, slot.device, bare) for slot in busy
+        }
         return SchedulerState(
             busy_backbones=Counter(slot.backbone for slot in busy if slot.backbone),
             readings=self.memory.readings,
@@ -260,13 +262,13 @@ class Supervisor:
             known_devices=tuple(device.name for device in self.slots.devices),
         )
 
-    def _give(self, slot: Slot, entry: RunEntry, now: float) -> None:
+    def _give(self, slot: Slot, entry: RunInfo, now: float) -> None:
         """Hand the run to the slot's worker, or to a new one."""
         if slot.worker is None or not self.launcher.hand_over(slot.worker, entry.run_id):
             threads = max(1, cpu_count() // max(1, sum(not slot.is_job for slot in self.slots)))
             slot.worker = self.launcher.submit((entry.run_id,), Resources(slot.name, slot.device, threads))
-        LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.summary.backbone, entry.summary.task, slot.name)
-        slot.take(entry.run_id, entry.status.attempt, entry.summary.backbone, now)
+        LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.backbone, entry.task, slot.name)
+        slot.take(entry.run_id, entry.status.attempt, entry.backbone, now)
         self.index.expect(entry.run_id)
 
     def _publish_state(self, now: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ssl_console.system.device import Device, DeviceProcess, Reading
-from ssl_console.workspace.run_status import PAUSED, Waiting
+from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
 HEADROOM = 1.1
 """Memory peaks are measured; the next run's may be a little higher."""
@@ -74,7 +74,7 @@ class Assignments:
     waiting: Mapping[str, str]
 
 
-def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: SchedulerState) -> Assignments:
+def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: SchedulerState) -> Assignments:
     """Fill the free slots."""
     line = sorted(queued, key=lambda run: (-run.priority, run.created, run.run_id))
     if situation.paused:
@@ -95,7 +95,7 @@ def choose(queued: Iterable[Waiting], slots: Sequence[FreeSlot], situation: Sche
     return Assignments(tuple(assignments.values()), reasons)
 
 
-def need_mb(run: Waiting, device: Device, situation: SchedulerState) -> float | None:
+def need_mb(run: QueuedRun, device: Device, situation: SchedulerState) -> float | None:
     """Device memory that the run is expected to take; None when nothing is known."""
     peak = situation.peaks_mb.get((run.backbone, run.task, device.kind))
     if peak is None:
@@ -105,21 +105,21 @@ def need_mb(run: Waiting, device: Device, situation: SchedulerState) -> float | 
     return min(need, share * device.memory_total_mb) if device.memory_total_mb else need
 
 
-def allows(run: Waiting, slot: FreeSlot) -> bool:
+def allows(run: QueuedRun, slot: FreeSlot) -> bool:
     """Whether the run may have the slot."""
     return _matches(slot.device.name, run.devices) if run.devices else not slot.only_named
 
 
 def _best_for(
     slot: FreeSlot,
-    line: Sequence[Waiting],
+    line: Sequence[QueuedRun],
     taken: Mapping[str, Assignment],
     backbones: Counter[str],
     reserved: Mapping[str, float],
     situation: SchedulerState,
-) -> Waiting | None:
+) -> QueuedRun | None:
     """The run that this slot takes: of those with the highest fitting priority the one whose backbone suits best."""
-    best: tuple[int, Waiting] | None = None
+    best: tuple[int, QueuedRun] | None = None
     for run in line:
         if best is not None and (run.priority < best[1].priority or best[0] == 0):
             break
@@ -131,7 +131,7 @@ def _best_for(
     return None if best is None else best[1]
 
 
-def _fits(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> bool:
+def _fits(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> bool:
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
     return need is None or reading is None or need <= _available(slot, reading, reserved)
 
@@ -140,7 +140,7 @@ def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) 
     return reading.memory_free_mb + slot.worker_mb - reserved.get(slot.device.name, 0.0)
 
 
-def _reason(run: Waiting, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: SchedulerState) -> str:
+def _reason(run: QueuedRun, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: SchedulerState) -> str:
     allowed = [slot for slot in free if allows(run, slot)]
     if allowed:
         return _too_small(run, allowed[0], reserved, situation)
@@ -154,7 +154,7 @@ def _matches(device: str, wanted: tuple[str, ...]) -> bool:
     return device in wanted or device.partition(":")[0] in wanted
 
 
-def _too_small(run: Waiting, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> str:
+def _too_small(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> str:
     """`needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68`."""
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
     if need is None or reading is None:

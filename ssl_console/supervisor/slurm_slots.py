@@ -20,7 +20,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.config import SLURM, JobRequest, SlurmSettings, load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import JobState, RunState
-from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import PAUSED, read_status
 from ssl_console.workspace.supervisor_state import DeviceState
 
@@ -33,7 +33,7 @@ class JobGroup:
     """Runs of one backbone that share a job."""
 
     request: JobRequest
-    entries: tuple[RunEntry, ...]
+    entries: tuple[RunInfo, ...]
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.settings = self.launcher.settings
 
-    def recover(self, entries: Mapping[str, RunEntry], now: float) -> None:
+    def recover(self, entries: Mapping[str, RunInfo], now: float) -> None:
         """Slots around the jobs of an earlier supervisor; a run that several jobs hold is the newest one's."""
         for living in self.launcher.recover():
             held = [run_id for run_id in living.run_ids if run_id in entries]
@@ -67,19 +67,19 @@ class Cluster:
             slot.then = tuple(held)
             self.advance(slot, entries, now)
 
-    def advance(self, slot: Slot, entries: Mapping[str, RunEntry], now: float) -> None:
+    def advance(self, slot: Slot, entries: Mapping[str, RunInfo], now: float) -> None:
         """On to the next run of the slot's job that is not over, if there is one."""
         while slot.run_id is None and slot.then:
             first, *rest = slot.then
             slot.then = tuple(rest)
             entry = entries.get(first)
             if entry is not None and not entry.status.state.final:
-                slot.take(first, entry.status.attempt, entry.summary.backbone, now)
+                slot.take(first, entry.status.attempt, entry.backbone, now)
 
-    def assign_runs(self, queued: Iterable[RunEntry], now: float, *, paused: bool) -> None:
+    def assign_runs(self, queued: Iterable[RunInfo], now: float, *, paused: bool) -> None:
         """Give Slurm what is queued for it; what cannot be given has a reason."""
         self.waiting = {}
-        line = sorted(queued, key=lambda entry: (-entry.priority, entry.summary.created, entry.run_id))
+        line = sorted(queued, key=lambda entry: (-entry.priority, entry.created, entry.run_id))
         if paused:
             self.waiting = {entry.run_id: PAUSED for entry in line}
         elif line:
@@ -90,7 +90,7 @@ class Cluster:
         """Whether runs wait here and it was a while ago that they were looked at: the settings may be better now."""
         return bool(self.waiting) and now - self._tried > TRY_EVERY_S
 
-    def _hand_over(self, line: Sequence[RunEntry], now: float) -> None:
+    def _hand_over(self, line: Sequence[RunInfo], now: float) -> None:
         try:
             self.settings = load_config(self.workspace).slurm
         except ConsoleError as error:
@@ -116,10 +116,10 @@ class Cluster:
         parts = [_tally(partition, list(found)) for partition, found in by_partition]
         return (DeviceState(device=Device(SLURM, "; ".join(parts)), problem=self.launcher.problem),)
 
-    def _requests(self, line: Sequence[RunEntry]) -> Iterator[tuple[JobRequest, RunEntry]]:
+    def _requests(self, line: Sequence[RunInfo]) -> Iterator[tuple[JobRequest, RunInfo]]:
         for entry in line:
             try:
-                yield self._request(entry.summary.task), entry
+                yield self._request(entry.task), entry
             except (ValidationError, CardNameError, ConsoleError) as error:
                 self.waiting[entry.run_id] = f"{self.workspace.config}, [slurm]: {_one_line(error)}"
 
@@ -145,7 +145,7 @@ class Cluster:
         run_ids = tuple(entry.run_id for entry in entries)
         worker = self.launcher.submit(run_ids, Resources(SLURM, Device(SLURM, ""), 1, bundle.request))
         slot = self._open(worker, now)
-        slot.take(run_ids[0], entries[0].status.attempt, entries[0].summary.backbone, now)
+        slot.take(run_ids[0], entries[0].status.attempt, entries[0].backbone, now)
         slot.then = run_ids[1:]
 
     def _open(self, worker: str, now: float) -> Slot:
@@ -154,12 +154,12 @@ class Cluster:
         return slot
 
 
-def for_slurm(entry: RunEntry) -> bool:
+def for_slurm(entry: RunInfo) -> bool:
     """Whether a run is to be a job."""
     return entry.devices == (SLURM,)
 
 
-def _queued_still(entry: RunEntry, now: float) -> bool:
+def _queued_still(entry: RunInfo, now: float) -> bool:
     """Whether that is so on the disk too: a job that has just been refused has ended its run."""
     try:
         status = read_status(entry.folder, now)
@@ -168,17 +168,17 @@ def _queued_still(entry: RunEntry, now: float) -> bool:
     return status.state is RunState.QUEUED and status.attempt == entry.status.attempt
 
 
-def bundles(line: Iterable[tuple[JobRequest, RunEntry]], size: int) -> Iterator[JobGroup]:
+def bundles(line: Iterable[tuple[JobRequest, RunInfo]], size: int) -> Iterator[JobGroup]:
     """Runs of one backbone, request and priority share a job; jobs in the order of their first runs."""
-    groups: dict[tuple[JobRequest, str, int], list[RunEntry]] = {}
+    groups: dict[tuple[JobRequest, str, int], list[RunInfo]] = {}
     for request, entry in line:
-        groups.setdefault((request, entry.summary.backbone, entry.priority), []).append(entry)
+        groups.setdefault((request, entry.backbone, entry.priority), []).append(entry)
     made = [
         JobGroup(request, tuple(entries[start : start + size]))
         for (request, _, _), entries in groups.items()
         for start in range(0, len(entries), size)
     ]
-    yield from sorted(made, key=lambda bundle: (-bundle.entries[0].priority, bundle.entries[0].summary.created))
+    yield from sorted(made, key=lambda bundle: (-bundle.entries[0].priority, bundle.entries[0].created))
 
 
 def _tally(partition: str, jobs: Sequence[JobState]) -> str:

@@ -19,7 +19,7 @@ from ssl_console.system.processes import UNWRITTEN
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import touch_runs_folder
 from ssl_console.workspace.run import End, RunState
-from ssl_console.workspace.run_index import RunEntry
+from ssl_console.workspace.run_index import RunInfo
 from ssl_console.workspace.run_status import RunStatus, last_event_time, read_status
 from ssl_console.workspace.tail import keep_bounded, last_lines
 
@@ -50,7 +50,7 @@ class WorkerMonitor:
         self._limit_mb = self.options.worker_memory_mb or machine_limit_mb()
         self.jobs = JobWatch(self.workspace, self._cause, self.record)
 
-    def look(self, slot: Slot, worker: Worker | None, entry: RunEntry | None, now: float) -> None:
+    def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
         """Bring one slot up to date. `entry` is the slot's run as last read, None when it has none."""
         if slot.worker is None:
             return
@@ -65,7 +65,7 @@ class WorkerMonitor:
             slot.stopping.began = min(slot.stopping.began, now)
             self._escalate_stop(slot, slot.stopping, now)
 
-    def _look_at_process(self, slot: Slot, worker: Worker, entry: RunEntry | None, now: float) -> None:
+    def _look_at_process(self, slot: Slot, worker: Worker, entry: RunInfo | None, now: float) -> None:
         slot.pid, slot.since = worker.pid, min(slot.since, now)
         if slot.run_id is not None:
             self._look_at_run(slot, entry, now)
@@ -78,7 +78,7 @@ class WorkerMonitor:
             self.launcher.drain(slot.worker)
             slot.stopping = StopProgress("leave", now)
 
-    def _look_at_run(self, slot: Slot, entry: RunEntry | None, now: float) -> None:
+    def _look_at_run(self, slot: Slot, entry: RunInfo | None, now: float) -> None:
         status = entry.status if entry else None
         if entry is None or status is None:
             if slot.stopping is None:
@@ -94,7 +94,7 @@ class WorkerMonitor:
             if cause is not None:
                 self._begin(slot, cause, now)
 
-    def _cause(self, slot: Slot, entry: RunEntry, now: float) -> Cause | None:
+    def _cause(self, slot: Slot, entry: RunInfo, now: float) -> Cause | None:
         status, stall_s = entry.status, self.options.stall_s * (JOB_PATIENCE if slot.is_job else 1)
         if status.cancel_requested:
             return "cancel"
@@ -106,7 +106,7 @@ class WorkerMonitor:
             return "timeout"
         return "stalled" if self._silent_s(slot, entry) > stall_s else None
 
-    def _silent_s(self, slot: Slot, entry: RunEntry) -> float:
+    def _silent_s(self, slot: Slot, entry: RunInfo) -> float:
         """Seconds since something new was heard. On the monotonic clock: the other one is set, and jumps when a machine
         that was asleep wakes up, and neither must end a run.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import orjson
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, RunState, check_version
-from ssl_console.workspace.run_status import RunStatus, Waiting, read_status
+from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
 from tasks.catalog.spec import TaskSpec
 
 SETTLED_S = 0.1
@@ -30,70 +30,60 @@ MANY, REST_EACH_S, LONGEST_REST_S = 200, 2e-4, 0.5
 
 
 @dataclass(frozen=True)
-class RunSummary:
-    """What listings and the queue need of `run.json`."""
+class RunInfo:
+    """A run: the part of its specification that listings and the queue need, and its status."""
 
-    run_id: str
-    key: str | None
+    folder: RunFolder
     backbone: str
     task: str
     protocol: str
-    dataset: str
-    preset: str
     variant: str
-    """`tasks.catalog.spec.TaskSpec.variant`: what separates the columns of one task."""
+    """`tasks.catalog.spec.TaskSpec.variant`: separates the columns of one task."""
     seed: int
-    precision: str
-    priority: int
     created: float
-    devices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunEntry:
-    """One run and where it stands."""
-
-    folder: RunFolder
-    summary: RunSummary
+    """Seconds since the epoch."""
+    submitted_priority: int
+    """As submitted; `priority` is the current one."""
+    submitted_devices: tuple[str, ...]
+    """As submitted; `devices` are the current ones."""
     status: RunStatus
 
     @property
     def run_id(self) -> str:
-        """Its name."""
-        return self.summary.run_id
+        """Name of the run and of its folder."""
+        return self.folder.run_id
 
     @property
     def under_way(self) -> bool:
-        """Whether an attempt goes on."""
+        """Whether an attempt is starting or running."""
         return self.status.state in {RunState.STARTING, RunState.RUNNING}
 
     @property
     def unsettled(self) -> bool:
-        """Whether the run can change without anybody asking: under way, or lost with nobody's word yet."""
+        """Whether the status can change without a request: the run is under way, or lost and not yet recorded so."""
         return self.under_way or (self.status.state is RunState.FAILED and self.status.end is None)
 
     @property
     def priority(self) -> int:
-        """The priority last asked for."""
-        return self.summary.priority if self.status.priority is None else self.status.priority
+        """The priority last requested."""
+        return self.submitted_priority if self.status.priority is None else self.status.priority
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The devices last asked for; empty for any."""
-        return self.summary.devices if self.status.devices is None else self.status.devices
+        """The devices last requested; empty for any."""
+        return self.submitted_devices if self.status.devices is None else self.status.devices
 
     @cached_property
-    def waiting(self) -> Waiting:
-        """As the queue sees it."""
-        about = self.summary
-        return Waiting(about.run_id, about.backbone, about.task, self.priority, about.created, self.devices)
+    def queued_run(self) -> QueuedRun:
+        """The scheduler's view of the run."""
+        return QueuedRun(self.run_id, self.backbone, self.task, self.priority, self.created, self.devices)
 
 
 @dataclass(frozen=True)
 class Changes:
     """What one refresh found."""
 
-    changed: tuple[RunEntry, ...] = ()
+    changed: tuple[RunInfo, ...] = ()
     """New runs, and those whose status differs."""
     removed: tuple[str, ...] = ()
 
@@ -103,8 +93,8 @@ class RunIndex:
     """The runs of one workspace, as of the last `refresh`."""
 
     workspace: Workspace
-    entries: dict[str, RunEntry] = field(default_factory=dict)
-    queued: dict[str, RunEntry] = field(default_factory=dict)
+    entries: dict[str, RunInfo] = field(default_factory=dict)
+    queued: dict[str, RunInfo] = field(default_factory=dict)
     """Of `entries`, the queued ones."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Run folders that are none, by name, and why."""
@@ -166,7 +156,7 @@ class RunIndex:
                     self._runs_time = None
                 self._reread(name, now)
 
-    def _reread_unsettled(self, now: float) -> Iterator[RunEntry]:
+    def _reread_unsettled(self, now: float) -> Iterator[RunInfo]:
         for name, read in tuple(self._unsettled.items()):
             due = self._touched(name, now) or not 0 <= now - read < LIFE_EVERY_S
             if due and self._reread(name, now):
@@ -187,7 +177,8 @@ class RunIndex:
         """Read one run folder; whether that changed anything."""
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
-            entry = RunEntry(folder, old.summary if old else _summary(folder), read_status(folder, now))
+            status = read_status(folder, now)
+            entry = _read_info(folder, status) if old is None else _with_status(old, status)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
@@ -198,7 +189,7 @@ class RunIndex:
             self._unsettled[name] = now
         else:
             self._unsettled.pop(name, None)
-        if entry == old:
+        if entry is old:
             return False
         self.entries[name] = entry
         if entry.status.state is RunState.QUEUED:
@@ -206,6 +197,11 @@ class RunIndex:
         else:
             self.queued.pop(name, None)
         return True
+
+
+def _with_status(run: RunInfo, status: RunStatus) -> RunInfo:
+    """The same object when the status is unchanged."""
+    return run if run.status == status else replace(run, status=status)
 
 
 def _folders(workspace: Workspace) -> Iterator[tuple[str, int]]:
@@ -225,25 +221,22 @@ def _settled(time_ns: int, now: float) -> bool:
     return abs(now - time_ns / 1e9) > SETTLED_S
 
 
-def _summary(folder: RunFolder) -> RunSummary:
+def _read_info(folder: RunFolder, status: RunStatus) -> RunInfo:
     """From the bare JSON: validating ten thousand specifications would take seconds."""
     spec: Mapping[str, object] = orjson.loads(folder.spec.read_bytes())
     check_version(spec.get("version", SPEC_VERSION))
     task, backbone = _table(spec["task"]), _table(spec["backbone"])
-    return RunSummary(
-        run_id=folder.run_id,
-        key=None if spec.get("key") is None else str(spec["key"]),
+    return RunInfo(
+        folder=folder,
         backbone=str(backbone["name"]),
         task=str(task["name"]),
         protocol=str(task["protocol"]),
-        dataset=str(task["dataset"]),
-        preset=str(task["preset"]),
         variant=_variant(orjson.dumps(task)),
         seed=int(str(spec.get("seed", 0))),
-        precision=str(spec.get("precision", "float32")),
-        priority=int(str(spec.get("priority", 0))),
         created=float(str(spec.get("created", 0.0))),
-        devices=tuple(map(str, _list(spec.get("devices", ())))),
+        submitted_priority=int(str(spec.get("priority", 0))),
+        submitted_devices=tuple(map(str, _list(spec.get("devices", ())))),
+        status=status,
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ssl_console.system.errors import shortage
 from ssl_console.workspace.events import Progress, fold
-from ssl_console.workspace.paths import RunFolder, Workspace
+from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import JobState, RunState
-from ssl_console.workspace.run_index import RunEntry, RunIndex, RunSummary
-from ssl_console.workspace.run_status import PAUSED, RunStatus
+from ssl_console.workspace.run_index import RunIndex, RunInfo
+from ssl_console.workspace.run_status import PAUSED
 from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
 from ssl_console.workspace.tail import EventTail
 
@@ -19,30 +20,22 @@ UNSUPERVISED = "no supervisor is running: `ssl-console resume` starts one"
 
 
 @dataclass(frozen=True)
-class RunView:
-    """One run as people see it."""
+class RunView(RunInfo):
+    """A run as both front ends show it: `RunInfo` with its progress, its device, and why it waits."""
 
-    folder: RunFolder
-    summary: RunSummary
-    status: RunStatus
     progress: Progress = field(default_factory=Progress)
-    """Folded from the events of the newest attempt, of runs that were under way since the observer began; for others
+    """Folded from the events of the newest attempt, for runs under way since the observer started; for other runs
     `RunObserver.history` reads it."""
     waiting: str = ""
-    """Why a queued run waits, or why nobody can say how an ended one ended."""
+    """Why a queued run waits, or why the end of a lost run cannot be recorded."""
     device: str = ""
-    """Where it runs, or is about to."""
+    """The device that it runs on, or is about to."""
     bad_lines: int = 0
-    """Lines of the events file that are no events."""
+    """Lines of the events file that are not events."""
     job: JobState | None = None
-    """The cluster's job that carries it out, is to, or did."""
+    """The cluster's job of the run."""
     held: bool = False
-    """Whether that job lives, as far as the supervisor knows."""
-
-    @property
-    def run_id(self) -> str:
-        """Its name."""
-        return self.summary.run_id
+    """Whether that job is alive, as far as the supervisor knows."""
 
     @property
     def state(self) -> RunState:
@@ -64,6 +57,13 @@ class RunView:
         if self.silent and self.job is not None:
             return f"silent, but its {self.job.words}"
         return self.waiting or self.status.reason
+
+
+_INFO_FIELDS = tuple(one.name for one in fields(RunInfo))
+
+
+def _info_fields(run: RunInfo) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in _INFO_FIELDS}
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,21 @@ class RunObserver:
         if entry.status.state is RunState.FAILED and entry.status.end is None:
             waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
         job = self._job(entry)
-        held = job is not None and entry.run_id in self._assigned
-        view = RunView(entry.folder, entry.summary, entry.status, progress, waiting, device, bad_lines, job, held)
+        view = RunView(
+            **_info_fields(entry),
+            progress=progress,
+            waiting=waiting,
+            device=device,
+            bad_lines=bad_lines,
+            job=job,
+            held=job is not None and run_id in self._assigned,
+        )
         if view == old:
             return None
         self.runs[run_id] = view
         return view
 
-    def _progress(self, entry: RunEntry, old: RunView | None) -> tuple[Progress, int]:
+    def _progress(self, entry: RunInfo, old: RunView | None) -> tuple[Progress, int]:
         attempt = entry.status.attempt
         number, tail = self._tails.get(entry.run_id, (0, None))
         before = old.progress if old and number == attempt else Progress()
@@ -171,7 +178,7 @@ class RunObserver:
             self._tails.pop(entry.run_id, None)
         return fold(events, before), tail.bad_lines
 
-    def _device(self, entry: RunEntry) -> str:
+    def _device(self, entry: RunInfo) -> str:
         if entry.under_way and entry.status.owner:
             return entry.status.owner.place
         return self._given_to(entry.run_id) if entry.status.state is RunState.QUEUED else ""
@@ -181,7 +188,7 @@ class RunObserver:
         slot = self._assigned.get(run_id)
         return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
 
-    def _job(self, entry: RunEntry) -> JobState | None:
+    def _job(self, entry: RunInfo) -> JobState | None:
         """As its worker said; of a run that has none, or has fallen silent, as Slurm tells."""
         slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
         owner = entry.status.owner

@@ -220,7 +220,7 @@ def _read(model: type[_R], path: Path) -> _R | None:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedRun:
     """A queued run, as far as the choice goes."""
 
     run_id: str

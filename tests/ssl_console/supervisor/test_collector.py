@@ -6,12 +6,12 @@ import time
 
 from ssl_console.supervisor.collector import TRY_AGAIN_S, Collector
 from ssl_console.workspace.result import ResultRecord
-from ssl_console.workspace.run_index import RunEntry, RunIndex
+from ssl_console.workspace.run_index import RunIndex, RunInfo
 from tests.ssl_console.workspace.test_results_db import result
 from tests.ssl_console.workspace_fixture import Bench
 
 
-def done(bench: Bench, index: RunIndex, number: int) -> tuple[RunEntry, ...]:
+def done(bench: Bench, index: RunIndex, number: int) -> tuple[RunInfo, ...]:
     """One more run with a result; what the index says of it."""
     found = result(number)
     record = ResultRecord(result=found, metrics={}, interval_method="wilson", samples={})

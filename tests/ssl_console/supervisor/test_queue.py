@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ssl_console.supervisor.queue import NO_SLOT, Assignments, FreeSlot, SchedulerState, choose
 from ssl_console.system.device import Device, DeviceProcess, Reading
-from ssl_console.workspace.run_status import PAUSED, Waiting
+from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
 GPU = Device("cuda:0", "GPU", "GPU-0", 80 * 1024.0)
 OTHER_GPU = Device("cuda:1", "GPU", "GPU-1", 80 * 1024.0)
@@ -15,8 +15,8 @@ CPU = Device("cpu", "CPU", None, 16 * 1024.0)
 PLAIN = SchedulerState(known_devices=("cuda:0", "cuda:1"))
 
 
-def run(run_id: str, backbone: str = "a", *, priority: int = 0, devices: tuple[str, ...] = ()) -> Waiting:
-    return Waiting(run_id, backbone, "task", priority, float(ord(run_id[0])), devices)
+def run(run_id: str, backbone: str = "a", *, priority: int = 0, devices: tuple[str, ...] = ()) -> QueuedRun:
+    return QueuedRun(run_id, backbone, "task", priority, float(ord(run_id[0])), devices)
 
 
 def slot(name: str, device: Device = GPU, holds: str | None = None, **others: float | bool) -> FreeSlot:
@@ -125,7 +125,7 @@ def test_peak_of_another_kind_of_device_says_nothing() -> None:
 
 
 def test_ten_thousand_queued_runs_are_ordered_in_a_moment() -> None:
-    queued = [Waiting(f"{n:05}", f"b{n % 40}", f"t{n % 9}", n % 3, float(n)) for n in range(10_000)]
+    queued = [QueuedRun(f"{n:05}", f"b{n % 40}", f"t{n % 9}", n % 3, float(n)) for n in range(10_000)]
     choice = choose(queued, [slot(f"s{n}") for n in range(8)], PLAIN)
     assert len(choice.assignments) == 8
     assert len(choice.waiting) == 9_992

@@ -20,8 +20,8 @@ def test_new_runs_are_found_once(bench: Bench) -> None:
     assert index.refresh(time.time()) == Changes()
     bench.submit("a", backbone="demo/b", priority=2, seed=7)
     assert names(index.refresh(time.time())) == {"a"}
-    summary = index.entries["a"].summary
-    assert (summary.backbone, summary.task, summary.seed, summary.priority) == ("demo/b", "rehearsal/none", 7, 2)
+    run = index.entries["a"]
+    assert (run.backbone, run.task, run.seed, run.priority) == ("demo/b", "rehearsal/none", 7, 2)
     assert names(index.refresh(time.time())) == set()
     bench.submit("b")
     assert names(index.refresh(time.time())) == {"b"}
