@@ -25,7 +25,7 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
-faults: install  ## Break everything that can break, as often as promised, and put the figures into the README
+faults: install  ## Break everything that can break, as often as promised, and put the figures into tests/faults/README.md
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
 	$(BIN)/python -m tests.faults.tally

@@ -30,6 +30,8 @@ def code_file(architecture: str) -> Path | None:
 
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_TRUSTED_CODE"
+SERVED_VARIABLE = "SSL_CONSOLE_SERVED"
+"""Set in consoles that are shown in a browser."""
 
 
 def code_digest(architecture: str) -> str:
@@ -43,6 +45,8 @@ def code_digest(architecture: str) -> str:
 
 def trust(architecture: str) -> None:
     """Put the function's file, as it is now, on the user's list. Raises WeightsError, OSError."""
+    if os.environ.get(SERVED_VARIABLE):
+        raise WeightsError("code is trusted in a terminal, not in a browser: `ssl-console add backbone --trust-code`")
     line = f"{code_digest(architecture)}  {architecture}\n"
     path = trusted_list()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,21 +1,61 @@
-"""The console in a browser: one process of it for every page that is open, all on the same workspace."""
+"""The console in a browser: one process of it for every page that is open, all on the same workspace.
+
+Every address below the root begins with a secret, for the page, its files, and its socket: other users of this machine
+can reach a local port too. A second secret opens consoles that change nothing. Pages load nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
 import copy
+import hmac
+import html
 import ipaddress
 import logging
+import os
+import secrets
 import shlex
+import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import textual_serve.server
 from aiohttp import web
-from textual_serve.server import Server
+from textual_serve.server import Server, to_int
 
+from backbones.catalog.trusted_code import SERVED_VARIABLE
 from ssl_console.system.errors import OperationFailed
+from ssl_console.system.local_users import connection_owner, user_name
+from ssl_console.system.log_rate import RateLimit
 
 NAMES_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+SECRET_BYTES = 32
+SHELLS = ("EDITOR", "VISUAL", "PAGER", "BROWSER")
+"""Variables that name programs from which a shell can be reached."""
+PRIVATE_FOLDER, PRIVATE_SOCKET, OPEN_TO_OTHERS = 0o700, 0o600, 0o077
+LIBRARY = Path(textual_serve.server.__file__).parent / "static"
+OWN = Path(__file__).parent / "web"
+ASSETS = {
+    "textual.js": LIBRARY / "js" / "textual.js",
+    "xterm.css": LIBRARY / "css" / "xterm.css",
+    "RobotoMono.ttf": LIBRARY / "fonts" / "RobotoMono-VariableFont_wght.ttf",
+    "RobotoMono-Italic.ttf": LIBRARY / "fonts" / "RobotoMono-Italic-VariableFont_wght.ttf",
+    "page.js": OWN / "page.js",
+    "page.css": OWN / "page.css",
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "font-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every answer. xterm.js makes style elements, hence 'unsafe-inline' for styles."""
+LOG = logging.getLogger(__name__)
 
 
 def is_loopback(host: str) -> bool:
@@ -28,49 +68,202 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class ConsoleServer(Server):
-    """textual-serve, for pages of its own only: whoever may open its socket may start and cancel runs."""
+@dataclass(frozen=True)
+class Entrance:
+    """A console behind a secret."""
 
-    def __init__(self, command: Sequence[str], host: str, port: int, ready: Callable[[str], None]) -> None:
-        super().__init__(shlex.join(command), host=host, port=port, title="ssl-console")
+    command: tuple[str, ...]
+    """Starts the console."""
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
+    """First part of the addresses that open it; empty: no secret is asked for."""
+
+    @property
+    def path(self) -> str:
+        """Address of its page on this server."""
+        return f"/{self.secret}/" if self.secret else "/"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens: a TCP port, or a Unix socket in a folder of this user alone."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    socket: Path | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.socket is not None or is_loopback(self.host)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return str(self.socket) if self.socket else f"{host}:{self.port}"
+
+
+class ConsoleServer(Server):
+    """textual-serve, for pages of its own that come with a secret: a console can start and cancel runs."""
+
+    def __init__(self, entrances: Sequence[Entrance], address: Address, ready: Callable[[], None]) -> None:
+        super().__init__(shlex.join(entrances[0].command), host=address.host, port=address.port, title="ssl-console")
+        self.entrances, self.address = tuple(entrances), address
         self._ready = ready
-        """Told the address once it listens."""
+        """Called once the server listens."""
 
     def serve(self, debug: bool = False) -> None:
         """Serve until interrupted. Raises OperationFailed when the address cannot be had."""
         self.debug = debug
         self.initialize_logging()
+        for name in SHELLS:
+            os.environ.pop(name, None)
+        os.environ[SERVED_VARIABLE] = "1"
         try:
-            web.run_app(self._make_app(), host=self.host, port=self.port, print=lambda *_: self._ready(self.public_url))
+            listening = [listen(self.address)]
         except OSError as error:
             raise OperationFailed(
-                f"{self.host}:{self.port} cannot be had: {error.strerror or error}; choose another --port or --host"
+                f"{self.address} cannot be had: {error.strerror or error}; choose another --port, --host or --socket"
             ) from error
+        try:
+            web.run_app(self._make_app(), sock=listening, print=lambda *_: self._ready(), access_log=None)
+        finally:
+            if self.address.socket is not None:
+                self.address.socket.unlink(missing_ok=True)
 
     def initialize_logging(self) -> None:
-        """Only what goes wrong."""
+        """Only what goes wrong, each kind once a minute."""
         logging.basicConfig(level=logging.WARNING, format="ssl-console serve: %(message)s")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(RateLimit())
 
-    async def on_startup(self, app: web.Application) -> None:
-        """Nothing to say yet: it does not listen before this has been done."""
+    async def _make_app(self) -> web.Application:
+        """Every address: behind a secret, or refused."""
+        app = web.Application()
+        start = "" if self._open else "/{secret}"
+        app.add_routes(
+            [
+                web.get(f"{start}/", self.handle_index),
+                web.get(f"{start}/ws", self.handle_websocket),
+                web.get(f"{start}/static/{{name}}", self.handle_asset),
+                web.route("*", "/{anything:.*}", self._refuse),
+            ]
+        )
+        app.on_response_prepare.append(_add_headers)
+        return app
 
-    async def handle_index(self, request: web.Request) -> Any:  # noqa: ANN401 - the library's template answer
+    async def handle_index(self, request: web.Request) -> web.StreamResponse:
         """The page; its addresses are those by which the browser came, through a forwarded port too."""
-        self._refuse_strangers(request)
-        asked = copy.copy(self)
-        asked.public_url = f"{request.scheme}://{request.host}"
-        return await Server.handle_index(asked, request)
+        entrance = self._entrance(request)
+        scheme = "wss" if request.scheme == "https" else "ws"
+        fields = {
+            "socket": f"{scheme}://{request.host}{entrance.path}ws",
+            "font_size": str(to_int(request.query.get("fontsize", "16"), 16)),
+        }
+        page = (OWN / "page.html").read_text(encoding="utf-8")
+        for name, value in fields.items():
+            page = page.replace(f"{{{name}}}", html.escape(value))
+        return web.Response(text=page, content_type="text/html")
+
+    async def handle_asset(self, request: web.Request) -> web.StreamResponse:
+        """A file of the page."""
+        self._entrance(request)
+        path = ASSETS.get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(path)
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """The line to a console, for the page that this server has sent."""
+        """The connection to a console, for the page that this server has sent."""
+        entrance = self._entrance(request)
+        service = copy.copy(self)
+        service.command = shlex.join(entrance.command)
+        return await Server.handle_websocket(service, request)
+
+    @property
+    def _open(self) -> bool:
+        """Whether no secret is asked for."""
+        return not self.entrances[0].secret
+
+    def _entrance(self, request: web.Request) -> Entrance:
+        """The console that the request's secret opens; every secret is compared, in constant time."""
         self._refuse_strangers(request)
-        return await super().handle_websocket(request)
+        given = request.match_info.get("secret", "").encode()
+        found = [one for one in self.entrances if hmac.compare_digest(one.secret.encode(), given)]
+        if not found:
+            raise self._forbidden(request)
+        return found[0]
+
+    async def _refuse(self, request: web.Request) -> web.StreamResponse:
+        raise self._forbidden(request)
+
+    def _forbidden(self, request: web.Request) -> web.HTTPException:
+        LOG.warning("a request without the right secret was refused, from %s", self._origin(request))
+        return web.HTTPForbidden(text="this console opens at the address that `ssl-console serve` has printed only\n")
+
+    def _origin(self, request: web.Request) -> str:
+        """Where a request comes from, with the user's name where that is a user of this machine."""
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        if self.address.socket is not None or not peer:
+            return str(self.address)
+        owner = connection_owner(peer[1], self.address.port) if is_loopback(peer[0]) else None
+        return peer[0] if owner is None else f"{user_name(owner)} at {peer[0]}"
 
     def _refuse_strangers(self, request: web.Request) -> None:
         """Any page in the user's browser can ask for any address: only this server's own may talk to a console."""
         name = urlsplit(f"//{request.host}").hostname or ""
-        if is_loopback(self.host) and name not in NAMES_OF_THIS_MACHINE:
+        if self.address.local and name not in NAMES_OF_THIS_MACHINE:
             raise web.HTTPForbidden(text=f"this console is served to this machine only, not to {name}")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text=f"pages of {origin} may not use this console")
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket. Raises OSError, and OperationFailed when a socket's folder is open to other users."""
+    return (
+        _listen_at(address.socket)
+        if address.socket
+        else socket.create_server((address.host, address.port), family=_family(address.host))
+    )
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+
+
+def _listen_at(path: Path) -> socket.socket:
+    _own_folder(path.parent)
+    _remove_stale(path)
+    found = socket.socket(socket.AF_UNIX)
+    try:
+        found.bind(str(path))
+        path.chmod(PRIVATE_SOCKET)
+        found.listen()
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _own_folder(folder: Path) -> None:
+    """Make the folder, or check that it is this user's and closed to all others."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise OperationFailed(
+            f"{folder} belongs to {user_name(found.st_uid)}: put the socket into a folder of your own"
+        )
+    if found.st_mode & OPEN_TO_OTHERS:
+        raise OperationFailed(f"{folder} is open to other users, and whoever reaches the socket: chmod 700 {folder}")
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket at which nothing listens any more."""
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) != 0:
+                path.unlink()

@@ -1,10 +1,10 @@
-"""What the suite tried, how often, and what was lost: collected while it runs, kept as JSON, shown in the README.
+"""What the suite tried, how often, and what was lost: collected while it runs, kept as JSON, shown in a README.
 
     tally.add("a feature shard, damaged", times=60, outcome="found by its digest and computed again", lost=0)
 
-Rows with the same `tried` are added up, also those of other processes (`pytest -n`). The figures of a whole run are
-written to the file that `$SSL_CONSOLE_FAULTS_FIGURES` names; `python -m tests.faults.tally` puts those that are
-committed into the README.
+Rows with the same `tried` are added up, also those of other processes (`pytest -n`). The figures of a run are written
+to the file that `$SSL_CONSOLE_FAULTS_FIGURES` names; rows of that file which this run did not try stay.
+`python -m tests.faults.tally` puts those that are committed into the README.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_FAULTS_FIGURES"
 FIGURES = Path(__file__).parent / "figures.json"
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures of make faults -->\n", "<!-- end of the figures -->\n"
 PROPERTY = "fault figure"
 """Under which a test's report carries its figures to the process that writes them."""
@@ -75,12 +75,15 @@ class Figures:
 
     def write(self, seconds: float) -> None:
         """To the file that the environment names, if it names one."""
-        path = os.environ.get(ENVIRONMENT_VARIABLE)
-        if path and self.found:
-            rows = [figure for _, figure in sorted(self.found.items())]
+        path = Path(os.environ.get(ENVIRONMENT_VARIABLE, ""))
+        if path.name and self.found:
+            before = json.loads(path.read_text()) if path.exists() else {"seconds": 0, "figures": []}
+            kept = {(row["group"], row["tried"]): Figure(**row) for row in before["figures"]}
+            rows = [figure for _, figure in sorted({**kept, **self.found}.items())]
             machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-            content = {"machine": machine, "seconds": round(seconds), "figures": [asdict(row) for row in rows]}
-            Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            total = max(round(seconds), before["seconds"])
+            content = {"machine": machine, "seconds": total, "figures": [asdict(row) for row in rows]}
+            path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def table(path: Path = FIGURES) -> str:

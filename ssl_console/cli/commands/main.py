@@ -110,12 +110,23 @@ def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="And its port.")] = 8000,
+    socket: Annotated[
+        Path | None,
+        typer.Option("--socket", metavar="PATH", help="A Unix socket in a folder of yours, for ssh -L; recommended."),
+    ] = None,
     readonly: Annotated[bool, typer.Option("--readonly", help="To look only.")] = False,
+    token: Annotated[
+        bool, typer.Option("--token/--no-token", help="Ask for the secret that is in the printed address.")
+    ] = True,
+    open_to_all_users: Annotated[
+        bool, typer.Option("--open-to-all-users", help="With --no-token: every user of this machine may act as you.")
+    ] = False,
 ) -> None:
-    """Show the terminal app in a browser, to this machine only unless another --host is given."""
-    from ssl_console.cli.handlers.serve import serve
+    """Show the terminal app in a browser, at a secret address and to this machine only unless told otherwise."""
+    from ssl_console.cli.handlers.serve import ServeOptions, serve
 
-    serve(context.obj, host, port, readonly=readonly)
+    options = ServeOptions(host, port, socket, readonly=readonly, token=token, open_to_all_users=open_to_all_users)
+    serve(context.obj, options)
 
 
 @app.command()

@@ -2,42 +2,110 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
+from ssl_console.system.local_users import other_users
+
+if TYPE_CHECKING:
+    from ssl_console.tui.web_server import Address, Entrance
 
 INSTALL = "pip install 'ssl-console[serve]'"
+MOST_NAMED = 8
+"""Users of this machine that a warning names."""
 
 
-def serve(session: Session, host: str, port: int, *, readonly: bool) -> None:
-    """Serve the app until interrupted; whoever opens the page has a console of their own on the workspace.
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where and to whom the app is served."""
 
-    Raises ConsoleError when the part that serves is not installed, OperationFailed when the address cannot be had.
+    host: str = "127.0.0.1"
+    port: int = 8000
+    socket: Path | None = None
+    readonly: bool = False
+    token: bool = True
+    """Whether a secret is asked for."""
+    open_to_all_users: bool = False
+    """The second word that serving without a secret needs."""
+
+
+def serve(session: Session, options: ServeOptions) -> None:
+    """Serve the app until interrupted; a page that has the secret is a console of its own on the workspace.
+
+    Raises ConsoleError when the part that serves is not installed or the options contradict each other, OperationFailed
+    when the address cannot be had.
     """
     try:
-        from ssl_console.tui.web_server import ConsoleServer, is_loopback
+        from ssl_console.tui.web_server import Address, ConsoleServer
     except ImportError as error:
         raise ConsoleError(f"serving needs {error.name}, which is not installed: {INSTALL}") from error
-    readonly = readonly or session.readonly
-    if not is_loopback(host):
-        _warn(host, readonly=readonly)
-    ConsoleServer(_command(session, readonly=readonly), host, port, lambda url: _ready(url, port)).serve()
+    _check(options)
+    address = Address(options.host, options.port, options.socket.absolute() if options.socket else None)
+    entrances = _entrances(session, options)
+    _warn(address, options, readonly=options.readonly or session.readonly)
+    ConsoleServer(entrances, address, lambda: _ready(address, entrances)).serve()
 
 
-def _command(session: Session, *, readonly: bool) -> list[str]:
+def _check(options: ServeOptions) -> None:
+    if not options.token and not options.open_to_all_users:
+        raise ConsoleError(
+            "with --no-token, whoever reaches the port starts and cancels runs as you; users of this machine: "
+            f"{_named(other_users())}. Add --open-to-all-users if that is meant, or leave --no-token out"
+        )
+    if options.token and options.open_to_all_users:
+        raise ConsoleError("--open-to-all-users belongs to --no-token: with a secret, the port is open to you alone")
+
+
+def _entrances(session: Session, options: ServeOptions) -> tuple[Entrance, ...]:
+    from ssl_console.tui.web_server import Entrance
+
+    commands = [_command(session, readonly=True)]
+    if not (options.readonly or session.readonly):
+        commands.insert(0, _command(session, readonly=False))
+    return tuple(Entrance(command) for command in commands) if options.token else (Entrance(commands[0], secret=""),)
+
+
+def _command(session: Session, *, readonly: bool) -> tuple[str, ...]:
     words = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(session.workspace.root)]
     words += [word for folder in session.card_folders for word in ("--cards", str(folder.absolute()))]
-    return [*words, *(["--readonly"] if readonly else []), *(["--slow"] if session.slow else [])]
+    return (*words, *(["--readonly"] if readonly else []), *(["--slow"] if session.slow else []))
 
 
-def _ready(url: str, port: int) -> None:
-    stdout.say(f"{url} shows the console; Ctrl-C ends this, not the runs")
-    stdout.say(f"from another machine: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE, then http://127.0.0.1:{port} there")
+def _ready(address: Address, entrances: tuple[Entrance, ...]) -> None:
+    first, last = entrances[0], entrances[-1]
+    start = f"http://127.0.0.1:{address.port}" if address.socket else f"http://{address}"
+    if address.socket:
+        stdout.say(f"{address.socket} serves the console; Ctrl-C ends this, not the runs")
+        tunnel = f"{address.port}:{shlex.quote(str(address.socket))}"
+        stdout.say(f"on your machine: ssh -N -L {tunnel} THIS-MACHINE, then {start}{first.path} there")
+    else:
+        stdout.say(f"{start}{first.path} shows the console; Ctrl-C ends this, not the runs")
+        stdout.say(f"from another machine: ssh -L {address.port}:127.0.0.1:{address.port} THIS-MACHINE, then the same")
+    if len(entrances) > 1:
+        stdout.say(f"{start}{last.path} shows it to look only")
+    if first.secret:
+        stdout.say("these addresses are as good as your password, until this ends: who has one has the console")
 
 
-def _warn(host: str, *, readonly: bool) -> None:
+def _warn(address: Address, options: ServeOptions, *, readonly: bool) -> None:
     can = "see everything here" if readonly else "start and cancel runs here as you"
-    stdout.say(f"WARNING: {host} can be reached from other machines, without a password and without encryption:")
-    stdout.say(f"WARNING: whoever can connect to it can {can}. 127.0.0.1 and `ssh -L` are safe.")
+    if not options.token:
+        stdout.say(f"WARNING: no secret is asked for: whoever reaches {address} can {can}, also")
+        stdout.say(f"WARNING: every user of this machine: {_named(other_users())}.")
+    if not address.local:
+        secret = "without encryption, so that the secret can be read on the way:" if options.token else "too:"
+        stdout.say(f"WARNING: {address.host} can be reached from other machines, {secret}")
+        stdout.say(f"WARNING: who reads it can {can}. --socket and `ssh -L` are safe.")
+
+
+def _named(users: list[str]) -> str:
+    if not users:
+        return "nobody else at the moment"
+    more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+    return f"{', '.join(users[:MOST_NAMED])}{more}"

@@ -43,6 +43,10 @@ class Page:
         self._numbers = itertools.count(1)
         self.screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self.screen)
+        self.requested: list[str] = []
+        """Every address that the page has asked for."""
+        self.complaints: list[str] = []
+        """What the browser refused to do for the page, in its words."""
 
     @property
     def text(self) -> str:
@@ -74,6 +78,11 @@ class Page:
         if method == "Network.webSocketCreated":
             size = parse_qs(urlsplit(told["url"]).query)
             self.screen.resize(int(size["height"][0]), int(size["width"][0]))
+            self.requested.append(told["url"])
+        elif method == "Network.requestWillBeSent":
+            self.requested.append(told["request"]["url"])
+        elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
+            self.complaints.append(told["entry"]["text"])
         elif method == "Network.webSocketFrameReceived" and told["response"]["opcode"] == 2:
             self._stream.feed(base64.b64decode(told["response"]["payloadData"]).replace(b"\x1b[<u", b""))
 
@@ -94,6 +103,7 @@ async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
                 async with session.ws_connect(address, max_msg_size=0) as socket:
                     page = Page(socket)
                     await page.ask("Network.enable")
+                    await page.ask("Log.enable")
                     await page.ask("Page.navigate", url=url)
                     yield page
         finally:

@@ -1,0 +1,43 @@
+"""A bound on how often a repeating line is logged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+INTERVAL_S = 60.0
+MOST_KEPT = 1000
+"""Different lines that are remembered; then the memory starts over."""
+
+
+@dataclass(eq=False)
+class RateLimit(logging.Filter):
+    """A logging filter that lets each line through once per interval and then adds how often it was left out.
+
+    Lines are the same when their templates and their places (file and line of code) are the same; with `by_text`,
+    when their texts are.
+    """
+
+    interval_s: float = INTERVAL_S
+    by_text: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[object, tuple[float, int]] = field(default_factory=dict)
+    """Of each line: when it was last let through, and how many were left out since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written; it then carries the count of those that were left out."""
+        line = record.getMessage() if self.by_text else (record.pathname, record.lineno, record.msg)
+        now = self.clock()
+        last, left_out = self._seen.get(line, (None, 0))
+        if last is not None and now - last < self.interval_s:
+            self._seen[line] = last, left_out + 1
+            return False
+        if len(self._seen) >= MOST_KEPT:
+            self._seen.clear()
+        self._seen[line] = now, 0
+        if left_out:
+            record.msg = f"{record.getMessage()} (and {left_out:,} more like it)"
+            record.args = None
+        return True

@@ -1,0 +1,3 @@
+document.addEventListener("DOMContentLoaded", () => {
+  document.getElementById("restart").addEventListener("click", () => window.location.reload());
+});

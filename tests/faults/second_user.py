@@ -1,0 +1,75 @@
+"""Another user of this machine, made for a test and removed after it: who tries what a colleague could try."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.stage import PATIENCE_S, ROOT
+
+PREPARED = """
+import json, os, sys
+user, group, given = json.loads(sys.argv[1])
+{imports}
+os.setgroups([group]), os.setresgid(group, group, group), os.setresuid(user, user, user)
+{script}
+"""
+needs_second_user = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("useradd") is None, reason="only root can make another user, with useradd"
+)
+
+
+@dataclass(frozen=True)
+class SecondUser:
+    """An account of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def __call__(self, script: str, given: object = None, imports: str = "") -> Any:
+        """Run Python as this user, with the value `given`; what it prints as JSON. Modules are imported as root first:
+        the user may not be allowed to read them.
+        """
+        told = json.dumps([self.uid, self.gid, given])
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", PREPARED.format(imports=imports, script=script), told],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@contextmanager
+def second_user() -> Iterator[SecondUser]:
+    """An account that exists meanwhile."""
+    name = f"sslc-{secrets.token_hex(4)}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True, capture_output=True)
+    try:
+        entry = pwd.getpwnam(name)
+        yield SecondUser(name, entry.pw_uid, entry.pw_gid)
+    finally:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+def open_parents(path: Path) -> None:
+    """Let others pass through the folders above, which pytest makes private."""
+    for folder in path.parents:
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
