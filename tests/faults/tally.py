@@ -77,7 +77,7 @@ class Figures:
         """To the file that the environment names, if it names one."""
         path = Path(os.environ.get(ENVIRONMENT_VARIABLE, ""))
         if path.name and self.found:
-            before = json.loads(path.read_text()) if path.exists() else {"seconds": 0, "figures": []}
+            before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": 0, "figures": []}
             kept = {(row["group"], row["tried"]): Figure(**row) for row in before["figures"]}
             rows = [figure for _, figure in sorted({**kept, **self.found}.items())]
             machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
