@@ -1,63 +1,28 @@
-"""Following several runs at once: what has changed, how far all of them are, how long it will take. Pure.
+"""Progress of several followed runs: which have changed, how many have ended, and how long the others will take.
 
-A face (a live display, plain lines, JSON lines, the terminal app) reads `Standing`s a few times a second and shows what
-`changes` and `overall` say about them.
+Everything is pure except `RunReader`. Front ends read a few times a second and draw the `ProgressSnapshot`.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
 from pydantic import ValidationError
 
-from ssl_console.planning.duration import History, Work, format_duration, makespan
-from ssl_console.workspace.events import Progress
+from ssl_console.planning.duration import History, Work, makespan
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
-from ssl_console.workspace.run import JobState, RunState
+from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import Observation, RunObserver, RunView
 
-STATE_WORDS = {
-    RunState.RUNNING: "running",
-    RunState.STARTING: "starting",
-    RunState.QUEUED: "queued",
-    RunState.DONE: "done",
-    RunState.FAILED: "failed",
-    RunState.CANCELLED: "cancelled",
-}
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """Where one followed run stands."""
-
-    run_id: str
-    work: Work
-    seed: int
-    state: RunState
-    reason: str = ""
-    """Why it waits, or how it ended."""
-    attempt: int = 1
-    kind: str | None = None
-    """The kind of failure."""
-    device: str = ""
-    job: JobState | None = None
-    """The cluster's job that carries it out, is to, or did."""
-    ended: float | None = None
-    """When it ended, in seconds since the epoch."""
-    progress: Progress = field(default_factory=Progress)
-    result: Result | None = None
-    """Of a run that is done, as soon as its result can be read."""
-
-    @property
-    def title(self) -> str:
-        """`backbone on task`, with the seed unless it is the usual one."""
-        return f"{self.work.backbone} on {self.work.task}" + (f", seed {self.seed}" if self.seed else "")
+Results = Mapping[str, Result]
+"""Results by run id."""
+Fingerprint = tuple[RunState, int, str, bool]
+"""State, attempt, reason, and whether the result can be read: the parts of a run that a change is reported for."""
 
 
 @dataclass(frozen=True)
@@ -66,178 +31,150 @@ class ProgressSummary:
 
     counts: Mapping[RunState, int]
     total: int
-    """How many are followed."""
+    """Number of followed runs."""
     left_s: float | None
     """Seconds until the last one ends; None while nothing comparable has been measured."""
 
     @property
-    def gone(self) -> int:
-        """How many are not there any more: somebody removed their folders."""
+    def removed(self) -> int:
+        """Number of runs whose folders have been removed."""
         return self.total - sum(self.counts.values())
 
     @property
     def finished(self) -> int:
-        """How many have ended, well or not."""
+        """Number of runs in a final state."""
         return sum(count for state, count in self.counts.items() if state.final)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.finished + self.gone == self.total
+        """Whether no run is left to wait for."""
+        return self.finished + self.removed == self.total
 
     @property
     def succeeded(self) -> bool:
-        """Whether all are done."""
+        """Whether all runs are done."""
         return self.counts.get(RunState.DONE, 0) == self.total
 
+
+@dataclass(frozen=True)
+class ProgressSnapshot:
+    """The followed runs at one moment."""
+
+    now: float
+    """Seconds since the epoch."""
+    elapsed_s: float
+    """Seconds since following began."""
+    runs: Sequence[RunView]
+    results: Results
+    """Results of the runs that are done."""
+    changed: Sequence[RunView]
+    """The runs that have changed since the previous snapshot."""
+    summary: ProgressSummary
+
+    @cached_property
+    def active(self) -> list[RunView]:
+        """The runs that a worker has at the moment."""
+        return [run for run in self.runs if run.state in {RunState.STARTING, RunState.RUNNING}]
+
     @property
-    def words(self) -> str:
-        """`12 of 60 finished (1 failed), 2 running, 46 queued, about 3 min left`."""
-        ill = [f"{self.counts[s]} {s}" for s in (RunState.FAILED, RunState.CANCELLED) if self.counts.get(s)]
-        words = [f"{self.finished} of {self.total} finished" + (f" ({', '.join(ill)})" if ill else "")]
-        going = (RunState.RUNNING, RunState.STARTING, RunState.QUEUED)
-        words += [f"{self.counts[s]} {STATE_WORDS[s]}" for s in going if self.counts.get(s)]
-        words += [f"{self.gone} removed"] if self.gone else []
-        if self.left_s is not None and not self.ended:
-            words.append(f"about {format_duration(self.left_s)} left")
-        return ", ".join(words)
+    def ended(self) -> list[RunView]:
+        """The runs that have just ended; a done one once its result can be read."""
+        return [
+            run
+            for run in self.changed
+            if run.state.final and (run.state is not RunState.DONE or run.run_id in self.results)
+        ]
+
+    @property
+    def queued(self) -> list[RunView]:
+        """Queued runs that state why they wait."""
+        return [run for run in self.runs if run.state is RunState.QUEUED and run.reason]
+
+    @property
+    def obstacles(self) -> list[str]:
+        """Why no run is active, each reason once; empty while one is."""
+        return [] if self.active else list(dict.fromkeys(run.reason for run in self.queued))
 
 
-def changes(before: Sequence[RunProgress], after: Sequence[RunProgress]) -> list[RunProgress]:
-    """Those whose state, attempt or reason is another than before; all of them where there is no before."""
-    known = {one.run_id: _fingerprint(one) for one in before}
-    return [one for one in after if known.get(one.run_id) != _fingerprint(one)]
+def fingerprints(runs: Iterable[RunView], results: Results) -> dict[str, Fingerprint]:
+    """The fingerprint of every run, by run id."""
+    return {run.run_id: _fingerprint(run, results) for run in runs}
 
 
-def overall(
-    standings: Sequence[RunProgress], history: History, slots: int, now: float, followed: int | None = None
-) -> ProgressSummary:
-    """Counts and time left; `followed` is how many there should be, if not all of them may be there any more."""
-    counts = Counter(one.state for one in standings)
-    total = len(standings) if followed is None else followed
-    return ProgressSummary(counts, total, time_left(standings, history, slots, now))
+def changes(before: Mapping[str, Fingerprint], runs: Iterable[RunView], results: Results) -> list[RunView]:
+    """The runs whose fingerprint is new or has changed."""
+    return [run for run in runs if before.get(run.run_id) != _fingerprint(run, results)]
 
 
-def time_left(standings: Sequence[RunProgress], history: History, slots: int, now: float) -> float | None:
-    """Seconds until all have ended: what earlier runs took, with what is not like any of them taken as their mean."""
-    left = [one for one in standings if not one.state.final]
-    expected = [history.seconds(one.work) for one in left]
+def _fingerprint(run: RunView, results: Results) -> Fingerprint:
+    reason = "" if run.state is RunState.RUNNING else run.reason
+    return run.state, run.status.attempt, reason, run.run_id in results
+
+
+def summarize(runs: Sequence[RunView], history: History, slots: int, now: float, total: int) -> ProgressSummary:
+    """Counts and time left of the runs that still have a folder, out of `total` followed ones."""
+    return ProgressSummary(Counter(run.state for run in runs), total, time_left(runs, history, slots, now))
+
+
+def time_left(runs: Sequence[RunView], history: History, slots: int, now: float) -> float | None:
+    """Seconds until all have ended, from the durations of earlier runs; a run unlike any of them takes their mean.
+
+    None while nothing comparable has been measured.
+    """
+    left = sorted((run for run in runs if not run.state.final), key=lambda run: run.state is RunState.QUEUED)
+    expected = [history.seconds(work_of(run)) for run in left]
     known = [seconds for seconds in expected if seconds is not None]
     if not known and left:
         return None
-    usual = fmean(known) if known else 0.0
-    going = [one.state is not RunState.QUEUED for one in left]
-    seconds = [usual if one is None else one for one in expected]
-    remaining = [
-        max(whole - elapsed_s(one, now), 0.0) if runs else whole
-        for one, whole, runs in zip(left, seconds, going, strict=True)
-    ]
-    order = sorted(range(len(left)), key=lambda index: not going[index])
-    return makespan([remaining[index] for index in order], slots)
+    mean = fmean(known) if known else 0.0
+    pairs = zip(left, expected, strict=True)
+    return makespan([_remaining_s(run, mean if seconds is None else seconds, now) for run, seconds in pairs], slots)
 
 
-def elapsed_s(one: RunProgress, now: float) -> float:
-    """How long the run has been going on; 0 before it started."""
-    return max(0.0, now - one.progress.started) if one.progress.started is not None else 0.0
+def _remaining_s(run: RunView, expected_s: float, now: float) -> float:
+    return expected_s if run.state is RunState.QUEUED else max(expected_s - elapsed_s(run, now), 0.0)
 
 
-def activity_text(one: RunProgress, now: float) -> str:
-    """What a run does at the moment: `extracting train 512/1,347 images, 118 images/s, 7 s left`."""
-    progress = one.progress
-    if one.state is not RunState.RUNNING:
-        return one.reason or STATE_WORDS[one.state]
-    words = [progress.phase or "running"]
-    if progress.total:
-        words[0] += f" {progress.done:,}/{progress.total:,} {progress.unit}".rstrip()
-    if progress.images_per_s:
-        words.append(f"{progress.images_per_s:.0f} images/s")
-    left = progress.eta_s(now)
-    if left is not None and left >= 1:
-        words.append(f"{format_duration(math.ceil(left))} left")
-    if one.job is not None:
-        words.append(f"on {one.job.node}, job {one.job.job_id}")
-    return ", ".join(words)
+def work_of(run: RunView) -> Work:
+    """The key of the run's expected duration."""
+    return Work(run.backbone, run.task, run.variant, run.protocol)
 
 
-def outcome_text(one: RunProgress) -> str:
-    """How a run ended, in one sentence: its score with its interval, or what went wrong."""
-    if one.state is RunState.DONE:
-        if one.result is None:
-            return "done"
-        half = (one.result.ci_high - one.result.ci_low) / 2
-        return f"{one.result.value:.1f} ±{half:.1f} ({format_duration(one.result.duration_s)})"
-    kind = f" ({one.kind})" if one.kind else ""
-    return f"{one.state}{kind}: {one.reason}" if one.reason else f"{one.state}{kind}"
-
-
-def _fingerprint(one: RunProgress) -> tuple[RunState, int, str, bool]:
-    reason = "" if one.state is RunState.RUNNING else one.reason
-    return one.state, one.attempt, reason, one.result is not None
+def elapsed_s(run: RunView, now: float) -> float:
+    """Seconds since the run started; 0 before that."""
+    return max(0.0, now - run.progress.started) if run.progress.started is not None else 0.0
 
 
 @dataclass
-class StandingReader:
-    """Standings of a workspace's runs. Specifications and results are read once, as they never change."""
+class RunReader:
+    """The runs of a workspace with their results. A result is read once, as it never changes."""
 
     workspace: Workspace
+    results: dict[str, Result] = field(default_factory=dict)
+    """Known results by run id; those of the database may be given, so that their records are not opened."""
     observer: RunObserver = field(init=False)
-    _works: dict[str, Work] = field(default_factory=dict)
-    _results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.observer = RunObserver(self.workspace)
 
-    def look(self) -> Observation:
+    def poll(self) -> Observation:
         """Look at the workspace again."""
-        return self.observer.poll(time.time())
+        return self.observer.poll()
 
-    def know(self, results: Iterable[Result]) -> None:
-        """Take results from the database, so that their records need not be opened."""
-        self._results.update((result.run_id, result) for result in results)
+    def runs(self, run_ids: Iterable[str] | None = None) -> list[RunView]:
+        """These runs in this order, without removed ones; by default all runs, oldest first."""
+        runs = self.observer.runs
+        if run_ids is None:
+            return sorted(runs.values(), key=lambda run: (run.created, run.run_id))
+        return [runs[run_id] for run_id in run_ids if run_id in runs]
 
-    def standings(self, run_ids: Iterable[str]) -> list[RunProgress]:
-        """These runs as of the last look, in this order; one that is gone is left out."""
-        views = (self.observer.runs.get(run_id) for run_id in run_ids)
-        return [self._standing(view) for view in views if view is not None]
-
-    def all_standings(self) -> list[RunProgress]:
-        """All runs as of the last look, oldest first."""
-        views = sorted(self.observer.runs.values(), key=lambda view: (view.created, view.run_id))
-        return [self._standing(view) for view in views]
-
-    def _standing(self, view: RunView) -> RunProgress:
-        return RunProgress(
-            run_id=view.run_id,
-            work=self._work(view),
-            seed=view.seed,
-            state=view.state,
-            reason=view.reason,
-            attempt=view.status.attempt,
-            kind=view.status.kind,
-            device=view.device,
-            job=view.job,
-            ended=view.status.ended,
-            progress=view.progress,
-            result=self._result(view) if view.state is RunState.DONE else None,
-        )
-
-    def _work(self, view: RunView) -> Work:
-        """What the run is about."""
-        found = self._works.get(view.run_id)
-        if found is None:
-            result = self._results.get(view.run_id)
-            variant = result.variant if result else view.variant
-            found = Work(view.backbone, view.task, variant, view.protocol)
-            self._works[view.run_id] = found
-        return found
-
-    def _result(self, view: RunView) -> Result | None:
-        if view.run_id not in self._results:
-            found = _read_result(view.folder)
-            if found is None:
-                return None
-            self._results[view.run_id] = found
-        return self._results[view.run_id]
+    def results_of(self, runs: Iterable[RunView]) -> dict[str, Result]:
+        """The results of the done ones among these runs, as far as they can be read."""
+        done = [run for run in runs if run.state is RunState.DONE]
+        for run in done:
+            if run.run_id not in self.results and (result := _read_result(run.folder)) is not None:
+                self.results[run.run_id] = result
+        return {run.run_id: self.results[run.run_id] for run in done if run.run_id in self.results}
 
 
 def _read_result(folder: RunFolder) -> Result | None:

@@ -48,7 +48,7 @@ class RunInfo:
     """As submitted; `devices` are the current ones."""
     status: RunStatus
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Name of the run and of its folder."""
         return self.folder.run_id

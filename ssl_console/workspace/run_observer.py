@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from ssl_console.system.errors import shortage
@@ -37,7 +38,7 @@ class RunView(RunInfo):
     held: bool = False
     """Whether that job is alive, as far as the supervisor knows."""
 
-    @property
+    @cached_property
     def state(self) -> RunState:
         """Where it stands; a queued run that was given to a worker is starting, and one that has fallen silent goes on
         as long as its job does.
@@ -51,7 +52,7 @@ class RunView(RunInfo):
         """Whether nothing is heard of it while its job lives."""
         return self.status.state is RunState.FAILED and self.status.end is None and self.held
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """One sentence on why it stands there; empty when there is nothing to say."""
         if self.silent and self.job is not None:

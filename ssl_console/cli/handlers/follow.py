@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssl_console.cli.output import stdout
-from ssl_console.cli.output.progress import JsonProgress, PlainProgress, ProgressSnapshot, ProgressView, end_line
-from ssl_console.operations.progress import ProgressSummary, RunProgress, StandingReader, changes, overall
+from ssl_console.cli.output.progress import JsonProgress, PlainProgress, ProgressView, end_line, summary_text
+from ssl_console.operations.progress import (
+    Fingerprint,
+    ProgressSnapshot,
+    ProgressSummary,
+    RunReader,
+    changes,
+    fingerprints,
+    summarize,
+)
 from ssl_console.operations.session import Session
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 POLL_S = 0.25
 SETTLE_S = 1.5
@@ -30,7 +40,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     """Show the runs until they have ended: 0 when all are done, 1 when one is not, 130 after Ctrl-C."""
     started = time.monotonic()
     try:
-        last = _follow(session, run_ids, devices, JsonProgress() if as_json else _face())
+        last = _follow(session, run_ids, devices, JsonProgress() if as_json else _progress_view())
     except KeyboardInterrupt:
         stdout.say(
             f"the runs go on without this command: `{command_hints.RUNS}` lists them, "
@@ -41,7 +51,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     if as_json:
         stdout.json_line(end_line(last.counts, code))
     else:
-        stdout.say(f"{last.words}, in {format_duration(time.monotonic() - started)}")
+        stdout.say(f"{summary_text(last)}, in {format_duration(time.monotonic() - started)}")
         if not last.succeeded:
             stdout.say(
                 f"`{command_hints.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows what they said"
@@ -49,43 +59,50 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     return code
 
 
-def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], face: ProgressView) -> ProgressSummary:
-    reader = StandingReader(session.workspace)
-    earlier, slots = session.results(), session.slots(devices)
-    before: list[RunProgress] = []
+def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], view: ProgressView) -> ProgressSummary:
+    reader, earlier, slots = RunReader(session.workspace), session.results(), session.slots(devices)
+    before: dict[str, Fingerprint] = {}
     started = changed_at = ensured_at = time.monotonic()
     ensure_supervisor(session.workspace, session.supervisor_options())
-    with face:
+    with view:
         while True:
-            clock, now = time.monotonic(), time.time()
-            reader.look()
-            standings = reader.standings(run_ids)
-            history = History.of([*earlier, *(one.result for one in standings if one.result)])
-            look = ProgressSnapshot(
-                now=now,
-                elapsed_s=clock - started,
-                changed=changes(before, standings),
-                standings=standings,
-                overall=overall(standings, history, slots, now, followed=len(run_ids)),
-            )
-            face.show(look)
-            changed_at = clock if look.changed else changed_at
-            if _over(look.overall, clock - changed_at) and _recorded(session, standings, clock - changed_at):
-                return look.overall
+            clock = time.monotonic()
+            snapshot = _snapshot(reader, run_ids, before, (earlier, slots), clock - started)
+            view.show(snapshot)
+            changed_at = clock if snapshot.changed else changed_at
+            quiet_s = clock - changed_at
+            if _is_over(snapshot.summary, quiet_s) and _recorded(session, snapshot.runs, quiet_s):
+                return snapshot.summary
             if clock - ensured_at > SUPERVISOR_S:
                 ensure_supervisor(session.workspace, session.supervisor_options())
                 ensured_at = clock
-            before = standings
+            before = fingerprints(snapshot.runs, snapshot.results)
             time.sleep(POLL_S)
 
 
-def _over(found: ProgressSummary, quiet_s: float) -> bool:
-    return found.ended and (found.succeeded or quiet_s > SETTLE_S)
+def _snapshot(
+    reader: RunReader,
+    run_ids: Sequence[str],
+    before: Mapping[str, Fingerprint],
+    basis: tuple[Sequence[Result], int],
+    elapsed_s: float,
+) -> ProgressSnapshot:
+    """Poll the runs; `basis` of the time left is earlier results and the number of slots."""
+    (earlier, slots), now = basis, time.time()
+    reader.poll()
+    runs = reader.runs(run_ids)
+    results = reader.results_of(runs)
+    summary = summarize(runs, History.of([*earlier, *results.values()]), slots, now, len(run_ids))
+    return ProgressSnapshot(now, elapsed_s, runs, results, changes(before, runs, results), summary)
 
 
-def _recorded(session: Session, standings: Sequence[RunProgress], quiet_s: float) -> bool:
-    """Whether the database holds what was computed, so that the next command ranks it; or that cannot be waited for."""
-    done = {one.run_id for one in standings if one.state is RunState.DONE}
+def _is_over(summary: ProgressSummary, quiet_s: float) -> bool:
+    return summary.ended and (summary.succeeded or quiet_s > SETTLE_S)
+
+
+def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool:
+    """Whether the database holds the results, so that the next command ranks them; True as well after `RECORD_S`."""
+    done = {run.run_id for run in runs if run.state is RunState.DONE}
     missing = done - _run_ids_in_database(session)
     if missing and quiet_s > RECORD_S:
         stdout.say(
@@ -97,14 +114,14 @@ def _recorded(session: Session, standings: Sequence[RunProgress], quiet_s: float
 
 
 def _run_ids_in_database(session: Session) -> set[str]:
-    """None while it cannot be read: the supervisor is about to make it again."""
+    """Empty while it cannot be read: the supervisor is about to make it again."""
     try:
         return {result.run_id for result in session.results()}
     except StoreError:
         return set()
 
 
-def _face() -> ProgressView:
+def _progress_view() -> ProgressView:
     if sys.stdout.isatty() and sys.stderr.isatty():
         from ssl_console.cli.output.live_progress import LiveProgress
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 from backbones.io.card_files import UnknownName, suggest
 from ssl_console.cli.output import stdout
+from ssl_console.cli.output.progress import activity_text, outcome_text
 from ssl_console.launchers.slurm.submit import job_output
-from ssl_console.operations.progress import RunProgress, StandingReader, activity_text, outcome_text
+from ssl_console.operations.progress import RunReader
 from ssl_console.operations.session import Session, resolve_run, resolve_runs
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import last_state, shorten
 from ssl_console.workspace import requests
 from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.run_status import RunStatus, read_status
 from ssl_console.workspace.tail import LONGEST_LINE, LineTail, last_lines
 
@@ -30,17 +33,17 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
     """List the runs, oldest first. Raises UnknownName for a state that does not exist."""
     wanted = None if state is None else _state(state)
     now = time.time()
-    reader = StandingReader(session.workspace)
-    reader.know(session.results())
-    reader.look()
-    found = [one for one in reader.all_standings() if wanted in {None, one.state}]
+    reader = RunReader(session.workspace, {result.run_id: result for result in session.results()})
+    reader.poll()
+    shown = [run for run in reader.runs() if wanted in {None, run.state}]
+    results = reader.results_of(shown)
     for sentence in reader.observer.unreadable:
         stdout.say(sentence)
     if as_json:
-        stdout.document({"runs": [_as_json(one) for one in found]})
+        stdout.document({"runs": [_as_json(run, results.get(run.run_id)) for run in shown]})
         return
     head = ("run", "backbone", "task", "seed", "state", "")
-    stdout.table(head, [_line(one, now) for one in found], right=frozenset({3}))
+    stdout.table(head, [_line(run, results.get(run.run_id), now) for run in shown], right=frozenset({3}))
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
@@ -195,35 +198,34 @@ def _state(name: str) -> RunState:
         raise UnknownName("state", name, suggest(name, known) or known) from None
 
 
-def _line(one: RunProgress, now: float) -> tuple[str, ...]:
-    words = outcome_text(one) if one.state.final else activity_text(one, now)
-    work = one.work
-    state = one.state.value
-    about = words.removeprefix(state).lstrip(" :")
-    return one.run_id, work.backbone, work.task, str(one.seed), state, shorten(about, REASON_COLUMNS)
+def _line(run: RunView, result: Result | None, now: float) -> tuple[str, ...]:
+    words = outcome_text(run, result) if run.state.final else activity_text(run, now)
+    state = run.state.value
+    note = words.removeprefix(state).lstrip(" :")
+    return run.run_id, run.backbone, run.task, str(run.seed), state, shorten(note, REASON_COLUMNS)
 
 
-def _as_json(one: RunProgress) -> dict[str, object]:
-    progress, result = one.progress, one.result
+def _as_json(run: RunView, result: Result | None) -> dict[str, object]:
+    progress, job = run.progress, run.job
     return {
-        "run_id": one.run_id,
-        "backbone": one.work.backbone,
-        "task": one.work.task,
-        "variant": one.work.variant,
-        "seed": one.seed,
-        "state": one.state.value,
-        "kind": one.kind,
-        "reason": one.reason,
-        "attempt": one.attempt,
+        "run_id": run.run_id,
+        "backbone": run.backbone,
+        "task": run.task,
+        "variant": result.variant if result else run.variant,
+        "seed": run.seed,
+        "state": run.state.value,
+        "kind": run.status.kind,
+        "reason": run.reason,
+        "attempt": run.status.attempt,
         "phase": progress.phase or None,
         "done": progress.done,
         "total": progress.total,
-        "device": one.device or None,
-        "job_id": one.job.job_id or None if one.job else None,
-        "node": one.job.node or None if one.job else None,
-        "partition": one.job.partition or None if one.job else None,
+        "device": run.device or None,
+        "job_id": job.job_id or None if job else None,
+        "node": job.node or None if job else None,
+        "partition": job.partition or None if job else None,
         "started": progress.started,
-        "ended": one.ended,
+        "ended": run.status.ended,
         "value": result.value if result else None,
         "ci_low": result.ci_low if result else None,
         "ci_high": result.ci_high if result else None,

@@ -16,15 +16,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ssl_console.cli.output.progress import ProgressSnapshot
+from ssl_console.cli.output.progress import activity_text, outcome_text, summary_text, title
 from ssl_console.operations.checkpoints.record import TransferCurve, TransferPoint, WatchedTraining
-from ssl_console.operations.progress import RunProgress, activity_text, elapsed_s, outcome_text
+from ssl_console.operations.progress import ProgressSnapshot, elapsed_s
 from ssl_console.planning.duration import format_duration
 from ssl_console.system.safe_text import printable
 from ssl_console.tui.style import glyphs
 from ssl_console.tui.views.checkpoints import chart_of
 from ssl_console.tui.widgets.plot import draw
+from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 SHOWN = 10
 """Runs that are shown going on; there are as many as there are slots."""
@@ -52,46 +54,43 @@ class LiveProgress:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
-    def show(self, look: ProgressSnapshot) -> None:
-        """Print what has ended and redraw the rest."""
+    def show(self, snapshot: ProgressSnapshot) -> None:
+        """Print the runs that have ended and redraw the others."""
         assert self._live is not None
-        for one in look.changed:
-            if one.state.final and (one.result is not None or one.state is not RunState.DONE):
-                self.console.print(ended_line(one))
-        self._live.update(below(look), refresh=True)
+        for run in snapshot.ended:
+            self.console.print(ended_line(run, snapshot.results.get(run.run_id)))
+        self._live.update(redrawn_part(snapshot), refresh=True)
 
 
-def ended_line(one: RunProgress) -> Text:
+def ended_line(run: RunView, result: Result | None) -> Text:
     """A finished run, for the scrollback."""
-    state = one.state
+    state = run.state
     line = Text(f"{MARKS[state]} ", style=STYLES[state])
-    return line.append(
-        printable(f"{one.title}: {outcome_text(one)}"), style="" if state is RunState.DONE else STYLES[state]
-    )
+    words = printable(f"{title(run)}: {outcome_text(run, result)}")
+    return line.append(words, style="" if state is RunState.DONE else STYLES[state])
 
 
-def below(look: ProgressSnapshot) -> RenderableType:
-    """What is redrawn: the runs going on, why the next ones wait, and all of them together."""
-    going = Table.grid(padding=(0, 2))
-    for one in look.going[:SHOWN]:
-        going.add_row(
-            Text(printable(one.title), no_wrap=True),
-            ProgressBar(total=1.0, completed=one.progress.share or 0.0, width=BAR_COLUMNS),
-            Text(printable(activity_text(one, look.now)), style="dim", no_wrap=True),
-            Text(format_duration(elapsed_s(one, look.now)), style="dim", no_wrap=True),
+def redrawn_part(snapshot: ProgressSnapshot) -> RenderableType:
+    """The active runs, why the next ones wait, and the summary."""
+    active = Table.grid(padding=(0, 2))
+    for run in snapshot.active[:SHOWN]:
+        active.add_row(
+            Text(printable(title(run)), no_wrap=True),
+            ProgressBar(total=1.0, completed=run.progress.share or 0.0, width=BAR_COLUMNS),
+            Text(printable(activity_text(run, snapshot.now)), style="dim", no_wrap=True),
+            Text(format_duration(elapsed_s(run, snapshot.now)), style="dim", no_wrap=True),
         )
-    whole = Table.grid(padding=(0, 2))
+    summary, whole = snapshot.summary, Table.grid(padding=(0, 2))
     whole.add_row(
-        ProgressBar(total=max(1, look.overall.total), completed=look.overall.finished, width=BAR_COLUMNS),
-        Text(f"{look.overall.words}  ({format_duration(look.elapsed_s)})"),
+        ProgressBar(total=max(1, summary.total), completed=summary.finished, width=BAR_COLUMNS),
+        Text(f"{summary_text(summary)}  ({format_duration(snapshot.elapsed_s)})"),
     )
-    return Group(going, *_waiting(look), whole)
+    return Group(active, *_waiting(snapshot), whole)
 
 
-def _waiting(look: ProgressSnapshot) -> list[Text]:
-    """Runs that have to wait for something worth saying."""
-    waiting = [one for one in look.standings if one.state is RunState.QUEUED and one.reason]
-    lines = [printable(f"{one.title} waits: {one.reason}") for one in waiting[:WAITING_SHOWN]]
+def _waiting(snapshot: ProgressSnapshot) -> list[Text]:
+    """The first queued runs that state why they wait."""
+    lines = [printable(f"{title(run)} waits: {run.reason}") for run in snapshot.queued[:WAITING_SHOWN]]
     return [Text(line, style="dim", no_wrap=True) for line in lines]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
 from ssl_console.cli.output import stdout
-from ssl_console.operations.progress import ProgressSummary, RunProgress, activity_text, outcome_text
+from ssl_console.operations.progress import ProgressSnapshot, ProgressSummary
+from ssl_console.planning.duration import format_duration
 from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 FIRST_LINE_S = 5.0
 """Seconds between two lines of plain progress at first; the longer it takes, the rarer they become."""
@@ -21,33 +25,10 @@ JSON_PROGRESS_S = 1.0
 OBSTACLES_SHOWN = 3
 
 
-@dataclass(frozen=True)
-class ProgressSnapshot:
-    """What a face is shown, a few times a second."""
-
-    now: float
-    elapsed_s: float
-    """Since following began."""
-    changed: Sequence[RunProgress]
-    standings: Sequence[RunProgress]
-    overall: ProgressSummary
-
-    @property
-    def going(self) -> list[RunProgress]:
-        """The runs that a worker has at the moment."""
-        return [one for one in self.standings if one.state in {RunState.RUNNING, RunState.STARTING}]
-
-    @property
-    def obstacles(self) -> list[str]:
-        """While nothing is going: why not, each reason once."""
-        waiting = [one.reason for one in self.standings if one.state is RunState.QUEUED and one.reason]
-        return [] if self.going else list(dict.fromkeys(waiting))
-
-
 class ProgressView(AbstractContextManager["ProgressView"], Protocol):
     """Shows runs while they are followed."""
 
-    def show(self, look: ProgressSnapshot) -> None:
+    def show(self, snapshot: ProgressSnapshot) -> None:
         """Bring what is shown up to date."""
         ...
 
@@ -70,48 +51,51 @@ class PlainProgress(NoProgress):
     def __enter__(self) -> PlainProgress:
         return self
 
-    def show(self, look: ProgressSnapshot) -> None:
+    def show(self, snapshot: ProgressSnapshot) -> None:
         """Print what has ended, what is tried again, and from time to time how far everything is."""
-        for one in look.changed:
-            if one.state.final and (one.result is not None or one.state is not RunState.DONE):
-                stdout.lines([f"{one.title}: {outcome_text(one)}"])
-            elif one.attempt > 1 and one.state is RunState.QUEUED:
-                stdout.say(f"{one.title}: tried again ({one.reason})")
-        if look.elapsed_s >= self._next_line_s and not look.overall.ended:
-            pause = min(max(FIRST_LINE_S, look.elapsed_s * PACE), LAST_LINE_S)
-            self._next_line_s = look.elapsed_s + pause
-            stdout.say(look.overall.words)
-            for one in look.going:
-                stdout.say(f"  {one.title}: {activity_text(one, look.now)}")
-            for reason in look.obstacles[:OBSTACLES_SHOWN]:
-                stdout.say(f"  waits: {reason}")
+        for run in snapshot.ended:
+            stdout.lines([f"{title(run)}: {outcome_text(run, snapshot.results.get(run.run_id))}"])
+        for run in snapshot.changed:
+            if run.status.attempt > 1 and run.state is RunState.QUEUED:
+                stdout.say(f"{title(run)}: tried again ({run.reason})")
+        if snapshot.elapsed_s >= self._next_line_s and not snapshot.summary.ended:
+            self._next_line_s = snapshot.elapsed_s + min(max(FIRST_LINE_S, snapshot.elapsed_s * PACE), LAST_LINE_S)
+            self._show_all(snapshot)
+
+    def _show_all(self, snapshot: ProgressSnapshot) -> None:
+        stdout.say(summary_text(snapshot.summary))
+        for run in snapshot.active:
+            stdout.say(f"  {title(run)}: {activity_text(run, snapshot.now)}")
+        for reason in snapshot.obstacles[:OBSTACLES_SHOWN]:
+            stdout.say(f"  waits: {reason}")
 
 
 @dataclass
 class JsonProgress(NoProgress):
     """JSON lines: one for every change of a run, one a second for its progress."""
 
-    _told: dict[str, tuple[float, str, int]] = field(default_factory=dict)
+    _written: dict[str, tuple[float, str, int]] = field(default_factory=dict)
+    """Of the last progress line of each run: its time, phase and count."""
 
     def __enter__(self) -> JsonProgress:
         return self
 
-    def show(self, look: ProgressSnapshot) -> None:
+    def show(self, snapshot: ProgressSnapshot) -> None:
         """Print changes and progress."""
-        for one in look.changed:
-            stdout.json_line(run_line(one))
-        for one in look.going:
-            self._progress(one, look.now)
+        for run in snapshot.changed:
+            stdout.json_line(run_line(run, snapshot.results.get(run.run_id)))
+        for run in snapshot.active:
+            self._progress(run, snapshot.now)
 
-    def _progress(self, one: RunProgress, now: float) -> None:
-        progress = one.progress
-        told, phase, done = self._told.get(one.run_id, (0.0, "", -1))
-        if now - told < JSON_PROGRESS_S or (phase, done) == (progress.phase, progress.done):
+    def _progress(self, run: RunView, now: float) -> None:
+        progress = run.progress
+        written, phase, done = self._written.get(run.run_id, (0.0, "", -1))
+        if now - written < JSON_PROGRESS_S or (phase, done) == (progress.phase, progress.done):
             return
-        self._told[one.run_id] = (now, progress.phase, progress.done)
+        self._written[run.run_id] = (now, progress.phase, progress.done)
         line = {
             "event": "progress",
-            "run_id": one.run_id,
+            "run_id": run.run_id,
             "phase": progress.phase,
             "done": progress.done,
             "total": progress.total,
@@ -126,20 +110,64 @@ def end_line(counts: Mapping[RunState, int], exit_code: ExitCode) -> dict[str, o
     return {"event": "end", "counts": {state.value: counts.get(state, 0) for state in RunState}, "exit_code": exit_code}
 
 
-def run_line(one: RunProgress) -> dict[str, object]:
+def run_line(run: RunView, result: Result | None) -> dict[str, object]:
     """A run's state as a JSON line."""
-    result = one.result
     return {
         "event": "run",
-        "run_id": one.run_id,
-        "backbone": one.work.backbone,
-        "task": one.work.task,
-        "seed": one.seed,
-        "state": one.state.value,
-        "attempt": one.attempt,
-        "kind": one.kind,
-        "reason": one.reason,
+        "run_id": run.run_id,
+        "backbone": run.backbone,
+        "task": run.task,
+        "seed": run.seed,
+        "state": run.state.value,
+        "attempt": run.status.attempt,
+        "kind": run.status.kind,
+        "reason": run.reason,
         "value": result.value if result else None,
         "ci_low": result.ci_low if result else None,
         "ci_high": result.ci_high if result else None,
     }
+
+
+def title(run: RunView) -> str:
+    """`backbone on task`, with the seed unless it is 0."""
+    return f"{run.backbone} on {run.task}" + (f", seed {run.seed}" if run.seed else "")
+
+
+def summary_text(summary: ProgressSummary) -> str:
+    """`12 of 60 finished (1 failed), 2 running, 46 queued, about 3 min left`."""
+    counts = summary.counts
+    failed = ", ".join(f"{counts[s]} {s}" for s in (RunState.FAILED, RunState.CANCELLED) if counts.get(s))
+    words = [f"{summary.finished} of {summary.total} finished" + (f" ({failed})" if failed else "")]
+    words += [f"{counts[s]} {s}" for s in (RunState.RUNNING, RunState.STARTING, RunState.QUEUED) if counts.get(s)]
+    words += [f"{summary.removed} removed"] if summary.removed else []
+    if summary.left_s is not None and not summary.ended:
+        words.append(f"about {format_duration(summary.left_s)} left")
+    return ", ".join(words)
+
+
+def activity_text(run: RunView, now: float) -> str:
+    """Current activity of a run: `extracting train 512/1,347 images, 118 images/s, 7 s left`."""
+    progress = run.progress
+    if run.state is not RunState.RUNNING:
+        return run.reason or run.state.value
+    words = [progress.phase or "running"]
+    if progress.total:
+        words[0] += f" {progress.done:,}/{progress.total:,} {progress.unit}".rstrip()
+    if progress.images_per_s:
+        words.append(f"{progress.images_per_s:.0f} images/s")
+    left = progress.eta_s(now)
+    if left is not None and left >= 1:
+        words.append(f"{format_duration(math.ceil(left))} left")
+    if run.job is not None:
+        words.append(f"on {run.job.node}, job {run.job.job_id}")
+    return ", ".join(words)
+
+
+def outcome_text(run: RunView, result: Result | None) -> str:
+    """Outcome of an ended run in one sentence: its score with its interval, or its failure."""
+    if run.state is RunState.DONE:
+        if result is None:
+            return "done"
+        return f"{result.value:.1f} ±{(result.ci_high - result.ci_low) / 2:.1f} ({format_duration(result.duration_s)})"
+    kind = f" ({run.status.kind})" if run.status.kind else ""
+    return f"{run.state}{kind}: {run.reason}" if run.reason else f"{run.state}{kind}"

@@ -22,7 +22,7 @@ from ssl_console.operations.checkpoints.record import (
     write_training,
 )
 from ssl_console.operations.checkpoints.scan import CheckpointStep, Sighting, is_whole, sightings, step_of, take
-from ssl_console.operations.progress import StandingReader
+from ssl_console.operations.progress import RunReader
 from ssl_console.planning.candidates import LookupContext, resolve_candidates
 from ssl_console.planning.plan import make_plan
 from ssl_console.planning.submit import submit_runs
@@ -49,7 +49,7 @@ class Watcher:
     fresh: dict[str, Result] = field(default_factory=dict)
     """Results of this watcher's runs by run id, which the database may not hold yet."""
     _before: dict[Path, Sighting] = field(default_factory=dict)
-    _standings: StandingReader | None = None
+    _reader: RunReader | None = None
 
     @classmethod
     def open(
@@ -145,13 +145,13 @@ class Watcher:
 
     def _settle(self, checkpoint: WatchedCheckpoint) -> None:
         """Done when all of its runs are; the copy is kept where one failed, for a retry."""
-        reader = self._standings = self._standings or StandingReader(self.around.workspace)
-        reader.look()
-        standings = reader.standings(checkpoint.run_ids)
-        self.fresh.update((one.run_id, one.result) for one in standings if one.result is not None)
-        if not all(one.state.final for one in standings):
+        reader = self._reader = self._reader or RunReader(self.around.workspace)
+        reader.poll()
+        runs = reader.runs(checkpoint.run_ids)
+        self.fresh.update(reader.results_of(runs))
+        if not all(run.state.final for run in runs):
             return
-        done = all(one.state is RunState.DONE for one in standings)
+        done = all(run.state is RunState.DONE for run in runs)
         if done:
             Path(checkpoint.stored).unlink(missing_ok=True)
         ended = {"status": "done", "stored": ""} if done else {"status": "failed"}

@@ -16,15 +16,13 @@ from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import lives, this_host
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
-from ssl_console.tui.data.runs import RunView
 from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
-from ssl_console.workspace import run_observer
 from ssl_console.workspace.config import Config
 from ssl_console.workspace.events import Curve, Event, Progress, fold
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore, StoreError
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunObserver, RunView
 from ssl_console.workspace.tail import EventTail
 
 DEVICE_SECONDS = 2.0
@@ -46,9 +44,9 @@ class WorkspacePoller:
     _supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
 
     @cached_property
-    def observer(self) -> run_observer.RunObserver:
+    def observer(self) -> RunObserver:
         """All runs."""
-        return run_observer.RunObserver(self.workspace)
+        return RunObserver(self.workspace)
 
     @cached_property
     def _store(self) -> ResultStore:
@@ -69,7 +67,7 @@ class WorkspacePoller:
         problem = problem or next(iter(self.observer.unreadable), "")
         told = SupervisorStatus(self.observer.supervisor is not None, self.observer.paused)
         news = StateUpdate(
-            runs=tuple(view_of(run) for run in seen.changed),
+            runs=seen.changed,
             gone=seen.removed,
             results=results if results != self.results else None,
             devices=self._changed_devices(),
@@ -129,36 +127,11 @@ class WorkspacePoller:
             raise ConsoleError(f"run {run_id} cannot say where it is: {where}")
         os.kill(owner.pid, signal.SIGUSR1)
 
-    def _run(self, run_id: str) -> run_observer.RunView:
+    def _run(self, run_id: str) -> RunView:
         run = self.observer.runs.get(run_id)
         if run is None:
             raise ConsoleError(f"there is no run {run_id} in {self.workspace.runs}")
         return run
-
-
-def view_of(run: run_observer.RunView) -> RunView:
-    """A run as screens know it."""
-    end = run.status.end
-    owner = run.status.owner
-    return RunView(
-        run_id=run.run_id,
-        backbone=run.backbone,
-        task=run.task,
-        seed=run.seed,
-        created=run.created,
-        state=run.state,
-        variant=run.variant,
-        priority=run.priority,
-        attempt=run.status.attempt,
-        kind=run.status.kind or "",
-        reason=run.reason,
-        progress=run.progress,
-        finished=run.status.ended,
-        log_tail=end.log_tail if end and run.state is RunState.FAILED else (),
-        pid=owner.pid if owner else None,
-        device=run.device,
-        job=run.job.place if run.job else "",
-    )
 
 
 def device_view(device: Device, reading: Reading | None, problem: str = "") -> DeviceView:

@@ -1,58 +1,16 @@
-"""A run as screens know it, and how a list of them is kept up to date. Pure."""
+"""The runs as screens list, filter and count them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ssl_console.tui.data.filter_query import Filterable, Value
-from ssl_console.workspace.events import Progress
 from ssl_console.workspace.run import RunState
-
-
-@dataclass(frozen=True)
-class RunView:
-    """One run, as far as the newest look at its files told."""
-
-    run_id: str
-    backbone: str
-    task: str
-    seed: int
-    created: float
-    state: RunState
-    variant: str = "default"
-    priority: int = 0
-    attempt: int = 0
-    kind: str = ""
-    """Failure kind."""
-    reason: str = ""
-    """Why it waits, or why it failed."""
-    progress: Progress = field(default_factory=Progress)
-    finished: float | None = None
-    log_tail: tuple[str, ...] = ()
-    pid: int | None = None
-    device: str = ""
-    job: str = ""
-    """The cluster's job: its number, node and partition."""
-
-    @property
-    def subject(self) -> Filterable:
-        """What filters look at."""
-        fields: dict[str, Value] = {
-            "run": self.run_id,
-            "backbone": self.backbone,
-            "task": self.task,
-            "seed": self.seed,
-            "state": self.state.value,
-            "kind": self.kind or None,
-            "device": self.device or None,
-            "job": self.job or None,
-            "phase": self.progress.phase or None,
-        }
-        return Filterable(f"{self.backbone} {self.task} {self.run_id}", fields)
-
+from ssl_console.workspace.run_observer import RunView
 
 Runs = Mapping[str, RunView]
+"""Runs by id."""
 
 ORDER: Mapping[RunState, int] = {
     RunState.RUNNING: 0,
@@ -62,6 +20,22 @@ ORDER: Mapping[RunState, int] = {
     RunState.CANCELLED: 4,
     RunState.DONE: 5,
 }
+
+
+def filterable(run: RunView) -> Filterable:
+    """The words and fields that a filter of runs is matched against."""
+    fields: dict[str, Value] = {
+        "run": run.run_id,
+        "backbone": run.backbone,
+        "task": run.task,
+        "seed": run.seed,
+        "state": run.state.value,
+        "kind": run.status.kind,
+        "device": run.device or None,
+        "job": run.job.place if run.job else None,
+        "phase": run.progress.phase or None,
+    }
+    return Filterable(f"{run.backbone} {run.task} {run.run_id}", fields)
 
 
 def changed(runs: Runs, news: Iterable[RunView], gone: Iterable[str] = ()) -> Runs:
@@ -79,7 +53,7 @@ def in_order(runs: Iterable[RunView]) -> list[RunView]:
 def _order(run: RunView) -> tuple[int, float, float, str]:
     place = min(ORDER[run.state], 3)
     if run.state.final:
-        return place, 0.0, -(run.finished or run.created), run.run_id
+        return place, 0.0, -(run.status.ended or run.created), run.run_id
     return place, -run.priority if run.state is RunState.QUEUED else 0.0, run.created, run.run_id
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.tui.data.catalog import Catalog, Suite
-from ssl_console.tui.data.runs import Runs, RunView, Tally, changed
+from ssl_console.tui.data.runs import Runs, Tally, changed
 from ssl_console.workspace.result import Result
+from ssl_console.workspace.run_observer import RunView
 
 FIRST = "demo"
 """The suite for somebody who has measured nothing yet: its data are made here, and it is done within minutes."""

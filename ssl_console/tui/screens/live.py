@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ssl_console.tui.data.backend import RunFiles
-from ssl_console.tui.data.runs import RunView
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import console
 from ssl_console.tui.keys import bindings
@@ -27,6 +26,7 @@ from ssl_console.tui.widgets.styled_text import Lines, StyledText, Tail
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.events import Curve
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 PANES = ("details", "curve", "log", "events", "devices")
 PANE_HELP = {
@@ -181,7 +181,7 @@ class LiveScreen(ConsoleScreen):
             log.open(self._files[1].log)
             self.query_one("#events", Lines).show(live.event_lines(self._files[1].events))
         log.follow()
-        wanted = (run.run_id, run.attempt, run.progress.last_event, run.state, self._pane)
+        wanted = (run.run_id, run.status.attempt, run.progress.last_event, run.state, self._pane)
         if wanted != self._asked:
             self._asked = wanted
             core, run_id = console(self).backend, run.run_id

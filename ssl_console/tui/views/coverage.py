@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Narrowed, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
-from ssl_console.tui.data.runs import RunView
 from ssl_console.tui.data.state import Pair
 from ssl_console.tui.views.memoize import memoize_by_identity
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 
 class CellStatus(StrEnum):
@@ -99,7 +99,7 @@ class Coverage:
         if run is not None and not run.state.final:
             return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id)
         if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
-            return CoverageCell(_OF_STATE[run.state], score, None, run.kind or run.reason, run.run_id)
+            return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id)
         if result is not None:
             standing = CellStatus.STALE if pair in self.stale else CellStatus.DONE
             return CoverageCell(standing, score, None, self.stale.get(pair, ""), result.run_id)
@@ -146,7 +146,7 @@ def _of_run(run: RunView) -> str:
 
 
 def _later(run: RunView, result: Result | None) -> bool:
-    return result is None or (run.finished or run.created) > result.finished
+    return result is None or (run.status.ended or run.created) > result.finished
 
 
 @memoize_by_identity

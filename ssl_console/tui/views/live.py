@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.data.backend import EventLine
 from ssl_console.tui.data.filter_query import parse
-from ssl_console.tui.data.runs import Runs, RunView, in_order
+from ssl_console.tui.data.runs import Runs, filterable, in_order
 from ssl_console.tui.data.state import AppState, DeviceView
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs, bar
@@ -19,6 +19,7 @@ from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_observer import RunView
 
 SILENT_S = 120.0
 """A running run that has said nothing for this long is pointed out."""
@@ -50,7 +51,7 @@ class RunList:
         """The runs that a filter leaves."""
         terms = parse(text)
         shown = (run for run in world.runs.values() if finished or not run.state.final)
-        kept = in_order(run for run in shown if terms.matches(run.subject))
+        kept = in_order(run for run in shown if terms.matches(filterable(run)))
         return cls({run.run_id: run for run in kept}, world.results_by_run, now, glyphs)
 
     def rows(self, width: int) -> TableModel:
@@ -97,7 +98,7 @@ class RunList:
                 return Cell(run.progress.phase or "running", Tone.BUSY)
             return Cell(f"{bar(share, BAR_WIDTH, self.glyphs)} {share:>4.0%}", Tone.BUSY)
         if run.state is RunState.FAILED:
-            return Cell(f"failed: {run.kind}" if run.kind else "failed", Tone.BAD)
+            return Cell(f"failed: {run.status.kind}" if run.status.kind else "failed", Tone.BAD)
         result = self.results.get(run.run_id)
         if result is not None:
             return Cell(f"done in {_short(result.duration_s)}", Tone.GOOD)
@@ -157,13 +158,13 @@ def summary(world: AppState, *, filtered: bool, finished: bool) -> Line:
 def details(run: RunView, result: Result | None, now: float, width: int) -> list[Line]:
     """Everything about where a run stands."""
     progress = run.progress
-    pairs: list[tuple[str, str]] = [("run", f"{run.run_id}   seed {run.seed}   attempt {max(1, run.attempt)}")]
+    pairs: list[tuple[str, str]] = [("run", f"{run.run_id}   seed {run.seed}   attempt {max(1, run.status.attempt)}")]
     pairs.append(("queued", _when(run.created)))
     if progress.started is not None:
-        end = run.finished or (now if not run.state.final else progress.last_event) or now
+        end = run.status.ended or (now if not run.state.final else progress.last_event) or now
         pairs.append(("started", f"{_when(progress.started)}   {format_duration(max(0.0, end - progress.started))}"))
     if run.job:
-        pairs.append(("job", run.job))
+        pairs.append(("job", run.job.place))
     if run.priority:
         pairs.append(("priority", f"{run.priority:+d}"))
     if progress.phase and not run.state.final:
@@ -172,12 +173,20 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
         pairs.append(("memory", _memory(run)))
     if result is not None:
         pairs.append(("score", f"{result.value:.2f} [{result.ci_low:.2f}, {result.ci_high:.2f}] {result.metric}"))
-    head = line(Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.kind}" if run.kind else "", Tone.BAD))
+    head = line(
+        Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.status.kind}" if run.status.kind else "", Tone.BAD)
+    )
     lines = [head, *(line(Span(f" {name:<9}", Tone.DIM), value) for name, value in pairs)]
     lines += [line(Span(f" {text}", Tone.WARN)) for text in wrap(run.reason, width - 2) if run.reason]
     lines += _warnings(run, width)
-    lines += [line(Span(f"   {text}", Tone.DIM)) for text in run.log_tail]
+    lines += [line(Span(f"   {text}", Tone.DIM)) for text in _log_tail(run)]
     return lines
+
+
+def _log_tail(run: RunView) -> tuple[str, ...]:
+    """The last log lines of a failed run."""
+    end = run.status.end
+    return end.log_tail if end is not None and run.state is RunState.FAILED else ()
 
 
 def _warnings(run: RunView, width: int) -> list[Line]:

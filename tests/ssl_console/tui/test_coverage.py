@@ -4,13 +4,15 @@ import pytest
 
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
-from ssl_console.tui.data.runs import RunView, in_order
+from ssl_console.tui.data.runs import in_order
 from ssl_console.tui.data.state import Selection
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views.coverage import CellStatus, Coverage, narrow
 from ssl_console.tui.views.plan import CoverageGrid, about_cell
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run import FailureKind, RunState
+from ssl_console.workspace.run_observer import RunView
+from tests.ssl_console.run_views import run_view
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.filled import NOW
 
@@ -34,8 +36,10 @@ CATALOGUE = Catalog(
 )
 
 
-def run(state: RunState, *, created: float = NOW + 9999, kind: str = "", run_id: str = "r2") -> RunView:
-    return RunView(run_id, "demo/mae", "knn/digits", 0, created, state, kind=kind)
+def run(
+    state: RunState, *, created: float = NOW + 9999, kind: FailureKind | None = None, run_id: str = "r2"
+) -> RunView:
+    return run_view(run_id, state, backbone="demo/mae", task="knn/digits", created=created, kind=kind)
 
 
 def cell(*runs: RunView, stale: bool = False, suite: str | None = None) -> CellStatus:
@@ -121,7 +125,7 @@ def test_runs_stand_in_the_order_in_which_they_matter() -> None:
         run(RunState.DONE, run_id="done"),
         run(RunState.QUEUED, created=2, run_id="later"),
         run(RunState.QUEUED, created=1, run_id="sooner"),
-        RunView("urgent", "b", "t", 0, 3, RunState.QUEUED, priority=5),
+        run_view("urgent", RunState.QUEUED, created=3, priority=5),
         run(RunState.RUNNING, run_id="running"),
     ]
     assert [one.run_id for one in in_order(runs)] == ["running", "urgent", "sooner", "later", "done"]

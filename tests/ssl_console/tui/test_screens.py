@@ -320,7 +320,12 @@ async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, open
         app = app_of(pilot)
         run_id = table(pilot).row or ""
         run = app.world.runs[run_id]
-        app.change(replace(app.world, runs={**app.world.runs, run_id: replace(run, state=RunState.RUNNING)}))
+        app.change(
+            replace(
+                app.world,
+                runs={**app.world.runs, run_id: replace(run, status=replace(run.status, state=RunState.RUNNING))},
+            )
+        )
         await pilot.press("x")
         assert isinstance(app.screen, ConfirmSheet)
         await pilot.press("n")
