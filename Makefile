@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Another torch than the one that fits this machine's driver: make install TORCH=2.9.1
+TORCH ?=
 # Processes that share the tests, file by file; auto is decided in tests/conftest.py.
 JOBS ?= auto
 
@@ -13,10 +15,15 @@ help:  ## Say what can be made
 
 install: $(VENV)/.installed  ## Create .venv and install the console with everything that tests need
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt constraints-cuda12.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssl-console needs Python 3.11 or newer, this is %s: make PYTHON=/path/to/python3.11 install" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,serve]'
+	$(PYTHON) -I ssl_console/system/torch_build.py "$(TORCH)" > $(VENV)/constraints.txt
+	if command -v uv > /dev/null; then \
+		VIRTUAL_ENV=$(VENV) uv pip install --constraint $(VENV)/constraints.txt --editable '.[dev,serve]'; \
+	else \
+		$(BIN)/python -m pip install --disable-pip-version-check --constraint $(VENV)/constraints.txt --editable '.[dev,serve]'; \
+	fi
 	@touch $@
 
 demo: install  ## Evaluate the demo backbones on the demo suite and print the ranking
