@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.system.device import slots_of
-from ssl_console.system.devices import all_devices, choose_devices
+from ssl_console.system.devices import all_devices, choose_devices, require_usable
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.config import SLURM, Config, LauncherName
 from ssl_console.workspace.paths import Workspace
@@ -121,4 +121,5 @@ def slots_for(config: Config, devices: tuple[str, ...]) -> int:
     if devices == (SLURM,):
         return config.slurm.jobs
     chosen = choose_devices(devices or config.devices, all_devices())
+    require_usable(chosen)
     return sum(slots_of(device, config.slots_per_device) for device in chosen)

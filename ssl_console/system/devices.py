@@ -13,7 +13,8 @@ import psutil
 from backbones.io.card_files import suggest
 from ssl_console.system.device import MEGABYTE, Device, Reading
 from ssl_console.system.errors import ConsoleError
-from ssl_console.system.nvml import cuda_devices, read_cuda
+from ssl_console.system.nvml import cuda_devices, driver_cuda_version, read_cuda
+from ssl_console.system.torch_build import built_for, can_start
 
 CPU, MPS = "cpu", "mps"
 
@@ -44,6 +45,32 @@ def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device
             raise ConsoleError(f"there is no device {name!r} here{_or(near)}; there are {', '.join(by_name)}")
         chosen.update((device.name, device) for device in fitting)
     return list(chosen.values())
+
+
+def require_usable(devices: Sequence[Device]) -> None:
+    """Refuse CUDA devices that the installed torch cannot start, before anything is queued for them.
+
+    Raises ConsoleError naming the driver's version, torch's, and the ways out.
+    """
+    if not any(device.kind == "cuda" for device in devices):
+        return
+    driver, build = driver_cuda_version(), built_for()
+    if build is None:
+        problem = "the installed torch is built without CUDA"
+    elif driver is None or can_start(build, _pair(driver)):
+        return
+    else:
+        problem = f"the driver supports CUDA up to {driver}, and torch is built for CUDA {build[0]}.{build[1]}"
+    names = ", ".join(device.name for device in devices if device.kind == "cuda")
+    raise ConsoleError(
+        f"{problem}, so runs cannot use {names}: install a torch for this driver (`make install` chooses one), "
+        'update the driver, or measure on the CPU with `--devices cpu` (`devices = ["cpu"]` in config.toml)'
+    )
+
+
+def _pair(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor or 0)
 
 
 def parse_devices(text: str | None) -> tuple[str, ...]:

@@ -81,5 +81,8 @@ def cuda_check(built_for: str | None, *, sees: bool, devices: int) -> Check | No
             "there are CUDA devices, but torch is built without CUDA: install the build for your driver (see `driver`)"
         )
         return Check("cuda", "bad", words)
-    words = f"torch is built for CUDA {built_for} and cannot start it: is the driver too old, or the device taken away?"
+    words = (
+        f"torch is built for CUDA {built_for} and cannot start it: if the driver is too old (see `driver`), "
+        "`make install` chooses a torch for it; else look whether the device was taken away"
+    )
     return Check("cuda", "bad", words)

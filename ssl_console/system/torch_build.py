@@ -1,10 +1,10 @@
 """The CUDA version that torch was built for, and whether the installed driver can start it. Never imports torch.
 
-`python -I ssl_console/system/torch_build.py [VERSION]` prints pip constraints for this machine: `make install` runs it before
-anything is installed, so this module needs the standard library alone.
+`python -I ssl_console/system/torch_build.py [VERSION]` prints pip constraints for this machine: `make install` runs it
+before anything is installed, so this module needs the standard library alone.
 
-A driver starts programs of its own major version of CUDA and of older ones (CUDA's minor-version compatibility): a driver of
-the CUDA 12 era cannot start a torch built for CUDA 13.
+A driver starts programs of its own major version of CUDA and of older ones (CUDA's minor-version compatibility): a
+driver of the CUDA 12 era cannot start a torch built for CUDA 13.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def driver_cuda() -> CudaVersion | None:
 
 
 def built_for() -> CudaVersion | None:
-    """The CUDA version of the installed torch, from its `version.py`; None for a build without CUDA, or without torch."""
+    """The CUDA version of the installed torch, from its `version.py`; None for one without CUDA, or without torch."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -95,8 +95,8 @@ def main(arguments: list[str]) -> int:
         print("no NVIDIA driver: the newest torch, on the CPU", file=sys.stderr)
     elif driver[0] < OLDEST_CUDA:
         print(
-            f"the driver supports CUDA {driver[0]}.{driver[1]}, too old for every supported torch (CUDA 12): runs will use "
-            "the CPU until the driver is updated",
+            f"the driver supports CUDA {driver[0]}.{driver[1]}, too old for every supported "
+            "torch (CUDA 12): runs will use the CPU until the driver is updated",
             file=sys.stderr,
         )
     else:

@@ -168,8 +168,8 @@ def test_supervisor_about_to_leave_looks_once_more_when_somebody_was_at_the_door
 HALF_GONE = """
 import ctypes, os, sys, threading, time
 from pathlib import Path
-from ssl_console.supervision import supervising
-from ssl_console.workspace import Workspace
+from ssl_console.supervisor.client import supervising
+from ssl_console.workspace.paths import Workspace
 
 def leave_later():
     while not Path(sys.argv[2]).exists():

@@ -16,8 +16,8 @@ import pytest
 SOURCE = Path(__file__).with_name("nvml.c")
 ASK = """
 import json, sys, time
-from ssl_console.nvml import cuda_devices, driver_version, read_cuda
-from ssl_console.worker.resources import EnergyMeter
+from ssl_console.system.nvml import cuda_devices, driver_version, read_cuda
+from ssl_console.worker.provenance import EnergyMeter
 (device,) = cuda_devices()
 meter, begun = EnergyMeter("cuda:0"), time.monotonic()
 while time.monotonic() - begun < 0.2:

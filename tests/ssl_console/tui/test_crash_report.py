@@ -14,15 +14,15 @@ from tests.ssl_console.tui.terminal import a_terminal
 BROKEN = """
 import sys
 from pathlib import Path
-from ssl_console.tui.app import ConsoleApp, Manner
-from ssl_console.tui.wiring import LocalCore
-from ssl_console.workspace import Workspace
+from ssl_console.tui.app import ConsoleApp, AppOptions
+from ssl_console.tui.data.local_backend import LocalBackend
+from ssl_console.workspace.paths import Workspace
 
 def broken(self):
     raise KeyError("[red]x")
 
 ConsoleApp.action_help = broken
-app = ConsoleApp(lambda: LocalCore(Workspace(Path(sys.argv[1]))), Manner(suite="demo"))
+app = ConsoleApp(lambda: LocalBackend(Workspace(Path(sys.argv[1]))), AppOptions(suite="demo"))
 app.run()
 sys.exit(app.return_code)
 """

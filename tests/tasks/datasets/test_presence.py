@@ -184,8 +184,8 @@ def test_listing_datasets_imports_neither_numpy_nor_torch(tmp_path: Path) -> Non
     program = """
 import sys
 from pathlib import Path
-from tasks.catalog import TaskCatalog
-from tasks.datasets.fetch import fetch
+from tasks.catalog.catalog import TaskCatalog
+from tasks.datasets.download.fetch import fetch
 from tasks.datasets.manifest import known_manifest
 from tasks.datasets.presence import presence, signature
 catalog = TaskCatalog.load()
