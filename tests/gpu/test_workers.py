@@ -21,7 +21,8 @@ FROM_FEATURES = ("linear/", "knn/", "few-shot-")
 
 def evaluated(folder: Path, device: str) -> Mapping[str, Mapping[str, Any]]:
     """Results of `demo/simclr` on the demo suite by task, as `results --json` gives them."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: str(folder)}
+    packages = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": packages, ENVIRONMENT_VARIABLE: str(folder)}
     console = (sys.executable, "-P", "-m", "ssl_console")
     command = [*console, "run", "--backbone", "demo/simclr", "--suite", "demo", "--devices", device]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
