@@ -1,4 +1,4 @@
-"""Other packages' backbones, datasets and protocols, found by their entry points. Needs no torch.
+"""Other packages' backbones, datasets, protocols and launchers, found by their entry points. Needs no torch.
 
 A package names a module in one of the groups below. A module that cannot be used is reported and skipped: one broken
 package never takes the console away.
@@ -6,6 +6,7 @@ package never takes the console away.
     [project.entry-points."ssl_console.protocols"]   module with PROTOCOLS, a sequence of ProtocolFacts
     [project.entry-points."ssl_console.datasets"]    module with CARDS, a folder; LAYOUTS and READERS for new layouts
     [project.entry-points."ssl_console.backbones"]   module with CARDS, a folder
+    [project.entry-points."ssl_console.launchers"]   module with LAUNCHERS, a sequence of launchers
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import ModuleType
 PROTOCOLS = "ssl_console.protocols"
 DATASETS = "ssl_console.datasets"
 BACKBONES = "ssl_console.backbones"
+LAUNCHERS = "ssl_console.launchers"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Launchers start worker processes: locally, or as jobs of a cluster."""
+"""Launchers start worker processes: on this machine, as jobs of a cluster, or as a plug-in decides."""

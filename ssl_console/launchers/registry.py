@@ -1,50 +1,115 @@
-"""Both launchers as one: a slot's device, and later the worker's name, say whose a worker is."""
+"""The launchers by name: those of this package, and those of other packages by their entry points.
+
+[project.entry-points."ssl_console.launchers"]   module with LAUNCHERS, a sequence of subclasses of Launcher
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from ssl_console.launchers.base import Launcher, Resources, Worker
-from ssl_console.launchers.slurm.launcher import SlurmLauncher, is_job
-from ssl_console.workspace.run import Attempt
+from backbones.io.card_files import suggest
+from backbones.io.plugins import LAUNCHERS, PlugIn, PlugInProblem, find
+from ssl_console.launchers.base import Launcher
+from ssl_console.launchers.local.launcher import LocalLauncher
+from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.machine_checks import Check
+from ssl_console.workspace.config import Config
+from ssl_console.workspace.paths import RunFolder, Workspace
+
+BUILT_IN: tuple[type[Launcher], ...] = (LocalLauncher, SlurmLauncher)
 
 
-@dataclass
-class Launchers:
-    """Processes of this machine, and jobs."""
+@dataclass(frozen=True)
+class Registry:
+    """Launchers by name, and why some of other packages are left out."""
 
-    local: Launcher
-    slurm: SlurmLauncher
+    launchers: Mapping[str, type[Launcher]]
+    problems: tuple[PlugInProblem, ...]
 
-    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
-        """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
-        launcher = self.slurm if resources.device.kind == "slurm" else self.local
-        return launcher.submit(run_ids, resources)
 
-    def adopt(self, attempt: Attempt) -> str | None:
-        """Watch and end, from now on, a process that an earlier supervisor started."""
-        return self.local.adopt(attempt)
+@cache
+def registry() -> Registry:
+    """Every launcher that is installed, found once per process."""
+    launchers = {launcher.name: launcher for launcher in BUILT_IN}
+    found = find(LAUNCHERS)
+    problems = list(found.problems)
+    for plug_in in found.plug_ins:
+        for launcher in _declared(plug_in):
+            message = _refusal(launcher, launchers)
+            if message:
+                problems.append(plug_in.problem(message))
+            elif isinstance(launcher, type) and issubclass(launcher, Launcher):
+                launchers[launcher.name] = launcher
+    return Registry(launchers, tuple(problems))
 
-    def hand_over(self, worker: str, run_id: str) -> bool:
-        """Give one more run to a worker; False when it takes no more."""
-        return self._of(worker).hand_over(worker, run_id)
 
-    def drain(self, worker: str) -> None:
-        """No more runs for this worker."""
-        self._of(worker).drain(worker)
+def check_launcher(name: str, where: str) -> str:
+    """The name, if a launcher has it. Raises ConsoleError that names the place `where` it was given."""
+    known = registry().launchers
+    if name in known:
+        return name
+    near = suggest(name, known)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConsoleError(f"{where}: there is no launcher {name!r}; {hint}installed are {', '.join(known)}")
 
-    def snapshot(self) -> dict[str, Worker]:
-        """All workers, by name; one that is gone is told once."""
-        return {**self.local.snapshot(), **self.slurm.snapshot()}
 
-    def stop(self, worker: str, *, force: bool = False) -> None:
-        """End a worker and all its child processes: politely, or at once."""
-        self._of(worker).stop(worker, force=force)
+def open_launcher(name: str, workspace: Workspace, config: Config, where: str = "launcher") -> Launcher:
+    """The launcher of that name. Raises ConsoleError for an unknown name, or settings that the launcher refuses."""
+    launcher = registry().launchers[check_launcher(name, where)]
+    try:
+        return launcher.open(workspace, config)
+    except Exception as error:  # whatever another package does wrong, the console goes on
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConsoleError(f"launcher {name} cannot be used with {workspace.config}: {words}") from error
 
-    def show_stacks(self, worker: str) -> None:
-        """Have the worker write where its threads stand to its log."""
-        self._of(worker).show_stacks(worker)
 
-    def _of(self, worker: str) -> Launcher:
-        return self.slurm if is_job(worker) else self.local
+def check_settings(workspace: Workspace, config: Config) -> None:
+    """Raise ConsoleError if config.toml names a launcher that is not installed."""
+    check_launcher(config.launcher, f"{workspace.config}: launcher")
+    for name in config.launchers:
+        check_launcher(name, f"{workspace.config}: [launchers.{name}]")
+
+
+def launcher_checks(workspace: Workspace, config: Config, suites: Collection[str]) -> Iterator[Check]:
+    """Checks of the doctor: which launchers exist, and what each finds."""
+    problems = [str(problem) for problem in registry().problems]
+    try:
+        check_settings(workspace, config)
+    except ConsoleError as error:
+        problems.append(str(error))
+    names = ", ".join(registry().launchers)
+    yield Check("launchers", "bad", "; ".join(problems)) if problems else Check("launchers", "good", names)
+    for name in registry().launchers:
+        try:
+            yield from open_launcher(name, workspace, config).checks(suites)
+        except ConsoleError as error:
+            yield Check(name, "bad", str(error))
+
+
+def worker_output(workspace: Workspace, config: Config, folder: RunFolder) -> Path | None:
+    """What the worker of a run's newest attempt wrote outside of the run; None if there is no such file."""
+    for name in registry().launchers:
+        with suppress(ConsoleError):
+            path = open_launcher(name, workspace, config).output(folder)
+            if path is not None:
+                return path
+    return None
+
+
+def _declared(plug_in: PlugIn) -> tuple[object, ...]:
+    declared = getattr(plug_in.module, "LAUNCHERS", None)
+    return tuple(declared) if isinstance(declared, list | tuple) else (declared,)
+
+
+def _refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:
+    """Why an object of a plug-in is not taken as a launcher; empty if it is."""
+    if not (isinstance(launcher, type) and issubclass(launcher, Launcher)):
+        return f"{launcher!r} is no launcher: LAUNCHERS has to be a sequence of subclasses of Launcher"
+    if launcher.name in known:
+        return f"there is a launcher {launcher.name!r} already"
+    return ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_console.launchers.slurm.commands import slurm_checks
+from ssl_console.launchers.registry import launcher_checks
 from ssl_console.system.devices import all_devices
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.machine_checks import (
@@ -26,6 +26,7 @@ from ssl_console.system.machine_checks import (
     memory_check,
     multiplexer_check,
 )
+from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tasks.datasets.card import DatasetCard
@@ -67,7 +68,7 @@ def examine(subject: DoctorContext) -> Iterator[Check]:
     yield logout_check(os.environ, _logind_lines())
     yield multiplexer_check(os.environ)
     yield from _devices()
-    yield from slurm_checks(subject.workspace, subject.suites())
+    yield from _launchers(subject)
     yield from _libraries()
 
 
@@ -200,6 +201,14 @@ def _logind_lines() -> Iterator[str]:
         for file in files:
             if file.is_file() and os.access(file, os.R_OK):
                 yield from file.read_text(errors="replace").splitlines()
+
+
+def _launchers(subject: DoctorContext) -> Iterator[Check]:
+    try:
+        config = load_config(subject.workspace)
+    except ConsoleError:
+        return  # reported already: the settings cannot be read
+    yield from launcher_checks(subject.workspace, config, subject.suites())
 
 
 def _devices() -> Iterator[Check]:

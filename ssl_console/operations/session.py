@@ -15,11 +15,13 @@ from ssl_console.system.errors import ConsoleError
 if TYPE_CHECKING:
     from backbones.catalog.catalog import BackboneCatalog
     from backbones.catalog.weights_folder import WeightsFolder
+    from ssl_console.launchers.base import Launcher
     from ssl_console.operations.check_backbone import BackboneChecker
     from ssl_console.supervisor.client import SupervisorOptions
     from ssl_console.workspace.config import Config
     from ssl_console.workspace.paths import Workspace
     from ssl_console.workspace.result import Result
+    from ssl_console.workspace.run import Placement
     from tasks.catalog.catalog import TaskCatalog
 
 
@@ -89,16 +91,28 @@ class Session:
 
         return WeightsFolder(self.workspace.weights)
 
+    def placement(self, launcher: str | None = None, devices: tuple[str, ...] = ()) -> Placement:
+        """Where new runs are carried out, from options and settings. Raises ConsoleError."""
+        from ssl_console.launchers.placement import resolve_placement
+        from ssl_console.launchers.registry import registry
+
+        self._report(registry().problems)
+        return resolve_placement(self.workspace, self.config, launcher, devices)
+
+    def launcher(self, placement: Placement) -> Launcher:
+        """The launcher of a placement. Raises ConsoleError for one that is not installed."""
+        from ssl_console.launchers.registry import open_launcher
+
+        return open_launcher(placement.launcher, self.workspace, self.config)
+
     def practice(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
-        """How backbones are examined before they are measured, on the device that would measure them; for runs that a
-        cluster carries out, on one of this machine.
+        """How backbones are examined before they are measured: on the device that would measure them, or on one of this
+        machine where a launcher has devices of its own.
         """
         from ssl_console.operations.check_backbone import BackboneChecker
         from ssl_console.system.devices import all_devices, choose_devices
-        from ssl_console.workspace.config import SLURM
 
-        here = () if devices == (SLURM,) else devices
-        device = choose_devices(here or self.config.devices, all_devices())[0]
+        device = choose_devices(devices or self.config.devices, all_devices())[0]
         return BackboneChecker(self.workspace, self.weights, device.name, tell=self.notify)
 
     def results(self) -> list[Result]:
@@ -107,11 +121,11 @@ class Session:
 
         return ResultStore(self.workspace).results()
 
-    def slots(self, devices: tuple[str, ...] = ()) -> int:
-        """How many runs go on at a time. Raises ConsoleError for a device that is not there."""
-        from ssl_console.planning.submit import slots_for
+    def slots(self, placement: Placement) -> int:
+        """The number of runs carried out at a time. Raises ConsoleError for a device that does not exist."""
+        from ssl_console.launchers.placement import slots_for
 
-        return slots_for(self.config, devices)
+        return slots_for(self.workspace, self.config, placement)
 
     def supervisor_options(self) -> SupervisorOptions:
         """How a supervisor is to be started that is not there yet. It opens devices that runs name by itself."""

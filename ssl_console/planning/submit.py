@@ -6,16 +6,14 @@ import errno
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from ssl_console.planning.plan import PlannedRun
-from ssl_console.system.device import slots_of
-from ssl_console.system.devices import all_devices, choose_devices, require_usable
-from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.config import SLURM, Config, LauncherName
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_retry, set_priority, submit
-from ssl_console.workspace.run import RunSpec
+from ssl_console.workspace.run import Placement, RunSpec
+
+ANYWHERE = Placement()
 
 How = Literal["queued", "queued again", "queued already"]
 
@@ -39,7 +37,7 @@ class Submitted:
 
 
 def submit_runs(
-    workspace: Workspace, runs: Iterable[PlannedRun], devices: tuple[str, ...] = (), *, in_order: bool = False
+    workspace: Workspace, runs: Iterable[PlannedRun], placement: Placement = ANYWHERE, *, in_order: bool = False
 ) -> Submitted:
     """Queue every planned run; one that is queued, or was queued by another console meanwhile, stays one run.
 
@@ -50,14 +48,14 @@ def submit_runs(
     known = [run for run in runs if run.run_id is not None]
     priorities = range(len(known) - 1, -1, -1) if in_order else [0] * len(known)
     hows = {
-        run.run_id: _submit(workspace, run, devices, priority)
+        run.run_id: _submit(workspace, run, placement, priority)
         for run, priority in zip(known, priorities, strict=True)
         if run.run_id is not None
     }
     return Submitted(hows)
 
 
-def spec_of(run: PlannedRun, devices: tuple[str, ...] = (), priority: int = 0) -> RunSpec:
+def spec_of(run: PlannedRun, placement: Placement = ANYWHERE, priority: int = 0) -> RunSpec:
     """The specification that travels to the worker."""
     assert run.run_id is not None
     candidate = run.candidate
@@ -70,56 +68,26 @@ def spec_of(run: PlannedRun, devices: tuple[str, ...] = (), priority: int = 0) -
         seed=candidate.seed,
         precision=candidate.precision,
         priority=priority,
-        devices=devices,
+        launcher=placement.launcher,
+        devices=placement.devices,
         concerns=candidate.concerns,
     )
 
 
-def _submit(workspace: Workspace, run: PlannedRun, devices: tuple[str, ...], priority: int) -> How:
+def _submit(workspace: Workspace, run: PlannedRun, placement: Placement, priority: int) -> How:
     assert run.run_id is not None
     if not workspace.run(run.run_id).path.exists():
         try:
-            submit(workspace, run.run_id, spec_of(run, devices, priority).model_dump_json(indent=2).encode())
+            submit(workspace, run.run_id, spec_of(run, placement, priority).model_dump_json(indent=2).encode())
         except OSError as error:
             if error.errno not in {None, errno.EEXIST, errno.ENOTEMPTY}:
                 raise
         else:
             return "queued"
     try:
-        request_retry(workspace, run.run_id, devices=devices)
+        request_retry(workspace, run.run_id, placement=placement)
         if priority:
             set_priority(workspace, run.run_id, priority)
     except NotPossible:
         return "queued already"
     return "queued again"
-
-
-def parse_launcher(text: str | None) -> LauncherName | None:
-    """`local`, `slurm`, or None for what the settings say. Raises ConsoleError."""
-    if text is not None and text not in get_args(LauncherName):
-        raise ConsoleError(f"--launcher {text}: choose {' or '.join(get_args(LauncherName))}")
-    return cast("LauncherName | None", text)
-
-
-def devices_of_runs(
-    config: Config, launcher: LauncherName | None = None, devices: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """The devices that new runs may use; empty for any of this machine. Devices named on the command line are this
-    machine's, whatever the settings say. Raises ConsoleError for such devices on a cluster.
-    """
-    if launcher == SLURM and devices:
-        raise ConsoleError(
-            f"--devices {','.join(devices)} names devices of this machine, and --launcher slurm runs elsewhere: "
-            "drop one of them (gpus in [slurm] says what a job gets)"
-        )
-    chosen = launcher or ("local" if devices else config.launcher)
-    return (SLURM,) if chosen == SLURM else devices
-
-
-def slots_for(config: Config, devices: tuple[str, ...]) -> int:
-    """How many runs go on at a time, as far as this side decides. Raises ConsoleError for an unknown device."""
-    if devices == (SLURM,):
-        return config.slurm.jobs
-    chosen = choose_devices(devices or config.devices, all_devices())
-    require_usable(chosen)
-    return sum(slots_of(device, config.slots_per_device) for device in chosen)

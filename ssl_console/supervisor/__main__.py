@@ -18,10 +18,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ssl_console.launchers.local import LocalLauncher
-from ssl_console.launchers.registry import Launchers
-from ssl_console.launchers.slurm.launcher import SlurmLauncher
-from ssl_console.launchers.slurm.submit import remove_old
+from ssl_console.launchers.base import Launcher
+from ssl_console.launchers.registry import open_launcher, registry
 from ssl_console.supervisor.client import READY, AlreadySupervisedError, SupervisorOptions, at_the_door, supervising
 from ssl_console.supervisor.loop import Supervisor
 from ssl_console.system.errors import ConsoleError, format_os_error
@@ -30,8 +28,8 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import StoreError
 
 LOG = logging.getLogger("ssl_console.supervisor")
-BUSY_S, IDLE_S, JOBS_S = 0.1, 0.2, 1.0
-"""Seconds between rounds: with workers here, with none, with jobs alone, whose files a server has to be asked for."""
+IDLE_S = 0.2
+"""Seconds between ticks without a busy worker."""
 LEAST_S, SHARE = 0.01, 0.25
 """A run that was handed out just now may be a short one: the next look comes after a share of the time it has had."""
 AFTER_TROUBLE_S = 1.0
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         with ExitStack() as door, supervising(workspace):
             supervisor.begin(time.time())
             _say_ready(given.ready_descriptor)
-            _rounds(supervisor, stop, door)
+            _ticks(supervisor, stop, door)
     except OSError as error:
         LOG.error("%s", format_os_error(error))
         return 1
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
+def _ticks(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
     LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
     while not stop.is_set():
         begun = time.process_time()
@@ -81,11 +79,12 @@ def _rounds(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> N
 
 
 def _pause(supervisor: Supervisor, now: float) -> float:
-    """Seconds until the next round: no run waits for it longer than a share of what the one before it took."""
-    if supervisor.only_jobs or not supervisor.slots.busy:
-        return JOBS_S if supervisor.only_jobs else IDLE_S
-    age = min(abs(now - slot.since) for slot in supervisor.slots if slot.run_id)
-    return min(BUSY_S, max(LEAST_S, SHARE * age))
+    """Seconds until the next tick: no run waits for it longer than a share of what the one before it took."""
+    every_s = supervisor.look_every_s
+    ages = [abs(now - slot.since) for slot in supervisor.slots.on_devices if slot.run_id]
+    if every_s is None or not ages:
+        return IDLE_S if every_s is None else every_s
+    return min(every_s, max(LEAST_S, SHARE * min(ages)))
 
 
 def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
@@ -107,11 +106,16 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
     config = load_config(workspace)
     chosen = {name: value for name in SupervisorOptions.model_fields if (value := getattr(given, name)) is not None}
     base = SupervisorOptions.from_config(config).model_dump()
-    local = LocalLauncher(workspace)
-    local.remove_old_logs(time.time())
-    remove_old(workspace, time.time())
-    launcher = Launchers(local, SlurmLauncher(workspace, config.slurm))
-    return Supervisor(workspace, launcher, SupervisorOptions.model_validate({**base, **chosen}))
+    launchers: dict[str, Launcher] = {}
+    problems = [str(problem) for problem in registry().problems]
+    for name in registry().launchers:
+        try:
+            launchers[name] = open_launcher(name, workspace, config)
+        except ConsoleError as error:
+            problems.append(str(error))
+    for launcher in launchers.values():
+        launcher.remove_old_files(time.time())
+    return Supervisor(workspace, launchers, SupervisorOptions.model_validate({**base, **chosen}), tuple(problems))
 
 
 def _say_ready(descriptor: int | None) -> None:

@@ -36,14 +36,13 @@ def of_stillborn_worker(status: RunStatus, worker: Worker, log_tail: Sequence[st
     return _failed(status, "crash", message, log_tail)
 
 
-def of_refused_job(status: RunStatus, worker: Worker, config: str) -> End:
-    """Slurm did not take the job."""
-    message = f"Slurm refused its job: {worker.words}; put [slurm] in {config} right, then {RETRY}"
-    return _failed(status, "crash", message, ())
+def of_refused_job(status: RunStatus, worker: Worker) -> End:
+    """The job was not accepted."""
+    return _failed(status, "crash", f"{worker.words}; {_way_out(worker)}", ())
 
 
 def of_cancelled_job(status: RunStatus, worker: Worker) -> End:
-    """Somebody ended the job with Slurm's own commands."""
+    """The job was cancelled with the cluster's own commands."""
     return End(attempt=status.attempt, state="cancelled", message=f"{worker.words}; {RETRY}")
 
 
@@ -57,7 +56,7 @@ def of_gone_job(status: RunStatus, worker: Worker, log_tail: Sequence[str], wher
         case "taken":
             return _failed(status, "interrupted", f"{worker.words}; {RETRY}", log_tail)
         case "memory":
-            message = f"{worker.words}: it went over its memory limit; raise memory in [slurm], then {RETRY}"
+            message = f"{worker.words}: it exceeded its memory limit; {_way_out(worker)}"
             return _failed(status, "oom", message, log_tail)
         case "unknown":
             return _failed(status, "lost", f"{worker.words}, and its worker is silent; {RETRY}", log_tail)
@@ -102,6 +101,10 @@ def of_cancelled_in_queue(status: RunStatus) -> End:
 def of_lost(status: RunStatus) -> End:
     """Nobody knows what became of the attempt."""
     return _failed(status, "lost", status.reason, ())
+
+
+def _way_out(worker: Worker) -> str:
+    return f"{worker.advice}, then {RETRY}" if worker.advice else RETRY
 
 
 def _failed(status: RunStatus, kind: str, message: str, log_tail: Sequence[str]) -> End:

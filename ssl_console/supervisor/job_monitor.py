@@ -1,6 +1,7 @@
-"""Watching a cluster's job: which of its runs it is at, and what becomes of them when it is gone.
+"""Observing a job, a worker in its launcher's own queue: its present run, and what becomes of its runs at its end.
 
-The order of truth: a run's result, fresh events of its newest attempt, the living job, what Slurm remembers, else lost.
+The order of truth: a run's result, recent events of its newest attempt, the living job, the launcher's record of the
+job, else lost.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LINGER_S = 30.0
 
 
 @dataclass
-class JobWatch:
+class JobMonitor:
     """Judges jobs. `cause` says why a run under way must be ended, `record` writes how an attempt ended."""
 
     workspace: Workspace
@@ -106,7 +107,7 @@ class JobWatch:
                 log = folder.log(status.attempt)
                 self.record(folder, failure_records.of_gone_job(status, worker, last_lines(log), str(log)))
         elif worker.fate == "refused":
-            self.record(folder, failure_records.of_refused_job(status, worker, str(self.workspace.config)))
+            self.record(folder, failure_records.of_refused_job(status, worker))
         elif worker.fate == "cancelled" and not slot.stopping:
             self.record(folder, failure_records.of_cancelled_job(status, worker))
         elif worker.fate == "ended" and folder.run_id == slot.run_id:
@@ -119,7 +120,7 @@ class JobWatch:
 
 
 def _speaks_for_itself(worker: Worker, entry: RunInfo | None) -> bool:
-    """Whether Slurm does not know how the job ended, or took its node, and the run's events come nevertheless."""
+    """Whether it is not known how the job ended, or its node was taken, and events of its run still arrive."""
     return worker.fate in {"unknown", "taken"} and entry is not None and entry.under_way
 
 

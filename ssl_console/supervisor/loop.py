@@ -1,4 +1,4 @@
-"""The supervisor's round: look at the runs, look at the workers, hand out what is queued, tell everyone."""
+"""The supervisor's tick: read the runs, observe the workers, hand out what is queued, publish the state."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from math import log2
 
 from backbones.io.files import write_atomically
-from ssl_console.launchers.base import Resources
-from ssl_console.launchers.registry import Launchers
+from ssl_console.launchers.base import Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
 from ssl_console.supervisor.slots import Slot, SlotTable
-from ssl_console.supervisor.slurm_slots import Cluster, for_slurm
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host
-from ssl_console.workspace.config import SLURM
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
 from ssl_console.workspace.run import RunState
@@ -49,13 +47,16 @@ class Supervisor:
     """One workspace's queue, devices and database."""
 
     workspace: Workspace
-    launcher: Launchers
+    launchers: Mapping[str, Launcher]
+    """By name."""
     options: SupervisorOptions
+    launcher_problems: tuple[str, ...] = ()
+    """Why other launchers cannot be used."""
     index: RunIndex = field(init=False)
     watch: WorkerMonitor = field(init=False)
     slots: SlotTable = field(init=False)
     collector: Collector = field(init=False)
-    cluster: Cluster = field(init=False)
+    jobs: JobScheduler = field(init=False)
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
     shortage: str = ""
@@ -72,10 +73,10 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.index = RunIndex(self.workspace)
-        self.watch = WorkerMonitor(self.workspace, self.launcher, self.options)
+        self.watch = WorkerMonitor(self.workspace, self.options)
         self.collector = Collector(self.workspace)
         self.slots = SlotTable(self.options.slots_per_device)
-        self.cluster = Cluster(self.workspace, self.launcher.slurm, self.slots)
+        self.jobs = JobScheduler(self.slots)
 
     def begin(self, now: float) -> None:
         """Open the slots, learn from the database, take over what an earlier supervisor left.
@@ -94,8 +95,7 @@ class Supervisor:
         """
         changed = self.index.refresh(now, at_once=thorough).changed
         if adopting:
-            self._adopt(changed)
-            self.cluster.recover(self.index.entries, now)
+            self._adopt(changed, now)
         if changed:
             self._dirty |= any(not entry.under_way for entry in changed)  # that a run goes on frees nothing
             self.memory.learn(self.collector.note(changed))
@@ -115,9 +115,9 @@ class Supervisor:
         return [entry for entry in self.index.queued.values() if entry.run_id not in given]
 
     @property
-    def only_jobs(self) -> bool:
-        """Whether everything that goes on is a cluster's."""
-        return self.slots.busy and all(slot.is_job for slot in self.slots if slot.run_id)
+    def look_every_s(self) -> float | None:
+        """Seconds between two looks at the busy workers, as the most frequent of them needs; None without any."""
+        return min((slot.patience.look_every_s for slot in self.slots if slot.run_id), default=None)
 
     def may_leave(self, now: float) -> bool:
         """Whether there has been nothing to do for a while; a worker that is being ended is something to do."""
@@ -149,7 +149,7 @@ class Supervisor:
         elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
             self._retry_smaller(entry)
         elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
-            self._go_on(entry)
+            self._restart(entry)
 
     def _retry_smaller(self, entry: RunInfo) -> None:
         tried = round(-log2(entry.status.batch_scale))
@@ -162,39 +162,50 @@ class Supervisor:
         except NotPossible as error:
             LOG.info("%s", error)
 
-    def _go_on(self, entry: RunInfo) -> None:
-        """Queue a run again whose node was taken away: always if it has kept something, else a few times."""
+    def _restart(self, entry: RunInfo) -> None:
+        """Queue an interrupted run again: always if it has a checkpoint, else as often as its launcher allows."""
         kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
-        if entry.folder.cancel.exists() or (not kept and entry.status.attempt > self.cluster.settings.restarts):
+        launcher = self.launchers.get(entry.placement.launcher)
+        restarts = launcher.patience().restarts if launcher else 0
+        if entry.folder.cancel.exists() or (not kept and entry.status.attempt > restarts):
             return
         try:
             request_retry(self.workspace, entry.run_id, GOES_ON[kept])
         except NotPossible as error:
             LOG.info("%s", error)
 
-    def _adopt(self, entries: Iterable[RunInfo]) -> None:
-        """Take over workers of an earlier supervisor: they keep their slot until they are done."""
+    def _adopt(self, entries: Iterable[RunInfo], now: float) -> None:
+        """Take over the workers of an earlier supervisor: they keep their slots until they end."""
         devices = {device.name: device for device in all_devices()} if entries else {}
-        for entry in entries:
-            owner = entry.status.owner
-            if not entry.under_way or owner is None or owner.device not in devices:
-                continue
-            worker = self.launcher.adopt(owner)
-            if worker is not None:
+        owners = {entry.run_id: entry.status.owner for entry in entries if entry.under_way and entry.status.owner}
+        for launcher in self.launchers.values():
+            own_slots = launcher.capacity() is not None
+            under_way = {
+                run_id: owner
+                for run_id, owner in owners.items()
+                if self.index.entries[run_id].placement.launcher == launcher.name
+                and (own_slots or owner.device in devices)
+            }
+            for adopted in launcher.adopt(under_way):
+                if own_slots:
+                    self.jobs.recover(launcher, adopted, self.index.entries, now)
+                    continue
+                owner, entry = under_way[adopted.run_ids[0]], self.index.entries[adopted.run_ids[0]]
                 LOG.info("run %s: found again, process %d goes on", entry.run_id, owner.pid)
-                slot = self.slots.around(worker, devices[owner.device])
+                slot = self.slots.around(launcher, adopted.name, devices[owner.device])
                 slot.take(entry.run_id, entry.status.attempt, entry.backbone, owner.started)
                 slot.pid = owner.pid
 
     def _look_at_workers(self, now: float) -> None:
-        workers = self.launcher.snapshot()
+        workers = {name: launcher.snapshot() for name, launcher in self.launchers.items()}
         self.watch.footprints.refresh(slot.pid for slot in self.slots if slot.pid is not None and slot.run_id)
         for slot in self.slots:
             before = slot.free, slot.worker, slot.run_id
             entry = self.index.entries.get(slot.run_id) if slot.run_id else None
             try:
-                self.watch.look(slot, workers.get(slot.worker or ""), entry, now)
-                self.cluster.advance(slot, self.index.entries, now)
+                started_by = workers[slot.launcher.name] if slot.launcher else {}
+                self.watch.look(slot, started_by.get(slot.worker or ""), entry, now)
+                self.jobs.advance(slot, self.index.entries, now)
             except OSError as error:  # what became of this one cannot be written: it is looked at again, others go on
                 LOG.error("%s: %s", slot.name, format_os_error(error))
             self._dirty |= (slot.free, slot.worker, slot.run_id) != before
@@ -202,7 +213,7 @@ class Supervisor:
 
     def _open_asked_devices(self) -> None:
         """Open slots on devices that queued runs ask for by name; one that does not exist is their waiting reason."""
-        asked = {name for entry in self.queued for name in entry.devices} - self._asked_devices - {SLURM}
+        asked = {name for entry in self.queued for name in entry.placement.devices} - self._asked_devices
         if not asked:
             return
         self._asked_devices |= asked
@@ -219,7 +230,7 @@ class Supervisor:
             self.paused, self.shortage, self._dirty = paused, short, True
         active = self.slots.busy or self._dirty
         self._dirty |= self.memory.refresh(self.slots, now, at_once=self._dirty) if active else False
-        self._dirty |= self.cluster.worth_trying(now)
+        self._dirty |= self.jobs.worth_trying(now)
         worth, self._dirty = self._dirty, False
         return worth
 
@@ -227,27 +238,56 @@ class Supervisor:
         if self.shortage:
             self._dirty = True
             return
-        queued = self.queued
-        self.cluster.assign_runs((entry for entry in queued if for_slurm(entry)), now, paused=self.paused)
-        entries = {entry.run_id: entry for entry in queued if not for_slurm(entry)}
+        queued: dict[str, list[RunInfo]] = {}
+        for entry in self.queued:
+            queued.setdefault(entry.placement.launcher, []).append(entry)
+        self.waiting = {}
+        self.jobs.begin_assigning()
+        on_devices: list[RunInfo] = []
+        for name, entries in queued.items():
+            launcher = self.launchers.get(name)
+            if launcher is None:
+                self.waiting |= dict.fromkeys((entry.run_id for entry in entries), self._without_launcher(name))
+            elif launcher.capacity() is None:
+                on_devices += entries
+            else:
+                self.jobs.assign_runs(launcher, entries, now, paused=self.paused)
+        self._assign_to_devices(on_devices, now)
+
+    def _without_launcher(self, name: str) -> str:
+        return f"needs the launcher {name!r}, which is not installed; installed are {', '.join(self.launchers)}"
+
+    def _assign_to_devices(self, queued: Iterable[RunInfo], now: float) -> None:
+        entries = {entry.run_id: entry for entry in queued}
         choice = choose([entry.queued_run for entry in entries.values()], self._free_slots(), self._situation())
+        reasons = {} if self.paused else choice.waiting
+        self.waiting |= {run_id: reason for run_id, reason in reasons.items() if reason != NO_SLOT}
         for given in choice.assignments:
             self._give(self.slots.named(given.slot), entries[given.run_id], now)
-        told = {} if self.paused else choice.waiting
-        self.waiting = {run_id: reason for run_id, reason in told.items() if reason != NO_SLOT}
+        for name in choice.dismissed:
+            self.watch.leave(self.slots.named(name), now)
 
     def _free_slots(self) -> list[FreeSlot]:
         return [
-            FreeSlot(slot.name, slot.device, slot.backbone, self.memory.worker_mb(slot), slot.on_demand)
+            FreeSlot(
+                slot.name,
+                slot.device,
+                slot.backbone,
+                self.memory.worker_mb(slot),
+                launcher=slot.idle_launcher,
+                only_named=slot.on_demand,
+            )
             for slot in self.slots
-            if slot.free
+            if slot.free and slot.device is not None
         ]
 
     def _situation(self) -> SchedulerState:
         bare = SchedulerState(peaks_mb=self.memory.peaks_mb)
-        busy = [slot for slot in self.slots if slot.run_id in self.index.entries and not slot.is_job]
+        busy = [slot for slot in self.slots.on_devices if slot.run_id in self.index.entries]
+        devices = {slot.name: slot.device for slot in busy if slot.device is not None}
         needs = {
-            slot.name: need_mb(self.index.entries[slot.run_id or ""].queued_run, slot.device, bare) for slot in busy
+            slot.name: need_mb(self.index.entries[slot.run_id or ""].queued_run, devices[slot.name], bare)
+            for slot in busy
         }
         return SchedulerState(
             busy_backbones=Counter(slot.backbone for slot in busy if slot.backbone),
@@ -255,7 +295,7 @@ class Supervisor:
             reserved_mb=reserved_mb(
                 {name: need for name, need in needs.items() if need is not None},
                 {slot.name: self.memory.worker_mb(slot) for slot in busy},
-                {slot.name: slot.device.name for slot in busy},
+                {name: device.name for name, device in devices.items()},
             ),
             peaks_mb=self.memory.peaks_mb,
             paused=self.paused,
@@ -264,15 +304,23 @@ class Supervisor:
 
     def _give(self, slot: Slot, entry: RunInfo, now: float) -> None:
         """Hand the run to the slot's worker, or to a new one."""
-        if slot.worker is None or not self.launcher.hand_over(slot.worker, entry.run_id):
-            threads = max(1, cpu_count() // max(1, sum(not slot.is_job for slot in self.slots)))
-            slot.worker = self.launcher.submit((entry.run_id,), Resources(slot.name, slot.device, threads))
+        launcher = self.launchers[entry.placement.launcher]
+        if slot.worker is None or not launcher.hand_over(slot.worker, entry.run_id):
+            assert slot.device is not None
+            batching = launcher.batches([entry])
+            self.waiting |= batching.waiting
+            if not batching.batches:
+                return
+            threads = max(1, cpu_count() // max(1, len(self.slots.on_devices)))
+            resources = Resources(slot.name, slot.device, threads)
+            slot.launcher, slot.worker = launcher, launcher.submit(batching.batches[0], resources)
         LOG.info("run %s: %s on %s goes to %s", entry.run_id, entry.backbone, entry.task, slot.name)
         slot.take(entry.run_id, entry.status.attempt, entry.backbone, now)
         self.index.expect(entry.run_id)
 
     def _publish_state(self, now: float) -> None:
         unreadable = islice(self.index.unreadable.values(), PROBLEMS_TOLD)
+        problems = [*self.launcher_problems, *(launcher.problem for launcher in self.launchers.values())]
         state = SupervisorState(
             host=this_host(),
             pid=os.getpid(),
@@ -280,11 +328,10 @@ class Supervisor:
             started=self._started,
             paused=self.paused,
             slots=tuple(slot.state() for slot in self.slots),
-            devices=(*self.memory.states(self.slots), *self.cluster.device_state()),
-            waiting={**self.waiting, **self.cluster.told()},
-            problems=tuple(
-                filter(None, [self.shortage, self.collector.problem, self.launcher.slurm.problem, *unreadable])
-            ),
+            devices=self.memory.states(self.slots),
+            launchers=self.jobs.states(self.launchers.values()),
+            waiting={**self.waiting, **self.jobs.reasons()},
+            problems=tuple(filter(None, [self.shortage, self.collector.problem, *problems, *unreadable])),
         )
         age = now - self._told.updated if self._told else ALIVE_EVERY_S
         same = self._told is not None and state == self._told.model_copy(update={"updated": 0.0})

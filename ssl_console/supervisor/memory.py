@@ -48,7 +48,7 @@ class Memory:
 
     def worker_mb(self, slot: Slot) -> float:
         """Device memory that the slot's worker holds; 0 when that cannot be said."""
-        if slot.pid is None:
+        if slot.pid is None or slot.device is None:
             return 0.0
         if slot.device.kind == "cuda":
             reading = self.readings.get(slot.device.name)

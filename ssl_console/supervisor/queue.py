@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.workspace.run_status import PAUSED, QueuedRun
@@ -37,6 +38,8 @@ class FreeSlot:
     """Backbone in the memory of the idle worker there."""
     worker_mb: float = 0.0
     """Device memory of that worker, which a run given to it can use."""
+    launcher: str | None = None
+    """Launcher of the idle worker there, whose runs alone can be given to it; None without a worker."""
     only_named: bool = False
     """Whether only runs that ask for this device may have it: it was opened for such a run."""
 
@@ -72,6 +75,8 @@ class Assignments:
 
     assignments: tuple[Assignment, ...]
     waiting: Mapping[str, str]
+    dismissed: frozenset[str] = frozenset()
+    """Slots whose idle worker has to leave, as a run that waits for the slot needs a worker of another launcher."""
 
 
 def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: SchedulerState) -> Assignments:
@@ -92,7 +97,22 @@ def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: Sc
         reserved[slot.device.name] = reserved.get(slot.device.name, 0.0) + (need_mb(run, slot.device, situation) or 0.0)
     free = [slot for slot in slots if slot.name not in {given.slot for given in assignments.values()}]
     reasons = {run.run_id: _reason(run, free, reserved, situation) for run in line if run.run_id not in assignments}
-    return Assignments(tuple(assignments.values()), reasons)
+    waiting = [run for run in line if run.run_id not in assignments]
+    return Assignments(tuple(assignments.values()), reasons, _dismissed(waiting, free))
+
+
+def _dismissed(waiting: Iterable[QueuedRun], free: Sequence[FreeSlot]) -> frozenset[str]:
+    """For each run of another launcher one slot, as long as there are any."""
+    dismissed: set[str] = set()
+    held = [slot for slot in free if slot.launcher is not None]
+    for run in waiting if held else ():
+        fitting = (
+            slot.name
+            for slot in held
+            if slot.launcher != run.launcher and slot.name not in dismissed and _may_use(run, slot)
+        )
+        dismissed.update(islice(fitting, 1))
+    return frozenset(dismissed)
 
 
 def need_mb(run: QueuedRun, device: Device, situation: SchedulerState) -> float | None:
@@ -106,7 +126,11 @@ def need_mb(run: QueuedRun, device: Device, situation: SchedulerState) -> float 
 
 
 def allows(run: QueuedRun, slot: FreeSlot) -> bool:
-    """Whether the run may have the slot."""
+    """Whether the run can be started in the slot as it is."""
+    return slot.launcher in {None, run.launcher} and _may_use(run, slot)
+
+
+def _may_use(run: QueuedRun, slot: FreeSlot) -> bool:
     return _matches(slot.device.name, run.devices) if run.devices else not slot.only_named
 
 

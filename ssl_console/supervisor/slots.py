@@ -1,4 +1,4 @@
-"""Places for workers: so many per device, and what is in each."""
+"""Slots for workers: a number per device, and those of workers that have one of their own; the state of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_console.launchers.base import Worker
+from ssl_console.launchers.base import Launcher, Patience, Worker
 from ssl_console.system.device import Device, slots_of
 from ssl_console.workspace.run import JobState
 from ssl_console.workspace.supervisor_state import SlotState
@@ -26,22 +26,27 @@ class StopProgress:
 
 @dataclass
 class Slot:
-    """A place for one worker, and the worker's state as the supervisor knows it."""
+    """A place for one worker, and the worker's state as last observed."""
 
     name: str
-    device: Device
+    device: Device | None
+    """None for a slot of a launcher's own, which exists for one worker and closes with it."""
     on_demand: bool = False
     """Opened for runs that asked for this device, or around an adopted worker; others do not get it."""
+    extra: bool = False
+    """Opened around an adopted worker for which its device had no free slot; it closes with that worker."""
+    launcher: Launcher | None = None
+    """The launcher that started the worker; of an empty slot, the last one."""
     worker: str | None = None
-    """The launcher's name for it."""
+    """The launcher's name for the worker."""
     pid: int | None = None
     adopted: bool = False
     job: JobState | None = None
-    """Of a slot that is one job of a cluster."""
+    """State of the worker in its launcher's queue."""
     then: tuple[str, ...] = ()
-    """Runs that the job carries out after this one."""
+    """Runs that the worker carries out after this one."""
     farewell: Worker | None = None
-    """What the launcher said of a job that is gone, while the events of its run still come."""
+    """The last state of a worker that its launcher reports as ended, while events of its run still arrive."""
     run_id: str | None = None
     backbone: str | None = None
     since: float = 0.0
@@ -55,14 +60,24 @@ class Slot:
     """The worker's last state, until what became of its run has been written down."""
 
     @property
-    def is_job(self) -> bool:
-        """Whether it is there for one job of a cluster, and goes with it."""
-        return self.device.kind == "slurm"
+    def dedicated(self) -> bool:
+        """Whether it exists for one worker of a launcher with slots of its own, and closes with it."""
+        return self.device is None
+
+    @property
+    def patience(self) -> Patience:
+        """How long silence and delay are normal for its worker."""
+        return self.launcher.patience() if self.launcher else Patience()
+
+    @property
+    def idle_launcher(self) -> str | None:
+        """Name of the launcher of its worker, which takes runs of that launcher alone; None without a worker."""
+        return self.launcher.name if self.launcher and self.worker else None
 
     @property
     def free(self) -> bool:
         """Whether a run could be given to it now."""
-        return self.run_id is None and self.stopping is None and not self.adopted and not self.is_job
+        return self.run_id is None and self.stopping is None and not self.adopted and not self.dedicated
 
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
         """A run was given to the worker."""
@@ -84,7 +99,7 @@ class Slot:
         since = self.since if self.run_id else None
         return SlotState(
             name=self.name,
-            device=self.device.name,
+            device=self.device.name if self.device else self.launcher.name if self.launcher else "",
             worker=self.pid,
             run_id=self.run_id,
             backbone=self.backbone,
@@ -104,26 +119,32 @@ class SlotTable:
 
     def open(self, devices: Iterable[Device], *, on_demand: bool = False) -> None:
         """Open the slots of devices that have none yet."""
-        known = {slot.device.name for slot in self.slots}
+        known = {device.name for device in self.devices}
         for device in devices:
             if device.name not in known:
                 count = slots_of(device, self.per_device)
                 self.slots += [Slot(f"{device.name}/{n}", device, on_demand) for n in range(count)]
 
-    def around(self, worker: str, device: Device) -> Slot:
-        """A slot for an adopted worker: a free one of its device, else one more that is there for it alone."""
+    def open_dedicated(self, launcher: Launcher, worker: str, now: float) -> Slot:
+        """Open a slot for a worker of a launcher with slots of its own."""
+        slot = Slot(f"{launcher.name}/{worker}", None, on_demand=True, launcher=launcher, worker=worker, since=now)
+        self.slots.append(slot)
+        return slot
+
+    def around(self, launcher: Launcher, worker: str, device: Device) -> Slot:
+        """A slot for an adopted worker: a free one of its device, else an extra one for this worker alone."""
         for slot in self.slots:
-            if slot.device.name == device.name and slot.worker is None:
+            if slot.device is not None and slot.device.name == device.name and slot.worker is None:
                 break
         else:
-            slot = Slot(f"{device.name}/{worker}", device, on_demand=True)
+            slot = Slot(f"{device.name}/{worker}", device, on_demand=True, extra=True)
             self.slots.append(slot)
-        slot.worker, slot.adopted = worker, True
+        slot.launcher, slot.worker, slot.adopted = launcher, worker, True
         return slot
 
     def close_extra(self) -> None:
-        """Close slots that were only there for an adopted worker, or a job, which is gone."""
-        self.slots = [slot for slot in self.slots if slot.worker or not (slot.is_job or "adopted" in slot.name)]
+        """Close slots whose only worker is gone."""
+        self.slots = [slot for slot in self.slots if slot.worker or not (slot.dedicated or slot.extra)]
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)
@@ -135,7 +156,17 @@ class SlotTable:
     @property
     def devices(self) -> Sequence[Device]:
         """The devices of this machine that have slots, in order."""
-        return list({slot.device.name: slot.device for slot in self.slots if not slot.is_job}.values())
+        return list({slot.device.name: slot.device for slot in self.slots if slot.device is not None}.values())
+
+    @property
+    def dedicated(self) -> list[Slot]:
+        """The slots of launchers' own."""
+        return [slot for slot in self.slots if slot.dedicated]
+
+    @property
+    def on_devices(self) -> list[Slot]:
+        """The slots of this machine's devices."""
+        return [slot for slot in self.slots if not slot.dedicated]
 
     @property
     def busy(self) -> bool:

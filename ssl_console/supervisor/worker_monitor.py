@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backbones.io.files import create_exclusively
-from ssl_console.launchers.base import Launcher, Worker
+from ssl_console.launchers.base import Worker
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
-from ssl_console.supervisor.job_monitor import JobWatch
+from ssl_console.supervisor.job_monitor import JobMonitor
 from ssl_console.supervisor.memory import ProcessMemory, machine_limit_mb
 from ssl_console.supervisor.slots import Cause, Slot, StopProgress
 from ssl_console.system.processes import UNWRITTEN
@@ -28,10 +28,6 @@ STACKS_S = 1.0
 """How long a worker that is ended for being stuck has to write where its threads stand."""
 BEGIN_S = 120.0
 """How long a worker may take from its start to claiming its run."""
-JOB_PATIENCE = 2
-"""A job may be silent for so many times longer: if its node died, Slurm notices and starts it again."""
-JOB_GRACE_S = 20.0
-"""How long a cancelled run's job has to go on to its next run before the job is ended."""
 
 
 @dataclass
@@ -39,22 +35,21 @@ class WorkerMonitor:
     """Judges and ends workers. Everything it learns goes into the run folder and the slot."""
 
     workspace: Workspace
-    launcher: Launcher
     options: SupervisorOptions
-    jobs: JobWatch = field(init=False)
+    jobs: JobMonitor = field(init=False)
     footprints: ProcessMemory = field(default_factory=ProcessMemory)
     _unclaimed: Counter[str] = field(default_factory=Counter)
     _limit_mb: float = 0.0
 
     def __post_init__(self) -> None:
         self._limit_mb = self.options.worker_memory_mb or machine_limit_mb()
-        self.jobs = JobWatch(self.workspace, self._cause, self.record)
+        self.jobs = JobMonitor(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
         """Bring one slot up to date. `entry` is the slot's run as last read, None when it has none."""
         if slot.worker is None:
             return
-        if slot.is_job:
+        if slot.dedicated:
             self.jobs.look(slot, worker, entry, now)
         elif slot.gone or worker is None or worker.gone:
             slot.gone = slot.gone or worker or Worker(slot.worker, slot.pid, gone=True)
@@ -74,8 +69,8 @@ class WorkerMonitor:
 
     def leave(self, slot: Slot, now: float) -> None:
         """The worker is no longer wanted."""
-        if slot.worker is not None and slot.stopping is None:
-            self.launcher.drain(slot.worker)
+        if slot.worker is not None and slot.launcher is not None and slot.stopping is None:
+            slot.launcher.drain(slot.worker)
             slot.stopping = StopProgress("leave", now)
 
     def _look_at_run(self, slot: Slot, entry: RunInfo | None, now: float) -> None:
@@ -95,7 +90,7 @@ class WorkerMonitor:
                 self._begin(slot, cause, now)
 
     def _cause(self, slot: Slot, entry: RunInfo, now: float) -> Cause | None:
-        status, stall_s = entry.status, self.options.stall_s * (JOB_PATIENCE if slot.is_job else 1)
+        status, stall_s = entry.status, self.options.stall_s * slot.patience.stall_factor
         if status.cancel_requested:
             return "cancel"
         if status.owner is None or status.state is RunState.QUEUED:
@@ -128,12 +123,14 @@ class WorkerMonitor:
                 step()
 
     def _steps(self, slot: Slot, stopping: StopProgress) -> list[tuple[float, Callable[[], None]]]:
-        worker, grace = slot.worker or "", self.options.grace_s
-        politely = lambda: self.launcher.stop(worker)  # noqa: E731
-        by_force = lambda: self.launcher.stop(worker, force=True)  # noqa: E731
+        assert slot.launcher is not None
+        launcher, worker, grace = slot.launcher, slot.worker or "", self.options.grace_s
+        patience_s = slot.patience.cancel_s
+        politely = lambda: launcher.stop(worker)  # noqa: E731
+        by_force = lambda: launcher.stop(worker, force=True)  # noqa: E731
         match stopping.cause:
-            case "cancel" if slot.run_id is not None and slot.is_job:  # its worker sees the request by itself
-                return [(JOB_GRACE_S, politely), (2 * JOB_GRACE_S, by_force)]
+            case "cancel" if slot.run_id is not None and patience_s:  # its worker sees the request by itself
+                return [(patience_s, politely), (2 * patience_s, by_force)]
             case "cancel":
                 return [(0.0, politely), (grace, by_force)]
             case "leave":
@@ -142,7 +139,7 @@ class WorkerMonitor:
                 return [(0.0, lambda: self._judge(slot, stopping)), (0.0, by_force)]
             case _:
                 verdict = lambda: self._judge(slot, stopping)  # noqa: E731
-                stacks = lambda: self.launcher.show_stacks(worker)  # noqa: E731
+                stacks = lambda: launcher.show_stacks(worker)  # noqa: E731
                 return [(0.0, stacks), (STACKS_S, verdict), (STACKS_S, politely), (STACKS_S + grace, by_force)]
 
     def _judge(self, slot: Slot, stopping: StopProgress) -> None:

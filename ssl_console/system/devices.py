@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Sequence
 
 import psutil
 
 from backbones.io.card_files import suggest
-from ssl_console.system.device import MEGABYTE, Device, Reading
+from ssl_console.system.device import DEVICE_NAME, MEGABYTE, Device, Reading
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.nvml import cuda_devices, driver_cuda_version, read_cuda
 from ssl_console.system.torch_build import built_for, can_start
 
 CPU, MPS = "cpu", "mps"
-
-_NAME = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
 def all_devices() -> list[Device]:
@@ -77,7 +74,7 @@ def parse_devices(text: str | None) -> tuple[str, ...]:
     """`cuda:0,cuda:1`, `cuda`, `cpu` as names, without looking whether they exist. Raises ConsoleError."""
     names = tuple(dict.fromkeys(filter(None, (part.strip().lower() for part in (text or "").split(",")))))
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not DEVICE_NAME.fullmatch(name):
             raise ConsoleError(f"{name!r} is no device: write cpu, mps, cuda, or cuda:0,cuda:1 for particular ones")
     return names
 

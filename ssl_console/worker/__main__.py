@@ -73,7 +73,7 @@ def _prepare() -> Termination:
 
 def _start_afresh(arguments: Sequence[str]) -> None:
     """Become a new worker with the same runs, of which the ended ones are passed over, in the same process: it is the
-    one that Slurm signals.
+    one that the cluster signals.
     """
     end_children()
     sys.stdout.flush()

@@ -1,7 +1,8 @@
 """Taking a run: of any number of workers that were given it, one gets it.
 
-Slurm starts a job again whose node it took away, or lost. The job's new life ends the attempt of its earlier one, which
-may go on somewhere (its step daemon died, say) and can publish nothing from then on, and takes the next.
+A cluster starts a job again whose node it took away, or lost. The restarted job ends the attempt of its earlier
+process, which may still exist (e.g. when only its daemon died) and cannot publish a result from then on, and claims the
+next attempt.
 """
 
 from __future__ import annotations
@@ -17,20 +18,27 @@ from ssl_console.system.processes import own_start, this_host
 from ssl_console.worker.process import Termination
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_retry, touch_runs_folder
-from ssl_console.workspace.run import Attempt, End, RunState
+from ssl_console.workspace.run import (
+    JOB_ID_VARIABLE,
+    NODE_VARIABLE,
+    PARTITION_VARIABLE,
+    Attempt,
+    End,
+    RunState,
+)
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
 def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunStatus | None:
     """The status of the queued run that is ours from now on; None when it is not queued, or another was faster.
 
-    `job` is our name for the cluster's job that this process is.
+    `job` is the console's name for the cluster's job that this process is; empty if it is none.
     """
     folder = workspace.run(run_id)
     try:
         status = read_status(folder, time.time())
         if job and status.owner is not None and status.owner.job == job and _over(status):
-            _end_earlier_life(workspace, run_id, status)
+            _end_earlier_attempt(workspace, run_id, status)
             status = read_status(folder, time.time())
     except FileNotFoundError:
         return None
@@ -44,8 +52,8 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
         device=device,
         started=time.time(),
         job=job,
-        job_id=_job_id() if job else "",
-        partition=os.environ.get("SLURM_JOB_PARTITION", "") if job else "",
+        job_id=os.environ.get(JOB_ID_VARIABLE, job) if job else "",
+        partition=os.environ.get(PARTITION_VARIABLE, "") if job else "",
     )
     if not create_exclusively(folder.attempt(attempt.attempt), attempt.model_dump_json().encode()):
         return None
@@ -54,31 +62,25 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
 
 
 def _over(status: RunStatus) -> bool:
-    """Whether an attempt of the same job's earlier life is under way, lost, or was interrupted."""
+    """Whether an attempt of the same job's earlier process is under way, lost, or was interrupted."""
     return status.state in {RunState.STARTING, RunState.RUNNING} or status.kind in {"lost", "interrupted"}
 
 
-def _end_earlier_life(workspace: Workspace, run_id: str, status: RunStatus) -> None:
-    """Nothing that the earlier life does counts any more, and the run is queued again."""
+def _end_earlier_attempt(workspace: Workspace, run_id: str, status: RunStatus) -> None:
+    """End the attempt of the job's earlier process and queue the run again."""
     if status.cancel_requested:
         return
     folder, owner = workspace.run(run_id), status.owner
     assert owner is not None
-    message = f"Slurm started its job again after it had run on {owner.host}"
+    message = f"its job was started again after it had run on {owner.host}"
     end = End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
     create_exclusively(folder.end(status.attempt), end.model_dump_json().encode())
     with suppress(NotPossible):  # the supervisor was faster
-        request_retry(workspace, run_id, "goes on: Slurm started its job again")
+        request_retry(workspace, run_id, "goes on: its job was started again")
 
 
 def _node() -> str:
-    return os.environ.get("SLURMD_NODENAME") or this_host()
-
-
-def _job_id() -> str:
-    """As Slurm's own commands write it."""
-    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+    return os.environ.get(NODE_VARIABLE) or this_host()
 
 
 def take_standard_input() -> TextIO:

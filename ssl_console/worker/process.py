@@ -1,6 +1,6 @@
 """Being told to stop: SIGTERM interrupts the evaluation, but never the writing of what came of it.
 
-SIGUSR2, Slurm's warning before a time limit, means the same: whoever handles SIGTERM at the moment is to handle it.
+SIGUSR2, a cluster's warning before a time limit, means the same: it is passed on to the handler of SIGTERM.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class RunExecutor:
     device: str
     termination: Termination
     job: str = ""
-    """Our name for the cluster's job that this process is."""
+    """The console's name for the cluster's job that this process is; empty if it is none."""
     _caches: dict[str, Any] = field(default_factory=dict)
 
     def execute(self, run_id: str) -> RunOutcome:
@@ -193,7 +193,7 @@ class RunExecutor:
             why = (
                 "SIGUSR2: its time is nearly up" if self.termination.warned else "SIGTERM: preempted, or ended by hand"
             )
-            message = f"Slurm told its job to end ({why}); `ssl-console retry` runs it again"
+            message = f"its job was told to end ({why}); `ssl-console retry` runs it again"
             return End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
         message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
         return End(attempt=status.attempt, state="failed", kind="lost", message=message)

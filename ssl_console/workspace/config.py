@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,11 +17,10 @@ from ssl_console.workspace.paths import Workspace
 
 Time = Annotated[str, Field(pattern=r"^\d+(-\d+(:\d+){0,2}|(:\d+){1,2})?$")]
 Gpus = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
+LOCAL = "local"
+"""Launcher of worker processes on this machine."""
 WARNING_S = 120
 """Seconds before its time limit at which a job is warned, so that it can keep its state."""
-LauncherName = Literal["local", "slurm"]
-SLURM = "slurm"
-"""The device of runs that are jobs of a cluster."""
 
 
 class JobRequest(BaseModel):
@@ -119,10 +118,12 @@ class Config(BaseModel):
     """Devices to use; empty means every CUDA device, else MPS, else the CPU."""
     slots_per_device: int | None = Field(None, ge=1, le=64)
     """How many workers share one device; by default two on a CPU of several cores, one elsewhere."""
-    launcher: Literal["local", "slurm"] = "local"
-    """Whether runs are processes of this machine or jobs of a Slurm cluster, unless `--launcher` says otherwise."""
+    launcher: str = LOCAL
+    """Name of the launcher that starts workers, unless `--launcher` names another: local, slurm, or a plug-in's."""
     slurm: SlurmSettings = SlurmSettings()
     """What jobs ask for, and how many there are."""
+    launchers: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    """`[launchers.NAME]`: settings of the launchers that plug-ins bring."""
     retries: int = Field(1, ge=0, le=10)
     """How often a run is tried again by itself after running out of memory."""
     stall_s: float = Field(300, gt=0)

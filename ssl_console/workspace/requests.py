@@ -11,7 +11,7 @@ import time
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, Retry, RunState
+from ssl_console.workspace.run import End, Placement, Retry, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
@@ -51,9 +51,9 @@ def request_retry(
     run_id: str,
     reason: str = "asked for",
     batch_scale: float = 1.0,
-    devices: tuple[str, ...] | None = None,
+    placement: Placement | None = None,
 ) -> int:
-    """Queue a failed or cancelled run again, on other `devices` if these are given; the number of the attempt to come.
+    """Queue a failed or cancelled run again, elsewhere if a `placement` is given; the number of the attempt to come.
 
     Raises NotPossible when the run is done, queued or running, or when somebody else has just asked the same.
     """
@@ -64,8 +64,13 @@ def request_retry(
     ended = status.attempt
     create_exclusively(folder.end(ended), _missing_end(status).model_dump_json().encode())
     folder.cancel.unlink(missing_ok=True)
-    devices = status.devices if devices is None else devices
-    request = Retry(reason=reason, batch_scale=batch_scale, devices=devices)
+    where = placement or status.placement
+    request = Retry(
+        reason=reason,
+        batch_scale=batch_scale,
+        launcher=where.launcher if where else None,
+        devices=where.devices if where else None,
+    )
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
         raise NotPossible(f"run {run_id} is being retried already")
     touch_runs_folder(workspace)

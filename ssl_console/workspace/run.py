@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from backbones.catalog.card import BackboneCard
+from ssl_console.system.device import DEVICE_NAME
+from ssl_console.workspace.config import LOCAL
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
 SPEC_VERSION = 1
 RUN_ID_DIGITS = 12
+
+JOB_ID_VARIABLE = "SSL_CONSOLE_JOB_ID"
+NODE_VARIABLE = "SSL_CONSOLE_NODE"
+PARTITION_VARIABLE = "SSL_CONSOLE_PARTITION"
+"""Environment of a worker that is a cluster's job: the cluster's number for the job, its node and its partition."""
 
 
 class RunState(StrEnum):
@@ -52,7 +61,49 @@ def check_version(found: object, known: int = SPEC_VERSION) -> int:
     return found
 
 
-class RunSpec(Record):
+@dataclass(frozen=True)
+class Placement:
+    """Where a run may be carried out."""
+
+    launcher: str = LOCAL
+    """Name of the launcher that starts its worker."""
+    devices: tuple[str, ...] = ()
+    """Devices of this machine that it may use, `cuda` meaning every CUDA device; empty for any."""
+
+
+def stored_devices(placement: Placement) -> tuple[str, ...]:
+    """`devices` as a record stores them.
+
+    Earlier versions read `devices` alone, where a launcher was written in place of a device. With its name in front
+    of every device they leave the run to a launcher, or queued, instead of starting it as a process of this machine.
+    """
+    if placement.launcher == LOCAL:
+        return placement.devices
+    return tuple(f"{placement.launcher}:{device}" for device in placement.devices) or (placement.launcher,)
+
+
+def read_placement(launcher: str | None, stored: tuple[str, ...]) -> Placement:
+    """The inverse of `stored_devices`. `launcher` is None in records of earlier versions."""
+    if launcher is None:
+        alone = stored[0] if len(stored) == 1 and not DEVICE_NAME.fullmatch(stored[0]) else None
+        return Placement(alone) if alone else Placement(LOCAL, stored)
+    devices = (device.removeprefix(f"{launcher}:") for device in stored if device != launcher)
+    return Placement(launcher, tuple(devices))
+
+
+class PlacedRecord(Record):
+    """A record that contains a placement in its fields `launcher` and `devices`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_placement(cls, values: object) -> object:
+        if not isinstance(values, Mapping) or not isinstance(stored := values.get("devices"), list | tuple):
+            return values
+        placement = read_placement(values.get("launcher"), tuple(map(str, stored)))
+        return {**values, "launcher": placement.launcher, "devices": placement.devices}
+
+
+class RunSpec(PlacedRecord):
     """`run.json`. Complete: a worker needs no card file to carry it out, on this machine or another."""
 
     version: int = SPEC_VERSION
@@ -68,17 +119,28 @@ class RunSpec(Record):
     """Higher runs first; then the older."""
     created: float = Field(default_factory=time.time)
     """Seconds since the epoch."""
+    launcher: str = LOCAL
+    """Name of the launcher that starts its worker."""
     devices: tuple[str, ...] = ()
-    """Devices this run may use; empty means any."""
+    """Devices of this machine that the run may use; empty for any."""
     fresh: bool = False
     """Compute everything anew: stored features are not looked at, and none are stored."""
     concerns: tuple[str, ...] = ()
     """What the doctor found wrong with the backbone, which is measured all the same; the result repeats it."""
 
+    @property
+    def placement(self) -> Placement:
+        """Where the run may be carried out."""
+        return Placement(self.launcher, self.devices)
+
     @field_validator("version")
     @classmethod
     def _known(cls, version: int) -> int:
         return check_version(version)
+
+    @field_serializer("devices")
+    def _stored_devices(self, _devices: tuple[str, ...]) -> tuple[str, ...]:
+        return stored_devices(self.placement)
 
 
 class Attempt(Record):
@@ -97,9 +159,9 @@ class Attempt(Record):
     device: str
     started: float
     job: str = ""
-    """On a cluster: our name for the job, of which Slurm may start several lives."""
+    """On a cluster: the console's name for the job, which the cluster may start several times."""
     job_id: str = ""
-    """On a cluster: Slurm's number for it."""
+    """On a cluster: the cluster's number for it."""
     partition: str = ""
 
     @property
@@ -108,14 +170,25 @@ class Attempt(Record):
         return f"{self.host} {self.device}" if self.job else self.device
 
 
-class Retry(Record):
+class Retry(PlacedRecord):
     """`retry.<n>.json`: the request for attempt n."""
 
     reason: str = "asked for"
     batch_scale: float = Field(1.0, gt=0, le=1)
     """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
+    launcher: str | None = None
+    """Name of the launcher that starts its worker from now on; None for that of the specification."""
     devices: tuple[str, ...] | None = None
     """Devices that the run may use from now on; None for those of the specification."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where the run may be carried out from now on; None for the placement of the specification."""
+        return None if self.devices is None else Placement(self.launcher or LOCAL, self.devices)
+
+    @field_serializer("devices")
+    def _stored_devices(self, _devices: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return stored_devices(self.placement) if self.placement else None
 
 
 class End(Record):

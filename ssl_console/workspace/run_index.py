@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import SPEC_VERSION, RunState, check_version
+from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
 from tasks.catalog.spec import TaskSpec
 
@@ -44,8 +44,8 @@ class RunInfo:
     """Seconds since the epoch."""
     submitted_priority: int
     """As submitted; `priority` is the current one."""
-    submitted_devices: tuple[str, ...]
-    """As submitted; `devices` are the current ones."""
+    submitted_placement: Placement
+    """As submitted; `placement` is the current one."""
     status: RunStatus
 
     @cached_property
@@ -69,14 +69,17 @@ class RunInfo:
         return self.submitted_priority if self.status.priority is None else self.status.priority
 
     @property
-    def devices(self) -> tuple[str, ...]:
-        """The devices last requested; empty for any."""
-        return self.submitted_devices if self.status.devices is None else self.status.devices
+    def placement(self) -> Placement:
+        """The placement last requested."""
+        return self.status.placement or self.submitted_placement
 
     @cached_property
     def queued_run(self) -> QueuedRun:
         """The scheduler's view of the run."""
-        return QueuedRun(self.run_id, self.backbone, self.task, self.priority, self.created, self.devices)
+        place = self.placement
+        return QueuedRun(
+            self.run_id, self.backbone, self.task, self.priority, self.created, place.devices, place.launcher
+        )
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ def _read_info(folder: RunFolder, status: RunStatus) -> RunInfo:
         seed=int(str(spec.get("seed", 0))),
         created=float(str(spec.get("created", 0.0))),
         submitted_priority=int(str(spec.get("priority", 0))),
-        submitted_devices=tuple(map(str, _list(spec.get("devices", ())))),
+        submitted_placement=_placement(spec),
         status=status,
     )
 
@@ -247,6 +250,11 @@ def _variant(task: bytes) -> str:
         return TaskSpec.model_validate_json(task).variant
     except (ValidationError, KeyError):
         return str(orjson.loads(task)["preset"])
+
+
+def _placement(spec: Mapping[str, object]) -> Placement:
+    launcher = spec.get("launcher")
+    return read_placement(None if launcher is None else str(launcher), tuple(map(str, _list(spec.get("devices", ())))))
 
 
 def _table(value: object) -> Mapping[str, object]:

@@ -15,8 +15,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ssl_console.system.processes import lives, this_host
+from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import Attempt, End, Record, Retry, RunState
+from ssl_console.workspace.run import Attempt, End, Placement, Record, Retry, RunState
 
 FRESH_HERE_S = 10.0
 """A worker of this host that has just died is not called lost before its supervisor could say what happened."""
@@ -76,8 +77,8 @@ class RunStatus:
     """Factor on the extraction batch that this attempt was asked for with."""
     priority: int | None = None
     """Of a queued run: the priority that was asked for later; None for the specification's."""
-    devices: tuple[str, ...] | None = None
-    """The devices that the newest retry asked for; None for the specification's."""
+    placement: Placement | None = None
+    """The placement that the newest retry asked for; None for the specification's."""
 
     @property
     def kind(self) -> str | None:
@@ -153,7 +154,7 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
     fresh = facts.last_sign is not None and now - facts.last_sign < fresh_s
     if not facts.owner_lives and not fresh:
         lost = RunStatus(RunState.FAILED, _lost(facts), facts.attempt, facts.owner, cancel_requested=facts.cancel)
-        return replace(lost, devices=_devices(facts))
+        return replace(lost, placement=_placement(facts))
     return RunStatus(
         RunState.RUNNING if facts.reported else RunState.STARTING,
         "cancelling" if facts.cancel else "",
@@ -161,7 +162,7 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
         facts.owner,
         cancel_requested=facts.cancel,
         batch_scale=_scale(facts),
-        devices=_devices(facts),
+        placement=_placement(facts),
     )
 
 
@@ -176,8 +177,8 @@ def _ended(facts: FolderFacts) -> RunStatus:
     assert facts.end is not None
     state = RunState.CANCELLED if facts.end.state == "cancelled" else RunState.FAILED
     scale = facts.request.batch_scale if facts.request and facts.retry == facts.ended else 1.0
-    devices = _devices(facts)
-    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, devices=devices)
+    where = _placement(facts)
+    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, placement=where)
 
 
 def _queued(facts: FolderFacts) -> RunStatus:
@@ -187,15 +188,15 @@ def _queued(facts: FolderFacts) -> RunStatus:
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
     queued = RunStatus(RunState.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
-    return replace(queued, devices=_devices(facts))
+    return replace(queued, placement=_placement(facts))
 
 
 def _scale(facts: FolderFacts) -> float:
     return facts.request.batch_scale if facts.request and facts.retry == facts.ended + 1 else 1.0
 
 
-def _devices(facts: FolderFacts) -> tuple[str, ...] | None:
-    return facts.request.devices if facts.request else None
+def _placement(facts: FolderFacts) -> Placement | None:
+    return facts.request.placement if facts.request else None
 
 
 def _read_end(folder: RunFolder, number: int) -> End:
@@ -230,3 +231,5 @@ class QueuedRun:
     created: float
     devices: tuple[str, ...] = ()
     """Names of the devices it may use, `cuda` meaning every CUDA device; empty means any."""
+    launcher: str = LOCAL
+    """Name of the launcher that starts its worker."""

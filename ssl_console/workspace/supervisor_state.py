@@ -21,8 +21,9 @@ class SlotState(Record):
     """A place for one worker."""
 
     name: str
-    """Device and number: `cuda:0/1`."""
+    """Device and number, `cuda:0/1`, or launcher and worker."""
     device: str
+    """Name of its device, or of the launcher whose worker has a slot of its own."""
     worker: int | None = None
     """Pid of the worker process."""
     run_id: str | None = None
@@ -31,7 +32,7 @@ class SlotState(Record):
     since: float | None = None
     """When the run was given to it (seconds since the epoch)."""
     job: JobState | None = None
-    """Of a slot that is a cluster's job."""
+    """Of a slot that exists for one job of a cluster."""
     then: tuple[str, ...] = ()
     """Runs that the job carries out next."""
 
@@ -43,6 +44,16 @@ class DeviceState(Record):
     reading: Reading | None = None
     problem: str = ""
     """Why nothing is known of it."""
+
+
+class LauncherState(Record):
+    """A launcher with slots of its own, when last looked at. (Earlier versions listed it among the devices.)"""
+
+    name: str
+    summary: str = ""
+    """Its workers, e.g. `partition main: 4 jobs run, 10 wait`."""
+    problem: str = ""
+    """Why it starts no workers, or why their state is not known."""
 
 
 class SupervisorState(Record):
@@ -57,6 +68,7 @@ class SupervisorState(Record):
     paused: bool = False
     slots: tuple[SlotState, ...] = ()
     devices: tuple[DeviceState, ...] = ()
+    launchers: tuple[LauncherState, ...] = ()
     waiting: Mapping[str, str] = Field(default_factory=dict)
     """Why each queued run waits, by run id."""
     problems: tuple[str, ...] = ()

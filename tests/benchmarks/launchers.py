@@ -95,16 +95,16 @@ def as_jobs(folder: Path, cluster: TestCluster, runs: int, together: int) -> Mea
     bench = bench_of(folder, cluster)
     bench.configure(runs_per_job=str(together), jobs=str(runs))
     with cleaned(bench):
-        taken = seconds(bench, runs, devices=("slurm",))
+        taken = seconds(bench, runs, launcher="slurm")
     cluster.end_all_jobs()
     return Measured(f"Slurm, {together} run{'s' if together > 1 else ''} a job", runs, taken)
 
 
-def seconds(bench: Bench, runs: int, devices: tuple[str, ...] = ()) -> float:
+def seconds(bench: Bench, runs: int, launcher: str = "local") -> float:
     """From the supervisor's start until the last result is in the database."""
     for number in range(runs):
         backbone = f"demo/{number // TOGETHER}"
-        bench.submit(f"r{number}", seed=number, backbone=backbone, created=float(number), devices=devices)
+        bench.submit(f"r{number}", seed=number, backbone=backbone, created=float(number), launcher=launcher)
     begun = time.perf_counter()
     bench.supervise()
     eventually(lambda: len(bench.results()) == runs, f"{runs} results are in the database", PATIENCE_S)

@@ -12,13 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from ssl_console.launchers.local import LocalLauncher
-from ssl_console.launchers.registry import Launchers
-from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.loop import Supervisor
 from ssl_console.workspace import tail
-from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import pause, resume
 from ssl_console.workspace.run import RunState
@@ -210,8 +207,7 @@ def test_clock_that_goes_backwards_in_a_worker_harms_nothing(stage: Stage, tally
 def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path, tally: Tally) -> None:
     workspace = Workspace(tmp_path / "workspace").create()
     options = SupervisorOptions(devices=("cpu",), slots_per_device=1)
-    launchers = Launchers(LocalLauncher(workspace), SlurmLauncher(workspace, load_config(workspace).slurm))
-    supervisor = Supervisor(workspace, launchers, options)
+    supervisor = Supervisor(workspace, {"local": LocalLauncher(workspace)}, options)
     now = time.time()
     supervisor.begin(now)
     supervisor.tick(now + 1)

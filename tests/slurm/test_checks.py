@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.launchers.slurm.commands import slurm_checks
+from ssl_console.launchers.slurm.launcher import SlurmLauncher
 from ssl_console.system.machine_checks import Check
+from ssl_console.workspace.config import load_config
 from tests.slurm.workspace_fixture import SlurmBench, console
 
 
 def checks(bench: SlurmBench) -> list[Check]:
-    return list(slurm_checks(bench.workspace, ("demo", "paper-linear")))
+    return list(SlurmLauncher.open(bench.workspace, load_config(bench.workspace)).checks(("demo", "paper-linear")))
 
 
 def test_settings_that_the_cluster_takes_are_good(bench: SlurmBench) -> None:

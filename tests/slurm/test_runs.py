@@ -158,16 +158,16 @@ def test_where_a_run_is_and_what_its_job_wrote_are_told(bench: SlurmBench) -> No
     assert "modules are loaded" in console(bench, "logs", "one")
 
 
-def test_cluster_is_a_device_with_its_partitions(bench: SlurmBench) -> None:
+def test_cluster_is_listed_with_its_partitions(bench: SlurmBench) -> None:
     bench.submit("one", "wait")
     bench.supervise()
     bench.until_at_work("one")
 
     def told() -> bool:
         state = SupervisorView(bench.workspace).living()
-        devices = {one.device.name: one for one in state.devices} if state else {}
-        return "slurm" in devices and devices["slurm"].device.title == "partition main: 1 job runs, 0 wait"
+        summaries = {one.name: one.summary for one in state.launchers} if state else {}
+        return summaries.get("slurm") == "partition main: 1 job runs, 0 wait"
 
-    eventually(told, "the device is shown", 30)
+    eventually(told, "the launcher is shown", 30)
     bench.go()
     bench.until("one", RunState.DONE)

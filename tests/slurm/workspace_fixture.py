@@ -39,7 +39,7 @@ class SlurmBench(Bench):
 
     def submit(self, run_id: str, fate: str = "finish", **others: Any) -> RunFolder:
         """Queue a rehearsal for the cluster."""
-        return super().submit(run_id, fate, **{"devices": ("slurm",), **others})
+        return super().submit(run_id, fate, **{"launcher": "slurm", **others})
 
     def until(self, run_id: str, *states: Any, patience_s: float = PATIENCE_S) -> Any:
         """Wait longer: a cluster decides when a job starts."""

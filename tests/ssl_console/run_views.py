@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import End, FailureKind, RunState
+from ssl_console.workspace.run import End, FailureKind, Placement, RunState
 from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.run_status import RunStatus
 
@@ -37,7 +37,7 @@ def run_view(
         task=task,
         protocol=task.partition("/")[0],
         submitted_priority=priority,
-        submitted_devices=(),
+        submitted_placement=Placement(),
         status=status,
         **about,
     )

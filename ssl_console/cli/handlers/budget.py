@@ -16,7 +16,6 @@ from ssl_console.planning.duration import History, format_duration
 from ssl_console.planning.plan import Plan
 from ssl_console.planning.submit import submit_runs
 from ssl_console.system.errors import ExitCode
-from ssl_console.workspace.config import SLURM
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import known_manifest
 
@@ -60,7 +59,7 @@ def budget(session: Session, picked: RunSelection, limits: Limits, manner: RunOp
 
 def _answer(session: Session, picked: RunSelection, limits: Limits, manner: RunOptions) -> _Answer:
     found = planned(session, picked, manner)
-    slots = limits.slots or session.slots(manner.devices)
+    slots = limits.slots or session.slots(manner.placement)
     results, profiler = session.results(), _profiler(session, manner)
     history = History.of(results)
     under_way, unclear = cells_of((run for run in found.runs if run.status == "active"), history, profiler)
@@ -74,9 +73,9 @@ def _answer(session: Session, picked: RunSelection, limits: Limits, manner: RunO
 
 def _carry_out(session: Session, chosen: Budget, manner: RunOptions) -> ExitCode:
     runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
-    sharing = manner.devices == (SLURM,)  # runs of one backbone share a job there, but not at different priorities
-    submitted = submit_runs(session.workspace, runs, manner.devices, in_order=not sharing)
-    return follow_runs(session, submitted.run_ids, manner.devices, as_json=manner.as_json)
+    # a launcher with slots of its own has runs of one backbone share a worker, but not at different priorities
+    submitted = submit_runs(session.workspace, runs, manner.placement, in_order=not manner.remote)
+    return follow_runs(session, submitted.run_ids, manner.placement, as_json=manner.as_json)
 
 
 def as_document(answer: _Answer) -> dict[str, object]:
@@ -169,6 +168,6 @@ def _profiler(session: Session, manner: RunOptions) -> Profiler:
             return sum(split.images for split in manifest.splits.values())
         return sum(card.images.values()) or None
 
-    device = session.practice(manner.devices).device
+    device = session.practice(manner.placement.devices).device
     folder = session.workspace.cache / "speeds"
     return Profiler(folder, session.workspace.weights, device, images, tell=stdout.say)

@@ -24,7 +24,7 @@ from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run import Placement, RunState
 from ssl_console.workspace.run_observer import RunView
 
 POLL_S = 0.25
@@ -36,11 +36,11 @@ SUPERVISOR_S = 5.0
 """How often it is made sure that somebody carries the runs out."""
 
 
-def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], *, as_json: bool) -> ExitCode:
+def follow_runs(session: Session, run_ids: Sequence[str], placement: Placement, *, as_json: bool) -> ExitCode:
     """Show the runs until they have ended: 0 when all are done, 1 when one is not, 130 after Ctrl-C."""
     started = time.monotonic()
     try:
-        last = _follow(session, run_ids, devices, JsonProgress() if as_json else _progress_view())
+        last = _follow(session, run_ids, placement, JsonProgress() if as_json else _progress_view())
     except KeyboardInterrupt:
         stdout.say(
             f"the runs go on without this command: `{command_hints.RUNS}` lists them, "
@@ -59,8 +59,8 @@ def follow_runs(session: Session, run_ids: Sequence[str], devices: tuple[str, ..
     return code
 
 
-def _follow(session: Session, run_ids: Sequence[str], devices: tuple[str, ...], view: ProgressView) -> ProgressSummary:
-    reader, earlier, slots = RunReader(session.workspace), session.results(), session.slots(devices)
+def _follow(session: Session, run_ids: Sequence[str], placement: Placement, view: ProgressView) -> ProgressSummary:
+    reader, earlier, slots = RunReader(session.workspace), session.results(), session.slots(placement)
     before: dict[str, Fingerprint] = {}
     started = changed_at = ensured_at = time.monotonic()
     ensure_supervisor(session.workspace, session.supervisor_options())

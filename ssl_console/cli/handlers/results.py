@@ -19,6 +19,7 @@ from ssl_console.planning.plan import new_run_id
 from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
 from ssl_console.system.safe_text import shorten
 from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.pictures import picture_files
 from ssl_console.workspace.predictions import RunOutputs
 from ssl_console.workspace.requests import submit
@@ -226,7 +227,7 @@ def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_jso
     submit(session.workspace, spec.run_id, spec.model_dump_json(indent=2).encode())
     if not as_json:
         stdout.say(f"{before.result.run_id} is run again as {spec.run_id}")
-    code = follow_runs(session, [spec.run_id], spec.devices, as_json=as_json)
+    code = follow_runs(session, [spec.run_id], spec.placement, as_json=as_json)
     if code is not ExitCode.DONE:
         return code
     after = RunOutputs(session.workspace).record(spec.run_id)
@@ -246,7 +247,9 @@ def _spec_again(session: Session, before: ResultRecord, *, fresh: bool) -> RunSp
         raise ConsoleError(f"{path} is not there or cannot be read, so nobody knows what to repeat") from error
     taken = [folder_id for folder_id, _ in folders_of_key(session.workspace, before.result.key)]
     run_id = new_run_id(before.result.key, [before.result.run_id, *taken])
-    return spec.model_copy(update={"run_id": run_id, "created": time.time(), "fresh": fresh, "devices": ()})
+    return spec.model_copy(
+        update={"run_id": run_id, "created": time.time(), "fresh": fresh, "launcher": LOCAL, "devices": ()}
+    )
 
 
 def _verdict(found: FieldDifference, within: float, *, as_json: bool) -> ExitCode:

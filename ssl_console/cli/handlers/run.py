@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast, get_args
 
 from backbones.catalog.card import BackboneCard, Precision
@@ -12,18 +12,19 @@ from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
+from ssl_console.launchers.placement import parse_launcher
 from ssl_console.operations.check_backbone import exclude_failing
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import LookupContext, identity_of_run, resolve_candidates
 from ssl_console.planning.disk_usage import Disk, disk_for
 from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Plan, PlannedRun, make_plan
-from ssl_console.planning.submit import Submitted, devices_of_runs, parse_launcher, submit_runs
+from ssl_console.planning.submit import Submitted, submit_runs
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system import command_hints
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
-from ssl_console.workspace.config import SLURM, LauncherName
+from ssl_console.workspace.run import Placement
 from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.spec import TaskSpec
 
@@ -61,24 +62,49 @@ class RunOptions:
     """How `run` goes about it."""
 
     devices: tuple[str, ...] = ()
-    launcher: LauncherName | None = None
-    """None for what the settings say."""
+    launcher: str | None = None
+    """None for the one that the settings name."""
     precision: Precision = "float32"
     detach: bool = False
     force: bool = False
     skip_missing: bool = False
     as_json: bool = False
+    placement: Placement = field(default_factory=Placement)
+    """Where the runs are carried out, from `devices`, `launcher` and the settings; see `placed`."""
+    remote: str = ""
+    """Summary of a launcher with slots of its own, whose speed is not known here, e.g. `jobs of a cluster`."""
 
     @classmethod
-    def of(cls, devices: str | None, launcher: str | None, precision: str, **flags: bool) -> RunOptions:
+    def of(
+        cls,
+        devices: str | None,
+        launcher: str | None,
+        precision: str,
+        *,
+        detach: bool = False,
+        force: bool = False,
+        skip_missing: bool = False,
+        as_json: bool = False,
+    ) -> RunOptions:
         """From option values. Raises ConsoleError for devices, a launcher or a precision that do not exist."""
         if precision not in get_args(Precision):
             raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
-        return cls(parse_devices(devices), parse_launcher(launcher), cast("Precision", precision), **flags)
+        return cls(
+            parse_devices(devices),
+            parse_launcher(launcher),
+            cast("Precision", precision),
+            detach=detach,
+            force=force,
+            skip_missing=skip_missing,
+            as_json=as_json,
+        )
 
     def placed(self, session: Session) -> RunOptions:
-        """With the devices that its runs may use, as the settings decide where nothing was said."""
-        return replace(self, devices=devices_of_runs(session.config, self.launcher, self.devices))
+        """With the placement of its runs, as the settings decide where no option was given."""
+        placement = session.placement(self.launcher, self.devices)
+        launcher = session.launcher(placement)
+        remote = launcher.summary if launcher.capacity() else ""
+        return replace(self, placement=placement, remote=remote)
 
 
 def plan(session: Session, picked: RunSelection, launcher: str | None, *, as_json: bool) -> None:
@@ -91,7 +117,7 @@ def plan(session: Session, picked: RunSelection, launcher: str | None, *, as_jso
         return
     head = ("backbone", "task", "seed", "status", "run", "why")
     stdout.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
-    stdout.lines([sentence(found, manner.devices), _disk_sentence(disk)])
+    stdout.lines([sentence(found, manner.remote), _disk_sentence(disk)])
     say_missing(found)
 
 
@@ -105,7 +131,7 @@ def run(session: Session, picked: RunSelection, manner: RunOptions) -> ExitCode:
     if manner.as_json:
         stdout.json_line({"event": "plan", **as_document(found)})
     else:
-        stdout.say(sentence(found, manner.devices))
+        stdout.say(sentence(found, manner.remote))
     if found.missing:
         say_missing(found)
         if not manner.skip_missing:
@@ -128,7 +154,7 @@ def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
     return code
 
 
-def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
+def sentence(found: Plan, remote: str = "") -> str:
     """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
     counts = found.counts
     words = [f"{counts['done']} done already"] if counts["done"] else []
@@ -138,7 +164,7 @@ def sentence(found: Plan, devices: tuple[str, ...] = ()) -> str:
     words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
     words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
     if counts["to_run"] or counts["active"]:
-        words.append("on Slurm" if devices == (SLURM,) else _duration(found))
+        words.append(f"as {remote}" if remote else _duration(found))
     return f"{counts['total']} picked: {', '.join(words)}"
 
 
@@ -204,11 +230,11 @@ def planned(session: Session, picked: RunSelection, manner: RunOptions) -> Plan:
     found = make_plan(
         candidates,
         session.results(),
-        slots=session.slots(manner.devices),
+        slots=session.slots(manner.placement),
         force=manner.force,
         old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
     )
-    return exclude_failing(found, session.practice(manner.devices), force=manner.force)
+    return exclude_failing(found, session.practice(manner.placement.devices), force=manner.force)
 
 
 def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
@@ -218,13 +244,13 @@ def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
         if not manner.as_json:
             stdout.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
         return _nothing_ran(manner, ExitCode.DONE)
-    submitted = submit_runs(session.workspace, found.to_run, manner.devices)
+    submitted = submit_runs(session.workspace, found.to_run, manner.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
     if manner.detach:
         ensure_supervisor(session.workspace, session.supervisor_options())
         _say_detached(submitted, followed, manner)
         return ExitCode.DONE
-    return follow_runs(session, followed, manner.devices, as_json=manner.as_json)
+    return follow_runs(session, followed, manner.placement, as_json=manner.as_json)
 
 
 def without_a_run(found: Plan, manner: RunOptions) -> ExitCode:

@@ -10,7 +10,7 @@ from pathlib import Path
 from backbones.io.card_files import UnknownName, suggest
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import activity_text, outcome_text
-from ssl_console.launchers.slurm.submit import job_output
+from ssl_console.launchers.registry import worker_output
 from ssl_console.operations.progress import RunReader
 from ssl_console.operations.session import Session, resolve_run, resolve_runs
 from ssl_console.supervisor.client import ensure_supervisor
@@ -51,12 +51,12 @@ def logs(session: Session, name: str, *, follow: bool) -> None:
     folder = _folder(session, name)
     for line in _lines(folder, RunFolder.log, follow=follow):
         stdout.lines([last_state(line)])
-    _job_output(session, folder)
+    _worker_output(session, folder)
 
 
-def _job_output(session: Session, folder: RunFolder) -> None:
-    """Set-up lines, Slurm's own words, why the worker did not start."""
-    path = job_output(session.workspace, folder)
+def _worker_output(session: Session, folder: RunFolder) -> None:
+    """Set-up lines, messages of the cluster, why the worker did not start."""
+    path = worker_output(session.workspace, session.config, folder)
     if path is not None and (words := last_lines(path, JOB_LINES)):
         stdout.say(f"its job wrote, outside of runs, to {path}:")
         stdout.lines(words)

@@ -18,7 +18,6 @@ from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTrai
 from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import LookupContext
-from ssl_console.planning.submit import devices_of_runs
 from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
@@ -114,7 +113,7 @@ def _watcher(session: Session, request: WatchRequest, training: WatchedTraining,
         around,
         describe=lambda copy, name: _describe(session, request, copy, name),
         results=session.results,
-        devices=devices_of_runs(session.config, devices=parse_devices(request.devices)),
+        placement=session.placement(devices=parse_devices(request.devices)),
     )
 
 

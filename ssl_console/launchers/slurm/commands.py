@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
-
-from pydantic import ValidationError
-
-from backbones.io.card_files import suggest
-from ssl_console.system.errors import ConsoleError
-from ssl_console.system.machine_checks import Check
-from ssl_console.workspace.config import Config, JobRequest, SlurmSettings, load_config
-from ssl_console.workspace.paths import Workspace
+from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 20.0
 """With its controller gone, squeue gives up by itself after 18 s, sbatch after 9."""
@@ -72,62 +63,9 @@ def clean_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8"}
 
 
-def has_slurm() -> bool:
-    """Whether Slurm's commands are on this machine."""
-    return shutil.which("sbatch") is not None
-
-
 def _error(name: str, code: int, words: str) -> SlurmError:
     said = " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} left with exit code {code}"
     low = said.lower()
     if any(sign in low for sign in _AWAY):
         return SlurmUnavailable(said)
     return SlurmQueueFull(said) if any(sign in low for sign in _CROWDED) else SlurmError(said)
-
-
-NAME = "slurm"
-
-
-def slurm_checks(workspace: Workspace, suites: Collection[str]) -> Iterator[Check]:
-    """Nothing where Slurm is not set up; `suites` are those that there are."""
-    try:
-        config = load_config(workspace)
-    except ConsoleError:
-        return  # told already: the settings cannot be read
-    if not is_set_up(config):
-        return
-    try:
-        yield Check(NAME, "good", f"{ask(['sbatch', '--version']).strip()}; nodes must see {workspace.root} too")
-        yield from _overrides(workspace, config.slurm, suites)
-    except SlurmUnavailable as error:
-        yield Check(NAME, "bad", f"{error}: runs wait until it answers")
-    except SlurmError as error:
-        yield Check(NAME, "bad", str(error))
-    except ValidationError as error:
-        yield Check(NAME, "bad", f"{workspace.config}: {' '.join(str(error).split())}")
-
-
-def is_set_up(config: Config) -> bool:
-    """Whether config.toml speaks of Slurm."""
-    return config.launcher == "slurm" or config.slurm != SlurmSettings()
-
-
-def _overrides(workspace: Workspace, settings: SlurmSettings, suites: Collection[str]) -> Iterator[Check]:
-    for name in settings.suites:
-        if name not in suites:
-            near = suggest(name, suites)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(suites)}"
-            yield Check(NAME, "bad", f"{workspace.config}: [slurm.suites] {name}: there is no such suite; {hint}")
-    for place, request in settings.variants():
-        yield _asked(f"{workspace.config}: {place}", request)
-
-
-def _asked(place: str, request: JobRequest) -> Check:
-    """Asks for the job without submitting it."""
-    try:
-        words = ask(["sbatch", "--test-only", "--output=/dev/null", *request.arguments(), "--wrap=true"])
-    except SlurmUnavailable:
-        raise
-    except SlurmError as error:
-        return Check(NAME, "bad", f"{place}: {error}")
-    return Check(NAME, "good", f"{place}: {' '.join(words.split())}")

@@ -2,114 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import ClassVar, Self
 
-from ssl_console.launchers.base import JobEnd, Resources, Worker
-from ssl_console.launchers.slurm.jobs import PREFIX, TAKEN, ListedJob
+from ssl_console.launchers.base import (
+    AdoptedWorker,
+    Batch,
+    Batching,
+    Capacity,
+    JobEnd,
+    Launcher,
+    Patience,
+    Resources,
+    Worker,
+)
+from ssl_console.launchers.slurm.checks import NAME, is_set_up, slurm_checks
+from ssl_console.launchers.slurm.grouping import JobGrouper
+from ssl_console.launchers.slurm.jobs import TAKEN, ListedJob
 from ssl_console.launchers.slurm.poller import JobEntry, SlurmPoller
-from ssl_console.launchers.slurm.submit import LARGEST, JobScript, output_of, unsettled
-from ssl_console.workspace.config import JobRequest, SlurmSettings
-from ssl_console.workspace.paths import Workspace
+from ssl_console.launchers.slurm.submit import LARGEST, JobScript, job_output, output_of, remove_old, unsettled
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.machine_checks import Check
+from ssl_console.workspace.config import Config, JobRequest, SlurmSettings, load_config
+from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import Attempt, JobState
+from ssl_console.workspace.run_index import RunInfo
 
 UNSEEN = JobState(state="submitting", reason="not submitted yet", waits=True)
 UNANSWERED = JobState(state="unknown", reason="Slurm has not answered yet", waits=True)
 
 
-@dataclass(frozen=True)
-class RecoveredJob:
-    """A job that an earlier supervisor submitted."""
-
-    worker: str
-    run_ids: tuple[str, ...]
-
-
 @dataclass
-class SlurmLauncher:
-    """Gathers what is submitted within a round into batches; the rest is its clerk's. Never waits for Slurm."""
+class SlurmLauncher(Launcher):
+    """Collects the jobs that are submitted within a tick into one script for each request; a poller submits them.
 
+    Never waits for Slurm.
+    """
+
+    name: ClassVar[str] = NAME
+    summary: ClassVar[str] = "jobs of a Slurm cluster"
+    device_hint: ClassVar[str] = "gpus in [slurm] says what a job gets"
     workspace: Workspace
     settings: SlurmSettings
-    clerk: SlurmPoller = field(init=False)
+    """As config.toml was when runs were last grouped."""
+    set_up: bool = True
+    """Whether config.toml chooses Slurm or has settings for it."""
+    poller: SlurmPoller = field(init=False)
+    _grouper: JobGrouper = field(init=False)
     _open: dict[JobRequest, JobScript] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
+    """Ended jobs that a snapshot has contained."""
+
+    @classmethod
+    def open(cls, workspace: Workspace, config: Config) -> Self:
+        """The launcher of a workspace."""
+        return cls(workspace, config.slurm, is_set_up(config))
 
     def __post_init__(self) -> None:
-        self.clerk = SlurmPoller(self.workspace, self.settings.poll_s)
+        self.poller = SlurmPoller(self.workspace, self.settings.poll_s)
+        self._grouper = JobGrouper(self.workspace)
+
+    # -- questions of planner, doctor and log viewer ------------------------------------------------------------
+
+    def capacity(self) -> Capacity:
+        """As many jobs as the settings allow; Slurm decides when each starts."""
+        return Capacity(self.settings.jobs, "as many jobs as [slurm] jobs allows are with Slurm already")
+
+    def patience(self) -> Patience:
+        """Longer than for a process: if a job's node dies, Slurm notices and starts the job again."""
+        return Patience(stall_factor=2.0, cancel_s=20.0, look_every_s=1.0, restarts=self.settings.restarts)
+
+    def checks(self, suites: Collection[str]) -> Iterator[Check]:
+        """Whether the cluster would accept the settings; none where Slurm is not set up."""
+        if self.set_up:
+            yield from slurm_checks(self.workspace, self.settings, suites)
+
+    def output(self, folder: RunFolder) -> Path | None:
+        """Output of the job that carried out the run's newest attempt, else of the last one that held it."""
+        return job_output(self.workspace, folder)
+
+    # -- questions of the supervisor ----------------------------------------------------------------------------
 
     @property
     def problem(self) -> str:
         """Why nothing is known of Slurm at the moment."""
-        return self.clerk.problem
+        return self.poller.problem
 
-    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
-        """One more job for the batch that is made ready; its name."""
-        request = resources.request or JobRequest()
-        batch = self._open.get(request) or JobScript(request=request, warning_s=self.settings.warning_s)
-        batch = batch.model_copy(update={"jobs": (*batch.jobs, tuple(run_ids))})
-        self._open[request] = batch
-        if len(batch.jobs) == LARGEST:
+    def summarise(self, jobs: Sequence[JobState]) -> str:
+        """`partition main: 4 jobs run, 10 wait`."""
+        by_partition = groupby(sorted(jobs, key=lambda job: job.partition), key=lambda job: job.partition)
+        return "; ".join(_count(partition, list(found)) for partition, found in by_partition)
+
+    def batches(self, queued: Sequence[RunInfo]) -> Batching:
+        """Runs of one backbone, request and priority share a job, as the settings of the moment say."""
+        try:
+            self.settings = load_config(self.workspace).slurm
+        except ConsoleError as error:
+            return Batching((), {entry.run_id: str(error) for entry in queued})
+        return self._grouper.batches(queued, self.settings)
+
+    def submit(self, batch: Batch, resources: Resources | None = None) -> str:  # noqa: ARG002 - the job asks for them
+        """Add a job to the script of its request; the job's name."""
+        request = batch.request if isinstance(batch.request, JobRequest) else JobRequest()
+        script = self._open.get(request) or JobScript(request=request, warning_s=self.settings.warning_s)
+        script = script.model_copy(update={"jobs": (*script.jobs, batch.run_ids)})
+        self._open[request] = script
+        if len(script.jobs) == LARGEST:
             self._hand_in(request)
-        return batch.names[-1]
+        return script.names[-1]
 
-    def recover(self) -> Iterator[RecoveredJob]:
-        """The jobs that an earlier supervisor submitted, or was about to: of each, whether it lives is found out."""
-        for batch in unsettled(self.workspace):
-            self.clerk.take(batch, "unsure")
-            yield from map(RecoveredJob, batch.names, batch.jobs)
+    def adopt(self, under_way: Mapping[str, Attempt]) -> Iterator[AdoptedWorker]:  # noqa: ARG002 - of the interface
+        """Jobs that an earlier supervisor submitted, or was about to: the poller finds out whether each exists.
 
-    def adopt(self, attempt: Attempt) -> str | None:  # noqa: ARG002 - jobs are found again by `recover`
-        """None: a job is found again by its batch, not by the attempt that it carries out."""
-        return None
-
-    def hand_over(self, worker: str, run_id: str) -> bool:  # noqa: ARG002 - of the interface
-        """False: what a job carries out is settled when it is submitted."""
-        return False
-
-    def drain(self, worker: str) -> None:
-        """A job ends by itself after its runs."""
+        They are found by the records of their scripts, not by the attempts that they carry out.
+        """
+        for script in unsettled(self.workspace):
+            self.poller.take(script, "unsure")
+            yield from map(AdoptedWorker, script.names, script.jobs)
 
     def stop(self, worker: str, *, force: bool = False) -> None:  # noqa: ARG002 - scancel does both, step by step
         """Have Slurm end the job."""
-        self.clerk.end(worker)
+        self.poller.end(worker)
 
-    def show_stacks(self, worker: str) -> None:
-        """Of no effect on another machine."""
+    def remove_old_files(self, now: float) -> None:
+        """Remove records, scripts and output of scripts that were settled a week ago."""
+        remove_old(self.workspace, now)
 
     def snapshot(self) -> dict[str, Worker]:
-        """All jobs; one that is gone is told once."""
+        """All jobs; one that has ended is contained once."""
         for request in list(self._open):
             self._hand_in(request)
         found: dict[str, Worker] = {}
-        for entry in self.clerk.entries().values():
+        for entry in self.poller.entries().values():
             for name in entry.batch.names:
-                if name not in self._told:
+                if name not in self._reported:
                     found[name] = self._worker(name, entry)
             if entry.over:
-                self._told.difference_update(entry.batch.names)
+                self._reported.difference_update(entry.batch.names)
             else:
-                self._told.update(name for name, worker in found.items() if worker.gone)
+                self._reported.update(name for name, worker in found.items() if worker.gone)
         return found
 
     def _hand_in(self, request: JobRequest) -> None:
-        self.clerk.take(self._open.pop(request))
+        self.poller.take(self._open.pop(request))
 
     def _worker(self, name: str, entry: JobEntry) -> Worker:
         job = _state(entry, entry.seen.get(name))
         log = output_of(self.workspace, name)
         if entry.stage == "refused":
-            return Worker(name, gone=True, log=log, job=job, fate="refused", words=entry.words)
+            words = f"Slurm refused its job: {entry.words}"
+            advice = f"put [slurm] in {self.workspace.config} right"
+            return Worker(name, gone=True, log=log, job=job, fate="refused", words=words, advice=advice)
         if name not in entry.gone:
             return Worker(name, log=log, job=job)
         word = entry.gone[name]
-        code = 0 if word == "COMPLETED" else None
-        return Worker(name, gone=True, exit_code=code, log=log, job=job, fate=_fate(word), words=_words(word, job))
+        code, fate, words = 0 if word == "COMPLETED" else None, _fate(word), _words(word, job)
+        advice = "raise memory in [slurm]" if fate == "memory" else ""
+        return Worker(name, gone=True, exit_code=code, log=log, job=job, fate=fate, words=words, advice=advice)
 
 
-def is_job(worker: str) -> bool:
-    """Whether a worker of that name is a job."""
-    return worker.startswith(PREFIX)
+def _count(partition: str, jobs: Sequence[JobState]) -> str:
+    waits = sum(job.waits for job in jobs)
+    runs = len(jobs) - waits
+    name = f"partition {partition}" if partition else "not in a partition yet"
+    return f"{name}: {runs} {'job runs' if runs == 1 else 'jobs run'}, {waits} wait"
 
 
 def _state(entry: JobEntry, seen: ListedJob | None) -> JobState:

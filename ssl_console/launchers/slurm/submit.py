@@ -19,7 +19,7 @@ from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.launchers.slurm.jobs import PREFIX
 from ssl_console.workspace.config import WARNING_S, JobRequest
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import Record
+from ssl_console.workspace.run import JOB_ID_VARIABLE, NODE_VARIABLE, PARTITION_VARIABLE, Record
 from ssl_console.workspace.run_status import read_status
 
 LARGEST = 500
@@ -76,9 +76,12 @@ class JobScript(Record):
                 "#!/bin/bash",
                 *self.request.setup,
                 "export PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}",
+                "index=${SLURM_ARRAY_TASK_ID:-0}",
+                f"export {NODE_VARIABLE}=${{SLURMD_NODENAME:-}} {PARTITION_VARIABLE}=${{SLURM_JOB_PARTITION:-}}",
+                f"export {JOB_ID_VARIABLE}=${{SLURM_JOB_ID:-}}",
+                f'[ -z "${{SLURM_ARRAY_JOB_ID:-}}" ] || export {JOB_ID_VARIABLE}=${{SLURM_ARRAY_JOB_ID}}_$index',
                 "cores=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}",
                 "export OMP_NUM_THREADS=$cores MKL_NUM_THREADS=$cores OPENBLAS_NUM_THREADS=$cores",
-                "index=${SLURM_ARRAY_TASK_ID:-0}",
                 "case $index in",
                 *cases,
                 "esac",

@@ -28,7 +28,7 @@ from ssl_console.planning.plan import make_plan
 from ssl_console.planning.submit import submit_runs
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run import Placement, RunState
 from tasks.catalog.spec import TaskSpec
 
 Describe = Callable[[Path, str], BackboneCard]
@@ -45,7 +45,7 @@ class Watcher:
     describe: Describe
     results: Callable[[], list[Result]]
     place: Path
-    devices: tuple[str, ...] = ()
+    placement: Placement = field(default_factory=Placement)
     fresh: dict[str, Result] = field(default_factory=dict)
     """Results of this watcher's runs by run id, which the database may not hold yet."""
     _before: dict[Path, Sighting] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Watcher:
         plan = make_plan(candidates, self.results(), slots=1)
         if plan.missing:
             raise ConsoleError("; ".join(item.advice for item in plan.missing))
-        submit_runs(self.around.workspace, plan.to_run, self.devices)
+        submit_runs(self.around.workspace, plan.to_run, self.placement)
         run_ids = tuple(run.run_id for run in plan.runs if run.run_id)
         self._keep(checkpoint.model_copy(update={"status": "queued", "run_ids": run_ids}))
 

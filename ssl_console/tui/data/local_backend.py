@@ -19,13 +19,14 @@ from backbones.io.canonical_json import canonical
 from backbones.io.card_files import CardNameError
 from backbones.io.errors import WeightsError
 from ssl_console.analysis.published import published
+from ssl_console.launchers.placement import resolve_placement, slots_for
 from ssl_console.operations.add_backbone import BackboneOptions, card_of, card_path, check, look_into, write_card
 from ssl_console.operations.check_backbone import BackboneChecker, exclude_failing
 from ssl_console.operations.checkpoints.record import WatchedTraining, trainings
 from ssl_console.planning.candidates import LookupContext, identity_of_run, resolve_candidates
 from ssl_console.planning.disk_usage import Disk, disk_for
 from ssl_console.planning.plan import Blocker, Candidate, Plan, make_plan
-from ssl_console.planning.submit import devices_of_runs, slots_for, submit_runs
+from ssl_console.planning.submit import submit_runs
 from ssl_console.supervisor.client import SupervisorOptions, ensure_supervisor
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
 from ssl_console.system.device import Device
@@ -265,7 +266,7 @@ class LocalBackend(OwnThings):
         return [*(self._tasks.resolve(name, order.preset) for name in wanted), *of_suite]
 
     def _slots(self) -> int:
-        return slots_for(self.config, devices_of_runs(self.config))
+        return slots_for(self.workspace, self.config, resolve_placement(self.workspace, self.config))
 
     def _devices(self) -> list[Device]:
         return choose_devices(self.config.devices, all_devices())
@@ -292,7 +293,7 @@ class LocalBackend(OwnThings):
 
     def submit(self, plan: Plan) -> int:
         """Queue what the plan says, and see to it that a supervisor takes it up."""
-        submitted = submit_runs(self.workspace, plan.to_run, devices_of_runs(self.config))
+        submitted = submit_runs(self.workspace, plan.to_run, resolve_placement(self.workspace, self.config))
         self._wake()
         return len(submitted.run_ids)
 

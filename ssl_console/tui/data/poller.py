@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ssl_console.launchers.slurm.submit import job_output
+from ssl_console.launchers.registry import worker_output
 from ssl_console.system.device import Device, Reading
 from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
@@ -88,7 +88,9 @@ class WorkspacePoller:
         """As the supervisor sees them; without one they are asked here, less often."""
         supervisor = self.observer.supervisor
         if supervisor is not None:
-            return tuple(device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
+            devices = (device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
+            launchers = (DeviceView(one.name, one.summary, problem=one.problem) for one in supervisor.launchers)
+            return (*devices, *launchers)
         if time.monotonic() - self._asked < DEVICE_SECONDS:
             return None
         self._asked = time.monotonic()
@@ -105,7 +107,7 @@ class WorkspacePoller:
         events = tail.poll(EVENT_REACH)[-EVENTS_SHOWN:]
         log = run.folder.log(attempt)
         if not log.exists():
-            log = job_output(self.workspace, run.folder) or log
+            log = worker_output(self.workspace, self.config, run.folder) or log
         return RunFiles(log if log.exists() else None, tuple(map(event_line, events)))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:

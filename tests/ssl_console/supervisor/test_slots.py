@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.supervisor.memory import reserved_mb
 from ssl_console.supervisor.slots import SlotTable
 from ssl_console.system.device import Device
+from ssl_console.workspace.paths import Workspace
 
 GPU, CPU = Device("cuda:0", "GPU"), Device("cpu", "CPU")
+
+
+@pytest.fixture
+def launcher(workspace: Workspace) -> LocalLauncher:
+    return LocalLauncher(workspace)
 
 
 def test_each_device_has_its_slots_once() -> None:
@@ -22,20 +31,22 @@ def test_each_device_has_its_slots_once() -> None:
     assert list(table.devices) == [GPU, CPU]
 
 
-def test_adopted_worker_takes_a_free_slot_and_gives_it_back() -> None:
+def test_adopted_worker_takes_a_free_slot_and_gives_it_back(launcher: LocalLauncher) -> None:
     table = SlotTable(1)
     table.open([GPU])
-    slot = table.around("w", GPU)
+    slot = table.around(launcher, "w", GPU)
     assert (slot.name, slot.free) == ("cuda:0/0", False)
     slot.clear()
     assert slot.free
 
 
-def test_adopted_worker_without_a_free_slot_has_one_of_its_own_until_it_is_gone() -> None:
+def test_adopted_worker_without_a_free_slot_has_one_of_its_own_until_it_is_gone(
+    launcher: LocalLauncher,
+) -> None:
     table = SlotTable(1)
     table.open([GPU])
-    table.around("adopted-1", GPU)
-    extra = table.around("adopted-2", GPU)
+    table.around(launcher, "adopted-1", GPU)
+    extra = table.around(launcher, "adopted-2", GPU)
     assert len(table.slots) == 2
     extra.clear()
     table.close_extra()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ssl_console.launchers.base import Resources
-from ssl_console.launchers.local import worker_environment
+from ssl_console.launchers.local.launcher import worker_environment
 from ssl_console.system import nvml
 from ssl_console.system.device import Device, DeviceProcess
 from ssl_console.system.devices import all_devices, choose_devices, default_devices, parse_devices, read_device

@@ -7,15 +7,17 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Self
 
 from backbones.io.files import FILE_MODE, make_private_folder
-from ssl_console.launchers.base import Resources, Worker
+from ssl_console.launchers.base import AdoptedWorker, Batch, Launcher, Resources, Worker
 from ssl_console.system.device import Device
 from ssl_console.system.processes import end_marked, environment_of, lives, signal_group, signal_process, this_host
+from ssl_console.workspace.config import LOCAL, Config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Attempt
 
@@ -29,11 +31,15 @@ threads on a machine at load 4, encoding was 2 to 10 times slower."""
 
 
 @dataclass
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Each worker leads its own session and process group, writes to files, and reads run ids from a pipe.
 
-    When this process dies, the pipe ends, so its workers finish what they do, begin nothing else, and leave.
+    When this process dies, the pipe ends, so its workers finish their present run, begin no other, and leave.
+    A subclass that starts workers by another command overrides `command`.
     """
+
+    name: ClassVar[str] = LOCAL
+    summary: ClassVar[str] = "processes of this machine"
 
     workspace: Workspace
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -41,13 +47,25 @@ class LocalLauncher:
     _marks: dict[str, str] = field(default_factory=dict)
     """Of adopted workers, the names under which their own supervisor started them."""
 
-    def submit(self, run_ids: Sequence[str], resources: Resources) -> str:
+    @classmethod
+    def open(cls, workspace: Workspace, config: Config) -> Self:  # noqa: ARG003 - of the interface
+        """The launcher of a workspace."""
+        return cls(workspace)
+
+    def command(self, resources: Resources, run_ids: Sequence[str]) -> list[str]:
+        """The command line of a worker. A program put in front of it has to become the worker by `exec`: the process
+        that is started here receives the worker's signals and has this process as its parent.
+        """
+        return worker_command(self.workspace, resources, *run_ids)
+
+    def submit(self, batch: Batch, resources: Resources | None = None) -> str:
         """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
+        assert resources is not None, "its workers take the slots of devices"
         name = f"{resources.slot.replace('/', '-').replace(':', '')}-{secrets.token_hex(4)}"
         log = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
         try:
             self._processes[name] = subprocess.Popen(
-                worker_command(self.workspace, resources, *run_ids),
+                self.command(resources, batch.run_ids),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -59,14 +77,14 @@ class LocalLauncher:
             os.close(log)
         return name
 
-    def adopt(self, attempt: Attempt) -> str | None:
-        """Watch and end, from now on, a worker that an earlier supervisor started; None for another machine's."""
-        if attempt.host != this_host() or attempt.job:
-            return None
-        name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
-        self._adopted[name] = attempt
-        self._marks[name] = _mark_of(attempt.pid)
-        return name
+    def adopt(self, under_way: Mapping[str, Attempt]) -> Iterator[AdoptedWorker]:
+        """Observe the processes of this machine that an earlier supervisor started."""
+        for run_id, attempt in under_way.items():
+            if attempt.host == this_host() and not attempt.job:
+                name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
+                self._adopted[name] = attempt
+                self._marks[name] = _mark_of(attempt.pid)
+                yield AdoptedWorker(name, (run_id,))
 
     def hand_over(self, worker: str, run_id: str) -> bool:
         """Give one more run to a worker; False when it takes no more."""
@@ -88,7 +106,7 @@ class LocalLauncher:
                 process.stdin.close()
 
     def snapshot(self) -> dict[str, Worker]:
-        """All workers, by name; one that is gone is told once, when nothing of its group is left."""
+        """All workers, by name; one that has ended is contained once, when nothing of its group is left."""
         return {**self._own(), **self._others()}
 
     def stop(self, worker: str, *, force: bool = False) -> None:
@@ -135,8 +153,8 @@ class LocalLauncher:
             return process.pid if process.poll() is None else None
         return attempt.pid if attempt is not None and lives(attempt.pid, attempt.pid_started) else None
 
-    def remove_old_logs(self, now: float) -> None:
-        """Remove what workers wrote outside of runs: nothing, or something a week ago."""
+    def remove_old_files(self, now: float) -> None:
+        """Remove logs of workers that are empty or a week old."""
         for log in self._log("").parent.glob("*.log"):
             with suppress(FileNotFoundError):
                 found = log.stat()

@@ -1,0 +1,48 @@
+"""Where new runs are carried out, from options and settings, and how many at a time."""
+
+from __future__ import annotations
+
+from ssl_console.launchers.registry import check_launcher, check_settings, open_launcher
+from ssl_console.system.device import slots_of
+from ssl_console.system.devices import all_devices, choose_devices, require_usable
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.config import LOCAL, Config
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import Placement
+
+OPTION = "--launcher"
+
+
+def parse_launcher(text: str | None) -> str | None:
+    """The name of a launcher, or None for the one that the settings name. Raises ConsoleError."""
+    return None if text is None else check_launcher(text, OPTION)
+
+
+def resolve_placement(
+    workspace: Workspace, config: Config, launcher: str | None = None, devices: tuple[str, ...] = ()
+) -> Placement:
+    """The launcher and devices of new runs. Devices named on the command line are this machine's, so without a launcher
+    beside them they mean local workers, whatever the settings say.
+
+    Raises ConsoleError for a launcher that is not installed, or one with devices of its own and `devices` named.
+    """
+    check_settings(workspace, config)
+    name = launcher or (LOCAL if devices else config.launcher)
+    chosen = open_launcher(name, workspace, config, OPTION)
+    if devices and chosen.capacity() is not None:
+        hint = f" ({chosen.device_hint})" if chosen.device_hint else ""
+        raise ConsoleError(
+            f"--devices {','.join(devices)} names devices of this machine, and {OPTION} {name} runs elsewhere: "
+            f"drop one of them{hint}"
+        )
+    return Placement(name, devices)
+
+
+def slots_for(workspace: Workspace, config: Config, placement: Placement) -> int:
+    """The number of runs that are carried out at a time. Raises ConsoleError for a device that does not exist."""
+    capacity = open_launcher(placement.launcher, workspace, config).capacity()
+    if capacity is not None:
+        return capacity.workers
+    chosen = choose_devices(placement.devices or config.devices, all_devices())
+    require_usable(chosen)
+    return sum(slots_of(device, config.slots_per_device) for device in chosen)
