@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -123,6 +123,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own writing loses."""
+    import numpy as np  # noqa: PLC0415 - the console, which writes no arrays, starts without it
+
     whole = np.ascontiguousarray(values)
     with whole_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
