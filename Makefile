@@ -32,9 +32,9 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
-faults: install  ## Break everything that can break, as often as promised, and put the figures into tests/faults/README.md
+faults: install  ## Break everything that can break, simulate every verdict, and put the figures into the README
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
-		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults
+		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts
 	$(BIN)/python -m tests.faults.tally
 
 slurm-faults: install  ## Break a real Slurm cluster in every way that the tests know (needs Slurm's daemons)

@@ -122,6 +122,6 @@ def _draw_setting(axes: Axes, setting: Setting) -> None:
 
 def _coefficient(setting: Setting) -> str:
     if setting.association is None:
-        return "no correlation can be given"
+        return "too few backbones for a correlation"
     found = setting.association.pearson
     return f"Pearson {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), {setting.association.n} backbones"

@@ -33,7 +33,7 @@ class Setting:
     tasks: tuple[str, ...]
     source: Source
     association: Association | None
-    """None for fewer than three backbones, or when all score alike."""
+    """None for fewer than four backbones, or when all score alike."""
     points: Mapping[str, tuple[float, float]]
     """By backbone: what is correlated, as (ImageNet, transfer)."""
     incomplete: tuple[str, ...]

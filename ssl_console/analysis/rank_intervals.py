@@ -17,6 +17,7 @@ from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstra
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
 from ssl_console.workspace.predictions import Arrays, Predictions
 from tasks.catalog.protocols import PROTOCOLS
+from tasks.metrics.pool_splits import COUNTS, SPLITS
 
 MARK, RULE, BAR = "●", "·", "┃"
 
@@ -181,7 +182,7 @@ def _of_the_same_samples(
 def _usable(metric: str, arrays: Arrays) -> bool:
     """Whether something per sample is there from which the metric follows."""
     if "classes" in arrays:
-        return "accuracy" in arrays
+        return {"accuracy", SPLITS} <= set(arrays)
     if metric in ONE_LABEL:
         return {"label", "predicted"} <= set(arrays)
     if metric == SEVERAL_LABELS:
@@ -190,13 +191,13 @@ def _usable(metric: str, arrays: Arrays) -> bool:
 
 
 def _shared(arrays: Arrays) -> list[str]:
-    return [name for name in (*GIVEN, "classes") if name in arrays]
+    return [name for name in (*GIVEN, "classes", COUNTS) if name in arrays]
 
 
 def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     first = arrays[0]
     if "classes" in first:
-        return weighted_metrics.of_samples(values, np.stack([one["accuracy"].astype(np.float64) for one in arrays]))
+        return weighted_metrics.of_pools(values, *(_stacked(arrays, name) for name in ("accuracy", SPLITS)))
     if metric not in {*ONE_LABEL, SEVERAL_LABELS}:
         return _of_images(metric, values, arrays)
     labels = first["label"].astype(np.int64)
@@ -208,6 +209,10 @@ def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
         if metric != "accuracy"
         else weighted_metrics.of_samples(values, 100.0 * right)
     )
+
+
+def _stacked(arrays: Sequence[Arrays], name: str) -> Floats:
+    return np.stack([one[name].astype(np.float64) for one in arrays])
 
 
 def _of_images(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:

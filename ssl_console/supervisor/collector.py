@@ -35,10 +35,10 @@ class Collector:
     def open(self) -> list[Result]:
         """Read the database, made again from the run folders if need be. Raises StoreError for a newer version's."""
         try:
-            results = ResultStore(self.workspace).results()
+            results = ResultStore(self.workspace).rows()
         except StoreError as error:
             self._rebuild(error)
-            results = ResultStore(self.workspace).results()
+            results = ResultStore(self.workspace).rows()
         self._stored = {result.run_id for result in results}
         return results
 

@@ -72,6 +72,7 @@ def build_record(
         value=outcome.value,
         ci_low=outcome.interval.low,
         ci_high=outcome.interval.high,
+        interval_method=outcome.interval.method,
         n=tested,
         higher_is_better=outcome.higher_is_better,
         finished=time.time(),

@@ -23,6 +23,7 @@ BadgeName = Literal[
     "not converged",
     "random twin",
     "below random",
+    "old interval",
 ]
 LEAK_SHARE = 0.01
 """Share of test images seen in training above which a score is no score."""
@@ -38,6 +39,7 @@ ADVICE: Mapping[str, str] = {
     "grid edge": "the best setting was the last one tried; widen the grid",
     "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
+    "old interval": "its interval is of a method that promises too much; measure again with --force",
     "below random": "worse than its untrained twin; check the preprocessing",
 }
 """In a few words, where the numbers that a result's own sentence holds are not at hand."""

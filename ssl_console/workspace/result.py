@@ -33,6 +33,8 @@ class Result(BaseModel):
     value: float
     ci_low: float
     ci_high: float
+    interval_method: str = ""
+    """How the interval was found; empty in rows of earlier versions."""
     n: int
     """Number of test samples (or episodes)."""
     higher_is_better: bool = True

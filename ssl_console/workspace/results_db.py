@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from ssl_console.workspace.earlier_intervals import outdated, recounted
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError
@@ -27,16 +28,31 @@ class ResultStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self.path = workspace.results
+        self._workspace = workspace
+        self._recounted: dict[str, Result] = {}
         self._stamp: Stamp | None = None
         self._results: list[Result] = []
 
     def results(self) -> list[Result]:
-        """All results, in the order they were added; read again only when the file has changed. Raises StoreError."""
+        """All results, in the order they were added, with intervals that hold. Raises StoreError."""
+        return [self._current(result) if outdated(result) else result for result in self.rows()]
+
+    def rows(self) -> list[Result]:
+        """All results as they were measured; read again only when the file has changed. Raises StoreError."""
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             self._results = _read(self.path)
             self._stamp = stamp
         return list(self._results)
+
+    def _current(self, result: Result) -> Result:
+        """Runs that have ended never change, so each is counted once."""
+        if result.run_id not in self._recounted:
+            from ssl_console.workspace.predictions import RunOutputs  # noqa: PLC0415 - only older results need numpy
+
+            outputs = RunOutputs(self._workspace)
+            self._recounted[result.run_id] = recounted(result, outputs.record, outputs.predictions)
+        return self._recounted[result.run_id]
 
     def add(self, results: Iterable[Result]) -> int:
         """Add those whose run is not there yet, all in one transaction; how many that were.

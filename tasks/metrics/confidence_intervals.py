@@ -10,7 +10,8 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from tasks.metrics.classification import IntLabels, Positives, Scores, eleven_point_precision, ranked
-from tasks.metrics.outcome import Interval
+from tasks.metrics.outcome import OVER_POOLS, Interval
+from tasks.metrics.pool_splits import split_error
 
 LEVEL = 0.95
 NORMAL = 1.959963984540054
@@ -44,10 +45,24 @@ def episodes(accuracies: npt.NDArray[np.floating]) -> Interval:
     return Interval(mean - half, mean + half, LEVEL, "normal over episodes")
 
 
+def over_pools(
+    accuracies: npt.NDArray[np.floating], splits: npt.NDArray[np.floating], images: npt.NDArray[np.integer]
+) -> Interval:
+    """Interval of a mean over episodes on other images: `tasks.metrics.pool_splits`.
+
+    `accuracies` [episodes] and `splits` [splits, draws, 2, 2] in percent, `images` [classes].
+    """
+    mean, values = float(np.mean(accuracies, dtype=np.float64)), accuracies.astype(np.float64)
+    found = split_error([splits.astype(np.float64)], [values], images)
+    half = float(stdtrit(found.degrees, 0.5 * (1 + LEVEL))) * found.error
+    half = half or 100.0 * NORMAL**2 / (float(images.sum()) + NORMAL**2)  # Wilson's, where no answer was wrong
+    return Interval(max(0.0, mean - half), min(100.0, mean + half), LEVEL, OVER_POOLS)
+
+
 def bootstrap_mean_per_class(
     predictions: IntLabels, targets: IntLabels, classes: int, *, replicates: int = 1000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap over test samples of mean per-class accuracy.
+    """Percentile bootstrap over test samples of mean per-class accuracy: intervals of earlier versions are checked so.
 
     `predictions` and `targets` are [n]. The score depends on a resample only through its 2 x classes counts of right
     and wrong, which are multinomial, so those are drawn directly. A class missing from a resample is left out of it.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+OVER_POOLS = "half-splits of the pool"
+"""Method of intervals of few-shot accuracies: over other pools of images."""
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 

@@ -7,7 +7,7 @@ protocol with other arrays adds its own way. Needs numpy, and not torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from tasks.metrics.calibration import reliability_of_top
 from tasks.metrics.classification import accuracy, mean_average_precision, mean_per_class_accuracy
 from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
+from tasks.metrics.per_class_interval import wilson_mean_per_class
+from tasks.metrics.pool_splits import COUNTS, SPLITS
 from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -36,8 +38,17 @@ class Rescorer:
     """Every metric that follows from the arrays, under the name that the protocol gave it."""
     interval: Callable[[Arrays, str], Interval | None] = lambda _arrays, _metric: None
     """The interval of the headline metric of this name; None where it cannot be repeated."""
+    earlier: Mapping[str, Callable[[Arrays], Interval]] = field(default_factory=dict)
+    """By the name of a method that results of earlier versions have."""
     near: float = 1e-6
     """How far a score may be off, as arrays are kept in less precision than it was computed in."""
+
+    def by_method(self, arrays: Arrays, metric: str, method: str) -> Interval | None:
+        """The interval by the method of this name; None where it cannot be repeated."""
+        if method in self.earlier:
+            return self.earlier[method](arrays)
+        found = self.interval(arrays, metric)
+        return found if found is not None and found.method == method else None
 
 
 def rescore(arrays: Arrays) -> Rescorer | None:
@@ -50,6 +61,10 @@ def _episodes(arrays: Arrays) -> Scores:
 
 
 def _episode_interval(arrays: Arrays, _metric: str) -> Interval:
+    if SPLITS in arrays:
+        return confidence_intervals.over_pools(
+            _floats(arrays["accuracy"]), _plain(arrays[SPLITS]), _whole(arrays[COUNTS])
+        )
     return confidence_intervals.episodes(_floats(arrays["accuracy"]))
 
 
@@ -71,8 +86,13 @@ def _one_label(arrays: Arrays) -> Scores:
 def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
     predicted, label = _whole(arrays["predicted"]), _whole(arrays["label"])
     if metric == "mean-per-class":
-        return confidence_intervals.bootstrap_mean_per_class(predicted, label, _classes(arrays))
+        return wilson_mean_per_class(predicted, label, _classes(arrays))
     return confidence_intervals.wilson(int(np.sum(predicted == label)), len(label)) if metric == "accuracy" else None
+
+
+def _percentiles_per_class(arrays: Arrays) -> Interval:
+    predicted, label = _whole(arrays["predicted"]), _whole(arrays["label"])
+    return confidence_intervals.bootstrap_mean_per_class(predicted, label, _classes(arrays))
 
 
 def _several_labels(arrays: Arrays) -> Scores:
@@ -165,7 +185,12 @@ def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels
 
 RECOUNTS: tuple[Rescorer, ...] = (
     Rescorer(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
-    Rescorer(frozenset({"label", "predicted"}), _one_label, _one_label_interval),
+    Rescorer(
+        frozenset({"label", "predicted"}),
+        _one_label,
+        _one_label_interval,
+        earlier={"bootstrap": _percentiles_per_class},
+    ),
     Rescorer(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
     Rescorer(NEEDED, _detections, _detections_interval),
     Rescorer(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),

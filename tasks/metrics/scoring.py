@@ -9,8 +9,9 @@ import numpy as np
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import DataError, Labels
 from tasks.metrics.classification import Scores, accuracy, mean_average_precision, mean_per_class_accuracy
-from tasks.metrics.confidence_intervals import bootstrap_mean_per_class, halves_mean_average_precision, wilson
+from tasks.metrics.confidence_intervals import halves_mean_average_precision, wilson
 from tasks.metrics.outcome import Interval, Json
+from tasks.metrics.per_class_interval import wilson_mean_per_class
 
 
 def check_metric(metric: MetricName, labels: Labels, dataset: str = "the dataset") -> None:
@@ -46,10 +47,10 @@ def guessing(labels: Labels) -> dict[str, Json]:
 
 
 def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:
-    """95 % interval of `score(...)`: Wilson for accuracy, resampled samples for the others (fixed seed)."""
+    """95 % interval of `score(...)`: Wilson's for accuracies, from resampled samples for the others (fixed seed)."""
     if metric == "map11":
         return halves_mean_average_precision(scores, labels)
     predicted = scores.argmax(axis=1)
     if metric == "mean-per-class":
-        return bootstrap_mean_per_class(predicted, labels, scores.shape[1])
+        return wilson_mean_per_class(predicted, labels, scores.shape[1])
     return wilson(int(np.sum(predicted == labels)), len(labels))

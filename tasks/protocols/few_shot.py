@@ -17,7 +17,10 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import PoolInputs
 from tasks.metrics.confidence_intervals import episodes as interval_over_episodes
+from tasks.metrics.confidence_intervals import over_pools
 from tasks.metrics.outcome import Outcome
+from tasks.metrics.pool_splits import COUNTS, SPLITS
+from tasks.protocols import few_shot_splits
 from tasks.reporter import Reporter
 
 Indices = npt.NDArray[np.int64]
@@ -139,21 +142,48 @@ BLOCK = 100
 def evaluate(inputs: PoolInputs, parameters: FewShotParameters, seed: int, reporter: Reporter) -> Outcome:
     """Draw episodes from the pool, classify each one's queries by the nearest class mean, average over episodes.
 
-    Episodes depend on labels, parameters and seed alone: every backbone meets the same ones. Raises `DataError` when
-    the pool cannot feed them.
+    The interval is over other pools of images; that over other episodes on this pool, the published one, is a
+    diagnostic. Episodes depend on labels, parameters and seed alone: every backbone meets the same ones. Raises
+    `DataError` when the pool cannot feed them.
     """
     episodes = _drawn(inputs, parameters, seed)
     accuracies = _accuracies(inputs, episodes, reporter)
+    halves = _halves(inputs, parameters, seed, reporter)
+    predictions: dict[str, npt.NDArray[np.generic]] = {
+        "accuracy": accuracies,
+        "classes": episodes.classes.astype(np.int32),
+    }
+    if halves is not None:
+        predictions |= {SPLITS: halves[0], COUNTS: halves[1]}
+    drawn = interval_over_episodes(accuracies)
+    if halves is None:
+        reporter.warn("the pool is too small for two halves: the interval is over episodes and not over images")
     return Outcome(
         headline="accuracy",
         metrics={"accuracy": float(accuracies.mean())},
-        interval=interval_over_episodes(accuracies),
+        interval=over_pools(accuracies, *halves) if halves else drawn,
         samples={"pool": len(inputs.pool), "episodes": len(accuracies)},
         diagnostics={
             "episode_deviation": float(accuracies.std()),
+            "episode_interval": [drawn.low, drawn.high],
             "excluded_classes": [inputs.classes[number] for number in episodes.excluded],
         },
-        predictions={"accuracy": accuracies, "classes": episodes.classes.astype(np.int32)},
+        predictions=predictions,
+    )
+
+
+def _halves(
+    inputs: PoolInputs, parameters: FewShotParameters, seed: int, reporter: Reporter
+) -> tuple[few_shot_splits.Floats, Indices] | None:
+    """Accuracies of halves, from which the variance over pools follows; None for a pool that is too small."""
+    reporter.phase("halves of the pool", few_shot_splits.SPLITS, "splits")
+    return few_shot_splits.split_accuracies(
+        inputs.pool.features,
+        inputs.pool.labels,
+        parameters,
+        seed,
+        device=inputs.device,
+        advance=reporter.advance,
     )
 
 

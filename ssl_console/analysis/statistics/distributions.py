@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -19,6 +20,8 @@ def told(value: float) -> str:
 NORMAL = NormalDist()
 TINY = 1e-300
 PRECISION = 1e-15
+LARGE = 1e6
+"""Degrees of freedom above which Student's t is the normal distribution."""
 MOST_TERMS = 10_000
 HALF_GRID = 8.5
 """Beyond so many standard deviations the normal density adds nothing that a float could hold."""
@@ -49,7 +52,19 @@ def f_tail(value: float, numerator: float, denominator: float) -> float:
 
 def t_two_sided(value: float, degrees: float) -> float:
     """Probability that Student's t lies at least as far from 0 as `value`."""
-    return f_tail(value * value, 1, degrees)
+    return normal_two_sided(value) if degrees > LARGE else f_tail(value * value, 1, degrees)
+
+
+@cache
+def t_quantile(degrees: float, level: float = 0.95) -> float:
+    """The distance from 0 within which Student's t lies with probability `level`."""
+    low, high = 0.0, 2.0
+    while t_two_sided(high, degrees) > 1 - level:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_two_sided(middle, degrees) > 1 - level else (low, middle)
+    return high
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:

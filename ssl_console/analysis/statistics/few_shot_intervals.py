@@ -1,17 +1,19 @@
 """Two intervals of a few-shot accuracy: over episodes, and over the finite data that they are drawn from.
 
 Episodes drawn with replacement share images, so however many are drawn, the interval over episodes says nothing about
-another set of images. The second one counts only as many episodes as the images can feed without using one twice.
-With replacement every image is used in many combinations, so it is on the safe side of 95 %.
+another set of images. Runs keep halves of their pool, from which that follows (`tasks.metrics.pool_splits`). For those
+of earlier versions only as many episodes count as the images can feed without using one twice, which is on the safe
+side of 95 %.
 Source: Lafargue et al.: Oops, I Sampled it Again, arXiv 2409.02850.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssl_console.workspace.result import ResultRecord
+from tasks.metrics.outcome import OVER_POOLS
 
 FACTOR = 1.96
 
@@ -27,6 +29,16 @@ class EpisodeIntervals:
     """How well the mean on other images of the same kind is known; None when the pool feeds fewer than two episodes."""
     disjoint: int
     """Episodes that the pool can feed without using an image twice."""
+    kept: bool = False
+    """Whether the result's own interval is the one over other images."""
+
+    @property
+    def beside(self) -> tuple[str, str]:
+        """Title and text of the one that is not the result's own."""
+        if self.kept:
+            return "other episodes", f"±{self.episodes:.2f} on the same images, as published numbers have it"
+        half = "unknown" if self.data is None else f"±{self.data:.2f}"
+        return "other images", f"{half}, from the {self.disjoint} episodes that can be drawn without a common image"
 
 
 def episode_intervals(
@@ -53,4 +65,7 @@ def of_record(record: ResultRecord) -> EpisodeIntervals | None:
     if not isinstance(deviation, int | float) or not episodes or not pool:
         return None
     ways, shots, queries = (size for size in sizes.values() if isinstance(size, int))
-    return episode_intervals(record.result.value, deviation, episodes, pool, ways=ways, shots=shots, queries=queries)
+    found = episode_intervals(record.result.value, deviation, episodes, pool, ways=ways, shots=shots, queries=queries)
+    if record.interval_method != OVER_POOLS:
+        return found
+    return replace(found, data=(record.result.ci_high - record.result.ci_low) / 2, kept=True)

@@ -13,6 +13,7 @@ from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.distributions import normal_two_sided
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
+from tasks.metrics.pool_splits import COUNTS, SPLITS
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -20,6 +21,9 @@ ONE_LABEL = frozenset({"accuracy", "mean-per-class"})
 SEVERAL_LABELS = "map11"
 GIVEN = ("index", "label", "true_boxes", "true_labels", "colour")
 """Arrays that say which samples were tested, and what is true of them: equal for every backbone."""
+
+
+AGAIN = "`ssl-console run --force` measures it again, from the features that are stored"
 
 
 class Unpaired(Exception):  # noqa: N818 - an answer, not a fault
@@ -78,15 +82,19 @@ def unpaired_test(first: RankingCell, second: RankingCell) -> PairedTest:
 
 
 def _episodes(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """Episodes share images, so they are no samples: runs that kept no halves of their pool cannot be compared so."""
     if len(first) != len(second):
         raise Unpaired("they were measured with different seeds, so on different episodes")
     for one, other in zip(first, second, strict=True):
-        _same([one, other], ("classes",), "episodes")
-    return paired_tests.episodes(_joined(first), _joined(second))
-
-
-def _joined(runs: Sequence[Arrays]) -> npt.NDArray[np.float64]:
-    return np.concatenate([arrays["accuracy"].astype(np.float64) for arrays in runs])
+        _same([one, other], ("classes", COUNTS), "episodes")
+    if not all(SPLITS in arrays for arrays in (*first, *second)):
+        raise Unpaired(f"a run kept no halves of its pool, and episodes share images: {AGAIN}")
+    ours, theirs = ([arrays["accuracy"].astype(np.float64) for arrays in runs] for runs in (first, second))
+    gaps = [
+        one[SPLITS].astype(np.float64) - other[SPLITS].astype(np.float64)
+        for one, other in zip(first, second, strict=True)
+    ]
+    return paired_tests.pools(ours, theirs, gaps, _integers(first[0][COUNTS]))
 
 
 def _right(runs: Sequence[Arrays]) -> npt.NDArray[np.bool_]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.statistics.distributions import NORMAL, normal_two_sided, t_two_sided
+from ssl_console.analysis.statistics.distributions import NORMAL, normal_two_sided, t_quantile, t_two_sided
 from ssl_console.analysis.statistics.weighted_metrics import Statistic, counts, mean_precision
 from tasks.metrics.classification import RankedScores, ranked
+from tasks.metrics.outcome import OVER_POOLS
+from tasks.metrics.pool_splits import split_error
 
 Right = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -24,6 +26,11 @@ Labels = npt.NDArray[np.integer]
 LEVEL = 0.95
 POWER = 0.8
 REPLICATES = 1000
+FLIPS = 9999
+MANY, LARGE = 500, 0.01
+"""Images that differ, and the share of their squares that none may exceed, from which on their sum is normal."""
+DECIMALS = 9
+"""To which differences are rounded, in percentage points, so that equal ones are found."""
 _SIDE = NORMAL.inv_cdf((1 + LEVEL) / 2)
 DETECTABLE = _SIDE + NORMAL.inv_cdf(POWER)
 """Standard errors that a difference must measure to be found, at 5 %, in four of five repetitions."""
@@ -79,23 +86,67 @@ def accuracy(first: Right, second: Right) -> PairedTest:
 
 
 def mean_per_class(
-    first: Right, second: Right, labels: Labels, *, replicates: int = REPLICATES, seed: int = 0
+    first: Right, second: Right, labels: Labels, *, replicates: int = FLIPS, seed: int = 0
 ) -> PairedTest:
-    """Difference of mean per-class accuracies: samples drawn again, the same ones for both.
+    """Difference of mean per-class accuracies, by exchanging the two backbones' answers at random, image by image.
 
-    The score depends on a resample only through the number of samples of each label and outcome, which are multinomial,
-    so those are drawn directly.
+    Equal backbones could have changed places on every image, so the test holds for few images and unequal classes. The
+    interval reaches as far to either side as 95 % of the exchanges do.
     """
     _same_samples(first, second)
     gaps = 100.0 * (first.mean(axis=0) - second.mean(axis=0))
-    kinds, times = np.unique(np.stack([labels.astype(np.float64), gaps]), axis=1, return_counts=True)
-    classes, place = np.unique(kinds[0], return_inverse=True)
-    member = (place[:, None] == np.arange(len(classes))).astype(np.float64)
-    drawn = np.random.default_rng(seed).multinomial(times.sum(), times / times.sum(), size=replicates)
-    values = np.concatenate([times[None], drawn]).astype(np.float64)
-    found, size = (values * kinds[1]) @ member, values @ member
-    means = np.nanmean(np.divide(found, size, out=np.full(found.shape, np.nan), where=size > 0), axis=1)
-    return _bootstrapped(float(means[0]), means[1:], first.shape[1])
+    sizes, place = _sizes(labels)
+    moves = gaps / (sizes[place] * len(sizes))
+    difference, known = float(moves.sum()), moves[moves != 0]
+    p, reach = _by_exchange(difference, known, replicates, seed) if len(known) else (1.0, _none_differ(sizes))
+    error = _error_within(gaps, sizes, place)
+    return PairedTest(difference, difference - reach, difference + reach, p, error, len(labels), "sign flips")
+
+
+def _sizes(labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Images of every class that occurs, and the place of every image's class among them."""
+    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return sizes, place
+
+
+def _by_exchange(difference: float, moves: Floats, replicates: int, seed: int) -> tuple[float, float]:
+    """Share of exchanges that differ at least as much (mid-p for many images), and how far 95 % of them reach.
+
+    Sums of many moves of which none is large are normal, and nothing is drawn.
+    """
+    total = float(moves @ moves)
+    if len(moves) > MANY and float(np.max(moves**2)) < LARGE * total:
+        return normal_two_sided(difference / math.sqrt(total)), _SIDE * math.sqrt(total)
+    found = np.round(np.abs(_exchanged(moves, replicates, seed)), DECIMALS)
+    exchanged, times = np.unique(np.append(found, round(abs(difference), DECIMALS)), return_counts=True)
+    equal = 1.0 if len(moves) < FEW else 0.5
+    above = np.cumsum(times[::-1])[::-1] - times
+    p_values = (above + equal * times) / times.sum()
+    p = float(p_values[np.searchsorted(exchanged, round(abs(difference), DECIMALS))])
+    return p, float(exchanged[p_values >= 1 - LEVEL][-1])
+
+
+def _exchanged(moves: Floats, replicates: int, seed: int) -> Floats:
+    """Sums of `moves` with random signs [replicates]; equal moves are counted and not drawn one by one."""
+    values, times = np.unique(np.abs(moves), return_counts=True)
+    heads = np.random.default_rng(seed).binomial(times, 0.5, size=(replicates, len(values)))
+    found: Floats = (2 * heads - times) @ values
+    return found
+
+
+def _none_differ(sizes: npt.NDArray[np.intp]) -> float:
+    """Half the width of the interval where both backbones answer alike, as McNemar's has it."""
+    images = len(sizes) ** 2 / float((1 / sizes).sum())
+    return 100.0 * _SIDE * mcnemar_standard_error(0, 0, images)
+
+
+def _error_within(gaps: Floats, sizes: npt.NDArray[np.intp], place: npt.NDArray[np.intp]) -> float:
+    """Standard error with every class's variance about its own mean; a class of one image varies as all together do."""
+    squares = np.bincount(place, (gaps - (np.bincount(place, gaps) / sizes)[place]) ** 2)
+    freedom = sizes - 1
+    overall = float(gaps.var())
+    within = (squares + overall) / (freedom + 1)
+    return float(np.sqrt((within / sizes).sum())) / len(sizes)
 
 
 def average_precision(
@@ -113,14 +164,18 @@ def average_precision(
     return _bootstrapped(float(values[0]), values[1:], samples)
 
 
-def episodes(first: Floats, second: Floats) -> PairedTest:
-    """Difference of mean accuracies over the same episodes, `first` and `second` [n] in percent.
+def pools(
+    first: Sequence[Floats], second: Sequence[Floats], splits: Sequence[Floats], images: npt.NDArray[np.integer]
+) -> PairedTest:
+    """Difference of mean accuracies over the same episodes, one array [episodes] a seed, on other pools of images.
 
-    The bootstrap of a mean has a closed form, so nothing is drawn.
+    `splits` are the differences of what the two runs measured on the halves of their pool, a seed each, and `images`
+    [classes] its images: see `tasks.metrics.pool_splits`.
     """
-    if first.shape != second.shape:
-        raise ValueError(f"{first.shape} episodes cannot be paired with {second.shape}")
-    return _of_means(first, second, "paired t over episodes")
+    gaps = [one - other for one, other in zip(first, second, strict=True)]
+    found = split_error(splits, gaps, images)
+    difference = float(np.mean([gap.mean() for gap in gaps]))
+    return student(difference, found.error, found.degrees, int(images.sum()), OVER_POOLS)
 
 
 def means(first: Floats, second: Floats) -> PairedTest:
@@ -152,20 +207,24 @@ def _rankings(scores: Floats, positives: Labels) -> list[list[RankedScores]]:
     return [[ranked(*column) for column in zip(one.T, positives.T, strict=True)] for one in scores]
 
 
+def student(difference: float, error: float, degrees: float, samples: int, method: str) -> PairedTest:
+    """Interval and p both from the standard error, so that they never disagree."""
+    p = t_two_sided(difference / error, degrees) if error > 0 else float(difference == 0)
+    half = t_quantile(degrees, LEVEL) * error
+    return PairedTest(difference, difference - half, difference + half, p, error, samples, method)
+
+
 def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
     gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    total, difference = len(gaps), float(gaps.mean())
+    total = len(gaps)
     error = float(gaps.std(ddof=1)) / math.sqrt(total) if total > 1 else 0.0
-    p = t_two_sided(difference / error, total - 1) if error > 0 else float(difference == 0)
-    return PairedTest(difference, difference - _SIDE * error, difference + _SIDE * error, p, error, total, method)
+    return student(float(gaps.mean()), error, max(total - 1, 1), total, method)
 
 
 def _bootstrapped(difference: float, values: Floats, samples: int) -> PairedTest:
-    """Interval and p both from the bootstrap's standard error, so that they never disagree."""
-    error = float(values.std(ddof=1))
-    p = normal_two_sided(difference / error) if error > 0 else float(difference == 0)
-    low, high = difference - _SIDE * error, difference + _SIDE * error
-    return PairedTest(difference, low, high, p, error, samples, "paired bootstrap")
+    """The bootstrap divides by the number of samples, Student by one less."""
+    error = float(values.std(ddof=1)) * math.sqrt(samples / max(samples - 1, 1))
+    return student(difference, error, max(samples - 1, 1), samples, "paired bootstrap")
 
 
 def _same_samples(first: Right, second: Right) -> None:
@@ -194,7 +253,7 @@ def mcnemar_interval(only_first: int, only_second: int, total: int, level: float
     return max(-1.0, first - second - half), min(1.0, first - second + half)
 
 
-def mcnemar_standard_error(only_first: int, only_second: int, total: int) -> float:
+def mcnemar_standard_error(only_first: int, only_second: int, total: float) -> float:
     """Of the difference of the two shares, as the interval has it."""
     first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
     return math.sqrt((first + second - (first - second) ** 2) / (total + 2))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ssl_console.analysis.ranking import NORMAL_95
 from tasks.metrics.classification import RankedScores, eleven_point_precision, ranked
 from tasks.metrics.normals import Angles
+from tasks.metrics.pool_splits import pool_covariance
 from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -126,13 +127,26 @@ def of_samples(values: npt.NDArray[np.floating], per_sample: npt.NDArray[np.floa
     return Spread(values, _root(centred @ centred.T / per_sample.shape[1] ** 2))
 
 
+def of_pools(values: Floats, episodes: Floats, splits: Floats) -> Spread:
+    """Accuracies over `episodes` [backbones, episodes] on other pools, by `splits` [backbones, splits, draws, 2, 2]."""
+    centred = episodes - episodes.mean(axis=1, keepdims=True)
+    drawn = centred @ centred.T / episodes.shape[1] ** 2
+    return Spread(values, _root(pool_covariance(splits) + drawn))
+
+
 def of_classes(values: Floats, right: Floats, labels: Labels) -> Spread:
-    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies by itself."""
+    """Mean per-class accuracies from `right` [backbones, n], 0 to 1, and `labels` [n]: each class varies by itself.
+
+    A class of few images varies as all images together do, as far as its own cannot show it.
+    """
     _, place, size = np.unique(labels, return_inverse=True, return_counts=True)
     member = (place[:, None] == np.arange(len(size))).astype(np.float64) / size
-    centred = right - (right @ member)[:, place]
-    moves = 100.0 * centred / (size[place] * len(size))
-    return Spread(values, _root(moves @ moves.T))
+    share = 1.0 / size  # of what the images of all classes show: a pseudo-image in every class
+    own = (right - (right @ member)[:, place]) * np.sqrt(share / size)[place]
+    common = right - right.mean(axis=1, keepdims=True)
+    weight = float((share / size).sum()) / right.shape[1]
+    covariance = (own @ own.T + weight * (common @ common.T)) * (100.0 / len(size)) ** 2
+    return Spread(values, _root(covariance))
 
 
 def of_precisions(values: Floats, scores: Sequence[Floats], positives: Labels, seed: int = 0) -> Spread:

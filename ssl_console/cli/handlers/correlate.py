@@ -62,9 +62,12 @@ def _imagenet(session: Session) -> Mapping[str, float]:
     return {name: value for name, value in quoted.items() if value is not None}
 
 
+TOO_FEW = "too few"
+
+
 def _line(setting: Setting) -> tuple[str, ...]:
     found = setting.association
-    coefficients = ("—", "", "—", "") if found is None else (*_shown(found.pearson), *_shown(found.spearman))
+    coefficients = ("—", TOO_FEW, "—", TOO_FEW) if found is None else (*_shown(found.pearson), *_shown(found.spearman))
     return (setting.name, setting.source, str(len(setting.tasks)), str(len(setting.points)), *coefficients)
 
 
@@ -77,7 +80,7 @@ def _say_what_is_left_out(settings: Sequence[Setting]) -> None:
         if setting.incomplete:
             stdout.say(f"{setting.name}: left out, as a task is missing: {', '.join(setting.incomplete)}")
     if any(setting.association is None for setting in settings):
-        stdout.say("— fewer than three backbones with an ImageNet accuracy, or all score alike")
+        stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all score alike")
 
 
 def _document(setting: Setting) -> dict[str, object]:

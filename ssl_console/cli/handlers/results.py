@@ -47,6 +47,8 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     """Print one result: score, intervals, reasons to doubt it, and what it is made of."""
     record = record_of(session, name)
     results = session.results()
+    current = next((one for one in results if one.run_id == record.result.run_id), record.result)
+    record = record.model_copy(update={"result": current})
     spread = seed_spread(record.result, results)
     distance = distances([*results, record.result], twins(session.backbones.cards.values())).get(record.result.run_id)
     badges = all_badges(record, distance)
@@ -93,10 +95,11 @@ def _sections(
 
 def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: SeedSpread | None) -> dict[str, str]:
     result = record.result
-    found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({record.interval_method}, n {result.n:,})"}
+    method = result.interval_method or record.interval_method
+    found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({method}, n {result.n:,})"}
     if episodes is not None:
-        half = "unknown" if episodes.data is None else f"±{episodes.data:.2f}"
-        found["other images"] = f"{half} (as many episodes as {episodes.disjoint} without using an image twice)"
+        title, text = episodes.beside
+        found[title] = text
     if spread is not None:
         found["over seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f} ({len(spread.values)} seeds)"
     return found

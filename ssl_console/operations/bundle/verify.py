@@ -86,8 +86,8 @@ def _scores(record: ResultRecord, again: Mapping[str, float], near: float) -> It
 
 def _interval(record: ResultRecord, way: Rescorer, arrays: Arrays) -> Iterator[str]:
     result = record.result
-    found = way.interval(arrays, result.metric)
-    if found is None or found.method != record.interval_method:
+    found = way.by_method(arrays, result.metric, record.interval_method)
+    if found is None:
         return
     same = record.versions.get("numpy") == version("numpy")
     allowed = NEAR if same or found.method == "wilson" else SAME_STREAM * (found.high - found.low)

@@ -94,12 +94,12 @@ def _intervals(
 ) -> dict[str, str]:
     """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
     found = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
-    if record is not None:
-        found["test samples"] += f"  ({record.interval_method})"
+    if method := result.interval_method or (record.interval_method if record else ""):
+        found["test samples"] += f"  ({method})"
     episodes = of_record(record) if record else None
     if episodes is not None:
-        half = "unknown" if episodes.data is None else f"±{episodes.data:.2f}"
-        found["other images"] = f"{half}  (the images feed {episodes.disjoint} episodes that share none)"
+        title, text = episodes.beside
+        found[title] = text
     spread = seed_spread(result, results)
     if spread is not None:
         found["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"

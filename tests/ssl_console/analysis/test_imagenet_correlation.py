@@ -121,9 +121,18 @@ def test_two_variants_of_a_protocol_are_two_settings() -> None:
     assert [setting.name for setting in transfer(results, TOP1).settings] == ["linear [default]", "linear [paper]"]
 
 
-def test_two_backbones_are_too_few_for_a_coefficient() -> None:
-    (setting,) = transfer([measured(name, "linear/x", 50) for name in "ab"], TOP1).settings
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_three_backbones_are_too_few_for_a_coefficient(names: str) -> None:
+    found = [measured(name, "linear/x", 50 + place) for place, name in enumerate(names)]
+    (setting,) = transfer(found, TOP1).settings
     assert setting.association is None
+
+
+def test_a_perfect_order_of_four_backbones_is_no_certainty() -> None:
+    found = associate([1, 2, 3, 4], [1, 2, 3, 4.5])
+    assert found is not None
+    assert found.spearman.value == pytest.approx(1)
+    assert found.spearman.low < 0 < 0.99 < found.spearman.high
 
 
 def test_backbones_without_an_imagenet_accuracy_take_no_part() -> None:

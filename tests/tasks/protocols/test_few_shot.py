@@ -10,7 +10,8 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import PoolInputs, Samples
 from tasks.metrics.outcome import Outcome
-from tasks.protocols.few_shot import evaluate, sample_episodes
+from tasks.protocols.few_shot import episode_accuracies, evaluate, sample_episodes
+from tasks.protocols.few_shot_splits import SPLITS, split_accuracies
 from tasks.reporter import SilentReporter
 
 CLASSES = tuple("abcdefgh")
@@ -55,12 +56,53 @@ def test_accuracies_equal_the_definition_episode_by_episode() -> None:
     assert 30 < outcome.value < 99
 
 
-def test_the_interval_is_the_papers() -> None:
+def test_the_papers_interval_is_kept_beside_the_one_over_other_images() -> None:
     inputs = pool()
     expected = by_the_description(inputs, SMALL, 0)
-    half = 1.96 * expected.std() / np.sqrt(150)
-    interval = run(inputs).interval
-    assert (interval.low, interval.high) == pytest.approx((expected.mean() - half, expected.mean() + half), abs=1e-4)
+    half, outcome = 1.96 * expected.std() / np.sqrt(150), run(inputs)
+    papers = [expected.mean() - half, expected.mean() + half]
+    assert outcome.diagnostics["episode_interval"] == pytest.approx(papers, abs=1e-4)
+    assert outcome.interval.method == "half-splits of the pool"
+    assert outcome.interval.high - outcome.interval.low > 2 * half
+
+
+def test_halves_measure_what_episodes_measure() -> None:
+    outcome = run(pool())
+    assert outcome.predictions["split_accuracy"].mean() == pytest.approx(outcome.value, abs=2)
+    assert outcome.predictions["split_images"].tolist() == [30] * 8
+
+
+def test_no_image_is_support_and_query_at_once() -> None:
+    """Features without any class: an image is near itself alone, so one that met itself would be correct."""
+    features = np.random.default_rng(0).standard_normal((240, 400)).astype(np.float32)
+    inputs = PoolInputs(Samples(features, np.repeat(np.arange(8), 30), np.arange(240)), CLASSES)
+    halves = run(inputs).predictions["split_accuracy"]
+    assert halves.mean() == pytest.approx(100 / SMALL.ways, abs=3)
+
+
+def test_halves_of_many_classes_are_told_apart_in_groups() -> None:
+    generator, labels = np.random.default_rng(1), np.repeat(np.arange(45), 12)
+    features = generator.standard_normal((45, 16))[labels] + generator.standard_normal((len(labels), 16))
+    parameters = FewShotParameters(shots=2, queries=4)
+    found = split_accuracies(features.astype(np.float32), labels, parameters, 0)
+    assert found is not None
+    episodes = sample_episodes(labels, ways=5, shots=2, queries=4, episodes=2000, seed=0)
+    whole = episode_accuracies(features.astype(np.float32), episodes).mean()
+    assert found[0].mean() == pytest.approx(whole, abs=1)
+
+
+def test_a_pool_without_two_halves_keeps_the_interval_over_episodes_and_warns() -> None:
+    inputs, warned = pool(), []
+
+    class Listener(SilentReporter):
+        def warn(self, message: str) -> None:
+            warned.append(message)
+
+    keep = np.flatnonzero(np.arange(240) % 30 < 3)
+    few = Samples(inputs.pool.features[keep], inputs.pool.labels[keep], inputs.pool.index[keep])
+    outcome = evaluate(PoolInputs(few, CLASSES), FewShotParameters(shots=1, queries=2, episodes=20), 0, Listener())
+    assert outcome.interval.method == "normal over episodes"
+    assert any("too small for two halves" in message for message in warned)
 
 
 def test_every_backbone_meets_the_same_episodes() -> None:
@@ -88,7 +130,7 @@ def test_progress_counts_episodes_and_watches_the_running_mean() -> None:
             curve.append((step, value))
 
     outcome = evaluate(pool(), SMALL, 0, Listener())
-    assert sum(done) == 150
+    assert sum(done) == 150 + SPLITS
     assert curve[-1][0] == 150
     assert curve[-1][1] == pytest.approx(outcome.value)
 

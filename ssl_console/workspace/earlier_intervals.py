@@ -1,0 +1,80 @@
+"""Intervals of results that an earlier version measured, counted again where their method does not hold.
+
+Few-shot intervals over episodes take episodes that share images for independent, and percentiles of a bootstrap of mean
+per-class accuracy cover too little for few or unequal classes. A result keeps its record; what lists and compares
+results sees the interval of today, from the run's predictions, or a badge where these are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from ssl_console.workspace.result import Result, ResultRecord
+
+if TYPE_CHECKING:
+    from ssl_console.workspace.predictions import Arrays
+
+OVER_EPISODES, OVER_DISJOINT = "normal over episodes", "normal over episodes without a common image"
+BOOTSTRAP = "bootstrap"
+OLD = "old interval"
+"""The badge."""
+NORMAL_95 = 1.959963984540054
+
+Records = Callable[[str], ResultRecord | None]
+Outputs = Callable[[str], "Arrays | None"]
+
+
+def outdated(result: Result) -> bool:
+    """Whether its interval may be of a method that does not hold; rows of earlier versions do not name theirs."""
+    if result.source != "mine":
+        return False
+    if result.task.startswith("few-shot"):
+        return result.interval_method in {"", OVER_EPISODES}
+    return result.metric == "mean-per-class" and result.interval_method in {"", BOOTSTRAP}
+
+
+def recounted(result: Result, records: Records, outputs: Outputs) -> Result:
+    """The result with an interval that holds, or with the badge `old interval`; itself where it already has one."""
+    if not outdated(result):
+        return result
+    record = records(result.run_id)
+    if record is not None and record.interval_method not in {OVER_EPISODES, BOOTSTRAP}:
+        return result.model_copy(update={"interval_method": record.interval_method})
+    again = _over_disjoint(record) if result.task.startswith("few-shot") else _per_class(result, outputs)
+    return again or result.model_copy(update={"badges": (*result.badges, OLD)})
+
+
+def _over_disjoint(record: ResultRecord | None) -> Result | None:
+    """With only as many episodes as the pool feeds without using an image twice, which is on the safe side."""
+    if record is None:
+        return None
+    sizes = [record.parameters.get(name) for name in ("ways", "shots", "queries")]
+    deviation, pool = record.diagnostics.get("episode_deviation"), record.samples.get("pool")
+    ways, shots, queries = (size if isinstance(size, int) else 0 for size in sizes)
+    if not isinstance(deviation, int | float) or not pool or not ways:
+        return None
+    disjoint = min(pool // (ways * (shots + queries)), record.result.n)
+    if disjoint < 2:
+        return None
+    return _with_interval(record.result, NORMAL_95 * deviation / sqrt(disjoint), OVER_DISJOINT)
+
+
+def _with_interval(result: Result, half: float, method: str) -> Result:
+    low, high = max(0.0, result.value - half), min(100.0, result.value + half)
+    return result.model_copy(update={"ci_low": low, "ci_high": high, "interval_method": method})
+
+
+def _per_class(result: Result, outputs: Outputs) -> Result | None:
+    from tasks.metrics.rescore import rescore  # noqa: PLC0415 - needs scipy, which most commands do without
+
+    arrays = outputs(result.run_id)
+    way = None if arrays is None else rescore(arrays)
+    if arrays is None or way is None:
+        return None
+    found = way.interval(arrays, result.metric)
+    if found is None:
+        return None
+    update = {"ci_low": found.low, "ci_high": found.high, "interval_method": found.method}
+    return result.model_copy(update=update)

@@ -1,0 +1,81 @@
+"""95 % interval of mean per-class accuracy, as of a proportion measured on an effective number of images.
+
+A mean of proportions of few images each is a proportion, and no normal variable: it is bounded, and where every answer
+is right its sample variance is 0. So its variance gives the number of images of which one proportion would vary as
+much, and the interval is Wilson's with that number. Up to `FEW` wrong or right answers it is no narrower than Clopper
+and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015), for proportions of stratified samples.
+
+The variance within a class follows from its own images as far as it has some, else from those of all classes; a class
+of one image has none of its own. With few errors all classes count as equally hard, because two errors in one class
+are no evidence that the others have none.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv
+
+from tasks.metrics.classification import IntLabels
+from tasks.metrics.outcome import Interval
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+NORMAL = 1.959963984540054
+METHOD = "wilson, effective size"
+OWN = 3.0
+"""Images of a class that weigh as much as the variance within all classes."""
+POOLED = 40.0
+"""Errors, expected, at which the variance within classes weighs as much as the one of equally hard classes."""
+FEW = 15.0
+"""Answers of the rarer kind, right or wrong, up to which Clopper and Pearson's interval bounds the width from below.
+Simulated (`tests/verdicts`): with these three numbers coverage is 93 to 97 % from 20 to 5,000 images."""
+
+
+def wilson_mean_per_class(predictions: IntLabels, targets: IntLabels, classes: int) -> Interval:
+    """Interval in percent of the mean recall over the classes that occur; `predictions` and `targets` are [n]."""
+    sizes = np.bincount(targets, minlength=classes)
+    right = np.bincount(targets[predictions == targets], minlength=classes)
+    occur = sizes > 0
+    share, images = _effective(right[occur].astype(np.float64), sizes[occur].astype(np.float64))
+    low, high = _proportion(share, images)
+    return Interval(100.0 * min(low, share), 100.0 * max(high, share), LEVEL, METHOD)
+
+
+def _effective(right: Floats, sizes: Floats) -> tuple[float, float]:
+    """The mean of `right` / `sizes` over classes, and of how many images one proportion would vary as much."""
+    share, least = float((right / sizes).mean()), float(len(sizes) ** 2 / (1 / sizes).sum())
+    even = share * (1 - share)
+    if even <= 0:
+        return share, least
+    variance = _variance(right, sizes, share)
+    return share, max(least, even / variance)
+
+
+def _variance(right: Floats, sizes: Floats, share: float) -> float:
+    """Variance of the mean over classes: half of it, at least, as if all were equally hard."""
+    freedom, even = sizes - 1, share * (1 - share)
+    within = right * (sizes - right) / np.maximum(sizes * freedom, 1)
+    pooled = float((freedom * within).sum() / max(freedom.sum(), 1))
+    errors = float(freedom.sum()) * min(share, 1 - share)
+    common = (errors * pooled + POOLED * even) / (errors + POOLED)
+    own = (freedom * within + OWN * common) / (freedom + OWN)
+    single = float((own / sizes).sum()) / len(sizes) ** 2
+    alike = common * float((1 / sizes).sum()) / len(sizes) ** 2
+    return max(single, (single + alike) / 2)
+
+
+def _proportion(share: float, images: float) -> tuple[float, float]:
+    """Wilson's interval of a `share` of that many `images`, 0 to 1, widened where one kind of answer is rare."""
+    squared = NORMAL**2
+    centre = (share + squared / (2 * images)) / (1 + squared / images)
+    half = NORMAL / (1 + squared / images) * math.sqrt(share * (1 - share) / images + squared / (4 * images**2))
+    low, high = centre - half, centre + half
+    if min(share, 1 - share) * images < FEW:
+        right, wrong, tail = share * images, (1 - share) * images, (1 - LEVEL) / 2
+        low = min(low, float(betaincinv(right, wrong + 1, tail))) if right > 0 else 0.0
+        high = max(high, float(betaincinv(right + 1, wrong, 1 - tail))) if wrong > 0 else 1.0
+    return max(0.0, low), min(1.0, high)

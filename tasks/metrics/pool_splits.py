@@ -1,0 +1,82 @@
+"""How an average over episodes would vary over other pools of images, from halves of the one pool there is.
+
+Episodes share the images of their pool, so the image is the unit and not the episode. A run keeps the accuracy of
+every half's images as support with every half's images as queries, for seeded random splits that all backbones share:
+`splits` [splits, draws, 2, 2], by the half of the support and by the half of the queries. No image is support and query
+at once.
+
+The variance of the difference of two disjoint halves, divided by four, is that of the whole pool, but for the interplay
+of support and queries, which falls with the square of the number of images and is a quarter of what the halves show.
+The interplay is what remains of the four accuracies of a split after both main effects, so it is measured and
+subtracted. Squares are products of different draws, which leaves the noise of the draws out. Source: the half-sample
+replication of McCarthy, Review of the International Statistical Institute 37(3) (1969).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SPLITS = "split_accuracy"
+"""Name of the array of accuracies [splits, draws, 2, 2], in percent."""
+COUNTS = "split_images"
+"""Name of the array of images per class [classes] that were split."""
+
+
+@dataclass(frozen=True)
+class SplitError:
+    """Standard error of a mean over episodes, on other images of the same classes."""
+
+    error: float
+    """In percentage points."""
+    degrees: float
+    """Degrees of freedom of its square (Satterthwaite)."""
+
+
+def split_error(splits: Sequence[Floats], episodes: Sequence[Floats], images: npt.NDArray[np.integer]) -> SplitError:
+    """Error of the mean of `episodes`, one array [episodes] for every seed, over the same pool.
+
+    `splits` are of the same seeds, or differences of them where `episodes` are. Drawing other episodes counts as often
+    as it was done; drawing another pool does not become rarer by more seeds.
+    """
+    by_split = np.mean([_variances(one) for one in splits], axis=0)
+    pool = float(by_split.mean())
+    drawn = float(np.mean([one.var(ddof=1) / len(one) if len(one) > 1 else 0.0 for one in episodes])) / len(episodes)
+    spread = float(by_split.var(ddof=1)) / len(by_split) + 2 * pool**2 / max(int(images.sum()) - len(images), 1)
+    total = max(pool, 0.0) + drawn
+    degrees = 2 * total**2 / spread if spread > 0 else float("inf")
+    return SplitError(float(np.sqrt(total)), max(1.0, degrees))
+
+
+def pool_covariance(splits: Floats) -> Floats:
+    """Covariance [backbones, backbones] over pools, from `splits` [backbones, splits, draws, 2, 2] of all of them."""
+    halves, interplay = _contrasts(splits)
+    found: Floats = (_products(halves) - _products(interplay)).mean(axis=0)
+    return found
+
+
+def _variances(splits: Floats) -> Floats:
+    """Unbiased variance over pools from every split [splits]; single ones may be negative."""
+    halves, interplay = _contrasts(splits[None])
+    found: Floats = (_products(halves) - _products(interplay))[:, 0, 0]
+    return found
+
+
+def _contrasts(splits: Floats) -> tuple[Floats, Floats]:
+    """Half the difference of the halves, and a quarter of the interplay, both [backbones, splits, draws]."""
+    own = splits[..., 0, 0], splits[..., 1, 1]
+    return (own[0] - own[1]) / 2, (own[0] + own[1] - splits[..., 0, 1] - splits[..., 1, 0]) / 4
+
+
+def _products(values: Floats) -> Floats:
+    """Products of `values` [backbones, splits, draws] over different draws [splits, backbones, backbones]."""
+    draws = values.shape[2]
+    total = values.sum(axis=2)
+    every = np.einsum("as,bs->sab", total, total)
+    found: Floats = (every - np.einsum("asd,bsd->sab", values, values)) / (draws * (draws - 1))
+    return found

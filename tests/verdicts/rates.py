@@ -1,0 +1,117 @@
+"""How often intervals and tests keep what they promise: simulations of which the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Arrays = dict[str, npt.NDArray[np.generic]]
+COVERED = (0.93, 0.97)
+ALARMS = (0.03, 0.07)
+AT_MOST = (0.0, 0.07)
+FEW_WRONG = 20
+"""With fewer wrong answers than this to be expected, an interval that covers more than 97 % is no fault: counts are
+whole numbers, so none can cover 95 % for every truth."""
+CALTECH: tuple[int, ...] = (
+    1,
+    2,
+    3,
+    3,
+    4,
+    5,
+    5,
+    7,
+    8,
+    9,
+    9,
+    10,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    19,
+    20,
+    20,
+    22,
+    22,
+    23,
+    24,
+    25,
+    26,
+)
+CALTECH += (27, 28, 28, 29, 30, 30, 31, 32, 33, 34, 34, 35, 36, 37, 38, 39, 40, 41, 42, 44, 45, 47, 48, 49, 50, 50, 52)
+CALTECH += (53, 54, 55, 56, 57, 58, 60, 62, 64, 68, 70, 77, 80, 84, 90, 98, 100, 120, 150, 170, 209, 405, 405, 438, 768)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One setting of one simulation."""
+
+    simulation: str
+    setting: str
+    found: float
+    low: float
+    high: float
+    """What the found rate must lie between."""
+    repetitions: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does, as far as so many repetitions can tell: two standard errors are granted."""
+        slack = 2 * np.sqrt(0.05 * 0.95 / self.repetitions) if self.repetitions > 1 else 0.0
+        return bool(self.low - slack <= self.found <= self.high + slack)
+
+
+Simulation = Callable[[float], Iterator[Rate]]
+SIMULATIONS: dict[str, Simulation] = {}
+
+
+def simulation(make: Simulation) -> Simulation:
+    """Register one; its name is the function's."""
+    SIMULATIONS[make.__name__] = make
+    return make
+
+
+def repeated(count: int, scale: float) -> range:
+    """So many repetitions, scaled, and not fewer than forty."""
+    return range(max(40, round(count * scale)))
+
+
+def both_right(
+    generator: np.random.Generator, chance: Floats, shared: float = 0.6
+) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Two equal backbones on the same images: right or wrong [n] each, of which `shared` of the luck is common."""
+    common = generator.standard_normal(len(chance)) * np.sqrt(shared)
+    limit = norm.ppf(chance)
+    return tuple(common + generator.standard_normal(len(chance)) * np.sqrt(1 - shared) < limit for _ in range(2))
+
+
+def predicted(right: npt.NDArray[np.bool_], labels: Labels, classes: int) -> Labels:
+    """Labels where right, the next class where wrong."""
+    return np.where(right, labels, (labels + 1) % classes)
+
+
+def scored(predictions: Labels, classes: int) -> Floats:
+    """Class scores that say just these predictions."""
+    return np.eye(classes)[predictions]
+
+
+def sizes_of(kind: str, total: int, classes: int) -> Labels:
+    """Labels [total] with equal, halving or Caltech-like class sizes; every class occurs."""
+    if kind == "Caltech-like":
+        return np.repeat(np.arange(len(CALTECH)), CALTECH)
+    shares = np.ones(classes) if kind == "equal" else 0.5 ** np.arange(classes) + 0.02
+    counts = np.maximum(1, np.floor(total * shares / shares.sum()).astype(int))
+    counts[0] += max(0, total - counts.sum())
+    return np.repeat(np.arange(classes), counts)
