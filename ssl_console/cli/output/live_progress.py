@@ -22,7 +22,7 @@ from ssl_console.operations.progress import ProgressSnapshot, elapsed_s
 from ssl_console.planning.duration import format_duration
 from ssl_console.system.safe_text import printable
 from ssl_console.tui.style import glyphs
-from ssl_console.tui.views.checkpoints import chart_of
+from ssl_console.tui.views.training import chart_of
 from ssl_console.tui.widgets.plot import draw
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState

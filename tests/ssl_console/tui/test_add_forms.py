@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from ssl_console.tui.app import ConsoleApp
 from ssl_console.tui.screens.add_backbone import AddBackboneSheet
-from ssl_console.tui.screens.checkpoints import TrainingScreen
+from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
