@@ -20,7 +20,7 @@ from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
-from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import RunState
 
@@ -50,7 +50,7 @@ async def while_running(workspace: Workspace, target: Path) -> None:
     async with opened(workspace, "live") as pilot:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
-        await until(pilot, lambda: app.world.tally.done >= ENOUGH_DONE and curve_goes_on(app))
+        await until(pilot, lambda: app.state.tally.done >= ENOUGH_DONE and curve_goes_on(app))
         await pilot.press("tab")
         await settled(pilot)
         save(pilot, target / "live.svg")
@@ -61,7 +61,7 @@ async def while_running(workspace: Workspace, target: Path) -> None:
 
 def curve_goes_on(app: ConsoleApp) -> bool:
     """Whether the first running run has something to draw."""
-    running = [run for run in app.world.runs.values() if run.state is RunState.RUNNING]
+    running = [run for run in app.state.runs.values() if run.state is RunState.RUNNING]
     return bool(running) and any(len(curve.points) > 2 for curve in running[0].progress.metrics.values())
 
 
@@ -69,7 +69,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
     """The screens that show results, and the sheets."""
     async with opened(workspace, "plan") as pilot:
         await pilot.press("r", "down", "r", "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchSheet))
+        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchDialog))
         await pilot.press("s")
         await settled(pilot)
         save(pilot, target / "launch.svg")
@@ -92,7 +92,7 @@ async def opened(workspace: Workspace, mode: str) -> AsyncIterator[Pilot[int]]:
     """The console on the demo suite, once it has read everything."""
     app = ConsoleApp(lambda: LocalBackend(workspace), AppOptions(mode=mode, suite="demo"))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
+        await until(pilot, lambda: app.started and app.first_update_done and app.state.catalogue.backbones)
         await settled(pilot)
         yield pilot
 

@@ -33,7 +33,7 @@ from ssl_console.tui.screens.start import StartScreen
 from ssl_console.tui.style import glyphs, themes
 from ssl_console.tui.style.palette import Palette, RenderContext
 from ssl_console.tui.terminal.cell_diff import DiffingApp
-from ssl_console.tui.terminal.driver import LinkSpeed, end_soon, held_up_s, waiting_writes
+from ssl_console.tui.terminal.driver import LinkSpeed, exit_within_timeout, longest_write_s, pending_writes
 
 if TYPE_CHECKING:
     from ssl_console.tui.data.backend import Backend
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
 class Navigation(DiffingApp[int]):
     """The part of the app that goes from one screen to another."""
 
-    world: AppState
+    state: AppState
 
     @abstractmethod
-    def change(self, world: AppState) -> None:
+    def set_state(self, state: AppState) -> None:
         """Another world."""
 
     @abstractmethod
-    def hurry(self) -> None:
+    def poll_now(self) -> None:
         """Look at the files now."""
 
     @abstractmethod
-    def say(self, message: str) -> None:
+    def notify_user(self, message: str) -> None:
         """A passing remark."""
 
     def open_run(self, run_id: str) -> None:
@@ -82,11 +82,11 @@ class Navigation(DiffingApp[int]):
     def measure_again(self, result: Result) -> None:
         """Plan the same measurement once more."""
         from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
-        from ssl_console.tui.screens.launch import LaunchSheet  # noqa: PLC0415
+        from ssl_console.tui.screens.launch import LaunchDialog  # noqa: PLC0415
 
         preset = result.variant.partition("+")[0]
-        order = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
-        self.push_screen(LaunchSheet(order), lambda started: self.hurry() if started else None)
+        request = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
+        self.push_screen(LaunchDialog(request), lambda started: self.poll_now() if started else None)
 
     def _show(self, mode: str, then: Callable[[ConsoleScreen], object]) -> None:
         """Go to a screen, and do something there once it is up."""
@@ -103,7 +103,7 @@ class Navigation(DiffingApp[int]):
         """To the terminal's clipboard (OSC 52, through SSH too), and say what was copied."""
         self.copy_to_clipboard(text)
         first = text.splitlines()[0] if text else ""
-        self.say(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
+        self.notify_user(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
 
 
 Answer = TypeVar("Answer")
@@ -149,9 +149,9 @@ class ConsoleApp(Navigation):
     """From `begun` on."""
     preferences: Preferences
     """From `begun` on."""
-    _feed: PollThread
+    _poll_thread: PollThread
 
-    class Arrived(Message):
+    class Updated(Message):
         """News from the feed."""
 
         def __init__(self, news: StateUpdate) -> None:
@@ -159,44 +159,47 @@ class ConsoleApp(Navigation):
             super().__init__()
 
     def __init__(
-        self, make_core: Callable[[], Backend], manner: AppOptions | None = None, keymap: dict[str, str] | None = None
+        self,
+        make_backend: Callable[[], Backend],
+        options: AppOptions | None = None,
+        keymap: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.manner = manner or AppOptions()
-        self.readonly, self.slow = self.manner.readonly, self.manner.slow
+        self.options = options or AppOptions()
+        self.readonly, self.slow = self.options.readonly, self.options.slow
         self.clock: Callable[[], float] = time.time
-        self.begun = False
+        self.started = False
         """Whether the first screen has taken the place of the start picture."""
-        self.seen_first_news = False
+        self.first_update_done = False
         """Whether runs and results have been read once."""
-        self._make_core = make_core
-        self._glyphs = glyphs.choose(self.manner.ascii_only)
-        self.wire.ascii_only = self._glyphs is glyphs.ASCII
-        self._look: tuple[Theme, RenderContext] | None = None
-        self._looked_for_stale = False
+        self._make_backend = make_backend
+        self._glyphs = glyphs.choose(self.options.ascii_only)
+        self.screen_buffer.ascii_only = self._glyphs is glyphs.ASCII
+        self._render_context: tuple[Theme, RenderContext] | None = None
+        self._stale_checked = False
         self._prepared = False
-        self._pace = LinkSpeed(self.slow, fixed=self.slow)
+        self._link_speed = LinkSpeed(self.slow, fixed=self.slow)
         self.animation_level = "none"
-        self.own_keys = keymap or {}
-        self.set_keymap(self.own_keys)
+        self.user_keys = keymap or {}
+        self.set_keymap(self.user_keys)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         self.theme = themes.DARK.name
 
     @property
-    def look(self) -> RenderContext:
+    def render_context(self) -> RenderContext:
         """How things are drawn now."""
         theme = self.current_theme
-        if self._look is None or self._look[0] is not theme:
+        if self._render_context is None or self._render_context[0] is not theme:
             few = self.console.color_system in {"256", "standard"}
-            self._look = theme, RenderContext(Palette.of(theme, few_colours=few), self._glyphs)
-        return self._look[1]
+            self._render_context = theme, RenderContext(Palette.of(theme, few_colours=few), self._glyphs)
+        return self._render_context[1]
 
     # -- beginning and end --------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[object]:
         """The picture before anything has been read."""
-        return StartScreen(self.manner.mode)
+        return StartScreen(self.options.mode)
 
     def on_mount(self) -> None:
         """Show something at once, then load what reads the workspace."""
@@ -204,28 +207,28 @@ class ConsoleApp(Navigation):
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
     def _load(self) -> tuple[Backend, Preferences]:
-        import_module(f"ssl_console.tui.screens.{self.manner.mode}")
+        import_module(f"ssl_console.tui.screens.{self.options.mode}")
         import_module("ssl_console.tui.data.poller")
-        core = self._make_core()
-        return core, core.preferences()
+        backend = self._make_backend()
+        return backend, backend.preferences()
 
     def _begin(self, loaded: tuple[Backend, Preferences]) -> None:
         from ssl_console.tui.data.poller import PollThread  # noqa: PLC0415 - loaded after the first picture
         from ssl_console.tui.data.state import AppState  # noqa: PLC0415
 
-        core, self.preferences = loaded
+        backend, self.preferences = loaded
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
-        suite = self.preferences.suite if self.manner.suite is None else self.manner.suite
-        self.backend, self.world, self.begun = (
-            core,
+        suite = self.preferences.suite if self.options.suite is None else self.options.suite
+        self.backend, self.state, self.started = (
+            backend,
             AppState(suite=suite or None, opening=None if suite is None else ""),
             True,
         )
-        self._feed = PollThread(core, lambda news: self.post_message(self.Arrived(news)), slow=self.slow)
-        self.switch_mode(self.manner.mode)
+        self._poll_thread = PollThread(backend, lambda news: self.post_message(self.Updated(news)), slow=self.slow)
+        self.switch_mode(self.options.mode)
         self.reload_catalogue()
-        self._feed.start()
+        self._poll_thread.start()
 
     def delay_update(self, delay: float = SWITCH_DELAY_S) -> None:
         """Hold the drawing back while a screen changes: for less long than Textual would."""
@@ -236,22 +239,22 @@ class ConsoleApp(Navigation):
         self.in_background(self.backend.catalogue, self._take_catalogue, group="catalogue")
 
     def _take_catalogue(self, catalogue: Catalog) -> None:
-        self.change(self._opened(replace(self.world, catalogue=catalogue)))
-        self._look_for_stale()
+        self.set_state(self._opened(replace(self.state, catalogue=catalogue)))
+        self._check_stale()
         self._prepare_rankings()
 
-    def _opened(self, world: AppState) -> AppState:
+    def _opened(self, state: AppState) -> AppState:
         """With the tasks that Plan opens on, as soon as cards and runs are known."""
-        return world.opened() if self.seen_first_news and world.catalogue.backbones else world
+        return state.opened() if self.first_update_done and state.catalogue.backbones else state
 
     def _prepare_rankings(self) -> None:
         """Rank once in a thread, so that the first look at the rankings need not wait for it."""
-        world, signs = self.world, self._glyphs
+        state, signs = self.state, self._glyphs
 
         def prepare() -> None:
-            import_module("ssl_console.tui.screens.rankings").first_table(world, signs)
+            import_module("ssl_console.tui.screens.rankings").initial_table(state, signs)
 
-        if world.results and not self._prepared:
+        if state.results and not self._prepared:
             self._prepared = True
             self.in_background(prepare, self._take_prepared, group="prepare")
 
@@ -270,18 +273,18 @@ class ConsoleApp(Navigation):
             self._init_mode(mode)
             self._screen_stacks[mode][0]._css_update_count = self._css_update_count
 
-    def _look_for_stale(self) -> None:
+    def _check_stale(self) -> None:
         """Once cards and results are known: which results no longer count. New ones are up to date by themselves."""
-        known, core = self.world.catalogue, self.backend
-        pairs = {(result.backbone, result.task) for result in self.world.results if result.source == "mine"}
+        known, backend = self.state.catalogue, self.backend
+        pairs = {(result.backbone, result.task) for result in self.state.results if result.source == "mine"}
         wanted = [pair for pair in sorted(pairs) if pair[0] in known.backbone and pair[1] in known.task]
-        if wanted and not self._looked_for_stale:
-            self._looked_for_stale = True
-            self.in_background(lambda: core.stale(wanted[:MOST_CHECKED], None), self._take_stale, group="stale")
+        if wanted and not self._stale_checked:
+            self._stale_checked = True
+            self.in_background(lambda: backend.stale(wanted[:MOST_CHECKED], None), self._take_stale, group="stale")
 
     def _take_stale(self, stale: Mapping[Pair, str]) -> None:
         if stale:
-            self.change(replace(self.world, stale=stale))
+            self.set_state(replace(self.state, stale=stale))
 
     def _leave_on_signals(self) -> None:
         """A closed terminal or a request to end: without this an orphaned app would spin."""
@@ -291,13 +294,13 @@ class ConsoleApp(Navigation):
                 loop.add_signal_handler(number, self._leave, 128 + number)
 
     def _leave(self, code: int) -> None:
-        end_soon(code)
+        exit_within_timeout(code)
         self.exit(code)
 
     def on_unmount(self) -> None:
         """Stop looking; runs go on."""
-        if self.begun:
-            self._feed.stop()
+        if self.started:
+            self._poll_thread.stop()
 
     def _handle_exception(self, error: Exception) -> None:
         """After `exit`, Textual mounts nothing any more: a screen that is just being built stays without its widgets,
@@ -311,56 +314,56 @@ class ConsoleApp(Navigation):
         from ssl_console.tui.terminal.crash_report import crash_panel, keep_traceback  # noqa: PLC0415 - loaded when it is needed
 
         error = self._exception or RuntimeError("unknown")
-        folders = [self.backend.root] if self.begun and not self.readonly else []
+        folders = [self.backend.root] if self.started and not self.readonly else []
         panel = crash_panel(error, keep_traceback(error, folders))
         self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
         self._close_messages_no_wait()
 
     # -- the world ----------------------------------------------------------------------------------------------
 
-    def on_console_app_arrived(self, message: Arrived) -> None:
+    def on_console_app_updated(self, message: Updated) -> None:
         """Take news in and show them."""
-        self.seen_first_news = True
-        self.change(self._opened(self.world.after(message.news)))
-        self._feed.taken()
-        self._watch_the_line()
-        if message.news.results is not None and self.world.catalogue.backbones:
-            self._look_for_stale()
+        self.first_update_done = True
+        self.set_state(self._opened(self.state.after(message.news)))
+        self._poll_thread.taken()
+        self._adapt_to_link_speed()
+        if message.news.results is not None and self.state.catalogue.backbones:
+            self._check_stale()
             self._prepare_rankings()
 
-    def _watch_the_line(self) -> None:
+    def _adapt_to_link_speed(self) -> None:
         """Look less often while what is drawn piles up before a slow terminal."""
-        slow = self._pace.look(waiting_writes(self._driver), held_up_s(self._driver))
+        slow = self._link_speed.observe(pending_writes(self._driver), longest_write_s(self._driver))
         if slow != self.slow:
             self.slow = slow
-            self._feed.slow_down(slow)
-            self.say(
+            self._poll_thread.slow_down(slow)
+            self.notify_user(
                 "The connection is slow: looking less often."
                 if slow
                 else "The connection is fast again: looking as often as usual."
             )
 
-    def change(self, world: AppState) -> None:
+    def set_state(self, state: AppState) -> None:
         """Another world; only the screen in front draws it."""
-        self.world = world
+        self.state = state
         base = self.screen_stack[0] if self.screen_stack else None
         if isinstance(base, ConsoleScreen) and base.is_mounted:
-            base.refresh_world()
+            base.refresh_view()
 
     def choose_suite(self, name: str | None) -> None:
         """Show the tasks of one suite, or of all, now and when the console is opened again."""
-        self.change(replace(self.world, suite=name, opening=""))
+        self.set_state(replace(self.state, suite=name, opening=""))
         self._keep(replace(self.preferences, suite=name or ""))
 
-    def _keep(self, habits: Preferences) -> None:
-        self.preferences = habits
+    def _keep(self, preferences: Preferences) -> None:
+        self.preferences = preferences
         if not self.readonly:
-            core = self.backend
-            self.in_background(lambda: core.save_preferences(habits), lambda _: None, group="habits")
+            backend = self.backend
+            self.in_background(lambda: backend.save_preferences(preferences), lambda _: None, group="habits")
 
-    def hurry(self) -> None:
+    def poll_now(self) -> None:
         """Look at the files now: something was just asked for."""
-        self._feed.hurry()
+        self._poll_thread.poll_now()
 
     def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
         """Do something slow in a thread, then something with its answer here; the latest of a group wins."""
@@ -373,7 +376,7 @@ class ConsoleApp(Navigation):
             answer = work()
         except (ConsoleError, OSError) as error:
             if not worker.is_cancelled:
-                self.call_from_thread(self.complain, "That did not work", str(error))
+                self.call_from_thread(self.show_problem, "That did not work", str(error))
             return
         if not worker.is_cancelled:
             self.call_from_thread(then, answer)
@@ -382,15 +385,15 @@ class ConsoleApp(Navigation):
         """A mistake of the console's own in a thread is shown too, never swallowed."""
         if event.state is WorkerState.ERROR:
             error = event.worker.error
-            self.complain("The console made a mistake", f"{type(error).__name__}: {error}. Runs are not affected.")
+            self.show_problem("The console made a mistake", f"{type(error).__name__}: {error}. Runs are not affected.")
 
-    def complain(self, title: str, message: str) -> None:
+    def show_problem(self, title: str, message: str) -> None:
         """Show a problem as a panel."""
-        from ssl_console.tui.screens.dialogs import ProblemSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import ProblemDialog  # noqa: PLC0415 - loaded when it is needed
 
-        self.push_screen(ProblemSheet(title, message))
+        self.push_screen(ProblemDialog(title, message))
 
-    def say(self, message: str) -> None:
+    def notify_user(self, message: str) -> None:
         """A passing remark; never parsed as markup."""
         self.notify(message, markup=False, timeout=4)
 
@@ -398,8 +401,8 @@ class ConsoleApp(Navigation):
 
     def action_mode(self, mode: str) -> None:
         """Go to another screen; one that is asked for before the first has come is the first."""
-        if not self.begun:
-            self.manner = replace(self.manner, mode=mode)
+        if not self.started:
+            self.options = replace(self.options, mode=mode)
         elif isinstance(self.screen, ConsoleScreen):
             self.switch_mode(mode)
 
@@ -413,15 +416,15 @@ class ConsoleApp(Navigation):
 
     def action_help(self) -> None:
         """What the keys do here."""
-        from ssl_console.tui.screens.dialogs import HelpSheet, scopes_of  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import HelpDialog, scopes_of  # noqa: PLC0415 - loaded when it is needed
 
         screen: Screen[object] = self.screen
         about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
-        self.push_screen(HelpSheet(about, scopes_of(screen), self.own_keys))
+        self.push_screen(HelpDialog(about, scopes_of(screen), self.user_keys))
 
     def action_command_palette(self) -> None:
         """Find anything."""
-        if self.begun and not isinstance(self.screen, CommandPalette):
+        if self.started and not isinstance(self.screen, CommandPalette):
             from ssl_console.tui.widgets.filter_bar import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
             palette = CommandPalette(id="--command-palette", placeholder=PALETTE_HINT)
@@ -434,17 +437,17 @@ class ConsoleApp(Navigation):
 
     def action_add_backbone(self) -> None:
         """Add a checkpoint of the user's own."""
-        from ssl_console.tui.screens.add_backbone import AddBackboneSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.add_backbone import AddBackboneDialog  # noqa: PLC0415 - loaded when it is needed
 
-        if self.begun and isinstance(self.screen, ConsoleScreen):
-            self.push_screen(AddBackboneSheet(), lambda name: self.reload_catalogue() if name else None)
+        if self.started and isinstance(self.screen, ConsoleScreen):
+            self.push_screen(AddBackboneDialog(), lambda name: self.reload_catalogue() if name else None)
 
     def action_next_theme(self) -> None:
         """Another theme."""
         names = [name for name in THEMES if name in self.available_themes]
         place = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(place + 1) % len(names)]
-        if self.begun:
+        if self.started:
             self._keep(replace(self.preferences, theme=self.theme))
 
     def watch_theme(self) -> None:

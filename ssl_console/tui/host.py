@@ -19,11 +19,11 @@ Answer = TypeVar("Answer")
 class Host(Protocol):
     """What a screen may ask of the app."""
 
-    world: AppState
+    state: AppState
     readonly: bool
     slow: bool
     clock: Callable[[], float]
-    own_keys: Mapping[str, str]
+    user_keys: Mapping[str, str]
     MODES: Mapping[str, Any]
 
     @property
@@ -32,11 +32,11 @@ class Host(Protocol):
         ...
 
     @property
-    def look(self) -> RenderContext:
+    def render_context(self) -> RenderContext:
         """Palette and glyphs in use."""
         ...
 
-    def change(self, world: AppState) -> None:
+    def set_state(self, state: AppState) -> None:
         """Replace the state; the screen in front redraws."""
         ...
 
@@ -48,7 +48,7 @@ class Host(Protocol):
         """Run `work` in a thread, then `then` with its result on the event loop; the newest of a group wins."""
         ...
 
-    def hurry(self) -> None:
+    def poll_now(self) -> None:
         """Poll the workspace now."""
         ...
 
@@ -56,11 +56,11 @@ class Host(Protocol):
         """Read the cards again."""
         ...
 
-    def say(self, message: str) -> None:
+    def notify_user(self, message: str) -> None:
         """Show a short notification."""
         ...
 
-    def complain(self, title: str, message: str) -> None:
+    def show_problem(self, title: str, message: str) -> None:
         """Show a problem as a panel."""
         ...
 
@@ -97,11 +97,11 @@ class Refreshable(Protocol):
         """Leave the innermost layer; False when there is none."""
         ...
 
-    def refresh_world(self) -> None:
+    def refresh_view(self) -> None:
         """Draw the state as it is now."""
         ...
 
 
-def console(widget: Widget) -> Host:
+def host(widget: Widget) -> Host:
     """The app that a screen or widget is in."""
     return cast("Host", widget.app)

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonly: bool, slow: bool, mode: str) -> int:
     """Open the console until it is left. Raises ConsoleError for settings that cannot be used."""
-    app = ConsoleApp(lambda: _core(workspace, card_folders), AppOptions(readonly, slow, mode=mode), own_keys(workspace))
+    app = ConsoleApp(
+        lambda: _backend(workspace, card_folders), AppOptions(readonly, slow, mode=mode), user_keys(workspace)
+    )
     code = app.run()
-    if app.begun and sys.stdout.isatty():
-        _print(farewell(app.world))
+    if app.started and sys.stdout.isatty():
+        _print(exit_summary(app.state))
     return code or app.return_code or 0
 
 
-def own_keys(workspace: Workspace) -> dict[str, str]:
+def user_keys(workspace: Workspace) -> dict[str, str]:
     """The keys that the settings give to actions. Raises ConsoleError for settings that cannot be used."""
     if not workspace.config.exists():  # what reads settings takes longer to load than the first picture
         return {}
@@ -38,7 +40,7 @@ def own_keys(workspace: Workspace) -> dict[str, str]:
     return keys
 
 
-def _core(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
+def _backend(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
     from ssl_console.tui.data.local_backend import LocalBackend  # noqa: PLC0415 - loaded after the first picture
 
     return LocalBackend(workspace, card_folders)
@@ -55,10 +57,10 @@ def _print(text: str) -> None:
         discard(sys.stdout)
 
 
-def farewell(world: AppState) -> str:
+def exit_summary(state: AppState) -> str:
     """What is going on, for the normal screen."""
-    tally = world.tally
-    lines = [f"ssl-console: {tally.in_words}."] if world.runs else []
+    tally = state.tally
+    lines = [f"ssl-console: {tally.text}."] if state.runs else []
     if tally.running or tally.waiting:
         lines.append("They go on without this window: `ssl-console` shows them again, `ssl-console runs` lists them.")
     if tally.failed:

@@ -91,20 +91,20 @@ class ConsoleCommands(Provider):
         for mode in app.MODES:
             for key in KEYS[mode] if mode != here else ():
                 if not (app.readonly and key.changes):
-                    pressed = shown(app.own_keys.get(f"{mode}.{key.name}", key.keys).partition(",")[0])
+                    pressed = shown(app.user_keys.get(f"{mode}.{key.name}", key.keys).partition(",")[0])
                     yield Command(
                         f"{key.help}  [{pressed}]", f"in {TITLES[mode]}", partial(app.act_in, mode, key.action)
                     )
 
     def _places(self) -> Iterator[Command]:
-        app, world = self._console, self._console.world
-        for backbone in world.catalogue.backbones:
+        app, state = self._console, self._console.state
+        for backbone in state.catalogue.backbones:
             yield Command(
                 f"backbone {backbone.name}", backbone.card.title, partial(app.go_to_pair, backbone.name, None)
             )
-        for task in world.catalogue.tasks:
+        for task in state.catalogue.tasks:
             yield Command(f"task {task.name}", task.dataset.title, partial(app.go_to_pair, None, task.name))
-        for suite in world.catalogue.suites:
+        for suite in state.catalogue.suites:
             yield Command(f"suite {suite.name}", suite.title, partial(app.choose_suite, suite.name))
-        for run in world.runs.values():
+        for run in state.runs.values():
             yield Command(f"run {run.backbone} on {run.task}", run.state.value, partial(app.open_run, run.run_id))

@@ -66,7 +66,7 @@ class Backend(Protocol):
         """What was chosen last in this workspace's console."""
         ...
 
-    def save_preferences(self, habits: Preferences) -> None:
+    def save_preferences(self, preferences: Preferences) -> None:
         """Keep that for the next start."""
         ...
 

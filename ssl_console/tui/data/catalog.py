@@ -125,7 +125,7 @@ class Catalog:
 
 
 @dataclass(frozen=True)
-class Narrowed:
+class FilteredCatalog:
     """What a suite and a filter leave of the catalogue."""
 
     backbones: tuple[BackboneEntry, ...]

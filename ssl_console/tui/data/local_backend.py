@@ -128,9 +128,9 @@ class LocalBackend(OwnThings):
         """What was chosen last here."""
         return read_preferences(self.root / HABITS)
 
-    def save_preferences(self, habits: Preferences) -> None:
+    def save_preferences(self, preferences: Preferences) -> None:
         """Keep that for the next start."""
-        write_preferences(self.root / HABITS, habits)
+        write_preferences(self.root / HABITS, preferences)
 
     # -- the catalogue ------------------------------------------------------------------------------------------
 

@@ -186,8 +186,8 @@ SLOW_LOOKS_PER_SECOND = 2.0
 class PollThread:
     """Looks a few times a second and hands over what changed: after the first look, nothing while nothing changes."""
 
-    def __init__(self, core: Backend, deliver: Callable[[StateUpdate], object], *, slow: bool = False) -> None:
-        self._core, self._deliver = core, deliver
+    def __init__(self, backend: Backend, deliver: Callable[[StateUpdate], object], *, slow: bool = False) -> None:
+        self._backend, self._deliver = backend, deliver
         self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
         self._stop = threading.Event()
         self._now = threading.Event()
@@ -210,7 +210,7 @@ class PollThread:
         """Look less often, or as often as usual."""
         self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
 
-    def hurry(self) -> None:
+    def poll_now(self) -> None:
         """Look now: the user has just changed something."""
         self._now.set()
 
@@ -235,7 +235,7 @@ class PollThread:
     def _look(self) -> StateUpdate:
         """One look; what cannot be read becomes news once, and the next look tries again."""
         try:
-            news = self._core.news()
+            news = self._backend.news()
         except (ConsoleError, OSError, ValueError) as error:
             news = StateUpdate(problem=str(error) or type(error).__name__)
         if (news.problem or "") == self._problem:

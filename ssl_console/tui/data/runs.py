@@ -80,7 +80,7 @@ class Tally:
         )
 
     @property
-    def in_words(self) -> str:
+    def text(self) -> str:
         """`2 running, 5 waiting, 1 failed`; what there is none of is left out."""
         counts = ((self.running, "running"), (self.waiting, "waiting"), (self.failed, "failed"), (self.done, "done"))
         return ", ".join(f"{count} {word}" for count, word in counts if count) or "no runs"

@@ -213,8 +213,8 @@ def read_preferences(path: Path) -> Preferences:
     return Preferences(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
 
 
-def write_preferences(path: Path, habits: Preferences) -> None:
+def write_preferences(path: Path, preferences: Preferences) -> None:
     """Keep them for the next start, where the folder can be written."""
     with suppress(OSError):
         make_private_folder(path.parent)
-        write_atomically(path, json.dumps(asdict(habits)).encode())
+        write_atomically(path, json.dumps(asdict(preferences)).encode())

@@ -14,7 +14,7 @@ from textual.widgets import Input, Label
 from backbones.inspection.proposal import Inspection
 from ssl_console.operations.add_backbone import BackboneOptions, chosen_proposal, format_inspection
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
@@ -38,15 +38,15 @@ OPENS = ("path", "architecture", "container", "prefix")
 """Fields that make another look into the file necessary."""
 
 
-class AddBackboneSheet(Dialog[str | None]):
+class AddBackboneDialog(Dialog[str | None]):
     """Ends with the name of the new card, or None."""
 
     BINDINGS: ClassVar = bindings("adding")
     DEFAULT_CSS = """
-    AddBackboneSheet Horizontal { height: 1; }
-    AddBackboneSheet Label { width: 15; color: $text-muted; }
-    AddBackboneSheet Input { width: 1fr; background: $background; }
-    AddBackboneSheet #found { height: auto; max-height: 14; margin-top: 1; }
+    AddBackboneDialog Horizontal { height: 1; }
+    AddBackboneDialog Label { width: 15; color: $text-muted; }
+    AddBackboneDialog Input { width: 1fr; background: $background; }
+    AddBackboneDialog #found { height: auto; max-height: 14; margin-top: 1; }
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class AddBackboneSheet(Dialog[str | None]):
 
     def compose(self) -> ComposeResult:
         """The fields, what was found, the keys."""
-        with Vertical(classes="sheet adding") as panel:
+        with Vertical(classes="dialog adding") as panel:
             panel.border_title = "Add a backbone"
             for name, label, hint in FIELDS:
                 with Horizontal():
@@ -100,7 +100,7 @@ class AddBackboneSheet(Dialog[str | None]):
             self.found = None
         try:
             said = self.said
-            console(self).backend.check_backbone(said)
+            host(self).backend.check_backbone(said)
         except ConsoleError as error:
             self._tell(self._wrapped(str(error), Tone.BAD))
             return
@@ -113,15 +113,15 @@ class AddBackboneSheet(Dialog[str | None]):
         self._timer = self.set_timer(SETTLED_S, lambda: self._look(said, wanted))
 
     def _look(self, said: BackboneOptions, wanted: tuple[str, ...]) -> None:
-        core = console(self).backend
+        backend = host(self).backend
 
-        def look() -> Inspection | str:
+        def inspect() -> Inspection | str:
             try:
-                return core.inspect_backbone(said)
+                return backend.inspect_backbone(said)
             except ConsoleError as error:
                 return str(error)
 
-        console(self).in_background(look, lambda found: self._take(found, wanted), group="inspect")
+        host(self).in_background(inspect, lambda found: self._take(found, wanted), group="inspect")
 
     def _take(self, found: Inspection | str, wanted: tuple[str, ...]) -> None:
         if not self.is_mounted or wanted != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
@@ -153,7 +153,7 @@ class AddBackboneSheet(Dialog[str | None]):
 
     def action_add(self) -> None:
         """Write the card, if everything is decided."""
-        found, app = self.found, console(self)
+        found, app = self.found, host(self)
         try:
             said = self.said
             app.backend.check_backbone(said)
@@ -161,10 +161,10 @@ class AddBackboneSheet(Dialog[str | None]):
             self._tell(self._wrapped(str(error), Tone.BAD))
             return
         if found is None or found.chosen is None:
-            app.say("Not yet: see below what is missing.")
+            app.notify_user("Not yet: see below what is missing.")
             return
         app.in_background(lambda: app.backend.add_backbone(said, found), self._added, group="add")
 
     def _added(self, name: str) -> None:
-        console(self).say(f"{name} was added. `ssl-console doctor {name}` examines it.")
+        host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` examines it.")
         self.dismiss(name)

@@ -11,7 +11,7 @@ from textual.reactive import Reactive
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import changing_actions
 from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
@@ -52,29 +52,29 @@ class ConsoleScreen(Screen[None]):
         return str(getattr(self.focused, "HELP_TEXT", ""))
 
     @property
-    def world(self) -> AppState:
+    def state(self) -> AppState:
         """What is known now."""
-        return console(self).world
+        return host(self).state
 
     def on_screen_resume(self) -> None:
         """Show what happened while another screen was in front."""
-        self.refresh_world()
+        self.refresh_view()
 
     def on_resize(self) -> None:
         """Columns and panes depend on the width."""
         self.set_class(self.size.width < NARROW, "narrow")
         if self.is_mounted:
-            self.refresh_world()
+            self.refresh_view()
 
-    def refresh_world(self) -> None:
+    def refresh_view(self) -> None:
         """Show the world as it is now; called for the visible screen only."""
-        app = console(self)
+        app = host(self)
         for bar in self.query(TopBar):
-            bar.show(status(app.world, readonly=app.readonly, slow=app.slow))
+            bar.show(status(app.state, readonly=app.readonly, slow=app.slow))
             if self.size.width:  # not yet laid out, or not even built: then it is asked again when it is
-                self.update_view(app.world)
+                self.update_view(app.state)
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Give every widget what it shows."""
 
     def go_back(self) -> bool:
@@ -83,11 +83,11 @@ class ConsoleScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Nothing that changes the workspace with `--readonly`."""
-        return not (console(self).readonly and action in changing_actions())
+        return not (host(self).readonly and action in changing_actions())
 
     def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
         """Do something slow off the event loop, then something with its answer; errors become a panel."""
-        console(self).in_background(work, then, group=group)
+        host(self).in_background(work, then, group=group)
 
 
 class Dialog(ModalScreen[ScreenResult]):
@@ -98,25 +98,25 @@ class Dialog(ModalScreen[ScreenResult]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Nothing that changes the workspace with `--readonly`."""
-        return not (console(self).readonly and action in changing_actions())
+        return not (host(self).readonly and action in changing_actions())
 
     def action_close(self) -> None:
         """Away with it."""
         self.dismiss(None)
 
 
-def status(world: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
+def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
     """What goes on, for the bar."""
     parts: list[Status] = []
-    if world.problem:
+    if state.problem:
         parts.append(Status("! not up to date  ", Tone.BAD))
     if readonly:
         parts.append(Status("read-only  ", Tone.ACCENT))
     if slow:
         parts.append(Status("slow link  ", Tone.DIM))
-    if world.supervisor.paused:
+    if state.supervisor.paused:
         parts.append(Status("paused  ", Tone.WARN))
-    tally = world.tally
+    tally = state.tally
     if tally.running or tally.waiting:
         parts.append(Status(f"{tally.running} running " if tally.running else "", Tone.BUSY))
         parts.append(Status(f"{tally.waiting} waiting " if tally.waiting else "", Tone.DIM))

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from ssl_console.analysis.comparability import IncomparableResult, kept_apart
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.tui.data.backend import Backend
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
@@ -26,7 +26,7 @@ ABOUT = (
 )
 
 
-class ApartSheet(Dialog[None]):
+class IncomparableDialog(Dialog[None]):
     """Every column that a task of the table has besides, and what differs."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -37,22 +37,22 @@ class ApartSheet(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet help") as panel:
+        with Vertical(classes="dialog help") as panel:
             panel.border_title = "Kept apart"
             yield Lines([line(Span("reading records ...", Tone.DIM))], id="text")
             yield KeyLine()
 
     def on_mount(self) -> None:
         """Read the records of the results in question."""
-        app, ranking, results = console(self), self._ranking, self._results
+        app, ranking, results = host(self), self._ranking, self._results
         app.in_background(lambda: kept_apart(results, ranking, identities(app.backend)), self._show, group="apart")
 
     def _show(self, found: Sequence[IncomparableResult]) -> None:
         if self.is_attached:
-            self.query_one(Lines).show(apart_lines(found, min(76, self.app.size.width - 8)))
+            self.query_one(Lines).show(incomparable_lines(found, min(76, self.app.size.width - 8)))
 
 
-def apart_lines(found: Sequence[IncomparableResult], width: int) -> list[Line]:
+def incomparable_lines(found: Sequence[IncomparableResult], width: int) -> list[Line]:
     """One paragraph a column."""
     lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(ABOUT, width)]
     for one in found:
@@ -60,11 +60,11 @@ def apart_lines(found: Sequence[IncomparableResult], width: int) -> list[Line]:
     return lines if found else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
 
 
-def identities(core: Backend) -> Identities:
+def identities(backend: Backend) -> Identities:
     """What results are made of, from their records."""
 
     def identity(run_id: str) -> Identity | None:
-        record = core.record(run_id)
+        record = backend.record(run_id)
         return None if record is None else record.identity
 
     return identity

@@ -12,10 +12,10 @@ from textual.containers import Horizontal, Vertical
 
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
+from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
@@ -69,21 +69,21 @@ class CompareScreen(ConsoleScreen):
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def _comparison(self, world: AppState) -> CompareTable:
-        suite = world.catalogue.suite.get(world.suite or "")
-        ranking = base_ranking(world.results, suite.columns if suite else None, "beside")
-        backbones = compare.chosen(world.marked, ranking)
+    def _comparison(self, state: AppState) -> CompareTable:
+        suite = state.catalogue.suite.get(state.suite or "")
+        ranking = base_ranking(state.results, suite.columns if suite else None, "beside")
+        backbones = compare.chosen(state.marked, ranking)
         base = self._base if self._base in backbones else next(iter(backbones), "")
-        speeds = {result.backbone: result.images_per_s for result in world.results if result.images_per_s}
+        speeds = {result.backbone: result.images_per_s for result in state.results if result.images_per_s}
         known = {column.label for column in ranking.columns}
         task = self._chosen_task if self._chosen_task in known else None
         glyphs = render_context(self).glyphs
-        return CompareTable(ranking, backbones, base, world.catalogue, speeds, glyphs, self._paired, task)
+        return CompareTable(ranking, backbones, base, state.catalogue, speeds, glyphs, self._paired, task)
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show differences and chart."""
-        comparison = self._comparison(world)
-        self._test(comparison, world)
+        comparison = self._comparison(state)
+        self._test(comparison, state)
         self.query_one("#differences", LineTable).show(
             comparison.rows(self.size.width // (1 if self.has_class("narrow") else 2))
         )
@@ -106,38 +106,40 @@ class CompareScreen(ConsoleScreen):
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
-        self._show_details(self._comparison(self.world))
+        self._show_details(self._comparison(self.state))
 
-    def _test(self, comparison: CompareTable, world: AppState) -> None:
+    def _test(self, comparison: CompareTable, state: AppState) -> None:
         """Make the paired tests anew, in a thread, when what is compared has changed."""
-        suite = world.catalogue.suite.get(world.suite or "")
-        if suite is None and world.suite is not None:
+        suite = state.catalogue.suite.get(state.suite or "")
+        if suite is None and state.suite is not None:
             return
         others = tuple(name for name in comparison.backbones if name not in {comparison.base, ""})
-        wanted = (comparison.base, others, suite.columns if suite else None, world.results)
-        if self._tested and wanted[:3] == self._tested[:3] and world.results is self._tested[3]:
+        wanted = (comparison.base, others, suite.columns if suite else None, state.results)
+        if self._tested and wanted[:3] == self._tested[:3] and state.results is self._tested[3]:
             return
         self._tested, self._paired = wanted, Paired({})
-        core, base, results, columns = console(self).backend, comparison.base, world.results, wanted[2]
+        backend, base, results, columns = host(self).backend, comparison.base, state.results, wanted[2]
 
         def work() -> Paired:
             from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
 
             def identity(run_id: str) -> Mapping[str, object] | None:
                 try:
-                    record = core.record(run_id)
+                    record = backend.record(run_id)
                 except ConsoleError:
                     return None
                 return None if record is None else record.identity
 
-            return Paired({name: compare(name, base, results, core.predictions, identity, columns) for name in others})
+            return Paired(
+                {name: compare(name, base, results, backend.predictions, identity, columns) for name in others}
+            )
 
         if others and base:
             self.in_background(work, self._take_tests, group="paired")
 
     def _take_tests(self, paired: Paired) -> None:
         self._paired = paired
-        self.refresh_world()
+        self.refresh_view()
 
     def _tabs(self) -> Line:
         spans = [Span(f" {name} ", Tone.TITLE if name == self._chart_name else Tone.DIM) for name in VIEWS]
@@ -170,12 +172,14 @@ class CompareScreen(ConsoleScreen):
         asked = tuple((run_id, "") for run_id in wanted)
         if wanted and asked != self._asked:
             self._asked = asked
-            core = console(self).backend
-            self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
+            backend = host(self).backend
+            self.in_background(
+                lambda: {name: backend.curves(name) for name in wanted}, self._take_curves, group="curves"
+            )
 
     def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
         self._curves.update(found)
-        self.refresh_world()
+        self.refresh_view()
 
     @on(LineTable.Opened)
     def _opened(self) -> None:
@@ -193,7 +197,7 @@ class CompareScreen(ConsoleScreen):
     def action_view(self, step: int) -> None:
         """Another chart."""
         self._chart_name = VIEWS[(VIEWS.index(self._chart_name) + step) % len(VIEWS)]
-        self.refresh_world()
+        self.refresh_view()
 
     def action_zoom(self) -> None:
         """The chart alone, or both."""
@@ -201,44 +205,44 @@ class CompareScreen(ConsoleScreen):
 
     def action_choose(self) -> None:
         """Choose the backbones."""
-        comparison = self._comparison(self.world)
+        comparison = self._comparison(self.state)
         names = {name: name for name in compare.choices(comparison.ranking)}
-        sheet = ChooseSheet("Compare", names, comparison.backbones)
-        self.app.push_screen(sheet, self._take_choice)
+        dialog = ChooseDialog("Compare", names, comparison.backbones)
+        self.app.push_screen(dialog, self._take_choice)
 
     def _take_choice(self, names: tuple[str, ...] | None) -> None:
         if names is not None:
-            app = console(self)
-            app.change(replace(app.world, marked=names))
+            app = host(self)
+            app.set_state(replace(app.state, marked=names))
 
     def action_task(self) -> None:
         """The task whose scores and curves are drawn."""
-        comparison = self._comparison(self.world)
+        comparison = self._comparison(self.state)
         options = [(ALL, "mean over all tasks"), *((column.label, column.label) for column in comparison.columns)]
-        self.app.push_screen(PickSheet("Task", options, self._chosen_task or ALL), self._take_task)
+        self.app.push_screen(PickDialog("Task", options, self._chosen_task or ALL), self._take_task)
 
     def _take_task(self, name: str | None) -> None:
         if name is not None:
             self._chosen_task = None if name == ALL else name
-            self.refresh_world()
+            self.refresh_view()
 
     def action_base(self) -> None:
         """Differences to the backbone under the cursor."""
         column = self.query_one("#differences", LineTable).column
         if column not in {None, TASK}:
             self._base = column
-            self.refresh_world()
+            self.refresh_view()
 
     def action_axis(self) -> None:
         """Parameters or speed."""
         self._axis = "images/s" if self._axis == "parameters" else "parameters"
         self._chart_name = "cost"
-        self.refresh_world()
+        self.refresh_view()
 
     def action_open(self) -> None:
         """Everything about the result under the cursor."""
         table = self.query_one("#differences", LineTable)
-        row = self._comparison(self.world).row.get(table.column or "")
+        row = self._comparison(self.state).row.get(table.column or "")
         score = row.cells.get(table.row or "") if row else None
         if score is not None and score.source == "mine":
-            console(self).open_result(score.run_id)
+            host(self).open_result(score.run_id)

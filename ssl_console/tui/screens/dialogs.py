@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
-from ssl_console.tui.screens.base import ConsoleScreen, Dialog
+from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
@@ -25,7 +25,7 @@ HELP_WIDTH = 56
 """What is left beside the keys where the terminal has 80 columns."""
 
 
-class ProblemSheet(Dialog[None]):
+class ProblemDialog(Dialog[None]):
     """What went wrong, where, and the way out."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -36,7 +36,7 @@ class ProblemSheet(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet problem") as panel:
+        with Vertical(classes="dialog problem") as panel:
             panel.border_title = "Problem"
             yield Lines(id="text")
             yield KeyLine()
@@ -48,7 +48,7 @@ class ProblemSheet(Dialog[None]):
         self.query_one(Lines).show([line(Span(self._title, Tone.BAD)), (), *words, ()])
 
 
-class HelpSheet(Dialog[None]):
+class HelpDialog(Dialog[None]):
     """Every key that works on the screen below, with what it does."""
 
     BINDINGS: ClassVar = bindings("help")
@@ -59,7 +59,7 @@ class HelpSheet(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet help") as panel:
+        with Vertical(classes="dialog help") as panel:
             panel.border_title = "Help"
             yield Lines(self._lines, id="text")
             yield KeyLine()
@@ -99,7 +99,7 @@ def scopes_of(screen: Screen[object]) -> list[str]:
 _SHARED = frozenset({"table", "text", "app"})
 
 
-class ConfirmSheet(Dialog[bool]):
+class ConfirmDialog(Dialog[bool]):
     """A yes or no, saying first what would happen."""
 
     BINDINGS: ClassVar = bindings("confirm")
@@ -110,7 +110,7 @@ class ConfirmSheet(Dialog[bool]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet small") as panel:
+        with Vertical(classes="dialog small") as panel:
             panel.border_title = "Sure?"
             body = [line(Span(text)) for text in wrap(self._consequence, min(60, self.app.size.width - 8))]
             yield Lines([line(Span(self._question, Tone.STRONG)), *body, ()], id="text")
@@ -125,7 +125,7 @@ class ConfirmSheet(Dialog[bool]):
         self.dismiss(False)
 
 
-class PickSheet(Dialog[str | None]):
+class PickDialog(Dialog[str | None]):
     """One of several; each is a key and what is shown for it."""
 
     BINDINGS: ClassVar = bindings("picker")
@@ -136,7 +136,7 @@ class PickSheet(Dialog[str | None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet list") as panel:
+        with Vertical(classes="dialog list") as panel:
             panel.border_title = self._title
             yield LineTable(id="options")
             yield StyledText(id="about")
@@ -170,7 +170,7 @@ class PickSheet(Dialog[str | None]):
         self.dismiss(self.query_one(LineTable).row)
 
 
-class ChooseSheet(Dialog[tuple[str, ...] | None]):
+class ChooseDialog(Dialog[tuple[str, ...] | None]):
     """Several of many, in their order; each is a key and what is shown for it."""
 
     BINDINGS: ClassVar = bindings("chooser")
@@ -181,7 +181,7 @@ class ChooseSheet(Dialog[tuple[str, ...] | None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet list") as panel:
+        with Vertical(classes="dialog list") as panel:
             panel.border_title = self._title
             yield LineTable(id="options")
             yield KeyLine()
@@ -235,4 +235,3 @@ class ChooseSheet(Dialog[tuple[str, ...] | None]):
         self.dismiss(tuple(name for name in self._options if name in self._chosen))
 
 
-__all__ = ["ChooseSheet", "ConfirmSheet", "ConsoleScreen", "HelpSheet", "PickSheet", "ProblemSheet", "help_lines"]

@@ -14,7 +14,7 @@ from ssl_console.analysis.comparability import apart_document, kept_apart
 from ssl_console.analysis.export import EXPORTS, NO_TIES, SHOW_TIES, Format, Notes
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.comparability import identities
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
 
-class ExportSheet(Dialog[None]):
+class ExportDialog(Dialog[None]):
     """Which format; then the view is written as it stands."""
 
     BINDINGS: ClassVar = bindings("export")
@@ -40,7 +40,7 @@ class ExportSheet(Dialog[None]):
     def compose(self) -> ComposeResult:
         """The panel."""
         rows, columns = len(self._ranking.rows), len(self._ranking.columns)
-        with Vertical(classes="sheet small") as panel:
+        with Vertical(classes="dialog small") as panel:
             panel.border_title = "Export"
             yield StyledText(
                 [
@@ -53,12 +53,12 @@ class ExportSheet(Dialog[None]):
 
     def action_write(self, name: Format) -> None:
         """In this format."""
-        app, ranking, results = console(self), self._ranking, console(self).world.results
+        app, ranking, results = host(self), self._ranking, host(self).state.results
         path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.predictions
 
         def taken(text: str) -> None:
             self.app.copy_to_clipboard(text)
-            app.say(f"{path} written, and copied.")
+            app.notify_user(f"{path} written, and copied.")
 
         def write() -> str:
             from ssl_console.analysis.rank_intervals import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
@@ -74,19 +74,19 @@ class ExportSheet(Dialog[None]):
 
     def action_draw(self, suffix: str) -> None:
         """The critical-difference picture."""
-        ranking, predictions = self._ranking, console(self).backend.predictions
+        ranking, predictions = self._ranking, host(self).backend.predictions
         self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
 
     def action_scatter(self, suffix: str) -> None:
         """ImageNet accuracy against transfer."""
-        ranking, backbones = self._ranking, console(self).world.catalogue.backbones
+        ranking, backbones = self._ranking, host(self).state.catalogue.backbones
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in backbones}
         known = {name: value for name, value in top1.items() if value is not None}
         self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, known))
 
     def _picture(self, name: str, draw: Callable[[Path], None]) -> None:
-        app, path = console(self), _free_name(Path.cwd(), name)
-        app.in_background(lambda: draw(path), lambda _: app.say(f"{path} written."), group="export")
+        app, path = host(self), _free_name(Path.cwd(), name)
+        app.in_background(lambda: draw(path), lambda _: app.notify_user(f"{path} written."), group="export")
         self.dismiss(None)
 
 

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import LaunchRequest
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.palette import render_context
@@ -24,44 +24,44 @@ SEED_COUNTS = (1, 2, 3, 5)
 PRESETS = (None, "paper")
 
 
-class LaunchSheet(Dialog[int | None]):
+class LaunchDialog(Dialog[int | None]):
     """Ends with the number of runs started, or None."""
 
     BINDINGS: ClassVar = bindings("launch")
 
-    def __init__(self, order: LaunchRequest) -> None:
+    def __init__(self, request: LaunchRequest) -> None:
         super().__init__()
-        self._order = order
+        self._request = request
         self._plan: Plan | None = None
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet launch") as panel:
+        with Vertical(classes="dialog launch") as panel:
             panel.border_title = "Launch"
             yield Lines(id="text")
             yield KeyLine()
 
     def on_mount(self) -> None:
         """Plan what was picked."""
-        self._replan(self._order)
+        self._replan(self._request)
 
-    def _replan(self, order: LaunchRequest) -> None:
-        self._order, self._plan = order, None
-        self.query_one(Lines).show([line(Span(f"Looking at {len(order.pairs)} picked ...", Tone.DIM)), ()])
-        core = console(self).backend
+    def _replan(self, request: LaunchRequest) -> None:
+        self._request, self._plan = request, None
+        self.query_one(Lines).show([line(Span(f"Looking at {len(request.pairs)} picked ...", Tone.DIM)), ()])
+        backend = host(self).backend
 
-        def look() -> tuple[Plan, Disk]:
-            plan = core.plan(order)
-            return plan, core.disk(plan)
+        def make_plan() -> tuple[Plan, Disk]:
+            plan = backend.plan(request)
+            return plan, backend.disk(plan)
 
-        console(self).in_background(look, self._show, group="plan")
+        host(self).in_background(make_plan, self._show, group="plan")
 
     def _show(self, found: tuple[Plan, Disk]) -> None:
         if not self.is_mounted:
             return
         self._plan, disk = found
         width = min(78, self.app.size.width - 6)
-        lines = launch_lines(self._plan, disk, self._order, width, render_context(self).glyphs)
+        lines = launch_lines(self._plan, disk, self._request, width, render_context(self).glyphs)
         self.query_one(Lines).show([*lines, ()])
         self.refresh(layout=True)
 
@@ -71,29 +71,29 @@ class LaunchSheet(Dialog[int | None]):
         if plan is None:
             return
         if not plan.to_run:
-            console(self).say("Nothing to start: press a to measure again what is done.")
+            host(self).notify_user("Nothing to start: press a to measure again what is done.")
             return
-        core = console(self).backend
-        console(self).in_background(lambda: core.submit(plan), self._started, group="submit")
+        backend = host(self).backend
+        host(self).in_background(lambda: backend.submit(plan), self._started, group="submit")
 
     def _started(self, count: int) -> None:
         self.dismiss(count)
 
     def action_again(self) -> None:
         """Measure again what is done, or not."""
-        self._replan(replace(self._order, again=not self._order.again))
+        self._replan(replace(self._request, again=not self._request.again))
 
     def action_seeds(self) -> None:
         """The next number of seeds."""
-        place = SEED_COUNTS.index(len(self._order.seeds)) if len(self._order.seeds) in SEED_COUNTS else 0
+        place = SEED_COUNTS.index(len(self._request.seeds)) if len(self._request.seeds) in SEED_COUNTS else 0
         count = SEED_COUNTS[(place + 1) % len(SEED_COUNTS)]
-        self._replan(replace(self._order, seeds=tuple(range(count))))
+        self._replan(replace(self._request, seeds=tuple(range(count))))
 
     def action_preset(self) -> None:
         """The other parameters."""
-        place = PRESETS.index(self._order.preset) if self._order.preset in PRESETS else 0
-        self._replan(replace(self._order, preset=PRESETS[(place + 1) % len(PRESETS)]))
+        place = PRESETS.index(self._request.preset) if self._request.preset in PRESETS else 0
+        self._replan(replace(self._request, preset=PRESETS[(place + 1) % len(PRESETS)]))
 
     def action_copy(self) -> None:
         """The command line that does the same, to the clipboard."""
-        console(self).copy(console(self).backend.command(self._order))
+        host(self).copy(host(self).backend.command(self._request))

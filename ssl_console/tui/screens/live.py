@@ -11,10 +11,10 @@ from textual.containers import Horizontal, Vertical
 
 from ssl_console.tui.data.backend import RunFiles
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import ConfirmSheet
+from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import live
@@ -91,28 +91,28 @@ class LiveScreen(ConsoleScreen):
         self.set_interval(TICK_S, self._tick)
 
     def _tick(self) -> None:
-        if self.is_current and self.world.tally.running:
-            self.refresh_world()
+        if self.is_current and self.state.tally.running:
+            self.refresh_view()
 
     # -- showing ------------------------------------------------------------------------------------------------
 
     @property
     def run(self) -> RunView | None:
         """The run under the cursor."""
-        return self.world.runs.get(self.query_one("#runs", LineTable).row or "")
+        return self.state.runs.get(self.query_one("#runs", LineTable).row or "")
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show the runs, and the pane of the one under the cursor."""
         text = self.query_one(FilterBar).text
         runs = RunList.of(
-            world, text, finished=self._finished, now=console(self).clock(), glyphs=render_context(self).glyphs
+            state, text, finished=self._finished, now=host(self).clock(), glyphs=render_context(self).glyphs
         )
         table = self.query_one("#runs", LineTable)
         table.show(runs.rows(self.size.width))
         if self._wanted_row in runs.runs:
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
-        summary = live.summary(world, filtered=bool(text), finished=self._finished)
+        summary = live.summary(state, filtered=bool(text), finished=self._finished)
         self.query_one("#summary", StyledText).show([summary])
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()
@@ -123,13 +123,13 @@ class LiveScreen(ConsoleScreen):
         width = self.query_one("#panes").size.width
         if self._pane == "devices" or self.has_class("wide"):
             devices = self.query_one("#devices", Lines)
-            devices.show(live.device_lines(self.world.devices, glyphs, max(30, devices.size.width)))
+            devices.show(live.device_lines(self.state.devices, glyphs, max(30, devices.size.width)))
         if run is None:
             return
         match self._pane:
             case "details":
-                result = self.world.results_by_run.get(run.run_id)
-                self.query_one("#details", Lines).show(live.details(run, result, console(self).clock(), max(40, width)))
+                result = self.state.results_by_run.get(run.run_id)
+                self.query_one("#details", Lines).show(live.details(run, result, host(self).clock(), max(40, width)))
             case "curve":
                 self._show_curve(run)
             case "log" | "events":
@@ -153,7 +153,7 @@ class LiveScreen(ConsoleScreen):
         self._show_run()
 
     def _show_curve(self, run: RunView) -> None:
-        best = live.champion(self.world.results, run)
+        best = live.best_other(self.state.results, run)
         own = run.progress.metrics or (self._own[1] if self._own[0] == run.run_id else {})
         ghost = self._ghosts.get(best.run_id) if best else None
         chart = live.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
@@ -163,8 +163,10 @@ class LiveScreen(ConsoleScreen):
             wanted = (run.run_id, *wanted)
         if wanted and wanted != self._asked:
             self._asked = wanted
-            core = console(self).backend
-            self.in_background(lambda: {name: core.curves(name) for name in wanted}, self._take_curves, group="curves")
+            backend = host(self).backend
+            self.in_background(
+                lambda: {name: backend.curves(name) for name in wanted}, self._take_curves, group="curves"
+            )
 
     def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
         self._ghosts.update(found)
@@ -184,8 +186,8 @@ class LiveScreen(ConsoleScreen):
         wanted = (run.run_id, run.status.attempt, run.progress.last_event, run.state, self._pane)
         if wanted != self._asked:
             self._asked = wanted
-            core, run_id = console(self).backend, run.run_id
-            self.in_background(lambda: (run_id, core.files(run_id)), self._take_files, group="files")
+            backend, run_id = host(self).backend, run.run_id
+            self.in_background(lambda: (run_id, backend.files(run_id)), self._take_files, group="files")
 
     def _take_files(self, found: tuple[str, RunFiles]) -> None:
         if found[0] != self._files[0]:
@@ -204,12 +206,12 @@ class LiveScreen(ConsoleScreen):
 
     @on(FilterBar.Changed)
     def _filtered(self) -> None:
-        self.refresh_world()
+        self.refresh_view()
 
     def go_back(self) -> bool:
         """Out of the filter, then out of the zoomed pane."""
         if self.query_one(FilterBar).clear():
-            self.refresh_world()
+            self.refresh_view()
             self.query_one("#runs", LineTable).focus()
             return True
         if self.has_class("zoomed"):
@@ -222,7 +224,7 @@ class LiveScreen(ConsoleScreen):
         """Put the cursor on a run, and take away what hides it."""
         self.query_one(FilterBar).clear()
         self._finished, self._wanted_row = True, run_id
-        self.refresh_world()
+        self.refresh_view()
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -254,7 +256,7 @@ class LiveScreen(ConsoleScreen):
     def action_finished(self) -> None:
         """Finished runs, or not."""
         self._finished = not self._finished
-        self.refresh_world()
+        self.refresh_view()
 
     def action_metric(self) -> None:
         """The next metric's curve."""
@@ -271,7 +273,7 @@ class LiveScreen(ConsoleScreen):
         if run is None:
             return
         if run.state is RunState.DONE:
-            console(self).open_result(run.run_id)
+            host(self).open_result(run.run_id)
         else:
             self._show_pane("log")
 
@@ -281,7 +283,7 @@ class LiveScreen(ConsoleScreen):
         """Cancel the run, after a question if something would be lost."""
         run = self.run
         if run is None or run.state.final:
-            console(self).say("This run has ended already.")
+            host(self).notify_user("This run has ended already.")
             return
         if run.state is RunState.QUEUED:
             self._cancel(run.run_id)
@@ -289,38 +291,38 @@ class LiveScreen(ConsoleScreen):
         consequence = (
             f"{run.backbone} on {run.task} is {run.state}. What it has computed so far stays in the feature cache."
         )
-        sheet = ConfirmSheet("Cancel this run?", consequence)
-        self.app.push_screen(sheet, lambda yes: self._cancel(run.run_id) if yes else None)
+        dialog = ConfirmDialog("Cancel this run?", consequence)
+        self.app.push_screen(dialog, lambda yes: self._cancel(run.run_id) if yes else None)
 
     def _cancel(self, run_id: str) -> None:
-        core = console(self).backend
-        self._ask(lambda: core.cancel(run_id))
+        backend = host(self).backend
+        self._ask(lambda: backend.cancel(run_id))
 
     def action_retry(self) -> None:
         """Run it again."""
-        run, core = self.run, console(self).backend
+        run, backend = self.run, host(self).backend
         if run is not None:
-            self._ask(lambda: core.retry(run.run_id))
+            self._ask(lambda: backend.retry(run.run_id))
 
     def action_pause(self) -> None:
         """Start nothing more, or go on."""
-        core, paused = console(self).backend, not self.world.supervisor.paused
-        self._ask(lambda: core.set_paused(paused))
+        backend, paused = host(self).backend, not self.state.supervisor.paused
+        self._ask(lambda: backend.set_paused(paused))
 
     def action_priority(self, by: int) -> None:
         """Sooner or later."""
-        run, core = self.run, console(self).backend
+        run, backend = self.run, host(self).backend
         if run is not None:
-            self._ask(lambda: core.set_priority(run.run_id, run.priority + by))
+            self._ask(lambda: backend.set_priority(run.run_id, run.priority + by))
 
     def action_stack(self) -> None:
         """Where the worker is."""
-        run, core = self.run, console(self).backend
+        run, backend = self.run, host(self).backend
         if run is not None:
-            self._ask(lambda: core.dump_stack(run.run_id))
+            self._ask(lambda: backend.dump_stack(run.run_id))
             self._show_pane("log")
 
     def _ask(self, request: object) -> None:
-        app = console(self)
+        app = host(self)
         assert callable(request)
-        app.in_background(request, lambda _: app.hurry(), group="request")
+        app.in_background(request, lambda _: app.poll_now(), group="request")

@@ -11,13 +11,13 @@ from textual.app import ComposeResult
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import AppState, Pair
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import PickSheet
-from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.screens.dialogs import PickDialog
+from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.views.coverage import CellStatus, Coverage, narrow
+from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -30,11 +30,11 @@ FIELDS = (
 )
 
 
-def _when_empty(world: AppState) -> str:
-    if not world.catalogue.backbones or world.opening is None:
+def _when_empty(state: AppState) -> str:
+    if not state.catalogue.backbones or state.opening is None:
         return "Reading the cards ..."
-    within = f" in suite {world.planned_suite}: escape takes the filter away, then s shows all tasks."
-    return f"Nothing fits{within if world.planned_suite else ': escape takes the filter away.'}"
+    within = f" in suite {state.planned_suite}: escape takes the filter away, then s shows all tasks."
+    return f"Nothing fits{within if state.planned_suite else ': escape takes the filter away.'}"
 
 
 class PlanScreen(ConsoleScreen):
@@ -62,23 +62,23 @@ class PlanScreen(ConsoleScreen):
     @property
     def grid(self) -> CoverageGrid:
         """What is shown now."""
-        return self._grid(self.world)
+        return self._grid(self.state)
 
-    def _grid(self, world: AppState) -> CoverageGrid:
-        suite = world.planned_suite
-        known = world.catalogue if world.opening is not None else Catalog()  # else it would show all for a moment
-        coverage = Coverage.of(known, world.results, world.runs.values(), world.stale, suite)
-        shown = narrow(known, suite, self.query_one(FilterBar).text)
-        return CoverageGrid(coverage, shown, world.selection, render_context(self).glyphs)
+    def _grid(self, state: AppState) -> CoverageGrid:
+        suite = state.planned_suite
+        known = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
+        coverage = Coverage.of(known, state.results, state.runs.values(), state.stale, suite)
+        shown = filter_catalog(known, suite, self.query_one(FilterBar).text)
+        return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show the grid, and what is under its cursor."""
-        grid = self._grid(world)
+        grid = self._grid(state)
         table = self.query_one("#grid", LineTable)
-        table.empty = _when_empty(world)
+        table.empty = _when_empty(state)
         table.show(grid.rows(self.size.width))
         text = self.query_one(FilterBar).text
-        self.query_one("#summary", StyledText).show([summary(grid, world, bool(text))])
+        self.query_one("#summary", StyledText).show([summary(grid, state, bool(text))])
         self._show_details(grid)
 
     def _show_details(self, grid: CoverageGrid) -> None:
@@ -91,7 +91,7 @@ class PlanScreen(ConsoleScreen):
 
     @on(FilterBar.Changed)
     def _filtered(self) -> None:
-        self.refresh_world()
+        self.refresh_view()
 
     @on(LineTable.HeaderClicked)
     def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
@@ -105,15 +105,15 @@ class PlanScreen(ConsoleScreen):
     def go_back(self) -> bool:
         """Out of the filter."""
         had_filter = self.query_one(FilterBar).clear()
-        self.refresh_world()
+        self.refresh_view()
         self.query_one("#grid", LineTable).focus()
         return had_filter
 
     # -- ticking ------------------------------------------------------------------------------------------------
 
     def _toggle(self, pairs: list[Pair]) -> None:
-        app = console(self)
-        app.change(replace(app.world, selection=app.world.selection.toggle(pairs)))
+        app = host(self)
+        app.set_state(replace(app.state, selection=app.state.selection.toggle(pairs)))
 
     def _cursor(self) -> Pair | None:
         table = self.query_one("#grid", LineTable)
@@ -143,16 +143,16 @@ class PlanScreen(ConsoleScreen):
         """Everything shown that has no up-to-date result."""
         wanted = self.grid.wanted()
         if not wanted:
-            console(self).say(
+            host(self).notify_user(
                 "Nothing is missing here: every pair has a result, is under way or lacks weights or data."
             )
             return
-        app = console(self)
-        app.change(replace(app.world, selection=app.world.selection.add(wanted)))
+        app = host(self)
+        app.set_state(replace(app.state, selection=app.state.selection.add(wanted)))
 
     def action_untick(self) -> None:
         """Take all ticks away."""
-        self._toggle(list(self.world.selection.pairs))
+        self._toggle(list(self.state.selection.pairs))
 
     # -- suites, filters, launching -----------------------------------------------------------------------------
 
@@ -162,38 +162,38 @@ class PlanScreen(ConsoleScreen):
 
     def action_suite(self) -> None:
         """Pick a suite."""
-        suites = self.world.catalogue.suites
-        options = [(ALL_TASKS, f"all {len(self.world.catalogue.tasks)} tasks")]
+        suites = self.state.catalogue.suites
+        options = [(ALL_TASKS, f"all {len(self.state.catalogue.tasks)} tasks")]
         options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
-        sheet = PickSheet("Suite", options, self.world.planned_suite or ALL_TASKS)
-        self.app.push_screen(sheet, self._take_suite)
+        dialog = PickDialog("Suite", options, self.state.planned_suite or ALL_TASKS)
+        self.app.push_screen(dialog, self._take_suite)
 
     def _take_suite(self, name: str | None) -> None:
         if name is not None:
-            console(self).choose_suite(None if name == ALL_TASKS else name)
+            host(self).choose_suite(None if name == ALL_TASKS else name)
 
     def action_launch(self) -> None:
         """See what would run."""
-        world = self.world
-        pairs = world.selection.ordered(world.catalogue.backbone, world.catalogue.task)
+        state = self.state
+        pairs = state.selection.ordered(state.catalogue.backbone, state.catalogue.task)
         cursor = self._cursor()
         if not pairs and cursor is not None:
             pairs = [cursor]
         if pairs:
-            self.app.push_screen(LaunchSheet(LaunchRequest(tuple(pairs), suite=world.planned_suite)), self._launched)
+            self.app.push_screen(LaunchDialog(LaunchRequest(tuple(pairs), suite=state.planned_suite)), self._launched)
 
     def _launched(self, started: int | None) -> None:
         if started:
-            app = console(self)
-            app.change(replace(app.world, selection=type(app.world.selection)()))
-            app.say(f"{started} run{'s' if started != 1 else ''} queued. They go on without this window.")
-            app.hurry()
+            app = host(self)
+            app.set_state(replace(app.state, selection=type(app.state.selection)()))
+            app.notify_user(f"{started} run{'s' if started != 1 else ''} queued. They go on without this window.")
+            app.poll_now()
 
     def go_to(self, backbone: str | None, task: str | None) -> None:
         """Put the cursor there, and take away what hides it."""
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
-            console(self).change(replace(self.world, suite=None, opening=""))
+            host(self).set_state(replace(self.state, suite=None, opening=""))
         self.query_one("#grid", LineTable).move_to(backbone, task)
 
     def action_details(self) -> None:
@@ -204,5 +204,5 @@ class PlanScreen(ConsoleScreen):
         covered = self.grid.coverage.cell(*pair)
         if covered.run_id is None:
             return
-        finished = covered.standing in {CellStatus.DONE, CellStatus.STALE}
-        console(self).open_result(covered.run_id) if finished else console(self).open_run(covered.run_id)
+        finished = covered.status in {CellStatus.DONE, CellStatus.STALE}
+        host(self).open_result(covered.run_id) if finished else host(self).open_run(covered.run_id)

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line, wrap
-from ssl_console.tui.views.rank_intervals import ranks_lines
+from ssl_console.tui.views.rank_intervals import rank_interval_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
@@ -26,7 +26,7 @@ STEP = 125
 """Replicates between two pictures."""
 
 
-class RanksSheet(Dialog[None]):
+class RankIntervalsDialog(Dialog[None]):
     """Rank intervals, the chance of being first, groups of ties, and the critical-difference picture."""
 
     BINDINGS: ClassVar = bindings("ranks")
@@ -38,7 +38,7 @@ class RanksSheet(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        with Vertical(classes="sheet ranks") as panel:
+        with Vertical(classes="dialog ranks") as panel:
             panel.border_title = "How certain the ranks are"
             yield Lines([line(Span(" reading predictions ...", Tone.DIM))], id="text")
             yield KeyLine()
@@ -48,7 +48,7 @@ class RanksSheet(Dialog[None]):
         self._begin()
 
     def _begin(self) -> None:
-        app, ranking, missing = console(self), self._ranking, self._missing
+        app, ranking, missing = host(self), self._ranking, self._missing
         predictions = app.backend.predictions
 
         def read() -> GrowingRanks | str:
@@ -67,14 +67,14 @@ class RanksSheet(Dialog[None]):
             self._tell(f"{growing}; m treats missing scores otherwise")
         elif self.is_attached:
             work = growing
-            console(self).in_background(lambda: work.grown(STEP), lambda table: self._take(work, table), group="ranks")
+            host(self).in_background(lambda: work.grown(STEP), lambda table: self._take(work, table), group="ranks")
 
     def _take(self, growing: GrowingRanks, table: RankTable) -> None:
         if not self.is_attached:
             return
         self.table = table
         width = max(60, self.query_one(Lines).size.width)
-        self.query_one(Lines).show(ranks_lines(table, REPLICATES, width, render_context(self).glyphs))
+        self.query_one(Lines).show(rank_interval_lines(table, REPLICATES, width, render_context(self).glyphs))
         if table.ranks.replicates < REPLICATES:
             self._go_on(growing)
 

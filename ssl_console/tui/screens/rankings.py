@@ -12,12 +12,12 @@ from textual.app import ComposeResult
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import AGGREGATES
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.comparability import ApartSheet
-from ssl_console.tui.screens.dialogs import ChooseSheet, PickSheet
-from ssl_console.tui.screens.export import ExportSheet
+from ssl_console.tui.screens.comparability import IncomparableDialog
+from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
+from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.palette import render_context
@@ -31,7 +31,7 @@ from ssl_console.tui.views.ranking import (
     base_ranking,
     ranking_table,
     summary,
-    with_doubts,
+    with_baseline_badges,
 )
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -70,16 +70,16 @@ class RankingsScreen(ConsoleScreen):
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show the table, and what is under its cursor."""
-        view = replace(self._view, suite=world.suite, filter=self.query_one(FilterBar).text)
-        results = with_doubts(world.results, world.catalogue)
-        shown = ranking_table(results, view, world.catalogue, render_context(self).glyphs, world.marked)
+        view = replace(self._view, suite=state.suite, filter=self.query_one(FilterBar).text)
+        results = with_baseline_badges(state.results, state.catalogue)
+        shown = ranking_table(results, view, state.catalogue, render_context(self).glyphs, state.marked)
         self.table_view = shown
         table = self.query_one("#ranking", LineTable)
-        table.empty = NO_RESULTS if not world.results else "Nothing fits: escape takes the filter away."
+        table.empty = NO_RESULTS if not state.results else "Nothing fits: escape takes the filter away."
         table.show(shown.rows(self.size.width))
-        self.query_one("#summary", StyledText).show([summary(shown, world.suite)])
+        self.query_one("#summary", StyledText).show([summary(shown, state.suite)])
         self._show_details()
 
     def _show_details(self) -> None:
@@ -89,7 +89,7 @@ class RankingsScreen(ConsoleScreen):
 
     def _look(self, view: RankingView) -> None:
         self._view = view
-        self.refresh_world()
+        self.refresh_view()
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -97,7 +97,7 @@ class RankingsScreen(ConsoleScreen):
 
     @on(FilterBar.Changed)
     def _filtered(self) -> None:
-        self.refresh_world()
+        self.refresh_view()
 
     @on(LineTable.HeaderClicked)
     def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
@@ -110,7 +110,7 @@ class RankingsScreen(ConsoleScreen):
     def go_back(self) -> bool:
         """Out of the filter."""
         had_filter = self.query_one(FilterBar).clear()
-        self.refresh_world()
+        self.refresh_view()
         self.query_one("#ranking", LineTable).focus()
         return had_filter
 
@@ -128,8 +128,8 @@ class RankingsScreen(ConsoleScreen):
         """Mark the backbone for Compare."""
         row = self.query_one("#ranking", LineTable).row
         if row is not None and not row.endswith(PUBLISHED):
-            app = console(self)
-            app.change(app.world.with_mark_toggled(row))
+            app = host(self)
+            app.set_state(app.state.with_mark_toggled(row))
             self.query_one("#ranking", LineTable).action_down()
 
     def action_filter(self) -> None:
@@ -139,23 +139,23 @@ class RankingsScreen(ConsoleScreen):
     def action_suite(self) -> None:
         """Pick a suite."""
         options = [(EVERYTHING, "everything measured")]
-        suites = self.world.catalogue.suites
+        suites = self.state.catalogue.suites
         options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
-        self.app.push_screen(PickSheet("Suite", options, self.world.suite or EVERYTHING), self._take_suite)
+        self.app.push_screen(PickDialog("Suite", options, self.state.suite or EVERYTHING), self._take_suite)
 
     def _take_suite(self, name: str | None) -> None:
         if name is not None:
-            console(self).choose_suite(None if name == EVERYTHING else name)
+            host(self).choose_suite(None if name == EVERYTHING else name)
 
     def action_columns(self) -> None:
         """Choose the columns."""
-        suite = self.world.catalogue.suite.get(self.world.suite or "")
-        base = base_ranking(self.world.results, suite.columns if suite else None, self._view.published)
+        suite = self.state.catalogue.suite.get(self.state.suite or "")
+        base = base_ranking(self.state.results, suite.columns if suite else None, self._view.published)
         columns = {aggregate.name: aggregate.title for aggregate in AGGREGATES}
         columns |= {column.label: column.label for column in base.columns}
         shown = [name for name in columns if name not in self._view.hidden]
-        sheet = ChooseSheet("Columns", columns, shown)
-        self.app.push_screen(sheet, lambda chosen: self._take_columns(list(columns), chosen))
+        dialog = ChooseDialog("Columns", columns, shown)
+        self.app.push_screen(dialog, lambda chosen: self._take_columns(list(columns), chosen))
 
     def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
         if chosen is not None:
@@ -186,20 +186,20 @@ class RankingsScreen(ConsoleScreen):
 
     def action_ranks(self) -> None:
         """How certain the ranks of this view are."""
-        from ssl_console.tui.screens.rank_intervals import RanksSheet  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.rank_intervals import RankIntervalsDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.table_view is not None and self.table_view.ranking.rows:
-            self.app.push_screen(RanksSheet(self.table_view.ranking))
+            self.app.push_screen(RankIntervalsDialog(self.table_view.ranking))
 
     def action_apart(self) -> None:
         """Why results of these tasks stand in other columns, or in none."""
         if self.table_view is not None:
-            self.app.push_screen(ApartSheet(self.table_view.ranking, self.world.results))
+            self.app.push_screen(IncomparableDialog(self.table_view.ranking, self.state.results))
 
     def action_export(self) -> None:
         """Write exactly this view."""
         if self.table_view is not None and self.table_view.ranking.rows:
-            self.app.push_screen(ExportSheet(self.table_view.ranking))
+            self.app.push_screen(ExportDialog(self.table_view.ranking))
 
     def action_compare(self) -> None:
         """Compare what is marked."""
@@ -214,15 +214,15 @@ class RankingsScreen(ConsoleScreen):
         score = row.cells.get(table.column or "") or next(iter(row.cells.values()), None)
         if score is not None and score.source == "mine":
             among = tuple(cell.run_id for cell in row.cells.values() if cell.source == "mine")
-            console(self).open_result(score.run_id, among)
+            host(self).open_result(score.run_id, among)
 
 
-def first_table(world: AppState, glyphs: Glyphs) -> Table:
+def initial_table(state: AppState, glyphs: Glyphs) -> Table:
     """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
     return ranking_table(
-        with_doubts(world.results, world.catalogue),
-        RankingView(suite=world.suite),
-        world.catalogue,
+        with_baseline_badges(state.results, state.catalogue),
+        RankingView(suite=state.suite),
+        state.catalogue,
         glyphs,
-        world.marked,
+        state.marked,
     )

@@ -11,13 +11,13 @@ from textual.containers import Horizontal
 
 from ssl_console.analysis.random_baseline import twins
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import result as resultview
 from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.image import PictureView
+from ssl_console.tui.widgets.image import ImageView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.pictures import Picture
 from ssl_console.workspace.result import Result, ResultRecord
@@ -55,7 +55,7 @@ class ResultScreen(ConsoleScreen):
         with Horizontal(id="panes"):
             yield Lines(id="text")
             yield ChartView(id="chart")
-            yield PictureView(id="picture")
+            yield ImageView(id="picture")
 
     def on_mount(self) -> None:
         """Begin in the text."""
@@ -65,43 +65,43 @@ class ResultScreen(ConsoleScreen):
         """Show this result; `among` are those that next and previous step through."""
         self._wanted, self._among = run_id, among
         self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
-        core = console(self).backend
+        backend = host(self).backend
 
         def read() -> OpenResult:
-            record, command = core.record(run_id), core.repeat_command(run_id)
-            return OpenResult(run_id, record, command, core.per_class(run_id), core.pictures(run_id))
+            record, command = backend.record(run_id), backend.repeat_command(run_id)
+            return OpenResult(run_id, record, command, backend.per_class(run_id), backend.pictures(run_id))
 
         self.in_background(read, self._take, group="record")
 
     def _take(self, opened: OpenResult) -> None:
         if opened.run_id == self._wanted:
             self._opened = opened
-            self.refresh_world()
+            self.refresh_view()
 
-    def _result(self, world: AppState) -> Result | None:
-        found = world.results_by_run.get(self._opened.run_id)
+    def _result(self, state: AppState) -> Result | None:
+        found = state.results_by_run.get(self._opened.run_id)
         return found or (self._opened.record.result if self._opened.record else None)
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show what has been read; at first the newest result there is."""
-        if not self._wanted and world.results:
-            newest = max(world.results, key=lambda result: result.finished)
+        if not self._wanted and state.results:
+            newest = max(state.results, key=lambda result: result.finished)
             self.open(newest.run_id, ())
-        result, text = self._result(world), self.query_one(Lines)
+        result, text = self._result(state), self.query_one(Lines)
         if result is None:
             text.show([line(Span(" No results yet: tick something in Plan and launch it.", Tone.DIM))])
             return
         width = max(40, text.size.width or self.size.width)
         known = self._opened
-        of_backbones = twins(entry.card for entry in world.catalogue.backbones)
+        of_backbones = twins(entry.card for entry in state.catalogue.backbones)
         text.show(
             resultview.result_lines(
-                result, known.record, world.results, known.command, width, known.per_class, of_backbones
+                result, known.record, state.results, known.command, width, known.per_class, of_backbones
             )
         )
         self.set_class(bool(known.pictures), "pictured")
-        self.query_one(PictureView).show(known.pictures)
-        self.query_one(ChartView).show(resultview.result_chart(result, known.record, world.results))
+        self.query_one(ImageView).show(known.pictures)
+        self.query_one(ChartView).show(resultview.result_chart(result, known.record, state.results))
 
     def go_back(self) -> bool:
         """From the chart to the text, then back to the rankings."""
@@ -120,23 +120,23 @@ class ResultScreen(ConsoleScreen):
     def action_copy(self) -> None:
         """The command that repeats it."""
         if self._opened.command:
-            console(self).copy(self._opened.command)
+            host(self).copy(self._opened.command)
 
     def action_copy_json(self) -> None:
         """The whole record."""
-        result = self._result(self.world)
+        result = self._result(self.state)
         whole = self._opened.record or result
         if whole is not None:
-            console(self).copy(whole.model_dump_json(indent=2))
+            host(self).copy(whole.model_dump_json(indent=2))
 
     def action_step(self, by: int) -> None:
         """The next or the previous of the list that it was opened from: without one, of all results."""
-        among = self._among or tuple(self.world.results_by_run)
+        among = self._among or tuple(self.state.results_by_run)
         if self._wanted in among:
             self.open(among[(among.index(self._wanted) + by) % len(among)], self._among)
 
     def action_repeat(self) -> None:
         """Measure it again."""
-        result = self._result(self.world)
+        result = self._result(self.state)
         if result is not None:
-            console(self).measure_again(result)
+            host(self).measure_again(result)

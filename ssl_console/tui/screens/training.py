@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of
 from ssl_console.tui.data.state import AppState
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
@@ -51,27 +51,27 @@ class TrainingScreen(ConsoleScreen):
         """Begin in the table."""
         self.query_one(LineTable).focus()
 
-    def update_view(self, world: AppState) -> None:
+    def update_view(self, state: AppState) -> None:
         """Show what is known, and read what is new."""
-        self._show(world)
-        self.in_background(console(self).backend.trainings, self._take, group="trainings")
+        self._show(state)
+        self.in_background(host(self).backend.trainings, self._take, group="trainings")
 
     def _take(self, found: Sequence[WatchedTraining]) -> None:
         if found != self._trainings and self.is_mounted:
             self._trainings = found
-            self._show(self.world)
+            self._show(self.state)
 
     @property
     def _training(self) -> WatchedTraining | None:
         return self._trainings[self._place % len(self._trainings)] if self._trainings else None
 
-    def _show(self, world: AppState) -> None:
+    def _show(self, state: AppState) -> None:
         training = self._training
         self.set_class(training is None, "none")
         if training is None:
             self._say([line(Span(" no training is watched", Tone.DIM))])
             return
-        curve = curve_of(training, world.results)
+        curve = curve_of(training, state.results)
         self._say(_summary(training, curve, self._place, len(self._trainings), self.size.width))
         self.query_one(ChartView).show(chart_of(curve))
         self.query_one(LineTable).show(rows_of(training, curve))
@@ -88,7 +88,7 @@ class TrainingScreen(ConsoleScreen):
         """Another training."""
         if self._trainings:
             self._place = (self._place + by) % len(self._trainings)
-            self._show(self.world)
+            self._show(self.state)
 
     @on(LineTable.Opened)
     def _opened(self) -> None:
@@ -99,14 +99,14 @@ class TrainingScreen(ConsoleScreen):
         row, training = self.query_one(LineTable).row, self._training
         known = {f"{one.file}\0{one.mtime_ns}": one for one in training.checkpoints} if training else {}
         if row in known and known[row].run_ids:
-            console(self).open_result(known[row].run_ids[0], known[row].run_ids)
+            host(self).open_result(known[row].run_ids[0], known[row].run_ids)
 
     def action_copy(self) -> None:
         """The command that goes on watching."""
         if (training := self._training) is not None:
             tasks = [word for task in training.tasks for word in ("-t", task)]
-            words = ["ssl-console", "--workspace", str(console(self).backend.root), "watch", training.folder, *tasks]
-            console(self).copy(shlex.join(words))
+            words = ["ssl-console", "--workspace", str(host(self).backend.root), "watch", training.folder, *tasks]
+            host(self).copy(shlex.join(words))
 
 
 def _summary(training: WatchedTraining, curve: TransferCurve, place: int, count: int, width: int) -> list[Line]:

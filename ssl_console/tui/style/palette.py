@@ -106,10 +106,10 @@ class Palette:
 
     def cell_style(self, cell: Cell, under: Under = "") -> Style:
         """A table cell's style: tone, then heat or tick as background, then the cursor over both."""
-        manner = (cell.tone, cell.heat, cell.bold, cell.underline, cell.picked, under)
-        style = self._cells.get(manner)
+        key = (cell.tone, cell.heat, cell.bold, cell.underline, cell.picked, under)
+        style = self._cells.get(key)
         if style is None:
-            style = self._cells[manner] = _cell_style(self, cell, under)
+            style = self._cells[key] = _cell_style(self, cell, under)
         return style
 
     def series_style(self, number: int) -> Style:
@@ -181,18 +181,18 @@ class HasRenderContext(Protocol):
     """An app that knows how things look."""
 
     @property
-    def look(self) -> RenderContext:
+    def render_context(self) -> RenderContext:
         """The look in use."""
         ...
 
 
 def render_context(widget: Widget) -> RenderContext:
     """The look of the app that the widget is in."""
-    return cast(HasRenderContext, widget.app).look
+    return cast(HasRenderContext, widget.app).render_context
 
 
-def draw(spans: Line, width: int, look: RenderContext, base: Style) -> Strip:
+def draw(spans: Line, width: int, context: RenderContext, base: Style) -> Strip:
     """One line of `width` cells; what does not fit ends in an ellipsis."""
-    kept = cut(spans, width, look.glyphs.ellipsis)
-    segments = [Segment(span.text, base + look.palette.tone(span.tone)) for span in kept]
+    kept = cut(spans, width, context.glyphs.ellipsis)
+    segments = [Segment(span.text, base + context.palette.tone(span.tone)) for span in kept]
     return Strip([*segments, Segment(" " * (width - length(kept)), base)], width)

@@ -25,10 +25,10 @@ from ssl_console.tui.terminal.key_queue import QueuedKeysApp
 Result = TypeVar("Result")
 StyleCode = tuple[str, str, str]
 """Attributes, foreground and background as a terminal is told of them."""
-NO_INK: StyleCode = ("", "39", "49")
+DEFAULT_STYLE: StyleCode = ("", "39", "49")
 REACH = 4
 """Unchanged cells up to which writing them again is shorter than going past them."""
-INKS_KEPT = 4096
+MAX_CACHED_STYLES = 4096
 ATTRIBUTES = {
     "bold": "1",
     "dim": "2",
@@ -48,7 +48,7 @@ class DiffingApp(QueuedKeysApp[Result]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wire = ScreenBuffer()
+        self.screen_buffer = ScreenBuffer()
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's choice, made safe against a terminal that vanishes."""
@@ -61,18 +61,18 @@ class DiffingApp(QueuedKeysApp[Result]):
 
     def on_resize(self) -> None:
         """Terminals move and clear things then."""
-        self.wire.forget()
+        self.screen_buffer.forget()
 
     def action_redraw(self) -> None:
         """Write everything again: something else has written to the terminal."""
-        self.wire.forget()
+        self.screen_buffer.forget()
         self.screen.refresh()
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if not isinstance(renderable, ChopsUpdate | LayoutUpdate) or self._batch_count or self.is_headless:
             super()._display(screen, renderable)
             return
-        written = self.wire.difference(renderable, self.console)
+        written = self.screen_buffer.difference(renderable, self.console)
         if written or self.cursor_position != self._previous_cursor_position:
             super()._display(screen, cast(RenderableType, Written(written)))
 
@@ -93,14 +93,14 @@ class ScreenRow:
     """One line of the terminal; None where nothing is known. The cells behind a wide character are empty texts."""
 
     texts: list[str | None] = field(default_factory=list)
-    inks: list[StyleCode] = field(default_factory=list)
+    styles: list[StyleCode] = field(default_factory=list)
 
     def widen(self, width: int) -> None:
         """Have so many cells at least."""
         lacking = width - len(self.texts)
         if lacking > 0:
             self.texts += [None] * lacking
-            self.inks += [NO_INK] * lacking
+            self.styles += [DEFAULT_STYLE] * lacking
 
 
 class ScreenBuffer:
@@ -110,7 +110,7 @@ class ScreenBuffer:
         self.ascii_only = False
         """Whether the terminal shows nothing else."""
         self._rows: dict[int, ScreenRow] = {}
-        self._inks: dict[Style | None, StyleCode] = {None: NO_INK}
+        self._style_codes: dict[Style | None, StyleCode] = {None: DEFAULT_STYLE}
 
     def forget(self) -> None:
         """Nothing is known any more."""
@@ -119,37 +119,37 @@ class ScreenBuffer:
     def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
         """The least to write so that the terminal shows the update; empty when it does already."""
         system = SYSTEMS.get(console.color_system or "truecolor", ColorSystem.TRUECOLOR)
-        pen = AnsiWriter()
-        for x, y, strip in pieces(update):
-            texts, inks = self._cells(strip, system)
+        writer = AnsiWriter()
+        for x, y, strip in changed_strips(update):
+            texts, styles = self._cells(strip, system)
             row = self._rows.setdefault(y, ScreenRow())
             row.widen(x + len(texts))
             place = slice(x, x + len(texts))
             before, row.texts[place] = row.texts[place], texts
-            looked, row.inks[place] = row.inks[place], inks
-            if before != texts or looked != inks:
-                changed = [n for n, text in enumerate(texts) if before[n] != text or looked[n] != inks[n]]
+            looked, row.styles[place] = row.styles[place], styles
+            if before != texts or looked != styles:
+                changed = [n for n, text in enumerate(texts) if before[n] != text or looked[n] != styles[n]]
                 for begin, end in runs(changed, texts):
-                    pen.write(x + begin, y, texts[begin:end], inks[begin:end])
-        return pen.text
+                    writer.write(x + begin, y, texts[begin:end], styles[begin:end])
+        return writer.text
 
     def _cells(self, strip: Strip, system: ColorSystem) -> tuple[list[str], list[StyleCode]]:
         texts: list[str] = []
-        inks: list[StyleCode] = []
+        styles: list[StyleCode] = []
         for text, style, control in strip:
             if not control and text:
                 found = cells(text)
                 texts += found
-                inks += [self._ink(style, system)] * len(found)
-        return plain(texts) if self.ascii_only else texts, inks
+                styles += [self._style_code(style, system)] * len(found)
+        return plain(texts) if self.ascii_only else texts, styles
 
-    def _ink(self, style: Style | None, system: ColorSystem) -> StyleCode:
-        ink = self._inks.get(style)
-        if ink is None:
-            if len(self._inks) > INKS_KEPT:
-                self._inks = {None: NO_INK}
-            ink = self._inks[style] = ink_of(style or Style(), system)
-        return ink
+    def _style_code(self, style: Style | None, system: ColorSystem) -> StyleCode:
+        code = self._style_codes.get(style)
+        if code is None:
+            if len(self._style_codes) > MAX_CACHED_STYLES:
+                self._style_codes = {None: DEFAULT_STYLE}
+            code = self._style_codes[style] = style_code(style or Style(), system)
+        return code
 
 
 @dataclass
@@ -159,23 +159,23 @@ class AnsiWriter:
     parts: list[str] = field(default_factory=list)
     _x: int = -1
     _y: int = -1
-    _ink: StyleCode = NO_INK
+    _style_code: StyleCode = DEFAULT_STYLE
 
     @property
     def text(self) -> str:
         """Everything written, after which the terminal writes plainly again."""
-        return "".join([*self.parts, "" if self._ink == NO_INK else "\x1b[0m"])
+        return "".join([*self.parts, "" if self._style_code == DEFAULT_STYLE else "\x1b[0m"])
 
-    def write(self, x: int, y: int, texts: Sequence[str], inks: Sequence[StyleCode]) -> None:
+    def write(self, x: int, y: int, texts: Sequence[str], styles: Sequence[StyleCode]) -> None:
         """Some cells of one line from a place on."""
-        self._go(x, y)
-        for text, ink in zip(texts, inks, strict=True):
-            if ink is not self._ink:
-                self._dip(ink)
+        self._move_cursor(x, y)
+        for text, code in zip(texts, styles, strict=True):
+            if code is not self._style_code:
+                self._set_style(code)
             self.parts.append(text)
         self._x = x + len(texts)
 
-    def _go(self, x: int, y: int) -> None:
+    def _move_cursor(self, x: int, y: int) -> None:
         forward = x - self._x
         if y != self._y or forward < 0:
             self.parts.append(f"\x1b[{y + 1};{x + 1}H")
@@ -183,19 +183,23 @@ class AnsiWriter:
             self.parts.append(f"\x1b[{forward}C")
         self._x, self._y = x, y
 
-    def _dip(self, ink: StyleCode) -> None:
-        attributes, *colours = ink
-        if attributes == self._ink[0]:
-            codes = [new for new, old in zip(colours, self._ink[1:], strict=True) if new != old]
+    def _set_style(self, code: StyleCode) -> None:
+        attributes, *colours = code
+        if attributes == self._style_code[0]:
+            codes = [new for new, old in zip(colours, self._style_code[1:], strict=True) if new != old]
         else:
-            codes = ["0", attributes, *(new for new, plain in zip(colours, NO_INK[1:], strict=True) if new != plain)]
+            codes = [
+                "0",
+                attributes,
+                *(new for new, plain in zip(colours, DEFAULT_STYLE[1:], strict=True) if new != plain),
+            ]
         told = ";".join(filter(None, codes))
         if told:
             self.parts.append(f"\x1b[{told}m")
-        self._ink = ink
+        self._style_code = code
 
 
-def pieces(update: ChopsUpdate | LayoutUpdate) -> Iterator[tuple[int, int, Strip]]:
+def changed_strips(update: ChopsUpdate | LayoutUpdate) -> Iterator[tuple[int, int, Strip]]:
     """Column, line and content of everything in an update."""
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
@@ -250,7 +254,7 @@ def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
     return begin, end
 
 
-def ink_of(style: Style, system: ColorSystem) -> StyleCode:
+def style_code(style: Style, system: ColorSystem) -> StyleCode:
     """How a terminal with these colours is told of a style."""
     attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
     foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)

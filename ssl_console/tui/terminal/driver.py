@@ -35,8 +35,8 @@ class TerminalDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
-        self.outlet = Outlet(cast("TextIO", self._file), self._lost)
-        self._file = cast("Any", self.outlet)
+        self.stream = TerminalStream(cast("TextIO", self._file), self._lost)
+        self._file = cast("Any", self.stream)
 
     def run_input_thread(self) -> None:
         """Read keys until the end, which may be the terminal's."""
@@ -46,17 +46,17 @@ class TerminalDriver(LinuxDriver):
             self._lost()
 
     def _lost(self) -> None:
-        end_soon(LOST)
+        exit_within_timeout(LOST)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.exit, LOST)
 
 
-class Outlet:
+class TerminalStream:
     """A stream to the terminal that outlives it."""
 
     def __init__(self, stream: TextIO, lost: Callable[[], object]) -> None:
         self._stream, self._lost = stream, lost
-        self.held_up_s = 0.0
+        self.longest_write_s = 0.0
         """Longest time that the terminal took for one write, until somebody asks and sets it back."""
 
     def write(self, text: str) -> int:
@@ -76,7 +76,7 @@ class Outlet:
         return self._stream.isatty()
 
     def _attempt(self, write: Callable[[], Answer], otherwise: Answer) -> Answer:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             return write()
         except OSError:
@@ -84,10 +84,10 @@ class Outlet:
             self._lost()
             return otherwise
         finally:
-            self.held_up_s = max(self.held_up_s, time.monotonic() - begun)
+            self.longest_write_s = max(self.longest_write_s, time.monotonic() - started)
 
 
-def end_soon(code: int) -> None:
+def exit_within_timeout(code: int) -> None:
     """End this process in a few seconds if it has not ended by itself: a thread that waits for a file server or a lock
     would hold it up for ever, and nobody sees it any more.
     """
@@ -103,17 +103,17 @@ def discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def waiting_writes(driver: Driver | None) -> int:
+def pending_writes(driver: Driver | None) -> int:
     """How many writes the terminal has not taken yet; 0 where that cannot be known."""
     queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
     return queue.qsize() if isinstance(queue, Queue) else 0
 
 
-def held_up_s(driver: Driver | None) -> float:
+def longest_write_s(driver: Driver | None) -> float:
     """The longest time that one write has taken since this was last asked."""
     if not isinstance(driver, TerminalDriver):
         return 0.0
-    longest, driver.outlet.held_up_s = driver.outlet.held_up_s, 0.0
+    longest, driver.stream.longest_write_s = driver.stream.longest_write_s, 0.0
     return longest
 
 
@@ -135,12 +135,12 @@ class LinkSpeed:
     _congested: int = 0
     _smooth: int = 0
 
-    def look(self, waiting: int, held_up_s: float) -> bool:
+    def observe(self, waiting: int, longest_write_s: float) -> bool:
         """Whether to go slowly, after so many writes were found waiting and one took so long."""
         if self.fixed:
             return self.slow
         self._congested = self._congested + 1 if waiting >= CONGESTED else 0
-        trouble = self._congested > 1 or held_up_s > HELD_UP_S
+        trouble = self._congested > 1 or longest_write_s > HELD_UP_S
         self._smooth = 0 if trouble or waiting else self._smooth + 1
         self.slow = trouble or (self.slow and self._smooth < SMOOTH)
         return self.slow

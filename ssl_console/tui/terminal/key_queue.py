@@ -20,7 +20,7 @@ PATIENCE_S = 1.0
 
 
 @runtime_checkable
-class KeyNoting(Protocol):
+class KeyListener(Protocol):
     """A widget that wants to know of every key pressed while it has the keyboard, whatever the key does."""
 
     def note_key(self) -> None:
@@ -38,7 +38,7 @@ class QueuedKeysApp(App[Result]):
             return
         await self._screen_is_ready()
         focused = self.focused
-        if isinstance(focused, KeyNoting):
+        if isinstance(focused, KeyListener):
             focused.note_key()
         typed = focused is not None and focused.check_consume_key(event.key, event.character)
         if not typed and await self._does(event.key):

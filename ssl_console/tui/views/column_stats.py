@@ -10,7 +10,7 @@ from ssl_console.analysis.ranking import RankingRow
 
 
 @dataclass(frozen=True)
-class ColumnFacts:
+class ColumnStats:
     """What a column's cells are drawn against; found out when the column is looked at."""
 
     label: str

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
-from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Narrowed, TaskEntry
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair
 from ssl_console.tui.views.memoize import memoize_by_identity
@@ -46,7 +46,7 @@ _OF_STATE: Mapping[RunState, CellStatus] = {
 class CoverageCell:
     """One cell of the grid."""
 
-    standing: CellStatus = CellStatus.EMPTY
+    status: CellStatus = CellStatus.EMPTY
     score: float | None = None
     """The newest result's, even where a newer run is under way."""
     share: float | None = None
@@ -55,9 +55,9 @@ class CoverageCell:
     run_id: str | None = None
 
     @property
-    def wants_run(self) -> bool:
+    def needs_run(self) -> bool:
         """Whether "run what is missing" means it: no up-to-date result, none on its way, nothing lacking."""
-        return self.standing in {CellStatus.EMPTY, CellStatus.STALE, CellStatus.FAILED, CellStatus.CANCELLED}
+        return self.status in {CellStatus.EMPTY, CellStatus.STALE, CellStatus.FAILED, CellStatus.CANCELLED}
 
 
 NOTHING = CoverageCell()
@@ -101,8 +101,8 @@ class Coverage:
         if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
             return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id)
         if result is not None:
-            standing = CellStatus.STALE if pair in self.stale else CellStatus.DONE
-            return CoverageCell(standing, score, None, self.stale.get(pair, ""), result.run_id)
+            status = CellStatus.STALE if pair in self.stale else CellStatus.DONE
+            return CoverageCell(status, score, None, self.stale.get(pair, ""), result.run_id)
         return self._without_result(backbone, task)
 
     def _without_result(self, backbone: str, task: str) -> CoverageCell:
@@ -150,7 +150,7 @@ def _later(run: RunView, result: Result | None) -> bool:
 
 
 @memoize_by_identity
-def narrow(catalogue: Catalog, suite: str | None, text: str) -> Narrowed:
+def filter_catalog(catalogue: Catalog, suite: str | None, text: str) -> FilteredCatalog:
     """The backbones and tasks that a suite and a filter leave; what can be measured at once comes first."""
     chosen = catalogue.suite.get(suite or "")
     tasks = _of_suite(chosen.tasks if chosen else (), catalogue.tasks)
@@ -162,7 +162,7 @@ def narrow(catalogue: Catalog, suite: str | None, text: str) -> Narrowed:
     known = {name for subject in (*rows, *columns) for name in subject.fields}
     protocols = {entry.protocol: place for place, entry in enumerate(reversed(tasks))}
     fitting = [entry for entry in tasks if for_columns.matches(entry.subject)]
-    return Narrowed(
+    return FilteredCatalog(
         tuple(sorted((entry for entry in backbones if for_rows.matches(entry.subject)), key=_lacks)),
         tuple(sorted(fitting, key=lambda entry: (-protocols[entry.protocol], _lacks(entry)))),
         tuple(terms.unknown_fields(known)),

@@ -47,12 +47,12 @@ class RunList:
     glyphs: Glyphs
 
     @classmethod
-    def of(cls, world: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
+    def of(cls, state: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
         """The runs that a filter leaves."""
         terms = parse(text)
-        shown = (run for run in world.runs.values() if finished or not run.state.final)
+        shown = (run for run in state.runs.values() if finished or not run.state.final)
         kept = in_order(run for run in shown if terms.matches(filterable(run)))
-        return cls({run.run_id: run for run in kept}, world.results_by_run, now, glyphs)
+        return cls({run.run_id: run for run in kept}, state.results_by_run, now, glyphs)
 
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
@@ -135,20 +135,20 @@ def latest_metric(run: RunView) -> float | None:
     return run.progress.metrics[names[0]].latest if names else None
 
 
-def summary(world: AppState, *, filtered: bool, finished: bool) -> Line:
+def summary(state: AppState, *, filtered: bool, finished: bool) -> Line:
     """The line above the runs."""
-    tally = world.tally
-    spans = [Span(f" {tally.in_words}", Tone.DIM)]
-    if not world.supervisor.alive and (tally.waiting or tally.running):
+    tally = state.tally
+    spans = [Span(f" {tally.text}", Tone.DIM)]
+    if not state.supervisor.alive and (tally.waiting or tally.running):
         spans.append(Span("  no supervisor", Tone.WARN))
-    if world.supervisor.paused:
+    if state.supervisor.paused:
         spans.append(Span("  paused: nothing more is started", Tone.WARN))
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if not finished:
         spans.append(Span("  finished ones hidden", Tone.ACCENT))
-    if world.problem:
-        spans.append(Span(f"  {world.problem}", Tone.BAD))
+    if state.problem:
+        spans.append(Span(f"  {state.problem}", Tone.BAD))
     return tuple(spans)
 
 
@@ -221,7 +221,7 @@ def metrics_of(curves: Mapping[str, Curve]) -> list[str]:
     return [name for name, curve in curves.items() if len(curve.points) > 1]
 
 
-def champion(results: Sequence[Result], run: RunView) -> Result | None:
+def best_other(results: Sequence[Result], run: RunView) -> Result | None:
     """The best other backbone's newest result on the same task."""
     fitting = [r for r in results if r.task == run.task and r.backbone != run.backbone and r.source == "mine"]
     key: Callable[[Result], float] = lambda result: result.value if result.higher_is_better else -result.value  # noqa: E731

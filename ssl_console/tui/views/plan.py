@@ -9,7 +9,7 @@ from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import LaunchRequest
-from ssl_console.tui.data.catalog import BackboneEntry, Narrowed, TaskEntry, protocol_title
+from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
 from ssl_console.tui.data.state import AppState, Extent, Pair, Selection
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
@@ -40,7 +40,7 @@ class CoverageGrid:
     """The grid that is shown: what there is, what is ticked, what a filter left."""
 
     coverage: Coverage
-    shown: Narrowed
+    shown: FilteredCatalog
     selection: Selection
     glyphs: Glyphs
 
@@ -61,7 +61,7 @@ class CoverageGrid:
     def wanted(self) -> list[Pair]:
         """Every shown pair that lacks an up-to-date result and can be measured."""
         pairs = (pair for entry in self.shown.backbones for pair in self.row(entry.name))
-        return [pair for pair in pairs if self.coverage.cell(*pair).wants_run]
+        return [pair for pair in pairs if self.coverage.cell(*pair).needs_run]
 
     def _column(self, task: TaskEntry) -> Column:
         width = max(CELL_WIDTH, min(len(task.short), WIDEST_LABEL))
@@ -76,20 +76,20 @@ class CoverageGrid:
             return Cell(f"{_extent_mark(extent, self.glyphs)} {backbone}", tone)
         covered = self.coverage.cell(backbone, column.key)
         ticked = self.selection.has(backbone, column.key)
-        text = in_short(covered, self.glyphs)
+        text = cell_text(covered, self.glyphs)
         if not ticked:
-            return Cell(text, TONES[covered.standing])
+            return Cell(text, TONES[covered.status])
         return Cell(f"{self.glyphs.ticked} {fit(text, column.width - 2, 'right')}", Tone.ACCENT, picked=True)
 
 
-def in_short(covered: CoverageCell, glyphs: Glyphs) -> str:
+def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:
     """A cell in at most seven characters: a sign for the standing, and the number that matters."""
-    sign, word = _SIGNS[covered.standing]
-    if covered.standing in {CellStatus.DONE, CellStatus.STALE}:
+    sign, word = _SIGNS[covered.status]
+    if covered.status in {CellStatus.DONE, CellStatus.STALE}:
         return f"{covered.score:.1f}{getattr(glyphs, sign) if sign else ''}"
-    if covered.standing is CellStatus.RUNNING and covered.share is not None:
+    if covered.status is CellStatus.RUNNING and covered.share is not None:
         word = f"{covered.share:.0%}"
-    if covered.standing is CellStatus.FAILED:
+    if covered.status is CellStatus.FAILED:
         word = covered.detail or word
     return f"{getattr(glyphs, sign)} {word}".rstrip()
 
@@ -117,7 +117,7 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> li
     covered = grid.coverage.cell(entry.name, of_task.name)
     result = grid.coverage.results.get((entry.name, of_task.name))
     head: list[Span] = [Span(f" {entry.name}", Tone.STRONG), Span(" on ", Tone.DIM), Span(of_task.name, Tone.STRONG)]
-    head += [Span("  "), Span(covered.standing.value, _plain_enough(TONES[covered.standing]))]
+    head += [Span("  "), Span(covered.status.value, _plain_enough(TONES[covered.status]))]
     if result is not None:
         interval = f"  {result.value:.1f} [{result.ci_low:.1f}, {result.ci_high:.1f}]"
         head += [Span(interval), Span(f"  {result.metric}, n {result.n:,}", Tone.DIM)]
@@ -126,14 +126,14 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> li
     return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
 
 
-def summary(grid: CoverageGrid, world: AppState, filtered: bool) -> Line:
+def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     """The line above the grid: what is shown, and how much of it is ticked."""
-    shown, suite = grid.shown, world.planned_suite
+    shown, suite = grid.shown, state.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
     size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
     spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
-    if suite and not world.suite:
-        spans += [Span("  s", Tone.KEY), Span(f" all {len(world.catalogue.tasks)}", Tone.DIM)]
+    if suite and not state.suite:
+        spans += [Span("  s", Tone.KEY), Span(f" all {len(state.catalogue.tasks)}", Tone.DIM)]
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if shown.unknown:
@@ -143,7 +143,7 @@ def summary(grid: CoverageGrid, world: AppState, filtered: bool) -> Line:
     return tuple(spans)
 
 
-def launch_lines(plan: Plan, disk: Disk, order: LaunchRequest, width: int, glyphs: Glyphs) -> list[Line]:
+def launch_lines(plan: Plan, disk: Disk, request: LaunchRequest, width: int, glyphs: Glyphs) -> list[Line]:
     """What a launch would do, before it does it."""
     counts = plan.counts
     lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
@@ -158,14 +158,20 @@ def launch_lines(plan: Plan, disk: Disk, order: LaunchRequest, width: int, glyph
         lines.append(line(Span(f"{counts[key]:>6}  {what:<14}", strong), Span(note if counts[key] else "", Tone.DIM)))
     if counts["missing"]:
         lines.append(line(Span(f"{counts['missing']:>6}  {'cannot run':<14}", Tone.BAD), Span("see below", Tone.DIM)))
-    lines += [line(), *_choices(order), _disk(disk), *_out_of_date(plan, width, glyphs), *_missing(plan, width, glyphs)]
+    lines += [
+        line(),
+        *_choices(request),
+        _disk(disk),
+        *_out_of_date(plan, width, glyphs),
+        *_missing(plan, width, glyphs),
+    ]
     return lines
 
 
-def _choices(order: LaunchRequest) -> list[Line]:
-    seeds = ", ".join(map(str, order.seeds))
-    preset = order.preset or (f"of suite {order.suite}" if order.suite else "default")
-    again = "yes: done ones are measured again" if order.again else "no"
+def _choices(request: LaunchRequest) -> list[Line]:
+    seeds = ", ".join(map(str, request.seeds))
+    preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
+    again = "yes: done ones are measured again" if request.again else "no"
     pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again))
     return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
 

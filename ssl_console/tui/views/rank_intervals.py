@@ -26,7 +26,7 @@ ABOUT_MISSING = {
 POOL = "Whether two backbones differ in this picture depends on which others are compared with them."
 
 
-def ranks_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -> list[Line]:
+def rank_interval_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -> list[Line]:
     """The whole sheet; `replicates` are how many there will be in the end."""
     ranks = table.ranks
     so_far = "" if ranks.replicates >= replicates else f" of {replicates:,}"

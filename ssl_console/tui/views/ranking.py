@@ -30,7 +30,7 @@ from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, line
-from ssl_console.tui.views.column_stats import ColumnFacts
+from ssl_console.tui.views.column_stats import ColumnStats
 from ssl_console.tui.views.memoize import memoize_by_identity
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import ADVICE, MARK
@@ -86,7 +86,7 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
 
 
 @memoize_by_identity
-def with_doubts(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
+def with_baseline_badges(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
     """The results with the reasons to doubt them that only other results tell."""
     return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
 
@@ -135,11 +135,11 @@ class Table:
         return {row.backbone: row for row in self.ranking.rows}
 
     @cached_property
-    def facts(self) -> Mapping[str, ColumnFacts]:
+    def facts(self) -> Mapping[str, ColumnStats]:
         """Of every scored column."""
         rows = self.ranking.rows
         return {
-            column.label: ColumnFacts(column.label, column.higher_is_better, rows) for column in self.ranking.columns
+            column.label: ColumnStats(column.label, column.higher_is_better, rows) for column in self.ranking.columns
         }
 
     @cached_property
@@ -194,7 +194,7 @@ class Table:
             return Cell(self.glyphs.none, Tone.FAINT)
         return Cell(aggregate.show(value).removesuffix(" %"), bold=aggregate.name in self._best_of(row.backbone))
 
-    def _score(self, row: RankingRow, facts: ColumnFacts) -> Cell:
+    def _score(self, row: RankingRow, facts: ColumnStats) -> Cell:
         score = row.cells.get(facts.label)
         if score is None:
             return Cell(self.glyphs.none, Tone.FAINT)
@@ -264,7 +264,7 @@ class Table:
         better = sorted((v for v in values.values() if v is not None), reverse=not aggregate.ascending)
         return {name: None if value is None else better.index(value) + 1 for name, value in values.items()}
 
-    def _numbers_of_scores(self, facts: ColumnFacts) -> dict[str, int | None]:
+    def _numbers_of_scores(self, facts: ColumnStats) -> dict[str, int | None]:
         """Scores whose intervals overlap with the first of a group share its place."""
         found = {row.backbone: row.cells.get(facts.label) for row in self.ranking.rows}
         known = [(name, score) for name, score in found.items() if score is not None]
@@ -382,12 +382,12 @@ __all__ = [
     "NAME",
     "PLACE",
     "PUBLISHED",
-    "ColumnFacts",
+    "ColumnStats",
     "RankingView",
     "Table",
     "about_score",
     "base_ranking",
     "ranking_table",
     "summary",
-    "with_doubts",
+    "with_baseline_badges",
 ]

@@ -133,9 +133,9 @@ def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
 
 def result_chart(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> Chart:
     """The calibration diagram, where the protocol left one; otherwise how it stands among the others."""
-    diagram = find_reliability(record.diagnostics) if record else None
+    diagram = reliability_diagram(record.diagnostics) if record else None
     if diagram is None:
-        return standing_chart(result, results)
+        return score_chart(result, results)
     found = [(c, a) for c, a in zip(*diagram, strict=True) if c is not None and a is not None]
     error = next((value for name, value in record.metrics.items() if name.startswith("ece")), None) if record else None
     ideal = Series("calibrated", ((0.0, 0.0), (1.0, 1.0)), "ghost")
@@ -148,7 +148,7 @@ def result_chart(result: Result, record: ResultRecord | None, results: Sequence[
     )
 
 
-def standing_chart(result: Result, results: Sequence[Result]) -> Chart:
+def score_chart(result: Result, results: Sequence[Result]) -> Chart:
     """Every backbone's best score in the column, best first, with this result marked."""
     better = max if result.higher_is_better else min
     best: dict[str, float] = {result.backbone: result.value}
@@ -166,14 +166,14 @@ def standing_chart(result: Result, results: Sequence[Result]) -> Chart:
 Shares = list[float | None]
 
 
-def find_reliability(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, Shares] | None:
+def reliability_diagram(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, Shares] | None:
     """The first table with `confidence` and `accuracy` per bin, however deep it lies."""
     for value in diagnostics.values():
         if isinstance(value, dict):
             confidence, accuracy = value.get("confidence"), value.get("accuracy")
             if isinstance(confidence, list) and isinstance(accuracy, list) and len(confidence) == len(accuracy):
                 return _numbers(confidence), _numbers(accuracy)
-            if (found := find_reliability(value)) is not None:
+            if (found := reliability_diagram(value)) is not None:
                 return found
     return None
 
@@ -233,7 +233,7 @@ def _without_curves(diagnostics: Mapping[str, JsonValue]) -> dict[str, JsonValue
     return {
         name: value
         for name, value in diagnostics.items()
-        if not (isinstance(value, dict) and find_reliability({name: value}))
+        if not (isinstance(value, dict) and reliability_diagram({name: value}))
     }
 
 

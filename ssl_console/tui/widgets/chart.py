@@ -50,9 +50,9 @@ class ChartView(Widget):
         """One line of the screen."""
         lines = self._draw()
         runs = lines[y] if y < len(lines) else []
-        strip = Strip([Segment(text, self.rich_style + self._ink(ink)) for text, ink in runs])
+        strip = Strip([Segment(text, self.rich_style + self._colour_style(colour)) for text, colour in runs])
         return strip.adjust_cell_length(self.size.width, self.rich_style)
 
-    def _ink(self, ink: SeriesIndex) -> Style:
+    def _colour_style(self, colour: SeriesIndex) -> Style:
         palette = render_context(self).palette
-        return palette.series_style(ink) if ink >= 0 else palette.tone(_TONES[ink])
+        return palette.series_style(colour) if colour >= 0 else palette.tone(_TONES[colour])

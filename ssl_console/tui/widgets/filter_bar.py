@@ -109,5 +109,5 @@ class FilterBar(Horizontal):
             self.display = False
         screen = self.screen
         if isinstance(screen, Refreshable):
-            screen.refresh_world()
+            screen.refresh_view()
         screen.focus_next("LineTable")

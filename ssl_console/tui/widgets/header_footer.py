@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import KEYS, Key, shown
 from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, length
@@ -57,7 +57,7 @@ class TopBar(Widget):
         return draw(_spread(spans, right, self.size.width), self.size.width, render_context(self), self.rich_style)
 
     def _titles(self, gap: str, *, labels: bool) -> list[Span]:
-        own = console(self).own_keys
+        own = host(self).user_keys
         spans: list[Span] = [Span(" ")]
         self._tabs = []
         for key in MODES:

@@ -14,7 +14,7 @@ from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.workspace.pictures import ASCII_SHADES, Picture, PictureCell, Row, colour_cells, shaded
 
 
-class PictureView(Widget):
+class ImageView(Widget):
     """The widget. Of several pictures the first is shown, and the names of all."""
 
     DEFAULT_CSS = "PictureView { height: 1fr; }"
@@ -33,14 +33,14 @@ class PictureView(Widget):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
-        look, base, width = render_context(self), self.rich_style, self.size.width
+        context, base, width = render_context(self), self.rich_style, self.size.width
         names = self._names()
-        rows = self._cells(self.size.height - len(names), ascii_only=not look.glyphs.braille)
+        rows = self._cells(self.size.height - len(names), ascii_only=not context.glyphs.braille)
         if y < len(rows):
             strip = Strip([Segment(cell.sign, base + style_of(cell)) for cell in rows[y]])
             return strip.adjust_cell_length(width, base)
         under = y - len(rows)
-        return draw(names[under] if under < len(names) else (), width, look, base)
+        return draw(names[under] if under < len(names) else (), width, context, base)
 
     def _names(self) -> list[Line]:
         texts = [text for one in self.pictures for text in wrap(str(one.path), max(1, self.size.width - 1))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ssl_console.system.safe_text import last_state, printable
-from ssl_console.tui.host import console
+from ssl_console.tui.host import host
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.widgets.styled_text import Lines
 
@@ -175,7 +175,7 @@ class LogView(Lines):
         if self._busy:
             return
         self._busy = True
-        console(self).in_background(step, self._take, group="log")
+        host(self).in_background(step, self._take, group="log")
 
     def _take(self, window: Window) -> None:
         self._busy = False

@@ -32,7 +32,7 @@ class Canvas:
     dot: str = "*"
     _masks: dict[tuple[int, int], int] = field(default_factory=dict)
     _signs: dict[tuple[int, int], str] = field(default_factory=dict)
-    _inks: dict[tuple[int, int], SeriesIndex] = field(default_factory=dict)
+    _colours: dict[tuple[int, int], SeriesIndex] = field(default_factory=dict)
 
     @property
     def dots_x(self) -> int:
@@ -44,33 +44,33 @@ class Canvas:
         """Dots down."""
         return self.height * 4 if self.braille else self.height
 
-    def point(self, x: int, y: int, ink: SeriesIndex) -> None:
+    def point(self, x: int, y: int, colour: SeriesIndex) -> None:
         """One dot; outside the canvas nothing happens."""
         if not (0 <= x < self.dots_x and 0 <= y < self.dots_y):
             return
         cell = (x // 2, y // 4) if self.braille else (x, y)
-        if ink != GHOST or self._inks.get(cell, GHOST) == GHOST:
-            self._inks[cell] = ink
+        if colour != GHOST or self._colours.get(cell, GHOST) == GHOST:
+            self._colours[cell] = colour
         if self.braille:
             self._masks[cell] = self._masks.get(cell, 0) | _DOTS[y % 4][x % 2]
         else:
             self._signs.setdefault(cell, self.dot)
 
-    def segment(self, start: tuple[int, int], end: tuple[int, int], ink: SeriesIndex) -> None:
+    def segment(self, start: tuple[int, int], end: tuple[int, int], colour: SeriesIndex) -> None:
         """A straight line of dots; a ghost's is dotted."""
         (x0, y0), (x1, y1) = start, end
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
         for step in range(steps + 1):
-            if ink == GHOST and (x0 + step) % 3 == 2:
+            if colour == GHOST and (x0 + step) % 3 == 2:
                 continue
-            self.point(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), ink)
+            self.point(round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps), colour)
 
-    def sign(self, column: int, row: int, text: str, ink: SeriesIndex) -> None:
+    def sign(self, column: int, row: int, text: str, colour: SeriesIndex) -> None:
         """Characters over whatever is there."""
         for offset, character in enumerate(text):
             if 0 <= column + offset < self.width and 0 <= row < self.height:
                 self._signs[column + offset, row] = character
-                self._inks[column + offset, row] = ink
+                self._colours[column + offset, row] = colour
 
     def free(self, column: int, row: int, length: int) -> bool:
         """Whether nothing has been drawn there, and it is on the canvas."""
@@ -81,21 +81,21 @@ class Canvas:
 
     def row(self, row: int) -> Iterator[tuple[str, SeriesIndex]]:
         """One line as runs of equal ink."""
-        text, ink = "", NOTHING
+        text, colour = "", NOTHING
         for column in range(self.width):
-            character, next_ink = self._cell(column, row)
-            if next_ink != ink and text:
-                yield text, ink
+            character, next_colour = self._cell(column, row)
+            if next_colour != colour and text:
+                yield text, colour
                 text = ""
-            text, ink = text + character, next_ink
-        yield text, ink
+            text, colour = text + character, next_colour
+        yield text, colour
 
     def _cell(self, column: int, row: int) -> tuple[str, SeriesIndex]:
         cell = (column, row)
         if cell in self._signs:
-            return self._signs[cell], self._inks[cell]
+            return self._signs[cell], self._colours[cell]
         if cell in self._masks:
-            return chr(_BRAILLE | self._masks[cell]), self._inks[cell]
+            return chr(_BRAILLE | self._masks[cell]), self._colours[cell]
         return " ", NOTHING
 
 
@@ -219,24 +219,24 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
     drawable = [(s, [place(p) for p in s.points if _drawable(p, chart.log_x)]) for s in chart.series]
     for series, places in drawable:
         if series.kind not in POINTS:
-            _draw_curve(canvas, places, _ink(series))
+            _draw_curve(canvas, places, _colour(series))
     for series, places in sorted(drawable, key=lambda pair: pair[0].kind != "crowd"):
         if series.kind in POINTS:
             for x, y in places:
-                canvas.sign(*_cell(canvas, x, y), _marker(series, glyphs), _ink(series))
+                canvas.sign(*_cell(canvas, x, y), _marker(series, glyphs), _colour(series))
     for series, places in drawable:
         if series.kind == "points":
             _name_points(canvas, series, places)
 
 
-def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], ink: SeriesIndex) -> None:
+def _draw_curve(canvas: Canvas, places: Sequence[tuple[int, int]], colour: SeriesIndex) -> None:
     """From point to point. A step before the last one begins another pass: no line leads back to it."""
     for start, end in zip(places, places[1:] or places, strict=False):
         if end[0] >= start[0]:
-            canvas.segment(start, end, ink)
+            canvas.segment(start, end, colour)
 
 
-def _ink(series: Series) -> SeriesIndex:
+def _colour(series: Series) -> SeriesIndex:
     return {"ghost": GHOST, "front": GHOST, "crowd": LABEL}.get(series.kind, series.number)
 
 
@@ -292,7 +292,7 @@ def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[Run]:
         if series.name and series.kind != "front":
             lines = {"curve": glyphs.rule * 2, "ghost": glyphs.dot * 2}
             sign = lines.get(series.kind) or _marker(series, glyphs)
-            runs += [(f"{sign} ", _ink(series)), (f"{clean(series.name)}  ", LABEL)]
+            runs += [(f"{sign} ", _colour(series)), (f"{clean(series.name)}  ", LABEL)]
     if chart.note:
         runs.append((clean(chart.note), LABEL))
     return _cut_runs(runs, width)
@@ -301,10 +301,10 @@ def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[Run]:
 def _cut_runs(runs: Sequence[Run], width: int) -> list[Run]:
     kept: list[Run] = []
     left = width
-    for text, ink in runs:
+    for text, colour in runs:
         if len(text.rstrip()) > left:
-            return [*kept, (fit(text, left), ink)] if left > 0 else kept
-        kept.append((text[:left], ink))
+            return [*kept, (fit(text, left), colour)] if left > 0 else kept
+        kept.append((text[:left], colour))
         left -= len(text)
     return kept
 

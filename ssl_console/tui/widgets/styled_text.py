@@ -53,11 +53,11 @@ class Lines(ScrollView, can_focus=True):
         """One line of the screen."""
         number = y + round(self.scroll_y)
         spans = self.content[number] if number < len(self.content) else ()
-        look, base, width = render_context(self), self.rich_style, self.scrollable_content_region.width
+        context, base, width = render_context(self), self.rich_style, self.scrollable_content_region.width
         if not self.shift:
-            return draw(spans, width, look, base)
+            return draw(spans, width, context, base)
         return (
-            draw(spans, max(width, length(spans)), look, base)
+            draw(spans, max(width, length(spans)), context, base)
             .crop(self.shift, self.shift + width)
             .extend_cell_length(width, base)
         )

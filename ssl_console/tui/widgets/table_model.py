@@ -64,7 +64,7 @@ class TableModel:
 
 
 @dataclass(frozen=True)
-class Placed:
+class VisibleColumn:
     """A column as drawn: its number, its first cell on the line and how many cells it gets."""
 
     number: int
@@ -99,15 +99,15 @@ class Geometry:
         """Number (among the scrolling columns) of the first one drawn: columns never begin half way."""
         return max(0, bisect_right(self.starts, scroll) - 1)
 
-    def placed(self, scroll: int, width: int) -> list[Placed]:
+    def visible_columns(self, scroll: int, width: int) -> list[VisibleColumn]:
         """The columns on a line of `width` cells; the last may be cut, if it holds text."""
-        columns: list[Placed] = []
+        columns: list[VisibleColumn] = []
         x, first = 0, self.fixed + self.first_visible(scroll)
         for number in (*range(min(self.fixed, len(self.widths))), *range(first, len(self.widths))):
             shown = min(self.widths[number], width - x)
             if shown <= 0 or (self.whole[number] and shown < self.widths[number] and number > first):
                 break
-            columns.append(Placed(number, x, shown))
+            columns.append(VisibleColumn(number, x, shown))
             x += self.widths[number] + 1
         return columns
 
@@ -126,7 +126,7 @@ class Geometry:
 
     def column_at(self, x: int, scroll: int, width: int) -> int | None:
         """Number of the column under cell `x`."""
-        for column in self.placed(scroll, width):
+        for column in self.visible_columns(scroll, width):
             if column.x <= x <= column.x + column.width:
                 return column.number
         return None

@@ -21,7 +21,7 @@ from ssl_console.tui.style import palette
 from ssl_console.tui.style.cell import EMPTY_CELL, Cell
 from ssl_console.tui.style.palette import RenderContext, Under, render_context
 from ssl_console.tui.style.text import Tone, clean, fit, wrap
-from ssl_console.tui.widgets.table_model import Column, Placed, TableModel
+from ssl_console.tui.widgets.table_model import Column, TableModel, VisibleColumn
 
 CursorKind = Literal["row", "cell"]
 
@@ -107,7 +107,7 @@ class LineTable(ScrollView, can_focus=True):
             painted = self._painted.get(key)
             if painted is None:
                 continue
-            for column in self._placed():
+            for column in self._visible_columns():
                 if painted[column.number] != self.rows.cell(key, self.rows.columns[column.number]):
                     self.refresh(Region(column.x, y, column.width, 1))
 
@@ -117,8 +117,8 @@ class LineTable(ScrollView, can_focus=True):
         for offset, key in enumerate(self.rows.keys[top : top + lines]):
             yield offset + self.rows.header_lines, key
 
-    def _placed(self) -> list[Placed]:
-        return self.rows.geometry.placed(round(self.scroll_x), self._width)
+    def _visible_columns(self) -> list[VisibleColumn]:
+        return self.rows.geometry.visible_columns(round(self.scroll_x), self._width)
 
     # -- cursor -------------------------------------------------------------------------------------------------
 
@@ -280,27 +280,27 @@ class LineTable(ScrollView, can_focus=True):
     def _row_strip(self, key: str) -> Strip:
         cells = [EMPTY_CELL] * len(self.rows.columns)
         segments: list[Segment] = []
-        look, gap = render_context(self), self._gap(key)
-        for column in self._placed():
+        context, gap = render_context(self), self._gap(key)
+        for column in self._visible_columns():
             cell = cells[column.number] = self.rows.cell(key, self.rows.columns[column.number])
-            segments.extend(self._cell_segments(key, column, cell, look))
+            segments.extend(self._cell_segments(key, column, cell, context))
             plain = not (cell.underline or cell.picked or cell.heat is not None) and self._same_under(key, column)
             segments.append(Segment(" ", segments[-1].style) if plain else gap)
         self._painted[key] = cells
         return Strip(segments).simplify().adjust_cell_length(self._width, gap.style)
 
-    def _same_under(self, key: str, placed: Placed) -> bool:
+    def _same_under(self, key: str, visible: VisibleColumn) -> bool:
         """Whether the cell lies on the same background as the gap behind it: then it takes the gap in, for brevity."""
-        return key != self._row or self.cursor_kind == "row" or self.rows.columns[placed.number].key != self._column
+        return key != self._row or self.cursor_kind == "row" or self.rows.columns[visible.number].key != self._column
 
-    def _cell_segments(self, key: str, placed: Placed, cell: Cell, look: RenderContext) -> Iterator[Segment]:
-        column = self.rows.columns[placed.number]
-        style = self._base + look.palette.cell_style(cell, self._under(key, column))
-        if cell.heat is None or placed.width < 3:
-            yield Segment(fit(cell.text, placed.width, column.align, look.glyphs.ellipsis), style)
+    def _cell_segments(self, key: str, visible: VisibleColumn, cell: Cell, context: RenderContext) -> Iterator[Segment]:
+        column = self.rows.columns[visible.number]
+        style = self._base + context.palette.cell_style(cell, self._under(key, column))
+        if cell.heat is None or visible.width < 3:
+            yield Segment(fit(cell.text, visible.width, column.align, context.glyphs.ellipsis), style)
         else:
-            yield Segment(fit(cell.text, placed.width - 2, column.align, look.glyphs.ellipsis) + " ", style)
-            yield Segment(palette.sign(cell.heat, look.glyphs.steps), style + look.palette.sign_style(cell.heat))
+            yield Segment(fit(cell.text, visible.width - 2, column.align, context.glyphs.ellipsis) + " ", style)
+            yield Segment(palette.sign(cell.heat, context.glyphs.steps), style + context.palette.sign_style(cell.heat))
 
     def _under(self, key: str, column: Column) -> Under:
         if key != self._row:
@@ -315,12 +315,12 @@ class LineTable(ScrollView, can_focus=True):
         return Segment(" ", self._base + render_context(self).palette.cell_style(EMPTY_CELL, under))
 
     def _labels(self) -> list[Segment]:
-        look, segments = render_context(self), []
-        for placed in self._placed():
-            column = self.rows.columns[placed.number]
-            style = look.palette.tone(self._label_tone(column)) + Style(bold=True)
+        context, segments = render_context(self), []
+        for visible in self._visible_columns():
+            column = self.rows.columns[visible.number]
+            style = context.palette.tone(self._label_tone(column)) + Style(bold=True)
             text = f"{clean(column.label)}{column.sort}" if column.sort else column.label
-            fitted = _label(text, column.sort, placed.width, column, look.glyphs.ellipsis)
+            fitted = _label(text, column.sort, visible.width, column, context.glyphs.ellipsis)
             segments += [Segment(fitted, self._base + style), Segment(" ", self._base)]
         return self._with_more(segments)
 
@@ -332,24 +332,24 @@ class LineTable(ScrollView, can_focus=True):
 
     def _with_more(self, segments: list[Segment]) -> list[Segment]:
         """Say at the edges that there are columns beyond them."""
-        placed, glyphs = self._placed(), render_context(self).glyphs
+        visible, glyphs = self._visible_columns(), render_context(self).glyphs
         key_style = self._base + render_context(self).palette.tone(Tone.KEY)
         fixed = self.rows.fixed
-        if len(placed) > fixed and placed[fixed].number > fixed and fixed:
+        if len(visible) > fixed and visible[fixed].number > fixed and fixed:
             segments[2 * fixed - 1] = Segment(glyphs.left, key_style)
-        if placed and placed[-1].number < len(self.rows.columns) - 1:
+        if visible and visible[-1].number < len(self.rows.columns) - 1:
             strip = Strip(segments).adjust_cell_length(self._width - 1, self._base)
             return [*strip, Segment(glyphs.right, key_style)]
         return segments
 
     def _groups(self) -> list[Segment]:
-        look, segments, x = render_context(self), [], 0
-        style = self._base + look.palette.tone(Tone.FAINT)
-        title = self._base + look.palette.tone(Tone.ACCENT)
-        for name, left, right in _spans_of_groups(self._placed(), self.rows.columns):
+        context, segments, x = render_context(self), [], 0
+        style = self._base + context.palette.tone(Tone.FAINT)
+        title = self._base + context.palette.tone(Tone.ACCENT)
+        for name, left, right in _spans_of_groups(self._visible_columns(), self.rows.columns):
             segments.append(Segment(" " * (left - x), self._base))
-            label = fit(clean(name), min(len(name), right - left), ellipsis=look.glyphs.ellipsis)
-            rule = f" {look.glyphs.rule * (right - left - len(label) - 1)}" if right - left > len(label) + 1 else ""
+            label = fit(clean(name), min(len(name), right - left), ellipsis=context.glyphs.ellipsis)
+            rule = f" {context.glyphs.rule * (right - left - len(label) - 1)}" if right - left > len(label) + 1 else ""
             segments += [Segment(label, title), Segment(rule, style)] if name else []
             x = left + len(label) + len(rule) if name else left
         return segments
@@ -365,9 +365,9 @@ def _label(text: str, sort: str, width: int, column: Column, ellipsis: str) -> s
     return fit(cut + sort, width, column.align, ellipsis)
 
 
-def _spans_of_groups(placed: list[Placed], columns: tuple[Column, ...]) -> list[tuple[str, int, int]]:
+def _spans_of_groups(visible: list[VisibleColumn], columns: tuple[Column, ...]) -> list[tuple[str, int, int]]:
     spans: list[tuple[str, int, int]] = []
-    for column in placed:
+    for column in visible:
         group = columns[column.number].group
         if spans and spans[-1][0] == group:
             spans[-1] = (group, spans[-1][1], column.x + column.width)

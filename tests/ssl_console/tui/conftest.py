@@ -75,9 +75,9 @@ def opened() -> Opener:
 
     @asynccontextmanager
     async def open_console(
-        workspace: Workspace, manner: AppOptions | None = None, size: tuple[int, int] = (120, 40)
+        workspace: Workspace, options: AppOptions | None = None, size: tuple[int, int] = (120, 40)
     ) -> AsyncIterator[Pilot[int]]:
-        app = console_on(workspace, manner)
+        app = console_on(workspace, options)
         async with app.run_test(size=size) as pilot:
             await settled(pilot)
             yield pilot
@@ -85,9 +85,9 @@ def opened() -> Opener:
     return open_console
 
 
-def console_on(workspace: Workspace, manner: AppOptions | None = None) -> ConsoleApp:
+def console_on(workspace: Workspace, options: AppOptions | None = None) -> ConsoleApp:
     """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
-    app = ConsoleApp(lambda: LocalBackend(workspace), manner or AppOptions(suite=""))
+    app = ConsoleApp(lambda: LocalBackend(workspace), options or AppOptions(suite=""))
     app.clock = lambda: filled.NOW + 1800.0
     return app
 
@@ -96,7 +96,7 @@ async def settled(pilot: Pilot[int]) -> None:
     """Cards, runs and results have been read and are on the screen."""
     app = pilot.app
     assert isinstance(app, ConsoleApp)
-    await until(pilot, lambda: app.begun and app.seen_first_news and app.world.catalogue.backbones)
+    await until(pilot, lambda: app.started and app.first_update_done and app.state.catalogue.backbones)
     await idle(app)
     await pilot.pause()
 

@@ -164,10 +164,10 @@ class Terminal:
         """Press a key; seconds until the bytes had come that made `painted()` true."""
         while self.read():
             pass
-        begun = time.perf_counter()
+        started = time.perf_counter()
         self.press(key)
         self.until(painted, f"{key} painted", patience_s)
-        return self.last_read - begun
+        return self.last_read - started
 
     def resize(self, columns: int, lines: int) -> None:
         """Another size; the kernel tells the program by SIGWINCH."""

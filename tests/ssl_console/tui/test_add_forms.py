@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ssl_console.tui.app import ConsoleApp
-from ssl_console.tui.screens.add_backbone import AddBackboneSheet
+from ssl_console.tui.screens.add_backbone import AddBackboneDialog
 from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
@@ -44,15 +44,15 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
     async with opened(used) as pilot:
         app = app_of(pilot)
         await pilot.press("B")
-        sheet = app.screen
-        assert isinstance(sheet, AddBackboneSheet)
+        dialog = app.screen
+        assert isinstance(dialog, AddBackboneDialog)
         fill(pilot, path=str(tmp_path / "nowhere.pth"))
         await until(pilot, lambda: "is not there" in shown(pilot, "#found"))
         fill(pilot, path=str(tmp_path / "last.pth"), name="own/a name")
         await until(pilot, lambda: "use letters, digits" in shown(pilot, "#found"))
         fill(pilot, name="own/moco")
         await until(pilot, lambda: "Looking into the file" in shown(pilot, "#found"))
-        await until(pilot, lambda: sheet.found is not None)
+        await until(pilot, lambda: dialog.found is not None)
         told = shown(pilot, "#found")
         assert "265 of 265 (100%) at state_dict, module.encoder_q.*" in told
         assert "MoCo is evaluated by its query encoder" in told
@@ -60,15 +60,15 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         await until(pilot, lambda: "choose imagenet, half, none" in shown(pilot, "#found"))
         fill(pilot, normalisation="half")
         await pilot.press("enter")
-        await until(pilot, lambda: "own/moco" in app.world.catalogue.backbone)
-        assert not isinstance(app.screen, AddBackboneSheet)
+        await until(pilot, lambda: "own/moco" in app.state.catalogue.backbone)
+        assert not isinstance(app.screen, AddBackboneDialog)
     assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
 
 
 async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("B", "escape")
-        assert not isinstance(app_of(pilot).screen, AddBackboneSheet)
+        assert not isinstance(app_of(pilot).screen, AddBackboneDialog)
     assert not list(used.backbones.rglob("*.toml"))
 
 

@@ -66,9 +66,9 @@ def show(screen: pyte.Screen, text: str) -> None:
 def test_after_any_pictures_the_terminal_shows_what_drawing_the_last_one_alone_shows(
     pictures: list[list[list[tuple[str, Style | None]]]],
 ) -> None:
-    wire, screen, alone = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
+    screen_buffer, screen, alone = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
     for picture in pictures:
-        show(screen, wire.difference(whole(picture), console()))
+        show(screen, screen_buffer.difference(whole(picture), console()))
     show(alone, ScreenBuffer().difference(whole(pictures[-1]), console()))
     assert drawn(screen) == drawn(alone)
 
@@ -83,36 +83,36 @@ def test_a_first_picture_is_drawn_as_textual_draws_it(picture: list[list[tuple[s
 
 
 def test_the_same_picture_again_writes_nothing() -> None:
-    wire, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
-    assert wire.difference(whole(picture), console())
-    assert wire.difference(whole(picture), console()) == ""
+    screen_buffer, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
+    assert screen_buffer.difference(whole(picture), console())
+    assert screen_buffer.difference(whole(picture), console()) == ""
 
 
 def test_a_changed_number_costs_a_few_bytes_wherever_it_stands() -> None:
-    wire = ScreenBuffer()
-    wire.difference(whole([[("encoding 1,234 images", STYLES[1])]] * HEIGHT), console())
-    written = wire.difference(whole([[("encoding 1,235 images", STYLES[1])]] * HEIGHT), console())
+    screen_buffer = ScreenBuffer()
+    screen_buffer.difference(whole([[("encoding 1,234 images", STYLES[1])]] * HEIGHT), console())
+    written = screen_buffer.difference(whole([[("encoding 1,235 images", STYLES[1])]] * HEIGHT), console())
     assert len(written) <= HEIGHT * 35
 
 
 def test_after_something_else_wrote_to_the_terminal_all_is_written_again() -> None:
-    wire, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
-    first = wire.difference(whole(picture), console())
-    wire.forget()
-    assert wire.difference(whole(picture), console()) == first
+    screen_buffer, picture = ScreenBuffer(), [[("some words", STYLES[1])]] * HEIGHT
+    first = screen_buffer.difference(whole(picture), console())
+    screen_buffer.forget()
+    assert screen_buffer.difference(whole(picture), console()) == first
 
 
 def test_of_a_partial_update_only_the_pieces_it_touches_are_looked_at() -> None:
-    wire = ScreenBuffer()
+    screen_buffer = ScreenBuffer()
     left, right = Strip([Segment("left")], 4), Strip([Segment("right")], 5)
     update = ChopsUpdate([{0: left, 4: right}], [(0, 5, 7)], [[4, 9]])
-    assert wire.difference(update, console()) == "\x1b[1;5Hright"
+    assert screen_buffer.difference(update, console()) == "\x1b[1;5Hright"
 
 
 def test_a_span_behind_a_wide_character_stays_where_it_is() -> None:
-    wire, screen = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT)
+    screen_buffer, screen = ScreenBuffer(), pyte.Screen(WIDTH, HEIGHT)
     for end in "12":
-        show(screen, wire.difference(whole([[("漢字 ", STYLES[1]), (end, STYLES[2])]] * HEIGHT), console()))
+        show(screen, screen_buffer.difference(whole([[("漢字 ", STYLES[1]), (end, STYLES[2])]] * HEIGHT), console()))
     assert screen.display[0].rstrip() == "漢字 2"
 
 

@@ -8,7 +8,7 @@ from ssl_console.tui.data.runs import in_order
 from ssl_console.tui.data.state import Selection
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
-from ssl_console.tui.views.coverage import CellStatus, Coverage, narrow
+from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.plan import CoverageGrid, about_cell
 from ssl_console.workspace.run import FailureKind, RunState
 from ssl_console.workspace.run_observer import RunView
@@ -44,7 +44,7 @@ def run(
 
 def cell(*runs: RunView, stale: bool = False, suite: str | None = None) -> CellStatus:
     reasons = {("demo/mae", "knn/digits"): "the dataset changed"} if stale else {}
-    return Coverage.of(CATALOGUE, [RESULT], runs, reasons, suite).cell("demo/mae", "knn/digits").standing
+    return Coverage.of(CATALOGUE, [RESULT], runs, reasons, suite).cell("demo/mae", "knn/digits").status
 
 
 def words(lines: list[Line]) -> str:
@@ -74,9 +74,9 @@ def test_a_result_of_another_variant_does_not_count_for_a_suite() -> None:
 def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
     weights, data = coverage.cell("paper/swav", "knn/digits"), coverage.cell("demo/mae", "linear/cifar10")
-    assert (weights.standing, data.standing) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
+    assert (weights.status, data.status) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
     assert "weights fetch paper/swav" in weights.detail
-    grid = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
     assert set(grid.wanted()) == {(b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")}
 
 
@@ -93,14 +93,14 @@ def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
 def test_what_is_shown_can_be_measured_first(
     suite: str | None, text: str, backbones: list[str], tasks: list[str]
 ) -> None:
-    shown = narrow(CATALOGUE, suite, text)
+    shown = filter_catalog(CATALOGUE, suite, text)
     assert [one.name for one in shown.backbones] == backbones
     assert [one.name for one in shown.tasks] == tasks
 
 
 def test_the_cell_under_the_cursor_is_told_in_words() -> None:
     coverage = Coverage.of(CATALOGUE, [RESULT], [run(RunState.FAILED, kind="oom")], {})
-    grid = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
     told = words(about_cell(grid, "demo/mae", "knn/digits"))
     assert "demo/mae on knn/digits" in told
     assert "failed" in told
@@ -110,9 +110,9 @@ def test_the_cell_under_the_cursor_is_told_in_words() -> None:
 
 def test_ticks_survive_a_filter_and_mark_row_and_column() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
-    everything = CoverageGrid(coverage, narrow(CATALOGUE, None, ""), Selection(), UNICODE)
+    everything = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
     ticked = Selection().toggle(everything.column("knn/digits"))
-    few = CoverageGrid(coverage, narrow(CATALOGUE, None, "mae"), ticked, UNICODE)
+    few = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, "mae"), ticked, UNICODE)
     rows = few.rows(100)
     assert rows.keys == ["demo/mae"]
     assert next(column for column in rows.columns if column.key == "knn/digits").marked

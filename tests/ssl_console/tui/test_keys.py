@@ -9,7 +9,7 @@ from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpSheet, scopes_of
+from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpDialog, scopes_of
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener, settled
 
@@ -57,17 +57,17 @@ async def test_keys_in_the_help_are_the_keys_that_are_bound(used: Workspace, ope
         assert bound - told == set()
         assert told - bound - hidden_by_inner == set()
         await pilot.press("f1")
-        help_sheet = pilot.app.screen
-        assert isinstance(help_sheet, HelpSheet)
-        lines = ["".join(span.text for span in line) for line in help_sheet.query_one("#text").content]  # type: ignore[attr-defined]
+        help_dialog = pilot.app.screen
+        assert isinstance(help_dialog, HelpDialog)
+        lines = ["".join(span.text for span in line) for line in help_dialog.query_one("#text").content]  # type: ignore[attr-defined]
         told_in_help = " ".join(" ".join(lines).split())
         for scope in scopes:
             for key in KEYS[scope]:
                 first = shown(key.keys.split(",")[0])
-                begun = [
+                started = [
                     line[KEY_WIDTH + 2 :].strip() for line in lines if line[: KEY_WIDTH + 2].split()[:1] == [first]
                 ]
-                assert any(key.help.startswith(words) for words in begun), key
+                assert any(key.help.startswith(words) for words in started), key
                 assert key.help in told_in_help, "longer ones go on in the next line"
 
 
@@ -86,8 +86,8 @@ SHEETS = {
 
 @pytest.mark.parametrize("scope", SHEETS)
 async def test_no_key_of_a_sheet_is_hidden_by_what_is_in_it(used: Workspace, opened: Opener, scope: str) -> None:
-    manner, way = SHEETS[scope]
-    async with opened(used, manner) as pilot:
+    options, way = SHEETS[scope]
+    async with opened(used, options) as pilot:
         await pilot.press(*way)
         await pilot.pause()
         bound = {(active.binding.id, key) for key, active in pilot.app.screen.active_bindings.items()}
@@ -123,9 +123,9 @@ async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) 
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         await pilot.press("space")
-        assert not app.world.selection.pairs
+        assert not app.state.selection.pairs
         await pilot.press("t")
-        assert len(app.world.selection.pairs) == 1
+        assert len(app.state.selection.pairs) == 1
         await pilot.press("f1")
         lines = ["".join(span.text for span in line) for line in app.screen.query_one("#text").content]  # type: ignore[attr-defined]
         assert any(line.split()[:1] == ["t"] and "Tick the cell" in line for line in lines)

@@ -73,12 +73,12 @@ async def test_a_fresh_workspace_opens_on_what_can_be_measured_at_once_and_says_
 ) -> None:
     async with opened(empty, HERE) as pilot:
         app = app_of(pilot)
-        demo = app.world.catalogue.suite["demo"]
+        demo = app.state.catalogue.suite["demo"]
         assert set(tasks_shown(pilot)) == set(demo.tasks)
-        assert all(app.world.catalogue.task[task].missing is None for task in tasks_shown(pilot))
+        assert all(app.state.catalogue.task[task].missing is None for task in tasks_shown(pilot))
         summary = pilot.app.screen.query_one("#summary")
         told = "".join(span.text for span in summary.content[0])  # type: ignore[attr-defined]
-        everything = len(app.world.catalogue.tasks)
+        everything = len(app.state.catalogue.tasks)
         assert f"s all {everything}" in told
         await pilot.press("s", "home", "enter")
         await until(pilot, lambda: len(tasks_shown(pilot)) == everything)
@@ -91,12 +91,12 @@ async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace
         chosen = app_of(pilot).theme
         await idle(app_of(pilot))
     async with opened(empty, HERE) as pilot:
-        assert app_of(pilot).world.planned_suite == "paper-linear"
+        assert app_of(pilot).state.planned_suite == "paper-linear"
         assert app_of(pilot).theme == chosen
         app_of(pilot).choose_suite(None)
         await idle(app_of(pilot))
     async with opened(empty, HERE) as pilot:
-        assert app_of(pilot).world.planned_suite is None
+        assert app_of(pilot).state.planned_suite is None
 
 
 async def test_readonly_remembers_nothing(empty: Workspace, opened: Opener) -> None:
@@ -109,8 +109,8 @@ async def test_readonly_remembers_nothing(empty: Workspace, opened: Opener) -> N
 async def test_rankings_show_everything_measured_until_a_suite_is_chosen(empty: Workspace, opened: Opener) -> None:
     ResultStore(empty.create()).add([filled.result("demo/mae", task) for task in ("knn/digits", "linear/digits")])
     async with opened(empty, HERE) as pilot:
-        assert app_of(pilot).world.planned_suite
-        assert app_of(pilot).world.suite is None
+        assert app_of(pilot).state.planned_suite
+        assert app_of(pilot).state.suite is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"suite": 3, "theme": null}'])

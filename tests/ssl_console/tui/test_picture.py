@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.widgets.chart import ChartView
-from ssl_console.tui.widgets.image import PictureView
+from ssl_console.tui.widgets.image import ImageView
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.pictures import (
     ASCII_SHADES,
@@ -90,12 +90,12 @@ async def test_the_result_screen_shows_the_picture_in_the_charts_place_and_where
     pictured: Workspace, opened: Opener
 ) -> None:
     async with opened(pictured, AppOptions(mode="result")) as pilot:
-        await until(pilot, lambda: pilot.app.screen.query_one(PictureView).display)
+        await until(pilot, lambda: pilot.app.screen.query_one(ImageView).display)
         assert not pilot.app.screen.query_one(ChartView).display
         drawn = screen_text(pilot, "#picture")
         assert drawn[0].count(HALF) > 10
         assert "".join(text.strip() for text in drawn if HALF not in text).endswith("saliency.png")
-        strip = pilot.app.screen.query_one(PictureView).render_line(0)
+        strip = pilot.app.screen.query_one(ImageView).render_line(0)
         colours = {(str(segment.style.color.get_truecolor()) if segment.style and segment.style.color else "")
                    for segment in strip if segment.text == HALF}  # fmt: skip
         assert len(colours) == 1
@@ -105,16 +105,16 @@ async def test_the_picture_takes_the_texts_place_where_both_do_not_fit(pictured:
     async with opened(pictured, AppOptions(mode="result"), (80, 24)) as pilot:
         screen = pilot.app.screen
         await until(pilot, lambda: screen.has_class("pictured"))
-        assert not screen.query_one(PictureView).display
+        assert not screen.query_one(ImageView).display
         screen.action_chart()  # type: ignore[attr-defined]
         await pilot.pause()
-        assert screen.query_one(PictureView).display
+        assert screen.query_one(ImageView).display
         assert not screen.query_one("#text").display
 
 
 async def test_a_plain_terminal_gets_signs(pictured: Workspace, opened: Opener) -> None:
     async with opened(pictured, AppOptions(mode="result", ascii_only=True)) as pilot:
-        await until(pilot, lambda: pilot.app.screen.query_one(PictureView).display)
+        await until(pilot, lambda: pilot.app.screen.query_one(ImageView).display)
         drawn = screen_text(pilot, "#picture")
         assert all(text.isascii() for text in drawn)
         assert set(drawn[0].strip()) <= set(ASCII_SHADES)
@@ -124,7 +124,7 @@ async def test_a_plain_terminal_gets_signs(pictured: Workspace, opened: Opener) 
 async def test_a_result_without_a_picture_keeps_its_chart(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="result")) as pilot:
         assert pilot.app.screen.query_one(ChartView).display
-        assert not pilot.app.screen.query_one(PictureView).display
+        assert not pilot.app.screen.query_one(ImageView).display
 
 
 def show(workspace: Workspace, run_id: str, *, terminal: bool, **environment: str) -> str:

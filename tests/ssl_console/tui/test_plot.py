@@ -33,8 +33,8 @@ def test_a_curve_rises_where_its_values_rise() -> None:
 
 def test_a_ghost_never_hides_the_own_curve() -> None:
     same = (Series("ghost", CURVE.points, "ghost"), CURVE)
-    inks = {ink for line in draw(Chart(same), 60, 12, UNICODE)[1:-2] for _, ink in line}
-    assert GHOST not in inks
+    colours = {colour for line in draw(Chart(same), 60, 12, UNICODE)[1:-2] for _, colour in line}
+    assert GHOST not in colours
 
 
 @pytest.mark.parametrize("points", [(), ((1.0, math.nan),), ((math.inf, 1.0),)])

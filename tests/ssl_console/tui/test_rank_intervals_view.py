@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from ssl_console.analysis.rank_intervals import GrowingRanks, RankTable
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.compare import CompareScreen
-from ssl_console.tui.screens.rank_intervals import REPLICATES, RanksSheet
+from ssl_console.tui.screens.rank_intervals import REPLICATES, RankIntervalsDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.table_model import Column
@@ -36,8 +36,8 @@ def rankings(pilot: Pilot[int]) -> RankingsScreen:
     return screen
 
 
-def sheet(app: ConsoleApp) -> RanksSheet:
-    assert isinstance(app.screen, RanksSheet)
+def dialog(app: ConsoleApp) -> RankIntervalsDialog:
+    assert isinstance(app.screen, RankIntervalsDialog)
     return app.screen
 
 
@@ -47,26 +47,26 @@ async def test_ranks_become_certain_while_one_watches(
     async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         seen: list[int] = []
-        take = RanksSheet._take
+        take = RankIntervalsDialog._take
 
-        def noting(self: RanksSheet, growing: GrowingRanks, table: RankTable) -> None:
+        def noting(self: RankIntervalsDialog, growing: GrowingRanks, table: RankTable) -> None:
             seen.append(table.ranks.replicates)
             take(self, growing, table)
 
-        monkeypatch.setattr(RanksSheet, "_take", noting)
+        monkeypatch.setattr(RankIntervalsDialog, "_take", noting)
         await pilot.press("p", "p", "r")
-        await until(pilot, lambda: isinstance(app.screen, RanksSheet))
-        await until(pilot, lambda: sheet(app).table and sheet(app).table.ranks.replicates >= REPLICATES)  # type: ignore[union-attr]
+        await until(pilot, lambda: isinstance(app.screen, RankIntervalsDialog))
+        await until(pilot, lambda: dialog(app).table and dialog(app).table.ranks.replicates >= REPLICATES)  # type: ignore[union-attr]
         told = shown(pilot, "#text")
         assert "1,000 replicates over 2 tasks\n complete rows: " in told
         assert "Critical difference" in told
-        assert [row.backbone for row in sheet(app).table.ranks.rows] == ["demo/simclr", "demo/mae"]  # type: ignore[union-attr]
+        assert [row.backbone for row in dialog(app).table.ranks.rows] == ["demo/simclr", "demo/mae"]  # type: ignore[union-attr]
         assert seen == sorted(set(seen))
         assert len(seen) > 2
         await pilot.press("m")
         await until(pilot, lambda: "common tasks" in shown(pilot, "#text"))
         await pilot.press("escape")
-        assert not isinstance(app.screen, RanksSheet)
+        assert not isinstance(app.screen, RankIntervalsDialog)
 
 
 async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_so(
@@ -125,8 +125,8 @@ async def test_scores_to_doubt_are_marked_with_one_sentence_of_advice(measured: 
     """The made-up features of this workspace repeat no image, so a badge is put into a record first."""
     async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
-        changed = tuple(one.model_copy(update={"badges": ("grid edge",)}) for one in app.world.results)
-        app.change(replace(app.world, results=changed))
+        changed = tuple(one.model_copy(update={"badges": ("grid edge",)}) for one in app.state.results)
+        app.set_state(replace(app.state, results=changed))
         await until(pilot, lambda: "!" in table(pilot).rows.cell(*first_score(pilot)).text)
         for _ in range(8):
             await pilot.press("right")
@@ -147,7 +147,7 @@ async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: W
         assert {task.test.method for task in other.tasks} == {"paired t over episodes", "McNemar, exact"}
         assert other.sentence in " ".join(shown(pilot, "#details").split())
         assert "with Holm" in shown(pilot, "#details")
-        comparison = screen._comparison(screen.world)
+        comparison = screen._comparison(screen.state)
         tested = {task.column: task.verdict for task in other.tasks}
         for label in ("few-shot-5/digits", "knn/digits"):
             alike = tested[comparison.key(label) or ""] == "alike"

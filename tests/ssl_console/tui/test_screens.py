@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
-from ssl_console.tui.screens.dialogs import ChooseSheet, ConfirmSheet, PickSheet, ProblemSheet
-from ssl_console.tui.screens.export import ExportSheet
-from ssl_console.tui.screens.launch import LaunchSheet
+from ssl_console.tui.screens.dialogs import ChooseDialog, ConfirmDialog, PickDialog, ProblemDialog
+from ssl_console.tui.screens.export import ExportDialog
+from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
 from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.widgets.chart import ChartView
@@ -53,18 +53,18 @@ async def test_cells_rows_and_columns_are_ticked_and_stay_ticked_under_a_filter(
     async with opened(used) as pilot:
         app = app_of(pilot)
         await pilot.press("space")
-        assert app.world.selection.pairs == {("demo/mae", "linear/digits")}
+        assert app.state.selection.pairs == {("demo/mae", "linear/digits")}
         await pilot.press("down", "c")
-        column = {pair for pair in app.world.selection.pairs if pair[1] == "linear/digits"}
-        assert len(column) == len(app.world.catalogue.backbones)
+        column = {pair for pair in app.state.selection.pairs if pair[1] == "linear/digits"}
+        assert len(column) == len(app.state.catalogue.backbones)
         await pilot.press("slash", *"simclr knn", "enter", "r")
-        assert len(app.world.selection.pairs) > len(column)
+        assert len(app.state.selection.pairs) > len(column)
         assert table(pilot).rows.keys == [n for n in table(pilot).rows.keys if "simclr" in n]
         await pilot.press("escape")
-        assert len(table(pilot).rows.keys) == len(app.world.catalogue.backbones)
-        assert column <= app.world.selection.pairs
+        assert len(table(pilot).rows.keys) == len(app.state.catalogue.backbones)
+        assert column <= app.state.selection.pairs
         await pilot.press("u")
-        assert not app.world.selection.pairs
+        assert not app.state.selection.pairs
 
 
 async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, opened: Opener) -> None:
@@ -73,7 +73,7 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         asked: list[int] = []
         app.backend.submit = lambda plan: asked.append(len(plan.to_run)) or len(plan.to_run)  # type: ignore[method-assign,func-returns-value]
         await pilot.press("slash", *"random", "enter", "space", "right", "space", "enter")
-        assert isinstance(app.screen, LaunchSheet)
+        assert isinstance(app.screen, LaunchDialog)
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
         told = shown(pilot, "#text")
         assert "2 picked" in told
@@ -81,9 +81,9 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         await pilot.press("s")
         await until(pilot, lambda: "4 picked" not in told and "seeds  0, 1" in shown(pilot, "#text"))
         await pilot.press("enter")
-        await until(pilot, lambda: not isinstance(app.screen, LaunchSheet))
+        await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
         assert asked == [4]
-        assert not app.world.selection.pairs
+        assert not app.state.selection.pairs
 
 
 async def test_what_lacks_weights_is_told_with_the_command_that_gets_them(used: Workspace, opened: Opener) -> None:
@@ -97,12 +97,12 @@ async def test_a_suite_narrows_plan_and_rankings(used: Workspace, opened: Opener
     async with opened(used) as pilot:
         app = app_of(pilot)
         await pilot.press("s")
-        assert isinstance(app.screen, PickSheet)
+        assert isinstance(app.screen, PickDialog)
         await until(pilot, lambda: table(pilot).row is not None)
         app.screen.query_one(LineTable).move_to(row="demo")
         await pilot.press("enter")
-        assert app.world.suite == "demo"
-        suite = app.world.catalogue.suite["demo"]
+        assert app.state.suite == "demo"
+        suite = app.state.catalogue.suite["demo"]
         assert set(table(pilot).rows.column_index) - {"backbone"} == set(suite.tasks)
 
 
@@ -117,13 +117,13 @@ async def test_runs_that_wait_come_before_those_that_ended(used: Workspace, open
         await pilot.press("f")
         assert len(table(pilot).rows.keys) == 2
         await pilot.press("f", "slash", *"state:failed", "enter")
-        assert {app_of(pilot).world.runs[key].state for key in table(pilot).rows.keys} == {RunState.FAILED}
+        assert {app_of(pilot).state.runs[key].state for key in table(pilot).rows.keys} == {RunState.FAILED}
 
 
 async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="live")) as pilot:
         await pilot.press("slash", *"state:done", "enter")
-        run = app_of(pilot).world.runs[table(pilot).row or ""]
+        run = app_of(pilot).state.runs[table(pilot).row or ""]
         assert run.run_id in shown(pilot, "#details")
         await pilot.press("tab")
         chart = pilot.app.screen.query_one(ChartView)
@@ -140,10 +140,10 @@ async def test_a_waiting_run_is_cancelled_at_once_and_can_be_run_again(used: Wor
         app.backend._wake = lambda: None  # type: ignore[attr-defined]
         run_id = table(pilot).row or ""
         await pilot.press("x")
-        await until(pilot, lambda: app.world.runs[run_id].state is RunState.CANCELLED)
+        await until(pilot, lambda: app.state.runs[run_id].state is RunState.CANCELLED)
         assert table(pilot).row == run_id, "the cursor stays on it"
         await pilot.press("r")
-        await until(pilot, lambda: app.world.runs[run_id].state is RunState.QUEUED)
+        await until(pilot, lambda: app.state.runs[run_id].state is RunState.QUEUED)
 
 
 async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened: Opener) -> None:
@@ -153,7 +153,7 @@ async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened
         await pilot.press("down")
         run_id = table(pilot).row or ""
         await pilot.press("plus")
-        await until(pilot, lambda: app.world.runs[run_id].priority == 1)
+        await until(pilot, lambda: app.state.runs[run_id].priority == 1)
         assert table(pilot).rows.keys[0] == run_id
         await pilot.press("p")
         await until(pilot, lambda: "paused" in shown(pilot, "#summary"))
@@ -162,10 +162,10 @@ async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened
 async def test_what_is_not_possible_becomes_a_panel_with_the_reason(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="live")) as pilot:
         await pilot.press("slash", *"state:done", "enter", "r")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ProblemSheet))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ProblemDialog))
         assert "cannot be retried: it is done" in shown(pilot, "#text")
         await pilot.press("escape")
-        assert not isinstance(pilot.app.screen, ProblemSheet)
+        assert not isinstance(pilot.app.screen, ProblemDialog)
 
 
 # -- Rankings, Compare, Result --------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ async def test_any_column_sorts_by_key_and_by_click(used: Workspace, opened: Ope
         widget = table(pilot)
         widget.move_to(column="knn/digits")
         await pilot.press("s")
-        expected = best_first(app.world.results, "knn/digits")
+        expected = best_first(app.state.results, "knn/digits")
         assert list(widget.rows.keys)[: len(expected)] == expected
         await pilot.press("s")
         assert list(widget.rows.keys)[: len(expected)] == expected[::-1]
@@ -188,7 +188,7 @@ async def test_any_column_sorts_by_key_and_by_click(used: Workspace, opened: Ope
 async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="rankings")) as pilot:
         await pilot.press("c")
-        assert isinstance(pilot.app.screen, ChooseSheet)
+        assert isinstance(pilot.app.screen, ChooseDialog)
         await pilot.press("n", "space", "enter")
         assert set(table(pilot).rows.column_index) == {"#", "backbone", "mean"}
         await pilot.press("c", "a", "enter", "i")
@@ -224,13 +224,13 @@ async def test_marked_backbones_are_compared_and_a_result_can_be_opened(used: Wo
     async with opened(used, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         await pilot.press("space", "space", "4")
-        assert len(app.world.marked) == 2
+        assert len(app.state.marked) == 2
         columns = [column.key for column in table(pilot).rows.columns]
-        assert columns == ["task", *app.world.marked]
+        assert columns == ["task", *app.state.marked]
         await pilot.press("right", "b")
-        assert [column.key for column in table(pilot).rows.columns] == ["task", *reversed(app.world.marked)]
+        assert [column.key for column in table(pilot).rows.columns] == ["task", *reversed(app.state.marked)]
         await pilot.press("enter")
-        await until(pilot, lambda: app.current_mode == "result" and app.world.marked[1] in shown(pilot, "#text"))
+        await until(pilot, lambda: app.current_mode == "result" and app.state.marked[1] in shown(pilot, "#text"))
         assert "ssl-console --workspace used run -b" in shown(pilot, "#text")
         await pilot.press("y")
         assert pilot.app.clipboard.startswith("ssl-console --workspace used run -b")
@@ -246,8 +246,8 @@ async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
         base, other = (column.key for column in table(pilot).rows.columns[1:])
         wide = {(base, "knn/digits"): 12345.6, (other, "knn/digits"): 2.5, (base, "linear/digits"): 318.25}
         changed = {pair: {"value": value, "ci_low": value, "ci_high": value} for pair, value in wide.items()}
-        results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.world.results)
-        app.change(replace(app.world, results=tuple(results)))
+        results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.state.results)
+        app.set_state(replace(app.state, results=tuple(results)))
         await until(pilot, lambda: "12345.6" in drawn(pilot))
         assert "2.5 -12343.1" in drawn(pilot)
         assert all(cell.text in drawn(pilot) for cell in cells(pilot, base, other))
@@ -280,7 +280,7 @@ async def test_the_palette_finds_what_the_keys_of_another_screen_do(used: Worksp
         await pilot.press("colon", *"write this view to a file")
         await pilot.pause(0.5)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ExportSheet))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportDialog))
         assert app_of(pilot).current_mode == "rankings"
 
 
@@ -289,11 +289,11 @@ async def test_the_palette_knows_every_action_backbone_task_suite_and_run(used: 
         app = app_of(pilot)
         commands = ConsoleCommands(app.screen)
         found = {command.title for command in (*commands._actions(), *commands._elsewhere(), *commands._places())}
-        world = app.world
-        assert {f"backbone {entry.name}" for entry in world.catalogue.backbones} <= found
-        assert {f"task {entry.name}" for entry in world.catalogue.tasks} <= found
-        assert {f"suite {suite.name}" for suite in world.catalogue.suites} <= found
-        assert {f"run {run.backbone} on {run.task}" for run in world.runs.values()} <= found
+        state = app.state
+        assert {f"backbone {entry.name}" for entry in state.catalogue.backbones} <= found
+        assert {f"task {entry.name}" for entry in state.catalogue.tasks} <= found
+        assert {f"suite {suite.name}" for suite in state.catalogue.suites} <= found
+        assert {f"run {run.backbone} on {run.task}" for run in state.runs.values()} <= found
         helps = {title.rpartition("  [")[0] for title in found}
         scopes = ("app", "table", *app.MODES)
         assert {key.help for scope in scopes for key in KEYS[scope]} - helps == {
@@ -305,10 +305,10 @@ async def test_hidden_screens_are_brought_up_to_date_when_they_are_shown(used: W
     async with opened(used) as pilot:
         app = app_of(pilot)
         await pilot.press("3", "1")
-        before = app.world.marked
+        before = app.state.marked
         rankings = app._screen_stacks["rankings"][0]
         assert isinstance(rankings, RankingsScreen)
-        app.change(app.world.with_mark_toggled("demo/simclr"))
+        app.set_state(app.state.with_mark_toggled("demo/simclr"))
         assert rankings.table_view is not None
         assert rankings.table_view.marked == before
         await pilot.press("3")
@@ -319,15 +319,15 @@ async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, open
     async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
         run_id = table(pilot).row or ""
-        run = app.world.runs[run_id]
-        app.change(
+        run = app.state.runs[run_id]
+        app.set_state(
             replace(
-                app.world,
-                runs={**app.world.runs, run_id: replace(run, status=replace(run.status, state=RunState.RUNNING))},
+                app.state,
+                runs={**app.state.runs, run_id: replace(run, status=replace(run.status, state=RunState.RUNNING))},
             )
         )
         await pilot.press("x")
-        assert isinstance(app.screen, ConfirmSheet)
+        assert isinstance(app.screen, ConfirmDialog)
         await pilot.press("n")
         assert not used.run(run_id).cancel.exists()
 
@@ -335,8 +335,8 @@ async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, open
 async def test_a_broken_results_file_is_told_and_the_console_stays_open(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         app = app_of(pilot)
-        had = app.world.results
+        had = app.state.results
         used.results.write_text("{ not json")
-        await until(pilot, lambda: app.world.problem)
-        assert "rebuild" in app.world.problem
-        assert app.world.results == had
+        await until(pilot, lambda: app.state.problem)
+        assert "rebuild" in app.state.problem
+        assert app.state.results == had

@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens.rank_intervals import REPLICATES, RanksSheet
+from ssl_console.tui.screens.rank_intervals import REPLICATES, RankIntervalsDialog
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui import filled
@@ -88,8 +88,12 @@ def test_ranks(snap_compare: Compare, used: Workspace, size: tuple[int, int]) ->
 
 
 def ranks_are_certain(app: ConsoleApp) -> bool:
-    sheet = app.screen
-    return isinstance(sheet, RanksSheet) and sheet.table is not None and sheet.table.ranks.replicates >= REPLICATES
+    dialog = app.screen
+    return (
+        isinstance(dialog, RankIntervalsDialog)
+        and dialog.table is not None
+        and dialog.table.ranks.replicates >= REPLICATES
+    )
 
 
 def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:

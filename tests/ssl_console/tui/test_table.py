@@ -50,7 +50,7 @@ class RecordingTable(LineTable):
 class TableApp(App[None]):
     """A table and nothing else."""
 
-    look = RenderContext(Palette.of(DARK), UNICODE)
+    context = RenderContext(Palette.of(DARK), UNICODE)
 
     def __init__(self) -> None:
         super().__init__()

@@ -83,11 +83,11 @@ def _record(run_id: str) -> ResultRecord:
 
 
 def _write_paced(log: EventLog, rate: float, events: int, place: int) -> None:
-    begun = time.monotonic() + place / 64 / rate
+    started = time.monotonic() + place / 64 / rate
     for number, event in enumerate(endless()):
         if events and number >= events:
             return
-        time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        time.sleep(max(0.0, started + number / rate - time.monotonic()))
         log.write(event)
 
 
