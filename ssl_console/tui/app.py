@@ -1,6 +1,6 @@
-"""The app: modes, themes, the feed, and what happens at the end. What a screen shows is the screens' business.
+"""The app: its list of screens, its state, themes, and its start and end.
 
-The first picture needs nothing but Textual. Cards, runs, results and the modules that read them come after it.
+The first picture needs nothing but Textual. Cards, runs, results and the modules that read them are loaded after it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ import asyncio
 import gc
 import signal
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.segment import Segments
 from textual.command import CommandPalette
@@ -26,13 +25,14 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.keys import bindings, changing_actions
+from ssl_console.tui.host import ScreenEntry
+from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.navigation import Navigation
 from ssl_console.tui.screens.start import StartScreen
 from ssl_console.tui.style import glyphs, themes
 from ssl_console.tui.style.palette import Palette, RenderContext
-from ssl_console.tui.terminal.cell_diff import DiffingApp
 from ssl_console.tui.terminal.driver import LinkSpeed, exit_within_timeout, longest_write_s, pending_writes
 
 if TYPE_CHECKING:
@@ -40,76 +40,10 @@ if TYPE_CHECKING:
     from ssl_console.tui.data.catalog import Catalog
     from ssl_console.tui.data.poller import PollThread
     from ssl_console.tui.data.state import AppState, Pair, Preferences, StateUpdate
-    from ssl_console.tui.screens.live import LiveScreen
-    from ssl_console.tui.screens.plan import PlanScreen
-    from ssl_console.tui.screens.result import ResultScreen
-    from ssl_console.workspace.result import Result
-
-
-class Navigation(DiffingApp[int]):
-    """The part of the app that goes from one screen to another."""
-
-    state: AppState
-
-    @abstractmethod
-    def set_state(self, state: AppState) -> None:
-        """Another world."""
-
-    @abstractmethod
-    def poll_now(self) -> None:
-        """Look at the files now."""
-
-    @abstractmethod
-    def notify_user(self, message: str) -> None:
-        """A passing remark."""
-
-    def open_run(self, run_id: str) -> None:
-        """Show a run in Live."""
-        self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
-
-    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
-        """Show everything about a result; `among` are those that next and previous step through."""
-        self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
-
-    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
-        """Put Plan's cursor on a backbone, a task or both."""
-        self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
-
-    def act_in(self, mode: str, action: str) -> None:
-        """Go to a screen and do there what one of its keys does."""
-        self._show(mode, lambda screen: self.call_later(self.run_action, action, screen))
-
-    def measure_again(self, result: Result) -> None:
-        """Plan the same measurement once more."""
-        from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
-        from ssl_console.tui.screens.launch import LaunchDialog  # noqa: PLC0415
-
-        preset = result.variant.partition("+")[0]
-        request = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
-        self.push_screen(LaunchDialog(request), lambda started: self.poll_now() if started else None)
-
-    def _show(self, mode: str, then: Callable[[ConsoleScreen], object]) -> None:
-        """Go to a screen, and do something there once it is up."""
-
-        def arrived() -> None:
-            screen = self.screen_stack[0]
-            if isinstance(screen, ConsoleScreen) and mode == screen.MODE:
-                then(screen)
-
-        self.switch_mode(mode)
-        self.call_after_refresh(arrived)
-
-    def copy(self, text: str) -> None:
-        """To the terminal's clipboard (OSC 52, through SSH too), and say what was copied."""
-        self.copy_to_clipboard(text)
-        first = text.splitlines()[0] if text else ""
-        self.notify_user(f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
-
 
 Answer = TypeVar("Answer")
 
-MOST_CHECKED = 2000
-"""Results whose being up to date is looked into at the start."""
+MOST_CHECKED = 2000  # results whose being up to date is checked at the start
 SWITCH_DELAY_S = 0.005
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
@@ -126,14 +60,16 @@ class AppOptions:
     suite: str | None = None
 
 
-def _screen(name: str) -> Callable[[], ConsoleScreen]:
-    """A screen of `ssl_console.tui.screens`, loaded when it is first shown."""
-
-    def make() -> ConsoleScreen:
-        module = import_module(f"ssl_console.tui.screens.{name}")
-        return cast("type[ConsoleScreen]", getattr(module, f"{name.capitalize()}Screen"))()
-
-    return make
+SCREENS = (
+    ScreenEntry("plan", "1", "Plan", "What has been measured, what could be; choose and launch", ".plan:PlanScreen"),
+    ScreenEntry("live", "2", "Live", "The runs: progress, curves, logs, devices", ".live:LiveScreen"),
+    ScreenEntry("rankings", "3", "Rankings", "The ranking tables", ".rankings:RankingsScreen"),
+    ScreenEntry("compare", "4", "Compare", "Two or more backbones side by side", ".compare:CompareScreen"),
+    ScreenEntry("result", "5", "Result", "Everything about one result", ".result:ResultScreen"),
+    ScreenEntry("training", "6", "Training", "Watched trainings: transfer against step", ".training:TrainingScreen"),
+)
+"""Every screen, in the order of the tabs. A screen's module is imported when the screen is first shown."""
+declare("app", TITLES["app"], (*(entry.key for entry in SCREENS), *APP))
 
 
 class ConsoleApp(Navigation):
@@ -142,20 +78,21 @@ class ConsoleApp(Navigation):
     TITLE = "ssl-console"
     CSS_PATH = "console.tcss"
     BINDINGS: ClassVar = bindings("app")
-    MODES: ClassVar = {name: _screen(name) for name in ("plan", "live", "rankings", "compare", "result", "training")}
+    MODES: ClassVar = {entry.name: entry.open for entry in SCREENS}
     COMMANDS: ClassVar = {ConsoleCommands}
+    screens: Sequence[ScreenEntry] = SCREENS
 
     backend: Backend
-    """From `begun` on."""
+    """Set once `started`, as are `preferences` and `state`."""
     preferences: Preferences
-    """From `begun` on."""
+    state: AppState
     _poll_thread: PollThread
 
     class Updated(Message):
-        """News from the feed."""
+        """A poll of the workspace found changes."""
 
-        def __init__(self, news: StateUpdate) -> None:
-            self.news = news
+        def __init__(self, update: StateUpdate) -> None:
+            self.update = update
             super().__init__()
 
     def __init__(
@@ -188,14 +125,14 @@ class ConsoleApp(Navigation):
 
     @property
     def render_context(self) -> RenderContext:
-        """How things are drawn now."""
+        """Palette and glyphs in use."""
         theme = self.current_theme
         if self._render_context is None or self._render_context[0] is not theme:
             few = self.console.color_system in {"256", "standard"}
             self._render_context = theme, RenderContext(Palette.of(theme, few_colours=few), self._glyphs)
         return self._render_context[1]
 
-    # -- beginning and end --------------------------------------------------------------------------------------
+    # -- start and end ------------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[object]:
         """The picture before anything has been read."""
@@ -207,7 +144,7 @@ class ConsoleApp(Navigation):
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
     def _load(self) -> tuple[Backend, Preferences]:
-        import_module(f"ssl_console.tui.screens.{self.options.mode}")
+        next(entry for entry in self.screens if entry.name == self.options.mode).load()
         import_module("ssl_console.tui.data.poller")
         backend = self._make_backend()
         return backend, backend.preferences()
@@ -220,74 +157,61 @@ class ConsoleApp(Navigation):
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         suite = self.preferences.suite if self.options.suite is None else self.options.suite
-        self.backend, self.state, self.started = (
-            backend,
-            AppState(suite=suite or None, opening=None if suite is None else ""),
-            True,
-        )
-        self._poll_thread = PollThread(backend, lambda news: self.post_message(self.Updated(news)), slow=self.slow)
-        self.switch_mode(self.options.mode)
+        self.backend, self.started = backend, True
+        self.state = AppState(suite=suite or None, opening=None if suite is None else "")
+        self._poll_thread = PollThread(backend, lambda update: self.post_message(self.Updated(update)), slow=self.slow)
+        self.show_screen(self.options.mode)
         self.reload_catalogue()
         self._poll_thread.start()
 
     def delay_update(self, delay: float = SWITCH_DELAY_S) -> None:
-        """Hold the drawing back while a screen changes: for less long than Textual would."""
+        """Delay drawing while a screen changes, for less time than Textual would."""
         super().delay_update(min(delay, SWITCH_DELAY_S))
 
     def reload_catalogue(self) -> None:
         """Read the cards again, and which weights and data are there."""
-        self.in_background(self.backend.catalogue, self._take_catalogue, group="catalogue")
+        self.in_background(self.backend.catalogue, self._set_catalogue, group="catalogue")
 
-    def _take_catalogue(self, catalogue: Catalog) -> None:
+    def _set_catalogue(self, catalogue: Catalog) -> None:
         self.set_state(self._opened(replace(self.state, catalogue=catalogue)))
         self._check_stale()
         self._prepare_rankings()
 
     def _opened(self, state: AppState) -> AppState:
-        """With the tasks that Plan opens on, as soon as cards and runs are known."""
+        """The state with the tasks that Plan opens on, once cards and runs have been read."""
         return state.opened() if self.first_update_done and state.catalogue.backbones else state
 
     def _prepare_rankings(self) -> None:
         """Rank once in a thread, so that the first look at the rankings need not wait for it."""
-        state, signs = self.state, self._glyphs
+        state, glyph_set = self.state, self._glyphs
 
         def prepare() -> None:
-            import_module("ssl_console.tui.screens.rankings").initial_table(state, signs)
+            import_module("ssl_console.tui.screens.rankings").initial_table(state, glyph_set)
 
         if state.results and not self._prepared:
             self._prepared = True
-            self.in_background(prepare, self._take_prepared, group="prepare")
+            self.in_background(prepare, self._rankings_prepared, group="prepare")
 
-    def _take_prepared(self, _: None) -> None:
-        """What has been read lives as long as the console: searching it for garbage again would hold up the keys."""
-        self._build("rankings")
+    def _rankings_prepared(self, _: None) -> None:
+        """Everything read so far lives as long as the console: collecting garbage in it would delay the keys."""
+        self.prepare_screen("rankings")
         gc.freeze()
 
-    def _build(self, mode: str) -> None:
-        """Make a screen before it is asked for, in an idle moment; it draws nothing until it is in front.
-
-        Its widgets are styled as they are mounted, by the rules of now: Textual would parse all rules again when it
-        first comes to the front.
-        """
-        if mode not in self._screen_stacks:
-            self._init_mode(mode)
-            self._screen_stacks[mode][0]._css_update_count = self._css_update_count
-
     def _check_stale(self) -> None:
-        """Once cards and results are known: which results no longer count. New ones are up to date by themselves."""
-        known, backend = self.state.catalogue, self.backend
-        pairs = {(result.backbone, result.task) for result in self.state.results if result.source == "mine"}
-        wanted = [pair for pair in sorted(pairs) if pair[0] in known.backbone and pair[1] in known.task]
-        if wanted and not self._stale_checked:
+        """Find out-of-date results, once cards and results have been read. Later results are up to date."""
+        catalogue, backend = self.state.catalogue, self.backend
+        measured = {(result.backbone, result.task) for result in self.state.results if result.source == "mine"}
+        pairs = [pair for pair in sorted(measured) if pair[0] in catalogue.backbone and pair[1] in catalogue.task]
+        if pairs and not self._stale_checked:
             self._stale_checked = True
-            self.in_background(lambda: backend.stale(wanted[:MOST_CHECKED], None), self._take_stale, group="stale")
+            self.in_background(lambda: backend.stale(pairs[:MOST_CHECKED], None), self._set_stale, group="stale")
 
-    def _take_stale(self, stale: Mapping[Pair, str]) -> None:
+    def _set_stale(self, stale: Mapping[Pair, str]) -> None:
         if stale:
             self.set_state(replace(self.state, stale=stale))
 
     def _leave_on_signals(self) -> None:
-        """A closed terminal or a request to end: without this an orphaned app would spin."""
+        """Exit when the terminal is closed or the process is asked to end: an orphaned app would spin."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             with suppress(NotImplementedError, RuntimeError, ValueError):
@@ -298,19 +222,17 @@ class ConsoleApp(Navigation):
         self.exit(code)
 
     def on_unmount(self) -> None:
-        """Stop looking; runs go on."""
+        """Stop polling; runs continue."""
         if self.started:
             self._poll_thread.stop()
 
     def _handle_exception(self, error: Exception) -> None:
-        """After `exit`, Textual mounts nothing any more: a screen that is just being built stays without its widgets,
-        and misses them. That is no mistake.
-        """
+        """Ignore missing widgets after `exit`: Textual mounts nothing then, so a screen being built stays empty."""
         if not (self._exit and isinstance(error, NoMatches)):
             super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
-        """A mistake of the console's own: a panel on the normal screen, and the traceback in a file."""
+        """Show a crash as a panel on the normal screen, and write the traceback to a file."""
         from ssl_console.tui.terminal.crash_report import crash_panel, keep_traceback  # noqa: PLC0415 - loaded when it is needed
 
         error = self._exception or RuntimeError("unknown")
@@ -319,54 +241,54 @@ class ConsoleApp(Navigation):
         self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
         self._close_messages_no_wait()
 
-    # -- the world ----------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------
 
     def on_console_app_updated(self, message: Updated) -> None:
-        """Take news in and show them."""
+        """Merge the update into the state, and show it."""
         self.first_update_done = True
-        self.set_state(self._opened(self.state.after(message.news)))
+        self.set_state(self._opened(self.state.after(message.update)))
         self._poll_thread.taken()
         self._adapt_to_link_speed()
-        if message.news.results is not None and self.state.catalogue.backbones:
+        if message.update.results is not None and self.state.catalogue.backbones:
             self._check_stale()
             self._prepare_rankings()
 
     def _adapt_to_link_speed(self) -> None:
-        """Look less often while what is drawn piles up before a slow terminal."""
+        """Poll less often while writes queue up before a slow terminal."""
         slow = self._link_speed.observe(pending_writes(self._driver), longest_write_s(self._driver))
         if slow != self.slow:
             self.slow = slow
             self._poll_thread.slow_down(slow)
             self.notify_user(
-                "The connection is slow: looking less often."
+                "Slow connection: polling less often."
                 if slow
-                else "The connection is fast again: looking as often as usual."
+                else "The connection is fast again: polling at the usual rate."
             )
 
     def set_state(self, state: AppState) -> None:
-        """Another world; only the screen in front draws it."""
+        """Replace the state, and redraw the screen in front."""
         self.state = state
         base = self.screen_stack[0] if self.screen_stack else None
         if isinstance(base, ConsoleScreen) and base.is_mounted:
             base.refresh_view()
 
     def choose_suite(self, name: str | None) -> None:
-        """Show the tasks of one suite, or of all, now and when the console is opened again."""
+        """Show the tasks of one suite, or of all, now and at the next start."""
         self.set_state(replace(self.state, suite=name, opening=""))
-        self._keep(replace(self.preferences, suite=name or ""))
+        self._save(replace(self.preferences, suite=name or ""))
 
-    def _keep(self, preferences: Preferences) -> None:
+    def _save(self, preferences: Preferences) -> None:
         self.preferences = preferences
         if not self.readonly:
             backend = self.backend
-            self.in_background(lambda: backend.save_preferences(preferences), lambda _: None, group="habits")
+            self.in_background(lambda: backend.save_preferences(preferences), lambda _: None, group="preferences")
 
     def poll_now(self) -> None:
-        """Look at the files now: something was just asked for."""
+        """Poll the workspace now: the user has just requested something."""
         self._poll_thread.poll_now()
 
     def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
-        """Do something slow in a thread, then something with its answer here; the latest of a group wins."""
+        """Run `work` in a thread, then `then` with its result on the event loop; the newest of a group wins."""
         job = partial(self._work, work, then)
         self.run_worker(job, thread=True, exclusive=True, group=group, exit_on_error=False)
 
@@ -376,16 +298,16 @@ class ConsoleApp(Navigation):
             answer = work()
         except (ConsoleError, OSError) as error:
             if not worker.is_cancelled:
-                self.call_from_thread(self.show_problem, "That did not work", str(error))
+                self.call_from_thread(self.show_problem, "Operation failed", str(error))
             return
         if not worker.is_cancelled:
             self.call_from_thread(then, answer)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A mistake of the console's own in a thread is shown too, never swallowed."""
+        """Show an unexpected error of a thread."""
         if event.state is WorkerState.ERROR:
             error = event.worker.error
-            self.show_problem("The console made a mistake", f"{type(error).__name__}: {error}. Runs are not affected.")
+            self.show_problem("Unexpected error", f"{type(error).__name__}: {error}. Runs are not affected.")
 
     def show_problem(self, title: str, message: str) -> None:
         """Show a problem as a panel."""
@@ -394,20 +316,20 @@ class ConsoleApp(Navigation):
         self.push_screen(ProblemDialog(title, message))
 
     def notify_user(self, message: str) -> None:
-        """A passing remark; never parsed as markup."""
+        """Show a short notification; its text is never parsed as markup."""
         self.notify(message, markup=False, timeout=4)
 
     # -- actions ------------------------------------------------------------------------------------------------
 
     def action_mode(self, mode: str) -> None:
-        """Go to another screen; one that is asked for before the first has come is the first."""
+        """Go to another screen. Before the first one is shown, the request changes which one that is."""
         if not self.started:
             self.options = replace(self.options, mode=mode)
         elif isinstance(self.screen, ConsoleScreen):
-            self.switch_mode(mode)
+            self.show_screen(mode)
 
     def action_out(self) -> None:
-        """One layer out: a sheet, a filter, a zoomed pane."""
+        """Leave the innermost layer: a dialog, a filter, a zoomed pane."""
         screen = self.screen
         if isinstance(screen, ConsoleScreen):
             screen.go_back()
@@ -415,7 +337,7 @@ class ConsoleApp(Navigation):
             self.pop_screen()
 
     def action_help(self) -> None:
-        """What the keys do here."""
+        """Show the keys of this screen."""
         from ssl_console.tui.screens.dialogs import HelpDialog, scopes_of  # noqa: PLC0415 - loaded when it is needed
 
         screen: Screen[object] = self.screen
@@ -423,7 +345,7 @@ class ConsoleApp(Navigation):
         self.push_screen(HelpDialog(about, scopes_of(screen), self.user_keys))
 
     def action_command_palette(self) -> None:
-        """Find anything."""
+        """Open the command palette."""
         if self.started and not isinstance(self.screen, CommandPalette):
             from ssl_console.tui.widgets.filter_bar import stop_cursor_blink  # noqa: PLC0415 - loads what is typed in
 
@@ -432,26 +354,26 @@ class ConsoleApp(Navigation):
             self.call_after_refresh(stop_cursor_blink, palette)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Nothing that changes the workspace with `--readonly`."""
+        """Disable the actions that change the workspace with `--readonly`."""
         return not (self.readonly and action in changing_actions())
 
     def action_add_backbone(self) -> None:
-        """Add a checkpoint of the user's own."""
+        """Add a checkpoint of the user as a backbone."""
         from ssl_console.tui.screens.add_backbone import AddBackboneDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.started and isinstance(self.screen, ConsoleScreen):
             self.push_screen(AddBackboneDialog(), lambda name: self.reload_catalogue() if name else None)
 
     def action_next_theme(self) -> None:
-        """Another theme."""
+        """Switch to the next theme."""
         names = [name for name in THEMES if name in self.available_themes]
-        place = names.index(self.theme) if self.theme in names else -1
-        self.theme = names[(place + 1) % len(names)]
+        index = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(index + 1) % len(names)]
         if self.started:
-            self._keep(replace(self.preferences, theme=self.theme))
+            self._save(replace(self.preferences, theme=self.theme))
 
     def watch_theme(self) -> None:
-        """Widgets that draw by the line look at the theme when they are drawn: draw them all again."""
+        """Redraw every widget: those that draw line by line read the theme as they draw."""
         for screen in self.screen_stack if self._running else ():
             for widget in screen.query("*"):
                 widget.refresh()

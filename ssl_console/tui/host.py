@@ -1,11 +1,16 @@
-"""The app as its screens and widgets see it: a protocol, so that none of them imports the app."""
+"""The app as screens and widgets see it: a protocol and the list of screens, so that none of them imports the app."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
+
+from ssl_console.tui.keys import Key, declare
 
 if TYPE_CHECKING:
+    from textual.screen import Screen
     from textual.widget import Widget
 
     from ssl_console.tui.data.backend import Backend
@@ -16,15 +21,47 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True)
+class ScreenEntry:
+    """A screen as the app lists it: its tab, which is drawn before any screen is imported, and where its class is."""
+
+    name: str
+    """`MODE` of the class."""
+    number: str
+    """Digit that opens it."""
+    title: str
+    help: str
+    path: str
+    """`module:class`; a module that begins with a dot is one of `ssl_console.tui.screens`."""
+
+    @property
+    def key(self) -> Key:
+        """The key that opens it."""
+        return Key(self.name, self.number, f"mode('{self.name}')", self.title, self.help, footer=False)
+
+    def load(self) -> type[Screen[None]]:
+        """Import the class, and add its keys to the table."""
+        module, _, name = self.path.partition(":")
+        screen = getattr(import_module(module, "ssl_console.tui.screens"), name)
+        if self.name != screen.MODE:
+            raise ValueError(f"{self.path} has MODE {screen.MODE!r}, and is listed as {self.name!r}: make them equal")
+        declare(self.name, self.title, screen.KEYS)
+        return cast("type[Screen[None]]", screen)
+
+    def open(self) -> Screen[None]:
+        """A new screen."""
+        return self.load()()
+
+
 class Host(Protocol):
     """What a screen may ask of the app."""
 
+    screens: Sequence[ScreenEntry]
     state: AppState
     readonly: bool
     slow: bool
     clock: Callable[[], float]
     user_keys: Mapping[str, str]
-    MODES: Mapping[str, Any]
 
     @property
     def backend(self) -> Backend:
@@ -37,7 +74,11 @@ class Host(Protocol):
         ...
 
     def set_state(self, state: AppState) -> None:
-        """Replace the state; the screen in front redraws."""
+        """Replace the state, and redraw the screen in front."""
+        ...
+
+    def show_screen(self, name: str) -> None:
+        """Go to a screen."""
         ...
 
     def choose_suite(self, name: str | None) -> None:
@@ -64,8 +105,8 @@ class Host(Protocol):
         """Show a problem as a panel."""
         ...
 
-    def copy(self, text: str) -> None:
-        """Copy to the terminal's clipboard."""
+    def copy(self, text: str, message: str = "") -> None:
+        """Copy to the terminal's clipboard, and show `message` or what was copied."""
         ...
 
     def open_run(self, run_id: str) -> None:

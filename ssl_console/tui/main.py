@@ -1,4 +1,4 @@
-"""One sitting at the console: from the settings to the words that stay on the screen when it is left."""
+"""Run the console once: from the settings to the summary that is printed when it is left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
 from ssl_console.tui.keys import unknown_ids
 from ssl_console.workspace.paths import Workspace
 
@@ -34,6 +34,9 @@ def user_keys(workspace: Workspace) -> dict[str, str]:
     from ssl_console.workspace.config import load_config  # noqa: PLC0415
 
     keys = load_config(workspace).keys
+    for entry in SCREENS:
+        if any(key.startswith(f"{entry.name}.") for key in keys):
+            entry.load()
     unknown = unknown_ids(keys)
     if unknown:
         raise ConsoleError(f"{workspace.config}: [keys] has no {', '.join(unknown)}; F1 in the console shows every key")
@@ -62,7 +65,7 @@ def exit_summary(state: AppState) -> str:
     tally = state.tally
     lines = [f"ssl-console: {tally.text}."] if state.runs else []
     if tally.running or tally.waiting:
-        lines.append("They go on without this window: `ssl-console` shows them again, `ssl-console runs` lists them.")
+        lines.append("They continue in the background: `ssl-console` shows them again, `ssl-console runs` lists them.")
     if tally.failed:
-        lines.append("`ssl-console runs --state failed` says what failed and why.")
+        lines.append("`ssl-console runs --state failed` shows what failed and why.")
     return "".join(f"{line}\n" for line in lines)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
 
 from textual.binding import ActiveBinding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -13,12 +13,9 @@ from textual.content import Content
 from textual.markup import escape
 
 from ssl_console.system.safe_text import shorten
-from ssl_console.tui.keys import KEYS, TITLES, shown
+from ssl_console.tui.host import Host, ScreenEntry, host
+from ssl_console.tui.keys import KEYS, TITLES, Key, shown
 from ssl_console.tui.style.text import clean
-
-if TYPE_CHECKING:
-    from ssl_console.tui.host import Host
-
 
 LONGEST = 200
 """Columns of a name or a title that are shown."""
@@ -54,8 +51,18 @@ def _where(name: str) -> str:
     return f"{TITLES[scope]}: {rest}"
 
 
+def _keys_of(entry: ScreenEntry) -> tuple[Key, ...]:
+    entry.load()
+    return KEYS[entry.name]
+
+
 class ConsoleCommands(Provider):
     """Names from cards and run folders are untrusted: they are shown as plain text, never as markup."""
+
+    async def startup(self) -> None:
+        """Import the screens that have not been shown, whose actions are searched too."""
+        for entry in self._host.screens:
+            await asyncio.to_thread(entry.load)
 
     async def discover(self) -> Hits:
         """Before anything is typed: the actions."""
@@ -71,8 +78,8 @@ class ConsoleCommands(Provider):
                 yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
 
     @property
-    def _console(self) -> Host:
-        return cast("Host", self.app)
+    def _host(self) -> Host:
+        return host(self.screen)
 
     def _actions(self) -> Iterator[Command]:
         """Of the screen in front first, then those that work everywhere, last the ways about in a table."""
@@ -86,18 +93,18 @@ class ConsoleCommands(Provider):
 
     def _elsewhere(self) -> Iterator[Command]:
         """What the keys of the other screens do, there."""
-        app = self._console
+        app = self._host
         here = getattr(self.screen, "MODE", "")
-        for mode in app.MODES:
-            for key in KEYS[mode] if mode != here else ():
+        for entry in app.screens:
+            for key in _keys_of(entry) if entry.name != here else ():
                 if not (app.readonly and key.changes):
-                    pressed = shown(app.user_keys.get(f"{mode}.{key.name}", key.keys).partition(",")[0])
-                    yield Command(
-                        f"{key.help}  [{pressed}]", f"in {TITLES[mode]}", partial(app.act_in, mode, key.action)
-                    )
+                    pressed = shown(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
+                    run = partial(app.act_in, entry.name, key.action)
+                    yield Command(f"{key.help}  [{pressed}]", f"in {entry.title}", run)
 
     def _places(self) -> Iterator[Command]:
-        app, state = self._console, self._console.state
+        app = self._host
+        state = app.state
         for backbone in state.catalogue.backbones:
             yield Command(
                 f"backbone {backbone.name}", backbone.card.title, partial(app.go_to_pair, backbone.name, None)

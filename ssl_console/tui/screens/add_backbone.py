@@ -25,9 +25,9 @@ from ssl_console.tui.widgets.styled_text import StyledText
 FIELDS = (
     ("path", "checkpoint", "/runs/last.pth"),
     ("name", "name", "own/<file> if empty"),
-    ("architecture", "architecture", "found out if empty; a timm name"),
-    ("container", "container", "found out if empty: state_dict, teacher"),
-    ("prefix", "prefix", "found out if empty: module.encoder_q."),
+    ("architecture", "architecture", "detected if empty; a timm name"),
+    ("container", "container", "detected if empty: state_dict, teacher"),
+    ("prefix", "prefix", "detected if empty: module.encoder_q."),
     ("normalisation", "normalisation", "imagenet if empty; half or none"),
     ("size", "input size", "the architecture's own if empty"),
 )
@@ -107,7 +107,7 @@ class AddBackboneDialog(Dialog[str | None]):
         if self.found is not None:
             self._show(said, self.found)
             return
-        self._tell([line(Span("Looking into the file ...", Tone.DIM))])
+        self._tell([line(Span("Inspecting the file ...", Tone.DIM))])
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(SETTLED_S, lambda: self._look(said, wanted))
@@ -161,10 +161,10 @@ class AddBackboneDialog(Dialog[str | None]):
             self._tell(self._wrapped(str(error), Tone.BAD))
             return
         if found is None or found.chosen is None:
-            app.notify_user("Not yet: see below what is missing.")
+            app.notify_user("Incomplete: see below what is missing.")
             return
         app.in_background(lambda: app.backend.add_backbone(said, found), self._added, group="add")
 
     def _added(self, name: str) -> None:
-        host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` examines it.")
+        host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` checks it.")
         self.dismiss(name)

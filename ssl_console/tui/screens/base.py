@@ -12,7 +12,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import changing_actions
+from ssl_console.tui.keys import Key, bindings, changing_actions
 from ssl_console.tui.style.text import Tone
 from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
 
@@ -29,11 +29,18 @@ class ConsoleScreen(Screen[None]):
     """A screen of its own mode."""
 
     MODE: ClassVar[str]
+    """Name in the app's list of screens, and scope of the keys."""
+    KEYS: ClassVar[tuple[Key, ...]] = ()
     HELP_TEXT: ClassVar[str] = ""
-    """What the screen is for; the help says it above the keys."""
+    """What the screen is for; the help shows it above the keys."""
     AUTO_FOCUS = ""
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
     """Textual would draw the whole screen again whenever the keyboard goes to another pane."""
+
+    def __init_subclass__(cls, **options: bool) -> None:
+        """Bind the declared keys."""
+        cls.BINDINGS = bindings(cls.MODE, cls.KEYS)
+        super().__init_subclass__(**options)
 
     def compose(self) -> ComposeResult:
         """Bar, body, keys."""

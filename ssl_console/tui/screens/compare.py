@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
 from ssl_console.tui.style.palette import render_context
@@ -34,11 +33,20 @@ class CompareScreen(ConsoleScreen):
     """Differences and charts."""
 
     MODE = "compare"
-    BINDINGS: ClassVar = bindings("compare")
+    KEYS = (
+        Key("open", "enter", "open", "result", "Open the result under the cursor", footer=False),
+        Key("view", "tab,v", "view(1)", "next chart", "Next chart: transfer, cost, curves"),
+        Key("view-back", "shift+tab", "view(-1)", "previous chart", "Previous chart", footer=False),
+        Key("zoom", "z", "zoom", "zoom", "Maximise the chart, or restore it"),
+        Key("choose", "c", "choose", "backbones", "Choose the backbones"),
+        Key("task", "t", "task", "task", "The task whose curves are drawn"),
+        Key("base", "b", "base", "base", "Differences to the backbone under the cursor"),
+        Key("axis", "a", "axis", "axis", "Cost: parameters or images/s", footer=False),
+    )
     HELP_TEXT = (
-        "The base backbone stands first; the others show their score and the difference to it, in colour where a "
-        "paired test on the same samples sees one (Holm's correction over the tasks). "
-        "The chart shows every backbone there is; those compared have their own colours."
+        "The base backbone comes first; the others show their score and the difference to it, in colour where a "
+        "paired test on the same samples is significant (Holm's correction over the tasks). "
+        "The chart shows every backbone; those compared have their own colours."
     )
 
     def __init__(self) -> None:

@@ -111,7 +111,7 @@ class ConfirmDialog(Dialog[bool]):
     def compose(self) -> ComposeResult:
         """The panel."""
         with Vertical(classes="dialog small") as panel:
-            panel.border_title = "Sure?"
+            panel.border_title = "Confirm"
             body = [line(Span(text)) for text in wrap(self._consequence, min(60, self.app.size.width - 8))]
             yield Lines([line(Span(self._question, Tone.STRONG)), *body, ()], id="text")
             yield KeyLine()
@@ -233,5 +233,3 @@ class ChooseDialog(Dialog[tuple[str, ...] | None]):
     def action_accept(self) -> None:
         """Use the choice."""
         self.dismiss(tuple(name for name in self._options if name in self._chosen))
-
-

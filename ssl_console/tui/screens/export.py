@@ -45,7 +45,7 @@ class ExportDialog(Dialog[None]):
             yield StyledText(
                 [
                     line(f"This view: {rows} rows, {columns} columns, in this order."),
-                    line(Span("Written to a file in the folder you started from, and copied.", Tone.DIM)),
+                    line(Span("Written to a file in the current folder, and copied.", Tone.DIM)),
                     (),
                 ]
             )
@@ -57,8 +57,7 @@ class ExportDialog(Dialog[None]):
         path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.predictions
 
         def taken(text: str) -> None:
-            self.app.copy_to_clipboard(text)
-            app.notify_user(f"{path} written, and copied.")
+            app.copy(text, f"{path} written, and copied.")
 
         def write() -> str:
             from ssl_console.analysis.rank_intervals import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
@@ -98,9 +97,9 @@ def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     try:
         picture = rank_table(ranking, predictions, replicates=1).picture
     except ValueError as error:
-        raise ConsoleError(f"there is no critical-difference picture: {error}") from error
+        raise ConsoleError(f"there is no critical-difference diagram: {error}") from error
     if picture is None:
-        raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference picture")
+        raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference diagram")
     save_critical_difference(picture, path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from ssl_console.tui.data.backend import RunFiles
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.style.palette import render_context
@@ -46,11 +45,41 @@ class LiveScreen(ConsoleScreen):
     """Runs above, panes below."""
 
     MODE = "live"
-    BINDINGS: ClassVar = bindings("live")
+    KEYS = (
+        Key("open", "enter", "open", "result", "Open the result of a finished run, or the log of any other"),
+        Key("pane", "tab", "pane(1)", "next pane", "Next pane: curve, log, events, devices, details"),
+        Key("cancel", "x", "cancel", "cancel", "Cancel the run", changes=True),
+        Key("retry", "r", "retry", "retry", "Run again", changes=True),
+        Key("filter", "slash", "filter", "filter", "Filter, e.g. state:failed"),
+        Key("pause", "p", "pause", "pause", "Pause or resume the queue; running runs continue", changes=True),
+        Key("zoom", "z", "zoom", "zoom", "Maximise the pane, or restore it"),
+        Key("pane-back", "shift+tab", "pane(-1)", "previous pane", "Previous pane", footer=False),
+        Key(
+            "sooner",
+            "plus,equals_sign",
+            "priority(1)",
+            "sooner",
+            "Raise the run's priority",
+            footer=False,
+            changes=True,
+        ),
+        Key("later", "minus", "priority(-1)", "later", "Lower the run's priority", footer=False, changes=True),
+        Key(
+            "stack",
+            "D",
+            "stack",
+            "stack dump",
+            "Write the worker's stack traces to the log",
+            footer=False,
+            changes=True,
+        ),
+        Key("metric", "m", "metric", "metric", "Draw the next metric", footer=False),
+        Key("finished", "f", "finished", "finished", "Hide or show finished runs"),
+    )
     HELP_TEXT = (
-        "Runs that go on come first, then what waits and why, then what has ended. The pane below is about the run "
-        "under the cursor: tab turns to the next one, z gives it the whole screen. Closing the console, or losing the "
-        "connection, touches no run."
+        "Active runs come first, then those that wait and why, then those that have ended. The pane below shows the "
+        "run under the cursor: tab turns to the next pane, z maximises it. Closing the console, or losing the "
+        "connection, does not affect any run."
     )
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,7 +11,7 @@ from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import AppState, Pair
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import PickDialog
 from ssl_console.tui.screens.launch import LaunchDialog
@@ -33,19 +32,29 @@ FIELDS = (
 def _when_empty(state: AppState) -> str:
     if not state.catalogue.backbones or state.opening is None:
         return "Reading the cards ..."
-    within = f" in suite {state.planned_suite}: escape takes the filter away, then s shows all tasks."
-    return f"Nothing fits{within if state.planned_suite else ': escape takes the filter away.'}"
+    within = f" in suite {state.planned_suite}: escape clears the filter, then s shows all tasks."
+    return f"No match{within if state.planned_suite else ': escape clears the filter.'}"
 
 
 class PlanScreen(ConsoleScreen):
     """The coverage grid."""
 
     MODE = "plan"
-    BINDINGS: ClassVar = bindings("plan")
+    KEYS = (
+        Key("tick", "space", "tick", "tick", "Tick or untick the cell under the cursor"),
+        Key("launch", "enter,l", "launch", "launch", "See what would run, then start it", changes=True),
+        Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
+        Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
+        Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),
+        Key("tick-column", "c", "tick_column", "column", "Tick the task for every backbone shown"),
+        Key("suite", "s", "suite", "suite", "Show the tasks of one suite, or of all"),
+        Key("untick", "u", "untick", "untick all", "Untick everything", footer=False),
+        Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
+    )
     HELP_TEXT = (
-        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the newest score, or what stands in its "
-        "place: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
-        "Tick what should be measured, then launch: a sheet says first what would happen."
+        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the newest score, or its "
+        "status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
+        "Tick what should be measured, then launch: a dialog first shows what would run."
     )
 
     def body(self) -> ComposeResult:
@@ -144,7 +153,7 @@ class PlanScreen(ConsoleScreen):
         wanted = self.grid.wanted()
         if not wanted:
             host(self).notify_user(
-                "Nothing is missing here: every pair has a result, is under way or lacks weights or data."
+                "Nothing is missing: every pair has a result, is running or queued, or lacks weights or data."
             )
             return
         app = host(self)
@@ -186,7 +195,7 @@ class PlanScreen(ConsoleScreen):
         if started:
             app = host(self)
             app.set_state(replace(app.state, selection=type(app.state.selection)()))
-            app.notify_user(f"{started} run{'s' if started != 1 else ''} queued. They go on without this window.")
+            app.notify_user(f"{started} run{'s' if started != 1 else ''} queued. They continue without this window.")
             app.poll_now()
 
     def go_to(self, backbone: str | None, task: str | None) -> None:

@@ -39,7 +39,7 @@ class RankIntervalsDialog(Dialog[None]):
     def compose(self) -> ComposeResult:
         """The panel."""
         with Vertical(classes="dialog ranks") as panel:
-            panel.border_title = "How certain the ranks are"
+            panel.border_title = "Rank confidence intervals"
             yield Lines([line(Span(" reading predictions ...", Tone.DIM))], id="text")
             yield KeyLine()
 

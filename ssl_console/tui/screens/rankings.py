@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +12,7 @@ from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import AGGREGATES
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.comparability import IncomparableDialog
 from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
@@ -46,12 +45,35 @@ class RankingsScreen(ConsoleScreen):
     """The ranking table."""
 
     MODE = "rankings"
-    BINDINGS: ClassVar = bindings("rankings")
+    KEYS = (
+        Key("open", "enter", "open", "result", "Open the result under the cursor"),
+        Key("sort", "s", "sort", "sort", "Sort by the column under the cursor; again: reverse the order"),
+        Key("mark", "space", "mark", "mark", "Mark the backbone for Compare"),
+        Key(
+            "difference",
+            "d",
+            "difference",
+            "difference",
+            "Difference of own scores to the published ones",
+            footer=False,
+        ),
+        Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
+        Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
+        Key("columns", "c", "columns", "columns", "Choose the columns"),
+        Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
+        Key("suite", "u", "suite", "suite", "The columns of one suite, or all"),
+        Key("heat", "h", "heat", "heat", "Heat colours on or off", footer=False),
+        Key("paper", "p", "paper", "paper", "Published numbers: in the measured columns, all, or none", footer=False),
+        Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
+        Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks common to all", footer=False),
+        Key("compare", "v", "compare", "compare", "Compare the marked backbones", footer=False),
+        Key("apart", "w", "apart", "kept apart", "Why results of these tasks are in other columns", footer=False),
+    )
     HELP_TEXT = (
-        "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, say where "
-        "it lies between the column's worst and best. A place with = is shared: the intervals overlap. Rows that miss "
-        "a score have no mean and no mean rank. Rows with † are published numbers. A score with ! is to be doubted: "
-        "the lines below say why."
+        "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, show where "
+        "it is between the column's worst and best. A place with = is tied: the intervals overlap. Rows that lack "
+        "a score have no mean and no mean rank. Rows with † are published numbers. A score with ! carries a warning, "
+        "which the lines below the table explain."
     )
 
     def __init__(self) -> None:
@@ -77,7 +99,7 @@ class RankingsScreen(ConsoleScreen):
         shown = ranking_table(results, view, state.catalogue, render_context(self).glyphs, state.marked)
         self.table_view = shown
         table = self.query_one("#ranking", LineTable)
-        table.empty = NO_RESULTS if not state.results else "Nothing fits: escape takes the filter away."
+        table.empty = NO_RESULTS if not state.results else "No match: escape clears the filter."
         table.show(shown.rows(self.size.width))
         self.query_one("#summary", StyledText).show([summary(shown, state.suite)])
         self._show_details()
@@ -203,7 +225,7 @@ class RankingsScreen(ConsoleScreen):
 
     def action_compare(self) -> None:
         """Compare what is marked."""
-        self.app.switch_mode("compare")
+        host(self).show_screen("compare")
 
     def action_open(self) -> None:
         """Everything about the result under the cursor."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -12,7 +11,7 @@ from textual.containers import Horizontal
 from ssl_console.analysis.random_baseline import twins
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import result as resultview
@@ -38,10 +37,25 @@ class ResultScreen(ConsoleScreen):
     """One result."""
 
     MODE = "result"
-    BINDINGS: ClassVar = bindings("result")
+    KEYS = (
+        Key("copy", "y", "copy", "copy command", "Copy the command that reproduces it"),
+        Key("copy-json", "Y", "copy_json", "copy JSON", "Copy the whole record as JSON", footer=False),
+        Key("chart", "tab,v", "chart", "chart", "Show the chart, where it does not fit next to the text"),
+        Key("next", "n", "step(1)", "next", "The next result of the list that it was opened from"),
+        Key("previous", "p", "step(-1)", "previous", "The previous result of that list"),
+        Key(
+            "again",
+            "r",
+            "repeat",
+            "measure again",
+            "Measure again with the same parameters",
+            footer=False,
+            changes=True,
+        ),
+    )
     HELP_TEXT = (
-        "Where the number comes from: scores and intervals, what was chosen, the parameters, the digests that make its "
-        "key, the versions, and the command that measures it again. Open a result with enter in Rankings or Compare."
+        "Provenance of the number: scores and intervals, what was selected, the parameters, the digests that make its "
+        "key, the versions, and the command that reproduces it. Open a result with enter in Rankings or Compare."
     )
 
     def __init__(self) -> None:
@@ -108,7 +122,7 @@ class ResultScreen(ConsoleScreen):
         if self.has_class("chart"):
             self.action_chart()
         else:
-            self.app.switch_mode("rankings")
+            host(self).show_screen("rankings")
         return True
 
     # -- actions ------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,7 +11,7 @@ from textual.app import ComposeResult
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
+from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
 from ssl_console.tui.views.training import chart_of, rows_of
@@ -30,10 +29,15 @@ class TrainingScreen(ConsoleScreen):
     """One watched training at a time."""
 
     MODE = "training"
-    BINDINGS: ClassVar = bindings("training")
+    KEYS = (
+        Key("next", "n", "step(1)", "next", "The next watched training"),
+        Key("previous", "p", "step(-1)", "previous", "The previous one"),
+        Key("open", "enter", "open", "result", "Open the result of the checkpoint under the cursor"),
+        Key("copy", "y", "copy", "copy command", "Copy the command that continues watching", footer=False),
+    )
     HELP_TEXT = (
-        "The curve is the mean over the tasks that the training is watched on; level lines are other backbones on the "
-        "same tasks. A peak is called when three later checkpoints are worse by more than the noise."
+        "The curve is the mean over the tasks that the training is watched on; horizontal lines are other backbones on "
+        "the same tasks. A peak is reported when three later checkpoints are worse by more than the noise."
     )
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ def crash_panel(error: BaseException, written: Path | None) -> Panel:
     """What happened, what it means, and the way on."""
     what = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
     lines = [
-        f"The console made a mistake and has closed: {what}",
+        f"ssl-console crashed: {what}",
         "Runs are not affected: `ssl-console` opens it again.",
     ]
     if written is not None:

@@ -142,11 +142,11 @@ def summary(state: AppState, *, filtered: bool, finished: bool) -> Line:
     if not state.supervisor.alive and (tally.waiting or tally.running):
         spans.append(Span("  no supervisor", Tone.WARN))
     if state.supervisor.paused:
-        spans.append(Span("  paused: nothing more is started", Tone.WARN))
+        spans.append(Span("  paused: no further run is started", Tone.WARN))
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if not finished:
-        spans.append(Span("  finished ones hidden", Tone.ACCENT))
+        spans.append(Span("  finished runs hidden", Tone.ACCENT))
     if state.problem:
         spans.append(Span(f"  {state.problem}", Tone.BAD))
     return tuple(spans)
@@ -254,7 +254,7 @@ def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> l
             lines.append(line(Span(f"   {user.memory_mb / GIGABYTE:>5.1f} GB  pid {user.pid:<8}", Tone.DIM), whose))
         lines += [line(Span(f"   {text}", Tone.WARN)) for text in wrap(device.problem, width - 4) if device.problem]
         lines.append(())
-    return lines or [line(Span(" no device has been looked at yet", Tone.DIM))]
+    return lines or [line(Span(" no device has been read yet", Tone.DIM))]
 
 
 def _gauge(name: str, share: float, value: str, glyphs: Glyphs) -> Line:

@@ -137,7 +137,7 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if shown.unknown:
-        spans.append(Span(f"  nothing has the field {', '.join(shown.unknown)}", Tone.BAD))
+        spans.append(Span(f"  unknown field {', '.join(shown.unknown)}", Tone.BAD))
     ticked = len(grid.selection.pairs)
     spans.append(Span(f"   {grid.glyphs.ticked} {ticked} ticked", Tone.ACCENT if ticked else Tone.FAINT))
     return tuple(spans)

@@ -89,7 +89,7 @@ def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterato
         Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),
         Span(f"  Friedman p {told(picture.p_value)}", Tone.DIM),
     )
-    yield line(Span(" A bar joins what cannot be told apart.", Tone.DIM))
+    yield line(Span(" A bar joins backbones without a significant difference.", Tone.DIM))
     for name in picture.order:
         bars = "".join(f" {glyphs.rule_down if name in bar else ' '}" for bar in picture.bars)
         yield line(f"       {fit(name, NAME_WIDTH)} {picture.mean_ranks[name]:>6.2f} ", Span(bars, Tone.ACCENT))

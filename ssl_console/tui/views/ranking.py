@@ -347,7 +347,7 @@ def summary(table: Table, suite: str | None) -> Line:
     if view.hidden:
         spans.append(Span(f"  {len(view.hidden)} hidden", Tone.ACCENT))
     if table.unknown:
-        spans.append(Span(f"  nothing has the field {', '.join(table.unknown)}", Tone.BAD))
+        spans.append(Span(f"  unknown field {', '.join(table.unknown)}", Tone.BAD))
     if table.marked:
         spans.append(Span(f"   {table.glyphs.ticked} {len(table.marked)} for Compare", Tone.ACCENT))
     return tuple(spans)

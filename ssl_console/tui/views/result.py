@@ -36,19 +36,19 @@ def result_lines(
     """The whole record for reading, the most wanted first. `known` says which backbone is whose untrained twin."""
     distance = distances([*results, result], known).get(result.run_id)
     lines = [*_head(result, results), *_doubts(record, distance, width)]
-    lines += _section("How certain", _tree(_intervals(result, record, results, distance), width))
-    lines += _section("Repeat", _wrapped(command, width))
+    lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
+    lines += _section("Reproduce", _wrapped(command, width))
     if record is None:
         return [*lines, (), line(Span(" The run's folder is gone: only the row in the database is left.", Tone.WARN))]
     sections: tuple[tuple[str, list[Line]], ...] = (
         ("Warnings", [line(Span(f"   {t}", Tone.WARN)) for w in record.warnings for t in wrap(w, width - 4)]),
         ("All scores", _pairs({name: f"{value:.3f}" for name, value in record.metrics.items()})),
-        ("Per class, worst first: percent recognised", per_class_lines(per_class, width)),
+        ("Accuracy by class, worst first (%)", per_class_lines(per_class, width)),
         ("Images", _pairs({name: f"{count:,}" for name, count in record.samples.items()})),
-        ("Chosen on validation data", _tree(record.hyperparameters, width)),
+        ("Selected on validation data", _tree(record.hyperparameters, width)),
         ("Parameters", _tree(record.parameters, width)),
         ("Diagnostics", _tree(_without_curves(record.diagnostics), width)),
-        ("Identity: the key is the digest of this", _tree(record.identity, width)),
+        ("Identity (the key is its digest)", _tree(record.identity, width)),
         ("Computed by", _tree(_computed_by(record), width)),
         ("Versions", _pairs(record.versions)),
     )

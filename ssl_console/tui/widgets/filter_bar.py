@@ -28,8 +28,8 @@ def stop_cursor_blink(screen: Screen[object]) -> None:
 
 
 ABOUT = (
-    "Filter: everything typed must hold. A word is looked for in names; field:value in one field, where value may be "
-    "several with commas between or a number after <, <=, > or >=; a leading minus turns a term round."
+    "Filter: all terms must match. A word is searched for in names; field:value in one field, where value may be "
+    "several values separated by commas, or a number after <, <=, > or >=; a leading minus negates a term."
 )
 
 
@@ -39,7 +39,7 @@ class FilterLine(StaticInput):
     BINDINGS: ClassVar = bindings("filter")
 
     def __init__(self, fields: str) -> None:
-        super().__init__(placeholder="words and field:value, dino params:<30 say", compact=True, select_on_focus=False)
+        super().__init__(placeholder="words and field:value, e.g. dino params:<30", compact=True, select_on_focus=False)
         self.HELP_TEXT = f"{ABOUT} Fields: {fields}."
         """What the help says of it."""
 

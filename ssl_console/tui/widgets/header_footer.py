@@ -12,11 +12,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import KEYS, Key, shown
+from ssl_console.tui.keys import shown
 from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, length
 
-MODES: tuple[Key, ...] = KEYS["app"][:6]
 SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
 """What stands before a tab, and whether those of other screens have their names."""
 
@@ -57,15 +56,15 @@ class TopBar(Widget):
         return draw(_spread(spans, right, self.size.width), self.size.width, render_context(self), self.rich_style)
 
     def _titles(self, gap: str, *, labels: bool) -> list[Span]:
-        own = host(self).user_keys
+        app = host(self)
         spans: list[Span] = [Span(" ")]
         self._tabs = []
-        for key in MODES:
-            here = key.name == self._mode
-            pressed = shown(own.get(f"app.{key.name}", key.keys).partition(",")[0])
-            text = f"{gap}{pressed} {key.label}" if labels or here else f"{gap}{pressed}"
+        for entry in app.screens:
+            here = entry.name == self._mode
+            pressed = shown(app.user_keys.get(f"app.{entry.name}", entry.number).partition(",")[0])
+            text = f"{gap}{pressed} {entry.title}" if labels or here else f"{gap}{pressed}"
             start = length(spans)
-            self._tabs.append((start, start + len(text), key.name))
+            self._tabs.append((start, start + len(text), entry.name))
             spans.append(Span(text, Tone.TITLE if here else Tone.DIM))
         return spans
 
@@ -73,7 +72,7 @@ class TopBar(Widget):
         """A click on a tab opens it."""
         for start, end, mode in self._tabs:
             if start <= event.x < end:
-                self.app.switch_mode(mode)
+                host(self).show_screen(mode)
 
 
 class KeyLine(Widget):

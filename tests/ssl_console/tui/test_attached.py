@@ -68,7 +68,7 @@ def test_what_was_launched_with_the_keyboard_alone_is_found_finished_by_the_next
         terminal.press("/", *"random digits", "enter", "c", "enter")
         terminal.until_shown("will run")
         terminal.press("enter")
-        terminal.until_shown("queued. They go on without this window")
+        terminal.until_shown("queued. They continue without this window")
         terminal.hang_up()
         assert terminal.until_ended() == 128 + signal.SIGHUP
     with a_console(workspace) as terminal:
@@ -137,7 +137,7 @@ def test_leaving_prints_the_summary_and_leaves_every_run_alone(still: Workspace)
         terminal.press("q")
         assert terminal.until_ended() == 0
         assert LEAVES_SCREEN in terminal.written
-        assert "They go on without this window" in terminal.scrollback
+        assert "They continue in the background" in terminal.scrollback
     assert read_status(still.run("waiting00000"), time.time()).state is RunState.QUEUED
 
 
@@ -157,8 +157,8 @@ def test_two_consoles_show_the_same(still: Workspace) -> None:
             terminal.press("2")
             terminal.until_shown("1 waiting")
         one.press("p")
-        other.until_shown("paused: nothing more is started", "read-only")
-        one.until_shown("paused: nothing more is started")
+        other.until_shown("paused: no further run is started", "read-only")
+        one.until_shown("paused: no further run is started")
         one.press("x")
         other.until_shown("cancelled")
         for terminal in (one, other):

@@ -35,7 +35,7 @@ def test_the_console_s_own_mistake_leaves_a_panel_with_the_way_out_and_no_traceb
         terminal.press("?")
         assert terminal.until_ended() == 1
         left = terminal.scrollback
-        assert "The console made a mistake and has closed: KeyError: '[red]x'" in left
+        assert "ssl-console crashed: KeyError: '[red]x'" in left
         assert "Runs are not affected" in left
         assert "Traceback" not in left
     kept = workspace.root / FILE

@@ -5,7 +5,7 @@ import re
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
 from ssl_console.tui.screens.base import ConsoleScreen
@@ -14,6 +14,10 @@ from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener, settled
 
 MODES = {"plan": "1", "live": "2", "rankings": "3", "compare": "4", "result": "5", "training": "6"}
+
+for entry in SCREENS:
+    entry.load()
+
 PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
     r"|question_mark|colon|slash|plus|minus|equals_sign|ctrl\+[clp]"
@@ -128,7 +132,7 @@ async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) 
         assert len(app.state.selection.pairs) == 1
         await pilot.press("f1")
         lines = ["".join(span.text for span in line) for line in app.screen.query_one("#text").content]  # type: ignore[attr-defined]
-        assert any(line.split()[:1] == ["t"] and "Tick the cell" in line for line in lines)
+        assert any(line.split()[:1] == ["t"] and "Tick or untick the cell" in line for line in lines)
 
 
 def test_an_unknown_key_id_is_named() -> None:

@@ -295,7 +295,7 @@ async def test_the_palette_knows_every_action_backbone_task_suite_and_run(used: 
         assert {f"suite {suite.name}" for suite in state.catalogue.suites} <= found
         assert {f"run {run.backbone} on {run.task}" for run in state.runs.values()} <= found
         helps = {title.rpartition("  [")[0] for title in found}
-        scopes = ("app", "table", *app.MODES)
+        scopes = ("app", "table", *(entry.name for entry in app.screens))
         assert {key.help for scope in scopes for key in KEYS[scope]} - helps == {
             "Find any action, backbone, task or run"
         }

@@ -102,7 +102,7 @@ async def test_the_browser_shows_the_console_and_its_keys_reach_it(still: Worksp
             await page.press("2")
             await page.until(lambda: "done in" in page.text)
             await page.press("p")
-            await page.until(lambda: "paused: nothing more is started" in page.text)
+            await page.until(lambda: "paused: no further run is started" in page.text)
             assert still.paused.exists()
             assert {urlsplit(url).netloc for url in page.requested if not url.startswith("data:")} == {
                 urlsplit(served.url).netloc

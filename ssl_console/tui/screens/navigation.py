@@ -1,0 +1,87 @@
+"""Going from one screen to another, and opening what one screen shows in another one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from ssl_console.tui.host import ScreenEntry
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.terminal.cell_diff import DiffingApp
+
+if TYPE_CHECKING:
+    from ssl_console.tui.screens.live import LiveScreen
+    from ssl_console.tui.screens.plan import PlanScreen
+    from ssl_console.tui.screens.result import ResultScreen
+    from ssl_console.workspace.result import Result
+
+
+class Navigation(DiffingApp[int]):
+    """The part of the app that changes screens."""
+
+    screens: Sequence[ScreenEntry]
+
+    @abstractmethod
+    def poll_now(self) -> None:
+        """Poll the workspace now."""
+
+    @abstractmethod
+    def notify_user(self, message: str) -> None:
+        """Show a short notification."""
+
+    def show_screen(self, name: str) -> None:
+        """Go to a screen."""
+        self.switch_mode(name)
+
+    def prepare_screen(self, name: str) -> None:
+        """Make a screen before it is shown, in an idle moment; it draws nothing until it is in front.
+
+        Its widgets are styled by the present rules as they are mounted: without the last line, Textual would parse all
+        rules again when the screen first comes to the front.
+        """
+        if name not in self._screen_stacks:
+            self._init_mode(name)
+            self._screen_stacks[name][0]._css_update_count = self._css_update_count
+
+    def open_run(self, run_id: str) -> None:
+        """Show a run in Live."""
+        self._show("live", lambda screen: cast("LiveScreen", screen).go_to(run_id))
+
+    def open_result(self, run_id: str, among: tuple[str, ...] = ()) -> None:
+        """Show a result; `among` are those that next and previous step through."""
+        self._show("result", lambda screen: cast("ResultScreen", screen).open(run_id, among))
+
+    def go_to_pair(self, backbone: str | None, task: str | None) -> None:
+        """Put Plan's cursor on a backbone, a task or both."""
+        self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
+
+    def act_in(self, name: str, action: str) -> None:
+        """Go to a screen and run one of its actions."""
+        self._show(name, lambda screen: self.call_later(self.run_action, action, screen))
+
+    def measure_again(self, result: Result) -> None:
+        """Open the launch dialog for the same measurement."""
+        from ssl_console.tui.data.backend import LaunchRequest  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.launch import LaunchDialog  # noqa: PLC0415
+
+        preset = result.variant.partition("+")[0]
+        request = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
+        self.push_screen(LaunchDialog(request), lambda started: self.poll_now() if started else None)
+
+    def _show(self, name: str, then: Callable[[ConsoleScreen], object]) -> None:
+        """Go to a screen, and do something there once it is shown."""
+
+        def shown() -> None:
+            screen = self.screen_stack[0]
+            if isinstance(screen, ConsoleScreen) and name == screen.MODE:
+                then(screen)
+
+        self.show_screen(name)
+        self.call_after_refresh(shown)
+
+    def copy(self, text: str, message: str = "") -> None:
+        """Copy to the terminal's clipboard (OSC 52, through SSH too), and notify."""
+        self.copy_to_clipboard(text)
+        first = text.splitlines()[0] if text else ""
+        self.notify_user(message or f"Copied: {first}" + (" ..." if "\n" in text.strip() else ""))
