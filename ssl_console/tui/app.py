@@ -5,12 +5,9 @@ The first picture needs nothing but Textual. Cards, runs, results and the module
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -28,12 +25,17 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import ScreenEntry
 from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
 from ssl_console.tui.palette_commands import ConsoleCommands
-from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
 from ssl_console.tui.screens.navigation import Navigation
-from ssl_console.tui.screens.start import StartScreen
 from ssl_console.tui.style import glyphs, themes
 from ssl_console.tui.style.palette import Palette, RenderContext
-from ssl_console.tui.terminal.driver import LinkSpeed, exit_within_timeout, longest_write_s, pending_writes
+from ssl_console.tui.terminal.driver import LinkSpeed, longest_write_s, pending_writes
+from ssl_console.tui.terminal.shutdown import (
+    crash_panel,
+    exit_within_timeout,
+    on_hangup_or_termination,
+    write_traceback,
+)
 
 if TYPE_CHECKING:
     from ssl_console.tui.data.backend import Backend
@@ -140,7 +142,7 @@ class ConsoleApp(Navigation):
 
     def on_mount(self) -> None:
         """Show something at once, then load what reads the workspace."""
-        self._leave_on_signals()
+        on_hangup_or_termination(self._leave)
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
     def _load(self) -> tuple[Backend, Preferences]:
@@ -210,13 +212,6 @@ class ConsoleApp(Navigation):
         if stale:
             self.set_state(replace(self.state, stale=stale))
 
-    def _leave_on_signals(self) -> None:
-        """Exit when the terminal is closed or the process is asked to end: an orphaned app would spin."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self._leave, 128 + number)
-
     def _leave(self, code: int) -> None:
         exit_within_timeout(code)
         self.exit(code)
@@ -233,11 +228,9 @@ class ConsoleApp(Navigation):
 
     def _fatal_error(self) -> None:
         """Show a crash as a panel on the normal screen, and write the traceback to a file."""
-        from ssl_console.tui.terminal.crash_report import crash_panel, keep_traceback  # noqa: PLC0415 - loaded when it is needed
-
         error = self._exception or RuntimeError("unknown")
         folders = [self.backend.root] if self.started and not self.readonly else []
-        panel = crash_panel(error, keep_traceback(error, folders))
+        panel = crash_panel(error, write_traceback(error, folders))
         self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
         self._close_messages_no_wait()
 

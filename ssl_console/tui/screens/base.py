@@ -13,8 +13,9 @@ from textual.widget import Widget
 
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key, bindings, changing_actions
-from ssl_console.tui.style.text import Tone
+from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
+from ssl_console.tui.widgets.styled_text import StyledText
 
 if TYPE_CHECKING:
     from ssl_console.tui.data.state import AppState
@@ -128,3 +129,17 @@ def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]
         parts.append(Status(f"{tally.running} running " if tally.running else "", Tone.BUSY))
         parts.append(Status(f"{tally.waiting} waiting " if tally.waiting else "", Tone.DIM))
     return tuple(parts)
+
+
+class StartScreen(Screen[object]):
+    """Shown for a moment."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._first = mode
+
+    def compose(self) -> ComposeResult:
+        """The bars, and a word between them."""
+        yield TopBar(self._first)
+        yield StyledText([line(Span(" Reading the cards ...", Tone.DIM))], id="body")
+        yield KeyLine()

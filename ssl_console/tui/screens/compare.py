@@ -19,7 +19,7 @@ from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
 from ssl_console.tui.views.compare import TASK, Axis, CompareTable, Paired
-from ssl_console.tui.views.ranking import base_ranking
+from ssl_console.tui.views.ranking_query import base_ranking
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable

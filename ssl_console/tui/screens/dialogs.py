@@ -12,9 +12,8 @@ from textual.screen import Screen
 
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines, StyledText
 from ssl_console.tui.widgets.table_model import Column, TableModel

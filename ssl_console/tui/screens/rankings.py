@@ -20,18 +20,8 @@ from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.views.ranking import (
-    NAME,
-    PLACE,
-    Published,
-    RankingView,
-    Table,
-    about_score,
-    base_ranking,
-    ranking_table,
-    summary,
-    with_baseline_badges,
-)
+from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score, ranking_table, summary
+from ssl_console.tui.views.ranking_query import Published, RankingQuery, base_ranking, with_baseline_badges
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -78,8 +68,8 @@ class RankingsScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view = RankingView()
-        self.table_view: Table | None = None
+        self._ranking_query = RankingQuery()
+        self.table: RankingTable | None = None
 
     def body(self) -> ComposeResult:
         """Summary, filter, table, details."""
@@ -94,10 +84,10 @@ class RankingsScreen(ConsoleScreen):
 
     def update_view(self, state: AppState) -> None:
         """Show the table, and what is under its cursor."""
-        view = replace(self._view, suite=state.suite, filter=self.query_one(FilterBar).text)
+        query = replace(self._ranking_query, suite=state.suite, filter=self.query_one(FilterBar).text)
         results = with_baseline_badges(state.results, state.catalogue)
-        shown = ranking_table(results, view, state.catalogue, render_context(self).glyphs, state.marked)
-        self.table_view = shown
+        shown = ranking_table(results, query, state.catalogue, render_context(self).glyphs, state.marked)
+        self.table = shown
         table = self.query_one("#ranking", LineTable)
         table.empty = NO_RESULTS if not state.results else "No match: escape clears the filter."
         table.show(shown.rows(self.size.width))
@@ -106,11 +96,11 @@ class RankingsScreen(ConsoleScreen):
 
     def _show_details(self) -> None:
         table = self.query_one("#ranking", LineTable)
-        if self.table_view is not None:
-            self.query_one("#details", StyledText).show(about_score(self.table_view, table.row, table.column))
+        if self.table is not None:
+            self.query_one("#details", StyledText).show(about_score(self.table, table.row, table.column))
 
-    def _look(self, view: RankingView) -> None:
-        self._view = view
+    def _set_query(self, query: RankingQuery) -> None:
+        self._ranking_query = query
         self.refresh_view()
 
     @on(LineTable.Moved)
@@ -140,7 +130,7 @@ class RankingsScreen(ConsoleScreen):
 
     def _sort(self, column: str | None) -> None:
         if column is not None:
-            self._look(self._view.sorted_by(NAME if column == PLACE else column))
+            self._set_query(self._ranking_query.sorted_by(NAME if column == PLACE else column))
 
     def action_sort(self) -> None:
         """By the column under the cursor."""
@@ -172,56 +162,56 @@ class RankingsScreen(ConsoleScreen):
     def action_columns(self) -> None:
         """Choose the columns."""
         suite = self.state.catalogue.suite.get(self.state.suite or "")
-        base = base_ranking(self.state.results, suite.columns if suite else None, self._view.published)
+        base = base_ranking(self.state.results, suite.columns if suite else None, self._ranking_query.published)
         columns = {aggregate.name: aggregate.title for aggregate in AGGREGATES}
         columns |= {column.label: column.label for column in base.columns}
-        shown = [name for name in columns if name not in self._view.hidden]
+        shown = [name for name in columns if name not in self._ranking_query.hidden]
         dialog = ChooseDialog("Columns", columns, shown)
         self.app.push_screen(dialog, lambda chosen: self._take_columns(list(columns), chosen))
 
     def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
         if chosen is not None:
-            self._look(replace(self._view, hidden=frozenset(names) - frozenset(chosen)))
+            self._set_query(replace(self._ranking_query, hidden=frozenset(names) - frozenset(chosen)))
 
     def action_intervals(self) -> None:
         """Intervals on or off."""
-        self._look(replace(self._view, intervals=not self._view.intervals, differences=False))
+        self._set_query(replace(self._ranking_query, intervals=not self._ranking_query.intervals, differences=False))
 
     def action_difference(self) -> None:
         """Differences to the published numbers on or off; they take the intervals' place."""
-        shown = not self._view.differences
-        published = "beside" if shown and self._view.published == "off" else self._view.published
-        self._look(replace(self._view, differences=shown, intervals=False, published=published))
+        shown = not self._ranking_query.differences
+        published = "beside" if shown and self._ranking_query.published == "off" else self._ranking_query.published
+        self._set_query(replace(self._ranking_query, differences=shown, intervals=False, published=published))
 
     def action_heat(self) -> None:
         """Heat on or off."""
-        self._look(replace(self._view, heat=not self._view.heat))
+        self._set_query(replace(self._ranking_query, heat=not self._ranking_query.heat))
 
     def action_paper(self) -> None:
         """Published numbers: in the columns measured here, in all columns there are, or none."""
-        shown = self._view.published
-        self._look(replace(self._view, published=PUBLISHED_NEXT[shown]))
+        shown = self._ranking_query.published
+        self._set_query(replace(self._ranking_query, published=PUBLISHED_NEXT[shown]))
 
     def action_missing(self) -> None:
         """Complete rows, or only the tasks that every backbone shown has."""
-        self._look(replace(self._view, common=not self._view.common))
+        self._set_query(replace(self._ranking_query, common=not self._ranking_query.common))
 
     def action_ranks(self) -> None:
         """How certain the ranks of this view are."""
         from ssl_console.tui.screens.rank_intervals import RankIntervalsDialog  # noqa: PLC0415 - loaded when it is needed
 
-        if self.table_view is not None and self.table_view.ranking.rows:
-            self.app.push_screen(RankIntervalsDialog(self.table_view.ranking))
+        if self.table is not None and self.table.ranking.rows:
+            self.app.push_screen(RankIntervalsDialog(self.table.ranking))
 
     def action_apart(self) -> None:
         """Why results of these tasks stand in other columns, or in none."""
-        if self.table_view is not None:
-            self.app.push_screen(IncomparableDialog(self.table_view.ranking, self.state.results))
+        if self.table is not None:
+            self.app.push_screen(IncomparableDialog(self.table.ranking, self.state.results))
 
     def action_export(self) -> None:
         """Write exactly this view."""
-        if self.table_view is not None and self.table_view.ranking.rows:
-            self.app.push_screen(ExportDialog(self.table_view.ranking))
+        if self.table is not None and self.table.ranking.rows:
+            self.app.push_screen(ExportDialog(self.table.ranking))
 
     def action_compare(self) -> None:
         """Compare what is marked."""
@@ -230,20 +220,20 @@ class RankingsScreen(ConsoleScreen):
     def action_open(self) -> None:
         """Everything about the result under the cursor."""
         table = self.query_one("#ranking", LineTable)
-        if self.table_view is None or table.row is None:
+        if self.table is None or table.row is None:
             return
-        row = self.table_view.row[table.row]
+        row = self.table.row[table.row]
         score = row.cells.get(table.column or "") or next(iter(row.cells.values()), None)
         if score is not None and score.source == "mine":
             among = tuple(cell.run_id for cell in row.cells.values() if cell.source == "mine")
             host(self).open_result(score.run_id, among)
 
 
-def initial_table(state: AppState, glyphs: Glyphs) -> Table:
+def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
     """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
     return ranking_table(
         with_baseline_badges(state.results, state.catalogue),
-        RankingView(suite=state.suite),
+        RankingQuery(suite=state.suite),
         state.catalogue,
         glyphs,
         state.marked,

@@ -14,9 +14,8 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Tone, cut, length
+from ssl_console.tui.style.text import Cell, Line, Tone, cut, length
 
 LEVELS = 8
 RAMP = ("#00224e", "#1f3a6d", "#434e6c", "#5f636e", "#7d7c78", "#9f9675", "#c4b56c", "#ead94c")

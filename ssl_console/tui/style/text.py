@@ -117,3 +117,20 @@ def _wrap_paragraph(text: str, width: int) -> Iterator[str]:
             yield current[:width]
             current = current[width:]
     yield current.rstrip()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell."""
+
+    text: str = ""
+    tone: Tone = Tone.PLAIN
+    heat: int | None = None
+    """Level of `ssl_console.tui.style.palette`: a background, and a sign behind the text."""
+    bold: bool = False
+    underline: bool = False
+    picked: bool = False
+    """Ticked: on a background of its own."""
+
+
+EMPTY_CELL = Cell()

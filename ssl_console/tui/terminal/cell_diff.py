@@ -6,8 +6,10 @@ that is the time of a key press, so the last content of every cell is remembered
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from rich.cells import cell_len, get_character_cell_size
@@ -19,7 +21,6 @@ from textual.driver import Driver
 from textual.screen import Screen
 from textual.strip import Strip
 
-from ssl_console.tui.terminal.ascii import plain
 from ssl_console.tui.terminal.key_queue import QueuedKeysApp
 
 Result = TypeVar("Result")
@@ -41,6 +42,25 @@ ATTRIBUTES = {
     "overline": "53",
 }
 SYSTEMS = {system.name.lower(): system for system in ColorSystem} | {"256": ColorSystem.EIGHT_BIT}
+ASCII_SIGNS = {
+    **dict.fromkeys("─━╸╴╶═", "-"),
+    **dict.fromkeys("│┃┤├║", "|"),
+    **dict.fromkeys("╭╮╰╯┌┐└┘┬┴┼┏┓┗┛", "+"),
+    **dict.fromkeys("▁▂▃▏▎▍▔", " "),
+    **dict.fromkeys("▄▅▆▇█▌▋▊▉▐▀", "#"),
+    "↑": "^",
+    "↓": "v",
+    "←": "<",
+    "→": ">",
+    "…": "~",
+    "—": "-",
+    "–": "-",  # noqa: RUF001
+    "×": "x",  # noqa: RUF001
+    "±": "~",
+    "†": "*",
+    "°": " ",
+}
+UNKNOWN_SIGN = "?"
 
 
 class DiffingApp(QueuedKeysApp[Result]):
@@ -141,7 +161,7 @@ class ScreenBuffer:
                 found = cells(text)
                 texts += found
                 styles += [self._style_code(style, system)] * len(found)
-        return plain(texts) if self.ascii_only else texts, styles
+        return to_ascii(texts) if self.ascii_only else texts, styles
 
     def _style_code(self, style: Style | None, system: ColorSystem) -> StyleCode:
         code = self._style_codes.get(style)
@@ -191,7 +211,7 @@ class AnsiWriter:
             codes = [
                 "0",
                 attributes,
-                *(new for new, plain in zip(colours, DEFAULT_STYLE[1:], strict=True) if new != plain),
+                *(new for new, default in zip(colours, DEFAULT_STYLE[1:], strict=True) if new != default),
             ]
         told = ";".join(filter(None, codes))
         if told:
@@ -260,3 +280,17 @@ def style_code(style: Style, system: ColorSystem) -> StyleCode:
     foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)
     background = style.bgcolor.downgrade(system).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
     return attributes, ";".join(foreground), ";".join(background)
+
+
+def to_ascii(cells: Iterable[str]) -> list[str]:
+    """The cells in ASCII; those behind a wide character, which are empty, become cells of their own."""
+    return [cell if cell.isascii() and cell else nearest_ascii(cell) for cell in cells]
+
+
+@lru_cache(maxsize=4096)
+def nearest_ascii(cell: str) -> str:
+    """One ASCII sign for a cell: a letter without its accent, a sign that looks like it, else a question mark."""
+    if cell in ASCII_SIGNS:
+        return ASCII_SIGNS[cell]
+    first = unicodedata.normalize("NFKD", cell)[:1]
+    return first if first.isascii() and first.isprintable() and first else UNKNOWN_SIGN

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from textual.drivers.linux_driver import LinuxDriver
+
+from ssl_console.tui.terminal.shutdown import exit_within_timeout
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 LOST = 128 + signal.SIGHUP
 """Exit code of an app whose terminal has gone, as a shell would say it."""
-PATIENCE_S = 10.0
-"""How long an app that has to end may take to do so in order."""
 
 
 class TerminalDriver(LinuxDriver):
@@ -85,15 +84,6 @@ class TerminalStream:
             return otherwise
         finally:
             self.longest_write_s = max(self.longest_write_s, time.monotonic() - started)
-
-
-def exit_within_timeout(code: int) -> None:
-    """End this process in a few seconds if it has not ended by itself: a thread that waits for a file server or a lock
-    would hold it up for ever, and nobody sees it any more.
-    """
-    timer = threading.Timer(PATIENCE_S, os._exit, (code,))
-    timer.daemon = True
-    timer.start()
 
 
 def discard(stream: TextIO) -> None:

@@ -12,9 +12,8 @@ from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, Ra
 from ssl_console.analysis.statistics.correlation import pareto_front, pearson, spearman
 from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.data.catalog import Catalog
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, length, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve

@@ -11,7 +11,7 @@ from typing import TypeVar
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair
-from ssl_console.tui.views.memoize import memoize_by_identity
+from ssl_console.tui.views import memoize_by_identity
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView

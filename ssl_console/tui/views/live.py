@@ -11,9 +11,8 @@ from ssl_console.tui.data.backend import EventLine
 from ssl_console.tui.data.filter_query import parse
 from ssl_console.tui.data.runs import Runs, filterable, in_order
 from ssl_console.tui.data.state import AppState, DeviceView
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs, bar
-from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Point, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve

@@ -11,9 +11,8 @@ from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
 from ssl_console.tui.data.state import AppState, Extent, Pair, Selection
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
 from ssl_console.tui.widgets.table_model import Column, TableModel
 

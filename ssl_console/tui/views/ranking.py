@@ -1,16 +1,14 @@
-"""The ranking table as it is looked at: columns, rows, order, and what every cell says. Pure."""
+"""The ranking table: columns, rows, order, and the content of every cell. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from ssl_console.analysis.comparability import count_apart
-from ssl_console.analysis.published import PUBLISHED, published, unmarked, with_published
-from ssl_console.analysis.random_baseline import twins, with_twin_badges
+from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import (
     AGGREGATES,
     Aggregate,
@@ -20,23 +18,18 @@ from ssl_console.analysis.ranking import (
     RankingRow,
     common_columns,
     pick_columns,
-    pick_rows,
-    rank,
     sort_rows,
 )
 from ssl_console.tui.data.catalog import Catalog, protocol_title
-from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
 from ssl_console.tui.style import palette as heat
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Line, Span, Tone, line
-from ssl_console.tui.views.column_stats import ColumnStats
-from ssl_console.tui.views.memoize import memoize_by_identity
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, line
+from ssl_console.tui.views import memoize_by_identity
+from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.badges import ADVICE, MARK
 from ssl_console.workspace.result import Result
 
-Published = Literal["off", "beside", "all"]
 PLACE, NAME = "#", "backbone"
 NUMBER_WIDTH = 7
 INTERVAL_WIDTH = 12
@@ -54,49 +47,50 @@ ROUNDING = 0.05
 
 
 @dataclass(frozen=True)
-class RankingView:
-    """What the user chose to see."""
+class ColumnStats:
+    """Range, best and second best score of a column; computed when the column is drawn."""
 
-    suite: str | None = None
-    filter: str = ""
-    hidden: frozenset[str] = frozenset()
-    sort: str = "mean_rank"
-    reverse: bool = False
-    intervals: bool = False
-    differences: bool = False
-    """Show how far own scores are from the published ones."""
-    heat: bool = True
-    common: bool = False
-    """Only the columns in which every row shown has a score; without it, incomplete rows have no rank."""
-    published: Published = "beside"
-    """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
+    label: str
+    higher_is_better: bool
+    rows: Sequence[RankingRow] = ()
+    """Those that are shown."""
 
-    def sorted_by(self, column: str) -> RankingView:
-        """Sorted by this column; the other way round if it is already."""
-        return replace(self, sort=column, reverse=not self.reverse if self.sort == column else False)
+    @cached_property
+    def _values(self) -> list[float]:
+        return [row.cells[self.label].value for row in self.rows if self.label in row.cells]
 
+    @cached_property
+    def low(self) -> float:
+        """The lowest score."""
+        return min(self._values, default=0.0)
 
-@memoize_by_identity
-def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ...] | None, shown: Published) -> Ranking:
-    """Everything in these columns, own rows and published ones. Remembered: filters and sorting start from here."""
-    own = [result for result in results if result.source == "mine"]
-    if shown == "off":
-        return rank(own, columns)
-    return rank(with_published(own, published(), columns, all_tasks=shown == "all"), columns)
+    @cached_property
+    def high(self) -> float:
+        """The highest score."""
+        return max(self._values, default=0.0)
 
+    @cached_property
+    def _as_shown(self) -> list[str]:
+        ordered = sorted({round(value, 1) for value in self._values}, reverse=self.higher_is_better)
+        return [f"{value:.1f}" for value in ordered[:2]]
 
-@memoize_by_identity
-def with_baseline_badges(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
-    """The results with the reasons to doubt them that only other results tell."""
-    return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
+    @cached_property
+    def best(self) -> str:
+        """The best score as shown; whatever looks like it is best too."""
+        return self._as_shown[0] if self._as_shown else ""
+
+    @cached_property
+    def second(self) -> str:
+        """The second best, likewise."""
+        return self._as_shown[1] if len(self._as_shown) > 1 else ""
 
 
 @dataclass(frozen=True)
-class Table:
+class RankingTable:
     """The ranking as shown."""
 
     ranking: Ranking
-    view: RankingView
+    query: RankingQuery
     catalogue: Catalog
     glyphs: Glyphs
     marked: tuple[str, ...] = ()
@@ -113,21 +107,21 @@ class Table:
     def of(
         cls,
         results: tuple[Result, ...],
-        view: RankingView,
+        query: RankingQuery,
         catalogue: Catalog,
         glyphs: Glyphs,
         marked: tuple[str, ...] = (),
-    ) -> Table:
+    ) -> RankingTable:
         """The rows and columns that the view leaves, in its order, compared among themselves."""
-        suite = catalogue.suite.get(view.suite or "")
-        base = base_ranking(results, suite.columns if suite else None, view.published)
-        filtered, unknown = _filtered(base, view, catalogue)
-        ranking = pick_columns(filtered, common_columns(filtered)) if view.common else filtered
+        suite = catalogue.suite.get(query.suite or "")
+        base = base_ranking(results, suite.columns if suite else None, query.published)
+        filtered, unknown = apply_query(base, query, catalogue)
+        ranking = pick_columns(filtered, common_columns(filtered)) if query.common else filtered
         known = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
-        view = view if view.sort in known else replace(view, sort="mean_rank", reverse=False)
-        ranked = sort_rows(ranking, view.sort, view.reverse)
+        query = query if query.sort in known else replace(query, sort="mean_rank", reverse=False)
+        ranked = sort_rows(ranking, query.sort, query.reverse)
         apart = count_apart(results, ranked)
-        return cls(ranked, view, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
+        return cls(ranked, query, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
 
     @cached_property
     def row(self) -> Mapping[str, RankingRow]:
@@ -145,12 +139,12 @@ class Table:
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
         """Those that are shown."""
-        return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.view.hidden)
+        return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.query.hidden)
 
     @cached_property
     def places(self) -> Mapping[str, str]:
         """What stands before every row: its place by the column sorted by; ties share theirs and say so."""
-        if self.view.sort == NAME:
+        if self.query.sort == NAME:
             return {}
         numbers = {name: number for name, number in self._numbers().items() if number is not None}
         sharers = Counter(numbers.values())
@@ -203,14 +197,14 @@ class Table:
         marked = f"{text}{MARK}" if score.badges else text
         shown = f"{marked}{self._beside_score(row, facts.label, score)}"
         best, second = text == facts.best, text == facts.second
-        return Cell(shown, heat=level if self.view.heat else None, bold=best, underline=second)
+        return Cell(shown, heat=level if self.query.heat else None, bold=best, underline=second)
 
     def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
         """The interval, or the difference to the published number, where it is wanted and known."""
-        if self.view.intervals:
+        if self.query.intervals:
             half = score.half_width
             return "" if half is None else f" {self.glyphs.plus_minus}{half:.1f}"
-        twin = self.published_twin(row, label) if self.view.differences else None
+        twin = self.published_twin(row, label) if self.query.differences else None
         return "" if twin is None else f" {score.value - twin.value:+.1f}"
 
     def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
@@ -236,9 +230,9 @@ class Table:
     # -- columns ------------------------------------------------------------------------------------------------
 
     def _sign(self, key: str) -> str:
-        if self.view.sort != key:
+        if self.query.sort != key:
             return ""
-        return self.glyphs.up if self.view.reverse else self.glyphs.down
+        return self.glyphs.up if self.query.reverse else self.glyphs.down
 
     def _aggregate_column(self, aggregate: Aggregate) -> Column:
         label, _ = ABOUT_AGGREGATES[aggregate.name]
@@ -246,8 +240,8 @@ class Table:
 
     def _scored_column(self, column: RankingColumn) -> Column:
         protocol, _, short = column.label.rpartition("/")
-        wide = self.view.intervals or self.view.differences
-        width = INTERVAL_WIDTH + 2 * self.view.heat if wide else NUMBER_WIDTH
+        wide = self.query.intervals or self.query.differences
+        width = INTERVAL_WIDTH + 2 * self.query.heat if wide else NUMBER_WIDTH
         width = max(width, min(len(short), 16))
         return Column(
             column.label, short or column.label, width, "right", protocol_title(protocol), self._sign(column.label)
@@ -257,9 +251,9 @@ class Table:
 
     def _numbers(self) -> dict[str, int | None]:
         """Place of every row: one more than the rows that are certainly better."""
-        if self.view.sort in self.facts:
-            return self._numbers_of_scores(self.facts[self.view.sort])
-        aggregate = _AGGREGATES[self.view.sort]
+        if self.query.sort in self.facts:
+            return self._numbers_of_scores(self.facts[self.query.sort])
+        aggregate = _AGGREGATES[self.query.sort]
         values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
         better = sorted((v for v in values.values() if v is not None), reverse=not aggregate.ascending)
         return {name: None if value is None else better.index(value) + 1 for name, value in values.items()}
@@ -278,7 +272,7 @@ class Table:
         return numbers
 
 
-ranking_table = memoize_by_identity(Table.of)
+ranking_table = memoize_by_identity(RankingTable.of)
 """`Table.of`, which is not done again while nothing has changed: a table is asked for whenever a run has moved on."""
 
 
@@ -289,7 +283,7 @@ def _overlap(one: RankingCell, other: RankingCell) -> bool:
 _AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate in AGGREGATES}
 
 
-def about_score(table: Table, backbone: str | None, column: str | None) -> list[Line]:
+def about_score(table: RankingTable, backbone: str | None, column: str | None) -> list[Line]:
     """Two lines on what is under the cursor: the score, and how it compares with what was published."""
     row = table.row.get(backbone or "")
     if row is None:
@@ -315,7 +309,7 @@ def about_score(table: Table, backbone: str | None, column: str | None) -> list[
     return [tuple(head), tail]
 
 
-def _about_aggregate(table: Table, row: RankingRow, column: str) -> str:
+def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
     """What it is; for a complete row that has none, why."""
     no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
@@ -323,7 +317,7 @@ def _about_aggregate(table: Table, row: RankingRow, column: str) -> str:
     return ABOUT_AGGREGATES.get(column, ("", ""))[1]
 
 
-def _published_difference(table: Table, row: RankingRow, column: str, score: RankingCell) -> list[Span]:
+def _published_difference(table: RankingTable, row: RankingRow, column: str, score: RankingCell) -> list[Span]:
     twin = table.published_twin(row, column)
     if twin is None:
         return []
@@ -332,62 +326,22 @@ def _published_difference(table: Table, row: RankingRow, column: str, score: Ran
     return [Span(f"  published {twin.value:.1f}, ", Tone.DIM), Span(f"{difference:+.1f}", tone)]
 
 
-def summary(table: Table, suite: str | None) -> Line:
+def summary(table: RankingTable, suite: str | None) -> Line:
     """The line above the table."""
-    ranking, view = table.ranking, table.view
+    ranking, query = table.ranking, table.query
     spans = [Span(f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM)]
     shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
     spans.append(Span(f"  {shown} backbones {table.glyphs.times} {len(ranking.columns)} columns", Tone.DIM))
-    if view.common:
+    if query.common:
         spans.append(Span(f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT))
     if ranking.incomplete:
         spans.append(Span(f"  {ranking.incomplete} incomplete", Tone.WARN))
     if table.apart:
         spans.append(Span(f"  {table.apart} kept apart", Tone.WARN))
-    if view.hidden:
-        spans.append(Span(f"  {len(view.hidden)} hidden", Tone.ACCENT))
+    if query.hidden:
+        spans.append(Span(f"  {len(query.hidden)} hidden", Tone.ACCENT))
     if table.unknown:
         spans.append(Span(f"  unknown field {', '.join(table.unknown)}", Tone.BAD))
     if table.marked:
         spans.append(Span(f"   {table.glyphs.ticked} {len(table.marked)} for Compare", Tone.ACCENT))
     return tuple(spans)
-
-
-def _filtered(base: Ranking, view: RankingView, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:
-    """The rows and columns that a filter and the user's choice of columns leave."""
-    rows = {row.backbone: _backbone_subject(row.backbone, catalogue) for row in base.rows}
-    columns = {column.label: _task_subject(column, catalogue) for column in base.columns}
-    terms = parse(view.filter)
-    for_rows, for_columns = split(terms, rows.values(), columns.values())
-    known = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
-    left = [label for label, subject in columns.items() if label not in view.hidden and for_columns.matches(subject)]
-    ranking = base if len(left) == len(base.columns) else pick_columns(base, left)
-    if for_rows != Filter():
-        ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
-    return ranking, tuple(terms.unknown_fields(known))
-
-
-def _backbone_subject(name: str, catalogue: Catalog) -> Filterable:
-    entry = catalogue.backbone.get(unmarked(name))
-    return entry.subject if entry else Filterable(name, {"name": name})
-
-
-def _task_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
-    entry = catalogue.task.get(column.task)
-    fields = {**(entry.subject.fields if entry else {}), "variant": column.variant, "task": column.task}
-    return Filterable(f"{column.label} {entry.subject.words if entry else ''}", fields)
-
-
-__all__ = [
-    "NAME",
-    "PLACE",
-    "PUBLISHED",
-    "ColumnStats",
-    "RankingView",
-    "Table",
-    "about_score",
-    "base_ranking",
-    "ranking_table",
-    "summary",
-    "with_baseline_badges",
-]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedCheckpoint, WatchedTraining
-from ssl_console.tui.style.cell import Cell
-from ssl_console.tui.style.text import Tone
+from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ssl_console.tui.style.cell import EMPTY_CELL, Cell
-from ssl_console.tui.style.text import Align
+from ssl_console.tui.style.text import EMPTY_CELL, Align, Cell
 
 
 @dataclass(frozen=True)

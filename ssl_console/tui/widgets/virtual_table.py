@@ -18,9 +18,8 @@ from textual.strip import Strip
 
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.style import palette
-from ssl_console.tui.style.cell import EMPTY_CELL, Cell
 from ssl_console.tui.style.palette import RenderContext, Under, render_context
-from ssl_console.tui.style.text import Tone, clean, fit, wrap
+from ssl_console.tui.style.text import EMPTY_CELL, Cell, Tone, clean, fit, wrap
 from ssl_console.tui.widgets.table_model import Column, TableModel, VisibleColumn
 
 CursorKind = Literal["row", "cell"]

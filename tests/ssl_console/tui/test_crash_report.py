@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from ssl_console.tui.terminal.crash_report import FILE, keep_traceback
+from ssl_console.tui.terminal.shutdown import FILE, write_traceback
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener
 from tests.ssl_console.tui.terminal import a_terminal
@@ -52,6 +52,6 @@ async def test_to_leave_while_a_screen_is_being_built_is_no_mistake(workspace: W
 
 def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    written = keep_traceback(ValueError("broken"), [tmp_path / "nowhere", tmp_path / "there"])
+    written = write_traceback(ValueError("broken"), [tmp_path / "nowhere", tmp_path / "there"])
     assert written == tmp_path / "there" / FILE
     assert "ValueError: broken" in written.read_text()

@@ -73,11 +73,11 @@ async def test_missing_cells_are_treated_as_the_user_chose_and_the_screen_says_s
     used: Workspace, opened: Opener
 ) -> None:
     async with opened(used, AppOptions(mode="rankings")) as pilot:
-        before = rankings(pilot).table_view
+        before = rankings(pilot).table
         assert before is not None
         await pilot.press("m")
         await until(pilot, lambda: "common tasks only" in shown(pilot, "#summary"))
-        after = rankings(pilot).table_view
+        after = rankings(pilot).table
         assert after is not None
         assert after.ranking.incomplete == 0
         assert len(after.ranking.columns) < len(before.ranking.columns)

@@ -6,9 +6,10 @@ import pytest
 
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.tui.data.catalog import Catalog
-from ssl_console.tui.style.cell import Cell
 from ssl_console.tui.style.glyphs import UNICODE
-from ssl_console.tui.views.ranking import NAME, PLACE, RankingView, Table, about_score
+from ssl_console.tui.style.text import Cell
+from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score
+from ssl_console.tui.views.ranking_query import RankingQuery
 from ssl_console.workspace.result import Result
 from tests.ssl_console.tui import filled
 
@@ -29,11 +30,11 @@ RESULTS = (
 )
 
 
-def table(view: RankingView = RankingView(), results: tuple[Result, ...] = RESULTS) -> Table:  # noqa: B008 - frozen
-    return Table.of(results, view, Catalog(), UNICODE)
+def table(view: RankingQuery = RankingQuery(), results: tuple[Result, ...] = RESULTS) -> RankingTable:  # noqa: B008 - frozen
+    return RankingTable.of(results, view, Catalog(), UNICODE)
 
 
-def cell(shown: Table, row: str, column: str) -> Cell:
+def cell(shown: RankingTable, row: str, column: str) -> Cell:
     rows = shown.rows(120)
     return rows.cell(row, rows.columns[rows.column_index[column]])
 
@@ -47,7 +48,7 @@ def test_the_best_is_bold_the_second_underlined_and_what_looks_alike_is_marked_a
 
 
 def test_overlapping_intervals_share_a_place() -> None:
-    places = table(RankingView(sort="knn/x")).places
+    places = table(RankingQuery(sort="knn/x")).places
     assert places == {"a": "1=", "b": "1=", "c": "3 "}
 
 
@@ -60,48 +61,48 @@ def test_a_missing_score_is_shown_as_missing_and_takes_the_mean_away() -> None:
 
 
 def test_sorting_again_turns_the_order_round_and_keeps_what_is_missing_last() -> None:
-    view = RankingView().sorted_by("knn/x")
+    view = RankingQuery().sorted_by("knn/x")
     assert [row.backbone for row in table(view).ranking.rows] == ["a", "b", "c", "d"]
     assert [row.backbone for row in table(view.sorted_by("knn/x")).ranking.rows] == ["c", "b", "a", "d"]
     assert [row.backbone for row in table(view.sorted_by(NAME)).ranking.rows] == ["a", "b", "c", "d"]
 
 
 def test_aggregates_are_over_what_is_shown() -> None:
-    shown = table(RankingView(hidden=frozenset({"knn/x"})))
+    shown = table(RankingQuery(hidden=frozenset({"knn/x"})))
     assert cell(shown, "d", "mean_rank").text == "1.00"
     assert "knn/x" not in shown.rows(120).column_index
 
 
 def test_sorting_by_a_column_that_is_hidden_falls_back_to_the_mean_rank() -> None:
-    assert table(RankingView(sort="knn/x", hidden=frozenset({"knn/x"}))).view.sort == "mean_rank"
+    assert table(RankingQuery(sort="knn/x", hidden=frozenset({"knn/x"}))).query.sort == "mean_rank"
 
 
 def test_a_filter_leaves_rows_or_columns_and_says_what_it_does_not_know() -> None:
-    assert [row.backbone for row in table(RankingView(filter="name:a")).ranking.rows] == ["a"]
-    assert [column.label for column in table(RankingView(filter="knn")).ranking.columns] == ["knn/x"]
-    assert table(RankingView(filter="colour:red")).unknown == ("colour",)
+    assert [row.backbone for row in table(RankingQuery(filter="name:a")).ranking.rows] == ["a"]
+    assert [column.label for column in table(RankingQuery(filter="knn")).ranking.columns] == ["knn/x"]
+    assert table(RankingQuery(filter="colour:red")).unknown == ("colour",)
 
 
 @pytest.mark.parametrize("intervals", [False, True])
 def test_a_hostile_name_stays_text(intervals: bool) -> None:
     name = "[/bold]\x1b]0;title\x07 evil"
-    shown = table(RankingView(intervals=intervals), (*RESULTS, score(name, "knn/x", 50.0)))
+    shown = table(RankingQuery(intervals=intervals), (*RESULTS, score(name, "knn/x", 50.0)))
     assert cell(shown, name, NAME).text.endswith(name)
     assert cell(shown, name, PLACE).text == ""
 
 
 def test_published_numbers_stand_in_rows_of_their_own_with_the_difference() -> None:
     own = score("paper/moco-v2", "linear/cifar10", 92.0).model_copy(update={"variant": "paper", "metric": "accuracy"})
-    shown = table(RankingView(), (own,))
+    shown = table(RankingQuery(), (own,))
     assert f"paper/moco-v2{PUBLISHED}" in shown.row
     told = "".join(span.text for line in about_score(shown, "paper/moco-v2", "linear/cifar10") for span in line)
     assert "published" in told
-    assert table(replace(RankingView(), published="off"), (own,)).row.keys() == {"paper/moco-v2"}
+    assert table(replace(RankingQuery(), published="off"), (own,)).row.keys() == {"paper/moco-v2"}
 
 
 def test_own_scores_say_how_far_they_are_from_the_published_ones() -> None:
     own = score("paper/moco-v2", "linear/cifar10", 92.5).model_copy(update={"variant": "paper"})
-    shown = table(replace(RankingView(), differences=True), (own,))
+    shown = table(replace(RankingQuery(), differences=True), (own,))
     label = next(iter(shown.facts))
     twin = shown.row[f"paper/moco-v2{PUBLISHED}"].cells[label]
     assert cell(shown, "paper/moco-v2", label).text == f"92.5 {92.5 - twin.value:+.1f}"

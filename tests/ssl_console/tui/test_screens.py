@@ -14,7 +14,7 @@ from ssl_console.tui.screens.dialogs import ChooseDialog, ConfirmDialog, PickDia
 from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
-from ssl_console.tui.style.cell import Cell
+from ssl_console.tui.style.text import Cell
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -309,10 +309,10 @@ async def test_hidden_screens_are_brought_up_to_date_when_they_are_shown(used: W
         rankings = app._screen_stacks["rankings"][0]
         assert isinstance(rankings, RankingsScreen)
         app.set_state(app.state.with_mark_toggled("demo/simclr"))
-        assert rankings.table_view is not None
-        assert rankings.table_view.marked == before
+        assert rankings.table is not None
+        assert rankings.table.marked == before
         await pilot.press("3")
-        assert rankings.table_view.marked == ("demo/simclr",)
+        assert rankings.table.marked == ("demo/simclr",)
 
 
 async def test_cancelling_a_running_run_is_asked_for_first(used: Workspace, opened: Opener) -> None:
