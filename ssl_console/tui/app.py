@@ -108,7 +108,7 @@ class ConsoleApp(Navigation):
         self.readonly, self.slow = self.options.readonly, self.options.slow
         self.clock: Callable[[], float] = time.time
         self.started = False
-        """Whether the first screen has taken the place of the start picture."""
+        """Whether the first screen has replaced the start screen."""
         self.first_update_done = False
         """Whether runs and results have been read once."""
         self._make_backend = make_backend
@@ -137,11 +137,11 @@ class ConsoleApp(Navigation):
     # -- start and end ------------------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[object]:
-        """The picture before anything has been read."""
+        """The screen before anything has been read."""
         return StartScreen(self.options.mode)
 
     def on_mount(self) -> None:
-        """Show something at once, then load what reads the workspace."""
+        """Show the start screen, then load the modules that read the workspace."""
         on_hangup_or_termination(self._leave)
         self.call_after_refresh(self.in_background, self._load, self._begin, group="start")
 
@@ -184,7 +184,7 @@ class ConsoleApp(Navigation):
         return state.opened() if self.first_update_done and state.catalogue.backbones else state
 
     def _prepare_rankings(self) -> None:
-        """Rank once in a thread, so that the first look at the rankings need not wait for it."""
+        """Rank once in a thread, so that the rankings open without a delay."""
         state, glyph_set = self.state, self._glyphs
 
         def prepare() -> None:

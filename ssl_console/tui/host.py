@@ -54,7 +54,7 @@ class ScreenEntry:
 
 
 class Host(Protocol):
-    """What a screen may ask of the app."""
+    """The services of the app for its screens."""
 
     screens: Sequence[ScreenEntry]
     state: AppState

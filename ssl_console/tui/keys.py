@@ -25,13 +25,13 @@ class Key:
     """Comma-separated; the first is the one that is shown."""
     action: str
     label: str
-    """What the footer says."""
+    """Text in the footer."""
     help: str
     footer: bool = True
     priority: bool = False
-    """Works before the focused widget is asked."""
+    """Handled before the focused widget."""
     changes: bool = False
-    """Changes something in the workspace, so it is not there with `--readonly`."""
+    """Changes the workspace, and is disabled by `--readonly`."""
 
 
 APP = (
@@ -197,7 +197,7 @@ def bindings(scope: Scope, keys: tuple[Key, ...] | None = None) -> list[BindingT
 
 
 def changing_actions() -> frozenset[str]:
-    """Names of the actions that `--readonly` takes away."""
+    """Names of the actions that `--readonly` disables."""
     return frozenset(key.action.partition("(")[0] for keys in KEYS.values() for key in keys if key.changes)
 
 
@@ -230,5 +230,5 @@ _SHOWN: Mapping[str, str] = {
 
 
 def shown(key: str) -> str:
-    """A key as a person would write it."""
+    """A key as written in the footer and the help."""
     return _SHOWN.get(key, key)

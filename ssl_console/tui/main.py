@@ -50,7 +50,7 @@ def _backend(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
 
 
 def _print(text: str) -> None:
-    """To the normal screen, if it is still there: a lost connection has taken it away."""
+    """Print to the normal screen, which may have vanished with the connection."""
     from ssl_console.tui.terminal.driver import discard  # noqa: PLC0415 - loaded with the app
 
     try:
@@ -61,7 +61,7 @@ def _print(text: str) -> None:
 
 
 def exit_summary(state: AppState) -> str:
-    """What is going on, for the normal screen."""
+    """Summary of the runs, printed when the console is left."""
     tally = state.tally
     lines = [f"ssl-console: {tally.text}."] if state.runs else []
     if tally.running or tally.waiting:

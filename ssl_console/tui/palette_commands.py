@@ -1,4 +1,4 @@
-"""What the command palette finds: every action of the screen in front, every backbone, task, suite and run."""
+"""Commands of the palette: every action of every screen, every backbone, task, suite and run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Command:
-    """Something that can be found and done. Title and help may hold anything; what is shown of them is text."""
+    """A command. Title and help may contain anything, and are shown as plain text."""
 
     title: str
     help: str
@@ -36,12 +36,12 @@ class Command:
 
     @property
     def below(self) -> str:
-        """The help; the palette takes it for markup, whose signs therefore stand for themselves."""
+        """The help with escaped markup, which the palette would interpret."""
         return escape(shorten(clean(self.help), LONGEST))
 
 
 def _nearness(active: ActiveBinding) -> int:
-    """How near to what is being done the scope of a key is."""
+    """Distance of the scope of a key from the focused widget."""
     scope = (active.binding.id or "").partition(".")[0]
     return {"app": 1, "table": 2, "text": 2}.get(scope, 0)
 
@@ -65,12 +65,12 @@ class ConsoleCommands(Provider):
             await asyncio.to_thread(entry.load)
 
     async def discover(self) -> Hits:
-        """Before anything is typed: the actions."""
+        """Commands listed before anything is typed: the actions."""
         for command in self._actions():
             yield DiscoveryHit(Content(command.text), command.run, text=command.text, help=command.below)
 
     async def search(self, query: str) -> Hits:
-        """What fits the query."""
+        """Commands that match the query."""
         matcher = self.matcher(query)
         for command in (*self._actions(), *self._elsewhere(), *self._places()):
             score = matcher.match(command.text)
@@ -82,7 +82,7 @@ class ConsoleCommands(Provider):
         return host(self.screen)
 
     def _actions(self) -> Iterator[Command]:
-        """Of the screen in front first, then those that work everywhere, last the ways about in a table."""
+        """Actions of the screen in front, then those that work everywhere, then the movements in a table."""
         seen: set[str] = {"app.palette"}
         for active in sorted(self.screen.active_bindings.values(), key=_nearness):
             binding, name = active.binding, active.binding.id or ""
@@ -92,7 +92,7 @@ class ConsoleCommands(Provider):
                 yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", _where(name), run)
 
     def _elsewhere(self) -> Iterator[Command]:
-        """What the keys of the other screens do, there."""
+        """Actions of the other screens."""
         app = self._host
         here = getattr(self.screen, "MODE", "")
         for entry in app.screens:

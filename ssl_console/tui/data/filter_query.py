@@ -28,7 +28,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Filterable:
-    """Something that can be filtered: the words it is known by, and its fields."""
+    """Subject of a filter: its words, and its fields."""
 
     words: str
     fields: Mapping[str, Value] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Term:
     negated: bool = False
 
     def holds(self, subject: Filterable) -> bool:
-        """Whether the subject meets it. A value that is not known meets no condition, and no negated one either."""
+        """Whether the subject meets the term. An unknown value meets no term, not even a negated one."""
         if not self.field:
             return (self.text.lower() in subject.words.lower()) != self.negated
         value = subject.fields.get(self.field)
@@ -73,7 +73,7 @@ class Filter:
 
 
 def parse(text: str) -> Filter:
-    """The filter that was typed. Never fails: what is not finished yet does not count yet."""
+    """Parse a filter. Never fails: unfinished terms are ignored."""
     terms = (
         Term((found[2] or "").lower(), found[3] if found[3] is not None else found[4], bool(found[1]))
         for found in _TERM.finditer(text)

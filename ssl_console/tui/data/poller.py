@@ -1,4 +1,4 @@
-"""From the observer's runs to what screens show: run views, devices, curves, events."""
+"""Polls of the workspace for the app: run views, devices, curves, events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssl_console.workspace.run_observer import RunObserver, RunView
 from ssl_console.workspace.tail import EventTail
 
 DEVICE_SECONDS = 2.0
-"""How often devices are asked when no supervisor does."""
+"""Seconds between device readings while no supervisor takes them."""
 EVENTS_SHOWN = 500
 EVENT_REACH = 1 << 18
 """Bytes from the end of an events file that are read for showing."""
@@ -34,7 +34,7 @@ EVENT_REACH = 1 << 18
 
 @dataclass
 class WorkspacePoller:
-    """Looks at the workspace again and again; one thread calls `news`."""
+    """Repeated polls of the workspace; only one thread may call `news`."""
 
     workspace: Workspace
     config: Config
@@ -57,7 +57,7 @@ class WorkspacePoller:
         return choose_devices(self.config.devices, all_devices())
 
     def news(self) -> StateUpdate:
-        """What changed since the last call. A results file that cannot be used is told, and the last one stays."""
+        """Changes since the last call. An unusable results file is reported, and the last results stay."""
         seen = self.observer.poll()
         problem = ""
         try:
@@ -85,7 +85,7 @@ class WorkspacePoller:
         return found
 
     def _look_at_devices(self) -> tuple[DeviceView, ...] | None:
-        """As the supervisor sees them; without one they are asked here, less often."""
+        """The readings of the supervisor; without one, own readings at a lower rate."""
         supervisor = self.observer.supervisor
         if supervisor is not None:
             devices = (device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
@@ -122,7 +122,7 @@ class WorkspacePoller:
         return progress.metrics
 
     def dump_stack(self, run_id: str) -> None:
-        """Ask the worker, on this machine, to write where its threads are."""
+        """Request a stack dump from the worker, if it runs on this machine."""
         owner = self._run(run_id).status.owner
         if owner is None or owner.host != this_host() or not lives(owner.pid, owner.pid_started):
             where = f"it runs on {owner.host}" if owner and owner.host != this_host() else "it has no living worker"
@@ -137,7 +137,7 @@ class WorkspacePoller:
 
 
 def device_view(device: Device, reading: Reading | None, problem: str = "") -> DeviceView:
-    """A device as screens know it. Figures are rounded, so that what looks the same is not drawn again."""
+    """A device as screens show it. Figures are rounded, which avoids needless redraws."""
     if reading is None:
         return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb, problem=problem)
     users = (DeviceUser(p.pid, p.user or "somebody", p.memory_mb or 0.0, p.ours) for p in reading.processes)
@@ -184,7 +184,7 @@ SLOW_LOOKS_PER_SECOND = 2.0
 
 
 class PollThread:
-    """Looks a few times a second and hands over what changed: after the first look, nothing while nothing changes."""
+    """A thread that polls a few times a second and delivers changes; after the first poll, only if there are any."""
 
     def __init__(self, backend: Backend, deliver: Callable[[StateUpdate], object], *, slow: bool = False) -> None:
         self._backend, self._deliver = backend, deliver
@@ -207,15 +207,15 @@ class PollThread:
         self._thread.join(timeout=2)
 
     def slow_down(self, slow: bool) -> None:
-        """Look less often, or as often as usual."""
+        """Poll at the lower or at the usual rate."""
         self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
 
     def poll_now(self) -> None:
-        """Look now: the user has just changed something."""
+        """Poll now: the user has just changed something."""
         self._now.set()
 
     def taken(self) -> None:
-        """The last news have been shown; until then no more are delivered, so they cannot pile up."""
+        """Acknowledge the last update. No further one is delivered before, so they cannot pile up."""
         self._taken.set()
 
     def _look_on(self) -> None:
@@ -233,7 +233,7 @@ class PollThread:
             self._now.clear()
 
     def _look(self) -> StateUpdate:
-        """One look; what cannot be read becomes news once, and the next look tries again."""
+        """Poll once; a read error is reported once, and the next poll tries again."""
         try:
             news = self._backend.news()
         except (ConsoleError, OSError, ValueError) as error:

@@ -39,14 +39,14 @@ def filterable(run: RunView) -> Filterable:
 
 
 def changed(runs: Runs, news: Iterable[RunView], gone: Iterable[str] = ()) -> Runs:
-    """The runs after a look at the files."""
+    """The runs after a poll of the files."""
     lost = set(gone)
     kept = {run_id: run for run_id, run in runs.items() if run_id not in lost}
     return {**kept, **{run.run_id: run for run in news}}
 
 
 def in_order(runs: Iterable[RunView]) -> list[RunView]:
-    """Running first, then what waits (in the order it will start), then the newest of what has ended."""
+    """Running ones first, then queued ones in the order of their start, then ended ones, newest first."""
     return sorted(runs, key=_order)
 
 
@@ -64,7 +64,6 @@ class Tally:
     running: int = 0
     waiting: int = 0
     failed: int = 0
-    cancelled: int = 0
     done: int = 0
 
     @classmethod
@@ -75,12 +74,11 @@ class Tally:
             running=states.count(RunState.RUNNING) + states.count(RunState.STARTING),
             waiting=states.count(RunState.QUEUED),
             failed=states.count(RunState.FAILED),
-            cancelled=states.count(RunState.CANCELLED),
             done=states.count(RunState.DONE),
         )
 
     @property
     def text(self) -> str:
-        """`2 running, 5 waiting, 1 failed`; what there is none of is left out."""
+        """`2 running, 5 waiting, 1 failed`, without zero counts."""
         counts = ((self.running, "running"), (self.waiting, "waiting"), (self.failed, "failed"), (self.done, "done"))
         return ", ".join(f"{count} {word}" for count, word in counts if count) or "no runs"

@@ -1,4 +1,4 @@
-"""Everything the screens show, as one value: folded out of news, changed by what the user does. Pure."""
+"""The state of the app as one value: updated by polls of the workspace and by actions of the user. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView
 
 FIRST = "demo"
-"""The suite for somebody who has measured nothing yet: its data are made here, and it is done within minutes."""
+"""The suite for an empty workspace: its data are generated locally, and it takes minutes."""
 
 
 def opening_suite(catalogue: Catalog, results: Sequence[Result], runs: Iterable[RunView]) -> str:
-    """The suite that holds what was measured last, and of those the one with most of what was ever measured.
+    """The suite that contains the newest measurement; of several, the one with the most measured tasks.
 
     Empty when no suite holds it: then all tasks are shown.
     """
@@ -56,7 +56,7 @@ class Selection:
         return (backbone, task) in self.pairs
 
     def toggle(self, pairs: Iterable[Pair]) -> Selection:
-        """Tick all of these; if all are ticked already, take their ticks away."""
+        """Tick all of these, or untick them if all are ticked."""
         wanted = frozenset(pairs)
         if wanted <= self.pairs:
             return replace(self, pairs=self.pairs - wanted)
@@ -92,7 +92,7 @@ class DeviceUser:
 
 @dataclass(frozen=True)
 class DeviceView:
-    """One device; what it does not tell is None."""
+    """One device; unknown values are None."""
 
     name: str
     title: str = ""
@@ -117,7 +117,7 @@ class SupervisorStatus:
 
 @dataclass(frozen=True)
 class StateUpdate:
-    """What one look at the workspace found that the last one did not."""
+    """Changes of the workspace between two polls."""
 
     runs: tuple[RunView, ...] = ()
     gone: tuple[str, ...] = ()
@@ -126,17 +126,17 @@ class StateUpdate:
     devices: tuple[DeviceView, ...] | None = None
     supervisor: SupervisorStatus | None = None
     problem: str | None = None
-    """What could not be read; empty once it can be read again."""
+    """File that cannot be read, and why; empty once it can be read again."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to tell."""
+        """Whether nothing has changed."""
         return self == StateUpdate()
 
 
 @dataclass(frozen=True)
 class AppState:
-    """What is known at one moment."""
+    """Everything that the screens show."""
 
     catalogue: Catalog = field(default_factory=Catalog)
     runs: Runs = field(default_factory=dict)
@@ -151,21 +151,21 @@ class AppState:
     suite: str | None = None
     """Chosen by the user, and shown in Plan and Rankings; None for everything."""
     opening: str | None = None
-    """The suite that Plan opens on while none has been chosen; empty once somebody chose, None before it is known."""
+    """The suite that Plan opens on while none has been chosen; empty after a choice, None until it is known."""
 
     @property
     def planned_suite(self) -> str | None:
-        """What Plan shows: the suite that was chosen, else the one that it opens on; None for all tasks."""
+        """The suite that Plan shows: the chosen one, else the one that it opens on; None for all tasks."""
         return self.suite or self.opening or None
 
     def opened(self) -> AppState:
-        """With the suite that Plan opens on, unless that is known."""
+        """The state with the suite that Plan opens on."""
         if self.opening is not None:
             return self
         return replace(self, opening=opening_suite(self.catalogue, self.results, self.runs.values()))
 
     def after(self, news: StateUpdate) -> AppState:
-        """The world once this is known."""
+        """The state after an update."""
         return replace(
             self,
             runs=changed(self.runs, news.runs, news.gone) if news.runs or news.gone else self.runs,
@@ -194,7 +194,7 @@ class AppState:
 
 @dataclass(frozen=True)
 class Preferences:
-    """What was chosen; a field that nothing was ever chosen for has its default."""
+    """Choices of the user that persist between sessions."""
 
     suite: str | None = None
     """Name of the suite; empty for all tasks, None before anything has been chosen."""
@@ -202,7 +202,7 @@ class Preferences:
 
 
 def read_preferences(path: Path) -> Preferences:
-    """As they were kept; a file that is not there, or holds something else, is as good as none."""
+    """Read the preferences; a missing or invalid file is treated as empty."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -214,7 +214,7 @@ def read_preferences(path: Path) -> Preferences:
 
 
 def write_preferences(path: Path, preferences: Preferences) -> None:
-    """Keep them for the next start, where the folder can be written."""
+    """Write the preferences, if the folder is writable."""
     with suppress(OSError):
         make_private_folder(path.parent)
         write_atomically(path, json.dumps(asdict(preferences)).encode())

@@ -1,1 +1,1 @@
-"""The screens of the terminal app, one a mode, and the sheets that open over them."""
+"""The screens of the terminal app, and the dialogs that open over them."""

@@ -1,4 +1,4 @@
-"""The form that adds a checkpoint of the user's own: what is typed is checked while it is typed."""
+"""The form that adds a checkpoint of the user: its fields are checked while they are typed."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ FIELDS = (
     ("normalisation", "normalisation", "imagenet if empty; half or none"),
     ("size", "input size", "the architecture's own if empty"),
 )
-"""Field of `BackboneOptions`, its label, and what stands in it while it is empty."""
+"""Field of `BackboneOptions`, its label, and its placeholder."""
 SETTLED_S = 0.7
-"""Without a key for so long, the file is looked into."""
+"""Seconds after the last key before the file is inspected."""
 OPENS = ("path", "architecture", "container", "prefix")
-"""Fields that make another look into the file necessary."""
+"""Fields that require another inspection of the file."""
 
 
 class AddBackboneDialog(Dialog[str | None]):
@@ -52,12 +52,12 @@ class AddBackboneDialog(Dialog[str | None]):
     def __init__(self) -> None:
         super().__init__()
         self.found: Inspection | None = None
-        """What is in the file, once it was looked into and while the fields still say the same."""
+        """Inspection of the file; None until it is done for the present fields."""
         self._timer: Timer | None = None
         self._looked_at: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """The fields, what was found, the keys."""
+        """The fields, the inspection, the keys."""
         with Vertical(classes="dialog adding") as panel:
             panel.border_title = "Add a backbone"
             for name, label, hint in FIELDS:
@@ -73,7 +73,7 @@ class AddBackboneDialog(Dialog[str | None]):
 
     @property
     def said(self) -> BackboneOptions:
-        """What the fields say. Raises ConsoleError for a size that is no number."""
+        """Values of the fields. Raises ConsoleError for a size that is not a number."""
         values = {name: self.query_one(f"#{name}", Input).value.strip() or None for name, _, _ in FIELDS}
         size = values["size"]
         if size is not None and not size.isdecimal():
@@ -90,7 +90,7 @@ class AddBackboneDialog(Dialog[str | None]):
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        """Say at once what can be said at once; look into the file when the typing pauses."""
+        """Check the fields at once; inspect the file when the typing pauses."""
         event.stop()
         if not self.query_one("#path", Input).value.strip():
             self._tell([])

@@ -1,4 +1,4 @@
-"""What all screens have in common: the bars, the world that they show, and actions that may be off."""
+"""Base classes of screens and dialogs: the bars, the state that they show, and actions disabled by `--readonly`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ConsoleScreen(Screen[None]):
     """Name in the app's list of screens, and scope of the keys."""
     KEYS: ClassVar[tuple[Key, ...]] = ()
     HELP_TEXT: ClassVar[str] = ""
-    """What the screen is for; the help shows it above the keys."""
+    """Purpose of the screen, shown by the help above the keys."""
     AUTO_FOCUS = ""
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
     """Textual would draw the whole screen again whenever the keyboard goes to another pane."""
@@ -51,21 +51,21 @@ class ConsoleScreen(Screen[None]):
         yield KeyLine()
 
     def body(self) -> ComposeResult:
-        """What is between the bars."""
+        """Widgets between the bars."""
         yield from ()
 
     @property
     def pane_help(self) -> str:
-        """What the pane with the keyboard is for, where the screen's own words do not say it."""
+        """Purpose of the focused pane, shown by the help first."""
         return str(getattr(self.focused, "HELP_TEXT", ""))
 
     @property
     def state(self) -> AppState:
-        """What is known now."""
+        """The present state of the app."""
         return host(self).state
 
     def on_screen_resume(self) -> None:
-        """Show what happened while another screen was in front."""
+        """Show the changes made while another screen was in front."""
         self.refresh_view()
 
     def on_resize(self) -> None:
@@ -75,7 +75,7 @@ class ConsoleScreen(Screen[None]):
             self.refresh_view()
 
     def refresh_view(self) -> None:
-        """Show the world as it is now; called for the visible screen only."""
+        """Show the present state; called for the visible screen only."""
         app = host(self)
         for bar in self.query(TopBar):
             bar.show(status(app.state, readonly=app.readonly, slow=app.slow))
@@ -83,18 +83,18 @@ class ConsoleScreen(Screen[None]):
                 self.update_view(app.state)
 
     def update_view(self, state: AppState) -> None:
-        """Give every widget what it shows."""
+        """Update every widget."""
 
     def go_back(self) -> bool:
         """Leave the innermost layer (a filter, a zoomed pane); False when there is none."""
         return False
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Nothing that changes the workspace with `--readonly`."""
+        """Disable the actions that change the workspace with `--readonly`."""
         return not (host(self).readonly and action in changing_actions())
 
     def in_background(self, work: Callable[[], Answer], then: Callable[[Answer], None], *, group: str) -> None:
-        """Do something slow off the event loop, then something with its answer; errors become a panel."""
+        """Run `work` in a thread, then `then` with its result; errors are shown in a panel."""
         host(self).in_background(work, then, group=group)
 
 
@@ -105,16 +105,16 @@ class Dialog(ModalScreen[ScreenResult]):
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Nothing that changes the workspace with `--readonly`."""
+        """Disable the actions that change the workspace with `--readonly`."""
         return not (host(self).readonly and action in changing_actions())
 
     def action_close(self) -> None:
-        """Away with it."""
+        """Close it without a result."""
         self.dismiss(None)
 
 
 def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
-    """What goes on, for the bar."""
+    """Status for the top bar."""
     parts: list[Status] = []
     if state.problem:
         parts.append(Status("! not up to date  ", Tone.BAD))
@@ -132,14 +132,14 @@ def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]
 
 
 class StartScreen(Screen[object]):
-    """Shown for a moment."""
+    """The screen until cards and runs have been read."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self._first = mode
 
     def compose(self) -> ComposeResult:
-        """The bars, and a word between them."""
+        """The bars, and a message between them."""
         yield TopBar(self._first)
         yield StyledText([line(Span(" Reading the cards ...", Tone.DIM))], id="body")
         yield KeyLine()

@@ -1,4 +1,4 @@
-"""Why results of a task stand in other columns than those that are looked at, or in none."""
+"""Explanation of why results of a task are in other columns than those shown, or in none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ABOUT = (
 
 
 class IncomparableDialog(Dialog[None]):
-    """Every column that a task of the table has besides, and what differs."""
+    """Further columns of the tasks of a table, and their differences."""
 
     BINDINGS: ClassVar = bindings("help")
 
@@ -61,7 +61,7 @@ def incomparable_lines(found: Sequence[IncomparableResult], width: int) -> list[
 
 
 def identities(backend: Backend) -> Identities:
-    """What results are made of, from their records."""
+    """Identities of results, from their records."""
 
     def identity(run_id: str) -> Identity | None:
         record = backend.record(run_id)

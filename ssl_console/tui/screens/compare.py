@@ -1,4 +1,4 @@
-"""Compare: two or more backbones, where they differ, and how transfer goes with size, speed and ImageNet."""
+"""Compare: differences between backbones, and transfer against size, speed and ImageNet accuracy."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CompareScreen(ConsoleScreen):
         self._asked: tuple[tuple[str, str], ...] = ()
         self._paired = Paired({})
         self._tested: tuple[object, ...] = ()
-        """What the paired tests are of: base, others, columns and results."""
+        """Arguments of the paired tests: base, others, columns and results."""
 
     def body(self) -> ComposeResult:
         """Summary, table and chart."""
@@ -117,7 +117,7 @@ class CompareScreen(ConsoleScreen):
         self._show_details(self._comparison(self.state))
 
     def _test(self, comparison: CompareTable, state: AppState) -> None:
-        """Make the paired tests anew, in a thread, when what is compared has changed."""
+        """Repeat the paired tests in a thread when their arguments have changed."""
         suite = state.catalogue.suite.get(state.suite or "")
         if suite is None and state.suite is not None:
             return

@@ -1,4 +1,4 @@
-"""The small panels: help, a problem, a question, choosing one or several."""
+"""Small dialogs: help, a problem, a confirmation, a choice of one or several."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 
 KEY_WIDTH = 14
 HELP_WIDTH = 56
-"""What is left beside the keys where the terminal has 80 columns."""
+"""Width next to the keys in a terminal of 80 columns."""
 
 
 class ProblemDialog(Dialog[None]):
-    """What went wrong, where, and the way out."""
+    """An error and its remedy."""
 
     BINDINGS: ClassVar = bindings("help")
 
@@ -48,7 +48,7 @@ class ProblemDialog(Dialog[None]):
 
 
 class HelpDialog(Dialog[None]):
-    """Every key that works on the screen below, with what it does."""
+    """Every key of the screen below, with its action."""
 
     BINDINGS: ClassVar = bindings("help")
 
@@ -65,7 +65,7 @@ class HelpDialog(Dialog[None]):
 
 
 def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
-    """The help as lines: what the screen and its pane are for, then the keys of each scope.
+    """The help as lines: the purpose of the screen and its pane, then the keys of each scope.
 
     `chosen` are the user's own keys.
     """
@@ -99,7 +99,7 @@ _SHARED = frozenset({"table", "text", "app"})
 
 
 class ConfirmDialog(Dialog[bool]):
-    """A yes or no, saying first what would happen."""
+    """A yes-or-no question with its consequence."""
 
     BINDINGS: ClassVar = bindings("confirm")
 
@@ -125,7 +125,7 @@ class ConfirmDialog(Dialog[bool]):
 
 
 class PickDialog(Dialog[str | None]):
-    """One of several; each is a key and what is shown for it."""
+    """Choice of one option; each is a key and its text."""
 
     BINDINGS: ClassVar = bindings("picker")
 
@@ -153,7 +153,7 @@ class PickDialog(Dialog[str | None]):
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
-        """The whole of what is under the cursor, where the list shows its beginning only."""
+        """Show the full text of the option under the cursor where the list truncates it."""
         table, about = self.query_one(LineTable), self.query_one("#about", StyledText)
         text = self._options.get(table.row or "", "")
         room = table.size.width - 3
@@ -170,7 +170,7 @@ class PickDialog(Dialog[str | None]):
 
 
 class ChooseDialog(Dialog[tuple[str, ...] | None]):
-    """Several of many, in their order; each is a key and what is shown for it."""
+    """Choice of several options, in their order; each is a key and its text."""
 
     BINDINGS: ClassVar = bindings("chooser")
 
@@ -212,7 +212,7 @@ class ChooseDialog(Dialog[tuple[str, ...] | None]):
         self.action_accept()
 
     def action_pick(self) -> None:
-        """Choose the one under the cursor, or not."""
+        """Select or deselect the option under the cursor."""
         table = self.query_one(LineTable)
         if table.row is not None:
             self._chosen ^= {table.row}

@@ -1,4 +1,4 @@
-"""Writing a table out: to a file that is named, and to the terminal's clipboard."""
+"""Export of a ranking to a file and to the terminal's clipboard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUFFIXES: dict[Format, str] = {"markdown": "md", "csv": "csv", "latex": "tex", "
 
 
 class ExportDialog(Dialog[None]):
-    """Which format; then the view is written as it stands."""
+    """Choice of a format, in which the view is written."""
 
     BINDINGS: ClassVar = bindings("export")
 
@@ -72,7 +72,7 @@ class ExportDialog(Dialog[None]):
         self.dismiss(None)
 
     def action_draw(self, suffix: str) -> None:
-        """The critical-difference picture."""
+        """Write the critical-difference diagram."""
         ranking, predictions = self._ranking, host(self).backend.predictions
         self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
 

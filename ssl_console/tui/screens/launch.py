@@ -1,4 +1,4 @@
-"""The launch sheet: what would happen, what is missing, and the last word before it does."""
+"""The launch dialog: preview and confirmation of a launch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LaunchDialog(Dialog[int | None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Plan what was picked."""
+        """Plan the selection."""
         self._replan(self._request)
 
     def _replan(self, request: LaunchRequest) -> None:
@@ -66,7 +66,7 @@ class LaunchDialog(Dialog[int | None]):
         self.refresh(layout=True)
 
     def action_start(self) -> None:
-        """Start what would run."""
+        """Start the runs."""
         plan = self._plan
         if plan is None:
             return
@@ -80,7 +80,7 @@ class LaunchDialog(Dialog[int | None]):
         self.dismiss(count)
 
     def action_again(self) -> None:
-        """Measure again what is done, or not."""
+        """Toggle measuring again what is done."""
         self._replan(replace(self._request, again=not self._request.again))
 
     def action_seeds(self) -> None:

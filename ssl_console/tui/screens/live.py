@@ -1,4 +1,4 @@
-"""Live: the runs and where they stand, and everything about the one under the cursor."""
+"""Live: the runs with their progress, and details of the one under the cursor."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ class LiveScreen(ConsoleScreen):
 
     @property
     def pane_help(self) -> str:
-        """What the pane below is for; while a filter is typed, what it may be."""
+        """Help of the pane below, or of the filter while it is typed."""
         typing = isinstance(self.focused, FilterLine)
         return super().pane_help if typing else PANE_HELP[self._pane]
 
     def on_mount(self) -> None:
-        """Begin in the runs; look at the clock now and then, for runs that have fallen silent."""
+        """Focus the runs; redraw now and then, because runs may have fallen silent."""
         self._show_pane("details")
         self.query_one("#runs", LineTable).focus()
         self.set_interval(TICK_S, self._tick)
@@ -206,7 +206,7 @@ class LiveScreen(ConsoleScreen):
             self._show_run()
 
     def _show_files(self, run: RunView) -> None:
-        """The log or the events: asked for again whenever the run has moved on."""
+        """Show the log or the events, and read them again when the run has progressed."""
         log = self.query_one("#log", LogView)
         if self._files[0] == run.run_id:
             log.open(self._files[1].log)
@@ -250,7 +250,7 @@ class LiveScreen(ConsoleScreen):
         return False
 
     def go_to(self, run_id: str) -> None:
-        """Put the cursor on a run, and take away what hides it."""
+        """Put the cursor on a run, and clear the filters that hide it."""
         self.query_one(FilterBar).clear()
         self._finished, self._wanted_row = True, run_id
         self.refresh_view()
@@ -334,18 +334,18 @@ class LiveScreen(ConsoleScreen):
             self._ask(lambda: backend.retry(run.run_id))
 
     def action_pause(self) -> None:
-        """Start nothing more, or go on."""
+        """Pause or resume the queue."""
         backend, paused = host(self).backend, not self.state.supervisor.paused
         self._ask(lambda: backend.set_paused(paused))
 
     def action_priority(self, by: int) -> None:
-        """Sooner or later."""
+        """Change the priority."""
         run, backend = self.run, host(self).backend
         if run is not None:
             self._ask(lambda: backend.set_priority(run.run_id, run.priority + by))
 
     def action_stack(self) -> None:
-        """Where the worker is."""
+        """Request a stack dump of the worker."""
         run, backend = self.run, host(self).backend
         if run is not None:
             self._ask(lambda: backend.dump_stack(run.run_id))

@@ -1,4 +1,4 @@
-"""Going from one screen to another, and opening what one screen shows in another one."""
+"""Navigation between screens, and opening an item of one screen in another."""
 
 from __future__ import annotations
 

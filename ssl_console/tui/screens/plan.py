@@ -1,4 +1,4 @@
-"""Plan: backbones by tasks, what is known of every pair, and what is picked to be measured."""
+"""Plan: backbones by tasks, the status of every pair, and the selection to be measured."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PlanScreen(ConsoleScreen):
 
     @property
     def grid(self) -> CoverageGrid:
-        """What is shown now."""
+        """The grid as shown."""
         return self._grid(self.state)
 
     def _grid(self, state: AppState) -> CoverageGrid:
@@ -81,7 +81,7 @@ class PlanScreen(ConsoleScreen):
         return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 
     def update_view(self, state: AppState) -> None:
-        """Show the grid, and what is under its cursor."""
+        """Show the grid, and details of the cell under the cursor."""
         grid = self._grid(state)
         table = self.query_one("#grid", LineTable)
         table.empty = _when_empty(state)
@@ -160,7 +160,7 @@ class PlanScreen(ConsoleScreen):
         app.set_state(replace(app.state, selection=app.state.selection.add(wanted)))
 
     def action_untick(self) -> None:
-        """Take all ticks away."""
+        """Untick everything."""
         self._toggle(list(self.state.selection.pairs))
 
     # -- suites, filters, launching -----------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class PlanScreen(ConsoleScreen):
             host(self).choose_suite(None if name == ALL_TASKS else name)
 
     def action_launch(self) -> None:
-        """See what would run."""
+        """Preview the launch."""
         state = self.state
         pairs = state.selection.ordered(state.catalogue.backbone, state.catalogue.task)
         cursor = self._cursor()
@@ -199,7 +199,7 @@ class PlanScreen(ConsoleScreen):
             app.poll_now()
 
     def go_to(self, backbone: str | None, task: str | None) -> None:
-        """Put the cursor there, and take away what hides it."""
+        """Put the cursor on a pair, and clear the filters that hide it."""
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
             host(self).set_state(replace(self.state, suite=None, opening=""))

@@ -1,4 +1,4 @@
-"""How certain the ranks of a table are: a sheet that fills while the replicates are drawn."""
+"""Rank confidence intervals of a table: a dialog that is updated while bootstrap replicates are drawn."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 REPLICATES = 1000
 STEP = 125
-"""Replicates between two pictures."""
+"""Replicates between two updates."""
 
 
 class RankIntervalsDialog(Dialog[None]):
-    """Rank intervals, the chance of being first, groups of ties, and the critical-difference picture."""
+    """Rank intervals, the probability of rank one, groups of ties, and the critical-difference diagram."""
 
     BINDINGS: ClassVar = bindings("ranks")
 
@@ -44,7 +44,7 @@ class RankIntervalsDialog(Dialog[None]):
             yield KeyLine()
 
     def on_mount(self) -> None:
-        """Begin to draw."""
+        """Start drawing replicates."""
         self._begin()
 
     def _begin(self) -> None:
@@ -62,7 +62,7 @@ class RankIntervalsDialog(Dialog[None]):
         app.in_background(read, self._go_on, group="ranks")
 
     def _go_on(self, growing: GrowingRanks | str) -> None:
-        """The next step, as long as the sheet is there."""
+        """Draw more replicates while the dialog is open."""
         if isinstance(growing, str):
             self._tell(f"{growing}; m treats missing scores otherwise")
         elif self.is_attached:
@@ -82,7 +82,7 @@ class RankIntervalsDialog(Dialog[None]):
         self.query_one(Lines).show([line(Span(f" {part}", Tone.WARN)) for part in wrap(text, 78)])
 
     def action_missing(self) -> None:
-        """Another way of treating missing scores."""
+        """Switch to the next treatment of missing scores."""
         from ssl_console.analysis.statistics.rank_bootstrap import Missing  # noqa: PLC0415 - loads numpy
 
         ways = get_args(Missing)

@@ -1,4 +1,4 @@
-"""Rankings: backbones by tasks, sorted as one likes, with what may honestly be said about them."""
+"""Rankings: backbones by tasks, sorted by any column, with intervals and warnings."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RankingsScreen(ConsoleScreen):
         self.query_one(LineTable).focus()
 
     def update_view(self, state: AppState) -> None:
-        """Show the table, and what is under its cursor."""
+        """Show the table, and details of the cell under the cursor."""
         query = replace(self._ranking_query, suite=state.suite, filter=self.query_one(FilterBar).text)
         results = with_baseline_badges(state.results, state.catalogue)
         shown = ranking_table(results, query, state.catalogue, render_context(self).glyphs, state.marked)
@@ -197,14 +197,14 @@ class RankingsScreen(ConsoleScreen):
         self._set_query(replace(self._ranking_query, common=not self._ranking_query.common))
 
     def action_ranks(self) -> None:
-        """How certain the ranks of this view are."""
+        """Show rank confidence intervals."""
         from ssl_console.tui.screens.rank_intervals import RankIntervalsDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.table is not None and self.table.ranking.rows:
             self.app.push_screen(RankIntervalsDialog(self.table.ranking))
 
     def action_apart(self) -> None:
-        """Why results of these tasks stand in other columns, or in none."""
+        """Explain why results of these tasks are in other columns, or in none."""
         if self.table is not None:
             self.app.push_screen(IncomparableDialog(self.table.ranking, self.state.results))
 
@@ -230,7 +230,7 @@ class RankingsScreen(ConsoleScreen):
 
 
 def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
-    """What the screen will show first; remembered, so that whoever asks before it saves it the time."""
+    """The table that the screen shows first; memoized, so that computing it early saves the time later."""
     return ranking_table(
         with_baseline_badges(state.results, state.catalogue),
         RankingQuery(suite=state.suite),

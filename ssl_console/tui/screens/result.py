@@ -24,7 +24,7 @@ from ssl_console.workspace.result import Result, ResultRecord
 
 @dataclass(frozen=True)
 class OpenResult:
-    """What has been read of the result that is shown."""
+    """Files of the result that is shown."""
 
     run_id: str = ""
     record: ResultRecord | None = None
@@ -65,7 +65,7 @@ class ResultScreen(ConsoleScreen):
         self._among: tuple[str, ...] = ()
 
     def body(self) -> ComposeResult:
-        """Text, and the chart, or the picture that the run left, beside it or in its place."""
+        """Text, and the chart or the image of the run, next to it or in its place."""
         with Horizontal(id="panes"):
             yield Lines(id="text")
             yield ChartView(id="chart")
@@ -97,7 +97,7 @@ class ResultScreen(ConsoleScreen):
         return found or (self._opened.record.result if self._opened.record else None)
 
     def update_view(self, state: AppState) -> None:
-        """Show what has been read; at first the newest result there is."""
+        """Show the result; at first the newest one."""
         if not self._wanted and state.results:
             newest = max(state.results, key=lambda result: result.finished)
             self.open(newest.run_id, ())

@@ -1,4 +1,4 @@
-"""Training: how well the checkpoints of a watched training transfer, beside the other backbones."""
+"""Training: transfer of the checkpoints of a watched training, compared with other backbones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TrainingScreen(ConsoleScreen):
         self.query_one(LineTable).focus()
 
     def update_view(self, state: AppState) -> None:
-        """Show what is known, and read what is new."""
+        """Show the trainings read so far, and read them again."""
         self._show(state)
         self.in_background(host(self).backend.trainings, self._take, group="trainings")
 
@@ -106,7 +106,7 @@ class TrainingScreen(ConsoleScreen):
             host(self).open_result(known[row].run_ids[0], known[row].run_ids)
 
     def action_copy(self) -> None:
-        """The command that goes on watching."""
+        """Copy the command that continues watching."""
         if (training := self._training) is not None:
             tasks = [word for task in training.tasks for word in ("-t", task)]
             words = ["ssl-console", "--workspace", str(host(self).backend.root), "watch", training.folder, *tasks]

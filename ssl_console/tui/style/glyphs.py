@@ -1,4 +1,4 @@
-"""The signs the console draws with, once in Unicode and once in plain ASCII."""
+"""The characters for drawing, in Unicode and in ASCII."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Glyphs:
     partly: str
     unticked: str
     none: str
-    """Nothing there: unknown, never zero."""
+    """Unknown value, never zero."""
     running: str
     queued: str
     starting: str
@@ -33,7 +33,7 @@ class Glyphs:
     """Parts of a filled cell, from the first to the full one."""
     bar_rest: str
     steps: tuple[str, ...]
-    """Heights that say a rank without colour, lowest first."""
+    """Heights that show a level without colour, lowest first."""
     up: str
     down: str
     left: str
@@ -43,12 +43,11 @@ class Glyphs:
     corner: str
     tick_mark: str
     markers: tuple[str, ...]
-    """Series of a chart, told apart by shape."""
+    """Markers of the series of a chart, distinct in shape."""
     braille: bool
     dot: str
     plus_minus: str
     times: str
-    arrow: str
 
 
 UNICODE = Glyphs(
@@ -83,7 +82,6 @@ UNICODE = Glyphs(
     dot="•",
     plus_minus="±",
     times="×",  # noqa: RUF001
-    arrow="→",
 )
 
 ASCII = Glyphs(
@@ -118,12 +116,11 @@ ASCII = Glyphs(
     dot="*",
     plus_minus="+-",
     times="x",
-    arrow="->",
 )
 
 
 def choose(ascii_only: bool | None = None) -> Glyphs:
-    """What was asked for; otherwise the environment variable, otherwise what the output can encode."""
+    """The requested set; otherwise by the environment variable, otherwise by the encoding of the output."""
     if ascii_only is None:
         ascii_only = bool(os.environ.get(ASCII_VARIABLE)) or not _can_encode("▁✓⣿…")
     return ASCII if ascii_only else UNICODE

@@ -1,4 +1,4 @@
-"""How tones, heat and the cursor look in the theme in use."""
+"""Colours of tones, heat levels and the cursor in a theme."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEW_ON_LIGHT = ("#afafd7", "#c6c6c6", "#d0d0d0", "#dadada", "#e4e4e4", "#eeeeee"
 
 
 def level(value: float, low: float, high: float, *, higher_is_better: bool = True) -> int | None:
-    """0 (worst of the column) to `LEVELS - 1` (best); None when the column does not tell its values apart."""
+    """0 (worst of the column) to `LEVELS - 1` (best); None when all values of the column are equal."""
     if not high > low:
         return None
     share = (value - low) / (high - low)
@@ -35,7 +35,7 @@ def level(value: float, low: float, high: float, *, higher_is_better: bool = Tru
 
 
 def sign(heat: int | None, steps: Sequence[str]) -> str:
-    """The same level as a sign, so that it reads without colour."""
+    """The level as a character, readable without colour."""
     return " " if heat is None else steps[heat * (len(steps) - 1) // (LEVELS - 1)]
 
 
@@ -66,7 +66,7 @@ class Palette:
     """Background of the cell under the cursor."""
     on_cell: str
     picked: str
-    """Background of what is ticked."""
+    """Background of ticked cells."""
     series: tuple[str, ...]
     dark: bool
     few_colours: bool = False
@@ -74,7 +74,7 @@ class Palette:
 
     @classmethod
     def of(cls, theme: Theme, *, few_colours: bool = False) -> Palette:
-        """The palette that `theme` makes; what a theme leaves open is mixed from what it has."""
+        """The palette of a theme; missing colours are blended from the existing ones."""
         own = theme.variables
         foreground = Color.parse(theme.foreground or ("#d0d0d0" if theme.dark else "#262626"))
         background = Color.parse(theme.background or ("#121212" if theme.dark else "#ffffff"))
@@ -100,7 +100,7 @@ class Palette:
         )
 
     def tone(self, tone: Tone) -> Style:
-        """How text of this tone looks."""
+        """Style of text of this tone."""
         return self._tones[tone]
 
     def cell_style(self, cell: Cell, under: Under = "") -> Style:
@@ -123,7 +123,7 @@ class Palette:
         return Style(bgcolor=colour.rich_color)
 
     def sign_style(self, level: int) -> Style:
-        """The sign that says the level without colour, in the level's full colour."""
+        """Style of the sign for a heat level, in the level's full colour."""
         return self._signs[level]
 
     @cached_property
@@ -144,7 +144,7 @@ class Palette:
 
     @cached_property
     def _cells(self) -> dict[tuple[object, ...], Style]:
-        """Styles of cells by everything that makes them, as they are asked for."""
+        """Computed styles by the properties of the cell."""
         return {}
 
     @cached_property
@@ -170,28 +170,28 @@ def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
 
 @dataclass(frozen=True)
 class RenderContext:
-    """What a widget needs to draw tones and signs."""
+    """Palette and glyphs for drawing."""
 
     palette: Palette
     glyphs: Glyphs
 
 
 class HasRenderContext(Protocol):
-    """An app that knows how things look."""
+    """An app with a render context."""
 
     @property
     def render_context(self) -> RenderContext:
-        """The look in use."""
+        """Palette and glyphs in use."""
         ...
 
 
 def render_context(widget: Widget) -> RenderContext:
-    """The look of the app that the widget is in."""
+    """The render context of the app that the widget is in."""
     return cast(HasRenderContext, widget.app).render_context
 
 
 def draw(spans: Line, width: int, context: RenderContext, base: Style) -> Strip:
-    """One line of `width` cells; what does not fit ends in an ellipsis."""
+    """One line of `width` cells; longer text ends in an ellipsis."""
     kept = cut(spans, width, context.glyphs.ellipsis)
     segments = [Segment(span.text, base + context.palette.tone(span.tone)) for span in kept]
     return Strip([*segments, Segment(" " * (width - length(kept)), base)], width)

@@ -1,4 +1,4 @@
-"""What goes to the terminal: of every update only the cells that differ from what is there already.
+"""Output to the terminal: of every update, only the cells that differ from those on the terminal.
 
 Textual writes whole widgets, lines and spans again, and a span from the beginning of its widget on. Over a slow link
 that is the time of a key press, so the last content of every cell is remembered and the rest is left out.
@@ -25,10 +25,10 @@ from ssl_console.tui.terminal.key_queue import QueuedKeysApp
 
 Result = TypeVar("Result")
 StyleCode = tuple[str, str, str]
-"""Attributes, foreground and background as a terminal is told of them."""
+"""Attributes, foreground and background as parameters of an SGR escape sequence."""
 DEFAULT_STYLE: StyleCode = ("", "39", "49")
 REACH = 4
-"""Unchanged cells up to which writing them again is shorter than going past them."""
+"""Number of unchanged cells up to which rewriting them is shorter than a cursor movement."""
 MAX_CACHED_STYLES = 4096
 ATTRIBUTES = {
     "bold": "1",
@@ -64,7 +64,7 @@ UNKNOWN_SIGN = "?"
 
 
 class DiffingApp(QueuedKeysApp[Result]):
-    """An app that writes only what differs."""
+    """An app that writes only the cells that have changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ class DiffingApp(QueuedKeysApp[Result]):
         return TerminalDriver if chosen is LinuxDriver else chosen
 
     def on_resize(self) -> None:
-        """Terminals move and clear things then."""
+        """A terminal may move or clear its content when it is resized."""
         self.screen_buffer.forget()
 
     def action_redraw(self) -> None:
-        """Write everything again: something else has written to the terminal."""
+        """Write everything again, e.g. after another program has written to the terminal."""
         self.screen_buffer.forget()
         self.screen.refresh()
 
@@ -98,25 +98,25 @@ class DiffingApp(QueuedKeysApp[Result]):
 
 
 class Written(CompositorUpdate):
-    """An update that is ready to be sent."""
+    """An update that is rendered already."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def render_segments(self, console: Console) -> str:  # noqa: ARG002
-        """The text as it is."""
+        """The rendered text."""
         return self.text
 
 
 @dataclass
 class ScreenRow:
-    """One line of the terminal; None where nothing is known. The cells behind a wide character are empty texts."""
+    """One line of the terminal; None for unknown cells. The cells behind a wide character are empty texts."""
 
     texts: list[str | None] = field(default_factory=list)
     styles: list[StyleCode] = field(default_factory=list)
 
     def widen(self, width: int) -> None:
-        """Have so many cells at least."""
+        """Extend the line to at least `width` cells."""
         lacking = width - len(self.texts)
         if lacking > 0:
             self.texts += [None] * lacking
@@ -124,20 +124,20 @@ class ScreenRow:
 
 
 class ScreenBuffer:
-    """What is on the terminal."""
+    """Present content of the terminal, cell by cell."""
 
     def __init__(self) -> None:
         self.ascii_only = False
-        """Whether the terminal shows nothing else."""
+        """Whether the terminal is limited to ASCII."""
         self._rows: dict[int, ScreenRow] = {}
         self._style_codes: dict[Style | None, StyleCode] = {None: DEFAULT_STYLE}
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Forget the content: the next update is written completely."""
         self._rows.clear()
 
     def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
-        """The least to write so that the terminal shows the update; empty when it does already."""
+        """The shortest text that makes the terminal show the update; empty when it shows it already."""
         system = SYSTEMS.get(console.color_system or "truecolor", ColorSystem.TRUECOLOR)
         writer = AnsiWriter()
         for x, y, strip in changed_strips(update):
@@ -174,7 +174,7 @@ class ScreenBuffer:
 
 @dataclass
 class AnsiWriter:
-    """Writes at places, telling the terminal no more than it has to know."""
+    """Text with the shortest cursor movements and style changes."""
 
     parts: list[str] = field(default_factory=list)
     _x: int = -1
@@ -183,11 +183,11 @@ class AnsiWriter:
 
     @property
     def text(self) -> str:
-        """Everything written, after which the terminal writes plainly again."""
+        """Everything written, followed by a reset of the style."""
         return "".join([*self.parts, "" if self._style_code == DEFAULT_STYLE else "\x1b[0m"])
 
     def write(self, x: int, y: int, texts: Sequence[str], styles: Sequence[StyleCode]) -> None:
-        """Some cells of one line from a place on."""
+        """Write cells of one line, from column `x` on."""
         self._move_cursor(x, y)
         for text, code in zip(texts, styles, strict=True):
             if code is not self._style_code:
@@ -236,7 +236,7 @@ def changed_strips(update: ChopsUpdate | LayoutUpdate) -> Iterator[tuple[int, in
 
 
 def cells(text: str) -> list[str]:
-    """The text cell by cell. What takes several cells, or joins several characters, stays together in the first."""
+    """The text cell by cell. A character of several cells, or a combination of characters, stays in the first."""
     if text.isascii():
         return list(text)
     found: list[str] = []
@@ -252,7 +252,7 @@ def cells(text: str) -> list[str]:
 
 
 def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Begin and end of what is written in one go: changed cells, and short stretches of unchanged ones between them."""
+    """Begin and end of every stretch to write: changed cells, and short gaps of unchanged ones between them."""
     begin = end = -1
     for number in changed:
         if begin < 0:
@@ -266,7 +266,7 @@ def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, in
 
 
 def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
-    """With every cell of what takes several."""
+    """The stretch, widened to whole characters."""
     while begin and not texts[begin]:
         begin -= 1
     while end < len(texts) and not texts[end]:
@@ -275,7 +275,7 @@ def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
 
 
 def style_code(style: Style, system: ColorSystem) -> StyleCode:
-    """How a terminal with these colours is told of a style."""
+    """A style as SGR parameters for a terminal with these colours."""
     attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
     foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)
     background = style.bgcolor.downgrade(system).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
@@ -289,7 +289,7 @@ def to_ascii(cells: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def nearest_ascii(cell: str) -> str:
-    """One ASCII sign for a cell: a letter without its accent, a sign that looks like it, else a question mark."""
+    """One ASCII character for a cell: the letter without its accent, a similar sign, else a question mark."""
     if cell in ASCII_SIGNS:
         return ASCII_SIGNS[cell]
     first = unicodedata.normalize("NFKD", cell)[:1]

@@ -1,6 +1,6 @@
-"""The terminal, which may vanish at any moment: then what is written goes nowhere, and the app is told to end.
+"""A terminal driver for terminals that may vanish at any moment: output is then discarded, and the app exits.
 
-Textual's own driver stands still then: its writer dies on the first write, and the event loop waits for it for ever.
+Textual's own driver blocks then: its writer thread dies on the first write, and the event loop waits for it for ever.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 LOST = 128 + signal.SIGHUP
-"""Exit code of an app whose terminal has gone, as a shell would say it."""
+"""Exit code of an app whose terminal has vanished, by the convention of shells."""
 
 
 class TerminalDriver(LinuxDriver):
@@ -56,14 +56,14 @@ class TerminalStream:
     def __init__(self, stream: TextIO, lost: Callable[[], object]) -> None:
         self._stream, self._lost = stream, lost
         self.longest_write_s = 0.0
-        """Longest time that the terminal took for one write, until somebody asks and sets it back."""
+        """Longest duration of a write since the value was last read and reset, in seconds."""
 
     def write(self, text: str) -> int:
-        """Write, or lose what is written."""
+        """Write; without a terminal the text is lost."""
         return self._attempt(lambda: self._stream.write(text), len(text))
 
     def flush(self) -> None:
-        """Send what has been written, or lose it."""
+        """Send what has been written; without a terminal it is lost."""
         self._attempt(self._stream.flush, None)
 
     def fileno(self) -> int:
@@ -87,20 +87,20 @@ class TerminalStream:
 
 
 def discard(stream: TextIO) -> None:
-    """Let everything that is written to the stream from now on, and what it still holds, go nowhere."""
+    """Discard the buffered and all further output of the stream."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def pending_writes(driver: Driver | None) -> int:
-    """How many writes the terminal has not taken yet; 0 where that cannot be known."""
+    """Number of writes that the terminal has not accepted yet; 0 where it is unknown."""
     queue = getattr(getattr(driver, "_writer_thread", None), "_queue", None)
     return queue.qsize() if isinstance(queue, Queue) else 0
 
 
 def longest_write_s(driver: Driver | None) -> float:
-    """The longest time that one write has taken since this was last asked."""
+    """Longest duration of a write since the last call, in seconds."""
     if not isinstance(driver, TerminalDriver):
         return 0.0
     longest, driver.stream.longest_write_s = driver.stream.longest_write_s, 0.0
@@ -108,25 +108,25 @@ def longest_write_s(driver: Driver | None) -> float:
 
 
 CONGESTED = 5
-"""Writes waiting for the terminal from which on it counts as slow; the writer holds 30, then the app stands still."""
+"""Waiting writes from which on a terminal counts as slow; the queue holds 30, then the app blocks."""
 HELD_UP_S = 1.0
-"""A single write that took longer than this says so at once."""
+"""A single write that takes longer marks the terminal as slow at once."""
 SMOOTH = 120
-"""Looks in a row without waiting after which the usual pace is tried again: a minute."""
+"""Consecutive observations without a delay before the usual rate is tried again: a minute."""
 
 
 @dataclass
 class LinkSpeed:
-    """Looks at the line again and again."""
+    """Estimate of whether the connection is slow, from repeated observations of the terminal."""
 
     slow: bool = False
     fixed: bool = False
-    """Slow was asked for, so it stays."""
+    """Requested by the user, and never changed."""
     _congested: int = 0
     _smooth: int = 0
 
     def observe(self, waiting: int, longest_write_s: float) -> bool:
-        """Whether to go slowly, after so many writes were found waiting and one took so long."""
+        """Add an observation, and return whether the connection is slow."""
         if self.fixed:
             return self.slow
         self._congested = self._congested + 1 if waiting >= CONGESTED else 0

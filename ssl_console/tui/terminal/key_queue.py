@@ -1,7 +1,7 @@
-"""Keys one after the other, however fast they come: a slow link delivers a whole word at once.
+"""Keys are handled one after the other, however fast they arrive: a slow link delivers a whole word at once.
 
 Textual hands out every key at once to whatever has the keyboard then. `/` followed by a word would so be taken for
-the keys of the table, and an enter for a sheet that is not there yet would find none of its widgets.
+the keys of the table, and an enter for a dialog that is not mounted yet would find none of its widgets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE_S = 1.0
 
 @runtime_checkable
 class KeyListener(Protocol):
-    """A widget that wants to know of every key pressed while it has the keyboard, whatever the key does."""
+    """A widget that is notified of every key pressed while it has the focus."""
 
     def note_key(self) -> None:
         """A key has been pressed."""
@@ -29,10 +29,10 @@ class KeyListener(Protocol):
 
 
 class QueuedKeysApp(App[Result]):
-    """An app that begins with a key when it has done what the one before asked for."""
+    """An app that handles a key only when the previous one has been handled completely."""
 
     async def on_event(self, event: events.Event) -> None:
-        """Do what the key is bound to, or have it typed, before the next one is looked at."""
+        """Run the action of the key, or let it be typed, before the next key is handled."""
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
@@ -56,7 +56,7 @@ class QueuedKeysApp(App[Result]):
 
 
 async def _processed(widget: Widget) -> None:
-    """Wait until the widget has worked off what has been sent to it."""
+    """Wait until the widget has processed its messages."""
     done = asyncio.Event()
     if widget.call_later(done.set):
         with suppress(TimeoutError):

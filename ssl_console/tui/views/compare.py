@@ -27,7 +27,7 @@ TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described":
 
 @dataclass(frozen=True)
 class Paired:
-    """The comparisons of other backbones with the base that are known so far."""
+    """Comparisons of other backbones with the base, as far as they have been computed."""
 
     by_backbone: Mapping[str, Comparison]
 
@@ -37,7 +37,7 @@ class Paired:
         return None if found is None else next((task for task in found.tasks if task.column == column), None)
 
     def tone(self, backbone: str, column: str | None) -> Tone | None:
-        """What the test says, as a colour; None while it is not known."""
+        """Tone of the verdict; None until it is computed."""
         task = self.task(backbone, column)
         return None if task is None else TONES[task.verdict]
 
@@ -51,7 +51,7 @@ class Paired:
 
 
 def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
-    """The test in one line, or in two where it is too long for one, and what is to be said of it."""
+    """The test in one line, or in two where one is too short, and its note."""
     if task is None:
         return [line()]
     test = task.test
@@ -84,7 +84,7 @@ class CompareTable:
     """Images per second of each backbone, as measured here."""
     glyphs: Glyphs
     paired: Paired = field(default_factory=lambda: Paired({}))
-    """Paired tests against the base; where one is not known yet, intervals speak."""
+    """Paired tests against the base; intervals stand in until a test is computed."""
     task: str | None = None
     """Column whose scores and curves the charts show; None for the mean over all."""
 
@@ -139,7 +139,7 @@ class CompareTable:
 
     @cached_property
     def _room_of_differences(self) -> Mapping[str, int]:
-        """Cells that each backbone's widest difference takes, so that its scores stand below each other."""
+        """Width of each backbone's widest difference, which aligns its scores."""
         labels = [column.label for column in self.columns]
         return {name: max([5, *(len(self._difference(name, label)) for label in labels)]) for name in self.backbones}
 

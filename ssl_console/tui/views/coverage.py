@@ -1,11 +1,10 @@
-"""The coverage grid: what is known of every backbone on every task. Pure."""
+"""The coverage grid: the status of every backbone on every task. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from typing import TypeVar
 
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
@@ -18,7 +17,7 @@ from ssl_console.workspace.run_observer import RunView
 
 
 class CellStatus(StrEnum):
-    """How a cell of the grid stands."""
+    """Status of a cell of the grid."""
 
     EMPTY = "not measured"
     DONE = "done"
@@ -32,7 +31,6 @@ class CellStatus(StrEnum):
     NO_DATA = "data missing"
 
 
-ACTIVE = frozenset({CellStatus.RUNNING, CellStatus.STARTING, CellStatus.QUEUED})
 _OF_STATE: Mapping[RunState, CellStatus] = {
     RunState.QUEUED: CellStatus.QUEUED,
     RunState.STARTING: CellStatus.STARTING,
@@ -50,13 +48,13 @@ class CoverageCell:
     score: float | None = None
     """The newest result's, even where a newer run is under way."""
     share: float | None = None
-    """How far a running one is, where that is known."""
+    """Progress of a run, 0 to 1, where it is known."""
     detail: str = ""
     run_id: str | None = None
 
     @property
     def needs_run(self) -> bool:
-        """Whether "run what is missing" means it: no up-to-date result, none on its way, nothing lacking."""
+        """Whether it can be measured, and has no up-to-date result and no active run."""
         return self.status in {CellStatus.EMPTY, CellStatus.STALE, CellStatus.FAILED, CellStatus.CANCELLED}
 
 
@@ -65,7 +63,7 @@ NOTHING = CoverageCell()
 
 @dataclass(frozen=True)
 class Coverage:
-    """Everything that the grid is made of."""
+    """Content of the grid."""
 
     catalogue: Catalog = field(default_factory=Catalog)
     results: Mapping[Pair, Result] = field(default_factory=dict)
@@ -92,7 +90,7 @@ class Coverage:
         return cls(catalogue, _newest(results, catalogue, suite), latest, stale)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
-        """What is known of one pair: a run under way counts most, then the result, then why there is none."""
+        """Status of one pair: of an active run, else of the result, else the reason why there is none."""
         pair = (backbone, task)
         result, run = self.results.get(pair), self.runs.get(pair)
         score = result.value if result else None
@@ -113,14 +111,6 @@ class Coverage:
             return CoverageCell(CellStatus.NO_DATA, detail=of_task.missing.advice)
         return NOTHING
 
-    @cached_property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Lowest and highest score of every task."""
-        found: dict[str, list[float]] = {}
-        for (_, task), result in self.results.items():
-            found.setdefault(task, []).append(result.value)
-        return {task: (min(values), max(values)) for task, values in found.items()}
-
 
 @memoize_by_identity
 def _newest(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, Result]:
@@ -137,7 +127,7 @@ def _newest(results: Sequence[Result], catalogue: Catalog, suite: str | None) ->
 
 
 def _rank(run: RunView) -> tuple[bool, float, str]:
-    """Of several runs of a pair (seeds, say) one under way counts most, then the newest; never the folder's order."""
+    """Sort key of several runs of a pair, e.g. of its seeds: active ones last, then by creation time."""
     return not run.state.final, run.created, run.run_id
 
 
@@ -151,7 +141,7 @@ def _later(run: RunView, result: Result | None) -> bool:
 
 @memoize_by_identity
 def filter_catalog(catalogue: Catalog, suite: str | None, text: str) -> FilteredCatalog:
-    """The backbones and tasks that a suite and a filter leave; what can be measured at once comes first."""
+    """The backbones and tasks that match a suite and a filter; those that can be measured now come first."""
     chosen = catalogue.suite.get(suite or "")
     tasks = _of_suite(chosen.tasks if chosen else (), catalogue.tasks)
     backbones = _of_suite(chosen.backbones if chosen else (), catalogue.backbones)

@@ -21,7 +21,7 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 SILENT_S = 120.0
-"""A running run that has said nothing for this long is pointed out."""
+"""Seconds without an event after which a running run is flagged as silent."""
 BAR_WIDTH = 10
 GIGABYTE = 1024.0
 
@@ -37,7 +37,7 @@ TONES: Mapping[RunState, Tone] = {
 
 @dataclass(frozen=True)
 class RunList:
-    """The runs that are shown, and what their cells need."""
+    """The runs shown, and the data for their cells."""
 
     runs: Runs
     results: Mapping[str, Result]
@@ -47,7 +47,7 @@ class RunList:
 
     @classmethod
     def of(cls, state: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
-        """The runs that a filter leaves."""
+        """The runs that match a filter."""
         terms = parse(text)
         shown = (run for run in state.runs.values() if finished or not run.state.final)
         kept = in_order(run for run in shown if terms.matches(filterable(run)))
@@ -155,7 +155,7 @@ def summary(state: AppState, *, filtered: bool, finished: bool) -> Line:
 
 
 def details(run: RunView, result: Result | None, now: float, width: int) -> list[Line]:
-    """Everything about where a run stands."""
+    """Details of a run."""
     progress = run.progress
     pairs: list[tuple[str, str]] = [("run", f"{run.run_id}   seed {run.seed}   attempt {max(1, run.status.attempt)}")]
     pairs.append(("queued", _when(run.created)))

@@ -1,4 +1,4 @@
-"""The coverage grid and the launch sheet as rows and lines. Pure."""
+"""The coverage grid and the launch dialog as rows and lines. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TONES = {
 
 @dataclass(frozen=True)
 class CoverageGrid:
-    """The grid that is shown: what there is, what is ticked, what a filter left."""
+    """The grid as shown: its content, the ticks, and the part that matches a filter."""
 
     coverage: Coverage
     shown: FilteredCatalog
@@ -82,7 +82,7 @@ class CoverageGrid:
 
 
 def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:
-    """A cell in at most seven characters: a sign for the standing, and the number that matters."""
+    """A cell in at most seven characters: a sign for the status, and the most important number."""
     sign, word = _SIGNS[covered.status]
     if covered.status in {CellStatus.DONE, CellStatus.STALE}:
         return f"{covered.score:.1f}{getattr(glyphs, sign) if sign else ''}"
@@ -108,7 +108,7 @@ _SIGNS = {
 
 
 def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> list[Line]:
-    """Two lines on what is under the cursor."""
+    """Two lines about the cell under the cursor."""
     entry = grid.coverage.catalogue.backbone.get(backbone or "")
     of_task = grid.coverage.catalogue.task.get(task or "")
     if entry is None or of_task is None:
@@ -126,7 +126,7 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> li
 
 
 def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
-    """The line above the grid: what is shown, and how much of it is ticked."""
+    """The line above the grid: its extent, and the number of ticks."""
     shown, suite = grid.shown, state.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
     size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
@@ -143,7 +143,7 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
 
 
 def launch_lines(plan: Plan, disk: Disk, request: LaunchRequest, width: int, glyphs: Glyphs) -> list[Line]:
-    """What a launch would do, before it does it."""
+    """Preview of a launch."""
     counts = plan.counts
     lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
     rows = (

@@ -1,4 +1,4 @@
-"""Ranks with their uncertainty, as lines: the bootstrap's intervals, then the classical picture. Pure."""
+"""Rank confidence intervals as lines: bootstrap intervals, then the critical-difference diagram. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POOL = "Whether two backbones differ in this picture depends on which others are
 
 
 def rank_interval_lines(table: RankTable, replicates: int, width: int, glyphs: Glyphs) -> list[Line]:
-    """The whole sheet; `replicates` are how many there will be in the end."""
+    """Content of the dialog; `replicates` is the final number of replicates."""
     ranks = table.ranks
     so_far = "" if ranks.replicates >= replicates else f" of {replicates:,}"
     head = f" {ranks.replicates:,}{so_far} replicates over {ranks.tasks} tasks"
@@ -83,7 +83,7 @@ def _left_out(table: RankTable, width: int) -> list[str]:
 
 
 def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterator[Line]:
-    """The critical-difference picture: backbones by mean rank, bars beside those that cannot be told apart."""
+    """The critical-difference diagram: backbones by mean rank, bars join those without a significant difference."""
     yield line()
     yield line(
         Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),

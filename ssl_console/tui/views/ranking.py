@@ -41,9 +41,9 @@ ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
     "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
     "win_rate": ("win %", "share of comparisons won, column by column; a tie is half a win"),
 }
-"""Short label, and what it means."""
+"""Short label, and explanation."""
 ROUNDING = 0.05
-"""Scores are shown with one decimal: what differs by less looks the same."""
+"""Half of the last decimal shown: scores that differ by less look the same."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ColumnStats:
 
     @cached_property
     def best(self) -> str:
-        """The best score as shown; whatever looks like it is best too."""
+        """The best score as shown; scores that look the same are best, too."""
         return self._as_shown[0] if self._as_shown else ""
 
     @cached_property
@@ -143,7 +143,7 @@ class RankingTable:
 
     @cached_property
     def places(self) -> Mapping[str, str]:
-        """What stands before every row: its place by the column sorted by; ties share theirs and say so."""
+        """Place of every row by the sort column; ties share a place, marked with `=`."""
         if self.query.sort == NAME:
             return {}
         numbers = {name: number for name, number in self._numbers().items() if number is not None}
@@ -200,7 +200,7 @@ class RankingTable:
         return Cell(shown, heat=level if self.query.heat else None, bold=best, underline=second)
 
     def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
-        """The interval, or the difference to the published number, where it is wanted and known."""
+        """The interval, or the difference to the published number, where it is requested and known."""
         if self.query.intervals:
             half = score.half_width
             return "" if half is None else f" {self.glyphs.plus_minus}{half:.1f}"
@@ -273,7 +273,7 @@ class RankingTable:
 
 
 ranking_table = memoize_by_identity(RankingTable.of)
-"""`Table.of`, which is not done again while nothing has changed: a table is asked for whenever a run has moved on."""
+"""`RankingTable.of`, memoized: the table is requested whenever a run has progressed."""
 
 
 def _overlap(one: RankingCell, other: RankingCell) -> bool:
@@ -284,7 +284,7 @@ _AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate 
 
 
 def about_score(table: RankingTable, backbone: str | None, column: str | None) -> list[Line]:
-    """Two lines on what is under the cursor: the score, and how it compares with what was published."""
+    """Two lines about the cell under the cursor: the score, and its difference to the published one."""
     row = table.row.get(backbone or "")
     if row is None:
         return [line(), line()]
@@ -310,7 +310,7 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
 
 
 def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
-    """What it is; for a complete row that has none, why."""
+    """Its meaning; for a complete row without a value, the reason."""
     no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
         return f"none with {', '.join(no_shares)}, which is no share: c chooses the columns"

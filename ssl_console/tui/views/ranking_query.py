@@ -1,4 +1,4 @@
-"""What the user chose to see of the rankings, and the rows and columns that the choice leaves. Pure."""
+"""The user's selection of the rankings, and the rows and columns that match it. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Published = Literal["off", "beside", "all"]
 
 @dataclass(frozen=True)
 class RankingQuery:
-    """What the user chose to see."""
+    """Selection of rows, columns and content."""
 
     suite: str | None = None
     filter: str = ""
@@ -41,7 +41,7 @@ class RankingQuery:
 
 @memoize_by_identity
 def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ...] | None, shown: Published) -> Ranking:
-    """Everything in these columns, own rows and published ones. Remembered: filters and sorting start from here."""
+    """Own and published rows in these columns. Memoized: filtering and sorting start from it."""
     own = [result for result in results if result.source == "mine"]
     if shown == "off":
         return rank(own, columns)
@@ -50,7 +50,7 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
 
 @memoize_by_identity
 def with_baseline_badges(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
-    """The results with the reasons to doubt them that only other results tell."""
+    """The results with the badges that depend on their untrained twins."""
     return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
 
 

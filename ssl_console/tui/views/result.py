@@ -19,9 +19,9 @@ from ssl_console.workspace.result import Result, ResultRecord
 
 LABEL = 32
 NAME_WIDTH = 16
-"""Cells that the name of a class gets at least; longer ones take what they need."""
+"""Minimal width of a class name."""
 BESIDE_NAME = 18
-"""Cells of its figures."""
+"""Width of the figures of a class."""
 
 
 def result_lines(
@@ -33,7 +33,7 @@ def result_lines(
     per_class: Sequence[tuple[str, float, int]] = (),
     known: Twins = MappingProxyType({}),
 ) -> list[Line]:
-    """The whole record for reading, the most wanted first. `known` says which backbone is whose untrained twin."""
+    """The whole record, the most important parts first. `known` maps backbones to their untrained twins."""
     distance = distances([*results, result], known).get(result.run_id)
     lines = [*_head(result, results), *_doubts(record, distance, width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
@@ -132,7 +132,7 @@ def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
 
 
 def result_chart(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> Chart:
-    """The calibration diagram, where the protocol left one; otherwise how it stands among the others."""
+    """The reliability diagram, if the protocol recorded one; otherwise the score among those of other backbones."""
     diagram = reliability_diagram(record.diagnostics) if record else None
     if diagram is None:
         return score_chart(result, results)
@@ -167,7 +167,7 @@ Shares = list[float | None]
 
 
 def reliability_diagram(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, Shares] | None:
-    """The first table with `confidence` and `accuracy` per bin, however deep it lies."""
+    """The first table with `confidence` and `accuracy` per bin, at any depth."""
     for value in diagnostics.values():
         if isinstance(value, dict):
             confidence, accuracy = value.get("confidence"), value.get("accuracy")
@@ -229,7 +229,7 @@ def _scalar(value: JsonValue) -> str:
 
 
 def _without_curves(diagnostics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """What is shown otherwise, as a chart or a table, is left out of the list."""
+    """The diagnostics without those that are shown as a chart or a table."""
     return {
         name: value
         for name, value in diagnostics.items()

@@ -17,7 +17,7 @@ STATUS: Mapping[str, tuple[str, Tone]] = {
     "skipped": ("skipped", Tone.DIM),
 }
 NAMES_SHARE = 0.3
-"""Of the chart's width, what is left free at the left for the names of other backbones."""
+"""Fraction of the chart's width at the left that is kept free for the names of other backbones."""
 COLUMNS = (
     Column("step", "step", 12, align="right"),
     Column("mean", "mean", 8, align="right"),
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def chart_of(curve: TransferCurve) -> Chart:
-    """Transfer against step; other backbones as level lines with their names."""
+    """Transfer against step; other backbones as horizontal lines with their names."""
     steps = [point.step for point in curve.points]
     if not steps:
         return Chart(note=curve.verdict)

@@ -1,1 +1,1 @@
-"""Widgets that know nothing of backbones and tasks."""
+"""Widgets independent of backbones and tasks."""

@@ -1,4 +1,4 @@
-"""The chart as a widget: drawn once per content and size, line by line."""
+"""A chart as a widget, drawn once per content and size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TONES = {GHOST: Tone.DIM, AXIS: Tone.FAINT, LABEL: Tone.DIM, NOTHING: Tone.PLAI
 
 
 class ChartView(Widget):
-    """The widget. `show` repaints the lines that differ."""
+    """A chart widget. `show` repaints the lines that differ."""
 
     DEFAULT_CSS = "ChartView { height: 1fr; }"
 

@@ -1,4 +1,4 @@
-"""The line in which a filter is typed: hidden until it is asked for or in use."""
+"""The input line of a filter, hidden while it is not in use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StaticInput(Input):
 
 
 def stop_cursor_blink(screen: Screen[object]) -> None:
-    """Stop the cursors of a screen that others have made."""
+    """Stop the cursor blink in the inputs of a screen."""
     for line in screen.query(Input):
         line.cursor_blink = False
 
@@ -41,7 +41,7 @@ class FilterLine(StaticInput):
     def __init__(self, fields: str) -> None:
         super().__init__(placeholder="words and field:value, e.g. dino params:<30", compact=True, select_on_focus=False)
         self.HELP_TEXT = f"{ABOUT} Fields: {fields}."
-        """What the help says of it."""
+        """Text for the help."""
 
     def action_clear(self) -> None:
         """Everything is shown again."""
@@ -50,14 +50,14 @@ class FilterLine(StaticInput):
             screen.go_back()
 
     async def action_submit(self) -> None:
-        """Keep what was typed, before any other key is looked at."""
+        """Keep the filter, before any other key is handled."""
         bar = self.parent
         assert isinstance(bar, FilterBar)
         bar.keep()
 
 
 class FilterBar(Horizontal):
-    """`/` opens it, enter keeps what was typed, escape clears it."""
+    """The filter: `/` opens it, enter keeps it, escape clears it."""
 
     DEFAULT_CSS = """
     FilterBar { height: 1; display: none; }
@@ -83,7 +83,7 @@ class FilterBar(Horizontal):
 
     @property
     def text(self) -> str:
-        """What was typed."""
+        """The typed filter."""
         return self.query_one(Input).value
 
     def edit(self) -> None:
@@ -92,7 +92,7 @@ class FilterBar(Horizontal):
         self.screen.set_focus(self.query_one(Input))
 
     def clear(self) -> bool:
-        """Take the filter away; False when there was none."""
+        """Clear the filter; False when there was none."""
         was_open = self.display
         self.query_one(Input).value = ""
         self.display = False
@@ -104,7 +104,7 @@ class FilterBar(Horizontal):
         self.post_message(self.Changed(event.value))
 
     def keep(self) -> None:
-        """Keep the filter, and give the keyboard back to what it has left."""
+        """Keep the filter, and focus the table."""
         if not self.text:
             self.display = False
         screen = self.screen

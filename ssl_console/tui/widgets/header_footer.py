@@ -1,4 +1,4 @@
-"""The bar above every screen (where am I, what goes on) and the line of keys below it."""
+"""The bar above every screen, with tabs and status, and the line of keys below it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, length
 
 SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
-"""What stands before a tab, and whether those of other screens have their names."""
+"""Gap before a tab, and whether the tabs of other screens have titles; tried in this order."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the bar says at its right end."""
+    """Text at the right end of the bar."""
 
     text: str = ""
     tone: Tone = Tone.DIM
 
 
 class TopBar(Widget):
-    """Tabs at the left, what goes on at the right."""
+    """Tabs at the left, status at the right."""
 
     DEFAULT_CSS = "TopBar { height: 1; background: $surface; }"
 
@@ -40,7 +40,7 @@ class TopBar(Widget):
         self._tabs: list[tuple[int, int, str]] = []
 
     def show(self, status: tuple[Status, ...]) -> None:
-        """Say this at the right end."""
+        """Show a status."""
         if status != self._status:
             self._status = status
             self.refresh()
@@ -81,11 +81,11 @@ class KeyLine(Widget):
     DEFAULT_CSS = "KeyLine { height: 1; background: $surface; }"
 
     def on_mount(self) -> None:
-        """Follow what can be done."""
+        """Redraw when the bindings change."""
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
     def on_unmount(self) -> None:
-        """Follow no longer."""
+        """Stop redrawing."""
         self.screen.bindings_updated_signal.unsubscribe(self)
 
     def _changed(self, _screen: object) -> None:
@@ -107,7 +107,7 @@ class KeyLine(Widget):
 
 
 def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:
-    """What the footer shows: bindings of the screen and its focused widget, and those of the app."""
+    """Bindings in the footer: those of the screen and its focused widget, and those of the app."""
     here: dict[str, Binding] = {}
     everywhere: dict[str, Binding] = {}
     for active in screen.active_bindings.values():

@@ -1,4 +1,4 @@
-"""A result's picture as a widget: half blocks in colour, or signs from dark to bright, and where its file lies."""
+"""An image of a result as a widget: half blocks in colour, or ASCII shades, and the path of its file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssl_console.workspace.pictures import ASCII_SHADES, Picture, PictureCell, R
 
 
 class ImageView(Widget):
-    """The widget. Of several pictures the first is shown, and the names of all."""
+    """An image widget. Of several images, the first is drawn, and all are listed."""
 
     DEFAULT_CSS = "PictureView { height: 1fr; }"
 
@@ -60,6 +60,6 @@ class ImageView(Widget):
 
 
 def style_of(cell: PictureCell) -> Style:
-    """Ink on ground."""
+    """Foreground and background colour of a cell."""
     ink, ground = (None if one is None else f"rgb({one[0]},{one[1]},{one[2]})" for one in (cell.ink, cell.ground))
     return Style(color=ink, bgcolor=ground)

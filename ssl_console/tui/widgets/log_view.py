@@ -1,4 +1,4 @@
-"""The log of a run, followed while one looks at its end. Reading happens in a thread, drawing line by line."""
+"""The log of a run, followed while its end is in view. Reading happens in a thread, drawing line by line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST = 4096
 
 @dataclass(frozen=True)
 class Window:
-    """The lines between two places of a file."""
+    """The lines between two positions of a file."""
 
     path: Path | None = None
     lines: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Window:
     end: int = 0
     """Just behind the last line."""
     size: int = 0
-    """Of the file when it was last looked at."""
+    """Size of the file in bytes when it was last read."""
     added_before: int = field(default=0, compare=False)
     """Lines that the last step put before those that were there: a view moves down by as many."""
 
@@ -75,7 +75,7 @@ def earlier(window: Window) -> Window:
 
 
 def later(window: Window) -> Window:
-    """The window, and what comes behind it: the next block, or what was written meanwhile.
+    """The window extended at its end by the next block, or by newly written lines.
 
     A file that was cut short or replaced by a shorter one is opened again.
     """
@@ -145,7 +145,7 @@ NO_LOG = [line(Span(" no log yet", Tone.DIM))]
 
 
 class LogView(Lines):
-    """The widget. Scrolled to the end it follows; anywhere else it stays where it is."""
+    """A log widget. It follows the file while it is scrolled to the end."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -166,7 +166,7 @@ class LogView(Lines):
             self._read(lambda: open_end(path))
 
     def follow(self) -> None:
-        """Take in what was written meanwhile."""
+        """Read newly written lines."""
         window = self.window
         if window.path is not None and self.following:
             self._read(lambda: later(window))
@@ -193,7 +193,7 @@ class LogView(Lines):
             self.scroll_to(y=self.scroll_y + window.added_before, animate=False, force=True, immediate=True)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Near an end of what has been read, read on."""
+        """Read more near an end of the window."""
         super().watch_scroll_y(old_value, new_value)
         window = self.window
         at_bottom = new_value >= self.max_scroll_y - 1

@@ -11,7 +11,7 @@ from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import clean, fit, wrap
 
 SeriesIndex = int
-"""A series by its number, or one of the negative inks."""
+"""A series by its number, or one of the negative constants."""
 GHOST: SeriesIndex = -1
 AXIS: SeriesIndex = -2
 LABEL: SeriesIndex = -3
@@ -104,7 +104,7 @@ Run = tuple[str, SeriesIndex]
 
 POINTS = frozenset({"points", "crowd"})
 SMALLEST = (16, 5)
-"""Cells below which a chart says so instead of drawing."""
+"""Minimal size in cells; a smaller chart shows a note instead."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,19 @@ class Series:
     number: int = 0
     """Colour and marker."""
     labels: tuple[str, ...] = ()
-    """Names of the points, written beside them where there is room."""
+    """Names of the points, written next to them where there is room."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn."""
+    """Content of a chart."""
 
     series: tuple[Series, ...] = ()
     x: str = ""
     y: str = ""
     log_x: bool = False
     note: str = ""
-    """Said when there is nothing to draw, otherwise beside the legend."""
+    """Shown next to the legend, or alone when there is nothing to draw."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where `value` lies, 0 to 1."""
+        """Position of `value` on the axis, 0 to 1."""
         if self.log:
             return (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
         return (value - self.low) / (self.high - self.low)
@@ -194,7 +194,7 @@ def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> 
 
 
 def log_axis(values: Sequence[float]) -> Axis:
-    """Powers of ten and their doubles and fives; round numbers where fewer than two of those lie in the range."""
+    """Powers of ten and their doubles and fives; round numbers where fewer than two of those are in the range."""
     low, high = min(values) / 1.15, max(values) * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     marks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]

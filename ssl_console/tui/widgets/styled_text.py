@@ -1,4 +1,4 @@
-"""A scrolling text of styled lines, drawn line by line: details, help, sheets, events."""
+"""A scrolling text of styled lines, drawn line by line: details, help, dialogs, events."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class Lines(ScrollView, can_focus=True):
 
 
 class Tail(Lines):
-    """Lines whose end matters most: it is shown first, and followed while one looks at it."""
+    """Lines that are followed at their end while the end is in view."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.following = True
 
     def begin(self) -> None:
-        """Something else is shown from now on: from its end."""
+        """Follow the end again, for new content."""
         self.following = True
 
     def show(self, content: Sequence[Line]) -> None:
@@ -105,4 +105,4 @@ class Tail(Lines):
 
 
 class StyledText(Lines, can_focus=False):
-    """Lines that only tell something: the keyboard is never in them."""
+    """Lines that never have the focus."""

@@ -1,4 +1,4 @@
-"""What a table shows: columns, row keys in order, and a function that makes a cell when it is looked at."""
+"""Content of a table: columns, row keys in order, and a function that makes a cell when it is drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _no_cell(_key: str, _column: Column) -> Cell:
 
 @dataclass(frozen=True)
 class TableModel:
-    """A table's content. `cell` is called only for what is on the screen."""
+    """Content of a table. `cell` is called for visible cells only."""
 
     columns: tuple[Column, ...] = ()
     keys: Sequence[str] = ()
@@ -52,7 +52,7 @@ class TableModel:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Where the columns lie."""
+        """Positions of the columns."""
         whole = [column.align != "left" for column in self.columns]
         return Geometry.of([column.width for column in self.columns], self.fixed, whole)
 

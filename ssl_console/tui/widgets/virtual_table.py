@@ -1,6 +1,6 @@
-"""A table drawn line by line: any number of rows, and only what changed goes to the terminal.
+"""A table drawn line by line, with any number of rows; only changed cells are drawn again.
 
-The cursor follows the row's key, not its place: sorting, filtering and new rows leave it on what was chosen.
+The cursor follows the key of the row, not its position: it stays on its row through sorting, filtering and new rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CursorKind = Literal["row", "cell"]
 
 
 class LineTable(ScrollView, can_focus=True):
-    """The widget. `show` gives it other content; it finds out by itself what to repaint."""
+    """A table widget. `show` replaces the content, and repaints the differences."""
 
     DEFAULT_CSS = """
     LineTable {
@@ -49,7 +49,7 @@ class LineTable(ScrollView, can_focus=True):
             return self.table
 
     class Opened(Moved):
-        """A double click on a cell. The enter key belongs to the screens."""
+        """A double click on a cell. The enter key is bound by the screens."""
 
     class HeaderClicked(Moved):
         """A click on a column's head."""
@@ -59,7 +59,7 @@ class LineTable(ScrollView, can_focus=True):
         self.rows = TableModel()
         self.cursor_kind: CursorKind = cursor
         self.empty = empty
-        """What to say where there are no rows."""
+        """Message shown when there are no rows."""
         self._row: str | None = None
         self._column: str | None = None
         self._moved = False
@@ -84,7 +84,7 @@ class LineTable(ScrollView, can_focus=True):
 
     @property
     def _width(self) -> int:
-        """Cells of a line beside the scrollbar."""
+        """Width of a line without the scrollbar, in cells."""
         return self.scrollable_content_region.width
 
     def _fit_virtual_size(self) -> None:
@@ -222,7 +222,7 @@ class LineTable(ScrollView, can_focus=True):
                 self.post_message(self.Opened(self, self._row, self._column))
 
     def note_key(self) -> None:
-        """Whoever presses keys means the row that the cursor is on."""
+        """Fix the cursor to its row from the first key on."""
         self._moved = True
 
     def on_resize(self) -> None:
@@ -254,7 +254,7 @@ class LineTable(ScrollView, can_focus=True):
     # -- drawing ------------------------------------------------------------------------------------------------
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Some lines of the screen, on a background that is asked for once: finding it takes as long as a line."""
+        """Several lines, with the background style computed once: it takes as long as a line."""
         self._base = self.rich_style
         return super().render_lines(crop)
 
@@ -289,7 +289,7 @@ class LineTable(ScrollView, can_focus=True):
         return Strip(segments).simplify().adjust_cell_length(self._width, gap.style)
 
     def _same_under(self, key: str, visible: VisibleColumn) -> bool:
-        """Whether the cell lies on the same background as the gap behind it: then it takes the gap in, for brevity."""
+        """Whether the cell has the same background as the gap behind it, and can be joined with it."""
         return key != self._row or self.cursor_kind == "row" or self.rows.columns[visible.number].key != self._column
 
     def _cell_segments(self, key: str, visible: VisibleColumn, cell: Cell, context: RenderContext) -> Iterator[Segment]:
@@ -330,7 +330,7 @@ class LineTable(ScrollView, can_focus=True):
         return Tone.PLAIN if at_cursor else Tone.DIM
 
     def _with_more(self, segments: list[Segment]) -> list[Segment]:
-        """Say at the edges that there are columns beyond them."""
+        """Mark the edges beyond which there are more columns."""
         visible, glyphs = self._visible_columns(), render_context(self).glyphs
         key_style = self._base + render_context(self).palette.tone(Tone.KEY)
         fixed = self.rows.fixed
