@@ -41,8 +41,8 @@ def filterable(run: RunView) -> Filterable:
 def changed(runs: Runs, news: Iterable[RunView], gone: Iterable[str] = ()) -> Runs:
     """The runs after a poll of the files."""
     lost = set(gone)
-    kept = {run_id: run for run_id, run in runs.items() if run_id not in lost}
-    return {**kept, **{run.run_id: run for run in news}}
+    remaining = {run_id: run for run_id, run in runs.items() if run_id not in lost}
+    return {**remaining, **{run.run_id: run for run in news}}
 
 
 def in_order(runs: Iterable[RunView]) -> list[RunView]:
@@ -51,10 +51,10 @@ def in_order(runs: Iterable[RunView]) -> list[RunView]:
 
 
 def _order(run: RunView) -> tuple[int, float, float, str]:
-    place = min(ORDER[run.state], 3)
+    group = min(ORDER[run.state], 3)
     if run.state.final:
-        return place, 0.0, -(run.status.ended or run.created), run.run_id
-    return place, -run.priority if run.state is RunState.QUEUED else 0.0, run.created, run.run_id
+        return group, 0.0, -(run.status.ended or run.created), run.run_id
+    return group, -run.priority if run.state is RunState.QUEUED else 0.0, run.created, run.run_id
 
 
 @dataclass(frozen=True)

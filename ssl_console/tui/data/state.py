@@ -25,7 +25,7 @@ def opening_suite(catalogue: Catalog, results: Sequence[Result], runs: Iterable[
 
     Empty when no suite holds it: then all tasks are shown.
     """
-    dated = [(one.finished, (one.task, one.variant)) for one in results if one.source == "mine"]
+    dated = [(result.finished, (result.task, result.variant)) for result in results if result.source == "mine"]
     dated += [(run.created, (run.task, run.variant)) for run in runs]
     if not dated:
         return FIRST if FIRST in catalogue.suite else ""
@@ -57,10 +57,10 @@ class Selection:
 
     def toggle(self, pairs: Iterable[Pair]) -> Selection:
         """Tick all of these, or untick them if all are ticked."""
-        wanted = frozenset(pairs)
-        if wanted <= self.pairs:
-            return replace(self, pairs=self.pairs - wanted)
-        return replace(self, pairs=self.pairs | wanted)
+        toggled = frozenset(pairs)
+        if toggled <= self.pairs:
+            return replace(self, pairs=self.pairs - toggled)
+        return replace(self, pairs=self.pairs | toggled)
 
     def add(self, pairs: Iterable[Pair]) -> Selection:
         """Tick all of these."""

@@ -51,10 +51,10 @@ class AddBackboneDialog(Dialog[str | None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Inspection | None = None
+        self.inspection: Inspection | None = None
         """Inspection of the file; None until it is done for the present fields."""
         self._timer: Timer | None = None
-        self._looked_at: tuple[str, ...] = ()
+        self._inspected: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         """The fields, the inspection, the keys."""
@@ -72,7 +72,7 @@ class AddBackboneDialog(Dialog[str | None]):
         self.query_one("#path", Input).focus()
 
     @property
-    def said(self) -> BackboneOptions:
+    def options(self) -> BackboneOptions:
         """Values of the fields. Raises ConsoleError for a size that is not a number."""
         values = {name: self.query_one(f"#{name}", Input).value.strip() or None for name, _, _ in FIELDS}
         size = values["size"]
@@ -93,52 +93,52 @@ class AddBackboneDialog(Dialog[str | None]):
         """Check the fields at once; inspect the file when the typing pauses."""
         event.stop()
         if not self.query_one("#path", Input).value.strip():
-            self._tell([])
+            self._show_lines([])
             return
-        wanted = tuple(self.query_one(f"#{name}", Input).value for name in OPENS)
-        if wanted != self._looked_at:
-            self.found = None
+        inspected = tuple(self.query_one(f"#{name}", Input).value for name in OPENS)
+        if inspected != self._inspected:
+            self.inspection = None
         try:
-            said = self.said
-            host(self).backend.check_backbone(said)
+            options = self.options
+            host(self).backend.check_backbone(options)
         except ConsoleError as error:
-            self._tell(self._wrapped(str(error), Tone.BAD))
+            self._show_lines(self._wrapped(str(error), Tone.BAD))
             return
-        if self.found is not None:
-            self._show(said, self.found)
+        if self.inspection is not None:
+            self._show(options, self.inspection)
             return
-        self._tell([line(Span("Inspecting the file ...", Tone.DIM))])
+        self._show_lines([line(Span("Inspecting the file ...", Tone.DIM))])
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(SETTLED_S, lambda: self._look(said, wanted))
+        self._timer = self.set_timer(SETTLED_S, lambda: self._inspect(options, inspected))
 
-    def _look(self, said: BackboneOptions, wanted: tuple[str, ...]) -> None:
+    def _inspect(self, options: BackboneOptions, inspected: tuple[str, ...]) -> None:
         backend = host(self).backend
 
         def inspect() -> Inspection | str:
             try:
-                return backend.inspect_backbone(said)
+                return backend.inspect_backbone(options)
             except ConsoleError as error:
                 return str(error)
 
-        host(self).in_background(inspect, lambda found: self._take(found, wanted), group="inspect")
+        host(self).in_background(inspect, lambda inspection: self._take(inspection, inspected), group="inspect")
 
-    def _take(self, found: Inspection | str, wanted: tuple[str, ...]) -> None:
-        if not self.is_mounted or wanted != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
+    def _take(self, inspection: Inspection | str, inspected: tuple[str, ...]) -> None:
+        if not self.is_mounted or inspected != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
             return
-        if isinstance(found, str):
-            self._tell(self._wrapped(found, Tone.BAD))
+        if isinstance(inspection, str):
+            self._show_lines(self._wrapped(inspection, Tone.BAD))
             return
-        self.found, self._looked_at = found, wanted
-        self._show(self.said, found)
+        self.inspection, self._inspected = inspection, inspected
+        self._show(self.options, inspection)
 
-    def _show(self, said: BackboneOptions, found: Inspection) -> None:
-        lines = [line(text) for words in format_inspection(found, said) for text in wrap(words, self._width)]
+    def _show(self, options: BackboneOptions, inspection: Inspection) -> None:
+        lines = [line(text) for words in format_inspection(inspection, options) for text in wrap(words, self._width)]
         try:
-            chosen_proposal(said, found)
+            chosen_proposal(options, inspection)
         except ConsoleError as error:
             lines += self._wrapped(str(error), Tone.BAD)
-        self._tell(lines)
+        self._show_lines(lines)
 
     def _wrapped(self, text: str, tone: Tone) -> list[Line]:
         return [line(Span(part, tone)) for part in wrap(text, self._width)]
@@ -147,23 +147,23 @@ class AddBackboneDialog(Dialog[str | None]):
     def _width(self) -> int:
         return min(78, self.app.size.width - 6)
 
-    def _tell(self, lines: list[Line]) -> None:
+    def _show_lines(self, lines: list[Line]) -> None:
         self.query_one("#found", StyledText).show(lines)
         self.refresh(layout=True)
 
     def action_add(self) -> None:
         """Write the card, if everything is decided."""
-        found, app = self.found, host(self)
+        inspection, app = self.inspection, host(self)
         try:
-            said = self.said
-            app.backend.check_backbone(said)
+            options = self.options
+            app.backend.check_backbone(options)
         except ConsoleError as error:
-            self._tell(self._wrapped(str(error), Tone.BAD))
+            self._show_lines(self._wrapped(str(error), Tone.BAD))
             return
-        if found is None or found.chosen is None:
+        if inspection is None or inspection.chosen is None:
             app.notify_user("Incomplete: see below what is missing.")
             return
-        app.in_background(lambda: app.backend.add_backbone(said, found), self._added, group="add")
+        app.in_background(lambda: app.backend.add_backbone(options, inspection), self._added, group="add")
 
     def _added(self, name: str) -> None:
         host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` checks it.")

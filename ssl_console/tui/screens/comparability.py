@@ -47,17 +47,19 @@ class IncomparableDialog(Dialog[None]):
         app, ranking, results = host(self), self._ranking, self._results
         app.in_background(lambda: kept_apart(results, ranking, identities(app.backend)), self._show, group="apart")
 
-    def _show(self, found: Sequence[IncomparableResult]) -> None:
+    def _show(self, further: Sequence[IncomparableResult]) -> None:
         if self.is_attached:
-            self.query_one(Lines).show(incomparable_lines(found, min(76, self.app.size.width - 8)))
+            self.query_one(Lines).show(incomparable_lines(further, min(76, self.app.size.width - 8)))
 
 
-def incomparable_lines(found: Sequence[IncomparableResult], width: int) -> list[Line]:
+def incomparable_lines(results: Sequence[IncomparableResult], width: int) -> list[Line]:
     """One paragraph a column."""
     lines: list[Line] = [line(Span(text, Tone.DIM)) for text in wrap(ABOUT, width)]
-    for one in found:
-        lines += [(), *(line(text) for text in wrap(one.sentence, width))]
-    return lines if found else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
+    for result in results:
+        lines += [(), *(line(text) for text in wrap(result.sentence, width))]
+    return (
+        lines if results else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
+    )
 
 
 def identities(backend: Backend) -> Identities:

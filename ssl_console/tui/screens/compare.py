@@ -122,11 +122,11 @@ class CompareScreen(ConsoleScreen):
         if suite is None and state.suite is not None:
             return
         others = tuple(name for name in comparison.backbones if name not in {comparison.base, ""})
-        wanted = (comparison.base, others, suite.columns if suite else None, state.results)
-        if self._tested and wanted[:3] == self._tested[:3] and state.results is self._tested[3]:
+        arguments = (comparison.base, others, suite.columns if suite else None, state.results)
+        if self._tested and arguments[:3] == self._tested[:3] and state.results is self._tested[3]:
             return
-        self._tested, self._paired = wanted, Paired({})
-        backend, base, results, columns = host(self).backend, comparison.base, state.results, wanted[2]
+        self._tested, self._paired = arguments, Paired({})
+        backend, base, results, columns = host(self).backend, comparison.base, state.results, arguments[2]
 
         def work() -> Paired:
             from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
@@ -165,28 +165,28 @@ class CompareScreen(ConsoleScreen):
                 self._fetch_curves(comparison)
 
     def _curves_of(self, comparison: CompareTable) -> dict[str, Mapping[str, Curve]]:
-        found = {}
+        curves = {}
         for name in comparison.backbones:
             row = comparison.row.get(name)
             score = row.cells.get(comparison.task or "") if row else None
             if score is not None and score.run_id in self._curves:
-                found[name] = self._curves[score.run_id]
-        return found
+                curves[name] = self._curves[score.run_id]
+        return curves
 
     def _fetch_curves(self, comparison: CompareTable) -> None:
         rows = [comparison.row[name] for name in comparison.backbones if name in comparison.row]
         cells = (row.cells.get(comparison.task or "") for row in rows)
-        wanted = tuple(cell.run_id for cell in cells if cell is not None and cell.run_id not in self._curves)
-        asked = tuple((run_id, "") for run_id in wanted)
-        if wanted and asked != self._asked:
+        run_ids = tuple(cell.run_id for cell in cells if cell is not None and cell.run_id not in self._curves)
+        asked = tuple((run_id, "") for run_id in run_ids)
+        if run_ids and asked != self._asked:
             self._asked = asked
             backend = host(self).backend
             self.in_background(
-                lambda: {name: backend.curves(name) for name in wanted}, self._take_curves, group="curves"
+                lambda: {name: backend.curves(name) for name in run_ids}, self._take_curves, group="curves"
             )
 
-    def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
-        self._curves.update(found)
+    def _take_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> None:
+        self._curves.update(curves)
         self.refresh_view()
 
     @on(LineTable.Opened)

@@ -90,8 +90,8 @@ def _help_lines(key: Key, keys: str) -> list[Line]:
 
 def scopes_of(screen: Screen[object]) -> list[str]:
     """The scopes whose keys are bound on a screen now: of the screen, of the focused pane, of the app."""
-    found = (active.binding.id or "" for active in screen.active_bindings.values())
-    scopes = dict.fromkeys(name.partition(".")[0] for name in found if "." in name)
+    ids = (active.binding.id or "" for active in screen.active_bindings.values())
+    scopes = dict.fromkeys(name.partition(".")[0] for name in ids if "." in name)
     return sorted(scopes, key=lambda scope: ("table", "text", "app").index(scope) if scope in _SHARED else -1)
 
 

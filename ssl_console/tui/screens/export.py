@@ -80,8 +80,8 @@ class ExportDialog(Dialog[None]):
         """ImageNet accuracy against transfer."""
         ranking, backbones = self._ranking, host(self).state.catalogue.backbones
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in backbones}
-        known = {name: value for name, value in top1.items() if value is not None}
-        self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, known))
+        accuracies = {name: value for name, value in top1.items() if value is not None}
+        self._picture(f"transfer.{suffix}", lambda path: _scatter(path, ranking, accuracies))
 
     def _picture(self, name: str, draw: Callable[[Path], None]) -> None:
         app, path = host(self), _free_name(Path.cwd(), name)

@@ -56,10 +56,10 @@ class LaunchDialog(Dialog[int | None]):
 
         host(self).in_background(make_plan, self._show, group="plan")
 
-    def _show(self, found: tuple[Plan, Disk]) -> None:
+    def _show(self, planned: tuple[Plan, Disk]) -> None:
         if not self.is_mounted:
             return
-        self._plan, disk = found
+        self._plan, disk = planned
         width = min(78, self.app.size.width - 6)
         lines = launch_lines(self._plan, disk, self._request, width, render_context(self).glyphs)
         self.query_one(Lines).show([*lines, ()])
@@ -85,14 +85,14 @@ class LaunchDialog(Dialog[int | None]):
 
     def action_seeds(self) -> None:
         """The next number of seeds."""
-        place = SEED_COUNTS.index(len(self._request.seeds)) if len(self._request.seeds) in SEED_COUNTS else 0
-        count = SEED_COUNTS[(place + 1) % len(SEED_COUNTS)]
+        index = SEED_COUNTS.index(len(self._request.seeds)) if len(self._request.seeds) in SEED_COUNTS else 0
+        count = SEED_COUNTS[(index + 1) % len(SEED_COUNTS)]
         self._replan(replace(self._request, seeds=tuple(range(count))))
 
     def action_preset(self) -> None:
         """The other parameters."""
-        place = PRESETS.index(self._request.preset) if self._request.preset in PRESETS else 0
-        self._replan(replace(self._request, preset=PRESETS[(place + 1) % len(PRESETS)]))
+        index = PRESETS.index(self._request.preset) if self._request.preset in PRESETS else 0
+        self._replan(replace(self._request, preset=PRESETS[(index + 1) % len(PRESETS)]))
 
     def action_copy(self) -> None:
         """The command line that does the same, to the clipboard."""

@@ -187,21 +187,21 @@ class LiveScreen(ConsoleScreen):
         ghost = self._ghosts.get(best.run_id) if best else None
         chart = live.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
         self.query_one("#curve", ChartView).show(chart)
-        wanted = tuple(run_id for run_id in (best.run_id if best else None,) if run_id and run_id not in self._ghosts)
+        run_ids = tuple(run_id for run_id in (best.run_id if best else None,) if run_id and run_id not in self._ghosts)
         if not run.progress.metrics and self._own[0] != run.run_id:
-            wanted = (run.run_id, *wanted)
-        if wanted and wanted != self._asked:
-            self._asked = wanted
+            run_ids = (run.run_id, *run_ids)
+        if run_ids and run_ids != self._asked:
+            self._asked = run_ids
             backend = host(self).backend
             self.in_background(
-                lambda: {name: backend.curves(name) for name in wanted}, self._take_curves, group="curves"
+                lambda: {name: backend.curves(name) for name in run_ids}, self._take_curves, group="curves"
             )
 
-    def _take_curves(self, found: Mapping[str, Mapping[str, Curve]]) -> None:
-        self._ghosts.update(found)
+    def _take_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> None:
+        self._ghosts.update(curves)
         run = self.run
-        if run is not None and run.run_id in found:
-            self._own = (run.run_id, found[run.run_id])
+        if run is not None and run.run_id in curves:
+            self._own = (run.run_id, curves[run.run_id])
         if self._pane == "curve":
             self._show_run()
 
@@ -212,17 +212,17 @@ class LiveScreen(ConsoleScreen):
             log.open(self._files[1].log)
             self.query_one("#events", Lines).show(live.event_lines(self._files[1].events))
         log.follow()
-        wanted = (run.run_id, run.status.attempt, run.progress.last_event, run.state, self._pane)
-        if wanted != self._asked:
-            self._asked = wanted
+        request = (run.run_id, run.status.attempt, run.progress.last_event, run.state, self._pane)
+        if request != self._asked:
+            self._asked = request
             backend, run_id = host(self).backend, run.run_id
             self.in_background(lambda: (run_id, backend.files(run_id)), self._take_files, group="files")
 
-    def _take_files(self, found: tuple[str, RunFiles]) -> None:
-        if found[0] != self._files[0]:
+    def _take_files(self, files: tuple[str, RunFiles]) -> None:
+        if files[0] != self._files[0]:
             self.query_one("#events", Tail).begin()
-        self._files = found
-        if self.run is not None and self.run.run_id == found[0] and self._pane in {"log", "events"}:
+        self._files = files
+        if self.run is not None and self.run.run_id == files[0] and self._pane in {"log", "events"}:
             self._show_run()
 
     @on(LineTable.Moved)
@@ -260,8 +260,8 @@ class LiveScreen(ConsoleScreen):
     def action_pane(self, step: int) -> None:
         """Another pane."""
         panes = [pane for pane in PANES if pane != "devices" or not self.has_class("wide")]
-        place = panes.index(self._pane) if self._pane in panes else 0
-        self._show_pane(panes[(place + step) % len(panes)])
+        index = panes.index(self._pane) if self._pane in panes else 0
+        self._show_pane(panes[(index + step) % len(panes)])
         if self.has_class("zoomed"):
             self._focus_pane()
 
@@ -292,8 +292,8 @@ class LiveScreen(ConsoleScreen):
         run = self.run
         names = live.metrics_of(run.progress.metrics or self._own[1]) if run else []
         if names:
-            place = names.index(self._metric) if self._metric in names else 0
-            self._metric = names[(place + 1) % len(names)]
+            index = names.index(self._metric) if self._metric in names else 0
+            self._metric = names[(index + 1) % len(names)]
         self._show_pane("curve")
 
     def action_open(self) -> None:

@@ -75,9 +75,9 @@ class PlanScreen(ConsoleScreen):
 
     def _grid(self, state: AppState) -> CoverageGrid:
         suite = state.planned_suite
-        known = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
-        coverage = Coverage.of(known, state.results, state.runs.values(), state.stale, suite)
-        shown = filter_catalog(known, suite, self.query_one(FilterBar).text)
+        catalogue = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
+        coverage = Coverage.of(catalogue, state.results, state.runs.values(), state.stale, suite)
+        shown = filter_catalog(catalogue, suite, self.query_one(FilterBar).text)
         return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 
     def update_view(self, state: AppState) -> None:
@@ -150,14 +150,14 @@ class PlanScreen(ConsoleScreen):
 
     def action_tick_missing(self) -> None:
         """Everything shown that has no up-to-date result."""
-        wanted = self.grid.wanted()
-        if not wanted:
+        pairs = self.grid.unmeasured()
+        if not pairs:
             host(self).notify_user(
                 "Nothing is missing: every pair has a result, is running or queued, or lacks weights or data."
             )
             return
         app = host(self)
-        app.set_state(replace(app.state, selection=app.state.selection.add(wanted)))
+        app.set_state(replace(app.state, selection=app.state.selection.add(pairs)))
 
     def action_untick(self) -> None:
         """Untick everything."""

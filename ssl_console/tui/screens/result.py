@@ -93,8 +93,8 @@ class ResultScreen(ConsoleScreen):
             self.refresh_view()
 
     def _result(self, state: AppState) -> Result | None:
-        found = state.results_by_run.get(self._opened.run_id)
-        return found or (self._opened.record.result if self._opened.record else None)
+        result = state.results_by_run.get(self._opened.run_id)
+        return result or (self._opened.record.result if self._opened.record else None)
 
     def update_view(self, state: AppState) -> None:
         """Show the result; at first the newest one."""
@@ -106,16 +106,16 @@ class ResultScreen(ConsoleScreen):
             text.show([line(Span(" No results yet: tick something in Plan and launch it.", Tone.DIM))])
             return
         width = max(40, text.size.width or self.size.width)
-        known = self._opened
+        opened = self._opened
         of_backbones = twins(entry.card for entry in state.catalogue.backbones)
         text.show(
             resultview.result_lines(
-                result, known.record, state.results, known.command, width, known.per_class, of_backbones
+                result, opened.record, state.results, opened.command, width, opened.per_class, of_backbones
             )
         )
-        self.set_class(bool(known.pictures), "pictured")
-        self.query_one(ImageView).show(known.pictures)
-        self.query_one(ChartView).show(resultview.result_chart(result, known.record, state.results))
+        self.set_class(bool(opened.pictures), "pictured")
+        self.query_one(ImageView).show(opened.pictures)
+        self.query_one(ChartView).show(resultview.result_chart(result, opened.record, state.results))
 
     def go_back(self) -> bool:
         """From the chart to the text, then back to the rankings."""

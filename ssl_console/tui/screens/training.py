@@ -60,9 +60,9 @@ class TrainingScreen(ConsoleScreen):
         self._show(state)
         self.in_background(host(self).backend.trainings, self._take, group="trainings")
 
-    def _take(self, found: Sequence[WatchedTraining]) -> None:
-        if found != self._trainings and self.is_mounted:
-            self._trainings = found
+    def _take(self, trainings: Sequence[WatchedTraining]) -> None:
+        if trainings != self._trainings and self.is_mounted:
+            self._trainings = trainings
             self._show(self.state)
 
     @property
@@ -101,9 +101,13 @@ class TrainingScreen(ConsoleScreen):
     def action_open(self) -> None:
         """The result of the checkpoint under the cursor."""
         row, training = self.query_one(LineTable).row, self._training
-        known = {f"{one.file}\0{one.mtime_ns}": one for one in training.checkpoints} if training else {}
-        if row in known and known[row].run_ids:
-            host(self).open_result(known[row].run_ids[0], known[row].run_ids)
+        by_key = (
+            {f"{checkpoint.file}\0{checkpoint.mtime_ns}": checkpoint for checkpoint in training.checkpoints}
+            if training
+            else {}
+        )
+        if row in by_key and by_key[row].run_ids:
+            host(self).open_result(by_key[row].run_ids[0], by_key[row].run_ids)
 
     def action_copy(self) -> None:
         """Copy the command that continues watching."""
@@ -113,9 +117,9 @@ class TrainingScreen(ConsoleScreen):
             host(self).copy(shlex.join(words))
 
 
-def _summary(training: WatchedTraining, curve: TransferCurve, place: int, count: int, width: int) -> list[Line]:
+def _summary(training: WatchedTraining, curve: TransferCurve, index: int, count: int, width: int) -> list[Line]:
     """In one line where there is room for it."""
-    which = f" ({place + 1} of {count})" if count > 1 else ""
+    which = f" ({index + 1} of {count})" if count > 1 else ""
     tone = Tone.WARN if curve.peaked else Tone.PLAIN
     name, tasks = Span(f" {training.name}{which}", Tone.TITLE), f"on {', '.join(training.tasks)}"
     whole = line(name, Span(f"  {curve.verdict}", tone), Span(f"  {tasks}", Tone.DIM))

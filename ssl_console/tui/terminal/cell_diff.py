@@ -144,11 +144,11 @@ class ScreenBuffer:
             texts, styles = self._cells(strip, system)
             row = self._rows.setdefault(y, ScreenRow())
             row.widen(x + len(texts))
-            place = slice(x, x + len(texts))
-            before, row.texts[place] = row.texts[place], texts
-            looked, row.styles[place] = row.styles[place], styles
-            if before != texts or looked != styles:
-                changed = [n for n, text in enumerate(texts) if before[n] != text or looked[n] != styles[n]]
+            span = slice(x, x + len(texts))
+            old_texts, row.texts[span] = row.texts[span], texts
+            old_styles, row.styles[span] = row.styles[span], styles
+            if old_texts != texts or old_styles != styles:
+                changed = [n for n, text in enumerate(texts) if old_texts[n] != text or old_styles[n] != styles[n]]
                 for begin, end in runs(changed, texts):
                     writer.write(x + begin, y, texts[begin:end], styles[begin:end])
         return writer.text
@@ -158,9 +158,9 @@ class ScreenBuffer:
         styles: list[StyleCode] = []
         for text, style, control in strip:
             if not control and text:
-                found = cells(text)
-                texts += found
-                styles += [self._style_code(style, system)] * len(found)
+                characters = cells(text)
+                texts += characters
+                styles += [self._style_code(style, system)] * len(characters)
         return to_ascii(texts) if self.ascii_only else texts, styles
 
     def _style_code(self, style: Style | None, system: ColorSystem) -> StyleCode:
@@ -213,9 +213,9 @@ class AnsiWriter:
                 attributes,
                 *(new for new, default in zip(colours, DEFAULT_STYLE[1:], strict=True) if new != default),
             ]
-        told = ";".join(filter(None, codes))
-        if told:
-            self.parts.append(f"\x1b[{told}m")
+        parameters = ";".join(filter(None, codes))
+        if parameters:
+            self.parts.append(f"\x1b[{parameters}m")
         self._style_code = code
 
 
@@ -239,16 +239,16 @@ def cells(text: str) -> list[str]:
     """The text cell by cell. A character of several cells, or a combination of characters, stays in the first."""
     if text.isascii():
         return list(text)
-    found: list[str] = []
+    texts: list[str] = []
     for character in text:
         width = get_character_cell_size(character)
-        if not width and found:
-            found[-1] += character
+        if not width and texts:
+            texts[-1] += character
         elif width:
-            found += [character] + [""] * (width - 1)
-    if len(found) != cell_len(text):
+            texts += [character] + [""] * (width - 1)
+    if len(texts) != cell_len(text):
         return [text] + [""] * (cell_len(text) - 1)
-    return found
+    return texts
 
 
 def runs(changed: Sequence[int], texts: Sequence[str]) -> Iterator[tuple[int, int]]:

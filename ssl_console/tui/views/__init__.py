@@ -16,20 +16,20 @@ def memoize_by_identity(work: Callable[Asked, Answer]) -> Callable[Asked, Answer
     Unlike `functools.cache` it never hashes: hashing ten thousand results takes as long as much of the work, and the
     very same tuple, the usual case, is told by its identity.
     """
-    kept: list[tuple[tuple[object, ...], Answer]] = []
+    cache: list[tuple[tuple[object, ...], Answer]] = []
 
     @wraps(work)
-    def ask(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
-        asked = (*args, *kwargs.values())
-        for known, answer in kept:
-            if _same(known, asked):
+    def cached(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+        arguments = (*args, *kwargs.values())
+        for key, answer in cache:
+            if _same(key, arguments):
                 return answer
         answer = work(*args, **kwargs)
-        kept.insert(0, (asked, answer))
-        del kept[KEPT:]
+        cache.insert(0, (arguments, answer))
+        del cache[KEPT:]
         return answer
 
-    return ask
+    return cached
 
 
 def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

@@ -33,8 +33,8 @@ class Paired:
 
     def task(self, backbone: str, column: str | None) -> TaskComparison | None:
         """The test in one column, by its comparability key."""
-        found = self.by_backbone.get(backbone)
-        return None if found is None else next((task for task in found.tasks if task.column == column), None)
+        comparison = self.by_backbone.get(backbone)
+        return None if comparison is None else next((task for task in comparison.tasks if task.column == column), None)
 
     def tone(self, backbone: str, column: str | None) -> Tone | None:
         """Tone of the verdict; None until it is computed."""
@@ -43,11 +43,11 @@ class Paired:
 
     def about(self, backbone: str, column: str | None, width: int) -> list[Line]:
         """The numbers of the test under the cursor, and the sentence about the backbone over all tasks."""
-        found = self.by_backbone.get(backbone)
-        if found is None:
+        comparison = self.by_backbone.get(backbone)
+        if comparison is None:
             return [line()]
-        told = (line(f" {text}") for text in wrap(found.sentence, width - 2))
-        return [*_numbers(self.task(backbone, column), width), *told]
+        sentence = (line(f" {text}") for text in wrap(comparison.sentence, width - 2))
+        return [*_numbers(self.task(backbone, column), width), *sentence]
 
 
 def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
@@ -197,8 +197,8 @@ class CompareTable:
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in self.catalogue.backbones}
         points = {name: (x, y) for name, y in self._heights().items() if (x := top1.get(unmarked(name))) is not None}
         across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
-        found = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
-        note = "  ".join(f"{name} {value:+.2f}" for name, value in found if value is not None)
+        correlations = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
+        note = "  ".join(f"{name} {value:+.2f}" for name, value in correlations if value is not None)
         empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else self._no_height
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
@@ -219,18 +219,18 @@ class CompareTable:
             note=f"{len(front)} on the Pareto front" if front else f"no {label} known" if heights else self._no_height,
         )
 
-    def curves(self, found: Mapping[str, Mapping[str, Curve]], metric: str | None = None) -> Chart:
+    def curves(self, by_backbone: Mapping[str, Mapping[str, Curve]], metric: str | None = None) -> Chart:
         """A metric's curve of each compared backbone on the chosen task."""
-        names = [name for curves in found.values() for name, curve in curves.items() if len(curve.points) > 1]
+        names = [name for curves in by_backbone.values() for name, curve in curves.items() if len(curve.points) > 1]
         if not names:
             return Chart(note="press t to choose a task" if self.task is None else "no curves are kept for this task")
-        wanted = metric if metric in names else names[0]
+        shown = metric if metric in names else names[0]
         series = tuple(
-            Series(_short(name), _points(found[name][wanted]), number=number)
+            Series(_short(name), _points(by_backbone[name][shown]), number=number)
             for number, name in enumerate(self.backbones)
-            if wanted in found.get(name, {})
+            if shown in by_backbone.get(name, {})
         )
-        return Chart(series, "step", wanted, note=wanted)
+        return Chart(series, "step", shown, note=shown)
 
     @property
     def _height_name(self) -> str:
@@ -246,8 +246,8 @@ class CompareTable:
         """Of every backbone of the ranking: the chosen task's score, or the mean of a complete row."""
         if self.task is None:
             return {row.backbone: row.mean for row in self.ranking.rows if row.mean is not None}
-        found = ((row.backbone, row.cells.get(self.task)) for row in self.ranking.rows)
-        return {name: score.value for name, score in found if score is not None}
+        scores = ((row.backbone, row.cells.get(self.task)) for row in self.ranking.rows)
+        return {name: score.value for name, score in scores if score is not None}
 
     def _point_series(self, points: Mapping[str, tuple[float, float]]) -> tuple[Series, ...]:
         """Each compared backbone in its own colour with its name; the others together, without."""
@@ -266,10 +266,10 @@ def choices(ranking: Ranking) -> list[str]:
 
 def chosen(marked: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
     """The marked ones that have results; the first two of the ranking while fewer than two are marked."""
-    known = {row.backbone for row in ranking.rows}
-    found = [name for name in marked if name in known]
-    best = [row.backbone for row in ranking.rows if row.backbone not in found]
-    return tuple(found if len(found) > 1 else [*found, *best][:2])
+    measured = {row.backbone for row in ranking.rows}
+    selected = [name for name in marked if name in measured]
+    best = [row.backbone for row in ranking.rows if row.backbone not in selected]
+    return tuple(selected if len(selected) > 1 else [*selected, *best][:2])
 
 
 def _points(curve: Curve) -> tuple[tuple[float, float], ...]:

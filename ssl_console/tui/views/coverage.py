@@ -149,13 +149,13 @@ def filter_catalog(catalogue: Catalog, suite: str | None, text: str) -> Filtered
     rows = [entry.subject for entry in backbones]
     columns = [entry.subject for entry in tasks]
     for_rows, for_columns = split(terms, rows, columns)
-    known = {name for subject in (*rows, *columns) for name in subject.fields}
-    protocols = {entry.protocol: place for place, entry in enumerate(reversed(tasks))}
+    fields = {name for subject in (*rows, *columns) for name in subject.fields}
+    protocols = {entry.protocol: index for index, entry in enumerate(reversed(tasks))}
     fitting = [entry for entry in tasks if for_columns.matches(entry.subject)]
     return FilteredCatalog(
         tuple(sorted((entry for entry in backbones if for_rows.matches(entry.subject)), key=_lacks)),
         tuple(sorted(fitting, key=lambda entry: (-protocols[entry.protocol], _lacks(entry)))),
-        tuple(terms.unknown_fields(known)),
+        tuple(terms.unknown_fields(fields)),
     )
 
 
@@ -163,8 +163,8 @@ Entry = TypeVar("Entry", BackboneEntry, TaskEntry)
 
 
 def _of_suite(names: Sequence[str], entries: Sequence[Entry]) -> Sequence[Entry]:
-    wanted = set(names)
-    return [entry for entry in entries if entry.name in wanted] if wanted else entries
+    members = set(names)
+    return [entry for entry in entries if entry.name in members] if members else entries
 
 
 def _lacks(entry: BackboneEntry | TaskEntry) -> bool:

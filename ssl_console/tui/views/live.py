@@ -50,8 +50,8 @@ class RunList:
         """The runs that match a filter."""
         terms = parse(text)
         shown = (run for run in state.runs.values() if finished or not run.state.final)
-        kept = in_order(run for run in shown if terms.matches(filterable(run)))
-        return cls({run.run_id: run for run in kept}, state.results_by_run, now, glyphs)
+        ordered = in_order(run for run in shown if terms.matches(filterable(run)))
+        return cls({run.run_id: run for run in ordered}, state.results_by_run, now, glyphs)
 
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
@@ -189,11 +189,11 @@ def _log_tail(run: RunView) -> tuple[str, ...]:
 
 
 def _warnings(run: RunView, width: int) -> list[Line]:
-    found = run.progress.warnings
-    if not found:
+    warnings = run.progress.warnings
+    if not warnings:
         return []
     lines = [(), line(Span(f" {_how_many(run.progress.warning_count)}", Tone.WARN))]
-    return lines + [line(f"   {text}") for warning in found[-3:] for text in wrap(warning, width - 4)]
+    return lines + [line(f"   {text}") for warning in warnings[-3:] for text in wrap(warning, width - 4)]
 
 
 def _how_many(warnings: int) -> str:

@@ -57,7 +57,7 @@ class CoverageGrid:
         """The pairs of one backbone that are shown."""
         return [(backbone, entry.name) for entry in self.shown.tasks]
 
-    def wanted(self) -> list[Pair]:
+    def unmeasured(self) -> list[Pair]:
         """Every shown pair that lacks an up-to-date result and can be measured."""
         pairs = (pair for entry in self.shown.backbones for pair in self.row(entry.name))
         return [pair for pair in pairs if self.coverage.cell(*pair).needs_run]

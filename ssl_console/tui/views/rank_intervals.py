@@ -61,25 +61,27 @@ def _row(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Line:
 
 
 def _scale(row: RankInterval, last: int, width: int, glyphs: Glyphs) -> Iterator[Span]:
-    def place(rank: float) -> int:
+    def column(rank: float) -> int:
         return round((rank - 1) / max(last - 1, 1) * (width - 1))
 
     for cell in range(width):
-        if cell == place(row.rank):
+        if cell == column(row.rank):
             yield Span(glyphs.markers[0], Tone.ACCENT)
-        elif place(row.low) <= cell <= place(row.high):
+        elif column(row.low) <= cell <= column(row.high):
             yield Span(glyphs.rule, Tone.ACCENT)
         else:
             yield Span(glyphs.empty, Tone.FAINT)
 
 
 def _left_out(table: RankTable, width: int) -> list[str]:
-    found = []
+    sentences = []
     if table.ranks.left_out:
-        found.append(f"left out, as a score is missing: {', '.join(table.ranks.left_out)}")
+        sentences.append(f"left out, as a score is missing: {', '.join(table.ranks.left_out)}")
     if table.by_intervals:
-        found.append(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
-    return [text for sentence in found for text in wrap(sentence, width - 2)]
+        sentences.append(
+            f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}"
+        )
+    return [text for sentence in sentences for text in wrap(sentence, width - 2)]
 
 
 def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterator[Line]:

@@ -117,8 +117,8 @@ class RankingTable:
         base = base_ranking(results, suite.columns if suite else None, query.published)
         filtered, unknown = apply_query(base, query, catalogue)
         ranking = pick_columns(filtered, common_columns(filtered)) if query.common else filtered
-        known = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
-        query = query if query.sort in known else replace(query, sort="mean_rank", reverse=False)
+        sortable = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
+        query = query if query.sort in sortable else replace(query, sort="mean_rank", reverse=False)
         ranked = sort_rows(ranking, query.sort, query.reverse)
         apart = count_apart(results, ranked)
         return cls(ranked, query, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
@@ -220,8 +220,8 @@ class RankingTable:
         leaders: dict[str, frozenset[str]] = {}
         for aggregate in AGGREGATES:
             values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
-            known = [value for value in values.values() if value is not None]
-            best = (min if aggregate.ascending else max)(known, default=None)
+            defined = [value for value in values.values() if value is not None]
+            best = (min if aggregate.ascending else max)(defined, default=None)
             for name, value in values.items():
                 if value is not None and value == best:
                     leaders[name] = leaders.get(name, frozenset()) | {aggregate.name}
@@ -260,12 +260,12 @@ class RankingTable:
 
     def _numbers_of_scores(self, facts: ColumnStats) -> dict[str, int | None]:
         """Scores whose intervals overlap with the first of a group share its place."""
-        found = {row.backbone: row.cells.get(facts.label) for row in self.ranking.rows}
-        known = [(name, score) for name, score in found.items() if score is not None]
-        known.sort(key=lambda pair: pair[1].value, reverse=facts.higher_is_better)
-        numbers: dict[str, int | None] = dict.fromkeys(found)
+        scores = {row.backbone: row.cells.get(facts.label) for row in self.ranking.rows}
+        ordered = [(name, score) for name, score in scores.items() if score is not None]
+        ordered.sort(key=lambda pair: pair[1].value, reverse=facts.higher_is_better)
+        numbers: dict[str, int | None] = dict.fromkeys(scores)
         first, place = None, 0
-        for number, (name, score) in enumerate(known, start=1):
+        for number, (name, score) in enumerate(ordered, start=1):
             if first is None or not _overlap(first, score):
                 first, place = score, number
             numbers[name] = place
@@ -290,7 +290,7 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
         return [line(), line()]
     head = [Span(f" {row.backbone}", Tone.STRONG)]
     if not row.complete:
-        missing = [one.label for one in table.ranking.columns if one.label not in row.cells]
+        missing = [column.label for column in table.ranking.columns if column.label not in row.cells]
         head.append(Span(f"  incomplete, no mean: {len(missing)} missing, {missing[0]} first", Tone.WARN))
     score = row.cells.get(column or "")
     if score is None:

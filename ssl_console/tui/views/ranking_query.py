@@ -60,12 +60,12 @@ def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple
     columns = {column.label: _task_subject(column, catalogue) for column in base.columns}
     terms = parse(query.filter)
     for_rows, for_columns = split(terms, rows.values(), columns.values())
-    known = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
-    left = [label for label, subject in columns.items() if label not in query.hidden and for_columns.matches(subject)]
-    ranking = base if len(left) == len(base.columns) else pick_columns(base, left)
+    fields = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
+    labels = [label for label, subject in columns.items() if label not in query.hidden and for_columns.matches(subject)]
+    ranking = base if len(labels) == len(base.columns) else pick_columns(base, labels)
     if for_rows != Filter():
         ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
-    return ranking, tuple(terms.unknown_fields(known))
+    return ranking, tuple(terms.unknown_fields(fields))
 
 
 def _backbone_subject(name: str, catalogue: Catalog) -> Filterable:

@@ -31,10 +31,10 @@ def result_lines(
     command: str,
     width: int,
     per_class: Sequence[tuple[str, float, int]] = (),
-    known: Twins = MappingProxyType({}),
+    untrained_twins: Twins = MappingProxyType({}),
 ) -> list[Line]:
     """The whole record, the most important parts first. `known` maps backbones to their untrained twins."""
-    distance = distances([*results, result], known).get(result.run_id)
+    distance = distances([*results, result], untrained_twins).get(result.run_id)
     lines = [*_head(result, results), *_doubts(record, distance, width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Reproduce", _wrapped(command, width))
@@ -93,40 +93,40 @@ def _intervals(
     result: Result, record: ResultRecord | None, results: Sequence[Result], distance: BaselineComparison | None
 ) -> dict[str, str]:
     """Of the test samples, of the images behind few-shot episodes, of the seeds, and of the untrained twin."""
-    found = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
+    intervals = {"test samples": f"{result.ci_low:.2f} to {result.ci_high:.2f}"}
     if method := result.interval_method or (record.interval_method if record else ""):
-        found["test samples"] += f"  ({method})"
+        intervals["test samples"] += f"  ({method})"
     episodes = of_record(record) if record else None
     if episodes is not None:
         title, text = episodes.beside
-        found[title] = text
+        intervals[title] = text
     spread = seed_spread(result, results)
     if spread is not None:
-        found["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
+        intervals["seeds"] = f"{spread.mean:.2f}, deviation {spread.deviation:.2f}  ({len(spread.values)} seeds)"
     if distance is not None:
-        found["untrained twin"] = (
+        intervals["untrained twin"] = (
             f"{distance.margin:+.2f} ({distance.low:+.2f} to {distance.high:+.2f}) to {distance.twin}"
         )
-    return found
+    return intervals
 
 
 def _computed_by(record: ResultRecord) -> dict[str, str]:
     """Code and machine."""
-    found = {} if record.code is None else {"source files": record.code.digest[:16]}
+    facts = {} if record.code is None else {"source files": record.code.digest[:16]}
     if record.code is not None and record.code.commit is not None:
-        found["commit"] = f"{record.code.commit[:16]}{', with changes' if record.code.dirty else ''}"
+        facts["commit"] = f"{record.code.commit[:16]}{', with changes' if record.code.dirty else ''}"
     if record.energy_j is not None:
-        found["energy"] = f"{record.energy_j:,.0f} J, of the whole device"
-    return {**found, **record.machine, **({"host": record.host} if record.host else {})}
+        facts["energy"] = f"{record.energy_j:,.0f} J, of the whole device"
+    return {**facts, **record.machine, **({"host": record.host} if record.host else {})}
 
 
 def place_among(result: Result, results: Sequence[Result]) -> tuple[int, int]:
     """Place of a result among the best of every backbone in its column, and how many those are."""
     sign = 1 if result.higher_is_better else -1
     best: dict[str, float] = {}
-    for one in results:
-        if one.column == result.column:
-            best[one.backbone] = max(best.get(one.backbone, float("-inf")), sign * one.value)
+    for other in results:
+        if other.column == result.column:
+            best[other.backbone] = max(best.get(other.backbone, float("-inf")), sign * other.value)
     better = sum(value > sign * result.value for name, value in best.items() if name != result.backbone)
     return better + 1, max(1, len(best))
 
@@ -136,12 +136,12 @@ def result_chart(result: Result, record: ResultRecord | None, results: Sequence[
     diagram = reliability_diagram(record.diagnostics) if record else None
     if diagram is None:
         return score_chart(result, results)
-    found = [(c, a) for c, a in zip(*diagram, strict=True) if c is not None and a is not None]
+    bins = [(c, a) for c, a in zip(*diagram, strict=True) if c is not None and a is not None]
     error = next((value for name, value in record.metrics.items() if name.startswith("ece")), None) if record else None
     ideal = Series("calibrated", ((0.0, 0.0), (1.0, 1.0)), "ghost")
     note = "" if error is None else f"ECE {error:.2f} %"
     return Chart(
-        (ideal, Series("measured", tuple(found)), Series("", tuple(found), "points")),
+        (ideal, Series("measured", tuple(bins)), Series("", tuple(bins), "points")),
         "confidence",
         "accuracy",
         note=note,
@@ -152,9 +152,9 @@ def score_chart(result: Result, results: Sequence[Result]) -> Chart:
     """Every backbone's best score in the column, best first, with this result marked."""
     better = max if result.higher_is_better else min
     best: dict[str, float] = {result.backbone: result.value}
-    for one in results:
-        if one.column == result.column and one.backbone != result.backbone:
-            best[one.backbone] = better(best.get(one.backbone, one.value), one.value)
+    for other in results:
+        if other.column == result.column and other.backbone != result.backbone:
+            best[other.backbone] = better(best.get(other.backbone, other.value), other.value)
     order = sorted(best.items(), key=lambda pair: pair[1], reverse=result.higher_is_better)
     points = {name: (float(place), value) for place, (name, value) in enumerate(order, start=1)}
     own = points.pop(result.backbone)
@@ -173,19 +173,19 @@ def reliability_diagram(diagnostics: Mapping[str, JsonValue]) -> tuple[Shares, S
             confidence, accuracy = value.get("confidence"), value.get("accuracy")
             if isinstance(confidence, list) and isinstance(accuracy, list) and len(confidence) == len(accuracy):
                 return _numbers(confidence), _numbers(accuracy)
-            if (found := reliability_diagram(value)) is not None:
-                return found
+            if (diagram := reliability_diagram(value)) is not None:
+                return diagram
     return None
 
 
 def per_class_lines(scores: Sequence[tuple[str, float, int]], width: int) -> list[Line]:
     """Classes with the share of their images that was recognised, worst first, in as many columns as fit."""
-    known = sorted(scores, key=lambda score: (score[1], score[0]))
-    longest = max((len(name) for name, _, _ in known), default=0)
+    ordered = sorted(scores, key=lambda score: (score[1], score[0]))
+    longest = max((len(name) for name, _, _ in ordered), default=0)
     name_width = max(NAME_WIDTH, min(longest, width - BESIDE_NAME - 2))
     columns = max(1, (width - 2) // (name_width + BESIDE_NAME))
-    per_column = max(1, -(-len(known) // columns))
-    rows = [known[start::per_column] for start in range(per_column)] if known else []
+    per_column = max(1, -(-len(ordered) // columns))
+    rows = [ordered[start::per_column] for start in range(per_column)] if ordered else []
     return [line("  ", *(_class_cell(*score, name_width) for score in row)) for row in rows]
 
 

@@ -49,20 +49,20 @@ def rows_of(training: WatchedTraining, curve: TransferCurve) -> TableModel:
     """The checkpoints, newest first."""
     means = {point.backbone: point.mean for point in curve.points}
     best = curve.best
-    known = {f"{one.file}\0{one.mtime_ns}": one for one in reversed(training.checkpoints)}
+    by_key = {f"{checkpoint.file}\0{checkpoint.mtime_ns}": checkpoint for checkpoint in reversed(training.checkpoints)}
 
     def cell(key: str, column: Column) -> Cell:
-        return _cell(known[key], column.key, means, best.backbone if best else "")
+        return _cell(by_key[key], column.key, means, best.backbone if best else "")
 
-    return TableModel(COLUMNS, list(known), cell)
+    return TableModel(COLUMNS, list(by_key), cell)
 
 
-def _cell(one: WatchedCheckpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
+def _cell(checkpoint: WatchedCheckpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
     if column == "step":
-        return Cell(f"{one.unit} {one.step:,}")
+        return Cell(f"{checkpoint.unit} {checkpoint.step:,}")
     if column == "mean":
-        mean = means.get(one.backbone)
-        return Cell("" if mean is None else f"{mean:.1f}", Tone.STRONG if one.backbone == best else Tone.PLAIN)
+        mean = means.get(checkpoint.backbone)
+        return Cell("" if mean is None else f"{mean:.1f}", Tone.STRONG if checkpoint.backbone == best else Tone.PLAIN)
     if column == "status":
-        return Cell(*STATUS[one.status])
-    return Cell(one.file)
+        return Cell(*STATUS[checkpoint.status])
+    return Cell(checkpoint.file)

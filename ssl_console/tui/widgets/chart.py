@@ -40,9 +40,9 @@ class ChartView(Widget):
 
     def _draw(self) -> list[list[Run]]:
         glyphs = render_context(self).glyphs
-        wanted = (self.chart, self.size.width, self.size.height, glyphs.name)
-        if wanted != self._drawn:
-            self._drawn = wanted
+        content = (self.chart, self.size.width, self.size.height, glyphs.name)
+        if content != self._drawn:
+            self._drawn = content
             self._lines = draw(self.chart, self.size.width, self.size.height, glyphs)
         return self._lines
 

@@ -96,14 +96,14 @@ class KeyLine(Widget):
         here, everywhere = keys_of(self.screen)
         right = _spans(everywhere)
         room = self.size.width - length(right) - 1
-        kept: list[Span] = [Span(" ")]
+        left: list[Span] = [Span(" ")]
         for binding in here:
             pair = _spans([binding])
-            if length(kept) + length(pair) > room - 1:
-                kept.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
+            if length(left) + length(pair) > room - 1:
+                left.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
                 break
-            kept += pair
-        return draw(_spread(kept, right, self.size.width), self.size.width, render_context(self), self.rich_style)
+            left += pair
+        return draw(_spread(left, right, self.size.width), self.size.width, render_context(self), self.rich_style)
 
 
 def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:
@@ -124,8 +124,8 @@ def _typed(screen: Screen[object], key: str) -> bool:
     return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
-def _spans(found: Sequence[Binding]) -> tuple[Span, ...]:
-    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}  ", Tone.DIM)) for b in found)
+def _spans(bindings: Sequence[Binding]) -> tuple[Span, ...]:
+    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}  ", Tone.DIM)) for b in bindings)
     return tuple(span for pair in pairs for span in pair)
 
 

@@ -27,7 +27,7 @@ class ImageView(Widget):
 
     def show(self, pictures: Sequence[Picture]) -> None:
         """Show these."""
-        if [one.path for one in pictures] != [one.path for one in self.pictures]:
+        if [picture.path for picture in pictures] != [picture.path for picture in self.pictures]:
             self.pictures = pictures
             self.refresh()
 
@@ -43,16 +43,16 @@ class ImageView(Widget):
         return draw(names[under] if under < len(names) else (), width, context, base)
 
     def _names(self) -> list[Line]:
-        texts = [text for one in self.pictures for text in wrap(str(one.path), max(1, self.size.width - 1))]
+        texts = [text for picture in self.pictures for text in wrap(str(picture.path), max(1, self.size.width - 1))]
         return [line(Span(text, Tone.DIM)) for text in texts]
 
     def _cells(self, height: int, *, ascii_only: bool) -> list[Row]:
         if not self.pictures or height < 1 or self.size.width < 2:
             return []
         first, width = self.pictures[0], self.size.width - 1
-        wanted = (first.path, width, height, ascii_only)
-        if wanted != self._drawn:
-            self._drawn = wanted
+        content = (first.path, width, height, ascii_only)
+        if content != self._drawn:
+            self._drawn = content
             self._rows = (
                 shaded(first, width, height, ASCII_SHADES) if ascii_only else colour_cells(first, width, height)
             )
@@ -61,5 +61,7 @@ class ImageView(Widget):
 
 def style_of(cell: PictureCell) -> Style:
     """Foreground and background colour of a cell."""
-    ink, ground = (None if one is None else f"rgb({one[0]},{one[1]},{one[2]})" for one in (cell.ink, cell.ground))
+    ink, ground = (
+        None if colour is None else f"rgb({colour[0]},{colour[1]},{colour[2]})" for colour in (cell.ink, cell.ground)
+    )
     return Style(color=ink, bgcolor=ground)

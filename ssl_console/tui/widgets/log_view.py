@@ -67,10 +67,10 @@ def earlier(window: Window) -> Window:
     start = _line_start(window.path, max(0, window.start - BLOCK), window.start)
     block = _read(Window(window.path, size=window.size), start, window.start)
     lines, offsets = block.lines + window.lines, block.offsets + window.offsets
-    kept = slice(0, MOST_LINES)
+    first = slice(0, MOST_LINES)
     end = offsets[MOST_LINES] if len(lines) > MOST_LINES else window.end
     return replace(
-        window, lines=lines[kept], offsets=offsets[kept], start=start, end=end, added_before=len(block.lines)
+        window, lines=lines[first], offsets=offsets[first], start=start, end=end, added_before=len(block.lines)
     )
 
 
@@ -112,21 +112,21 @@ def _read(window: Window, start: int, end: int) -> Window:
     whole = data.rfind(b"\n") + 1
     if start + len(data) < window.size and whole:
         data = data[:whole]
-    lines, offsets, place = [], [], start
+    lines, offsets, offset = [], [], start
     for raw in data.removesuffix(b"\n").split(b"\n") if data else []:
         lines.append(_shown(raw))
-        offsets.append(place)
-        place += len(raw) + 1
+        offsets.append(offset)
+        offset += len(raw) + 1
     return replace(window, lines=tuple(lines), offsets=tuple(offsets), start=start, end=start + len(data))
 
 
-def _line_start(path: Path, place: int, limit: int | None = None) -> int:
+def _line_start(path: Path, offset: int, limit: int | None = None) -> int:
     """The first line that begins at `place` or behind it; `place` itself when none does within a block."""
-    if place == 0:
+    if offset == 0:
         return 0
-    data = _bytes(path, place - 1, BLOCK if limit is None else min(BLOCK, limit - place))
+    data = _bytes(path, offset - 1, BLOCK if limit is None else min(BLOCK, limit - offset))
     newline = data.find(b"\n")
-    return place if newline < 0 else place + newline
+    return offset if newline < 0 else offset + newline
 
 
 def _bytes(path: Path, start: int, count: int) -> bytes:
@@ -179,8 +179,8 @@ class LogView(Lines):
 
     def _take(self, window: Window) -> None:
         self._busy = False
-        known = self._read_once and window == self.window
-        if window.path != self.window.path or not self.is_mounted or known:
+        unchanged = self._read_once and window == self.window
+        if window.path != self.window.path or not self.is_mounted or unchanged:
             return
         self.window, self._read_once = window, True
         self.show(

@@ -65,9 +65,9 @@ class Lines(ScrollView, can_focus=True):
     def action_shift(self, cells: int) -> None:
         """Move long lines to the left, or back."""
         longest = max((length(line) for line in self.content), default=0)
-        wanted = max(0, min(self.shift + cells, longest - self.size.width // 2))
-        if wanted != self.shift:
-            self.shift = wanted
+        shift = max(0, min(self.shift + cells, longest - self.size.width // 2))
+        if shift != self.shift:
+            self.shift = shift
             self.refresh()
 
 

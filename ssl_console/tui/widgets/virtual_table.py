@@ -270,8 +270,8 @@ class LineTable(ScrollView, can_focus=True):
         return self._row_strip(self.rows.keys[index])
 
     def _blank(self, number: int | None) -> Strip:
-        told = wrap(self.empty, max(1, self._width - 2))
-        text = f" {told[number - 1]}" if number is not None and 0 < number <= len(told) else ""
+        lines = wrap(self.empty, max(1, self._width - 2))
+        text = f" {lines[number - 1]}" if number is not None and 0 < number <= len(lines) else ""
         return Strip(
             [Segment(fit(text, self._width), self._base + render_context(self).palette.tone(Tone.DIM))], self._width
         )

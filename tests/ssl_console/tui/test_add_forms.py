@@ -52,7 +52,7 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         await until(pilot, lambda: "use letters, digits" in shown(pilot, "#found"))
         fill(pilot, name="own/moco")
         await until(pilot, lambda: "Inspecting the file" in shown(pilot, "#found"))
-        await until(pilot, lambda: dialog.found is not None)
+        await until(pilot, lambda: dialog.inspection is not None)
         told = shown(pilot, "#found")
         assert "265 of 265 (100%) at state_dict, module.encoder_q.*" in told
         assert "MoCo is evaluated by its query encoder" in told

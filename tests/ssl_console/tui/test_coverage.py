@@ -77,7 +77,7 @@ def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
     assert (weights.status, data.status) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
     assert "weights fetch paper/swav" in weights.detail
     grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
-    assert set(grid.wanted()) == {(b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")}
+    assert set(grid.unmeasured()) == {(b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")}
 
 
 @pytest.mark.parametrize(
