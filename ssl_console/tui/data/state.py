@@ -46,7 +46,7 @@ Extent = Literal["none", "some", "all"]
 
 
 @dataclass(frozen=True)
-class Selection:
+class PairSelection:
     """The ticked pairs."""
 
     pairs: frozenset[Pair] = frozenset()
@@ -55,14 +55,14 @@ class Selection:
         """Whether this one is ticked."""
         return (backbone, task) in self.pairs
 
-    def toggle(self, pairs: Iterable[Pair]) -> Selection:
+    def toggle(self, pairs: Iterable[Pair]) -> PairSelection:
         """Tick all of these, or untick them if all are ticked."""
         toggled = frozenset(pairs)
         if toggled <= self.pairs:
             return replace(self, pairs=self.pairs - toggled)
         return replace(self, pairs=self.pairs | toggled)
 
-    def add(self, pairs: Iterable[Pair]) -> Selection:
+    def add(self, pairs: Iterable[Pair]) -> PairSelection:
         """Tick all of these."""
         return replace(self, pairs=self.pairs | frozenset(pairs))
 
@@ -145,7 +145,7 @@ class AppState:
     supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
     problem: str = ""
     stale: Mapping[Pair, str] = field(default_factory=dict)
-    selection: Selection = field(default_factory=Selection)
+    selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""
     suite: str | None = None

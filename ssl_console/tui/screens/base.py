@@ -14,7 +14,7 @@ from textual.widget import Widget
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key, bindings, changing_actions
 from ssl_console.tui.style.text import Span, Tone, line
-from ssl_console.tui.widgets.header_footer import KeyLine, Status, TopBar
+from ssl_console.tui.widgets.header_footer import KeyLine, StatusText, TopBar
 from ssl_console.tui.widgets.styled_text import StyledText
 
 if TYPE_CHECKING:
@@ -113,21 +113,21 @@ class Dialog(ModalScreen[ScreenResult]):
         self.dismiss(None)
 
 
-def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[Status, ...]:
+def status(state: AppState, *, readonly: bool, slow: bool) -> tuple[StatusText, ...]:
     """Status for the top bar."""
-    parts: list[Status] = []
+    parts: list[StatusText] = []
     if state.problem:
-        parts.append(Status("! not up to date  ", Tone.BAD))
+        parts.append(StatusText("! not up to date  ", Tone.BAD))
     if readonly:
-        parts.append(Status("read-only  ", Tone.ACCENT))
+        parts.append(StatusText("read-only  ", Tone.ACCENT))
     if slow:
-        parts.append(Status("slow link  ", Tone.DIM))
+        parts.append(StatusText("slow link  ", Tone.DIM))
     if state.supervisor.paused:
-        parts.append(Status("paused  ", Tone.WARN))
+        parts.append(StatusText("paused  ", Tone.WARN))
     tally = state.tally
     if tally.running or tally.waiting:
-        parts.append(Status(f"{tally.running} running " if tally.running else "", Tone.BUSY))
-        parts.append(Status(f"{tally.waiting} waiting " if tally.waiting else "", Tone.DIM))
+        parts.append(StatusText(f"{tally.running} running " if tally.running else "", Tone.BUSY))
+        parts.append(StatusText(f"{tally.waiting} waiting " if tally.waiting else "", Tone.DIM))
     return tuple(parts)
 
 

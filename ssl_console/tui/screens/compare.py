@@ -18,7 +18,7 @@ from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
-from ssl_console.tui.views.compare import TASK, Axis, CompareTable, Paired
+from ssl_console.tui.views.compare import TASK, CompareTable, CostAxis, PairedTests
 from ssl_console.tui.views.ranking_query import base_ranking
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -54,10 +54,10 @@ class CompareScreen(ConsoleScreen):
         self._chart_name = "transfer"
         self._base: str | None = None
         self._chosen_task: str | None = None
-        self._axis: Axis = "parameters"
+        self._axis: CostAxis = "parameters"
         self._curves: dict[str, Mapping[str, Curve]] = {}
         self._asked: tuple[tuple[str, str], ...] = ()
-        self._paired = Paired({})
+        self._paired = PairedTests({})
         self._tested: tuple[object, ...] = ()
         """Arguments of the paired tests: base, others, columns and results."""
 
@@ -125,10 +125,10 @@ class CompareScreen(ConsoleScreen):
         arguments = (comparison.base, others, suite.columns if suite else None, state.results)
         if self._tested and arguments[:3] == self._tested[:3] and state.results is self._tested[3]:
             return
-        self._tested, self._paired = arguments, Paired({})
+        self._tested, self._paired = arguments, PairedTests({})
         backend, base, results, columns = host(self).backend, comparison.base, state.results, arguments[2]
 
-        def work() -> Paired:
+        def work() -> PairedTests:
             from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
 
             def identity(run_id: str) -> Mapping[str, object] | None:
@@ -138,14 +138,14 @@ class CompareScreen(ConsoleScreen):
                     return None
                 return None if record is None else record.identity
 
-            return Paired(
+            return PairedTests(
                 {name: compare(name, base, results, backend.predictions, identity, columns) for name in others}
             )
 
         if others and base:
             self.in_background(work, self._take_tests, group="paired")
 
-    def _take_tests(self, paired: Paired) -> None:
+    def _take_tests(self, paired: PairedTests) -> None:
         self._paired = paired
         self.refresh_view()
 

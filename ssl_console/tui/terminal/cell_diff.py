@@ -94,10 +94,10 @@ class DiffingApp(QueuedKeysApp[Result]):
             return
         written = self.screen_buffer.difference(renderable, self.console)
         if written or self.cursor_position != self._previous_cursor_position:
-            super()._display(screen, cast(RenderableType, Written(written)))
+            super()._display(screen, cast(RenderableType, RenderedUpdate(written)))
 
 
-class Written(CompositorUpdate):
+class RenderedUpdate(CompositorUpdate):
     """An update that is rendered already."""
 
     def __init__(self, text: str) -> None:

@@ -26,7 +26,7 @@ TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described":
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedTests:
     """Comparisons of other backbones with the base, as far as they have been computed."""
 
     by_backbone: Mapping[str, Comparison]
@@ -66,7 +66,7 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
     return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
 
 
-Axis = Literal["parameters", "images/s"]
+CostAxis = Literal["parameters", "images/s"]
 TASK = "task"
 NO_SHARES = "these tasks have no mean, as not all of their scores are shares: press t to choose a task"
 INCOMPLETE = "no backbone has a score in every column: press t to choose a task"
@@ -83,7 +83,7 @@ class CompareTable:
     speeds: Mapping[str, float]
     """Images per second of each backbone, as measured here."""
     glyphs: Glyphs
-    paired: Paired = field(default_factory=lambda: Paired({}))
+    paired: PairedTests = field(default_factory=lambda: PairedTests({}))
     """Paired tests against the base; intervals stand in until a test is computed."""
     task: str | None = None
     """Column whose scores and curves the charts show; None for the mean over all."""
@@ -202,7 +202,7 @@ class CompareTable:
         empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else self._no_height
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
-    def cost(self, axis: Axis) -> Chart:
+    def cost(self, axis: CostAxis) -> Chart:
         """Score against parameters or speed, the Pareto front marked."""
         sizes = {entry.name: entry.card.facts.parameters_millions for entry in self.catalogue.backbones}
         costs, heights = self.speeds if axis == "images/s" else sizes, self._heights()

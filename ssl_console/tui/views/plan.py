@@ -10,7 +10,7 @@ from ssl_console.planning.duration import format_duration, megabytes
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
-from ssl_console.tui.data.state import AppState, Extent, Pair, Selection
+from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
@@ -40,7 +40,7 @@ class CoverageGrid:
 
     coverage: Coverage
     shown: FilteredCatalog
-    selection: Selection
+    selection: PairSelection
     glyphs: Glyphs
 
     def rows(self, width: int) -> TableModel:

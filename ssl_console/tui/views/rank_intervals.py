@@ -84,15 +84,15 @@ def _left_out(table: RankTable, width: int) -> list[str]:
     return [text for sentence in sentences for text in wrap(sentence, width - 2)]
 
 
-def _picture(picture: CriticalDifference, width: int, glyphs: Glyphs) -> Iterator[Line]:
+def _picture(diagram: CriticalDifference, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """The critical-difference diagram: backbones by mean rank, bars join those without a significant difference."""
     yield line()
     yield line(
-        Span(f" Critical difference {picture.difference:.2f} (Nemenyi)", Tone.TITLE),
-        Span(f"  Friedman p {told(picture.p_value)}", Tone.DIM),
+        Span(f" Critical difference {diagram.difference:.2f} (Nemenyi)", Tone.TITLE),
+        Span(f"  Friedman p {told(diagram.p_value)}", Tone.DIM),
     )
     yield line(Span(" A bar joins backbones without a significant difference.", Tone.DIM))
-    for name in picture.order:
-        bars = "".join(f" {glyphs.rule_down if name in bar else ' '}" for bar in picture.bars)
-        yield line(f"       {fit(name, NAME_WIDTH)} {picture.mean_ranks[name]:>6.2f} ", Span(bars, Tone.ACCENT))
+    for name in diagram.order:
+        bars = "".join(f" {glyphs.rule_down if name in bar else ' '}" for bar in diagram.bars)
+        yield line(f"       {fit(name, NAME_WIDTH)} {diagram.mean_ranks[name]:>6.2f} ", Span(bars, Tone.ACCENT))
     yield from (line(Span(f" {text}", Tone.DIM)) for text in wrap(POOL, width - 2))

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Tone
-from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, Run, SeriesIndex, draw
+from ssl_console.tui.widgets.plot import AXIS, GHOST, LABEL, NOTHING, Chart, SeriesIndex, TextRun, draw
 
 _TONES = {GHOST: Tone.DIM, AXIS: Tone.FAINT, LABEL: Tone.DIM, NOTHING: Tone.PLAIN}
 
@@ -25,7 +25,7 @@ class ChartView(Widget):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.chart = Chart()
-        self._lines: list[list[Run]] = []
+        self._lines: list[list[TextRun]] = []
         self._drawn: tuple[Chart, int, int, str] | None = None
 
     def show(self, chart: Chart) -> None:
@@ -38,7 +38,7 @@ class ChartView(Widget):
             if old != new:
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def _draw(self) -> list[list[Run]]:
+    def _draw(self) -> list[list[TextRun]]:
         glyphs = render_context(self).glyphs
         content = (self.chart, self.size.width, self.size.height, glyphs.name)
         if content != self._drawn:

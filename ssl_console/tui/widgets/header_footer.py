@@ -21,7 +21,7 @@ SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
 
 
 @dataclass(frozen=True)
-class Status:
+class StatusText:
     """Text at the right end of the bar."""
 
     text: str = ""
@@ -36,10 +36,10 @@ class TopBar(Widget):
     def __init__(self, mode: str) -> None:
         super().__init__()
         self._mode = mode
-        self._status: tuple[Status, ...] = ()
+        self._status: tuple[StatusText, ...] = ()
         self._tabs: list[tuple[int, int, str]] = []
 
-    def show(self, status: tuple[Status, ...]) -> None:
+    def show(self, status: tuple[StatusText, ...]) -> None:
         """Show a status."""
         if status != self._status:
             self._status = status

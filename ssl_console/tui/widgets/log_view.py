@@ -21,7 +21,7 @@ LONGEST = 4096
 
 
 @dataclass(frozen=True)
-class Window:
+class LogWindow:
     """The lines between two positions of a file."""
 
     path: Path | None = None
@@ -47,25 +47,25 @@ class Window:
         return self.start == 0
 
 
-def open_end(path: Path) -> Window:
+def open_end(path: Path) -> LogWindow:
     """The end of the file: empty while there is none."""
     size = _size(path)
     start = _line_start(path, max(0, size - BLOCK))
-    return _read(Window(path, size=size), start, size)
+    return _read(LogWindow(path, size=size), start, size)
 
 
-def open_start(path: Path) -> Window:
+def open_start(path: Path) -> LogWindow:
     """The beginning of the file."""
     size = _size(path)
-    return _read(Window(path, size=size), 0, min(size, BLOCK))
+    return _read(LogWindow(path, size=size), 0, min(size, BLOCK))
 
 
-def earlier(window: Window) -> Window:
+def earlier(window: LogWindow) -> LogWindow:
     """The window, and a block before it."""
     if window.path is None or window.at_start:
         return replace(window, added_before=0)
     start = _line_start(window.path, max(0, window.start - BLOCK), window.start)
-    block = _read(Window(window.path, size=window.size), start, window.start)
+    block = _read(LogWindow(window.path, size=window.size), start, window.start)
     lines, offsets = block.lines + window.lines, block.offsets + window.offsets
     first = slice(0, MOST_LINES)
     end = offsets[MOST_LINES] if len(lines) > MOST_LINES else window.end
@@ -74,7 +74,7 @@ def earlier(window: Window) -> Window:
     )
 
 
-def later(window: Window) -> Window:
+def later(window: LogWindow) -> LogWindow:
     """The window extended at its end by the next block, or by newly written lines.
 
     A file that was cut short or replaced by a shorter one is opened again.
@@ -89,10 +89,10 @@ def later(window: Window) -> Window:
     start, held = window.end, len(window.lines)
     if window.lines and window.at_end:
         start, held = window.offsets[-1], held - 1
-    block = _read(Window(window.path, size=size), start, min(size, window.end + BLOCK))
+    block = _read(LogWindow(window.path, size=size), start, min(size, window.end + BLOCK))
     lines, offsets = window.lines[:held] + block.lines, window.offsets[:held] + block.offsets
     dropped = max(0, len(lines) - MOST_LINES)
-    return Window(
+    return LogWindow(
         window.path, lines[dropped:], offsets[dropped:], offsets[dropped] if offsets else 0, block.end, size, -dropped
     )
 
@@ -104,7 +104,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(window: Window, start: int, end: int) -> Window:
+def _read(window: LogWindow, start: int, end: int) -> LogWindow:
     """Lines from `start`; the last one counts as far as it goes when the file ends there."""
     if window.path is None or start >= end:
         return replace(window, start=start, end=start)
@@ -149,7 +149,7 @@ class LogView(Lines):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.window = Window()
+        self.window = LogWindow()
         self.following = True
         self._busy = False
         self._read_once = False
@@ -159,7 +159,7 @@ class LogView(Lines):
         """The log of another run, from its end."""
         if path == self.window.path:
             return
-        self.window = Window(path)
+        self.window = LogWindow(path)
         self.following, self._busy, self._read_once = True, False, False
         self.show(NO_LOG)
         if path is not None:
@@ -171,13 +171,13 @@ class LogView(Lines):
         if window.path is not None and self.following:
             self._read(lambda: later(window))
 
-    def _read(self, step: Callable[[], Window]) -> None:
+    def _read(self, step: Callable[[], LogWindow]) -> None:
         if self._busy:
             return
         self._busy = True
         host(self).in_background(step, self._take, group="log")
 
-    def _take(self, window: Window) -> None:
+    def _take(self, window: LogWindow) -> None:
         self._busy = False
         unchanged = self._read_once and window == self.window
         if window.path != self.window.path or not self.is_mounted or unchanged:

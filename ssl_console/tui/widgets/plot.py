@@ -100,7 +100,7 @@ class Canvas:
 
 
 Point = tuple[float, float]
-Run = tuple[str, SeriesIndex]
+TextRun = tuple[str, SeriesIndex]
 
 POINTS = frozenset({"points", "crowd"})
 SMALLEST = (16, 5)
@@ -150,7 +150,7 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-def draw(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[list[Run]]:
+def draw(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[list[TextRun]]:
     """The chart in `height` lines of `width` cells, each as runs of one ink."""
     points = [point for series in chart.series for point in series.points if _drawable(point, chart.log_x)]
     if not points or width < SMALLEST[0] or height < SMALLEST[1]:
@@ -263,7 +263,7 @@ def _row(canvas: Canvas, axis: Axis, value: float) -> int:
     return _cell(canvas, 0, dot)[1]
 
 
-def _x_labels(chart: Chart, axis: Axis, gutter: int, canvas: Canvas) -> list[Run]:
+def _x_labels(chart: Chart, axis: Axis, gutter: int, canvas: Canvas) -> list[TextRun]:
     """Tick labels under their places, the axis's name at the right end."""
     name = fit(chart.x, min(len(chart.x), canvas.width // 2)) if chart.x else ""
     room = canvas.width - len(name) - (2 if name else 0)
@@ -286,8 +286,8 @@ def _number(value: float, ticks: Sequence[float]) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[Run]:
-    runs: list[Run] = []
+def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[TextRun]:
+    runs: list[TextRun] = []
     for series in chart.series:
         if series.name and series.kind != "front":
             lines = {"curve": glyphs.rule * 2, "ghost": glyphs.dot * 2}
@@ -298,8 +298,8 @@ def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[Run]:
     return _cut_runs(runs, width)
 
 
-def _cut_runs(runs: Sequence[Run], width: int) -> list[Run]:
-    kept: list[Run] = []
+def _cut_runs(runs: Sequence[TextRun], width: int) -> list[TextRun]:
+    kept: list[TextRun] = []
     left = width
     for text, colour in runs:
         if len(text.rstrip()) > left:
@@ -309,8 +309,8 @@ def _cut_runs(runs: Sequence[Run], width: int) -> list[Run]:
     return kept
 
 
-def _only_a_note(chart: Chart, width: int, height: int) -> list[list[Run]]:
-    blank: list[list[Run]] = [[(" " * width, NOTHING)] for _ in range(height)]
+def _only_a_note(chart: Chart, width: int, height: int) -> list[list[TextRun]]:
+    blank: list[list[TextRun]] = [[(" " * width, NOTHING)] for _ in range(height)]
     told = wrap(chart.note or "nothing to draw yet", width - 2) if width > 2 else []
     top = max(0, (height - len(told)) // 2)
     for row, text in enumerate(told[:height], start=top):

@@ -5,7 +5,7 @@ import pytest
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.runs import in_order
-from ssl_console.tui.data.state import Selection
+from ssl_console.tui.data.state import PairSelection
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
@@ -76,8 +76,10 @@ def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
     weights, data = coverage.cell("paper/swav", "knn/digits"), coverage.cell("demo/mae", "linear/cifar10")
     assert (weights.status, data.status) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
     assert "weights fetch paper/swav" in weights.detail
-    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
-    assert set(grid.unmeasured()) == {(b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")}
+    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
+    assert set(grid.unmeasured()) == {
+        (b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")
+    }
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_what_is_shown_can_be_measured_first(
 
 def test_the_cell_under_the_cursor_is_told_in_words() -> None:
     coverage = Coverage.of(CATALOGUE, [RESULT], [run(RunState.FAILED, kind="oom")], {})
-    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
+    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
     told = words(about_cell(grid, "demo/mae", "knn/digits"))
     assert "demo/mae on knn/digits" in told
     assert "failed" in told
@@ -110,8 +112,8 @@ def test_the_cell_under_the_cursor_is_told_in_words() -> None:
 
 def test_ticks_survive_a_filter_and_mark_row_and_column() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
-    everything = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), Selection(), UNICODE)
-    ticked = Selection().toggle(everything.column("knn/digits"))
+    everything = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
+    ticked = PairSelection().toggle(everything.column("knn/digits"))
     few = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, "mae"), ticked, UNICODE)
     rows = few.rows(100)
     assert rows.keys == ["demo/mae"]

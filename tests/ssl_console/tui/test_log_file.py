@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssl_console.tui.widgets import log_view
-from ssl_console.tui.widgets.log_view import BLOCK, MOST_LINES, Window
+from ssl_console.tui.widgets.log_view import BLOCK, MOST_LINES, LogWindow
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_log_that_was_cut_short_is_opened_again(tmp_path: Path) -> None:
 def test_a_log_that_is_not_there_yet_is_empty_and_then_is_not(tmp_path: Path) -> None:
     path = tmp_path / "log.1.txt"
     window = log_view.open_end(path)
-    assert window == Window(path)
+    assert window == LogWindow(path)
     path.write_text("now\n")
     assert log_view.later(window).lines == ("now",)
 
