@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from tempfile import TemporaryFile
 
 
 def run_module(
@@ -21,9 +24,70 @@ def run_module(
         capture_output=True,
         text=True,
         timeout=seconds,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
+        env=_environment(),
         check=False,
     )
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def stream_module(
+    module: str, *arguments: str, given: str, take: Callable[[str], None], silence_s: float | None = None
+) -> str:
+    """Run `python -P -m module ARGUMENTS` and hand over each line of its output as it comes.
+
+    Returns the last line of its errors, or its exit code; empty if it succeeded. Raises subprocess.TimeoutExpired and
+    ends the process when no line comes for `silence_s` seconds.
+    """
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    with (
+        TemporaryFile("w+") as errors,  # a pipe that is not read meanwhile would fill, and hold the process
+        TemporaryFile("w+") as entered,
+    ):
+        entered.write(given)
+        entered.seek(0)
+        with subprocess.Popen(
+            command, stdin=entered, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment()
+        ) as process:
+            assert process.stdout is not None
+            silent = _Alarm(process, silence_s)
+            for line in process.stdout:
+                silent.restart()
+                take(line)
+            code = process.wait()
+            silent.stop()
+        if silent.rang:
+            raise subprocess.TimeoutExpired(command, silence_s or 0.0)
+        errors.seek(0)
+        return (errors.read().strip().splitlines() or [f"exit code {code}"])[-1] if code else ""
+
+
+class _Alarm:
+    """Ends a process that has been silent for too long."""
+
+    def __init__(self, process: subprocess.Popen[str], seconds: float | None) -> None:
+        self.process, self.seconds, self.rang = process, seconds, False
+        self.timer: threading.Timer | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now."""
+        self.stop()
+        if self.seconds is not None:
+            self.timer = threading.Timer(self.seconds, self._ring)
+            self.timer.daemon = True
+            self.timer.start()
+
+    def stop(self) -> None:
+        """Count no more."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _ring(self) -> None:
+        self.rang = True
+        self.process.kill()
 
 
 def last_error_line(done: subprocess.CompletedProcess[str]) -> str:

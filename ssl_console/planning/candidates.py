@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from backbones.catalog.card import BackboneCard, Precision, identity, preprocessing_for
 from backbones.catalog.feature_map_info import FeatureMapInfo, anatomies
 from backbones.catalog.weights_folder import WeightsFolder, WeightsState
+from ssl_console.planning.earlier_keys import settle_earlier_results
 from ssl_console.planning.plan import Blocker, Candidate
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
 from ssl_console.workspace.paths import Workspace
@@ -27,8 +28,10 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec, result_identity, result_key
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.manifest import Answer, Manifest, known_manifest, manifests
+from tasks.datasets.manifest import Answer, Manifest, ReadingProgress, known_manifest, manifests
 from tasks.datasets.presence import presence
+
+TELL_EVERY_S = 3.0
 
 
 @dataclass
@@ -42,6 +45,11 @@ class LookupContext:
     tell: Callable[[str], None] = field(default=lambda _sentence: None)
     """Told before something that takes a while."""
 
+    def dataset_of(self, task: str) -> str:
+        """The dataset of a task by the task's name."""
+        card = self.tasks.task_cards.get(task)
+        return card.dataset if card is not None else task.partition("/")[2]
+
 
 def resolve_candidates(
     backbones: Sequence[BackboneCard],
@@ -52,14 +60,16 @@ def resolve_candidates(
 ) -> list[Candidate]:
     """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
     states = {card.name: around.weights.state(card) for card in backbones}
-    datasets = {task.dataset: around.tasks.dataset(task.dataset) for task in tasks}
+    datasets = {(task.dataset, task.preset): around.tasks.card_of(task) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
     answers = _look_at(list(datasets.values()), around) if measurable else {}
+    found = [answer for answer in answers.values() if isinstance(answer, Manifest)]
+    settle_earlier_results(around.workspace, found, around.dataset_of)
     anatomy = _anatomies(backbones, tasks, around)
     folders = _folders_by_key(around.workspace)
     return [
         _candidate(
-            _Pick(card, task, datasets[task.dataset], seed, precision, anatomy.get(card.name)),
+            _Pick(card, task, datasets[task.dataset, task.preset], seed, precision, anatomy.get(card.name)),
             states[card.name],
             answers,
             folders,
@@ -108,24 +118,50 @@ def _anatomies(
     return anatomies(backbones, around.workspace.cache / "anatomy")
 
 
-def _look_at(cards: Sequence[DatasetCard], around: LookupContext) -> dict[str, Answer]:
-    """What each dataset holds. Says so first where a process has to be started for it."""
-    cache = around.workspace.cache
-    here = [card for card in cards if presence(card, around.data_root).status == "present"]
-    unknown = [card.name for card in here if known_manifest(card, around.data_root, cache) is None]
-    if unknown:
-        around.tell(f"looking at the data of {', '.join(unknown)} for the first time, or again as they changed ...")
-    return manifests(cards, around.data_root, cache)
+def _look_at(cards: Sequence[DatasetCard], around: LookupContext) -> dict[tuple[str, str], Answer]:
+    """What each dataset holds, by name and orientation. Says so first where a process has to be started for it."""
+    found: dict[tuple[str, str], Answer] = {}
+    for orientation in ("upright", "stored"):
+        alike = {card.name: card for card in cards if card.orientation == orientation}
+        answers = _look_at_alike(list(alike.values()), around) if alike else {}
+        found.update({(name, orientation): answer for name, answer in answers.items()})
+    return found
+
+
+def _look_at_alike(cards: Sequence[DatasetCard], around: LookupContext) -> dict[str, Answer]:
+    known: dict[str, Answer] = {}
+    for card in cards:
+        if presence(card, around.data_root).status == "present":
+            manifest = known_manifest(card, around.data_root, around.workspace.cache)
+            known.update({} if manifest is None else {card.name: manifest})
+    unknown = [card for card in cards if card.name not in known]
+    names = [card.name for card in unknown if presence(card, around.data_root).status == "present"]
+    if names:
+        around.tell(f"looking at the data of {', '.join(names)} for the first time, or again as they changed ...")
+    return {**known, **manifests(unknown, around.data_root, around.workspace.cache, _Reading(around.tell))}
+
+
+@dataclass
+class _Reading:
+    """Tells every few seconds how far the reading of a dataset is that is pending until then."""
+
+    tell: Callable[[str], None]
+    told: float = field(default_factory=time.monotonic)
+
+    def __call__(self, progress: ReadingProgress) -> None:
+        if time.monotonic() - self.told > TELL_EVERY_S:
+            self.told = time.monotonic()
+            self.tell(f"reading {progress.name}: {progress.done:,} of {progress.total:,} files ...")
 
 
 def _candidate(
     pick: _Pick,
     weights: WeightsState,
-    answers: dict[str, Answer],
+    answers: dict[tuple[str, str], Answer],
     folders: dict[str, list[str]],
     around: LookupContext,
 ) -> Candidate:
-    answer = answers.get(pick.dataset.name)
+    answer = answers.get((pick.dataset.name, pick.dataset.orientation))
     lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, around)
     missing = [item for item in lacking if item]
     if missing or weights.digest is None or not isinstance(answer, Manifest):

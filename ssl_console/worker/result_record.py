@@ -82,6 +82,7 @@ def build_record(
         device=seen.device,
         warnings=len(reporter.warnings),
         badges=tuple(badge.name for badge in badges),
+        identified_by="content",
     )
     return ResultRecord(
         result=result,

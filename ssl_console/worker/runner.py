@@ -146,6 +146,7 @@ class RunExecutor:
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
             features=self._features(spec),
+            cache=None if spec.fresh else self.workspace.cache,
             decoded=None if spec.fresh else self.workspace.decoded,
             decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
             checkpoint=folder.checkpoint,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 BadgeName = Literal[
     "doctor",
+    "names only",
     "not finite",
     "collapsed",
     "train = test",
@@ -32,6 +33,7 @@ MARK = "!"
 
 
 ADVICE: Mapping[str, str] = {
+    "names only": "its data were named by names and sizes, and may be others now; measure again",
     "not finite": "features hold NaN or infinity; encode with float32",
     "collapsed": "the features tell hardly anything apart; check weights and normalisation",
     "train = test": "test images are among the training images; the score is too good",

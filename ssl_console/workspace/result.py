@@ -49,6 +49,8 @@ class Result(BaseModel):
     badges: tuple[str, ...] = ()
     """Names of the reasons to doubt it (`ssl_console.workspace.badges`)."""
     source: Source = "mine"
+    identified_by: Literal["", "content"] = ""
+    """How the key names the data: versions that leave this empty named files by their names and sizes."""
 
 
 class Code(BaseModel):
@@ -78,6 +80,8 @@ class ResultRecord(BaseModel):
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     identity: dict[str, JsonValue] = Field(default_factory=dict)
     """The parts that `result.key` is the digest of."""
+    earlier_identity: dict[str, JsonValue] = Field(default_factory=dict)
+    """The parts that it was the digest of when it was measured, where files were named by names and sizes then."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of this package, python, and the packages that numbers may depend on."""
     code: Code | None = None

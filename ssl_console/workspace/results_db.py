@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from tinydb import where
 
 from ssl_console.workspace.earlier_intervals import outdated, recounted
 from ssl_console.workspace.paths import RunFolder, Workspace
@@ -74,6 +75,16 @@ class ResultStore:
         except (UnreadableError, NewerSchemaError) as error:
             raise _store_error(self.path, error) from error
         return len(new)
+
+    def replace(self, results: Iterable[Result]) -> None:
+        """Put these in the place of what is there of their runs. Raises as `add` does."""
+        new = {result.run_id: result.model_dump(mode="json") for result in results}
+        try:
+            with transaction(self.path) as database:
+                for run_id, row in new.items():
+                    database.table(RESULTS_TABLE).update(row, where("run_id") == run_id)
+        except (UnreadableError, NewerSchemaError) as error:
+            raise _store_error(self.path, error) from error
 
 
 def rebuild(workspace: Workspace) -> int:

@@ -45,6 +45,9 @@ def folder_card(name: str) -> DatasetCard:
 
 
 DEFAULT_PRESET = "default"
+PUBLISHED_PRESET = "paper"
+OWN_READERS = ("imagefolder", "listed")
+"""Readers of datasets of the user's own; the others are of built-in datasets, and of plug-ins."""
 FOLDER_PROTOCOL = "linear"
 """What a bare `imagefolder:/path` means as a task."""
 
@@ -90,6 +93,14 @@ class TaskCatalog:
         if name.startswith(SCHEME):
             return folder_card(name)
         raise UnknownName("dataset", name, suggest(name, self.datasets))
+
+    def card_of(self, task: TaskSpec) -> DatasetCard:
+        """The card of a task's dataset, as the task reads it: the preset `paper` of a built-in dataset reads images as
+        they are stored, as the published loaders do.
+        """
+        card = self.dataset(task.dataset)
+        published = task.preset == PUBLISHED_PRESET and card.reader not in OWN_READERS
+        return card.model_copy(update={"orientation": "stored"}) if published else card
 
     def suite(self, name: str) -> SuiteCard:
         """The suite of this name. Raises UnknownName."""

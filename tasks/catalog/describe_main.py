@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,74 @@ from pydantic import ValidationError
 from backbones.io.card_files import CardNameError
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.content_digests import ContentDigests
 from tasks.datasets.dataset import DataError, Dataset
-from tasks.datasets.manifest import Manifest, Unreadable, manifest_of
+from tasks.datasets.file_states import ReadFile
+from tasks.datasets.manifest import Manifest, ReadingProgress, Unreadable, manifest_of
+from tasks.datasets.presence import files_place
 from tasks.datasets.readers import embedded
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.symlinks import notes_on_links
 
 SHOWN = 5
 """How many broken images are named."""
+PROGRESS_S = 0.3
 
 
-def describe(card: DatasetCard, data_root: Path, *, decode: bool = False) -> Manifest | Unreadable:
+def describe(
+    card: DatasetCard,
+    data_root: Path,
+    cache_folder: Path | None = None,
+    *,
+    decode: bool = False,
+    thorough: bool = False,
+) -> Manifest | Unreadable:
     """What the dataset holds, or why it cannot be opened; with `decode`, broken images are among the problems."""
+    place = files_place(card, data_root, cache_folder) if cache_folder is not None else None
+    before = ContentDigests.load(place).known
+    digests = ContentDigests.load(place, thorough=thorough, advance=_Progress(card.name))
     try:
         if card.reader == "shapes" and not decode:
             return embedded.manifest(card)
-        dataset = open_dataset(card, data_root)
+        dataset = open_dataset(card, data_root, cache_folder, digests=digests)
     except DataError as error:
         return Unreadable(name=card.name, error=str(error))
-    found = manifest_of(dataset, card)
+    found = manifest_of(dataset, card, digests.newest_change_ns / 1e9, digests.record().fingerprint)
+    if thorough and place is not None:
+        found = found.model_copy(update={"problems": (*found.problems, *_hidden_changes(before, digests))})
     manifest = found.model_copy(update={"notes": (*found.notes, *notes_on_links(dataset.splits.values()))})
     if not decode:
         return manifest
     broken = list(_broken(dataset))
     more = [f"and {len(broken) - SHOWN} more broken images"] if len(broken) > SHOWN else []
     return manifest.model_copy(update={"problems": (*manifest.problems, *broken[:SHOWN], *more)})
+
+
+def _hidden_changes(before: Mapping[str, ReadFile], digests: ContentDigests) -> Iterator[str]:
+    """A sentence about files that hold something else although their size, times and inode are as they were."""
+    changed = [
+        path
+        for path, one in digests.used.items()
+        if path in before and before[path].state == one.state and before[path].digest != one.digest
+    ]
+    if changed:
+        yield (
+            f"{len(changed)} files changed although their sizes and times are as they were, {changed[0]} say: results "
+            "measured since then are of other data; measure again"
+        )
+
+
+@dataclass
+class _Progress:
+    """Prints how many files have been read, a few times a second."""
+
+    name: str
+    told: float = field(default_factory=time.monotonic)
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self.told > PROGRESS_S:
+            self.told = time.monotonic()
+            print(ReadingProgress(name=self.name, done=done, total=total).model_dump_json(), flush=True)
 
 
 def _broken(dataset: Dataset) -> Iterator[str]:
@@ -65,6 +110,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data-root", type=Path, default=Path("data"), metavar="DIR")
     parser.add_argument("--cards", type=Path, action="append", default=[], metavar="DIR", help="folder of your cards")
     parser.add_argument("--stdin", action="store_true", help="read dataset cards from standard input, one JSON a line")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where digests of files are remembered")
+    parser.add_argument("--thorough", action="store_true", help="read every file, whatever is remembered of it")
     parser.add_argument("--decode", action="store_true", help="decode every image and report the broken ones")
     options = parser.parse_args(arguments)
     try:
@@ -76,7 +123,7 @@ def main(arguments: list[str]) -> int:
         parser.error(str(error))
     complete = True
     for card in cards:
-        answer = describe(card, options.data_root, decode=options.decode)
+        answer = describe(card, options.data_root, options.cache, decode=options.decode, thorough=options.thorough)
         complete &= isinstance(answer, Manifest)
         print(answer.model_dump_json(), flush=True)
     return 0 if complete else 3

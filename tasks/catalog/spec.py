@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +43,9 @@ class TaskSpec(BaseModel):
         return type(PROTOCOLS[self.protocol].presets["default"])(**self.parameters)
 
 
+NO_CONDITIONS: Mapping[str, Any] = MappingProxyType({})
+
+
 def result_identity(
     backbone_identity: Mapping[str, Any],
     manifest_digest: str,
@@ -50,13 +54,17 @@ def result_identity(
     *,
     precision: str = "float32",
     metric: MetricName = "accuracy",
+    conditions: Mapping[str, Any] = NO_CONDITIONS,
 ) -> dict[str, Any]:
     """The parts of a result's key in clear.
 
     `backbone_identity` is `backbones.catalog.card.identity(...)`: weights digest, architecture, pooling, preprocessing.
-    `manifest_digest` is the dataset's: images, labels, classes and splits. `metric` is what the dataset card measures.
+    `manifest_digest` is the dataset's: the content of images and how they are read (background, orientation, bits),
+    labels, classes and splits. `metric` is what the dataset card measures. `conditions` are whatever else changes the
+    number and is not at its default (layers, engine); those at their default stay out, so that earlier keys hold.
     """
     return {
+        **conditions,
         "backbone": dict(backbone_identity),
         "data": {"manifest": manifest_digest, "metric": metric},
         "task": {
@@ -77,9 +85,12 @@ def result_key(
     *,
     precision: str = "float32",
     metric: MetricName = "accuracy",
+    conditions: Mapping[str, Any] = NO_CONDITIONS,
 ) -> str:
     """SHA-256 over `result_identity`, as 64 hexadecimal digits."""
-    parts = result_identity(backbone_identity, manifest_digest, task, seed, precision=precision, metric=metric)
+    parts = result_identity(
+        backbone_identity, manifest_digest, task, seed, precision=precision, metric=metric, conditions=conditions
+    )
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -36,6 +37,10 @@ class DatasetCard(CardModel):
     download_megabytes: float | None = None
     manifest: str | None = None
     """Digest of images, labels and splits when the dataset was added; `data check` compares."""
+    background: str = "white"
+    """The colour on which transparent images are composited: a name or #rrggbb."""
+    orientation: Literal["upright", "stored"] = "upright"
+    """Whether images are turned as their EXIF data say, or read as they are stored."""
     page: str | None = None
     instructions: str | None = None
     note: str | None = None
@@ -48,6 +53,13 @@ class DatasetCard(CardModel):
         if path.is_absolute() or ".." in path.parts or "\0" in str(path):
             raise ValueError("It must lie below the data root: put a link there to data that lie elsewhere")
         return folder
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, background: str) -> str:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}|[a-z]+", background):
+            raise ValueError(f"background = {background!r} is no colour: write a name such as white, or #rrggbb")
+        return background
 
 
 class TaskCard(CardModel):

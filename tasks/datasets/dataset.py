@@ -39,7 +39,7 @@ class ImageSource(Protocol):
 class SourceSplit:
     """Images and labels of one source split.
 
-    `images_digest` names the images and their order only, so two datasets that label the same images
+    `images_digest` names the content of the images and their order only, so two datasets that label the same images
     differently share their features; `labels_digest` names the labels.
     """
 
@@ -52,11 +52,23 @@ class SourceSplit:
     labels_digest: str
     targets: Mapping[Kind, Targets[Any]] = field(default_factory=dict)
     """What dense protocols learn, by kind; as many of each as there are images."""
+    named_digest: str = ""
+    """Names files by their names and sizes, as versions before digests of content did; empty for arrays, and for images
+    that are read in another way than then.
+    """
+    newest_change: float = 0.0
+    """The latest change time of the files in seconds since the epoch; 0 without files."""
 
     @property
     def annotations_digest(self) -> str:
         """Names labels and targets together; the labels' own digest where there is nothing else."""
         return digest_annotations(self.labels_digest, {kind: one.digest for kind, one in self.targets.items()})
+
+    @property
+    def named_annotations_digest(self) -> str:
+        """The same with the digests that earlier versions made of targets."""
+        parts = {kind: getattr(one, "named_digest", one.digest) for kind, one in self.targets.items()}
+        return digest_annotations(self.labels_digest, parts)
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,15 @@ class Dataset:
     def manifest_digest(self) -> str:
         """Names images, labels, classes and splits together: part of every result's key."""
         parts = [(split.name, split.images_digest, split.annotations_digest) for split in self.splits.values()]
+        return digest_manifest(self.classes, parts)
+
+    @property
+    def named_digest(self) -> str:
+        """The manifest's digest as earlier versions made it, of the names and sizes of files."""
+        parts = [
+            (split.name, split.named_digest or split.images_digest, split.named_annotations_digest)
+            for split in self.splits.values()
+        ]
         return digest_manifest(self.classes, parts)
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from tasks.datasets.dataset import DataError, ImageSource
-
-Pixels = npt.NDArray[np.uint8]
-"""[h, w, 3]."""
+from tasks.datasets.dataset import DataError, ImageSource, digest_lines
+from tasks.datasets.image_reading import (
+    PLAIN,
+    TURNED_SIDEWAYS,
+    Pixels,
+    Reading,
+    jpeg_orientation,
+    orientation_of,
+    rgb,
+)
 
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
 """What Pillow raises for files that are broken in one way or another."""
@@ -34,31 +40,71 @@ class PixelSource(ABC):
 
 
 @dataclass(frozen=True)
-class FileImages(PixelSource):
-    """Image files below a folder, decoded as RGB one at a time."""
+class ReadImages(PixelSource):
+    """Images whose content is read when one is asked for."""
 
     dataset: str
     root: Path
     files: tuple[str, ...]
-    resize: tuple[int, int] | None = None
-    """Width and height to which every image is resized at once (bicubic), as ChestX's published loader does."""
+    reading: Reading = field(default=PLAIN, kw_only=True)
+    contents: tuple[str, ...] = field(default=(), kw_only=True)
+    """One line per image that names its content; empty where nothing asks for the digest."""
+    traits: Mapping[int, str] = field(default_factory=dict, kw_only=True)
+    """What the pixels of some images need, by position (`tasks.datasets.image_reading.Traits`)."""
+    stored: frozenset[int] = field(default=frozenset(), kw_only=True)
+    """Images that are not turned, because their annotations were made on the image as it is stored."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Image.Image:
         """RGB image; raises `DataError` naming the file when it cannot be decoded."""
-        image = decode(self.root / self.files[index], self.dataset)
+        return decode(self.root / self.files[index], self.dataset, self.content(index), self.reading_of(index))
+
+    def pixels(self, index: int) -> Pixels | Image.Image:
+        """The same as an array, where that is the shorter way. Raises `DataError` as above."""
+        content, reading = self.content(index), self.reading_of(index)
+        found = pixels(content, reading)
+        return decode(self.root / self.files[index], self.dataset, content, reading) if found is None else found
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The bytes of the image's file. Raises `DataError`."""
+
+    def reading_of(self, index: int) -> Reading:
+        """How this image is read."""
+        return replace(self.reading, upright=False) if index in self.stored else self.reading
+
+    @property
+    def digest(self) -> str:
+        """Names the images by content and order, and what the reading does to some of them."""
+        lines = list(self.contents)
+        for place, traits in self.traits.items():
+            lines[place] += self.reading_of(place).effect(traits)
+        return digest_lines(lines)
+
+
+@dataclass(frozen=True)
+class FileImages(ReadImages):
+    """Image files below a folder, decoded as RGB one at a time."""
+
+    resize: tuple[int, int] | None = None
+    """Width and height to which every image is resized at once (bicubic), as ChestX's published loader does."""
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        image = super().__getitem__(index)
         return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
 
     def pixels(self, index: int) -> Pixels | Image.Image:
         """The same as an array, where that is the shorter way. Raises `DataError` as above."""
-        if self.resize is not None:
-            return self[index]
+        return super().pixels(index) if self.resize is None else self[index]
+
+    def content(self, index: int) -> bytes:
+        """The bytes of the file. Raises `DataError`."""
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset):
-            found = pixels(path.read_bytes())
-        return self[index] if found is None else found
+            return path.read_bytes()
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height from the file's header; raises `DataError` naming the file when it has none."""
@@ -66,7 +112,15 @@ class FileImages(PixelSource):
             return self.resize
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset), Image.open(path) as image:
-            return image.size
+            sideways = self.reading_of(index).upright and orientation_of(image) in TURNED_SIDEWAYS
+            return (image.height, image.width) if sideways else image.size
+
+    @property
+    def digest(self) -> str:
+        """Names the images by content and order, what the reading does to some of them, and their common size."""
+        if self.resize is None:
+            return super().digest
+        return digest_lines([super().digest, f"resized to {self.resize[0]} x {self.resize[1]}"])
 
 
 @dataclass(frozen=True)
@@ -101,6 +155,14 @@ class JoinedImages:
         raise IndexError(index)
 
 
+def digest_of(images: ImageSource) -> str | None:
+    """The digest of images that are read from files; None for others."""
+    if isinstance(images, ReadImages):
+        return images.digest
+    parts = [digest_of(part) for part in images.parts] if isinstance(images, JoinedImages) else []
+    return digest_lines([part for part in parts if part is not None]) if parts and None not in parts else None
+
+
 def size_of(images: ImageSource, index: int) -> tuple[int, int]:
     """Width and height of an image; of a file, without decoding it. Raises DataError naming a broken one."""
     return images.size(index) if isinstance(images, FileImages) else images[index].size
@@ -111,14 +173,14 @@ def pixels_of(images: ImageSource, index: int) -> Pixels | Image.Image:
     return images.pixels(index) if isinstance(images, PixelSource) else images[index]
 
 
-def decode(path: Path, dataset: str, content: IO[bytes] | None = None) -> Image.Image:
-    """Decode an image file as RGB; `content` where its bytes lie inside another file.
+def decode(path: Path, dataset: str, content: bytes, reading: Reading = PLAIN) -> Image.Image:
+    """Decode an image file's content as RGB; `path` names it in errors.
 
     Raises:
-        DataError: the file is missing, broken, not an image, or larger than Pillow's limit against bombs.
+        DataError: the file is broken, not an image, or larger than Pillow's limit against bombs.
     """
-    with _as_data_error(path, dataset), Image.open(content or path) as image:
-        return _rgb(image)
+    with _as_data_error(path, dataset), Image.open(io.BytesIO(content)) as image:
+        return rgb(image, reading, content)
 
 
 @contextmanager
@@ -130,29 +192,22 @@ def _as_data_error(path: Path, dataset: str) -> Iterator[None]:
         raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error
     except PIL_FAILURES as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = "it has no image format that is known" if isinstance(error, UnidentifiedImageError) else reason
         raise DataError(
             f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
             f"`ssl-console data check {dataset}` looks for others"
         ) from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB. 16-bit grey keeps its upper 8 bits; Pillow's own conversion would clip it to white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined white: save it with 8 bits per channel")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image, dtype=np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
-
-
 START = b"\xff\xd8\xff"
 COLOURS = ("YCbCr", "Gray")
 
 
-def pixels(content: bytes) -> npt.NDArray[np.uint8] | None:
-    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of."""
-    if not content.startswith(START):
+def pixels(content: bytes, reading: Reading = PLAIN) -> npt.NDArray[np.uint8] | None:
+    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of, and
+    images that are to be turned.
+    """
+    if not content.startswith(START) or (reading.upright and jpeg_orientation(content) != 1):
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(content)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -16,6 +17,7 @@ from typing import Literal
 
 from backbones.io.canonical_json import canonical
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.file_states import ABSENT, State, state_of
 from tasks.datasets.layouts import LAYOUTS, Layout
 
 Status = Literal["present", "missing", "partial"]
@@ -60,19 +62,43 @@ def advice(card: DatasetCard) -> str:
 
 
 def signature(card: DatasetCard, data_root: Path) -> str:
-    """Names the state of a dataset's key files (path, size, time of change) and of the code that reads them.
+    """Names the state of a dataset's key files (path, size, times, inode), its reading, and the code that reads them.
 
-    Two equal signatures mean that what was found out about the dataset earlier still holds, provided that nobody
-    changed an image in place: the times are those of the key files and class folders, not of every image.
+    Two equal signatures mean that what was found out about the dataset earlier still holds, provided that no image was
+    changed in place: `tasks.datasets.file_states.FileRecord.holds` looks at every file.
     """
     layout = LAYOUTS[card.reader]
     parts: list[object] = [card.reader, dict(card.reader_arguments), card.classes, card.images, _code_digest()]
+    parts.extend((card.background, card.orientation))
     if layout.embedded:
         parts.append(_version("scikit-learn"))
     else:
         base = presence(card, data_root).base
         parts.extend(_state(path) for path in _signed_paths(card, layout, base))
     return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def signed_files(card: DatasetCard, data_root: Path) -> list[Path]:
+    """The key files and class folders of a dataset that is present."""
+    layout = LAYOUTS[card.reader]
+    return [] if layout.embedded else list(_signed_paths(card, layout, presence(card, data_root).base))
+
+
+def folders_of(card: DatasetCard, files: Iterable[str]) -> list[Path]:
+    """The folders whose listings make the dataset, at any depth: those of its files, where it has class folders."""
+    return (
+        [Path(name) for name in dict.fromkeys(map(os.path.dirname, files))]
+        if LAYOUTS[card.reader].class_folders
+        else []
+    )
+
+
+def files_place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
+    """Where the states and digests of a dataset's files are remembered: one file per dataset and data root."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", card.name)[-60:]
+    whole = f"{card.name}\0{os.path.abspath(data_root)}\0{card.reader_arguments.get('path', '')}"  # noqa: PTH100
+    name = hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return cache_folder / "manifests" / f"{readable}.{name}.files"
 
 
 def _bases(card: DatasetCard, layout: Layout, data_root: Path) -> Iterator[Path]:
@@ -112,12 +138,9 @@ def _subfolders(folder: Path) -> Iterator[Path]:
             yield from (Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _state(path: Path) -> tuple[str, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return str(path), found.st_size, found.st_mtime_ns
+def _state(path: Path) -> tuple[str, State] | None:
+    found = state_of(str(path))
+    return None if found == ABSENT else (str(path), found)
 
 
 def _version(package: str) -> str:

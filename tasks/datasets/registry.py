@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Protocol, cast
 
 from backbones.io.card_files import suggest
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.content_digests import ContentDigests, using
 from tasks.datasets.dataset import DataError, Dataset
+from tasks.datasets.image_effects import settle
 from tasks.datasets.layouts import OUTSIDE_READERS
-from tasks.datasets.presence import presence
+from tasks.datasets.presence import files_place, folders_of, presence, signed_files
 from tasks.datasets.readers.make_splits import missing
 
 
@@ -59,8 +62,12 @@ READERS: Mapping[str, str] = MappingProxyType(
 """Reader to `module:function` (`read` unless named); imported on use, as some need torchvision (seconds)."""
 
 
-def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
-    """Find a dataset's files, list them and their labels.
+def open_dataset(
+    card: DatasetCard, data_root: Path, cache_folder: Path | None = None, *, digests: ContentDigests | None = None
+) -> Dataset:
+    """Find a dataset's files, list them and their labels, and take the digests of those that may have changed.
+
+    With `cache_folder`, digests are remembered there. `digests` replaces what was remembered.
 
     Raises:
         DataError: the reader is unknown, or the data are missing or not what they should be.
@@ -74,4 +81,12 @@ def open_dataset(card: DatasetCard, data_root: Path) -> Dataset:
         raise missing(card, found.missing)
     module, _, function = READERS[card.reader].partition(":")
     read = cast("Read", getattr(import_module(module), function or "read"))
-    return read(found.base, card)
+    place = files_place(card, data_root, cache_folder) if cache_folder is not None else None
+    with using(digests or ContentDigests.load(place)) as used:
+        dataset = settle(read(found.base, card))
+        used.files([path for path in map(str, signed_files(card, data_root)) if os.path.isfile(path)])  # noqa: PTH113
+    for folder in folders_of(card, used.used):
+        used.list_folder(folder)
+    if place is not None:
+        used.record().write(place)
+    return dataset

@@ -90,7 +90,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     parameters = cast("FeatureParameters", task.typed_parameters())
     weights = WeightsFolder(places.weights)
     subject = _subject(card, parameters, weights)
-    dataset = open_dataset(dataset_card, places.data)
+    dataset = open_dataset(dataset_card, places.data, places.cache)
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
 

@@ -60,7 +60,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
     """
     reporter.phase("opening")
     parameters = task.typed_parameters()
-    dataset = open_dataset(dataset_card, places.data)
+    dataset = open_dataset(dataset_card, places.data, places.cache)
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
     backbone = TrainableBackbone.verified(card, WeightsFolder(places.weights))

@@ -16,6 +16,8 @@ class EvaluationPaths:
     weights: Path
     data: Path
     features: Path
+    cache: Path | None = None
+    """Where digests of the data's files are remembered; None: they are read each time."""
     decoded: Path | None = None
     """Where backbones share decoded images; None: each decodes for itself."""
     decoded_bytes: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backbones.io.canonical_json import canonical
@@ -20,18 +20,21 @@ class FeatureKey:
     """The explicit list of what changes features. Batch size, device, host and path never enter.
 
     `backbone` is `backbones.catalog.card.identity(...)` (weights digest, architecture, pooling, preprocessing),
-    `images` the digest of one source split's images and their order, `precision` the arithmetic of the encoder.
+    `images` the digest of one source split's images (content, order, and how they are read), `precision` the arithmetic
+    of the encoder. `conditions` are whatever else changes features and is not at its default (layers, engine); those at
+    their default stay out, so that earlier keys hold.
     """
 
     backbone: Mapping[str, Any]
     images: str
     precision: str = "float32"
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Part]:
         """Every part in clear, under dotted names: `backbone.preprocessing.size` say."""
         whole = {"backbone": self.backbone, "images": self.images, "precision": self.precision, "format": FORMAT}
-        return flattened(whole)
+        return flattened({**self.conditions, **whole})
 
     @property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +101,27 @@ class FeatureStore:
         return self.root / f"{request.key.digest}{suffix}"
 
     def _stored(self, request: FeatureRequest) -> Features | None:
+        self._adopt(request)
         try:
             return self._opened(request, encoded=0)
         except (FileNotFoundError, DamagedEntryError):
             return None
+
+    def _adopt(self, request: FeatureRequest) -> None:
+        """Give an entry whose key was made of names and sizes the key of content, where every file is older than it."""
+        split = request.split
+        if not split.named_digest or self.holds(request.key):
+            return
+        earlier = self.root / replace(request.key, images=split.named_digest).digest
+        try:
+            manifest = read_manifest(earlier)
+            if split.newest_change < manifest.created:
+                renamed = manifest.model_copy(update={"key": request.key.digest, "parts": request.key.parts})
+                write_durably(earlier / MANIFEST, [renamed.model_dump_json(indent=1).encode()])
+                earlier.rename(self._path(request))
+                sync_folder(self.root)
+        except (OSError, DamagedEntryError):
+            return  # another process was faster, or there is nothing that can be used
 
     def _opened(self, request: FeatureRequest, encoded: int) -> Features:
         folder = self._path(request)

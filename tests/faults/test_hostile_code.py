@@ -157,7 +157,7 @@ def test_pickles_in_caches_and_run_folders_are_never_opened(
     with gzip.open(tmp_path / PACKED, "wb") as file:
         file.write(pickle.dumps({"all_normals": Touch()}, protocol=2))
     with pytest.raises(NORMALS_FAILURES):
-        _unpack(tmp_path / PACKED, tmp_path)
+        _unpack(tmp_path / PACKED, tmp_path, "digest")
 
     assert not canary.exists()
     tally.add("pickles that execute, in caches: features, shards, predictions, checkpoints, normals", 5, "none was run")

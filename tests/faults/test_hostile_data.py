@@ -78,7 +78,7 @@ def test_an_image_of_fifty_thousand_pixels_a_side_is_refused_by_name(form: str, 
     path = tmp_path / f"x.{form.lower()}"
     path.write_bytes(huge_png(50_000) if form == "PNG" else header_of(form, 50_000))
     with pytest.raises(DataError, match=f"{path} is too large an image to decode .*: make it smaller or remove it"):
-        decode(path, "things")
+        decode(path, "things", path.read_bytes())
     with pytest.raises(DataError, match="too large"):
         FileImages("things", tmp_path, (path.name,)).size(0)
     tally.add(f"an image of 50,000 x 50,000 pixels ({form}, {path.stat().st_size:,} bytes)", 1, "refused by name")

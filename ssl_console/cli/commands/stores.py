@@ -57,11 +57,17 @@ def data_list(context: typer.Context, name: DatasetNames = None, as_json: AsJson
 
 
 @data.command("check")
-def data_check(context: typer.Context, name: DatasetNames = None) -> None:
+def data_check(
+    context: typer.Context,
+    name: DatasetNames = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Read every file again, also those whose times say they are unchanged.")
+    ] = False,
+) -> None:
     """Look at all of the data that are here: splits, counts, labels."""
     from ssl_console.cli.handlers.tasks import check_data
 
-    raise typer.Exit(check_data(context.obj, tuple(name or ())))
+    raise typer.Exit(check_data(context.obj, tuple(name or ()), thorough=thorough))
 
 
 @data.command("fetch")

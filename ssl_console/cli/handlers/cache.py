@@ -59,7 +59,7 @@ def why(session: Session, backbone: str, task: str) -> None:
     state = session.weights.state(card)
     if state.digest is None:
         raise MissingInputs(f"the weights of {card.name} are {state.status}: {state.advice}")
-    dataset = session.tasks.dataset(spec.dataset)
+    dataset = session.tasks.card_of(spec)
     answer = manifests([dataset], session.data_root, session.workspace.cache)[dataset.name]
     if not isinstance(answer, Manifest):
         raise MissingInputs(f"{dataset.name}: {answer.error}")

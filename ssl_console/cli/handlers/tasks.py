@@ -133,14 +133,17 @@ def list_data(session: Session, names: tuple[str, ...], *, as_json: bool) -> Non
     stdout.table(("dataset", "data", "download", "folder", "how to get them"), lines)
 
 
-def check_data(session: Session, names: tuple[str, ...]) -> ExitCode:
-    """Open datasets, count and decode; a missing one counts only if it was asked for by name."""
+def check_data(session: Session, names: tuple[str, ...], *, thorough: bool) -> ExitCode:
+    """Open datasets, count and decode; a missing one counts only if it was asked for by name.
+
+    With `thorough`, every file is read again, and content that is another than remembered is a problem.
+    """
     code = ExitCode.DONE
     for card in _cards(session, names):
         if not names and presence(card, session.data_root).status == "missing":
             continue
         stdout.say(f"checking {card.name} ...")
-        report = check(card, session.data_root, decode=True)
+        report = check(card, session.data_root, session.workspace.cache, decode=True, thorough=thorough)
         _show(report)
         if not report.ok:
             code = ExitCode.MISSING

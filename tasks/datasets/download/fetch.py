@@ -107,12 +107,22 @@ def fetch(
     return _arrived(card, data_root)
 
 
-def check(card: DatasetCard, data_root: Path, *, decode: bool = False) -> CheckReport:
-    """Open a dataset (in a process of its own), count, and with `decode` decode every image."""
+def check(
+    card: DatasetCard,
+    data_root: Path,
+    cache_folder: Path | None = None,
+    *,
+    decode: bool = False,
+    thorough: bool = False,
+) -> CheckReport:
+    """Open a dataset (in a process of its own), count, and with `decode` decode every image.
+
+    Digests of files are remembered in `cache_folder`; `thorough` reads every file, whatever is remembered.
+    """
     found = presence(card, data_root)
     if found.status != "present":
         return CheckReport(card.name, found, None, f"{found.missing[0]} is missing: {found.advice}")
-    answer = ask([card], data_root, decode=decode)[card.name]
+    answer = ask([card], data_root, cache_folder, decode=decode, thorough=thorough)[card.name]
     if isinstance(answer, Manifest):
         return CheckReport(card.name, found, answer, None)
     return CheckReport(card.name, found, None, answer.error)

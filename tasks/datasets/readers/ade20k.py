@@ -17,7 +17,7 @@ from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import Mask
 from tasks.datasets.images import PIL_FAILURES
 from tasks.datasets.presence import advice
-from tasks.datasets.readers.make_splits import file_split, listed_sizes, read_lines, wrong_content
+from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
 
 ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
 
@@ -32,6 +32,8 @@ class FileMasks:
     classes: tuple[str, ...]
     first: int
     digest: str
+    named_digest: str
+    """As versions before digests of content made it, of names and sizes."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -61,10 +63,18 @@ class FileMasks:
 def file_masks(
     card: DatasetCard, split: str, root: Path, files: Sequence[str], classes: Sequence[str], first: int
 ) -> FileMasks:
-    """The masks of a split; their digest names paths and sizes, as images do. Raises DataError for missing ones."""
-    sizes = listed_sizes(card, split, root, files)
-    lines = [f"{file}\t{size}" for file, size in zip(files, sizes, strict=True)]
-    return FileMasks(card, root, tuple(files), tuple(classes), first, digest_lines([*classes, *lines]))
+    """The masks of a split; their digest names their contents, as of images. Raises DataError for missing ones."""
+    found = listed_files(card, split, root, files)
+    named = [f"{file}\t{one.state[0]}" for file, one in zip(files, found, strict=True)]
+    return FileMasks(
+        card=card,
+        root=root,
+        files=tuple(files),
+        classes=tuple(classes),
+        first=first,
+        digest=digest_lines([*classes, *(one.digest.hex() for one in found)]),
+        named_digest=digest_lines([*classes, *named]),
+    )
 
 
 SPLITS = {"train": "training", "val": "validation"}

@@ -103,10 +103,12 @@ def manifest(card: DatasetCard) -> Manifest:
     factor, series = _factor(card), _series(card)
     classes = label_names(factor)
     named = [(one.split, *_named(one, factor, dense=_dense(card))) for one in series]
+    digest = digest_manifest(classes, named)
     counts = {one.split: one.count for one in series}
     return Manifest(
         name=card.name,
-        digest=digest_manifest(classes, named),
+        digest=digest,
+        named_digest=digest,
         classes=classes,
         multi_label=False,
         splits={

@@ -1,9 +1,9 @@
-"""From lists of files or arrays, and labels, to source splits with their digests. Files are only `stat`-ed."""
+"""From lists of files or arrays, and labels, to source splits with their digests."""
 
 from __future__ import annotations
 
 import hashlib
-import stat
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.content_digests import NotAFile, Read, current, read_image
 from tasks.datasets.dataset import DataError, Labels, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
+from tasks.datasets.image_reading import Reading
 from tasks.datasets.images import ArrayImages, FileImages
 from tasks.datasets.presence import advice
 
@@ -27,19 +30,41 @@ def file_split(
 ) -> SourceSplit:
     """A source split of image files (POSIX paths relative to `root`).
 
-    `images_digest` is taken over one line per image, relative path and size in bytes, in order: a changed, added,
-    removed or reordered file is another split; a file changed in place without changing its size is not noticed.
+    `images_digest` is taken over one line per image, the digest of its content, in order: a changed, added, removed or
+    reordered image is another split, a renamed one is not.
 
     Raises:
         DataError: files are missing, there are none, or a label is not a class.
     """
-    sizes = listed_sizes(card, name, root, files)
-    lines = [f"{file}\t{size}" for file, size in zip(files, sizes, strict=True)]
+    found = listed_files(card, name, root, files, read_image)
+    checked = _checked(card, name, files, labels, classes)
+    traits = {place: one.traits for place, one in enumerate(found) if one.traits}
+    contents = tuple(one.digest.hex() for one in found)
+    images = FileImages(
+        card.name, root, tuple(files), resize, reading=reading_of(card), contents=contents, traits=traits
+    )
+    return SourceSplit(
+        name,
+        images,
+        checked,
+        images.files,
+        images.digest,
+        digest_labels(checked),
+        named_digest=_named_digest(files, found, resize),
+        newest_change=newest_change_ns(found) / 1e9,
+    )
+
+
+def reading_of(card: DatasetCard) -> Reading:
+    """How the images of a dataset are read."""
+    return Reading(card.background, card.orientation == "upright")
+
+
+def _named_digest(files: Sequence[str], found: Sequence[ReadFile], resize: tuple[int, int] | None) -> str:
+    lines = [f"{file}\t{one.state[0]}" for file, one in zip(files, found, strict=True)]
     if resize is not None:
         lines.append(f"resized to {resize[0]} x {resize[1]}")
-    checked = _checked(card, name, files, labels, classes)
-    images = FileImages(card.name, root, tuple(files), resize)
-    return SourceSplit(name, images, checked, images.files, digest_lines(lines), digest_labels(checked))
+    return digest_lines(lines)
 
 
 def array_split(
@@ -67,28 +92,24 @@ def array_split(
     return SourceSplit(name, ArrayImages(whole), checked, names, *digests)
 
 
-def listed_sizes(card: DatasetCard, split: str, root: Path, files: Sequence[str]) -> list[int]:
-    """Bytes of every file (POSIX paths relative to `root`). Raises DataError for none at all, for missing ones,
-    and for what is no file: to read a pipe is to wait for ever.
+def listed_files(
+    card: DatasetCard, split: str, root: Path, files: Sequence[str], read: Read | None = None
+) -> list[ReadFile]:
+    """State and digest of every file (POSIX paths relative to `root`). Raises DataError for none at all, for missing
+    ones, and for what is no file.
     """
     if not files:
         raise DataError(f"{card.name}: the split {split} in {root} has no images: {advice(card)}")
-    sizes: list[int] = []
-    absent: list[Path] = []
-    for file in files:
-        path = root / file
-        try:
-            found = path.stat()
-        except OSError:
-            absent.append(path)
-            continue
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{card.name}: {path} is no file but a device, a pipe or a folder: remove it from {split}")
-        sizes.append(found.st_size)
+    paths = [os.path.join(root, file) for file in files]  # noqa: PTH118 - once per image
+    try:
+        found = current().files(paths, read)
+    except NotAFile as error:
+        raise DataError(f"{card.name}: {error}: remove it from {split}") from error
+    absent = [Path(path) for path, one in zip(paths, found, strict=True) if one.state == ABSENT]
     if absent:
         again = f"remove {root} and {advice(card)}" if card.download == "automatic" else advice(card)
         raise DataError(f"{card.name}: {_first_of(absent)} missing from the {len(files)} images of {split}: {again}")
-    return sizes
+    return found
 
 
 def label_by_folder(files: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:

@@ -24,7 +24,8 @@ from backbones.io.files import whole_file, write_array
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import NormalMap
-from tasks.datasets.readers.make_splits import file_split, listed_sizes, wrong_content
+from tasks.datasets.file_states import ReadFile
+from tasks.datasets.readers.make_splits import file_split, listed_files, wrong_content
 
 PACKED = "all_normals.pklz"
 ALLOWED = frozenset(
@@ -52,6 +53,8 @@ class NyuNormals:
     folder: Path
     identifiers: tuple[str, ...]
     codebook: npt.NDArray[np.float64]
+    packed: ReadFile
+    """The published pickle, as it was read."""
     classes: tuple[str, ...] = ()
     _opened: list[_Opened] = field(default_factory=list)
 
@@ -60,14 +63,19 @@ class NyuNormals:
 
     @property
     def digest(self) -> str:
-        """Names the file by its size, the images, and the vocabulary."""
-        (size,) = listed_sizes(self.card, "normals", self.folder, [PACKED])
+        """Names the file's content, the images, and the vocabulary."""
+        return digest_lines([self.packed.digest.hex(), *self.identifiers, self.codebook.tobytes().hex()])
+
+    @property
+    def named_digest(self) -> str:
+        """As versions before digests of content made it: the file by its size."""
+        size = self.packed.state[0]
         return digest_lines([f"{PACKED}\t{size}", *self.identifiers, self.codebook.tobytes().hex()])
 
     def __getitem__(self, index: int) -> NormalMap:
         """float32 [h, w, 3], zeros where the depth was not valid; raises `DataError` for an image that has none."""
         if not self._opened:
-            self._opened.append(_opened(self.card, self.folder))
+            self._opened.append(_opened(self.card, self.folder, self.packed.digest.hex()))
         opened, name = self._opened[0], self.identifiers[index]
         if name not in opened.rows:
             raise wrong_content(self.card, self.folder / PACKED, f"it has no normals of the image {name}")
@@ -98,13 +106,14 @@ class _Reader(pickle.Unpickler):
         return found
 
 
-def _opened(card: DatasetCard, folder: Path) -> _Opened:
-    """The unpacked files, made first where they are not there or older than the pickle."""
+def _opened(card: DatasetCard, folder: Path, digest: str) -> _Opened:
+    """The unpacked files, made first where they are not there or were made of another pickle."""
     packed, names = folder / PACKED, folder / "all_normals.json"
     try:
-        if not names.exists() or names.stat().st_mtime_ns < packed.stat().st_mtime_ns:
-            _unpack(packed, folder)
-        rows = {name: row for row, name in enumerate(json.loads(names.read_text(encoding="utf-8")))}
+        made = json.loads(names.read_text(encoding="utf-8")) if names.exists() else {}
+        if not isinstance(made, dict) or made.get("sha256") != digest:
+            made = _unpack(packed, folder, digest)
+        rows = {name: row for row, name in enumerate(made["names"])}
         normals, valid = (np.load(folder / f"all_normals.{part}.npy", mmap_mode="r") for part in ("vectors", "valid"))
     except PermissionError as error:
         raise DataError(f"{error.filename} cannot be written: the normals are unpacked there once; allow it") from error
@@ -115,7 +124,7 @@ def _opened(card: DatasetCard, folder: Path) -> _Opened:
     return _Opened(normals, valid, rows)
 
 
-def _unpack(packed: Path, folder: Path) -> None:
+def _unpack(packed: Path, folder: Path, digest: str) -> dict[str, Any]:
     """Three files beside the pickle; the list of names comes last, so that it stands for all of them."""
     with gzip.open(packed) as file:
         content = _Reader(file, encoding="latin1").load()
@@ -124,8 +133,10 @@ def _unpack(packed: Path, folder: Path) -> None:
         raise ValueError(f"normals of the shape {normals.shape} with valid pixels of the shape {valid.shape}")
     for part, values in (("vectors", normals.astype(np.float32)), ("valid", valid.astype(np.uint8))):
         write_array(folder / f"all_normals.{part}.npy", values)
+    made = {"sha256": digest, "names": [str(name) for name in content["all_filenames"]]}
     with whole_file(folder / "all_normals.json") as file:
-        file.write(json.dumps([str(name) for name in content["all_filenames"]]).encode())
+        file.write(json.dumps(made).encode())
+    return made
 
 
 META = "surfacenormal_metadata"
@@ -143,7 +154,8 @@ def _split(root: Path, card: DatasetCard, name: str, codebook: npt.NDArray[np.fl
     files = _files(card, root / META / f"{name}_SN40.json")
     images = [f"all_images/{file}" for file in files]
     split = file_split(card, name, root, images, np.zeros((len(files), 0), np.int64), 0)
-    normals = NyuNormals(card, root / META, tuple(file.split("_")[0] for file in files), codebook)
+    (packed,) = listed_files(card, "normals", root / META, [PACKED])
+    normals = NyuNormals(card, root / META, tuple(file.split("_")[0] for file in files), codebook, packed)
     return replace(split, targets={"normals": normals})
 
 

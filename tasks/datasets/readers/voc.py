@@ -14,7 +14,7 @@ from tasks.datasets.dataset import Dataset, SourceSplit, digest_labels, digest_l
 from tasks.datasets.dense_targets import Boxes, HeldTargets
 from tasks.datasets.images import JoinedImages
 from tasks.datasets.layouts import VOC, VOC_CLASSES, VOC_YEARS
-from tasks.datasets.readers.make_splits import file_split, missing, read_lines, wrong_content
+from tasks.datasets.readers.make_splits import file_split, listed_files, missing, read_lines, wrong_content
 
 
 def read_classification(root: Path, card: DatasetCard) -> Dataset:
@@ -71,6 +71,7 @@ def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[t
         no_labels = np.zeros((len(images), 0), np.int64)
         files = [f"JPEGImages/{image}.jpg" for image in images]
         listed.append(file_split(card, name, base, files, no_labels, len(VOC_CLASSES)))
+        listed_files(card, name, base, [f"Annotations/{image}.xml" for image in images])
         for image in images:
             path = base / "Annotations" / f"{image}.xml"
             content = _content(card, path)
@@ -83,6 +84,8 @@ def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[t
         labels=labels,
         identifiers=[f"VOC{year}/{i}" for (year, _), one in zip(parts, listed, strict=True) for i in one.identifiers],
         images_digest=digest_lines(one.images_digest for one in listed),
+        named_digest=digest_lines(one.named_digest for one in listed),
+        newest_change=max(one.newest_change for one in listed),
         labels_digest=digest_labels(labels),
         targets={"boxes": HeldTargets(tuple(boxes), annotations.hexdigest(), VOC_CLASSES)},
     )

@@ -17,7 +17,8 @@ from backbones.catalog.card import PreprocessingSpec
 from backbones.model.preprocessing import prepare
 from tasks.datasets import images as jpeg
 from tasks.datasets.dataset import DataError
-from tasks.datasets.images import FileImages, Pixels, pixels_of
+from tasks.datasets.image_reading import Pixels
+from tasks.datasets.images import FileImages, pixels_of
 
 # Of images several times as tall as wide new releases of Pillow resize the height first, which the paper's did not.
 SIZES = [

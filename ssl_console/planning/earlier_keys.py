@@ -1,0 +1,88 @@
+"""Results whose keys name the data by names and sizes of files: joined to keys of content where safe, else marked.
+
+Earlier versions could not see that a file's content had changed under its name. Such a result joins the present key
+only if no file of the dataset changed since the run began, and its images are read as they were then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from backbones.io.canonical_json import canonical
+from backbones.io.files import write_atomically
+from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.results_db import ResultStore, StoreError
+from tasks.datasets.manifest import Manifest
+
+MARK = "names only"
+WORDS = (
+    "measured when data were identified by the names and sizes of files, and files changed or are read in another way "
+    "since: the same name may stand for other images now; measure again"
+)
+
+
+def settle_earlier_results(
+    workspace: Workspace, manifests: Iterable[Manifest], dataset_of: Callable[[str], str]
+) -> int:
+    """Join or mark the results of earlier versions on these datasets; how many there were.
+
+    `dataset_of` gives a task's dataset by the task's name. What cannot be written now is left for the next time.
+    """
+    by_name: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        by_name.setdefault(manifest.name, []).append(manifest)
+    try:
+        changed = [
+            record
+            for row in ResultStore(workspace).results()
+            if not row.identified_by and MARK not in row.badges and (found := by_name.get(dataset_of(row.task)))
+            if (record := _settled(workspace, row, found)) is not None
+        ]
+        for record in changed:
+            write_atomically(workspace.run(record.result.run_id).result, record.model_dump_json().encode())
+        if changed:
+            ResultStore(workspace).replace(record.result for record in changed)
+    except (OSError, StoreError):
+        return 0
+    return len(changed)
+
+
+def settled_record(record: ResultRecord, manifests: Iterable[Manifest]) -> ResultRecord:
+    """The record with the key of content, or with its mark. `manifests` are of its dataset, in all readings."""
+    data = cast("Mapping[str, Any]", record.identity.get("data", {}))
+    digest = data.get("manifest")
+    known = tuple(manifests)
+    if any(digest == manifest.digest for manifest in known):
+        return _with_result(record, identified_by="content")
+    begun = record.result.finished - record.result.duration_s
+    joined = next((one for one in known if one.named_digest == digest and one.newest_change < begun), None)
+    if joined is None:
+        badges = (*record.badges, Badge(name=MARK, advice=WORDS))
+        marked = record.model_copy(update={"badges": badges})
+        return _with_result(marked, badges=tuple(badge.name for badge in badges))
+    identity = {**record.identity, "data": {**data, "manifest": joined.digest}}
+    column = {"data": identity["data"], "task": identity["task"]}
+    moved = record.model_copy(update={"identity": identity, "earlier_identity": record.identity})
+    return _with_result(moved, key=_digest(identity), column=_digest(column), identified_by="content")
+
+
+def _settled(workspace: Workspace, row: Result, manifests: Iterable[Manifest]) -> ResultRecord | None:
+    try:
+        record = ResultRecord.model_validate_json(workspace.run(row.run_id).result.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return settled_record(record, manifests)
+
+
+def _with_result(record: ResultRecord, **changes: object) -> ResultRecord:
+    return record.model_copy(update={"result": record.result.model_copy(update=changes)})
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(canonical(parts)).hexdigest()
