@@ -190,7 +190,7 @@ class RunObserver:
         return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
 
     def _job(self, entry: RunInfo) -> JobState | None:
-        """As its worker said; of a run that has none, or has fallen silent, as Slurm tells."""
+        """As its worker said; of a run that has none, or has fallen silent, as its launcher reports."""
         slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
         owner = entry.status.owner
         if entry.status.state is RunState.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):

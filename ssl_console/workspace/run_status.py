@@ -184,7 +184,8 @@ def _ended(facts: FolderFacts) -> RunStatus:
 def _queued(facts: FolderFacts) -> RunStatus:
     attempt = facts.ended + 1
     if facts.cancel:
-        return RunStatus(RunState.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
+        cancelled = RunStatus(RunState.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
+        return replace(cancelled, placement=_placement(facts))
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
     queued = RunStatus(RunState.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)

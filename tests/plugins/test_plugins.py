@@ -1,4 +1,4 @@
-"""Plug-ins by entry points: a package that is installed for real brings a protocol, a dataset and a backbone."""
+"""Plug-ins by entry points: an installed package brings a protocol, a dataset, a backbone and a launcher."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.results_db import ResultStore
+from ssl_console.workspace.run import Attempt, RunSpec
 from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.conftest import end_supervisor
+from tests.ssl_console.workspace_fixture import eventually
 
+PATIENCE_S = 120.0
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
@@ -55,5 +60,39 @@ def test_what_a_package_brings_is_listed_and_runs_and_broken_ones_are_reported_a
         "plug-in ssl-console-broken, ssl_console.protocols taken: 'not a protocol' is no protocol",
         "plug-in ssl-console-broken, ssl_console.datasets failing: RuntimeError: made for another version",
         "plug-in ssl-console-broken, ssl_console.backbones folderless: its CARDS is no folder",
+        "plug-in ssl-console-broken, ssl_console.launchers taken: 'not a launcher' is no launcher",
+        "plug-in ssl-console-broken, ssl_console.launchers taken: there is a launcher 'local' already",
     ):
         assert sentence in ran.err
+
+
+@pytest.mark.slow
+def test_a_launcher_of_a_package_starts_the_worker_of_a_run_whose_result_is_stored(
+    shell: Shell, workspace: Workspace
+) -> None:
+    workspace.config.write_text("[launchers.nice]\nniceness = 3\n")
+    started = shell("run", "-b", "example/tiny", "-t", "centroid/stripes", "--launcher", "nice", "--detach")
+    assert started.code == 0, started.err
+    (folder,) = workspace.run_folders()
+    assert RunSpec.model_validate_json(folder.spec.read_bytes()).launcher == "nice"
+    eventually(folder.attempt(1).exists, "a worker has claimed the run", PATIENCE_S)
+    owner = Attempt.model_validate_json(folder.attempt(1).read_bytes())
+    assert psutil.Process(owner.pid).nice() == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+    eventually(lambda: len(ResultStore(workspace).results()) == 1, "its result is stored", PATIENCE_S)
+    assert ResultStore(workspace).results()[0].value > 80
+
+
+def test_wrong_names_and_settings_of_launchers_are_refused_with_the_way_out(shell: Shell, workspace: Workspace) -> None:
+    words = ("run", "-b", "example/tiny", "-t", "centroid/stripes")
+    wrong = shell(*words, "--launcher", "nise")
+    assert wrong.code == 2
+    assert "--launcher: there is no launcher 'nise'; did you mean 'nice'? installed are local, slurm, nice" in wrong.err
+    workspace.config.write_text("[launchers.nice]\nnicenes = 3\n")
+    refused = shell(*words, "--launcher", "nice")
+    assert refused.code == 2
+    assert f"launcher nice cannot be used with {workspace.config}: ValueError: [launchers.nice] has one" in refused.err
+    workspace.config.write_text("[launchers.nise]\n")
+    unknown = shell(*words)
+    assert unknown.code == 2
+    assert f"{workspace.config}: [launchers.nise]: there is no launcher 'nise'; did you mean 'nice'?" in unknown.err
+    assert not list(workspace.run_folders())

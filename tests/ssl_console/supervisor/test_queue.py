@@ -19,7 +19,7 @@ def run(run_id: str, backbone: str = "a", *, priority: int = 0, devices: tuple[s
     return QueuedRun(run_id, backbone, "task", priority, float(ord(run_id[0])), devices)
 
 
-def slot(name: str, device: Device = GPU, holds: str | None = None, **others: float | bool) -> FreeSlot:
+def slot(name: str, device: Device = GPU, holds: str | None = None, **others: float | bool | str) -> FreeSlot:
     return replace(FreeSlot(name, device, holds), **others)  # type: ignore[arg-type]
 
 
@@ -122,6 +122,17 @@ def test_need_measured_on_a_larger_device_does_not_wait_for_ever() -> None:
 def test_peak_of_another_kind_of_device_says_nothing() -> None:
     situation = replace(PLAIN, peaks_mb={("a", "task", "cpu"): 70 * 1024.0}, readings=gpu_memory(11))
     assert starts(choose([run("a")], [slot("s")], situation)) == {"s": "a"}
+
+
+def test_an_idle_worker_takes_runs_of_its_own_launcher_only_and_leaves_for_those_of_another() -> None:
+    held, empty = slot("s", launcher="local"), slot("t")
+    other = replace(run("a"), launcher="nice")
+    assert starts(choose([other, run("b")], [held, empty], PLAIN)) == {"s": "b", "t": "a"}
+    choice = choose([other], [held], PLAIN)
+    assert (starts(choice), choice.dismissed) == ({}, {"s"})
+    assert choose([other], [held, empty], PLAIN).dismissed == set()
+    assert choose([run("b")], [held], PLAIN).dismissed == set()
+    assert choose([replace(other, devices=("cuda:1",))], [held], PLAIN).dismissed == set()
 
 
 def test_ten_thousand_queued_runs_are_ordered_in_a_moment() -> None:

@@ -1,0 +1,5 @@
+"""Brings something that is no launcher, and one whose name is taken."""
+
+from ssl_console.launchers.local.launcher import LocalLauncher
+
+LAUNCHERS = ("not a launcher", LocalLauncher)
