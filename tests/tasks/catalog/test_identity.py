@@ -1,0 +1,43 @@
+"""Names, suites and result keys of the built-in catalog: as they were when the first results were stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import TaskSpec, result_key
+
+BUILT_IN = TaskCatalog.load()
+RECORDED: Any = json.loads((Path(__file__).parent / "data" / "built_in_tasks.json").read_text())
+"""By task, in the order of the catalog, and preset: the first 16 digits of the key that `key_of` gives."""
+SUITES: Any = json.loads((Path(__file__).parent / "data" / "built_in_suites.json").read_text())
+"""By suite, in the order of the suite: task and variant."""
+BACKBONE = {"weights": "0" * 64, "architecture": "resnet18", "pooling": "avg"}
+MANIFEST = "1" * 64
+DIGITS = 16
+
+
+def key_of(task: TaskSpec) -> str:
+    """The result's key of one made-up backbone on made-up data of the dataset."""
+    metric = BUILT_IN.dataset(task.dataset).metric
+    return result_key(BACKBONE, MANIFEST, task, 0, metric=metric)[:DIGITS]
+
+
+def test_the_built_in_tasks_are_the_recorded_ones_in_the_recorded_order() -> None:
+    assert list(BUILT_IN.task_names) == list(RECORDED)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_built_in_task_keeps_its_result_keys_with_every_preset(name: str) -> None:
+    presets = PROTOCOLS[name.partition("/")[0]].presets
+    assert {preset: key_of(BUILT_IN.resolve(name, preset)) for preset in presets} == RECORDED[name]
+
+
+def test_the_suites_pick_the_recorded_tasks_in_the_recorded_variants() -> None:
+    picked = {name: [[spec.name, spec.variant] for spec in BUILT_IN.select(suite=name)] for name in BUILT_IN.suites}
+    assert picked == SUITES
