@@ -3,8 +3,8 @@
 A package names a module in one of the groups below. A module that cannot be used is reported and skipped: one broken
 package never takes the console away.
 
-    [project.entry-points."ssl_console.protocols"]   module with PROTOCOLS, a sequence of ProtocolFacts
-    [project.entry-points."ssl_console.datasets"]    module with CARDS, a folder; LAYOUTS and READERS for new layouts
+    [project.entry-points."ssl_console.protocols"]   module with PROTOCOLS, a sequence of ProtocolSpec
+    [project.entry-points."ssl_console.datasets"]    module with CARDS, a folder; LAYOUTS for new readers
     [project.entry-points."ssl_console.backbones"]   module with CARDS, a folder
     [project.entry-points."ssl_console.launchers"]   module with LAUNCHERS, a sequence of launchers
 """

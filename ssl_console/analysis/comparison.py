@@ -20,7 +20,7 @@ from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
 from ssl_console.workspace.predictions import Arrays, Predictions
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
-from tasks.catalog.analysis_parameters import DESCRIPTIVE
+from tasks.catalog.protocols import is_descriptive
 
 LEVEL = 0.05
 
@@ -52,7 +52,7 @@ class TaskComparison:
     @property
     def describes(self) -> bool:
         """Whether the task describes backbones, so that it has no part in what is said of them."""
-        return self.task.partition("/")[0] in DESCRIPTIVE
+        return is_descriptive(self.task)
 
     @property
     def verdict(self) -> Verdict:

@@ -15,11 +15,12 @@ from ssl_console.analysis.published.tables import published
 from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, RankingRow, log_odds, rank
 from ssl_console.analysis.statistics.correlation import Association, associate
 from ssl_console.workspace.result import Result, Source
+from tasks.catalog.protocols import PROTOCOLS, protocol_of
 
 IMAGENET = "imagenet/top-1"
 IMAGENET_IMAGES = 50_000
-AVERAGED = ("linear", "finetune", "knn", "few-shot-")
-"""Protocols, or how their names begin, that make one setting over all their tasks."""
+FAMILIES = tuple(dict.fromkeys(("linear", "finetune", *(protocol.family for protocol in PROTOCOLS.values()))))
+"""Order of the settings that average over tasks: many-shot recognition first, as in the paper."""
 CROSS_DOMAIN = frozenset({"cropdiseases", "eurosat", "isic", "chestx"})
 """Datasets of few-shot transfer to other domains (CD-FSL), a setting of their own."""
 ANGLES = frozenset({"mean-angle", "median-angle"})
@@ -76,7 +77,10 @@ def analysed(ranking: Ranking, imagenet: Mapping[str, float], source: Source) ->
     for column in ranking.columns:
         groups.setdefault(_setting_name(column, ranking), []).append(column)
     return Transfer(
-        settings=tuple(_setting(name, groups[name], known, imagenet, source) for name in sorted(groups, key=_order)),
+        settings=tuple(
+            _setting(name, groups[name], known, imagenet, source)
+            for name in sorted(groups, key=lambda name: (_order(groups[name][0]), name))
+        ),
         tasks=tuple(_setting(column.label, [column], known, imagenet, source) for column in ranking.columns),
     )
 
@@ -103,17 +107,22 @@ def correlated_value(metric: str, cell: RankingCell) -> float:
 
 def _setting_name(column: RankingColumn, ranking: Ranking) -> str:
     protocol, _, dataset = column.task.partition("/")
-    if not protocol.startswith(AVERAGED):
+    if not _is_averaged(column):
         return column.label
     name = f"{protocol}, other domains" if dataset in CROSS_DOMAIN else protocol
     variants = {other.variant for other in ranking.columns if other.task.partition("/")[0] == protocol}
     return f"{name} [{column.variant}]" if len(variants) > 1 else name
 
 
-def _order(name: str) -> tuple[int, str]:
-    """Settings of many tasks first."""
-    found = [place for place, protocol in enumerate(AVERAGED) if name.startswith(protocol)]
-    return (found[0] if found else len(AVERAGED)), name
+def _is_averaged(column: RankingColumn) -> bool:
+    protocol = protocol_of(column.task)
+    return protocol is not None and protocol.averaged
+
+
+def _order(column: RankingColumn) -> int:
+    """Place of the column's setting: those that average over tasks first."""
+    protocol = protocol_of(column.task)
+    return FAMILIES.index(protocol.family) if protocol is not None and protocol.averaged else len(FAMILIES)
 
 
 def _setting(

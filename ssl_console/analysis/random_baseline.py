@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backbones.catalog.card import BackboneCard
 from ssl_console.workspace.badges import Badge
 from ssl_console.workspace.result import Result
-from tasks.catalog.analysis_parameters import DESCRIPTIVE
+from tasks.catalog.protocols import is_descriptive
 
 UNTRAINED = frozenset({"none", "random"})
 """Methods, as cards name them, of backbones that were never trained."""
@@ -32,7 +32,7 @@ class BaselineComparison:
     @property
     def badge(self) -> Badge | None:
         """A reason to doubt, when the result is not better where it should be."""
-        if self.low > 0 or self.protocol in DESCRIPTIVE:
+        if self.low > 0 or is_descriptive(self.protocol):
             return None
         words = f"{self.margin:+.1f} points from {self.twin}, which was never trained"
         if self.high < 0:

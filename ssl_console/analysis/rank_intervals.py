@@ -16,7 +16,7 @@ from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_L
 from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstrap, Ranks
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
 from ssl_console.workspace.predictions import Arrays, Predictions
-from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.protocols import protocol_of
 from tasks.metrics.pool_splits import COUNTS, SPLITS
 
 MARK, RULE, BAR = "●", "·", "┃"
@@ -143,8 +143,8 @@ def ranks_document(table: RankTable) -> dict[str, object]:
 
 def family(task: str) -> str:
     """Tasks of one family stand for one another: `few-shot` for `few-shot-5/aircraft`."""
-    protocol = task.partition("/")[0]
-    return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
+    protocol = protocol_of(task)
+    return task.partition("/")[0] if protocol is None else protocol.family
 
 
 def column_spread(column: RankingColumn, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:

@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 
 from backbones.io.card_files import UnknownName, suggest
 from ssl_console.workspace.result import Result, Source
-from tasks.catalog.analysis_parameters import DESCRIPTIVE
+from tasks.catalog.protocols import is_descriptive
 
 NORMAL_95 = 1.959963984540054
 """Half the width of a 95 % interval of the normal distribution, in standard deviations."""
@@ -67,7 +67,7 @@ class RankingColumn:
     @property
     def describes(self) -> bool:
         """Whether it describes backbones, so that nobody is better for having more."""
-        return self.task.partition("/")[0] in DESCRIPTIVE
+        return is_descriptive(self.task)
 
 
 @dataclass(frozen=True)

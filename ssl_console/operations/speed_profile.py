@@ -19,7 +19,6 @@ from ssl_console.planning.duration import History
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.system import command_hints
 from tasks.backbone_checks.finding import CheckRequest
-from tasks.catalog.protocol import DEFAULT_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import DatasetCard
 
@@ -65,7 +64,7 @@ class Profiler:
         if known is not None:
             same = (work.backbone, work.task, work.variant) in history.exact
             return BudgetCell(work.backbone, work.task, known, "measured" if same else "estimated", run)
-        if PROTOCOLS[work.protocol].evaluation == DEFAULT_EVALUATION:
+        if PROTOCOLS[work.protocol].reads_features:
             return self._profiled(run)
         usual = history.seconds(work)
         if usual is None:

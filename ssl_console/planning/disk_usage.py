@@ -16,7 +16,6 @@ from statistics import median
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
-from tasks.catalog.protocol import DEFAULT_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.features.cache_report import CacheEntry, entries
 
@@ -76,11 +75,7 @@ class Stored:
 def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterable[Result]) -> Disk:
     """What these runs will leave in the workspace, beside what is free there."""
     stored, folders = Stored.of(entries(workspace.features)), _folder_sizes(workspace, results)
-    featured = {
-        (one.backbone.name, one.dataset.name)
-        for one in to_run
-        if PROTOCOLS[one.task.protocol].evaluation == DEFAULT_EVALUATION
-    }
+    featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]
     parts += [folders.get(one.task.protocol) for one in to_run]
     known = [part for part in parts if part is not None]

@@ -50,8 +50,11 @@ def build_record(
     spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, reporter: WorkerReporter
 ) -> ResultRecord:
     """The whole record. Raises NotFiniteError when the headline or its interval is not a number."""
-    outcome, facts = _with_concerns(spec, evaluation.outcome), evaluation.facts
-    metric, made_of = spec.dataset.metric, (facts.backbone_identity, facts.manifest_digest, spec.task, spec.seed)
+    outcome, provenance = _with_concerns(spec, evaluation.outcome), evaluation.provenance
+    metric, made_of = (
+        spec.dataset.metric,
+        (provenance.backbone_identity, provenance.manifest_digest, spec.task, spec.seed),
+    )
     identity = result_identity(*made_of, precision=spec.precision, metric=metric)
     key = result_key(*made_of, precision=spec.precision, metric=metric)
     if spec.key not in (None, key):
@@ -65,7 +68,7 @@ def build_record(
         backbone=spec.backbone.name,
         task=spec.task.name,
         variant=spec.task.variant,
-        column=comparability_key(facts.manifest_digest, spec.task, metric=metric),
+        column=comparability_key(provenance.manifest_digest, spec.task, metric=metric),
         made_of=hashlib.sha256(canonical([identity["backbone"], spec.precision])).hexdigest()[:8],
         seed=spec.seed,
         metric=outcome.headline,
@@ -77,7 +80,7 @@ def build_record(
         higher_is_better=outcome.higher_is_better,
         finished=time.time(),
         duration_s=max(0.0, time.time() - seen.started),  # a clock may be set back meanwhile
-        images_per_s=facts.images_per_s or seen.images_per_s,
+        images_per_s=provenance.images_per_s or seen.images_per_s,
         memory_mb=seen.memory_mb,
         device=seen.device,
         warnings=len(reporter.warnings),
@@ -90,7 +93,11 @@ def build_record(
         interval_method=outcome.interval.method,
         samples=dict(outcome.samples),
         hyperparameters=dict(outcome.hyperparameters),
-        diagnostics={**outcome.diagnostics, "images_encoded": facts.encoded, "features_stored": dict(facts.hits)},
+        diagnostics={
+            **outcome.diagnostics,
+            "images_encoded": provenance.encoded,
+            "features_stored": dict(provenance.hits),
+        },
         parameters={name: _plain(value) for name, value in spec.task.parameters.items()},
         identity=identity,
         versions=versions(),

@@ -11,7 +11,7 @@ from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -30,7 +30,7 @@ from ssl_console.workspace.run import End, RunSpec, RunState
 from ssl_console.workspace.run_status import RunStatus
 from ssl_console.workspace.tail import keep_bounded
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.evaluation.result import Evaluation, EvaluationPaths
+from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 
 BATCH_SIZE = 64
 GIGABYTE = 1e9
@@ -60,7 +60,7 @@ class SpecificationError(Exception):
 
 @dataclass
 class RunExecutor:
-    """What one worker process keeps between runs: by evaluation module, its backbone in memory."""
+    """Execution of runs in one worker process, which keeps the last encoder in memory between them."""
 
     workspace: Workspace
     config: Config
@@ -68,7 +68,7 @@ class RunExecutor:
     termination: Termination
     job: str = ""
     """The console's name for the cluster's job that this process is; empty if it is none."""
-    _caches: dict[str, Any] = field(default_factory=dict)
+    _encoder_cache: EncoderCache = field(default_factory=EncoderCache)
 
     def execute(self, run_id: str) -> RunOutcome:
         """Claim the run, evaluate it, leave a result or an end."""
@@ -140,9 +140,7 @@ class RunExecutor:
     def _evaluate(
         self, module: ModuleType, spec: RunSpec, folder: RunFolder, batch_scale: float, reporter: WorkerReporter
     ) -> Evaluation:
-        if module.__name__ not in self._caches:
-            self._caches[module.__name__] = module.EncoderCache()
-        places = EvaluationPaths(
+        paths = EvaluationPaths(
             weights=self.workspace.weights,
             data=data_root(self.workspace, self.config),
             features=self._features(spec),
@@ -158,12 +156,12 @@ class RunExecutor:
             spec.task,
             spec.dataset,
             seed=spec.seed,
-            places=places,
+            paths=paths,
             device=torch_device(self.device),
             precision=spec.precision,
             batch_size=max(1, round((self.config.batch_size or BATCH_SIZE) * batch_scale)),
             reporter=reporter,
-            encoder_cache=self._caches[module.__name__],
+            encoder_cache=self._encoder_cache,
         )
         return cast("Evaluation", evaluation)
 
@@ -215,10 +213,10 @@ def torch_device(device: str) -> str:
 
 
 def _evaluation_module(spec: RunSpec) -> ModuleType:
-    facts = PROTOCOLS.get(spec.task.protocol)
-    if facts is None:
+    protocol = PROTOCOLS.get(spec.task.protocol)
+    if protocol is None:
         raise SpecificationError(f"protocol {spec.task.protocol!r} is not known here; known are {', '.join(PROTOCOLS)}")
-    return import_module(facts.evaluation)
+    return import_module(protocol.evaluation_module)
 
 
 def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: str = "") -> None:

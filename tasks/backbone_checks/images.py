@@ -45,7 +45,7 @@ def scenes(count: int) -> list[Image.Image]:
 
 def digits(split: str, count: int) -> Labelled:
     """The first digits of `train` or `test`, of which every class has its share."""
-    card = DatasetCard(name="digits", title="digits", reader="digits", protocols=())
+    card = DatasetCard(name="digits", title="digits", reader="digits")
     part = read_digits(Path(), card).splits[split]
     chosen = range(min(count, len(part.images)))
     return Labelled([part.images[index] for index in chosen], np.array(part.labels[: len(chosen)]))

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.catalog.protocol import IMAGE_EVALUATION, ProtocolSpec, require_above_zero, require_at_least
-
-DESCRIPTIVE = frozenset({"attention", "colour", "inversion"})
-"""Protocols that describe a backbone: having more of what they measure makes it neither better nor worse."""
+from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,11 @@ ANALYSES = (
         },
         module="tasks.protocols.attention",
         summary="attentive diffusion: how far over the image an occlusion changes the features",
-        evaluation=IMAGE_EVALUATION,
+        inputs="images",
+        multi_label=True,
+        separate_test=False,
+        rescore="tasks.metrics.rescore:diffusion",
+        descriptive=True,
     ),
     ProtocolSpec(
         name="inversion",
@@ -81,6 +82,10 @@ ANALYSES = (
         },
         module="tasks.protocols.inversion.protocol",
         summary="deep image prior: an image drawn anew from the last feature map, 3000 steps (paper; the code: 1000)",
-        evaluation=IMAGE_EVALUATION,
+        inputs="images",
+        multi_label=True,
+        separate_test=False,
+        rescore="tasks.metrics.rescore:reconstructions",
+        descriptive=True,
     ),
 )

@@ -132,6 +132,10 @@ def _wrong_reader(card: DatasetCard) -> tuple[str, str] | None:
         wanted = layout.arguments[key]
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             return place, f"takes {wanted.__name__}, not {value!r}"
+    absent = [target for target in card.targets or () if target not in layout.targets_for(card.reader_arguments)]
+    if absent:
+        has = ", ".join(layout.targets_for(card.reader_arguments))
+        return "targets", f"the reader {card.reader} has no {absent[0]!r} with these arguments; it has {has}"
     if not layout.embedded and card.folder is None and "path" not in card.reader_arguments:
         return "folder", "is missing: the dataset's folder below the data root"
     return None

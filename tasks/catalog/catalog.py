@@ -14,8 +14,10 @@ from pathlib import Path
 from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, suggest
 from backbones.io.plugins import PlugInProblem
 from tasks.catalog.card_folders import Replacement, load_cards
+from tasks.catalog.fit import misfit, protocols
 from tasks.catalog.overrides import OverrideError, Overrides, apply_overrides, as_values, check_overrides, merged
-from tasks.catalog.protocols import PROTOCOLS, ProtocolSpec
+from tasks.catalog.protocol import ProtocolSpec
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard, SuiteCard, TaskCard
 
@@ -39,7 +41,6 @@ def folder_card(name: str) -> DatasetCard:
         title=path.name or str(path),
         reader="imagefolder",
         reader_arguments={"path": str(path)},
-        protocols=("linear", "finetune", "knn", "colour", "few-shot-*", "attention", "inversion"),
         domain="own images",
     )
 
@@ -62,7 +63,7 @@ class TaskCatalog:
     problems: tuple[CardProblem | PlugInProblem, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     task_names: tuple[str, ...] = field(init=False)
-    """`protocol/dataset` for every protocol of every dataset card, then the task cards."""
+    """`protocol/dataset` for every dataset card and every protocol that it is offered for, then the task cards."""
 
     def __post_init__(self) -> None:
         offered = (f"{protocol}/{card.name}" for card in self.datasets.values() for protocol in protocols(card))
@@ -119,11 +120,10 @@ class TaskCatalog:
         """
         card = self.task_cards.get(name)
         if card is not None:
-            facts, dataset = self._offered(card.protocol, self.dataset(card.dataset))
-            return _specify(name, facts, dataset, preset or card.preset, _own(card, facts, overrides))
-        protocol, dataset_card = self._parts(name)
-        facts, dataset = self._offered(protocol, dataset_card)
-        return _specify(f"{protocol}/{dataset}", facts, dataset, preset or DEFAULT_PRESET, overrides or {})
+            return self._of_card(card, preset, overrides)
+        protocol, dataset = self._parts(name)
+        spec = PROTOCOLS[protocol]
+        return _specify(f"{protocol}/{dataset.name}", spec, dataset, preset or DEFAULT_PRESET, overrides or {})
 
     def select(
         self,
@@ -177,56 +177,47 @@ class TaskCatalog:
             return protocol, self.dataset(dataset)
         raise UnknownName("task", name, suggest(name, self.task_names))
 
-    def _offered(self, protocol: str, card: DatasetCard) -> tuple[ProtocolSpec, str]:
-        if protocol not in PROTOCOLS:
-            raise UnknownName("protocol", protocol, suggest(protocol, PROTOCOLS))
-        offered = protocols(card)
-        if protocol not in offered:
-            raise MalformedName(f"{card.name} is not measured by {protocol}: its protocols are {', '.join(offered)}")
-        return PROTOCOLS[protocol], card.name
+    def _of_card(self, card: TaskCard, preset: str | None = None, overrides: Overrides | None = None) -> TaskSpec:
+        if card.protocol not in PROTOCOLS:
+            raise UnknownName("protocol", card.protocol, suggest(card.protocol, PROTOCOLS))
+        spec = PROTOCOLS[card.protocol]
+        changes = merged({spec.family: card.parameters}, overrides or {})
+        return _specify(card.name, spec, self.dataset(card.dataset), preset or card.preset, changes)
 
     def _check_task(self, card: TaskCard) -> None:
-        facts, dataset = self._offered(card.protocol, self.dataset(card.dataset))
-        _specify(card.name, facts, dataset, card.preset, _own(card, facts, None))
+        self._of_card(card)
 
     def _check_suite(self, card: SuiteCard) -> None:
         check_overrides(card.parameters)
-        families = [facts.family for facts in PROTOCOLS.values()]
+        families = [spec.family for spec in PROTOCOLS.values()]
         for family in card.presets:
             if family not in families:
                 raise UnknownName("protocol family", family, suggest(family, families))
         self._of_suite(card, None, {})
 
 
-def protocols(card: DatasetCard) -> tuple[str, ...]:
-    """The names of the protocols that a dataset card offers, in the order of `PROTOCOLS`.
-
-    Raises UnknownName for a name or glob that fits no protocol.
-    """
-    chosen = set(match(card.protocols, PROTOCOLS, "protocol"))
-    return tuple(name for name in PROTOCOLS if name in chosen)
-
-
 def _check_dataset(card: DatasetCard) -> None:
     protocols(card)
 
 
-def _own(card: TaskCard, facts: ProtocolSpec, overrides: Overrides | None) -> Overrides:
-    return merged({facts.family: card.parameters}, overrides or {})
-
-
-def _specify(name: str, facts: ProtocolSpec, dataset: str, preset: str, overrides: Overrides) -> TaskSpec:
-    if preset not in facts.presets:
-        raise UnknownName(f"preset of {facts.name}", preset, suggest(preset, facts.presets) or tuple(facts.presets))
-    parameters = apply_overrides(facts.presets[preset], facts.family, overrides)
+def _specify(name: str, protocol: ProtocolSpec, card: DatasetCard, preset: str, overrides: Overrides) -> TaskSpec:
+    """The task with its parameters. Raises MalformedName when the protocol with them does not suit the dataset."""
+    if preset not in protocol.presets:
+        close = suggest(preset, protocol.presets) or tuple(protocol.presets)
+        raise UnknownName(f"preset of {protocol.name}", preset, close)
+    parameters = apply_overrides(protocol.presets[preset], protocol.family, overrides)
+    reason = misfit(protocol, card, parameters)
+    if reason is not None:
+        offered = ", ".join(protocols(card)) or "none"
+        raise MalformedName(f"{card.name} is not measured by {protocol.name}: {reason}; its protocols are {offered}")
     return TaskSpec(
         name=name,
-        protocol=facts.name,
-        protocol_version=facts.version,
-        dataset=dataset,
+        protocol=protocol.name,
+        protocol_version=protocol.version,
+        dataset=card.name,
         preset=preset,
         parameters=as_values(parameters),
     )
 
 
-__all__ = ["CardNameError", "OverrideError", "TaskCatalog", "protocols"]
+__all__ = ["CardNameError", "OverrideError", "TaskCatalog"]

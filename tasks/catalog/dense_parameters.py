@@ -7,7 +7,7 @@ from typing import Literal
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
-from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolSpec, require_above_zero, require_at_least
+from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ SEGMENTATION_PROTOCOLS = (
         },
         module="tasks.protocols.segmentation",
         summary="UPerNet on the whole backbone, 150k steps, mean IoU over five scales",
-        evaluation=IMAGE_EVALUATION,
+        inputs="images",
+        needs=("masks",),
+        rescore="tasks.metrics.rescore:pixels",
         unsuitable=without_maps,
     ),
 )
@@ -158,7 +160,9 @@ NORMALS_PROTOCOLS = (
         },
         module="tasks.protocols.normals",
         summary="pyramid pooling on the frozen dilated backbone, 40 directions, angles in degrees",
-        evaluation=IMAGE_EVALUATION,
+        inputs="images",
+        needs=("normals",),
+        rescore="tasks.metrics.rescore:angles",
         unsuitable=without_maps,
     ),
 )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
-from tasks.catalog.protocol import IMAGE_EVALUATION, Parameters, ProtocolSpec, require_above_zero, require_at_least
+from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def _detection(name: str, summary: str, *, frozen: bool) -> ProtocolSpec:
         presets={"default": whole, "paper": whole, "small": replace(SMALL, frozen=frozen)},
         module="tasks.protocols.detection.protocol",
         summary=summary,
-        evaluation=IMAGE_EVALUATION,
+        inputs="images",
+        needs=("boxes",),
+        rescore="tasks.metrics.rescore:detections",
         unsuitable=unsuitable,
     )
 

@@ -14,7 +14,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from backbones.io.card_files import suggest
-from tasks.catalog.protocols import PROTOCOLS, Parameters
+from tasks.catalog.protocol import Parameters
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import ParameterValue
 
 Overrides = Mapping[str, Mapping[str, ParameterValue]]

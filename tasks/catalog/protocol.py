@@ -1,9 +1,11 @@
-"""A protocol as the console knows it, and protocols that come from outside this package.
+"""Declaration of a protocol, and the protocols of other packages. Needs no torch.
 
-Modules named in `$SSL_CONSOLE_PROTOCOLS` (separated by commas) are imported, and the `ProtocolFacts` in their
-`PROTOCOLS` join the built-in ones. Of this package, such a module imports `tasks.catalog.protocol` alone (it is itself
-imported by everything else); what it does is in a second module, which it names as `evaluation`: see `ProtocolFacts`.
-Installed packages bring protocols the same way by entry points: see `backbones.io.plugins`.
+Everything that depends on a protocol is declared once, in its `ProtocolSpec`: what it requires of a dataset, what it is
+given, how its stored predictions are rescored. No other module dispatches on the name of a protocol.
+
+Modules named in `$SSL_CONSOLE_PROTOCOLS` (separated by commas) are imported, and the specs in their `PROTOCOLS` join
+the built-in ones. Installed packages add protocols by entry points: see `backbones.io.plugins`. Of this package, both
+import `tasks.plugin_api` alone.
 """
 
 from __future__ import annotations
@@ -12,16 +14,26 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
 from backbones.io.plugins import PROTOCOLS as PROTOCOL_GROUP
 from backbones.io.plugins import PlugInProblem, find
+from tasks.datasets.card import DatasetCard
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_PROTOCOLS"
-DEFAULT_EVALUATION = "tasks.evaluation.features"
+FEATURE_EVALUATION = "tasks.evaluation.features"
 IMAGE_EVALUATION = "tasks.evaluation.images"
+
+InputKind = Literal["splits", "bank", "pool", "images"]
+"""What `evaluate` is given (`tasks.evaluation.inputs`), from stored features unless it is `images`:
+
+    splits   ManyShotInputs: train, validation and test
+    bank     BankInputs: training and validation images as one bank, and the test images
+    pool     PoolInputs: all images of the dataset together
+    images   ImageInputs: the images themselves, and a backbone that can be trained
+"""
 
 
 class Parameters(Protocol):
@@ -32,7 +44,7 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class ProtocolSpec:
-    """A protocol as the console knows it."""
+    """A protocol: its parameters, what it requires, and where it is implemented."""
 
     name: str
     version: int
@@ -42,16 +54,46 @@ class ProtocolSpec:
     presets: Mapping[str, Parameters]
     """At least `default`; all of one dataclass."""
     module: str
-    """Where `evaluate` lives; imported by the worker only."""
+    """Module whose `evaluate(inputs, parameters, seed, reporter)` returns an `Outcome`; imported by workers only."""
     summary: str
-    evaluation: str = DEFAULT_EVALUATION
-    """Module whose `evaluate_task` (see `tasks.evaluation.features`) carries a whole run out, and whose
-    `EncoderCache()` is kept between runs. The default gives stored features to `module`; `IMAGE_EVALUATION` gives it
-    images and a backbone that
-    can be trained; a protocol that wants something else brings its own."""
+    inputs: InputKind = "splits"
+    needs: tuple[str, ...] = ("labels",)
+    """Targets that a dataset must have: `labels`, `masks`, `boxes`, `normals`, `depth`, or any that a plug-in's reader
+    declares. The protocol is offered for every dataset that has all of them, within the limits below."""
+    multi_label: bool = False
+    """Whether an image may carry several labels."""
+    separate_test: bool = True
+    """Whether the dataset needs published test images."""
+    most_images: int | None = None
+    """Largest dataset that it is offered for, in images over all splits; None for any size."""
+    limits: Callable[[DatasetCard, Parameters], str | None] | None = None
+    """Further limits: why a dataset does not suit these parameters, in words, or None if it does."""
     unsuitable: Callable[[BackboneCard, FeatureMapInfo, Parameters], str | None] | None = None
-    """Why the protocol with these parameters cannot measure the backbone, in words, or None if it can. Asked before
+    """Why the protocol with these parameters cannot measure a backbone, in words, or None if it can. Checked before
     anything is queued; a protocol that works with every backbone has none."""
+    pixel_targets: str | None = None
+    """`module:function` that computes float64 targets [k] from one image uint8 [3, h, w] as the backbone is shown it;
+    `ManyShotInputs.pixel_targets` then holds them for every role."""
+    rescore: str | None = None
+    """`module:function` that returns the `tasks.metrics.rescore.Rescorer` of stored predictions (arrays by name), or
+    None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""
+    descriptive: bool = False
+    """Whether it describes a backbone, so that a higher score is neither better nor worse and is not ranked."""
+    averaged: bool = False
+    """Whether its scores are averaged over datasets before they are correlated with ImageNet accuracy."""
+    evaluation: str = ""
+    """Module whose `evaluate_task` (see `tasks.evaluation.features`) carries out a whole run; empty for the one that
+    `inputs` implies."""
+
+    @property
+    def evaluation_module(self) -> str:
+        """Full name of the module that carries out a run."""
+        return self.evaluation or (IMAGE_EVALUATION if self.inputs == "images" else FEATURE_EVALUATION)
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether it is computed from stored features."""
+        return self.evaluation_module == FEATURE_EVALUATION
 
 
 class PlugInError(RuntimeError):
@@ -63,7 +105,9 @@ def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
 
     `taken` are the names of the built-in ones, which no plug-in may replace. What cannot be used joins
     `PROTOCOL_PROBLEMS`.
-    Raises PlugInError for a module of the environment variable: whoever sets it wants to know.
+
+    Raises:
+        PlugInError: a module of the environment variable cannot be used.
     """
     for name in filter(None, map(str.strip, os.environ.get(ENVIRONMENT_VARIABLE, "").split(","))):
         try:
@@ -73,12 +117,12 @@ def outside_protocols(taken: Collection[str]) -> Iterator[ProtocolSpec]:
     found = find(PROTOCOL_GROUP)
     PROTOCOL_PROBLEMS.extend(found.problems)
     for plug_in in found.plug_ins:
-        for facts in getattr(plug_in.module, "PROTOCOLS", ()):
-            if isinstance(facts, ProtocolSpec) and facts.name not in taken and "default" in facts.presets:
-                yield facts
+        for spec in getattr(plug_in.module, "PROTOCOLS", ()):
+            if isinstance(spec, ProtocolSpec) and spec.name not in taken and "default" in spec.presets:
+                yield spec
             else:
                 PROTOCOL_PROBLEMS.append(
-                    plug_in.problem(f"{facts!r:.80} is no protocol with a default preset and a free name")
+                    plug_in.problem(f"{spec!r:.80} is no protocol with a default preset and a free name")
                 )
 
 

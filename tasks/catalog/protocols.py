@@ -1,4 +1,4 @@
-"""The parameters of every protocol, each one frozen dataclass, with named presets.
+"""Every protocol by name, and the parameters of those on stored features, each one frozen dataclass.
 
 Torch-free, because a run's identity is computed from them before any worker starts. A field belongs here
 only if it changes the number; what does not (device, batch size, worker count) must never enter.
@@ -16,18 +16,7 @@ from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.protocol import Parameters, ProtocolSpec, outside_protocols, require_above_zero, require_at_least
-
-__all__ = [
-    "PROTOCOLS",
-    "ColourParameters",
-    "FeatureParameters",
-    "FewShotParameters",
-    "KnnParameters",
-    "LinearParameters",
-    "Parameters",
-    "PreprocessingName",
-    "ProtocolSpec",
-]
+from tasks.datasets.card import DatasetCard
 
 PreprocessingName = Literal["paper", "own", "squash"]
 """`paper`: shorter side to the input size (bicubic), centre crop. `own`: the model's own resize and crop.
@@ -107,7 +96,19 @@ class ColourParameters:
 
 
 FeatureParameters = LinearParameters | KnnParameters | FewShotParameters | ColourParameters
-"""Of the protocols over stored features: `tasks.evaluation.features` reads `preprocessing` from them."""
+"""Of the protocols on stored features: `tasks.evaluation.features` reads `preprocessing` from them."""
+MOST_IMAGES = 1_000_000
+"""For an episode pool, whose features are all held in memory at once."""
+
+
+def _few_shot_limits(card: DatasetCard, parameters: Parameters) -> str | None:
+    """Why episodes cannot be drawn from a dataset; None if they can."""
+    assert isinstance(parameters, FewShotParameters)
+    if card.classes is not None and card.classes < parameters.ways:
+        return f"it has {card.classes} classes, and an episode has {parameters.ways}"
+    if card.most_shots is not None and parameters.shots > card.most_shots:
+        return f"its classes have enough images for {card.most_shots} shots at most"
+    return None
 
 
 def _few_shot(shots: int) -> ProtocolSpec:
@@ -122,12 +123,18 @@ def _few_shot(shots: int) -> ProtocolSpec:
         },
         module="tasks.protocols.few_shot",
         summary=f"5-way {shots}-shot nearest centroid, 600 episodes",
+        inputs="pool",
+        separate_test=False,
+        most_images=MOST_IMAGES,
+        limits=_few_shot_limits,
+        rescore="tasks.metrics.rescore:episodes",
+        averaged=True,
     )
 
 
 _BUILT_IN: Mapping[str, ProtocolSpec] = {
-    facts.name: facts
-    for facts in (
+    spec.name: spec
+    for spec in (
         ProtocolSpec(
             name="linear",
             version=1,
@@ -138,6 +145,9 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             },
             module="tasks.protocols.linear",
             summary="logistic regression on frozen features, 45 weight decays chosen on validation",
+            multi_label=True,
+            rescore="tasks.metrics.rescore:classification",
+            averaged=True,
         ),
         ProtocolSpec(
             name="knn",
@@ -146,6 +156,10 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             presets={"default": KnnParameters(), "paper": KnnParameters()},
             module="tasks.protocols.knn",
             summary="weighted cosine nearest neighbours, k = 20",
+            inputs="bank",
+            multi_label=True,
+            rescore="tasks.metrics.rescore:classification",
+            averaged=True,
         ),
         *(_few_shot(shots) for shots in (5, 20, 50)),
         ProtocolSpec(
@@ -155,6 +169,10 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             presets={"default": ColourParameters(), "paper": ColourParameters()},
             module="tasks.protocols.colour",
             summary="ridge regression of mean colour and hue histogram from frozen features",
+            multi_label=True,
+            pixel_targets="tasks.evaluation.splits_to_inputs:colour",
+            rescore="tasks.metrics.rescore:colours",
+            descriptive=True,
         ),
         *DETECTION,
         *finetune.PROTOCOLS,
@@ -166,5 +184,16 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = {
     **_BUILT_IN,
-    **{facts.name: facts for facts in outside_protocols(_BUILT_IN.keys())},
+    **{spec.name: spec for spec in outside_protocols(_BUILT_IN.keys())},
 }
+
+
+def protocol_of(task: str) -> ProtocolSpec | None:
+    """The protocol of a task named `protocol/dataset`; None for any other name."""
+    return PROTOCOLS.get(task.partition("/")[0])
+
+
+def is_descriptive(task: str) -> bool:
+    """Whether a task named `protocol/dataset` describes backbones, so that its scores are not ranked."""
+    protocol = protocol_of(task)
+    return protocol is not None and protocol.descriptive

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from backbones.catalog.card import Scalar
 from backbones.io.canonical_json import canonical
-from tasks.catalog.protocols import PROTOCOLS, Parameters
+from tasks.catalog.protocol import Parameters
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import MetricName
 
 ParameterValue = Scalar | tuple[Scalar, ...]

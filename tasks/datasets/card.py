@@ -20,13 +20,19 @@ class DatasetCard(CardModel):
     name: str
     title: str
     reader: str
-    """The reader's name in `tasks.datasets.registry`, `cifar10` or `imagefolder` say."""
+    """Name of a reader in `tasks.datasets.layouts`, e.g. `cifar10` or `imagefolder`."""
     reader_arguments: dict[str, Scalar] = Field(default_factory=dict)
     classes: int | None = Field(default=None, ge=2)
     """None for a folder of class folders: they are counted when it is read."""
     metric: MetricName = "accuracy"
-    protocols: tuple[str, ...]
-    """Which protocols run on it: names or globs over `tasks.catalog.protocols.PROTOCOLS`."""
+    targets: tuple[str, ...] | None = None
+    """Targets that it offers to protocols, among those that its reader has (`Layout.targets`); None for all of them. A
+    protocol runs on every dataset that has the targets it needs."""
+    most_shots: int | None = Field(default=None, ge=1)
+    """Largest number of shots of few-shot episodes, where some classes have too few images for more."""
+    protocols: tuple[str, ...] | None = None
+    """Restricts the protocols to these names and globs; None for no restriction. A protocol named in full is offered
+    even if targets, splits or sizes do not suit it."""
     folder: str | None = None
     """Folder below the data root; None for data that is embedded or rendered."""
     domain: str = "objects"

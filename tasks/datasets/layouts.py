@@ -1,4 +1,4 @@
-"""Where each reader's data lie: the key files of a layout, and the folders that may hold them.
+"""Every dataset reader: its function, its targets, its key files and the folders that may hold them.
 
 Every layout is the one of the paper's code (`../data/<Name>`); torchvision's, which has one more folder level for
 some datasets, is accepted too. Needs neither numpy nor torch, so that the console can list what is there.
@@ -7,10 +7,12 @@ some datasets, is accepted too. Needs neither numpy nor torch, so that the conso
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import MappingProxyType
 
 from backbones.io.plugins import DATASETS, PlugInProblem, find
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.layout import Layout
 
 VOC = "VOCdevkit/VOC2007"
 VOC_CLASSES = (
@@ -21,31 +23,9 @@ VOC_YEARS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {year: (f"VOC{year}/VOCdevkit/VOC{year}", f"VOCdevkit/VOC{year}", f"VOC{year}") for year in (2007, 2012)}
 )
 """Where a year's challenge may lie: as the classification data do, as torchvision or as detectron2 have it."""
+READERS = "tasks.datasets.readers"
 ADE_SPLITS = ("training", "validation")
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The key files of one reader, relative to the folder that a `read` function is given."""
-
-    required: tuple[tuple[str, ...], ...] = ()
-    """What must be there; of several ways to write one, any will do. Empty for data that need no files."""
-    optional: tuple[str, ...] = ()
-    """Files that change the data if they are there."""
-    bases: tuple[str, ...] = ("",)
-    """Folder levels below the dataset's folder where the required files may begin."""
-    class_folders: tuple[str, ...] = ()
-    """Folders (or globs) whose subfolders belong to the signature: their times tell when an image came or went."""
-    below_root: bool = True
-    """Whether the layout is so particular that it may also begin in the data root itself."""
-    arguments: Mapping[str, type] = field(default_factory=dict)
-    """The card's `reader_arguments` that the reader takes."""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the data come with the package, or are drawn by it."""
-        return not self.required
 
 
 def _needs(*paths: str | tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -53,7 +33,8 @@ def _needs(*paths: str | tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 def _cifar(folder: str, *files: str) -> Layout:
-    return Layout(_needs(*(f"{folder}/{file}" for file in files)))
+    reader = f"{READERS}.torchvision_datasets:read_cifar"
+    return Layout(_needs(*(f"{folder}/{file}" for file in files)), reader=reader)
 
 
 _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
@@ -67,11 +48,13 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                 "data/images", "data/variants.txt", *(f"data/images_variant_{s}.txt" for s in ("train", "val", "test"))
             ),
             bases=("", "fgvc-aircraft-2013b"),
+            reader=f"{READERS}.torchvision_datasets:read_aircraft",
         ),
         "caltech101": Layout(
             _needs("caltech101/101_ObjectCategories"),
             optional=("train.txt", "test.txt"),
             class_folders=("caltech101/101_ObjectCategories",),
+            reader=f"{READERS}.caltech101:read",
         ),
         "cars": Layout(
             _needs(
@@ -82,17 +65,32 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             ),
             optional=("devkit/cars_meta.mat",),
             bases=("", "stanford_cars"),
+            reader=f"{READERS}.cars:read",
         ),
         "dtd": Layout(
             _needs("images", *(f"labels/{split}1.txt" for split in ("train", "val", "test"))),
             bases=("", "dtd", "dtd/dtd"),
+            reader=f"{READERS}.torchvision_datasets:read_dtd",
         ),
-        "flowers": Layout(_needs("jpg", "imagelabels.mat", "setid.mat"), bases=("", "flowers-102")),
-        "food": Layout(_needs("food-101/images", "food-101/meta/train.json", "food-101/meta/test.json")),
+        "flowers": Layout(
+            _needs("jpg", "imagelabels.mat", "setid.mat"),
+            bases=("", "flowers-102"),
+            reader=f"{READERS}.torchvision_datasets:read_flowers",
+        ),
+        "food": Layout(
+            _needs("food-101/images", "food-101/meta/train.json", "food-101/meta/test.json"),
+            reader=f"{READERS}.torchvision_datasets:read_food",
+        ),
         "pets": Layout(
-            _needs("images", "annotations/trainval.txt", "annotations/test.txt"), bases=("", "oxford-iiit-pet")
+            _needs("images", "annotations/trainval.txt", "annotations/test.txt"),
+            bases=("", "oxford-iiit-pet"),
+            reader=f"{READERS}.torchvision_datasets:read_pets",
         ),
-        "sun397": Layout(_needs("ClassName.txt", "Training_01.txt", "Testing_01.txt", "a"), bases=("", "SUN397")),
+        "sun397": Layout(
+            _needs("ClassName.txt", "Training_01.txt", "Testing_01.txt", "a"),
+            bases=("", "SUN397"),
+            reader=f"{READERS}.torchvision_datasets:read_sun397",
+        ),
         "voc2007": Layout(
             _needs(
                 f"{VOC}/JPEGImages",
@@ -101,7 +99,8 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                     for split in ("train", "val", "test")
                     for name in VOC_CLASSES
                 ),
-            )
+            ),
+            reader=f"{READERS}.voc:read_classification",
         ),
         "voc-detection": Layout(
             tuple(
@@ -113,7 +112,9 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                     (2012, "ImageSets/Main/trainval.txt"),
                     (2012, "Annotations"),
                 )
-            )
+            ),
+            reader=f"{READERS}.voc:read_detection",
+            targets=("boxes",),
         ),
         "ade20k": Layout(
             _needs(
@@ -121,6 +122,8 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             ),
             bases=("", "ADEChallengeData2016"),
             class_folders=("images", "annotations"),
+            reader=f"{READERS}.ade20k:read",
+            targets=("masks",),
         ),
         "nyuv2": Layout(
             _needs(
@@ -129,54 +132,74 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                     f"surfacenormal_metadata/{file}"
                     for file in ("train_SN40.json", "test_SN40.json", "all_normals.pklz", "vocab40.mat")
                 ),
-            )
+            ),
+            reader=f"{READERS}.nyuv2:read",
+            targets=("normals",),
         ),
         "imagenet": Layout(
             _needs("train", "val"),
             bases=("", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
             class_folders=("train", "val"),
             below_root=False,
+            reader=f"{READERS}.class_folders:read",
         ),
-        "cropdiseases": Layout(_needs("dataset/train"), class_folders=("dataset/train",)),
-        "eurosat": Layout(_needs("2750"), bases=("", "eurosat"), class_folders=("2750",)),
-        "isic": Layout(_needs("ISIC2018_Task3_Training_Input", ISIC_TRUTH)),
-        "chestx": Layout(_needs("images", "Data_Entry_2017.csv")),
+        "cropdiseases": Layout(
+            _needs("dataset/train"), class_folders=("dataset/train",), reader=f"{READERS}.class_folders:read"
+        ),
+        "eurosat": Layout(
+            _needs("2750"), bases=("", "eurosat"), class_folders=("2750",), reader=f"{READERS}.class_folders:read"
+        ),
+        "isic": Layout(_needs("ISIC2018_Task3_Training_Input", ISIC_TRUTH), reader=f"{READERS}.medical:read_isic"),
+        "chestx": Layout(_needs("images", "Data_Entry_2017.csv"), reader=f"{READERS}.medical:read_chestx"),
         "imagefolder": Layout(
             _needs("."),
             class_folders=(".", "[tT]rain*", "[vV]al*", "[tT]est*"),
             below_root=False,
             arguments=MappingProxyType({"path": str}),
+            reader=f"{READERS}.class_folders:read",
         ),
         "listed": Layout(
             _needs("."),
             below_root=False,
             arguments=MappingProxyType({"path": str, "index": str, "multi_label": bool}),
+            reader=f"{READERS}.csv_index:read",
         ),
-        "digits": Layout(),
+        "digits": Layout(reader=f"{READERS}.embedded:read_digits"),
         "shapes": Layout(
             arguments=MappingProxyType(
                 {"kind": str, "factor": str, "dense": bool, "train": int, "test": int, "size": int, "seed": int}
-            )
+            ),
+            reader=f"{READERS}.embedded:read_shapes",
+            dense_targets=("boxes", "masks", "normals"),
         ),
     }
 )
 
 
-def _with_plug_ins() -> tuple[Mapping[str, Layout], Mapping[str, str], tuple[PlugInProblem, ...]]:
-    """All layouts by reader, the modules of the plugged-in readers, and what was wrong with plug-ins.
+def targets_of(card: DatasetCard) -> tuple[str, ...]:
+    """The targets that a dataset offers: those on its card, else all that its reader has."""
+    if card.targets is not None:
+        return card.targets
+    layout = LAYOUTS.get(card.reader, Layout())
+    return layout.targets_for(card.reader_arguments)
 
-    A plug-in has `LAYOUTS`, of `Layout` by reader, and `READERS`, the full name of each one's module.
+
+def _with_plug_ins() -> tuple[Mapping[str, Layout], tuple[PlugInProblem, ...]]:
+    """All layouts by reader, and what was wrong with plug-ins.
+
+    A plug-in has `LAYOUTS`, of `Layout` by reader; those without a `reader` are named in its `READERS`.
     """
-    layouts, modules, problems = dict(_BUILT_IN), {}, []
+    layouts, problems = dict(_BUILT_IN), []
     for plug_in in find(DATASETS).plug_ins:
-        readers = getattr(plug_in.module, "READERS", {})
+        modules = getattr(plug_in.module, "READERS", {})
         for name, layout in getattr(plug_in.module, "LAYOUTS", {}).items():
-            if name in layouts or name not in readers or not isinstance(layout, Layout):
+            reader = isinstance(layout, Layout) and (layout.reader or modules.get(name))
+            if name in layouts or not reader:
                 problems.append(plug_in.problem(f"the reader {name} exists already, has no module or is no Layout"))
             else:
-                layouts[name], modules[name] = layout, str(readers[name])
-    return MappingProxyType(layouts), MappingProxyType(modules), tuple(problems)
+                layouts[name] = replace(layout, reader=str(reader))
+    return MappingProxyType(layouts), tuple(problems)
 
 
-LAYOUTS, OUTSIDE_READERS, LAYOUT_PROBLEMS = _with_plug_ins()
-"""Every reader that a dataset card may name; the modules of those from plug-ins; and why others were left out."""
+LAYOUTS, LAYOUT_PROBLEMS = _with_plug_ins()
+"""Every reader that a dataset card may name, and why those of plug-ins were left out."""

@@ -18,7 +18,8 @@ from typing import Literal
 from backbones.io.canonical_json import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.file_states import ABSENT, State, state_of
-from tasks.datasets.layouts import LAYOUTS, Layout
+from tasks.datasets.layout import Layout
+from tasks.datasets.layouts import LAYOUTS
 
 Status = Literal["present", "missing", "partial"]
 

@@ -7,7 +7,7 @@ both to the protocol's module.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -22,51 +22,46 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import repeated
 from tasks.evaluation.inputs import ImageInputs
-from tasks.evaluation.result import Evaluation, EvaluationPaths, Provenance
+from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
 
-__all__ = ["EncoderCache", "evaluate_task"]
-
 
 class ImageProtocol(Protocol):
-    """What the module of a protocol over images has."""
+    """Module of a protocol on images."""
 
     def evaluate(self, inputs: ImageInputs, parameters: Parameters, seed: int, reporter: Reporter) -> Outcome:
         """Carry out the protocol."""
 
 
-@dataclass(frozen=True)
-class EncoderCache:
-    """Nothing: a trained backbone is of no use to the next run."""
-
-
-def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, by name
+def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     card: BackboneCard,
     task: TaskSpec,
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: EvaluationPaths,
+    paths: EvaluationPaths,
     device: str,
     reporter: Reporter,
     encoder_cache: EncoderCache,  # noqa: ARG001 - every evaluation module has this signature
     precision: Precision = "float32",
     batch_size: int = 64,
 ) -> Evaluation:
-    """Evaluate `card` on `task`. An interrupted evaluation carries on from `places.checkpoint`.
+    """Evaluate `card` on `task`. An interrupted evaluation carries on from `paths.checkpoint`.
 
     `batch_size` is for what is not trained and does not change the number. Raises `DataError`, `WeightsError`.
     """
     reporter.phase("opening")
     parameters = task.typed_parameters()
-    dataset = open_dataset(dataset_card, places.data, places.cache)
+    dataset = open_dataset(dataset_card, paths.data, paths.cache)
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
-    backbone = TrainableBackbone.verified(card, WeightsFolder(places.weights))
+    backbone = TrainableBackbone.verified(card, WeightsFolder(paths.weights))
     spec = preprocessing_for(card, str(getattr(parameters, "preprocessing", "paper")))
-    made_of = identity(card, backbone.digest, spec)
-    key = result_key(made_of, dataset.manifest_digest, task, seed, precision=precision, metric=dataset_card.metric)
+    backbone_identity = identity(card, backbone.digest, spec)
+    key = result_key(
+        backbone_identity, dataset.manifest_digest, task, seed, precision=precision, metric=dataset_card.metric
+    )
     inputs = ImageInputs(
         dataset=dataset,
         metric=dataset_card.metric,
@@ -76,18 +71,18 @@ def evaluate_task(  # noqa: PLR0913 - everything that a worker knows of a run, b
         device=device,
         precision=precision,
         batch_size=batch_size,
-        checkpoint=places.checkpoint,
-        checkpoint_s=places.checkpoint_s,
-        pictures=places.pictures,
+        checkpoint=paths.checkpoint,
+        checkpoint_s=paths.checkpoint_s,
+        pictures=paths.pictures,
     )
     module = cast("ImageProtocol", import_module(PROTOCOLS[task.protocol].module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     notes: dict[str, Json] = {"data_notes": list(dataset.notes)}
-    outcome = replace(outcome, diagnostics={**outcome.diagnostics, **_seen(dataset, outcome), **notes})
-    return Evaluation(outcome, _facts(made_of, inputs))
+    outcome = replace(outcome, diagnostics={**outcome.diagnostics, **_duplicates(dataset, outcome), **notes})
+    return Evaluation(outcome, _provenance(backbone_identity, inputs))
 
 
-def _seen(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
+def _duplicates(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
     """Test images that are training images, too; nothing where nothing was trained, or the splits were drawn here."""
     learnt, asked = dataset.splits.get("train"), dataset.splits.get("test", dataset.splits.get("val"))
     if "train" not in outcome.samples or learnt is None or asked is None:
@@ -96,9 +91,9 @@ def _seen(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
     return {} if count is None else {"test_images_seen_in_training": count}
 
 
-def _facts(made_of: Mapping[str, object], inputs: ImageInputs) -> Provenance:
+def _provenance(backbone_identity: Mapping[str, object], inputs: ImageInputs) -> Provenance:
     return Provenance(
-        backbone_identity=cast("Mapping[str, Json]", made_of),
+        backbone_identity=cast("Mapping[str, Json]", backbone_identity),
         weights_digest=inputs.backbone.digest,
         manifest_digest=inputs.dataset.manifest_digest,
         dimension=None,

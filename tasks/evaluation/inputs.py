@@ -1,22 +1,26 @@
-"""What protocols on frozen features are given: features and labels by the role that they play."""
+"""Inputs of protocols: features and labels by role, or images and a trainable backbone. Needs no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import Precision, PreprocessingSpec
-from backbones.model.loading import TrainableBackbone
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
 from tasks.datasets.dense_targets import Kind, Targets
+from tasks.features.feature_checks import shared_rows
 from tasks.features.shards import StoredRows
 
+if TYPE_CHECKING:
+    from backbones.model.loading import TrainableBackbone
+
 Features = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,17 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class PixelTargets:
+    """Targets [n, k] computed from the images' pixels (`ProtocolSpec.pixel_targets`), by role."""
+
+    train: Floats
+    val: Floats
+    test: Floats
+
+
+@dataclass(frozen=True)
 class ManyShotInputs:
-    """A train, validation and test role: what linear and nearest-neighbour classification need."""
+    """A train, validation and test role."""
 
     train: Samples
     val: Samples
@@ -45,20 +58,18 @@ class ManyShotInputs:
     metric: MetricName
     device: str = "cpu"
     """Where to compute; never changes which number comes out, beyond rounding."""
+    pixel_targets: PixelTargets | None = None
+    """None unless the protocol declares them."""
 
     @property
     def multi_label(self) -> bool:
         """Whether an image may carry several classes."""
         return self.test.labels.ndim == 2
 
-
-@dataclass(frozen=True)
-class ColourInputs(ManyShotInputs):
-    """The same three roles with the colours of their images (`splits_to_inputs.colours`), [n, colours] each."""
-
-    train_colours: npt.NDArray[np.float64] = field(kw_only=True)
-    val_colours: npt.NDArray[np.float64] = field(kw_only=True)
-    test_colours: npt.NDArray[np.float64] = field(kw_only=True)
+    @property
+    def duplicate_test_images(self) -> int | None:
+        """Number of test images whose features a training or validation image has too."""
+        return sum(shared_rows(role.features, self.test.features) for role in (self.train, self.val))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class PoolInputs:
     pool: Samples
     classes: tuple[str, ...]
     device: str = "cpu"
+
+    @property
+    def duplicate_test_images(self) -> int | None:
+        """None: every episode draws its own training and test images."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ class StoredSamples:
 
 @dataclass(frozen=True)
 class BankInputs:
-    """Labelled images that vote together, and those that they vote on."""
+    """Labelled images that vote, and the test images that they vote on."""
 
     bank: StoredSamples
     """Training and validation images, in the order of their source splits."""
@@ -98,11 +114,19 @@ class BankInputs:
     metric: MetricName
     device: str = "cpu"
 
+    @property
+    def duplicate_test_images(self) -> int | None:
+        """Number of test images whose features an image of the bank has too."""
+        return shared_rows(self.bank.features, self.test.features)
+
     @classmethod
     def of(cls, inputs: ManyShotInputs) -> BankInputs:
-        """The bank of roles that are there already."""
+        """The bank of given roles."""
         bank, test = _together(inputs.train, inputs.val), _together(inputs.test)
         return cls(bank, test, (len(inputs.train), len(inputs.val)), inputs.classes, inputs.metric, inputs.device)
+
+
+FeatureInputs = ManyShotInputs | BankInputs | PoolInputs
 
 
 def _together(*roles: Samples) -> StoredSamples:
@@ -151,5 +175,5 @@ class ImageInputs:
     def targets(self, split: SourceSplit, kind: Kind) -> Targets[Any]:
         """The split's targets of a kind. Raises DataError when it has none."""
         if kind not in split.targets:
-            raise DataError(f"{self.dataset.name} has no {kind} for its images: correct the protocols on its card")
+            raise DataError(f"{self.dataset.name} has no {kind} for its images: correct the targets on its card")
         return split.targets[kind]

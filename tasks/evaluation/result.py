@@ -1,12 +1,39 @@
-"""What an evaluation is given besides backbone and task, and what it leaves. Needs neither torch nor numpy."""
+"""Paths and encoder that an evaluation is given, and the evaluation that it returns. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from backbones.catalog.card import BackboneCard, Precision
+from backbones.catalog.weights_folder import WeightsFolder
 from tasks.metrics.outcome import Json, Outcome
+
+if TYPE_CHECKING:
+    from backbones.model.encoder import Encoder
+
+
+@dataclass
+class EncoderCache:
+    """The encoder last used, kept in memory so that a worker loads it once for many runs."""
+
+    held: Encoder | None = None
+    held_as: tuple[object, ...] = ()
+
+    def get(
+        self, card: BackboneCard, digest: str, weights: WeightsFolder, device: str, precision: Precision
+    ) -> Encoder:
+        """The encoder, from memory if it is the one held. The other is released first: two need not fit the device."""
+        from backbones.model.encoder import Encoder  # noqa: PLC0415 - a protocol without encoder needs no torch
+
+        key = (card, digest, device, precision)
+        if self.held is None or self.held_as != key:
+            self.held = None
+            self.held = Encoder.load(card, weights, device, precision)
+            self.held_as = key
+        return self.held
 
 
 @dataclass(frozen=True)
@@ -32,7 +59,7 @@ class EvaluationPaths:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the evaluation was made of, for the record and for the result's key."""
+    """Backbone, data and features of an evaluation, for the record and the result's key."""
 
     backbone_identity: Mapping[str, Json]
     weights_digest: str
@@ -49,7 +76,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An outcome, and the facts behind it."""
+    """An outcome, and what it was computed from."""
 
     outcome: Outcome
-    facts: Provenance
+    provenance: Provenance

@@ -1,24 +1,26 @@
-"""From stored features, one array per source split, to the roles that a protocol asks for."""
+"""From stored features, one array per source split, to the inputs that a protocol declares."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.model.preprocessing import prepare
-from tasks.catalog.protocols import LinearParameters, Parameters
-from tasks.datasets.card import DatasetCard
+from tasks.catalog.protocol import Parameters, ProtocolSpec
+from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.splits import Selection, many_shot_indices, pool, select_labels
+from tasks.datasets.splits import ManyShotSplit, Selection, many_shot_indices, pool, select_labels
 from tasks.evaluation.inputs import (
     BankInputs,
-    ColourInputs,
+    FeatureInputs,
     Features,
     ManyShotInputs,
+    PixelTargets,
     PoolInputs,
     Samples,
     StoredSamples,
@@ -27,19 +29,84 @@ from tasks.features.shards import StoredRows
 from tasks.reporter import Reporter
 
 Floats = npt.NDArray[np.float64]
+VALIDATION_SHARE = 0.2
+"""Share of training images for validation, unless parameters have a `validation_share`."""
 HUES = 12
 """Bins of the hue circle, the first around red."""
 
+PerSplit = Mapping[str, Features]
+"""Features [n, d] of every source split, by its name."""
 
-def colours(dataset: Dataset, selection: Selection, spec: PreprocessingSpec, reporter: Reporter) -> Floats:
-    """[n, 3 + HUES] of the selection's images as a backbone is shown them (resized and cropped): see `colour`."""
-    reporter.phase("colours", sum(len(indices) for _, indices in selection), "images")
-    rows: list[Floats] = []
-    for name, indices in selection:
-        for index in indices:
-            rows.append(colour(prepare(dataset.splits[name].images[int(index)], spec).numpy()))
-            reporter.advance()
-    return np.stack(rows)
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """A dataset with the stored features of its source splits."""
+
+    dataset: Dataset
+    metric: MetricName
+    features: PerSplit
+    preprocessing: PreprocessingSpec
+    seed: int = 0
+    """0: the published validation split; another seed draws another one."""
+    device: str = "cpu"
+
+    def inputs(self, protocol: ProtocolSpec, parameters: Parameters, reporter: Reporter) -> FeatureInputs:
+        """What the protocol declares as its inputs."""
+        if protocol.inputs == "pool":
+            return self.pool()
+        split = many_shot_indices(self.dataset, getattr(parameters, "validation_share", VALIDATION_SHARE), self.seed)
+        if protocol.inputs == "bank":
+            return self.bank(split)
+        inputs = self.many_shot(split)
+        if protocol.pixel_targets is None:
+            return inputs
+        return replace(inputs, pixel_targets=self.pixel_targets(split, _function(protocol.pixel_targets), reporter))
+
+    def many_shot(self, split: ManyShotSplit) -> ManyShotInputs:
+        """Train, validation and test."""
+        return ManyShotInputs(
+            train=samples(self.dataset, self.features, split.train),
+            val=samples(self.dataset, self.features, split.val),
+            test=samples(self.dataset, self.features, split.test),
+            classes=self.dataset.classes,
+            metric=self.metric,
+            device=self.device,
+        )
+
+    def bank(self, split: ManyShotSplit) -> BankInputs:
+        """Training and validation images as one bank, and the test images: the stored arrays, nothing copied."""
+        train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
+        bank, test = (_stored(self.dataset, self.features, role) for role in (split.train_and_val, split.test))
+        return BankInputs(bank, test, (train, val), self.dataset.classes, self.metric, self.device)
+
+    def pool(self) -> PoolInputs:
+        """Every image of every split."""
+        return PoolInputs(samples(self.dataset, self.features, pool(self.dataset)), self.dataset.classes, self.device)
+
+    def pixel_targets(self, split: ManyShotSplit, compute: PixelFunction, reporter: Reporter) -> PixelTargets:
+        """Targets of all roles, computed from the images as a backbone is shown them (resized and cropped)."""
+        roles = (split.train, split.val, split.test)
+        reporter.phase("pixel targets", sum(len(indices) for role in roles for _, indices in role), "images")
+        return PixelTargets(*(self._computed(role, compute, reporter) for role in roles))
+
+    def _computed(self, selection: Selection, compute: PixelFunction, reporter: Reporter) -> Floats:
+        rows: list[Floats] = []
+        for name, indices in selection:
+            for index in indices:
+                image = self.dataset.splits[name].images[int(index)]
+                rows.append(compute(prepare(image, self.preprocessing).numpy()))
+                reporter.advance()
+        return np.stack(rows)
+
+
+PixelFunction = Callable[[npt.NDArray[np.uint8]], Floats]
+"""Targets [k] of pixels [3, h, w]."""
+
+
+def _function(name: str) -> PixelFunction:
+    module, _, function = name.partition(":")
+    found: PixelFunction = getattr(import_module(module), function)
+    return found
 
 
 def colour(pixels: npt.NDArray[np.uint8]) -> Floats:
@@ -50,70 +117,16 @@ def colour(pixels: npt.NDArray[np.uint8]) -> Floats:
     """
     red, green, blue = channels = pixels.reshape(3, -1).astype(np.float64) / 255
     highest, chroma = channels.max(axis=0), np.ptp(channels, axis=0)
-    colour_inputs = np.where(chroma > 0, chroma, 1.0)
+    divisor = np.where(chroma > 0, chroma, 1.0)
     sextant = np.select(
         [highest == red, highest == green],
-        [(green - blue) / colour_inputs, 2 + (blue - red) / colour_inputs],
-        4 + (red - green) / colour_inputs,
+        [(green - blue) / divisor, 2 + (blue - red) / divisor],
+        4 + (red - green) / divisor,
     )
-    places = np.floor(sextant / 6 * HUES + 0.5).astype(np.int64) % HUES
-    weights = np.bincount(places, weights=chroma, minlength=HUES)
+    bins = np.floor(sextant / 6 * HUES + 0.5).astype(np.int64) % HUES
+    weights = np.bincount(bins, weights=chroma, minlength=HUES)
     total = weights.sum()
     return np.concatenate([channels.mean(axis=1), weights / total if total > 0 else weights])
-
-
-PerSplit = Mapping[str, Features]
-"""Features [n, d] of every source split, by its name."""
-
-
-def many_shot(
-    dataset: Dataset, card: DatasetCard, features: PerSplit, parameters: Parameters, seed: int, device: str
-) -> ManyShotInputs:
-    """Train, validation and test. Seed 0 is the published validation split; another one draws it anew."""
-    share = parameters.validation_share if isinstance(parameters, LinearParameters) else 0.2
-    split = many_shot_indices(dataset, share, seed)
-    return ManyShotInputs(
-        train=samples(dataset, features, split.train),
-        val=samples(dataset, features, split.val),
-        test=samples(dataset, features, split.test),
-        classes=dataset.classes,
-        metric=card.metric,
-        device=device,
-    )
-
-
-def colour_inputs(  # noqa: PLR0913, PLR0917 - what `many_shot` takes, and how the images are to be looked at
-    dataset: Dataset,
-    card: DatasetCard,
-    features: PerSplit,
-    parameters: Parameters,
-    seed: int,
-    device: str,
-    spec: PreprocessingSpec,
-    reporter: Reporter,
-) -> ColourInputs:
-    """Train, validation and test with the colours of their images."""
-    split = many_shot_indices(dataset, seed=seed)
-    plain = many_shot(dataset, card, features, parameters, seed, device)
-    return ColourInputs(
-        **{one.name: getattr(plain, one.name) for one in fields(plain)},
-        train_colours=colours(dataset, split.train, spec, reporter),
-        val_colours=colours(dataset, split.val, spec, reporter),
-        test_colours=colours(dataset, split.test, spec, reporter),
-    )
-
-
-def knn_inputs(dataset: Dataset, card: DatasetCard, features: PerSplit, seed: int, device: str) -> BankInputs:
-    """Training and validation images as one bank, and the test images: the stored arrays themselves, nothing copied."""
-    split = many_shot_indices(dataset, seed=seed)
-    train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
-    bank, test = (_stored(dataset, features, role) for role in (split.train_and_val, split.test))
-    return BankInputs(bank, test, (train, val), dataset.classes, card.metric, device)
-
-
-def episode_inputs(dataset: Dataset, features: PerSplit, device: str) -> PoolInputs:
-    """Every image of every split."""
-    return PoolInputs(samples(dataset, features, pool(dataset)), dataset.classes, device)
 
 
 def samples(dataset: Dataset, features: PerSplit, selection: Selection) -> Samples:

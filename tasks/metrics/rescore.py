@@ -1,17 +1,18 @@
-"""The scores of a run, counted again from the per-sample outputs that it left.
+"""Scores of a run, recomputed from its stored per-sample predictions.
 
-What arrays a protocol leaves says which way of counting fits: the first in `RECOUNTS` whose arrays are all there. A
-protocol with other arrays adds its own way. Needs numpy, and not torch.
+A protocol names one of the functions below, or one of its own, as `ProtocolSpec.rescore`. Needs numpy, and not torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics import colour, confidence_intervals, reconstruction
 from tasks.metrics.average_precision import NEEDED, restored
 from tasks.metrics.calibration import reliability_of_top
@@ -30,7 +31,7 @@ HEADLINE_OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Rescorer:
-    """One way of counting."""
+    """Computation of the metrics and the interval of a run from its arrays."""
 
     needs: frozenset[str]
     """Names of arrays."""
@@ -40,8 +41,8 @@ class Rescorer:
     """The interval of the headline metric of this name; None where it cannot be repeated."""
     earlier: Mapping[str, Callable[[Arrays], Interval]] = field(default_factory=dict)
     """By the name of a method that results of earlier versions have."""
-    near: float = 1e-6
-    """How far a score may be off, as arrays are kept in less precision than it was computed in."""
+    tolerance: float = 1e-6
+    """Largest absolute difference of a score, as arrays may be stored in less precision than it was computed in."""
 
     def by_method(self, arrays: Arrays, metric: str, method: str) -> Interval | None:
         """The interval by the method of this name; None where it cannot be repeated."""
@@ -51,9 +52,73 @@ class Rescorer:
         return found if found is not None and found.method == method else None
 
 
-def rescore(arrays: Arrays) -> Rescorer | None:
-    """The way of counting that fits; None for arrays of which nothing is known."""
-    return next((way for way in RECOUNTS if way.needs <= set(arrays)), None)
+def rescore(protocol: str, arrays: Arrays) -> Rescorer | None:
+    """The rescorer that a protocol declares for its predictions.
+
+    None for a protocol that is not installed or declares none, and where arrays that it needs are missing.
+    """
+    name = PROTOCOLS[protocol].rescore if protocol in PROTOCOLS else None
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    find: Callable[[Arrays], Rescorer | None] = getattr(import_module(module), function)
+    return find(arrays)
+
+
+def episodes(arrays: Arrays) -> Rescorer | None:
+    """Mean accuracy over episodes."""
+    return _complete(arrays, Rescorer(frozenset({"accuracy", "classes"}), _episodes, _episode_interval))
+
+
+def classification(arrays: Arrays) -> Rescorer | None:
+    """Accuracies and calibration errors of single labels, or mean average precisions of several."""
+    return _complete(
+        arrays,
+        Rescorer(
+            frozenset({"label", "predicted"}),
+            _one_label,
+            _one_label_interval,
+            earlier={"bootstrap": _percentiles_per_class},
+        ),
+        Rescorer(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+    )
+
+
+def detections(arrays: Arrays) -> Rescorer | None:
+    """Average precisions of boxes."""
+    return _complete(arrays, Rescorer(NEEDED, _detections, _detections_interval))
+
+
+def pixels(arrays: Arrays) -> Rescorer | None:
+    """Mean IoU and accuracies over pixels."""
+    return _complete(arrays, Rescorer(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval))
+
+
+def angles(arrays: Arrays) -> Rescorer | None:
+    """Statistics of angles between surface normals."""
+    return _complete(arrays, Rescorer(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval))
+
+
+def colours(arrays: Arrays) -> Rescorer | None:
+    """R squared of colours; predictions are stored as float32."""
+    needs = frozenset({"colour", "colour_predicted"})
+    return _complete(arrays, Rescorer(needs, _colours, _colours_interval, tolerance=1e-3))
+
+
+def diffusion(arrays: Arrays) -> Rescorer | None:
+    """Mean attentive diffusion."""
+    return _complete(arrays, Rescorer(frozenset({"diffusion"}), _diffusion, _diffusion_interval))
+
+
+def reconstructions(arrays: Arrays) -> Rescorer | None:
+    """Errors of reconstructed images."""
+    needs = frozenset({"original", "reconstruction"})
+    return _complete(arrays, Rescorer(needs, _reconstructions, _reconstruction_interval))
+
+
+def _complete(arrays: Arrays, *rescorers: Rescorer) -> Rescorer | None:
+    """The first whose arrays are all present."""
+    return next((one for one in rescorers if one.needs <= set(arrays)), None)
 
 
 def _episodes(arrays: Arrays) -> Scores:
@@ -181,24 +246,6 @@ def _reconstruction_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels]:
     return arrays["original"].astype(np.uint8), arrays["reconstruction"].astype(np.uint8)
-
-
-RECOUNTS: tuple[Rescorer, ...] = (
-    Rescorer(frozenset({"accuracy", "classes"}), _episodes, _episode_interval),
-    Rescorer(
-        frozenset({"label", "predicted"}),
-        _one_label,
-        _one_label_interval,
-        earlier={"bootstrap": _percentiles_per_class},
-    ),
-    Rescorer(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
-    Rescorer(NEEDED, _detections, _detections_interval),
-    Rescorer(frozenset({"pixel_counts", "confusion"}), _pixels, _pixels_interval),
-    Rescorer(frozenset({"angle_sums", "angle_counts"}), _angles, _angles_interval),
-    Rescorer(frozenset({"colour", "colour_predicted"}), _colours, _colours_interval, near=1e-3),
-    Rescorer(frozenset({"diffusion"}), _diffusion, _diffusion_interval),
-    Rescorer(frozenset({"original", "reconstruction"}), _reconstructions, _reconstruction_interval),
-)
 
 
 def _named(arrays: Arrays, name: str) -> list[str]:

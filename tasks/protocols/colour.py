@@ -10,29 +10,31 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.catalog.protocols import ColourParameters
-from tasks.evaluation.inputs import ColourInputs, joined
+from tasks.evaluation.inputs import ManyShotInputs, joined
 from tasks.metrics.colour import HEADLINE, explained, interval, scores
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
 from tasks.solvers.ridge import Ridge
 
 
-def evaluate(inputs: ColourInputs, parameters: ColourParameters, seed: int, reporter: Reporter) -> Outcome:
+def evaluate(inputs: ManyShotInputs, parameters: ColourParameters, seed: int, reporter: Reporter) -> Outcome:
     """Choose the penalty on validation images, fit on both, score on test. `seed` drew the split."""
     del seed
+    colours = inputs.pixel_targets
+    assert colours is not None, "declared in the protocol's specification"
     penalties = [float(one) for one in np.logspace(parameters.low, parameters.high, parameters.penalties)]
     reporter.phase("regression", len(penalties) + 1, "fits")
-    problem = Ridge.of(inputs.train.features, inputs.train_colours)
+    problem = Ridge.of(inputs.train.features, colours.train)
     on_validation: list[float] = []
     for penalty in penalties:
-        on_validation.append(explained(problem.predict(inputs.val.features, penalty), inputs.val_colours))
+        on_validation.append(explained(problem.predict(inputs.val.features, penalty), colours.val))
         reporter.metric("validation", on_validation[-1], step=penalty)
         reporter.advance()
     best = int(np.argmax(on_validation))
     both = joined(inputs.train, inputs.val)
-    final = Ridge.of(both.features, np.concatenate([inputs.train_colours, inputs.val_colours]))
+    final = Ridge.of(both.features, np.concatenate([colours.train, colours.val]))
     predicted = final.predict(inputs.test.features, penalties[best]).astype(np.float32)
-    wanted = inputs.test_colours.astype(np.float32)
+    wanted = colours.test.astype(np.float32)
     reporter.advance()
     curve: list[Json] = list(on_validation)
     return Outcome(

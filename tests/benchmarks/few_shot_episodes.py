@@ -36,7 +36,7 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import Dataset, ImageSource
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import PoolInputs, Samples
-from tasks.evaluation.splits_to_inputs import episode_inputs
+from tasks.evaluation.splits_to_inputs import SplitFeatures
 from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.protocols.few_shot import Episodes, episode_accuracies, evaluate, sample_episodes
@@ -174,7 +174,7 @@ def stored_inputs(folder: Path, dataset: Dataset, encoder: Encoder, spec: Prepro
         key = FeatureKey(identity(CARD, encoder.weights_digest, spec), split.images_digest)
         request = FeatureRequest(key, CARD.name, dataset.name, split, spec)
         found[name] = store.features(request, lambda: encoder, SilentReporter()).values
-    return episode_inputs(dataset, found, "cpu")
+    return SplitFeatures(dataset, "accuracy", found, spec).pool()
 
 
 def encoded_again(dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, episode: Episodes) -> float:

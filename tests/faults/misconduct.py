@@ -49,6 +49,7 @@ PROTOCOLS = (
         presets={"default": MisconductParameters()},
         module="tests.faults.misconduct_evaluation",
         summary="behaves as badly as it is told to",
+        needs=("misconduct",),  # no dataset has it: cards name the protocol
         evaluation="tests.faults.misconduct_evaluation",
     ),
 )

@@ -38,35 +38,31 @@ HOSTILE = (
 """Binary, escape sequences that clear, colour, set the title and the clipboard, and textual's own markup."""
 
 
-class EncoderCache:
-    """Nothing is kept."""
-
-
 def evaluate_task(
     card: BackboneCard,
     task: TaskSpec,
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: EvaluationPaths,
+    paths: EvaluationPaths,
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
     """Note that it began, work, do what it is told, note that it finished."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, MisconductParameters)
-    note(places.features, "begin", seed)
-    with _alone(places.features, f"seed {seed}", seed), _alone(places.features, _gpu(), seed):
+    note(paths.features, "begin", seed)
+    with _alone(paths.features, f"seed {seed}", seed), _alone(paths.features, _gpu(), seed):
         _work(parameters, reporter)
         if parameters.wait:
-            _wait_for(places.features / "go")
-        predictions = _misbehave(parameters, places, reporter)
-    note(places.features, "finish", seed)
+            _wait_for(paths.features / "go")
+        predictions = _misbehave(parameters, paths, reporter)
+    note(paths.features, "finish", seed)
     value = 50.0 + seed % 40
     outcome = Outcome("accuracy", {"accuracy": value}, Interval(value - 1, value + 1), {"test": 100})
     if predictions is not None:
         outcome = Outcome("accuracy", {"accuracy": value}, outcome.interval, {"test": 100}, predictions=predictions)
-    return Evaluation(outcome, facts_of(card, dataset_card, places))
+    return Evaluation(outcome, facts_of(card, dataset_card, paths))
 
 
 def notes(features: Path) -> list[tuple[str, int, int]]:
@@ -110,12 +106,12 @@ def _work(parameters: MisconductParameters, reporter: Reporter) -> None:
         reporter.metric("accuracy", 100 * (step + 1) / steps, step=step)
 
 
-def _misbehave(parameters: MisconductParameters, places: EvaluationPaths, reporter: Reporter) -> dict[str, Any] | None:
+def _misbehave(parameters: MisconductParameters, paths: EvaluationPaths, reporter: Reporter) -> dict[str, Any] | None:
     match parameters.fate:
         case "predict":
             return {"predicted": np.zeros(parameters.size, np.uint8)}
         case "wait":
-            _wait_for(places.features / "go")
+            _wait_for(paths.features / "go")
         case "hang":
             threading.Event().wait()
         case "ignore":
@@ -131,7 +127,7 @@ def _misbehave(parameters: MisconductParameters, places: EvaluationPaths, report
         case "flood" | "binary" | "warn":
             _talk(parameters, reporter)
         case _:
-            _take(parameters, places)
+            _take(parameters, paths)
     return None
 
 
@@ -148,16 +144,16 @@ def _talk(parameters: MisconductParameters, reporter: Reporter) -> None:
                 reporter.metric(f"metric {number}", 1.0)
 
 
-def _take(parameters: MisconductParameters, places: EvaluationPaths) -> None:
+def _take(parameters: MisconductParameters, paths: EvaluationPaths) -> None:
     match parameters.fate:
         case "allocate":
             _allocate_without_end()
         case "allocate-in-child":
             subprocess.run([sys.executable, "-c", _ALLOCATE], check=False)
-            _wait_for(places.features / "go")
+            _wait_for(paths.features / "go")
         case "daemons":
-            (places.features / "daemons").write_text(" ".join(map(str, _daemons())))
-            _wait_for(places.features / "go")
+            (paths.features / "daemons").write_text(" ".join(map(str, _daemons())))
+            _wait_for(paths.features / "go")
 
 
 _ALLOCATE = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x') * (1 << 24)); time.sleep(0.01)"

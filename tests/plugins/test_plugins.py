@@ -45,6 +45,42 @@ def shell(workspace: Workspace, installed: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.slow
+def test_a_plugged_in_protocol_runs_on_a_built_in_dataset_with_the_targets_it_needs(shell: Shell) -> None:
+    plan = shell("plan", "-b", "demo/random", "-t", "centroid/digits", "--json")
+    assert plan.code == 0, plan.err
+    assert [run["task"] for run in plan.document["runs"]] == ["centroid/digits"]
+    ran = shell("run", "-b", "demo/random", "-t", "centroid/digits")
+    assert ran.code == 0, ran.err
+    (row,) = shell("results", "--json").document["results"]
+    assert (row["task"], row["value"] > 50) == ("centroid/digits", True)
+    refused = shell("plan", "-b", "demo/random", "-t", "centroid/voc2007", "-t", "centroid/ade20k")
+    assert (refused.code, "no task" in refused.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_plugged_in_protocol_is_rescored_when_a_bundle_is_verified(shell: Shell, workspace: Workspace) -> None:
+    assert shell("run", "-b", "example/tiny", "-t", "centroid/stripes").code == 0
+    path = workspace.root / "centroid.zip"
+    assert shell("bundle", "-o", str(path)).code == 0
+    verified = shell("verify", str(path), "--json")
+    assert (verified.code, verified.document["not_counted"]) == (0, []), verified.err
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("plugin_api", "torch numpy scipy"), ("evaluation_api", "torch sklearn")]
+)
+def test_the_interface_of_plug_ins_imports_no_more_than_it_promises(module: str, heavy: str) -> None:
+    script = f"import sys, tasks.{module}; print(*(set({heavy.split()!r}) & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_the_example_imports_of_this_package_only_the_documented_interface() -> None:
+    lines = [line for path in (HERE / "example").rglob("*.py") for line in path.read_text().splitlines()]
+    ours = {line.split()[1] for line in lines if line.startswith(("from tasks", "from backbones", "import tasks"))}
+    assert ours == {"tasks.plugin_api", "tasks.evaluation_api"}
+
+
+@pytest.mark.slow
 def test_what_a_package_brings_is_listed_and_runs_and_broken_ones_are_reported_and_skipped(shell: Shell) -> None:
     listed = shell("backbones", "--json")
     assert listed.code == 0

@@ -49,6 +49,7 @@ PROTOCOLS = (
         presets={"default": RehearsalParameters()},
         module="tests.ssl_console.rehearsal_evaluation",
         summary="does what it is told, without a backbone",
+        needs=("rehearsal",),  # no dataset has it: cards name the protocol
         evaluation="tests.ssl_console.rehearsal_evaluation",
     ),
 )

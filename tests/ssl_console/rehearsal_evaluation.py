@@ -24,17 +24,13 @@ from tasks.reporter import Reporter
 from tests.ssl_console.rehearsal import RehearsalParameters
 
 
-class EncoderCache:
-    """Nothing is kept."""
-
-
 def evaluate_task(
     card: BackboneCard,
     task: TaskSpec,
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: EvaluationPaths,
+    paths: EvaluationPaths,
     reporter: Reporter,
     batch_size: int,
     **_machine: Any,
@@ -42,11 +38,11 @@ def evaluate_task(
     """Note that it began, work, meet the fate, note that it finished."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, RehearsalParameters)
-    _note(places, f"begin {card.name} {task.name} {seed} {os.getpid()}")
+    _note(paths, f"begin {card.name} {task.name} {seed} {os.getpid()}")
     _work(parameters, reporter)
-    _resume(parameters, places, reporter)
-    _meet(parameters, batch_size, places)
-    _note(places, f"finish {card.name} {task.name} {seed} {os.getpid()}")
+    _resume(parameters, paths, reporter)
+    _meet(parameters, batch_size, paths)
+    _note(paths, f"finish {card.name} {task.name} {seed} {os.getpid()}")
     outcome = Outcome(
         headline="accuracy",
         metrics={"accuracy": float("nan") if parameters.fate == "nan" else parameters.value},
@@ -72,9 +68,9 @@ def journal(features: Path) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _note(places: EvaluationPaths, line: str) -> None:
+def _note(paths: EvaluationPaths, line: str) -> None:
     where = f"{os.environ.get('SLURMD_NODENAME', '-')} {os.environ.get('CUDA_VISIBLE_DEVICES') or '-'}"
-    with (places.features / "journal").open("a") as file:
+    with (paths.features / "journal").open("a") as file:
         file.write(f"{line} {where}\n")
 
 
@@ -88,26 +84,26 @@ def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
     print(f"{steps} steps done")
 
 
-def _resume(parameters: RehearsalParameters, places: EvaluationPaths, reporter: Reporter) -> None:
+def _resume(parameters: RehearsalParameters, paths: EvaluationPaths, reporter: Reporter) -> None:
     """Count steps until it may finish, from where an earlier attempt was."""
-    if parameters.fate != "resume" or places.checkpoint is None:
+    if parameters.fate != "resume" or paths.checkpoint is None:
         return
-    kept = places.checkpoint / "step"
+    kept = paths.checkpoint / "step"
     step = int(kept.read_text()) if kept.exists() else 0
     if step:
         print(f"carries on from step {step}", flush=True)
-    while not (places.features / "go").exists():
+    while not (paths.features / "go").exists():
         step += 1
-        places.checkpoint.mkdir(exist_ok=True)
-        (places.checkpoint / "new").write_text(str(step))
-        (places.checkpoint / "new").replace(kept)
+        paths.checkpoint.mkdir(exist_ok=True)
+        (paths.checkpoint / "new").write_text(str(step))
+        (paths.checkpoint / "new").replace(kept)
         reporter.advance()
         sum(range(100_000))
         time.sleep(0.02)
 
 
-def _meet(parameters: RehearsalParameters, batch_size: int, places: EvaluationPaths) -> None:
-    go = places.features / "go"
+def _meet(parameters: RehearsalParameters, batch_size: int, paths: EvaluationPaths) -> None:
+    go = paths.features / "go"
     match parameters.fate:
         case "wait":
             _wait_for(go)
@@ -115,7 +111,7 @@ def _meet(parameters: RehearsalParameters, batch_size: int, places: EvaluationPa
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _wait_for(go)
         case "children":
-            (places.features / "children").write_text(" ".join(map(str, _have_children())))
+            (paths.features / "children").write_text(" ".join(map(str, _have_children())))
             _wait_for(go)
         case "shout":
             subprocess.run(["echo", "shouted by another program"], check=True)

@@ -15,7 +15,6 @@ from ssl_console.planning.duration import megabytes
 from ssl_console.system.errors import MissingInputs
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import RunSpec
-from tasks.catalog.protocol import IMAGE_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.manifest import Manifest, manifests
@@ -53,7 +52,7 @@ def why(session: Session, backbone: str, task: str) -> None:
     """
     card = session.backbones.get(backbone)
     spec = _spec(session, task)
-    if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION:
+    if PROTOCOLS[spec.protocol].inputs == "images":
         stdout.lines(_of_images(session, card.name, spec.name))
         return
     state = session.weights.state(card)

@@ -13,7 +13,8 @@ from ssl_console.cli.output.progress_bar import Meter
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ExitCode
 from ssl_console.system.safe_text import shorten
-from tasks.catalog.catalog import protocols
+from tasks.catalog.catalog import SCHEME
+from tasks.catalog.fit import protocols
 from tasks.datasets.card import DatasetCard, SuiteCard
 from tasks.datasets.download.fetch import CheckReport, FetchError, FetchProgress, check, fetch
 from tasks.datasets.presence import presence
@@ -169,7 +170,7 @@ def _cards(session: Session, names: tuple[str, ...]) -> list[DatasetCard]:
     known = session.tasks.datasets
     if not names:
         return list(known.values())
-    own = [name for name in names if name.startswith("imagefolder:")]
+    own = [name for name in names if name.startswith(SCHEME)]
     chosen = match([name for name in names if name not in own], known, "dataset")
     return [session.tasks.dataset(name) for name in (*chosen, *own)]
 

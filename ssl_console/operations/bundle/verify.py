@@ -43,13 +43,13 @@ class Recounted:
 
 def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
     """Check a record against its own identity, and against its predictions where there are any."""
-    way = None if arrays is None else rescore(arrays)
+    way = None if arrays is None else rescore(_protocol(record), arrays)
     if arrays is None or way is None:
         return Recounted(tuple(_own(record)), 0, tuple(record.metrics))
     try:
         again = way.metrics(arrays)
         from_predictions = [
-            *_scores(record, again, way.near),
+            *_scores(record, again, way.tolerance),
             *_interval(record, way, arrays),
             *_number(record, arrays),
         ]
@@ -58,6 +58,12 @@ def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
     counted = [name for name in record.metrics if name in again]
     missed = tuple(name for name in record.metrics if name not in again)
     return Recounted((*_own(record), *from_predictions), len(counted), missed)
+
+
+def _protocol(record: ResultRecord) -> str:
+    """The protocol's name; empty where the identity of the record has none."""
+    task = record.identity.get("task")
+    return str(task.get("protocol", "")) if isinstance(task, dict) else ""
 
 
 def _own(record: ResultRecord) -> Iterator[str]:

@@ -65,7 +65,6 @@ def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> 
         },
         classes=len(classes),
         metric="map11" if several else "accuracy",
-        protocols=("linear", "knn") if several else ("linear", "knn", "few-shot-*"),
         domain="own images",
         splits="train-val-test" if {"val", "test"} <= set(splits) else "train-test",
         images={name: sum(row.split == name for row in rows) for name in splits},

@@ -29,6 +29,7 @@ PROTOCOLS = (
         presets={"default": EchoParameters(), "paper": EchoParameters(value=60.0)},
         module="tests.ssl_console.cli.echo_evaluation",
         summary="gives the number it is told",
+        needs=("echo",),  # no dataset has it: cards name the protocol
         evaluation="tests.ssl_console.cli.echo_evaluation",
     ),
 )

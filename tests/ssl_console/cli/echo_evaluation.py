@@ -20,24 +20,20 @@ HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07tail"
 """What a library might print: it must never reach a terminal as it is."""
 
 
-class EncoderCache:
-    """Nothing is kept."""
-
-
 def evaluate_task(
     card: BackboneCard,
     task: TaskSpec,
     dataset_card: DatasetCard,
     *,
     seed: int,
-    places: EvaluationPaths,
+    paths: EvaluationPaths,
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
     """Report progress, then give the number, or fail."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, EchoParameters)
-    _note(places, f"{card.name} {task.name} {seed}")
+    _note(paths, f"{card.name} {task.name} {seed}")
     print(HOSTILE)
     reporter.phase("echoing", STEPS, "images")
     for _ in range(STEPS):
@@ -47,19 +43,19 @@ def evaluate_task(
         raise ValueError("told to fail")
     value = parameters.value + seed
     outcome = Outcome("accuracy", {"accuracy": value}, Interval(value - 1, value + 1), {"test": 100})
-    return Evaluation(outcome, facts_of(card, dataset_card, places))
+    return Evaluation(outcome, facts_of(card, dataset_card, paths))
 
 
-def facts_of(card: BackboneCard, dataset_card: DatasetCard, places: EvaluationPaths) -> Provenance:
+def facts_of(card: BackboneCard, dataset_card: DatasetCard, paths: EvaluationPaths) -> Provenance:
     """What a real evaluation would say of the backbone and the data."""
-    digest = WeightsFolder(places.weights).state(card).digest
-    answer = manifests([dataset_card], places.data, places.weights.parent / "cache")[dataset_card.name]
+    digest = WeightsFolder(paths.weights).state(card).digest
+    answer = manifests([dataset_card], paths.data, paths.weights.parent / "cache")[dataset_card.name]
     assert digest is not None
     assert isinstance(answer, Manifest)
     about: Any = identity(card, digest, preprocessing_for(card, "paper"))
     return Provenance(about, digest, answer.digest, dimension=1, encoded=0, hits={}, images_per_s=None)
 
 
-def _note(places: EvaluationPaths, line: str) -> None:
-    with (places.features / "journal").open("a") as file:
+def _note(paths: EvaluationPaths, line: str) -> None:
+    with (paths.features / "journal").open("a") as file:
         file.write(line + "\n")

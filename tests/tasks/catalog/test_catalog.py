@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from backbones.io.card_files import CardNameError, UnknownName
-from tasks.catalog.catalog import TaskCatalog, protocols
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.fit import protocols
 from tasks.catalog.overrides import OverrideError, parse_overrides
-from tasks.catalog.protocol import IMAGE_EVALUATION
 from tasks.catalog.protocols import PROTOCOLS, FewShotParameters, KnnParameters, LinearParameters
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.layouts import LAYOUTS
@@ -108,7 +108,7 @@ def test_the_demo_needs_no_download() -> None:
     assert 8 <= len(specs) <= 20
     assert all(LAYOUTS[BUILT_IN.dataset(spec.dataset).reader].embedded for spec in specs)
     assert {PROTOCOLS[spec.protocol].family for spec in specs} == {facts.family for facts in PROTOCOLS.values()}
-    trained = [spec for spec in specs if PROTOCOLS[spec.protocol].evaluation == IMAGE_EVALUATION]
+    trained = [spec for spec in specs if PROTOCOLS[spec.protocol].inputs == "images"]
     assert {spec.variant for spec in trained} == {"small"}
 
 
@@ -142,7 +142,10 @@ def test_unknown_suites_presets_and_globs_are_errors_that_name_them() -> None:
 
 
 def test_a_protocol_that_a_dataset_does_not_offer_is_an_error_that_says_which_it_does() -> None:
-    with pytest.raises(CardNameError, match="cars is not measured by few-shot-50: its protocols are linear, knn, few"):
+    with pytest.raises(
+        CardNameError,
+        match=r"cars is not measured by few-shot-50: .* 20 shots at most; its protocols are linear, knn, few",
+    ):
         BUILT_IN.resolve("few-shot-50/cars")
     with pytest.raises(CardNameError, match="voc2007 is not measured by few-shot-5"):
         BUILT_IN.resolve("few-shot-5/voc2007")
@@ -316,6 +319,10 @@ def test_a_users_card_stands_in_for_a_built_in_one_of_its_name(tmp_path: Path) -
         (DATASET.replace('folder = "Mine"\n', ""), "folder: is missing"),
         (DATASET + 'titel = "T"\n', "titel: unknown key; did you mean 'title'"),
         (DATASET + "classes = 1\n", "classes: "),
+        (
+            DATASET + 'targets = ["mask"]\n',
+            "targets: the reader imagefolder has no 'mask' with these arguments; it has labels",
+        ),
         (DATASET + "reader_arguments = { size = 3 }\n", "reader_arguments.size: the reader imagefolder takes path"),
         (DATASET + "reader_arguments = { path = 3 }\n", "reader_arguments.path: takes str, not 3"),
         ('title = "T"\n', "a dataset has the key reader, a task the key protocol, a suite the key tasks"),

@@ -20,6 +20,11 @@ SUITES: Any = json.loads((Path(__file__).parent / "data" / "built_in_suites.json
 BACKBONE = {"weights": "0" * 64, "architecture": "resnet18", "pooling": "avg"}
 MANIFEST = "1" * 64
 DIGITS = 16
+ADDED = {
+    f"{protocol}/shapes-{factor}" for protocol in ("attention", "inversion") for factor in ("count", "digit", "texture")
+}
+"""Not in the recorded catalog, whose cards listed protocols by name: labelled images are all that these two need, and
+the other datasets of rendered scenes had them already."""
 
 
 def key_of(task: TaskSpec) -> str:
@@ -28,8 +33,9 @@ def key_of(task: TaskSpec) -> str:
     return result_key(BACKBONE, MANIFEST, task, 0, metric=metric)[:DIGITS]
 
 
-def test_the_built_in_tasks_are_the_recorded_ones_in_the_recorded_order() -> None:
-    assert list(BUILT_IN.task_names) == list(RECORDED)
+def test_the_built_in_tasks_are_the_recorded_ones_in_the_recorded_order_and_what_fits_besides() -> None:
+    assert [name for name in BUILT_IN.task_names if name not in ADDED] == list(RECORDED)
+    assert set(BUILT_IN.task_names) >= ADDED
 
 
 @pytest.mark.parametrize("name", RECORDED)

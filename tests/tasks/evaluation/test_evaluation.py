@@ -19,8 +19,8 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.spec import result_key
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError
-from tasks.evaluation.features import EncoderCache, evaluate_task
-from tasks.evaluation.result import Evaluation, EvaluationPaths
+from tasks.evaluation.features import evaluate_task
+from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.features.cache_report import entries
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import SilentReporter
@@ -75,7 +75,7 @@ class Listener(SilentReporter):
 class Bench:
     """A place to evaluate in, which keeps features and the loaded backbone between evaluations."""
 
-    places: EvaluationPaths
+    paths: EvaluationPaths
     cache: CountingCache = field(default_factory=CountingCache)
     listener: Listener = field(default_factory=Listener)
 
@@ -89,7 +89,7 @@ class Bench:
             card or backbone(),
             spec,
             dataset,
-            places=self.places,
+            paths=self.paths,
             reporter=self.listener,
             encoder_cache=self.cache,
             **options,
@@ -115,7 +115,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_linear_knn_and_three_few_shot_tasks_encode_each_image_once(bench: Bench) -> None:
     tasks = ["linear", "knn", "few-shot-5", "few-shot-20", "few-shot-50"]
-    encoded = [bench.run(f"{name}/digits").facts.encoded for name in tasks]
+    encoded = [bench.run(f"{name}/digits").provenance.encoded for name in tasks]
     assert encoded == [DIGITS, 0, 0, 0, 0]
     assert sum(bench.cache.batches) == DIGITS
 
@@ -125,18 +125,18 @@ def test_warm_features_need_no_backbone_in_memory(bench: Bench) -> None:
     bench.cache = CountingCache()
     warm = bench.run("knn/digits")
     assert bench.cache.held is None
-    assert (warm.facts.encoded, warm.facts.images_per_s) == (0, None)
-    assert dict(warm.facts.hits) == {"train": True, "test": True}
+    assert (warm.provenance.encoded, warm.provenance.images_per_s) == (0, None)
+    assert dict(warm.provenance.hits) == {"train": True, "test": True}
     assert warm.outcome.metrics == cold.outcome.metrics
 
 
 def test_facts_say_what_was_evaluated(bench: Bench) -> None:
-    facts = bench.run("knn/digits").facts
-    assert facts.weights_digest == "random-0"
-    assert facts.dimension == 96
-    assert facts.backbone_identity["architecture"] == "test_resnet"
-    assert facts.images_per_s is not None
-    assert facts.images_per_s > 0
+    provenance = bench.run("knn/digits").provenance
+    assert provenance.weights_digest == "random-0"
+    assert provenance.dimension == 96
+    assert provenance.backbone_identity["architecture"] == "test_resnet"
+    assert provenance.images_per_s is not None
+    assert provenance.images_per_s > 0
 
 
 @pytest.mark.parametrize(
@@ -150,23 +150,23 @@ def test_facts_say_what_was_evaluated(bench: Bench) -> None:
 )
 def test_another_backbone_never_meets_the_same_entry(bench: Bench, photos: Path, changed: dict[str, Any]) -> None:
     bench.run(f"knn/imagefolder:{photos}")
-    assert bench.run(f"knn/imagefolder:{photos}", backbone(**changed)).facts.encoded == 60
+    assert bench.run(f"knn/imagefolder:{photos}", backbone(**changed)).provenance.encoded == 60
 
 
 def test_another_preprocessing_never_meets_the_same_entry(bench: Bench) -> None:
     bench.run("few-shot-5/digits")
-    assert bench.run("few-shot-5/digits", preset="published").facts.encoded == DIGITS
+    assert bench.run("few-shot-5/digits", preset="published").provenance.encoded == DIGITS
 
 
 def test_a_changed_image_is_another_entry(bench: Bench, photos: Path) -> None:
     bench.run(f"knn/imagefolder:{photos}")
     Image.new("RGB", (12, 12), "red").save(photos / "dark" / "000.png")
-    assert bench.run(f"knn/imagefolder:{photos}").facts.encoded == 60
+    assert bench.run(f"knn/imagefolder:{photos}").provenance.encoded == 60
 
 
 def test_another_name_for_the_same_backbone_meets_the_same_entry(bench: Bench, photos: Path) -> None:
     bench.run(f"knn/imagefolder:{photos}")
-    assert bench.run(f"knn/imagefolder:{photos}", backbone(name="my-own")).facts.encoded == 0
+    assert bench.run(f"knn/imagefolder:{photos}", backbone(name="my-own")).provenance.encoded == 0
 
 
 def test_the_last_backbone_stays_in_memory_and_only_that(bench: Bench, photos: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_last_backbone_stays_in_memory_and_only_that(bench: Bench, photos: P
 
 def test_the_extraction_batch_does_not_change_the_outcome(bench: Bench, tmp_path: Path, photos: Path) -> None:
     whole = bench.run(f"knn/imagefolder:{photos}", batch_size=60).outcome
-    bench.places = EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "other")
+    bench.paths = EvaluationPaths(tmp_path / "weights", tmp_path / "data", tmp_path / "other")
     pieces = bench.run(f"knn/imagefolder:{photos}", batch_size=7).outcome
     assert whole.metrics == pieces.metrics
     assert np.allclose(whole.predictions["scores"], pieces.predictions["scores"], atol=1e-3)
@@ -226,7 +226,7 @@ def test_an_unreadable_image_is_a_data_error_with_its_path(bench: Bench, photos:
     (photos / "light" / "001.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"light/001\.png"):
         bench.run(f"knn/imagefolder:{photos}")
-    assert [entry.state for entry in entries(bench.places.features)] == ["partial"]
+    assert [entry.state for entry in entries(bench.paths.features)] == ["partial"]
 
 
 def test_a_metric_that_the_labels_cannot_have_is_a_data_error(bench: Bench, photos: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_metric_that_the_labels_cannot_have_is_a_data_error(bench: Bench, phot
             spec,
             wrong,
             seed=0,
-            places=bench.places,
+            paths=bench.paths,
             device="cpu",
             reporter=bench.listener,
             encoder_cache=bench.cache,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.catalog.protocols import FewShotParameters, KnnParameters, LinearParameters
+from tasks.catalog.protocols import PROTOCOLS, FewShotParameters, KnnParameters, LinearParameters
 from tasks.datasets.card import MetricName
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, PoolInputs, Samples
 from tasks.metrics.outcome import Outcome
@@ -51,11 +51,14 @@ def of_episodes(_metric: MetricName, _labels: int = CLASSES) -> Outcome:
     return few_shot.evaluate(pool, FewShotParameters(ways=3, episodes=40), 0, SilentReporter())
 
 
-@pytest.mark.parametrize("measure", [of_linear, of_knn, of_episodes])
+PROTOCOL: dict[Callable[..., Outcome], str] = {of_linear: "linear", of_knn: "knn", of_episodes: "few-shot-5"}
+
+
+@pytest.mark.parametrize("measure", PROTOCOL)
 @pytest.mark.parametrize("metric", ["accuracy", "mean-per-class", "map11"])
 def test_scores_and_interval_follow_from_the_predictions(measure: Callable[[Any], Outcome], metric: str) -> None:
     outcome = measure(metric)
-    way = rescore(outcome.predictions)
+    way = rescore(PROTOCOL[measure], outcome.predictions)
     assert way is not None
     found, interval = way.metrics(outcome.predictions), way.interval(outcome.predictions, outcome.headline)
     assert {name: found[name] for name in outcome.metrics} == pytest.approx(dict(outcome.metrics), abs=1e-9)
@@ -66,7 +69,7 @@ def test_scores_and_interval_follow_from_the_predictions(measure: Callable[[Any]
 @pytest.mark.parametrize("measure", [of_linear, of_knn])
 def test_a_class_that_no_test_image_has_changes_nothing(measure: Callable[[Any, int], Outcome]) -> None:
     outcome = measure("mean-per-class", CLASSES - 2)
-    way = rescore(outcome.predictions)
+    way = rescore(PROTOCOL[measure], outcome.predictions)
     assert way is not None
     interval = way.interval(outcome.predictions, "mean-per-class")
     assert interval is not None
@@ -78,10 +81,16 @@ def test_one_changed_prediction_changes_the_score() -> None:
     arrays = {**outcome.predictions, "predicted": outcome.predictions["predicted"].copy()}
     wrong = int(np.flatnonzero(arrays["predicted"] == arrays["label"])[0])
     arrays["predicted"][wrong] = (arrays["label"][wrong] + 1) % CLASSES
-    way = rescore(arrays)
+    way = rescore("knn", arrays)
     assert way is not None
     assert way.metrics(arrays)["accuracy"] == pytest.approx(outcome.metrics["accuracy"] - 100 / COUNT)
 
 
-def test_arrays_of_which_nothing_is_known_are_not_counted() -> None:
-    assert rescore({"pixels": np.zeros(3)}) is None
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_built_in_protocol_declares_a_rescorer_and_it_needs_its_arrays(protocol: str) -> None:
+    assert PROTOCOLS[protocol].rescore is not None
+    assert rescore(protocol, {"pixels": np.zeros(3)}) is None
+
+
+def test_predictions_of_a_protocol_that_is_not_installed_are_not_rescored() -> None:
+    assert rescore("unheard-of", of_knn("accuracy").predictions) is None

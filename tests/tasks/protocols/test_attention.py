@@ -88,7 +88,7 @@ def test_what_an_outcome_leaves_is_countable_again_and_has_a_picture(tmp_path: P
     outcome = evaluate(image_inputs(RESNET, tmp_path, shapes(5)), replace(QUICK, images=3), 0, SilentReporter())
     assert outcome.predictions["index"].tolist() == [0, 2, 4]
     assert outcome.predictions["saliency"].shape == (3, 32, 32)
-    way = rescore(outcome.predictions)
+    way = rescore("attention", outcome.predictions)
     assert way is not None
     assert way.metrics(outcome.predictions) == outcome.metrics
     assert way.interval(outcome.predictions, "diffusion") == outcome.interval

@@ -8,9 +8,9 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.metrics import r2_score
 
 from tasks.catalog.protocols import ColourParameters
-from tasks.evaluation.features import EncoderCache, evaluate_task
-from tasks.evaluation.inputs import ColourInputs, Samples
-from tasks.evaluation.result import Evaluation, EvaluationPaths
+from tasks.evaluation.features import evaluate_task
+from tasks.evaluation.inputs import ManyShotInputs, PixelTargets, Samples
+from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
 from tasks.evaluation.splits_to_inputs import HUES, colour
 from tasks.metrics.colour import explained, interval, scores
 from tasks.metrics.rescore import rescore
@@ -72,20 +72,18 @@ def test_where_nothing_varies_the_score_is_all_or_nothing() -> None:
     assert (explained(flat, flat), explained(flat + 1, flat)) == (100, 0)
 
 
-def inputs(told: bool) -> ColourInputs:
+def inputs(told: bool) -> ManyShotInputs:
     """Features that are the colours themselves, or have nothing to do with them."""
     truths = [GENERATOR.random((count, 3 + HUES)) for count in (200, 50, 100)]
     features = [one if told else GENERATOR.random(one.shape) for one in truths]
     roles = [Samples(one, np.zeros(len(one), np.int64), np.arange(len(one))) for one in features]  # type: ignore[arg-type]
-    return ColourInputs(
+    return ManyShotInputs(
         train=roles[0],
         val=roles[1],
         test=roles[2],
         classes=("one",),
         metric="accuracy",
-        train_colours=truths[0],
-        val_colours=truths[1],
-        test_colours=truths[2],
+        pixel_targets=PixelTargets(*truths),
     )
 
 
@@ -99,11 +97,11 @@ def test_features_that_are_the_colours_tell_them_and_others_do_not() -> None:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
     root = tmp_path_factory.mktemp("colour")
-    places = EvaluationPaths(root / "weights", root / "data", root / "features")
+    paths = EvaluationPaths(root / "weights", root / "data", root / "features")
     spec, card = CATALOG.resolve("colour/shapes"), CATALOG.dataset("shapes")
     return {
         name: evaluate_task(
-            demo(name), spec, card, seed=0, places=places, device="cpu", reporter=SilentReporter(), encoder_cache=cache
+            demo(name), spec, card, seed=0, paths=paths, device="cpu", reporter=SilentReporter(), encoder_cache=cache
         )
         for name in ("random", "simclr-nocolour", "simclr", "supervised")
         for cache in (EncoderCache(),)
@@ -120,7 +118,7 @@ def test_on_shapes_colour_augmentation_and_supervision_cost_the_hues(measured: d
 
 def test_an_outcome_can_be_counted_again(measured: dict[str, Evaluation]) -> None:
     outcome = measured["simclr"].outcome
-    way = rescore(outcome.predictions)
+    way = rescore("colour", outcome.predictions)
     assert way is not None
     assert way.metrics(outcome.predictions) == outcome.metrics
     assert way.interval(outcome.predictions, outcome.headline) == outcome.interval

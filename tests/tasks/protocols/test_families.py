@@ -15,7 +15,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.overrides import parse_overrides
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.card import DatasetCard
-from tasks.evaluation.result import EvaluationPaths
+from tasks.evaluation.result import EncoderCache, EvaluationPaths
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import network
 
@@ -92,15 +92,15 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
         assert reason.startswith(f"{card.architecture} takes images of ")
         return
     assert reason is None
-    module = import_module(facts.evaluation)
+    module = import_module(facts.evaluation_module)
     found = module.evaluate_task(
         card,
         task,
         few(TASKS.dataset(task.dataset)),
         seed=0,
-        places=EvaluationPaths(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
+        paths=EvaluationPaths(weights=tmp_path / "weights", data=tmp_path, features=tmp_path / "features"),
         device="cpu",
         reporter=SilentReporter(),
-        encoder_cache=module.EncoderCache(),
+        encoder_cache=EncoderCache(),
     )
     assert found.outcome.interval.low <= found.outcome.value <= found.outcome.interval.high

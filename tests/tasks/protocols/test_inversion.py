@@ -172,7 +172,7 @@ def test_what_an_outcome_leaves_is_countable_again_and_has_a_picture(tmp_path: P
     put_weights(tmp_path / "weights" / "lpips", "alex")
     outcome = evaluate(image_inputs(RESNET, tmp_path, shapes(5)), replace(QUICK, images=3), 0, SilentReporter())
     assert outcome.predictions["index"].tolist() == [0, 2, 4]
-    way = rescore(outcome.predictions)
+    way = rescore("inversion", outcome.predictions)
     assert way is not None
     assert way.metrics(outcome.predictions) == pytest.approx(outcome.metrics)
     assert way.interval(outcome.predictions, "mse") == outcome.interval

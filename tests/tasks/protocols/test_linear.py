@@ -19,8 +19,9 @@ from backbones.model.encoder import Encoder
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import PROTOCOLS, LinearParameters
 from tasks.datasets.registry import open_dataset
+from tasks.datasets.splits import many_shot_indices
 from tasks.evaluation.inputs import ManyShotInputs, Samples, joined
-from tasks.evaluation.splits_to_inputs import many_shot
+from tasks.evaluation.splits_to_inputs import SplitFeatures
 from tasks.metrics.calibration import expected_calibration_error, softmax
 from tasks.metrics.classification import mean_average_precision
 from tasks.metrics.outcome import Outcome
@@ -67,7 +68,8 @@ def encoded(folder: Path, seed: int = 0) -> ManyShotInputs:
     for name, split in dataset.splits.items():
         images = torch.stack([encoder.prepare(split.images[place], spec) for place in range(len(split.images))])
         features[name] = torch.cat([encoder.encode(part, spec) for part in torch.split(images, 256)]).numpy()
-    return many_shot(dataset, dataset_card, features, LinearParameters(), seed, "cpu")
+    source = SplitFeatures(dataset, dataset_card.metric, features, spec, seed)
+    return source.many_shot(many_shot_indices(dataset, seed=seed))
 
 
 @pytest.fixture(scope="module")

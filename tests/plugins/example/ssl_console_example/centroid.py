@@ -1,4 +1,4 @@
-"""Nearest class mean on frozen features: what the protocol does, in the worker."""
+"""Nearest class mean on frozen features, evaluated by workers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.inputs import ManyShotInputs, joined
-from tasks.metrics.confidence_intervals import wilson
-from tasks.metrics.outcome import Outcome
-from tasks.reporter import Reporter
+from tasks.evaluation_api import ManyShotInputs, Outcome, Reporter, joined, wilson
 
 
 def evaluate(inputs: ManyShotInputs, parameters: Any, seed: int, reporter: Reporter) -> Outcome:
     """Accuracy in percent of the class whose mean is nearest."""
     reporter.phase("centroids")
-    known = joined(inputs.train, inputs.val)
-    bank, asked = (_scaled(samples.features, parameters.normalise) for samples in (known, inputs.test))
-    means = np.stack([bank[known.labels == label].mean(0) for label in range(len(inputs.classes))])
-    nearest = ((asked[:, None] - means) ** 2).sum(2).argmin(1)
+    training = joined(inputs.train, inputs.val)
+    bank, test = (_scaled(samples.features, parameters.normalise) for samples in (training, inputs.test))
+    means = np.stack([bank[training.labels == label].mean(0) for label in range(len(inputs.classes))])
+    nearest = ((test[:, None] - means) ** 2).sum(2).argmin(1)
     right = int((nearest == inputs.test.labels).sum())
     interval = wilson(right, len(inputs.test))
-    samples = {"train": len(known), "test": len(inputs.test)}
-    return Outcome("accuracy", {"accuracy": 100 * right / len(inputs.test)}, interval, samples)
+    samples = {"train": len(training), "test": len(inputs.test)}
+    predictions = {"index": inputs.test.index, "label": inputs.test.labels, "predicted": nearest}
+    accuracy = 100 * right / len(inputs.test)
+    return Outcome("accuracy", {"accuracy": accuracy}, interval, samples, predictions=predictions)
 
 
 def _scaled(features: Any, normalise: bool) -> Any:

@@ -1,11 +1,10 @@
-"""The dataset `stripes`: its card, the layout of its data, and the module that reads them."""
+"""The dataset `stripes`: its card, and the reader with the targets that it has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.datasets.layouts import Layout
+from tasks.plugin_api import Layout
 
 CARDS = Path(__file__).parent / "cards" / "datasets"
-LAYOUTS = {"stripes": Layout(arguments={"images": int})}
-READERS = {"stripes": "ssl_console_example.stripes"}
+LAYOUTS = {"stripes": Layout(reader="ssl_console_example.stripes:read", targets=("labels",), arguments={"images": int})}

@@ -1,10 +1,10 @@
-"""The protocol `centroid`, as the console knows it."""
+"""The protocol `centroid`: its parameters, and what it needs of a dataset."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.catalog.protocol import ProtocolSpec
+from tasks.plugin_api import ProtocolSpec
 
 
 @dataclass(frozen=True)
@@ -24,5 +24,8 @@ PROTOCOLS = (
         presets={"default": CentroidParameters()},
         module="ssl_console_example.centroid",
         summary="the nearest class mean of all training images",
+        inputs="splits",
+        needs=("labels",),
+        rescore="tasks.metrics.rescore:classification",
     ),
 )

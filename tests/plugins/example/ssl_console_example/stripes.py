@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset
-from tasks.datasets.readers.make_splits import array_split
+from tasks.evaluation_api import Dataset, DatasetCard, array_split
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:

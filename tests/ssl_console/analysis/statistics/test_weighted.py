@@ -22,6 +22,7 @@ from tasks.metrics.rescore import rescore
 from tasks.metrics.segmentation import Confusion
 
 IMAGES = 60
+PROTOCOL = {"miou": "segmentation", "mean-angle": "normals"}
 CLASSES = 3
 
 
@@ -55,7 +56,7 @@ def detected(noise: float, seed: int) -> Arrays:
 def test_detections_are_kept_whole_so_that_every_score_follows_from_them() -> None:
     whole = AveragePrecision.of(detections(6.0, 1), truths(), CLASSES)
     arrays = detected(6.0, 1)
-    way = rescore(arrays)
+    way = rescore("detection-frozen", arrays)
     assert way is not None
     assert way.metrics(arrays) == pytest.approx(whole.scores, abs=1e-9)
     interval, again = whole.interval(0.5), way.interval(arrays, "ap50")
@@ -96,7 +97,7 @@ def test_explained_variance_under_even_weights_is_the_score() -> None:
         "colour": colour,
         "colour_predicted": colour + 0.1 * generator.normal(size=colour.shape),
     }
-    found, way = statistic("mean-colour", arrays), rescore(arrays)
+    found, way = statistic("mean-colour", arrays), rescore("colour", arrays)
     assert found is not None
     assert way is not None
     assert found(np.ones((IMAGES, 1), np.float32))[0] == pytest.approx(way.metrics(arrays)["mean-colour"])
@@ -151,7 +152,7 @@ def test_dense_scores_are_compared_and_ranked_over_the_same_resampled_images(
     test, known = paired_test(headline, [better], [worse]), statistic(headline, better)
     assert (test.method, test.n) == ("paired bootstrap", IMAGES)
     assert test.p_value < 0.01
-    way = rescore(better)
+    way = rescore(PROTOCOL[headline], better)
     assert way is not None
     assert known is not None
     assert known(np.ones((IMAGES, 1), np.float32))[0] == pytest.approx(way.metrics(better)[headline])
@@ -161,7 +162,7 @@ def test_dense_scores_are_compared_and_ranked_over_the_same_resampled_images(
 
 @pytest.mark.parametrize(("headline", "arrays"), [("miou", segmented(0.2, 1)), ("mean-angle", angled(0.0, 1))])
 def test_intervals_of_dense_scores_follow_from_what_single_images_add(headline: str, arrays: Arrays) -> None:
-    way, known = rescore(arrays), statistic(headline, arrays)
+    way, known = rescore(PROTOCOL[headline], arrays), statistic(headline, arrays)
     assert way is not None
     assert known is not None
     interval = way.interval(arrays, headline)
@@ -172,12 +173,14 @@ def test_intervals_of_dense_scores_follow_from_what_single_images_add(headline: 
 
 
 @pytest.mark.parametrize(
-    ("arrays", "name"), [(segmented(0.2, 1), "confusion"), (angled(0.0, 1), "angle_counts")], ids=["pixels", "angles"]
+    ("headline", "arrays", "name"),
+    [("miou", segmented(0.2, 1), "confusion"), ("mean-angle", angled(0.0, 1), "angle_counts")],
+    ids=["pixels", "angles"],
 )
-def test_sums_that_do_not_fit_the_single_images_are_not_counted(arrays: Arrays, name: str) -> None:
+def test_sums_that_do_not_fit_the_single_images_are_not_counted(headline: str, arrays: Arrays, name: str) -> None:
     changed = arrays[name].copy()
     changed[tuple(np.argwhere(changed)[0])] += 1
-    way = rescore(arrays)
+    way = rescore(PROTOCOL[headline], arrays)
     assert way is not None
     with pytest.raises(ValueError, match="single images"):
         way.metrics({**arrays, name: changed})

@@ -1,0 +1,104 @@
+"""Which protocols a dataset is offered for follows from what protocols need and what the dataset has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backbones.io.card_files import MalformedName, UnknownName
+from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.fit import protocols
+from tasks.catalog.overrides import parse_overrides
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.datasets.card import DatasetCard
+from tasks.datasets.layouts import LAYOUTS, targets_of
+from tasks.datasets.registry import open_dataset
+
+BUILT_IN = TaskCatalog.load()
+ON_LABELS = {name for name, spec in PROTOCOLS.items() if spec.needs == ("labels",)}
+
+
+def card(**changed: Any) -> DatasetCard:
+    return DatasetCard.model_validate({"name": "own", "title": "Own", "reader": "listed", **changed})
+
+
+def offered(**changed: Any) -> set[str]:
+    return set(protocols(card(**changed)))
+
+
+def test_labels_alone_are_offered_for_every_protocol_on_labels() -> None:
+    assert offered(classes=10) == ON_LABELS
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (["boxes"], {"detection-frozen", "detection-finetune"}),
+        (["masks"], {"segmentation"}),
+        (["normals"], {"normals"}),
+        (["depth"], set()),
+    ],
+)
+def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: list[str], expected: set[str]) -> None:
+    assert offered(targets=targets) == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "missing"),
+    [
+        ({"metric": "map11"}, {"few-shot-5", "few-shot-20", "few-shot-50"}),
+        ({"classes": 4}, {"few-shot-5", "few-shot-20", "few-shot-50"}),
+        ({"most_shots": 20}, {"few-shot-50"}),
+        ({"splits": "all"}, {"linear", "knn", "finetune", "colour"}),
+        ({"images": {"train": 1_200_000, "val": 50_000}}, {"finetune", "few-shot-5", "few-shot-20", "few-shot-50"}),
+    ],
+)
+def test_a_limit_of_the_dataset_excludes_what_it_does_not_suit(changed: dict[str, Any], missing: set[str]) -> None:
+    assert ON_LABELS - offered(**changed) == missing
+
+
+def test_a_limit_depends_on_the_parameters_that_are_chosen() -> None:
+    three = TaskCatalog({"own": card(classes=3)}, {}, {})
+    with pytest.raises(MalformedName, match="few-shot-5: it has 3 classes, and an episode has 5"):
+        three.resolve("few-shot-5/own")
+    assert three.resolve("few-shot-5/own", overrides=parse_overrides(["few-shot.ways=3"])).dataset == "own"
+
+
+def test_an_older_card_is_restricted_to_the_protocols_that_it_lists() -> None:
+    assert offered(protocols=["linear", "few-shot-*"]) == {"linear", "few-shot-5", "few-shot-20", "few-shot-50"}
+    assert offered(protocols=["few-shot-*"], most_shots=5) == {"few-shot-5"}
+    own = TaskCatalog({"own": card(protocols=["linear"])}, {}, {})
+    with pytest.raises(MalformedName, match="knn: its card names other protocols; its protocols are linear"):
+        own.resolve("knn/own")
+
+
+def test_an_older_card_that_names_a_protocol_in_full_is_offered_it_without_a_check() -> None:
+    assert offered(protocols=["linear", "finetune"], splits="all", images={"all": 2_000_000}) == {"linear", "finetune"}
+
+
+def test_an_older_card_of_a_reader_with_dense_targets_needs_not_list_them() -> None:
+    scenes = card(reader="shapes", reader_arguments={"dense": True}, protocols=["detection-*"])
+    assert set(protocols(scenes)) == {"detection-frozen", "detection-finetune"}
+
+
+def test_a_name_or_glob_that_fits_no_protocol_is_an_error() -> None:
+    with pytest.raises(UnknownName, match="no protocol is named 'liner'"):
+        protocols(card(protocols=["liner"]))
+
+
+@pytest.mark.parametrize("name", BUILT_IN.datasets)
+def test_the_targets_on_a_built_in_card_are_among_those_of_its_reader(name: str) -> None:
+    found = BUILT_IN.dataset(name)
+    assert found.targets is not None
+    assert set(found.targets) <= set(LAYOUTS[found.reader].targets_for(found.reader_arguments))
+
+
+@pytest.mark.parametrize("name", [name for name, one in BUILT_IN.datasets.items() if LAYOUTS[one.reader].embedded])
+def test_an_embedded_dataset_has_the_targets_that_it_declares(name: str, tmp_path: Any) -> None:
+    arguments = {**BUILT_IN.dataset(name).reader_arguments, "train": 2, "test": 2}
+    found = BUILT_IN.dataset(name).model_copy(update={"images": {}})
+    if found.reader == "shapes":
+        found = found.model_copy(update={"reader_arguments": arguments})
+    for split in open_dataset(found, tmp_path).splits.values():
+        assert set(targets_of(found)) <= {"labels", *split.targets}
