@@ -67,10 +67,10 @@ def _with_interval(result: Result, half: float, method: str) -> Result:
 
 
 def _per_class(result: Result, outputs: Outputs) -> Result | None:
-    from tasks.metrics.rescore import rescore  # noqa: PLC0415 - needs scipy, which most commands do without
+    from tasks.metrics.rescore import classification  # noqa: PLC0415 - needs scipy, which most commands do without
 
     arrays = outputs(result.run_id)
-    way = None if arrays is None else rescore(arrays)
+    way = None if arrays is None else classification(arrays)
     if arrays is None or way is None:
         return None
     found = way.interval(arrays, result.metric)

@@ -18,7 +18,7 @@ from backbones.io.files import whole_file
 from tasks.pretraining.augmentation import Colouring, to_tensor
 from tasks.pretraining.export import Origin
 from tasks.pretraining.image_pool import Pool
-from tasks.pretraining.objectives import Batch, MaskedAutoencoder, Objective, Rotation, SimClr, Supervised
+from tasks.pretraining.objectives import MaskedAutoencoder, Objective, PoolBatch, Rotation, SimClr, Supervised
 from tasks.pretraining.recipes import RECIPES, Architecture, Method, Recipe
 
 
@@ -85,14 +85,14 @@ def create_objective(method: Method, seed: int) -> Objective:
             raise ValueError("the method random trains nothing")
 
 
-def _batch(pool: Pool, run: Run, step: int) -> Batch:
+def _batch(pool: Pool, run: Run, step: int) -> PoolBatch:
     """The batch of a step: each epoch is a shuffle of its own, and its last, incomplete batch is left out."""
     per_epoch = max(1, len(pool) // run.batch_size)
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([run.seed, epoch]).permutation(len(pool))
     rows = np.sort(order[place * run.batch_size : (place + 1) * run.batch_size])
     images = to_tensor(torch.from_numpy(pool.images[rows]))
-    return Batch(images, torch.from_numpy(pool.solids[rows]), torch.from_numpy(pool.digits[rows]))
+    return PoolBatch(images, torch.from_numpy(pool.solids[rows]), torch.from_numpy(pool.digits[rows]))
 
 
 def _generator(run: Run, step: int) -> torch.Generator:

@@ -13,7 +13,7 @@ from tasks.synthetic import DIGIT_NAMES, SOLID_NAMES
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PoolBatch:
     """`images` float32 [n, 3, h, w] in 0..1; `solids` and `digits` int64 [n], -1 where there is no such label."""
 
     images: Tensor
@@ -29,7 +29,7 @@ class Objective(Protocol):
         """What is pre-trained."""
         ...
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
         ...
 
@@ -52,7 +52,7 @@ class Supervised(nn.Module):
         self.digit_head = nn.Linear(_width(backbone), len(DIGIT_NAMES))
         self.views = Views(crop, area=(0.45, 1.0), colouring=Colouring(hue=0.5))
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
         """Sum both cross-entropies. Handwriting is not mirrored."""
         views = random_views(batch.images, self.views, generator, flippable=batch.digits < 0)
         features = _to_backbone(self.backbone, views)
@@ -86,7 +86,7 @@ class SimClr(nn.Module):
         self.views = Views(crop, area=(0.25, 1.0), colouring=colouring)
         self.temperature = 0.2
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
         """Contrast the two views of each image with the rest of the batch."""
         pair = [random_views(batch.images, self.views, generator) for _ in range(2)]
         projections = self.projector(_to_backbone(self.backbone, torch.cat(pair)))
@@ -112,7 +112,7 @@ class Rotation(nn.Module):
         self.head = nn.Linear(_width(backbone), 4)
         self.views = Views(crop, area=(0.25, 1.0), colouring=Colouring())
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
         """Cross-entropy of the four turns."""
         views = random_views(batch.images, self.views, generator)
         quarters = torch.randint(4, (len(views),), generator=generator)
@@ -173,7 +173,7 @@ class MaskedAutoencoder(nn.Module):
         tokens = _gather(shuffled, order.argsort(dim=1)) + self.places
         return cast("Tensor", self.painter(self.decoder(torch.cat([encoded[:, :1], tokens], dim=1))[:, 1:]))
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
         """Mean squared error on the hidden patches."""
         views = random_views(batch.images, self.views, generator)
         order = torch.rand(len(views), self.patches, generator=generator).argsort(dim=1)

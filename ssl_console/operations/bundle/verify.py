@@ -61,9 +61,9 @@ def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
 
 
 def _protocol(record: ResultRecord) -> str:
-    """The protocol's name; empty where the identity of the record has none."""
-    task = record.identity.get("task")
-    return str(task.get("protocol", "")) if isinstance(task, dict) else ""
+    """The protocol's name from the record's identity; records without one have it in the task's name."""
+    task, name = record.identity.get("task"), record.result.task.partition("/")[0]
+    return str(task.get("protocol", name)) if isinstance(task, dict) else name
 
 
 def _own(record: ResultRecord) -> Iterator[str]:
