@@ -188,7 +188,8 @@ def test_the_extraction_batch_does_not_change_the_outcome(bench: Bench, tmp_path
 
 def test_phases_follow_one_another(bench: Bench) -> None:
     bench.run("few-shot-5/digits")
-    assert bench.listener.phases == ["opening", "encoding train", "encoding test", "checking features", "episodes"]
+    before = ["opening", "encoding train", "encoding test", "checking features"]
+    assert bench.listener.phases == [*before, "episodes", "halves of the pool"]
 
 
 def test_feature_checks_are_part_of_the_diagnostics_and_told(bench: Bench, photos: Path) -> None:
