@@ -18,6 +18,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from ssl_console.operations.session import Session
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.screens.launch import LaunchDialog
@@ -90,7 +91,7 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
 @asynccontextmanager
 async def opened(workspace: Workspace, mode: str) -> AsyncIterator[Pilot[int]]:
     """The console on the demo suite, once it has read everything."""
-    app = ConsoleApp(lambda: LocalBackend(workspace), AppOptions(mode=mode, suite="demo"))
+    app = ConsoleApp(lambda: LocalBackend(Session.of(workspace)), AppOptions(mode=mode, suite="demo"))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.started and app.first_update_done and app.state.catalogue.backbones)
         await settled(pilot)

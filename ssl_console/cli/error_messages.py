@@ -14,8 +14,6 @@ KNOWN = (
     ("tasks.catalog.overrides", "OverrideError", ExitCode.USAGE),
     ("tasks.catalog.protocol", "PlugInError", ExitCode.USAGE),
     ("tasks.datasets.download.fetch", "FetchError", ExitCode.MISSING),
-    ("ssl_console.workspace.requests", "NotPossible", ExitCode.USAGE),
-    ("ssl_console.workspace.results_db", "StoreError", ExitCode.RUN_FAILED),
 )
 
 

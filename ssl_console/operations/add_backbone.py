@@ -13,6 +13,7 @@ from backbones.catalog.file_reference import NORMALISATIONS
 from backbones.catalog.trusted_code import code_file, is_code, trust
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
 from backbones.io.files import write_atomically
+from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, MissingInputs
 from ssl_console.workspace.paths import Workspace
 
@@ -74,6 +75,22 @@ def check(said: BackboneOptions) -> None:
         raise ConsoleError(
             f"--arch {said.architecture} runs code of yours in every worker: add --trust-code if you know what it does"
         )
+
+
+def check_checkpoint(workspace: Workspace, said: BackboneOptions) -> None:
+    """Check the options, that the file exists, and that no card has the name. Raises ConsoleError."""
+    if not said.path.exists():
+        raise ConsoleError(f"{said.path} is not there")
+    check(said)
+    card_path(workspace, said.card_name, replace=said.replace)
+
+
+def add_card(session: Session, said: BackboneOptions, found: Inspection) -> str:
+    """Write the card of an inspected checkpoint and have all cards read again; its name. Raises ConsoleError."""
+    card = card_of(said, found)
+    write_card(session.workspace, card, replace=said.replace)
+    session.reload_backbones()
+    return card.name
 
 
 def card_of(said: BackboneOptions, found: Inspection) -> BackboneCard:

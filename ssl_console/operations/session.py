@@ -1,4 +1,8 @@
-"""What one command works with: the workspace and what is read from it, each thing once and only when needed."""
+"""One session on a workspace, behind the command line and the terminal app.
+
+A session opens what both of them need: settings, cards, weights, results, and requests to the supervisor. Each part is
+read once, when it is first used.
+"""
 
 from __future__ import annotations
 
@@ -17,37 +21,53 @@ if TYPE_CHECKING:
     from backbones.catalog.weights_folder import WeightsFolder
     from ssl_console.launchers.base import Launcher
     from ssl_console.operations.check_backbone import BackboneChecker
-    from ssl_console.supervisor.client import SupervisorOptions
+    from ssl_console.planning.candidates import LookupContext
     from ssl_console.workspace.config import Config
     from ssl_console.workspace.paths import Workspace
-    from ssl_console.workspace.result import Result
+    from ssl_console.workspace.per_class_accuracy import NamedClassScore
+    from ssl_console.workspace.pictures import Picture
+    from ssl_console.workspace.predictions import RunOutputs
+    from ssl_console.workspace.result import Result, ResultRecord
+    from ssl_console.workspace.results_db import ResultStore
     from ssl_console.workspace.run import Placement
     from tasks.catalog.catalog import TaskCatalog
 
 
 @dataclass
 class Session:
-    """One command line's surroundings. Nothing is read, and no folder is made, before it is asked for."""
+    """A workspace in use. No file is read and no folder is made before it is needed."""
 
     workspace_option: Path | None = None
+    """The workspace's folder; None for the default one."""
     card_folders: tuple[Path, ...] = ()
+    """Folders of further cards, each with the folders `backbones` and `tasks`."""
     readonly: bool = False
-    """The terminal app is opened to look only."""
+    """Whether the terminal app only shows the workspace."""
     slow: bool = False
-    """And for a slow link: fewer and smaller changes."""
-    notify: Callable[[str], None] = field(kw_only=True)
+    """Whether the terminal app is on a slow link."""
+    notify: Callable[[str], None] = field(default=lambda _message: None, kw_only=True)
     """Receives warnings about cards, and the progress of checks."""
+
+    @classmethod
+    def of(cls, workspace: Workspace, card_folders: tuple[Path, ...] = ()) -> Session:
+        """A session on a workspace that is known already."""
+        session = cls(workspace.root, card_folders)
+        session.workspace = workspace
+        return session
+
+    # -- the workspace and its catalogs ---------------------------------------------------------------------------
 
     @cached_property
     def workspace(self) -> Workspace:
-        """The workspace; its folders may not exist yet. Raises ConsoleError when it cannot be a folder."""
+        """The workspace; its folders may not exist yet. Raises ConsoleError when its path is, or is below, a file."""
         from ssl_console.workspace.paths import Workspace
 
-        found = Workspace.find(self.workspace_option)
-        file = next((place for place in (found.root, *found.root.parents) if place.is_file()), None)
+        workspace = Workspace.find(self.workspace_option)
+        root = workspace.root
+        file = next((path for path in (root, *root.parents) if path.is_file()), None)
         if file is not None:
-            raise ConsoleError(f"the workspace cannot be {found.root}: {file} is a file; choose another --workspace")
-        return found
+            raise ConsoleError(f"the workspace cannot be {root}: {file} is a file; choose another --workspace")
+        return workspace
 
     @cached_property
     def config(self) -> Config:
@@ -58,16 +78,17 @@ class Session:
 
     @cached_property
     def data_root(self) -> Path:
-        """The folder of the datasets; processes that are started from here understand it alike."""
+        """The folder of the datasets; one that the environment sets becomes absolute for processes started here."""
         from ssl_console.workspace.config import DATA_VARIABLE, data_root
 
-        found = data_root(self.workspace, self.config)
-        os.environ[DATA_VARIABLE] = str(found)
-        return found
+        root = data_root(self.workspace, self.config)
+        if os.environ.get(DATA_VARIABLE) and self.config.data_root is None:
+            os.environ[DATA_VARIABLE] = str(root)
+        return root
 
     @cached_property
     def backbones(self) -> BackboneCatalog:
-        """All backbone cards; broken ones have been reported."""
+        """All backbone cards; problems with cards have been reported."""
         from backbones.catalog.catalog import BackboneCatalog
 
         folders = [self.workspace.backbones, *self._cards("backbones")]
@@ -75,9 +96,13 @@ class Session:
         self._report([*catalog.problems, *catalog.overrides])
         return catalog
 
+    def reload_backbones(self) -> None:
+        """Read the backbone cards again when they are next needed."""
+        self.__dict__.pop("backbones", None)
+
     @cached_property
     def tasks(self) -> TaskCatalog:
-        """All dataset, task and suite cards; broken ones have been reported."""
+        """All dataset, task and suite cards; problems with cards have been reported."""
         from tasks.catalog.catalog import TaskCatalog
 
         catalog = TaskCatalog.load([self.workspace.tasks, *self._cards("tasks")])
@@ -90,6 +115,78 @@ class Session:
         from backbones.catalog.weights_folder import WeightsFolder
 
         return WeightsFolder(self.workspace.weights)
+
+    @property
+    def lookup(self) -> LookupContext:
+        """The places in which the candidates of a launch are looked up."""
+        from ssl_console.planning.candidates import LookupContext
+
+        return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, tell=self.notify)
+
+    def _cards(self, kind: str) -> list[Path]:
+        for folder in self.card_folders:
+            if not ((folder / "backbones").is_dir() or (folder / "tasks").is_dir()):
+                raise ConsoleError(f"--cards {folder}: no cards there: it should hold the folders backbones or tasks")
+        return [folder / kind for folder in self.card_folders]
+
+    def _report(self, problems: Sequence[object]) -> None:
+        for problem in problems:
+            self.notify(f"ssl-console: {problem}")
+
+    # -- results --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def store(self) -> ResultStore:
+        """The results file."""
+        from ssl_console.workspace.results_db import ResultStore
+
+        return ResultStore(self.workspace)
+
+    def results(self) -> list[Result]:
+        """All results of the workspace. Raises StoreError when the results file cannot be read."""
+        return self.store.results()
+
+    @cached_property
+    def outputs(self) -> RunOutputs:
+        """Records and predictions of finished runs, each read once. Imports numpy."""
+        from ssl_console.workspace.predictions import RunOutputs
+
+        return RunOutputs(self.workspace)
+
+    def record(self, run_id: str) -> ResultRecord | None:
+        """The record of a finished run; None when the run has none. Raises ConsoleError when it cannot be read."""
+        from pydantic import ValidationError
+
+        from ssl_console.workspace.result import ResultRecord
+
+        path = self.workspace.run(run_id).result
+        try:
+            return ResultRecord.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
+            raise ConsoleError(
+                f"{path} is no result that can be read ({reason}): `ssl-console run --force` makes it again"
+            ) from error
+
+    def class_scores(self, run_id: str) -> list[NamedClassScore]:
+        """Recall on every class of the test images; empty without predictions. Raises ConsoleError for damaged ones."""
+        from ssl_console.workspace.per_class_accuracy import named_class_scores
+
+        try:
+            return named_class_scores(self.workspace.run(run_id), self.data_root, self.workspace.cache)
+        except ValueError as error:
+            raise ConsoleError(str(error)) from error
+
+    def pictures(self, run_id: str) -> list[Picture]:
+        """The pictures that a finished run left, without those that cannot be read."""
+        from ssl_console.workspace.pictures import open_picture, picture_files
+
+        opened = map(open_picture, picture_files(self.workspace.run(run_id)))
+        return [picture for picture in opened if picture is not None]
+
+    # -- placement and checks -------------------------------------------------------------------------------------
 
     def placement(self, launcher: str | None = None, devices: tuple[str, ...] = ()) -> Placement:
         """Where new runs are carried out, from options and settings. Raises ConsoleError."""
@@ -105,9 +202,15 @@ class Session:
 
         return open_launcher(placement.launcher, self.workspace, self.config)
 
-    def practice(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
-        """How backbones are examined before they are measured: on the device that would measure them, or on one of this
-        machine where a launcher has devices of its own.
+    def slots(self, placement: Placement) -> int:
+        """The number of runs carried out at a time. Raises ConsoleError for a device that does not exist."""
+        from ssl_console.launchers.placement import slots_for
+
+        return slots_for(self.workspace, self.config, placement)
+
+    def checker(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
+        """The checker of backbones: on the device that would measure them, or on one of this machine where a launcher
+        has devices of its own.
         """
         from ssl_console.operations.check_backbone import BackboneChecker
         from ssl_console.system.devices import all_devices, choose_devices
@@ -115,64 +218,89 @@ class Session:
         device = choose_devices(devices or self.config.devices, all_devices())[0]
         return BackboneChecker(self.workspace, self.weights, device.name, tell=self.notify)
 
-    def results(self) -> list[Result]:
-        """All results of the workspace. Raises StoreError when the database cannot be read."""
-        from ssl_console.workspace.results_db import ResultStore
+    # -- requests to the supervisor -------------------------------------------------------------------------------
 
-        return ResultStore(self.workspace).results()
+    def start_supervisor(self) -> None:
+        """Start a supervisor unless one is running. Raises OperationFailed."""
+        from ssl_console.supervisor.client import SupervisorOptions, ensure_supervisor
 
-    def slots(self, placement: Placement) -> int:
-        """The number of runs carried out at a time. Raises ConsoleError for a device that does not exist."""
-        from ssl_console.launchers.placement import slots_for
+        ensure_supervisor(self.workspace, SupervisorOptions.from_config(self.config))
 
-        return slots_for(self.workspace, self.config, placement)
+    def cancel(self, *run_ids: str) -> None:
+        """Stop runs, or take them out of the queue. Raises NotPossible with every refusal, after all other requests."""
+        from ssl_console.workspace.requests import request_cancel
 
-    def supervisor_options(self) -> SupervisorOptions:
-        """How a supervisor is to be started that is not there yet. It opens devices that runs name by itself."""
-        from ssl_console.supervisor.client import SupervisorOptions
+        self._request_each(run_ids, request_cancel)
 
-        return SupervisorOptions.from_config(self.config)
+    def retry(self, *run_ids: str) -> None:
+        """Queue failed or cancelled runs again, and start them. Raises NotPossible as `cancel` does."""
+        from ssl_console.workspace.requests import request_retry
 
-    def _cards(self, kind: str) -> list[Path]:
-        for folder in self.card_folders:
-            if not ((folder / "backbones").is_dir() or (folder / "tasks").is_dir()):
-                raise ConsoleError(f"--cards {folder}: no cards there: it should hold the folders backbones or tasks")
-        return [folder / kind for folder in self.card_folders]
+        self._request_each(run_ids, request_retry)
+        self.start_supervisor()
 
-    def _report(self, problems: Sequence[object]) -> None:
-        for problem in problems:
-            self.notify(f"ssl-console: {problem}")
+    def _request_each(self, run_ids: Iterable[str], request: Callable[[Workspace, str], object]) -> None:
+        from ssl_console.workspace.requests import NotPossible
+
+        refusals = []
+        for run_id in run_ids:
+            try:
+                request(self.workspace, run_id)
+            except NotPossible as error:
+                refusals.append(str(error))
+        if refusals:
+            raise NotPossible("; ".join(refusals))
+
+    def set_priority(self, run_id: str, priority: int) -> None:
+        """Move a queued run; higher ones start first. Raises NotPossible."""
+        from ssl_console.workspace.requests import set_priority
+
+        set_priority(self.workspace, run_id, priority)
+
+    def pause(self) -> None:
+        """Start no more runs."""
+        from ssl_console.workspace.requests import pause
+
+        pause(self.workspace.create())
+
+    def resume(self) -> None:
+        """Start runs again."""
+        from ssl_console.workspace.requests import resume
+
+        resume(self.workspace.create())
+        self.start_supervisor()
 
 
-SHOWN = 4
+MATCHES_SHOWN = 4
 
 
 def resolve_run(name: str, run_ids: Iterable[str]) -> str:
-    """The run that an id, or the unambiguous beginning of one, means.
+    """The run with this id, or whose id alone begins with it.
 
-    Raises UnknownName with suggestions, ConsoleError when several runs begin like that.
+    Raises UnknownName with suggestions, ConsoleError when several ids begin with it.
     """
-    known = sorted(run_ids)
-    if name in known:
+    ids = sorted(run_ids)
+    if name in ids:
         return name
-    found = [run_id for run_id in known if name and run_id.startswith(name)]
-    if len(found) > 1:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise ConsoleError(f"{name!r} is the beginning of {', '.join(found[:SHOWN])}{more}: give more of the id")
-    if not found:
-        raise UnknownName("run", name, suggest(name, known))
-    return found[0]
+    matches = [run_id for run_id in ids if name and run_id.startswith(name)]
+    if len(matches) > 1:
+        more = f" and {len(matches) - MATCHES_SHOWN} more" if len(matches) > MATCHES_SHOWN else ""
+        shown = ", ".join(matches[:MATCHES_SHOWN])
+        raise ConsoleError(f"{name!r} is the beginning of {shown}{more}: give more of the id")
+    if not matches:
+        raise UnknownName("run", name, suggest(name, ids))
+    return matches[0]
 
 
 def resolve_runs(names: Iterable[str], run_ids: Iterable[str]) -> tuple[str, ...]:
-    """Several of them, each once. Raises as `resolve_run` does, before any is acted upon."""
-    known = tuple(run_ids)
-    return tuple(dict.fromkeys(resolve_run(name, known) for name in names))
+    """Several runs, each once. Raises as `resolve_run` does."""
+    ids = tuple(run_ids)
+    return tuple(dict.fromkeys(resolve_run(name, ids) for name in names))
 
 
-def resolve_backbone(name: str, known: Iterable[str]) -> str:
-    """The backbone of this name, of those known. Raises UnknownName with suggestions."""
-    names = tuple(known)
+def resolve_backbone(name: str, backbones: Iterable[str]) -> str:
+    """The name, if it is one of these backbones. Raises UnknownName with suggestions."""
+    names = tuple(backbones)
     if name not in names:
         raise UnknownName("measured backbone", name, suggest(name, names))
     return name

@@ -29,7 +29,7 @@ from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec, result_identity, result_key
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import Answer, Manifest, ReadingProgress, known_manifest, manifests
-from tasks.datasets.presence import presence
+from tasks.datasets.presence import Presence, presence
 
 TELL_EVERY_S = 3.0
 
@@ -84,6 +84,17 @@ def resolve_candidates(
 def preprocessing_name(task: TaskSpec) -> str:
     """How a task's images are prepared; `paper` for a protocol that leaves no choice."""
     return str(getattr(task.typed_parameters(), "preprocessing", "paper"))
+
+
+def weights_advice(card: BackboneCard, state: WeightsState) -> str:
+    """How to get the weights of a backbone: the command that fetches them, else the steps by hand."""
+    fetched = card.weights.kind in {"url", "timm"} and not getattr(card.weights, "manual", None)
+    return f"run `{fetch_weights_command(card.name)}`" if fetched else state.advice or ""
+
+
+def data_advice(card: DatasetCard, found: Presence) -> str:
+    """How to get the data of a dataset: the command that fetches them, else the steps by hand."""
+    return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else found.advice
 
 
 def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
@@ -190,19 +201,17 @@ def _unsuited(pick: _Pick) -> Blocker | None:
 def _lacking_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     if state.status == "present":
         return None
-    name = pick.backbone.name
-    where = f" ({state.path})" if state.path else ""
-    by_command = pick.backbone.weights.kind in {"url", "timm"} and not getattr(pick.backbone.weights, "manual", None)
-    way_out = f"run `{fetch_weights_command(name)}`" if by_command else (state.advice or "")
-    return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {way_out}")
+    name, where = pick.backbone.name, f" ({state.path})" if state.path else ""
+    advice = weights_advice(pick.backbone, state)
+    return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {advice}")
 
 
 def _lacking_data(pick: _Pick, answer: Answer | None, around: LookupContext) -> Blocker | None:
     card = pick.dataset
     found = presence(card, around.data_root)
     if found.status != "present":
-        way_out = f"run `{fetch_data(card.name)}`" if card.download == "automatic" else found.advice
-        return Blocker("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {way_out}")
+        advice = data_advice(card, found)
+        return Blocker("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {advice}")
     if answer is not None and not isinstance(answer, Manifest):
         return Blocker("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
     return None

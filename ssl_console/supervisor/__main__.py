@@ -25,7 +25,6 @@ from ssl_console.supervisor.loop import Supervisor
 from ssl_console.system.errors import ConsoleError, format_os_error
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.results_db import StoreError
 
 LOG = logging.getLogger("ssl_console.supervisor")
 IDLE_S = 0.2
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         LOG.error("%s", format_os_error(error))
         return 1
-    except (ConsoleError, StoreError, AlreadySupervisedError, ValidationError) as error:
+    except (ConsoleError, AlreadySupervisedError, ValidationError) as error:
         LOG.error("%s", error)
         return 1
     return 0

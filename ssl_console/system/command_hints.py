@@ -20,16 +20,6 @@ def examine(backbone: str) -> str:
     return f"ssl-console doctor {shlex.quote(backbone)}"
 
 
-def show_log(run_id: str) -> str:
-    """Shows what a run printed."""
-    return f"ssl-console logs {run_id}"
-
-
-def follow_log(run_id: str) -> str:
-    """Follows a run."""
-    return f"ssl-console logs {run_id} -f"
-
-
 RUNS = "ssl-console runs"
 RANK = "ssl-console rank"
 RETRY_FAILED = "ssl-console retry --failed"

@@ -229,7 +229,7 @@ class ConsoleApp(Navigation):
     def _fatal_error(self) -> None:
         """Show a crash as a panel on the normal screen, and write the traceback to a file."""
         error = self._exception or RuntimeError("unknown")
-        folders = [self.backend.root] if self.started and not self.readonly else []
+        folders = [self.backend.session.workspace.root] if self.started and not self.readonly else []
         panel = crash_panel(error, write_traceback(error, folders))
         self._exit_renderables.append(Segments(self.console.render(panel, self.console.options)))
         self._close_messages_no_wait()

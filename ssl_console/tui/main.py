@@ -44,9 +44,10 @@ def user_keys(workspace: Workspace) -> dict[str, str]:
 
 
 def _backend(workspace: Workspace, card_folders: tuple[Path, ...]) -> Backend:
+    from ssl_console.operations.session import Session  # noqa: PLC0415 - loaded after the first picture
     from ssl_console.tui.data.local_backend import LocalBackend  # noqa: PLC0415 - loaded after the first picture
 
-    return LocalBackend(workspace, card_folders)
+    return LocalBackend(Session.of(workspace, card_folders))
 
 
 def _print(text: str) -> None:

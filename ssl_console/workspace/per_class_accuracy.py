@@ -9,6 +9,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.run import RunSpec
+from tasks.datasets.manifest import known_manifest
+
 LARGEST = 1 << 28
 """Bytes of one array that are read: more than any test set has labels."""
 _MAGIC = b"\x93NUMPY"
@@ -50,6 +56,28 @@ def per_class(path: Path) -> tuple[ClassScore, ...]:
     totals = Counter(labels)
     correct = Counter(label for label, guess in zip(labels, predicted, strict=True) if label == guess)
     return tuple(ClassScore(label, correct[label], total) for label, total in sorted(totals.items()))
+
+
+NamedClassScore = tuple[str, float, int]
+"""Name of a class, recall in percent, and number of its test images."""
+
+
+def named_class_scores(folder: RunFolder, data_root: Path, cache: Path) -> list[NamedClassScore]:
+    """The class scores of a run with the names of its dataset's classes; empty when its files hold none.
+
+    Raises ValueError naming the file when it is not what a worker writes.
+    """
+    scores = per_class(folder.predictions)
+    try:
+        dataset = RunSpec.model_validate_json(folder.spec.read_bytes()).dataset
+    except (FileNotFoundError, ValidationError):
+        return []
+    manifest = known_manifest(dataset, data_root, cache)
+    names = manifest.classes if manifest else ()
+    return [
+        (names[one.label] if 0 <= one.label < len(names) else f"class {one.label}", one.percent, one.total)
+        for one in scores
+    ]
 
 
 def _integers(archive: zipfile.ZipFile, name: str) -> array[int]:

@@ -10,12 +10,13 @@ import shutil
 import time
 
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
+from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import End, Placement, Retry, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
-class NotPossible(Exception):  # noqa: N818 - an answer to a request, not a fault
+class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a fault
     """The run's state does not allow the request; the message says which and why."""
 
 

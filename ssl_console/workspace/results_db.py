@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from tinydb import where
 
+from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
@@ -20,7 +21,7 @@ _RESULTS = TypeAdapter(list[Result])
 Stamp = tuple[int, int, int]
 
 
-class StoreError(Exception):
+class StoreError(OperationFailed):
     """The results file cannot be used; the message names it and the way out."""
 
 
@@ -31,8 +32,7 @@ class ResultStore:
         self.path = workspace.results
         self._workspace = workspace
         self._recounted: dict[str, Result] = {}
-        self._stamp: Stamp | None = None
-        self._results: list[Result] = []
+        self._read: tuple[Stamp | None, list[Result]] = (None, [])
 
     def results(self) -> list[Result]:
         """All results, in the order they were added, with intervals that hold. Raises StoreError."""
@@ -41,10 +41,11 @@ class ResultStore:
     def rows(self) -> list[Result]:
         """All results as they were measured; read again only when the file has changed. Raises StoreError."""
         stamp = _stamp(self.path)
-        if stamp != self._stamp:
-            self._results = _read(self.path)
-            self._stamp = stamp
-        return list(self._results)
+        read_at, results = self._read
+        if stamp != read_at:
+            results = _read(self.path)
+            self._read = (stamp, results)  # one assignment: several threads may read
+        return list(results)
 
     def _current(self, result: Result) -> Result:
         """Runs that have ended never change, so each is counted once."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from textual.pilot import Pilot
 
+from ssl_console.operations.session import Session
 from ssl_console.tui.app import ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.widgets.log_view import LogView
@@ -39,7 +40,7 @@ def test_what_a_job_wrote_that_never_came_to_its_run_is_shown(bench: SlurmBench)
     assert "no such module: cuda" in console(bench, "logs", "one")
 
     async def look() -> None:
-        app = ConsoleApp(lambda: LocalBackend(bench.workspace))
+        app = ConsoleApp(lambda: LocalBackend(Session.of(bench.workspace)))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("2")
             await until(pilot, lambda: "one" in _table(pilot).rows.keys)
@@ -54,7 +55,7 @@ def test_what_a_job_wrote_that_never_came_to_its_run_is_shown(bench: SlurmBench)
 async def _look(bench: SlurmBench) -> None:
     owner = bench.status("r0").owner
     assert owner is not None
-    app = ConsoleApp(lambda: LocalBackend(bench.workspace))
+    app = ConsoleApp(lambda: LocalBackend(Session.of(bench.workspace)))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("2")
         await until(pilot, lambda: len(_table(pilot).rows.keys) == GPUS + 1)

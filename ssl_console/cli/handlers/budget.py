@@ -168,6 +168,6 @@ def _profiler(session: Session, manner: RunOptions) -> Profiler:
             return sum(split.images for split in manifest.splits.values())
         return sum(card.images.values()) or None
 
-    device = session.practice(manner.placement.devices).device
+    device = session.checker(manner.placement.devices).device
     folder = session.workspace.cache / "speeds"
     return Profiler(folder, session.workspace.weights, device, images, tell=stdout.say)

@@ -81,7 +81,7 @@ def _checks(session: Session, subject: BackboneCard | DatasetCard) -> Iterator[C
     if state.status != "present":
         advice = state.advice if subject.weights.kind == "file" else f"run `{fetch_weights_command(subject.name)}`"
         raise MissingInputs(f"the weights of {subject.name} are {state.status}: {advice}")
-    for one in session.practice().examine(subject, thorough=True):
+    for one in session.checker().examine(subject, thorough=True):
         yield Check(one.name, one.verdict, one.words)
 
 

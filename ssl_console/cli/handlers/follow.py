@@ -19,7 +19,6 @@ from ssl_console.operations.progress import (
 )
 from ssl_console.operations.session import Session
 from ssl_console.planning.duration import History, format_duration
-from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system import command_hints
 from ssl_console.system.errors import ExitCode
 from ssl_console.workspace.result import Result
@@ -63,7 +62,7 @@ def _follow(session: Session, run_ids: Sequence[str], placement: Placement, view
     reader, earlier, slots = RunReader(session.workspace), session.results(), session.slots(placement)
     before: dict[str, Fingerprint] = {}
     started = changed_at = ensured_at = time.monotonic()
-    ensure_supervisor(session.workspace, session.supervisor_options())
+    session.start_supervisor()
     with view:
         while True:
             clock = time.monotonic()
@@ -74,7 +73,7 @@ def _follow(session: Session, run_ids: Sequence[str], placement: Placement, view
             if _is_over(snapshot.summary, quiet_s) and _recorded(session, snapshot.runs, quiet_s):
                 return snapshot.summary
             if clock - ensured_at > SUPERVISOR_S:
-                ensure_supervisor(session.workspace, session.supervisor_options())
+                session.start_supervisor()
                 ensured_at = clock
             before = fingerprints(snapshot.runs, snapshot.results)
             time.sleep(POLL_S)

@@ -21,7 +21,6 @@ from ssl_console.system.safe_text import shorten
 from ssl_console.workspace.badges import Badge
 from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.pictures import picture_files
-from ssl_console.workspace.predictions import RunOutputs
 from ssl_console.workspace.requests import submit
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.run import RunSpec
@@ -31,16 +30,14 @@ NAME_COLUMNS = 14
 
 def record_of(session: Session, name: str) -> ResultRecord:
     """The record of the finished run that an id, or the beginning of one, means. Raises ConsoleError, UnknownName."""
-    from ssl_console.workspace.predictions import RunOutputs
-
     done = [folder.run_id for folder in session.workspace.run_folders() if folder.result.exists()]
     if not done:
         raise ConsoleError("there are no results yet: `ssl-console run` makes some")
-    found = RunOutputs(session.workspace).record(resolve_run(name, done))
-    if found is None:
-        path = session.workspace.run(resolve_run(name, done)).result
-        raise ConsoleError(f"{path} is no result that can be read: `ssl-console run --force` makes it again")
-    return found
+    run_id = resolve_run(name, done)
+    record = session.record(run_id)
+    if record is None:
+        raise ConsoleError(f"run {run_id} has been removed: {session.workspace.run(run_id).path}")
+    return record
 
 
 def show(session: Session, name: str, *, as_json: bool) -> None:
@@ -192,8 +189,8 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
 
 def between(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
     """The difference of two records, with the predictions that lie beside them."""
-    files = RunOutputs(session.workspace)
-    return difference(first, second, flips(*(files.predictions(one.result.run_id) for one in (first, second))))
+    predictions = session.outputs.predictions
+    return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))
 
 
 def as_document(found: FieldDifference) -> dict[str, object]:
@@ -233,7 +230,7 @@ def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_jso
     code = follow_runs(session, [spec.run_id], spec.placement, as_json=as_json)
     if code is not ExitCode.DONE:
         return code
-    after = RunOutputs(session.workspace).record(spec.run_id)
+    after = session.outputs.record(spec.run_id)
     if after is None:
         raise OperationFailed(f"{session.workspace.run(spec.run_id).result} cannot be read, so nothing was compared")
     return _verdict(between(session, before, after), within, as_json=as_json)

@@ -13,14 +13,12 @@ from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
 from ssl_console.launchers.placement import parse_launcher
-from ssl_console.operations.check_backbone import exclude_failing
+from ssl_console.operations.launch import LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
-from ssl_console.planning.candidates import LookupContext, identity_of_run, resolve_candidates
-from ssl_console.planning.disk_usage import Disk, disk_for
+from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.duration import format_duration, megabytes
-from ssl_console.planning.plan import Plan, PlannedRun, make_plan
+from ssl_console.planning.plan import Plan, PlannedRun
 from ssl_console.planning.submit import Submitted, submit_runs
-from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system import command_hints
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
@@ -111,7 +109,7 @@ def plan(session: Session, picked: RunSelection, launcher: str | None, *, as_jso
     """Say what a launch would do."""
     manner = RunOptions(launcher=parse_launcher(launcher)).placed(session)
     found = planned(session, picked, manner)
-    disk = disk_for(session.workspace, [run.candidate for run in found.to_run], session.results())
+    disk = disk_of_plan(session, found, session.results())
     if as_json:
         stdout.document({**as_document(found), **_disk_document(disk)})
         return
@@ -225,16 +223,8 @@ def _select(session: Session, picked: RunSelection) -> _Selection:
 def planned(session: Session, picked: RunSelection, manner: RunOptions) -> Plan:
     """What a launch would do, with backbones examined that would be measured for the first time."""
     selection = _select(session, picked)
-    around = LookupContext(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
-    candidates = resolve_candidates(selection.backbones, selection.tasks, picked.seeds, around, manner.precision)
-    found = make_plan(
-        candidates,
-        session.results(),
-        slots=session.slots(manner.placement),
-        force=manner.force,
-        old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
-    )
-    return exclude_failing(found, session.practice(manner.placement.devices), force=manner.force)
+    options = LaunchOptions(picked.seeds, manner.placement, manner.precision, manner.force)
+    return plan_launch(session, [(selection.backbones, selection.tasks)], options, session.results())
 
 
 def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
@@ -247,7 +237,7 @@ def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
     submitted = submit_runs(session.workspace, found.to_run, manner.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
     if manner.detach:
-        ensure_supervisor(session.workspace, session.supervisor_options())
+        session.start_supervisor()
         _say_detached(submitted, followed, manner)
         return ExitCode.DONE
     return follow_runs(session, followed, manner.placement, as_json=manner.as_json)
@@ -265,7 +255,7 @@ def _have_collected(session: Session, found: Plan) -> None:
     """A supervisor that was killed may have left results in their run folders alone: the next one collects them."""
     stored = {result.run_id for result in session.results()}
     if any(run.status == "done" and run.run_id not in stored for run in found.runs):
-        ensure_supervisor(session.workspace, session.supervisor_options())
+        session.start_supervisor()
 
 
 def _nothing_ran(manner: RunOptions, code: ExitCode) -> ExitCode:

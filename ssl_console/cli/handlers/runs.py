@@ -13,10 +13,8 @@ from ssl_console.cli.output.progress import activity_text, outcome_text
 from ssl_console.launchers.registry import worker_output
 from ssl_console.operations.progress import RunReader
 from ssl_console.operations.session import Session, resolve_run, resolve_runs
-from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import last_state, shorten
-from ssl_console.workspace import requests
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
@@ -75,31 +73,31 @@ def events(session: Session, name: str, *, follow: bool) -> None:
 def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
     """Ask for the end of runs. Raises NotPossible for one that has ended, after asking for the others."""
     picked = _picked(session, names, "--all" if every else "", {RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
-    done = _each(picked, lambda run_id: requests.request_cancel(session.workspace, run_id))
-    stdout.say(f"{runs_in_words(done)} to be cancelled" if done else "there is nothing to cancel")
-    if done:
-        ensure_supervisor(session.workspace, session.supervisor_options())
+    session.cancel(*picked)
+    stdout.say(f"{runs_in_words(len(picked))} to be cancelled" if picked else "there is nothing to cancel")
+    if picked:
+        session.start_supervisor()
 
 
 def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
     """Queue runs again. Raises NotPossible for one that did not fail, after asking for the others."""
     picked = _picked(session, names, "--failed" if failed else "", {RunState.FAILED})
-    done = _each(picked, lambda run_id: requests.request_retry(session.workspace, run_id) and None)
-    stdout.say(f"{runs_in_words(done)} queued again" if done else "there is nothing to retry")
-    if done:
-        ensure_supervisor(session.workspace, session.supervisor_options())
+    if not picked:
+        stdout.say("there is nothing to retry")
+        return
+    session.retry(*picked)
+    stdout.say(f"{runs_in_words(len(picked))} queued again")
 
 
 def pause(session: Session) -> None:
     """Start no more runs."""
-    requests.pause(session.workspace.create())
+    session.pause()
     stdout.say("paused: what runs is finished, nothing new is started until `ssl-console resume`")
 
 
 def resume(session: Session) -> None:
     """Start runs again."""
-    requests.resume(session.workspace.create())
-    ensure_supervisor(session.workspace, session.supervisor_options())
+    session.resume()
     stdout.say("runs are started again")
 
 
@@ -124,19 +122,6 @@ def _picked(session: Session, names: Sequence[str], flag: str, states: set[RunSt
         if status is not None and status.state in states:
             found.append(run_id)
     return tuple(found)
-
-
-def _each(run_ids: Sequence[str], act: Callable[[str], object]) -> int:
-    """Act on each; how many that was. Raises NotPossible with every refusal, at the end."""
-    refused = []
-    for run_id in run_ids:
-        try:
-            act(run_id)
-        except requests.NotPossible as error:
-            refused.append(str(error))
-    if refused:
-        raise requests.NotPossible("; ".join(refused))
-    return len(run_ids)
 
 
 def _folder(session: Session, name: str) -> RunFolder:

@@ -17,8 +17,6 @@ from ssl_console.operations.add_backbone import BackboneOptions, card_of, check,
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of, training_folder
 from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
 from ssl_console.operations.session import Session
-from ssl_console.planning.candidates import LookupContext
-from ssl_console.supervisor.client import ensure_supervisor
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
 from tasks.catalog.spec import TaskSpec
@@ -91,7 +89,7 @@ def _go_on(session: Session, request: WatchRequest, watcher: Watcher, face: Watc
         changed = watcher.look()
         now = time.monotonic()
         if watcher.busy and now - ensured_at > SUPERVISOR_S:
-            ensure_supervisor(session.workspace, session.supervisor_options())
+            session.start_supervisor()
             ensured_at = now
         if changed:
             face.show(watcher.training, _curve(session, watcher))
@@ -106,11 +104,10 @@ def _curve(session: Session, watcher: Watcher) -> TransferCurve:
 
 
 def _watcher(session: Session, request: WatchRequest, training: WatchedTraining, tasks: list[TaskSpec]) -> Watcher:
-    around = LookupContext(session.workspace, session.data_root, session.weights, session.tasks, tell=stdout.say)
     return Watcher.open(
         training,
         tasks,
-        around,
+        session.lookup,
         describe=lambda copy, name: _describe(session, request, copy, name),
         results=session.results,
         placement=session.placement(devices=parse_devices(request.devices)),
@@ -125,7 +122,7 @@ def _tasks(session: Session, request: WatchRequest) -> list[TaskSpec]:
 def _describe(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
     """The card of the first checkpoint: like a known backbone's, or found out as `add backbone` does."""
     card = _card(session, request, copy, name)
-    findings = [one for one in session.practice().examine(card, thorough=False) if one.name not in BARE]
+    findings = [one for one in session.checker().examine(card, thorough=False) if one.name not in BARE]
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
     if bad and not request.force:
         raise Unfit(

@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ssl_console.launchers.registry import worker_output
+from ssl_console.operations.session import Session
 from ssl_console.system.device import Device, Reading
 from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import lives, this_host
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
 from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
-from ssl_console.workspace.config import Config
 from ssl_console.workspace.events import Curve, Event, Progress, fold
-from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.results_db import ResultStore, StoreError
+from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run_observer import RunObserver, RunView
 from ssl_console.workspace.tail import EventTail
 
@@ -34,10 +33,9 @@ EVENT_REACH = 1 << 18
 
 @dataclass
 class WorkspacePoller:
-    """Repeated polls of the workspace; only one thread may call `news`."""
+    """Repeated polls of the workspace; only one thread may call `poll`."""
 
-    workspace: Workspace
-    config: Config
+    session: Session
     results: tuple[Result, ...] = ()
     _devices: tuple[DeviceView, ...] = ()
     _asked: float = 0.0
@@ -46,22 +44,18 @@ class WorkspacePoller:
     @cached_property
     def observer(self) -> RunObserver:
         """All runs."""
-        return RunObserver(self.workspace)
-
-    @cached_property
-    def _store(self) -> ResultStore:
-        return ResultStore(self.workspace)
+        return RunObserver(self.session.workspace)
 
     @cached_property
     def _own_devices(self) -> list[Device]:
-        return choose_devices(self.config.devices, all_devices())
+        return choose_devices(self.session.config.devices, all_devices())
 
-    def news(self) -> StateUpdate:
+    def poll(self) -> StateUpdate:
         """Changes since the last call. An unusable results file is reported, and the last results stay."""
         seen = self.observer.poll()
         problem = ""
         try:
-            results = tuple(self._store.results())
+            results = tuple(self.session.results())
         except StoreError as error:
             results, problem = self.results, str(error)
         problem = problem or next(iter(self.observer.unreadable), "")
@@ -107,7 +101,7 @@ class WorkspacePoller:
         events = tail.poll(EVENT_REACH)[-EVENTS_SHOWN:]
         log = run.folder.log(attempt)
         if not log.exists():
-            log = worker_output(self.workspace, self.config, run.folder) or log
+            log = worker_output(self.session.workspace, self.session.config, run.folder) or log
         return RunFiles(log if log.exists() else None, tuple(map(event_line, events)))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
@@ -132,7 +126,7 @@ class WorkspacePoller:
     def _run(self, run_id: str) -> RunView:
         run = self.observer.runs.get(run_id)
         if run is None:
-            raise ConsoleError(f"there is no run {run_id} in {self.workspace.runs}")
+            raise ConsoleError(f"there is no run {run_id} in {self.session.workspace.runs}")
         return run
 
 
@@ -235,7 +229,7 @@ class PollThread:
     def _look(self) -> StateUpdate:
         """Poll once; a read error is reported once, and the next poll tries again."""
         try:
-            news = self._backend.news()
+            news = self._backend.poll()
         except (ConsoleError, OSError, ValueError) as error:
             news = StateUpdate(problem=str(error) or type(error).__name__)
         if (news.problem or "") == self._problem:

@@ -12,7 +12,15 @@ from textual.timer import Timer
 from textual.widgets import Input, Label
 
 from backbones.inspection.proposal import Inspection
-from ssl_console.operations.add_backbone import BackboneOptions, chosen_proposal, format_inspection
+from backbones.io.errors import WeightsError
+from ssl_console.operations.add_backbone import (
+    BackboneOptions,
+    add_card,
+    check_checkpoint,
+    chosen_proposal,
+    format_inspection,
+    look_into,
+)
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
@@ -100,7 +108,7 @@ class AddBackboneDialog(Dialog[str | None]):
             self.inspection = None
         try:
             options = self.options
-            host(self).backend.check_backbone(options)
+            check_checkpoint(host(self).backend.session.workspace, options)
         except ConsoleError as error:
             self._show_lines(self._wrapped(str(error), Tone.BAD))
             return
@@ -113,12 +121,10 @@ class AddBackboneDialog(Dialog[str | None]):
         self._timer = self.set_timer(SETTLED_S, lambda: self._inspect(options, inspected))
 
     def _inspect(self, options: BackboneOptions, inspected: tuple[str, ...]) -> None:
-        backend = host(self).backend
-
         def inspect() -> Inspection | str:
             try:
-                return backend.inspect_backbone(options)
-            except ConsoleError as error:
+                return look_into(options)
+            except (ConsoleError, WeightsError) as error:
                 return str(error)
 
         host(self).in_background(inspect, lambda inspection: self._take(inspection, inspected), group="inspect")
@@ -156,14 +162,14 @@ class AddBackboneDialog(Dialog[str | None]):
         inspection, app = self.inspection, host(self)
         try:
             options = self.options
-            app.backend.check_backbone(options)
+            check_checkpoint(app.backend.session.workspace, options)
         except ConsoleError as error:
             self._show_lines(self._wrapped(str(error), Tone.BAD))
             return
         if inspection is None or inspection.chosen is None:
             app.notify_user("Incomplete: see below what is missing.")
             return
-        app.in_background(lambda: app.backend.add_backbone(options, inspection), self._added, group="add")
+        app.in_background(lambda: add_card(app.backend.session, options, inspection), self._added, group="add")
 
     def _added(self, name: str) -> None:
         host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` checks it.")

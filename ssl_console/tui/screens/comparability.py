@@ -10,7 +10,7 @@ from textual.containers import Vertical
 
 from ssl_console.analysis.comparability import IncomparableResult, kept_apart
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.tui.data.backend import Backend
+from ssl_console.operations.session import Session
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
@@ -45,7 +45,9 @@ class IncomparableDialog(Dialog[None]):
     def on_mount(self) -> None:
         """Read the records of the results in question."""
         app, ranking, results = host(self), self._ranking, self._results
-        app.in_background(lambda: kept_apart(results, ranking, identities(app.backend)), self._show, group="apart")
+        app.in_background(
+            lambda: kept_apart(results, ranking, identities(app.backend.session)), self._show, group="apart"
+        )
 
     def _show(self, further: Sequence[IncomparableResult]) -> None:
         if self.is_attached:
@@ -62,11 +64,11 @@ def incomparable_lines(results: Sequence[IncomparableResult], width: int) -> lis
     )
 
 
-def identities(backend: Backend) -> Identities:
+def identities(session: Session) -> Identities:
     """Identities of results, from their records."""
 
     def identity(run_id: str) -> Identity | None:
-        record = backend.record(run_id)
+        record = session.record(run_id)
         return None if record is None else record.identity
 
     return identity

@@ -126,20 +126,20 @@ class CompareScreen(ConsoleScreen):
         if self._tested and arguments[:3] == self._tested[:3] and state.results is self._tested[3]:
             return
         self._tested, self._paired = arguments, PairedTests({})
-        backend, base, results, columns = host(self).backend, comparison.base, state.results, arguments[2]
+        session, base, results, columns = host(self).backend.session, comparison.base, state.results, arguments[2]
 
         def work() -> PairedTests:
             from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
 
             def identity(run_id: str) -> Mapping[str, object] | None:
                 try:
-                    record = backend.record(run_id)
+                    record = session.record(run_id)
                 except ConsoleError:
                     return None
                 return None if record is None else record.identity
 
             return PairedTests(
-                {name: compare(name, base, results, backend.predictions, identity, columns) for name in others}
+                {name: compare(name, base, results, session.outputs.predictions, identity, columns) for name in others}
             )
 
         if others and base:

@@ -54,7 +54,7 @@ class ExportDialog(Dialog[None]):
     def action_write(self, name: Format) -> None:
         """In this format."""
         app, ranking, results = host(self), self._ranking, host(self).state.results
-        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.predictions
+        path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.session.outputs.predictions
 
         def taken(text: str) -> None:
             app.copy(text, f"{path} written, and copied.")
@@ -63,7 +63,11 @@ class ExportDialog(Dialog[None]):
             from ssl_console.analysis.rank_intervals import ties_with_best  # noqa: PLC0415 - reads arrays, so it loads numpy
 
             ties = ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES
-            apart = apart_document(kept_apart(results, ranking, identities(app.backend))) if name == "json" else None
+            apart = (
+                apart_document(kept_apart(results, ranking, identities(app.backend.session)))
+                if name == "json"
+                else None
+            )
             text = EXPORTS[name](ranking, Notes(ties, apart))
             write_atomically(path, text.encode())
             return text
@@ -73,7 +77,7 @@ class ExportDialog(Dialog[None]):
 
     def action_draw(self, suffix: str) -> None:
         """Write the critical-difference diagram."""
-        ranking, predictions = self._ranking, host(self).backend.predictions
+        ranking, predictions = self._ranking, host(self).backend.session.outputs.predictions
         self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
 
     def action_scatter(self, suffix: str) -> None:

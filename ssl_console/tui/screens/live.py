@@ -324,25 +324,25 @@ class LiveScreen(ConsoleScreen):
         self.app.push_screen(dialog, lambda yes: self._cancel(run.run_id) if yes else None)
 
     def _cancel(self, run_id: str) -> None:
-        backend = host(self).backend
-        self._ask(lambda: backend.cancel(run_id))
+        session = host(self).backend.session
+        self._ask(lambda: session.cancel(run_id))
 
     def action_retry(self) -> None:
         """Run it again."""
-        run, backend = self.run, host(self).backend
+        run, session = self.run, host(self).backend.session
         if run is not None:
-            self._ask(lambda: backend.retry(run.run_id))
+            self._ask(lambda: session.retry(run.run_id))
 
     def action_pause(self) -> None:
         """Pause or resume the queue."""
-        backend, paused = host(self).backend, not self.state.supervisor.paused
-        self._ask(lambda: backend.set_paused(paused))
+        session, paused = host(self).backend.session, self.state.supervisor.paused
+        self._ask(session.resume if paused else session.pause)
 
     def action_priority(self, by: int) -> None:
         """Change the priority."""
-        run, backend = self.run, host(self).backend
+        run, session = self.run, host(self).backend.session
         if run is not None:
-            self._ask(lambda: backend.set_priority(run.run_id, run.priority + by))
+            self._ask(lambda: session.set_priority(run.run_id, run.priority + by))
 
     def action_stack(self) -> None:
         """Request a stack dump of the worker."""

@@ -49,7 +49,7 @@ class RankIntervalsDialog(Dialog[None]):
 
     def _begin(self) -> None:
         app, ranking, missing = host(self), self._ranking, self._missing
-        predictions = app.backend.predictions
+        predictions = app.backend.session.outputs.predictions
 
         def read() -> GrowingRanks | str:
             from ssl_console.analysis.rank_intervals import GrowingRanks  # noqa: PLC0415 - loads numpy

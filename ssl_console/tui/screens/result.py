@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ssl_console.analysis.random_baseline import twins
+from ssl_console.operations.launch import repeat_command
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
@@ -79,11 +80,11 @@ class ResultScreen(ConsoleScreen):
         """Show this result; `among` are those that next and previous step through."""
         self._wanted, self._among = run_id, among
         self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
-        backend = host(self).backend
+        session = host(self).backend.session
 
         def read() -> OpenResult:
-            record, command = backend.record(run_id), backend.repeat_command(run_id)
-            return OpenResult(run_id, record, command, backend.per_class(run_id), backend.pictures(run_id))
+            record, command = session.record(run_id), repeat_command(session, run_id)
+            return OpenResult(run_id, record, command, session.class_scores(run_id), session.pictures(run_id))
 
         self.in_background(read, self._take, group="record")
 

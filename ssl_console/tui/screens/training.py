@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of
+from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of, trainings
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
@@ -58,7 +58,8 @@ class TrainingScreen(ConsoleScreen):
     def update_view(self, state: AppState) -> None:
         """Show the trainings read so far, and read them again."""
         self._show(state)
-        self.in_background(host(self).backend.trainings, self._take, group="trainings")
+        workspace = host(self).backend.session.workspace
+        self.in_background(lambda: tuple(trainings(workspace)), self._take, group="trainings")
 
     def _take(self, trainings: Sequence[WatchedTraining]) -> None:
         if trainings != self._trainings and self.is_mounted:
@@ -113,7 +114,14 @@ class TrainingScreen(ConsoleScreen):
         """Copy the command that continues watching."""
         if (training := self._training) is not None:
             tasks = [word for task in training.tasks for word in ("-t", task)]
-            words = ["ssl-console", "--workspace", str(host(self).backend.root), "watch", training.folder, *tasks]
+            words = [
+                "ssl-console",
+                "--workspace",
+                str(host(self).backend.session.workspace.root),
+                "watch",
+                training.folder,
+                *tasks,
+            ]
             host(self).copy(shlex.join(words))
 
 

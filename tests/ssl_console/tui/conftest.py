@@ -14,6 +14,7 @@ import textual.constants
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
+from ssl_console.operations.session import Session
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.style.glyphs import ASCII_VARIABLE
@@ -87,7 +88,7 @@ def opened() -> Opener:
 
 def console_on(workspace: Workspace, options: AppOptions | None = None) -> ConsoleApp:
     """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
-    app = ConsoleApp(lambda: LocalBackend(workspace), options or AppOptions(suite=""))
+    app = ConsoleApp(lambda: LocalBackend(Session.of(workspace)), options or AppOptions(suite=""))
     app.clock = lambda: filled.NOW + 1800.0
     return app
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from textual.pilot import Pilot
 
+from ssl_console.operations.session import Session
 from ssl_console.tui.app import SCREENS, AppOptions, ConsoleApp
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
@@ -123,7 +124,7 @@ async def test_every_bound_action_exists(used: Workspace, opened: Opener, mode: 
 
 
 async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) -> None:
-    app = ConsoleApp(lambda: LocalBackend(used), None, {"plan.tick": "t"})
+    app = ConsoleApp(lambda: LocalBackend(Session.of(used)), None, {"plan.tick": "t"})
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         await pilot.press("space")

@@ -137,7 +137,7 @@ async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, ope
 async def test_a_waiting_run_is_cancelled_at_once_and_can_be_run_again(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
-        app.backend._wake = lambda: None  # type: ignore[attr-defined]
+        app.backend.session.start_supervisor = lambda: None  # type: ignore[method-assign]
         run_id = table(pilot).row or ""
         await pilot.press("x")
         await until(pilot, lambda: app.state.runs[run_id].state is RunState.CANCELLED)
@@ -149,7 +149,7 @@ async def test_a_waiting_run_is_cancelled_at_once_and_can_be_run_again(used: Wor
 async def test_priority_is_raised_and_the_pause_is_shown(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="live")) as pilot:
         app = app_of(pilot)
-        app.backend._wake = lambda: None  # type: ignore[attr-defined]
+        app.backend.session.start_supervisor = lambda: None  # type: ignore[method-assign]
         await pilot.press("down")
         run_id = table(pilot).row or ""
         await pilot.press("plus")
