@@ -42,7 +42,8 @@ def look_through(
     draft = _draft(workspace, name)
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return import_dataset(ImportRequest(path=str(path), name=name, index=str(draft), wish=wish), on_progress)
+        request = ImportRequest(path=str(path), name=name, index=str(draft), cache=str(workspace.cache), wish=wish)
+        return import_dataset(request, on_progress)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -1,6 +1,7 @@
 """The index of a dataset of the user's own: which image is in which split with which labels. One CSV file.
 
-Columns: `split,file,labels` and, for images inside tar files, `offset,size`. `file` is relative to the dataset's
+Columns: `split,file,labels`, for images inside tar files `offset,size`, and `ignored` for labels that are left open.
+`file` is relative to the dataset's
 folder; several labels are separated by `|`. Written once, so that splits never change behind a result's back.
 """
 
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-HEAD = ("split", "file", "labels", "offset", "size")
+HEAD = ("split", "file", "labels", "offset", "size", "ignored")
+OLDER_HEAD = HEAD[:-1]
 SEPARATOR = "|"
 SHOWN = 100
 SPLITS = ("train", "val", "test", "all")
@@ -29,6 +31,8 @@ class IndexRow:
     offset: int | None = None
     """Where its bytes begin in the tar file, of which there are `size`."""
     size: int | None = None
+    ignored: tuple[str, ...] = ()
+    """Labels of which the image is neither an example nor a negative."""
 
 
 class IndexProblem(ValueError):  # noqa: N818 - a domain word, raised as such
@@ -62,7 +66,7 @@ def index_text(rows: Iterable[IndexRow]) -> str:
     writer.writerow(HEAD)
     for row in rows:
         place = ("", "") if row.offset is None else (str(row.offset), str(row.size))
-        writer.writerow((row.split, row.file, SEPARATOR.join(row.labels), *place))
+        writer.writerow((row.split, row.file, SEPARATOR.join(row.labels), *place, SEPARATOR.join(row.ignored)))
     return text.getvalue()
 
 
@@ -70,7 +74,7 @@ def read_index(path: Path, *, multi_label: bool) -> list[IndexRow]:
     """The rows of a file. Raises OSError, and IndexProblem with the line for one that is damaged."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
-        if tuple(next(lines, ())) != HEAD:
+        if tuple(next(lines, ())) not in (HEAD, OLDER_HEAD):
             raise IndexProblem(f"{path} does not begin with {','.join(HEAD)}")
         try:
             return [_row(path, number, cells, multi_label) for number, cells in enumerate(lines, start=2)]
@@ -80,7 +84,7 @@ def read_index(path: Path, *, multi_label: bool) -> list[IndexRow]:
 
 def class_names(rows: Iterable[IndexRow]) -> tuple[str, ...]:
     """Every label once, numbers in the order of their value and texts in the alphabet's."""
-    names = {label for row in rows for label in row.labels}
+    names = {label for row in rows for label in (*row.labels, *row.ignored)}
     return tuple(sorted(names, key=_order))
 
 
@@ -96,7 +100,7 @@ def _order(name: str) -> tuple[int, int, str]:
 
 def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> IndexRow:
     try:
-        split, file, labels, offset, size = cells
+        split, file, labels, offset, size, ignored = cells if len(cells) == len(HEAD) else [*cells, ""]
         if split not in SPLITS or not file:
             raise ValueError("no split or no file")
         if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
@@ -104,6 +108,7 @@ def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> IndexR
         if min(int(offset or 0), int(size or 0)) < 0:
             raise ValueError("a place before the beginning of its tar file")
         parts = tuple(filter(None, labels.split(SEPARATOR))) if multi_label else (labels,)
-        return IndexRow(split, file, parts, int(offset) if offset else None, int(size) if size else None)
+        left_open = tuple(filter(None, ignored.split(SEPARATOR)))
+        return IndexRow(split, file, parts, int(offset) if offset else None, int(size) if size else None, left_open)
     except ValueError as error:
         raise IndexProblem(f"{path}, line {number}: {error}: add the dataset again") from error

@@ -68,11 +68,20 @@ def _located(images: ImageSource) -> Iterator[Located]:
 
 
 def _bits(dataset: Dataset) -> int | None:
-    """Bits of the deep values of files that declare none: one number for the dataset, from its training images."""
-    wanted = [name for name in ("train", "all") if name in dataset.splits] or list(dataset.splits)
-    found = [traits for name in wanted for _, _, traits in _located(dataset.splits[name].images)]
-    largest = [one.largest for one in found if one.largest is not None and one.declared is None]
-    return min(WIDEST, max(BYTE, max(largest).bit_length())) if largest else None
+    """Bits of the deep values of files that declare none: one number for the dataset, from its training images.
+
+    Where no training image is deep, from the others.
+    """
+    largest: dict[str, list[int]] = {
+        name: [
+            traits.largest
+            for _, _, traits in _located(split.images)
+            if traits.largest is not None and traits.declared is None
+        ]
+        for name, split in dataset.splits.items()
+    }
+    wanted = largest.get("train") or largest.get("all") or [one for some in largest.values() for one in some]
+    return min(WIDEST, max(BYTE, max(wanted).bit_length())) if wanted else None
 
 
 def _refuse_shallow_colour(dataset: Dataset) -> None:
@@ -145,7 +154,7 @@ def _notes(dataset: Dataset, bits: int | None) -> Iterator[str]:
         yield f"{deep}: deeper than 8 bits, scaled by the bits that the files declare"
     if bits is not None:
         undeclared = _counts(found, lambda one: one[2].largest is not None and one[2].declared is None)
-        yield f"{undeclared}: 16-bit grey, scaled as {bits}-bit values, the most that the training images have"
+        yield f"{undeclared}: 16-bit grey, all scaled as {bits}-bit values, the most that training images have"
         above = _counts(found, lambda one: one[2].declared is None and (one[2].largest or 0) >> bits > 0)
         if above:
             yield f"{above}: brighter than every training image, clipped to white"

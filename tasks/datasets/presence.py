@@ -97,7 +97,8 @@ def folders_of(card: DatasetCard, files: Iterable[str]) -> list[Path]:
 def files_place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
     """Where the states and digests of a dataset's files are remembered: one file per dataset and data root."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", card.name)[-60:]
-    whole = f"{card.name}\0{os.path.abspath(data_root)}\0{card.reader_arguments.get('path', '')}"  # noqa: PTH100
+    begin = os.path.join(os.path.abspath(data_root), str(card.reader_arguments.get("path", "")))  # noqa: PTH100, PTH118
+    whole = f"{card.name}\0{begin}"
     name = hashlib.sha256(whole.encode()).hexdigest()[:16]
     return cache_folder / "manifests" / f"{readable}.{name}.files"
 

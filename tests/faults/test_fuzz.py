@@ -39,6 +39,7 @@ from tasks.catalog.card_folders import AnyCard
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.csv_index import read_index
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
+from tasks.datasets.importing.balance import Balance
 from tasks.datasets.importing.detect_layout import layout_of, rows_of, with_splits
 from tasks.datasets.importing.messages import ImportOptions
 from tests.backbones.conftest import bundle_bytes
@@ -339,7 +340,7 @@ def test_own_datasets_with_changed_bytes_are_read_or_refused_and_stay_in_their_f
         with suppress(ValueError, csv.Error):
             wish = ImportOptions()
             kind = layout_of(root, wish)
-            rows, _ = with_splits(rows_of(root, kind, wish), wish, several=kind in ("coco", "voc"))
+            rows, _ = with_splits(rows_of(root, kind, wish, Balance()), wish, several=kind in ("coco", "voc"))
             assert all(not row.file.startswith(("/", "..")) and "/../" not in row.file for row in rows)
 
     tally.add(f"fuzzed datasets of one's own: {form}", try_inputs(damaged(whole), look), f"{OUTCOME}; nothing outside")

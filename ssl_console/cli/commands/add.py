@@ -84,8 +84,22 @@ def dataset(
     file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV.")] = None,
     label_column: Annotated[str | None, typer.Option("--label-column", metavar="C", help="Of a CSV.")] = None,
     split_column: Annotated[str | None, typer.Option("--split-column", metavar="C", help="Of a CSV.")] = None,
+    split_word: Annotated[
+        list[str] | None,
+        typer.Option("--split", metavar="W=S", help="A word of that column is train, val, test or none; may repeat."),
+    ] = None,
     several: Annotated[
-        bool, typer.Option("--several", help="Labels of a CSV are several per image, separated by | or ;.")
+        bool | None,
+        typer.Option("--several/--single", help="Cells of a CSV hold several labels, separated by | ; or ,; or one."),
+    ] = None,
+    background: Annotated[
+        str, typer.Option("--background", metavar="C", help="The colour under transparent images: white or #rrggbb.")
+    ] = "white",
+    as_stored: Annotated[
+        bool, typer.Option("--as-stored", help="Do not turn images as their EXIF orientation says.")
+    ] = False,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Leave out classes, folders and shards that hold nothing usable.")
     ] = False,
     test_share: Annotated[
         float,
@@ -101,7 +115,7 @@ def dataset(
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
     from ssl_console.cli.handlers.add import AddBackboneRequest, add_dataset
-    from ssl_console.cli.options import one_of
+    from ssl_console.cli.options import one_of, split_words
     from tasks.datasets.importing.messages import ImportOptions, Kind
 
     wish = ImportOptions(
@@ -109,7 +123,11 @@ def dataset(
         file_column=file_column,
         label_column=label_column,
         split_column=split_column,
+        split_words=tuple(split_words(split_word or ())),
         several=several,
+        background=background,
+        orientation="stored" if as_stored else "upright",
+        leave_out=leave_out,
         test_share=test_share,
         seed=seed,
         skip_unreadable=skip_unreadable,

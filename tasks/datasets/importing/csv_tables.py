@@ -1,52 +1,67 @@
-"""Labels in text: CSV tables with a header, and lists of files, one per split."""
+"""Labels in text: tables with a header, and lists of files, one per split."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
+from tasks.datasets.file_kinds import ENDINGS
+from tasks.datasets.importing.balance import Balance
 from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+from tasks.datasets.importing.split_columns import SplitColumn, split_column
+from tasks.datasets.importing.text_tables import TextTable, decoded, read_table
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")
-SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold")
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-TABLES = ("*.csv", "*.tsv")
+TABLES = ("*.csv", "*.tsv", "*/metadata.csv")
 TRIED = 20
 """Rows by which the folder of a table's images is found."""
+NO_LABEL = frozenset({"", "nan", "null", "<na>", "#n/a", "n/a"})
+SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column says what."""
+    """Which column says what. Several label columns hold 0 and 1 each, for the class that they are called by."""
 
     file: str
-    label: str
-    split: str | None
+    labels: tuple[str, ...]
+    split: SplitColumn | None
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether there is a column for each class."""
+        return len(self.labels) > 1
 
 
 def table_files(path: Path) -> list[Path]:
     """The tables of a dataset: the file itself, or those in its folder with a column of files and one of labels."""
     if path.is_file():
-        return [path] if path.suffix in (".csv", ".tsv") else []
+        return [path] if path.suffix.lower() in (".csv", ".tsv") else []
     found = sorted(file for pattern in TABLES for file in path.glob(pattern))
-    return [file for file in found if _guess(_head(file), FILE_COLUMNS) and _guess(_head(file), LABEL_COLUMNS)]
+    return [file for file in found if _has_columns(file)]
 
 
-def read_tables(path: Path, wish: ImportOptions) -> Iterator[IndexRow]:
+def read_tables(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
     """Rows of all tables; the split from its column, else from the table's name. Raises Ambiguous and ValueError."""
     root = path.parent if path.is_file() else path
-    for table in table_files(path):
-        head = _head(table)
-        columns = _columns(table, head, wish)
-        folder = _image_folder(root, table, columns.file)
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            for line in csv.DictReader(file, dialect=_dialect(table)):
-                yield _row(root, folder, table, columns, line, several=wish.several)
+    for file in table_files(path):
+        table = read_table(file)
+        if table.encoding == "Latin-1":
+            balance.remark(f"{file.name} is not in UTF-8 and is read as Latin-1")
+        columns = _columns(table, wish)
+        if columns.split is not None:
+            balance.remark(columns.split.remark)
+        folder = _image_folder(file.parent if file.name == "metadata.csv" else root, table, columns.file)
+        named = _named_rows(table, columns, wish, balance)
+        divide = _divider(wish, [labels for _, _, labels in named], columns, file)
+        for line, cells, label in named:
+            name = cells[columns.file]
+            place = _found(root, folder, name, f"{file}, line {line}")
+            yield IndexRow(_split(root, file, columns, cells, place), place, divide(label))
 
 
 def list_files(path: Path) -> dict[str, Path]:
@@ -62,10 +77,10 @@ def list_files(path: Path) -> dict[str, Path]:
 def read_lists(path: Path) -> Iterator[IndexRow]:
     """Rows of all lists: `path label` on a line, or a path alone, whose folder is then its class."""
     for split, file in list_files(path).items():
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(decoded(file)[0].splitlines(), start=1):
             if text := line.strip():
                 name, label = _named(text, file, number)
-                yield IndexRow(split, _found(path, path, name, file, number), (label,))
+                yield IndexRow(split, _found(path, path, name, f"{file}, line {number}"), (label,))
 
 
 def _named(text: str, file: Path, number: int) -> tuple[str, str]:
@@ -78,31 +93,104 @@ def _named(text: str, file: Path, number: int) -> tuple[str, str]:
     return text, text.split("/")[-2]
 
 
-def _row(
-    root: Path, folder: Path, table: Path, columns: Columns, line: Mapping[str, str | None], *, several: bool
-) -> IndexRow:
-    name, label = (line.get(columns.file) or "").strip(), (line.get(columns.label) or "").strip()
-    if not name or not label:
-        raise ValueError(f"{table}: a line without a file or without a label: {shown(str(dict(line)))}")
-    parts = tuple(part.strip() for part in label.replace(";", "|").split("|")) if several else (label,)
-    given = split_of(line.get(columns.split) or "") if columns.split else split_of(table.stem)
-    return IndexRow(given or "", _found(root, folder, name, table, None), parts)
+Named = tuple[int, dict[str, str], str]
+"""Line, cells and label of a row."""
 
 
-def _found(root: Path, folder: Path, name: str, table: Path, number: int | None) -> str:
+def _named_rows(table: TextTable, columns: Columns, wish: ImportOptions, balance: Balance) -> list[Named]:
+    """The rows with a file and a label, or with several labels per image also those without one."""
+    found: list[Named] = []
+    for line, cells in table.rows():
+        name, label = cells[columns.file], _label(columns, cells, table, line)
+        if not name:
+            raise ValueError(f"{table.path}, line {line}: it names no file: {shown(str(cells))}")
+        if label.lower() not in NO_LABEL:
+            found.append((line, cells, label))
+        elif wish.several:
+            balance.leave_out("images without a label count as examples of no class, and are read", name)
+            found.append((line, cells, ""))
+        else:
+            words = f" ({label} is no class)" if label else ""
+            balance.leave_out(f"lines of {table.path.name} without a label{words}", f"line {line}: {name}")
+    return found
+
+
+def _label(columns: Columns, cells: Mapping[str, str], table: TextTable, line: int) -> str:
+    if not columns.one_hot:
+        return cells[columns.labels[0]]
+    marked = []
+    for name in columns.labels:
+        value = cells[name]
+        if value not in ("", "0", "1", "0.0", "1.0"):
+            raise ValueError(f"{table.path}, line {line}: {name} is {shown(value)}, not 0 or 1")
+        if value in ("1", "1.0"):
+            marked.append(name)
+    return "|".join(marked)
+
+
+class _Divider:
+    """Divides a cell into its labels."""
+
+    def __init__(self, separators: str) -> None:
+        self.pattern = re.compile(separators) if separators else None
+
+    def __call__(self, label: str) -> tuple[str, ...]:
+        """The labels of one cell."""
+        if self.pattern is None:
+            return (label,)
+        parts = (part.strip() for part in self.pattern.split(label))
+        return tuple(dict.fromkeys(part for part in parts if part.lower() not in NO_LABEL))
+
+
+def _divider(wish: ImportOptions, labels: Sequence[str], columns: Columns, file: Path) -> _Divider:
+    """How labels are divided. Raises Ambiguous where several seem to be in one cell and nothing was said."""
+    marks = r"\|" if columns.one_hot else r"[|;]" if any("|" in one or ";" in one for one in labels) else ","
+    if wish.several:
+        return _Divider(marks)
+    joined = sorted({label for label in labels if _seems_several(label, labels, marks)})
+    if joined and wish.several is None:
+        count = sum(label in joined for label in labels)
+        raise Ambiguous(
+            f"{file}: {count} labels seem to be several in one, {shown(joined[0])} say: choose --several for several "
+            "labels per image, or --single where these are names of classes"
+        )
+    if joined and columns.one_hot:
+        raise ValueError(f"{file}: {shown(joined[0])}: an image has several classes: choose --several")
+    return _Divider("")
+
+
+def _seems_several(label: str, labels: Sequence[str], marks: str) -> bool:
+    """With | or ; always; with commas where a part is a label by itself (`tench, Tinca tinca` is one name)."""
+    if marks != ",":
+        return bool(re.search(marks, label))
+    parts = [part.strip() for part in label.split(",")]
+    return len(parts) > 1 and any(part in _alone(labels) for part in parts)
+
+
+def _alone(labels: Iterable[str]) -> set[str]:
+    return {label for label in labels if "," not in label}
+
+
+def _split(root: Path, file: Path, columns: Columns, cells: Mapping[str, str], place: str) -> str:
+    """From the split's column; else from the name of the table or its folder, or the folder of the image."""
+    if columns.split is not None:
+        return columns.split.split(cells)
+    by_folder = split_of(file.parent.name) if file.parent != root else None
+    first = place.partition("/")[0] if "/" in place and file.name == "metadata.csv" else ""
+    return split_of(file.stem) or by_folder or (split_of(first) if first else None) or ""
+
+
+def _found(root: Path, folder: Path, name: str, where: str) -> str:
     """The image's path relative to the root; a name without an ending gets the one that is there."""
     for place in (folder / name, root / name, *(folder / f"{name}{ending}" for ending in ENDINGS)):
-        if is_file(place):
+        if is_file(place) or place.is_symlink():
             return inside(root, place)
-    where = f"{table}, line {number}" if number else str(table)
     raise ValueError(f"{where} names {shown(name)}, which is neither in {folder} nor in {root}")
 
 
-def _image_folder(root: Path, table: Path, file_column: str) -> Path:
+def _image_folder(root: Path, table: TextTable, file_column: str) -> Path:
     """Where the names of a table begin: of the root and the folders in it, the one that holds most of the first."""
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        lines = islice(csv.DictReader(file, dialect=_dialect(table)), TRIED)
-        names = [(line.get(file_column) or "").strip() for line in lines]
+    names = [cells[file_column] for (_, cells), _ in zip(table.rows(), range(TRIED), strict=False)]
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
     return max(folders, key=lambda folder: sum(_is_image(folder, name) for name in names))
 
@@ -111,31 +199,46 @@ def _is_image(folder: Path, name: str) -> bool:
     return any(is_file(folder / f"{name}{ending}") for ending in ("", *ENDINGS))
 
 
-def _columns(table: Path, head: Sequence[str], wish: ImportOptions) -> Columns:
-    for given in (wish.file_column, wish.label_column, wish.split_column):
-        if given is not None and given not in head:
-            raise ValueError(f"{table} has no column {given!r}: its columns are {', '.join(head)}")
-    file = wish.file_column or _one(table, head, FILE_COLUMNS, "--file-column")
-    label = wish.label_column or _one(table, head, LABEL_COLUMNS, "--label-column")
-    return Columns(file, label, wish.split_column or next(iter(_guess(head, SPLIT_COLUMNS)), None))
+def _has_columns(file: Path) -> bool:
+    try:
+        table = read_table(file)
+    except ValueError:
+        return True  # whose turn it is names the line
+    return bool(_guess(table.head, FILE_COLUMNS)) and bool(_guess(table.head, LABEL_COLUMNS) or _one_hot(table))
 
 
-def _one(table: Path, head: Sequence[str], names: Sequence[str], option: str) -> str:
-    found = _guess(head, names)
+def _columns(table: TextTable, wish: ImportOptions) -> Columns:
+    ignored = wish.split_column == "none"
+    for given in (wish.file_column, wish.label_column, None if ignored else wish.split_column):
+        if given is not None and given not in table.head:
+            raise ValueError(f"{table.path} has no column {given!r}: its columns are {', '.join(table.head)}")
+    file = wish.file_column or _one(table, FILE_COLUMNS, "--file-column")
+    split = None if ignored else split_column(table, wish)
+    if wish.label_column is None and not _guess(table.head, LABEL_COLUMNS) and (classes := _one_hot(table)):
+        return Columns(file, classes, split)
+    return Columns(file, (wish.label_column or _one(table, LABEL_COLUMNS, "--label-column"),), split)
+
+
+def _one_hot(table: TextTable) -> tuple[str, ...]:
+    """The columns that hold 0 and 1 alone, where there are at least two; none where there are others."""
+    wanted = [name for name in table.head if name and not _guess([name], FILE_COLUMNS)]
+    values: dict[str, set[str]] = {name: set() for name in wanted}
+    for _, cells in table.rows():
+        for name in wanted:
+            values[name].add(cells[name])
+    binary = [
+        name for name in wanted if values[name] <= {"0", "1", "0.0", "1.0"} and not name.lower().startswith("is_")
+    ]
+    return tuple(binary) if len(binary) > 1 else ()
+
+
+def _one(table: TextTable, names: Sequence[str], option: str) -> str:
+    found = _guess(table.head, names)
     if len(found) != 1:
-        choices = ", ".join(found or head)
-        raise Ambiguous(f"{table}: which column is it? choose by {option}: {choices}")
+        choices = ", ".join(found or table.head)
+        raise Ambiguous(f"{table.path}: which column is it? choose by {option}: {choices}")
     return found[0]
 
 
 def _guess(head: Sequence[str], names: Sequence[str]) -> list[str]:
     return [column for column in head if column.strip().lower() in names]
-
-
-def _head(table: Path) -> list[str]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file, dialect=_dialect(table)), [])
-
-
-def _dialect(table: Path) -> type[csv.Dialect]:
-    return csv.excel_tab if table.suffix == ".tsv" else csv.excel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.csv_index import IndexRow, class_names
-from tasks.datasets.importing.csv_tables import ENDINGS, list_files, read_lists, read_tables, table_files
-from tasks.datasets.importing.messages import Ambiguous, ImportOptions, Kind, split_of
+from tasks.datasets.importing.balance import Balance
+from tasks.datasets.importing.class_folders import has_class_folders, read_folders
+from tasks.datasets.importing.csv_tables import list_files, read_lists, read_tables, table_files
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, Kind
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
 from tasks.datasets.importing.webdataset import read_shards, shard_files
 from tasks.datasets.splits import held_out
 
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "split-files")
 """Layouts that nothing else looks like; they win over folders and tables that happen to lie there too."""
+SHOWN = 5
 SEVERAL: frozenset[Kind] = frozenset({"voc", "coco"})
 """Layouts with several labels per image."""
 
@@ -29,7 +33,7 @@ def layouts(path: Path) -> list[Kind]:
         "webdataset": lambda: shard_files(path),
         "split-files": lambda: path.is_dir() and list_files(path),
         "csv": lambda: table_files(path),
-        "class-folders": lambda: path.is_dir() and _has_class_folders(path),
+        "class-folders": lambda: path.is_dir() and has_class_folders(path),
     }
     return [kind for kind, is_there in signs.items() if is_there()]
 
@@ -45,23 +49,36 @@ def layout_of(path: Path, wish: ImportOptions) -> Kind:
         return wish.layout
     if not found:
         raise ValueError(
-            f"{path} has no layout that is known: class folders, train.txt with test.txt, a CSV with a column of files "
+            f"{path} has no layout that is known ({_seen(path)}): class folders, train.txt with test.txt, a CSV with a "
+            "column of files "
             "and one of labels, VOC (JPEGImages and Annotations), COCO JSON, or webdataset tar files"
         )
     if found[0] in SPECIFIC or len(found) == 1:
         return found[0]
+    if found == ["csv", "class-folders"] and all(file.name == "metadata.csv" for file in table_files(path)):
+        return "csv"
     raise Ambiguous(f"{path} could be {' or '.join(found)}: choose by --layout")
 
 
-def rows_of(path: Path, kind: Kind, wish: ImportOptions) -> list[IndexRow]:
+def _seen(path: Path) -> str:
+    """What is there instead, in a few words."""
+    if path.is_file():
+        return f"a {path.suffix or 'nameless'} file"
+    kinds = Counter(child.suffix.lower() or "folders" if child.is_dir() else child.suffix for child in path.iterdir())
+    words = ", ".join(f"{count} {kind or 'without an ending'}" for kind, count in kinds.most_common(SHOWN))
+    parquet = "; images in parquet files are not read: unpack them into a folder" if ".parquet" in kinds else ""
+    return f"it holds {words or 'nothing'}{parquet}"
+
+
+def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> list[IndexRow]:
     """All images with labels, splits where the layout has them. Raises Ambiguous and ValueError."""
     read: Mapping[Kind, Callable[[], Iterator[IndexRow]]] = {
-        "voc": lambda: read_voc(path),
-        "coco": lambda: read_coco(path),
-        "webdataset": lambda: read_shards(path),
+        "voc": lambda: read_voc(path, balance),
+        "coco": lambda: read_coco(path, balance),
+        "webdataset": lambda: read_shards(path, wish, balance),
         "split-files": lambda: read_lists(path),
-        "csv": lambda: read_tables(path, wish),
-        "class-folders": lambda: _read_folders(path),
+        "csv": lambda: read_tables(path, wish, balance),
+        "class-folders": lambda: read_folders(path, wish, balance),
     }
     rows = list(read[kind]())
     if not rows:
@@ -69,59 +86,74 @@ def rows_of(path: Path, kind: Kind, wish: ImportOptions) -> list[IndexRow]:
     return rows
 
 
-def _has_class_folders(path: Path) -> bool:
-    """At least two; folders of splits are looked into."""
-    folders = _visible(path)
-    within = [child for folder in folders for child in _visible(folder)] if _are_splits(folders) else folders
-    return len({folder.name for folder in within if _holds_images(folder)}) >= 2
-
-
-def _are_splits(folders: Sequence[Path]) -> bool:
-    return bool(folders) and all(split_of(folder.name) for folder in folders)
-
-
-def _holds_images(folder: Path) -> bool:
-    return next((True for _ in _images(folder)), False)
-
-
-def _read_folders(path: Path) -> Iterator[IndexRow]:
-    """Class folders, or train, val and test folders of such folders where all folders are called like that."""
-    folders = _visible(path)
-    if _are_splits(folders):
-        for folder in folders:
-            yield from _class_folders(path, folder, split_of(folder.name) or "")
-    else:
-        yield from _class_folders(path, path, "")
-
-
-def _class_folders(root: Path, folder: Path, split: str) -> Iterator[IndexRow]:
-    for child in _visible(folder):
-        for file in sorted(_images(child)):
-            yield IndexRow(split, file.relative_to(root).as_posix(), (child.name,))
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
 def with_splits(
     rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool
 ) -> tuple[list[IndexRow], tuple[str, ...]]:
-    """Every row in a split, and notes about what was decided. Rows that the splits leave out are dropped."""
+    """Every row in a split, and notes about what was decided. Rows that the splits leave out are dropped.
+
+    Raises Ambiguous where the user's own split would have to be drawn anew, or classes would vanish with it.
+    """
     named = [row for row in rows if row.split]
     splits = {row.split for row in named}
-    if len(splits) <= 1:
+    if not splits:
         return _divided(rows, wish, several=several), (_derived(wish, several=several),)
+    if len(splits) == 1:
+        (only,) = splits
+        if only != "train" or len(named) < len(rows):
+            raise Ambiguous(
+                f"{len(named)} images are in {only} and {len(rows) - len(named)} in no split: say what is which, or "
+                "draw a split anew by --split-column none"
+            )
+        return _divided(rows, wish, several=several), (f"all images are in train: {_derived(wish, several=several)}",)
+    if "train" not in splits:
+        raise Ambiguous(f"the splits are {' and '.join(sorted(splits))}: none of them is train")
     notes = []
     if len(named) < len(rows):
-        notes.append(f"{len(rows) - len(named)} images are in no split and are left out")
+        lost = [row for row in rows if not row.split]
+        vanished = sorted({label for row in lost for label in row.labels} - {n for row in named for n in row.labels})
+        if vanished and not wish.leave_out:
+            raise Ambiguous(
+                f"{len(lost)} images are in no split, and with them the classes {', '.join(vanished[:SHOWN])} would "
+                "vanish: put them into a split, or choose --leave-out"
+            )
+        notes.append(f"{len(lost)} images are in no split and are left out, {lost[0].file} say")
     if "test" not in splits:
         notes.append("there is no test split, so the val split is the test split")
     return named, tuple(notes)
+
+
+def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> list[IndexRow]:
+    """Every image once. Lines that repeat one are left out, and of several labels per image joined.
+
+    Raises Ambiguous for images that are listed in two splits, or under two labels where there is one per image.
+    """
+    by_image: dict[tuple[str, int | None], list[IndexRow]] = {}
+    for row in rows:
+        by_image.setdefault((row.file, row.offset), []).append(row)
+    repeated = [some for some in by_image.values() if len(some) > 1]
+    divided = [some for some in repeated if len({row.split for row in some}) > 1]
+    if divided:
+        raise Ambiguous(f"{len(divided)} images are listed in two splits, {_listed(divided[0])}: keep each in one")
+    differing = [some for some in repeated if len({row.labels for row in some}) > 1]
+    if differing and not several:
+        raise Ambiguous(
+            f"{len(differing)} images are listed twice, under two labels, {_listed(differing[0])}: keep one label per "
+            "image, or choose --several"
+        )
+    for some in repeated:
+        for row in some[1:]:
+            balance.leave_out("lines that list an image again", row.file)
+    return [_joined(some) for some in by_image.values()]
+
+
+def _listed(some: Sequence[IndexRow]) -> str:
+    words = " and ".join(f"{row.split or 'no split'} as {', '.join(row.labels) or 'nothing'}" for row in some[:2])
+    return f"{some[0].file} in {words}"
+
+
+def _joined(some: Sequence[IndexRow]) -> IndexRow:
+    labels = tuple(dict.fromkeys(label for row in some for label in row.labels))
+    return some[0] if len(some) == 1 else replace(some[0], labels=labels)
 
 
 def _divided(rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool) -> list[IndexRow]:
@@ -134,4 +166,4 @@ def _divided(rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool) ->
 
 def _derived(wish: ImportOptions, *, several: bool) -> str:
     how = "at random" if several else "of every class"
-    return f"it has no splits, so {wish.test_share:.0%} {how}, drawn under seed {wish.seed}, is the test split"
+    return f"it has no test split, so {wish.test_share:.0%} {how}, drawn under seed {wish.seed}, is the test split"

@@ -9,22 +9,27 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.content_digests import ContentDigests, using
 from tasks.datasets.csv_index import IndexRow, class_names, index_text, split_names
-from tasks.datasets.dataset import DataError, Dataset
-from tasks.datasets.importing.detect_layout import SEVERAL, layout_of, rows_of, with_splits
+from tasks.datasets.dataset import DataError, Dataset, ImageSource
+from tasks.datasets.image_effects import settle
+from tasks.datasets.importing.balance import Balance
+from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, with_splits
 from tasks.datasets.importing.messages import Ambiguous, ImportFailure, ImportProgress, ImportRequest, ImportResult
-from tasks.datasets.importing.scan_images import ScannedSplit, look_through, warnings
-from tasks.datasets.readers.csv_index import read
+from tasks.datasets.importing.scan_images import NotedImages, ScannedSplit, look, warnings
+from tasks.datasets.presence import files_place
+from tasks.datasets.readers.csv_index import TarImages, read
 from tasks.datasets.symlinks import notes_on_links
 
 TELL_EVERY_S = 0.2
+NO_SPLIT = "none"
+"""As the column of splits: a split is drawn, whatever the layout has."""
 
 
 def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResult:
@@ -32,19 +37,45 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
     path = Path(order.path)
     if not path.exists():
         raise ValueError(f"{path} is not there")
-    kind = layout_of(path, order.wish)
-    several = kind in SEVERAL or order.wish.several
-    rows, notes = with_splits(rows_of(path, kind, order.wish), order.wish, several=several)
-    card, dataset = _store(order, rows, several=several)
-    seen = look_through(dataset, _Meter(len(rows), tell).advance)
-    broken = {(name, place) for name, one in seen.items() for place in one.unreadable}
-    if broken and order.wish.skip_unreadable:
-        notes = (*notes, f"{len(broken)} images that cannot be read are left out")
-        card, dataset = _store(order, _without(rows, broken), several=several)
-        seen = {name: _whole(one) for name, one in seen.items()}
-    found = tuple(warnings(dataset, seen))
-    told = (*notes, *notes_on_links(dataset.splits.values()))
-    return ImportResult(layout=kind, card=card, notes=told, warnings=found)
+    wish, balance = order.wish, Balance()
+    kind = layout_of(path, wish)
+    found = rows_of(path, kind, wish, balance)
+    if wish.split_column == NO_SPLIT:
+        found = [replace(row, split="") for row in found]
+    several = kind in SEVERAL or bool(wish.several)
+    listed, digests = each_once(found, balance, several=several), ContentDigests()
+    looked = look(_images(order, listed, digests), _Meter(len(listed), tell).advance)
+    if wish.skip_unreadable:
+        for place in sorted(looked.unreadable):
+            balance.leave_out("images that cannot be read", listed[place].file)
+    usable = [row for at, row in enumerate(listed) if not (wish.skip_unreadable and at in looked.unreadable)]
+    rows, notes = with_splits(usable, wish, several=several)
+    seen = _by_split(looked, listed, rows)
+    with using(digests):
+        card, dataset = _store(order, rows, several=several)
+    if order.cache:
+        digests.record().write(files_place(card, Path("/"), Path(order.cache)))
+    told = (*notes, *balance.notes(len(rows)), *dataset.notes, *notes_on_links(dataset.splits.values()))
+    return ImportResult(layout=kind, card=card, notes=told, warnings=tuple(warnings(dataset, seen)))
+
+
+def _images(order: ImportRequest, rows: Sequence[IndexRow], digests: ContentDigests) -> ImageSource:
+    """The images of all rows, whose digests are taken while they are looked at."""
+    path = Path(order.path)
+    root = path.parent if path.is_file() else path
+    files = tuple(row.file for row in rows)
+    if any(row.offset is not None for row in rows):
+        return TarImages(order.name, root, files, rows=tuple(rows))
+    return NotedImages(order.name, root, files, digests=digests)
+
+
+def _by_split(looked: ScannedSplit, listed: Sequence[IndexRow], rows: Sequence[IndexRow]) -> dict[str, ScannedSplit]:
+    """What was seen of all listed images, for those of each split."""
+    places = {(row.file, row.offset): at for at, row in enumerate(listed)}
+    return {
+        name: looked.chosen([places[row.file, row.offset] for row in rows if row.split == name])
+        for name in split_names(rows)
+    }
 
 
 def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> tuple[DatasetCard, Dataset]:
@@ -68,26 +99,11 @@ def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> 
         domain="own images",
         splits="train-val-test" if {"val", "test"} <= set(splits) else "train-test",
         images={name: sum(row.split == name for row in rows) for name in splits},
+        background=order.wish.background,
+        orientation=order.wish.orientation,
     )
-    dataset = read(Path(str(card.reader_arguments["path"])), card)
+    dataset = settle(read(Path(str(card.reader_arguments["path"])), card))
     return card.model_copy(update={"manifest": dataset.manifest_digest}), dataset
-
-
-def _without(rows: Sequence[IndexRow], broken: set[tuple[str, int]]) -> list[IndexRow]:
-    """The rows but those at the given positions of their splits."""
-    kept: list[IndexRow] = []
-    counts: dict[str, int] = {}
-    for row in rows:
-        place = counts.get(row.split, 0)
-        counts[row.split] = place + 1
-        if (row.split, place) not in broken:
-            kept.append(row)
-    return kept
-
-
-def _whole(seen: ScannedSplit) -> ScannedSplit:
-    """What was seen, as positions in a split that has only the readable images."""
-    return ScannedSplit(seen.grey, np.arange(len(seen.grey)), seen.sides, {})
 
 
 @dataclass

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
@@ -20,8 +21,8 @@ Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "eval"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "validate"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
 }
 
 
@@ -32,12 +33,19 @@ class ImportOptions(CardModel):
     file_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
-    several: bool = False
-    """Several labels per image in a table, separated by | or ;."""
+    split_words: tuple[tuple[str, str], ...] = ()
+    """Values of the split's column and what they mean: train, val, test or none; `*` for all others."""
+    several: bool | None = None
+    """Whether cells of a table hold several labels, separated by | or ; or commas; None asks where they seem to."""
+    leave_out: bool = False
+    """Whether classes, shards and folders that hold nothing usable are left out instead of asked about."""
     test_share: float = Field(0.2, gt=0, lt=1)
     """Share of every class that is set aside as test where the dataset has no splits."""
     seed: int = 0
     skip_unreadable: bool = False
+    background: str = "white"
+    """The colour on which transparent images are composited."""
+    orientation: Literal["upright", "stored"] = "upright"
 
 
 class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
@@ -47,7 +55,8 @@ class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
 def split_of(name: str) -> str | None:
     """Our name of a split from a file's or column's word: `train2017`, `instances_val`, `Training`."""
     words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+    pairs = [first + second for first, second in pairwise(words)]
+    return next((SPLIT_WORDS[word] for word in (*pairs, *words) if word in SPLIT_WORDS), None)
 
 
 BRING = "tasks.datasets.importing.main"
@@ -102,6 +111,8 @@ class ImportRequest(CardModel):
     path: str
     name: str
     index: str
+    cache: str | None = None
+    """The folder in which the digests of its files are remembered."""
     wish: ImportOptions = ImportOptions()
 
 

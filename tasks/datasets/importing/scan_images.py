@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tasks.datasets.dataset import DataError, Dataset, SourceSplit
+from tasks.datasets.content_digests import ContentDigests, of_content
+from tasks.datasets.dataset import DataError, Dataset, ImageSource
+from tasks.datasets.file_states import state_of
+from tasks.datasets.image_reading import traits_of
+from tasks.datasets.images import FileImages, ReadImages
 from tasks.datasets.importing.messages import Warned
 
 GREY_SIDE = 32
@@ -81,6 +87,21 @@ DecodedImage = tuple[Grey, int] | str
 
 
 @dataclass(frozen=True)
+class NotedImages(FileImages):
+    """Image files whose digests are taken from the bytes that are decoded, so that none is read twice."""
+
+    digests: ContentDigests = field(kw_only=True)
+
+    def content(self, index: int) -> bytes:
+        """The bytes of the file. Raises `DataError`."""
+        path = self.root / self.files[index]
+        begun, state = time.time_ns(), state_of(str(path))
+        content = super().content(index)
+        self.digests.note(str(path), of_content(content, state, begun, traits_of))
+        return content
+
+
+@dataclass(frozen=True)
 class ScannedSplit:
     """What was seen of one split."""
 
@@ -91,31 +112,47 @@ class ScannedSplit:
     sides: npt.NDArray[np.int64]
     unreadable: Mapping[int, str]
 
+    def chosen(self, wanted: Sequence[int]) -> ScannedSplit:
+        """What was seen of the images at these positions, as a split of their own."""
+        row = {int(place): at for at, place in enumerate(self.places)}
+        readable = [(at, row[place]) for at, place in enumerate(wanted) if place in row]
+        rows = np.array([old for _, old in readable], np.int64)
+        return ScannedSplit(
+            self.grey[rows],
+            np.array([new for new, _ in readable], np.int64),
+            self.sides[rows],
+            {at: self.unreadable[place] for at, place in enumerate(wanted) if place in self.unreadable},
+        )
 
-def look_through(dataset: Dataset, advance: Callable[[int], None]) -> dict[str, ScannedSplit]:
-    """Decode every image; `advance` is told how many more were looked at."""
-    return {name: _look(split, advance) for name, split in dataset.splits.items()}
+
+def look_through(images: Mapping[str, ImageSource], advance: Callable[[int], None]) -> dict[str, ScannedSplit]:
+    """Decode every image of every split; `advance` is told how many more were looked at."""
+    return {name: look(source, advance) for name, source in images.items()}
 
 
 def warnings(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     """Unreadable images, tiny classes, the same picture in training and test, small images."""
     yield from _unreadable(seen)
+    yield from _alike_names(dataset.classes)
+    yield from _two_labels(dataset)
     yield from _tiny_classes(dataset)
     yield from _duplicates(dataset, seen)
     yield from _small(seen)
 
 
-def _look(split: SourceSplit, advance: Callable[[int], None]) -> ScannedSplit:
+def look(images: ImageSource, advance: Callable[[int], None]) -> ScannedSplit:
+    """Decode every image of one source."""
+
     def one(index: int) -> DecodedImage:
         try:
-            image = split.images[index]
+            image = images[index]
         except DataError as error:
             return str(error)
         return grey_copy(image), min(image.size)
 
     grey, places, sides, unreadable = [], [], [], {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for index, found in enumerate(pool.map(one, range(len(split.images)))):
+        for index, found in enumerate(pool.map(one, range(len(images)))):
             advance(1)
             if isinstance(found, str):
                 unreadable[index] = found
@@ -134,11 +171,42 @@ def _unreadable(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
         yield Warned(kind="unreadable", count=len(broken), words=words, examples=tuple(broken[:SHOWN]))
 
 
+def _alike_names(classes: Sequence[str]) -> Iterator[Warned]:
+    """Classes whose names differ only in what people and disks overlook."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    twins = [names for names in alike.values() if len(names) > 1]
+    if twins:
+        shown = tuple(" and ".join(names) for names in twins[:SHOWN])
+        words = f"class names differ only in capital letters, spaces or accents' form: {', '.join(shown)}"
+        yield Warned(kind="alike classes", count=len(twins), words=words, examples=shown)
+    if missing := [name for name in classes if name.lower() in ("none", "na", "unknown", "undefined")]:
+        words = f"the class {missing[0]} reads like a missing label: is it a class?"
+        yield Warned(kind="missing labels", count=len(missing), words=words, examples=tuple(missing))
+
+
+def _two_labels(dataset: Dataset) -> Iterator[Warned]:
+    """The same file content under two labels."""
+    labels: dict[str, dict[tuple[int, ...], str]] = defaultdict(dict)
+    for split in dataset.splits.values():
+        contents = split.images.contents if isinstance(split.images, ReadImages) else ()
+        for content, label, name in zip(contents, split.labels, split.identifiers, strict=False):
+            labels[content].setdefault(tuple(np.atleast_1d(label).tolist()), name)
+    differing = [list(names.values()) for names in labels.values() if len(names) > 1]
+    if differing:
+        shown = tuple(" = ".join(names) for names in differing[:SHOWN])
+        words = f"{len(differing)} images stand under two labels, as copies: {shown[0]}"
+        yield Warned(kind="conflicting labels", count=len(differing), words=words, examples=shown)
+
+
 def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
     counts = np.zeros(len(dataset.classes), np.int64)
     train = np.zeros(len(dataset.classes), np.int64)
     for name, split in dataset.splits.items():
-        found = split.labels.sum(0) if split.labels.ndim == 2 else np.bincount(split.labels, minlength=len(counts))
+        found = (
+            (split.labels > 0).sum(0) if split.labels.ndim == 2 else np.bincount(split.labels, minlength=len(counts))
+        )
         counts += found
         train += found if name in ("train", "all") else 0
     tiny = [name for name, count in zip(dataset.classes, counts, strict=True) if count < FEWEST]

@@ -22,7 +22,7 @@ def survey(card: DatasetCard, data_root: Path) -> ScanReport:
     except DataError as error:
         return ScanReport(error=str(error))
     manifest = manifest_of(dataset, card)
-    seen = look_through(dataset, lambda _count: None)
+    seen = look_through({name: split.images for name, split in dataset.splits.items()}, lambda _count: None)
     sides = np.concatenate([one.sides for one in seen.values()])
     return ScanReport(
         images={name: len(split.images) for name, split in dataset.splits.items()},

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
-from tasks.datasets.importing.csv_tables import ENDINGS
+from tasks.datasets.file_kinds import ENDINGS
+from tasks.datasets.importing.balance import Balance
 from tasks.datasets.importing.messages import split_of
 
 VOC_SPLITS = ("train", "val", "test")
@@ -22,15 +23,23 @@ def voc_base(path: Path) -> Path | None:
     return next((c for c in candidates if (c / "JPEGImages").is_dir() and (c / "Annotations").is_dir()), None)
 
 
-def read_voc(path: Path) -> Iterator[IndexRow]:
-    """A row per annotated image with the names of its objects, those marked difficult left out."""
+def read_voc(path: Path, balance: Balance) -> Iterator[IndexRow]:
+    """A row per annotated image with the names of its objects.
+
+    A class that an image shows in objects marked difficult alone is ignored in it: neither an example nor a negative.
+    """
     base = voc_base(path)
     assert base is not None
     splits = _voc_splits(base)
     for annotation in sorted((base / "Annotations").glob("*.xml")):
         image = _voc_image(base, annotation.stem)
-        names = tuple(dict.fromkeys(_voc_objects(annotation)))
-        yield IndexRow(splits.get(annotation.stem, ""), image.relative_to(path).as_posix(), names)
+        objects = list(_voc_objects(annotation))
+        names = tuple(dict.fromkeys(name for name, difficult in objects if not difficult))
+        ignored = tuple(dict.fromkeys(name for name, difficult in objects if difficult and name not in names))
+        place = image.relative_to(path).as_posix()
+        if ignored:
+            balance.leave_out("labels of images that show a class in difficult objects alone, ignored there", place)
+        yield IndexRow(splits.get(annotation.stem, ""), place, names, ignored=ignored)
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -40,25 +49,38 @@ def coco_files(path: Path) -> list[Path]:
     return [file for file in sorted({*path.glob("*.json"), *path.glob("annotations/*.json")}) if _is_coco(file)]
 
 
-def read_coco(path: Path) -> Iterator[IndexRow]:
-    """A row per image with the names of its objects' categories; crowds count too."""
+def read_coco(path: Path, balance: Balance) -> Iterator[IndexRow]:
+    """A row per image with the names of its objects' categories.
+
+    A class that an image shows in crowds alone is ignored in it: neither an example nor a negative.
+    """
     root = path.parent if path.is_file() else path
     for file in coco_files(path):
         content = json.loads(file.read_text(encoding="utf-8"))
         try:
-            yield from _coco_rows(root, file, content)
+            yield from _coco_rows(root, file, content, balance)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is not in COCO's form: {type(error).__name__}: {shown(str(error))}") from error
 
 
-def _coco_rows(root: Path, file: Path, content: Any) -> Iterator[IndexRow]:  # noqa: ANN401 - what stands in the file
+def _coco_rows(
+    root: Path,
+    file: Path,
+    content: Any,  # noqa: ANN401 - what stands in the file
+    balance: Balance,
+) -> Iterator[IndexRow]:
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     found: dict[int, dict[str, None]] = defaultdict(dict)
+    crowds: dict[int, dict[str, None]] = defaultdict(dict)
     for annotation in content["annotations"]:
-        found[annotation["image_id"]][names[annotation["category_id"]]] = None
+        of_kind = crowds if annotation.get("iscrowd") else found
+        of_kind[annotation["image_id"]][names[annotation["category_id"]]] = None
     for image in content["images"]:
         place = _coco_image(root, file, str(image["file_name"]))
-        yield IndexRow(split_of(file.stem) or "", place, tuple(found[image["id"]]))
+        ignored = tuple(name for name in crowds[image["id"]] if name not in found[image["id"]])
+        if ignored:
+            balance.leave_out("labels of images that show a class as a crowd alone, ignored there", place)
+        yield IndexRow(split_of(file.stem) or "", place, tuple(found[image["id"]]), ignored=ignored)
 
 
 def _voc_splits(base: Path) -> dict[str, str]:
@@ -79,14 +101,14 @@ def _voc_image(base: Path, stem: str) -> Path:
     return found
 
 
-def _voc_objects(annotation: Path) -> Iterator[str]:
+def _voc_objects(annotation: Path) -> Iterator[tuple[str, bool]]:
+    """Name of every object, and whether it is marked difficult."""
     try:
         root = ET.parse(annotation).getroot()  # noqa: S314 - expat of Python 3.11 limits entity expansion
     except ET.ParseError as error:
         raise ValueError(f"{annotation} is not XML: {error}") from error
     for item in root.iter("object"):
-        if (item.findtext("difficult") or "0").strip() != "1":
-            yield (item.findtext("name") or "").strip()
+        yield (item.findtext("name") or "").strip(), (item.findtext("difficult") or "0").strip() == "1"
 
 
 def _is_coco(file: Path) -> bool:

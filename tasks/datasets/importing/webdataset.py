@@ -1,72 +1,135 @@
-"""webdataset shards: tar files in which the members of one sample share the name before the first dot."""
+"""webdataset shards: tar files in which the members of one sample share folder and base name up to its first dot."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.datasets.csv_index import IndexRow
-from tasks.datasets.importing.csv_tables import ENDINGS
-from tasks.datasets.importing.messages import split_of
+from tasks.datasets.file_kinds import ENDINGS, is_leftover
+from tasks.datasets.importing.balance import Balance
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
 
 LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
+LABELS = ("cls", "txt", "json")
+NO_LABEL = frozenset({"", "nan", "null", "<na>"})
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.zst")
 
 
 def shard_files(path: Path) -> list[Path]:
-    """The tar files of a folder and its subfolders, in order; or the one file."""
+    """The tar files of a folder and its subfolders, in order; or the one file. Compressed ones are among them."""
     if path.is_file():
         return [path] if _is_shard(path) else []
-    return sorted(shard for shard in {*path.glob("*.tar"), *path.glob("*/*.tar")} if _is_shard(shard))
+    return sorted(shard for shard in {*path.glob("*"), *path.glob("*/*")} if _is_shard(shard) and shard.is_file())
 
 
-def read_shards(path: Path) -> Iterator[IndexRow]:
+def read_shards(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
     """A row per sample that has an image and a label (`.cls`, `.txt`, or `.json` with a label in it).
 
-    The split is told from the shard's name or folder. Raises ValueError for a shard that is damaged or unlabelled.
+    The split is told from the shard's name or folder. Raises Ambiguous for a shard without samples, and ValueError for
+    one that is damaged, compressed or unlabelled.
     """
     root = path.parent if path.is_file() else path
     for shard in shard_files(path):
+        if shard.name.lower().endswith(COMPRESSED):
+            raise ValueError(
+                f"{shard} is compressed ({''.join(shard.suffixes[-2:])}), and images are read where they lie in a tar "
+                "file: unpack it to a plain .tar first (gunzip or the like)"
+            )
         name = shard.relative_to(root).as_posix()
         try:
-            yield from _samples(shard, name, split_of(shard.stem) or split_of(shard.parent.name) or "")
+            rows = list(_samples(shard, name, split_of(shard.stem) or split_of(shard.parent.name) or "", balance))
         except tarfile.TarError as error:
             raise ValueError(f"{shard} is not a whole tar file: {error}") from error
+        if not rows and not wish.leave_out:
+            raise Ambiguous(f"{shard} has no sample with an image: write it again, or choose --leave-out")
+        if not rows:
+            balance.leave_out("shards without a sample", name)
+        yield from rows
 
 
-def _samples(shard: Path, name: str, split: str) -> Iterator[IndexRow]:
-    images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, str] = {}
+@dataclass
+class _Sample:
+    """What one sample's members hold."""
+
+    images: dict[str, tarfile.TarInfo] = field(default_factory=dict)
+    """By ending, `png` or `seg.png` say."""
+    labels: dict[str, str | None] = field(default_factory=dict)
+    """By ending; None where it says that there is none."""
+
+    @property
+    def label(self) -> str | None:
+        """The label; None for null, empty where there is no file of labels."""
+        return next((self.labels[ending] for ending in LABELS if self.labels.get(ending, "") != ""), "")
+
+
+def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[IndexRow]:
+    samples: dict[str, _Sample] = {}
     with tarfile.open(shard, "r:") as archive:
         for member in archive:
-            key, _, ending = member.name.partition(".")
-            if not member.isfile():
-                continue
-            if f".{ending.lower()}" in ENDINGS:
-                images[key] = member
-            elif ending in ("cls", "txt", "json") and (key not in labels or ending == "cls"):
-                labels[key] = _label(archive, member, ending)
-    unlabelled = [key for key in images if not labels.get(key)]
-    if unlabelled:
+            if member.isfile():
+                _take(archive, member, samples, f"{name}/{member.name}", balance)
+    pictured = {key: sample for key, sample in samples.items() if sample.images}
+    unlabelled = [key for key, sample in pictured.items() if sample.label == ""]
+    if pictured and len(unlabelled) == len(pictured):
         raise ValueError(f"{shard}: {len(unlabelled)} samples have no label (.cls, .txt or .json), {unlabelled[0]} say")
-    for key, member in images.items():
-        yield IndexRow(split, f"{name}/{member.name}", (labels[key],), member.offset_data, member.size)
+    for key, sample in samples.items():
+        if not sample.images:
+            balance.leave_out("samples without an image", f"{name}/{key}")
+        elif not sample.label:
+            balance.leave_out("samples without a label", f"{name}/{key}")
+        else:
+            member = _image(shard, key, sample, balance)
+            yield IndexRow(split, f"{name}/{member.name}", (sample.label,), member.offset_data, member.size)
 
 
-def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> str:
+def _take(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, _Sample], where: str, balance: Balance
+) -> None:
+    """Put a member where it belongs. `./` before names and dots in folders are no part of a sample's key."""
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    base, _, ending = parts[-1].partition(".")
+    if not base or any(is_leftover(part) for part in parts):
+        balance.leave_out("leftovers in shards", where)
+        return
+    sample = samples.setdefault("/".join([*parts[:-1], base]), _Sample())
+    if f".{ending.lower().rpartition('.')[2]}" in ENDINGS:
+        sample.images[ending.lower()] = member
+    elif ending in LABELS:
+        sample.labels[ending] = _label(archive, member, ending)
+    else:
+        balance.leave_out(f"members that end in .{ending}" if ending else "members without an ending", where)
+
+
+def _image(shard: Path, key: str, sample: _Sample, balance: Balance) -> tarfile.TarInfo:
+    """The picture of a sample: the member with a plain ending, or the only one. Raises ValueError."""
+    plain = [ending for ending in sample.images if "." not in ending] or list(sample.images)
+    if len(plain) > 1:
+        raise ValueError(f"{shard}: the sample {key} has several images, {', '.join(plain)}: keep one as .{plain[0]}")
+    for ending, member in sample.images.items():
+        if ending != plain[0]:
+            balance.leave_out(f"further images that end in .{ending}", member.name)
+    return sample.images[plain[0]]
+
+
+def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> str | None:
     file = archive.extractfile(member)
     text = "" if file is None else file.read().decode("utf-8", "replace").strip()
     if ending != "json":
-        return text
+        return None if text.lower() in NO_LABEL else text
     try:
         content = json.loads(text)
     except ValueError:
         return ""
-    found = next((content[key] for key in LABEL_KEYS if key in content), "") if isinstance(content, dict) else content
-    return str(found)
+    if isinstance(content, dict):
+        content = next((content[key] for key in LABEL_KEYS if key in content), "")
+    return None if content is None or str(content).lower() in NO_LABEL - {""} else str(content)
 
 
 def _is_shard(path: Path) -> bool:
     """`model.pth.tar` is a checkpoint, by a custom of old."""
-    return path.suffix == ".tar" and not path.name.endswith((".pth.tar", ".pt.tar"))
+    name = path.name.lower()
+    return name.endswith((".tar", *COMPRESSED)) and not name.endswith((".pth.tar", ".pt.tar")) and not is_leftover(name)

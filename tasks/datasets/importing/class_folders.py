@@ -1,0 +1,128 @@
+"""Folders of class folders, with or without folders of splits above them; every file below is accounted for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tasks.datasets.csv_index import IndexRow
+from tasks.datasets.file_kinds import is_leftover, walk, why_not
+from tasks.datasets.importing.balance import Balance
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+
+SHOWN = 5
+
+
+def has_class_folders(path: Path) -> bool:
+    """At least two; folders of splits are looked into."""
+    folders = _visible(path)
+    within = [child for folder in folders for child in _visible(folder)] if _splits(folders) else folders
+    return len({folder.name for folder in within if _holds_images(folder)}) >= 2
+
+
+def read_folders(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
+    """Class folders, or train, val and test folders of such folders.
+
+    Raises Ambiguous where folders of splits stand beside others, or a split or a class holds no image.
+    """
+    folders = _visible(path)
+    splits = _splits(folders)
+    if not splits:
+        yield from _class_folders(path, path, "", wish, balance)
+        return
+    _ask_about_others(path, folders, splits, wish, balance)
+    _flat_images(path, path, wish, balance)
+    for folder in splits:
+        yield from _class_folders(path, folder, split_of(folder.name) or "", wish, balance)
+
+
+def _splits(folders: Sequence[Path]) -> list[Path]:
+    """The folders of splits: called so, and of folders themselves; none where a single one could be a class."""
+    named = [folder for folder in folders if split_of(folder.name)]
+    if len(named) == len(folders):
+        return named
+    divided = [folder for folder in named if any(_holds_images(child) for child in _visible(folder))]
+    return named if divided else []
+
+
+def _ask_about_others(
+    path: Path, folders: Sequence[Path], splits: Sequence[Path], wish: ImportOptions, balance: Balance
+) -> None:
+    for other in (folder for folder in folders if folder not in splits):
+        count = sum(not found.reason for found in walk(other))
+        if count and not wish.leave_out:
+            raise Ambiguous(
+                f"{other} has {count} images and stands beside the splits {_names(splits)}: put them into a split, or "
+                "choose --leave-out"
+            )
+        for found in walk(other):
+            balance.leave_out(f"files in {other.name}, which is no split", found.path.relative_to(path).as_posix())
+
+
+def _class_folders(root: Path, folder: Path, split: str, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
+    _flat_images(root, folder, wish, balance)
+    empty: list[Path] = []
+    reasons: dict[str, int] = defaultdict(int)
+    for child in _visible(folder):
+        count = 0
+        for found in walk(child):
+            name = found.path.relative_to(root).as_posix()
+            if found.reason:
+                balance.leave_out(found.reason, name)
+                reasons[found.reason] += 1
+            else:
+                count += 1
+                yield IndexRow(split, name, (child.name,))
+        if not count:
+            empty.append(child)
+    for child in empty:
+        _without_images(root, child, wish, balance)
+    _ask_about_halves(folder, reasons, wish)
+
+
+def _ask_about_halves(folder: Path, reasons: dict[str, int], wish: ImportOptions) -> None:
+    """Images of formats that cannot be decoded make classes smaller than they are."""
+    lost = {reason: count for reason, count in reasons.items() if "cannot be decoded" in reason}
+    if lost and not wish.leave_out:
+        words = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+        raise Ambiguous(f"{folder}: {words}: convert them to PNG or JPEG, or choose --leave-out")
+
+
+def _without_images(root: Path, child: Path, wish: ImportOptions, balance: Balance) -> None:
+    name = child.relative_to(root).as_posix()
+    held = [found for found in walk(child) if found.reason and "leftovers" not in found.reason]
+    if not held or wish.leave_out:
+        balance.leave_out("class folders without an image, which make no class", name)
+        return
+    raise Ambiguous(
+        f"{child} has no image that can be read, and {len(held)} {held[0].reason}: its class would vanish: convert the "
+        "files, or choose --leave-out"
+    )
+
+
+def _flat_images(root: Path, folder: Path, wish: ImportOptions, balance: Balance) -> None:
+    """Images that lie beside class folders, or in a split without any, have no class. Raises Ambiguous."""
+    flat = [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_leftover(path.name)]
+    found = [path for path in flat if not why_not(path)]
+    if found and not wish.leave_out:
+        where = "has no class folders" if not _visible(folder) else "has images beside its class folders"
+        raise Ambiguous(
+            f"{folder} {where}: its {len(found)} images have no class, {found[0].name} say: put them into class "
+            "folders, list them in a table with their classes, or choose --leave-out"
+        )
+    for path in flat:
+        kind = "images without a class folder" if path in found else "files beside class folders"
+        balance.leave_out(f"{kind} in {folder.name}", path.relative_to(root).as_posix())
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(not found.reason for found in walk(folder))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not is_leftover(child.name))
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(folder.name for folder in folders[:SHOWN])

@@ -1,0 +1,92 @@
+"""The user's own split, from a column of a table: words that are known, booleans, or what the user says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.datasets.csv_index import shown
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+from tasks.datasets.importing.text_tables import TextTable
+
+SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold", "phase", "usage", "data_split", "dataset_split")
+BOOLEAN = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), False),
+}
+ROLES: Mapping[str, tuple[str, str]] = {
+    "train": ("train", "test"),
+    "test": ("test", "train"),
+    "val": ("val", "train"),
+}
+"""For `is_train` and its like: the split of true, and of false."""
+OTHERS = "*"
+NOWHERE = "none"
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class SplitColumn:
+    """A column and the split of each of its values; empty for values that are in none."""
+
+    name: str
+    splits: Mapping[str, str]
+    remark: str
+
+    def split(self, cells: Mapping[str, str]) -> str:
+        """The split of a row."""
+        return self.splits[cells[self.name]]
+
+
+def split_column(table: TextTable, wish: ImportOptions) -> SplitColumn | None:
+    """The table's column of splits; None where there is none. Raises Ambiguous for values that name no split."""
+    name = wish.split_column or _found(table)
+    if name is None:
+        return None
+    counts = Counter(cells[name] for _, cells in table.rows())
+    said = dict(wish.split_words)
+    known = {value: split for value in counts if (split := _split_of(name, value, counts, said)) is not None}
+    unknown = {value: count for value, count in counts.items() if value not in known}
+    if unknown:
+        raise Ambiguous(_question(table, name, unknown))
+    words = ", ".join(f"{shown(value)} is {known[value] or 'left out'}" for value in sorted(known)[:SHOWN])
+    return SplitColumn(name, known, f"the split is the column {name}: {words}")
+
+
+def _found(table: TextTable) -> str | None:
+    columns = [name for name in table.head if name.strip().lower() in SPLIT_COLUMNS or _role(name) is not None]
+    if len(columns) > 1:
+        raise Ambiguous(
+            f"{table.path}: {', '.join(columns)} could each be the split: choose by --split-column, or none to draw one"
+        )
+    return columns[0] if columns else None
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    """What a boolean column such as `is_train` says."""
+    first, _, rest = name.strip().lower().replace("-", "_").partition("_")
+    split = split_of(rest) if first in ("is", "in") else None
+    return ROLES.get(split or "")
+
+
+def _split_of(name: str, value: str, counts: Mapping[str, int], said: Mapping[str, str]) -> str | None:
+    """Our split of a value, empty for none of them; None where it is not known."""
+    chosen = said.get(value, said.get(OTHERS))
+    if chosen is not None:
+        return "" if chosen == NOWHERE else chosen
+    role = _role(name)
+    if role is not None and all(one.lower() in BOOLEAN for one in counts):
+        return role[0] if BOOLEAN[value.lower()] else role[1]
+    return split_of(value) if value else ""
+
+
+def _question(table: TextTable, name: str, unknown: Mapping[str, int]) -> str:
+    shown_values = ", ".join(f"{shown(value)} on {count} lines" for value, count in sorted(unknown.items())[:SHOWN])
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    first = min(unknown)
+    return (
+        f"{table.path}: the column {name} holds what names no split: {shown_values}{more}: say which is which by "
+        f'--split "{first}=test" (train, val, test or none; "*=train" for all others), or ignore the column by '
+        "--split-column none"
+    )

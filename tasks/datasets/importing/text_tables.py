@@ -1,0 +1,90 @@
+"""Text tables as people save them: any of the usual encodings and separators, with the line of every row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SEPARATORS = ("\t", ";", ",", "|")
+NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "|"}
+HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table with a header; rows are read from `text` when asked for."""
+
+    path: Path
+    head: tuple[str, ...]
+    separator: str
+    text: str
+    encoding: str
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and cells by column, stripped. Raises ValueError naming the line for one that is ragged."""
+        lines = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator)
+        next(lines, None)
+        try:
+            for cells in lines:
+                if any(cell.strip() for cell in cells):
+                    yield lines.line_num, self._row(cells, lines.line_num)
+        except csv.Error as error:
+            raise ValueError(f"{self.path}, line {lines.line_num}: {error}: save the table again") from error
+
+    def _row(self, cells: Sequence[str], line: int) -> dict[str, str]:
+        if len(cells) > len(self.head) and any(cell.strip() for cell in cells[len(self.head) :]):
+            raise ValueError(
+                f"{self.path}, line {line} has {len(cells)} cells, the header {len(self.head)}: put cells that hold a "
+                f"{NAMES[self.separator].removesuffix('s')} into quotes"
+            )
+        return dict(zip(self.head, [cell.strip() for cell in cells] + [""] * len(self.head), strict=False))
+
+
+def read_table(path: Path) -> TextTable:
+    """A table with its encoding and separator recognised. Raises ValueError naming file and line, and OSError."""
+    text, encoding = decoded(path)
+    separator = _separator(path, text)
+    head = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    names = tuple(name.strip() for name in head)
+    return TextTable(path, names, separator, text, encoding)
+
+
+def decoded(path: Path) -> tuple[str, str]:
+    """The text of a file, and its encoding: UTF-8, UTF-16 with or without its mark, else Windows' Latin-1.
+
+    Raises ValueError naming file and line for bytes that are in none of these.
+    """
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _decode(path, content, "utf-16"), "UTF-16"
+    start = content[:HEAD_BYTES]
+    if start.count(0) > len(start) // 4:
+        little = start[1::2].count(0) > start[::2].count(0)
+        return _decode(path, content, "utf-16-le" if little else "utf-16-be"), "UTF-16"
+    try:
+        return content.decode("utf-8-sig"), "UTF-8"
+    except UnicodeDecodeError:
+        return _decode(path, content, "cp1252"), "Latin-1"
+
+
+def _decode(path: Path, content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: the byte {content[error.start]:#04x} fits no encoding that is known (UTF-8, UTF-16, "
+            "Latin-1): save the file as UTF-8"
+        ) from error
+
+
+def _separator(path: Path, text: str) -> str:
+    """The separator that splits the first line into most columns; by the file's ending where none does."""
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    first = next(iter(text.splitlines()), "")
+    counts = {one: len(next(csv.reader([first], delimiter=one), [])) for one in (usual, *SEPARATORS)}
+    best = max(counts, key=lambda one: counts[one])
+    return best if counts[best] > 1 else usual
