@@ -73,14 +73,19 @@ def run_command(
     *,
     suite: str | None = None,
     preset: str | None = None,
+    launcher: str | None = None,
 ) -> str:
-    """The `run` command that measures these backbones on these tasks; the tasks of a `suite` are named by it."""
+    """The `run` command that measures these backbones on these tasks; the tasks of a `suite` are named by it.
+
+    `launcher` is None for the one that the settings name.
+    """
     words = ["ssl-console", "--workspace", str(workspace), "run"]
     words += [word for name in backbones for word in ("-b", name)]
     words += ["--suite", suite] if suite else [word for name in tasks for word in ("-t", name)]
     words += [word for seed in options.seeds if options.seeds != (0,) for word in ("--seed", str(seed))]
     words += ["--preset", preset] if preset else []
     words += ["--force"] if options.force else []
+    words += ["--launcher", launcher] if launcher else []
     return shlex.join(words)
 
 

@@ -191,10 +191,17 @@ class Session:
     def placement(self, launcher: str | None = None, devices: tuple[str, ...] = ()) -> Placement:
         """Where new runs are carried out, from options and settings. Raises ConsoleError."""
         from ssl_console.launchers.placement import resolve_placement
+
+        _ = self.launchers  # unusable plug-ins are reported once
+        return resolve_placement(self.workspace, self.config, launcher, devices)
+
+    @cached_property
+    def launchers(self) -> tuple[str, ...]:
+        """Names of the installed launchers, the one that the settings name first; unusable plug-ins are reported."""
         from ssl_console.launchers.registry import registry
 
         self._report(registry().problems)
-        return resolve_placement(self.workspace, self.config, launcher, devices)
+        return tuple(sorted(registry().launchers, key=lambda name: name != self.config.launcher))
 
     def launcher(self, placement: Placement) -> Launcher:
         """The launcher of a placement. Raises ConsoleError for one that is not installed."""

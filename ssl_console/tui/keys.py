@@ -92,6 +92,7 @@ LAUNCH = (
     Key("again", "a", "again", "again", "Also measure again what is done already"),
     Key("seeds", "s", "seeds", "seeds", "Number of seeds: 1, 2, 3 or 5"),
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
+    Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )

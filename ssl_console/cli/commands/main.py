@@ -47,7 +47,8 @@ Settings = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
 LauncherChoice = Annotated[
-    str | None, typer.Option("--launcher", metavar="L", help="local, or slurm: as jobs of a cluster.")
+    str | None,
+    typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
 ]
 Source = Annotated[
     str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")

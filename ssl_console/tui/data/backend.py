@@ -29,6 +29,8 @@ class LaunchRequest:
     preset: str | None = None
     suite: str | None = None
     again: bool = False
+    launcher: str | None = None
+    """None for the launcher that the settings name."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Backend(Protocol):
         """The disk space that the plan needs, and the free space."""
         ...
 
-    def submit(self, plan: Plan) -> int:
-        """Start the plan's new runs; the number of runs."""
+    def submit(self, plan: Plan, launcher: str | None = None) -> int:
+        """Start the plan's new runs by a launcher, or by the one that the settings name; the number of runs."""
         ...
 
     def command(self, request: LaunchRequest) -> str:

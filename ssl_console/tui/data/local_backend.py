@@ -143,9 +143,9 @@ class LocalBackend:
         """The disk space that the plan needs, and the free space."""
         return disk_of_plan(self.session, plan, self._poller.results)
 
-    def submit(self, plan: Plan) -> int:
+    def submit(self, plan: Plan, launcher: str | None = None) -> int:
         """Queue the plan's new runs and start a supervisor; the number of runs."""
-        submitted = submit_runs(self.session.workspace, plan.to_run, self.session.placement())
+        submitted = submit_runs(self.session.workspace, plan.to_run, self.session.placement(launcher))
         self.session.start_supervisor()
         return len(submitted.run_ids)
 
@@ -161,12 +161,13 @@ class LocalBackend:
                 self._options(request),
                 suite=suite if set(tasks) == of_suite else None,
                 preset=request.preset,
+                launcher=request.launcher if request.launcher != self.session.config.launcher else None,
             )
             for backbones, tasks in _rectangles(request.pairs)
         )
 
     def _options(self, request: LaunchRequest) -> LaunchOptions:
-        return LaunchOptions(request.seeds, self.session.placement(), force=request.again)
+        return LaunchOptions(request.seeds, self.session.placement(request.launcher), force=request.again)
 
     def _grids(self, request: LaunchRequest) -> list[Grid]:
         """The cards and specifications of the picked pairs. Raises ConsoleError for a name that no card has."""

@@ -43,7 +43,7 @@ class LaunchDialog(Dialog[int | None]):
 
     def on_mount(self) -> None:
         """Plan the selection."""
-        self._replan(self._request)
+        self._replan(replace(self._request, launcher=self._request.launcher or host(self).backend.session.launchers[0]))
 
     def _replan(self, request: LaunchRequest) -> None:
         self._request, self._plan = request, None
@@ -74,7 +74,7 @@ class LaunchDialog(Dialog[int | None]):
             host(self).notify_user("Nothing to start: press a to measure again what is done.")
             return
         backend = host(self).backend
-        host(self).in_background(lambda: backend.submit(plan), self._started, group="submit")
+        host(self).in_background(lambda: backend.submit(plan, self._request.launcher), self._started, group="submit")
 
     def _started(self, count: int) -> None:
         self.dismiss(count)
@@ -93,6 +93,12 @@ class LaunchDialog(Dialog[int | None]):
         """The other parameters."""
         index = PRESETS.index(self._request.preset) if self._request.preset in PRESETS else 0
         self._replan(replace(self._request, preset=PRESETS[(index + 1) % len(PRESETS)]))
+
+    def action_launcher(self) -> None:
+        """The next launcher."""
+        names = host(self).backend.session.launchers
+        index = names.index(self._request.launcher) if self._request.launcher in names else -1
+        self._replan(replace(self._request, launcher=names[(index + 1) % len(names)]))
 
     def action_copy(self) -> None:
         """The command line that does the same, to the clipboard."""

@@ -171,7 +171,8 @@ def _choices(request: LaunchRequest) -> list[Line]:
     seeds = ", ".join(map(str, request.seeds))
     preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
     again = "yes: done ones are measured again" if request.again else "no"
-    pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again))
+    launcher = (("launcher", request.launcher),) if request.launcher else ()
+    pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again), *launcher)
     return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
 
 

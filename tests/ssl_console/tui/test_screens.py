@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
+from ssl_console.planning.plan import Plan
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
@@ -70,8 +71,13 @@ async def test_cells_rows_and_columns_are_ticked_and_stay_ticked_under_a_filter(
 async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         app = app_of(pilot)
-        asked: list[int] = []
-        app.backend.submit = lambda plan: asked.append(len(plan.to_run)) or len(plan.to_run)  # type: ignore[method-assign,func-returns-value]
+        asked: list[tuple[int, str | None]] = []
+
+        def submit(plan: Plan, launcher: str | None = None) -> int:
+            asked.append((len(plan.to_run), launcher))
+            return len(plan.to_run)
+
+        app.backend.submit = submit  # type: ignore[method-assign]
         await pilot.press("slash", *"random", "enter", "space", "right", "space", "enter")
         assert isinstance(app.screen, LaunchDialog)
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
@@ -80,9 +86,12 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         assert "2  will run" in told
         await pilot.press("s")
         await until(pilot, lambda: "4 picked" not in told and "seeds  0, 1" in shown(pilot, "#text"))
+        assert "launcher  local" in shown(pilot, "#text")
+        await pilot.press("l")
+        await until(pilot, lambda: "launcher  slurm" in shown(pilot, "#text"))
         await pilot.press("enter")
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
-        assert asked == [4]
+        assert asked == [(4, "slurm")]
         assert not app.state.selection.pairs
 
 
