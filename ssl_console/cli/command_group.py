@@ -8,7 +8,7 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from ssl_console.cli.error_messages import complaint
+from ssl_console.cli.error_messages import user_error
 from ssl_console.cli.output.stdout import leave_closed_pipe, say
 from ssl_console.system.errors import ExitCode
 
@@ -16,11 +16,11 @@ EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
     "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
 )
-SPREAD_VERBS = frozenset({"plan", "run", "rank", "budget", "watch"})
-SPREAD_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
+MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch"})
+MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
 
 
-class Verbs(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group whose commands end in a sentence, not in a traceback, when the user can put things right."""
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
@@ -33,20 +33,20 @@ class Verbs(TyperGroup):
             leave_closed_pipe()
             raise typer.Exit(ExitCode.RUN_FAILED) from error
         except Exception as error:  # a process edge: what has a sentence is said, anything else is a bug and shown
-            found = complaint(error)
+            found = user_error(error)
             if found is None:
                 raise
             say(f"ssl-console: {found.sentence}")
             raise typer.Exit(found.exit_code) from error
 
 
-def spread(arguments: Sequence[str]) -> list[str]:
+def expand_options(arguments: Sequence[str]) -> list[str]:
     """`-b one two` as `-b one -b two`: an option that takes several values may be followed by all of them."""
-    verb = next((place for place, word in enumerate(arguments) if word in SPREAD_VERBS), len(arguments))
+    verb = next((place for place, word in enumerate(arguments) if word in MULTI_VALUE_COMMANDS), len(arguments))
     words, option, values = list(arguments[: verb + 1]), "", 0
     for word in arguments[verb + 1 :]:
         if word.startswith("-") and word != "-":
-            option, values = (word if word in SPREAD_OPTIONS else ""), 0
+            option, values = (word if word in MULTI_VALUE_OPTIONS else ""), 0
         elif option:
             words.extend([option] if values else [])
             values += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ssl_console.system.errors import ConsoleError, ExitCode, format_os_error
 
-KNOWN = (
+EXIT_CODES_OF_ERRORS = (
     ("backbones.io.card_files", "CardNameError", ExitCode.USAGE),
     ("backbones.catalog.timm_info", "ResolverError", ExitCode.USAGE),
     ("backbones.io.errors", "WeightsError", ExitCode.MISSING),
@@ -18,21 +18,21 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Complaint:
+class UserError:
     """How a command ends that could not do what was asked."""
 
     sentence: str
     exit_code: ExitCode
 
 
-def complaint(error: Exception) -> Complaint | None:
+def user_error(error: Exception) -> UserError | None:
     """What to say about an error; None for one that is a fault of the program."""
     if isinstance(error, ConsoleError):
-        return Complaint(str(error), error.exit_code)
-    for module, name, exit_code in KNOWN:
+        return UserError(str(error), error.exit_code)
+    for module, name, exit_code in EXIT_CODES_OF_ERRORS:
         kind = getattr(sys.modules.get(module), name, None)
         if isinstance(kind, type) and isinstance(error, kind):
-            return Complaint(str(error), exit_code)
+            return UserError(str(error), exit_code)
     if isinstance(error, OSError):
-        return Complaint(format_os_error(error), ExitCode.RUN_FAILED)
+        return UserError(format_os_error(error), ExitCode.RUN_FAILED)
     return None

@@ -50,10 +50,10 @@ def open_bare(arguments: Sequence[str]) -> int | None:
     try:
         return open_app(session)
     except Exception as error:
-        from ssl_console.cli.error_messages import complaint
+        from ssl_console.cli.error_messages import user_error
         from ssl_console.cli.output.stdout import say
 
-        found = complaint(error)
+        found = user_error(error)
         if found is None:
             raise
         say(f"ssl-console: {found.sentence}")

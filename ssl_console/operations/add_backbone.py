@@ -46,79 +46,82 @@ class BackboneOptions:
         return self.name or f"own/{_plain(self.path.name.split('.')[0] or self.path.name)}"
 
     @property
-    def wish(self) -> InspectionHints:
+    def hints(self) -> InspectionHints:
         """For looking into the file."""
         return InspectionHints(
             architecture=self.architecture, arguments=self.arguments, container=self.container, prefix=self.prefix
         )
 
 
-def look_into(said: BackboneOptions) -> Inspection:
+def inspect_checkpoint(options: BackboneOptions) -> Inspection:
     """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used.
 
     With `trust_code` the code that makes the architecture is put on the user's list first: it is run here already.
     """
-    if said.trust_code and said.architecture and is_code(said.architecture):
-        trust(said.architecture)
-    return inspect(said.path, said.wish)
+    if options.trust_code and options.architecture and is_code(options.architecture):
+        trust(options.architecture)
+    return inspect(options.path, options.hints)
 
 
-def check(said: BackboneOptions) -> None:
+def check_options(options: BackboneOptions) -> None:
     """What can be told without opening the file. Raises ConsoleError naming value, place and way out."""
-    if not NAME.fullmatch(said.card_name):
-        raise ConsoleError(f"--name {said.card_name}: use letters, digits, dots and dashes, with / between the parts")
-    if said.normalisation not in (None, *NORMALISATIONS):
-        raise ConsoleError(f"--norm {said.normalisation}: choose {', '.join(NORMALISATIONS)}")
-    if said.size is not None and not 8 <= said.size <= 2048:
-        raise ConsoleError(f"--size {said.size}: a side of 8 to 2048 pixels")
-    if said.architecture and is_code(said.architecture) and not said.trust_code:
+    if not NAME.fullmatch(options.card_name):
         raise ConsoleError(
-            f"--arch {said.architecture} runs code of yours in every worker: add --trust-code if you know what it does"
+            f"--name {options.card_name}: use letters, digits, dots and dashes, with / between the parts"
+        )
+    if options.normalisation not in (None, *NORMALISATIONS):
+        raise ConsoleError(f"--norm {options.normalisation}: choose {', '.join(NORMALISATIONS)}")
+    if options.size is not None and not 8 <= options.size <= 2048:
+        raise ConsoleError(f"--size {options.size}: a side of 8 to 2048 pixels")
+    if options.architecture and is_code(options.architecture) and not options.trust_code:
+        raise ConsoleError(
+            f"--arch {options.architecture} runs code of yours in every worker: "
+            "add --trust-code if you know what it does"
         )
 
 
-def check_checkpoint(workspace: Workspace, said: BackboneOptions) -> None:
+def check_checkpoint(workspace: Workspace, options: BackboneOptions) -> None:
     """Check the options, that the file exists, and that no card has the name. Raises ConsoleError."""
-    if not said.path.exists():
-        raise ConsoleError(f"{said.path} is not there")
-    check(said)
-    card_path(workspace, said.card_name, replace=said.replace)
+    if not options.path.exists():
+        raise ConsoleError(f"{options.path} is not there")
+    check_options(options)
+    card_path(workspace, options.card_name, replace=options.replace)
 
 
-def add_card(session: Session, said: BackboneOptions, found: Inspection) -> str:
+def add_card(session: Session, options: BackboneOptions, inspection: Inspection) -> str:
     """Write the card of an inspected checkpoint and have all cards read again; its name. Raises ConsoleError."""
-    card = card_of(said, found)
-    write_card(session.workspace, card, replace=said.replace)
+    card = make_card(options, inspection)
+    write_card(session.workspace, card, replace=options.replace)
     session.reload_backbones()
     return card.name
 
 
-def card_of(said: BackboneOptions, found: Inspection) -> BackboneCard:
+def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
     """The card of what was found. Raises ConsoleError when something is left for the user to decide."""
-    chosen = chosen_proposal(said, found)
-    mean, std = NORMALISATIONS[said.normalisation or DEFAULT_NORMALISATION]
+    chosen = chosen_proposal(options, inspection)
+    mean, std = NORMALISATIONS[options.normalisation or DEFAULT_NORMALISATION]
     return BackboneCard(
-        name=said.card_name,
-        title=f"{said.path.name} ({_short(chosen.architecture)})",
+        name=options.card_name,
+        title=f"{options.path.name} ({_short(chosen.architecture)})",
         architecture=_absolute(chosen.architecture),
-        code_sha256=found.code_sha256,
+        code_sha256=inspection.code_sha256,
         architecture_arguments=chosen.arguments,
-        padding=said.padding,
-        pooling=said.pooling,
-        weights=FileWeights(path=str(said.path)),
+        padding=options.padding,
+        pooling=options.pooling,
+        weights=FileWeights(path=str(options.path)),
         keys=chosen.keys,
-        input=InputCard(size=said.size or chosen.size, mean=mean, std=std),
-        facts=FactsCard(method=said.method or found.method),
+        input=InputCard(size=options.size or chosen.size, mean=mean, std=std),
+        facts=FactsCard(method=options.method or inspection.method),
     )
 
 
-def chosen_proposal(said: BackboneOptions, found: Inspection) -> Proposal:
+def chosen_proposal(options: BackboneOptions, inspection: Inspection) -> Proposal:
     """The proposal that may be taken. Raises ConsoleError for a question, MissingInputs where there is no way."""
-    if found.chosen is not None:
-        return found.chosen
-    if found.question is not None:
-        raise ConsoleError(f"{said.path}: {found.question}")
-    raise MissingInputs(f"{said.path} cannot be used: {found.problem}")
+    if inspection.chosen is not None:
+        return inspection.chosen
+    if inspection.question is not None:
+        raise ConsoleError(f"{options.path}: {inspection.question}")
+    raise MissingInputs(f"{options.path} cannot be used: {inspection.problem}")
 
 
 def write_card(workspace: Workspace, card: BackboneCard, *, replace: bool = False) -> Path:
@@ -157,12 +160,12 @@ def _plain(text: str) -> str:
 MILLION = 1e6
 
 
-def format_inspection(found: Inspection, said: BackboneOptions) -> list[str]:
+def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[str]:
     """What was found, a line each."""
-    if found.chosen is None:
-        lines = [f"no way to load it was found among its {found.tensors} tensors"]
-        return lines + [f"  nearest: {proposal_line(other)}" for other in found.others]
-    chosen = found.chosen
+    if inspection.chosen is None:
+        lines = [f"no way to load it was found among its {inspection.tensors} tensors"]
+        return lines + [f"  nearest: {proposal_line(other)}" for other in inspection.others]
+    chosen = inspection.chosen
     lines = [
         f"architecture   {chosen.architecture}{_arguments(chosen)}",
         f"tensors        {chosen.matched} of {chosen.expected} ({chosen.share:.0%}) at {chosen.place}",
@@ -173,11 +176,11 @@ def format_inspection(found: Inspection, said: BackboneOptions) -> list[str]:
         f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M)"
         for item in chosen.dropped
     ]
-    lines += [f"method         {said.method or found.method}"]
-    lines += [f"chosen because {found.reason}"] if found.reason else []
-    lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in found.others if other.exact]
-    norm = said.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
-    return [*lines, f"normalisation  {norm}", f"input          {said.size or chosen.size} px"]
+    lines += [f"method         {options.method or inspection.method}"]
+    lines += [f"chosen because {inspection.reason}"] if inspection.reason else []
+    lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
+    norm = options.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
+    return [*lines, f"normalisation  {norm}", f"input          {options.size or chosen.size} px"]
 
 
 def proposal_line(proposal: Proposal) -> str:

@@ -24,7 +24,7 @@ def dataset_name(path: Path, given: str | None) -> str:
     return name
 
 
-def card_place(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
+def dataset_card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
     """Where the card of this name will be. Raises ConsoleError when there is one already."""
     path = workspace.tasks / f"{name}.toml"
     if path.exists() and not replace:
@@ -32,8 +32,8 @@ def card_place(workspace: Workspace, name: str, *, replace: bool = False) -> Pat
     return path
 
 
-def look_through(
-    workspace: Workspace, path: Path, name: str, wish: ImportOptions, on_progress: Callable[[ImportProgress], None]
+def scan_dataset(
+    workspace: Workspace, path: Path, name: str, options: ImportOptions, on_progress: Callable[[ImportProgress], None]
 ) -> ImportResult:
     """Recognise the dataset, split it and look at every image; the index waits beside the card's place under a
     hidden name until `write_dataset`. Raises DatasetProblem.
@@ -42,23 +42,23 @@ def look_through(
     draft = _draft(workspace, name)
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        request = ImportRequest(path=str(path), name=name, index=str(draft), cache=str(workspace.cache), wish=wish)
+        request = ImportRequest(path=str(path), name=name, index=str(draft), cache=str(workspace.cache), wish=options)
         return import_dataset(request, on_progress)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
 
 
-def write_dataset(workspace: Workspace, brought: ImportResult, *, replace: bool = False) -> Path:
+def write_dataset(workspace: Workspace, imported: ImportResult, *, replace: bool = False) -> Path:
     """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError, OSError.
 
     Both are on the disk before either takes its place: a card whose index is another's would be no dataset.
     """
-    name = brought.card.name
-    path = card_place(workspace, name, replace=replace)
+    name = imported.card.name
+    path = dataset_card_path(workspace, name, replace=replace)
     index = path.with_suffix(".csv")
-    arguments = {**brought.card.reader_arguments, "index": str(index)}
-    card = brought.card.model_copy(update={"reader_arguments": arguments, "note": "; ".join(brought.notes) or None})
+    arguments = {**imported.card.reader_arguments, "index": str(index)}
+    card = imported.card.model_copy(update={"reader_arguments": arguments, "note": "; ".join(imported.notes) or None})
     waiting = path.with_name(f".{path.name}")
     write_atomically(waiting, tomli_w.dumps(_content(card)).encode())
     _draft(workspace, name).replace(index)
@@ -66,7 +66,7 @@ def write_dataset(workspace: Workspace, brought: ImportResult, *, replace: bool 
     return path
 
 
-def forget_draft(workspace: Workspace, name: str) -> None:
+def discard_draft(workspace: Workspace, name: str) -> None:
     """Remove the index of a dataset that is not to be written after all."""
     _draft(workspace, name).unlink(missing_ok=True)
 

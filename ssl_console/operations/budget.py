@@ -119,7 +119,7 @@ class Belief:
     """Variances once the planned runs are done."""
     measured: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """How many backbones are, or will be, measured on each task."""
-    _told: dict[tuple[str, str, float, float], float] = field(default_factory=dict)
+    _chances: dict[tuple[str, str, float, float], float] = field(default_factory=dict)
     """Chances that were worked out: one more planned run changes few of them."""
 
     def __post_init__(self) -> None:
@@ -160,11 +160,13 @@ class Belief:
     def _wrong(self, first: str, second: str, variance: float) -> float:
         """Chance that the pair is in the wrong order when the first has that variance, over all possible outcomes."""
         place = first, second, variance, self.then[second]
-        if place not in self._told:
+        if place not in self._chances:
             lost = self.now[first] - variance + self.now[second] - self.then[second]
             gap = self.means[first] - self.means[second]
-            self._told[place] = _expected_tail(gap, math.sqrt(max(0.0, lost)), math.sqrt(variance + self.then[second]))
-        return self._told[place]
+            self._chances[place] = _expected_tail(
+                gap, math.sqrt(max(0.0, lost)), math.sqrt(variance + self.then[second])
+            )
+        return self._chances[place]
 
 
 def belief_of(backbones: Iterable[str], results: Iterable[Result]) -> Belief:

@@ -16,7 +16,7 @@ from ssl_console.workspace.paths import Workspace
 from tasks.backbone_checks import finding
 from tasks.backbone_checks.finding import FAILED, CheckRequest, Finding, Findings, keep_findings, kept_findings
 
-EXAMINED = frozenset({"file", "url", "timm"})
+CHECKED_KINDS = frozenset({"file", "url", "timm"})
 """Kinds of weights that come from outside: what is shipped was examined already, what is random has no weights."""
 
 
@@ -27,7 +27,7 @@ class BackboneChecker:
     workspace: Workspace
     weights: WeightsFolder
     device: str = "cpu"
-    tell: Callable[[str], None] = field(default=lambda _sentence: None)
+    notify: Callable[[str], None] = field(default=lambda _sentence: None)
     """Told before something that takes a while."""
 
     def examine(self, card: BackboneCard, *, thorough: bool) -> Iterator[Finding]:
@@ -52,18 +52,18 @@ class BackboneChecker:
         kept = None if digest is None else kept_findings(self.workspace.examinations, card, digest)
         if kept is not None:
             return kept.findings
-        self.tell(f"examining {card.name} before it is measured for the first time ...")
+        self.notify(f"examining {card.name} before it is measured for the first time ...")
         return tuple(self.examine(card, thorough=False))
 
 
-def exclude_failing(plan: Plan, practice: BackboneChecker, *, force: bool = False) -> Plan:
+def exclude_failing(plan: Plan, checker: BackboneChecker, *, force: bool = False) -> Plan:
     """The plan without runs of backbones that fail; with `force` they stay, marked with what is wrong."""
-    failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, practice)
+    failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, checker)
     return replace(plan, runs=tuple(_judged(run, failures, force=force) for run in plan.runs)) if failures else plan
 
 
-def _failures(cards: Mapping[str, BackboneCard], practice: BackboneChecker) -> dict[str, tuple[Finding, ...]]:
-    found = {name: _bad(practice.findings(card)) for name, card in cards.items() if card.weights.kind in EXAMINED}
+def _failures(cards: Mapping[str, BackboneCard], checker: BackboneChecker) -> dict[str, tuple[Finding, ...]]:
+    found = {name: _bad(checker.findings(card)) for name, card in cards.items() if card.weights.kind in CHECKED_KINDS}
     return {name: bad for name, bad in found.items() if bad}
 
 

@@ -121,7 +121,7 @@ class Session:
         """The places in which the candidates of a launch are looked up."""
         from ssl_console.planning.candidates import LookupContext
 
-        return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, tell=self.notify)
+        return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, notify=self.notify)
 
     def _cards(self, kind: str) -> list[Path]:
         for folder in self.card_folders:
@@ -223,7 +223,7 @@ class Session:
         from ssl_console.system.devices import all_devices, choose_devices
 
         device = choose_devices(devices or self.config.devices, all_devices())[0]
-        return BackboneChecker(self.workspace, self.weights, device.name, tell=self.notify)
+        return BackboneChecker(self.workspace, self.weights, device.name, notify=self.notify)
 
     # -- requests to the supervisor -------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Profiler:
     device: str
     images: Callable[[DatasetCard], int | None]
     """How many images a dataset has; None when nobody looked."""
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     _speeds: dict[str, float | None] = field(default_factory=dict)
 
     def cell(self, run: PlannedRun, history: History) -> BudgetCell:
@@ -98,7 +98,7 @@ class Profiler:
             return None
 
     def _measure(self, card: BackboneCard) -> float | None:
-        self.tell(f"measuring the speed of {card.name} ...")
+        self.notify(f"measuring the speed of {card.name} ...")
         request = CheckRequest(backbone=card, weights=str(self.weights), device=self.device)
         try:
             done = subprocess.run(

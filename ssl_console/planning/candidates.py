@@ -31,7 +31,7 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import Answer, Manifest, ReadingProgress, known_manifest, manifests
 from tasks.datasets.presence import Presence, presence
 
-TELL_EVERY_S = 3.0
+REPORT_EVERY_S = 3.0
 
 
 @dataclass
@@ -42,7 +42,7 @@ class LookupContext:
     data_root: Path
     weights: WeightsFolder
     tasks: TaskCatalog
-    tell: Callable[[str], None] = field(default=lambda _sentence: None)
+    notify: Callable[[str], None] = field(default=lambda _sentence: None)
     """Told before something that takes a while."""
 
     def dataset_of(self, task: str) -> str:
@@ -55,25 +55,25 @@ def resolve_candidates(
     backbones: Sequence[BackboneCard],
     tasks: Sequence[TaskSpec],
     seeds: Sequence[int],
-    around: LookupContext,
+    lookup: LookupContext,
     precision: Precision = "float32",
 ) -> list[Candidate]:
     """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
-    states = {card.name: around.weights.state(card) for card in backbones}
-    datasets = {(task.dataset, task.preset): around.tasks.card_of(task) for task in tasks}
+    states = {card.name: lookup.weights.state(card) for card in backbones}
+    datasets = {(task.dataset, task.preset): lookup.tasks.card_of(task) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
-    answers = _look_at(list(datasets.values()), around) if measurable else {}
+    answers = _look_at(list(datasets.values()), lookup) if measurable else {}
     found = [answer for answer in answers.values() if isinstance(answer, Manifest)]
-    settle_earlier_results(around.workspace, found, around.dataset_of)
-    anatomy = _anatomies(backbones, tasks, around)
-    folders = _folders_by_key(around.workspace)
+    settle_earlier_results(lookup.workspace, found, lookup.dataset_of)
+    anatomy = _anatomies(backbones, tasks, lookup)
+    folders = _folders_by_key(lookup.workspace)
     return [
         _candidate(
             _Pick(card, task, datasets[task.dataset, task.preset], seed, precision, anatomy.get(card.name)),
             states[card.name],
             answers,
             folders,
-            around,
+            lookup,
         )
         for card in backbones
         for task in tasks
@@ -121,48 +121,48 @@ class _Pick:
 
 
 def _anatomies(
-    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], around: LookupContext
+    backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], lookup: LookupContext
 ) -> dict[str, FeatureMapInfo]:
     """What the backbones' architectures can do; empty where no task's protocol asks for it."""
     if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
         return {}
-    return anatomies(backbones, around.workspace.cache / "anatomy")
+    return anatomies(backbones, lookup.workspace.cache / "anatomy")
 
 
-def _look_at(cards: Sequence[DatasetCard], around: LookupContext) -> dict[tuple[str, str], Answer]:
+def _look_at(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[tuple[str, str], Answer]:
     """What each dataset holds, by name and orientation. Says so first where a process has to be started for it."""
     found: dict[tuple[str, str], Answer] = {}
     for orientation in ("upright", "stored"):
         alike = {card.name: card for card in cards if card.orientation == orientation}
-        answers = _look_at_alike(list(alike.values()), around) if alike else {}
+        answers = _look_at_alike(list(alike.values()), lookup) if alike else {}
         found.update({(name, orientation): answer for name, answer in answers.items()})
     return found
 
 
-def _look_at_alike(cards: Sequence[DatasetCard], around: LookupContext) -> dict[str, Answer]:
+def _look_at_alike(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[str, Answer]:
     known: dict[str, Answer] = {}
     for card in cards:
-        if presence(card, around.data_root).status == "present":
-            manifest = known_manifest(card, around.data_root, around.workspace.cache)
+        if presence(card, lookup.data_root).status == "present":
+            manifest = known_manifest(card, lookup.data_root, lookup.workspace.cache)
             known.update({} if manifest is None else {card.name: manifest})
     unknown = [card for card in cards if card.name not in known]
-    names = [card.name for card in unknown if presence(card, around.data_root).status == "present"]
+    names = [card.name for card in unknown if presence(card, lookup.data_root).status == "present"]
     if names:
-        around.tell(f"looking at the data of {', '.join(names)} for the first time, or again as they changed ...")
-    return {**known, **manifests(unknown, around.data_root, around.workspace.cache, _Reading(around.tell))}
+        lookup.notify(f"looking at the data of {', '.join(names)} for the first time, or again as they changed ...")
+    return {**known, **manifests(unknown, lookup.data_root, lookup.workspace.cache, _Reading(lookup.notify))}
 
 
 @dataclass
 class _Reading:
     """Tells every few seconds how far the reading of a dataset is that is pending until then."""
 
-    tell: Callable[[str], None]
-    told: float = field(default_factory=time.monotonic)
+    notify: Callable[[str], None]
+    reported_at: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: ReadingProgress) -> None:
-        if time.monotonic() - self.told > TELL_EVERY_S:
-            self.told = time.monotonic()
-            self.tell(f"reading {progress.name}: {progress.done:,} of {progress.total:,} files ...")
+        if time.monotonic() - self.reported_at > REPORT_EVERY_S:
+            self.reported_at = time.monotonic()
+            self.notify(f"reading {progress.name}: {progress.done:,} of {progress.total:,} files ...")
 
 
 def _candidate(
@@ -170,10 +170,10 @@ def _candidate(
     weights: WeightsState,
     answers: dict[tuple[str, str], Answer],
     folders: dict[str, list[str]],
-    around: LookupContext,
+    lookup: LookupContext,
 ) -> Candidate:
     answer = answers.get((pick.dataset.name, pick.dataset.orientation))
-    lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, around)
+    lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, lookup)
     missing = [item for item in lacking if item]
     if missing or weights.digest is None or not isinstance(answer, Manifest):
         return Candidate(pick.backbone, pick.task, pick.dataset, pick.seed, None, missing=tuple(missing))
@@ -181,7 +181,7 @@ def _candidate(
     about = (identity(pick.backbone, weights.digest, spec), answer.digest, pick.task, pick.seed)
     parts = result_identity(*about, precision=pick.precision, metric=pick.dataset.metric)
     key = result_key(*about, precision=pick.precision, metric=pick.dataset.metric)
-    found = _states(around.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
+    found = _states(lookup.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
     return Candidate(
         pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=found, precision=pick.precision
     )
@@ -206,9 +206,9 @@ def _lacking_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {advice}")
 
 
-def _lacking_data(pick: _Pick, answer: Answer | None, around: LookupContext) -> Blocker | None:
+def _lacking_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> Blocker | None:
     card = pick.dataset
-    found = presence(card, around.data_root)
+    found = presence(card, lookup.data_root)
     if found.status != "present":
         advice = data_advice(card, found)
         return Blocker("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {advice}")

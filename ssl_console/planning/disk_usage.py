@@ -38,7 +38,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFeatures:
     """What the feature store holds."""
 
     there: frozenset[tuple[str, str]]
@@ -49,7 +49,7 @@ class Stored:
     """Of all splits, by dataset."""
 
     @classmethod
-    def of(cls, found: Iterable[CacheEntry]) -> Stored:
+    def of(cls, found: Iterable[CacheEntry]) -> StoredFeatures:
         """From the entries of the store."""
         sizes: dict[str, list[float]] = defaultdict(list)
         rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
@@ -74,7 +74,7 @@ class Stored:
 
 def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterable[Result]) -> Disk:
     """What these runs will leave in the workspace, beside what is free there."""
-    stored, folders = Stored.of(entries(workspace.features)), _folder_sizes(workspace, results)
+    stored, folders = StoredFeatures.of(entries(workspace.features)), _folder_sizes(workspace, results)
     featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]
     parts += [folders.get(one.task.protocol) for one in to_run]

@@ -17,7 +17,7 @@ from ssl_console.workspace.run_status import PAUSED
 from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
 from ssl_console.workspace.tail import EventTail
 
-UNSUPERVISED = "no supervisor is running: `ssl-console resume` starts one"
+NO_SUPERVISOR = "no supervisor is running: `ssl-console resume` starts one"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RunObserver:
     _index: RunIndex = field(init=False)
     _view: SupervisorView = field(init=False)
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
-    _told: SupervisorState | None = None
+    _last_state: SupervisorState | None = None
     _assigned: dict[str, SlotState] = field(default_factory=dict)
     _next: dict[str, SlotState] = field(default_factory=dict)
     """Jobs by the runs that they carry out later."""
@@ -104,15 +104,15 @@ class RunObserver:
         """Look again; what changed since the last time."""
         now = time.time() if now is None else now
         changes = self._index.refresh(now)
-        told_anew = self._ask_supervisor(now)
+        supervisor_changed = self._read_supervisor(now)
         for run_id in changes.removed:
             self.runs.pop(run_id, None)
             self._tails.pop(run_id, None)
-        touched = {entry.run_id for entry in changes.changed} | self._tails.keys()
-        if told_anew:
-            touched |= {run_id for run_id, view in self.runs.items() if self._told_otherwise(view)}
-        changed = [view for run_id in touched if (view := self._look(run_id)) is not None]
-        return Observation(tuple(changed), changes.removed, told_anew)
+        touched = {run.run_id for run in changes.changed} | self._tails.keys()
+        if supervisor_changed:
+            touched |= {run_id for run_id, view in self.runs.items() if self._supervisor_differs(view)}
+        changed = [view for run_id in touched if (view := self._update(run_id)) is not None]
+        return Observation(tuple(changed), changes.removed, supervisor_changed)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -128,30 +128,30 @@ class RunObserver:
             progress = fold(events, progress)
         return progress
 
-    def _ask_supervisor(self, now: float) -> bool:
+    def _read_supervisor(self, now: float) -> bool:
         """Whether the supervisor says, or is, something else than last time."""
         self.supervisor = self._view.living(now)
         paused, short = is_paused(self.workspace), shortage(self.workspace.root)
-        if self.supervisor is self._told and (paused, short) == (self.paused, self.shortage):
+        if self.supervisor is self._last_state and (paused, short) == (self.paused, self.shortage):
             return False
-        self._told, self.paused, self.shortage = self.supervisor, paused, short
+        self._last_state, self.paused, self.shortage = self.supervisor, paused, short
         slots = self.supervisor.slots if self.supervisor else ()
         self._assigned = {slot.run_id: slot for slot in slots if slot.run_id}
         self._next = {run_id: slot for slot in slots for run_id in slot.then}
         return True
 
-    def _look(self, run_id: str) -> RunView | None:
+    def _update(self, run_id: str) -> RunView | None:
         """Make the view of a run again; None when it is as it was."""
-        entry = self._index.entries[run_id]
+        run = self._index.entries[run_id]
         old = self.runs.get(run_id)
-        progress, bad_lines = self._progress(entry, old)
-        device = self._device(entry)
-        waiting = self._waiting(run_id) if entry.status.state is RunState.QUEUED and not device else ""
-        if entry.status.state is RunState.FAILED and entry.status.end is None:
+        progress, bad_lines = self._progress(run, old)
+        device = self._device(run)
+        waiting = self._waiting(run_id) if run.status.state is RunState.QUEUED and not device else ""
+        if run.status.state is RunState.FAILED and run.status.end is None:
             waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
-        job = self._job(entry)
+        job = self._job(run)
         view = RunView(
-            **_info_fields(entry),
+            **_info_fields(run),
             progress=progress,
             waiting=waiting,
             device=device,
@@ -164,51 +164,51 @@ class RunObserver:
         self.runs[run_id] = view
         return view
 
-    def _progress(self, entry: RunInfo, old: RunView | None) -> tuple[Progress, int]:
-        attempt = entry.status.attempt
-        number, tail = self._tails.get(entry.run_id, (0, None))
+    def _progress(self, run: RunInfo, old: RunView | None) -> tuple[Progress, int]:
+        attempt = run.status.attempt
+        number, tail = self._tails.get(run.run_id, (0, None))
         before = old.progress if old and number == attempt else Progress()
         if number != attempt or tail is None:
-            if not entry.under_way:
-                self._tails.pop(entry.run_id, None)
+            if not run.under_way:
+                self._tails.pop(run.run_id, None)
                 return (old.progress, old.bad_lines) if old and old.status.attempt == attempt else (Progress(), 0)
-            tail = EventTail.of(entry.folder.events(attempt))
-            self._tails[entry.run_id] = attempt, tail
+            tail = EventTail.of(run.folder.events(attempt))
+            self._tails[run.run_id] = attempt, tail
         events = tail.poll()
-        if not entry.under_way and not events:
-            self._tails.pop(entry.run_id, None)
+        if not run.under_way and not events:
+            self._tails.pop(run.run_id, None)
         return fold(events, before), tail.bad_lines
 
-    def _device(self, entry: RunInfo) -> str:
-        if entry.under_way and entry.status.owner:
-            return entry.status.owner.place
-        return self._given_to(entry.run_id) if entry.status.state is RunState.QUEUED else ""
+    def _device(self, run: RunInfo) -> str:
+        if run.under_way and run.status.owner:
+            return run.status.owner.place
+        return self._assigned_device(run.run_id) if run.status.state is RunState.QUEUED else ""
 
-    def _given_to(self, run_id: str) -> str:
+    def _assigned_device(self, run_id: str) -> str:
         """The device whose worker is about to begin the run; a job that waits is about to do nothing."""
         slot = self._assigned.get(run_id)
         return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
 
-    def _job(self, entry: RunInfo) -> JobState | None:
+    def _job(self, run: RunInfo) -> JobState | None:
         """As its worker said; of a run that has none, or has fallen silent, as its launcher reports."""
-        slot = self._assigned.get(entry.run_id) or self._next.get(entry.run_id)
-        owner = entry.status.owner
-        if entry.status.state is RunState.QUEUED or (entry.unsettled and not entry.under_way and slot is not None):
+        slot = self._assigned.get(run.run_id) or self._next.get(run.run_id)
+        owner = run.status.owner
+        if run.status.state is RunState.QUEUED or (run.unsettled and not run.under_way and slot is not None):
             return slot.job if slot else None
         if owner is None or not owner.job:
             return None
         return JobState(job_id=owner.job_id, state="RUNNING", partition=owner.partition, node=owner.host)
 
-    def _told_otherwise(self, view: RunView) -> bool:
+    def _supervisor_differs(self, view: RunView) -> bool:
         """Whether the supervisor now says something else of a queued run."""
         if view.status.state is not RunState.QUEUED:
             return False
-        device = self._given_to(view.run_id)
+        device = self._assigned_device(view.run_id)
         return (view.device, view.waiting) != (device, "" if device else self._waiting(view.run_id))
 
     def _waiting(self, run_id: str) -> str:
         if self.shortage:
             return self.shortage
         if self.supervisor is None:
-            return PAUSED if self.paused else UNSUPERVISED
+            return PAUSED if self.paused else NO_SUPERVISOR
         return self.supervisor.waiting.get(run_id, PAUSED if self.paused else "")

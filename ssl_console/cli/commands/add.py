@@ -7,12 +7,15 @@ from typing import Annotated, cast
 
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, Verbs
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 add = typer.Typer(
-    cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="Bring in a checkpoint or a dataset of your own."
+    cls=CommandGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Bring in a checkpoint or a dataset of your own.",
 )
 
 
@@ -53,7 +56,7 @@ def backbone(
     from ssl_console.cli.options import architecture_arguments, one_of
     from ssl_console.operations.add_backbone import BackboneOptions
 
-    said = BackboneOptions(
+    options = BackboneOptions(
         path=path.expanduser().absolute(),
         architecture=arch,
         arguments=architecture_arguments(argument or ()),
@@ -67,7 +70,7 @@ def backbone(
         trust_code=trust_code,
         replace=replace,
     )
-    raise typer.Exit(add_backbone(context.obj, said, dry_run=dry_run, as_json=as_json))
+    raise typer.Exit(add_backbone(context.obj, options, dry_run=dry_run, as_json=as_json))
 
 
 @add.command("dataset", epilog=EXIT_CODES)
@@ -114,11 +117,11 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
-    from ssl_console.cli.handlers.add import AddBackboneRequest, add_dataset
+    from ssl_console.cli.handlers.add import AddDatasetRequest, add_dataset
     from ssl_console.cli.options import one_of, split_words
     from tasks.datasets.importing.messages import ImportOptions, Kind
 
-    wish = ImportOptions(
+    options = ImportOptions(
         layout=None if layout is None else cast("Kind", one_of("--layout", layout, Kind)),
         file_column=file_column,
         label_column=label_column,
@@ -132,5 +135,5 @@ def dataset(
         seed=seed,
         skip_unreadable=skip_unreadable,
     )
-    request = AddBackboneRequest(path.expanduser().absolute(), name, wish, replace, dry_run)
+    request = AddDatasetRequest(path.expanduser().absolute(), name, options, replace, dry_run)
     raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))

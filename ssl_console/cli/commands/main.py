@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, Verbs
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.results import results as of_results
@@ -16,7 +16,7 @@ from ssl_console.cli.commands.stores import cache, data, weights
 from ssl_console.operations.session import Session
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=CommandGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -198,11 +198,11 @@ def run(
     """Run what is not done yet, and follow it. Ctrl-C stops following, not the runs."""
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
-    picked = RunSelection.of(backbone, task, suite, seed, setting, preset)
-    manner = RunOptions.of(
+    selection = RunSelection.of(backbone, task, suite, seed, setting, preset)
+    options = RunOptions.of(
         devices, launcher, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json
     )
-    raise typer.Exit(run(context.obj, picked, manner))
+    raise typer.Exit(run(context.obj, selection, options))
 
 
 @app.command()

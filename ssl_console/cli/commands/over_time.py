@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, Verbs
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 
-over_time = typer.Typer(cls=Verbs, rich_markup_mode=None)
+over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 @over_time.command(epilog=EXIT_CODES)
@@ -46,7 +46,7 @@ def watch(
     from ssl_console.operations.add_backbone import BackboneOptions
 
     place = folder.expanduser().absolute()
-    said = BackboneOptions(
+    options = BackboneOptions(
         path=place,
         architecture=arch,
         name=name,
@@ -58,7 +58,7 @@ def watch(
     )
     request = WatchRequest(
         folder=place,
-        said=said,
+        options=options,
         tasks=tuple(task or ()),
         suite=suite,
         like=like,
@@ -101,6 +101,6 @@ def budget(
     from ssl_console.cli.handlers.budget import Limits, budget
     from ssl_console.cli.handlers.run import RunOptions, RunSelection
 
-    picked = RunSelection.of(backbone, task, suite, None, setting, preset)
-    manner = RunOptions.of(devices, launcher, "float32", as_json=as_json)
-    raise typer.Exit(budget(context.obj, picked, Limits(hours, slots), manner, run=run))
+    selection = RunSelection.of(backbone, task, suite, None, setting, preset)
+    options = RunOptions.of(devices, launcher, "float32", as_json=as_json)
+    raise typer.Exit(budget(context.obj, selection, Limits(hours, slots), options, run=run))

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import EXIT_CODES, Verbs
+from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="A finished run's id, or the beginning of one.")]
 
-results = typer.Typer(cls=Verbs, rich_markup_mode=None)
+results = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 @results.command()

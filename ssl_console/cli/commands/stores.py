@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_console.cli.command_group import Verbs
+from ssl_console.cli.command_group import CommandGroup
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 BackboneNames = Annotated[
@@ -16,9 +16,13 @@ DatasetNames = Annotated[
     list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Without one: all.")
 ]
 
-weights = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The weights of the backbones.")
-data = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
-cache = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, help="What is kept from earlier runs.")
+weights = typer.Typer(
+    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="The weights of the backbones."
+)
+data = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
+cache = typer.Typer(
+    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="What is kept from earlier runs."
+)
 
 
 @weights.command("list")

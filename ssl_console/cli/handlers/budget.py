@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ssl_console.cli.handlers.follow import follow_runs
-from ssl_console.cli.handlers.run import RunOptions, RunSelection, planned, say_missing, without_a_run
+from ssl_console.cli.handlers.run import RunOptions, RunSelection, exit_without_runs, plan_selection, report_missing
 from ssl_console.cli.output import stdout
 from ssl_console.operations.budget import Budget, BudgetCell, belief_of, plan_budget
 from ssl_console.operations.session import Session
@@ -33,34 +33,34 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _BudgetAnswer:
     budget: Budget
     unknown: Sequence[UncertainRun]
     plan: Plan
     slots: int
 
 
-def budget(session: Session, picked: RunSelection, limits: Limits, manner: RunOptions, *, run: bool) -> ExitCode:
+def budget(session: Session, selection: RunSelection, limits: Limits, options: RunOptions, *, run: bool) -> ExitCode:
     """Say what fits; with `run`, carry it out in that order and follow it. Only then can it end in anything but 0."""
-    manner = manner.placed(session)
-    answer = _answer(session, picked, limits, manner)
-    if manner.as_json and not run:
-        stdout.document(as_document(answer))
-    elif manner.as_json:
-        stdout.json_line({"event": "budget", **as_document(answer)})
+    options = options.with_placement(session)
+    answer = _answer(session, selection, limits, options)
+    if options.as_json and not run:
+        stdout.document(budget_document(answer))
+    elif options.as_json:
+        stdout.json_line({"event": "budget", **budget_document(answer)})
     else:
         _show(answer, limits.hours)
     if not run:
         return ExitCode.DONE
     if not answer.budget.choices:
-        return without_a_run(answer.plan, manner)
-    return _carry_out(session, answer.budget, manner)
+        return exit_without_runs(answer.plan, options)
+    return _run_budget(session, answer.budget, options)
 
 
-def _answer(session: Session, picked: RunSelection, limits: Limits, manner: RunOptions) -> _Answer:
-    found = planned(session, picked, manner)
-    slots = limits.slots or session.slots(manner.placement)
-    results, profiler = session.results(), _profiler(session, manner)
+def _answer(session: Session, selection: RunSelection, limits: Limits, options: RunOptions) -> _BudgetAnswer:
+    found = plan_selection(session, selection, options)
+    slots = limits.slots or session.slots(options.placement)
+    results, profiler = session.results(), _profiler(session, options)
     history = History.of(results)
     under_way, unclear = cells_of((run for run in found.runs if run.status == "active"), history, profiler)
     for one in unclear:
@@ -68,17 +68,17 @@ def _answer(session: Session, picked: RunSelection, limits: Limits, manner: RunO
         stdout.say(f"ssl-console: {run} is under way, nobody knows for how long: no time is set aside for it")
     cells, unknown = cells_of(found.to_run, history, profiler)
     belief = belief_of([one.candidate.backbone.name for one in found.runs], results)
-    return _Answer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
+    return _BudgetAnswer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
 
 
-def _carry_out(session: Session, chosen: Budget, manner: RunOptions) -> ExitCode:
+def _run_budget(session: Session, chosen: Budget, options: RunOptions) -> ExitCode:
     runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
     # a launcher with slots of its own has runs of one backbone share a worker, but not at different priorities
-    submitted = submit_runs(session.workspace, runs, manner.placement, in_order=not manner.remote)
-    return follow_runs(session, submitted.run_ids, manner.placement, as_json=manner.as_json)
+    submitted = submit_runs(session.workspace, runs, options.placement, in_order=not options.remote)
+    return follow_runs(session, submitted.run_ids, options.placement, as_json=options.as_json)
 
 
-def as_document(answer: _Answer) -> dict[str, object]:
+def budget_document(answer: _BudgetAnswer) -> dict[str, object]:
     """The budget as `--json` prints it."""
     chosen = answer.budget
     return {
@@ -106,7 +106,7 @@ def as_document(answer: _Answer) -> dict[str, object]:
     }
 
 
-def _show(answer: _Answer, hours: float) -> None:
+def _show(answer: _BudgetAnswer, hours: float) -> None:
     chosen = answer.budget
     rows = [
         (
@@ -129,10 +129,10 @@ def _show(answer: _Answer, hours: float) -> None:
         stdout.lines([f"expected number of {WRONG_PAIRS}: {doubt}, of {chosen.pairs}"])
     for (task, why), count in Counter((one.task, one.why) for one in answer.unknown).items():
         stdout.say(f"ssl-console: {_runs(count)} of {task} cannot be planned: {why}")
-    say_missing(answer.plan)
+    report_missing(answer.plan)
 
 
-def _fits(answer: _Answer, hours: float) -> str:
+def _fits(answer: _BudgetAnswer, hours: float) -> str:
     """`12 of 20 runs fit into 8 h on 2 slots, done after 7 h 40 min; 3 are done already`."""
     chosen, counts = answer.budget, answer.plan.counts
     fitting, of = len(chosen.choices), len(chosen.choices) + len(chosen.left_out)
@@ -161,13 +161,13 @@ def _runs(count: int) -> str:
     return f"{count} run{'s' if count != 1 else ''}"
 
 
-def _profiler(session: Session, manner: RunOptions) -> Profiler:
+def _profiler(session: Session, options: RunOptions) -> Profiler:
     def images(card: DatasetCard) -> int | None:
         manifest = known_manifest(card, session.data_root, session.workspace.cache)
         if manifest is not None:
             return sum(split.images for split in manifest.splits.values())
         return sum(card.images.values()) or None
 
-    device = session.checker(manner.placement.devices).device
+    device = session.checker(options.placement.devices).device
     folder = session.workspace.cache / "speeds"
-    return Profiler(folder, session.workspace.weights, device, images, tell=stdout.say)
+    return Profiler(folder, session.workspace.weights, device, images, notify=stdout.say)

@@ -119,12 +119,12 @@ def _run(record: ResultRecord) -> dict[str, str]:
         "energy": "not told by the device"
         if record.energy_j is None
         else f"{record.energy_j:,.0f} J (of the whole device)",
-        "code": code_in_words(record),
+        "code": code_text(record),
     }
     return {name: value for name, value in found.items() if value}
 
 
-def code_in_words(record: ResultRecord) -> str:
+def code_text(record: ResultRecord) -> str:
     """`1a2b3c4d, with changes` or `1a2b3c4d, unchanged`; the digest of the source files where there is no commit."""
     if record.code is None:
         return ""
@@ -176,9 +176,9 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
     one, other = record_of(session, first), record_of(session, second)
     if one.result.run_id == other.result.run_id:
         raise ConsoleError(f"{one.result.run_id} is one result: name two")
-    found = between(session, one, other)
+    found = record_difference(session, one, other)
     if as_json:
-        stdout.document(as_document(found))
+        stdout.document(difference_document(found))
         return
     head = ("", "part", one.result.run_id, other.result.run_id)
     rows = [_line(change) for change in found.changes]
@@ -187,13 +187,13 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
     stdout.lines([*([""] if rows else []), found.sentence])
 
 
-def between(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
+def record_difference(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
     """The difference of two records, with the predictions that lie beside them."""
     predictions = session.outputs.predictions
     return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))
 
 
-def as_document(found: FieldDifference) -> dict[str, object]:
+def difference_document(found: FieldDifference) -> dict[str, object]:
     """As `why --json` prints it."""
     return {
         "first": found.first.result.run_id,
@@ -233,7 +233,7 @@ def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_jso
     after = session.outputs.record(spec.run_id)
     if after is None:
         raise OperationFailed(f"{session.workspace.run(spec.run_id).result} cannot be read, so nothing was compared")
-    return _verdict(between(session, before, after), within, as_json=as_json)
+    return _verdict(record_difference(session, before, after), within, as_json=as_json)
 
 
 def _spec_again(session: Session, before: ResultRecord, *, fresh: bool) -> RunSpec:
@@ -256,7 +256,9 @@ def _verdict(found: FieldDifference, within: float, *, as_json: bool) -> ExitCod
     repeated = found.same_key and abs(found.moved) <= within
     exactly = found.same_key and found.first.metrics == found.second.metrics
     if as_json:
-        stdout.json_line({"event": "reproduced", "repeated": repeated, "exactly": exactly, **as_document(found)})
+        stdout.json_line(
+            {"event": "reproduced", "repeated": repeated, "exactly": exactly, **difference_document(found)}
+        )
     else:
         word = "repeated exactly" if exactly else "repeated" if repeated else "NOT repeated"
         was, now = found.first.result.value, found.second.result.value

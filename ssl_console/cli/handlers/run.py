@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast, get_args
 
-from backbones.catalog.card import BackboneCard, Precision
+from backbones.catalog.card import Precision
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
 from ssl_console.launchers.placement import parse_launcher
-from ssl_console.operations.launch import LaunchOptions, disk_of_plan, plan_launch
+from ssl_console.operations.launch import Grid, LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.duration import format_duration, megabytes
@@ -24,7 +24,6 @@ from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
 from ssl_console.workspace.run import Placement
 from tasks.catalog.overrides import parse_overrides
-from tasks.catalog.spec import TaskSpec
 
 DEMO_SUITE = "demo"
 
@@ -97,7 +96,7 @@ class RunOptions:
             as_json=as_json,
         )
 
-    def placed(self, session: Session) -> RunOptions:
+    def with_placement(self, session: Session) -> RunOptions:
         """With the placement of its runs, as the settings decide where no option was given."""
         placement = session.placement(self.launcher, self.devices)
         launcher = session.launcher(placement)
@@ -105,44 +104,44 @@ class RunOptions:
         return replace(self, placement=placement, remote=remote)
 
 
-def plan(session: Session, picked: RunSelection, launcher: str | None, *, as_json: bool) -> None:
+def plan(session: Session, selection: RunSelection, launcher: str | None, *, as_json: bool) -> None:
     """Say what a launch would do."""
-    manner = RunOptions(launcher=parse_launcher(launcher)).placed(session)
-    found = planned(session, picked, manner)
+    options = RunOptions(launcher=parse_launcher(launcher)).with_placement(session)
+    found = plan_selection(session, selection, options)
     disk = disk_of_plan(session, found, session.results())
     if as_json:
-        stdout.document({**as_document(found), **_disk_document(disk)})
+        stdout.document({**plan_document(found), **_disk_document(disk)})
         return
     head = ("backbone", "task", "seed", "status", "run", "why")
-    stdout.table(head, [_line(run) for run in found.runs], right=frozenset({2}))
-    stdout.lines([sentence(found, manner.remote), _disk_sentence(disk)])
-    say_missing(found)
+    stdout.table(head, [_plan_row(run) for run in found.runs], right=frozenset({2}))
+    stdout.lines([plan_sentence(found, options.remote), _disk_sentence(disk)])
+    report_missing(found)
 
 
-def run(session: Session, picked: RunSelection, manner: RunOptions) -> ExitCode:
+def run(session: Session, selection: RunSelection, options: RunOptions) -> ExitCode:
     """Queue what is not done yet, start the supervisor, and follow.
 
     Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
     """
-    manner = manner.placed(session)
-    found = planned(session, picked, manner)
-    if manner.as_json:
-        stdout.json_line({"event": "plan", **as_document(found)})
+    options = options.with_placement(session)
+    found = plan_selection(session, selection, options)
+    if options.as_json:
+        stdout.json_line({"event": "plan", **plan_document(found)})
     else:
-        stdout.say(sentence(found, manner.remote))
+        stdout.say(plan_sentence(found, options.remote))
     if found.missing:
-        say_missing(found)
-        if not manner.skip_missing:
+        report_missing(found)
+        if not options.skip_missing:
             stdout.say("ssl-console: nothing was started; --skip-missing runs the rest")
-            return without_a_run(found, manner)
-    return _carry_out(session, found, manner)
+            return exit_without_runs(found, options)
+    return _launch(session, found, options)
 
 
 def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
     """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
     watched = not headless and interactive()
-    picked = RunSelection(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
-    code = run(session, picked, RunOptions(launcher=parse_launcher(launcher), detach=watched))
+    selection = RunSelection(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
+    code = run(session, selection, RunOptions(launcher=parse_launcher(launcher), detach=watched))
     if code in {ExitCode.MISSING, ExitCode.INTERRUPTED}:
         return code
     if watched:
@@ -152,7 +151,7 @@ def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
     return code
 
 
-def sentence(found: Plan, remote: str = "") -> str:
+def plan_sentence(found: Plan, remote: str = "") -> str:
     """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
     counts = found.counts
     words = [f"{counts['done']} done already"] if counts["done"] else []
@@ -177,7 +176,7 @@ def _disk_document(disk: Disk) -> dict[str, int | None]:
     return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free}
 
 
-def as_document(found: Plan) -> dict[str, object]:
+def plan_document(found: Plan) -> dict[str, object]:
     """The plan as `plan --json` prints it."""
     return {
         "runs": [
@@ -198,74 +197,68 @@ def as_document(found: Plan) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True)
-class _Selection:
-    backbones: tuple[BackboneCard, ...]
-    tasks: tuple[TaskSpec, ...]
-
-
-def _select(session: Session, picked: RunSelection) -> _Selection:
-    patterns = picked.backbones
-    if not patterns and picked.suite is not None:
-        patterns = session.tasks.suite(picked.suite).backbones
+def _grid(session: Session, selection: RunSelection) -> Grid:
+    """The backbones and tasks of a selection. Raises ConsoleError when either is missing, CardNameError."""
+    patterns = selection.backbones
+    if not patterns and selection.suite is not None:
+        patterns = session.tasks.suite(selection.suite).backbones
     if not patterns:
         raise ConsoleError("no backbone is picked: add -b NAME, or a glob like -b 'demo/*' (ssl-console backbones)")
-    if not picked.tasks and picked.suite is None:
+    if not selection.tasks and selection.suite is None:
         raise ConsoleError(
             "no task is picked: add -t TASK, a glob like -t 'linear/*', or --suite S (ssl-console tasks)"
         )
     tasks = session.tasks.select(
-        picked.tasks, picked.suite, preset=picked.preset, overrides=parse_overrides(picked.settings)
+        selection.tasks, selection.suite, preset=selection.preset, overrides=parse_overrides(selection.settings)
     )
-    return _Selection(tuple(session.backbones.select(patterns)), tuple(tasks))
+    return session.backbones.select(patterns), tasks
 
 
-def planned(session: Session, picked: RunSelection, manner: RunOptions) -> Plan:
+def plan_selection(session: Session, selection: RunSelection, options: RunOptions) -> Plan:
     """What a launch would do, with backbones examined that would be measured for the first time."""
-    selection = _select(session, picked)
-    options = LaunchOptions(picked.seeds, manner.placement, manner.precision, manner.force)
-    return plan_launch(session, [(selection.backbones, selection.tasks)], options, session.results())
+    launch = LaunchOptions(selection.seeds, options.placement, options.precision, options.force)
+    return plan_launch(session, [_grid(session, selection)], launch, session.results())
 
 
-def _carry_out(session: Session, found: Plan, manner: RunOptions) -> ExitCode:
+def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
     active = tuple(run for run in found.runs if run.status == "active")
     if not found.to_run and not active:
-        _have_collected(session, found)
-        if not manner.as_json:
+        _collect_results(session, found)
+        if not options.as_json:
             stdout.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
-        return _nothing_ran(manner, ExitCode.DONE)
-    submitted = submit_runs(session.workspace, found.to_run, manner.placement)
+        return _end_without_runs(options, ExitCode.DONE)
+    submitted = submit_runs(session.workspace, found.to_run, options.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
-    if manner.detach:
+    if options.detach:
         session.start_supervisor()
-        _say_detached(submitted, followed, manner)
+        _report_detached(submitted, followed, options)
         return ExitCode.DONE
-    return follow_runs(session, followed, manner.placement, as_json=manner.as_json)
+    return follow_runs(session, followed, options.placement, as_json=options.as_json)
 
 
-def without_a_run(found: Plan, manner: RunOptions) -> ExitCode:
+def exit_without_runs(found: Plan, options: RunOptions) -> ExitCode:
     """How a command ends that started nothing: 3 when something is missing, 4 when only the doctor is in the way."""
     if not found.missing:
-        return _nothing_ran(manner, ExitCode.DONE)
+        return _end_without_runs(options, ExitCode.DONE)
     refused = all(item.kind == "doctor" for item in found.missing)
-    return _nothing_ran(manner, ExitCode.REFUSED if refused else ExitCode.MISSING)
+    return _end_without_runs(options, ExitCode.REFUSED if refused else ExitCode.MISSING)
 
 
-def _have_collected(session: Session, found: Plan) -> None:
+def _collect_results(session: Session, found: Plan) -> None:
     """A supervisor that was killed may have left results in their run folders alone: the next one collects them."""
     stored = {result.run_id for result in session.results()}
     if any(run.status == "done" and run.run_id not in stored for run in found.runs):
         session.start_supervisor()
 
 
-def _nothing_ran(manner: RunOptions, code: ExitCode) -> ExitCode:
-    if manner.as_json:
+def _end_without_runs(options: RunOptions, code: ExitCode) -> ExitCode:
+    if options.as_json:
         stdout.json_line(end_line({}, code))
     return code
 
 
-def _say_detached(submitted: Submitted, followed: Sequence[str], manner: RunOptions) -> None:
-    if manner.as_json:
+def _report_detached(submitted: Submitted, followed: Sequence[str], options: RunOptions) -> None:
+    if options.as_json:
         for run_id in followed:
             how = submitted.hows.get(run_id, "queued already")
             stdout.json_line({"event": "submitted", "run_id": run_id, "how": how})
@@ -276,7 +269,7 @@ def _say_detached(submitted: Submitted, followed: Sequence[str], manner: RunOpti
     )
 
 
-def say_missing(found: Plan) -> None:
+def report_missing(found: Plan) -> None:
     """What is missing, and what to do about it."""
     for item in found.missing:
         stdout.say(f"ssl-console: {item.advice}")
@@ -287,13 +280,13 @@ def _duration(found: Plan) -> str:
     return f"on {slots}" if found.eta_s is None else f"about {format_duration(found.eta_s)} on {slots}"
 
 
-def _line(planned: PlannedRun) -> tuple[str, ...]:
-    candidate = planned.candidate
+def _plan_row(plan_selection: PlannedRun) -> tuple[str, ...]:
+    candidate = plan_selection.candidate
     return (
         candidate.backbone.name,
         candidate.task.name,
         str(candidate.seed),
-        planned.status,
-        planned.run_id or "—",
-        planned.reason,
+        plan_selection.status,
+        plan_selection.run_id or "—",
+        plan_selection.reason,
     )

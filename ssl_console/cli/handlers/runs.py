@@ -72,21 +72,23 @@ def events(session: Session, name: str, *, follow: bool) -> None:
 
 def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
     """Ask for the end of runs. Raises NotPossible for one that has ended, after asking for the others."""
-    picked = _picked(session, names, "--all" if every else "", {RunState.QUEUED, RunState.STARTING, RunState.RUNNING})
-    session.cancel(*picked)
-    stdout.say(f"{runs_in_words(len(picked))} to be cancelled" if picked else "there is nothing to cancel")
-    if picked:
+    run_ids = _select_runs(
+        session, names, "--all" if every else "", {RunState.QUEUED, RunState.STARTING, RunState.RUNNING}
+    )
+    session.cancel(*run_ids)
+    stdout.say(f"{run_count_text(len(run_ids))} to be cancelled" if run_ids else "there is nothing to cancel")
+    if run_ids:
         session.start_supervisor()
 
 
 def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
     """Queue runs again. Raises NotPossible for one that did not fail, after asking for the others."""
-    picked = _picked(session, names, "--failed" if failed else "", {RunState.FAILED})
-    if not picked:
+    run_ids = _select_runs(session, names, "--failed" if failed else "", {RunState.FAILED})
+    if not run_ids:
         stdout.say("there is nothing to retry")
         return
-    session.retry(*picked)
-    stdout.say(f"{runs_in_words(len(picked))} queued again")
+    session.retry(*run_ids)
+    stdout.say(f"{run_count_text(len(run_ids))} queued again")
 
 
 def pause(session: Session) -> None:
@@ -101,12 +103,12 @@ def resume(session: Session) -> None:
     stdout.say("runs are started again")
 
 
-def runs_in_words(count: int) -> str:
+def run_count_text(count: int) -> str:
     """`1 run is`, `2 runs are`."""
     return "1 run is" if count == 1 else f"{count} runs are"
 
 
-def _picked(session: Session, names: Sequence[str], flag: str, states: set[RunState]) -> tuple[str, ...]:
+def _select_runs(session: Session, names: Sequence[str], flag: str, states: set[RunState]) -> tuple[str, ...]:
     """The runs that names or the flag mean."""
     known = [folder.run_id for folder in session.workspace.run_folders()]
     if names and flag:

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from backbones.catalog.card import BackboneCard, FileWeights
 from ssl_console.cli.output import stdout
-from ssl_console.cli.output.live_progress import line_of
-from ssl_console.operations.add_backbone import BackboneOptions, card_of, check, look_into
+from ssl_console.cli.output.live_progress import point_line
+from ssl_console.operations.add_backbone import BackboneOptions, check_options, inspect_checkpoint, make_card
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of, training_folder
 from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
 from ssl_console.operations.session import Session
@@ -28,7 +28,7 @@ BARE = frozenset({"trained"})
 """Findings that say nothing about a checkpoint from the beginning of a training."""
 
 
-class Unfit(ConsoleError):  # noqa: N818 - a domain word, raised as such
+class UnsuitableCheckpoint(ConsoleError):  # noqa: N818 - a domain word, raised as such
     """The first checkpoint fails its examination."""
 
     exit_code = ExitCode.REFUSED
@@ -39,7 +39,7 @@ class WatchRequest:
     """What the command line said."""
 
     folder: Path
-    said: BackboneOptions
+    options: BackboneOptions
     tasks: tuple[str, ...] = ()
     suite: str | None = None
     like: str | None = None
@@ -62,18 +62,18 @@ def watch(session: Session, request: WatchRequest) -> ExitCode:
     """Watch until Ctrl-C, or until nothing happened for `idle_stop_s`; 130 after Ctrl-C, 1 when a checkpoint failed."""
     if not request.folder.is_dir():
         raise ConsoleError(f"{request.folder} is no folder: name the one into which the training writes checkpoints")
-    check(request.said)
+    check_options(request.options)
     tasks = _tasks(session, request)
     training = WatchedTraining(
         folder=str(request.folder),
-        name=request.said.name or request.folder.name,
+        name=request.options.name or request.folder.name,
         tasks=tuple(dict.fromkeys(task.name for task in tasks)),
         every=request.every,
     )
-    with only_watcher(training_folder(session.workspace, request.folder)), _face(request) as face:
+    with only_watcher(training_folder(session.workspace, request.folder)), _watch_view(request) as view:
         watcher = _watcher(session, request, training, tasks)
         try:
-            _go_on(session, request, watcher, face)
+            _watch(session, request, watcher, view)
         except KeyboardInterrupt:
             stdout.say("stopped watching: runs go on, and the same command carries on from here")
             return ExitCode.INTERRUPTED
@@ -81,10 +81,10 @@ def watch(session: Session, request: WatchRequest) -> ExitCode:
     return ExitCode.RUN_FAILED if failed else ExitCode.DONE
 
 
-def _go_on(session: Session, request: WatchRequest, watcher: Watcher, face: WatchView) -> None:
+def _watch(session: Session, request: WatchRequest, watcher: Watcher, view: WatchView) -> None:
     changed_at = time.monotonic()
     ensured_at = float("-inf")
-    face.show(watcher.training, _curve(session, watcher))
+    view.show(watcher.training, _curve(session, watcher))
     while True:
         changed = watcher.look()
         now = time.monotonic()
@@ -92,7 +92,7 @@ def _go_on(session: Session, request: WatchRequest, watcher: Watcher, face: Watc
             session.start_supervisor()
             ensured_at = now
         if changed:
-            face.show(watcher.training, _curve(session, watcher))
+            view.show(watcher.training, _curve(session, watcher))
         changed_at = now if changed or watcher.busy else changed_at
         if request.idle_stop_s is not None and now - changed_at >= request.idle_stop_s:
             return
@@ -125,7 +125,7 @@ def _describe(session: Session, request: WatchRequest, copy: Path, name: str) ->
     findings = [one for one in session.checker().examine(card, thorough=False) if one.name not in BARE]
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
     if bad and not request.force:
-        raise Unfit(
+        raise UnsuitableCheckpoint(
             f"the first checkpoint fails its examination ({'; '.join(bad)}): say here how it was trained (--norm, "
             "--size, --arch, --like BACKBONE), or --force measures it all the same"
         )
@@ -138,19 +138,19 @@ def _card(session: Session, request: WatchRequest, copy: Path, name: str) -> Bac
     if request.like is not None:
         like = session.backbones.get(request.like)
         return like.model_copy(update={"name": f"training/{name}", "weights": FileWeights(path=str(copy))})
-    said = replace(request.said, path=copy, name=f"training/{name}")
-    return card_of(said, look_into(said))
+    options = replace(request.options, path=copy, name=f"training/{name}")
+    return make_card(options, inspect_checkpoint(options))
 
 
 @contextmanager
-def _face(request: WatchRequest) -> Iterator[WatchView]:
+def _watch_view(request: WatchRequest) -> Iterator[WatchView]:
     if request.as_json:
         yield JsonWatch()
     elif sys.stdout.isatty():
-        from ssl_console.cli.output.live_progress import live_face
+        from ssl_console.cli.output.live_progress import live_curve
 
-        with live_face() as face:
-            yield face
+        with live_curve() as view:
+            yield view
     else:
         yield PlainWatch()
 
@@ -167,7 +167,7 @@ class PlainWatch:
         for point in curve.points:
             if point.backbone not in self._shown:
                 self._shown.add(point.backbone)
-                stdout.lines([line_of(point, curve)])
+                stdout.lines([point_line(point, curve)])
         for one in training.checkpoints:
             if one.status == "failed" and one.backbone not in self._shown:
                 self._shown.add(one.backbone)

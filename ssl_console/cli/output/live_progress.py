@@ -112,13 +112,13 @@ class LiveCurve:
         lines = draw(chart_of(curve), width, CHART_LINES, glyphs.choose(None))
         chart = [Text.assemble(*((text, _style(ink)) for text, ink in line), no_wrap=True) for line in lines]
         waiting = sum(one.status in {"taken", "queued"} for one in training.checkpoints)
-        newest = [Text(printable(line_of(point, curve)), no_wrap=True) for point in curve.points[-CURVES_SHOWN:]]
+        newest = [Text(printable(point_line(point, curve)), no_wrap=True) for point in curve.points[-CURVES_SHOWN:]]
         state = Text(f"{len(curve.points)} measured, {waiting} going on: {curve.verdict}", style="bold")
         self.live.update(Group(*chart, *newest, state), refresh=True)
 
 
 @contextmanager
-def live_face() -> Iterator[LiveCurve]:
+def live_curve() -> Iterator[LiveCurve]:
     """While watching."""
     console = Console(markup=False, highlight=False, emoji=False)
     with Live(console=console, auto_refresh=False) as live:
@@ -129,7 +129,7 @@ def _style(ink: int) -> str:
     return CURVE_STYLES[ink % len(CURVE_STYLES)] if ink >= 0 else "dim"
 
 
-def line_of(point: TransferPoint, curve: TransferCurve) -> str:
+def point_line(point: TransferPoint, curve: TransferCurve) -> str:
     """`step 1,200: 57.1 (knn/digits 84.2, knn/shapes 30.1), above demo/rotation`."""
     scores = ", ".join(f"{task} {score:.1f}" for task, score in point.scores.items())
     below = [name for name, mean in curve.references.items() if mean < point.mean]

@@ -33,7 +33,7 @@ class ProgressView(AbstractContextManager["ProgressView"], Protocol):
         ...
 
 
-class NoProgress:
+class NoCleanup:
     """The part of a face that needs no preparation and leaves nothing behind."""
 
     def __exit__(
@@ -43,7 +43,7 @@ class NoProgress:
 
 
 @dataclass
-class PlainProgress(NoProgress):
+class PlainProgress(NoCleanup):
     """Lines: each run's outcome on standard output, progress now and then on standard error."""
 
     _next_line_s: float = FIRST_LINE_S
@@ -71,7 +71,7 @@ class PlainProgress(NoProgress):
 
 
 @dataclass
-class JsonProgress(NoProgress):
+class JsonProgress(NoCleanup):
     """JSON lines: one for every change of a run, one a second for its progress."""
 
     _written: dict[str, tuple[float, str, int]] = field(default_factory=dict)

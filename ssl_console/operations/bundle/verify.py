@@ -113,7 +113,7 @@ def _sha256(parts: Any) -> str:  # noqa: ANN401 - JSON
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ class Report:
         return not self.problems
 
 
-def check(path: Path, tell: Tell = lambda _line: None) -> Report:
+def check(path: Path, notify: Notify = lambda _line: None) -> Report:
     """Check everything. Raises NotABundle for a file of which nothing can be read, FileNotFoundError."""
     archive = Archive.open(path)
     try:
-        return _Check(archive, Report(path), tell).carry_out()
+        return _Check(archive, Report(path), notify).carry_out()
     finally:
         archive.close()
 
@@ -159,7 +159,7 @@ def check(path: Path, tell: Tell = lambda _line: None) -> Report:
 class _Check:
     archive: Archive
     report: Report
-    tell: Tell
+    notify: Notify
     _arrays: dict[str, Arrays] = field(default_factory=dict)
     _readable: set[str] = field(default_factory=set)
     """Members of which every byte could be read; the others have been complained about."""
@@ -194,7 +194,7 @@ class _Check:
         listed = set(index.files)
         for name in sorted(listed ^ (set(self.archive.names) - {layout.INDEX, layout.README})):
             self._complain(name, "is listed and not there" if name in listed else "is there and not listed")
-        self.tell(f"digests of {len(listed):,} files")
+        self.notify(f"digests of {len(listed):,} files")
         for name in sorted(listed & set(self.archive.names)):
             self.report.files += 1
             try:
@@ -227,7 +227,7 @@ class _Check:
         records = sorted(one for one in names if one.startswith("records/"))
         for number, name in enumerate(records, start=1):
             if number % 50 == 1:
-                self.tell(f"scores of result {number:,} of {len(records):,}")
+                self.notify(f"scores of result {number:,} of {len(records):,}")
             try:
                 record = ResultRecord.model_validate_json(self.archive.read(name))
             except ValidationError as error:
@@ -261,7 +261,7 @@ class _Check:
         return self._arrays.get(run_id)
 
     def _tables(self, index: Index, results: list[Result], names: set[str]) -> None:
-        self.tell("tables")
+        self.notify("tables")
         try:
             again = tables(results, self.predictions, index.columns)
         except UNCOUNTABLE as error:

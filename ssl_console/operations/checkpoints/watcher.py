@@ -41,7 +41,7 @@ class Watcher:
 
     training: WatchedTraining
     tasks: Sequence[TaskSpec]
-    around: LookupContext
+    lookup: LookupContext
     describe: Describe
     results: Callable[[], list[Result]]
     place: Path
@@ -53,17 +53,17 @@ class Watcher:
 
     @classmethod
     def open(
-        cls, training: WatchedTraining, tasks: Sequence[TaskSpec], around: LookupContext, **edges: object
+        cls, training: WatchedTraining, tasks: Sequence[TaskSpec], lookup: LookupContext, **edges: object
     ) -> Watcher:
         """Carry on where an earlier watcher stopped. Its tasks must be the same ones. Raises ConsoleError."""
-        place = training_folder(around.workspace, Path(training.folder))
+        place = training_folder(lookup.workspace, Path(training.folder))
         known = read_training(place)
         if known is not None and known.tasks != training.tasks:
             raise ConsoleError(
                 f"{training.folder} is watched on {', '.join(known.tasks)}: name the same tasks, or move {place} away"
             )
         carried = training if known is None else known.model_copy(update={"every": training.every})
-        return cls(carried, tasks, around, place=place, **edges)  # type: ignore[arg-type]
+        return cls(carried, tasks, lookup, place=place, **edges)  # type: ignore[arg-type]
 
     def look(self) -> bool:
         """Take new checkpoints, submit them, see what has finished; whether anything changed."""
@@ -135,17 +135,17 @@ class Watcher:
                 "weights": FileWeights(path=checkpoint.stored),
             }
         )
-        candidates = resolve_candidates([card], self.tasks, (0,), self.around)
+        candidates = resolve_candidates([card], self.tasks, (0,), self.lookup)
         plan = make_plan(candidates, self.results(), slots=1)
         if plan.missing:
             raise ConsoleError("; ".join(item.advice for item in plan.missing))
-        submit_runs(self.around.workspace, plan.to_run, self.placement)
+        submit_runs(self.lookup.workspace, plan.to_run, self.placement)
         run_ids = tuple(run.run_id for run in plan.runs if run.run_id)
         self._keep(checkpoint.model_copy(update={"status": "queued", "run_ids": run_ids}))
 
     def _settle(self, checkpoint: WatchedCheckpoint) -> None:
         """Done when all of its runs are; the copy is kept where one failed, for a retry."""
-        reader = self._reader = self._reader or RunReader(self.around.workspace)
+        reader = self._reader = self._reader or RunReader(self.lookup.workspace)
         reader.poll()
         runs = reader.runs(checkpoint.run_ids)
         self.fresh.update(reader.results_of(runs))

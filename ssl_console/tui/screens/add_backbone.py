@@ -19,7 +19,7 @@ from ssl_console.operations.add_backbone import (
     check_checkpoint,
     chosen_proposal,
     format_inspection,
-    look_into,
+    inspect_checkpoint,
 )
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
@@ -123,7 +123,7 @@ class AddBackboneDialog(Dialog[str | None]):
     def _inspect(self, options: BackboneOptions, inspected: tuple[str, ...]) -> None:
         def inspect() -> Inspection | str:
             try:
-                return look_into(options)
+                return inspect_checkpoint(options)
             except (ConsoleError, WeightsError) as error:
                 return str(error)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.cli.command_group import spread
+from ssl_console.cli.command_group import expand_options
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from ssl_console.cli.command_group import spread
     ],
 )
 def test_an_option_may_be_followed_by_several_values(given: str, meant: str) -> None:
-    assert spread(given.split()) == meant.split()
+    assert expand_options(given.split()) == meant.split()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ssl_console.planning.disk_usage import Stored, disk_for
+from ssl_console.planning.disk_usage import StoredFeatures, disk_for
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from tasks.features.cache_report import CacheEntry
@@ -18,7 +18,7 @@ def entry(backbone: str, dataset: str, split: str, rows: int, size: int) -> Cach
     return CacheEntry(Path("k"), "complete", plan, size, 0.0)
 
 
-STORED = Stored.of(
+STORED = StoredFeatures.of(
     [
         entry("small", "digits", "train", 900, 900 * 100),
         entry("small", "digits", "test", 100, 100 * 100),
