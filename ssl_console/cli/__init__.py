@@ -1,4 +1,4 @@
-"""The command line. `main` is its only entry; `verbs` says what can be asked, the other modules do it."""
+"""The command line. `main` is the entry; `commands` declare options and help, `handlers` run them."""
 
 from __future__ import annotations
 

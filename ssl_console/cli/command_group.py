@@ -21,10 +21,10 @@ MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "
 
 
 class CommandGroup(TyperGroup):
-    """A group whose commands end in a sentence, not in a traceback, when the user can put things right."""
+    """A group of commands whose user errors end in a message instead of a traceback."""
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
-        """Run the command that was asked for."""
+        """Run a command; exceptions that the user can put right end it with a message and an exit code."""
         try:
             return cast("object", super().invoke(ctx))
         except KeyboardInterrupt as error:
@@ -32,19 +32,19 @@ class CommandGroup(TyperGroup):
         except BrokenPipeError as error:
             leave_closed_pipe()
             raise typer.Exit(ExitCode.RUN_FAILED) from error
-        except Exception as error:  # a process edge: what has a sentence is said, anything else is a bug and shown
-            found = user_error(error)
-            if found is None:
+        except Exception as error:  # a process edge: user errors become messages, anything else is a bug
+            failure = user_error(error)
+            if failure is None:
                 raise
-            say(f"ssl-console: {found.sentence}")
-            raise typer.Exit(found.exit_code) from error
+            say(f"ssl-console: {failure.message}")
+            raise typer.Exit(failure.exit_code) from error
 
 
 def expand_options(arguments: Sequence[str]) -> list[str]:
     """`-b one two` as `-b one -b two`: an option that takes several values may be followed by all of them."""
-    verb = next((place for place, word in enumerate(arguments) if word in MULTI_VALUE_COMMANDS), len(arguments))
-    words, option, values = list(arguments[: verb + 1]), "", 0
-    for word in arguments[verb + 1 :]:
+    command = next((place for place, word in enumerate(arguments) if word in MULTI_VALUE_COMMANDS), len(arguments))
+    words, option, values = list(arguments[: command + 1]), "", 0
+    for word in arguments[command + 1 :]:
         if word.startswith("-") and word != "-":
             option, values = (word if word in MULTI_VALUE_OPTIONS else ""), 0
         elif option:

@@ -1,4 +1,4 @@
-"""The command tree, and the one place where an error becomes a sentence and an exit code."""
+"""Entry of the command tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssl_console.system.errors import ExitCode
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out one command line; returns the exit code."""
+    """Run one command line; the exit code."""
     from ssl_console.cli.commands.main import app
 
     try:

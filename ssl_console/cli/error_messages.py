@@ -19,14 +19,14 @@ EXIT_CODES_OF_ERRORS = (
 
 @dataclass(frozen=True)
 class UserError:
-    """How a command ends that could not do what was asked."""
+    """Message and exit code of a command that failed."""
 
-    sentence: str
+    message: str
     exit_code: ExitCode
 
 
 def user_error(error: Exception) -> UserError | None:
-    """What to say about an error; None for one that is a fault of the program."""
+    """Message and exit code for an error; None for a bug of the program."""
     if isinstance(error, ConsoleError):
         return UserError(str(error), error.exit_code)
     for module, name, exit_code in EXIT_CODES_OF_ERRORS:

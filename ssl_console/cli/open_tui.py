@@ -1,6 +1,6 @@
-"""`ssl-console` with no verb: the terminal app, without the machinery that reads verbs.
+"""`ssl-console` without a command: the terminal app, without loading the command tree.
 
-To load that takes as long as the first picture, and whoever only opens the app need not wait for it.
+Loading the tree takes as long as the first picture of the app.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SERVED_VARIABLE = "TEXTUAL_DRIVER"
 
 
 def interactive() -> bool:
-    """Whether a person sits at both ends."""
+    """Whether standard input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def open_terminal(session: Session, help_text: str) -> int:
-    """Open the terminal app if there is a person to see it; the exit code."""
+    """Open the terminal app on a terminal, otherwise print the help; the exit code."""
     if interactive() or SERVED_VARIABLE in os.environ:
         return open_app(session)
     stdout.data(f"{help_text}\n")
@@ -43,7 +43,7 @@ FOLDERS = ("--workspace", "--cards")
 
 
 def open_bare(arguments: Sequence[str]) -> int | None:
-    """Open the app, if there is somebody to see it and nothing else was asked for; its exit code, otherwise None."""
+    """Open the app if a person is at the terminal and no command is given; its exit code, otherwise None."""
     session = bare_session(arguments) if interactive() or SERVED_VARIABLE in os.environ else None
     if session is None:
         return None
@@ -53,15 +53,15 @@ def open_bare(arguments: Sequence[str]) -> int | None:
         from ssl_console.cli.error_messages import user_error
         from ssl_console.cli.output.stdout import say
 
-        found = user_error(error)
-        if found is None:
+        failure = user_error(error)
+        if failure is None:
             raise
-        say(f"ssl-console: {found.sentence}")
-        return found.exit_code
+        say(f"ssl-console: {failure.message}")
+        return failure.exit_code
 
 
 def bare_session(arguments: Sequence[str]) -> Session | None:
-    """What plain options say; None when there is a verb, or anything else that the command tree has to look at."""
+    """The session of plain options; None for a command, or for anything else that the command tree has to parse."""
     folders: dict[str, list[Path]] = {name: [] for name in FOLDERS}
     words = iter(arguments)
     for word in words:

@@ -1,4 +1,4 @@
-"""A card for a checkpoint of the user's own: from what was found in the file and what the user said. No torch here."""
+"""A card for a checkpoint of the user's own, from an inspection of the file and the user's options. Without torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ssl_console.workspace.paths import Workspace
 
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 DEFAULT_NORMALISATION = "imagenet"
-"""No file says how its images were normalised; nearly all training code uses ImageNet's numbers."""
+"""Checkpoints do not record the normalisation of images; nearly all training code uses ImageNet's numbers."""
 
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """What the user said of a checkpoint; what is None is found out, or is a stated default."""
+    """The user's options for a checkpoint; None is detected, or a documented default."""
 
     path: Path
     architecture: str | None = None
@@ -64,7 +64,7 @@ def inspect_checkpoint(options: BackboneOptions) -> Inspection:
 
 
 def check_options(options: BackboneOptions) -> None:
-    """What can be told without opening the file. Raises ConsoleError naming value, place and way out."""
+    """Check the options without opening the file. Raises ConsoleError naming value, place and fix."""
     if not NAME.fullmatch(options.card_name):
         raise ConsoleError(
             f"--name {options.card_name}: use letters, digits, dots and dashes, with / between the parts"

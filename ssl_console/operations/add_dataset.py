@@ -35,7 +35,7 @@ def dataset_card_path(workspace: Workspace, name: str, *, replace: bool = False)
 def scan_dataset(
     workspace: Workspace, path: Path, name: str, options: ImportOptions, on_progress: Callable[[ImportProgress], None]
 ) -> ImportResult:
-    """Recognise the dataset, split it and look at every image; the index waits beside the card's place under a
+    """Recognise the dataset, split it and look at every image; the index is kept next to the card's path under a
     hidden name until `write_dataset`. Raises DatasetProblem.
     """
     workspace.create()

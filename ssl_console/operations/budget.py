@@ -1,4 +1,4 @@
-"""Which runs fit into some hours, and in which order they tell most about the ranking. Pure.
+"""Runs that fit into a time budget, ordered by how much they improve the ranking. Pure.
 
 The model: a score's log-odds are a task's height plus a backbone's plus noise. What a run tells is how much it lowers
 the expected number of backbone pairs that the ranking has in the wrong order; per second of work, the run that lowers
@@ -109,10 +109,10 @@ class Slots:
 
 @dataclass
 class Belief:
-    """What is believed of each backbone's height, and what of it planned runs will have told."""
+    """Belief about each backbone's height, now and after the planned runs."""
 
     means: dict[str, float]
-    """As believed now; which way a planned run will move them nobody knows."""
+    """Current means; the direction in which a planned run will move them is unknown."""
     now: dict[str, float]
     """Variances as of now."""
     then: dict[str, float] = field(init=False)
@@ -136,7 +136,7 @@ class Belief:
         return sum(self._wrong(one, other, self.then[one]) - self._wrong(one, other, after) for other in others)
 
     def gains(self) -> Callable[[BudgetCell], float]:
-        """`gain`, worked out once for cells of one backbone on tasks that are known equally well: it is the same."""
+        """`gain`, computed once for all cells of one backbone on tasks measured on equally many backbones."""
         known: dict[tuple[str, int], float] = {}
 
         def gain(cell: BudgetCell) -> float:
@@ -153,7 +153,7 @@ class Belief:
         self.measured[cell.task] += 1
 
     def _variance_after(self, cell: BudgetCell) -> float:
-        """A task that few others were measured on tells less: its own height is not known well."""
+        """A task measured on few backbones adds more noise: its own height is uncertain."""
         noise = NOISE**2 * (1 + 1 / (self.measured[cell.task] + 0.5))
         return 1 / (1 / self.then[cell.backbone] + 1 / noise)
 

@@ -1,4 +1,4 @@
-"""Examining backbones before they are measured: kept findings first, else a process that looks.
+"""Checks of backbones before they are measured: kept findings, else those of a process of its own.
 
 What fails keeps a backbone out of a plan; forced, it goes along with every result as a warning.
 """
@@ -28,10 +28,10 @@ class BackboneChecker:
     weights: WeightsFolder
     device: str = "cpu"
     notify: Callable[[str], None] = field(default=lambda _sentence: None)
-    """Told before something that takes a while."""
+    """Receives a message before a check that takes seconds."""
 
     def examine(self, card: BackboneCard, *, thorough: bool) -> Iterator[Finding]:
-        """Examine a backbone anew, finding by finding, and keep what was found."""
+        """Check a backbone now, finding by finding, and keep the findings."""
         request = CheckRequest(backbone=card, weights=str(self.weights.root), device=self.device, thorough=thorough)
         seen: list[Finding] = []
         for one in finding.examine(request):
@@ -47,7 +47,7 @@ class BackboneChecker:
             )
 
     def findings(self, card: BackboneCard) -> tuple[Finding, ...]:
-        """What is known of a backbone whose weights are here; looked for now if nothing is."""
+        """Findings for a backbone whose weights are present: the kept ones, else those of a check now."""
         digest = self.weights.state(card).digest
         kept = None if digest is None else kept_findings(self.workspace.examinations, card, digest)
         if kept is not None:

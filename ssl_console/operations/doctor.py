@@ -1,4 +1,4 @@
-"""Whether everything is as it should be: installation, devices, workspace, cards, supervisor, terminal."""
+"""Checks of the installation, devices, workspace, cards, supervisor and terminal."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _supervisor(workspace: Workspace) -> Check:
 
 
 def terminal_checks(environment: Mapping[str, str]) -> Iterator[Check]:
-    """Locale and terminal, told from environment variables."""
+    """Locale and terminal, from environment variables."""
     locale = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
     if "utf" not in locale.lower().replace("-", ""):
         shown = locale or "not set"
@@ -229,7 +229,7 @@ __all__ = ["Check", "DoctorContext", "Verdict", "examine", "logout_check", "term
 
 
 def examine_dataset(card: DatasetCard, data_root: Path) -> Iterator[Check]:
-    """Presence first; then what a process that opens the data and decodes every image says."""
+    """Presence first; then the report of a process that opens the data and decodes every image."""
     found = presence(card, data_root)
     if found.status != "present":
         yield Check("data", "bad", f"{found.missing[0]} is missing: {found.advice}")

@@ -50,7 +50,7 @@ class Session:
 
     @classmethod
     def of(cls, workspace: Workspace, card_folders: tuple[Path, ...] = ()) -> Session:
-        """A session on a workspace that is known already."""
+        """A session on a given workspace."""
         session = cls(workspace.root, card_folders)
         session.workspace = workspace
         return session

@@ -1,4 +1,4 @@
-"""How long runs will take that nothing like was measured of: a backbone's speed on this device, measured in seconds."""
+"""Durations of runs without comparable results, from a measurement of the backbone's speed on this device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECONDS = 600.0
 
 
 class UnknownDuration(Exception):  # noqa: N818 - an answer, not a fault
-    """Nobody can tell how long a run takes; the message says why."""
+    """The duration of a run cannot be estimated; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Profiler:
     weights: Path
     device: str
     images: Callable[[DatasetCard], int | None]
-    """How many images a dataset has; None when nobody looked."""
+    """Number of images of a dataset; None when it has not been read yet."""
     notify: Callable[[str], None]
     _speeds: dict[str, float | None] = field(default_factory=dict)
 

@@ -123,7 +123,7 @@ class _Pick:
 def _anatomies(
     backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], lookup: LookupContext
 ) -> dict[str, FeatureMapInfo]:
-    """What the backbones' architectures can do; empty where no task's protocol asks for it."""
+    """Feature maps of the backbones' architectures; empty where no task's protocol depends on them."""
     if all(PROTOCOLS[task.protocol].unsuitable is None for task in tasks):
         return {}
     return anatomies(backbones, lookup.workspace.cache / "anatomy")

@@ -1,4 +1,4 @@
-"""How much a launch will leave on the disk, told from what earlier runs have left.
+"""Disk space that a launch will need, estimated from what earlier runs have stored.
 
 Features take the same bytes for every image of a backbone, and are stored once for all protocols on a dataset. The
 rest is a run's folder, about as large as those of its protocol were.
@@ -33,7 +33,7 @@ class Disk:
 
     @property
     def enough(self) -> bool:
-        """Whether it fits, as far as that is known."""
+        """Whether the need, if it is known, is below the free space."""
         return self.needed is None or self.needed < self.free
 
 
@@ -73,7 +73,7 @@ class StoredFeatures:
 
 
 def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterable[Result]) -> Disk:
-    """What these runs will leave in the workspace, beside what is free there."""
+    """Disk space that these runs will need in the workspace, and the free space."""
     stored, folders = StoredFeatures.of(entries(workspace.features)), _folder_sizes(workspace, results)
     featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]

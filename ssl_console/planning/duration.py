@@ -1,4 +1,4 @@
-"""How long runs will take, told from how long finished ones took. Pure."""
+"""Expected durations of runs, estimated from finished ones. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_console.workspace.result import Result
 
 @dataclass(frozen=True)
 class Work:
-    """What a duration depends on."""
+    """The facts that a duration depends on."""
 
     backbone: str
     task: str
@@ -58,7 +58,7 @@ class History:
         )
 
     def seconds(self, work: Work) -> float | None:
-        """As `of_task`, else its protocol's time scaled by the backbone's speed; None if nothing like it is known."""
+        """As `of_task`, else its protocol's time scaled by the backbone's speed; None if that is unknown too."""
         known, usual = self.of_task(work), self.protocols.get(work.protocol)
         return known if known is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
 
@@ -70,7 +70,7 @@ class History:
 
 
 def makespan(durations: Sequence[float | None], slots: int) -> float | None:
-    """Seconds until all are done when `slots` take them in order; None while nothing is known of one of them."""
+    """Seconds until all are done when `slots` take them in order; None if one duration is unknown."""
     ends = [0.0] * max(1, slots)
     for duration in durations:
         if duration is None:
@@ -93,5 +93,5 @@ def format_duration(seconds: float) -> str:
 
 
 def megabytes(size: float) -> str:
-    """A size as people say it: `0.8 MB`, `97.8 MB`, `1.2 GB`."""
+    """A size in megabytes or gigabytes: `0.8 MB`, `97.8 MB`, `1.2 GB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,7 +1,7 @@
-"""What a launch will do, said before it starts: done already, out of date, going on, or to be run. Pure.
+"""Plan of a launch: each run is done, out of date, active or to be started. Pure.
 
-A run is named by what it measures: its id is the beginning of its result's key. So the same work submitted twice, by
-two consoles at once even, is one folder.
+A run id is the beginning of its result's key. So the same work submitted twice, even by two consoles at once, is one
+folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Blocker:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One backbone on one task with one seed, and what is known of it before it runs."""
+    """One backbone on one task with one seed, with what has been looked up before it runs."""
 
     backbone: BackboneCard
     task: TaskSpec
@@ -51,7 +51,7 @@ class Candidate:
     """Run folders of this key: id and state, in the order of their making."""
     precision: Precision = "float32"
     concerns: tuple[str, ...] = ()
-    """What is wrong with the backbone, where it is measured all the same; every result says so."""
+    """Failed checks of a backbone that is measured anyway; they become warnings of every result."""
 
     @property
     def work(self) -> Work:
@@ -61,7 +61,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A candidate and what is to become of it."""
+    """A candidate with its status."""
 
     candidate: Candidate
     status: Status
@@ -82,12 +82,12 @@ class Plan:
 
     runs: tuple[PlannedRun, ...]
     eta_s: float | None
-    """Seconds until all that is to run or going on is done; None while nothing comparable was measured."""
+    """Seconds until all new and active runs are done; None while nothing comparable was measured."""
     slots: int
 
     @property
     def to_run(self) -> tuple[PlannedRun, ...]:
-        """What a launch starts."""
+        """The runs that a launch starts."""
         return tuple(run for run in self.runs if run.to_run)
 
     @property
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def missing(self) -> tuple[Blocker, ...]:
-        """What is missing, each once."""
+        """All blockers, each once."""
         return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
 
 
@@ -116,7 +116,7 @@ def make_plan(
     force: bool = False,
     old_identity: Callable[[str], Identity | None] = lambda _run_id: None,
 ) -> Plan:
-    """Decide about every candidate.
+    """Status of every candidate.
 
     `force` runs again what is done (not what is going on). `old_identity` gives the identity of an earlier run, so
     that a stale one can say what changed.
@@ -190,7 +190,7 @@ def _stale(run: PlannedRun, old: Result | None, old_identity: Callable[[str], Id
 
 
 def _measured_as(candidate: Candidate, result: Result | None) -> str:
-    """Equal content under another name is one result; say under which name it is listed."""
+    """Equal content under another name is one result: the name under which it is listed."""
     if result is None or (result.backbone, result.task) == (candidate.backbone.name, candidate.task.name):
         return ""
     return f"the same measurement is listed as {result.backbone} on {result.task}"

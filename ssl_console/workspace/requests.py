@@ -1,4 +1,4 @@
-"""What a console asks of the supervisor: small files, so that asking works from anywhere and survives everything.
+"""Requests to the supervisor as small files, so that they work from any host and survive a crash.
 
 Every request also touches the folder of runs: readers look at single run folders again only when that has changed.
 """
@@ -17,7 +17,7 @@ from ssl_console.workspace.run_status import RunStatus, read_status
 
 
 class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a fault
-    """The run's state does not allow the request; the message says which and why."""
+    """The run's state does not allow the request; the message names both."""
 
 
 def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
@@ -89,7 +89,7 @@ def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
 
 
 def pause(workspace: Workspace) -> None:
-    """Start nothing new; what runs goes on."""
+    """Start no more runs; active ones continue."""
     make_private_folder(workspace.supervisor)
     workspace.paused.touch(mode=0o600)
 

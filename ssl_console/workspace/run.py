@@ -124,9 +124,9 @@ class RunSpec(PlacedRecord):
     devices: tuple[str, ...] = ()
     """Devices of this machine that the run may use; empty for any."""
     fresh: bool = False
-    """Compute everything anew: stored features are not looked at, and none are stored."""
+    """Compute everything again: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
-    """What the doctor found wrong with the backbone, which is measured all the same; the result repeats it."""
+    """Failed checks of the backbone, which is measured anyway; the result repeats them."""
 
     @property
     def placement(self) -> Placement:
@@ -198,7 +198,7 @@ class End(Record):
     state: Literal["failed", "cancelled"]
     kind: FailureKind | None = None
     message: str = ""
-    """One sentence: what was wrong, where, and the way out."""
+    """One sentence: the value, the place and the fix."""
     log_tail: tuple[str, ...] = ()
     ended: float = Field(default_factory=time.time)
 

@@ -1,4 +1,4 @@
-"""All runs of a workspace and where they stand, kept up to date cheaply however many there are.
+"""The runs of a workspace with their status, kept up to date cheaply also for tens of thousands of runs.
 
 Submissions, requests and claims touch the folder of runs, so as long as that is unchanged only runs under way are
 looked at. When it has changed, run folders whose own time has changed are read again: an ended run is read once.
@@ -20,13 +20,14 @@ from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
 from tasks.catalog.spec import TaskSpec
 
 SETTLED_S = 0.1
-"""File times are only so fine: what changed this recently may change again without showing it."""
+"""Resolution of file times in seconds: a newer change may be followed by another one with the same time."""
 FULL_SCAN_S = 30.0
-"""After this long everything is looked at again, whatever the times say."""
+"""Seconds after which every folder is read again, whatever its time."""
 LIFE_EVERY_S = 1.0
-"""How often the process behind a run is looked at while its folder does not change."""
+"""Seconds between two checks of a run's process while its folder does not change."""
 MANY, REST_EACH_S, LONGEST_REST_S = 200, 2e-4, 0.5
-"""Looking at a run folder's time takes about 5 us. Above so many runs, who can wait rests between two looks at all."""
+"""Reading the time of a run folder takes about 5 us. With more runs than `MANY`, callers that can wait scan all
+folders less often."""
 
 
 @dataclass(frozen=True)
@@ -100,22 +101,22 @@ class RunIndex:
     queued: dict[str, RunInfo] = field(default_factory=dict)
     """Of `entries`, the queued ones."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Run folders that are none, by name, and why."""
+    """Unusable run folders by name, and the reason."""
     _times: dict[str, int | None] = field(default_factory=dict)
     _runs_time: int | None = None
     _scanned: float = 0.0
     _unsettled: dict[str, float] = field(default_factory=dict)
-    """Runs that change by themselves, and when each was read last."""
+    """Runs that can change without a request, and when each was last read (seconds since the epoch)."""
     _expected: set[str] = field(default_factory=set)
-    """Queued runs that somebody was told to begin."""
+    """Queued runs that a worker was given."""
 
     def expect(self, run_id: str) -> None:
-        """A worker was given this queued run: its beginning is seen without a look at all the others."""
+        """Watch this queued run, which a worker was given, so that its start is seen without reading all folders."""
         self._expected.add(run_id)
         self._unsettled.setdefault(run_id, 0.0)
 
     def refresh(self, now: float, *, at_once: bool = True) -> Changes:
-        """Look again. `now` is in seconds since the epoch.
+        """Read what has changed. `now` is in seconds since the epoch.
 
         Unless it is to be `at_once`, what others have changed about runs that are neither under way nor expected to be
         may be seen a little later where runs are many: 0.2 s with 1,000 of them, never more than 0.5 s.

@@ -1,4 +1,4 @@
-"""Watching runs: what command line and terminal app poll, a few times a second, to learn what has changed."""
+"""Observation of all runs of a workspace: both front ends poll it a few times a second for what has changed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class RunView(RunInfo):
 
     @cached_property
     def state(self) -> RunState:
-        """Where it stands; a queued run that was given to a worker is starting, and one that has fallen silent goes on
-        as long as its job does.
+        """State of the run. A queued run that a worker was given is starting; a silent one is running while its job is
+        alive.
         """
         if self.silent:
             return RunState.RUNNING
@@ -49,12 +49,12 @@ class RunView(RunInfo):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is heard of it while its job lives."""
+        """Whether the run has stopped writing events while its job is alive."""
         return self.status.state is RunState.FAILED and self.status.end is None and self.held
 
     @cached_property
     def reason(self) -> str:
-        """One sentence on why it stands there; empty when there is nothing to say."""
+        """Why the run is in this state, in one sentence; may be empty."""
         if self.silent and self.job is not None:
             return f"silent, but its {self.job.words}"
         return self.waiting or self.status.reason
@@ -69,7 +69,7 @@ def _info_fields(run: RunInfo) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one poll found."""
+    """Result of one poll."""
 
     changed: tuple[RunView, ...]
     removed: tuple[str, ...]
@@ -87,7 +87,7 @@ class RunObserver:
     """None when no supervisor runs."""
     paused: bool = False
     shortage: str = ""
-    """Why nothing can be written to the workspace; looked at here, as a supervisor on a full disk cannot tell."""
+    """Why the workspace cannot be written; checked here, as a supervisor cannot report a full disk."""
     _index: RunIndex = field(init=False)
     _view: SupervisorView = field(init=False)
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class RunObserver:
         self._view = SupervisorView(self.workspace)
 
     def poll(self, now: float | None = None) -> Observation:
-        """Look again; what changed since the last time."""
+        """Read the workspace; everything that has changed since the last poll."""
         now = time.time() if now is None else now
         changes = self._index.refresh(now)
         supervisor_changed = self._read_supervisor(now)
@@ -129,7 +129,7 @@ class RunObserver:
         return progress
 
     def _read_supervisor(self, now: float) -> bool:
-        """Whether the supervisor says, or is, something else than last time."""
+        """Read the supervisor's state; whether it, the pause or the shortage has changed."""
         self.supervisor = self._view.living(now)
         paused, short = is_paused(self.workspace), shortage(self.workspace.root)
         if self.supervisor is self._last_state and (paused, short) == (self.paused, self.shortage):
@@ -141,7 +141,7 @@ class RunObserver:
         return True
 
     def _update(self, run_id: str) -> RunView | None:
-        """Make the view of a run again; None when it is as it was."""
+        """Make the view of a run again; None when it is unchanged."""
         run = self._index.entries[run_id]
         old = self.runs.get(run_id)
         progress, bad_lines = self._progress(run, old)
@@ -200,7 +200,7 @@ class RunObserver:
         return JobState(job_id=owner.job_id, state="RUNNING", partition=owner.partition, node=owner.host)
 
     def _supervisor_differs(self, view: RunView) -> bool:
-        """Whether the supervisor now says something else of a queued run."""
+        """Whether the supervisor's state now differs from what the view of a queued run shows."""
         if view.status.state is not RunState.QUEUED:
             return False
         device = self._assigned_device(view.run_id)

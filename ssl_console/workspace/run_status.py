@@ -1,4 +1,4 @@
-"""Where a run stands, told from its folder alone. `judge` is pure; `read_facts` is the reading edge.
+"""Status of a run, from its folder alone. `judge` is pure; `read_facts` reads the files.
 
 The order of truth: `result.json`; how the newest attempt ended; fresh events of an attempt that has not ended; its
 living process; else it is lost. Attempt n + 1 exists only after `end.<n>.json`, so there is never a choice.
@@ -20,9 +20,10 @@ from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import Attempt, End, Placement, Record, Retry, RunState
 
 FRESH_HERE_S = 10.0
-"""A worker of this host that has just died is not called lost before its supervisor could say what happened."""
+"""Seconds that the supervisor has to record the end of a worker of this host before its run is lost."""
 FRESH_ELSEWHERE_S = 120.0
-"""A process of another host cannot be asked, so its events speak for it; files may arrive late."""
+"""Seconds without events after which a run of another host is lost: its process cannot be checked, and files may
+arrive late."""
 
 _R = TypeVar("_R", bound=Record)
 RESULT = "result.json"
@@ -32,10 +33,10 @@ PAUSED = "paused: `ssl-console resume` goes on"
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """What a run folder says. Numbers are of the newest file of a sort, 0 where there is none."""
+    """Contents of a run folder. Numbers are those of the newest file of a kind, 0 where there is none."""
 
     finished: float | None = None
-    """When `result.json` came (seconds since the epoch); None when it is not there."""
+    """Time of `result.json` (seconds since the epoch); None when there is none."""
     cancel: bool = False
     attempt: int = 0
     ended: int = 0
@@ -53,14 +54,14 @@ class FolderFacts:
     end: End | None = None
     """How attempt number `ended` ended."""
     request: Retry | None = None
-    """What asked for attempt number `retry`."""
+    """The request for attempt number `retry`."""
     priority: int | None = None
-    """A later wish for another priority than the specification's."""
+    """A priority requested after submission."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands."""
+    """Status of a run."""
 
     state: RunState
     reason: str = ""
@@ -69,16 +70,16 @@ class RunStatus:
     """The newest attempt; of a queued run, the one to come."""
     owner: Attempt | None = None
     end: End | None = None
-    """How the newest attempt ended without a result. None for a lost one about which nobody has written yet."""
+    """End of the newest attempt without a result; None for a lost one whose end is not recorded yet."""
     finished: float | None = None
     """Of a done run, when its result came (seconds since the epoch)."""
     cancel_requested: bool = False
     batch_scale: float = 1.0
-    """Factor on the extraction batch that this attempt was asked for with."""
+    """Factor on the extraction batch, as the request for this attempt sets it."""
     priority: int | None = None
-    """Of a queued run: the priority that was asked for later; None for the specification's."""
+    """Priority of a queued run requested after submission; None for the specification's."""
     placement: Placement | None = None
-    """The placement that the newest retry asked for; None for the specification's."""
+    """Placement in the newest retry request; None for the specification's."""
 
     @property
     def kind(self) -> str | None:
@@ -94,7 +95,7 @@ class RunStatus:
 
 
 def judge(facts: FolderFacts, now: float) -> RunStatus:
-    """Where the run stands at `now`."""
+    """Status of the run at `now`."""
     if facts.finished is not None:
         return RunStatus(RunState.DONE, attempt=max(1, facts.attempt), owner=facts.owner, finished=facts.finished)
     if facts.attempt > facts.ended:
@@ -105,7 +106,7 @@ def judge(facts: FolderFacts, now: float) -> RunStatus:
 
 
 def read_facts(folder: RunFolder) -> FolderFacts:
-    """Look into a run folder. Raises FileNotFoundError when it is gone."""
+    """Read a run folder. Raises FileNotFoundError when it does not exist."""
     names, newest, finished = set(), {"attempt": 0, "end": 0, "retry": 0}, None
     with os.scandir(folder.path) as entries:
         for entry in entries:
@@ -136,7 +137,7 @@ def read_facts(folder: RunFolder) -> FolderFacts:
 
 
 def read_status(folder: RunFolder, now: float) -> RunStatus:
-    """Where the run in this folder stands. Raises FileNotFoundError when the folder is gone."""
+    """Status of the run in this folder. Raises FileNotFoundError when the folder does not exist."""
     return judge(read_facts(folder), now)
 
 
@@ -214,7 +215,7 @@ def _read_priority(path: Path) -> int | None:
 
 
 def _read(model: type[_R], path: Path) -> _R | None:
-    """The record, or None when it is not there or is no such record: a reader must not fall over one file."""
+    """The record; None when it is missing or damaged: one file must not stop a reader."""
     try:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""The verbs that bring in what is the user's own: backbones and datasets."""
+"""The commands that bring in what is the user's own: backbones and datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every verb with its options and its help. What a verb does is imported only when it is asked for."""
+"""The commands with their options and help. The handler of a command is imported when the command runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs about measuring in the course of time: checkpoints of a training, and what fits into some hours."""
+"""Commands about time: checkpoints of a training, and runs that fit into a time budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs about single results: what they are, why they differ, and whether they can be repeated."""
+"""Commands about single results: what they are, why they differ, and whether they can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs of the three stores: weights, data, and the feature cache."""
+"""Commands of the three stores: weights, data, and the feature cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`add backbone`: look into a checkpoint, say what was found and what will be dropped, write the card."""
+"""`add backbone` and `add dataset`: inspect the files, report what was detected, write the card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, Imp
 
 
 def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, as_json: bool) -> ExitCode:
-    """Write a card for the checkpoint; with `dry_run`, only say what it would be.
+    """Write a card for the checkpoint; with `dry_run`, only print it.
 
     What only the user can decide is asked at a terminal; elsewhere it is an error that names the choices.
     """
@@ -59,7 +59,7 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
 
 
 def _choose_proposal(inspection: Inspection) -> Inspection:
-    """Have the user choose between exact proposals; as it is where nobody can be asked or nothing is to choose."""
+    """Let the user choose between exact proposals; unchanged without a terminal or without a choice."""
     proposals = [other for other in inspection.others if other.exact]
     if inspection.question is None or not proposals or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return inspection
@@ -84,7 +84,7 @@ def _backbone_lines(card: BackboneCard, path: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class AddDatasetRequest:
-    """What the command line said."""
+    """Arguments of `add dataset`."""
 
     path: Path
     name: str | None
@@ -94,7 +94,7 @@ class AddDatasetRequest:
 
 
 def add_dataset(session: Session, request: AddDatasetRequest, *, as_json: bool) -> ExitCode:
-    """Write the card; with `dry_run`, only say what was found. 2 for a question, 3 for data that cannot be used."""
+    """Write the card; with `dry_run`, only print what was detected. 2 for a question, 3 for unusable data."""
     name = dataset_name(request.path, request.name)
     dataset_card_path(session.workspace, name, replace=request.replace or request.dry_run)
     try:

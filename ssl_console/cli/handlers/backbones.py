@@ -101,7 +101,7 @@ def list_weights(session: Session, names: tuple[str, ...], *, as_json: bool) -> 
 
 
 def check_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
-    """Read every byte of the weights that are here; a missing one counts only if it was asked for by name."""
+    """Read every byte of the weights that are here; a missing one counts only if it is named."""
     code = ExitCode.DONE
     for card in _cards(session, names):
         if not names and session.weights.state(card).status == "missing":

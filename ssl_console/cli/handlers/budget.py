@@ -1,4 +1,4 @@
-"""`budget`: what fits into some hours, in the order that tells most about the ranking; and on request, run it."""
+"""`budget`: the runs that fit into some hours, best for the ranking first; with `--run`, run them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Limits:
 
     hours: float
     slots: int | None = None
-    """Runs at a time; what the devices or the cluster's settings allow if it is not said."""
+    """Runs at a time; None for as many as the devices or the cluster's settings allow."""
 
 
 @dataclass(frozen=True)

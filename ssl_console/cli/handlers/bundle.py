@@ -1,4 +1,4 @@
-"""`bundle` and `verify`: results in one file, and whether such a file is what it says."""
+"""`bundle` and `verify`: results in one file, and the check of such a file."""
 
 from __future__ import annotations
 

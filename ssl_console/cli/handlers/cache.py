@@ -99,7 +99,7 @@ def prune_cache(
     decoded: bool,
     dry_run: bool,
 ) -> None:
-    """Remove what the options let go, or only say what would go. Images in use by a run stay."""
+    """Remove what the options select, or with `dry_run` only print it. Images in use by a run are kept."""
     policy = Pruning(
         unused_for_s=None if unused_days is None else unused_days * DAY_S,
         keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),

@@ -1,4 +1,4 @@
-"""`correlate`: does ImageNet accuracy tell how well a backbone transfers?"""
+"""`correlate`: correlation of ImageNet accuracy with transfer accuracy."""
 
 from __future__ import annotations
 

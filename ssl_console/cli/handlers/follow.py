@@ -1,4 +1,4 @@
-"""Following runs until all have ended, or until Ctrl-C, which leaves them going."""
+"""Following runs until all have ended, or until Ctrl-C, which does not stop them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTLE_S = 1.5
 RECORD_S = 10.0
 """How long a finished run's way into the database is waited for: a full disk must not hold a command for ever."""
 SUPERVISOR_S = 5.0
-"""How often it is made sure that somebody carries the runs out."""
+"""Seconds between two checks that a supervisor is running."""
 
 
 def follow_runs(session: Session, run_ids: Sequence[str], placement: Placement, *, as_json: bool) -> ExitCode:

@@ -64,7 +64,7 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
 
 
 def all_badges(record: ResultRecord, distance: BaselineComparison | None) -> tuple[Badge, ...]:
-    """Those that the run tells of itself, and the one from its random twin."""
+    """The badges of the run itself, and the one from its random baseline."""
     of_twin = distance.badge if distance else None
     return (*record.badges, *([of_twin] if of_twin else []))
 
@@ -188,7 +188,7 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
 
 
 def record_difference(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
-    """The difference of two records, with the predictions that lie beside them."""
+    """The difference of two records and of their predictions."""
     predictions = session.outputs.predictions
     return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))
 
@@ -218,7 +218,7 @@ def _short(value: object) -> str:
 
 
 def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_json: bool) -> ExitCode:
-    """Queue the run again under an id of its own, follow it, and say whether the number is the same.
+    """Queue the run again under a new id, follow it, and report whether the number is the same.
 
     `within` is in the unit of the score. Raises ConsoleError when the result cannot be found.
     """

@@ -1,4 +1,4 @@
-"""`plan`, `run` and `demo`: from what was picked to runs that are queued and followed."""
+"""`plan`, `run` and `demo`: from a selection to runs that are queued and followed."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def list_data(session: Session, names: tuple[str, ...], *, as_json: bool) -> Non
 
 
 def check_data(session: Session, names: tuple[str, ...], *, thorough: bool) -> ExitCode:
-    """Open datasets, count and decode; a missing one counts only if it was asked for by name.
+    """Open datasets, count and decode; a missing one counts only if it is named.
 
     With `thorough`, every file is read again, and content that is another than remembered is a problem.
     """

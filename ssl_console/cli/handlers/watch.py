@@ -25,7 +25,7 @@ DEFAULT_TASKS = ("knn/digits", "knn/shapes")
 """Built in, and measured in seconds."""
 SUPERVISOR_S = 5.0
 BARE = frozenset({"trained"})
-"""Findings that say nothing about a checkpoint from the beginning of a training."""
+"""Findings that do not apply to a checkpoint from the beginning of a training."""
 
 
 class UnsuitableCheckpoint(ConsoleError):  # noqa: N818 - a domain word, raised as such
@@ -36,7 +36,7 @@ class UnsuitableCheckpoint(ConsoleError):  # noqa: N818 - a domain word, raised 
 
 @dataclass(frozen=True)
 class WatchRequest:
-    """What the command line said."""
+    """Arguments of `watch`."""
 
     folder: Path
     options: BackboneOptions
@@ -120,7 +120,7 @@ def _tasks(session: Session, request: WatchRequest) -> list[TaskSpec]:
 
 
 def _describe(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
-    """The card of the first checkpoint: like a known backbone's, or found out as `add backbone` does."""
+    """The card of the first checkpoint: as another backbone's, or detected as `add backbone` does."""
     card = _card(session, request, copy, name)
     findings = [one for one in session.checker().examine(card, thorough=False) if one.name not in BARE]
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]

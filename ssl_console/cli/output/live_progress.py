@@ -1,4 +1,4 @@
-"""The face for a terminal: finished runs scroll away above, those going on and the whole are redrawn below.
+"""Progress in a terminal: finished runs scroll away above, active ones and the summary are redrawn below.
 
 Everything from outside is put into `Text`, never into markup.
 """
@@ -29,7 +29,7 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 SHOWN = 10
-"""Runs that are shown going on; there are as many as there are slots."""
+"""Active runs that are shown; there are as many as slots."""
 WAITING_SHOWN = 3
 BAR_COLUMNS = 18
 STYLES = {RunState.DONE: "green", RunState.FAILED: "red", RunState.CANCELLED: "yellow"}
@@ -107,7 +107,7 @@ class LiveCurve:
     console: Console
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Draw what is known now."""
+        """Draw the current state."""
         width = min(100, self.console.width)
         lines = draw(chart_of(curve), width, CHART_LINES, glyphs.choose(None))
         chart = [Text.assemble(*((text, _style(ink)) for text, ink in line), no_wrap=True) for line in lines]

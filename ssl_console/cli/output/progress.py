@@ -1,4 +1,4 @@
-"""How followed runs are shown outside the terminal app: plain lines or JSON lines. `live` has the third face."""
+"""Progress of followed runs on the command line: plain lines, JSON lines, and the texts that all views use."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class ProgressView(AbstractContextManager["ProgressView"], Protocol):
 
 
 class NoCleanup:
-    """The part of a face that needs no preparation and leaves nothing behind."""
+    """Context of a view that needs no cleanup."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to put away."""
+        """Do nothing."""
 
 
 @dataclass

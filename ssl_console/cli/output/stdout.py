@@ -1,4 +1,4 @@
-"""Where a command's words go: data to standard output, everything said about it to standard error.
+"""Output of a command: data to standard output, messages to standard error.
 
 Text that came from outside (cards, logs, paths) passes `printable`, so that it can draw but never steer a terminal.
 """
@@ -42,7 +42,7 @@ def json_line(content: Mapping[str, object]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something, on standard error. A closed standard error is no reason to stop."""
+    """Write a message to standard error. A closed standard error is ignored."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
@@ -54,5 +54,5 @@ def terminal_columns() -> int | None:
 
 
 def leave_closed_pipe() -> None:
-    """After the reader of standard output has gone: what is still buffered goes nowhere, without complaint."""
+    """Discard buffered output after the reader of standard output has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

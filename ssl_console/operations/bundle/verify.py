@@ -25,7 +25,7 @@ from tasks.metrics.rescore import Rescorer, rescore
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 UNCOUNTABLE = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError)
-"""What counting raises on arrays that somebody made up."""
+"""Exceptions of scoring on arrays with arbitrary content."""
 NEAR = 1e-6
 """How far a score may be off, as far as machines round differently."""
 SAME_STREAM = 0.1
@@ -67,7 +67,7 @@ def _protocol(record: ResultRecord) -> str:
 
 
 def _own(record: ResultRecord) -> Iterator[str]:
-    """What a record says twice."""
+    """Values that a record contains twice and that differ."""
     result, identity = record.result, record.identity
     key = _sha256(identity)
     if result.key != key:
@@ -142,7 +142,7 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        """Whether all is as it says it is."""
+        """Whether everything agrees."""
         return not self.problems
 
 

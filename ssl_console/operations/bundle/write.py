@@ -76,7 +76,7 @@ class Bundled:
 
     path: Path
     digest: str
-    """Of the whole file; to be quoted beside it."""
+    """SHA-256 of the whole file, to be published with it."""
     results: int
     left_out: tuple[str, ...]
     """Runs whose folder is gone: of these only the database's row is left."""

@@ -1,4 +1,4 @@
-"""What is known of a watched training, as its file keeps it: written whole after every change."""
+"""Record of a watched training, rewritten as a whole after every change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def training_folder(workspace: Workspace, folder: Path) -> Path:
 
 
 def read_training(place: Path) -> WatchedTraining | None:
-    """What is known; None for a training that was never watched. Raises ConsoleError for a damaged file."""
+    """The record; None for a training that was never watched. Raises ConsoleError for a damaged file."""
     path = place / "training.json"
     try:
         return WatchedTraining.model_validate_json(path.read_bytes())
@@ -82,7 +82,7 @@ def read_training(place: Path) -> WatchedTraining | None:
 
 
 def write_training(place: Path, training: WatchedTraining) -> None:
-    """Keep what is known. Raises OSError."""
+    """Write the record. Raises OSError."""
     make_private_folder(place)
     write_atomically(place / "training.json", training.model_dump_json(indent=1).encode())
 

@@ -65,7 +65,7 @@ def sightings(folder: Path) -> dict[Path, Sighting]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file's own format says that all of it is there; formats that do not say count as whole."""
+    """Whether the file is complete by its own format; a format without lengths counts as complete."""
     try:
         if path.suffix == ".safetensors":
             return _safetensors_whole(path)
@@ -80,7 +80,7 @@ def is_whole(path: Path) -> bool:
 
 
 def step_of(path: Path) -> CheckpointStep | None:
-    """What the file's name, else its folder's, says; None when there is no number in either."""
+    """The step in the name of the file, else of its folder; None when neither has a number."""
     for name in (path.name.removesuffix(path.suffix), path.parent.name):
         for pattern, unit in STEPS:
             if found := pattern.search(name):
@@ -124,7 +124,7 @@ def sightings_of(path: Path) -> Sighting | None:
 
 
 def is_whole_copy(copy: Path, original: Path) -> bool:
-    """`is_whole` for a copy whose name does not say the format."""
+    """`is_whole` for a copy, whose format is that of the original."""
     return _safetensors_whole(copy) if original.suffix == ".safetensors" else is_whole(copy)
 
 

@@ -18,7 +18,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import lives, this_host
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
 from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
-from ssl_console.workspace.events import Curve, Event, Progress, fold
+from ssl_console.workspace.events import Curve, Event
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run_observer import RunObserver, RunView
@@ -106,14 +106,7 @@ class WorkspacePoller:
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
         """Every metric that its newest attempt reported; none for a result whose run folder is gone."""
-        run = self.observer.runs.get(run_id)
-        if run is None:
-            return {}
-        tail = EventTail.of(run.folder.events(max(1, run.status.attempt)))
-        progress = Progress()
-        while events := tail.poll():
-            progress = fold(events, progress)
-        return progress.metrics
+        return self.observer.history(run_id).metrics if run_id in self.observer.runs else {}
 
     def dump_stack(self, run_id: str) -> None:
         """Request a stack dump from the worker, if it runs on this machine."""
