@@ -14,95 +14,15 @@ from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES,
 from ssl_console.analysis.published import PUBLISHED, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.random_baseline import twins, with_twin_badges
-from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking, common_columns, judged, pick_columns, pick_rows, sort_rows
 from ssl_console.analysis.ranking import rank as make_ranking
-from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
-from ssl_console.analysis.statistics.rank_bootstrap import Missing
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.badges import MARK
-from ssl_console.workspace.predictions import RunOutputs
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import rebuild as rebuild_database
-
-WORDS = {word.split()[0]: word for word in get_args(Missing)}
-"""`complete`, `common` and `drawn`, as the option has them."""
-
-
-def missing_of(word: str) -> Missing:
-    """The option's value. Raises ConsoleError for any other word."""
-    chosen: Missing | None = next((one for one in get_args(Missing) if one == WORDS.get(word)), None)
-    if chosen is None:
-        raise ConsoleError(f"--missing {word}: it is one of {', '.join(WORDS)}")
-    return chosen
-
-
-def table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
-    """The ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
-    chosen = missing_of(missing)
-    try:
-        return rank_table(ranking, RunOutputs(session.workspace).predictions, missing=chosen)
-    except ValueError as error:
-        raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
-
-
-def save_picture(session: Session, ranking: Ranking, missing: str, path: Path) -> None:
-    """Write the critical-difference picture. Raises ConsoleError when there is none."""
-    from ssl_console.analysis.figures import check_name, save_critical_difference
-
-    check_name(path)
-    picture = table_of(session, ranking, missing).picture
-    if picture is None:
-        raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
-    save_critical_difference(picture, path)
-    stdout.say(f"{path} written; {POOL_NOTE}")
-
-
-def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
-    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
-    table = table_of(session, ranking, missing)
-    if as_json:
-        stdout.document(ranks_document(table))
-        return
-    head = ("group", "backbone", "mean rank", "rank", "95 % interval", "first")
-    lines = [
-        (str(r.group), r.backbone, f"{r.mean_rank:.2f}", f"{r.rank:g}", f"{r.low:g} to {r.high:g}", f"{r.first:.0%}")
-        for r in table.ranks.rows
-    ]
-    stdout.table(head, lines, right=frozenset({0, 2, 3, 5}))
-    if table.picture is not None:
-        _show_picture(table.picture)
-    _say(table)
-
-
-def _show_picture(picture: CriticalDifference) -> None:
-    """The classical view, below the ranks."""
-    stdout.lines(
-        ["", f"critical difference {picture.difference:.2f}: a bar joins what Nemenyi's test cannot tell apart"]
-    )
-    stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
-
-
-def _say(table: RankTable) -> None:
-    ranks = table.ranks
-    stdout.say(
-        f"{ranks.replicates:,} replicates over {ranks.tasks} tasks, {ranks.missing}; backbones of one group are tied "
-        "with its best"
-    )
-    if ranks.left_out:
-        stdout.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
-    if table.by_intervals:
-        stdout.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
-    classical = table.classical
-    if classical is not None:
-        stdout.say(
-            f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
-            f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
-        )
-
 
 DOUBTS_SHOWN = 4
 Origin = Literal["mine", "paper", "both"]
@@ -204,9 +124,8 @@ def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: 
     if format not in SHOW_TIES:
         return NO_TIES
     from ssl_console.analysis.rank_intervals import ties_with_best
-    from ssl_console.workspace.predictions import RunOutputs
 
-    return ties_with_best(ranking, RunOutputs(session.workspace).predictions)
+    return ties_with_best(ranking, session.outputs.predictions)
 
 
 def _say_why_no_means(ranking: Ranking) -> None:
@@ -233,7 +152,8 @@ def _say_doubts(ranking: Ranking) -> None:
 
 
 def rank_intervals(session: Session, view: RankView) -> None:
-    """Print how certain the ranks are. Raises ConsoleError for a format that has no such table."""
+    """Print the ranks with their intervals. Raises ConsoleError for a format that has no such table."""
+    from ssl_console.cli.handlers.rank_intervals import show_rank_intervals
 
     if view.format not in {None, "json"}:
         raise ConsoleError(f"--intervals is a table or --json, not --{view.format}")
@@ -241,9 +161,10 @@ def rank_intervals(session: Session, view: RankView) -> None:
 
 
 def rank_picture(session: Session, view: RankView, path: Path) -> None:
-    """Write the critical-difference picture of the table."""
+    """Write the critical-difference diagram of the table."""
+    from ssl_console.cli.handlers.rank_intervals import save_diagram
 
-    save_picture(session, _ranking(session, view), view.missing, path)
+    save_diagram(session, _ranking(session, view), view.missing, path)
 
 
 def rebuild(session: Session) -> None:

@@ -1,0 +1,89 @@
+"""`rank --intervals` and `rank --figure`: the ranks with their uncertainty. Imports numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
+from ssl_console.analysis.ranking import Ranking
+from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
+from ssl_console.analysis.statistics.rank_bootstrap import Missing
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError
+
+MISSING_VALUES = {word.split()[0]: word for word in get_args(Missing)}
+"""`complete`, `common` and `drawn`, as the option has them."""
+
+
+def parse_missing(word: str) -> Missing:
+    """The option's value. Raises ConsoleError for any other word."""
+    chosen: Missing | None = next((one for one in get_args(Missing) if one == MISSING_VALUES.get(word)), None)
+    if chosen is None:
+        raise ConsoleError(f"--missing {word}: it is one of {', '.join(MISSING_VALUES)}")
+    return chosen
+
+
+def rank_table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
+    """The ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
+    chosen = parse_missing(missing)
+    try:
+        return rank_table(ranking, session.outputs.predictions, missing=chosen)
+    except ValueError as error:
+        raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
+
+
+def save_diagram(session: Session, ranking: Ranking, missing: str, path: Path) -> None:
+    """Write the critical-difference picture. Raises ConsoleError when there is none."""
+    from ssl_console.analysis.figures import check_name, save_critical_difference
+
+    check_name(path)
+    picture = rank_table_of(session, ranking, missing).picture
+    if picture is None:
+        raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
+    save_critical_difference(picture, path)
+    stdout.say(f"{path} written; {POOL_NOTE}")
+
+
+def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
+    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
+    table = rank_table_of(session, ranking, missing)
+    if as_json:
+        stdout.document(ranks_document(table))
+        return
+    head = ("group", "backbone", "mean rank", "rank", "95 % interval", "first")
+    lines = [
+        (str(r.group), r.backbone, f"{r.mean_rank:.2f}", f"{r.rank:g}", f"{r.low:g} to {r.high:g}", f"{r.first:.0%}")
+        for r in table.ranks.rows
+    ]
+    stdout.table(head, lines, right=frozenset({0, 2, 3, 5}))
+    if table.picture is not None:
+        _show_diagram(table.picture)
+    _report(table)
+
+
+def _show_diagram(picture: CriticalDifference) -> None:
+    """The classical view, below the ranks."""
+    stdout.lines(
+        ["", f"critical difference {picture.difference:.2f}: a bar joins what Nemenyi's test cannot tell apart"]
+    )
+    stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
+
+
+def _report(table: RankTable) -> None:
+    ranks = table.ranks
+    stdout.say(
+        f"{ranks.replicates:,} replicates over {ranks.tasks} tasks, {ranks.missing}; backbones of one group are tied "
+        "with its best"
+    )
+    if ranks.left_out:
+        stdout.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
+    if table.by_intervals:
+        stdout.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+    classical = table.classical
+    if classical is not None:
+        stdout.say(
+            f"classical view: Friedman p = {classical.f_p_value:.2g}, critical difference of mean ranks "
+            f"{classical.critical_difference:.2f} (Nemenyi); {POOL_NOTE}"
+        )
