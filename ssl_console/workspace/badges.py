@@ -37,7 +37,7 @@ ADVICE: Mapping[str, str] = {
     "not finite": "features hold NaN or infinity; encode with float32",
     "collapsed": "the features tell hardly anything apart; check weights and normalisation",
     "train = test": "test images are among the training images; the score is too good",
-    "chance": "guessing gives as much; check labels, preprocessing and weights",
+    "chance": "guessing gives as much or more; check labels, preprocessing and weights",
     "grid edge": "the best setting was the last one tried; widen the grid",
     "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
@@ -97,11 +97,7 @@ def _found(seen: BadgeInputs) -> Iterator[Badge]:
     yield from _of_features(seen.diagnostics.get("features"))
     yield from _leak(seen)
     if seen.chance is not None and _no_better(seen, seen.chance):
-        yield _badge(
-            "chance",
-            f"guessing gives {seen.chance:.1f}, which the interval does not exclude: look at the labels, the "
-            "preprocessing and whether the weights fit, before believing the backbone",
-        )
+        yield _badge("chance", _at_chance(seen, seen.chance))
     if seen.diagnostics.get("on_edge") is True:
         yield _badge(
             "grid edge",
@@ -140,6 +136,13 @@ def _leak(seen: BadgeInputs) -> Iterator[Badge]:
             f"{shared:.0f} of {seen.tested} test images are training images too, by their files or their features: the "
             "splits overlap, so the score is too good; remove the repeated images",
         )
+
+
+def _at_chance(seen: BadgeInputs, level: float) -> str:
+    look = "look at the labels, the preprocessing and whether the weights fit, before believing the backbone"
+    if (seen.ci_high < level) if seen.higher_is_better else (seen.ci_low > level):
+        return f"guessing gives {level:.1f}, and the score is worse than that by more than chance: {look}"
+    return f"guessing gives {level:.1f}, which the interval does not exclude: {look}"
 
 
 def _no_better(seen: BadgeInputs, level: float) -> bool:

@@ -18,7 +18,9 @@ from PIL import Image
 from tasks.datasets.dense_targets import Kind, Targets
 
 Labels = npt.NDArray[np.int64]
-"""[n] class indices, or [n, classes] of 0 and 1 for multi-label data; [n, 0] where there are targets only."""
+"""[n] class indices; [n, classes] of 0, 1 and `LEFT_OPEN` for multi-label data; [n, 0] where there are targets only."""
+LEFT_OPEN = -1
+"""Of an image and a class: neither an example nor a negative, as where VOC marks all objects of the class difficult."""
 
 
 class DataError(Exception):

@@ -64,6 +64,12 @@ class HeldTargets(Generic[TargetT_co]):
     held: tuple[TargetT_co, ...]
     digest: str
     classes: tuple[str, ...] = ()
+    frames: tuple[tuple[int, int] | None, ...] = ()
+    """Width and height that each target declares to be made for; empty where none does."""
+
+    def frame(self, index: int) -> tuple[int, int] | None:
+        """Width and height of the image that the target was made for; None where it does not declare them."""
+        return self.frames[index] if self.frames else None
 
     def __len__(self) -> int:
         return len(self.held)

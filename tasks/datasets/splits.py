@@ -43,7 +43,7 @@ class ManyShotSplit:
 
 
 def many_shot_indices(dataset: Dataset, validation_share: float = 0.2, seed: int = 0) -> ManyShotSplit:
-    """Train, validation and test of a dataset.
+    """Train, validation and test of a dataset; images with labels that are left open are for testing alone.
 
     With published train, val and test splits, those. Without val, the published random part of train
     (`published_validation`). Without test, `val` is the test split; with one split alone, a stratified fifth of it is.
@@ -66,6 +66,16 @@ def many_shot_indices(dataset: Dataset, validation_share: float = 0.2, seed: int
         return _checked(dataset, ManyShotSplit(train_role, val_role, test_role))
     whole = np.arange(sizes["train"])
     return _checked(dataset, _with_validation("train", whole, test_role[0], validation_share, seed))
+
+
+def _learnable(dataset: Dataset, selection: Selection) -> Selection:
+    """The images of which every label is known: one that leaves a label open is neither an example nor a negative."""
+    return tuple(
+        (name, indices[(dataset.splits[name].labels[indices] >= 0).all(axis=1)])
+        if dataset.splits[name].labels.ndim == 2
+        else (name, indices)
+        for name, indices in selection
+    )
 
 
 def pool(dataset: Dataset) -> Selection:
@@ -111,7 +121,8 @@ def _with_validation(name: str, members: Indices, test: tuple[str, Indices], sha
     return ManyShotSplit(((name, members[train]),), ((name, members[val]),), (test,))
 
 
-def _checked(dataset: Dataset, split: ManyShotSplit) -> ManyShotSplit:
+def _checked(dataset: Dataset, drawn: ManyShotSplit) -> ManyShotSplit:
+    split = ManyShotSplit(_learnable(dataset, drawn.train), _learnable(dataset, drawn.val), drawn.test)
     for role, selection in (("train", split.train), ("validation", split.val), ("test", split.test)):
         if sum(len(indices) for _, indices in selection) == 0:
             images = sum(len(source.images) for source in dataset.splits.values())

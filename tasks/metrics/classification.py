@@ -40,7 +40,7 @@ def mean_per_class_accuracy(predictions: IntLabels, targets: IntLabels, classes:
 
 
 def average_precisions(scores: Scores, positives: Positives) -> Floats:
-    """11-point AP per class, in percent [k]; NaN where a class has no positive.
+    """11-point AP per class as published by ssl-transfer, in percent [k]; NaN where a class has no positive.
 
     `scores` [n, k] rank the samples, `positives` [n, k] are 0/1. Samples of equal score enter together, as in a
     precision-recall curve over thresholds. Recall 0 counts as precision 1, because that curve ends there.
@@ -58,6 +58,25 @@ def mean_average_precision(scores: Scores, positives: Positives) -> float:
     if np.isnan(values).all():
         raise ValueError("no class has a positive sample: average precision is undefined")
     return float(np.nanmean(values))
+
+
+def devkit_mean_average_precision(scores: Scores, positives: Positives) -> float:
+    """Mean 11-point AP by the rule of VOC's development kit (`VOCevalcls.m`), in percent.
+
+    Unlike the published `map11`, samples of equal score enter one by one in the order of the data, and recall 0 counts
+    as the highest precision anywhere.
+    """
+    found = [_devkit(*column) for column in zip(scores.T, positives.T, strict=True) if column[1].any()]
+    if not found:
+        raise ValueError("no class has a positive sample: average precision is undefined")
+    return float(np.mean(found))
+
+
+def _devkit(scores: Scores, positives: Positives) -> float:
+    hits = positives[np.argsort(-scores, kind="stable")].astype(np.bool_)
+    found = np.cumsum(hits)
+    recall, precision = found / found[-1], found / np.arange(1, len(hits) + 1)
+    return 100.0 * float(np.mean([precision[recall >= level - 1e-12].max(initial=0.0) for level in RECALL_LEVELS]))
 
 
 @dataclass(frozen=True)

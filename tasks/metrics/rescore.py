@@ -16,7 +16,12 @@ from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics import colour, confidence_intervals, reconstruction
 from tasks.metrics.average_precision import NEEDED, restored
 from tasks.metrics.calibration import reliability_of_top
-from tasks.metrics.classification import accuracy, mean_average_precision, mean_per_class_accuracy
+from tasks.metrics.classification import (
+    accuracy,
+    devkit_mean_average_precision,
+    mean_average_precision,
+    mean_per_class_accuracy,
+)
 from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
 from tasks.metrics.per_class_interval import wilson_mean_per_class
@@ -163,8 +168,12 @@ def _percentiles_per_class(arrays: Arrays) -> Interval:
 def _several_labels(arrays: Arrays) -> Scores:
     label = _whole(arrays["label"])
     names = _named(arrays, "scores")
+    devkit = devkit_mean_average_precision(_plain(arrays["scores"]), label)
     return {
-        f"map11{name.removeprefix('scores')}": mean_average_precision(_plain(arrays[name]), label) for name in names
+        "map11-devkit": devkit,
+        **{
+            f"map11{name.removeprefix('scores')}": mean_average_precision(_plain(arrays[name]), label) for name in names
+        },
     }
 
 

@@ -7,8 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from tasks.datasets.card import MetricName
-from tasks.datasets.dataset import DataError, Labels
-from tasks.metrics.classification import Scores, accuracy, mean_average_precision, mean_per_class_accuracy
+from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels
+from tasks.metrics.classification import (
+    Scores,
+    accuracy,
+    devkit_mean_average_precision,
+    mean_average_precision,
+    mean_per_class_accuracy,
+)
 from tasks.metrics.confidence_intervals import halves_mean_average_precision, wilson
 from tasks.metrics.outcome import Interval, Json
 from tasks.metrics.per_class_interval import wilson_mean_per_class
@@ -32,9 +38,22 @@ def score(metric: MetricName, scores: Scores, labels: Labels) -> float:
 
 
 def all_scores(scores: Scores, labels: Labels) -> Mapping[str, float]:
-    """Every metric that fits the labels."""
-    names: tuple[MetricName, ...] = ("map11",) if labels.ndim == 2 else ("accuracy", "mean-per-class")
+    """Every metric that fits the labels; with `map11`, the devkit's rule beside it."""
+    if labels.ndim == 2:
+        return {"map11": score("map11", scores, labels), "map11-devkit": devkit_mean_average_precision(scores, labels)}
+    names: tuple[MetricName, ...] = ("accuracy", "mean-per-class")
     return {name: score(name, scores, labels) for name in names}
+
+
+def without_left_open(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
+    """Scores and labels in which images leave the ranking of a class whose label they leave open (VOC's difficult).
+
+    They are ranked below every other image as negatives, where no precision at a positive depends on them.
+    """
+    if labels.ndim == 1 or not (open_ones := labels == LEFT_OPEN).any():
+        return scores, labels
+    lowest = scores.min(axis=0, keepdims=True) - 1
+    return np.where(open_ones, lowest, scores).astype(scores.dtype), np.where(open_ones, 0, labels)
 
 
 def guessing(labels: Labels) -> dict[str, Json]:

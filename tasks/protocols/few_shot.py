@@ -70,6 +70,11 @@ def sample_episodes(
 
 
 def _shortage(names: Indices, counts: Indices, usable: int, ways: int, needed: int) -> str:
+    if not len(names):
+        return (
+            f"the dataset has {usable} classes and an episode {ways}: use a dataset with more classes, or fewer ways "
+            f"(`--set few-shot.ways={max(usable, 2)}`)"
+        )
     short = ", ".join(f"{name} ({count})" for name, count in zip(names[:20], counts[:20], strict=True))
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return (

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tasks.catalog.protocols import KnnParameters
 from tasks.evaluation.inputs import BankInputs
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score, without_left_open
 from tasks.reporter import Reporter
 from tasks.solvers.nearest_neighbours import classify
 
@@ -40,24 +40,24 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
         device=inputs.device,
         reporter=reporter,
     )
-    for count, scores in zip(counts, votes, strict=True):
-        reporter.metric(inputs.metric, score(inputs.metric, scores, test.labels), step=count)
+    labels = without_left_open(votes[0], test.labels)[1]
+    rankings = [without_left_open(scores, test.labels)[0] for scores in votes]
+    for count, scores in zip(counts, rankings, strict=True):
+        reporter.metric(inputs.metric, score(inputs.metric, scores, labels), step=count)
 
-    chosen = votes[counts.index(parameters.headline)]
-    by_count = {
-        f"{inputs.metric}@{k}": score(inputs.metric, v, test.labels) for k, v in zip(counts, votes, strict=True)
-    }
+    chosen = rankings[counts.index(parameters.headline)]
+    by_count = {f"{inputs.metric}@{k}": score(inputs.metric, v, labels) for k, v in zip(counts, rankings, strict=True)}
     return Outcome(
         headline=inputs.metric,
-        metrics={**all_scores(chosen, test.labels), **by_count},
-        interval=interval(inputs.metric, chosen, test.labels),
+        metrics={**all_scores(chosen, labels), **by_count},
+        interval=interval(inputs.metric, chosen, labels),
         samples={"train": inputs.trained_on[0], "val": inputs.trained_on[1], "test": len(test)},
         hyperparameters={"k": parameters.headline},
-        diagnostics=guessing(test.labels),
+        diagnostics=guessing(labels),
         predictions={
             "index": test.index,
-            "label": test.labels,
-            **_predictions(dict(zip(counts, votes, strict=True)), parameters.headline, test.labels.ndim == 2),
+            "label": labels,
+            **_predictions(dict(zip(counts, rankings, strict=True)), parameters.headline, labels.ndim == 2),
         },
     )
 

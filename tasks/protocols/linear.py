@@ -18,7 +18,7 @@ from tasks.evaluation.inputs import ManyShotInputs
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score, without_left_open
 from tasks.reporter import Reporter
 from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, Trial, fit_published, fit_selected
 
@@ -35,7 +35,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     selection = _selected(inputs, parameters, reporter)
 
     reporter.phase("test")
-    logits, labels = selection.logits(inputs.test.features), inputs.test.labels
+    logits, labels = without_left_open(selection.logits(inputs.test.features), inputs.test.labels)
     calibration = None if inputs.multi_label else _calibration(inputs, parameters, selection, logits)
     _warn(inputs, parameters, selection, reporter)
     return Outcome(

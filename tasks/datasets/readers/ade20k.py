@@ -49,6 +49,11 @@ class FileMasks:
             )
         return np.where(numbers < self.first, -1, numbers - self.first).astype(np.int16)
 
+    def frame(self, index: int) -> tuple[int, int]:
+        """Width and height of the mask. Raises `DataError`."""
+        rows, columns = self._numbers(self.root / self.files[index]).shape
+        return columns, rows
+
     def _numbers(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
         try:
             with Image.open(path) as image:

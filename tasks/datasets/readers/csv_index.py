@@ -13,7 +13,7 @@ import numpy as np
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import read_file
 from tasks.datasets.csv_index import IndexProblem, IndexRow, class_names, read_index, split_names
-from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.dataset import LEFT_OPEN, DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.file_states import ReadFile, newest_change_ns
 from tasks.datasets.image_reading import traits_of
 from tasks.datasets.images import ReadImages
@@ -121,11 +121,12 @@ def _member_traits(text: str) -> Iterator[tuple[int, str]]:
 
 
 def labels_of(rows: Sequence[IndexRow], classes: Sequence[str], *, several: bool) -> Labels:
-    """[n] class indices, or with `several` [n, classes] of 0 and 1."""
+    """[n] class indices, or with `several` [n, classes] of 0, 1 and `LEFT_OPEN`."""
     number = {name: index for index, name in enumerate(classes)}
     if not several:
         return np.array([number[row.labels[0]] for row in rows], dtype=np.int64)
     labels = np.zeros((len(rows), len(classes)), dtype=np.int64)
     for place, row in enumerate(rows):
+        labels[place, [number[label] for label in row.ignored]] = LEFT_OPEN
         labels[place, [number[label] for label in row.labels]] = 1
     return labels

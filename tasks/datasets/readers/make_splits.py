@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import NotAFile, Read, current, read_image
-from tasks.datasets.dataset import DataError, Labels, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
 from tasks.datasets.image_reading import Reading
 from tasks.datasets.images import ArrayImages, FileImages
@@ -151,8 +151,8 @@ def _checked(
     array = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.int64)
     if len(array) != len(names) or not len(names):
         raise DataError(f"{card.name}: {len(names)} images but {len(array)} labels in {split}: {advice(card)}")
-    top = 1 if array.ndim == 2 else classes - 1
-    wrong = np.argwhere((array < 0) | (array > top))
+    low, top = (LEFT_OPEN, 1) if array.ndim == 2 else (0, classes - 1)
+    wrong = np.argwhere((array < low) | (array > top))
     if len(wrong):
         place = tuple(wrong[0])
         raise DataError(

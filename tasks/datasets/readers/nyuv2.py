@@ -72,6 +72,11 @@ class NyuNormals:
         size = self.packed.state[0]
         return digest_lines([f"{PACKED}\t{size}", *self.identifiers, self.codebook.tobytes().hex()])
 
+    def frame(self, index: int) -> tuple[int, int]:
+        """Width and height of the normals. Raises `DataError`."""
+        rows, columns = self[index].shape[:2]
+        return columns, rows
+
     def __getitem__(self, index: int) -> NormalMap:
         """float32 [h, w, 3], zeros where the depth was not valid; raises `DataError` for an image that has none."""
         if not self._opened:

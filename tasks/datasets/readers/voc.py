@@ -63,6 +63,7 @@ def read_detection(root: Path, card: DatasetCard) -> Dataset:
 
 def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[tuple[int, str]]) -> SourceSplit:
     boxes: list[Boxes] = []
+    frames: list[tuple[int, int] | None] = []
     listed: list[SourceSplit] = []
     annotations = hashlib.sha256()
     for year, image_set in parts:
@@ -76,7 +77,9 @@ def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[t
             path = base / "Annotations" / f"{image}.xml"
             content = _content(card, path)
             annotations.update(hashlib.sha256(content).digest())
-            boxes.append(_boxes(card, path, content))
+            found, frame = _boxes(card, path, content)
+            boxes.append(found)
+            frames.append(frame)
     labels = np.zeros((len(boxes), 0), np.int64)
     return SourceSplit(
         name=name,
@@ -87,7 +90,7 @@ def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[t
         named_digest=digest_lines(one.named_digest for one in listed),
         newest_change=max(one.newest_change for one in listed),
         labels_digest=digest_labels(labels),
-        targets={"boxes": HeldTargets(tuple(boxes), annotations.hexdigest(), VOC_CLASSES)},
+        targets={"boxes": HeldTargets(tuple(boxes), annotations.hexdigest(), VOC_CLASSES, tuple(frames))},
     )
 
 
@@ -110,17 +113,20 @@ def _content(card: DatasetCard, path: Path) -> bytes:
         raise wrong_content(card, path, error.strerror or error) from error
 
 
-def _boxes(card: DatasetCard, path: Path, content: bytes) -> Boxes:
+def _boxes(card: DatasetCard, path: Path, content: bytes) -> tuple[Boxes, tuple[int, int] | None]:
+    """The objects of an image, and the width and height that they are declared for."""
     try:
         root = ElementTree.fromstring(content)  # noqa: S314 - expat bounds the expansion of entities
         objects = [_object(one) for one in root.iter("object")]
+        sides = [int(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height")]
     except (ElementTree.ParseError, ValueError) as error:
         raise wrong_content(card, path, error) from error
-    return Boxes(
+    boxes = Boxes(
         corners=np.array([corners for corners, _, _ in objects], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in objects], np.int64),
         difficult=np.array([difficult for _, _, difficult in objects], np.bool_),
     )
+    return boxes, (sides[0], sides[1]) if min(sides) > 0 else None
 
 
 def _object(element: ElementTree.Element) -> tuple[list[float], int, bool]:

@@ -19,7 +19,7 @@ from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval
+from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, without_left_open
 from tasks.protocols.finetune.classifier import Batch, batch, logits_of, new_training
 from tasks.protocols.finetune.grid_search import Search, checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages
@@ -45,11 +45,12 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
     point = search.run()
     _warn(search, point, reporter)
     logits, losses = _final(inputs, parameters, point, both, test, seed, reporter)
+    logits, labels = without_left_open(logits, test.labels)
     calibration = None if test.labels.ndim == 2 else _calibration(search, logits, test)
     return Outcome(
         headline=inputs.metric,
-        metrics={**all_scores(logits, test.labels), **calibration_errors(calibration)},
-        interval=interval(inputs.metric, logits, test.labels),
+        metrics={**all_scores(logits, labels), **calibration_errors(calibration)},
+        interval=interval(inputs.metric, logits, labels),
         samples={"train": len(train_role), "val": len(val_role), "test": len(test)},
         hyperparameters={
             "rate": point.rate,
@@ -62,10 +63,10 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
             "on_edge": _on_edge(search, point),
             "loss_curve": _curve(losses),
             "loss_falling": loss_still_decreasing(losses),
-            **guessing(test.labels),
+            **guessing(labels),
             **reliability_of(calibration),
         },
-        predictions=predictions(test.index, test.labels, logits, calibration),
+        predictions=predictions(test.index, labels, logits, calibration),
     )
 
 

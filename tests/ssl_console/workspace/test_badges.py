@@ -37,6 +37,13 @@ def test_a_score_that_guessing_could_give_is_told() -> None:
     assert badges_of(seen(value=14.0, ci_low=11.0, ci_high=17.0)) == ()
 
 
+def test_a_score_below_chance_is_called_worse_than_guessing() -> None:
+    (badge,) = badges_of(seen(value=10.0, ci_low=5.0, ci_high=15.0, chance=33.0))
+    assert "worse than that by more than chance" in badge.advice
+    (badge,) = badges_of(seen(value=30.0, ci_low=25.0, ci_high=35.0, chance=33.0))
+    assert "does not exclude" in badge.advice
+
+
 def test_an_error_is_judged_from_above() -> None:
     assert names(badges_of(seen(value=30.0, ci_low=25.0, ci_high=35.0, chance=33.0, higher_is_better=False))) == [
         "chance"

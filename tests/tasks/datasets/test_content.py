@@ -201,3 +201,9 @@ def test_a_pipe_among_the_images_is_refused_and_not_read(tmp_path: Path) -> None
     os.mkfifo(root / "cat" / "pipe.bmp")
     with pytest.raises(DataError, match="no file but a device, a pipe or a folder: remove it"):
         opened(root)
+
+
+def test_the_preset_paper_of_a_built_in_dataset_reads_images_as_they_are_stored() -> None:
+    assert CATALOG.card_of(CATALOG.resolve("linear/pets", "paper")).orientation == "stored"
+    assert CATALOG.card_of(CATALOG.resolve("linear/pets")).orientation == "upright"
+    assert CATALOG.card_of(CATALOG.resolve("linear/imagefolder:/x", "paper")).orientation == "upright"

@@ -157,3 +157,33 @@ def test_a_broken_image_is_found_by_decoding_and_numbers_are_compared(tmp_path: 
     assert isinstance(answer, Manifest)
     assert answer.problems[:2] == ("3 images in train, published are 16,551", "1 images in test, published are 4,952")
     assert "000001.jpg cannot be decoded" in answer.problems[2]
+
+
+def lying(path: Path, sides: tuple[int, int]) -> None:
+    """A picture of these sides as stored, to be held turned by a quarter."""
+    image = Image.new("RGB", sides, (9, 9, 9))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize(("declared", "sides"), [((353, 500), (353, 500)), ((500, 353), (500, 353))])
+def test_an_image_is_turned_only_where_its_boxes_were_made_on_the_turned_image(
+    declared: tuple[int, int], sides: tuple[int, int], tmp_path: Path
+) -> None:
+    place = base(tree(tmp_path), 2007)
+    lying(place / "JPEGImages" / "000001.jpg", (500, 353))
+    path = place / "Annotations" / "000001.xml"
+    size = f"<size><width>{declared[0]}</width><height>{declared[1]}</height></size>"
+    path.write_text(path.read_text().replace("<size><width>353</width></size>", size))
+    assert opened(tmp_path).splits["test"].images[0].size == sides
+
+
+def test_boxes_that_fit_neither_frame_of_their_image_are_refused(tmp_path: Path) -> None:
+    place = base(tree(tmp_path), 2007)
+    lying(place / "JPEGImages" / "000001.jpg", (500, 353))
+    path = place / "Annotations" / "000001.xml"
+    size = "<size><width>100</width><height>80</height></size>"
+    path.write_text(path.read_text().replace("<size><width>353</width></size>", size))
+    with pytest.raises(DataError, match=r"000001\.jpg is 500 x 353 pixels as stored and 353 x 500 .*for 100 x 80"):
+        opened(tmp_path)

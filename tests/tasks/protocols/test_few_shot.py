@@ -152,3 +152,9 @@ def test_several_labels_per_image_are_refused() -> None:
     inputs = PoolInputs(Samples(np.zeros((240, 4), np.float32), labels, np.arange(240)), CLASSES)
     with pytest.raises(DataError, match="one label per image"):
         run(inputs)
+
+
+def test_fewer_classes_than_ways_are_called_that_and_not_too_few_images() -> None:
+    with pytest.raises(DataError, match="the dataset has 2 classes and an episode 5: use a dataset with more") as error:
+        sample_episodes(np.repeat([0, 1], 50), ways=5, shots=5, queries=15, episodes=3, seed=0)
+    assert "in class" not in str(error.value)

@@ -1,0 +1,467 @@
+"""Datasets as people have them: each is read as it is, or what is left out is told, or the user is asked."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.datasets.dataset import LEFT_OPEN
+from tasks.datasets.importing.main import bring
+from tasks.datasets.importing.messages import Ambiguous, ImportOptions, ImportRequest, ImportResult
+from tasks.datasets.registry import open_dataset
+from tasks.datasets.splits import many_shot_indices
+from tasks.metrics.classification import average_precisions
+from tasks.metrics.scoring import without_left_open
+
+CLASSES = ("ant", "bee")
+EACH = 10
+
+
+def picture(number: int) -> Image.Image:
+    """A picture unlike every other number's."""
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+def save(path: Path, number: int, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(number).save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def numbered() -> list[tuple[str, int]]:
+    return [(name, EACH * place + at) for place, name in enumerate(CLASSES) for at in range(EACH)]
+
+
+def folders(root: Path, ending: str = ".png") -> Path:
+    for name, number in numbered():
+        save(root / name / f"{number}{ending if name == 'bee' else '.png'}", number)
+    return root
+
+
+def add(root: Path, **wish: object) -> ImportResult:
+    options = ImportOptions.model_validate(wish)
+    request = ImportRequest(path=str(root), name="some", index=str(root.parent / "index.csv"), wish=options)
+    return bring(request, lambda _progress: None)
+
+
+def images(found: ImportResult) -> int:
+    return sum(found.card.images.values())
+
+
+def told(found: ImportResult) -> str:
+    return "\n".join([*found.notes, *(one.words for one in found.warnings)])
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".gif", ".jfif", ".JPE", ".webp", ".bmp", ".TIFF", ".ppm", ".avif"])
+def test_whatever_pillow_decodes_is_read(ending: str, tmp_path: Path) -> None:
+    kind = {".jfif": "JPEG", ".JPE": "JPEG", ".avif": "AVIF"}.get(ending)
+    for name, number in numbered():
+        save(tmp_path / "data" / name / f"{number}{ending}", number, **({"format": kind} if kind else {}))
+    assert images(add(tmp_path / "data")) == 2 * EACH
+
+
+def test_images_without_an_ending_are_known_by_their_first_bytes(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    for path in sorted((root / "bee").iterdir()):
+        path.rename(path.with_suffix(""))
+    assert images(add(root)) == 2 * EACH
+
+
+def test_leftovers_of_notebooks_drives_and_archives_are_counted_and_not_read(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    for number, place in enumerate(("ant/.ipynb_checkpoints", "ant/@eaDir/1.png", "__MACOSX/ant", "bee/._trash")):
+        save(root / place / "copy.png", number)
+    (root / "ant" / "notes.txt").write_text("not an image")
+    (root / "ant" / "._1.png").write_bytes(b"resource fork")
+    found = add(root)
+    assert images(found) == 2 * EACH
+    assert found.card.classes == 2
+    assert "20 images are read; 5 files or lines are left out" in told(found)
+    assert "1 files in .ipynb_checkpoints" in told(found)
+    assert "1 .txt files (ant/notes.txt)" in told(found)
+
+
+def test_a_class_of_files_that_cannot_be_decoded_is_a_question(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    (root / "cow").mkdir()
+    (root / "cow" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(Ambiguous, match=r"cow has no image that can be read, and 1 \.heic files"):
+        add(root)
+    assert "cow" in told(add(root, leave_out=True))
+
+
+def test_a_class_of_which_a_part_cannot_be_decoded_is_a_question(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    (root / "bee" / "1.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(Ambiguous, match=r"1 \.heic files, which cannot be decoded here: convert them"):
+        add(root)
+    assert images(add(root, leave_out=True)) == 2 * EACH
+
+
+def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
+    (folders(tmp_path / "data") / "wanted").mkdir()
+    assert "wanted" in told(add(tmp_path / "data"))
+
+
+def test_a_split_without_class_folders_is_a_question(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data" / "train").parent
+    save(root / "val" / "1.png", 99)
+    with pytest.raises(Ambiguous, match="val has no class folders: its 1 images have no class"):
+        add(root)
+
+
+def test_a_folder_beside_splits_is_a_question_and_never_makes_the_splits_classes(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data" / "train").parent
+    folders(root / "test")
+    save(root / "extra" / "1.png", 99)
+    with pytest.raises(Ambiguous, match="extra has 1 images and stands beside the splits test, train"):
+        add(root)
+    assert add(root, leave_out=True).card.images == {"train": 2 * EACH, "test": 2 * EACH}
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    (root / "ant").rename(root / "train")
+    assert (add(root).card.classes, images(add(root))) == (2, 2 * EACH)
+
+
+def test_classes_that_differ_in_capital_letters_are_told(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    save(root / "Ant" / "1.png", 99)
+    assert "differ only in capital letters" in told(add(root))
+
+
+def test_copies_of_an_image_under_two_labels_are_named(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    save(root / "bee" / "copy.png", 0)
+    assert "1 images stand under two labels, as copies" in told(add(root, split_column="none"))
+
+
+def test_a_link_that_leads_nowhere_is_left_out_before_a_split_is_drawn(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    (root / "ant" / "gone.png").symlink_to("nowhere.png")
+    found = add(root, skip_unreadable=True)
+    assert found.card.images == {"train": 16, "test": 4}
+    assert "1 images that cannot be read (ant/gone.png)" in told(found)
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table(
+    root: Path,
+    head: str,
+    line: Callable[[str, int], Sequence[str]],
+    *,
+    separator: str = ",",
+    encoding: str = "utf-8",
+    name: str = "labels.csv",
+) -> Path:
+    """A table of twenty images, `line(class, number)` giving the cells behind the file's name."""
+    rows = [head.replace(",", separator)]
+    for label, number in numbered():
+        save(root / "images" / f"{number}.png", number)
+        rows.append(separator.join([f"{number}.png", *line(label, number)]))
+    (root / name).write_bytes("\n".join(rows).encode(encoding))
+    return root
+
+
+def half(number: int) -> str:
+    return "train" if number % EACH < 6 else "test"
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding"),
+    [(";", "utf-8"), ("\t", "utf-8-sig"), (",", "latin-1"), ("\t", "utf-16"), (";", "utf-16-le")],
+)
+def test_tables_are_read_in_the_usual_encodings_and_separators(separator: str, encoding: str, tmp_path: Path) -> None:
+    def line(label: str, number: int) -> Sequence[str]:
+        return label.replace("a", "ä"), half(number)
+
+    table(tmp_path / "data", "image,label,split", line, separator=separator, encoding=encoding)
+    found = add(tmp_path / "data")
+    assert found.card.images == {"train": 12, "test": 8}
+    assert "änt" in (tmp_path / "index.csv").read_text(encoding="utf-8")
+
+
+def test_bytes_of_no_encoding_are_refused_with_file_and_line(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label", lambda label, _number: (label,))
+    content = (root / "labels.csv").read_bytes().replace(b"\n1.png,ant", b"\n1.png,a\x81t")
+    (root / "labels.csv").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"labels\.csv, line 3: the byte 0x81 fits no encoding .* save the file as UTF-8"
+    ):
+        add(root)
+
+
+def test_a_column_for_each_class_is_read(tmp_path: Path) -> None:
+    def line(label: str, number: int) -> Sequence[str]:
+        return str(int(label == "ant")), str(int(label == "bee")), half(number)
+
+    found = add(table(tmp_path / "data", "image,ant,bee,split", line))
+    assert (found.card.classes, found.card.images) == (2, {"train": 12, "test": 8})
+
+
+def test_metadata_of_an_imagefolder_gives_labels_and_its_folders_the_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        rows = ["file_name,label"]
+        for label, number in numbered():
+            save(tmp_path / "data" / split / f"{number}.png", number + (split == "test") * 100)
+            rows.append(f"{number}.png,{label}")
+        (tmp_path / "data" / split / "metadata.csv").write_text("\n".join(rows))
+    assert add(tmp_path / "data").card.images == {"train": 20, "test": 20}
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("split", ("train", "holdout")),
+        ("subset", ("TRAINING", "Evaluation")),
+        ("is_train", ("TRUE", "FALSE")),
+        ("is_test", ("0", "1")),
+        ("phase", ("train", "hold-out")),
+    ],
+)
+def test_the_users_split_is_kept_whatever_its_words(column: str, words: tuple[str, str], tmp_path: Path) -> None:
+    root = table(tmp_path / "data", f"image,label,{column}", lambda label, k: (label, words[half(k) == "test"]))
+    found = add(root)
+    assert found.card.images == {"train": 12, "test": 8}
+    assert f"the split is the column {column}" in told(found)
+
+
+def test_folds_and_unknown_words_are_a_question_that_split_answers(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label,fold", lambda label, number: (label, str(number % 5)))
+    with pytest.raises(Ambiguous, match=r"the column fold holds what names no split: '0' on 4 lines"):
+        add(root)
+    assert add(root, split_words=(("4", "test"), ("*", "train"))).card.images == {"train": 16, "test": 4}
+    assert add(root, split_column="none").card.images == {"train": 16, "test": 4}
+    slip = table(tmp_path / "slip", "image,label,split", lambda label, k: (label, "tets" if k > 17 else half(k)))
+    with pytest.raises(Ambiguous, match="'tets' on 2 lines"):
+        add(slip)
+
+
+def test_a_split_of_some_images_alone_is_a_question_and_never_drawn_anew(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label,split", lambda label, k: (label, "" if k % 2 else "train"))
+    with pytest.raises(Ambiguous, match="10 images are in train and 10 in no split"):
+        add(root)
+
+
+@pytest.mark.parametrize("joined", ["{}|odd", "{};odd", '"{}, odd"'])
+def test_labels_that_seem_several_are_a_question(joined: str, tmp_path: Path) -> None:
+    def line(label: str, number: int) -> Sequence[str]:
+        return (joined.format(label) if number % 2 else label, half(number))
+
+    root = table(tmp_path / "data", "image,label,split", line)
+    with pytest.raises(Ambiguous, match="choose --several for several labels per image, or --single"):
+        add(root)
+    assert add(root, several=True).card.classes == 3
+    assert add(root, several=False).card.classes == 4
+
+
+def test_a_class_name_with_a_comma_is_one_class(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label", lambda label, _number: (f'"{label}, Tinca {label}"',))
+    assert add(root).card.classes == 2
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "NULL", "<NA>"])
+def test_a_missing_label_is_no_class_and_its_line_is_named(missing: str, tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label", lambda label, number: (missing if number == 3 else label,))
+    found = add(root)
+    assert (found.card.classes, images(found)) == (2, 19)
+    assert "1 lines of labels.csv without a label" in told(found)
+    assert "line 5: 3.png" in told(found)
+
+
+def test_an_image_without_any_of_several_labels_is_an_example_of_none(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,labels", lambda label, number: ("" if number == 3 else label,))
+    found = add(root, several=True)
+    assert (found.card.classes, images(found)) == (2, 20)
+
+
+def test_an_image_in_two_splits_or_under_two_labels_is_named(tmp_path: Path) -> None:
+    root = table(tmp_path / "data", "image,label,split", lambda label, number: (label, half(number)))
+    whole = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text(f"{whole}\n0.png,bee,train")
+    with pytest.raises(Ambiguous, match=r"1 images are listed twice, under two labels, .*0\.png in train as ant and"):
+        add(root)
+    (root / "labels.csv").write_text(f"{whole}\n0.png,ant,test")
+    with pytest.raises(Ambiguous, match=r"1 images are listed in two splits, .*0\.png"):
+        add(root)
+    (root / "labels.csv").write_text(f"{whole}\n0.png,ant,train")
+    assert "1 lines that list an image again" in told(add(root))
+
+
+# -- shards ---------------------------------------------------------------------------------------------------------
+
+
+def shard(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def png(number: int) -> bytes:
+    content = io.BytesIO()
+    picture(number).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "v1.0/", "./a.b/c.d/"])
+def test_members_of_shards_may_begin_with_a_dot_or_lie_in_dotted_folders(prefix: str, tmp_path: Path) -> None:
+    members = [(f"{prefix}{k}.png", png(k)) for _, k in numbered()]
+    members += [(f"{prefix}{k}.cls", name.encode()) for name, k in numbered()]
+    members += [(f"{prefix}{k}.seg.png", png(k)) for _, k in numbered()] + [(f"{prefix}._0.png", b"fork")]
+    found = add(shard(tmp_path / "data" / "s.tar", members).parent)
+    assert images(found) == 20
+    assert "20 further images that end in .seg.png" in told(found)
+
+
+def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_question(tmp_path: Path) -> None:
+    members = [(f"{k}.png", png(k)) for _, k in numbered()]
+    members += [(f"{k}.json", json.dumps({"label": None if k == 3 else name}).encode()) for name, k in numbered()]
+    root = shard(tmp_path / "data" / "s-000.tar", members).parent
+    found = add(root)
+    assert (images(found), found.card.classes) == (19, 2)
+    assert "1 samples without a label" in told(found)
+    shard(root / "s-001.tar", [("readme.md", b"")])
+    with pytest.raises(Ambiguous, match=r"s-001\.tar has no sample with an image"):
+        add(root)
+    assert images(add(root, leave_out=True)) == 19
+
+
+def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "s.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(ValueError, match=r"compressed \(\.tar\.gz\).*unpack it"):
+        add(tmp_path / "data")
+
+
+def test_images_of_shards_are_named_by_content_too(tmp_path: Path) -> None:
+    def made(first: int) -> str:
+        members = [(f"{k}.png", png(first if k == 0 else k)) for _, k in numbered()]
+        members += [(f"{k}.cls", name.encode()) for name, k in numbered()]
+        root = shard(tmp_path / str(first) / "s.tar", members).parent
+        return str(add(root).card.manifest)
+
+    assert made(500) != made(501)
+    assert made(500) == made(500)
+
+
+# -- pixels ---------------------------------------------------------------------------------------------------------
+
+
+def written(root: Path, change: Callable[[Path, int], None]) -> ImportResult:
+    """Class folders with a test split whose files `change` writes."""
+    for name, number in numbered():
+        save(root / "train" / name / f"{number}.png", number)
+        path = root / "test" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        change(path, number)
+    return add(root)
+
+
+def first_of(found: ImportResult, split: str = "test") -> Image.Image:
+    return open_dataset(found.card, Path("/")).splits[split].images[0]
+
+
+def test_hidden_colour_under_transparency_is_not_seen_and_the_background_is_part_of_the_key(tmp_path: Path) -> None:
+    def clear(path: Path, number: int) -> None:
+        layer = picture(number).convert("RGBA")
+        layer.putalpha(0)
+        layer.save(path)
+
+    found = written(tmp_path / "data", clear)
+    assert first_of(found).getextrema() == ((255, 255),) * 3
+    assert "20 images of test: transparent, composited on white (#ffffff)" in told(found)
+    black = add(tmp_path / "data", background="black")
+    assert first_of(black).getextrema() == ((0, 0),) * 3
+    assert black.card.manifest != found.card.manifest
+
+
+@pytest.mark.parametrize("ending", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_images_are_turned_as_exif_says_and_counted(ending: str, tmp_path: Path) -> None:
+    def lying(path: Path, number: int) -> None:
+        image = picture(number).resize((8, 4))
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, ending, exif=exif)
+
+    found = written(tmp_path / "data", lying)
+    assert first_of(found).size == (4, 8)
+    if ending != "TIFF":
+        assert "20 images of test: turned as their EXIF orientation says" in told(found)
+        stored = add(tmp_path / "data", orientation="stored")
+        assert first_of(stored).size == (8, 4)
+        assert stored.card.manifest != found.card.manifest
+
+
+def test_deep_greys_are_scaled_by_one_number_for_the_whole_dataset(tmp_path: Path) -> None:
+    def twelve_bits(path: Path, number: int) -> None:
+        values = np.full((8, 8), 4095, np.uint16)
+        values[: number % 8] = 100 * (number + 1)
+        Image.fromarray(values).save(path)
+
+    found = written(tmp_path / "data", twelve_bits)
+    assert first_of(found).getextrema() == ((255, 255),) * 3
+    assert "scaled as 12-bit values" in told(found)
+    assert "also in train" not in told(found)
+
+
+def test_a_reading_without_effect_leaves_the_key_as_it_is(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    manifests = {add(root, **wish).card.manifest for wish in ({}, {"background": "black"}, {"orientation": "stored"})}
+    assert len(manifests) == 1
+
+
+# -- objects --------------------------------------------------------------------------------------------------------
+
+
+def voc(root: Path) -> Path:
+    """Pictures of one object each; of every fifth, the object is difficult."""
+    lists: dict[str, list[str]] = {"train": [], "test": []}
+    for name, number in numbered():
+        save(root / "JPEGImages" / f"{number}.png", number)
+        (root / "Annotations").mkdir(exist_ok=True)
+        text = f"<object><name>{name}</name><difficult>{int(number % 5 == 4)}</difficult></object>"
+        (root / "Annotations" / f"{number}.xml").write_text(f"<annotation>{text}</annotation>")
+        lists[half(number)].append(str(number))
+    for split, names in lists.items():
+        (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
+    return root
+
+
+def test_difficult_objects_leave_a_label_open_in_the_test_and_their_images_out_of_training(tmp_path: Path) -> None:
+    found = add(voc(tmp_path / "data"))
+    assert "show a class in difficult objects alone" in told(found)
+    dataset = open_dataset(found.card, Path("/"))
+    assert dataset.classes == ("ant", "bee")
+    assert (dataset.splits["test"].labels == LEFT_OPEN).sum() == 2
+    split = many_shot_indices(dataset)
+    assert sum(len(part) for _, part in (*split.train, *split.val)) == 12 - 2
+    assert sum(len(part) for _, part in split.test) == 8
+
+
+def test_an_image_that_leaves_a_label_open_changes_no_precision() -> None:
+    random = np.random.default_rng(0)
+    scores, labels = random.random((40, 3)), random.integers(0, 2, (40, 3))
+    left_open = labels.copy()
+    left_open[:10, 0] = LEFT_OPEN
+    masked = without_left_open(scores, left_open)
+    found = average_precisions(*masked)
+    assert found[0] == pytest.approx(average_precisions(scores[10:, :1], labels[10:, :1])[0])
+    assert found[1:].tolist() == average_precisions(scores, labels)[1:].tolist()
