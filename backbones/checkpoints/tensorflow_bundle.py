@@ -88,16 +88,6 @@ _BROKEN = (
 """What the table's, numpy's and zipfile's readers raise for bytes that are no bundle."""
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether the path looks like a TensorFlow checkpoint: an index, or a folder or zip file that holds one."""
-    if path.is_dir():
-        return any(path.glob("*.index"))
-    if path.suffix == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".index") for name in archive.namelist())
-    return path.suffix == ".index"
-
-
 def _open(path: Path) -> _Files:
     if zipfile.is_zipfile(path):
         return _open_archive(path)

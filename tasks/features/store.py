@@ -175,22 +175,22 @@ class FeatureStore:
 
 @dataclass
 class _Waiting:
-    """Tells the reporter about the other process's progress, from the shards that it finishes."""
+    """Report the progress of another process, from the shards that it finishes."""
 
     partial: Path
     request: FeatureRequest
     reporter: Reporter
-    told: int | None = None
+    reported: int | None = None
 
     def __call__(self) -> None:
         rows = len(self.request.split.images)
-        if self.told is None:
+        if self.reported is None:
             self.reporter.phase("waiting for features", rows, "images")
-            self.told = 0
+            self.reported = 0
         done = min(rows_in_shards(self.partial / SHARDS), rows)
-        if done > self.told:
-            self.reporter.advance(done - self.told)
-            self.told = done
+        if done > self.reported:
+            self.reporter.advance(done - self.reported)
+            self.reported = done
 
 
 def _begin(partial: Path, request: FeatureRequest) -> ExtractionPlan:

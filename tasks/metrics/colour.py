@@ -1,4 +1,4 @@
-"""How well colours were told, as R squared in percent."""
+"""Scores of predicted colours: R squared in percent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.metrics.confidence_intervals import bootstrap
 from tasks.metrics.outcome import Interval
 
 Colours = npt.NDArray[np.floating]
-"""[n, 3 + hues]: see `tasks.evaluation.splits_to_inputs.colours`."""
+"""[n, 3 + hues]: see `tasks.evaluation.splits_to_inputs.colour`."""
 Floats = npt.NDArray[np.float64]
 CHANNELS = ("red", "green", "blue")
 HEADLINE = "mean-colour"
@@ -24,22 +24,22 @@ def scores(predicted: Colours, colours: Colours) -> dict[str, float]:
 
 def interval(predicted: Colours, colours: Colours) -> Interval:
     """Of the headline, by bootstrap over the test images."""
-    wanted, told = (values[:, :3].astype(np.float64) for values in (colours, predicted))
-    errors = ((told - wanted) ** 2).sum(axis=1)
-    squares = (wanted**2).sum(axis=1)
+    true, estimate = (values[:, :3].astype(np.float64) for values in (colours, predicted))
+    errors = ((estimate - true) ** 2).sum(axis=1)
+    squares = (true**2).sum(axis=1)
 
     def score(weights: npt.NDArray[np.float64]) -> Floats:
-        spread = weights @ squares - ((weights @ wanted) ** 2).sum(axis=1) / weights.sum(axis=1)
+        spread = weights @ squares - ((weights @ true) ** 2).sum(axis=1) / weights.sum(axis=1)
         shares: Floats = 100 * (1 - (weights @ errors) / np.maximum(spread, np.finfo(np.float64).tiny))
         return shares
 
     return bootstrap(score, len(colours))
 
 
-def explained(predicted: Colours, wanted: Colours) -> float:
+def explained(predicted: Colours, colours: Colours) -> float:
     """R squared in percent over all columns together. Where nothing varies: 100 for no error at all, else 0."""
-    told, true = predicted.astype(np.float64), wanted.astype(np.float64)
-    error = float(((told - true) ** 2).sum())
+    estimate, true = predicted.astype(np.float64), colours.astype(np.float64)
+    error = float(((estimate - true) ** 2).sum())
     spread = float(((true - true.mean(axis=0)) ** 2).sum())
     if spread == 0:
         return 100.0 if error == 0 else 0.0

@@ -56,7 +56,7 @@ def without_left_open(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
     return np.where(open_ones, lowest, scores).astype(scores.dtype), np.where(open_ones, 0, labels)
 
 
-def guessing(labels: Labels) -> dict[str, Json]:
+def chance_diagnostics(labels: Labels) -> dict[str, Json]:
     """What random class scores give, as a diagnostic, for several labels an image: prevalence alone does not tell it,
     as interpolated precision is too high for few images. Empty for one label, whose classes tell it.
     """

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from torch import nn
 
@@ -51,9 +50,3 @@ def export(backbone: nn.Module, origin: Origin, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         file.write(save(weights, metadata=origin.header()))
-
-
-def half_range_exceeded(backbone: nn.Module) -> bool:
-    """True if a weight is too large for half precision."""
-    limit = torch.finfo(torch.float16).max
-    return any(bool(value.abs().max() > limit) for value in backbone.state_dict().values() if value.is_floating_point())

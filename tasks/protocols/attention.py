@@ -43,12 +43,12 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
     del seed
     split = inputs.split("test", "val", "all", "train")
     indices = spread_over(len(split.images), parameters.images)
-    beholder = OcclusionEncoder(inputs, parameters.window, reporter)
+    encoder = OcclusionEncoder(inputs, parameters.window, reporter)
 
     def saliency(index: int) -> Tensor:
-        return torch.from_numpy(beholder.saliency(split.images[index], parameters.stride, reporter))
+        return torch.from_numpy(encoder.saliency(split.images[index], parameters.stride, reporter))
 
-    windows = len(beholder.places(parameters.stride))
+    windows = len(encoder.positions(parameters.stride))
     reporter.phase("occluding", len(indices) * windows, "windows")
     checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "saliency.pt", inputs.key)
     maps = [
@@ -56,15 +56,15 @@ def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, re
         for one in resumable_map(indices, saliency, checkpoint, reporter, lambda done: reporter.advance(done * windows))
     ]
     diffusion = np.array([attentive_diffusion(one) for one in maps])
-    agreement = _agreement(beholder, maps, [split.images[index] for index in indices[: parameters.compared]], reporter)
-    shown = [(beholder.shown(split.images[index]), one) for index, one in zip(indices[:PICTURED], maps, strict=False)]
+    agreement = _agreement(encoder, maps, [split.images[index] for index in indices[: parameters.compared]], reporter)
+    shown = [(encoder.shown(split.images[index]), one) for index, one in zip(indices[:PICTURED], maps, strict=False)]
     save_sheet([[image, heat(one, image)] for image, one in shown], inputs.pictures, "saliency.png")
     return Outcome(
         headline="diffusion",
         metrics={"diffusion": float(diffusion.mean())},
         interval=mean_over(diffusion),
         samples={"test": len(indices)},
-        diagnostics={"canvas": beholder.canvas, "windows": windows, **agreement},
+        diagnostics={"canvas": encoder.canvas, "windows": windows, **agreement},
         predictions={"index": np.array(indices), "diffusion": diffusion, "saliency": np.stack(maps).astype(np.float16)},
     )
 
@@ -90,7 +90,7 @@ class OcclusionEncoder:
         return occlusion_saliency(
             self.features,
             pixels,
-            self.places(stride),
+            self.positions(stride),
             self.window,
             batch_size=self.inputs.batch_size,
             advance=reporter.advance,
@@ -100,7 +100,7 @@ class OcclusionEncoder:
         """The part of the image that the map is of, uint8 [size, size, 3]."""
         return prepare(image, self.spec).permute(1, 2, 0).numpy()[self._kept]
 
-    def places(self, stride: int) -> list[tuple[int, int]]:
+    def positions(self, stride: int) -> list[tuple[int, int]]:
         """Upper left corners of all windows; the last row and column end with the canvas."""
         last = self.canvas - self.window
         along = sorted({*range(0, last + 1, stride), last})
@@ -171,14 +171,14 @@ def attentive_diffusion(saliency: Map) -> float:
 
 
 def _agreement(
-    beholder: OcclusionEncoder, maps: list[Map], images: list[Image.Image], reporter: Reporter
+    encoder: OcclusionEncoder, maps: list[Map], images: list[Image.Image], reporter: Reporter
 ) -> dict[str, Json]:
     """How the maps of the first images agree with those at stride 1."""
     if not images:
         return {}
-    windows = len(beholder.places(1))
+    windows = len(encoder.positions(1))
     reporter.phase("comparing with stride 1", len(images) * windows, "windows")
-    exact = [beholder.saliency(image, 1, reporter) for image in images]
+    exact = [encoder.saliency(image, 1, reporter) for image in images]
     pairs = list(zip(maps, exact, strict=False))
     correlations = [float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in pairs]
     shifts = [attentive_diffusion(one) - attentive_diffusion(other) for one, other in pairs]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tasks.catalog.protocols import KnnParameters
 from tasks.evaluation.inputs import BankInputs
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score, without_left_open
+from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter
 from tasks.solvers.nearest_neighbours import classify
 
@@ -53,7 +53,7 @@ def evaluate(inputs: BankInputs, parameters: KnnParameters, seed: int, reporter:
         interval=interval(inputs.metric, chosen, labels),
         samples={"train": inputs.trained_on[0], "val": inputs.trained_on[1], "test": len(test)},
         hyperparameters={"k": parameters.headline},
-        diagnostics=guessing(labels),
+        diagnostics=chance_diagnostics(labels),
         predictions={
             "index": test.index,
             "label": labels,

@@ -18,7 +18,7 @@ from tasks.evaluation.inputs import ManyShotInputs
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, score, without_left_open
+from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter
 from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, Trial, fit_published, fit_selected
 
@@ -44,7 +44,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         interval=interval(inputs.metric, logits, labels),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
-        diagnostics={**_convergence(selection), **guessing(labels), **reliability_of(calibration)},
+        diagnostics={**_convergence(selection), **chance_diagnostics(labels), **reliability_of(calibration)},
         predictions=predictions(inputs.test.index, labels, logits, calibration),
     )
 
@@ -59,14 +59,14 @@ def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Re
     def measure(logits: Logits, labels: npt.NDArray[np.generic]) -> float:
         return score(inputs.metric, logits, labels.astype(np.int64))
 
-    def heard(trial: Trial) -> None:
+    def report(trial: Trial) -> None:
         reporter.metric("val", trial.score, step=round(float(np.log10(trial.strength)), 6))
         reporter.advance()
 
     if parameters.solver == "published":
-        return fit_published(train, val, grid, measure, classes=classes, max_iter=parameters.max_iter, on_trial=heard)
+        return fit_published(train, val, grid, measure, classes=classes, max_iter=parameters.max_iter, on_trial=report)
     settings = Settings(parameters.tolerance, parameters.max_iter, inputs.device)
-    return fit_selected(train, val, grid, measure, classes=classes, settings=settings, on_trial=heard)
+    return fit_selected(train, val, grid, measure, classes=classes, settings=settings, on_trial=report)
 
 
 def _calibration(

@@ -1,4 +1,4 @@
-"""Casting one ray per pixel at a layout: depth, normals, what was hit and its own colour."""
+"""One ray per pixel cast at a layout: depth, normals, the solid that is hit, its texture and colour."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from tasks.synthetic.scene_layout import Body, Room, SceneLayout
 from tasks.synthetic.solids import SOLIDS, Floats, first_hits
-from tasks.synthetic.textures import darkness
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,3 +102,36 @@ def trace(layout: SceneLayout, size: int, half_view: float) -> Traced:
         for owner, body in enumerate(layout.bodies, start=1):
             _trace_body(traced, body, owner, half_view)
     return traced
+
+
+def _plain(points: Floats) -> Floats:
+    return np.zeros(len(points), np.float32)
+
+
+def _stripes(points: Floats) -> Floats:
+    return np.asarray(np.sin(9.0 * points[:, 1] + 3.0 * points[:, 0]) > 0, np.float32)
+
+
+def _checks(points: Floats) -> Floats:
+    cells = np.floor(3.0 * points).astype(np.int32)
+    return np.asarray(cells.sum(axis=1) & 1, np.float32)
+
+
+def _dots(points: Floats) -> Floats:
+    lattice = 2.6 * points
+    offset = lattice - np.rint(lattice)
+    return np.asarray((offset * offset).sum(axis=1) < 0.17, np.float32)
+
+
+def _marble(points: Floats) -> Floats:
+    x, y, z = points.T
+    veins = np.sin(5.0 * x + 3.0 * np.sin(4.0 * y + 2.0 * z) + 2.0 * np.sin(5.0 * z))
+    return np.asarray(0.5 + 0.5 * veins, np.float32)
+
+
+_PATTERNS = (_plain, _stripes, _checks, _dots, _marble)
+
+
+def darkness(texture: int, points: Floats, phase: Floats) -> Floats:
+    """How dark a texture (as in `TEXTURE_NAMES`) is, 0 to 1, at points [n, 3] of a solid's own frame; shape [n]."""
+    return _PATTERNS[texture](points + phase)

@@ -92,7 +92,7 @@ class Training:
             "notes": self.notes,
         }
 
-    def carry_on(self, state: dict[str, Any]) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -113,7 +113,7 @@ def train(
     """
     state = checkpoint.restore(reporter, training.device) if checkpoint is not None and training.step == 0 else None
     if state is not None:
-        training.carry_on(state)
+        training.resume(state)
     reporter.phase(training.label, training.steps, "steps")
     reporter.advance(training.step)
     kept, mean = time.monotonic(), None

@@ -45,12 +45,12 @@ def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, re
     truths: Targets[Boxes] = inputs.targets(test_split, "boxes")
     with torch_seeded(inputs.device, seed, 1):
         detector = build_detector(inputs, parameters, len(truths.classes))
-    lessons = Lessons(inputs, training_split, detector, parameters, seed)
+    batches = TrainingBatches(inputs, training_split, detector, parameters, seed)
     training = Training(
         model=detector,
         optimiser=optimiser_of(detector, parameters),
         steps=parameters.iterations,
-        loss=lessons.loss,
+        loss=batches.loss,
         rate=rate_of(parameters),
         seed=seed,
         device=inputs.device,
@@ -58,11 +58,11 @@ def evaluate(inputs: ImageInputs, parameters: DetectionParameters, seed: int, re
     train(training, _checkpoint(inputs), reporter, every_s=inputs.checkpoint_s)
     detections = detect(detector, test_split, parameters, inputs, reporter)
     return _outcome(
-        detections, truths, parameters, training, {"train": lessons.images, "test": len(detections)}, reporter
+        detections, truths, parameters, training, {"train": batches.images, "test": len(detections)}, reporter
     )
 
 
-class Lessons:
+class TrainingBatches:
     """The loss of each step: its batch is drawn, mirrored at random, scaled at random, and looked at."""
 
     def __init__(

@@ -21,7 +21,7 @@ from tasks.training.loop import Training, prefetched, train
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialScore:
     """What came of one point."""
 
     score: float
@@ -37,7 +37,7 @@ class Tried:
 
 
 GRID = "grid"
-DIVERGED = Tried(-1.0, 0)
+DIVERGED = TrialScore(-1.0, 0)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Search:
     val_role: RoleImages
     seed: int
     reporter: Reporter
-    tried: dict[int, Tried] = field(default_factory=dict)
+    tried: dict[int, TrialScore] = field(default_factory=dict)
     """By the point's place in the grid."""
     logits: Logits | None = None
 
@@ -62,7 +62,7 @@ class Search:
     def run(self) -> GridPoint:
         """Try what has not been tried, and choose. Raises NotFiniteError when every point came apart."""
         grid = self.parameters.grid
-        self._carry_on()
+        self._resume()
         for place, point in enumerate(grid):
             if place not in self.tried:
                 self._try(place, point)
@@ -87,7 +87,7 @@ class Search:
                 self.tried[place] = DIVERGED
                 return
         logits = logits_of(training.model, self.val_role, self.inputs)
-        self.tried[place] = Tried(self._score(logits), training.step, early)
+        self.tried[place] = TrialScore(self._score(logits), training.step, early)
         if self.best == place:
             self.logits = logits
 
@@ -121,11 +121,11 @@ class Search:
         kept.save({"tried": points, "logits": None if self.logits is None else torch.from_numpy(self.logits)})
         training.remove()
 
-    def _carry_on(self) -> None:
+    def _resume(self) -> None:
         kept = checkpoint_at(self.inputs, GRID)
         state = kept.restore(self.reporter) if kept is not None else None
         if state is not None:
-            self.tried = {int(place): Tried(*values) for place, values in state["tried"].items()}
+            self.tried = {int(place): TrialScore(*values) for place, values in state["tried"].items()}
             self.logits = None if state["logits"] is None else state["logits"].numpy()
 
 

@@ -19,7 +19,7 @@ from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.scoring import all_scores, check_metric, guessing, interval, without_left_open
+from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, without_left_open
 from tasks.protocols.finetune.classifier import Batch, batch, logits_of, new_training
 from tasks.protocols.finetune.grid_search import Search, checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages
@@ -63,7 +63,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
             "on_edge": _on_edge(search, point),
             "loss_curve": _curve(losses),
             "loss_falling": loss_still_decreasing(losses),
-            **guessing(labels),
+            **chance_diagnostics(labels),
             **reliability_of(calibration),
         },
         predictions=predictions(test.index, labels, logits, calibration),

@@ -13,7 +13,7 @@ from tasks.datasets.dense_targets import HeldTargets
 from tasks.datasets.images import ArrayImages, FileImages, JoinedImages
 from tasks.datasets.splits import repeated
 from tasks.metrics.classification import mean_average_precision
-from tasks.metrics.scoring import guessing
+from tasks.metrics.scoring import chance_diagnostics
 from tasks.metrics.segmentation import Confusion
 from tasks.protocols.normals import mean_direction
 from tasks.training.loop import loss_still_decreasing
@@ -78,8 +78,8 @@ def test_the_guess_of_normals_is_the_mean_direction_of_training() -> None:
 def test_the_guess_of_several_labels_is_that_of_random_scores() -> None:
     labels = (np.random.default_rng(1).random((400, 5)) < 0.1).astype(np.int64)
     random = [mean_average_precision(np.random.default_rng(seed).random(labels.shape), labels) for seed in range(2, 42)]
-    chance = guessing(labels)["chance"]
+    chance = chance_diagnostics(labels)["chance"]
     assert isinstance(chance, float)
     assert chance == pytest.approx(np.mean(random), abs=4 * np.std(random))
     assert chance > 12, "prevalence alone would say 10"
-    assert guessing(labels[:, 0]) == {}
+    assert chance_diagnostics(labels[:, 0]) == {}

@@ -49,14 +49,14 @@ def test_diffusion_is_the_share_above_the_mean() -> None:
 
 def test_at_224_pixels_the_paper_moves_windows_of_10_over_242_pixels(tmp_path: Path) -> None:
     given = image_inputs(network("test_resnet", 224), tmp_path, shapes(2))
-    beholder = OcclusionEncoder(given, 10, SilentReporter())
-    assert (beholder.canvas, len(beholder.places(1))) == (242, 54_289)
+    encoder = OcclusionEncoder(given, 10, SilentReporter())
+    assert (encoder.canvas, len(encoder.positions(1))) == (242, 54_289)
 
 
 def test_every_pixel_of_the_map_is_covered_equally_often_at_stride_1(tmp_path: Path) -> None:
-    beholder = OcclusionEncoder(image_inputs(RESNET, tmp_path, shapes(2)), 6, SilentReporter())
-    times = np.zeros((beholder.canvas, beholder.canvas))
-    for top, left in beholder.places(1):
+    encoder = OcclusionEncoder(image_inputs(RESNET, tmp_path, shapes(2)), 6, SilentReporter())
+    times = np.zeros((encoder.canvas, encoder.canvas))
+    for top, left in encoder.positions(1):
         times[top : top + 6, left : left + 6] += 1
     assert set(times[5:-5, 5:-5].ravel()) == {36}
     assert times[5:-5, 5:-5].shape == (32, 32)

@@ -22,7 +22,7 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
 from tasks.protocols.detection.network import Pyramid, build_detector, freeze_all_but_the_last_stage, freeze_statistics
-from tasks.protocols.detection.protocol import Lessons, evaluate, optimiser_of, rate_of
+from tasks.protocols.detection.protocol import TrainingBatches, evaluate, optimiser_of, rate_of
 from tasks.reporter import SilentReporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training, train
@@ -92,8 +92,8 @@ def test_a_step_changes_what_trains_and_nothing_else(tmp_path: Path, frozen: boo
     given, parameters = inputs(RESNET, tmp_path), replace(SMALL, frozen=frozen, batch=2, warmup=0)
     detector = build_detector(given, parameters, CLASSES)
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    lessons = Lessons(given, given.split("train"), detector, parameters, seed=0)
-    Training(detector, optimiser_of(detector, parameters), 1, lessons.loss, rate_of(parameters), seed=0).advance()
+    batches = TrainingBatches(given, given.split("train"), detector, parameters, seed=0)
+    Training(detector, optimiser_of(detector, parameters), 1, batches.loss, rate_of(parameters), seed=0).advance()
     stages = {
         stage: any(
             not torch.equal(before[name], value)
@@ -191,11 +191,11 @@ def test_norms_do_not_decay(tmp_path: Path) -> None:
 def test_a_mirrored_image_has_mirrored_boxes(tmp_path: Path) -> None:
     given = inputs(RESNET, tmp_path)
     detector = build_detector(given, SMALL, CLASSES)
-    lessons = Lessons(given, given.split("train"), detector, SMALL, seed=0)
+    batches = TrainingBatches(given, given.split("train"), detector, SMALL, seed=0)
     seen = {}
     for draw in range(20):
         torch.manual_seed(draw)
-        image, target = lessons._sample(3)
+        image, target = batches._sample(3)
         seen[float(image[0, 0, 0])] = (image, target["boxes"])
     (one, boxes), (other, mirrored) = seen.values()
     assert torch.equal(one, other.flip(-1))
@@ -242,8 +242,8 @@ def _two_steps(given: ImageInputs, parameters: DetectionParameters, kept: Checkp
     """Two steps, as `evaluate` takes them, and then the state that the loop keeps."""
     with torch_seeded("cpu", 0, 1):
         detector = build_detector(given, parameters, CLASSES)
-    lessons = Lessons(given, given.split("train"), detector, parameters, seed=0)
-    begun = Training(detector, optimiser_of(detector, parameters), 5, lessons.loss, rate_of(parameters), seed=0)
+    batches = TrainingBatches(given, given.split("train"), detector, parameters, seed=0)
+    begun = Training(detector, optimiser_of(detector, parameters), 5, batches.loss, rate_of(parameters), seed=0)
     train(begun, kept, SilentReporter(), every_s=0, stop=lambda training: training.step == 2)
 
 
