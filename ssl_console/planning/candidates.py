@@ -1,4 +1,4 @@
-"""From picked backbones, tasks and seeds to candidates: weights and data looked up, keys computed, folders found.
+"""From backbones, tasks and seeds to candidates: weights and data looked up, keys computed, folders found.
 
 The reading edge before `ssl_console.planning.plan`. Imports neither torch nor numpy: what a dataset holds is known from
 an earlier look, or asked once of a process of its own.
@@ -63,8 +63,8 @@ def resolve_candidates(
     datasets = {(task.dataset, task.preset): lookup.tasks.card_of(task) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
     answers = _look_at(list(datasets.values()), lookup) if measurable else {}
-    found = [answer for answer in answers.values() if isinstance(answer, Manifest)]
-    settle_earlier_results(lookup.workspace, found, lookup.dataset_of)
+    read = [answer for answer in answers.values() if isinstance(answer, Manifest)]
+    settle_earlier_results(lookup.workspace, read, lookup.dataset_of)
     anatomy = _anatomies(backbones, tasks, lookup)
     folders = _folders_by_key(lookup.workspace)
     return [
@@ -92,9 +92,9 @@ def weights_advice(card: BackboneCard, state: WeightsState) -> str:
     return f"run `{fetch_weights_command(card.name)}`" if fetched else state.advice or ""
 
 
-def data_advice(card: DatasetCard, found: Presence) -> str:
+def data_advice(card: DatasetCard, state: Presence) -> str:
     """How to get the data of a dataset: the command that fetches them, else the steps by hand."""
-    return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else found.advice
+    return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else state.advice
 
 
 def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
@@ -131,12 +131,12 @@ def _anatomies(
 
 def _look_at(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[tuple[str, str], Answer]:
     """What each dataset holds, by name and orientation. Says so first where a process has to be started for it."""
-    found: dict[tuple[str, str], Answer] = {}
+    by_orientation: dict[tuple[str, str], Answer] = {}
     for orientation in ("upright", "stored"):
         alike = {card.name: card for card in cards if card.orientation == orientation}
         answers = _look_at_alike(list(alike.values()), lookup) if alike else {}
-        found.update({(name, orientation): answer for name, answer in answers.items()})
-    return found
+        by_orientation.update({(name, orientation): answer for name, answer in answers.items()})
+    return by_orientation
 
 
 def _look_at_alike(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[str, Answer]:
@@ -173,21 +173,21 @@ def _candidate(
     lookup: LookupContext,
 ) -> Candidate:
     answer = answers.get((pick.dataset.name, pick.dataset.orientation))
-    lacking = _unsuited(pick), _lacking_weights(pick, weights), _lacking_data(pick, answer, lookup)
-    missing = [item for item in lacking if item]
+    blockers = _incompatible(pick), _missing_weights(pick, weights), _missing_data(pick, answer, lookup)
+    missing = [item for item in blockers if item]
     if missing or weights.digest is None or not isinstance(answer, Manifest):
         return Candidate(pick.backbone, pick.task, pick.dataset, pick.seed, None, missing=tuple(missing))
     spec = preprocessing_for(pick.backbone, preprocessing_name(pick.task))
     about = (identity(pick.backbone, weights.digest, spec), answer.digest, pick.task, pick.seed)
     parts = result_identity(*about, precision=pick.precision, metric=pick.dataset.metric)
     key = result_key(*about, precision=pick.precision, metric=pick.dataset.metric)
-    found = _states(lookup.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
+    states = _states(lookup.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
     return Candidate(
-        pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=found, precision=pick.precision
+        pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=states, precision=pick.precision
     )
 
 
-def _unsuited(pick: _Pick) -> Blocker | None:
+def _incompatible(pick: _Pick) -> Blocker | None:
     """Why the protocol cannot measure the backbone, whatever is fetched."""
     unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
     if unsuitable is None or pick.anatomy is None:
@@ -198,7 +198,7 @@ def _unsuited(pick: _Pick) -> Blocker | None:
     return Blocker("backbone", pick.backbone.name, f"{pick.task.name} cannot measure {pick.backbone.name}: {reason}")
 
 
-def _lacking_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
+def _missing_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     if state.status == "present":
         return None
     name, where = pick.backbone.name, f" ({state.path})" if state.path else ""
@@ -206,12 +206,12 @@ def _lacking_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {advice}")
 
 
-def _lacking_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> Blocker | None:
+def _missing_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> Blocker | None:
     card = pick.dataset
-    found = presence(card, lookup.data_root)
-    if found.status != "present":
-        advice = data_advice(card, found)
-        return Blocker("data", card.name, f"the data of {card.name} are {found.status} ({found.missing[0]}): {advice}")
+    state = presence(card, lookup.data_root)
+    if state.status != "present":
+        advice = data_advice(card, state)
+        return Blocker("data", card.name, f"the data of {card.name} are {state.status} ({state.missing[0]}): {advice}")
     if answer is not None and not isinstance(answer, Manifest):
         return Blocker("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
     return None
@@ -219,10 +219,10 @@ def _lacking_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> 
 
 def _folders_by_key(workspace: Workspace) -> dict[str, list[str]]:
     """Run ids by the beginning of their key; of one key, in the order of their making."""
-    found: dict[str, list[str]] = {}
+    run_ids: dict[str, list[str]] = {}
     for folder in workspace.run_folders():
-        found.setdefault(folder.run_id.partition("-")[0], []).append(folder.run_id)
-    return {first: sorted(names, key=_number) for first, names in found.items()}
+        run_ids.setdefault(folder.run_id.partition("-")[0], []).append(folder.run_id)
+    return {first: sorted(names, key=_number) for first, names in run_ids.items()}
 
 
 def _number(run_id: str) -> int:
@@ -231,10 +231,10 @@ def _number(run_id: str) -> int:
 
 
 def _states(workspace: Workspace, run_ids: Iterable[str]) -> tuple[tuple[str, RunState], ...]:
-    found = []
+    states = []
     for run_id in run_ids:
         try:
-            found.append((run_id, read_status(workspace.run(run_id), time.time()).state))
+            states.append((run_id, read_status(workspace.run(run_id), time.time()).state))
         except FileNotFoundError:  # removed meanwhile
             continue
-    return tuple(found)
+    return tuple(states)

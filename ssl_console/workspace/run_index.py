@@ -85,7 +85,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Changes:
-    """What one refresh found."""
+    """Result of one refresh."""
 
     changed: tuple[RunInfo, ...] = ()
     """New runs, and those whose status differs."""

@@ -113,8 +113,8 @@ def read_facts(folder: RunFolder) -> FolderFacts:
             names.add(entry.name)
             if entry.name == RESULT:
                 finished = entry.stat().st_mtime
-            elif found := _NUMBERED.fullmatch(entry.name):
-                newest[found[1]] = max(newest[found[1]], int(found[2]))
+            elif match := _NUMBERED.fullmatch(entry.name):
+                newest[match[1]] = max(newest[match[1]], int(match[2]))
     attempt, ended, retry = newest["attempt"], newest["end"], newest["retry"]
     owner = _read(Attempt, folder.attempt(attempt)) if attempt else None
     here = owner is not None and owner.host == this_host()
@@ -144,10 +144,10 @@ def read_status(folder: RunFolder, now: float) -> RunStatus:
 def last_event_time(path: Path) -> float | None:
     """When a line was last added to an events file (seconds since the epoch); None when there is none."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime if found.st_size else None
+    return stat.st_mtime if stat.st_size else None
 
 
 def _under_way(facts: FolderFacts, now: float) -> RunStatus:

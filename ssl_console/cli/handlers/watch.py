@@ -86,7 +86,7 @@ def _watch(session: Session, request: WatchRequest, watcher: Watcher, view: Watc
     ensured_at = float("-inf")
     view.show(watcher.training, _curve(session, watcher))
     while True:
-        changed = watcher.look()
+        changed = watcher.poll()
         now = time.monotonic()
         if watcher.busy and now - ensured_at > SUPERVISOR_S:
             session.start_supervisor()

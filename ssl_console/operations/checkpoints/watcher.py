@@ -37,7 +37,7 @@ Describe = Callable[[Path, str], BackboneCard]
 
 @dataclass
 class Watcher:
-    """Look after look; `look` is called every second or so."""
+    """Watcher of one folder; `poll` is called every second or so."""
 
     training: WatchedTraining
     tasks: Sequence[TaskSpec]
@@ -65,7 +65,7 @@ class Watcher:
         carried = training if known is None else known.model_copy(update={"every": training.every})
         return cls(carried, tasks, lookup, place=place, **edges)  # type: ignore[arg-type]
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Take new checkpoints, submit them, see what has finished; whether anything changed."""
         before = self.training
         for seen in self._written():
@@ -84,7 +84,7 @@ class Watcher:
         return new or any(one.status in {"taken", "queued"} for one in self.training.checkpoints)
 
     def _written(self) -> Iterator[Sighting]:
-        """New files that two looks found unchanged and whole, in the order of their writing."""
+        """New files that two polls found unchanged and whole, in the order of their writing."""
         now = sightings(Path(self.training.folder))
         settled = [seen for path, seen in now.items() if self._before.get(path) == seen and not self._known(seen)]
         self._before = now

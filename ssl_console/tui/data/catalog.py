@@ -32,7 +32,7 @@ class BackboneEntry:
 
     @cached_property
     def subject(self) -> Filterable:
-        """What filters look at."""
+        """The words and fields that a filter is matched against."""
         facts = self.card.facts
         fields: dict[str, Value] = {
             "name": self.name,
@@ -67,7 +67,7 @@ class TaskEntry:
 
     @cached_property
     def subject(self) -> Filterable:
-        """What filters look at."""
+        """The words and fields that a filter is matched against."""
         fields: dict[str, Value] = {
             "task": self.name,
             "protocol": self.protocol,

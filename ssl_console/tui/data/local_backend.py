@@ -87,10 +87,10 @@ class LocalBackend:
 
     def _missing_data(self, name: str) -> Blocker | None:
         card = self.session.tasks.datasets[name]
-        found = presence(card, self.session.data_root)
-        if found.status == "present":
+        state = presence(card, self.session.data_root)
+        if state.status == "present":
             return None
-        return Blocker("data", name, f"its data are {found.status}: {data_advice(card, found)}")
+        return Blocker("data", name, f"its data are {state.status}: {data_advice(card, state)}")
 
     def _suite(self, name: str) -> Suite:
         tasks, backbones = self.session.tasks, self.session.backbones

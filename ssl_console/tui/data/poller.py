@@ -59,26 +59,26 @@ class WorkspacePoller:
         except StoreError as error:
             results, problem = self.results, str(error)
         problem = problem or next(iter(self.observer.unreadable), "")
-        told = SupervisorStatus(self.observer.supervisor is not None, self.observer.paused)
+        supervisor = SupervisorStatus(self.observer.supervisor is not None, self.observer.paused)
         news = StateUpdate(
             runs=seen.changed,
             gone=seen.removed,
             results=results if results != self.results else None,
             devices=self._changed_devices(),
-            supervisor=told if told != self._supervisor else None,
+            supervisor=supervisor if supervisor != self._supervisor else None,
             problem=problem or None,
         )
-        self.results, self._supervisor = results, told
+        self.results, self._supervisor = results, supervisor
         return news
 
     def _changed_devices(self) -> tuple[DeviceView, ...] | None:
-        found = self._look_at_devices()
-        if found is None or found == self._devices:
+        devices = self._read_devices()
+        if devices is None or devices == self._devices:
             return None
-        self._devices = found
-        return found
+        self._devices = devices
+        return devices
 
-    def _look_at_devices(self) -> tuple[DeviceView, ...] | None:
+    def _read_devices(self) -> tuple[DeviceView, ...] | None:
         """The readings of the supervisor; without one, own readings at a lower rate."""
         supervisor = self.observer.supervisor
         if supervisor is not None:

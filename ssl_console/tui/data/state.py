@@ -204,12 +204,12 @@ class Preferences:
 def read_preferences(path: Path) -> Preferences:
     """Read the preferences; a missing or invalid file is treated as empty."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return Preferences()
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return Preferences()
-    suite, theme = found.get("suite"), found.get("theme")
+    suite, theme = content.get("suite"), content.get("theme")
     return Preferences(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
 
 
