@@ -10,9 +10,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from backbones.io.card_files import CardModel
+from backbones.io.urls import redacted
 
 Triple = tuple[float, float, float]
 Scalar = str | int | float | bool
@@ -34,7 +35,35 @@ FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", m
 """A name that stays in its folder."""
 
 
-class UrlWeights(CardModel):
+class PublicUrls(CardModel):
+    """A card whose addresses may come with a login or a token: those are kept for fetching in this process, and go
+    into no file and no message.
+    """
+
+    _given: dict[str, str] = PrivateAttr(default_factory=dict)
+    """Addresses as they were given, by their public form."""
+
+    def model_post_init(self, _: object) -> None:
+        """Replace the addresses by their public form."""
+        for name in ("url", "companions"):
+            value = self.__dict__.get(name)
+            if isinstance(value, str):
+                self.__dict__[name] = self._public(value)
+            elif value:
+                self.__dict__[name] = tuple(map(self._public, value))
+
+    def _public(self, url: str) -> str:
+        public = redacted(url)
+        if public != url:
+            self._given[public] = url
+        return public
+
+    def address(self, url: str) -> str:
+        """The address to fetch from; the public one where this process has read nothing else."""
+        return self._given.get(url, url)
+
+
+class UrlWeights(PublicUrls):
     """A published file, fetched once into the weights folder and kept with its digest."""
 
     kind: Literal["url"] = "url"
@@ -48,7 +77,7 @@ class UrlWeights(CardModel):
     """Why a plain download cannot work (login page) and what to do instead; then `url` is the page to open."""
 
 
-class TimmWeights(CardModel):
+class TimmWeights(PublicUrls):
     """The weights of a timm pretrained tag: `architecture.tag` on the model hub."""
 
     kind: Literal["timm"] = "timm"

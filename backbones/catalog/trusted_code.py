@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,36 +39,92 @@ SERVED_VARIABLE = "SSL_CONSOLE_SERVED"
 
 def code_digest(architecture: str) -> str:
     """SHA-256 of the file that the function stands in, which is not run. Raises WeightsError when there is none."""
-    path = code_file(architecture) or _module_file(architecture)
+    path = code_place(architecture)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def code_place(architecture: str) -> Path:
+    """The file that the function stands in. Raises WeightsError when there is none."""
+    return code_file(architecture) or _module_file(architecture)
+
+
 def trust(architecture: str) -> None:
     """Put the function's file, as it is now, on the user's list. Raises WeightsError, OSError."""
     if os.environ.get(SERVED_VARIABLE):
         raise WeightsError("code is trusted in a terminal, not in a browser: `ssl-console add backbone --trust-code`")
-    line = f"{code_digest(architecture)}  {architecture}\n"
+    _put_on_list(code_digest(architecture), architecture)
+
+
+def _put_on_list(digest: str, name: str) -> None:
     path = trusted_list()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8", opener=_private) as file:
-        file.write(line)
+        file.write(f"{digest}  {name}\n")
 
 
 def check_trust(architecture: str, digest_in_card: str | None) -> None:
     """Raises WeightsError unless the function may be run: see above."""
     if comes_with_plug_in(architecture):
         return
-    trusted = digest_in_card in _trusted()
+    trusted = digest_in_card in trusted_digests()
     if trusted and code_digest(architecture) == digest_in_card:
         return
-    state = "has changed since it was trusted" if trusted else "was never trusted by you"
-    raise WeightsError(
-        f"{code_file(architecture) or architecture} {state}: look at it, then repeat `ssl-console add backbone` with "
-        "--trust-code"
+    raise _refusal(code_file(architecture) or architecture, changed=trusted)
+
+
+def _refusal(place: Path | str, *, changed: bool) -> WeightsError:
+    state = "has changed since it was trusted" if changed else "was never trusted by you"
+    return WeightsError(
+        f"{place} {state}: look at it, then repeat `ssl-console add backbone` with --trust-code (and --replace)"
     )
+
+
+@dataclass(frozen=True)
+class CodeTrust:
+    """What code may run: files whose content is on the user's list."""
+
+    add: bool = False
+    """Put files that are not on the list onto it instead: the user trusts what this code loads."""
+    expected: Mapping[Path, str] = field(default_factory=dict)
+    """Digests that certain files must have, whatever else is on the list."""
+
+    def source(self, path: Path) -> bytes:
+        """Content of a file that may run. Raises WeightsError for one that may not, or cannot be read."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+        digest = hashlib.sha256(content).hexdigest()
+        if self.expected.get(path.resolve(), digest) != digest:
+            raise _refusal(path, changed=True)
+        listed = trusted_lines()
+        if digest not in {line.partition(" ")[0] for line in listed}:
+            if not self.add:
+                known = any(line.partition(" ")[2].strip().startswith(str(path)) for line in listed)
+                raise _refusal(path, changed=known)
+            _put_on_list(digest, str(path))
+        return content
+
+
+OTHERS = ((stat.S_IWOTH, ("everyone", "o")), (stat.S_IWGRP, ("its group", "g")))
+"""Permission bits, whom they allow to write, and the letter by which chmod names them."""
+
+
+def writable_by_others(path: Path) -> list[str]:
+    """The file and the folders above it that other users may write, with the reason, as sentences."""
+    found = []
+    for place in (path, *path.absolute().parents):
+        state = place.stat()
+        writers = () if state.st_mode & stat.S_ISVTX else OTHERS
+        who, letter = next((other for bit, other in writers if state.st_mode & bit), ("", ""))
+        if who:
+            found.append(f"{place} can be written by {who}: chmod {letter}-w {place}")
+        elif state.st_uid not in (os.geteuid(), 0):
+            found.append(f"{place} belongs to another user, who can change it")
+    return found
 
 
 def comes_with_plug_in(architecture: str) -> bool:
@@ -83,15 +142,25 @@ def comes_with_plug_in(architecture: str) -> bool:
 def trusted_list() -> Path:
     """The user's list: a digest and what it was given for on each line."""
     given = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(given) if given else platformdirs.user_config_path("ssl-console") / "trusted-code"
-
-
-def _trusted() -> set[str]:
     try:
-        lines = trusted_list().read_text(encoding="utf-8").splitlines()
+        return Path(given) if given else platformdirs.user_config_path("ssl-console") / "trusted-code"
+    except RuntimeError as error:  # a user without a home folder
+        raise WeightsError(
+            f"there is no place for the list of trusted code: set HOME or {ENVIRONMENT_VARIABLE}"
+        ) from error
+
+
+def trusted_digests() -> set[str]:
+    """Digests of the code that the user trusts."""
+    return {line.partition(" ")[0] for line in trusted_lines()}
+
+
+def trusted_lines() -> list[str]:
+    """The user's list; empty where there is none."""
+    try:
+        return trusted_list().read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
-    return {line.partition(" ")[0] for line in lines}
+        return []
 
 
 def _module_file(architecture: str) -> Path:

@@ -11,10 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from backbones.catalog.card import BackboneCard, FileWeights, RandomWeights, ShippedWeights, TimmWeights, UrlWeights
+from backbones.catalog.card import (
+    BackboneCard,
+    FileWeights,
+    PublicUrls,
+    RandomWeights,
+    ShippedWeights,
+    TimmWeights,
+    UrlWeights,
+)
 from backbones.io.download import Download, Progress
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import ChangedFile, DigestBook, joint_digest, sha256_of
+from backbones.io.urls import HIDDEN
 
 __all__ = ["HUB", "SHIPPED", "WeightsError", "WeightsFolder", "WeightsState"]
 
@@ -117,7 +126,10 @@ class WeightsFolder:
     def _download(self, card: BackboneCard, source: _Source, on_progress: Progress) -> None:
         if source.url is None:
             raise WeightsError(f"{card.name}: {self.state(card).advice}")
-        found = Download(source.url, source.path, self._secrets(source.url)).run(on_progress)
+        address = card.weights.address(source.url) if isinstance(card.weights, PublicUrls) else source.url
+        if HIDDEN in address:
+            raise WeightsError(f"{card.name}: {source.url} lacks its login or token: fetch it where its card is")
+        found = Download(address, source.path, self._secrets(source.url)).run(on_progress)
         expected = getattr(card.weights, "sha256", None)
         if expected and source.path == self.path(card) and not found.startswith(expected):
             source.path.unlink()

@@ -76,6 +76,8 @@ class ArchitectureCandidate:
     arguments: dict[str, Scalar] = field(default_factory=dict)
     published: bool = False
     """Whether it is the one published model of its shape, so that it is proposed without asking."""
+    trust_imports: bool = False
+    """Whether the user trusts what its code imports, where it is code of the user's."""
 
 
 class NoArchitecture(ValueError):  # noqa: N818 - a domain word, raised as such

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from backbones.catalog.card import Conversion, KeyMapping
-from backbones.catalog.trusted_code import code_digest, comes_with_plug_in, is_code
+from backbones.catalog.trusted_code import code_digest, comes_with_plug_in, is_code, writable_by_others
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
 from backbones.checkpoints.key_mapping import OPTIONAL, KeyReport, Shape, best_fit, check, shapes, tensors_of
 from backbones.checkpoints.read import read_checkpoint
@@ -28,6 +28,7 @@ from backbones.inspection.networks import CheckpointNetwork, Convention, find_st
 from backbones.inspection.proposal import Dropped, Inspection, InspectionHints, Proposal, Refused, present_files
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import make
+from backbones.model.trusted_import import LOADED
 from backbones.model.user_code import make_by_code
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -77,7 +78,14 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
     if not streams:
         return about.model_copy(update={"problem": _no_network(checkpoint, wish)})
     tried, strangers = _try(streams, wish)
-    return _decide(about, tried, strangers, wish)
+    return _with_code(_decide(about, tried, strangers, wish))
+
+
+def _with_code(found: Inspection) -> Inspection:
+    """With the files of the user's that were run for it."""
+    files = tuple(dict.fromkeys(LOADED))
+    open_places = dict.fromkeys(words for file in files for words in writable_by_others(file))
+    return found.model_copy(update={"code_loaded": tuple(map(str, files)), "code_writable": tuple(open_places)})
 
 
 _METHODS: Mapping[Conversion, str] = {"byol-haiku": "byol", "simclr-tensorflow": "simclr"}
@@ -116,7 +124,7 @@ def _streams(checkpoint: Mapping[str, object], wish: InspectionHints) -> list[Ch
         exact = stream_at(checkpoint, wish.container, wish.prefix or "")
         return named or ([exact] if exact else [])
     if wish.architecture is not None and is_code(wish.architecture):
-        fit = best_fit(checkpoint, _expected(ArchitectureCandidate(wish.architecture, wish.arguments))[0])
+        fit = best_fit(checkpoint, _expected(_wished(wish.architecture, wish))[0])
         exact = stream_at(checkpoint, fit.container, fit.prefix) if fit else None
         return [exact] if exact else []
     return found
@@ -128,11 +136,7 @@ def _try(streams: Sequence[CheckpointNetwork], wish: InspectionHints) -> tuple[l
     strangers: list[str] = []
     for stream in streams:
         try:
-            tries = (
-                [ArchitectureCandidate(wish.architecture, wish.arguments)]
-                if wish.architecture
-                else guesses(stream.shapes)
-            )
+            tries = [_wished(wish.architecture, wish)] if wish.architecture else guesses(stream.shapes)
             proposals.extend(_fitting(stream, tries))
         except NoArchitecture as error:
             strangers.append(str(error))
@@ -202,10 +206,16 @@ def _proposal(stream: CheckpointNetwork, guess: ArchitectureCandidate) -> Propos
     )
 
 
+def _wished(architecture: str, wish: InspectionHints) -> ArchitectureCandidate:
+    return ArchitectureCandidate(architecture, wish.arguments, trust_imports=wish.trust_code)
+
+
 def _expected(guess: ArchitectureCandidate) -> tuple[dict[str, Shape], int]:
     """The architecture's tensors, and its input side in pixels."""
     if is_code(guess.architecture):
-        model = make_by_code(guess.architecture, _code(guess.architecture), guess.arguments)
+        model = make_by_code(
+            guess.architecture, _code(guess.architecture), guess.arguments, trust_imports=guess.trust_imports
+        )
         return shapes(model.state_dict()), int(cast("int", guess.arguments.get("img_size", 224)))
     try:
         with torch.device("meta"):

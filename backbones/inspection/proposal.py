@@ -83,6 +83,10 @@ class Inspection(CardModel):
     """`epoch`, `step` and the like, where the file says so."""
     code_sha256: str | None = None
     """Digest of the user's own file that makes the architecture."""
+    code_loaded: tuple[str, ...] = ()
+    """The user's own files that were run."""
+    code_writable: tuple[str, ...] = ()
+    """What of those other users may change, as sentences."""
 
 
 class Refused(CardModel):
@@ -101,6 +105,8 @@ class InspectionHints(CardModel):
     arguments: dict[str, Scalar] = Field(default_factory=dict)
     container: str | None = None
     prefix: str | None = None
+    trust_code: bool = False
+    """Whether everything that the architecture's code imports is trusted as it is now."""
 
 
 Answer = Annotated[Inspection | Refused, Field(discriminator="kind")]

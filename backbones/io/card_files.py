@@ -18,6 +18,8 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from backbones.io.urls import redacted_text
+
 CardT = TypeVar("CardT", bound=BaseModel)
 
 LARGEST_CARD = 256 * 1024
@@ -195,7 +197,7 @@ def _sentence(message: str) -> str:
 
 
 def _short(value: object, limit: int = 60) -> str:
-    text = repr(value)
+    text = redacted_text(repr(value))
     return text if len(text) <= limit else text[:limit] + "..."
 
 

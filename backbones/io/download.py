@@ -19,6 +19,7 @@ from typing import IO
 
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import write_if_possible
+from backbones.io.urls import basic_authorization, redacted, without_secrets
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there are and the bytes there will be, None while that is unknown."""
@@ -34,15 +35,23 @@ class _LostConnectionError(Exception):
 
 @dataclass(frozen=True)
 class Download:
-    """What to get and where to put it. `secret_headers` go to the first host only, never along with a redirect."""
+    """What to get and where to put it. `secret_headers` go to the first host only, never along with a redirect.
 
-    url: str
+    The address may hold a user, a password or a token; messages show it without (`backbones.io.urls`).
+    """
+
+    url: str = field(repr=False)
     target: Path
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     attempts: int = 5
     """How often in a row the connection may fail without a single byte arriving."""
     pause: float = 1.0
     """Seconds before the second attempt; doubled before each further one."""
+
+    @property
+    def shown(self) -> str:
+        """The address, without secrets."""
+        return redacted(self.url)
 
     @property
     def part(self) -> Path:
@@ -88,7 +97,9 @@ class Download:
             with self._open(size, version) as answer:
                 start = _start(answer)
                 if start not in (0, size):
-                    raise WeightsError(f"{self.url}: the server answered with byte {start} when asked for byte {size}")
+                    raise WeightsError(
+                        f"{self.shown}: the server answered with byte {start} when asked for byte {size}"
+                    )
                 return self._receive(answer, file, start, on_progress)
         except urllib.error.HTTPError as error:
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -97,11 +108,13 @@ class Download:
                 raise _LostConnectionError(f"HTTP {error.code}") from error
             raise WeightsError(self._status_sentence(error.code)) from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            raise _LostConnectionError(str(getattr(error, "reason", error)) or type(error).__name__) from error
+            words = without_secrets(str(getattr(error, "reason", error)), self.url)
+            raise _LostConnectionError(words or type(error).__name__) from None  # the cause may quote the address
 
     def _open(self, size: int, version: str) -> http.client.HTTPResponse:
-        request = urllib.request.Request(self.url, headers={"User-Agent": "backbones", "Accept-Encoding": "identity"})  # noqa: S310
-        for key, value in self.secret_headers.items():
+        url, login = basic_authorization(self.url)
+        request = urllib.request.Request(url, headers={"User-Agent": "backbones", "Accept-Encoding": "identity"})  # noqa: S310
+        for key, value in {**login, **self.secret_headers}.items():
             request.add_unredirected_header(key, value)
         if size:
             request.add_header("Range", f"bytes={size}-")
@@ -137,7 +150,7 @@ class Download:
     def _check_kind(self, answer: http.client.HTTPResponse) -> None:
         if answer.headers.get_content_type() == "text/html":
             raise WeightsError(
-                f"{self.url} answered with a web page instead of a file: open it in a browser and save the file as "
+                f"{self.shown} answered with a web page instead of a file: open it in a browser and save the file as "
                 f"{self.target}"
             )
 
@@ -161,7 +174,7 @@ class Download:
 
     def _lost_sentence(self, size: int, error: Exception) -> str:
         kept = f"; the first {megabytes(size)} are kept, fetch again to carry on" if size else ""
-        return f"{self.url} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
+        return f"{self.shown} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
 
     def _status_sentence(self, code: int) -> str:
         way_out = {
@@ -170,7 +183,7 @@ class Download:
             404: "it is no longer there",
             410: "it is no longer there",
         }.get(code, "the server refuses it")
-        return f"{self.url}: HTTP {code}, {way_out}. Or save the file as {self.target} by other means"
+        return f"{self.shown}: HTTP {code}, {way_out}. Or save the file as {self.target} by other means"
 
 
 def megabytes(size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -32,8 +33,71 @@ def create_exclusively(path: Path, content: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if not _rename_exclusively(temporary, path):
+                return False
     sync_folder(path.parent)
     return True
+
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+"""What file systems without hard links answer: exFAT, SMB, gcsfuse, sshfs."""
+CLAIM_S = 2.0
+"""After so long, a claim without its file is that of a process that died."""
+
+
+def _rename_exclusively(temporary: Path, path: Path) -> bool:
+    """Rename to `path` unless it exists, on a file system without links: a claim, made with O_EXCL, decides who may."""
+    claim = path.with_name(f".{path.name}.claim")
+    until = time.monotonic() + CLAIM_S
+    while not _made(claim):
+        if path.exists():
+            return False
+        if time.monotonic() > until:
+            claim.unlink(missing_ok=True)
+        time.sleep(0.01)
+    try:
+        if path.exists():
+            return False
+        temporary.rename(path)
+        return True
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _made(claim: Path) -> bool:
+    try:
+        os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
+        return False
+    return True
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that this program writes: never through a symbolic link, and in a folder that is opened first.
+
+    Raises OSError that names `path`; ELOOP for a link.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return os.open(path.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def lock(descriptor: int, path: Path, operation: int = fcntl.LOCK_EX) -> None:
+    """Lock an open file. Raises BlockingIOError when it is held, and OSError that names `path`."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -61,6 +125,10 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some file systems sync no folders
+            error.filename = str(folder)
+            raise
     finally:
         os.close(descriptor)
 
@@ -165,13 +233,16 @@ def exclusive_now(path: Path) -> Iterator[bool]:
 
 
 def _try(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _still_there(path, descriptor):
             return descriptor
     except BlockingIOError:
         pass
+    except OSError:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None
 

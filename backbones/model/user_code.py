@@ -1,7 +1,8 @@
 """Architectures that are not timm's: a function that returns a module, from a package or a file of the user's.
 
 Running it is running the user's code, so a card names the digest of the function's file, and the user has to trust
-that (`backbones.catalog.trusted_code`): a file that changed since is refused. What the function returns needs `forward`
+that (`backbones.catalog.trusted_code`): a file that changed since is refused, and so is what it imports from outside of
+the installed packages. What the function returns needs `forward`
 alone; features of a map are averaged over positions.
 """
 
@@ -9,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, cast
@@ -18,16 +17,28 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from backbones.catalog.card import Scalar
-from backbones.catalog.trusted_code import check_trust, code_file
+from backbones.catalog.trusted_code import CodeTrust, check_trust, code_file, code_place, comes_with_plug_in
 from backbones.io.errors import WeightsError
+from backbones.model.trusted_import import FINDER, load_file
 
 
-def make_by_code(architecture: str, trusted: str | None, arguments: dict[str, Scalar]) -> nn.Module:
-    """Call the function. `trusted` is the digest that its file must have, which the user must have trusted.
+def make_by_code(
+    architecture: str, trusted: str | None, arguments: dict[str, Scalar], *, trust_imports: bool = False
+) -> nn.Module:
+    """Call the function. `trusted` is the digest that its file must have, which the user must have trusted; with
+    `trust_imports`, what the file imports is put on the user's list.
 
-    Raises WeightsError when the file is another one, or when the code fails.
+    Raises WeightsError when the file, or one that it imports, is another one, or when the code fails.
     """
     check_trust(architecture, trusted)
+    if comes_with_plug_in(architecture):
+        return _with_timm_calls(_call(architecture, arguments))
+    expected = {code_place(architecture).resolve(): trusted or ""}
+    with FINDER.loading(CodeTrust(trust_imports, expected)):
+        return _with_timm_calls(_call(architecture, arguments))
+
+
+def _call(architecture: str, arguments: dict[str, Scalar]) -> nn.Module:
     module = _load(architecture)
     name = architecture.rpartition(":")[2]
     function = cast("Callable[..., object] | None", getattr(module, name, None))
@@ -35,11 +46,13 @@ def make_by_code(architecture: str, trusted: str | None, arguments: dict[str, Sc
         raise WeightsError(f"{architecture}: there is no {name} in {architecture.rpartition(':')[0]}")
     try:
         model = function(**arguments)
+    except WeightsError:
+        raise
     except Exception as error:
         raise WeightsError(f"{architecture} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise WeightsError(f"{architecture} returned a {type(model).__name__}, not a torch module")
-    return _with_timm_calls(model)
+    return model
 
 
 def _load(architecture: str) -> ModuleType:
@@ -48,15 +61,11 @@ def _load(architecture: str) -> ModuleType:
         if path is None:
             return importlib.import_module(place)
         name = f"backbones_usercode_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-        specification = importlib.util.spec_from_file_location(name, path)
-        assert specification is not None
-        assert specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[name] = module
-        specification.loader.exec_module(module)
+        return load_file(name, path, FINDER.trust)
+    except WeightsError:
+        raise
     except Exception as error:
         raise WeightsError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _with_timm_calls(model: nn.Module) -> nn.Module:

@@ -49,7 +49,11 @@ class BackboneOptions:
     def hints(self) -> InspectionHints:
         """For looking into the file."""
         return InspectionHints(
-            architecture=self.architecture, arguments=self.arguments, container=self.container, prefix=self.prefix
+            architecture=self.architecture,
+            arguments=self.arguments,
+            container=self.container,
+            prefix=self.prefix,
+            trust_code=self.trust_code,
         )
 
 
@@ -179,6 +183,8 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
     lines += [f"method         {options.method or inspection.method}"]
     lines += [f"chosen because {inspection.reason}"] if inspection.reason else []
     lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
+    lines += [f"code           {path}, trusted as it is now" for path in inspection.code_loaded]
+    lines += [f"WARNING        {words}" for words in inspection.code_writable]
     norm = options.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
     return [*lines, f"normalisation  {norm}", f"input          {options.size or chosen.size} px"]
 

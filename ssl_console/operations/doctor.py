@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +14,8 @@ from pathlib import Path
 
 from ssl_console.launchers.registry import launcher_checks
 from ssl_console.system.devices import all_devices
-from ssl_console.system.errors import ConsoleError
+from ssl_console.system.errors import ConsoleError, format_os_error, shortage
+from ssl_console.system.file_system import inabilities
 from ssl_console.system.machine_checks import (
     Check,
     Verdict,
@@ -26,7 +25,9 @@ from ssl_console.system.machine_checks import (
     memory_check,
     multiplexer_check,
 )
+from ssl_console.system.nvml import driver_problems
 from ssl_console.workspace.config import load_config
+from ssl_console.workspace.ownership import is_shared, ownership_problems
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tasks.datasets.card import DatasetCard
@@ -58,6 +59,7 @@ def examine(subject: DoctorContext) -> Iterator[Check]:
     yield _python()
     yield _settings(subject)
     yield _writable(subject.workspace)
+    yield from _private(subject.workspace)
     yield _space("disk", subject.workspace.root)
     yield memory_check()
     yield files_check()
@@ -115,22 +117,42 @@ def _settings(subject: DoctorContext) -> Check:
 
 
 def _writable(workspace: Workspace) -> Check:
-    """Writes, renames and locks a file where the workspace is or will be."""
+    """Tries what a workspace needs of its file system, where it is or will be."""
     place = next(folder for folder in (workspace.root, *workspace.root.parents) if folder.exists())
     try:
-        with tempfile.TemporaryDirectory(prefix=".ssl-console-doctor-", dir=place) as folder:
-            before, after = Path(folder, "before"), Path(folder, "after")
-            with before.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            before.replace(after)
+        found = sorted(inabilities(place), key=lambda one: not one.required)
     except OSError as error:
         return Check("workspace", "bad", f"{place}: {error.strerror or error}: choose another one by --workspace")
+    if found:
+        words = "; ".join(map(str, found))
+        return Check("workspace", "bad" if found[0].required else "note", f"{place}: {words}")
     return Check("workspace", "good", f"{workspace.root}{'' if workspace.root.exists() else ' (will be made)'}")
+
+
+def _private(workspace: Workspace) -> Iterator[Check]:
+    """Who else could change it: one line for each place."""
+    try:
+        problems = list(ownership_problems(workspace))
+    except OSError as error:
+        yield Check("privacy", "bad", format_os_error(error))
+        return
+    yield from (Check("privacy", "bad", str(problem)) for problem in problems)
+    if is_shared(workspace):
+        yield Check(
+            "privacy", "note", f"{workspace.config} shares it with its group: members are trusted with its runs"
+        )
+    elif not problems and workspace.root.exists() and workspace.root.stat().st_mode & 0o055:
+        words = f"{workspace.root} can be read by other users: chmod go-rwx {workspace.root}"
+        yield Check("privacy", "note", words)
+    elif not problems:
+        yield Check("privacy", "good", "no other user can change the workspace, its settings or its cards")
 
 
 def _space(name: str, place: Path) -> Check:
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GIGABYTE
+    if short := shortage(there):
+        return Check(name, "bad", short)
     if free < LITTLE_SPACE_GB:
         return Check(name, "note", f"{free:.1f} GB free at {there}: `ssl-console cache prune --keep-gb N` makes room")
     return Check(name, "good", f"{free:.0f} GB free at {there}")
@@ -214,6 +236,7 @@ def _launchers(subject: DoctorContext) -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     if (driver := driver_check()) is not None:
         yield driver
+    yield from (Check("cuda", "bad", problem) for problem in driver_problems())
     found = all_devices()
     for device in found:
         memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tasks.catalog.catalog import TaskCatalog
 
 
+PROBLEMS_SHOWN = 3
+"""Of cards; more than so many are reported as one line with their number."""
+
+
 @dataclass
 class Session:
     """A workspace in use. No file is read and no folder is made before it is needed."""
@@ -60,6 +64,7 @@ class Session:
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace; its folders may not exist yet. Raises ConsoleError when its path is, or is below, a file."""
+        from ssl_console.workspace.ownership import check_ownership
         from ssl_console.workspace.paths import Workspace
 
         workspace = Workspace.find(self.workspace_option)
@@ -67,6 +72,7 @@ class Session:
         file = next((path for path in (root, *root.parents) if path.is_file()), None)
         if file is not None:
             raise ConsoleError(f"the workspace cannot be {root}: {file} is a file; choose another --workspace")
+        check_ownership(workspace)
         return workspace
 
     @cached_property
@@ -130,6 +136,10 @@ class Session:
         return [folder / kind for folder in self.card_folders]
 
     def _report(self, problems: Sequence[object]) -> None:
+        if len(problems) > PROBLEMS_SHOWN:
+            count = f"{len(problems):,} problems with cards (`ssl-console doctor` lists them), the first"
+            self.notify(f"ssl-console: {count}: {problems[0]}")
+            return
         for problem in problems:
             self.notify(f"ssl-console: {problem}")
 

@@ -22,8 +22,12 @@ from ssl_console.launchers.base import Launcher
 from ssl_console.launchers.registry import open_launcher, registry
 from ssl_console.supervisor.client import READY, AlreadySupervisedError, SupervisorOptions, at_the_door, supervising
 from ssl_console.supervisor.loop import Supervisor
-from ssl_console.system.errors import ConsoleError, format_os_error
+from ssl_console.supervisor.tenure import PlaceLost, Tenure, TenureLost
+from ssl_console.system.errors import ConsoleError, OperationFailed, format_os_error
+from ssl_console.system.file_system import NO_ROOM, inabilities
+from ssl_console.system.log_rate import RateLimit
 from ssl_console.workspace.config import load_config
+from ssl_console.workspace.ownership import check_ownership, make_private
 from ssl_console.workspace.paths import Workspace
 
 LOG = logging.getLogger("ssl_console.supervisor")
@@ -38,19 +42,30 @@ def main(arguments: Sequence[str]) -> int:
     """Supervise until there is nothing to do; the exit code."""
     given = _parse(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RateLimit(by_text=True))
     os.umask(0o077)
     if given.ready_descriptor is not None and os.fork():
         os._exit(0)  # so that the console that asked for us is not our parent, and never has to reap us
-    workspace = Workspace.find(given.workspace).create()
+    workspace = Workspace.find(given.workspace)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        check_ownership(workspace)
+        make_private(workspace.create())
+        _check_file_system(workspace)
         supervisor = _supervisor(workspace, given)
-        with ExitStack() as door, supervising(workspace):
+        with ExitStack() as door, supervising(workspace), ExitStack() as ours:
+            tenure = Tenure(workspace)
+            tenure.begin()
+            ours.callback(tenure.end)
             supervisor.begin(time.time())
             _say_ready(given.ready_descriptor)
-            _ticks(supervisor, stop, door)
+            _ticks(supervisor, tenure, stop, door)
+    except TenureLost as lost:
+        LOG.error("%s: this process leaves", lost)
+        _say_ready(given.ready_descriptor)  # the workspace has a supervisor
     except OSError as error:
         LOG.error("%s", format_os_error(error))
         return 1
@@ -60,16 +75,34 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _ticks(supervisor: Supervisor, stop: threading.Event, door: ExitStack) -> None:
+def _check_file_system(workspace: Workspace) -> None:
+    """Raises OperationFailed when the workspace's file system cannot do what is needed."""
+    try:
+        lacking = next((one for one in inabilities(workspace.supervisor) if one.required), None)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return  # the supervisor waits for room
+    if lacking is not None:
+        raise OperationFailed(f"{workspace.root}: {lacking}")
+
+
+def _ticks(supervisor: Supervisor, tenure: Tenure, stop: threading.Event, door: ExitStack) -> None:
     LOG.info("supervising %s as process %d", supervisor.workspace.root, os.getpid())
     while not stop.is_set():
         begun = time.process_time()
         try:
+            tenure.check()
             supervisor.tick(time.time(), thorough=False)
             # thousands of queued runs make a round long: at least half of the time is for others
             pause = max(_pause(supervisor, time.time()), time.process_time() - begun)
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
                 return
+        except TenureLost as lost:
+            LOG.error("%s: this process leaves", lost)
+            if isinstance(lost, PlaceLost):
+                supervisor.give_up(lost.moved_to, str(lost))
+            return
         except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
             LOG.error("%s", format_os_error(error))
             pause = AFTER_TROUBLE_S

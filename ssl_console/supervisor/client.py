@@ -19,10 +19,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backbones.io.files import FILE_MODE, make_private_folder
+from backbones.io.files import lock, make_private_folder, open_own
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
-from ssl_console.system.processes import is_going, own_start, this_host
+from ssl_console.system.processes import is_going, is_here, own_start, this_host, this_machine
 from ssl_console.workspace.config import Config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.tail import last_lines
@@ -127,12 +127,13 @@ class _Holder(BaseModel):
     """What the lock says of the process that holds it."""
 
     host: str
+    machine: str = ""
     pid: int
     pid_started: float
 
     def is_going(self) -> bool:
         """Whether it has been killed; False of another machine's, which cannot be asked."""
-        return self.host == this_host() and is_going(self.pid, self.pid_started)
+        return is_here(self.host, self.machine) and is_going(self.pid, self.pid_started)
 
 
 def _holder(workspace: Workspace) -> _Holder | None:
@@ -153,7 +154,7 @@ def supervising(workspace: Workspace) -> Iterator[None]:
         except BlockingIOError:
             holder = path.read_text().strip() or "unknown"
             raise AlreadySupervisedError(f"{workspace.root} has a supervisor already: {holder}") from None
-        about = _Holder(host=this_host(), pid=os.getpid(), pid_started=own_start())
+        about = _Holder(host=this_host(), machine=this_machine(), pid=os.getpid(), pid_started=own_start())
         path.write_text(f"{about.model_dump_json()}\n")
         yield
 
@@ -168,9 +169,9 @@ def at_the_door(workspace: Workspace) -> Iterator[None]:
 @contextmanager
 def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on a file. Raises BlockingIOError when somebody else does and we do not wait."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)
@@ -212,4 +213,4 @@ def _open_log(path: Path) -> int:
             path.replace(path.with_name("log.old"))
     except FileNotFoundError:
         pass
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    return open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

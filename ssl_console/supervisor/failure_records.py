@@ -98,6 +98,12 @@ def of_cancelled_in_queue(status: RunStatus) -> End:
     return End(attempt=status.attempt, state="cancelled", message=status.reason)
 
 
+def of_moved(attempt: int, reason: str) -> End:
+    """The workspace was moved while the attempt went on."""
+    message = f"{reason} while it ran; {RETRY}"
+    return End.model_validate({"attempt": attempt, "state": "failed", "kind": "lost", "message": message})
+
+
 def of_lost(status: RunStatus) -> End:
     """Nobody knows what became of the attempt."""
     return _failed(status, "lost", status.reason, ())

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from math import log2
+from pathlib import Path
 
-from backbones.io.files import write_atomically
+from backbones.io.files import create_exclusively, write_atomically
 from ssl_console.launchers.base import Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
@@ -23,7 +24,7 @@ from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
-from ssl_console.system.processes import own_start, this_host
+from ssl_console.system.processes import own_start, this_host, this_machine
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
 from ssl_console.workspace.run import RunState
@@ -130,6 +131,18 @@ class Supervisor:
         """No worker is given anything more."""
         for slot in self.slots:
             self.watch.leave(slot, now)
+
+    def give_up(self, moved_to: Path | None, reason: str) -> None:
+        """End the workers of a workspace that was moved or removed: they cannot publish. Their runs get the reason."""
+        for slot in self.slots:
+            if slot.worker is None or slot.launcher is None or slot.dedicated:
+                continue
+            slot.launcher.stop(slot.worker, force=True)
+            if slot.run_id is not None and moved_to is not None:
+                end = failure_records.of_moved(slot.attempt, reason)
+                folder = Workspace(moved_to).run(slot.run_id)
+                if not folder.result.exists():
+                    create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
 
     def _settle(self, now: float) -> None:
         """Write what is still missing about runs that have ended, and try again those that ran out of memory."""
@@ -323,6 +336,7 @@ class Supervisor:
         problems = [*self.launcher_problems, *(launcher.problem for launcher in self.launchers.values())]
         state = SupervisorState(
             host=this_host(),
+            machine=this_machine(),
             pid=os.getpid(),
             pid_started=self._pid_started,
             started=self._started,

@@ -56,6 +56,8 @@ class Slot:
     stopping: StopProgress | None = None
     heard: tuple[float | None, float] | None = None
     """The time of the run's last event, on its file's clock, and when that was first seen, on the monotonic one."""
+    timed: tuple[object, float] | None = None
+    """What is being timed, and when that began on the monitor's clock."""
     gone: Worker | None = None
     """The worker's last state, until what became of its run has been written down."""
 

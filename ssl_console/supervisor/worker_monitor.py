@@ -15,7 +15,7 @@ from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.job_monitor import JobMonitor
 from ssl_console.supervisor.memory import ProcessMemory, machine_limit_mb
 from ssl_console.supervisor.slots import Cause, Slot, StopProgress
-from ssl_console.system.processes import UNWRITTEN
+from ssl_console.system.processes import UNWRITTEN, is_suspended
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import touch_runs_folder
 from ssl_console.workspace.run import End, RunState
@@ -31,18 +31,45 @@ BEGIN_S = 120.0
 
 
 @dataclass
+class WatchClock:
+    """Seconds that this process has been watching.
+
+    Not the system's clock, which is set and jumps. A long gap between two looks counts as `longest_s`: then this
+    process was suspended, probably with its workers, or the machine was.
+    """
+
+    longest_s: float
+    read: Callable[[], float] = time.monotonic
+    _watched: float = 0.0
+    _last: float | None = None
+
+    def now(self) -> float:
+        """Seconds watched so far."""
+        current = self.read()
+        self._watched += min(current - self._last, self.longest_s) if self._last is not None else 0.0
+        self._last = current
+        return self._watched
+
+
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 1.0, 5.0
+"""Bounds of what one look counts; between them, a quarter of the time after which silence ends a run."""
+
+
+@dataclass
 class WorkerMonitor:
     """Judges and ends workers. Everything it learns goes into the run folder and the slot."""
 
     workspace: Workspace
     options: SupervisorOptions
     jobs: JobMonitor = field(init=False)
+    clock: WatchClock = field(init=False)
     footprints: ProcessMemory = field(default_factory=ProcessMemory)
     _unclaimed: Counter[str] = field(default_factory=Counter)
     _limit_mb: float = 0.0
 
     def __post_init__(self) -> None:
         self._limit_mb = self.options.worker_memory_mb or machine_limit_mb()
+        self.clock = WatchClock(min(LONGEST_LOOK_S, max(SHORTEST_LOOK_S, self.options.stall_s / 4)))
         self.jobs = JobMonitor(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
@@ -94,21 +121,30 @@ class WorkerMonitor:
         if status.cancel_requested:
             return "cancel"
         if status.owner is None or status.state is RunState.QUEUED:
-            return "stalled" if now - slot.since > max(BEGIN_S, stall_s) else None
+            waited = self._elapsed_s(slot, ("begin", slot.run_id, slot.attempt), 0.0)
+            return "stalled" if waited > max(BEGIN_S, stall_s) else None
         if self.footprints.mb(slot.pid) > self._limit_mb:
             return "memory"
-        if self.options.timeout_s is not None and now - status.owner.started > self.options.timeout_s:
+        taken = self._elapsed_s(slot, ("run", slot.run_id, status.attempt), max(0.0, now - status.owner.started))
+        if self.options.timeout_s is not None and taken > self.options.timeout_s:
             return "timeout"
         return "stalled" if self._silent_s(slot, entry) > stall_s else None
 
     def _silent_s(self, slot: Slot, entry: RunInfo) -> float:
-        """Seconds since something new was heard. On the monotonic clock: the other one is set, and jumps when a machine
-        that was asleep wakes up, and neither must end a run.
-        """
-        last = last_event_time(entry.folder.events(entry.status.attempt))
+        """Seconds of watching since something new was heard; a worker that is suspended is not silent."""
+        last, now = last_event_time(entry.folder.events(entry.status.attempt)), self.clock.now()
         if slot.heard is None or slot.heard[0] != last:
-            slot.heard = last, time.monotonic()
-        return time.monotonic() - slot.heard[1]
+            slot.heard = last, now
+        silent_s = now - slot.heard[1]
+        if silent_s > self.options.stall_s / 2 and slot.pid and not slot.dedicated and is_suspended(slot.pid):
+            slot.heard = last, now
+        return now - slot.heard[1]
+
+    def _elapsed_s(self, slot: Slot, what: object, before: float) -> float:
+        """Seconds of watching since `what` was first asked about, and those `before`."""
+        if slot.timed is None or slot.timed[0] != what:
+            slot.timed = what, self.clock.now() - before
+        return self.clock.now() - slot.timed[1]
 
     def _begin(self, slot: Slot, cause: Cause, now: float) -> None:
         LOG.info("run %s: ending its worker: %s", slot.run_id, cause)

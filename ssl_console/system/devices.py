@@ -12,7 +12,7 @@ import psutil
 from backbones.io.card_files import suggest
 from ssl_console.system.device import DEVICE_NAME, MEGABYTE, Device, Reading
 from ssl_console.system.errors import ConsoleError
-from ssl_console.system.nvml import cuda_devices, driver_cuda_version, read_cuda
+from ssl_console.system.nvml import cuda_devices, driver_cuda_version, driver_problems, read_cuda
 from ssl_console.system.torch_build import built_for, can_start
 
 CPU, MPS = "cpu", "mps"
@@ -38,8 +38,8 @@ def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device
     for name in names:
         fitting = [device for device in found if name in (device.name, device.kind)]
         if not fitting:
-            near = suggest(name, by_name)
-            raise ConsoleError(f"there is no device {name!r} here{_or(near)}; there are {', '.join(by_name)}")
+            near, problems = suggest(name, by_name), "".join(f"; {problem}" for problem in driver_problems())
+            raise ConsoleError(f"there is no device {name!r} here{_or(near)}; there are {', '.join(by_name)}{problems}")
         chosen.update((device.name, device) for device in fitting)
     return list(chosen.values())
 

@@ -39,13 +39,18 @@ class OperationFailed(ConsoleError):  # noqa: N818 - as above
 
 
 WAYS_OUT = {
-    errno.ENOSPC: "the disk is full: make room (ssl-console cache prune), then do it again",
-    errno.EDQUOT: "your disk quota is used up: make room (ssl-console cache prune), then do it again",
+    errno.ENOSPC: "the disk is full (or out of inodes): make room (ssl-console cache prune), then do it again",
+    errno.EDQUOT: "your disk quota is used up (`quota -s`): make room (ssl-console cache prune), then do it again",
     errno.EFBIG: "a file may not grow so large (`ulimit -f`): allow it, then do it again",
     errno.EROFS: "the file system is read-only: choose another --workspace",
     errno.EACCES: "permission denied: choose another --workspace, or mend the permissions",
     errno.EPERM: "permission denied: choose another --workspace, or mend the permissions",
     errno.ENOTDIR: "there is a file where a folder should be: move it away, or choose another --workspace",
+    errno.ELOOP: "it is a symbolic link, and nothing is written through one: remove the link",
+    errno.ENOLCK: "the file system gives no locks (NFS: is its lock service up?): choose another --workspace",
+    errno.ENOTSUP: "the file system cannot do this: choose another --workspace, on a local disk",
+    errno.ESTALE: "the file server has replaced or forgotten it: mount the file system again, then do it again",
+    errno.EIO: "the disk or the file server failed (input/output error): see `dmesg`, then do it again",
     errno.EEXIST: "there is a file where a folder should be: move it away, or choose another --workspace",
 }
 
@@ -80,8 +85,8 @@ def _user_name(number: int) -> str:
         return f"user {number}"
 
 
-LEAST_BYTES = 1 << 20
-"""With less free than this no run is begun: it could not even say how it ended."""
+LEAST_BYTES, LEAST_FILES = 1 << 20, 64
+"""With less room than this no run is begun: it could not even write how it ended."""
 
 
 def shortage(place: Path) -> str:
@@ -92,6 +97,11 @@ def shortage(place: Path) -> str:
         return ""
     if found.f_flag & os.ST_RDONLY:
         return f"the file system of {place} is read-only: nothing is started until it can be written"
+    if found.f_files and found.f_favail < LEAST_FILES:  # file systems without inodes of a fixed number report none
+        return (
+            f"the file system of {place} has no room for more files ({found.f_favail} of {found.f_files:,} inodes are "
+            "free, `df -i`): remove files there; nothing is started until then"
+        )
     free = found.f_bavail * found.f_frsize
     if free >= LEAST_BYTES:
         return ""

@@ -27,7 +27,11 @@ class RateLimit(logging.Filter):
     """Of each line: when it was last let through, and how many were left out since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written; it then carries the count of those that were left out."""
+        """Whether the line is written; it then carries the count of those that were left out. Of what happens once
+        (below WARNING) every line is.
+        """
+        if record.levelno < logging.WARNING:
+            return True
         line = record.getMessage() if self.by_text else (record.pathname, record.lineno, record.msg)
         now = self.clock()
         last, left_out = self._seen.get(line, (None, 0))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
 
+from ssl_console.system.cuda_order import BY_ADDRESS, ORDER, counts_by_address, uuids_by_cuda
 from ssl_console.system.device import Device, DeviceProcess, Reading
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def _visible(nvml: ModuleType) -> Iterator[object]:
     count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
     every = [_asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
     given = os.environ.get(VISIBLE)
+    if (ordered := _by_cuda(nvml, every, given)) is not None:
+        yield from ordered
+        return
     if given is None:
         yield from every
         return
@@ -118,8 +122,55 @@ def _visible(nvml: ModuleType) -> Iterator[object]:
         yield handle
 
 
+def _by_cuda(nvml: ModuleType, every: list[Any], given: str | None) -> list[object] | None:
+    """Handles in CUDA's order where that may be another than the driver's; None where it is the same, or unknown."""
+    names = {_text(_asked(nvml, nvml.nvmlDeviceGetName, handle)) for handle in every}
+    numbered = given is None or any(_is_number(entry.strip()) for entry in given.split(","))
+    if len(names) < 2 or not numbered or counts_by_address():
+        return None
+    uuids = uuids_by_cuda()
+    found = None if uuids is None else [_asked(nvml, nvml.nvmlDeviceGetHandleByUUID, uuid) for uuid in uuids]
+    return None if found is None else [handle for handle in found if handle is not None]
+
+
+def driver_problems() -> list[str]:
+    """What is wrong with the driver or with a card, a sentence each."""
+    nvml = _library()
+    if nvml is None:
+        return [_init_problem()] if _init_problem() else []
+    count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
+    lost = [index for index in range(count) if not _answers(nvml, index)]
+    found = [f"GPU {index} does not answer: see `dmesg`, then reset it or reboot" for index in lost]
+    if not order_is_known():
+        found.append(
+            "the cards differ and CUDA cannot be asked for its order, so cuda:0 may be another card than meant: "
+            f"export {ORDER}={BY_ADDRESS}"
+        )
+    return found
+
+
+def _answers(nvml: ModuleType, index: int) -> bool:
+    handle = _asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+    return handle is not None and _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle) is not None
+
+
+def order_is_known() -> bool:
+    """Whether numbers of CUDA devices are certain here: cards are alike, or CUDA can be asked for its order."""
+    nvml = _library()
+    if nvml is None:
+        return True
+    count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
+    every = [_asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+    names = {_text(_asked(nvml, nvml.nvmlDeviceGetName, handle)) for handle in every}
+    return len(names) < 2 or counts_by_address() or uuids_by_cuda() is not None
+
+
+def _is_number(entry: str) -> bool:
+    return entry.isascii() and entry.isdigit()
+
+
 def _named(nvml: ModuleType, entry: str, every: list[Any]) -> object | None:
-    if entry.isdigit():
+    if _is_number(entry):
         return every[int(entry)] if int(entry) < len(every) else None
     if entry.startswith("MIG-"):
         return _asked(nvml, nvml.nvmlDeviceGetHandleByUUID, entry)
@@ -152,8 +203,32 @@ def _library() -> ModuleType | None:
         import pynvml  # noqa: PLC0415 - of no use on most laptops
     except ImportError:
         return None
+    return None if _init_error(pynvml) is not None else cast("ModuleType", pynvml)
+
+
+@lru_cache(maxsize=1)
+def _init_error(nvml: ModuleType) -> Exception | None:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return cast("ModuleType", pynvml)
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return cast("Exception", error)
+    return None
+
+
+NO_DRIVER, NO_LIBRARY, MISMATCH = 9, 12, 18
+"""Numbers of the library's errors: driver not loaded, library not found, another version than the loaded driver's."""
+
+
+def _init_problem() -> str:
+    """Why there is a driver that cannot be used; empty where there is none."""
+    try:
+        import pynvml  # noqa: PLC0415 - as above
+    except ImportError:
+        return ""
+    error = _init_error(pynvml)
+    number = getattr(error, "value", None)
+    if error is None or number in (NO_DRIVER, NO_LIBRARY):
+        return ""
+    if number == MISMATCH:
+        return "the NVIDIA driver was updated while the old one is loaded (version mismatch): reboot"
+    return f"the NVIDIA driver cannot be used ({error}): see `nvidia-smi`"

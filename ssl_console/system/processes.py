@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -23,6 +25,33 @@ _FLAGS, _PF_ENDING = 6, 0x404
 def this_host() -> str:
     """The name under which this machine writes into a shared workspace."""
     return socket.gethostname()
+
+
+_BOOT_ID, _PID_NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+_INITIAL_NAMESPACE = "pid:[4026531836]"
+"""The PID namespace of the machine itself; containers have others, with process numbers of their own."""
+
+
+@lru_cache(maxsize=1)
+def this_machine() -> str:
+    """Boot and PID namespace in which process numbers of this process mean something; empty where unknown."""
+    try:
+        return f"{_BOOT_ID.read_text().strip()} {_PID_NAMESPACE.readlink()}"
+    except OSError:
+        return ""
+
+
+def is_here(host: str, machine: str) -> bool:
+    """Whether process numbers written by `host` can be looked up here.
+
+    Containers often share a host name and number their processes each from 1. On the machine itself another boot means
+    that it was started again, so that whatever ran then is gone. Records of earlier versions name no machine.
+    """
+    mine = this_machine()
+    if host != this_host():
+        return False
+    initial = machine.endswith(_INITIAL_NAMESPACE) and mine.endswith(_INITIAL_NAMESPACE)
+    return not machine or not mine or machine == mine or initial
 
 
 def started_at(pid: int) -> float | None:
@@ -56,6 +85,17 @@ def _killed(pid: int) -> bool:
     return bool(pending >> (signal.SIGKILL - 1) & 1 or flags & _PF_ENDING)
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether the process was stopped by a signal, or frozen with its control group (`docker pause`): not stuck."""
+    with suppress(psutil.Error):
+        if psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}:
+            return True
+    with suppress(OSError):
+        group = Path(f"/proc/{pid}/cgroup").read_text().rpartition("::")[2].strip()
+        return "frozen 1" in Path(f"/sys/fs/cgroup{group}/cgroup.events").read_text()
+    return False
+
+
 def own_start() -> float:
     """When this process started, in seconds since the epoch."""
     return float(psutil.Process().create_time())
@@ -81,8 +121,19 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = " (the kernel does this when memory runs out: see `dmesg`)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+    return f"was killed by {name}{_likely_cause(name)}"
+
+
+def _likely_cause(name: str) -> str:
+    """What the kernel sends this signal for, as far as that can be told afterwards."""
+    seconds, _ = resource.getrlimit(resource.RLIMIT_CPU)  # the workers of this process have the same
+    if name == "SIGXCPU":
+        return " (its CPU time was used up: `ulimit -t`)"
+    if name != "SIGKILL":
+        return ""
+    if seconds != resource.RLIM_INFINITY:
+        return f" (its CPU time is limited to {seconds} s, `ulimit -t`; the kernel also does this when memory runs out)"
+    return " (the kernel does this when memory runs out: see `dmesg`)"
 
 
 def end_marked(variable: str, value: str) -> int:

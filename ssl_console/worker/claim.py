@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from backbones.io.files import create_exclusively
-from ssl_console.system.processes import own_start, this_host
+from ssl_console.system.processes import own_start, this_host, this_machine
 from ssl_console.worker.process import Termination
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_retry, touch_runs_folder
@@ -47,6 +47,7 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
     attempt = Attempt(
         attempt=status.attempt,
         host=_node() if job else this_host(),
+        machine="" if job else this_machine(),
         pid=os.getpid(),
         pid_started=own_start(),
         device=device,

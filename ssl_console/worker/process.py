@@ -17,7 +17,7 @@ from types import FrameType
 
 import psutil
 
-from backbones.io.files import FILE_MODE
+from backbones.io.files import open_own
 
 
 class Terminated(BaseException):
@@ -123,7 +123,7 @@ def redirected_to(log: Path) -> Iterator[None]:
     """Descriptors 1 and 2, also those of child processes and of C code, append to `log` inside."""
     _flush()
     before = os.dup(1), os.dup(2)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+    target = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

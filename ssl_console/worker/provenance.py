@@ -31,8 +31,8 @@ def code() -> Code:
     """The state of this package's source files; asked for once, as soon as the process has started."""
     folders = [Path(package.__path__[0]) for package in (backbones, ssl_console, tasks)]
     commit = _git(folders[0], "rev-parse", "HEAD") if _tracked(folders[0]) else None
-    changed = None if commit is None else _git(folders[0].parent, "status", "--porcelain", "--", *map(str, folders))
-    return Code(digest=_digest(folders), commit=commit, dirty=None if changed is None else bool(changed))
+    dirty = None if commit is None else any(_differs(folder, commit) for folder in folders)
+    return Code(digest=_digest(folders), commit=commit, dirty=dirty)
 
 
 def versions() -> dict[str, str]:
@@ -68,11 +68,43 @@ def _tracked(folder: Path) -> bool:
     return _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
 
 
+def _differs(folder: Path, commit: str) -> bool:
+    """Whether source files were changed, added or removed since the commit.
+
+    They are hashed here, because `git status` would run programs that a repository names: filters, a file monitor.
+    """
+    listed = _git(folder, "ls-tree", "-r", "-z", commit, "--", ".") or ""
+    entries = [entry.partition("\t") for entry in listed.split("\0") if entry]
+    expected = {name: about.split()[2] for about, _, name in entries if about.split()[1] == "blob"}
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
+    files |= {name: folder / name for name in expected}
+    return any(expected.get(name) != _blob_id(path, len(commit)) for name, path in files.items())
+
+
+def _blob_id(path: Path, digits: int) -> str | None:
+    """The name that git gives to a file's content; None where there is no file."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    whole = hashlib.sha1(usedforsecurity=False) if digits == SHA1_DIGITS else hashlib.sha256()
+    whole.update(b"blob %d\0" % len(content))
+    whole.update(content)
+    return whole.hexdigest()
+
+
+SHA1_DIGITS = 40
+RUNS_NOTHING = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat")
+"""A repository's own settings name programs; these win over them."""
+
+
 def _git(folder: Path, *words: str) -> str | None:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    """What git says of the repository that the folder is in, whatever repository the environment names."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],
+            ["git", "-C", str(folder), *RUNS_NOTHING, *words],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

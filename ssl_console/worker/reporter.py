@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from backbones.io.files import FILE_MODE
+from backbones.io.files import open_own
 from ssl_console.worker.process import log_error
 from ssl_console.workspace.events import Event, encode_event
 
@@ -20,7 +20,7 @@ class EventLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+        self._descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._lock = threading.Lock()
         self._torn = False
         self.last = time.monotonic()

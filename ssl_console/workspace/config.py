@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -138,6 +138,9 @@ class Config(BaseModel):
     """Seconds of training after which its state is kept, to carry on from after an interruption."""
     decoded_gb: float = Field(4.0, ge=0)
     """Disk space, in GB, for decoded images that backbones on the same dataset share; 0: each decodes for itself."""
+    shared: Literal["group"] | None = None
+    """Whether the workspace's group may write to its folders; see `ssl_console.workspace.ownership`. The settings and
+    the cards stay those of the owner alone."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Key bindings of the terminal app: name of the action to key."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from backbones.io.files import make_private_folder
+from ssl_console.system.errors import ConsoleError
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_WORKSPACE"
 
@@ -97,8 +98,14 @@ class Workspace:
     @classmethod
     def find(cls, given: Path | None = None) -> Workspace:
         """`--workspace`, else the environment variable, else the platform's user data folder."""
-        chosen = given or os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_data_path("ssl-console")
-        return cls(Path(chosen).expanduser().absolute())
+        try:
+            chosen = given or os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_data_path("ssl-console")
+            return cls(Path(chosen).expanduser().absolute())
+        except RuntimeError as error:  # a container's user without an account
+            raise ConsoleError(
+                f"user {os.geteuid()} has no home folder for a workspace: name one by --workspace or "
+                f"${ENVIRONMENT_VARIABLE}, or set HOME"
+            ) from error
 
     def create(self) -> Workspace:
         """Make the folders that writers expect."""

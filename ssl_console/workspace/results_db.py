@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -84,6 +84,16 @@ class ResultStore:
             with transaction(self.path) as database:
                 for run_id, row in new.items():
                     database.table(RESULTS_TABLE).update(row, where("run_id") == run_id)
+        except (UnreadableError, NewerSchemaError) as error:
+            raise _store_error(self.path, error) from error
+
+    def remove(self, run_ids: Collection[str]) -> None:
+        """Remove the rows of these runs, all in one transaction. Raises StoreError, OSError."""
+        if not run_ids:
+            return
+        try:
+            with transaction(self.path) as database:
+                database.table(RESULTS_TABLE).remove(where("run_id").one_of(list(run_ids)))
         except (UnreadableError, NewerSchemaError) as error:
             raise _store_error(self.path, error) from error
 

@@ -152,6 +152,8 @@ class Attempt(Record):
 
     attempt: int
     host: str
+    machine: str = ""
+    """Boot and PID namespace (`ssl_console.system.processes.this_machine`)."""
     pid: int = Field(gt=1)
     """Signals go there: 0, 1 and negative numbers mean something else than a worker."""
     pid_started: float

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from ssl_console.system.processes import lives, this_host
+from ssl_console.system.processes import is_here, lives
 from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import Attempt, End, Placement, Record, Retry, RunState
@@ -117,7 +117,7 @@ def read_facts(folder: RunFolder) -> FolderFacts:
                 newest[match[1]] = max(newest[match[1]], int(match[2]))
     attempt, ended, retry = newest["attempt"], newest["end"], newest["retry"]
     owner = _read(Attempt, folder.attempt(attempt)) if attempt else None
-    here = owner is not None and owner.host == this_host()
+    here = owner is not None and is_here(owner.host, owner.machine)
     last_event = last_event_time(folder.events(attempt)) if attempt > ended else None
     return FolderFacts(
         finished=finished,

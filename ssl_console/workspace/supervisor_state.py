@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import Field, ValidationError
 
 from ssl_console.system.device import Device, Reading
-from ssl_console.system.processes import lives, this_host
+from ssl_console.system.processes import is_here, lives
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import JobState, Record
 
@@ -61,6 +61,8 @@ class SupervisorState(Record):
 
     version: int = STATE_VERSION
     host: str
+    machine: str = ""
+    """Boot and PID namespace (`ssl_console.system.processes.this_machine`)."""
     pid: int
     pid_started: float
     started: float
@@ -76,7 +78,7 @@ class SupervisorState(Record):
 
     def lives(self, now: float) -> bool:
         """Whether the supervisor that wrote this still runs."""
-        if self.host == this_host():
+        if is_here(self.host, self.machine):
             return lives(self.pid, self.pid_started)
         return now - self.updated < SILENT_S
 

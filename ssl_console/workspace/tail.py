@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.files import open_own
 from ssl_console.system.safe_text import last_state, printable
 from ssl_console.workspace.events import Event, decode_event
 from ssl_console.workspace.paths import RunFolder
@@ -114,7 +115,7 @@ def keep_bounded(folder: RunFolder, attempt: int) -> bool:
     try:
         if log.stat().st_size <= LONGEST:
             return False
-        descriptor = os.open(log, os.O_RDWR | os.O_APPEND)
+        descriptor = open_own(log, os.O_RDWR | os.O_APPEND)
     except FileNotFoundError:
         return False
     try:

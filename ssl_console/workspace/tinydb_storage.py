@@ -6,7 +6,6 @@ at the wrong moment, rows or the file are lost. So every transaction takes the l
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
 
-from backbones.io.files import FILE_MODE, write_atomically
+from backbones.io.files import lock, open_own, write_atomically
 from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, migrate, new_document, version_of
 
 
@@ -105,9 +104,10 @@ def transaction(path: Path) -> Iterator[TinyDB]:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file beside `path`; leftovers of writers that were killed are removed under it."""
-    descriptor = os.open(path.with_name(f"{path.stem}.lock"), os.O_RDWR | os.O_CREAT, FILE_MODE)
+    name = path.with_name(f"{path.stem}.lock")
+    descriptor = open_own(name, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, name)
         for leftover in path.parent.glob(f".{path.name}*.tmp"):
             leftover.unlink(missing_ok=True)
         yield

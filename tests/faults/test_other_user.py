@@ -92,8 +92,7 @@ def test_another_user_is_told_whose_workspace_it_is_and_breaks_no_lock(
     codes = json.loads(done.stdout.splitlines()[-1])
     lines = said.splitlines()
     assert len(lines) == len(verbs), said
-    assert all("ermission denied" in line for line in lines), said
-    assert sum("it belongs to root, whose workspace this is" in line for line in lines) >= len(verbs) - 1, said
+    assert all("it belongs to root, whose workspace this is" in line for line in lines), said
     assert set(codes) <= {1, 2}, codes
     assert snapshot(stage.workspace.root) >= before
     assert stage.supervisor_pid() == pid

@@ -131,6 +131,22 @@ def serve(
 
 
 @app.command()
+def clean(
+    context: typer.Context,
+    older: Annotated[str, typer.Option("--older", metavar="AGE", help="Runs that ended longer ago: 90d, 12w, 6h.")],
+    keep_best: Annotated[
+        bool, typer.Option("--keep-best", help="Remove results too, but for each backbone's best on each task.")
+    ] = False,
+    results: Annotated[bool, typer.Option("--results", help="Remove all results that are older, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove runs that ended long ago. Without options: failed and cancelled ones."""
+    from ssl_console.cli.handlers.clean import clean
+
+    clean(context.obj, older, "best" if keep_best else "none" if results else "all", dry_run=dry_run)
+
+
+@app.command()
 def backbones(context: typer.Context, as_json: AsJson = False) -> None:
     """List the backbones, and whether their weights are here."""
     from ssl_console.cli.handlers.backbones import backbones

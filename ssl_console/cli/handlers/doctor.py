@@ -13,6 +13,7 @@ from ssl_console.operations.doctor import examine as examine_machine
 from ssl_console.operations.session import Session
 from ssl_console.system.command_hints import fetch_weights_command
 from ssl_console.system.errors import ExitCode, MissingInputs
+from ssl_console.workspace.paths import Workspace
 from tasks.catalog.catalog import TaskCatalog
 from tasks.datasets.card import DatasetCard
 
@@ -23,7 +24,7 @@ NAME_COLUMNS = 13
 def doctor(session: Session, *, as_json: bool) -> ExitCode:
     """Print all checks of the machine; 1 when something is bad."""
     subject = DoctorContext(
-        workspace=session.workspace,
+        workspace=Workspace.find(session.workspace_option),
         data_root=lambda: session.data_root,
         card_problems=lambda: [*session.backbones.problems, *session.tasks.problems],
         results=lambda: len(session.results()),

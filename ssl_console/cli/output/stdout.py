@@ -11,13 +11,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from ssl_console.system.errors import OperationFailed
 from ssl_console.system.safe_text import align, json_text, printable
 
 
 def data(text: str) -> None:
-    """Write finished text (CSV, LaTeX, a table) to standard output as it is."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Write finished text (CSV, LaTeX, a table) to standard output as it is.
+
+    Raises BrokenPipeError when its reader has gone, OperationFailed when it cannot be written otherwise.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        leave_closed_pipe()
+        raise OperationFailed(
+            f"standard output cannot be written: {error.strerror or error}; send it elsewhere"
+        ) from error
 
 
 def lines(texts: Sequence[str]) -> None:

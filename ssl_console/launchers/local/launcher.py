@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
-from backbones.io.files import FILE_MODE, make_private_folder
+from backbones.io.files import make_private_folder, open_own
 from ssl_console.launchers.base import AdoptedWorker, Batch, Launcher, Resources, Worker
 from ssl_console.system.device import Device
-from ssl_console.system.processes import end_marked, environment_of, lives, signal_group, signal_process, this_host
+from ssl_console.system.processes import end_marked, environment_of, is_here, lives, signal_group, signal_process
 from ssl_console.workspace.config import LOCAL, Config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Attempt
@@ -62,7 +62,7 @@ class LocalLauncher(Launcher):
         """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
         assert resources is not None, "its workers take the slots of devices"
         name = f"{resources.slot.replace('/', '-').replace(':', '')}-{secrets.token_hex(4)}"
-        log = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE)
+        log = open_own(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             self._processes[name] = subprocess.Popen(
                 self.command(resources, batch.run_ids),
@@ -80,7 +80,7 @@ class LocalLauncher(Launcher):
     def adopt(self, under_way: Mapping[str, Attempt]) -> Iterator[AdoptedWorker]:
         """Observe the processes of this machine that an earlier supervisor started."""
         for run_id, attempt in under_way.items():
-            if attempt.host == this_host() and not attempt.job:
+            if is_here(attempt.host, attempt.machine) and not attempt.job:
                 name = f"adopted-{attempt.pid}-{secrets.token_hex(4)}"
                 self._adopted[name] = attempt
                 self._marks[name] = _mark_of(attempt.pid)

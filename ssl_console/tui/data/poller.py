@@ -15,7 +15,7 @@ from ssl_console.operations.session import Session
 from ssl_console.system.device import Device, Reading
 from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
-from ssl_console.system.processes import lives, this_host
+from ssl_console.system.processes import is_here, lives
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
 from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
 from ssl_console.workspace.events import Curve, Event
@@ -111,8 +111,12 @@ class WorkspacePoller:
     def dump_stack(self, run_id: str) -> None:
         """Request a stack dump from the worker, if it runs on this machine."""
         owner = self._run(run_id).status.owner
-        if owner is None or owner.host != this_host() or not lives(owner.pid, owner.pid_started):
-            where = f"it runs on {owner.host}" if owner and owner.host != this_host() else "it has no living worker"
+        if owner is None or not is_here(owner.host, owner.machine) or not lives(owner.pid, owner.pid_started):
+            where = (
+                f"it runs on {owner.host}"
+                if owner and not is_here(owner.host, owner.machine)
+                else "it has no living worker"
+            )
             raise ConsoleError(f"run {run_id} cannot say where it is: {where}")
         os.kill(owner.pid, signal.SIGUSR1)
 

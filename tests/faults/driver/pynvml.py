@@ -6,10 +6,14 @@ none and notes what it was given.
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
-UUIDS = ("GPU-aaaa", "GPU-bbbb")
+CARDS = dict(card.split("=") for card in os.environ.get("STANDIN_CARDS", "GPU-aaaa=Card a,GPU-bbbb=Card b").split(","))
+"""Title of each card by UUID, in the order of their PCI addresses."""
+UUIDS = tuple(CARDS)
+LOST = os.environ.get("STANDIN_LOST", "").split(",")
 NVML_TEMPERATURE_GPU = 0
 GIGABYTE = 2**30
 
@@ -17,9 +21,15 @@ GIGABYTE = 2**30
 class NVMLError(Exception):
     """What questions about other devices raise."""
 
+    def __init__(self, value: object) -> None:
+        super().__init__(value)
+        self.value = value
+
 
 def nvmlInit() -> None:  # noqa: N802
-    """Nothing is needed."""
+    """Nothing is needed; fails with the number that the environment names."""
+    if number := os.environ.get("STANDIN_INIT_ERROR"):
+        raise NVMLError(int(number))
 
 
 def nvmlDeviceGetCount() -> int:  # noqa: N802
@@ -41,10 +51,12 @@ def nvmlDeviceGetUUID(handle: str) -> str:  # noqa: N802
 
 
 def nvmlDeviceGetName(handle: str) -> str:  # noqa: N802
-    return f"Card {handle[-1]}"
+    return CARDS[handle]
 
 
 def nvmlDeviceGetMemoryInfo(handle: str) -> Any:  # noqa: N802
+    if handle in LOST:
+        raise NVMLError(15)
     return SimpleNamespace(total=80 * GIGABYTE, used=GIGABYTE)
 
 

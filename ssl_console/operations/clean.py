@@ -1,0 +1,100 @@
+"""Removing runs that ended long ago: which ones that is, and what they take."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.requests import touch_runs_folder
+from ssl_console.workspace.result import Result
+from ssl_console.workspace.results_db import ResultStore
+from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_index import RunInfo
+
+Kept = Literal["all", "best", "none"]
+"""Which results stay: all, the best of each backbone on each column, or none. Younger ones stay in any case."""
+SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
+
+
+def parse_age(text: str) -> float:
+    """`90d`, `12w`, `6h` in seconds. Raises ConsoleError."""
+    found = re.fullmatch(r"(\d+)([hdw])", text)
+    if found is None:
+        raise ConsoleError(f"--older {text}: write a number with h, d or w, such as 90d")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def outdated_runs(
+    runs: Iterable[RunInfo], results: Collection[Result], ended_before: float, keep: Kept
+) -> list[RunInfo]:
+    """Runs that ended before a time (seconds since the epoch) and are not to be kept, oldest first."""
+    best = best_runs(results)
+    return sorted(
+        (run for run in runs if _ended_before(run, ended_before) and _may_go(run, best, keep)),
+        key=lambda run: run.status.ended or 0.0,
+    )
+
+
+def best_runs(results: Iterable[Result]) -> set[str]:
+    """The run with the best value of each backbone on each column and seed."""
+    best: dict[tuple[str, str, str], Result] = {}
+    for result in results:
+        place = result.backbone, result.made_of, result.column
+        other = best.get(place)
+        if other is None or (result.value > other.value) == result.higher_is_better:
+            best[place] = result
+    return {result.run_id for result in best.values()}
+
+
+def _ended_before(run: RunInfo, time: float) -> bool:
+    return run.status.state.final and 0.0 < (run.status.ended or 0.0) < time
+
+
+def _may_go(run: RunInfo, best: Collection[str], keep: Kept) -> bool:
+    if run.status.state is not RunState.DONE:
+        return True
+    return keep == "none" or (keep == "best" and run.run_id not in best)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What removing runs came to."""
+
+    runs: int
+    bytes: int
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder; what vanishes meanwhile counts nothing."""
+    return sum(_sizes(folder))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield Path(place, name).lstat().st_size
+
+
+def remove_runs(workspace: Workspace, runs: Collection[RunInfo]) -> Removed:
+    """Remove run folders, and their rows from the database first. Raises StoreError, OSError.
+
+    A folder is hidden by one rename before its files go, so that no reader meets half a run.
+    """
+    ResultStore(workspace).remove({run.run_id for run in runs if run.status.state is RunState.DONE})
+    size = 0
+    for run in runs:
+        hidden = run.folder.path.with_name(f".{run.run_id}.removed")
+        run.folder.path.rename(hidden)
+        size += size_of(hidden)
+        shutil.rmtree(hidden)
+    touch_runs_folder(workspace)
+    return Removed(len(runs), size)

@@ -1,0 +1,161 @@
+"""Being the one supervisor of a workspace that is where it was: proved while it lasts, not assumed.
+
+The lock (`ssl_console.supervisor.client`) excludes nobody on some file systems (NFS mounted with `local_lock`). So
+each supervisor makes a numbered file, `supervisor/epoch.<n>.json`, exclusively, renews its time of change while it
+lives, and looks for lower numbers: a younger supervisor that finds an older one alive leaves. That detects two; it
+prevents none, and nothing is lost meanwhile, because runs are claimed exclusively too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backbones.io.files import create_exclusively
+from ssl_console.system.processes import is_here, lives, own_start, this_host, this_machine
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import Record
+
+RENEW_S, LOOK_S = 2.0, 1.0
+"""Seconds between renewals, and between two looks at the others."""
+PATIENCE_S = 7.0
+"""How long a supervisor of another machine is watched for a renewal before it counts as gone."""
+_NAME = re.compile(r"epoch\.(\d+)\.json")
+
+
+class TenureLost(Exception):  # noqa: N818 - an end, not a fault
+    """This process may not supervise any more; the message gives the reason."""
+
+
+class PlaceLost(TenureLost):
+    """The workspace is not where it was; `moved_to` is None for one that was removed."""
+
+    def __init__(self, message: str, moved_to: Path | None = None) -> None:
+        super().__init__(message)
+        self.moved_to = moved_to
+
+
+class Epoch(Record):
+    """Who supervises."""
+
+    host: str
+    machine: str
+    pid: int
+    pid_started: float
+
+    def lives(self) -> bool | None:
+        """Whether that process runs; None where that cannot be looked up here."""
+        return lives(self.pid, self.pid_started) if is_here(self.host, self.machine) else None
+
+
+@dataclass
+class Tenure:
+    """The time for which this process supervises a workspace."""
+
+    workspace: Workspace
+    number: int = 0
+    _root: tuple[int, int] = (0, 0)
+    _renewed: float = field(default_factory=time.monotonic)
+    _looked: float = 0.0
+
+    def begin(self) -> None:
+        """Take the next number. Raises TenureLost when an older supervisor is alive, OSError."""
+        self._root = _identity(self.workspace.root)
+        self.number = max((number for number, _ in self._files()), default=0) + 1
+        epoch = Epoch(host=this_host(), machine=this_machine(), pid=os.getpid(), pid_started=own_start())
+        while not create_exclusively(self._path(self.number), epoch.model_dump_json().encode()):
+            self.number += 1
+        for number, path in self._files():
+            if number < self.number and not self._is_over(path):
+                self.end()
+                raise TenureLost(f"{self._other(path)} supervises {self.workspace.root}, although its lock was free")
+
+    def check(self) -> None:
+        """Renew, and raise TenureLost when the workspace was moved or removed, or an older supervisor is alive."""
+        self._check_place()
+        now = time.monotonic()
+        if now - self._renewed > RENEW_S:
+            self._renewed = now
+            try:
+                os.utime(self._path(self.number))
+            except FileNotFoundError:
+                raise TenureLost(f"another process has taken {self.workspace.root} over") from None
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            older = next((path for number, path in self._files() if number < self.number), None)
+            if older is not None and not self._is_over(older):
+                raise TenureLost(f"{self._other(older)} supervises {self.workspace.root} as well, and is older")
+
+    def end(self) -> None:
+        """Give the number back."""
+        with suppress(OSError, PlaceLost):
+            self._check_place()
+            self._path(self.number).unlink(missing_ok=True)
+
+    def _check_place(self) -> None:
+        root = self.workspace.root
+        with suppress(FileNotFoundError):
+            if _identity(root) == self._root:
+                return
+        place = _place_of_this_process()
+        if place is None or not place.is_dir() or _identity(place) != self._root:
+            raise PlaceLost(f"the workspace {root} was removed")
+        raise PlaceLost(f"the workspace {root} was moved to {place}", place)
+
+    def _is_over(self, path: Path) -> bool:
+        """Whether the supervisor that made the file is gone; its file is then removed."""
+        try:
+            alive = Epoch.model_validate_json(path.read_bytes()).lives()
+            if alive is None:
+                alive = _is_renewed(path)
+        except FileNotFoundError:
+            return True
+        except ValidationError:
+            alive = False
+        if not alive:
+            path.unlink(missing_ok=True)
+        return not alive
+
+    def _other(self, path: Path) -> str:
+        try:
+            epoch = Epoch.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return "another process"
+        return f"process {epoch.pid} on {epoch.host}"
+
+    def _path(self, number: int) -> Path:
+        return self.workspace.supervisor / f"epoch.{number}.json"
+
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        with os.scandir(self.workspace.supervisor) as entries:
+            found = [(int(name[1]), Path(entry.path)) for entry in entries if (name := _NAME.fullmatch(entry.name))]
+        yield from sorted(found)
+
+
+def _is_renewed(path: Path) -> bool:
+    """Whether the file's time of change moves on while it is watched. Raises FileNotFoundError when it goes."""
+    before, until = path.stat().st_mtime_ns, time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if path.stat().st_mtime_ns != before:
+            return True
+        time.sleep(RENEW_S / 10)
+    return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
+
+
+def _place_of_this_process() -> Path | None:
+    """Where this process's current folder is now: a supervisor is started in its workspace."""
+    with suppress(OSError):
+        return Path.cwd()
+    return None

@@ -1,0 +1,84 @@
+"""What a file system can do of what a workspace needs: locks, renames, syncing, memory maps, hard links."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Inability:
+    """Something that does not work in a folder."""
+
+    operation: str
+    consequence: str
+    error: OSError
+    required: bool
+    """Whether a workspace cannot be there for it."""
+
+    def __str__(self) -> str:
+        return f"{self.operation} does not work there ({self.error.strerror or self.error}): {self.consequence}"
+
+
+def _lock(folder: Path) -> None:
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _rename(folder: Path) -> None:
+    (folder / "before").write_bytes(b"new")
+    (folder / "after").write_bytes(b"old")
+    (folder / "before").replace(folder / "after")
+    if (folder / "after").read_bytes() != b"new":
+        raise OSError(0, "the old content is still there")
+
+
+def _sync(folder: Path) -> None:
+    with (folder / "synced").open("wb") as file:
+        file.write(b"x")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _map(folder: Path) -> None:
+    (folder / "mapped").write_bytes(b"x" * mmap.PAGESIZE)
+    with (folder / "mapped").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        if view[0] != ord("x"):
+            raise OSError(0, "another content is mapped")
+
+
+def _link(folder: Path) -> None:
+    (folder / "first").touch()
+    (folder / "second").hardlink_to(folder / "first")
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOCKS = "nothing would keep two supervisors apart; choose another --workspace (NFS: mount it with local_lock=none)"
+OPERATIONS: tuple[tuple[str, Callable[[Path], None], str, bool], ...] = (
+    ("locking a file (flock)", _lock, LOCKS, True),
+    ("replacing a file by rename", _rename, "results could be half written; choose another --workspace", True),
+    ("writing to the disk (fsync)", _sync, "a power cut could lose results; choose another --workspace", True),
+    ("mapping a file into memory (mmap)", _map, "features could not be read; choose another --workspace", True),
+    ("making hard links", _link, "claims are made by O_EXCL instead, which is slower and as safe", False),
+)
+
+
+def inabilities(folder: Path) -> Iterator[Inability]:
+    """Whatever does not work in a folder, which has to exist. Raises OSError when there is no room, or when
+    nothing can be written there.
+    """
+    with tempfile.TemporaryDirectory(prefix=".ssl-console-probe-", dir=folder, ignore_cleanup_errors=True) as name:
+        for operation, attempt, consequence, required in OPERATIONS:
+            try:
+                attempt(Path(name))
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                yield Inability(operation, consequence, error, required)

@@ -1,0 +1,190 @@
+"""Who else could change a workspace: other owners, permissions, and symbolic links on the way.
+
+A file of another user is never trusted for being in the right place: settings hold lines of shell that jobs run, and
+a link named like a log would have that file written.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from ssl_console.system.errors import OperationFailed
+from ssl_console.system.local_users import user_name
+from ssl_console.workspace.paths import Workspace
+
+OWNERS_VARIABLE = "SSL_CONSOLE_TRUSTED_OWNERS"
+"""Names or numbers of users, comma-separated, whose folders are trusted like one's own: mounts in containers."""
+SHARED_KEY, GROUP = "shared", "group"
+ROOT = 0
+UID_MAP, OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
+EVERY_UID = 4_294_967_295
+
+
+@dataclass(frozen=True)
+class OwnershipProblem:
+    """Something that another user could change, and the command that mends it."""
+
+    words: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.words}: {self.command}"
+
+
+def check_ownership(workspace: Workspace) -> None:
+    """Raises OperationFailed with the first problem and the number of others."""
+    problems = list(ownership_problems(workspace))
+    if problems:
+        more = f" ({len(problems) - 1} more: `ssl-console doctor` lists them)" if len(problems) > 1 else ""
+        raise OperationFailed(f"{problems[0]}{more}")
+
+
+def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
+    """Everything of a workspace, and of the folders above it, that other users could change."""
+    yield from _above(workspace.root)
+    if not workspace.root.exists():
+        return
+    shared = is_shared(workspace)
+    folders = (workspace.runs, workspace.supervisor, workspace.backbones, workspace.tasks, workspace.weights)
+    for folder in (workspace.root, *folders, workspace.cache):
+        if folder.exists():
+            yield from _inside(folder, shared=shared)
+    cards = (path for folder in (workspace.backbones, workspace.tasks) for path in folder.rglob("*.toml"))
+    for path in (workspace.config, *cards):
+        if path.exists():
+            yield from _owned_file(path)
+    written = (workspace.results, workspace.supervisor_log, workspace.supervisor_state)
+    locks = (workspace.supervisor / "lock", workspace.supervisor / "door", workspace.results.with_suffix(".lock"))
+    for path in (*written, *locks):
+        if path.is_symlink():
+            yield OwnershipProblem(
+                f"{path} is a symbolic link, and is written by the console", f"rm {quote(str(path))}"
+            )
+
+
+def is_shared(workspace: Workspace) -> bool:
+    """Whether the workspace's owner has put `shared = "group"` into settings that nobody else can write."""
+    try:
+        state, root = workspace.config.stat(), workspace.root.stat()
+        content = tomllib.loads(workspace.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    private = state.st_uid == root.st_uid and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return private and content.get(SHARED_KEY) == GROUP
+
+
+def make_private(workspace: Workspace) -> None:
+    """Close a root to others that was there before, where it is empty or a workspace already and not shared."""
+    root = workspace.root
+    state = root.stat()
+    ours = state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) & 0o077
+    if ours and (workspace.supervisor.is_dir() or not any(root.iterdir())) and not is_shared(workspace):
+        root.chmod(0o700)
+
+
+def _above(root: Path) -> Iterator[OwnershipProblem]:
+    """The folders on the way, with and without the links in it."""
+    folders = dict.fromkeys((*root.parents, *root.resolve().parents))
+    for folder in folders:
+        try:
+            state = folder.stat()
+        except OSError:
+            continue
+        if not _trusted(state.st_uid):
+            yield OwnershipProblem(
+                f"{folder} belongs to {user_name(state.st_uid)}, who can replace {root}",
+                f"choose another --workspace, or trust that user: export {OWNERS_VARIABLE}={user_name(state.st_uid)}",
+            )
+        elif not state.st_mode & stat.S_ISVTX and (who := _writers(state)):
+            yield _writable(folder, who, f", and {root} replaced")
+
+
+def _inside(folder: Path, *, shared: bool) -> Iterator[OwnershipProblem]:
+    state = folder.stat()
+    if state.st_uid != os.geteuid() and not _in_list(state.st_uid):
+        member = shared and state.st_gid in {os.getegid(), *os.getgroups()}
+        if not member:
+            words = f"{folder}: it belongs to {user_name(state.st_uid)}, whose workspace this is"
+            yield OwnershipProblem(words, "choose another --workspace")
+    elif (who := _writers(state)) and not (shared and who.letter == "g"):
+        yield _writable(folder, who, "")
+
+
+def _owned_file(path: Path) -> Iterator[OwnershipProblem]:
+    state = path.stat()
+    owner = path.parent.stat().st_uid if path.parent.name else os.geteuid()
+    if state.st_uid not in {os.geteuid(), owner} and not _trusted(state.st_uid):
+        words = f"{path} belongs to {user_name(state.st_uid)}"
+        yield OwnershipProblem(words, f"look at it, then: cp {quote(str(path))} x && mv x {quote(str(path))}")
+    elif who := _writers(state):
+        yield _writable(path, who, "")
+
+
+@dataclass(frozen=True)
+class _Writers:
+    """Users besides the owner who may write something."""
+
+    words: str
+    letter: str
+    """By which chmod names them."""
+
+
+def _writers(state: os.stat_result) -> _Writers | None:
+    if state.st_mode & stat.S_IWOTH:
+        return _Writers("every user of this machine", "o")
+    if state.st_mode & stat.S_IWGRP and (others := _other_members(state.st_gid)):
+        names = ", ".join(sorted(others)[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        return _Writers(f"its group {_group_name(state.st_gid)} ({names})", "g")
+    return None
+
+
+def _writable(path: Path, who: _Writers, effect: str) -> OwnershipProblem:
+    letter = "go" if who.letter == "o" else who.letter
+    return OwnershipProblem(f"{path} can be written by {who.words}{effect}", f"chmod {letter}-w {quote(str(path))}")
+
+
+def _other_members(group: int) -> set[str]:
+    """Names of a group's members but this user and root; a group that is unknown here may have any."""
+    try:
+        members = set(grp.getgrgid(group).gr_mem)
+    except KeyError:
+        return set() if group == os.getegid() else {"unknown members"}
+    members |= {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == group}
+    return members - {user_name(os.geteuid()), user_name(ROOT)}
+
+
+def _group_name(group: int) -> str:
+    with suppress(KeyError):
+        return grp.getgrgid(group).gr_name
+    return str(group)
+
+
+def _trusted(uid: int) -> bool:
+    """Whether a folder of this user on the way is trusted: one's own, root's, and those that the user names."""
+    return uid in (os.geteuid(), ROOT) or _in_list(uid) or (_root_is_unmapped() and uid == _overflow_uid())
+
+
+def _in_list(uid: int) -> bool:
+    return bool({str(uid), user_name(uid)} & set(os.environ.get(OWNERS_VARIABLE, "").split(",")))
+
+
+def _root_is_unmapped() -> bool:
+    """Whether this is a user namespace in which the machine's root has no number, but that of strangers."""
+    with suppress(OSError, ValueError):
+        return not any(int(line.split()[2]) == EVERY_UID for line in UID_MAP.read_text().splitlines())
+    return False
+
+
+def _overflow_uid() -> int:
+    with suppress(OSError, ValueError):
+        return int(OVERFLOW_UID.read_text())
+    return -1
