@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset
+from tasks.datasets.dataset import DataError, Dataset, SourceSplit
+from tasks.datasets.importing.balance import Balance
+from tasks.datasets.importing.class_folders import read_folders
+from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.layouts import LAYOUTS
+from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, label_by_folder
 from tasks.datasets.readers.torchvision_datasets import as_data_error
 
@@ -19,6 +24,7 @@ SPLIT_NAMES = {
 }
 WHOLE = "all"
 SPLIT_BY_FOLDER = ("imagefolder", "imagenet")
+"""Readers of which folders may be splits."""
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
@@ -26,6 +32,8 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 
     A class is a folder that holds at least one image, at any depth below it.
     """
+    if card.reader == "imagefolder":
+        return _own_folder(root, card)
     parts = {WHOLE: root / LAYOUTS[card.reader].required[0][0]}
     if card.reader in SPLIT_BY_FOLDER:
         parts = _split_folders(root) or parts
@@ -35,6 +43,38 @@ def read(root: Path, card: DatasetCard) -> Dataset:
         name: file_split(card, name, folder, files[name], labels[name], len(classes)) for name, folder in parts.items()
     }
     return Dataset(card.name, classes, multi_label=False, splits=splits, notes=_notes(card, parts))
+
+
+def _own_folder(root: Path, card: DatasetCard) -> Dataset:
+    """A folder of the user's own: every file is read, or left out with a note."""
+    balance = Balance()
+    rows = list(read_folders(root, ImportOptions(leave_out=True), balance))
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.split or WHOLE, []).append(row.file)
+    names = [name for name in ("train", "val", "test", WHOLE) if name in found]
+    if not names:
+        raise DataError(f"{card.name}: the folder {root} has no images: {advice(card)}")
+    if WHOLE not in names and "train" not in names:
+        raise DataError(f"{card.name}: the splits in {root} are {', '.join(names)}: none of them is train")
+    classes = tuple(sorted({label for row in rows for label in row.labels}))
+    number = {name: place for place, name in enumerate(classes)}
+    labels: dict[str, list[int]] = {}
+    for row in rows:
+        labels.setdefault(row.split or WHOLE, []).append(number[row.labels[0]])
+    splits: dict[str, SourceSplit] = {}
+    parts = {name: _base(root, found[name]) if name != WHOLE else root for name in names}
+    for name, base in parts.items():
+        files = [(root / file).relative_to(base).as_posix() for file in found[name]]
+        splits[name] = file_split(card, name, base, files, labels[name], len(classes))
+    notes = (*_notes(card, parts), *balance.notes(len(rows)))
+    return Dataset(card.name, classes, multi_label=False, splits=splits, notes=notes)
+
+
+def _base(root: Path, files: Sequence[str]) -> Path:
+    """The folder of a split: the one that all its files are in, or `root` where a split has several."""
+    first = {file.partition("/")[0] for file in files}
+    return root / first.pop() if len(first) == 1 else root
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -177,3 +177,20 @@ def test_floating_point_pixels_are_refused_with_the_way_out(tmp_path: Path) -> N
         Image.new("F", (5, 4), 0.5).save(tmp_path / kind / "1.tiff")
     with pytest.raises(DataError, match=r"a/1.tiff cannot be decoded .*8 bits per channel"):
         own(tmp_path).splits["all"].images[0]
+
+
+def test_an_own_folder_names_what_it_leaves_out_and_never_takes_splits_for_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for kind in ("cat", "dog"):
+            for number in range(3):
+                draw(tmp_path / split / kind / f"{number}.png", 10 * number + (split == "test"))
+    draw(tmp_path / "train" / "cat" / ".ipynb_checkpoints" / "0.png")
+    (tmp_path / "train" / "dog" / "3.gif").write_bytes((tmp_path / "train/dog/0.png").read_bytes())
+    draw(tmp_path / "extra" / "1.png")
+    dataset = own(tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert {name: len(split.images) for name, split in dataset.splits.items()} == {"train": 7, "test": 6}
+    assert dataset.splits["train"].identifiers[0] == "cat/0.png"
+    notes = " ".join(dataset.notes)
+    assert "1 files in extra, which is no split" in notes
+    assert "1 files in .ipynb_checkpoints" in notes

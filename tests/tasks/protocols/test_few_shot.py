@@ -10,7 +10,7 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import PoolInputs, Samples
 from tasks.metrics.outcome import Outcome
-from tasks.protocols.few_shot import episode_accuracies, evaluate, sample_episodes
+from tasks.protocols.few_shot import TooFewImagesError, episode_accuracies, evaluate, sample_episodes
 from tasks.protocols.few_shot_splits import SPLITS, split_accuracies
 from tasks.reporter import SilentReporter
 
@@ -155,6 +155,6 @@ def test_several_labels_per_image_are_refused() -> None:
 
 
 def test_fewer_classes_than_ways_are_called_that_and_not_too_few_images() -> None:
-    with pytest.raises(DataError, match="the dataset has 2 classes and an episode 5: use a dataset with more") as error:
+    with pytest.raises(TooFewImagesError, match="the dataset has 2 classes and an episode 5: use a dataset") as error:
         sample_episodes(np.repeat([0, 1], 50), ways=5, shots=5, queries=15, episodes=3, seed=0)
     assert "in class" not in str(error.value)
