@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.datasets.balance import Balance
+from tasks.datasets.class_folder_rows import has_class_folders, read_folders
 from tasks.datasets.csv_index import IndexRow, class_names
-from tasks.datasets.importing.balance import Balance
-from tasks.datasets.importing.class_folders import has_class_folders, read_folders
 from tasks.datasets.importing.csv_tables import list_files, read_lists, read_tables, table_files
-from tasks.datasets.importing.messages import Ambiguous, ImportOptions, Kind
+from tasks.datasets.importing.messages import ImportOptions, Kind
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
 from tasks.datasets.importing.webdataset import read_shards, shard_files
+from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import held_out
 
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "split-files")
@@ -78,7 +79,7 @@ def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> li
         "webdataset": lambda: read_shards(path, wish, balance),
         "split-files": lambda: read_lists(path),
         "csv": lambda: read_tables(path, wish, balance),
-        "class-folders": lambda: read_folders(path, wish, balance),
+        "class-folders": lambda: read_folders(path, balance, leave_out=wish.leave_out),
     }
     rows = list(read[kind]())
     if not rows:

@@ -14,17 +14,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests, using
 from tasks.datasets.csv_index import IndexRow, class_names, index_text, split_names
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
 from tasks.datasets.image_effects import settle
-from tasks.datasets.importing.balance import Balance
 from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, with_splits
-from tasks.datasets.importing.messages import Ambiguous, ImportFailure, ImportProgress, ImportRequest, ImportResult
+from tasks.datasets.importing.messages import ImportFailure, ImportProgress, ImportRequest, ImportResult
 from tasks.datasets.importing.scan_images import NotedImages, ScannedSplit, look, warnings
 from tasks.datasets.presence import files_place
 from tasks.datasets.readers.csv_index import TarImages, read
+from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.symlinks import notes_on_links
 
 TELL_EVERY_S = 0.2

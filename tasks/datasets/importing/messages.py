@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
@@ -18,12 +17,6 @@ from backbones.io.subprocess_query import last_error_line, run_module
 from tasks.datasets.card import DatasetCard
 
 Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset"]
-
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "validate"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
-}
 
 
 class ImportOptions(CardModel):
@@ -46,17 +39,6 @@ class ImportOptions(CardModel):
     background: str = "white"
     """The colour on which transparent images are composited."""
     orientation: Literal["upright", "stored"] = "upright"
-
-
-class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
-    """Several readings are possible; the message names them and the option that decides."""
-
-
-def split_of(name: str) -> str | None:
-    """Our name of a split from a file's or column's word: `train2017`, `instances_val`, `Training`."""
-    words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
-    pairs = [first + second for first, second in pairwise(words)]
-    return next((SPLIT_WORDS[word] for word in (*pairs, *words) if word in SPLIT_WORDS), None)
 
 
 BRING = "tasks.datasets.importing.main"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.datasets.csv_index import shown
-from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.importing.text_tables import TextTable
+from tasks.datasets.split_words import Ambiguous, split_of
 
 SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold", "phase", "usage", "data_split", "dataset_split")
 BOOLEAN = {

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow, inside, is_file, shown
 from tasks.datasets.file_kinds import ENDINGS
-from tasks.datasets.importing.balance import Balance
-from tasks.datasets.importing.messages import split_of
+from tasks.datasets.split_words import split_of
 
 VOC_SPLITS = ("train", "val", "test")
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import ENDINGS, is_leftover
-from tasks.datasets.importing.balance import Balance
-from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+from tasks.datasets.importing.messages import ImportOptions
+from tasks.datasets.split_words import Ambiguous, split_of
 
 LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
 LABELS = ("cls", "txt", "json")

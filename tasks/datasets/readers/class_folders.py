@@ -7,11 +7,10 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
+from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
+from tasks.datasets.class_folder_rows import read_folders
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit
-from tasks.datasets.importing.balance import Balance
-from tasks.datasets.importing.class_folders import read_folders
-from tasks.datasets.importing.messages import ImportOptions
 from tasks.datasets.layouts import LAYOUTS
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, label_by_folder
@@ -48,7 +47,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 def _own_folder(root: Path, card: DatasetCard) -> Dataset:
     """A folder of the user's own: every file is read, or left out with a note."""
     balance = Balance()
-    rows = list(read_folders(root, ImportOptions(leave_out=True), balance))
+    rows = list(read_folders(root, balance, leave_out=True))
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.split or WHOLE, []).append(row.file)

@@ -16,18 +16,17 @@ from tasks.datasets.csv_index import IndexRow, index_text, read_index
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.importing.main import bring
 from tasks.datasets.importing.messages import (
-    Ambiguous,
     DatasetProblem,
     ImportOptions,
     ImportProgress,
     ImportRequest,
     ImportResult,
-    split_of,
 )
 from tasks.datasets.importing.messages import import_dataset as bring_in_a_process
 from tasks.datasets.manifest import manifest_of
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
+from tasks.datasets.split_words import Ambiguous, split_of
 
 CLASSES = ("ant", "bee", "cow")
 EACH = 8

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import is_leftover, walk, why_not
-from tasks.datasets.importing.balance import Balance
-from tasks.datasets.importing.messages import Ambiguous, ImportOptions, split_of
+from tasks.datasets.split_words import Ambiguous, split_of
 
 SHOWN = 5
 
@@ -21,7 +21,7 @@ def has_class_folders(path: Path) -> bool:
     return len({folder.name for folder in within if _holds_images(folder)}) >= 2
 
 
-def read_folders(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
+def read_folders(path: Path, balance: Balance, *, leave_out: bool) -> Iterator[IndexRow]:
     """Class folders, or train, val and test folders of such folders.
 
     Raises Ambiguous where folders of splits stand beside others, or a split or a class holds no image.
@@ -29,12 +29,12 @@ def read_folders(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[
     folders = _visible(path)
     splits = _splits(folders)
     if not splits:
-        yield from _class_folders(path, path, "", wish, balance)
+        yield from _class_folders(path, path, "", balance, leave_out=leave_out)
         return
-    _ask_about_others(path, folders, splits, wish, balance)
-    _flat_images(path, path, wish, balance)
+    _ask_about_others(path, folders, splits, balance, leave_out=leave_out)
+    _flat_images(path, path, balance, leave_out=leave_out)
     for folder in splits:
-        yield from _class_folders(path, folder, split_of(folder.name) or "", wish, balance)
+        yield from _class_folders(path, folder, split_of(folder.name) or "", balance, leave_out=leave_out)
 
 
 def _splits(folders: Sequence[Path]) -> list[Path]:
@@ -47,11 +47,11 @@ def _splits(folders: Sequence[Path]) -> list[Path]:
 
 
 def _ask_about_others(
-    path: Path, folders: Sequence[Path], splits: Sequence[Path], wish: ImportOptions, balance: Balance
+    path: Path, folders: Sequence[Path], splits: Sequence[Path], balance: Balance, *, leave_out: bool
 ) -> None:
     for other in (folder for folder in folders if folder not in splits):
         count = sum(not found.reason for found in walk(other))
-        if count and not wish.leave_out:
+        if count and not leave_out:
             raise Ambiguous(
                 f"{other} has {count} images and stands beside the splits {_names(splits)}: put them into a split, or "
                 "choose --leave-out"
@@ -60,8 +60,8 @@ def _ask_about_others(
             balance.leave_out(f"files in {other.name}, which is no split", found.path.relative_to(path).as_posix())
 
 
-def _class_folders(root: Path, folder: Path, split: str, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
-    _flat_images(root, folder, wish, balance)
+def _class_folders(root: Path, folder: Path, split: str, balance: Balance, *, leave_out: bool) -> Iterator[IndexRow]:
+    _flat_images(root, folder, balance, leave_out=leave_out)
     empty: list[Path] = []
     reasons: dict[str, int] = defaultdict(int)
     for child in _visible(folder):
@@ -77,22 +77,22 @@ def _class_folders(root: Path, folder: Path, split: str, wish: ImportOptions, ba
         if not count:
             empty.append(child)
     for child in empty:
-        _without_images(root, child, wish, balance)
-    _ask_about_halves(folder, reasons, wish)
+        _without_images(root, child, balance, leave_out=leave_out)
+    _ask_about_halves(folder, reasons, leave_out=leave_out)
 
 
-def _ask_about_halves(folder: Path, reasons: dict[str, int], wish: ImportOptions) -> None:
+def _ask_about_halves(folder: Path, reasons: dict[str, int], *, leave_out: bool) -> None:
     """Images of formats that cannot be decoded make classes smaller than they are."""
     lost = {reason: count for reason, count in reasons.items() if "cannot be decoded" in reason}
-    if lost and not wish.leave_out:
+    if lost and not leave_out:
         words = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         raise Ambiguous(f"{folder}: {words}: convert them to PNG or JPEG, or choose --leave-out")
 
 
-def _without_images(root: Path, child: Path, wish: ImportOptions, balance: Balance) -> None:
+def _without_images(root: Path, child: Path, balance: Balance, *, leave_out: bool) -> None:
     name = child.relative_to(root).as_posix()
     held = [found for found in walk(child) if found.reason and "leftovers" not in found.reason]
-    if not held or wish.leave_out:
+    if not held or leave_out:
         balance.leave_out("class folders without an image, which make no class", name)
         return
     raise Ambiguous(
@@ -101,11 +101,11 @@ def _without_images(root: Path, child: Path, wish: ImportOptions, balance: Balan
     )
 
 
-def _flat_images(root: Path, folder: Path, wish: ImportOptions, balance: Balance) -> None:
+def _flat_images(root: Path, folder: Path, balance: Balance, *, leave_out: bool) -> None:
     """Images that lie beside class folders, or in a split without any, have no class. Raises Ambiguous."""
     flat = [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_leftover(path.name)]
     found = [path for path in flat if not why_not(path)]
-    if found and not wish.leave_out:
+    if found and not leave_out:
         where = "has no class folders" if not _visible(folder) else "has images beside its class folders"
         raise Ambiguous(
             f"{folder} {where}: its {len(found)} images have no class, {found[0].name} say: put them into class "
