@@ -6,7 +6,8 @@ from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.cli.test_compare import leave
 
-PAPER_MODELS = {"paper/insdis": 0.5, "paper/byol": 0.7, "paper/swav": 0.75}
+PAPER_MODELS = {"paper/insdis": 0.5, "paper/byol": 0.7, "paper/swav": 0.75, "paper/moco-v1": 0.52}
+"""Backbones with a published ImageNet accuracy, and the share of `cars` that a test gives them."""
 
 
 def test_correlate_shows_the_published_analysis(shell: Shell) -> None:
@@ -27,8 +28,15 @@ def test_correlate_takes_own_results(shell: Shell, workspace: Workspace) -> None
     for name, share in PAPER_MODELS.items():
         leave(workspace, name, "linear/cars", share)
     (setting,) = shell("correlate", "--source", "mine", "--json").document["settings"]
-    assert (setting["source"], setting["n"]) == ("mine", 3)
+    assert (setting["source"], setting["n"]) == ("mine", 4)
     assert setting["pearson"]["value"] > 0.9
+
+
+def test_three_own_results_are_too_few_for_a_coefficient(shell: Shell, workspace: Workspace) -> None:
+    for name, share in list(PAPER_MODELS.items())[:3]:
+        leave(workspace, name, "linear/cars", share)
+    (setting,) = shell("correlate", "--source", "mine", "--json").document["settings"]
+    assert (setting["n"], setting["pearson"]) == (3, None)
 
 
 def test_correlate_shows_both_sources_side_by_side(shell: Shell, workspace: Workspace) -> None:

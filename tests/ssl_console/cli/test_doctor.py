@@ -58,7 +58,7 @@ def test_a_console_over_ssh_without_tmux_is_noted(environment: dict[str, str], v
 
 def test_devices_that_torch_cannot_use_are_a_fault() -> None:
     assert cuda_check("12.8", sees=False, devices=0) is None
-    for built_for, words in ((None, "without CUDA"), ("12.8", "driver too old")):
+    for built_for, words in ((None, "without CUDA"), ("12.8", "the driver is too old")):
         check = cuda_check(built_for, sees=False, devices=2)
         assert check is not None
         assert (check.verdict, words in check.words) == ("bad", True)
