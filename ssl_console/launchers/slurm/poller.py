@@ -1,7 +1,7 @@
-"""The thread that talks to Slurm. Nobody else waits for Slurm: who wants something leaves a note, who asks is told what
-was seen last.
+"""The thread that runs Slurm's commands, so that nothing else waits for them: requests are queued, and reads return the
+last known state.
 
-A batch whose submission was not answered is looked for by its name before it is submitted again: it exists once.
+A batch whose submission was not answered is looked up by its name before it is submitted again, so it exists once.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SlurmPoller:
             self._wake.clear()
             began = time.monotonic()
             try:
-                self._round()
+                self._tick()
                 quiet = max(self.poll_s, min(SLOWEST_S, PATIENCE * (time.monotonic() - began)))
             except SlurmUnavailable as error:
                 self.problem = f"Slurm does not answer: {error}; what runs goes on"
@@ -109,7 +109,7 @@ class SlurmPoller:
                 LOG.exception("%s", self.problem)
                 quiet = SLOWEST_S
 
-    def _round(self) -> None:
+    def _tick(self) -> None:
         """Look first, so that what was submitted without an answer is found; then submit, then end what is unwanted."""
         with self._lock:
             entries = list(self._entries.values())
