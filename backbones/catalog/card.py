@@ -17,10 +17,45 @@ from backbones.io.urls import redacted
 
 Triple = tuple[float, float, float]
 Scalar = str | int | float | bool
+ArchitectureValue = Scalar | tuple[int, ...]
+"""An argument of an architecture: `depths=(2, 2, 6, 2)`, say."""
 Pooling = Literal["avg", "cls", "cls+avg", "map", "default"]
 Padding = Literal["torchvision", "same", "same-pool"]
 """`same`: TensorFlow's SAME for strided convolutions and the max-pool (haiku); `same-pool`: for the max-pool alone."""
-Conversion = Literal["none", "byol-haiku", "simclr-tensorflow", "simclr-separius", "lightly-sequential"]
+Conversion = Literal[
+    "none",
+    "byol-haiku",
+    "simclr-tensorflow",
+    "simclr-separius",
+    "lightly-sequential",
+    "timm",
+    "dinov2",
+    "dinov3",
+    "swin",
+    "convnext",
+    "clip",
+    "aimv2",
+    "detectron2",
+    "flax-vit",
+    "mmpretrain-vit",
+    "hf-vit",
+    "hf-beit",
+    "hf-swin",
+    "hf-hiera",
+    "hf-dinov3",
+    "hf-dinov3-convnext",
+    "hf-convnext",
+    "hf-clip",
+    "hf-aimv2",
+    "hf-resnet",
+    "torchvision-vit",
+    "torchvision-convnext",
+    "torchvision-swin",
+    "torchvision-efficientnet",
+    "torchvision-regnet",
+]
+"""From another project's names and layouts to timm's (`backbones.checkpoints.layouts`); `timm`: by the filter that the
+architecture's module has for published files."""
 CropMode = Literal["center", "squash", "border"]
 Interpolation = Literal["bicubic", "bilinear"]
 Precision = Literal["float32", "bfloat16"]
@@ -172,7 +207,7 @@ class BackboneCard(CardModel):
     """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that makes one."""
     code_sha256: Digest | None = None
     """Digest of the file of the user's code in `architecture`; the user has to have trusted it, another is refused."""
-    architecture_arguments: dict[str, Scalar] = Field(default_factory=dict)
+    architecture_arguments: dict[str, ArchitectureValue] = Field(default_factory=dict)
     padding: Padding = "torchvision"
     pooling: Pooling = "default"
     weights: Weights
@@ -181,12 +216,13 @@ class BackboneCard(CardModel):
     facts: FactsCard
 
 
-PreprocessingName = Literal["paper", "own", "squash"]
+PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
 ResizeMode = Literal["shorter", "squash", "border"]
 """`shorter`: the shorter side becomes `resize`; `squash`: both do; `border`: the longer does, and borders are added."""
 
 _MODES: dict[CropMode, ResizeMode] = {"center": "shorter", "squash": "squash", "border": "border"}
 SQUASH_FACTOR = 1.15
+RESIZE_256 = 256 / 224
 
 
 @dataclass(frozen=True)
@@ -208,12 +244,17 @@ def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
     `paper`: shorter side bicubic to the input size, centre crop (Ericsson et al., appendix A.2).
     `own`: what the weights were published with. `squash`: the published few-shot code's 1.15 times the input size
     in both directions, bilinear, centre crop (`few_shot.py` in ssl-transfer, which differs from the paper's A.3).
+    `resize-256`: shorter side bicubic to 256 / 224 of the input size, centre crop, as DINO and DINOv2 read images for
+    their published k-NN figures.
     """
     size, mean, std = card.input.size, card.input.mean, card.input.std
     if name == "paper":
         return PreprocessingSpec("paper", size, size, "shorter", "bicubic", mean, std)
     if name == "squash":
         return PreprocessingSpec("squash", int(size * SQUASH_FACTOR), size, "squash", "bilinear", mean, std)
+    if name == "resize-256":
+        resize = round(size * RESIZE_256)
+        return PreprocessingSpec("resize-256", resize, size, "shorter", "bicubic", mean, std)
     if name == "own":
         own = card.input.own_size or size
         resize = math.floor(own / card.input.crop)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backbones.catalog.card import BackboneCard, Scalar
+from backbones.catalog.card import ArchitectureValue, BackboneCard
 from backbones.io.card_files import CardModel
 from backbones.io.file_digests import write_if_possible
 from backbones.io.subprocess_query import run_module
@@ -52,7 +52,7 @@ class FeatureMapQuery(CardModel):
     """What is to be looked at."""
 
     architecture: str
-    arguments: dict[str, Scalar]
+    arguments: dict[str, ArchitectureValue]
     size: int
 
     @classmethod

@@ -29,6 +29,9 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+DEFAULT_NORMALISATION = "imagenet"
+"""One rule for `file:` and `add backbone`: a checkpoint of the user's own is read with what is given, or what a file
+beside it states, else with ImageNet's numbers. What timm publishes for an architecture belongs to timm's weights."""
 CHOICES: dict[str, tuple[str, ...] | None] = {
     "arch": None,
     "container": None,
@@ -50,7 +53,7 @@ def file_card(name: str, describe: Callable[[str], Description]) -> BackboneCard
     """
     path, options = _split(name)
     about = describe(options["arch"])
-    mean, std = NORMALISATIONS[options["norm"]] if "norm" in options else (about.mean, about.std)
+    mean, std = NORMALISATIONS[options.get("norm", DEFAULT_NORMALISATION)]
     drop = tuple(part for part in options.get("drop", "").split(",") if part)
     return BackboneCard.model_validate(
         {
@@ -72,9 +75,6 @@ def file_card(name: str, describe: Callable[[str], Description]) -> BackboneCard
                 size=_size(name, options.get("size"), about.size),
                 mean=mean,
                 std=std,
-                crop=about.crop,
-                crop_mode=about.crop_mode,
-                interpolation=about.interpolation,
             ),
             "facts": FactsCard(
                 method="own checkpoint",

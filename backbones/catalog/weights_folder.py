@@ -20,6 +20,7 @@ from backbones.catalog.card import (
     TimmWeights,
     UrlWeights,
 )
+from backbones.catalog.checkpoint_files import checkpoint_files
 from backbones.io.download import Download, Progress
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import ChangedFile, DigestBook, joint_digest, sha256_of
@@ -190,16 +191,6 @@ class WeightsFolder:
         if isinstance(card.weights, FileWeights):
             return "the disk returns other bytes than before: copy the file anew"
         return "fetch them again"
-
-
-def checkpoint_files(path: Path) -> list[Path]:
-    """The files of a checkpoint: the path itself, and the data beside a TensorFlow index (or in a folder with one)."""
-    if path.is_dir():
-        indices = sorted(path.glob("*.index"))
-        path = indices[0] if len(indices) == 1 else path
-    if path.suffix != ".index":
-        return [path]
-    return [path, *sorted(path.parent.glob(f"{path.name.removesuffix('.index')}.data-*"))]
 
 
 def _no_progress(_done: int, _total: int | None) -> None:

@@ -24,66 +24,76 @@ MOST_ITEMS = 200_000
 _NUMBER = re.compile(r"[<>|=]?[biuf][1248]")
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """The pickle asks for something that a checkpoint of arrays has no use for."""
+class RefusedPickle(Exception):  # noqa: N818 - a domain word, raised as such
+    """The pickle asks for something that a checkpoint has no use for; the message names it."""
 
 
-class _NumberType:
+class NumberType:
     """Stands in for numpy.dtype: a type of plain numbers."""
 
     def __init__(self, code: object, *_: object) -> None:
         text = code if isinstance(code, str) else ""
         if not _NUMBER.fullmatch(text):
-            raise _Refused(f"an array of {code!r}, which is not a type of plain numbers")
+            raise RefusedPickle(f"an array of {code!r}, which is not a type of plain numbers")
         self.dtype = np.dtype(text)
 
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        order = state[1]
+    def set_state(self, state: object) -> None:
+        """The byte order."""
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "|", "="):
-            raise _Refused(f"the byte order {order!r}")
+            raise RefusedPickle(f"the byte order {order!r}")
         self.dtype = self.dtype.newbyteorder(cast("Any", order))
 
 
-class _Array:
+class ArrayStandIn:
     """Stands in for numpy.ndarray while it is being filled."""
 
     value: np.ndarray[Any, np.dtype[Any]]
 
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        _, shape, number_type, fortran, raw = state
-        if not isinstance(number_type, _NumberType) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
-            raise _Refused("an array whose content is not plain bytes")
+    def set_state(self, state: object) -> None:
+        """Shape, type and bytes."""
+        _, shape, number_type, fortran, raw = state if isinstance(state, tuple) and len(state) == 5 else (None,) * 5
+        if not isinstance(number_type, NumberType) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
+            raise RefusedPickle("an array whose content is not plain bytes")
         flat = np.frombuffer(raw, dtype=number_type.dtype)
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _new_array(*_: object) -> _Array:
+def _new_array(*_: object) -> ArrayStandIn:
     """numpy's `_reconstruct`, and dill's and jax's ways to the same: an empty array that the state fills."""
-    return _Array()
+    return ArrayStandIn()
 
 
-def _filled_array(_make: object, _arguments: object, state: object, *_: object) -> _Array:
-    array = _Array()
-    array.__setstate__(cast("tuple[object, ...]", state))
+def _filled_array(_make: object, _arguments: object, state: object, *_: object) -> ArrayStandIn:
+    array = ArrayStandIn()
+    array.set_state(state)
     return array
 
 
-def _scalar(number_type: object, raw: object = b"") -> object:
-    if not isinstance(number_type, _NumberType) or not isinstance(raw, bytes):
-        raise _Refused("a number whose content is not plain bytes")
+def array_from_bytes(raw: object, number_type: object, shape: object, order: object = "C", *_: object) -> ArrayStandIn:
+    """numpy's `_frombuffer`, which pickles of protocol 5 use."""
+    array = ArrayStandIn()
+    array.set_state((1, shape, number_type, order == "F", raw))
+    return array
+
+
+def number_from_bytes(number_type: object, raw: object = b"") -> object:
+    """numpy's `scalar`."""
+    if not isinstance(number_type, NumberType) or not isinstance(raw, bytes):
+        raise RefusedPickle("a number whose content is not plain bytes")
     return np.frombuffer(raw, dtype=number_type.dtype)[0].item()
 
 
-def _latin1(text: object, encoding: object = "latin1") -> bytes:
+def latin1_bytes(text: object, encoding: object = "latin1") -> bytes:
     """`_codecs.encode`, which protocol 2 uses for bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _Refused(f"text in the encoding {encoding!r}")
+        raise RefusedPickle(f"text in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _mapping(value: object = None) -> dict[object, object]:
     if value is not None and not isinstance(value, dict):
-        raise _Refused("a mapping that is not made of a dictionary")
+        raise RefusedPickle("a mapping that is not made of a dictionary")
     return cast("dict[object, object]", value or {})
 
 
@@ -96,15 +106,15 @@ def _named_tuple(name: object, fields: object, *_: object) -> type:
 
 
 _NUMPY = {
-    "ndarray": _Array,
-    "dtype": _NumberType,
+    "ndarray": ArrayStandIn,
+    "dtype": NumberType,
     "core.multiarray._reconstruct": _new_array,
     "_core.multiarray._reconstruct": _new_array,
-    "core.multiarray.scalar": _scalar,
-    "_core.multiarray.scalar": _scalar,
+    "core.multiarray.scalar": number_from_bytes,
+    "_core.multiarray.scalar": number_from_bytes,
 }
 TABLE: Mapping[str, object] = {
-    "_codecs.encode": _latin1,
+    "_codecs.encode": latin1_bytes,
     "collections.OrderedDict": _mapping,
     "haiku._src.data_structures.FlatMapping": _mapping,
     "haiku._src.data_structures.FlatMap": _mapping,
@@ -123,22 +133,23 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the signature of the standard library
         full = f"{module}.{name}"
         if full not in TABLE:
-            raise _Refused(f"the name {full}")
+            raise RefusedPickle(f"the name {full}")
         return TABLE[full]
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - as above
-        raise _Refused(f"an object from elsewhere ({pid!r})")
+        raise RefusedPickle(f"an object from elsewhere ({pid!r})")
 
     def build(self) -> None:
         """Gives a state to an array or its type only: on a function it would set the function's attributes."""
-        unpickler = cast("Any", self)
-        if not isinstance(unpickler.stack[-2], (_Array, _NumberType)):
-            raise _Refused(f"a state for a {type(unpickler.stack[-2]).__name__}")
-        unpickler.load_build()
+        stack = cast("Any", self).stack
+        state, target = stack.pop(), stack[-1]
+        if not isinstance(target, (ArrayStandIn, NumberType)):
+            raise RefusedPickle(f"a state for a {type(target).__name__}")
+        target.set_state(state)
 
     def bytearray8(self) -> None:
         """Never: the room for it is filled before a single byte of it has been read."""
-        raise _Refused("a bytearray")
+        raise RefusedPickle("a bytearray")
 
     dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build, pickle.BYTEARRAY8[0]: bytearray8})
 
@@ -154,7 +165,7 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
             content = _plain(_Unpickler(file).load(), _UnpickleBudget())
-    except _Refused as error:
+    except RefusedPickle as error:
         raise WeightsError(
             f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
         ) from error
@@ -191,13 +202,13 @@ class _UnpickleBudget:
     def take(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise _Refused(f"more than {MOST_ITEMS:,} values")
+            raise RefusedPickle(f"more than {MOST_ITEMS:,} values")
 
 
 def _plain(value: object, budget: _UnpickleBudget) -> object:
     """Stand-ins to plain values, all the way down."""
     budget.take()
-    if isinstance(value, _Array):
+    if isinstance(value, ArrayStandIn):
         return value.value
     if isinstance(value, dict):
         return {key: _plain(item, budget) for key, item in value.items()}

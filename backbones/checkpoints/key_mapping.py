@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from backbones.catalog.card import KeyMapping
+from backbones.checkpoints.wrappers import unwrapped, unwrapped_name
 from backbones.io.errors import WeightsError
 
 Shape = tuple[int, ...]
@@ -71,17 +73,15 @@ def check(expected: Mapping[str, Shape], given: Mapping[str, Shape]) -> KeyRepor
 
 
 def select(checkpoint: Mapping[str, object], keys: KeyMapping) -> dict[str, Tensor]:
-    """The tensors below the container whose key starts with the prefix, without it. `drop` comes later: `without`.
+    """The tensors below the container whose key starts with the prefix, without it and without names of wrappers.
 
+    `drop` comes later: `without`.
     Raises KeyMismatch when the container is not there.
     """
     inside = _unwrap(checkpoint, keys.container)
-    size = len(keys.prefix)
-    return {
-        str(key)[size:]: value
-        for key, value in inside.items()
-        if isinstance(value, Tensor) and str(key).startswith(keys.prefix)
-    }
+    prefix = unwrapped_name(keys.prefix)
+    tensors = unwrapped({str(key): value for key, value in inside.items() if isinstance(value, Tensor)})
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def without(tensors: Mapping[str, Tensor], drop: tuple[str, ...]) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {key: tuple(value.shape) for key, value in tensors.items()}
 
 
-def best_fit(checkpoint: Mapping[str, object], expected: Mapping[str, Shape]) -> Fit | None:
+def best_fit(checkpoint: Mapping[Any, object], expected: Mapping[str, Shape]) -> Fit | None:
     """The container and prefix under which most of the expected tensors lie, by name and shape; None if none does."""
     votes: Counter[tuple[str | None, str]] = Counter()
     by_ending: dict[str, list[str]] = {}
@@ -143,7 +143,7 @@ def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[
     return _unwrap(inside, rest)
 
 
-def tensors_of(value: Mapping[str, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
+def tensors_of(value: Mapping[Any, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
     """Every tensor with the container it is in, however deep."""
     for key, item in value.items():
         if isinstance(item, Tensor):

@@ -1,14 +1,21 @@
-"""Reads checkpoint files as data: safetensors, and torch files with `weights_only`, never anything that runs code."""
+"""Reads checkpoint files as data, never anything that runs code.
+
+safetensors (also in shards), torch files with `weights_only`, numpy archives, distributed checkpoints. A torch file or
+pickle that names an object which is no data is read again with `InertUnpickler`, in which such objects are stubs.
+"""
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
 import pathlib
 import pickle
 import re
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,22 +25,51 @@ from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from backbones.checkpoints.distributed import METADATA, read_distributed
+from backbones.checkpoints.haiku_pickle import RefusedPickle
+from backbones.checkpoints.inert_pickle import InertObject
+from backbones.checkpoints.torch_archive import (
+    is_legacy,
+    read_archive,
+    read_legacy,
+    read_plain,
+    tensor_of,
+    with_tensors,
+)
 from backbones.io.errors import WeightsError
 
-_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+_REFUSED = re.compile(r"(?:GLOBAL|the name) ([\w.]+)")
 MOST_ENTRIES, DEEPEST = 1_000_000, 30
 """Of a checkpoint's dictionaries: its optimizer may keep thousands. One that holds another twice, and so on, has
 endlessly many entries in a file of a few bytes."""
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
-def read_checkpoint(path: Path) -> dict[str, object]:
-    """The dictionary that the file holds, nested as it was saved, tensors on the CPU.
+@dataclass(frozen=True)
+class CheckpointContent:
+    """What a file holds, nested as it was saved, tensors on the CPU.
 
-    Raises WeightsError for a file that is broken, is no dictionary, or names anything that is not data.
+    `stubs`: names of objects beside the tensors that were not made but stand as inert stubs.
+    """
+
+    tensors: dict[str, object]
+    stubs: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path) -> dict[str, object]:
+    """The dictionary that the file holds. Raises WeightsError for a file that is broken or is no dictionary."""
+    return read_content(path).tensors
+
+
+def read_content(path: Path) -> CheckpointContent:
+    """The dictionary that the file holds, and the stubs in it.
+
+    Raises WeightsError for a file that is broken, is no dictionary, or names what only an attack would.
     """
     try:
-        content = load_file(path) if _is_safetensors(path) else _load(path)
+        content, stubs = _content(path)
+    except RefusedPickle as error:
+        raise WeightsError(_refusal(path, str(error))) from error
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
     except pickle.UnpicklingError as error:
@@ -43,10 +79,56 @@ def read_checkpoint(path: Path) -> dict[str, object]:
         raise WeightsError(f"{path} is not a whole torch checkpoint: {first}") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if isinstance(content, InertObject):
+        raise WeightsError(_refusal(path, f"the name {content.name}"))
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     _check_extent(path, content)
-    return cast("dict[str, object]", dict(content))
+    return CheckpointContent(cast("dict[str, object]", with_tensors(content)), tuple(stubs))
+
+
+def _content(path: Path) -> tuple[object, Mapping[str, int]]:
+    """By what the file is. Raises whatever its reader raises."""
+    if path.name == METADATA:
+        return read_distributed(path.parent), {}
+    if path.name.endswith(".index.json"):
+        return _shards(path), {}
+    if _is_safetensors(path):
+        return load_file(path), {}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(".npy") for name in archive.namelist()):
+                return _arrays(path), {}
+    elif _is_pickle(path) and not is_legacy(path):
+        return read_plain(path)
+    return _load(path)
+
+
+def _shards(index: Path) -> dict[str, object]:
+    """All tensors that the index lists, from the files that it names."""
+    weight_map = json.loads(index.read_bytes())["weight_map"]
+    tensors: dict[str, object] = {}
+    for name in sorted(set(weight_map.values())):
+        if Path(name).name != name:
+            raise WeightsError(f"{index} names {name}, which is not in its folder: refused")
+        tensors |= read_content(index.parent / name).tensors
+    missing = weight_map.keys() - tensors.keys()
+    if missing:
+        raise WeightsError(f"{index} lists {len(missing)} tensors that no shard holds: {min(missing)}, ...")
+    return tensors
+
+
+def _arrays(path: Path) -> dict[str, object]:
+    """A numpy archive; arrays of objects are refused by numpy."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return {name: tensor_of(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 _BROKEN = (
@@ -60,6 +142,7 @@ _BROKEN = (
     TypeError,
     ValueError,
     struct.error,
+    zipfile.BadZipFile,
 )
 """What torch's reader raises for bytes that are no checkpoint, `RecursionError` among the `RuntimeError`s."""
 
@@ -100,9 +183,16 @@ def _harmless() -> list[Callable[..., object] | tuple[Callable[..., object], str
 _HARMLESS = _harmless()
 
 
-def _load(path: Path) -> object:
-    with safe_globals():
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _load(path: Path) -> tuple[object, Mapping[str, int]]:
+    """By torch's own reader of plain data; where it refuses an object, by the one that puts stubs in its place."""
+    archive = zipfile.is_zipfile(path)
+    try:
+        with safe_globals():
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive), {}
+    except pickle.UnpicklingError as error:
+        if not _REFUSED.search(str(error)) and "Unsupported" not in str(error):
+            raise
+    return (read_archive if archive else read_legacy)(path)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -114,8 +204,10 @@ def _is_safetensors(path: Path) -> bool:
 
 def _refusal(path: Path, message: str) -> str:
     found = _REFUSED.search(message)
+    if found is None and "quantised" in message:
+        return f"{path} holds {message}: use the weights from before the quantisation (float32 or bfloat16)"
     if found is None:
-        return f"{path} is not a whole torch checkpoint"
+        return f"{path} is not a whole torch checkpoint ({message[:120]})"
     return (
         f"{path} refers to {found[1]}, which is code and not data: refused, and nothing was run. "
         "Save the bare state dict (torch.save(model.state_dict(), ...)) or safetensors instead"

@@ -6,15 +6,17 @@ Only a hint: whoever asks compares every tensor afterwards. Depth, width and pat
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
-from timm.models import list_models
+from timm.models import is_model, list_models
 
-from backbones.catalog.card import Scalar
+from backbones.catalog.card import Conversion
 from backbones.checkpoints.key_mapping import Shape
+from backbones.inspection.candidate import ArchitectureCandidate, NoArchitecture, count, fitting_names
+from backbones.inspection.detect_hierarchical import convnext, swin
+from backbones.inspection.detect_transformer import vision_transformer
+from backbones.inspection.evidence import Evidence
 
 Shapes = Mapping[str, Shape]
 
@@ -31,26 +33,6 @@ NAMED = {
     ("resnet101", 32, 8): "resnext101_32x8d",
 }
 """Depth, groups and width per group of the variants that have a name of their own."""
-TRANSFORMERS = {
-    (192, 12, 16): "vit_tiny_patch16_224",
-    (384, 12, 8): "vit_small_patch8_224",
-    (384, 12, 16): "vit_small_patch16_224",
-    (384, 12, 32): "vit_small_patch32_224",
-    (768, 12, 8): "vit_base_patch8_224",
-    (768, 12, 16): "vit_base_patch16_224",
-    (768, 12, 32): "vit_base_patch32_224",
-    (1024, 24, 14): "vit_large_patch14_224",
-    (1024, 24, 16): "vit_large_patch16_224",
-    (1280, 32, 14): "vit_huge_patch14_224",
-    (1280, 32, 16): "vit_huge_patch16_gap_448",
-}
-SCALED = {
-    (384, 12, 14): "vit_small_patch14_dinov2",
-    (768, 12, 14): "vit_base_patch14_dinov2",
-    (1024, 24, 14): "vit_large_patch14_dinov2",
-    (1536, 40, 14): "vit_giant_patch14_dinov2",
-}
-"""Transformers with a learned scale behind every layer (DINOv2)."""
 FAMILIES = (
     (re.compile(r"stages\.0\.blocks\.0\.mlp\.grn\."), ("convnextv2_*", "test_convnext*")),
     (re.compile(r"stages\.0\.blocks\.0\.conv_dw\."), ("convnext_*", "test_convnext*")),
@@ -68,29 +50,50 @@ FAMILIES = (
 """A tensor that only one family has, and the names to try; the first that fits counts."""
 
 
-@dataclass(frozen=True)
-class ArchitectureCandidate:
-    """An architecture to try."""
+def guesses(
+    shapes: Shapes, evidence: Evidence | None = None, conversion: Conversion = "none", place: str = ""
+) -> tuple[ArchitectureCandidate, ...]:
+    """What to try, likeliest first; empty when nothing is recognised. Raises NoArchitecture for a known stranger.
 
-    architecture: str
-    arguments: dict[str, Scalar] = field(default_factory=dict)
-    published: bool = False
-    """Whether it is the one published model of its shape, so that it is proposed without asking."""
-    trust_imports: bool = False
-    """Whether the user trusts what its code imports, where it is code of the user's."""
-
-
-class NoArchitecture(ValueError):  # noqa: N818 - a domain word, raised as such
-    """The tensors are a network's, and timm has none like it; the message says what was seen."""
+    An architecture that the file itself names comes first.
+    """
+    evidence = evidence or Evidence()
+    return (*_named(shapes, evidence), *_seen(shapes, evidence, conversion, place))
 
 
-def guesses(shapes: Shapes) -> tuple[ArchitectureCandidate, ...]:
-    """What to try, likeliest first; empty when nothing is recognised. Raises NoArchitecture for a known stranger."""
+def _named(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
+    """timm's architectures that the file names (`vit_small` alone is none of timm's)."""
+    for stated in evidence.architectures:
+        name = stated.partition(".")[0]
+        if is_model(name) and not (evidence.heads and "blocks.0.attn.qkv.weight" in shapes):
+            yield ArchitectureCandidate(name, published=True)
+
+
+OTHERS: Mapping[Conversion, tuple[str, ...]] = {
+    "torchvision-efficientnet": ("efficientnet_b[0-7]", "efficientnetv2_rw_*", "tf_efficientnetv2_*"),
+    "torchvision-regnet": ("regnety_*", "regnetx_*"),
+    "hf-hiera": ("hiera_*_224",),
+}
+"""timm's architectures of other projects' families, where shapes alone have several."""
+
+
+def _seen(shapes: Shapes, evidence: Evidence, conversion: Conversion, place: str) -> Iterator[ArchitectureCandidate]:
+    if conversion in OTHERS:
+        yield from (ArchitectureCandidate(name, published=True) for name in fitting_names(*OTHERS[conversion]))
+        return
+    asked: tuple[ArchitectureCandidate, ...] = ()
     if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
-        return (*_transformer(shapes), *_family(shapes))
-    if "conv1.weight" in shapes and "layer1.0.conv1.weight" in shapes:
-        return (*_resnet(shapes), *_family(shapes))
-    return tuple(_family(shapes))
+        seen = tuple(vision_transformer(shapes, evidence, conversion, place))
+        asked = tuple(one for one in seen if one.question)
+        yield from (one for one in seen if not one.question)
+    elif "conv1.weight" in shapes and "layer1.0.conv1.weight" in shapes:
+        yield from _resnet(shapes)
+    elif "stem.0.weight" in shapes and "stages.0.blocks.0.conv_dw.weight" in shapes:
+        yield from convnext(shapes)
+    elif "layers.0.blocks.0.attn.qkv.weight" in shapes:
+        yield from swin(shapes, evidence)
+    yield from _family(shapes)
+    yield from asked
 
 
 def _family(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
@@ -102,17 +105,19 @@ def _family(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
 
 def _resnet(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     stem = shapes["conv1.weight"]
-    if stem[-1] == 3 and _count(shapes, "layer4"):
+    if stem[-1] == 3 and count(shapes, "layer4"):
         raise NoArchitecture(
             f"a ResNet whose first convolution is {stem[-2]} x {stem[-1]} (the variant for CIFAR), which timm does not "
             "have: give its code by --arch FILE.py:FUNCTION --trust-code"
         )
-    stages = tuple(_count(shapes, f"layer{stage}") for stage in (1, 2, 3, 4))
+    stages = tuple(count(shapes, f"layer{stage}") for stage in (1, 2, 3, 4))
     if "layer1.0.conv3.weight" not in shapes:
         if stages in BASICS:
             yield ArchitectureCandidate(BASICS[stages], published=True)
         return
     depth = BOTTLENECKS.get(stages)
+    if "layer1.0.conv2.weight" not in shapes:
+        return
     width, per_group = shapes["layer1.0.conv2.weight"][:2]
     if depth is None:
         return
@@ -130,35 +135,3 @@ def _resnet(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
         yield ArchitectureCandidate(depth, {"base_width": width}, published=True)
     else:
         yield ArchitectureCandidate(depth, {"base_width": per_group, "cardinality": groups}, published=True)
-
-
-def _transformer(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
-    width, _, patch, _ = shapes["patch_embed.proj.weight"]
-    depth = _count(shapes, "blocks")
-    table = SCALED if "blocks.0.ls1.gamma" in shapes else TRANSFORMERS
-    name = table.get((width, depth, patch))
-    if name is None:
-        return
-    arguments: dict[str, Scalar] = {}
-    if "cls_token" not in shapes:
-        arguments |= {"class_token": False, "global_pool": "avg"}
-    if "fc_norm.weight" in shapes and "norm.weight" not in shapes:
-        arguments |= {"global_pool": "avg"}
-    if (side := _side(shapes, patch)) is not None:
-        arguments |= {"img_size": side}
-    yield ArchitectureCandidate(name, arguments, published=True)
-
-
-def _side(shapes: Shapes, patch: int) -> int | None:
-    """Image side in pixels that the position embedding is for, if it is for a square."""
-    if "pos_embed" not in shapes:
-        return None
-    places = shapes["pos_embed"][-2] - ("cls_token" in shapes)
-    side = math.isqrt(places)
-    return side * patch if side * side == places else None
-
-
-def _count(shapes: Shapes, name: str) -> int:
-    """How many numbered modules there are below `name`."""
-    numbers = (re.match(rf"{re.escape(name)}\.(\d+)\.", key) for key in shapes)
-    return 1 + max((int(found[1]) for found in numbers if found), default=-1)

@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from backbones.catalog.card import Conversion
-from backbones.checkpoints.key_mapping import Shape, tensors_of
-from backbones.checkpoints.resnet_conversions import lightly_name, separius_name
+from backbones.checkpoints.key_mapping import Shape, shapes, tensors_of
+from backbones.checkpoints.layouts import LAYOUTS, convert
+from backbones.checkpoints.wrappers import unwrapped
 
 Item = TypeVar("Item")
 
@@ -29,21 +33,27 @@ STEMS = (
     "conv1.weight",
 )
 """How architectures call their first layer; the longest that fits is cut off to find the prefix."""
-RENAMED: tuple[tuple[str, Conversion], ...] = (
-    ("net.0.0.weight", "simclr-separius"),
-    ("0.weight", "lightly-sequential"),
-)
-"""First layers under other projects' names, and the conversion that renames them."""
+COLOURS = 3
+BANDS = range(1, 33)
+"""Channels of images that are no photographs: grey, near infrared, satellites' bands."""
 
 
 @dataclass(frozen=True)
 class CheckpointNetwork:
-    """One network's tensors: `shapes` by their names in the architecture."""
+    """One network's tensors, without content, by their names in the architecture; `outside` names the container's
+    other keys, `unread` is the type of weights that are no floating-point numbers."""
 
     container: str | None
     prefix: str
     conversion: Conversion
-    shapes: Mapping[str, Shape]
+    tensors: Mapping[str, Tensor]
+    outside: tuple[str, ...] = ()
+    unread: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The tensors' shapes."""
+        return shapes(self.tensors)
 
     @property
     def place(self) -> str:
@@ -84,7 +94,7 @@ CONVENTIONS = (
         "the averaged (EMA) weights are evaluated, as timm loads them",
     ),
 )
-LAYOUTS = (
+METHODS = (
     (re.compile(r"encoder_q\."), "moco"),
     (re.compile(r"base_encoder\."), "moco-v3"),
     (re.compile(r"decoder_blocks\.0\."), "mae"),
@@ -97,21 +107,50 @@ LAYOUTS = (
 
 def find_streams(checkpoint: Mapping[str, object]) -> list[CheckpointNetwork]:
     """Every network of the checkpoint: whatever begins with a layer that takes three colours."""
-    by_container: dict[str | None, dict[str, Shape]] = {}
-    for container, key, tensor in tensors_of(checkpoint):
-        by_container.setdefault(container, {})[key] = tuple(tensor.shape)
     return [
-        _stream(container, shapes, prefix, conversion)
-        for container, shapes in by_container.items()
-        for prefix, conversion in dict.fromkeys(_beginnings(shapes))
+        _stream(container, tensors, prefix, conversion)
+        for container, tensors in by_container(checkpoint).items()
+        for prefix, conversion in dict.fromkeys(_beginnings(tensors))
     ]
 
 
-def stream_at(checkpoint: Mapping[str, object], container: str | None, prefix: str) -> CheckpointNetwork | None:
-    """The tensors at a place, under the names that they have there; None when there are none."""
-    shapes = {key: tuple(t.shape) for where, key, t in tensors_of(checkpoint) if where == container}
-    found = _stream(container, shapes, prefix, "none")
-    return found if found.shapes else None
+def stream_at(
+    checkpoint: Mapping[str, object], container: str | None, prefix: str, conversion: Conversion = "none"
+) -> CheckpointNetwork | None:
+    """The tensors at a place, by default under the names that they have there; None when there are none."""
+    found = _stream(container, by_container(checkpoint).get(container, {}), prefix, conversion)
+    return found if found.tensors else None
+
+
+def by_container(checkpoint: Mapping[str, object]) -> dict[str | None, dict[str, Tensor]]:
+    """The tensors of every dictionary without their content, under keys without the names of wrappers."""
+    found: dict[str | None, dict[str, Tensor]] = {}
+    for container, key, tensor in tensors_of(checkpoint):
+        found.setdefault(container, {})[key] = hollow(tensor)
+    return {container: unwrapped(tensors) for container, tensors in found.items()}
+
+
+def hollow(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape and type without numbers. A quantised one counts as whole numbers."""
+    dtype = torch.int8 if tensor.is_quantized else tensor.dtype
+    return torch.empty(tensor.shape, dtype=dtype, device="meta")
+
+
+def other_channels(checkpoint: Mapping[str, object]) -> tuple[str, int] | None:
+    """A first layer for images of another number of channels: its name and the number."""
+    for tensors in by_container(checkpoint).values():
+        for key, tensor in tensors.items():
+            stem = any(_ends(key, name) for name in all_stems())
+            if stem and tensor.ndim == 4 and tensor.shape[1] != COLOURS and tensor.shape[1] in BANDS:
+                return key, tensor.shape[1]
+    return None
+
+
+def all_stems() -> Iterator[str]:
+    """How architectures and other projects call their first layer."""
+    yield from STEMS
+    for layout in LAYOUTS.values():
+        yield from layout.stems
 
 
 def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
@@ -127,30 +166,46 @@ def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
 def method_of(checkpoint: Mapping[str, object]) -> str | None:
     """The method whose layout this is, where it shows."""
     names = [f"{container or ''}.{key}" for container, key, _ in tensors_of(checkpoint)]
-    return next((method for pattern, method in LAYOUTS if any(pattern.search(name) for name in names)), None)
+    return next((method for pattern, method in METHODS if any(pattern.search(name) for name in names)), None)
 
 
-def _beginnings(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Conversion]]:
+def _beginnings(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Conversion]]:
     """Prefix and conversion of every network among these tensors."""
-    for key, shape in shapes.items():
-        if len(shape) != 4 or shape[1] != 3:
+    for key, tensor in tensors.items():
+        if tensor.ndim != 4 or tensor.shape[2 if key.endswith("kernel") else 1] != COLOURS:
             continue
-        known = next((stem for stem in STEMS if _ends(key, stem)), None)
-        if known is not None:
-            yield key.removesuffix(known), "none"
-            continue
-        for stem, conversion in RENAMED:
+        found = _layout(key, tensors) or _plain(key)
+        if found is not None:
+            yield found
+
+
+def _layout(key: str, tensors: Mapping[str, Tensor]) -> tuple[str, Conversion] | None:
+    """The first layout whose first layer this is, and whose sign is below the same prefix."""
+    for conversion, layout in LAYOUTS.items():
+        for stem in layout.stems:
             if _ends(key, stem):
-                yield key.removesuffix(stem), conversion
-                break
+                prefix = key.removesuffix(stem)
+                if layout.fits(other[len(prefix) :] for other in tensors if other.startswith(prefix)):
+                    return prefix, conversion
+    return None
+
+
+def _plain(key: str) -> tuple[str, Conversion] | None:
+    stem = next((stem for stem in STEMS if _ends(key, stem)), None)
+    return None if stem is None else (key.removesuffix(stem), "none")
 
 
 def _stream(
-    container: str | None, shapes: Mapping[str, Shape], prefix: str, conversion: Conversion
+    container: str | None, tensors: Mapping[str, Tensor], prefix: str, conversion: Conversion
 ) -> CheckpointNetwork:
-    rename = {"simclr-separius": separius_name, "lightly-sequential": lightly_name}.get(conversion, str)
-    inside = {rename(key[len(prefix) :]): shape for key, shape in shapes.items() if key.startswith(prefix)}
-    return CheckpointNetwork(container, prefix, conversion, inside)
+    inside = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    outside = tuple(key for key in tensors if not key.startswith(prefix))
+    integer = next((str(value.dtype) for key, value in inside.items() if _is_integer_weight(key, value)), None)
+    return CheckpointNetwork(container, prefix, conversion, convert(conversion, inside), outside, integer)
+
+
+def _is_integer_weight(key: str, tensor: Tensor) -> bool:
+    return key.endswith(("weight", "kernel")) and tensor.ndim > 1 and not tensor.dtype.is_floating_point
 
 
 def _ends(key: str, stem: str) -> bool:

@@ -12,8 +12,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backbones.catalog.card import KeyMapping, Scalar
-from backbones.catalog.weights_folder import checkpoint_files
+from backbones.catalog.card import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ArchitectureValue,
+    Interpolation,
+    KeyMapping,
+    Pooling,
+    Triple,
+)
+from backbones.catalog.checkpoint_files import candidates, checkpoint_files
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
 from backbones.io.subprocess_query import last_error_line, run_module
@@ -29,19 +37,30 @@ class Dropped(CardModel):
     prefix: str
     tensors: int
     parameters: int
+    reason: str = ""
+    """Why features do not need them."""
 
 
 class Proposal(CardModel):
     """One way to load the file: a place in it, and the architecture whose tensors lie there."""
 
     architecture: str
-    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    arguments: dict[str, ArchitectureValue] = Field(default_factory=dict)
     keys: KeyMapping
     size: int
     """Input side in pixels that the architecture, or the checkpoint's position embedding, was made for."""
     matched: int
     expected: int
     """Tensors of the architecture; counters that only training reads are not counted."""
+    pooling: Pooling = "default"
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    crop: float = 0.875
+    interpolation: Interpolation = "bicubic"
+    assumptions: tuple[str, ...] = ()
+    """What neither the tensors nor a file beside them state, and what was taken instead."""
+    question: str | None = None
+    """What must be given before it can be used."""
     dropped: tuple[Dropped, ...] = ()
     obstacles: tuple[str, ...] = ()
     """Why it cannot be loaded; empty when every tensor is there with its shape."""
@@ -87,6 +106,10 @@ class Inspection(CardModel):
     """The user's own files that were run."""
     code_writable: tuple[str, ...] = ()
     """What of those other users may change, as sentences."""
+    stubs: tuple[str, ...] = ()
+    """Names of objects in the file that were not made, but stand as inert stubs."""
+    images_from: str | None = None
+    """The file that states the preprocessing; None where it is assumed."""
 
 
 class Refused(CardModel):
@@ -102,11 +125,13 @@ class InspectionHints(CardModel):
 
     architecture: str | None = None
     """A timm name, or `module:function` or `/path/to/file.py:function`."""
-    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    arguments: dict[str, ArchitectureValue] = Field(default_factory=dict)
     container: str | None = None
     prefix: str | None = None
     trust_code: bool = False
     """Whether everything that the architecture's code imports is trusted as it is now."""
+    drop: tuple[str, ...] = ()
+    """Beginnings of keys that features can do without, as the user states."""
 
 
 Answer = Annotated[Inspection | Refused, Field(discriminator="kind")]
@@ -117,8 +142,14 @@ def present_files(path: Path) -> list[Path]:
     """The files of the checkpoint. Raises WeightsError where one of them is no file."""
     files = checkpoint_files(path)
     absent = next((file for file in files if not file.is_file()), None)
+    if absent is not None and absent.is_dir():
+        found = [file.name for file in candidates(absent)]
+        there = (
+            f"holds {len(found)} checkpoints ({', '.join(found[:6])})" if found else "is a folder without checkpoints"
+        )
+        raise WeightsError(f"{absent} {there}: name one file")
     if absent is not None:
-        raise WeightsError(f"{absent} is {'a folder' if absent.is_dir() else 'not there'}: name a checkpoint file")
+        raise WeightsError(f"{absent} is not there: name a checkpoint file")
     return files
 
 

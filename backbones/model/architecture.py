@@ -16,7 +16,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import nn
 
-from backbones.catalog.card import BackboneCard, Padding, RandomWeights, Scalar
+from backbones.catalog.card import ArchitectureValue, BackboneCard, Padding, RandomWeights
 from backbones.catalog.trusted_code import is_code
 from backbones.io.errors import WeightsError
 from backbones.model.user_code import make_by_code
@@ -43,7 +43,7 @@ def create(card: BackboneCard) -> nn.Module:
         raise WeightsError(f"{card.name}: timm cannot make {card.architecture}({given}): {error}") from error
 
 
-def arguments_of(architecture: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def arguments_of(architecture: str, given: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureValue]:
     """The arguments given, with those that let a transformer take any input size, if its class knows them."""
     with torch.device("meta"):
         model = make(architecture, **given)

@@ -11,7 +11,7 @@ import sys
 import torch
 from torch import nn
 
-from backbones.catalog.card import Scalar
+from backbones.catalog.card import ArchitectureValue
 from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, MapFacts
 from backbones.model.architecture import arguments_of, make
 from backbones.model.feature_maps import FeatureMaps, NoMaps
@@ -34,7 +34,7 @@ def dissect(specimen: FeatureMapQuery) -> FeatureMapInfo:
     return FeatureMapInfo(maps=facts, any_size=_any_size(maps, specimen.size), dilates=_dilates(specimen, arguments))
 
 
-def _hollow(name: str, arguments: dict[str, Scalar]) -> nn.Module:
+def _hollow(name: str, arguments: dict[str, ArchitectureValue]) -> nn.Module:
     """The architecture without memory for its weights."""
     with torch.device("meta"):
         return make(name, **arguments).eval()
@@ -53,7 +53,7 @@ def _any_size(maps: FeatureMaps, size: int) -> bool:
     return [tuple(one.shape[-2:]) for one in found] == expected
 
 
-def _dilates(specimen: FeatureMapQuery, arguments: dict[str, Scalar]) -> bool:
+def _dilates(specimen: FeatureMapQuery, arguments: dict[str, ArchitectureValue]) -> bool:
     try:
         model = _hollow(specimen.architecture, {**arguments, "output_stride": 8})
         return FeatureMaps(model, specimen.size).strides[-1] == 8

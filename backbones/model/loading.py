@@ -10,21 +10,17 @@ from typing import Any, cast
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
-from backbones.catalog.card import BackboneCard, KeyMapping, RandomWeights, Scalar, TimmWeights
+from backbones.catalog.card import ArchitectureValue, BackboneCard, KeyMapping, RandomWeights, TimmWeights
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
 from backbones.checkpoints.key_mapping import Shape, check, mismatch, select, shapes, without
+from backbones.checkpoints.layouts import convert
 from backbones.checkpoints.read import read_checkpoint, safe_globals
-from backbones.checkpoints.resnet_conversions import (
-    from_byol,
-    from_lightly,
-    from_separius,
-    from_simclr,
-    wanted_from_simclr,
-)
+from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wanted_from_simclr
 from backbones.checkpoints.tensorflow_bundle import read_bundle
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import arguments_of, create, freeze, make, pad
+from backbones.model.timm_filter import filtered
 
 
 def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
@@ -51,11 +47,7 @@ def read_tensors(keys: KeyMapping, path: Path) -> tuple[dict[str, Tensor], Mappi
         content = dict(variables)
     else:
         tensors = select(content := read_checkpoint(path), keys)
-    if keys.conversion == "simclr-separius":
-        tensors = from_separius(tensors)
-    elif keys.conversion == "lightly-sequential":
-        tensors = from_lightly(tensors)
-    return without(tensors, keys.drop), content
+    return without(convert(keys.conversion, tensors), keys.drop), content
 
 
 def expected_shapes(model: nn.Module) -> dict[str, Shape]:
@@ -69,6 +61,8 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
     except WeightsError as error:
         raise type(error)(f"{card.name}: {error}") from error
     expected = expected_shapes(model)
+    if card.keys.conversion == "timm":
+        tensors = filtered(model, tensors) or tensors
     report = check(expected, shapes(tensors))
     if report.exact:
         model.load_state_dict({**_counters(model), **tensors}, strict=True)
@@ -119,7 +113,7 @@ class TrainableBackbone:
         """Reads the whole file once and compares its digest. Raises WeightsError when it is missing or damaged."""
         return cls(card, weights, cast("str", weights.verified(card).digest))
 
-    def fresh(self, **arguments: Scalar) -> nn.Module:
+    def fresh(self, **arguments: ArchitectureValue) -> nn.Module:
         """A new model on the CPU with the card's weights, all of them trainable, in training mode.
 
         `arguments` are added to the architecture's, `output_stride=8` say; they must not change any tensor's shape,

@@ -16,14 +16,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from backbones.catalog.card import Scalar
+from backbones.catalog.card import ArchitectureValue
 from backbones.catalog.trusted_code import CodeTrust, check_trust, code_file, code_place, comes_with_plug_in
 from backbones.io.errors import WeightsError
 from backbones.model.trusted_import import FINDER, load_file
 
 
 def make_by_code(
-    architecture: str, trusted: str | None, arguments: dict[str, Scalar], *, trust_imports: bool = False
+    architecture: str, trusted: str | None, arguments: dict[str, ArchitectureValue], *, trust_imports: bool = False
 ) -> nn.Module:
     """Call the function. `trusted` is the digest that its file must have, which the user must have trusted; with
     `trust_imports`, what the file imports is put on the user's list.
@@ -38,7 +38,7 @@ def make_by_code(
         return _with_timm_calls(_call(architecture, arguments))
 
 
-def _call(architecture: str, arguments: dict[str, Scalar]) -> nn.Module:
+def _call(architecture: str, arguments: dict[str, ArchitectureValue]) -> nn.Module:
     module = _load(architecture)
     name = architecture.rpartition(":")[2]
     function = cast("Callable[..., object] | None", getattr(module, name, None))

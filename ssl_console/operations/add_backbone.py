@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli_w
 
-from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, InputCard, Padding, Pooling, Scalar
+from backbones.catalog.card import (
+    ArchitectureValue,
+    BackboneCard,
+    FactsCard,
+    FileWeights,
+    InputCard,
+    Interpolation,
+    Padding,
+    Pooling,
+    Triple,
+)
 from backbones.catalog.file_reference import NORMALISATIONS
 from backbones.catalog.trusted_code import code_file, is_code, trust
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
@@ -18,8 +29,6 @@ from ssl_console.system.errors import ConsoleError, MissingInputs
 from ssl_console.workspace.paths import Workspace
 
 NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
-DEFAULT_NORMALISATION = "imagenet"
-"""Checkpoints do not record the normalisation of images; nearly all training code uses ImageNet's numbers."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,18 @@ class BackboneOptions:
 
     path: Path
     architecture: str | None = None
-    arguments: dict[str, Scalar] = field(default_factory=dict)
+    arguments: dict[str, ArchitectureValue] = field(default_factory=dict)
     name: str | None = None
     container: str | None = None
     prefix: str | None = None
     normalisation: str | None = None
     size: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    resize: int | None = None
+    crop: float | None = None
+    interpolation: Interpolation | None = None
+    drop: tuple[str, ...] = ()
     pooling: Pooling = "default"
     padding: Padding = "torchvision"
     method: str | None = None
@@ -54,6 +69,7 @@ class BackboneOptions:
             container=self.container,
             prefix=self.prefix,
             trust_code=self.trust_code,
+            drop=self.drop,
         )
 
 
@@ -75,6 +91,7 @@ def check_options(options: BackboneOptions) -> None:
         )
     if options.normalisation not in (None, *NORMALISATIONS):
         raise ConsoleError(f"--norm {options.normalisation}: choose {', '.join(NORMALISATIONS)}")
+    _check_preprocessing(options)
     if options.size is not None and not 8 <= options.size <= 2048:
         raise ConsoleError(f"--size {options.size}: a side of 8 to 2048 pixels")
     if options.architecture and is_code(options.architecture) and not options.trust_code:
@@ -100,10 +117,47 @@ def add_card(session: Session, options: BackboneOptions, inspection: Inspection)
     return card.name
 
 
+def _check_preprocessing(options: BackboneOptions) -> None:
+    if options.normalisation and (options.mean or options.std):
+        raise ConsoleError("--norm and --mean or --std: give one or the other")
+    if options.resize is not None and options.crop is not None:
+        raise ConsoleError("--resize and --crop say the same: give one of them")
+    if options.crop is not None and not 0 < options.crop <= 1:
+        raise ConsoleError(f"--crop {options.crop:g}: a fraction of the resized image, above 0 and at most 1")
+    if options.resize is not None and not 8 <= options.resize <= 4096:
+        raise ConsoleError(f"--resize {options.resize}: a side of 8 to 4096 pixels")
+    if options.std is not None and min(options.std) <= 0:
+        raise ConsoleError(f"--std {','.join(f'{value:g}' for value in options.std)}: deviations are above 0")
+
+
+def input_of(options: BackboneOptions, chosen: Proposal) -> InputCard:
+    """The preprocessing: what the user gave, else what the file or a neighbour states, else the stated assumption.
+
+    Raises ConsoleError for a side before cropping that is smaller than the input.
+    """
+    mean, std = NORMALISATIONS[options.normalisation] if options.normalisation else (chosen.mean, chosen.std)
+    size = options.size or chosen.size
+    if options.resize is not None and options.resize < size:
+        raise ConsoleError(f"--resize {options.resize}: at least the input size, {size}")
+    crop = crop_of(size, options.resize) if options.resize is not None else options.crop or chosen.crop
+    return InputCard(
+        size=size,
+        mean=options.mean or mean,
+        std=options.std or std,
+        crop=crop,
+        interpolation=options.interpolation or chosen.interpolation,
+    )
+
+
+def crop_of(size: int, resize: int) -> float:
+    """The fraction that leaves `size` of `resize` pixels, so that size / fraction rounds down to `resize` again."""
+    crop = size / resize
+    return crop if math.floor(size / crop) == resize else math.nextafter(crop, 0)
+
+
 def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
     """The card of what was found. Raises ConsoleError when something is left for the user to decide."""
     chosen = chosen_proposal(options, inspection)
-    mean, std = NORMALISATIONS[options.normalisation or DEFAULT_NORMALISATION]
     return BackboneCard(
         name=options.card_name,
         title=f"{options.path.name} ({_short(chosen.architecture)})",
@@ -111,10 +165,10 @@ def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
         code_sha256=inspection.code_sha256,
         architecture_arguments=chosen.arguments,
         padding=options.padding,
-        pooling=options.pooling,
+        pooling=chosen.pooling if options.pooling == "default" else options.pooling,
         weights=FileWeights(path=str(options.path)),
         keys=chosen.keys,
-        input=InputCard(size=options.size or chosen.size, mean=mean, std=std),
+        input=input_of(options, chosen),
         facts=FactsCard(method=options.method or inspection.method),
     )
 
@@ -162,6 +216,8 @@ def _plain(text: str) -> str:
 
 
 MILLION = 1e6
+STUBS = 6
+"""Names of objects that are not read, shown of a file."""
 
 
 def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[str]:
@@ -177,7 +233,7 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
     if chosen.keys.conversion != "none":
         lines.append(f"names          converted ({chosen.keys.conversion})")
     lines += [
-        f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M)"
+        f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M): {item.reason}"
         for item in chosen.dropped
     ]
     lines += [f"method         {options.method or inspection.method}"]
@@ -185,8 +241,30 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
     lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
     lines += [f"code           {path}, trusted as it is now" for path in inspection.code_loaded]
     lines += [f"WARNING        {words}" for words in inspection.code_writable]
-    norm = options.normalisation or f"{DEFAULT_NORMALISATION} (no file says it; --norm half or none for another)"
-    return [*lines, f"normalisation  {norm}", f"input          {options.size or chosen.size} px"]
+    return [*lines, *_preprocessing(inspection, options, chosen)]
+
+
+def _preprocessing(inspection: Inspection, options: BackboneOptions, chosen: Proposal) -> list[str]:
+    """Normalisation and size with their source, what was assumed, and what was not read."""
+    card = input_of(options, chosen)
+    given = (
+        "given"
+        if options.normalisation or options.mean or options.std
+        else inspection.images_from or "assumed; --norm or --mean"
+    )
+    numbers = "  ".join(",".join(f"{value:g}" for value in three) for three in (card.mean, card.std))
+    pooling = chosen.pooling if options.pooling == "default" else options.pooling
+    return [
+        f"normalisation  {options.normalisation or numbers} ({given})",
+        f"input          {card.size} px",
+        *([] if pooling == "default" else [f"pooling        {pooling}"]),
+        *(f"assumed        {words}" for words in chosen.assumptions),
+        *(
+            [f"not read       {', '.join(inspection.stubs[:STUBS])}: objects beside the tensors"]
+            if inspection.stubs
+            else []
+        ),
+    ]
 
 
 def proposal_line(proposal: Proposal) -> str:

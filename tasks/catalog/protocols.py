@@ -18,7 +18,7 @@ from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.protocol import Parameters, ProtocolSpec, outside_protocols, require_above_zero, require_at_least
 from tasks.datasets.card import DatasetCard
 
-PreprocessingName = Literal["paper", "own", "squash"]
+PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
 """`paper`: shorter side to the input size (bicubic), centre crop. `own`: the model's own resize and crop.
 `squash`: 1.15 x the input size ignoring the aspect ratio (bilinear), centre crop: the published few-shot code."""
 

@@ -39,6 +39,23 @@ def backbone(
         str | None, typer.Option("--norm", metavar="N", help="How images were normalised: imagenet, half or none.")
     ] = None,
     size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
+    mean: Annotated[
+        str | None, typer.Option("--mean", metavar="R,G,B", help="Mean of the pixels, in 0 to 1; one number for all.")
+    ] = None,
+    std: Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Their deviation.")] = None,
+    resize: Annotated[
+        int | None, typer.Option("--resize", metavar="PX", help="Shorter side before the crop, in its own reading.")
+    ] = None,
+    crop: Annotated[
+        float | None, typer.Option("--crop", metavar="F", help="Fraction that the crop keeps, instead of --resize.")
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option("--interpolation", metavar="I", help="bicubic or bilinear, in its own reading.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="P", help="Keys that begin so are no part of the backbone; may repeat."),
+    ] = None,
     pooling: Annotated[
         str, typer.Option("--pooling", metavar="P", help="default, avg, cls, cls+avg or map.")
     ] = "default",
@@ -51,9 +68,9 @@ def backbone(
     as_json: AsJson = False,
 ) -> None:
     """Recognise a checkpoint's architecture and keys, and write a card for it."""
-    from backbones.catalog.card import Pooling
+    from backbones.catalog.card import Interpolation, Pooling
     from ssl_console.cli.handlers.add import add_backbone
-    from ssl_console.cli.options import architecture_arguments, one_of
+    from ssl_console.cli.options import architecture_arguments, one_of, three_numbers
     from ssl_console.operations.add_backbone import BackboneOptions
 
     options = BackboneOptions(
@@ -65,6 +82,16 @@ def backbone(
         prefix=prefix,
         normalisation=norm,
         size=size,
+        mean=None if mean is None else three_numbers("--mean", mean),
+        std=None if std is None else three_numbers("--std", std),
+        resize=resize,
+        crop=crop,
+        interpolation=(
+            None
+            if interpolation is None
+            else cast("Interpolation", one_of("--interpolation", interpolation, Interpolation))
+        ),
+        drop=tuple(drop or ()),
         pooling=cast("Pooling", one_of("--pooling", pooling, Pooling)),
         method=method,
         trust_code=trust_code,

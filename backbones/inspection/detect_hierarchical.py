@@ -1,0 +1,96 @@
+"""Networks that shrink their maps in stages: ConvNeXt and Swin of any size, from the shapes of their tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from backbones.catalog.card import ArchitectureValue
+from backbones.checkpoints.key_mapping import Shape
+from backbones.inspection.candidate import ArchitectureCandidate, count
+from backbones.inspection.evidence import Evidence
+
+Shapes = Mapping[str, Shape]
+CONVNEXT: Mapping[tuple[tuple[int, ...], int], str] = {
+    ((2, 2, 6, 2), 40): "atto",
+    ((2, 2, 6, 2), 48): "femto",
+    ((2, 2, 6, 2), 64): "pico",
+    ((2, 2, 8, 2), 80): "nano",
+    ((3, 3, 9, 3), 96): "tiny",
+    ((3, 3, 27, 3), 96): "small",
+    ((3, 3, 27, 3), 128): "base",
+    ((3, 3, 27, 3), 192): "large",
+    ((3, 3, 27, 3), 352): "huge",
+    ((3, 3, 27, 3), 256): "xlarge",
+    ((3, 4, 30, 3), 384): "xxlarge",
+}
+"""Depths and first width of the published sizes."""
+CONVOLUTIONAL = ("atto", "femto", "pico", "nano")
+"""Sizes whose perceptrons timm makes of convolutions."""
+SWIN: Mapping[tuple[tuple[int, ...], int], str] = {
+    ((2, 2, 6, 2), 96): "tiny",
+    ((2, 2, 18, 2), 96): "small",
+    ((2, 2, 18, 2), 128): "base",
+    ((2, 2, 18, 2), 192): "large",
+}
+WINDOW_SIZES = {7: 224, 12: 384, 8: 256, 16: 256, 24: 384}
+"""Image sides of published models by the side of their windows."""
+
+
+def convnext(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
+    """ConvNeXt, or its second version where responses are normalised; a size of its own by depths and widths."""
+    depths = tuple(count(shapes, f"stages.{stage}.blocks") for stage in range(count(shapes, "stages")))
+    widths = tuple(shapes[f"stages.{stage}.blocks.0.conv_dw.weight"][0] for stage in range(len(depths)))
+    second = "stages.0.blocks.0.mlp.grn.weight" in shapes
+    convolutional = len(shapes["stages.0.blocks.0.mlp.fc1.weight"]) == 4
+    if "stem.1.weight" not in shapes or ("stages.0.blocks.0.gamma" not in shapes and not second):
+        return
+    size = CONVNEXT.get((depths, widths[0]))
+    name = f"convnext{'v2' if second else ''}_{size or 'tiny'}"
+    if (size == "huge" and not second) or (size == "xxlarge" and second):
+        size, name = None, "convnext_tiny"
+    arguments: dict[str, ArchitectureValue] = {} if size else {"depths": depths, "dims": widths}
+    if convolutional != (size in CONVOLUTIONAL):
+        arguments["conv_mlp"] = convolutional
+    yield ArchitectureCandidate(name, arguments, published=True)
+
+
+def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
+    """Swin, or its second version where attention is scaled; windows show in the table of biases of the first."""
+    depths = tuple(count(shapes, f"layers.{stage}.blocks") for stage in range(count(shapes, "layers")))
+    width = shapes["patch_embed.proj.weight"][0]
+    second = "layers.0.blocks.0.attn.logit_scale" in shapes
+    heads = tuple(_heads(shapes, stage) for stage in range(len(depths)))
+    window = evidence.number("window_size") if second else _window(shapes)
+    question = None
+    if window is None:
+        window = 8
+        question = "its tensors do not show the side of its windows: give it, --arg window_size=8 say"
+    side = evidence.number("image_size", "img_size") or WINDOW_SIZES.get(window, 32 * window)
+    size = SWIN.get((depths, width))
+    name = "swinv2_tiny_window8_256" if second else "swin_tiny_patch4_window7_224"
+    wanted: dict[str, ArchitectureValue] = {"embed_dim": width, "depths": depths, "num_heads": heads}
+    own: dict[str, ArchitectureValue] = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
+    wanted |= {"window_size": window, "img_size": side}
+    own |= {"window_size": 8 if second else 7, "img_size": 256 if second else 224}
+    if size and not second and (window == 7 or (window == 12 and size in ("base", "large"))):
+        name, own = f"swin_{size}_patch4_window{window}_{WINDOW_SIZES[window]}", dict(wanted)
+        own["img_size"] = WINDOW_SIZES[window]
+    arguments = {key: value for key, value in wanted.items() if own.get(key) != value}
+    patch = shapes["patch_embed.proj.weight"][-1]
+    arguments |= {} if patch == 4 else {"patch_size": patch}
+    assumed = (f"images of {side} pixels, as published models with windows of {window}",)
+    yield ArchitectureCandidate(name, arguments, published=True, assumptions=assumed, question=question)
+
+
+def _heads(shapes: Shapes, stage: int) -> int:
+    block = f"layers.{stage}.blocks.0.attn"
+    if f"{block}.logit_scale" in shapes:
+        return shapes[f"{block}.logit_scale"][0]
+    return shapes.get(f"{block}.relative_position_bias_table", (0, 0))[1]
+
+
+def _window(shapes: Shapes) -> int | None:
+    entries = shapes.get("layers.0.blocks.0.attn.relative_position_bias_table", (0,))[0]
+    side = math.isqrt(entries)
+    return (side + 1) // 2 if entries and side * side == entries else None

@@ -1,0 +1,225 @@
+"""What a checkpoint and the files beside it state about the network, that its tensors do not show.
+
+Sources in this order: `config.json` and `preprocessor_config.json` of transformers and timm, `open_clip_config.json`,
+mmengine's `data_preprocessor`, and the arguments of the training script (`args`, `hyper_parameters`, `config`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from backbones.catalog.card import Interpolation, Triple
+from backbones.checkpoints.inert_pickle import InertObject
+
+MOST_BYTES = 4 * 1024**2
+"""Of a configuration file; a larger one is none."""
+ARGUMENTS = ("args", "hyper_parameters", "config", "cfg", "hparams", "opt", "model_args", "params", "model_config")
+"""Keys under which training scripts keep what they were called with."""
+HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads", "nhead")
+ARCHITECTURES = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "net", "name")
+DEEPEST = 6
+RESAMPLING: Mapping[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
+"""PIL's numbers of its filters."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Preprocessing that a file states. `source` names it."""
+
+    source: str
+    mean: Triple | None = None
+    std: Triple | None = None
+    size: int | None = None
+    crop: float | None = None
+    interpolation: Interpolation | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything stated. `values`: settings by name, the first statement of each; `config`: transformers' or timm's."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    images: ImageFacts | None = None
+    names: str = ""
+    """Names of the file and its folder, in lower case."""
+
+    def number(self, *names: str) -> int | None:
+        """The first of these settings that is a whole number."""
+        found = (self.config.get(name, self.values.get(name)) for name in names)
+        return next((value for value in found if type(value) is int), None)
+
+    def text(self, *names: str) -> str | None:
+        """The first of these settings that is a text."""
+        found = (self.config.get(name, self.values.get(name)) for name in names)
+        return next((value for value in found if isinstance(value, str)), None)
+
+    @property
+    def heads(self) -> int | None:
+        """Attention heads, where the file or its configuration states them."""
+        return self.number(*HEADS)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Names of the architecture, as training scripts call it; may be timm's."""
+        found = (self.config.get(name, self.values.get(name)) for name in ARCHITECTURES)
+        return tuple(dict.fromkeys(value for value in found if isinstance(value, str)))
+
+    @property
+    def model_type(self) -> str:
+        """transformers' kind of model; empty where there is no configuration of transformers."""
+        return str(self.config.get("model_type", ""))
+
+
+def evidence_of(content: Mapping[str, object], path: Path) -> Evidence:
+    """Read what the file and its neighbours state. `path`: the file, of a folder the one that names the others."""
+    config = _json(path.parent / "config.json")
+    vision = config.get("vision_config")
+    flat = {**config, **(vision if isinstance(vision, Mapping) else {})}
+    values = dict(_settings(content))
+    images = (
+        _of_processor(_json(path.parent / "preprocessor_config.json"))
+        or _of_timm(config.get("pretrained_cfg"))
+        or _of_open_clip(_json(path.parent / "open_clip_config.json"))
+        or _of_tensors(content)
+        or _of_settings(values)
+    )
+    return Evidence(values, flat, images, f"{path.parent.name}/{path.name}".lower())
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """A JSON object; empty where there is none."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            return {}
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _of_processor(config: Mapping[str, Any]) -> ImageFacts | None:
+    """transformers' image processor."""
+    mean, std = _triple(config.get("image_mean")), _triple(config.get("image_std"))
+    if mean is None or std is None or config.get("do_normalize") is False:
+        return None
+    resized, cropped = _side(config.get("size")), _side(config.get("crop_size"))
+    cropped = cropped if config.get("do_center_crop") else None
+    share = config.get("crop_pct") or (cropped / resized if cropped and resized and cropped <= resized else 1.0)
+    return ImageFacts(
+        "preprocessor_config.json",
+        mean,
+        std,
+        cropped or resized,
+        float(share),
+        RESAMPLING.get(config.get("resample", 3)),
+    )
+
+
+def _of_timm(config: object) -> ImageFacts | None:
+    """timm's `pretrained_cfg`."""
+    if not isinstance(config, Mapping) or _triple(config.get("mean")) is None:
+        return None
+    size = config.get("input_size")
+    side = size[-1] if isinstance(size, Sequence) and size and isinstance(size[-1], int) else None
+    how = config.get("interpolation")
+    return ImageFacts(
+        "config.json",
+        _triple(config.get("mean")),
+        _triple(config.get("std")),
+        side,
+        float(config.get("crop_pct") or 0.875),
+        cast("Interpolation", how) if how in ("bicubic", "bilinear") else None,
+    )
+
+
+def _of_open_clip(config: Mapping[str, Any]) -> ImageFacts | None:
+    stated = config.get("preprocess_cfg")
+    if not isinstance(stated, Mapping) or _triple(stated.get("mean")) is None:
+        return None
+    return ImageFacts("open_clip_config.json", _triple(stated.get("mean")), _triple(stated.get("std")))
+
+
+def _of_tensors(content: Mapping[str, object]) -> ImageFacts | None:
+    """mmengine's `data_preprocessor.mean` and detectron2's `pixel_mean`, of pixels from 0 to 255."""
+    inside = [content, *(value for value in content.values() if isinstance(value, Mapping))]
+    for tensors in inside:
+        for mean_name, std_name in (("data_preprocessor.mean", "data_preprocessor.std"), ("pixel_mean", "pixel_std")):
+            mean, std = _colours(tensors.get(mean_name)), _colours(tensors.get(std_name))
+            if mean and std:
+                return ImageFacts(mean_name.rpartition(".")[0] or mean_name, mean, std)
+    return None
+
+
+def _of_settings(values: Mapping[str, object]) -> ImageFacts | None:
+    """`mean` and `std` of the training script, both of three numbers up to 1."""
+    mean, std = _triple(values.get("mean")), _triple(values.get("std"))
+    return ImageFacts("the training's arguments", mean, std) if mean and std and max(*mean, *std) <= 1 else None
+
+
+def _colours(value: object) -> Triple | None:
+    if not isinstance(value, Tensor) or value.numel() != 3:
+        return None
+    red, green, blue = (round(float(number) / 255, 6) for number in value.flatten())
+    return (red, green, blue)
+
+
+def _triple(value: object) -> Triple | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3:
+        return None
+    if not all(isinstance(number, int | float) for number in value):
+        return None
+    red, green, blue = (float(number) for number in value)
+    return (red, green, blue)
+
+
+def _side(value: object) -> int | None:
+    """transformers states a side as a number, or by `height`, or by `shortest_edge`."""
+    if isinstance(value, Mapping):
+        value = value.get("height", value.get("shortest_edge"))
+    return value if type(value) is int else None
+
+
+def _settings(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Settings by name, the innermost first, so that the outermost counts in a dictionary made of them."""
+    named = ("arch", "model_name", "architecture")
+    found = [(name, content[name]) for name in named if isinstance(content.get(name), str)]
+    for name in ARGUMENTS:
+        found.extend(_inside(content.get(name), DEEPEST))
+    yield from reversed(found)
+
+
+def _inside(value: object, depth: int) -> Iterator[tuple[str, object]]:
+    settings = _dictionary(value)
+    for key, item in settings.items():
+        if isinstance(item, str | int | float | bool | list | tuple):
+            yield str(key), item
+    if depth:
+        for item in settings.values():
+            yield from _inside(item, depth - 1)
+
+
+def _dictionary(value: object) -> Mapping[object, object]:
+    """The settings in a dictionary, a namespace, or a stub (OmegaConf keeps values below `_content` and `_val`)."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, InertObject):
+        attributes = value.attributes
+        content = attributes.get("_content")
+        if isinstance(content, Mapping):
+            return {key: _value(item) for key, item in content.items()}
+        return attributes
+    return cast("Mapping[object, object]", vars(value)) if isinstance(value, argparse.Namespace) else {}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, InertObject) and "_val" in value.attributes:
+        return value.attributes["_val"]
+    return value

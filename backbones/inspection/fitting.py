@@ -1,0 +1,254 @@
+"""Compares a network of the checkpoint with an architecture, tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from backbones.catalog.card import Conversion, InputCard, KeyMapping, Triple
+from backbones.catalog.trusted_code import code_digest, comes_with_plug_in, is_code
+from backbones.checkpoints.key_mapping import OPTIONAL, KeyReport, Shape, check, shapes
+from backbones.inspection.candidate import ArchitectureCandidate
+from backbones.inspection.evidence import Evidence
+from backbones.inspection.leftovers import harmless
+from backbones.inspection.networks import CheckpointNetwork
+from backbones.inspection.proposal import Dropped, Proposal
+from backbones.io.errors import WeightsError
+from backbones.model.architecture import make
+from backbones.model.timm_filter import filtered
+from backbones.model.user_code import make_by_code
+
+SHOWN = 3
+CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+HALF: Triple = (0.5, 0.5, 0.5)
+
+
+def proposals(
+    network: CheckpointNetwork, tries: Sequence[ArchitectureCandidate], evidence: Evidence, drop: tuple[str, ...] = ()
+) -> Iterator[Proposal]:
+    """Proposals of one network. The published model of a shape comes first, and its namesakes are not tried."""
+    for candidate in tries:
+        try:
+            found = proposal(network, candidate, evidence, drop)
+        except WeightsError:
+            if len(tries) == 1:
+                raise
+            continue
+        yield found
+        if found.exact and candidate.published:
+            return
+
+
+def proposal(
+    network: CheckpointNetwork, candidate: ArchitectureCandidate, evidence: Evidence, drop: tuple[str, ...] = ()
+) -> Proposal:
+    """How the architecture would be filled from the network. Raises WeightsError where it cannot be made."""
+    model, size = _made(candidate)
+    expected = shapes(model.state_dict())
+    given, conversion = network.shapes, network.conversion
+    report = check(expected, given)
+    if (report.missing or report.wrong_shape) and conversion == "none":
+        kept = {key: value for key, value in network.tensors.items() if not _may_go(key, expected, drop)}
+        converted = filtered(model, kept)
+        again = check(expected, shapes(converted)) if converted is not None else report
+        if converted is not None and not (again.missing or again.wrong_shape):
+            report, conversion = again, "timm"
+            given = shapes(converted) | {key: given[key] for key in given.keys() - kept.keys()}
+            report = check(expected, given)
+    groups = _groups(report.unexpected, expected)
+    own: tuple[str, ...] = ()
+    if not all(_is_harmless(key, drop) for key in report.unexpected):
+        own = classifier_keys(candidate, expected)
+    images = preprocessing(evidence, conversion, expected)
+    size, unstated = _side(candidate, evidence, conversion, size)
+    return Proposal(
+        architecture=candidate.architecture,
+        arguments=candidate.arguments,
+        keys=KeyMapping(
+            container=network.container, prefix=network.prefix, drop=tuple(sorted(groups)), conversion=conversion
+        ),
+        size=size,
+        pooling=candidate.pooling,
+        mean=images.mean,
+        std=images.std,
+        crop=images.crop,
+        interpolation=images.interpolation,
+        matched=sum(1 for key in report.matched if not key.endswith(OPTIONAL)),
+        expected=len([key for key in expected if not key.endswith(OPTIONAL)]),
+        dropped=tuple(_dropped(prefix, keys, given, own) for prefix, keys in sorted(groups.items())),
+        obstacles=tuple(_obstacles(network, report, groups, expected, (*drop, *own), _classifier(candidate, model))),
+        assumptions=(*candidate.assumptions, *_assumed_images(evidence, conversion), *unstated),
+        question=candidate.question,
+    )
+
+
+def preprocessing(evidence: Evidence, conversion: Conversion, expected: Mapping[str, Shape]) -> InputCard:
+    """Mean, deviation, crop and filter: what the file or a neighbour states, else CLIP's and SigLIP's own, else
+    ImageNet's."""
+    images = evidence.images
+    mean, std = (images.mean, images.std) if images and images.mean and images.std else _usual(conversion, expected)
+    given: dict[str, Any] = {"mean": mean, "std": std}
+    if images is not None and images.crop is not None:
+        given["crop"] = images.crop
+    if images is not None and images.interpolation is not None:
+        given["interpolation"] = images.interpolation
+    return InputCard.model_validate(given)
+
+
+USUAL_SIDE = 224
+ANY_SIDE: tuple[Conversion, ...] = (
+    "dinov3", "hf-dinov3", "hf-dinov3-convnext", "hf-convnext", "convnext", "hf-resnet", "detectron2",
+    "torchvision-regnet", "torchvision-convnext",
+)  # fmt: skip
+"""Other projects' networks for images of any size: timm's own size for the architecture is another project's."""
+
+
+def _side(
+    candidate: ArchitectureCandidate, evidence: Evidence, conversion: Conversion, native: int
+) -> tuple[int, tuple[str, ...]]:
+    """Input side in pixels: as stated, as the positions show, else assumed, which is then said."""
+    if evidence.images is not None and evidence.images.size:
+        return evidence.images.size, ()
+    if "img_size" in candidate.arguments:
+        return native, ()
+    side = USUAL_SIDE if conversion in ANY_SIDE else native
+    return side, (f"images of {side} pixels, as no file states another size",)
+
+
+def _usual(conversion: Conversion, expected: Mapping[str, Shape]) -> tuple[Triple, Triple]:
+    if conversion in ("clip", "hf-clip"):
+        return (CLIP_MEAN, CLIP_STD) if "cls_token" in expected else (HALF, HALF)
+    if conversion in ("aimv2", "hf-aimv2"):
+        return CLIP_MEAN, CLIP_STD
+    plain = InputCard()
+    return plain.mean, plain.std
+
+
+def _assumed_images(evidence: Evidence, conversion: Conversion) -> Iterator[str]:
+    if evidence.images is None:
+        whose = {"clip": "CLIP's", "hf-clip": "CLIP's or SigLIP's", "aimv2": "CLIP's", "hf-aimv2": "CLIP's"}
+        yield f"{whose.get(conversion, 'ImageNet' + chr(39) + 's')} mean and deviation, as no file states others"
+
+
+def _made(candidate: ArchitectureCandidate) -> tuple[nn.Module, int]:
+    """The architecture without content, and its input side in pixels."""
+    side = candidate.arguments.get("img_size")
+    if is_code(candidate.architecture):
+        digest, trusts = code_of(candidate.architecture), candidate.trust_imports
+        model = make_by_code(candidate.architecture, digest, candidate.arguments, trust_imports=trusts)
+        return model, int(cast("int", side or 224))
+    try:
+        with torch.device("meta"):
+            model = make(candidate.architecture, **candidate.arguments)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise WeightsError(f"timm cannot make {candidate.architecture}: {error}") from error
+    native = cast("Any", model).pretrained_cfg["input_size"][-1]
+    return model, int(cast("int", side or native))
+
+
+CLASSIFIERS = ("fc", "head", "heads", "classifier", "last_linear", "linear", "logits")
+
+
+def _classifier(candidate: ArchitectureCandidate, model: nn.Module) -> str | None:
+    """The classifier in which the user's own network ends; None where there is none, or where features are apart."""
+    if not is_code(candidate.architecture) or getattr(model, "forward_features", None) != model.forward:
+        return None
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    name, last = layers[-1] if layers else ("", None)
+    return f"{name} ({last.out_features} classes)" if last is not None and name.split(".")[0] in CLASSIFIERS else None
+
+
+def expected_shapes(candidate: ArchitectureCandidate) -> dict[str, Shape]:
+    """The architecture's tensors."""
+    return shapes(_made(candidate)[0].state_dict())
+
+
+def code_of(architecture: str) -> str | None:
+    """The digest that a card has to name; None for a plug-in's function."""
+    return None if comes_with_plug_in(architecture) else code_digest(architecture)
+
+
+def _may_go(key: str, expected: Mapping[str, Shape], drop: tuple[str, ...]) -> bool:
+    return key not in expected and (harmless(key) is not None or (bool(drop) and key.startswith(drop)))
+
+
+def _is_harmless(key: str, drop: tuple[str, ...]) -> bool:
+    return harmless(key) is not None or (bool(drop) and key.startswith(drop))
+
+
+def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Shape]) -> tuple[str, ...]:
+    """What timm's architecture has with a classifier and not without one, whatever the layers are called."""
+    if is_code(candidate.architecture) or "num_classes" in candidate.arguments:
+        return ()
+    with torch.device("meta"):
+        whole = make(candidate.architecture, **{**candidate.arguments, "num_classes": 1000})
+    return tuple(key for key in whole.state_dict() if key not in expected)
+
+
+def _groups(unexpected: Sequence[str], expected: Mapping[str, Shape]) -> dict[str, list[str]]:
+    """Keys that the architecture does not have, under the shortest beginning that none of its own keys has."""
+    groups: dict[str, list[str]] = {}
+    for key in unexpected:
+        groups.setdefault(_beginning(key, expected), []).append(key)
+    return groups
+
+
+def _beginning(key: str, expected: Mapping[str, Shape]) -> str:
+    parts = key.split(".")
+    for end in range(1, len(parts)):
+        beginning = ".".join(parts[:end]) + "."
+        if not any(name.startswith(beginning) for name in expected):
+            return beginning
+    return key
+
+
+def _dropped(prefix: str, keys: Sequence[str], given: Mapping[str, Shape], own: tuple[str, ...]) -> Dropped:
+    return Dropped(
+        prefix=prefix,
+        tensors=len(keys),
+        parameters=sum(math.prod(given[key]) for key in keys),
+        reason=harmless(keys[0]) or ("the architecture's classifier" if keys[0] in own else "you chose to drop it"),
+    )
+
+
+def _obstacles(
+    network: CheckpointNetwork,
+    report: KeyReport,
+    groups: Mapping[str, Sequence[str]],
+    expected: Mapping[str, Shape],
+    drop: tuple[str, ...],
+    classifier: str | None,
+) -> Iterator[str]:
+    """What stands against loading: anything missing, adapters, whole numbers, leftovers that features may need."""
+    if network.unread is not None:
+        yield (
+            f"its weights are {network.unread.removeprefix('torch.')}, whole numbers of a quantised network: use the "
+            "weights from before the quantisation"
+        )
+    if classifier is not None:
+        yield (
+            f"its output are the class scores (logits) of a classifier, {classifier}, and no features: have the "
+            "function replace it by torch.nn.Identity()"
+        )
+    if report.missing or report.wrong_shape:
+        yield KeyReport(report.matched, report.missing, (), report.wrong_shape).sentence()
+    own = {name.partition(".")[0] for name in expected if "." in name}
+    kept = {prefix: keys for prefix, keys in groups.items() if not all(_is_harmless(key, drop) for key in keys)}
+    more = sorted(prefix for prefix in kept if prefix.partition(".")[0] in own)
+    other = sorted(kept.keys() - set(more))
+    if more:
+        yield f"the checkpoint has more of the network than this architecture: {_some(more)}"
+    if other:
+        yield (
+            f"the checkpoint also has {_some(other)}, of which it is not known that features can do without: if they "
+            f"can, add --drop {other[0]}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

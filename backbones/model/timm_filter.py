@@ -1,0 +1,47 @@
+"""timm's own conversion of published files: the filter that an architecture's module has, checked for what it drops."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+FILTERS = ("checkpoint_filter_fn", "_filter_fn")
+_FAILURES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a filter raises for tensors that it was not written for."""
+
+
+def filtered(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors as the filter of the model's module renames and reshapes them; None where there is none or it fails.
+
+    A filter that leaves out or resamples anything is not used: the numbers before and after must be as many.
+    """
+    function = _function(model)
+    if function is None:
+        return None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = function(dict(tensors), model)
+    except _FAILURES:
+        return None
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        return None
+    return dict(found) if _numbers(found) == _numbers(tensors) else None
+
+
+def _function(model: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], object] | None:
+    module = sys.modules[type(model).__module__]
+    found = (getattr(module, name, None) for name in FILTERS)
+    function = next((function for function in found if callable(function)), None)
+    if function is None or function.__code__.co_argcount < 2:
+        return None
+    return cast("Callable[[dict[str, Tensor], nn.Module], object]", function)
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> int:
+    return sum(math.prod(value.shape) for value in tensors.values())
