@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ def _parts(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
 
 def _same(first: Grey, second: Grey) -> bool:
     if first.std() < FLATTEST or second.std() < FLATTEST:
-        return bool(np.array_equal(first, second)) and first.std() > 0
+        return False  # nearly black pictures are alike in a few grey levels; copies of them are equal files
     return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).mean()) <= SAME
 
 
@@ -222,19 +223,29 @@ def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
 
 
 def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
-    """Between training and each other split: what was trained on cannot be tested on."""
-    if "train" not in seen:
-        return
-    for name in (split for split in seen if split != "train"):
-        known, asked = seen["train"], seen[name]
-        names, others = dataset.splits["train"].identifiers, dataset.splits[name].identifiers
-        found = [(names[known.places[p.first]], others[asked.places[p.second]]) for p in pairs(known.grey, asked.grey)]
+    """Between the splits: what was trained or chosen on cannot be tested on."""
+    for known, asked in combinations([name for name in ("train", "val", "test") if name in seen], 2):
+        names, others = (dataset.splits[name].identifiers for name in (known, asked))
+        found = _repeated(dataset, seen, known, asked)
         if found:
-            shown = tuple(f"{first} = {second}" for first, second in found[:SHOWN])
-            words = (
-                f"{len(found)} of {len(others)} images of {name} are also in train, so {name} is too easy: {shown[0]}"
-            )
+            shown = tuple(f"{names[first]} = {others[second]}" for second, first in list(found.items())[:SHOWN])
+            f"{len(found)} of {len(others)} images of {asked} are also in {known}, so {asked} is too easy: "
+            f"{shown[0]}"
             yield Warned(kind="duplicates", count=len(found), words=words, examples=shown)
+
+
+def _repeated(dataset: Dataset, seen: Mapping[str, ScannedSplit], known: str, asked: str) -> dict[int, int]:
+    """Positions of the images of `asked` that are in `known`, and where there: equal files; or, of `train`, alike."""
+    equal: dict[int, int] = {}
+    first, second = (dataset.splits[name].images for name in (known, asked))
+    if isinstance(first, ReadImages) and isinstance(second, ReadImages):
+        places = {content: place for place, content in reversed(list(enumerate(first.contents)))}
+        equal = {place: places[content] for place, content in enumerate(second.contents) if content in places}
+    if known != "train":
+        return equal
+    one, other = seen[known], seen[asked]
+    alike = {int(other.places[p.second]): int(one.places[p.first]) for p in pairs(one.grey, other.grey)}
+    return dict(sorted({**alike, **equal}.items()))
 
 
 def _small(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:

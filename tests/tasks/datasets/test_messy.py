@@ -466,3 +466,26 @@ def test_an_image_that_leaves_a_label_open_changes_no_precision() -> None:
     found = average_precisions(*masked)
     assert found[0] == pytest.approx(average_precisions(scores[10:, :1], labels[10:, :1])[0])
     assert found[1:].tolist() == average_precisions(scores, labels)[1:].tolist()
+
+
+def test_nearly_black_images_are_duplicates_only_where_their_files_are_equal(tmp_path: Path) -> None:
+    def dark(path: Path, number: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.zeros((64, 64, 3), np.uint8)
+        values[number, number] = 1
+        Image.fromarray(values).save(path)
+
+    for name, number in numbered():
+        dark(tmp_path / "data" / "train" / name / f"{number}.png", number)
+        dark(tmp_path / "data" / "test" / name / f"{number}.png", number + 20)
+    assert "also in train" not in told(add(tmp_path / "data"))
+    dark(tmp_path / "data" / "test" / "ant" / "copy.png", 3)
+    assert "1 of 21 images of test are also in train" in told(add(tmp_path / "data"))
+
+
+def test_copies_between_validation_and_test_are_named(tmp_path: Path) -> None:
+    for split, first in (("train", 0), ("val", 50), ("test", 100)):
+        for name, number in numbered():
+            save(tmp_path / "data" / split / name / f"{number}.png", first + number)
+    save(tmp_path / "data" / "test" / "ant" / "copy.png", 50)
+    assert "1 of 21 images of test are also in val" in told(add(tmp_path / "data"))
