@@ -229,8 +229,10 @@ def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[
         found = _repeated(dataset, seen, known, asked)
         if found:
             shown = tuple(f"{names[first]} = {others[second]}" for second, first in list(found.items())[:SHOWN])
-            f"{len(found)} of {len(others)} images of {asked} are also in {known}, so {asked} is too easy: "
-            f"{shown[0]}"
+            words = (
+                f"{len(found)} of {len(others)} images of {asked} are also in {known}, so {asked} is too easy: "
+                f"{shown[0]}"
+            )
             yield Warned(kind="duplicates", count=len(found), words=words, examples=shown)
 
 
