@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from math import log2
 from pathlib import Path
 
 from backbones.io.files import create_exclusively, write_atomically
@@ -20,13 +19,14 @@ from ssl_console.supervisor.collector import Collector
 from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
+from ssl_console.supervisor.retries import AutomaticRetries
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host, this_machine
 from ssl_console.workspace.paths import Workspace
-from ssl_console.workspace.requests import NotPossible, is_paused, request_retry
+from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import RunIndex, RunInfo
 from ssl_console.workspace.supervisor_state import SupervisorState
@@ -36,11 +36,6 @@ STATE_EVERY_S = 0.5
 ALIVE_EVERY_S = 20.0
 """The state file is rewritten at least this often: on other hosts its age tells that the supervisor lives."""
 PROBLEMS_TOLD = 5
-RECENT_S = 3600.0
-"""A run that ran out of memory longer ago is not tried again by itself: nothing starts by surprise."""
-GOES_ON = {True: "goes on from what it kept: its node was taken away", False: "begins again: its node was taken away"}
-INTERRUPTED_S = 24 * 3600.0
-"""The same of one whose node was taken away while nobody looked."""
 
 
 @dataclass
@@ -58,6 +53,7 @@ class Supervisor:
     slots: SlotTable = field(init=False)
     collector: Collector = field(init=False)
     jobs: JobScheduler = field(init=False)
+    retries: AutomaticRetries = field(init=False)
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
     shortage: str = ""
@@ -78,6 +74,7 @@ class Supervisor:
         self.collector = Collector(self.workspace)
         self.slots = SlotTable(self.options.slots_per_device)
         self.jobs = JobScheduler(self.slots)
+        self.retries = AutomaticRetries(self.workspace, self.launchers, self.options.retries)
 
     def begin(self, now: float) -> None:
         """Open the slots, learn from the database, take over what an earlier supervisor left.
@@ -159,33 +156,8 @@ class Supervisor:
             self.watch.record(entry.folder, failure_records.of_cancelled_in_queue(status))
         elif status.state is RunState.FAILED and status.end is None and not ours:
             self.watch.record(entry.folder, failure_records.of_lost(status))
-        elif status.kind == "oom" and now - (status.ended or 0.0) < RECENT_S:
-            self._retry_smaller(entry)
-        elif status.kind == "interrupted" and now - (status.ended or 0.0) < INTERRUPTED_S:
-            self._restart(entry)
-
-    def _retry_smaller(self, entry: RunInfo) -> None:
-        tried = round(-log2(entry.status.batch_scale))
-        if tried >= self.options.retries or entry.folder.cancel.exists():
-            return
-        try:
-            request_retry(
-                self.workspace, entry.run_id, "ran out of memory: again with half the batch", 0.5 ** (tried + 1)
-            )
-        except NotPossible as error:
-            LOG.info("%s", error)
-
-    def _restart(self, entry: RunInfo) -> None:
-        """Queue an interrupted run again: always if it has a checkpoint, else as often as its launcher allows."""
-        kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
-        launcher = self.launchers.get(entry.placement.launcher)
-        restarts = launcher.patience().restarts if launcher else 0
-        if entry.folder.cancel.exists() or (not kept and entry.status.attempt > restarts):
-            return
-        try:
-            request_retry(self.workspace, entry.run_id, GOES_ON[kept])
-        except NotPossible as error:
-            LOG.info("%s", error)
+        else:
+            self.retries.consider(entry, now)
 
     def _adopt(self, entries: Iterable[RunInfo], now: float) -> None:
         """Take over the workers of an earlier supervisor: they keep their slots until they end."""
