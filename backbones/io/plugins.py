@@ -54,7 +54,7 @@ class PlugIn:
 
 
 @dataclass(frozen=True)
-class Found:
+class PlugIns:
     """The usable modules of a group, and what was wrong with the others."""
 
     plug_ins: tuple[PlugIn, ...]
@@ -62,7 +62,7 @@ class Found:
 
 
 @cache
-def find(group: str) -> Found:
+def find(group: str) -> PlugIns:
     """Import the modules of a group, once per process."""
     plug_ins: list[PlugIn] = []
     problems: list[PlugInProblem] = []
@@ -71,7 +71,7 @@ def find(group: str) -> Found:
             plug_ins.append(PlugIn(entry, entry.load()))
         except Exception as error:  # noqa: BLE001 - whatever another package does wrong, the console goes on
             problems.append(problem(entry, f"{type(error).__name__}: {error}"))
-    return Found(tuple(plug_ins), tuple(problems))
+    return PlugIns(tuple(plug_ins), tuple(problems))
 
 
 def card_folders(group: str) -> tuple[list[Path], list[PlugInProblem]]:

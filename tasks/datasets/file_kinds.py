@@ -55,19 +55,19 @@ def kind_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderFile:
     """One file below a folder, and why it is no image; empty for an image."""
 
     path: Path
     reason: str = ""
 
 
-def walk(folder: Path) -> Iterator[Found]:
+def walk(folder: Path) -> Iterator[FolderFile]:
     """Every file below a folder in the order of its path, links to folders followed once; leftovers by their folder."""
     yield from _walk(folder, frozenset())
 
 
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Found]:
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[FolderFile]:
     place = os.path.realpath(folder)
     if place in above:  # a link to a folder above
         return
@@ -78,17 +78,19 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Found]:
         elif entry.is_dir():
             yield from _walk(path, above | {place})
         else:
-            yield Found(path, why_not(path))
+            yield FolderFile(path, why_not(path))
 
 
-def _leftovers(path: Path, *, is_folder: bool) -> Iterator[Found]:
+def _leftovers(path: Path, *, is_folder: bool) -> Iterator[FolderFile]:
     """The files of a leftover folder, which are counted as its own."""
     if not is_folder:
-        yield Found(path, f"leftovers such as {path.name}" if path.name.startswith(".") else f"leftovers: {path.name}")
+        yield FolderFile(
+            path, f"leftovers such as {path.name}" if path.name.startswith(".") else f"leftovers: {path.name}"
+        )
         return
     for _, _, names in os.walk(path):
         for name in names:
-            yield Found(path / name, f"files in {path.name}")
+            yield FolderFile(path / name, f"files in {path.name}")
 
 
 def why_not(path: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.datasets.dataset import DataError, Dataset, ImageSource, SourceSplit
-from tasks.datasets.image_reading import TURNED_SIDEWAYS, WIDEST, Reading, Traits, colour
+from tasks.datasets.image_reading import TURNED_SIDEWAYS, WIDEST, ImageReading, Traits, colour
 from tasks.datasets.images import FileImages, JoinedImages, ReadImages, digest_of
 
 BYTE = 8
@@ -49,7 +49,7 @@ def _with_images(split: SourceSplit, images: ImageSource) -> SourceSplit:
     return replace(split, images=images, images_digest=digest_of(images) or split.images_digest)
 
 
-def _deep(reading: Reading, bits: int) -> Reading:
+def _deep(reading: ImageReading, bits: int) -> ImageReading:
     return replace(reading, bits=bits)
 
 

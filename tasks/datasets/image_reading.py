@@ -27,7 +27,7 @@ WIDEST = 16
 
 
 @dataclass(frozen=True)
-class Reading:
+class ImageReading:
     """How a dataset's images are read. The defaults are for images that need none of it, too."""
 
     background: str = "white"
@@ -50,7 +50,7 @@ class Reading:
         return traits.declared or self.bits or WIDEST
 
 
-PLAIN = Reading()
+PLAIN = ImageReading()
 
 
 def colour(name: str) -> str:
@@ -115,7 +115,7 @@ def traits_of(content: bytes) -> str:
         return ""
 
 
-def rgb(image: Image.Image, reading: Reading, content: bytes = b"") -> Image.Image:
+def rgb(image: Image.Image, reading: ImageReading, content: bytes = b"") -> Image.Image:
     """8-bit RGB of an opened image. Raises ValueError for pixels without a defined white, and what Pillow raises."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined white: save it with 8 bits per channel")
@@ -134,7 +134,7 @@ def rgb(image: Image.Image, reading: Reading, content: bytes = b"") -> Image.Ima
     return turned(image, image.convert("RGB"), reading)
 
 
-def turned(source: Image.Image, pixels: Image.Image, reading: Reading) -> Image.Image:
+def turned(source: Image.Image, pixels: Image.Image, reading: ImageReading) -> Image.Image:
     """`pixels` as `source` declares that they are to be held."""
     number = orientation_of(source)
     if not reading.upright or number == 1:

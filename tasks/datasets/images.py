@@ -20,8 +20,8 @@ from tasks.datasets.dataset import DataError, ImageSource, digest_lines
 from tasks.datasets.image_reading import (
     PLAIN,
     TURNED_SIDEWAYS,
+    ImageReading,
     Pixels,
-    Reading,
     jpeg_orientation,
     orientation_of,
     rgb,
@@ -46,7 +46,7 @@ class ReadImages(PixelSource):
     dataset: str
     root: Path
     files: tuple[str, ...]
-    reading: Reading = field(default=PLAIN, kw_only=True)
+    reading: ImageReading = field(default=PLAIN, kw_only=True)
     contents: tuple[str, ...] = field(default=(), kw_only=True)
     """One line per image that names its content; empty where nothing asks for the digest."""
     traits: Mapping[int, str] = field(default_factory=dict, kw_only=True)
@@ -71,7 +71,7 @@ class ReadImages(PixelSource):
     def content(self, index: int) -> bytes:
         """The bytes of the image's file. Raises `DataError`."""
 
-    def reading_of(self, index: int) -> Reading:
+    def reading_of(self, index: int) -> ImageReading:
         """How this image is read."""
         return replace(self.reading, upright=False) if index in self.stored else self.reading
 
@@ -173,7 +173,7 @@ def pixels_of(images: ImageSource, index: int) -> Pixels | Image.Image:
     return images.pixels(index) if isinstance(images, PixelSource) else images[index]
 
 
-def decode(path: Path, dataset: str, content: bytes, reading: Reading = PLAIN) -> Image.Image:
+def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLAIN) -> Image.Image:
     """Decode an image file's content as RGB; `path` names it in errors.
 
     Raises:
@@ -203,7 +203,7 @@ START = b"\xff\xd8\xff"
 COLOURS = ("YCbCr", "Gray")
 
 
-def pixels(content: bytes, reading: Reading = PLAIN) -> npt.NDArray[np.uint8] | None:
+def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint8] | None:
     """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of, and
     images that are to be turned.
     """

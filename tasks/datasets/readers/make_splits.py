@@ -14,7 +14,7 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import NotAFile, Read, current, read_image
 from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
-from tasks.datasets.image_reading import Reading
+from tasks.datasets.image_reading import ImageReading
 from tasks.datasets.images import ArrayImages, FileImages
 from tasks.datasets.presence import advice
 
@@ -55,9 +55,9 @@ def file_split(
     )
 
 
-def reading_of(card: DatasetCard) -> Reading:
+def reading_of(card: DatasetCard) -> ImageReading:
     """How the images of a dataset are read."""
-    return Reading(card.background, card.orientation == "upright")
+    return ImageReading(card.background, card.orientation == "upright")
 
 
 def _named_digest(files: Sequence[str], found: Sequence[ReadFile], resize: tuple[int, int] | None) -> str:

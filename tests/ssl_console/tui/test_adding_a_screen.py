@@ -67,6 +67,7 @@ app_module = sys.modules["ssl_console.tui.app"] = importlib.util.module_from_spe
 app_module.__file__ = REAL_APP  # the style sheet is found next to it
 spec.loader.exec_module(app_module)
 
+from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import TITLES
@@ -92,7 +93,7 @@ async def until(pilot, fact):
 
 async def use(readonly):
     options = app_module.AppOptions(readonly=readonly, suite="")
-    app = app_module.ConsoleApp(lambda: LocalBackend(workspace), options, {"notes.count": "n"})
+    app = app_module.ConsoleApp(lambda: LocalBackend(Session.of(workspace)), options, {"notes.count": "n"})
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.started and app.first_update_done and app.state.catalogue.backbones)
         assert "scratch_screen" not in sys.modules or readonly, "imported when it is first shown, not before"

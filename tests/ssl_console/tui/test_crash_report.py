@@ -14,6 +14,7 @@ from tests.ssl_console.tui.terminal import a_terminal
 BROKEN = """
 import sys
 from pathlib import Path
+from ssl_console.operations.session import Session
 from ssl_console.tui.app import ConsoleApp, AppOptions
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.workspace.paths import Workspace
@@ -22,7 +23,7 @@ def broken(self):
     raise KeyError("[red]x")
 
 ConsoleApp.action_help = broken
-app = ConsoleApp(lambda: LocalBackend(Workspace(Path(sys.argv[1]))), AppOptions(suite="demo"))
+app = ConsoleApp(lambda: LocalBackend(Session.of(Workspace(Path(sys.argv[1])))), AppOptions(suite="demo"))
 app.run()
 sys.exit(app.return_code)
 """

@@ -50,7 +50,7 @@ class RecordingTable(LineTable):
 class TableApp(App[None]):
     """A table and nothing else."""
 
-    context = RenderContext(Palette.of(DARK), UNICODE)
+    render_context = RenderContext(Palette.of(DARK), UNICODE)
 
     def __init__(self) -> None:
         super().__init__()
