@@ -144,7 +144,7 @@ async def test_compare_says_in_plain_words_what_the_paired_tests_see(measured: W
         screen = pilot.app.screen_stack[0]
         assert isinstance(screen, CompareScreen)
         (other,) = screen._paired.by_backbone.values()
-        assert {task.test.method for task in other.tasks} == {"paired t over episodes", "McNemar, exact"}
+        assert {task.test.method for task in other.tasks} == {"half-splits of the pool", "McNemar, exact"}
         assert other.sentence in " ".join(shown(pilot, "#details").split())
         assert "with Holm" in shown(pilot, "#details")
         comparison = screen._comparison(screen.state)
@@ -161,9 +161,10 @@ async def test_the_result_screen_shows_both_intervals_of_few_shot_and_what_compu
     async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: app.current_mode == "result" and "other images" in shown(pilot, "#text"))
+        await until(pilot, lambda: app.current_mode == "result" and "other episodes" in shown(pilot, "#text"))
         told = shown(pilot, "#text")
-        assert "the images feed 2 episodes that share none" in " ".join(told.split())
+        assert "(half-splits of the pool)" in " ".join(told.split())
+        assert "on the same images, as published numbers have it" in " ".join(told.split())
         assert "source files" in told
 
 
