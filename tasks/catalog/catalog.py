@@ -161,6 +161,10 @@ class TaskCatalog:
         """Patterns as task names; a path in an `imagefolder:` name is never taken for a glob."""
         names: list[str] = []
         for pattern in patterns:
+            protocol, _, dataset = pattern.partition("/")
+            if protocol in PROTOCOLS and dataset in self.datasets:
+                names.append(pattern)  # also where the dataset is not offered for it: resolving it gives the reason
+                continue
             if SCHEME not in pattern:
                 names.extend(match([pattern], self.task_names, "task"))
                 continue

@@ -102,3 +102,12 @@ def test_an_embedded_dataset_has_the_targets_that_it_declares(name: str, tmp_pat
         found = found.model_copy(update={"reader_arguments": arguments})
     for split in open_dataset(found, tmp_path).splits.values():
         assert set(targets_of(found)) <= {"labels", *split.targets}
+
+
+def test_a_task_whose_dataset_does_not_fit_is_refused_with_the_reason() -> None:
+    card = DatasetCard(
+        name="pairs", title="", reader="listed", classes=2, reader_arguments={"path": "/x", "index": "/y"}
+    )
+    catalog = TaskCatalog({"pairs": card}, {}, {})
+    with pytest.raises(MalformedName, match="few-shot-5: it has 2 classes, and an episode has 5"):
+        catalog.select(["few-shot-5/pairs"])
