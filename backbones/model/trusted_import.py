@@ -14,6 +14,7 @@ import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -29,17 +30,18 @@ LOADED: list[Path] = []
 """Files of the user's that this process has run, in this order."""
 
 
-def installed_folders() -> tuple[Path, ...]:
-    """Folders of the standard library, of installed packages, and of this project."""
+@lru_cache(maxsize=8)
+def installed_folders(search_path: tuple[str, ...]) -> tuple[Path, ...]:
+    """Folders of the standard library, of packages installed on a search path, and of this project."""
     own = [str(Path(__file__).parents[2] / name) for name in OWN_PACKAGES]
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    given = [entry for entry in sys.path if Path(entry).name in PACKAGE_FOLDERS]
+    given = [entry for entry in search_path if Path(entry).name in PACKAGE_FOLDERS]
     return tuple(Path(path).resolve() for path in (*own, *paths, *given))
 
 
 def is_installed(path: Path) -> bool:
     """Whether a file is of the Python environment, which is trusted."""
-    return any(path.resolve().is_relative_to(folder) for folder in installed_folders())
+    return any(path.resolve().is_relative_to(folder) for folder in installed_folders(tuple(sys.path)))
 
 
 class TrustedLoader(Loader):
@@ -94,7 +96,8 @@ class TrustedFinder(MetaPathFinder):
         if found is None or found.origin is None or not found.has_location:
             return found
         origin = Path(found.origin)
-        if is_installed(origin) or not (getattr(self._loading, "now", False) or self._is_below(origin)):
+        loading = getattr(self._loading, "now", False)
+        if not (loading or self._is_below(origin)) or is_installed(origin):
             return found
         if not isinstance(found.loader, SourceFileLoader):
             raise ImportError(f"{origin} is compiled code outside of the installed packages: install it with pip")
