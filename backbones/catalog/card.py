@@ -190,6 +190,8 @@ class FactsCard(CardModel):
     paper_url: str | None = None
     year: int | None = None
     pretraining_data: str | None = None
+    seen_datasets: tuple[str, ...] = ()
+    """Datasets, by the names of their cards, that the pre-training saw or was curated around, as far as published."""
     epochs: int | None = None
     imagenet_top1: float | None = Field(None, ge=0, le=100)
     parameters_millions: float | None = Field(None, gt=0)

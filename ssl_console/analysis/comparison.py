@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Literal
 
+from ssl_console.analysis.equivalence import POINT, Margin, is_within, margin_of
 from ssl_console.analysis.ranking import RankingCell, average_seeds
 from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
 from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
+from ssl_console.analysis.training_seeds import is_trained, over_trainings
 from ssl_console.workspace.predictions import Arrays, Predictions
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
@@ -48,6 +50,26 @@ class TaskComparison:
     """As it counts when all tasks are asked about together (Holm)."""
     note: str = ""
     """Why the test is not on the same samples, if it is not."""
+    tolerance: Margin = POINT
+    """Differences up to it do not matter."""
+    one_training: bool = False
+    """Whether a network was trained with one seed each, so that the verdict is on these runs and not on backbones."""
+
+    @property
+    def within(self) -> bool:
+        """Whether the difference is certainly so small that it does not matter."""
+        return not self.describes and is_within(self.test, self.tolerance)
+
+    @property
+    def words(self) -> str:
+        """The verdict in words: also whether a difference matters, and whether nothing can be told."""
+        if self.verdict == "described":
+            return "no verdict: it describes"
+        if self.verdict == "alike":
+            found = f"equal within {self.tolerance}" if self.within else "cannot tell"
+        else:
+            found = f"{self.verdict}, but within {self.tolerance}" if self.within else self.verdict
+        return f"{found} (these runs)" if self.one_training else found
 
     @property
     def describes(self) -> bool:
@@ -128,14 +150,18 @@ def compare(
     predictions: Predictions,
     identities: Identities = lambda _run_id: None,
     wanted: Sequence[tuple[str, str]] | None = None,
+    margins: Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Compare two backbones on every task that both were measured on, or on those of `wanted` (task, variant)."""
+    """Compare two backbones on every task that both were measured on, or on those of `wanted` (task, variant).
+
+    `margins` are the largest differences that do not matter, by metric, where they are not the usual ones.
+    """
     table = _by_task(results, (first, second), wanted)
     compared: list[TaskComparison] = []
     refused: list[NotComparable] = []
     for task, columns in table.items():
         shared = [column for column in columns.values() if set(column) == {first, second}]
-        compared += [_task(column[first], column[second], predictions) for column in shared]
+        compared += [_task(column[first], column[second], predictions, margins) for column in shared]
         named = {name for column in columns.values() for name in column}
         if not shared and len(named) > 1:
             refused.append(NotComparable(task, _why_not(columns.values(), first, second, identities)))
@@ -166,7 +192,9 @@ def _measured(columns: Columns) -> set[str]:
     return {name for column in columns.values() for name in column}
 
 
-def _task(first: BySeed, second: BySeed, predictions: Predictions) -> TaskComparison:
+def _task(
+    first: BySeed, second: BySeed, predictions: Predictions, margins: Mapping[str, float] | None
+) -> TaskComparison:
     shared = sorted(set(first) & set(second))
     ours = [first[seed] for seed in shared or sorted(first)]
     theirs = [second[seed] for seed in shared or sorted(second)]
@@ -176,9 +204,20 @@ def _task(first: BySeed, second: BySeed, predictions: Predictions) -> TaskCompar
         test = _as_shown(paired_test(ours[0].metric, _arrays(ours, predictions), _arrays(theirs, predictions)), *cells)
     except Unpaired as reason:
         test, note = unpaired_test(*cells), str(reason)
-    one = ours[-1]
+    one, scores = ours[-1], ([result.value for result in runs] for runs in (ours, theirs))
+    trained, several = is_trained(one.task), min(len(ours), len(theirs)) > 1
+    if trained and several and not note:
+        test = over_trainings(test, *scores)
     kind = (one.task, one.variant, one.column, one.metric, one.higher_is_better)
-    return TaskComparison(*kind, *cells, test, adjusted_p=test.p_value, note=note)
+    return TaskComparison(
+        *kind,
+        *cells,
+        test,
+        adjusted_p=test.p_value,
+        note=note,
+        tolerance=margin_of(one.metric, margins),
+        one_training=trained and not several,
+    )
 
 
 def _arrays(results: Sequence[Result], predictions: Predictions) -> list[Arrays]:
@@ -224,6 +263,10 @@ def _across(tasks: Sequence[TaskComparison]) -> Across | None:
 def _per_task(comparison: Comparison) -> str:
     better, worse, alike = (comparison.count(verdict) for verdict in ("better", "worse", "alike"))
     tasks = len(comparison.judged)
+    equal = sum(task.verdict == "alike" and task.within for task in comparison.judged)
+    if tasks == equal:
+        where = "the one task" if tasks == 1 else f"all {tasks} tasks"
+        return f"{comparison.first} and {comparison.second} are equal within the margin on {where}."
     if tasks == alike:
         least = min(task.test.smallest for task in comparison.judged)
         what = "the one task" if tasks == 1 else f"any of the {tasks} tasks"
@@ -234,7 +277,8 @@ def _per_task(comparison: Comparison) -> str:
     first, count = ("better", better) if better else ("worse", worse)
     parts = [f"{first} than {comparison.second} on {count} of {tasks} task{'s' * (tasks > 1)}"]
     parts += [f"worse on {worse}"] if better and worse else []
-    parts += [f"not to be told from it on {alike}"] if alike else []
+    parts += [f"equal to it within the margin on {equal}"] if equal else []
+    parts += [f"not to be told from it on {alike - equal}"] if alike - equal else []
     joined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     return f"{comparison.first} is {joined}."
 

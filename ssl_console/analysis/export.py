@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssl_console.analysis.published.agreement import differences
-from ssl_console.analysis.ranking import AGGREGATES, Ranking, RankingCell, RankingColumn, RankingRow, judged
+from ssl_console.analysis.ranking import (
+    AGGREGATES,
+    ESTIMATE,
+    Aggregate,
+    Ranking,
+    RankingCell,
+    RankingColumn,
+    RankingRow,
+    judged,
+)
 from ssl_console.system.safe_text import align, align_within, json_text, printable
-from ssl_console.workspace.badges import MARK
+from ssl_console.workspace.badges import LEGEND, marks
 
 MISSING = "—"
 INCOMPLETE = "*"
+CIRCLE = "~"
+"""Behind an estimate: this row and others are ahead of one another in a circle, over the tasks that each two share."""
 Format = Literal["json", "csv", "markdown", "latex"]
 Ties = frozenset[tuple[str, str]]
 """(backbone, column label) of scores not significantly below the best of their column (`analysis.rank_intervals`)."""
@@ -28,6 +39,13 @@ class Notes:
     ties: Ties = NO_TIES
     apart: Sequence[Mapping[str, object]] | None = None
     """Further columns of the same tasks, and why (`analysis.comparability`), in JSON only; None: not computed."""
+    hidden: frozenset[str] = frozenset()
+    """Names of aggregates that the view does not show."""
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """Those that are exported."""
+        return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.hidden)
 
 
 NO_NOTES = Notes()
@@ -47,39 +65,69 @@ def to_json(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
             {
                 "backbone": row.backbone,
                 "scores": {label: _score(cell, gaps.get((row.backbone, label))) for label, cell in row.cells.items()},
-                **{aggregate.name: aggregate.value(row) for aggregate in AGGREGATES},
+                **{aggregate.name: aggregate.value(row) for aggregate in notes.aggregates},
+                "estimate_interval": _estimate_interval(row),
+                "estimate_in_a_circle": row.circle,
                 "complete": row.complete,
             }
             for row in ranking.rows
         ],
+        "marks": legend(ranking),
         **({} if notes.apart is None else {"kept_apart": list(notes.apart)}),
     }
     return json_text(document, indent=2) + "\n"
 
 
-def to_csv(ranking: Ranking, _notes: Notes = NO_NOTES) -> str:
-    """Unrounded numbers, three columns a task (value, ci_low, ci_high); a missing cell is empty.
+def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
+    """Unrounded numbers, four columns a task (value, ci_low, ci_high, doubts); a missing cell is empty.
 
     Names that a spreadsheet would take for a formula get an apostrophe before them.
     """
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
     labels = [column.label for column in ranking.columns]
-    titles = [title for label in labels for title in (label, f"{label} ci_low", f"{label} ci_high")]
-    writer.writerow([_no_formula(t) for t in ("backbone", *titles, *(a.name for a in AGGREGATES), "complete")])
+    titles = [f"{label}{part}" for label in labels for part in ("", " ci_low", " ci_high", " doubts")]
+    names = [*(aggregate.name for aggregate in notes.aggregates), "estimate ci_low", "estimate ci_high", "complete"]
+    writer.writerow([_no_formula(title) for title in ("backbone", *titles, *names)])
     for row in ranking.rows:
-        numbers = [number for label in labels for number in _numbers(row.cells.get(label))]
-        aggregates = [aggregate.value(row) for aggregate in AGGREGATES]
-        writer.writerow([_no_formula(row.backbone), *map(_number, (*numbers, *aggregates)), str(row.complete).lower()])
+        scores = [text for label in labels for text in _csv_cell(row.cells.get(label))]
+        aggregates = [_number(aggregate.value(row)) for aggregate in notes.aggregates]
+        interval = map(_number, _estimate_interval(row) or (None, None))
+        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, str(row.complete).lower()])
     return lines.getvalue()
+
+
+def _csv_cell(cell: RankingCell | None) -> list[str]:
+    return [*map(_number, _numbers(cell)), "; ".join(cell.badges) if cell else ""]
+
+
+def _estimate_interval(row: RankingRow) -> tuple[float, float] | None:
+    if row.estimate is None or row.estimate.half_width is None:
+        return None
+    return row.estimate.value - row.estimate.half_width, row.estimate.value + row.estimate.half_width
+
+
+def legend(ranking: Ranking) -> dict[str, str]:
+    """The marks that stand behind scores of this table, and what they mean."""
+    found = {mark for row in ranking.rows for cell in row.cells.values() for mark in marks(cell.badges)}
+    return {mark: meaning for mark, meaning in LEGEND.items() if mark in found}
 
 
 def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """A table for an issue or a README, best score of each column in bold; = behind those tied with it."""
-    style = Style(escape=_escape_markdown, best="**{}**".format, tie="=", interval=" ± {}".format, differences=True)
-    head, *body = cells(ranking, style, notes.ties)
+    style = Style(
+        escape=_escape_markdown,
+        best="**{}**".format,
+        tie="=",
+        interval=" ± {}".format,
+        bounds=" \\[{}, {}\\]".format,
+        differences=True,
+        doubts=True,
+    )
+    head, *body = cells(ranking, style, notes)
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
+    table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
+    return table + "".join(f"\n{mark} {meaning}\n" for mark, meaning in legend(ranking).items())
 
 
 def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
@@ -93,16 +141,19 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         second=r"\underline{{{}}}".format,
         tie="$^{=}$",
         interval=r"\,{{\scriptsize$\pm${}}}".format,
+        bounds=r"\,{{\scriptsize[{}, {}]}}".format,
         missing="--",
+        doubts=True,
     )
-    head, *body = cells(ranking, style, notes.ties)
+    head, *body = cells(ranking, style, notes)
     rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
     note = (
         "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
     )
     top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    below = [rf"\par{{\footnotesize {_escape_latex(f'{m} {text}')}}}" for m, text in legend(ranking).items()]
+    return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}", *below]) + "\n"
 
 
 def to_text(ranking: Ranking, columns: int | None = None) -> str:
@@ -112,7 +163,7 @@ def to_text(ranking: Ranking, columns: int | None = None) -> str:
     """
     if not ranking.rows:
         return ""
-    style = Style(escape=printable, interval=" ±{}".format, differences=True, doubt=MARK)
+    style = Style(escape=printable, interval=" ±{}".format, bounds=" [{}, {}]".format, differences=True, doubts=True)
     head, *body = cells(ranking, style)
     if columns is None:
         return "\n".join(align([head, *body], right=frozenset(range(1, len(head))))) + "\n"
@@ -148,27 +199,29 @@ class Style:
     """Behind a score that is tied with the best."""
     interval: Callable[[str], str] = lambda _half: ""
     """What stands behind the score, given half its interval."""
-    doubt: str = ""
-    """Behind a score that there is reason to doubt."""
+    bounds: Callable[[str, str], str] = lambda _low, _high: ""
+    """What stands behind a score whose interval reaches further to one side than to the other."""
+    doubts: bool = False
+    """Whether the marks of badges stand behind a score."""
     differences: bool = False
     """Whether a score shows, in brackets, its distance from the published number in the same table."""
     missing: str = MISSING
 
 
-def cells(ranking: Ranking, style: Style, ties: Ties = NO_TIES) -> list[list[str]]:
+def cells(ranking: Ranking, style: Style, notes: Notes = NO_NOTES) -> list[list[str]]:
     """The head and one line per row: backbone, columns, aggregates."""
     best = {column.label for column in judged(ranking.columns)}
-    marks = {c.label: _marks(ranking, c, style) if c.label in best else {} for c in ranking.columns}
+    written = {c.label: _best_two(ranking, c, style) if c.label in best else {} for c in ranking.columns}
     gaps = differences(ranking) if style.differences else {}
-    head = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in AGGREGATES)]
+    head = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in notes.aggregates)]
     lines = []
     for row in ranking.rows:
-        tied = {label for label in marks if (row.backbone, label) in ties}
+        tied = {label for label in written if (row.backbone, label) in notes.ties}
         scores = [
-            _cell(row, label, style, marks[label], tied=label in tied) + _gap(gaps.get((row.backbone, label)))
-            for label in marks
+            _cell(row, label, style, written[label], tied=label in tied) + _gap(gaps.get((row.backbone, label)))
+            for label in written
         ]
-        lines.append([_name(row, style), *scores, *_totals(row, style)])
+        lines.append([_name(row, style), *scores, *_totals(row, style, notes)])
     return [[style.escape(title) for title in head], *lines]
 
 
@@ -179,26 +232,44 @@ def _name(row: RankingRow, style: Style) -> str:
     return style.escape(row.backbone) + ("" if row.complete else style.escape(INCOMPLETE))
 
 
-def _totals(row: RankingRow, style: Style) -> list[str]:
-    values = [(aggregate, aggregate.value(row)) for aggregate in AGGREGATES]
-    return [style.missing if value is None else style.escape(a.show(value)) for a, value in values]
+def _totals(row: RankingRow, style: Style, notes: Notes) -> list[str]:
+    return [_total(row, aggregate, style) for aggregate in notes.aggregates]
 
 
-def _cell(row: RankingRow, label: str, style: Style, marks: Marks, *, tied: bool) -> str:
+def _total(row: RankingRow, aggregate: Aggregate, style: Style) -> str:
+    value = aggregate.value(row)
+    if value is None:
+        return style.missing
+    text = style.escape(aggregate.show(value))
+    if aggregate.name != ESTIMATE or row.estimate is None:
+        return text
+    half = row.estimate.half_width
+    interval = "" if half is None else style.interval(f"{half:.2f}")
+    return text + interval + (style.escape(CIRCLE) if row.circle else "")
+
+
+def _cell(row: RankingRow, label: str, style: Style, written: Marks, *, tied: bool) -> str:
     cell = row.cells.get(label)
     if cell is None:
         return style.missing
-    score, half = _shown(cell), cell.half_width
-    interval = "" if half is None else style.interval(f"{half:.1f}")
-    signs = (style.tie if tied else "") + (style.doubt if cell.badges else "")
-    return marks.get(score, str)(score) + signs + interval
+    score = _shown(cell)
+    signs = (style.tie if tied else "") + (style.escape(marks(cell.badges)) if style.doubts else "")
+    return written.get(score, str)(score) + signs + _interval(cell, style)
+
+
+def _interval(cell: RankingCell, style: Style) -> str:
+    """± only where both sides print alike."""
+    if cell.half_width is None:
+        return ""
+    below, above = f"{cell.value - cell.ci_low:.1f}", f"{cell.ci_high - cell.value:.1f}"
+    return style.interval(below) if below == above else style.bounds(f"{cell.ci_low:.1f}", f"{cell.ci_high:.1f}")
 
 
 def _gap(difference: float | None) -> str:
     return "" if difference is None else f" ({difference:+.1f})"
 
 
-def _marks(ranking: Ranking, column: RankingColumn, style: Style) -> Marks:
+def _best_two(ranking: Ranking, column: RankingColumn, style: Style) -> Marks:
     """How the two best scores of a column are written; scores that print alike are marked alike."""
     found = {_shown(row.cells[column.label]) for row in ranking.rows if column.label in row.cells}
     best_first = sorted(found, key=float, reverse=column.higher_is_better)
@@ -256,6 +327,7 @@ _LATEX = {
     "—": "---",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "§": r"\S{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 

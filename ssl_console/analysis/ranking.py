@@ -6,6 +6,8 @@ A column holds only results of one comparability key (`Result.column`): same pro
   every column is a share: angles in degrees and accuracies have no mean.
 * `mean_rank` is taken among the complete rows, over all shown columns, so every rank in it counts the same rivals.
 * Columns of analyses describe backbones: they have no part in any of this while there are others.
+* `estimate` exists for all rows: the backbone's effect by a model over the cells that there are, which orders the table
+  (`ssl_console.analysis.additive_estimate`).
 * `win_rate` compares pair by pair where both have a score, so it exists for incomplete rows too. A tie is half a win.
 """
 
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from backbones.io.card_files import UnknownName, suggest
+from ssl_console.analysis.additive_estimate import Estimate, circles, estimates, on_one_scale, ordered, sweeps
 from ssl_console.workspace.result import Result, Source
 from tasks.catalog.protocols import is_descriptive
 
@@ -84,6 +87,11 @@ class RankingRow:
     """1 is best."""
     win_rate: float | None = None
     """Share of comparisons won, 0 to 1."""
+    estimate: Estimate | None = None
+    order: int = 0
+    """Place in the default order."""
+    circle: bool = False
+    """Whether no order puts it below all rows that are ahead of it on every shared task."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,10 @@ class Aggregate:
     show: Callable[[float], str]
 
 
+ESTIMATE = "estimate"
+
 AGGREGATES: tuple[Aggregate, ...] = (
+    Aggregate(ESTIMATE, "estimate", lambda row: row.estimate.value if row.estimate else None, False, "{:+.2f}".format),
     Aggregate("mean", "mean", lambda row: row.mean, False, lambda value: f"{value:.1f}"),
     Aggregate("mean_log_odds", "log-odds", lambda row: row.mean_log_odds, False, lambda value: f"{value:.2f}"),
     Aggregate("mean_rank", "mean rank", lambda row: row.mean_rank, True, lambda value: f"{value:.2f}"),
@@ -119,7 +130,7 @@ AGGREGATES: tuple[Aggregate, ...] = (
 
 
 def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = None) -> Ranking:
-    """The ranking of all results, best mean rank first, then by win rate, then by name.
+    """The ranking of all results, best estimate first.
 
     `wanted` lists (task, variant): exactly these columns are shown, in this order, each on the newest state of its
     data, and one without results stays empty. Without it every comparability key in `results` is a column.
@@ -132,7 +143,7 @@ def rank(results: Iterable[Result], wanted: Sequence[tuple[str, str]] | None = N
     names = sorted({name for column in cells.values() for name in column})
     rows = [_bare_row(name, columns, cells) for name in names]
     ranking = Ranking(tuple(columns), tuple(_with_aggregates(columns, rows)))
-    return replace(ranking, rows=tuple(sorted(ranking.rows, key=_default_order)))
+    return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.order)))
 
 
 def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
@@ -142,6 +153,8 @@ def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
     """
     if by == "backbone":
         return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.backbone, reverse=reverse)))
+    if by == ESTIMATE:
+        return replace(ranking, rows=tuple(sorted(ranking.rows, key=lambda row: row.order, reverse=reverse)))
     value, ascending = _sort_value(ranking, by)
     present = [row for row in ranking.rows if value(row) is not None]
     missing = [row for row in ranking.rows if value(row) is None]
@@ -306,7 +319,43 @@ def _with_aggregates(columns: Sequence[RankingColumn], rows: Sequence[RankingRow
     tallies = {row.backbone: _Tally() for row in rows}
     for column in columns:
         _tally(column, rows, tallies)
-    return [_aggregated(row, columns, tallies[row.backbone]) for row in rows]
+    return _estimated(columns, [_aggregated(row, columns, tallies[row.backbone]) for row in rows])
+
+
+def _estimated(columns: Sequence[RankingColumn], rows: Sequence[RankingRow]) -> list[RankingRow]:
+    """With the estimate of every row, and its place by that."""
+    percentages, others = _scores(columns, rows, shares=True), _scores(columns, rows, shares=False)
+    scores = on_one_scale(percentages, others)
+    found, edges = estimates(scores), sweeps({**percentages, **others})
+    values = {name: one.value for name, one in found.items()}
+    weights = {row.backbone: len(row.cells) for row in rows}
+    order, rounds = ordered(values, weights, edges), circles(edges)
+    places = {name: place for place, name in enumerate(order)}
+    return [
+        replace(
+            row,
+            estimate=found.get(row.backbone),
+            order=places.get(row.backbone, len(rows)),
+            circle=row.backbone in rounds,
+        )
+        for row in rows
+    ]
+
+
+def _scores(
+    columns: Sequence[RankingColumn], rows: Sequence[RankingRow], *, shares: bool
+) -> dict[str, dict[str, float]]:
+    """By column label and backbone, higher is better: log-odds of percentages, or the other scores as they are."""
+    found: dict[str, dict[str, float]] = {}
+    for column in columns:
+        if column.higher_is_better != shares:
+            continue
+        cells = {row.backbone: row.cells[column.label] for row in rows if column.label in row.cells}
+        if cells:
+            found[column.label] = {
+                name: log_odds(cell.value, cell.n) if shares else -cell.value for name, cell in cells.items()
+            }
+    return found
 
 
 def _tally(column: RankingColumn, rows: Sequence[RankingRow], tallies: Mapping[str, _Tally]) -> None:
@@ -333,10 +382,6 @@ def _aggregated(row: RankingRow, columns: Sequence[RankingColumn], tally: _Tally
         mean_rank=fmean(tally.ranks) if tally.ranks else None,
         win_rate=tally.won / tally.compared if tally.compared else None,
     )
-
-
-def _default_order(row: RankingRow) -> tuple[bool, float, float, str]:
-    return row.mean_rank is None, row.mean_rank or 0.0, -(row.win_rate or 0.0), row.backbone
 
 
 def _sort_value(ranking: Ranking, by: str) -> tuple[Callable[[RankingRow], float | None], bool]:

@@ -49,6 +49,20 @@ def architecture_arguments(settings: Iterable[str]) -> dict[str, ArchitectureVal
     return found
 
 
+def margins(settings: Iterable[str]) -> dict[str, float]:
+    """`accuracy=0.5` texts as a dictionary. Raises ConsoleError."""
+    found: dict[str, float] = {}
+    for setting in settings:
+        metric, _, size = setting.partition("=")
+        try:
+            found[metric] = float(size)
+        except ValueError:
+            found[metric] = 0.0
+        if not metric or not found[metric] > 0:
+            raise ConsoleError(f"--margin {setting}: write METRIC=SIZE with a size above 0, accuracy=0.5 say")
+    return found
+
+
 def _scalar(text: str) -> ArchitectureValue:
     try:
         value = json.loads(f"[{text.strip('()').rstrip(',')}]" if "," in text and text.startswith("(") else text)

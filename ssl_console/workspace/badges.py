@@ -8,7 +8,7 @@ an untrained backbone takes other results too, so that is found when they are sh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -25,11 +25,25 @@ BadgeName = Literal[
     "random twin",
     "below random",
     "old interval",
+    "seen in pre-training",
 ]
 LEAK_SHARE = 0.01
 """Share of test images seen in training above which a score is no score."""
 MARK = "!"
 """Stands behind a score in tables that has a badge."""
+SEEN = "seen in pre-training"
+"""Name of the badge of a score on data that the backbone's card says its pre-training saw or was curated around."""
+SEEN_MARK = "§"
+LEGEND: Mapping[str, str] = {
+    MARK: "reason to doubt the score",
+    SEEN_MARK: "the pre-training saw these images, or was curated around them",
+}
+
+
+def marks(badges: Iterable[str]) -> str:
+    """What stands behind a score with these badges."""
+    names = set(badges)
+    return (MARK if names - {SEEN} else "") + (SEEN_MARK if SEEN in names else "")
 
 
 ADVICE: Mapping[str, str] = {
@@ -41,6 +55,7 @@ ADVICE: Mapping[str, str] = {
     "grid edge": "the best setting was the last one tried; widen the grid",
     "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
+    "seen in pre-training": "the pre-training saw these images or was curated around them; compare it with care",
     "old interval": "its interval is of a method that promises too much; measure again with --force",
     "below random": "worse than its untrained twin; check the preprocessing",
 }

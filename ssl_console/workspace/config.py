@@ -134,6 +134,8 @@ class Config(BaseModel):
     """Host memory that one worker and its children may take; None for nine tenths of the machine's."""
     batch_size: int | None = Field(None, ge=1)
     """Images per extraction batch; cannot change a result, only speed and memory."""
+    margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """`[margins]`: by metric, in its own unit, the largest difference of two scores that does not matter."""
     checkpoint_s: float = Field(60, ge=0)
     """Seconds of training after which its state is kept, to carry on from after an interruption."""
     decoded_gb: float = Field(4.0, ge=0)

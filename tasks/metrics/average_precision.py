@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.dense_targets import Boxes
-from tasks.metrics.confidence_intervals import halves
+from tasks.metrics.confidence_intervals import HALVES, halves
 from tasks.metrics.detection import Claims, Detections, claims
 from tasks.metrics.outcome import Interval
 
@@ -55,14 +55,14 @@ class AveragePrecision:
         weights = np.ones((len(self.classes[0].objects), 1), np.float32)
         return np.array([self._of_class(one, overlap, weights)[0] for one in self.classes])
 
-    def interval(self, overlap: float, *, replicates: int = 1000, seed: int = 0) -> Interval:
+    def interval(self, overlap: float, *, replicates: int = 1000, seed: int = 0, method: str = HALVES) -> Interval:
         """95 % interval of the mean over classes at one overlap, by random halves of the images.
 
         The 11-point score jumps where the recall of the last detection lies on one of its levels. There the interval
         promises too much, as would any that one sample of images gives.
         """
         images = len(self.classes[0].objects)
-        return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed)
+        return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed, method=method)
 
     def under(self, overlap: float, weights: npt.NDArray[np.float32]) -> Floats:
         """Mean over classes at one overlap, [b] under each column of image weights [images, b]."""

@@ -85,13 +85,19 @@ def classification(arrays: Arrays) -> Rescorer | None:
             _one_label_interval,
             earlier={"bootstrap": _percentiles_per_class},
         ),
-        Rescorer(frozenset({"label", "scores"}), _several_labels, _several_labels_interval),
+        Rescorer(
+            frozenset({"label", "scores"}),
+            _several_labels,
+            _several_labels_interval,
+            earlier={confidence_intervals.EARLIER_HALVES: _earlier_map},
+        ),
     )
 
 
 def detections(arrays: Arrays) -> Rescorer | None:
     """Average precisions of boxes."""
-    return _complete(arrays, Rescorer(NEEDED, _detections, _detections_interval))
+    earlier = {confidence_intervals.EARLIER_HALVES: _earlier_detections}
+    return _complete(arrays, Rescorer(NEEDED, _detections, _detections_interval, earlier=earlier))
 
 
 def pixels(arrays: Arrays) -> Rescorer | None:
@@ -183,6 +189,11 @@ def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
     return confidence_intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
 
 
+def _earlier_map(arrays: Arrays) -> Interval:
+    scores, method = _plain(arrays["scores"]), confidence_intervals.EARLIER_HALVES
+    return confidence_intervals.halves_mean_average_precision(scores, _whole(arrays["label"]), method=method)
+
+
 def _pixels(arrays: Arrays) -> Scores:
     return _pixel_counts(arrays).scores
 
@@ -224,6 +235,10 @@ def _detections(arrays: Arrays) -> Scores:
 
 def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
     return restored(arrays).interval(HEADLINE_OVERLAP) if metric == "ap50" else None
+
+
+def _earlier_detections(arrays: Arrays) -> Interval:
+    return restored(arrays).interval(HEADLINE_OVERLAP, method=confidence_intervals.EARLIER_HALVES)
 
 
 def _colours(arrays: Arrays) -> Scores:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
 
+from ssl_console.analysis.equivalence import Margin, is_within
 from ssl_console.analysis.ranking import rank
 from ssl_console.analysis.statistics.correlation import associate
+from ssl_console.analysis.statistics.paired_tests import accuracy
 from ssl_console.analysis.statistics.rank_bootstrap import bootstrap_ranks
 from ssl_console.analysis.statistics.weighted_metrics import of_samples
+from ssl_console.analysis.training_seeds import over_trainings
 from ssl_console.workspace.badges import BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 from tasks.metrics.scoring import interval
-from tests.verdicts.rates import COVERED, Labels, Rate, repeated, scored, simulation
+from tests.verdicts.rates import AT_MOST, COVERED, Floats, Labels, Rate, repeated, scored, simulation
 
 
 @simulation
@@ -138,3 +143,37 @@ def ranking_with_holes(scale: float) -> Iterator[Rate]:
         0.0,
         1,
     )
+
+
+@simulation
+def training_seeds(scale: float) -> Iterator[Rate]:
+    """Two equal backbones with a head trained three or five times each; every training has its own luck."""
+    for seeds in (3, 5):
+        times, generator, alarms = repeated(1000, scale), np.random.default_rng(seeds), 0
+        for _ in times:
+            hard = generator.standard_normal(400)
+            runs = [_trained(generator, hard, seeds) for _ in range(2)]
+            test = over_trainings(accuracy(*runs), *(100 * run.mean(axis=1) for run in runs))
+            alarms += test.p_value < 0.05
+        yield Rate("training_seeds", f"{seeds} seeds, false alarms", alarms / len(times), *AT_MOST, len(times))
+
+
+def _trained(generator: np.random.Generator, hard: Floats, seeds: int) -> npt.NDArray[np.bool_]:
+    """Right or wrong [seeds, n]: luck of the training, of the image, and of both."""
+    luck = 0.1 * generator.standard_normal((seeds, 1))
+    found: npt.NDArray[np.bool_] = hard + luck + 0.5 * generator.standard_normal((seeds, len(hard))) < 0.8
+    return found
+
+
+@simulation
+def equivalence(scale: float) -> Iterator[Rate]:
+    """Two backbones whose true difference is exactly the margin must rarely be called equal within it."""
+    times, generator, called = repeated(1000, scale), np.random.default_rng(12), 0
+    for _ in times:
+        common = generator.standard_normal(2000)
+        first, second = (
+            (common + 0.5 * generator.standard_normal(2000) < norm.ppf(share) * np.sqrt(1.25))[None]
+            for share in (0.82, 0.80)
+        )
+        called += is_within(accuracy(first, second), Margin(2.0, "points"))
+    yield Rate("equivalence", "at the margin, called equal", called / len(times), *AT_MOST, len(times))

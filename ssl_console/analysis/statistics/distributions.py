@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import cache
 from statistics import NormalDist
 
-import numpy as np
-
 SMALLEST = 1e-4
 
 
@@ -98,6 +96,8 @@ def studentized_range_quantile(probability: float, groups: int) -> float:
 
 def _range_probability(width: float, groups: int) -> float:
     """All of the variables within `width` below the largest one."""
+    import numpy as np  # noqa: PLC0415 - rankings do without it
+
     z = np.linspace(-HALF_GRID, HALF_GRID, 2001)
     density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
     below = np.array([NORMAL.cdf(x) - NORMAL.cdf(x - width) for x in z])

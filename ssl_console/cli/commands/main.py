@@ -308,7 +308,9 @@ def rank(
     task: Tasks = None,
     sort: Annotated[
         str | None,
-        typer.Option("--sort", metavar="COLUMN", help="A task, backbone, mean, mean_log_odds, mean_rank or win_rate."),
+        typer.Option(
+            "--sort", metavar="COLUMN", help="A task, backbone, estimate, mean, mean_log_odds, mean_rank or win_rate."
+        ),
     ] = None,
     as_json: AsJson = False,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
@@ -342,12 +344,17 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another, or `paper`: the numbers published for A.")],
     suite: Suite = None,
+    margin: Annotated[
+        list[str] | None,
+        typer.Option("--margin", metavar="METRIC=SIZE", help="The largest difference that does not matter."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether A is better than B: on every task by its samples, and over all tasks."""
     from ssl_console.cli.handlers.compare import compare_backbones
+    from ssl_console.cli.options import margins
 
-    compare_backbones(context.obj, first, second, suite, as_json=as_json)
+    compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
 
 
 @app.command()

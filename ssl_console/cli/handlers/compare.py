@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ssl_console.analysis.comparison import Comparison, TaskComparison, Verdict, compare
+from ssl_console.analysis.comparison import Comparison, TaskComparison, compare
 from ssl_console.analysis.published.agreement import AgainstPublished, against_published, published_backbones
 from ssl_console.analysis.published.tables import further_numbers
 from ssl_console.analysis.ranking import RankingCell
@@ -18,16 +18,22 @@ from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import Identities, Identity
 
 PAPER = "paper"
-SIGNS: dict[Verdict, str] = {
-    "better": "better",
-    "worse": "worse",
-    "alike": "no difference",
-    "described": "no verdict: it describes",
-}
 
 
-def compare_backbones(session: Session, first: str, second: str, suite: str | None, *, as_json: bool) -> None:
-    """Compare two backbones by their results. Raises ConsoleError when there is nothing that may be compared."""
+def compare_backbones(
+    session: Session,
+    first: str,
+    second: str,
+    suite: str | None,
+    margins: Mapping[str, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Compare two backbones by their results; `margins` as for `compare`, besides those of the configuration.
+
+    Raises ConsoleError when there is nothing that may be compared.
+    """
+    margins = {**session.config.margins, **margins}
     found = session.results()
     wanted = None
     if suite is not None:
@@ -44,7 +50,7 @@ def compare_backbones(session: Session, first: str, second: str, suite: str | No
     if theirs == ours:
         raise ConsoleError(f"{ours} cannot be compared with itself: name two backbones")
     files = RunOutputs(session.workspace)
-    outcome = compare(ours, theirs, found, files.predictions, _identities(files), wanted)
+    outcome = compare(ours, theirs, found, files.predictions, _identities(files), wanted, margins)
     if not outcome.tasks:
         raise ConsoleError(_nothing(outcome))
     if as_json:
@@ -82,6 +88,8 @@ def _show(outcome: Comparison) -> None:
     for name, alone in zip(names, (outcome.only_first, outcome.only_second), strict=True):
         if alone:
             stdout.say(f"measured for {name} alone: {', '.join(alone)}")
+    if single := [task.task for task in outcome.tasks if task.one_training]:
+        stdout.say(f"of these runs and not of the backbones, as each was trained with one seed: {', '.join(single)}")
     for note in dict.fromkeys(task.note for task in outcome.tasks if task.note):
         unpaired = ", ".join(task.task for task in outcome.tasks if task.note == note)
         stdout.say(f"by intervals only, which shows less: {unpaired}: {note}")
@@ -99,7 +107,7 @@ def _line(task: TaskComparison) -> tuple[str, ...]:
         distributions.told(task.adjusted_p),
         f"{test.effect:+.2f}",
         f"{test.smallest:.2f}",
-        SIGNS[task.verdict],
+        task.words,
     )
 
 
@@ -143,6 +151,10 @@ def _task(task: TaskComparison) -> dict[str, object]:
         "n": test.n,
         "method": test.method,
         "verdict": task.verdict,
+        "words": task.words,
+        "within_margin": task.within,
+        "margin": {"size": task.tolerance.size, "unit": task.tolerance.unit},
+        "of": "these runs" if task.one_training else "the backbones",
         "note": task.note,
     }
 

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 from backbones.io.card_files import match
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
-from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
+from ssl_console.analysis.contamination import seen_by, with_seen_badges
+from ssl_console.analysis.export import CIRCLE, EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
 from ssl_console.analysis.published import PUBLISHED, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.random_baseline import twins, with_twin_badges
@@ -20,10 +21,14 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.badges import MARK
+from ssl_console.workspace.badges import LEGEND, MARK, SEEN, SEEN_MARK
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import rebuild as rebuild_database
 
+ABOUT_ESTIMATE = (
+    "estimate: the backbone's effect in log-odds, of an additive model of backbones and tasks over the scores that "
+    "exist, with its 95 % interval; it orders the rows"
+)
 DOUBTS_SHOWN = 4
 Origin = Literal["mine", "paper", "both"]
 
@@ -73,7 +78,7 @@ def results(session: Session, *, as_json: bool) -> None:
     if as_json:
         stdout.document({"results": [result.model_dump(mode="json") for result in found]})
         return
-    found = with_twin_badges(found, twins(session.backbones.cards.values()))
+    found = _with_badges(session, found)
     head = ("run", "backbone", "task", "variant", "seed", "score", "interval", "n", "took", "finished", "doubts")
     stdout.table(head, [_line(result) for result in found], right=frozenset({4, 5, 7, 8}))
 
@@ -91,6 +96,12 @@ def rank(session: Session, view: RankView) -> None:
     stdout.data(to_text(ranking, stdout.terminal_columns()))
     if view.origin == "both" and not any(row.backbone.endswith(PUBLISHED) for row in ranking.rows):
         stdout.say("nothing is published for these; `ssl-console rank --source paper` shows what is")
+    stdout.say(ABOUT_ESTIMATE)
+    if circle := [row.backbone for row in ranking.rows if row.circle]:
+        stdout.say(
+            f"{CIRCLE} ahead of one another in a circle, over the tasks that each two share, so no order holds for "
+            f"all: {', '.join(circle)}"
+        )
     if ranking.incomplete:
         stdout.say(
             f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
@@ -143,8 +154,13 @@ def _say_doubts(ranking: Ranking) -> None:
         f"{row.backbone} on {label} ({', '.join(cell.badges)}; {cell.run_id})"
         for row in ranking.rows
         for label, cell in row.cells.items()
-        if cell.badges
+        if set(cell.badges) - {SEEN}
     ]
+    seen = [
+        f"{row.backbone} on {label}" for row in ranking.rows for label, cell in row.cells.items() if SEEN in cell.badges
+    ]
+    if seen:
+        stdout.say(f"{SEEN_MARK} {LEGEND[SEEN_MARK]}: {'; '.join(seen)}")
     if doubted:
         more = f" and {len(doubted) - DOUBTS_SHOWN} more" if len(doubted) > DOUBTS_SHOWN else ""
         stdout.say(f"{MARK} {len(doubted)} to doubt: {'; '.join(doubted[:DOUBTS_SHOWN])}{more}")
@@ -192,10 +208,16 @@ def _ranking(session: Session, view: RankView) -> Ranking:
     return ranking if view.sort is None else sort_rows(ranking, view.sort)
 
 
+def _with_badges(session: Session, results: Sequence[Result]) -> list[Result]:
+    """With those that depend on other results, and on what the backbones' cards say."""
+    cards = list(session.backbones.cards.values())
+    return with_seen_badges(with_twin_badges(results, twins(cards)), seen_by(cards))
+
+
 def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
     if view.origin == "paper":
         return list(published())
-    own = with_twin_badges(session.results(), twins(session.backbones.cards.values()))
+    own = _with_badges(session, session.results())
     if view.origin == "mine":
         return own
     return with_published(own, published(), wanted, all_tasks=bool(view.tasks) or not own)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from ssl_console.analysis.contamination import seen_badge, seen_by
 from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
 from ssl_console.analysis.result_diff import Change, FieldDifference, Group, difference, flips
 from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
@@ -18,7 +19,7 @@ from ssl_console.planning.candidates import folders_of_key
 from ssl_console.planning.plan import new_run_id
 from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
 from ssl_console.system.safe_text import shorten
-from ssl_console.workspace.badges import Badge
+from ssl_console.workspace.badges import Badge, marks
 from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.pictures import picture_files
 from ssl_console.workspace.requests import submit
@@ -48,7 +49,8 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     record = record.model_copy(update={"result": current})
     spread = seed_spread(record.result, results)
     distance = distances([*results, record.result], twins(session.backbones.cards.values())).get(record.result.run_id)
-    badges = all_badges(record, distance)
+    seen = seen_badge(record.result, seen_by(session.backbones.cards.values()))
+    badges = (*all_badges(record, distance), *([seen] if seen else []))
     pictures = picture_files(session.workspace.run(record.result.run_id))
     if as_json:
         found = _document(record, badges, spread, distance)
@@ -57,7 +59,7 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     result = record.result
     stdout.lines([f"{result.backbone} on {result.task} [{result.variant}], seed {result.seed}"])
     for badge in badges:
-        stdout.lines([f"! {badge.name}: {badge.advice}"])
+        stdout.lines([f"{marks([badge.name])} {badge.name}: {badge.advice}"])
     for title, pairs in _sections(record, spread, distance).items():
         stdout.lines(["", title, *(f"  {key:<{NAME_COLUMNS}}  {value}" for key, value in pairs.items())])
     show_pictures(pictures)

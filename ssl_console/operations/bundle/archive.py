@@ -131,7 +131,8 @@ def _problems(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
 
 
 INDEX, README = "bundle.json", "README.txt"
-FORMAT = 1
+FORMAT = 2
+"""2: tables have estimates and marks."""
 
 
 class Listed(BaseModel):

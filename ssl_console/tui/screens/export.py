@@ -33,9 +33,9 @@ class ExportDialog(Dialog[None]):
 
     BINDINGS: ClassVar = bindings("export")
 
-    def __init__(self, ranking: Ranking) -> None:
+    def __init__(self, ranking: Ranking, hidden: frozenset[str] = frozenset()) -> None:
         super().__init__()
-        self._ranking = ranking
+        self._ranking, self._hidden = ranking, hidden
 
     def compose(self) -> ComposeResult:
         """The panel."""
@@ -54,6 +54,7 @@ class ExportDialog(Dialog[None]):
     def action_write(self, name: Format) -> None:
         """In this format."""
         app, ranking, results = host(self), self._ranking, host(self).state.results
+        hidden = self._hidden
         path, predictions = _free_name(Path.cwd(), f"ranking.{SUFFIXES[name]}"), app.backend.session.outputs.predictions
 
         def taken(text: str) -> None:
@@ -68,7 +69,7 @@ class ExportDialog(Dialog[None]):
                 if name == "json"
                 else None
             )
-            text = EXPORTS[name](ranking, Notes(ties, apart))
+            text = EXPORTS[name](ranking, Notes(ties, apart, hidden))
             write_atomically(path, text.encode())
             return text
 

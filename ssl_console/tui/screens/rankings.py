@@ -211,7 +211,7 @@ class RankingsScreen(ConsoleScreen):
     def action_export(self) -> None:
         """Write exactly this view."""
         if self.table is not None and self.table.ranking.rows:
-            self.app.push_screen(ExportDialog(self.table.ranking))
+            self.app.push_screen(ExportDialog(self.table.ranking, self.table.query.hidden))
 
     def action_compare(self) -> None:
         """Compare what is marked."""

@@ -61,7 +61,9 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
         f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
         Span(f"  {chance}", Tone.DIM),
     )
-    more = line(Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM))
+    more = line(
+        Span(f"  {task.words}", Tone.DIM), Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM)
+    )
     note = [line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note]
     return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
 

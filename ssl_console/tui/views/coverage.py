@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from ssl_console.analysis.ranking import average_seeds
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair
 from ssl_console.tui.views import memoize_by_identity
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
@@ -51,6 +53,8 @@ class CoverageCell:
     """Progress of a run, 0 to 1, where it is known."""
     detail: str = ""
     run_id: str | None = None
+    marks: str = ""
+    """Behind the score: reasons to doubt it."""
 
     @property
     def needs_run(self) -> bool:
@@ -70,6 +74,8 @@ class Coverage:
     runs: Mapping[Pair, RunView] = field(default_factory=dict)
     stale: Mapping[Pair, str] = field(default_factory=dict)
     """Why a result no longer counts as up to date."""
+    seeds: Mapping[Pair, int] = field(default_factory=dict)
+    """Over how many seeds the score is a mean."""
 
     @classmethod
     def of(
@@ -87,20 +93,22 @@ class Coverage:
             pair = (run.backbone, run.task)
             if variants.get(run.task) == run.variant and (pair not in latest or _rank(latest[pair]) < _rank(run)):
                 latest[pair] = run
-        return cls(catalogue, _newest(results, catalogue, suite), latest, stale)
+        measured = _measured(results, catalogue, suite)
+        seeds = {pair: len(held) for pair, held in measured.items()}
+        return cls(catalogue, {pair: _averaged(held) for pair, held in measured.items()}, latest, stale, seeds)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
         """Status of one pair: of an active run, else of the result, else the reason why there is none."""
         pair = (backbone, task)
         result, run = self.results.get(pair), self.runs.get(pair)
-        score = result.value if result else None
+        score, doubts = (result.value, marks(result.badges)) if result else (None, "")
         if run is not None and not run.state.final:
-            return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id)
+            return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id, doubts)
         if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
-            return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id)
+            return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id, doubts)
         if result is not None:
             status = CellStatus.STALE if pair in self.stale else CellStatus.DONE
-            return CoverageCell(status, score, None, self.stale.get(pair, ""), result.run_id)
+            return CoverageCell(status, score, None, self.stale.get(pair, ""), result.run_id, doubts)
         return self._without_result(backbone, task)
 
     def _without_result(self, backbone: str, task: str) -> CoverageCell:
@@ -113,17 +121,26 @@ class Coverage:
 
 
 @memoize_by_identity
-def _newest(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, Result]:
-    """The newest own result of every pair in the variant that the suite measures."""
+def _measured(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, list[Result]]:
+    """The own results of every pair in the variant that the suite measures, one a seed, of its newest state."""
     variants = catalogue.variants(suite)
-    newest: dict[Pair, Result] = {}
-    for result in results:
-        pair = (result.backbone, result.task)
+    found: dict[Pair, dict[int, Result]] = {}
+    for result in sorted(results, key=lambda one: one.finished):
         if result.source != "mine" or variants.get(result.task) != result.variant:
             continue
-        if pair not in newest or newest[pair].finished < result.finished:
-            newest[pair] = result
-    return newest
+        held = found.setdefault((result.backbone, result.task), {})
+        if any((other.column, other.made_of) != (result.column, result.made_of) for other in held.values()):
+            held.clear()
+        held.pop(result.seed, None)
+        held[result.seed] = result
+    return {pair: list(held.values()) for pair, held in found.items()}
+
+
+def _averaged(results: Sequence[Result]) -> Result:
+    """The newest, with the mean over seeds that rankings show."""
+    cell = average_seeds(results)
+    update = {"value": cell.value, "ci_low": cell.ci_low, "ci_high": cell.ci_high, "badges": cell.badges}
+    return results[-1].model_copy(update=update)
 
 
 def _rank(run: RunView) -> tuple[bool, float, str]:

@@ -85,7 +85,7 @@ def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:
     """A cell in at most seven characters: a sign for the status, and the most important number."""
     sign, word = _SIGNS[covered.status]
     if covered.status in {CellStatus.DONE, CellStatus.STALE}:
-        return f"{covered.score:.1f}{getattr(glyphs, sign) if sign else ''}"
+        return f"{covered.score:.1f}{covered.marks}{getattr(glyphs, sign) if sign else ''}"
     if covered.status is CellStatus.RUNNING and covered.share is not None:
         word = f"{covered.share:.0%}"
     if covered.status is CellStatus.FAILED:
@@ -119,7 +119,9 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> li
     head += [Span("  "), Span(covered.status.value, _plain_enough(TONES[covered.status]))]
     if result is not None:
         interval = f"  {result.value:.1f} [{result.ci_low:.1f}, {result.ci_high:.1f}]"
-        head += [Span(interval), Span(f"  {result.metric}, n {result.n:,}", Tone.DIM)]
+        seeds = grid.coverage.seeds.get((entry.name, of_task.name), 1)
+        over = f", mean of {seeds} seeds" if seeds > 1 else ""
+        head += [Span(interval), Span(f"  {result.metric}, n {result.n:,}{over}", Tone.DIM)]
     if covered.detail:
         head.append(Span(f"  {covered.detail}", Tone.WARN))
     return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]

@@ -11,6 +11,7 @@ from ssl_console.analysis.comparability import count_apart
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import (
     AGGREGATES,
+    ESTIMATE,
     Aggregate,
     Ranking,
     RankingCell,
@@ -25,17 +26,18 @@ from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, line
 from ssl_console.tui.views import memoize_by_identity
-from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking
+from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking, reordered
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.badges import ADVICE, MARK
+from ssl_console.workspace.badges import ADVICE, marks
 from ssl_console.workspace.result import Result
 
 PLACE, NAME = "#", "backbone"
 NUMBER_WIDTH = 7
-INTERVAL_WIDTH = 12
+INTERVAL_WIDTH = 15
 AGGREGATE_WIDTH = 6
 OVERALL = "overall"
 ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
+    "estimate": ("est.", "estimated effect in log-odds, over the scores that exist; it orders the rows"),
     "mean": ("mean", "mean of the scores; complete rows only"),
     "mean_log_odds": ("odds", "mean of the log-odds of the scores; complete rows only"),
     "mean_rank": ("rank", "mean place over the columns shown, among complete rows; 1 is best"),
@@ -102,6 +104,8 @@ class RankingTable:
     """Columns there are before those are left out that some row lacks."""
     apart: int = 0
     """Further columns that its tasks have, in it or not."""
+    reordered: bool = False
+    """Whether the columns that are left out change the order."""
 
     @classmethod
     def of(
@@ -118,10 +122,13 @@ class RankingTable:
         filtered, unknown = apply_query(base, query, catalogue)
         ranking = pick_columns(filtered, common_columns(filtered)) if query.common else filtered
         sortable = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
-        query = query if query.sort in sortable else replace(query, sort="mean_rank", reverse=False)
+        query = query if query.sort in sortable else replace(query, sort=ESTIMATE, reverse=False)
         ranked = sort_rows(ranking, query.sort, query.reverse)
+        moved = reordered(base, ranking)
         apart = count_apart(results, ranked)
-        return cls(ranked, query, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart)
+        return cls(
+            ranked, query, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart, moved
+        )
 
     @cached_property
     def row(self) -> Mapping[str, RankingRow]:
@@ -194,7 +201,7 @@ class RankingTable:
             return Cell(self.glyphs.none, Tone.FAINT)
         text = f"{score.value:.1f}"
         level = heat.level(score.value, facts.low, facts.high, higher_is_better=facts.higher_is_better)
-        marked = f"{text}{MARK}" if score.badges else text
+        marked = f"{text}{marks(score.badges)}"
         shown = f"{marked}{self._beside_score(row, facts.label, score)}"
         best, second = text == facts.best, text == facts.second
         return Cell(shown, heat=level if self.query.heat else None, bold=best, underline=second)
@@ -202,10 +209,16 @@ class RankingTable:
     def _beside_score(self, row: RankingRow, label: str, score: RankingCell) -> str:
         """The interval, or the difference to the published number, where it is requested and known."""
         if self.query.intervals:
-            half = score.half_width
-            return "" if half is None else f" {self.glyphs.plus_minus}{half:.1f}"
+            return self._interval(score)
         twin = self.published_twin(row, label) if self.query.differences else None
         return "" if twin is None else f" {score.value - twin.value:+.1f}"
+
+    def _interval(self, score: RankingCell) -> str:
+        """± only where both sides print alike."""
+        if score.half_width is None:
+            return ""
+        below, above = f"{score.value - score.ci_low:.1f}", f"{score.ci_high - score.value:.1f}"
+        return f" {self.glyphs.plus_minus}{below}" if below == above else f" -{below}+{above}"
 
     def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
         """The published number of an own score."""
@@ -253,6 +266,8 @@ class RankingTable:
         """Place of every row: one more than the rows that are certainly better."""
         if self.query.sort in self.facts:
             return self._numbers_of_scores(self.facts[self.query.sort])
+        if self.query.sort == ESTIMATE:
+            return {row.backbone: row.order + 1 for row in self.ranking.rows}
         aggregate = _AGGREGATES[self.query.sort]
         values = {row.backbone: aggregate.value(row) for row in self.ranking.rows}
         better = sorted((v for v in values.values() if v is not None), reverse=not aggregate.ascending)
@@ -298,7 +313,7 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
         name = column if column in table.facts else ""
         return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
     seeds = f"seed {score.seeds[0]}" if len(score.seeds) == 1 else f"{len(score.seeds)} seeds"
-    head += [Span(f"  {MARK} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
+    head += [Span(f"  {marks([badge])} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
     spread = "" if score.seed_deviation is None else f" (deviation {score.seed_deviation:.2f})"
     tail = line(
         Span(f" {column}  ", Tone.DIM),
@@ -339,7 +354,9 @@ def summary(table: RankingTable, suite: str | None) -> Line:
     if table.apart:
         spans.append(Span(f"  {table.apart} kept apart", Tone.WARN))
     if query.hidden:
-        spans.append(Span(f"  {len(query.hidden)} hidden", Tone.ACCENT))
+        spans.append(Span(f"  {len(query.hidden)} hidden, not counted and not exported", Tone.ACCENT))
+    if table.reordered:
+        spans.append(Span("  all columns would give another order", Tone.WARN))
     if table.unknown:
         spans.append(Span(f"  unknown field {', '.join(table.unknown)}", Tone.BAD))
     if table.marked:

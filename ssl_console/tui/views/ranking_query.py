@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ssl_console.analysis.contamination import seen_by, with_seen_badges
 from ssl_console.analysis.published import published, unmarked, with_published
 from ssl_console.analysis.random_baseline import twins, with_twin_badges
-from ssl_console.analysis.ranking import Ranking, RankingColumn, pick_columns, pick_rows, rank
+from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, pick_columns, pick_rows, rank
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
 from ssl_console.tui.views import memoize_by_identity
@@ -23,7 +24,7 @@ class RankingQuery:
     suite: str | None = None
     filter: str = ""
     hidden: frozenset[str] = frozenset()
-    sort: str = "mean_rank"
+    sort: str = ESTIMATE
     reverse: bool = False
     intervals: bool = False
     differences: bool = False
@@ -50,8 +51,9 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
 
 @memoize_by_identity
 def with_baseline_badges(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
-    """The results with the badges that depend on their untrained twins."""
-    return tuple(with_twin_badges(results, twins(entry.card for entry in catalogue.backbones)))
+    """The results with the badges that depend on their untrained twins and on what the backbones' cards say."""
+    cards = [entry.card for entry in catalogue.backbones]
+    return tuple(with_seen_badges(with_twin_badges(results, twins(cards)), seen_by(cards)))
 
 
 def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:
@@ -77,3 +79,12 @@ def _task_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
     entry = catalogue.task.get(column.task)
     fields = {**(entry.subject.fields if entry else {}), "variant": column.variant, "task": column.task}
     return Filterable(f"{column.label} {entry.subject.words if entry else ''}", fields)
+
+
+def reordered(base: Ranking, shown: Ranking) -> bool:
+    """Whether the rows stand in another order than they would with all columns of `base`."""
+    if len(shown.columns) == len(base.columns):
+        return False
+    before = {row.backbone: row.order for row in base.rows}
+    now = [before[row.backbone] for row in sorted(shown.rows, key=lambda row: row.order)]
+    return now != sorted(now)

@@ -14,7 +14,7 @@ from ssl_console.analysis.statistics.few_shot_intervals import of_record
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
-from ssl_console.workspace.badges import MARK
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result, ResultRecord
 
 LABEL = 32
@@ -85,7 +85,9 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
 def _doubts(record: ResultRecord | None, distance: BaselineComparison | None, width: int) -> list[Line]:
     of_twin = distance.badge if distance else None
     badges = [*(record.badges if record else ()), *([of_twin] if of_twin else [])]
-    texts = [text for badge in badges for text in wrap(f"{MARK} {badge.name}: {badge.advice}", width - 4)]
+    texts = [
+        text for badge in badges for text in wrap(f"{marks([badge.name])} {badge.name}: {badge.advice}", width - 4)
+    ]
     return _section("Reasons to doubt it", [line(Span(f"   {text}", Tone.WARN)) for text in texts])
 
 

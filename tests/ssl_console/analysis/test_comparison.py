@@ -38,7 +38,13 @@ class Laboratory:
         common = np.random.default_rng(seed).normal(70, 8, 600)
         accuracy = common + skill + np.random.default_rng(len(backbone) + seed).normal(0, 2, 600)
         result = self._keep(backbone, "few-shot-5/things", float(accuracy.mean()), n=600, seed=seed)
-        self.arrays[result.run_id] = {"accuracy": accuracy, "classes": np.full((600, 5), seed)}
+        halves = skill + np.random.default_rng((len(backbone), seed)).normal(70, 0.5, (20, 2, 2, 2))
+        self.arrays[result.run_id] = {
+            "accuracy": accuracy,
+            "classes": np.full((600, 5), seed),
+            "split_accuracy": halves,
+            "split_images": np.full(5, 40),
+        }
         return result
 
     def angle(self, backbone: str, value: float) -> Result:
@@ -76,6 +82,44 @@ def test_each_task_has_its_verdict(laboratory: Laboratory) -> None:
     found = laboratory.compare()
     assert verdicts(found) == {"linear/x": "better", "linear/y": "alike", "linear/z": "worse"}
     assert "a is better than b on 1 of 3 tasks, worse on 1 and not to be told from it on 1." in found.sentence
+
+
+def test_a_small_difference_that_is_certain_is_equal_within_the_margin_and_another_cannot_be_told(
+    laboratory: Laboratory,
+) -> None:
+    for name in ("a", "b"):
+        laboratory.classify(name, "linear/x", 0.5)
+    sure = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 50.0}).tasks[0]
+    unsure = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 0.01}).tasks[0]
+    assert (sure.verdict, sure.words) == ("alike", "equal within 50 point")
+    assert (unsure.verdict, unsure.words) == ("alike", "cannot tell")
+
+
+def test_a_difference_can_be_certain_and_within_the_margin(laboratory: Laboratory) -> None:
+    laboratory.classify("a", "linear/x", 1.0)
+    laboratory.classify("b", "linear/x", 0.5)
+    found = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 99.0}).tasks[0]
+    assert found.words == "better, but within 99 point"
+
+
+def test_two_trainings_with_one_seed_each_are_two_runs_and_no_backbones(laboratory: Laboratory) -> None:
+    for name in ("a", "b"):
+        for task in ("finetune/x", "linear/x"):
+            laboratory.classify(name, task, 0.5)
+    tasks = {task.task: task for task in laboratory.compare().tasks}
+    assert tasks["finetune/x"].one_training
+    assert tasks["finetune/x"].words.endswith("(these runs)")
+    assert not tasks["linear/x"].one_training
+
+
+def test_scores_that_vary_over_trainings_make_the_difference_less_certain(laboratory: Laboratory) -> None:
+    for seed, (ours, theirs) in enumerate([(0.9, 0.5), (0.5, 0.6), (0.8, 0.4)]):
+        for task in ("finetune/x", "linear/x"):
+            laboratory.classify("a", task, ours, seed=seed)
+            laboratory.classify("b", task, theirs, seed=seed)
+    tasks = {task.task: task.test for task in laboratory.compare().tasks}
+    assert tasks["finetune/x"].method.endswith("and seeds of training")
+    assert tasks["finetune/x"].p_value > 5 * tasks["linear/x"].p_value
 
 
 def test_the_difference_is_that_of_the_scores(laboratory: Laboratory) -> None:
@@ -158,7 +202,7 @@ def test_episodes_are_paired_one_by_one(laboratory: Laboratory) -> None:
     laboratory.episodes("a", 0.5)
     laboratory.episodes("b", 0.0)
     task = laboratory.compare().tasks[0]
-    assert (task.verdict, task.test.method, task.note) == ("better", "paired t over episodes", "")
+    assert (task.verdict, task.test.method, task.note) == ("better", "half-splits of the pool", "")
 
 
 def test_only_seeds_that_both_have_are_compared(laboratory: Laboratory) -> None:
@@ -167,7 +211,7 @@ def test_only_seeds_that_both_have_are_compared(laboratory: Laboratory) -> None:
     for seed in (1, 2, 3):
         laboratory.episodes("b", 0.0, seed)
     task = laboratory.compare().tasks[0]
-    assert (task.first.seeds, task.second.seeds, task.test.n) == ((1, 2), (1, 2), 1200)
+    assert (task.first.seeds, task.second.seeds, task.test.n) == ((1, 2), (1, 2), 200)
 
 
 def test_different_episodes_are_compared_by_their_intervals_and_it_is_said(laboratory: Laboratory) -> None:
@@ -175,6 +219,18 @@ def test_different_episodes_are_compared_by_their_intervals_and_it_is_said(labor
     laboratory.episodes("b", 0.0, seed=1)
     task = laboratory.compare().tasks[0]
     assert (task.test.method, task.note) == ("intervals, not paired", "their predictions are not of the same episodes")
+
+
+def test_episodes_without_halves_of_their_pool_are_compared_by_intervals_and_it_is_said(
+    laboratory: Laboratory,
+) -> None:
+    for name, skill in (("a", 0.5), ("b", 0.0)):
+        run_id = laboratory.episodes(name, skill).run_id
+        kept = laboratory.arrays[run_id]
+        laboratory.arrays[run_id] = {array: kept[array] for array in ("accuracy", "classes")}
+    task = laboratory.compare().tasks[0]
+    assert task.test.method == "intervals, not paired"
+    assert "episodes share images" in task.note
 
 
 def test_lost_predictions_are_named_and_intervals_used(laboratory: Laboratory) -> None:

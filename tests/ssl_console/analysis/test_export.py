@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from ssl_console.analysis.export import to_csv, to_json, to_latex, to_markdown, to_text
+from ssl_console.analysis.export import Notes, to_csv, to_json, to_latex, to_markdown, to_text
 from ssl_console.analysis.ranking import Ranking, rank
+from ssl_console.workspace.badges import LEGEND
 from ssl_console.workspace.result import Result
 
 
-def result(backbone: str, task: str, value: float) -> Result:
-    return Result(
+def result(backbone: str, task: str, value: float, **given: object) -> Result:
+    found = Result(
         run_id=f"run-{backbone}-{task}",
         key=f"{backbone}{task}",
         backbone=backbone,
@@ -27,6 +28,7 @@ def result(backbone: str, task: str, value: float) -> Result:
         finished=1.0,
         duration_s=1.0,
     )
+    return found.model_copy(update=given)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_csv_holds_unrounded_numbers_and_intervals(ranking: Ranking) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(ranking))))
     assert rows[0]["linear/digits"] == "95.04"
     assert float(rows[0]["linear/digits ci_low"]) == pytest.approx(93.54)
-    assert [row["complete"] for row in rows] == ["true", "true", "false"]
+    assert [row["complete"] for row in rows] == ["true", "false", "true"]
 
 
 def test_csv_leaves_missing_cells_empty(ranking: Ranking) -> None:
@@ -123,18 +125,18 @@ def test_latex_escapes_every_special_character() -> None:
 def test_latex_is_a_booktabs_table(ranking: Ranking) -> None:
     lines = [line for line in to_latex(ranking).splitlines() if not line.startswith("%")]
     assert [lines[0], lines[1], lines[-2], lines[-1]] == [
-        r"\begin{tabular}{lrrrrrr}",
+        r"\begin{tabular}{lrrrrrrr}",
         r"\toprule",
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    assert all(line.endswith(r"\\") and line.count("&") == 6 for line in lines if "&" in line)
+    assert all(line.endswith(r"\\") and line.count("&") == 7 for line in lines if "&" in line)
 
 
 def test_markdown_escapes_what_would_break_the_table() -> None:
     text = to_markdown(rank([result("a|b*c`d<e>", "t", 5)]))
     assert r"a\|b\*c\`d&lt;e>" in text
-    assert [line.count(" | ") for line in text.splitlines()] == [5, 5, 5]
+    assert [line.count(" | ") for line in text.splitlines()] == [6, 6, 6]
 
 
 def test_markdown_shows_intervals_and_missing_cells(ranking: Ranking) -> None:
@@ -145,9 +147,9 @@ def test_markdown_shows_intervals_and_missing_cells(ranking: Ranking) -> None:
 
 def test_text_marks_incomplete_rows_and_aligns_columns(ranking: Ranking) -> None:
     lines = to_text(ranking).splitlines()
-    assert lines[3].startswith("demo/mae*")
+    assert lines[2].startswith("demo/mae*")
     assert len({line.index(" ±1.5", line.rindex("95.0") if "95.0" in line else 0) for line in lines[1:2]}) == 1
-    assert "—" in lines[3]
+    assert "—" in lines[2]
 
 
 def test_text_of_nothing_is_nothing() -> None:
@@ -158,5 +160,41 @@ def test_text_for_a_narrow_terminal_never_exceeds_its_width(ranking: Ranking) ->
     for columns in (40, 60, 80, 200):
         lines = to_text(ranking, columns).splitlines()
         assert max(map(len, lines)) <= columns
-        assert lines[1].split()[:2] == ["backbone", "mean"] or lines[0].split()[:2] == ["backbone", "mean"]
+        assert lines[1].split()[:2] == ["backbone", "estimate"] or lines[0].split()[:2] == ["backbone", "estimate"]
         assert sum("95.0 ±1.5" in line for line in lines) == 2
+
+
+def doubted(badge: str, **given: object) -> Ranking:
+    return rank([result("a", "t", 90, badges=(badge,), **given), result("b", "t", 80, **given)])
+
+
+@pytest.mark.parametrize(("badge", "mark", "latex"), [("chance", "!", "!"), ("seen in pre-training", "§", r"\S{}")])
+def test_a_mark_stands_in_every_export_with_its_meaning(badge: str, mark: str, latex: str) -> None:
+    ranking, meaning = doubted(badge), LEGEND[mark]
+    assert f"**90.0**{mark}" in to_markdown(ranking)
+    assert f"{mark} {meaning}" in to_markdown(ranking)
+    assert rf"\textbf{{90.0}}{latex}" in to_latex(ranking)
+    assert meaning in to_latex(ranking)
+    assert f"90.0{mark}" in to_text(ranking)
+    assert json.loads(to_json(ranking))["marks"] == {mark: meaning}
+    rows = list(csv.DictReader(io.StringIO(to_csv(ranking))))
+    assert [row["t doubts"] for row in rows] == [badge, ""]
+
+
+def test_a_table_without_doubts_needs_no_legend(ranking: Ranking) -> None:
+    assert json.loads(to_json(ranking))["marks"] == {}
+    assert not any(meaning in to_markdown(ranking) + to_latex(ranking) for meaning in LEGEND.values())
+
+
+def test_intervals_that_reach_further_to_one_side_are_not_printed_as_plus_minus() -> None:
+    ranking = rank([result("a", "t", 90, ci_low=85.0, ci_high=92.0)])
+    assert "90.0 [85.0, 92.0]" in to_text(ranking)
+    assert r"**90.0** \[85.0, 92.0\]" in to_markdown(ranking)
+    assert r"\textbf{90.0}\,{\scriptsize[85.0, 92.0]}" in to_latex(ranking)
+
+
+def test_an_aggregate_that_is_hidden_is_not_exported(ranking: Ranking) -> None:
+    hidden = Notes(hidden=frozenset({"win_rate"}))
+    assert "win_rate" not in to_csv(ranking, hidden)
+    assert "win rate" not in to_latex(ranking, hidden) + to_markdown(ranking, hidden)
+    assert "win_rate" not in json.loads(to_json(ranking, hidden))["rows"][0]

@@ -72,13 +72,13 @@ def test_log_odds_of_a_perfect_score_are_finite_and_half_a_sample_from_it() -> N
     assert log_odds(0, n=50) == pytest.approx(-math.log(0.99 / 0.01))
 
 
-def test_rows_come_best_mean_rank_first_and_equal_ones_by_name() -> None:
+def test_rows_come_best_estimate_first() -> None:
     assert names(table()) == ["a", "b", "c"]
 
 
 def test_a_row_with_a_missing_cell_is_incomplete_and_has_no_mean() -> None:
     ranking = rank([result("a", "t0", 90), result("a", "t1", 80), result("b", "t0", 99)])
-    row = ranking.rows[-1]
+    row = ranking.rows[0]
     assert (row.backbone, row.complete, row.mean, row.mean_log_odds, row.mean_rank) == ("b", False, None, None, None)
     assert set(row.cells) == {"t0"}
     assert ranking.incomplete == 1
@@ -86,7 +86,7 @@ def test_a_row_with_a_missing_cell_is_incomplete_and_has_no_mean() -> None:
 
 def test_an_incomplete_row_does_not_change_the_ranks_of_complete_ones() -> None:
     ranking = rank([result("a", "t0", 90), result("a", "t1", 80), result("b", "t0", 99)])
-    assert ranking.rows[0].mean_rank == 1
+    assert ranking.rows[1].mean_rank == 1
 
 
 def test_win_rate_of_an_incomplete_row_counts_only_what_both_have() -> None:

@@ -73,8 +73,8 @@ def test_aggregates_are_over_what_is_shown() -> None:
     assert "knn/x" not in shown.rows(120).column_index
 
 
-def test_sorting_by_a_column_that_is_hidden_falls_back_to_the_mean_rank() -> None:
-    assert table(RankingQuery(sort="knn/x", hidden=frozenset({"knn/x"}))).query.sort == "mean_rank"
+def test_sorting_by_a_column_that_is_hidden_falls_back_to_the_estimate() -> None:
+    assert table(RankingQuery(sort="knn/x", hidden=frozenset({"knn/x"}))).query.sort == "estimate"
 
 
 def test_a_filter_leaves_rows_or_columns_and_says_what_it_does_not_know() -> None:
@@ -88,7 +88,7 @@ def test_a_hostile_name_stays_text(intervals: bool) -> None:
     name = "[/bold]\x1b]0;title\x07 evil"
     shown = table(RankingQuery(intervals=intervals), (*RESULTS, score(name, "knn/x", 50.0)))
     assert cell(shown, name, NAME).text.endswith(name)
-    assert cell(shown, name, PLACE).text == ""
+    assert cell(shown, name, PLACE).text == "5 "
 
 
 def test_published_numbers_stand_in_rows_of_their_own_with_the_difference() -> None:

@@ -1,0 +1,187 @@
+"""Backbones ordered by an estimate over the cells that exist. Pure; needs no numpy.
+
+Every score is the sum of an effect of the backbone and one of the task. Percentages enter as log-odds, other scores
+standardised within their task and on the scale on which the log-odds of a task typically vary. So a backbone that was
+not measured on a hard task gains nothing by it, and what is missing makes its interval wider.
+
+A backbone that is ahead of another on every task that both share stands above it, whatever the model estimates from
+the other tasks; where such lines form a circle, no order can keep them all, and its rows say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, pstdev
+
+from ssl_console.analysis.statistics.distributions import t_quantile
+
+Scores = Mapping[str, Mapping[str, float]]
+"""By task and backbone, on one scale, higher is better."""
+Edges = Mapping[str, frozenset[str]]
+"""By backbone, those that it is ahead of on every shared task."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Effect of a backbone, in log-odds above the mean of those that it is connected with."""
+
+    value: float
+    half_width: float | None
+    """Half of the 95 % interval; None where no cell is left to judge the fit by."""
+
+
+def on_one_scale(percentages: Scores, others: Scores) -> Scores:
+    """Log-odds as they are, and the `others` with the standard deviation that log-odds of a task typically have."""
+    typical = [spread for task in percentages.values() if (spread := pstdev(task.values())) > 0]
+    unit = median(typical) if typical else 1.0
+    return {**percentages, **{name: _standardised(task, unit) for name, task in others.items()}}
+
+
+def _standardised(task: Mapping[str, float], unit: float) -> dict[str, float]:
+    mean, spread = fmean(task.values()), pstdev(task.values())
+    return {name: unit * (value - mean) / spread if spread > 0 else 0.0 for name, value in task.items()}
+
+
+def estimates(scores: Scores) -> dict[str, Estimate]:
+    """Least squares by backbone. Backbones without a chain of shared tasks are estimated apart from each other."""
+    found: dict[str, Estimate] = {}
+    for names in _connected(scores):
+        own = {task: {n: v for n, v in cells.items() if n in names} for task, cells in scores.items()}
+        found |= _fitted(sorted(names), {task: cells for task, cells in own.items() if cells})
+    return found
+
+
+def _connected(scores: Scores) -> list[set[str]]:
+    groups: list[set[str]] = []
+    for cells in scores.values():
+        joined = set(cells).union(*(group for group in groups if group & set(cells)))
+        groups = [group for group in groups if not group & set(cells)] + ([joined] if joined else [])
+    return groups
+
+
+def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:
+    """The tasks' effects are eliminated, so one equation a backbone is left."""
+    place = {name: number for number, name in enumerate(names)}
+    count = len(names)
+    matrix = [[1.0 / count] * count for _ in names]  # the mean effect is 0
+    right = [0.0] * count
+    for cells in scores.values():
+        mean, share = fmean(cells.values()), 1 / len(cells)
+        for name, value in cells.items():
+            right[place[name]] += value - mean
+            row = matrix[place[name]]
+            row[place[name]] += 1.0
+            for other in cells:
+                row[place[other]] -= share
+    inverse = _inverse(matrix)
+    effects = [math.fsum(a * b for a, b in zip(row, right, strict=True)) for row in inverse]
+    by_name = dict(zip(names, effects, strict=True))
+    error, free = _residual(by_name, scores)
+    reach = None if error is None else t_quantile(free) * error
+    variances = [max(0.0, row[number] - 1 / count) for number, row in enumerate(inverse)]
+    return {
+        name: Estimate(by_name[name], None if reach is None else reach * math.sqrt(variance))
+        for name, variance in zip(names, variances, strict=True)
+    }
+
+
+def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | None, int]:
+    """Standard deviation of what the model leaves, and its degrees of freedom; None where it leaves nothing."""
+    total, cells = 0.0, 0
+    for task in scores.values():
+        rest = [value - effects[name] for name, value in task.items()]
+        mean = fmean(rest)
+        total += math.fsum((one - mean) ** 2 for one in rest)
+        cells += len(rest)
+    free = cells - len(effects) - len(scores) + 1
+    return (math.sqrt(total / free), free) if free > 0 else (None, free)
+
+
+def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Gauss and Jordan's elimination of a positive definite matrix, which needs no pivoting."""
+    count = len(matrix)
+    rows = [[*row, *(float(number == column) for column in range(count))] for number, row in enumerate(matrix)]
+    for number in range(count):
+        pivot = rows[number][number]
+        own = rows[number] = [value / pivot for value in rows[number]]
+        for other in range(count):
+            factor = rows[other][number]
+            if other != number and factor:
+                rows[other] = [value - factor * lead for value, lead in zip(rows[other], own, strict=True)]
+    return [row[count:] for row in rows]
+
+
+def sweeps(scores: Scores) -> Edges:
+    """Who is ahead of whom on every shared task, ties aside."""
+    cells: dict[str, dict[str, float]] = {}
+    for task, found in scores.items():
+        for name, value in found.items():
+            cells.setdefault(name, {})[task] = value
+    return {name: frozenset(other for other in cells if _sweeps(own, cells[other])) for name, own in cells.items()}
+
+
+def _sweeps(own: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    ahead = False
+    for task, value in own.items():
+        rival = other.get(task)
+        if rival is None:
+            continue
+        if value < rival:
+            return False
+        ahead = ahead or value > rival
+    return ahead
+
+
+def circles(edges: Edges) -> frozenset[str]:
+    """Backbones that are, over others, ahead of themselves."""
+    reached = _reached(edges)
+    return frozenset(name for name in edges if name in reached[name])
+
+
+def _reached(edges: Edges) -> dict[str, set[str]]:
+    """Everything that a backbone is ahead of, over others too."""
+    found: dict[str, set[str]] = {}
+    for start in edges:
+        seen: set[str] = set()
+        waiting = list(edges[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += edges[name]
+        found[start] = seen
+    return found
+
+
+def ordered(values: Mapping[str, float], weights: Mapping[str, int], edges: Edges) -> list[str]:
+    """Best first by estimate, nobody above one that is ahead of it on every shared task, circles aside.
+
+    Of two that would stand the wrong way round the one with fewer cells, by `weights`, moves to the other.
+    """
+    reached = _reached(edges)
+    strict = {name: {low for low in edges[name] if name not in reached[low]} for name in edges}
+    moved = _moved(dict(values), weights, strict)
+    above = {name: {high for high in strict if name in strict[high]} for name in strict}
+    waiting = sorted(values, key=lambda name: (-moved[name], -values[name], name))
+    order: list[str] = []
+    while waiting:
+        free = next(name for name in waiting if not above.get(name, set()).intersection(waiting))
+        order.append(free)
+        waiting.remove(free)
+    return order
+
+
+def _moved(values: dict[str, float], weights: Mapping[str, int], strict: Mapping[str, set[str]]) -> dict[str, float]:
+    """Estimates after as many rounds of moving as there are backbones, or once none has to move."""
+    for _ in values:
+        wrong = [(high, low) for high in strict for low in strict[high] if values[high] < values[low]]
+        if not wrong:
+            break
+        for high, low in wrong:
+            if weights[high] < weights[low]:
+                values[high] = max(values[high], values[low])
+            else:
+                values[low] = min(values[low], values[high])
+    return values

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from ssl_console.analysis.contamination import seen_badge, with_seen_badges
+from ssl_console.analysis.ranking import rank
+from tests.ssl_console.analysis.test_ranking import result
+
+SEEN_BY = {"a": frozenset({"pets"})}
+
+
+def test_a_score_on_data_that_the_card_names_has_a_badge_of_its_own() -> None:
+    found = with_seen_badges([result("a", "linear/pets", 90), result("a", "linear/dtd", 80)], SEEN_BY)
+    assert [one.badges for one in found] == [("seen in pre-training",), ()]
+    assert [row.cells["linear/pets"].badges for row in rank(found).rows] == [("seen in pre-training",)]
+
+
+def test_other_backbones_and_published_numbers_have_none() -> None:
+    assert seen_badge(result("b", "linear/pets", 90), SEEN_BY) is None
+    assert seen_badge(result("a", "linear/pets", 90, source="paper"), SEEN_BY) is None
