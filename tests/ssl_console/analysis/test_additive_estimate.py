@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from ssl_console.analysis.additive_estimate import circles, estimates, on_one_scale, ordered, sweeps
+from ssl_console.analysis.additive_estimate import circles, estimates, on_one_scale, ordered, student_95, sweeps
 from ssl_console.analysis.ranking import Ranking, RankingRow, rank, sort_rows
+from ssl_console.analysis.statistics.distributions import t_quantile
 from tests.ssl_console.analysis.test_ranking import result
 
 
@@ -34,6 +35,11 @@ def test_what_is_missing_widens_the_interval() -> None:
     found = estimates(scores)
     widths = {name: one.half_width or 0.0 for name, one in found.items()}
     assert widths["b0"] > 1.5 * max(width for name, width in widths.items() if name != "b0")
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 30, 1000])
+def test_intervals_use_students_quantile(degrees: int) -> None:
+    assert student_95(degrees) == pytest.approx(t_quantile(degrees), rel=0.003)
 
 
 def test_one_task_says_nothing_of_its_own_certainty() -> None:
