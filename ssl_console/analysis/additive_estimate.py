@@ -88,17 +88,17 @@ def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:
 def student_95(degrees: int) -> float:
     """The distance from 0 within which Student's t lies with probability 0.95, to 0.3 %.
 
-    From three degrees of freedom on by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5).
+    From four degrees of freedom on by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5).
     """
-    if degrees < 3:
-        return {1: 12.7062, 2: 4.3027}[degrees]
+    if degrees < 4:
+        return {1: 12.7062, 2: 4.3027, 3: 3.1824}[degrees]
     z = 1.959963984540054
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
 def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | None, int]:
