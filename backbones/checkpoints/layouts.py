@@ -21,7 +21,7 @@ Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """First layers, a sign that another key (without the prefix) begins with, and the conversion."""
 
     stems: tuple[str, ...]
@@ -33,14 +33,14 @@ class Layout:
         return any(self.sign.match(key) for key in keys)
 
 
-def _layout(stems: str, sign: str, convert: Convert) -> Layout:
-    return Layout(tuple(stems.split()), re.compile(sign), convert)
+def _layout(stems: str, sign: str, convert: Convert) -> CheckpointLayout:
+    return CheckpointLayout(tuple(stems.split()), re.compile(sign), convert)
 
 
 _HF_PATCHES = "embeddings.patch_embeddings.projection.weight"
 _CLIP_PATCHES = "vision_model.embeddings.patch_embedding.weight embeddings.patch_embedding.weight"
 _FEATURES = "features.0.0.weight"
-LAYOUTS: Mapping[Conversion, Layout] = {
+LAYOUTS: Mapping[Conversion, CheckpointLayout] = {
     "simclr-separius": _layout("net.0.0.weight", r"net\.1\.blocks\.", from_separius),
     "hf-beit": _layout(
         _HF_PATCHES, r"encoder\.(layer\.\d+\.attention\.attention\.)?relative_position_bias", transformers.from_hf_beit
