@@ -52,7 +52,7 @@ APP = (
         "ctrl+l",
         "redraw",
         "redraw",
-        "Redraw the screen, e.g. after another program wrote to it",
+        "Redraw the whole screen",
         footer=False,
     ),
     Key("back", "escape", "out", "back", "Leave the innermost layer: dialog, filter, zoom", footer=False),
