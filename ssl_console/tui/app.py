@@ -240,7 +240,7 @@ class ConsoleApp(Navigation):
         """Merge the update into the state, and show it."""
         self.first_update_done = True
         self.set_state(self._opened(self.state.after(message.update)))
-        self._poll_thread.taken()
+        self._poll_thread.acknowledge()
         self._adapt_to_link_speed()
         if message.update.results is not None and self.state.catalogue.backbones:
             self._check_stale()

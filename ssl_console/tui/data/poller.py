@@ -52,7 +52,7 @@ class WorkspacePoller:
 
     def poll(self) -> StateUpdate:
         """Changes since the last call. An unusable results file is reported, and the last results stay."""
-        seen = self.observer.poll()
+        polled = self.observer.poll()
         problem = ""
         try:
             results = tuple(self.session.results())
@@ -60,16 +60,16 @@ class WorkspacePoller:
             results, problem = self.results, str(error)
         problem = problem or next(iter(self.observer.unreadable), "")
         supervisor = SupervisorStatus(self.observer.supervisor is not None, self.observer.paused)
-        news = StateUpdate(
-            runs=seen.changed,
-            gone=seen.removed,
+        update = StateUpdate(
+            runs=polled.changed,
+            gone=polled.removed,
             results=results if results != self.results else None,
             devices=self._changed_devices(),
             supervisor=supervisor if supervisor != self._supervisor else None,
             problem=problem or None,
         )
         self.results, self._supervisor = results, supervisor
-        return news
+        return update
 
     def _changed_devices(self) -> tuple[DeviceView, ...] | None:
         devices = self._read_devices()
@@ -170,8 +170,8 @@ def _resources(event: Event) -> str:
     return ", ".join(f"{value:,.0f} {unit}" for value, unit in parts if value is not None)
 
 
-LOOKS_PER_SECOND = 4.0
-SLOW_LOOKS_PER_SECOND = 2.0
+POLLS_PER_SECOND = 4.0
+SLOW_POLLS_PER_SECOND = 2.0
 
 
 class PollThread:
@@ -179,12 +179,12 @@ class PollThread:
 
     def __init__(self, backend: Backend, deliver: Callable[[StateUpdate], object], *, slow: bool = False) -> None:
         self._backend, self._deliver = backend, deliver
-        self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
+        self._seconds = 1 / (SLOW_POLLS_PER_SECOND if slow else POLLS_PER_SECOND)
         self._stop = threading.Event()
         self._now = threading.Event()
-        self._taken = threading.Event()
-        self._taken.set()
-        self._thread = threading.Thread(target=self._look_on, name="feed", daemon=True)
+        self._acknowledged = threading.Event()
+        self._acknowledged.set()
+        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._problem = ""
 
     def start(self) -> None:
@@ -199,37 +199,37 @@ class PollThread:
 
     def slow_down(self, slow: bool) -> None:
         """Poll at the lower or at the usual rate."""
-        self._seconds = 1 / (SLOW_LOOKS_PER_SECOND if slow else LOOKS_PER_SECOND)
+        self._seconds = 1 / (SLOW_POLLS_PER_SECOND if slow else POLLS_PER_SECOND)
 
     def poll_now(self) -> None:
         """Poll now: the user has just changed something."""
         self._now.set()
 
-    def taken(self) -> None:
+    def acknowledge(self) -> None:
         """Acknowledge the last update. No further one is delivered before, so they cannot pile up."""
-        self._taken.set()
+        self._acknowledged.set()
 
-    def _look_on(self) -> None:
+    def _run(self) -> None:
         first = True
         while not self._stop.is_set():
-            self._taken.wait(timeout=self._seconds)
-            if not self._taken.is_set():
+            self._acknowledged.wait(timeout=self._seconds)
+            if not self._acknowledged.is_set():
                 continue
-            news = self._look()
-            if (first or not news.empty) and not self._stop.is_set():
+            update = self._poll_once()
+            if (first or not update.empty) and not self._stop.is_set():
                 first = False
-                self._taken.clear()
-                self._deliver(news)
+                self._acknowledged.clear()
+                self._deliver(update)
             self._now.wait(self._seconds)
             self._now.clear()
 
-    def _look(self) -> StateUpdate:
+    def _poll_once(self) -> StateUpdate:
         """Poll once; a read error is reported once, and the next poll tries again."""
         try:
-            news = self._backend.poll()
+            update = self._backend.poll()
         except (ConsoleError, OSError, ValueError) as error:
-            news = StateUpdate(problem=str(error) or type(error).__name__)
-        if (news.problem or "") == self._problem:
-            return StateUpdate(news.runs, news.gone, news.results, news.devices, news.supervisor)
-        self._problem = news.problem or ""
-        return StateUpdate(news.runs, news.gone, news.results, news.devices, news.supervisor, self._problem)
+            update = StateUpdate(problem=str(error) or type(error).__name__)
+        if (update.problem or "") == self._problem:
+            return StateUpdate(update.runs, update.gone, update.results, update.devices, update.supervisor)
+        self._problem = update.problem or ""
+        return StateUpdate(update.runs, update.gone, update.results, update.devices, update.supervisor, self._problem)

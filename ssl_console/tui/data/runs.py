@@ -38,11 +38,11 @@ def filterable(run: RunView) -> Filterable:
     return Filterable(f"{run.backbone} {run.task} {run.run_id}", fields)
 
 
-def changed(runs: Runs, news: Iterable[RunView], gone: Iterable[str] = ()) -> Runs:
+def changed(runs: Runs, updates: Iterable[RunView], gone: Iterable[str] = ()) -> Runs:
     """The runs after a poll of the files."""
     lost = set(gone)
     remaining = {run_id: run for run_id, run in runs.items() if run_id not in lost}
-    return {**remaining, **{run.run_id: run for run in news}}
+    return {**remaining, **{run.run_id: run for run in updates}}
 
 
 def in_order(runs: Iterable[RunView]) -> list[RunView]:

@@ -164,15 +164,15 @@ class AppState:
             return self
         return replace(self, opening=opening_suite(self.catalogue, self.results, self.runs.values()))
 
-    def after(self, news: StateUpdate) -> AppState:
+    def after(self, update: StateUpdate) -> AppState:
         """The state after an update."""
         return replace(
             self,
-            runs=changed(self.runs, news.runs, news.gone) if news.runs or news.gone else self.runs,
-            results=self.results if news.results is None else news.results,
-            devices=self.devices if news.devices is None else news.devices,
-            supervisor=self.supervisor if news.supervisor is None else news.supervisor,
-            problem=self.problem if news.problem is None else news.problem,
+            runs=changed(self.runs, update.runs, update.gone) if update.runs or update.gone else self.runs,
+            results=self.results if update.results is None else update.results,
+            devices=self.devices if update.devices is None else update.devices,
+            supervisor=self.supervisor if update.supervisor is None else update.supervisor,
+            problem=self.problem if update.problem is None else update.problem,
         )
 
     def with_mark_toggled(self, backbone: str) -> AppState:
