@@ -276,7 +276,7 @@ def test_rank_shows_what_was_measured_in_every_format(shell: Shell) -> None:
 
 
 def test_nothing_measured_yet_is_an_empty_ranking(shell: Shell) -> None:
-    assert shell("rank", "--json").document == {"columns": [], "rows": [], "kept_apart": []}
+    assert shell("rank", "--json").document == {"columns": [], "rows": [], "kept_apart": [], "marks": {}}
     assert "there are no results yet" in shell("rank").err
 
 
