@@ -199,7 +199,7 @@ async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: O
         await pilot.press("c")
         assert isinstance(pilot.app.screen, ChooseDialog)
         await pilot.press("n", "space", "enter")
-        assert set(table(pilot).rows.column_index) == {"#", "backbone", "mean"}
+        assert set(table(pilot).rows.column_index) == {"#", "backbone", "estimate"}
         await pilot.press("c", "a", "enter", "i")
         rows = table(pilot).rows
         assert "±0.7" in rows.cell("demo/mae", rows.columns[rows.column_index["knn/digits"]]).text
