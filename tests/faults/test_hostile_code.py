@@ -20,8 +20,10 @@ import torch
 from backbones.catalog.card import BackboneCard, FactsCard, RandomWeights
 from backbones.catalog.trusted_code import code_digest, trust
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
+from backbones.checkpoints.inert_pickle import InertObject
 from backbones.checkpoints.read import read_checkpoint
 from backbones.inspection.inspect_main import propose
+from backbones.inspection.proposal import Inspection
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import create
 from ssl_console.workspace.paths import Workspace
@@ -88,9 +90,12 @@ PICKLES = {
     "from elsewhere": b"\x80\x02U\x01xQ.",
 }
 
+INERT = {"numpy runstring", "torch.hub.load", "timm", "dill", "a dotted name"}
+"""Names that published checkpoints may contain too: torch's reader keeps them as inert objects and runs nothing."""
+
 
 @pytest.mark.filterwarnings("ignore")
-def test_pickles_that_call_anything_are_refused_wherever_weights_are_read(
+def test_pickles_that_call_anything_are_refused_or_inert_wherever_weights_are_read(
     tmp_path: Path, canary: Path, tally: Tally
 ) -> None:
     readers: list[tuple[str, Callable[[Path], object]]] = [
@@ -105,12 +110,30 @@ def test_pickles_that_call_anything_are_refused_wherever_weights_are_read(
         for name, read in readers:
             path = tmp_path / name
             path.write_bytes(content)
-            with pytest.raises(WeightsError) as raised:
-                read(path)
-            assert str(path) in str(raised.value), form
+            refusal, outcome = attempted(read, path)
+            if refusal:
+                assert str(path) in refusal, form
+            else:
+                assert form in INERT, f"{form} was read by {read}"
+                assert harmless(outcome), outcome
             assert not canary.exists(), f"{form} was run by {read}"
             tried += 1
     tally.add("pickles that execute, as weights (torch's two forms, BYOL's pickle, others)", tried, "none was run")
+
+
+def attempted(read: Callable[[Path], object], path: Path) -> tuple[str, object]:
+    """The refusal, or what was read."""
+    try:
+        return "", read(path)
+    except WeightsError as error:
+        return str(error), None
+
+
+def harmless(outcome: object) -> bool:
+    """Whether what was read holds inert objects, or a proposal that has nothing to load."""
+    if isinstance(outcome, dict):
+        return all(isinstance(value, InertObject) for value in outcome.values())
+    return isinstance(outcome, Inspection) and outcome.chosen is None and "no tensors at all" in str(outcome.problem)
 
 
 def test_a_refusal_names_what_the_file_wanted(tmp_path: Path, canary: Path) -> None:

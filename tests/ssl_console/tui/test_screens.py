@@ -252,11 +252,11 @@ async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
     """Half a number misleads; a task of somebody's own may count in thousands."""
     async with opened(used, AppOptions(mode="compare"), size=size) as pilot:
         app = app_of(pilot)
-        base, other = (column.key for column in table(pilot).rows.columns[1:])
+        base, other = "demo/mae", "demo/rotation"
         wide = {(base, "knn/digits"): 12345.6, (other, "knn/digits"): 2.5, (base, "linear/digits"): 318.25}
         changed = {pair: {"value": value, "ci_low": value, "ci_high": value} for pair, value in wide.items()}
         results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.state.results)
-        app.set_state(replace(app.state, results=tuple(results)))
+        app.set_state(replace(app.state, results=tuple(results), marked=(base, other)))
         await until(pilot, lambda: "12345.6" in drawn(pilot))
         assert "2.5 -12343.1" in drawn(pilot)
         assert all(cell.text in drawn(pilot) for cell in cells(pilot, base, other))

@@ -244,7 +244,7 @@ def test_predictions_repeat_the_score(digits: ManyShotInputs, default: Outcome) 
 def test_mean_per_class_is_the_headline_where_the_card_says_so(digits: ManyShotInputs, default: Outcome) -> None:
     outcome = evaluate(replace(digits, metric="mean-per-class"), QUICK, 0, SilentReporter())
     assert outcome.headline == "mean-per-class"
-    assert outcome.interval.method == "bootstrap"
+    assert outcome.interval.method == "wilson, effective size"
     assert default.interval.method == "wilson"
 
 
