@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.segment import Segments
@@ -117,6 +118,7 @@ class ConsoleApp(Navigation):
         self._render_context: tuple[Theme, RenderContext] | None = None
         self._stale_checked = False
         self._prepared = False
+        self._preferences_lock = Lock()
         self._link_speed = LinkSpeed(self.slow, fixed=self.slow)
         self.animation_level = "none"
         self.user_keys = keymap or {}
@@ -273,8 +275,12 @@ class ConsoleApp(Navigation):
     def _save(self, preferences: Preferences) -> None:
         self.preferences = preferences
         if not self.readonly:
-            backend = self.backend
-            self.in_background(lambda: backend.save_preferences(preferences), lambda _: None, group="preferences")
+            self.in_background(self._write_preferences, lambda _: None, group="preferences")
+
+    def _write_preferences(self) -> None:
+        """Write the newest preferences, one write at a time: of two at once, the older could end last."""
+        with self._preferences_lock:
+            self.backend.save_preferences(self.preferences)
 
     def poll_now(self) -> None:
         """Poll the workspace now: the user has just requested something."""

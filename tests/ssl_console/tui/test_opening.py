@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.data.catalog import Catalog, Suite
+from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.data.state import Preferences, opening_suite, read_preferences, write_preferences
 from ssl_console.tui.views.plan import NAME
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore
 from tests.ssl_console.tui import filled
-from tests.ssl_console.tui.conftest import Opener, idle, until
+from tests.ssl_console.tui.conftest import PATIENCE_S, Opener, idle, until
 
 HERE = AppOptions()
 
@@ -82,6 +84,29 @@ async def test_a_fresh_workspace_opens_on_what_can_be_measured_at_once_and_says_
         assert f"s all {everything}" in told
         await pilot.press("s", "home", "enter")
         await until(pilot, lambda: len(tasks_shown(pilot)) == everything)
+
+
+async def test_of_two_saves_at_once_the_newer_preferences_are_kept(
+    empty: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+    first_started, may_end = Event(), Event()
+
+    def slow_first_save(backend: LocalBackend, preferences: Preferences) -> None:
+        if not first_started.is_set():
+            first_started.set()
+            assert may_end.wait(PATIENCE_S)
+        saved.append(preferences.theme)
+
+    monkeypatch.setattr(LocalBackend, "save_preferences", slow_first_save)
+    async with opened(empty, HERE) as pilot:
+        await pilot.press("T")
+        await until(pilot, first_started.is_set)
+        await pilot.press("T")
+        newest = app_of(pilot).theme
+        may_end.set()
+        await until(pilot, lambda: len(saved) == 2)
+    assert saved[-1] == newest
 
 
 async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace, opened: Opener) -> None:
