@@ -20,9 +20,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints-cuda12.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PYTHON) -I ssl_console/system/torch_build.py "$(TORCH)" > $(VENV)/constraints.txt
 	if command -v uv > /dev/null; then \
-		VIRTUAL_ENV=$(VENV) uv pip install --constraint $(VENV)/constraints.txt --editable '.[dev,serve]'; \
+		VIRTUAL_ENV=$(VENV) uv pip install --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'; \
 	else \
-		$(BIN)/python -m pip install --disable-pip-version-check --constraint $(VENV)/constraints.txt --editable '.[dev,serve]'; \
+		$(BIN)/python -m pip install --disable-pip-version-check --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'; \
 	fi
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -101,10 +102,13 @@ class FileImages(ReadImages):
         return super().pixels(index) if self.resize is None else self[index]
 
     def content(self, index: int) -> bytes:
-        """The bytes of the file. Raises `DataError`."""
+        """The bytes of the file. Raises `DataError`, also where they are not those that the digest names."""
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset):
-            return path.read_bytes()
+            content = path.read_bytes()
+        if self.contents and hashlib.sha256(content).hexdigest() != self.contents[index]:
+            raise changed_meanwhile(path)
+        return content
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height from the file's header; raises `DataError` naming the file when it has none."""
@@ -181,6 +185,11 @@ def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLA
     """
     with _as_data_error(path, dataset), Image.open(io.BytesIO(content)) as image:
         return rgb(image, reading, content)
+
+
+def changed_meanwhile(path: Path) -> DataError:
+    """The error for a file whose content is not the one that the dataset's digest names."""
+    return DataError(f"{path} changed after the dataset was opened: run it again, which reads the file again")
 
 
 @contextmanager

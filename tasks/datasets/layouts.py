@@ -161,7 +161,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
         "listed": Layout(
             _needs("."),
             below_root=False,
-            arguments=MappingProxyType({"path": str, "index": str, "multi_label": bool}),
+            arguments=MappingProxyType({"path": str, "index": str, "multi_label": bool, "image_column": str}),
             reader=f"{READERS}.csv_index:read",
         ),
         "digits": Layout(reader=f"{READERS}.embedded:read_digits"),

@@ -103,17 +103,23 @@ def backbone(
 @add.command("dataset", epilog=EXIT_CODES)
 def dataset(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON or a tar file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON, a tar or parquet file.")],
     name: Annotated[
         str | None, typer.Option("--name", metavar="N", help="The card's name; the folder's if not.")
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option("--layout", metavar="L", help="class-folders, split-files, csv, voc, coco or webdataset."),
+        typer.Option(
+            "--layout", metavar="L", help="class-folders, split-files, csv, voc, coco, webdataset or parquet."
+        ),
     ] = None,
-    file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV.")] = None,
-    label_column: Annotated[str | None, typer.Option("--label-column", metavar="C", help="Of a CSV.")] = None,
-    split_column: Annotated[str | None, typer.Option("--split-column", metavar="C", help="Of a CSV.")] = None,
+    file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV or parquet.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="C", help="Of a CSV or parquet.")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option("--split-column", metavar="C", help="Of a CSV or parquet.")
+    ] = None,
     split_word: Annotated[
         list[str] | None,
         typer.Option("--split", metavar="W=S", help="A word of that column is train, val, test or none; may repeat."),

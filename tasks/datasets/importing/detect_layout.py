@@ -14,12 +14,14 @@ from tasks.datasets.class_folder_rows import has_class_folders, read_folders
 from tasks.datasets.csv_index import IndexRow, class_names
 from tasks.datasets.importing.csv_tables import list_files, read_lists, read_tables, table_files
 from tasks.datasets.importing.messages import ImportOptions, Kind
+from tasks.datasets.importing.parquet import holds_images, read_parquet
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
 from tasks.datasets.importing.webdataset import read_shards, shard_files
+from tasks.datasets.parquet_files import has_pyarrow
 from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import held_out
 
-SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "split-files")
+SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "parquet", "split-files")
 """Layouts that nothing else looks like; they win over folders and tables that happen to lie there too."""
 SHOWN = 5
 SEVERAL: frozenset[Kind] = frozenset({"voc", "coco"})
@@ -32,11 +34,14 @@ def layouts(path: Path) -> list[Kind]:
         "voc": lambda: path.is_dir() and voc_base(path),
         "coco": lambda: coco_files(path),
         "webdataset": lambda: shard_files(path),
+        "parquet": lambda: holds_images(path),
         "split-files": lambda: path.is_dir() and list_files(path),
         "csv": lambda: table_files(path),
         "class-folders": lambda: path.is_dir() and has_class_folders(path),
     }
-    return [kind for kind, is_there in signs.items() if is_there()]
+    found = [kind for kind, is_there in signs.items() if is_there()]
+    unsure = "parquet" in found and len(found) > 1 and not has_pyarrow()
+    return [kind for kind in found if kind != "parquet"] if unsure else found
 
 
 def layout_of(path: Path, wish: ImportOptions) -> Kind:
@@ -52,7 +57,8 @@ def layout_of(path: Path, wish: ImportOptions) -> Kind:
         raise ValueError(
             f"{path} has no layout that is known ({_seen(path)}): class folders, train.txt with test.txt, a CSV with a "
             "column of files "
-            "and one of labels, VOC (JPEGImages and Annotations), COCO JSON, or webdataset tar files"
+            "and one of labels, VOC (JPEGImages and Annotations), COCO JSON, webdataset tar files, or parquet files "
+            "with a column of images"
         )
     if found[0] in SPECIFIC or len(found) == 1:
         return found[0]
@@ -67,8 +73,7 @@ def _seen(path: Path) -> str:
         return f"a {path.suffix or 'nameless'} file"
     kinds = Counter(child.suffix.lower() or "folders" if child.is_dir() else child.suffix for child in path.iterdir())
     words = ", ".join(f"{count} {kind or 'without an ending'}" for kind, count in kinds.most_common(SHOWN))
-    parquet = "; images in parquet files are not read: unpack them into a folder" if ".parquet" in kinds else ""
-    return f"it holds {words or 'nothing'}{parquet}"
+    return f"it holds {words or 'nothing'}"
 
 
 def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> list[IndexRow]:
@@ -77,6 +82,7 @@ def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> li
         "voc": lambda: read_voc(path, balance),
         "coco": lambda: read_coco(path, balance),
         "webdataset": lambda: read_shards(path, wish, balance),
+        "parquet": lambda: read_parquet(path, wish, balance),
         "split-files": lambda: read_lists(path),
         "csv": lambda: read_tables(path, wish, balance),
         "class-folders": lambda: read_folders(path, balance, leave_out=wish.leave_out),

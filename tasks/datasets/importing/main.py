@@ -22,9 +22,11 @@ from tasks.datasets.dataset import DataError, Dataset, ImageSource
 from tasks.datasets.image_effects import settle
 from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, with_splits
 from tasks.datasets.importing.messages import ImportFailure, ImportProgress, ImportRequest, ImportResult
+from tasks.datasets.importing.parquet import image_column
 from tasks.datasets.importing.scan_images import NotedImages, ScannedSplit, look, warnings
 from tasks.datasets.presence import files_place
-from tasks.datasets.readers.csv_index import TarImages, read
+from tasks.datasets.readers.csv_index import read
+from tasks.datasets.shards import ShardImages
 from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.symlinks import notes_on_links
 
@@ -44,8 +46,9 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
     if wish.split_column == NO_SPLIT:
         found = [replace(row, split="") for row in found]
     several = kind in SEVERAL or bool(wish.several)
+    column = image_column(path, wish) if kind == "parquet" else ""
     listed, digests = each_once(found, balance, several=several), ContentDigests()
-    looked = look(_images(order, listed, digests), _Meter(len(listed), tell).advance)
+    looked = look(_images(order, listed, column, digests), _Meter(len(listed), tell).advance)
     if wish.skip_unreadable:
         for place in sorted(looked.unreadable):
             balance.leave_out("images that cannot be read", listed[place].file)
@@ -53,20 +56,20 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
     rows, notes = with_splits(usable, wish, several=several)
     seen = _by_split(looked, listed, rows)
     with using(digests):
-        card, dataset = _store(order, rows, several=several)
+        card, dataset = _store(order, rows, column, several=several)
     if order.cache:
         digests.record().write(files_place(card, Path("/"), Path(order.cache)))
     told = (*notes, *balance.notes(len(rows)), *dataset.notes, *notes_on_links(dataset.splits.values()))
     return ImportResult(layout=kind, card=card, notes=told, warnings=tuple(warnings(dataset, seen)))
 
 
-def _images(order: ImportRequest, rows: Sequence[IndexRow], digests: ContentDigests) -> ImageSource:
+def _images(order: ImportRequest, rows: Sequence[IndexRow], column: str, digests: ContentDigests) -> ImageSource:
     """The images of all rows, whose digests are taken while they are looked at."""
     path = Path(order.path)
     root = path.parent if path.is_file() else path
     files = tuple(row.file for row in rows)
     if any(row.offset is not None for row in rows):
-        return TarImages(order.name, root, files, rows=tuple(rows))
+        return ShardImages(order.name, root, files, rows=tuple(rows), column=column)
     return NotedImages(order.name, root, files, digests=digests)
 
 
@@ -79,7 +82,9 @@ def _by_split(looked: ScannedSplit, listed: Sequence[IndexRow], rows: Sequence[I
     }
 
 
-def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> tuple[DatasetCard, Dataset]:
+def _store(
+    order: ImportRequest, rows: Sequence[IndexRow], column: str, *, several: bool
+) -> tuple[DatasetCard, Dataset]:
     """Write the index, and open what it lists as every run will."""
     root, index = Path(order.path), Path(order.index)
     index.write_text(index_text(rows), encoding="utf-8")
@@ -94,6 +99,7 @@ def _store(order: ImportRequest, rows: Sequence[IndexRow], *, several: bool) -> 
             "path": str(root.parent if root.is_file() else root),
             "index": str(index),
             "multi_label": several,
+            **({"image_column": column} if column else {}),
         },
         classes=len(classes),
         metric="map11" if several else "accuracy",

@@ -16,7 +16,7 @@ from backbones.io.card_files import CardModel
 from backbones.io.subprocess_query import last_error_line, run_module
 from tasks.datasets.card import DatasetCard
 
-Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset"]
+Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset", "parquet"]
 
 
 class ImportOptions(CardModel):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from tasks.datasets.csv_index import shown
 from tasks.datasets.importing.messages import ImportOptions
-from tasks.datasets.importing.text_tables import TextTable
 from tasks.datasets.split_words import Ambiguous, split_of
 
 SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold", "phase", "usage", "data_split", "dataset_split")
@@ -27,6 +28,24 @@ NOWHERE = "none"
 SHOWN = 6
 
 
+class Table(Protocol):
+    """Rows of text under names of columns."""
+
+    @property
+    def path(self) -> Path:
+        """The file, for messages."""
+        ...
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        ...
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Number and cells of every row."""
+        ...
+
+
 @dataclass(frozen=True)
 class SplitColumn:
     """A column and the split of each of its values; empty for values that are in none."""
@@ -40,7 +59,7 @@ class SplitColumn:
         return self.splits[cells[self.name]]
 
 
-def split_column(table: TextTable, wish: ImportOptions) -> SplitColumn | None:
+def split_column(table: Table, wish: ImportOptions) -> SplitColumn | None:
     """The table's column of splits; None where there is none. Raises Ambiguous for values that name no split."""
     name = wish.split_column or _found(table)
     if name is None:
@@ -55,7 +74,7 @@ def split_column(table: TextTable, wish: ImportOptions) -> SplitColumn | None:
     return SplitColumn(name, known, f"the split is the column {name}: {words}")
 
 
-def _found(table: TextTable) -> str | None:
+def _found(table: Table) -> str | None:
     columns = [name for name in table.head if name.strip().lower() in SPLIT_COLUMNS or _role(name) is not None]
     if len(columns) > 1:
         raise Ambiguous(
@@ -82,7 +101,7 @@ def _split_of(name: str, value: str, counts: Mapping[str, int], said: Mapping[st
     return split_of(value) if value else ""
 
 
-def _question(table: TextTable, name: str, unknown: Mapping[str, int]) -> str:
+def _question(table: Table, name: str, unknown: Mapping[str, int]) -> str:
     shown_values = ", ".join(f"{shown(value)} on {count} lines" for value, count in sorted(unknown.items())[:SHOWN])
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     first = min(unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import ENDINGS, is_leftover
 from tasks.datasets.importing.messages import ImportOptions
+from tasks.datasets.shards import compression_of
 from tasks.datasets.split_words import Ambiguous, split_of
 
 LABEL_KEYS = ("label", "cls", "class", "class_name", "category", "target")
@@ -31,19 +33,15 @@ def read_shards(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[I
     """A row per sample that has an image and a label (`.cls`, `.txt`, or `.json` with a label in it).
 
     The split is told from the shard's name or folder. Raises Ambiguous for a shard without samples, and ValueError for
-    one that is damaged, compressed or unlabelled.
+    one that is damaged, unlabelled, or compressed otherwise than by gzip.
     """
     root = path.parent if path.is_file() else path
     for shard in shard_files(path):
-        if shard.name.lower().endswith(COMPRESSED):
-            raise ValueError(
-                f"{shard} is compressed ({''.join(shard.suffixes[-2:])}), and images are read where they lie in a tar "
-                "file: unpack it to a plain .tar first (gunzip or the like)"
-            )
         name = shard.relative_to(root).as_posix()
+        split = split_of(shard.stem) or split_of(shard.parent.name) or ""
         try:
-            rows = list(_samples(shard, name, split_of(shard.stem) or split_of(shard.parent.name) or "", balance))
-        except tarfile.TarError as error:
+            rows = list(_samples(shard, name, split, balance))
+        except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{shard} is not a whole tar file: {error}") from error
         if not rows and not wish.leave_out:
             raise Ambiguous(f"{shard} has no sample with an image: write it again, or choose --leave-out")
@@ -69,7 +67,13 @@ class _Sample:
 
 def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[IndexRow]:
     samples: dict[str, _Sample] = {}
-    with tarfile.open(shard, "r:") as archive:
+    compression = compression_of(shard)
+    if compression not in ("", "gzip"):
+        raise ValueError(
+            f"{shard} is compressed by {compression}, and images are read in tar files that are plain or "
+            "compressed by gzip: unpack it to a plain .tar first"
+        )
+    with tarfile.open(shard, "r:gz" if compression else "r:") as archive:
         for member in archive:
             if member.isfile():
                 _take(archive, member, samples, f"{name}/{member.name}", balance)

@@ -5,6 +5,8 @@ Layout: `images/{training,validation}/*.jpg`, `annotations/{training,validation}
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import Mask
-from tasks.datasets.images import PIL_FAILURES
+from tasks.datasets.images import PIL_FAILURES, changed_meanwhile
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
 
@@ -34,6 +36,8 @@ class FileMasks:
     digest: str
     named_digest: str
     """As versions before digests of content made it, of names and sizes."""
+    contents: tuple[str, ...] = ()
+    """SHA-256 of each file, as hexadecimal digits; empty where nothing asks for the digest."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,7 +45,7 @@ class FileMasks:
     def __getitem__(self, index: int) -> Mask:
         """int16 [h, w]; raises `DataError` naming the file when it is no mask of these classes."""
         path = self.root / self.files[index]
-        numbers = self._numbers(path)
+        numbers = self._numbers(index)
         if numbers.size and numbers.max() - self.first >= len(self.classes):
             raise DataError(
                 f"{path} holds the number {numbers.max()}, and there are {len(self.classes)} classes, {self.first} to "
@@ -51,12 +55,16 @@ class FileMasks:
 
     def frame(self, index: int) -> tuple[int, int]:
         """Width and height of the mask. Raises `DataError`."""
-        rows, columns = self._numbers(self.root / self.files[index]).shape
+        rows, columns = self._numbers(index).shape
         return columns, rows
 
-    def _numbers(self, path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    def _numbers(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        path = self.root / self.files[index]
         try:
-            with Image.open(path) as image:
+            content = path.read_bytes()
+            if self.contents and hashlib.sha256(content).hexdigest() != self.contents[index]:
+                raise changed_meanwhile(path)
+            with Image.open(io.BytesIO(content)) as image:
                 if image.mode not in ONE_CHANNEL:
                     raise ValueError(f"{image.mode} pixels, and a mask has one number per pixel")
                 return np.asarray(image, np.int64)
@@ -79,6 +87,7 @@ def file_masks(
         first=first,
         digest=digest_lines([*classes, *(one.digest.hex() for one in found)]),
         named_digest=digest_lines([*classes, *named]),
+        contents=tuple(one.digest.hex() for one in found),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +13,11 @@ import numpy as np
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import read_file
 from tasks.datasets.csv_index import IndexProblem, IndexRow, class_names, read_index, split_names
-from tasks.datasets.dataset import LEFT_OPEN, DataError, Dataset, Labels, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.file_states import ReadFile, newest_change_ns
+from tasks.datasets.dataset import LEFT_OPEN, Dataset, Labels, SourceSplit, digest_labels, digest_lines
+from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
 from tasks.datasets.image_reading import traits_of
-from tasks.datasets.images import ReadImages
 from tasks.datasets.readers.make_splits import file_split, listed_files, missing, reading_of, wrong_content
-
-
-@dataclass(frozen=True)
-class TarImages(ReadImages):
-    """Images inside tar files, read where their bytes lie; nothing is unpacked. `files` are `shard.tar/member`."""
-
-    rows: tuple[IndexRow, ...] = field(kw_only=True)
-
-    def content(self, index: int) -> bytes:
-        """The bytes of the member. Raises `DataError` naming the shard."""
-        row = self.rows[index]
-        path = self.root / shard_of(row)
-        try:
-            with path.open("rb") as file:
-                file.seek(row.offset or 0)
-                return file.read(min(row.size or 0, path.stat().st_size))
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror or error}): put the shard back") from error
-
-
-def shard_of(row: IndexRow) -> str:
-    """The tar file of a row, relative to the dataset's folder."""
-    return f"{row.file.partition('.tar/')[0]}.tar"
+from tasks.datasets.shards import BlockCache, ShardImages, open_shard, shard_of
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
@@ -54,42 +31,51 @@ def read(root: Path, card: DatasetCard) -> Dataset:
     except (OSError, IndexProblem) as error:
         raise wrong_content(card, path, error) from error
     classes = class_names(rows)
-    splits = {
-        name: _split(card, root, name, [row for row in rows if row.split == name], classes, several)
-        for name in split_names(rows)
-    }
+    sharded = any(row.offset is not None for row in rows)
+    shards = _shards(card, root, rows) if sharded else {}
+    splits = {}
+    for name in split_names(rows):
+        chosen = [row for row in rows if row.split == name]
+        labels = labels_of(chosen, classes, several=several)
+        if sharded:
+            splits[name] = _shard_split(card, root, name, chosen, labels, shards)
+        else:
+            splits[name] = file_split(card, name, root, [row.file for row in chosen], labels, len(classes))
     return Dataset(card.name, classes, multi_label=several, splits=splits)
 
 
-def _split(
-    card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow], classes: Sequence[str], several: bool
-) -> SourceSplit:
-    labels = labels_of(rows, classes, several=several)
-    if all(row.offset is None for row in rows):
-        return file_split(card, name, root, [row.file for row in rows], labels, len(classes))
-    return _tar_split(card, root, name, rows, labels)
-
-
-def _tar_split(card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow], labels: Labels) -> SourceSplit:
-    """Each image is named by its shard's content and its place in the shard."""
-    by_shard: dict[str, list[IndexRow]] = {}
+def _shards(card: DatasetCard, root: Path, rows: Sequence[IndexRow]) -> dict[str, ReadFile]:
+    """Every shard as it is, with what the pixels of its images need, whichever split they are in. Raises DataError."""
+    members: dict[str, list[IndexRow]] = {}
     for row in rows:
-        by_shard.setdefault(shard_of(row), []).append(row)
-    found: dict[str, ReadFile] = {}
-    for shard, members in by_shard.items():
-        (found[shard],) = listed_files(card, name, root, [shard], partial(read_shard, members))
+        members.setdefault(shard_of(row.file), []).append(row)
+    by_path = {str(root / shard): some for shard, some in members.items()}
+    column = str(card.reader_arguments.get("image_column", ""))
+
+    def read_members(path: str) -> ReadFile:
+        return read_shard(by_path[path], column, path)
+
+    return dict(zip(members, listed_files(card, "its shards", root, list(members), read_members), strict=True))
+
+
+def _shard_split(
+    card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow], labels: Labels, shards: Mapping[str, ReadFile]
+) -> SourceSplit:
+    """Each image is named by its shard's content and its place in the shard."""
     files = tuple(row.file for row in rows)
+    found = {shard: shards[shard] for shard in dict.fromkeys(map(shard_of, files))}
     traits = {shard: dict(_member_traits(one.traits)) for shard, one in found.items()}
-    images = TarImages(
+    images = ShardImages(
         card.name,
         root,
         files,
         reading=reading_of(card),
-        contents=tuple(f"{found[shard_of(row)].digest.hex()} {row.offset} {row.size}" for row in rows),
-        traits={at: words for at, row in enumerate(rows) if (words := traits[shard_of(row)].get(row.offset or 0))},
+        contents=tuple(f"{found[shard_of(row.file)].digest.hex()} {row.offset} {row.size}" for row in rows),
+        traits={at: words for at, row in enumerate(rows) if (words := traits[shard_of(row.file)].get(row.offset or 0))},
         rows=tuple(rows),
+        column=str(card.reader_arguments.get("image_column", "")),
+        states={shard: one.state for shard, one in found.items()},
     )
-    named = digest_lines(f"{row.file}\t{row.size}" for row in rows)
     return SourceSplit(
         name,
         images,
@@ -97,21 +83,21 @@ def _tar_split(card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow
         files,
         images.digest,
         digest_labels(labels),
-        named_digest=named,
+        named_digest=digest_lines(f"{row.file}\t{row.size}" for row in rows),
         newest_change=newest_change_ns(list(found.values())) / 1e9,
     )
 
 
-def read_shard(members: Sequence[IndexRow], path: str) -> ReadFile:
+def read_shard(members: Sequence[IndexRow], column: str, path: str) -> ReadFile:
     """A shard's state and digest, and the traits of its members by where they begin. Raises NotAFile."""
-    whole = read_file(path)
-    words = []
-    with suppress(OSError), Path(path).open("rb") as file:
+    whole, blocks = read_file(path), BlockCache()
+    words = {}
+    if whole.state != ABSENT:
+        shard = open_shard(Path(path), column)
         for row in members:
-            file.seek(row.offset or 0)
-            if traits := traits_of(file.read(min(row.size or 0, whole.state[0]))):
-                words.append(f"{row.offset}:{traits}")
-    return replace(whole, traits=";".join(words))
+            with suppress(OSError, EOFError, zlib.error, ValueError):  # whoever decodes the image reports it
+                words[row.offset] = traits_of(shard.read(row.offset or 0, row.size or 0, blocks))
+    return replace(whole, traits=";".join(f"{offset}:{traits}" for offset, traits in words.items() if traits))
 
 
 def _member_traits(text: str) -> Iterator[tuple[int, str]]:

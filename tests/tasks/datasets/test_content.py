@@ -17,8 +17,10 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests
 from tasks.datasets.dataset import DataError, Dataset
 from tasks.datasets.file_states import FileRecord, ReadFile, state_of
+from tasks.datasets.images import FileImages
 from tasks.datasets.manifest import Manifest, known_manifest, manifests
 from tasks.datasets.presence import files_place
+from tasks.datasets.readers.ade20k import file_masks
 from tasks.datasets.registry import open_dataset
 
 CATALOG = TaskCatalog.load()
@@ -207,3 +209,27 @@ def test_the_preset_paper_of_a_built_in_dataset_reads_images_as_they_are_stored(
     assert CATALOG.card_of(CATALOG.resolve("linear/pets", "paper")).orientation == "stored"
     assert CATALOG.card_of(CATALOG.resolve("linear/pets")).orientation == "upright"
     assert CATALOG.card_of(CATALOG.resolve("linear/imagefolder:/x", "paper")).orientation == "upright"
+
+
+@pytest.mark.usefixtures("aged")
+def test_an_image_or_mask_that_changes_after_the_dataset_was_opened_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+    path = root / "cat" / "deep" / "0.bmp"
+    images = opened(root).splits["all"].images
+    mask(path)
+    masks = file_masks(card_of(root), "all", path.parent, ["mask.png"], ("a", "b"), 0)
+    assert isinstance(images, FileImages)
+    assert images[0] == images[0]
+    assert masks[0].max() == 1
+    draw(path, 200)
+    mask(path, 0)
+    for read in (images.__getitem__, images.pixels):
+        with pytest.raises(DataError, match=r"0\.bmp changed after the dataset was opened: run it again"):
+            read(0)
+    with pytest.raises(DataError, match=r"mask\.png changed after"):
+        masks[0]
+    assert opened(root).splits["all"].images[0], "opened again, it is another dataset"
+
+
+def mask(beside: Path, value: int = 1) -> None:
+    Image.fromarray(np.full((6, 6), value, np.uint8)).save(beside.with_name("mask.png"))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,52 +10,13 @@ import pytest
 from PIL import Image
 
 from tasks.datasets.dataset import LEFT_OPEN
-from tasks.datasets.importing.main import bring
-from tasks.datasets.importing.messages import ImportOptions, ImportRequest, ImportResult
+from tasks.datasets.importing.messages import ImportResult
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import many_shot_indices
 from tasks.metrics.classification import average_precisions
 from tasks.metrics.scoring import without_left_open
-
-CLASSES = ("ant", "bee")
-EACH = 10
-
-
-def picture(number: int) -> Image.Image:
-    """A picture unlike every other number's."""
-    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8))
-
-
-def save(path: Path, number: int, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(number).save(path, **options)  # type: ignore[arg-type]
-    return path
-
-
-def numbered() -> list[tuple[str, int]]:
-    return [(name, EACH * place + at) for place, name in enumerate(CLASSES) for at in range(EACH)]
-
-
-def folders(root: Path, ending: str = ".png") -> Path:
-    for name, number in numbered():
-        save(root / name / f"{number}{ending if name == 'bee' else '.png'}", number)
-    return root
-
-
-def add(root: Path, **wish: object) -> ImportResult:
-    options = ImportOptions.model_validate(wish)
-    request = ImportRequest(path=str(root), name="some", index=str(root.parent / "index.csv"), wish=options)
-    return bring(request, lambda _progress: None)
-
-
-def images(found: ImportResult) -> int:
-    return sum(found.card.images.values())
-
-
-def told(found: ImportResult) -> str:
-    return "\n".join([*found.notes, *(one.words for one in found.warnings)])
-
+from tests.tasks.datasets.messy import EACH, add, folders, images, numbered, picture, save, told
 
 # -- files ----------------------------------------------------------------------------------------------------------
 
@@ -300,66 +258,6 @@ def test_an_image_in_two_splits_or_under_two_labels_is_named(tmp_path: Path) -> 
         add(root)
     (root / "labels.csv").write_text(f"{whole}\n0.png,ant,train")
     assert "1 lines that list an image again" in told(add(root))
-
-
-# -- shards ---------------------------------------------------------------------------------------------------------
-
-
-def shard(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def png(number: int) -> bytes:
-    content = io.BytesIO()
-    picture(number).save(content, "PNG")
-    return content.getvalue()
-
-
-@pytest.mark.parametrize("prefix", ["", "./", "v1.0/", "./a.b/c.d/"])
-def test_members_of_shards_may_begin_with_a_dot_or_lie_in_dotted_folders(prefix: str, tmp_path: Path) -> None:
-    members = [(f"{prefix}{k}.png", png(k)) for _, k in numbered()]
-    members += [(f"{prefix}{k}.cls", name.encode()) for name, k in numbered()]
-    members += [(f"{prefix}{k}.seg.png", png(k)) for _, k in numbered()] + [(f"{prefix}._0.png", b"fork")]
-    found = add(shard(tmp_path / "data" / "s.tar", members).parent)
-    assert images(found) == 20
-    assert "20 further images that end in .seg.png" in told(found)
-
-
-def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_question(tmp_path: Path) -> None:
-    members = [(f"{k}.png", png(k)) for _, k in numbered()]
-    members += [(f"{k}.json", json.dumps({"label": None if k == 3 else name}).encode()) for name, k in numbered()]
-    root = shard(tmp_path / "data" / "s-000.tar", members).parent
-    found = add(root)
-    assert (images(found), found.card.classes) == (19, 2)
-    assert "1 samples without a label" in told(found)
-    shard(root / "s-001.tar", [("readme.md", b"")])
-    with pytest.raises(Ambiguous, match=r"s-001\.tar has no sample with an image"):
-        add(root)
-    assert images(add(root, leave_out=True)) == 19
-
-
-def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "s.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(ValueError, match=r"compressed \(\.tar\.gz\).*unpack it"):
-        add(tmp_path / "data")
-
-
-def test_images_of_shards_are_named_by_content_too(tmp_path: Path) -> None:
-    def made(first: int) -> str:
-        members = [(f"{k}.png", png(first if k == 0 else k)) for _, k in numbered()]
-        members += [(f"{k}.cls", name.encode()) for name, k in numbered()]
-        root = shard(tmp_path / str(first) / "s.tar", members).parent
-        return str(add(root).card.manifest)
-
-    assert made(500) != made(501)
-    assert made(500) == made(500)
 
 
 # -- pixels ---------------------------------------------------------------------------------------------------------
