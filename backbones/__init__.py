@@ -1,1 +1,20 @@
-"""What is measured: backbone cards, their loaders and converters. Imports nothing else of this project."""
+"""What is measured: backbone cards, their loaders and converters. Imports nothing else of this project.
+
+`from backbones import open_backbone` opens a backbone in a notebook; torch is imported with it, and not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backbones.model.open_backbone import OpenBackbone, open_backbone
+
+__all__ = ["OpenBackbone", "open_backbone"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(import_module("backbones.model.open_backbone"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a test run in a shell's background was given this, and every command that it starts would keep it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from ssl_console.workspace.paths import ENVIRONMENT_VARIABLE, Workspace
+from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
+from ssl_console.workspace.paths import Workspace
 
 MOST_PROCESSES = 4
 """Each of them has torch loaded, and takes up to 2 GB."""

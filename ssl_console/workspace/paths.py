@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from backbones.io.files import make_private_folder
+from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE, workspace_folder
 from ssl_console.system.errors import ConsoleError
-
-ENVIRONMENT_VARIABLE = "SSL_CONSOLE_WORKSPACE"
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,7 @@ class Workspace:
     def find(cls, given: Path | None = None) -> Workspace:
         """`--workspace`, else the environment variable, else the platform's user data folder."""
         try:
-            chosen = given or os.environ.get(ENVIRONMENT_VARIABLE) or platformdirs.user_data_path("ssl-console")
-            return cls(Path(chosen).expanduser().absolute())
+            return cls(workspace_folder(given))
         except RuntimeError as error:  # a container's user without an account
             raise ConsoleError(
                 f"user {os.geteuid()} has no home folder for a workspace: name one by --workspace or "

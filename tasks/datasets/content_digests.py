@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from backbones.io.image_reading import traits_of
 from tasks.datasets.file_states import (
     ABSENT,
     DIGEST_BYTES,
@@ -30,7 +31,6 @@ from tasks.datasets.file_states import (
     state_of,
     state_of_open,
 )
-from tasks.datasets.image_reading import traits_of
 
 THREADS = min(16, 2 * (os.cpu_count() or 1))
 

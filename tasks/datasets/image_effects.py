@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from backbones.io.image_reading import TURNED_SIDEWAYS, WIDEST, ImageReading, Traits, colour
 from tasks.datasets.dataset import DataError, Dataset, ImageSource, SourceSplit
-from tasks.datasets.image_reading import TURNED_SIDEWAYS, WIDEST, ImageReading, Traits, colour
 from tasks.datasets.images import FileImages, JoinedImages, ReadImages, digest_of
 
 BYTE = 8

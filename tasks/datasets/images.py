@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,22 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from tasks.datasets.dataset import DataError, ImageSource, digest_lines
-from tasks.datasets.image_reading import (
+from backbones.io.image_reading import (
+    PIL_FAILURES,
     PLAIN,
     TURNED_SIDEWAYS,
     ImageReading,
     Pixels,
-    jpeg_orientation,
     orientation_of,
+    pixels,
     rgb,
 )
-
-PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
-"""What Pillow raises for files that are broken in one way or another."""
+from tasks.datasets.dataset import DataError, ImageSource, digest_lines
 
 
 class PixelSource(ABC):
@@ -51,7 +46,7 @@ class ReadImages(PixelSource):
     contents: tuple[str, ...] = field(default=(), kw_only=True)
     """One line per image that names its content; empty where nothing asks for the digest."""
     traits: Mapping[int, str] = field(default_factory=dict, kw_only=True)
-    """What the pixels of some images need, by position (`tasks.datasets.image_reading.Traits`)."""
+    """What the pixels of some images need, by position (`backbones.io.image_reading.Traits`)."""
     stored: frozenset[int] = field(default=frozenset(), kw_only=True)
     """Images that are not turned, because their annotations were made on the image as it is stored."""
 
@@ -206,23 +201,3 @@ def _as_data_error(path: Path, dataset: str) -> Iterator[None]:
             f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
             f"`ssl-console data check {dataset}` looks for others"
         ) from error
-
-
-START = b"\xff\xd8\xff"
-COLOURS = ("YCbCr", "Gray")
-
-
-def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint8] | None:
-    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of, and
-    images that are to be turned.
-    """
-    if not content.startswith(START) or (reading.upright and jpeg_orientation(content) != 1):
-        return None
-    try:
-        height, width, colour, _ = simplejpeg.decode_jpeg_header(content)
-        if colour not in COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or 0):
-            return None
-        found: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True)
-    except ValueError:
-        return None
-    return found

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from backbones.io import files
 from backbones.io.canonical_json import canonical
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.file_states import ABSENT, State, state_of
@@ -157,7 +158,8 @@ def _code_digest() -> str:
     """SHA-256 over the sources of the readers and of the renderer: another reader may read other data."""
     here = Path(__file__).parent
     folders = (here, here / "readers", here.parent / "synthetic")
+    sources = sorted(path for folder in folders for path in folder.glob("*.py"))
     whole = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in (*sources, Path(files.__file__).with_name("image_reading.py")):
         whole.update(path.read_bytes())
     return whole.hexdigest()

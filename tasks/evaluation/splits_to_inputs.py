@@ -45,7 +45,8 @@ class SplitFeatures:
     dataset: Dataset
     metric: MetricName
     features: PerSplit
-    preprocessing: PreprocessingSpec
+    preprocessing: PreprocessingSpec | None = None
+    """None where there are features alone; targets of pixels need it."""
     seed: int = 0
     """0: the published validation split; another seed draws another one."""
     device: str = "cpu"
@@ -90,6 +91,7 @@ class SplitFeatures:
         return PixelTargets(*(self._computed(role, compute, reporter) for role in roles))
 
     def _computed(self, selection: Selection, compute: PixelFunction, reporter: Reporter) -> Floats:
+        assert self.preprocessing is not None, "targets of pixels are computed from images"
         rows: list[Floats] = []
         for name, indices in selection:
             for index in indices:

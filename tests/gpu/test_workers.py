@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ssl_console.workspace.paths import ENVIRONMENT_VARIABLE
+from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FROM_FEATURES = ("linear/", "knn/", "few-shot-")

@@ -10,6 +10,7 @@ import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add
+from ssl_console.cli.commands.features import features_app
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, data, weights
@@ -28,6 +29,7 @@ app.add_typer(add, name="add")
 app.add_typer(weights, name="weights")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
+app.add_typer(features_app)
 app.add_typer(of_results)
 app.add_typer(over_time)
 

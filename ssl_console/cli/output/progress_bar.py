@@ -24,9 +24,13 @@ def stderr_is_terminal() -> bool:
 
 @dataclass
 class Meter:
-    """Shows bytes done of bytes in all, on standard error. Use as a context so that its line is ended."""
+    """Shows what is done of all on standard error, with the time left: bytes, or what `unit` names.
+
+    Use as a context so that its line is ended.
+    """
 
     title: str
+    unit: str = ""
     terminal: bool = field(default_factory=stderr_is_terminal)
     clock: Callable[[], float] = time.monotonic
     _shown: float = -1e9
@@ -68,12 +72,17 @@ class Meter:
     def _words(self, done: int, total: int | None, now: float) -> str:
         elapsed = 0.0 if self._started is None else now - self._started
         speed = (done - self._first) / elapsed if elapsed > 0 else 0.0
-        words = [megabytes(done) if total is None else f"{megabytes(done)} of {megabytes(total)}"]
+        words = [self._amount(done, total)]
         if total:
             words.append(f"{100 * done // total} %")
         if speed > 0 and total is not None and done < total:
             words.append(f"{format_duration((total - done) / speed)} left")
         return ", ".join(words)
+
+    def _amount(self, done: int, total: int | None) -> str:
+        if self.unit:
+            return f"{done:,} {self.unit}" if total is None else f"{done:,} of {total:,} {self.unit}"
+        return megabytes(done) if total is None else f"{megabytes(done)} of {megabytes(total)}"
 
     def _show(self, text: str) -> None:
         if not self.terminal:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backbones.io.image_reading import traits_of
 from tasks.datasets.content_digests import ContentDigests, of_content
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
 from tasks.datasets.file_states import state_of
-from tasks.datasets.image_reading import traits_of
 from tasks.datasets.images import FileImages, ReadImages
 from tasks.datasets.importing.messages import Warned
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backbones.io.image_reading import PIL_FAILURES
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import Mask
-from tasks.datasets.images import PIL_FAILURES, changed_meanwhile
+from tasks.datasets.images import changed_meanwhile
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.io.image_reading import traits_of
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import read_file
 from tasks.datasets.csv_index import IndexProblem, IndexRow, class_names, read_index, split_names
 from tasks.datasets.dataset import LEFT_OPEN, Dataset, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
-from tasks.datasets.image_reading import traits_of
 from tasks.datasets.readers.make_splits import file_split, listed_files, missing, reading_of, wrong_content
 from tasks.datasets.shards import BlockCache, ShardImages, open_shard, shard_of
 

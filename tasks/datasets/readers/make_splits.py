@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from backbones.io.image_reading import ImageReading
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import NotAFile, Read, current, read_image
 from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels, SourceSplit, digest_labels, digest_lines
 from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
-from tasks.datasets.image_reading import ImageReading
 from tasks.datasets.images import ArrayImages, FileImages
 from tasks.datasets.presence import advice
 

@@ -14,10 +14,9 @@ from PIL import Image
 from torchvision import transforms
 
 from backbones.catalog.card import PreprocessingSpec
+from backbones.io.image_reading import Pixels, pixels
 from backbones.model.preprocessing import prepare
-from tasks.datasets import images as jpeg
 from tasks.datasets.dataset import DataError
-from tasks.datasets.image_reading import Pixels
 from tasks.datasets.images import FileImages, pixels_of
 
 # Of images several times as tall as wide new releases of Pillow resize the height first, which the paper's did not.
@@ -56,7 +55,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_pixels_are_pillows(size: tuple[int, int], options: dict[str, Any], mode: str) -> None:
     content = encoded(picture(*size, mode), **options)
-    found = jpeg.pixels(content)
+    found = pixels(content)
     assert found is not None
     assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
 
@@ -73,7 +72,7 @@ def test_the_pixels_are_pillows(size: tuple[int, int], options: dict[str, Any], 
     ids=["CMYK", "PNG", "cut off", "only a header", "empty"],
 )
 def test_whatever_else_it_is_pillow_is_asked(content: bytes, tmp_path: Path) -> None:
-    assert jpeg.pixels(content) is None
+    assert pixels(content) is None
     (tmp_path / "a.jpg").write_bytes(content)
     images = FileImages("some", tmp_path, ("a.jpg",))
     assert answer(lambda: pixels_of(images, 0)) == answer(lambda: images[0])
@@ -89,8 +88,8 @@ def answer(read: Callable[[], Pixels | Image.Image]) -> str | bytes:
 
 def test_an_image_that_pillow_warns_of_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert jpeg.pixels(encoded(picture(40, 30))) is None
-    assert jpeg.pixels(encoded(picture(40, 20))) is not None
+    assert pixels(encoded(picture(40, 30))) is None
+    assert pixels(encoded(picture(40, 20))) is not None
 
 
 @pytest.mark.parametrize("size", [*SIZES, (640, 480), (1600, 900), (301, 299), (4000, 256)], ids=str)

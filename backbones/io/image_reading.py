@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageOps, TiffImagePlugin
+import simplejpeg
+from PIL import Image, ImageColor, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """[h, w, 3]."""
@@ -24,6 +27,10 @@ LARGEST_VALUES = (281, 341)
 BITS_PER_SAMPLE = 258
 WIDEST = 16
 """Bits of the deepest values that are read."""
+PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
+"""What Pillow raises for files that are broken in one way or another."""
+START = b"\xff\xd8\xff"
+COLOURS = ("YCbCr", "Gray")
 
 
 @dataclass(frozen=True)
@@ -244,3 +251,38 @@ def orient_array(values: npt.NDArray[np.generic], number: int) -> npt.NDArray[np
         values = values.swapaxes(0, 1)
     flip_rows, flip_columns = number in (3, 4, 7, 8), number in (2, 3, 6, 7)
     return values[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint8] | None:
+    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of, and
+    images that are to be turned.
+    """
+    if not content.startswith(START) or (reading.upright and jpeg_orientation(content) != 1):
+        return None
+    try:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(content)
+        if colour not in COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        found: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True)
+    except ValueError:
+        return None
+    return found
+
+
+class ImageError(ValueError):
+    """An image file that cannot be decoded; the message names it and says why."""
+
+
+def read_image(path: Path, reading: ImageReading = PLAIN) -> Pixels | Image.Image:
+    """An image file as 8-bit RGB, by the shortest way. Raises ImageError, FileNotFoundError."""
+    content = path.read_bytes()
+    found = pixels(content, reading)
+    if found is not None:
+        return found
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return rgb(image, reading, content)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no image, or of a format that is not read: convert it, or leave it out") from error
+    except (Image.DecompressionBombError, *PIL_FAILURES) as error:
+        raise ImageError(f"{path} cannot be decoded ({error}): put the original file there, or leave it out") from error

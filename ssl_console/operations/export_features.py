@@ -1,0 +1,222 @@
+"""Features of images, folders or datasets to a file. A process of its own computes them; nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from backbones.catalog.card import BackboneCard, Pooling, Precision, PreprocessingName
+from backbones.io.card_files import UnknownName, suggest
+from backbones.io.subprocess_query import stream_module
+from ssl_console.operations.session import Session
+from ssl_console.system.command_hints import fetch_data, fetch_weights_command
+from ssl_console.system.devices import all_devices, choose_devices
+from ssl_console.system.errors import ConsoleError, MissingInputs, OperationFailed
+from tasks.datasets.file_kinds import is_image_name, is_leftover
+from tasks.datasets.presence import presence
+from tasks.features.export_request import (
+    EXPORT,
+    REPORT,
+    DatasetSplits,
+    Exported,
+    ExportRequest,
+    ExportWarning,
+    Failed,
+    FormatError,
+    ImageFiles,
+    Layer,
+    Problem,
+    Report,
+    check_format,
+    names_file,
+)
+
+GIGABYTE = 1e9
+ERRORS: dict[Problem, type[ConsoleError]] = {
+    "weights": MissingInputs,
+    "data": MissingInputs,
+    "request": ConsoleError,
+    "failure": OperationFailed,
+}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The user's options; None is the backbone's or the workspace's own."""
+
+    output: Path
+    preprocessing: str = "paper"
+    pooling: str | None = None
+    layers: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    device: str | None = None
+    precision: str = "float32"
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file of features."""
+
+    path: Path
+    names: Path | None
+    """The file with the names, where the format has no room for them."""
+    backbone: str
+    exported: Exported
+    warnings: tuple[str, ...]
+
+
+def export_features(
+    session: Session, backbone: str, images: Sequence[str], options: ExportOptions, progress: Callable[[Report], None]
+) -> ExportedFile:
+    """Compute the features and write the file. `progress` receives each phase and advance.
+
+    Raises ConsoleError for options and names, MissingInputs for weights and data, OperationFailed.
+    """
+    request = export_request(session, backbone, images, options)
+    reports: list[Report] = []
+
+    def take(line: str) -> None:
+        report = REPORT.validate_json(line)
+        if isinstance(report, ExportWarning | Failed | Exported):
+            reports.append(report)
+        else:
+            progress(report)
+
+    failure = stream_module(EXPORT, given=request.model_dump_json(), take=take)
+    failed = next((report for report in reports if isinstance(report, Failed)), None)
+    if failed is not None:
+        raise ERRORS[failed.problem](failed.words)
+    done = next((report for report in reports if isinstance(report, Exported)), None)
+    if done is None:
+        raise OperationFailed(f"the process that computes the features failed: {failure or 'it wrote nothing'}")
+    names = names_file(options.output) if options.output.suffix == ".npy" else None
+    warnings = tuple(report.words for report in reports if isinstance(report, ExportWarning))
+    return ExportedFile(options.output, names, request.backbone.name, done, warnings)
+
+
+def export_request(session: Session, backbone: str, images: Sequence[str], options: ExportOptions) -> ExportRequest:
+    """Everything that the computing process needs. Raises as `export_features` does, without computing anything."""
+    _check_output(options)
+    card = _pooled(session.backbones.get(backbone), options.pooling)
+    preprocessing = _one_of(get_args(PreprocessingName), options.preprocessing, "--preprocessing")
+    layers = tuple(_one_of(get_args(Layer), layer, "--layers") for layer in options.layers) or ("last",)
+    precision = _one_of(get_args(Precision), options.precision, "--precision")
+    state = session.weights.state(card)
+    if state.status != "present":
+        advice = state.advice if card.weights.kind == "file" else f"run `{fetch_weights_command(card.name)}`"
+        raise MissingInputs(f"the weights of {card.name} are {state.status}: {advice}")
+    workspace, config = session.workspace, session.config
+    names = (options.device,) if options.device else config.devices
+    return ExportRequest(
+        backbone=card,
+        sources=_sources(session, images, options.splits),
+        output=str(options.output.absolute()),
+        preprocessing=preprocessing,
+        layers=layers,
+        device=choose_devices(names, all_devices())[0].name,
+        precision=precision,
+        weights=str(workspace.weights),
+        data=str(session.data_root),
+        features=str(workspace.features),
+        cache=str(workspace.cache),
+        decoded=str(workspace.decoded) if config.decoded_gb else None,
+        decoded_bytes=round(GIGABYTE * config.decoded_gb),
+    )
+
+
+def _check_output(options: ExportOptions) -> None:
+    path = options.output
+    try:
+        check_format(path)
+    except FormatError as error:
+        raise ConsoleError(str(error)) from error
+    if not path.absolute().parent.is_dir():
+        raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
+    written = [path, names_file(path)] if path.suffix == ".npy" else [path]
+    for file in written:
+        if file.exists() and not options.replace:
+            raise ConsoleError(f"{file} is there already: choose another name, or --replace it")
+
+
+def _pooled(card: BackboneCard, pooling: str | None) -> BackboneCard:
+    """The card with another pooling, which makes other features: they are stored beside those of the card's own."""
+    if pooling is None:
+        return card
+    return card.model_copy(update={"pooling": _one_of(get_args(Pooling), pooling, "--pooling")})
+
+
+def _sources(
+    session: Session, images: Sequence[str], splits: tuple[str, ...]
+) -> tuple[ImageFiles | DatasetSplits, ...]:
+    """Images and datasets in the order of the command line; neighbouring files are one source."""
+    found: list[ImageFiles | DatasetSplits] = []
+    for name in images:
+        source = _source(session, name, splits)
+        last = found[-1] if found else None
+        if isinstance(source, ImageFiles) and isinstance(last, ImageFiles):
+            found[-1] = ImageFiles(files=last.files + source.files, names=last.names + source.names)
+        else:
+            found.append(source)
+    if splits and not any(isinstance(source, DatasetSplits) for source in found):
+        raise ConsoleError(f"--split {splits[0]}: files and folders have no splits, datasets have")
+    return tuple(found)
+
+
+def _source(session: Session, name: str, splits: tuple[str, ...]) -> ImageFiles | DatasetSplits:
+    path = Path(name).expanduser()
+    is_dataset = name in session.tasks.datasets
+    if is_dataset and path.exists():
+        raise ConsoleError(f"{name} is a dataset and also here in the folder: write ./{name} for what is here")
+    if is_dataset:
+        return _dataset(session, name, splits)
+    if path.is_dir():
+        return _folder(session, name, path)
+    if path.is_file():
+        return ImageFiles(files=(str(path.absolute()),), names=(name,))
+    if os.sep in name:
+        raise ConsoleError(f"{name}: there is no such file or folder")
+    raise UnknownName("image, folder or dataset", name, suggest(name, session.tasks.datasets))
+
+
+def _dataset(session: Session, name: str, splits: tuple[str, ...]) -> DatasetSplits:
+    card = session.tasks.dataset(name)
+    state = presence(card, session.data_root)
+    if state.status != "present":
+        advice = f"run `{fetch_data(name)}`" if card.download == "automatic" else state.advice
+        raise MissingInputs(f"the data of {name} are {state.status}: {advice}")
+    return DatasetSplits(card=card, splits=splits)
+
+
+def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
+    """Every image file below a folder, by path; other files are counted aloud. Raises MissingInputs without any."""
+    files = list(_files_below(folder))
+    chosen = sorted(file for file in files if is_image_name(file.name))
+    if not chosen:
+        raise MissingInputs(f"{name}: no image is in this folder, by the endings of its {len(files)} files")
+    others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))
+    if others:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4))
+        session.notify(f"{name}: {others.total()} files are left out, which are no images by their endings ({kinds})")
+    relative = tuple(f"{name.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in chosen)
+    return ImageFiles(files=tuple(str(file.absolute()) for file in chosen), names=relative)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_leftover(name))
+        yield from (Path(place, name) for name in files if not is_leftover(name))
+
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def _one_of(allowed: tuple[Choice, ...], given: str, option: str) -> Choice:
+    chosen = next((value for value in allowed if value == given), None)
+    if chosen is None:
+        raise ConsoleError(f"{option} {given}: choose {', '.join(allowed)}")
+    return chosen

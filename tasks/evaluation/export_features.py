@@ -1,0 +1,228 @@
+"""Features of images or datasets to a file, as tasks compute them: `python -P -m tasks.evaluation.export_features`.
+
+A process of its own because it imports torch: an `ExportRequest` on standard input, `Report` lines on standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from backbones.catalog.card import PreprocessingSpec, identity, preprocessing_for
+from backbones.catalog.weights_folder import WeightsFolder
+from backbones.io.card_files import CardModel
+from backbones.io.errors import WeightsError
+from backbones.io.image_reading import ImageError, Pixels, read_image
+from backbones.model.encoder import Encoder
+from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
+from tasks.datasets.images import PixelSource
+from tasks.datasets.registry import open_dataset
+from tasks.evaluation.result import EncoderCache
+from tasks.features.array_files import NamedFeatures, write_features
+from tasks.features.decoded_images import DecodedImages
+from tasks.features.export_request import (
+    Advance,
+    DatasetSplits,
+    Exported,
+    ExportRequest,
+    ExportWarning,
+    Failed,
+    FormatError,
+    ImageFiles,
+    Phase,
+    Problem,
+)
+from tasks.features.extraction import Extraction, Machine, SplitImages
+from tasks.features.feature_checks import check_features
+from tasks.features.key import FeatureKey
+from tasks.features.manifest import DiskFullError, NotFiniteError, OutOfMemoryError
+from tasks.features.store import FeatureRequest, FeatureStore
+from tasks.reporter import SilentReporter
+
+Floats = npt.NDArray[np.float32]
+PROBLEMS: tuple[tuple[type[Exception], Problem], ...] = (
+    (WeightsError, "weights"),
+    (DataError, "data"),
+    (ImageError, "data"),
+    (FileNotFoundError, "data"),
+    (FormatError, "request"),
+    (NotFiniteError, "failure"),
+    (OutOfMemoryError, "failure"),
+    (DiskFullError, "failure"),
+    (OSError, "failure"),
+)
+
+
+class LineReporter(SilentReporter):
+    """Reports progress and warnings as lines."""
+
+    def phase(self, name: str, total: int | None = None, unit: str = "") -> None:  # noqa: ARG002 - all are images
+        """Write the phase."""
+        _say(Phase(name=name, total=total))
+
+    def advance(self, count: int = 1) -> None:
+        """Write the count."""
+        _say(Advance(count=count))
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        _say(ExportWarning(words=message))
+
+
+@dataclass(frozen=True)
+class ListedImages(PixelSource):
+    """Image files anywhere."""
+
+    files: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        found = self.pixels(index)
+        return found if isinstance(found, Image.Image) else Image.fromarray(found)
+
+    def pixels(self, index: int) -> Pixels | Image.Image:
+        """Raises ImageError, FileNotFoundError."""
+        return read_image(Path(self.files[index]))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Features of one source split, or of image files."""
+
+    values: Floats
+    names: Sequence[str]
+    encoded: int
+    labels: Labels | None = None
+    split: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass
+class Export:
+    """One request, being carried out."""
+
+    request: ExportRequest
+    reporter: LineReporter
+
+    def carry_out(self) -> Exported:
+        """Write the file. Raises those of `PROBLEMS`."""
+        parts = [part for source in self.request.sources for part in self._parts(source)]
+        features = self._joined(parts)
+        for sentence in check_features(features.values).warnings if len(features.values) > 1 else ():
+            self.reporter.warn(sentence)
+        write_features(Path(self.request.output), features)
+        encoded = sum(part.encoded for part in parts)
+        images, dimension = features.values.shape
+        return Exported(images=images, dimension=dimension, weights_digest=self._digest, encoded=encoded)
+
+    @cached_property
+    def _weights(self) -> WeightsFolder:
+        return WeightsFolder(Path(self.request.weights))
+
+    @cached_property
+    def _digest(self) -> str:
+        state = self._weights.state(self.request.backbone)
+        if state.status != "present" or state.digest is None:
+            raise WeightsError(f"{self.request.backbone.name}: the weights are {state.status}: {state.advice}")
+        return state.digest
+
+    @cached_property
+    def _spec(self) -> PreprocessingSpec:
+        return preprocessing_for(self.request.backbone, self.request.preprocessing)
+
+    @cached_property
+    def _encoders(self) -> EncoderCache:
+        return EncoderCache()
+
+    @cached_property
+    def _store(self) -> FeatureStore:
+        request = self.request
+        decoded = DecodedImages(Path(request.decoded), request.decoded_bytes) if request.decoded else None
+        return FeatureStore(Path(request.features), Machine(batch_size=request.batch_size), decoded)
+
+    def _encoder(self) -> Encoder:
+        request = self.request
+        return self._encoders.get(request.backbone, self._digest, self._weights, request.device, request.precision)
+
+    def _parts(self, source: ImageFiles | DatasetSplits) -> list[_Part]:
+        if isinstance(source, ImageFiles):
+            return [self._of_files(source)]
+        cache = Path(self.request.cache) if self.request.cache else None
+        dataset = open_dataset(source.card, Path(self.request.data), cache)
+        for note in dataset.notes:
+            self.reporter.warn(f"{dataset.name}: {note}")
+        unknown = [name for name in source.splits if name not in dataset.splits]
+        if unknown:
+            raise DataError(f"{dataset.name} has no split {unknown[0]!r}: it has {', '.join(dataset.splits)}")
+        return [self._of_split(dataset, dataset.splits[name]) for name in source.splits or dataset.splits]
+
+    def _of_files(self, source: ImageFiles) -> _Part:
+        count, encoder = len(source.files), self._encoder()
+        machine = Machine(batch_size=self.request.batch_size)
+        images = SplitImages(self.request.backbone.name, "the images", ListedImages(source.files), source.names)
+        self.reporter.phase("encoding", count)
+        extraction = Extraction(images, encoder, self._spec, machine, self.reporter)
+        rows = [values for _, values in extraction.shards([(0, count)])] if count else []
+        return _Part(np.concatenate([np.empty((0, encoder.dimension), np.float32), *rows]), source.names, count)
+
+    def _of_split(self, dataset: Dataset, split: SourceSplit) -> _Part:
+        card = self.request.backbone
+        key = FeatureKey(identity(card, self._digest, self._spec), split.images_digest, self.request.precision)
+        wanted = FeatureRequest(key, card.name, dataset.name, split, self._spec)
+        found = self._store.features(wanted, self._encoder, self.reporter)
+        names = [f"{dataset.name}/{split.name}/{identifier}" for identifier in split.identifiers]
+        labels = split.labels if split.labels.ndim == 1 or split.labels.shape[1] else None
+        return _Part(found.values, names, found.encoded, labels, split.name, dataset.classes)
+
+    def _joined(self, parts: Sequence[_Part]) -> NamedFeatures:
+        """All rows; labels and splits where all are of one dataset."""
+        one_dataset = len(self.request.sources) == 1 and isinstance(self.request.sources[0], DatasetSplits)
+        labels = [part.labels for part in parts if part.labels is not None]
+        return NamedFeatures(
+            values=np.concatenate([part.values for part in parts]),
+            names=[name for part in parts for name in part.names],
+            about=self._about(),
+            labels=np.concatenate(labels) if one_dataset and len(labels) == len(parts) else None,
+            splits=[part.split or "" for part in parts for _ in part.names] if one_dataset else None,
+            classes=parts[0].classes if one_dataset else (),
+        )
+
+    def _about(self) -> dict[str, object]:
+        card = self.request.backbone
+        return {
+            "backbone": card.name,
+            "architecture": card.architecture,
+            "weights_sha256": self._digest,
+            "pooling": card.pooling,
+            "layers": list(self.request.layers),
+            "preprocessing": asdict(self._spec),
+            "precision": self.request.precision,
+        }
+
+
+def _say(report: CardModel) -> None:
+    print(report.model_dump_json(), flush=True)
+
+
+def main() -> int:
+    """Carry out the request of standard input."""
+    request = ExportRequest.model_validate_json(sys.stdin.read())
+    try:
+        _say(Export(request, LineReporter()).carry_out())
+    except tuple(kind for kind, _ in PROBLEMS) as error:
+        problem = next(name for kind, name in PROBLEMS if isinstance(error, kind))
+        _say(Failed(problem=problem, words=str(error)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
