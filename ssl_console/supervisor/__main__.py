@@ -130,6 +130,7 @@ def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
             return False
         LOG.info("nothing is queued or running")
         supervisor.dismiss_all(time.time())
+        supervisor.index.keep_summaries(time.time())
         door.push(closed.pop_all())
         return True
 

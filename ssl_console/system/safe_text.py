@@ -24,7 +24,7 @@ _UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def printable(text: str) -> str:
     """One line of text that can only draw characters; a tab becomes a space, line ends are dropped."""
     bare = _ESCAPES.sub("", text).replace("\t", " ")
-    return bare if bare.isascii() and bare.isprintable() else "".join(filter(_draws, bare))
+    return bare if bare.isprintable() else "".join(filter(_draws, bare))
 
 
 def json_text(content: object, indent: int | None = None) -> str:
@@ -40,9 +40,7 @@ def last_state(line: str) -> str:
 
 def width(text: str) -> int:
     """Columns that printable text takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(_cells(character) for character in text)
+    return len(text) if text.isascii() else len(text) + sum(_cells(one) - 1 for one in text if not one.isascii())
 
 
 def align(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:

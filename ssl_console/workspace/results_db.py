@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from tinydb import where
 
 from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
+from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError
 from ssl_console.workspace.tinydb_storage import UnreadableError, exclusive, read_document, transaction
-
-_RESULTS = TypeAdapter(list[Result])
 
 Stamp = tuple[int, int, int]
 
@@ -142,14 +142,22 @@ def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
 
 def _read(path: Path) -> list[Result]:
     try:
-        rows = read_document(path).get(RESULTS_TABLE, {})
-        return _RESULTS.validate_python(list(rows.values()))
+        return _validated(read_document(path).pop(RESULTS_TABLE, {}))
     except (UnreadableError, NewerSchemaError) as error:
         raise _store_error(path, error) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StoreError(f"{path} holds a row that is no result ({where}: {first['msg']}); {_WAY_OUT}") from error
+
+
+def _validated(rows: dict[str, Any]) -> list[Result]:
+    """The rows as results; each row is dropped once it is one, so that both are never in memory whole.
+
+    Raises ValidationError.
+    """
+    sets = SharedFieldSets()
+    return [sets.share(Result.model_validate(rows.pop(name))) for name in list(rows)]
 
 
 _WAY_OUT = "`ssl-console rebuild` makes it again from the run folders"

@@ -61,7 +61,7 @@ def check_version(found: object, known: int = SPEC_VERSION) -> int:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where a run may be carried out."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
+from ssl_console.workspace.run_summaries import RunSummary, is_settled, read_summaries, write_summaries
 from tasks.catalog.spec import TaskSpec
 
 SETTLED_S = 0.1
@@ -28,6 +30,8 @@ LIFE_EVERY_S = 1.0
 MANY, REST_EACH_S, LONGEST_REST_S = 200, 2e-4, 0.5
 """Reading the time of a run folder takes about 5 us. With more runs than `MANY`, callers that can wait scan all
 folders less often."""
+MANY_UNKNOWN = 200
+"""Number of ended runs without a summary from which on the summaries are written again."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class RunInfo:
     def under_way(self) -> bool:
         """Whether an attempt is starting or running."""
         return self.status.state in {RunState.STARTING, RunState.RUNNING}
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended and its end is recorded."""
+        return self.status.state.final and not (self.status.end is None and self.status.state is not RunState.DONE)
 
     @property
     def unsettled(self) -> bool:
@@ -109,6 +118,8 @@ class RunIndex:
     """Runs that can change without a request, and when each was last read (seconds since the epoch)."""
     _expected: set[str] = field(default_factory=set)
     """Queued runs that a worker was given."""
+    _summarized: int = 0
+    """Number of runs whose summaries are kept."""
 
     def expect(self, run_id: str) -> None:
         """Watch this queued run, which a worker was given, so that its start is seen without reading all folders."""
@@ -143,8 +154,10 @@ class RunIndex:
         return True
 
     def _scan(self, now: float) -> None:
-        self._scanned = now
+        first, self._scanned = not self._scanned, now
         present = dict(_folders(self.workspace))
+        if first:
+            self._take_summaries(present)
         for name in self.entries.keys() - present.keys():
             del self.entries[name]
             self.queued.pop(name, None)
@@ -159,6 +172,29 @@ class RunIndex:
                 if self._times[name] is None:
                     self._runs_time = None
                 self._reread(name, now)
+        if first:
+            self.keep_summaries(now)
+
+    def _take_summaries(self, times: Mapping[str, int]) -> None:
+        """Take the ended runs that are known from earlier. Damage makes all of them unknown, never wrong."""
+        with suppress(ValueError):  # pydantic's errors are such, too
+            runs = self.workspace.runs
+            for summary in read_summaries(self.workspace, times):
+                self.entries[summary.run_id] = _from_summary(RunFolder(runs / summary.run_id), summary)
+                self._times[summary.run_id] = summary.time_ns
+        self._summarized = len(self.entries)
+
+    def keep_summaries(self, now: float) -> None:
+        """Write the summaries of ended runs where many of them have none, if the workspace can be written."""
+        settled = [
+            (run, time)
+            for name, run in self.entries.items()
+            if run.over and (time := self._times.get(name)) is not None and is_settled(time, now)
+        ]
+        if len(settled) - self._summarized >= MANY_UNKNOWN:
+            with suppress(OSError):
+                write_summaries(self.workspace, (_summary(run, time) for run, time in settled))
+                self._summarized = len(settled)
 
     def _reread_unsettled(self, now: float) -> Iterator[RunInfo]:
         for name, read in tuple(self._unsettled.items()):
@@ -201,6 +237,37 @@ class RunIndex:
         else:
             self.queued.pop(name, None)
         return True
+
+
+def _summary(run: RunInfo, time_ns: int) -> RunSummary:
+    return RunSummary(
+        run_id=run.run_id,
+        time_ns=time_ns,
+        backbone=run.backbone,
+        task=run.task,
+        protocol=run.protocol,
+        variant=run.variant,
+        seed=run.seed,
+        created=run.created,
+        priority=run.submitted_priority,
+        placement=run.submitted_placement,
+        status=run.status,
+    )
+
+
+def _from_summary(folder: RunFolder, summary: RunSummary) -> RunInfo:
+    return RunInfo(
+        folder=folder,
+        backbone=summary.backbone,
+        task=summary.task,
+        protocol=summary.protocol,
+        variant=summary.variant,
+        seed=summary.seed,
+        created=summary.created,
+        submitted_priority=summary.priority,
+        submitted_placement=summary.placement,
+        status=summary.status,
+    )
 
 
 def _with_status(run: RunInfo, status: RunStatus) -> RunInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from ssl_console.system.errors import shortage
@@ -61,10 +62,14 @@ class RunView(RunInfo):
 
 
 _INFO_FIELDS = tuple(one.name for one in fields(RunInfo))
+_info_values = attrgetter(*_INFO_FIELDS)
 
 
 def _info_fields(run: RunInfo) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in _INFO_FIELDS}
+    return dict(zip(_INFO_FIELDS, _info_values(run), strict=True))
+
+
+NO_PROGRESS = Progress()
 
 
 @dataclass(frozen=True)
@@ -167,11 +172,11 @@ class RunObserver:
     def _progress(self, run: RunInfo, old: RunView | None) -> tuple[Progress, int]:
         attempt = run.status.attempt
         number, tail = self._tails.get(run.run_id, (0, None))
-        before = old.progress if old and number == attempt else Progress()
+        before = old.progress if old and number == attempt else NO_PROGRESS
         if number != attempt or tail is None:
             if not run.under_way:
                 self._tails.pop(run.run_id, None)
-                return (old.progress, old.bad_lines) if old and old.status.attempt == attempt else (Progress(), 0)
+                return (old.progress, old.bad_lines) if old and old.status.attempt == attempt else (NO_PROGRESS, 0)
             tail = EventTail.of(run.folder.events(attempt))
             self._tails[run.run_id] = attempt, tail
         events = tail.poll()

@@ -59,7 +59,7 @@ class FolderFacts:
     """A priority requested after submission."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunStatus:
     """Status of a run."""
 

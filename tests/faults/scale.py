@@ -28,10 +28,27 @@ class Scale:
     """Workers of the load test."""
     racers: int
     """Rounds in which supervisors race for the lock."""
+    life: int
+    """Runs that one supervisor carries out one after another."""
+    years: int
+    """Ended runs that a workspace holds."""
 
 
-SHARE = Scale(kills=8, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2)
-FULL = Scale(kills=300, real_kills=8, inputs=2_000, flips=2_000, together_s=60, queued=5_000, slots=64, racers=25)
+SHARE = Scale(
+    kills=8, real_kills=1, inputs=150, flips=60, together_s=8, queued=120, slots=8, racers=2, life=60, years=1_000
+)
+FULL = Scale(
+    kills=300,
+    real_kills=8,
+    inputs=2_000,
+    flips=2_000,
+    together_s=60,
+    queued=5_000,
+    slots=64,
+    racers=25,
+    life=20_000,
+    years=20_000,
+)
 
 
 def full() -> bool:

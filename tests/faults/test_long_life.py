@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
+from dataclasses import dataclass
+from statistics import median
 
-import psutil
 import pytest
 
 from ssl_console.operations.clean import best_runs, parse_age
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore, rebuild
 from ssl_console.workspace.run import RunState
-from tests.faults.scale import full
-from tests.faults.stage import PATIENCE_S, Stage
+from tests.faults.conftest import MakeStage
+from tests.faults.load import carry_out, fill_with_ended_runs, queue_many
+from tests.faults.scale import Scale, full
+from tests.faults.stage import PATIENCE_S, ROOT, Stage
 from tests.faults.tally import Tally
-from tests.ssl_console.workspace_fixture import eventually
 
 GROUP = "long life"
 DAY_S = 86_400.0
@@ -93,22 +98,73 @@ def test_a_thousand_broken_cards_are_one_line_with_their_number(stage: Stage, ta
 
 
 @pytest.mark.slow
-def test_descriptors_and_memory_of_a_supervisor_do_not_grow_with_runs(stage: Stage, tally: Tally) -> None:
-    rounds, each = (10, 40) if full() else (4, 8)
-    keeper = stage.start(*stage.run_arguments([10_000], wait=True))  # so that the supervisor stays
-    eventually(stage.workers, "a run is under way", PATIENCE_S)
-    process = psutil.Process(stage.supervisor_pid())
-    descriptors, memory = [], []
-    for number in range(rounds):
-        stage.run_to_the_end(list(range(number * each, (number + 1) * each)))
-        descriptors.append(process.num_fds())
-        memory.append(process.memory_info().rss / 2**20)
-    (stage.workspace.features / "go").touch()
-    assert stage.finish(keeper) == 0
-    assert max(descriptors) - min(descriptors) <= 4, descriptors
-    assert memory[-1] - memory[1] < 4 + 0.02 * rounds * each, memory
+def test_descriptors_and_memory_of_a_supervisor_do_not_grow_with_runs(
+    make_stage: MakeStage, scale: Scale, tally: Tally
+) -> None:
+    stage = make_stage(slots=scale.slots)
+    queue_many(stage, scale.life)
+    found = carry_out(stage, 30 * PATIENCE_S)
+    assert found.runs == scale.life
+    assert {row.run_id for row in ResultStore(stage.workspace).results()} == set(stage.seeds())
+    early, late = len(found.memory_mb) // 5, -len(found.memory_mb) // 20
+    descriptors = median(found.descriptors[:early]), median(found.descriptors[late:])
+    memory = max(found.memory_mb[:early]), max(found.memory_mb[late:])
+    assert max(found.descriptors) - min(found.descriptors) <= 2 * scale.slots + 8
+    assert descriptors[1] <= descriptors[0] + 4
+    assert memory[1] - memory[0] < 4 + 0.001 * scale.life, memory
     tally.add(
-        "runs of one supervisor, its descriptors and memory looked at",
-        rounds * each,
-        f"{descriptors[0]} descriptors at first, {descriptors[-1]} at last; {memory[-1] - memory[0]:+.1f} MB",
+        "runs of one supervisor, its descriptors and memory looked at all the time",
+        scale.life,
+        f"{descriptors[0]:.0f} descriptors in the first fifth, {descriptors[1]:.0f} in the last twentieth; "
+        f"{memory[0]:.0f} and {memory[1]:.0f} MB at most",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["runs", "rank", "doctor"] if full() else ["runs"])
+def test_years_of_runs_cost_a_verb_little_memory_and_time(
+    workspace: Workspace, scale: Scale, verb: str, tally: Tally
+) -> None:
+    fill_with_ended_runs(workspace, scale.years)
+    long_ago = time.time() - DAY_S
+    for folder in workspace.run_folders():
+        os.utime(folder.path, (long_ago, long_ago))
+    first, again = (own_usage(workspace, verb) for _ in range(2))
+    assert max(first.lines, again.lines) >= (scale.years if verb == "runs" else 10)
+    assert again.memory_mb < 120
+    assert again.cpu_s < 4, "twice what it may take on a machine that does nothing else"
+    tally.add(
+        f"run folders in a workspace, for `{verb}`",
+        scale.years,
+        f"{again.cpu_s:.1f} s of CPU and {again.memory_mb:.0f} MB; {first.cpu_s:.1f} s when run the first time",
+    )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command itself took, without processes that it started."""
+
+    cpu_s: float
+    memory_mb: float
+    lines: int
+    """Of its standard output."""
+
+
+USAGE = """
+import sys, time
+from ssl_console.cli import main
+try:
+    main()
+finally:
+    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(time.process_time(), int(peak) / 1024, file=sys.stderr)
+"""
+
+
+def own_usage(workspace: Workspace, verb: str) -> Usage:
+    command = [sys.executable, "-P", "-c", USAGE, verb]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSL_CONSOLE_WORKSPACE": str(workspace.root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode in {0, 1}, done.stderr  # `doctor` answers 1 where something of this machine is bad
+    cpu_s, memory_mb = map(float, done.stderr.splitlines()[-1].split())
+    return Usage(cpu_s, memory_mb, len(done.stdout.splitlines()))

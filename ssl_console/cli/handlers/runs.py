@@ -16,7 +16,8 @@ from ssl_console.operations.session import Session, resolve_run, resolve_runs
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.safe_text import last_state, shorten
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.result import Result
+from ssl_console.workspace.result import RunScore
+from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.run_status import RunStatus, read_status
@@ -31,17 +32,19 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
     """List the runs, oldest first. Raises UnknownName for a state that does not exist."""
     wanted = None if state is None else _state(state)
     now = time.time()
-    reader = RunReader(session.workspace, {result.run_id: result for result in session.results()})
+    scores = {result.run_id: RunScore.of(result) for result in ResultStore(session.workspace).results()}
+    reader = RunReader(session.workspace)
     reader.poll()
     shown = [run for run in reader.runs() if wanted in {None, run.state}]
-    results = reader.results_of(shown)
+    for run_id, result in reader.results_of(run for run in shown if run.run_id not in scores).items():
+        scores[run_id] = RunScore.of(result)
     for sentence in reader.observer.unreadable:
         stdout.say(sentence)
     if as_json:
-        stdout.document({"runs": [_as_json(run, results.get(run.run_id)) for run in shown]})
+        stdout.document_of("runs", (_as_json(run, scores.get(run.run_id)) for run in shown))
         return
     head = ("run", "backbone", "task", "seed", "state", "")
-    stdout.table(head, [_line(run, results.get(run.run_id), now) for run in shown], right=frozenset({3}))
+    stdout.table(head, [_line(run, scores.get(run.run_id), now) for run in shown], right=frozenset({3}))
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
@@ -185,20 +188,20 @@ def _state(name: str) -> RunState:
         raise UnknownName("state", name, suggest(name, known) or known) from None
 
 
-def _line(run: RunView, result: Result | None, now: float) -> tuple[str, ...]:
-    words = outcome_text(run, result) if run.state.final else activity_text(run, now)
+def _line(run: RunView, score: RunScore | None, now: float) -> tuple[str, ...]:
+    words = outcome_text(run, score) if run.state.final else activity_text(run, now)
     state = run.state.value
     note = words.removeprefix(state).lstrip(" :")
     return run.run_id, run.backbone, run.task, str(run.seed), state, shorten(note, REASON_COLUMNS)
 
 
-def _as_json(run: RunView, result: Result | None) -> dict[str, object]:
+def _as_json(run: RunView, score: RunScore | None) -> dict[str, object]:
     progress, job = run.progress, run.job
     return {
         "run_id": run.run_id,
         "backbone": run.backbone,
         "task": run.task,
-        "variant": result.variant if result else run.variant,
+        "variant": score.variant if score else run.variant,
         "seed": run.seed,
         "state": run.state.value,
         "kind": run.status.kind,
@@ -213,7 +216,7 @@ def _as_json(run: RunView, result: Result | None) -> dict[str, object]:
         "partition": job.partition or None if job else None,
         "started": progress.started,
         "ended": run.status.ended,
-        "value": result.value if result else None,
-        "ci_low": result.ci_low if result else None,
-        "ci_high": result.ci_high if result else None,
+        "value": score.value if score else None,
+        "ci_low": score.ci_low if score else None,
+        "ci_high": score.ci_high if score else None,
     }

@@ -13,7 +13,7 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.progress import ProgressSnapshot, ProgressSummary
 from ssl_console.planning.duration import format_duration
 from ssl_console.system.errors import ExitCode
-from ssl_console.workspace.result import Result
+from ssl_console.workspace.result import Result, RunScore
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
@@ -163,7 +163,7 @@ def activity_text(run: RunView, now: float) -> str:
     return ", ".join(words)
 
 
-def outcome_text(run: RunView, result: Result | None) -> str:
+def outcome_text(run: RunView, result: Result | RunScore | None) -> str:
     """Outcome of an ended run in one sentence: its score with its interval, or its failure."""
     if run.state is RunState.DONE:
         if result is None:

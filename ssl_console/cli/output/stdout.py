@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.safe_text import align, json_text, printable
+
+PIECES_AT_ONCE = 1000
 
 
 def data(text: str) -> None:
@@ -46,6 +49,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[i
 def document(content: object) -> None:
     """Write one JSON document to standard output."""
     data(json_text(content, indent=2) + "\n")
+
+
+def document_of(name: str, rows: Iterable[object]) -> None:
+    """Write the JSON document `{name: [rows]}` as `document` would, without holding all of it in memory."""
+    pieces = _pieces(name, rows)
+    while chunk := list(islice(pieces, PIECES_AT_ONCE)):
+        data("".join(chunk))
+
+
+def _pieces(name: str, rows: Iterable[object]) -> Iterator[str]:
+    yield f"{{\n  {json_text(name)}: ["
+    separator, end = "\n", "]\n}\n"
+    for row in rows:
+        yield f"{separator}{json_text(row, indent=2)}".replace("\n", "\n    ")
+        separator, end = ",\n", "\n  ]\n}\n"
+    yield end
 
 
 def json_line(content: Mapping[str, object]) -> None:

@@ -1,0 +1,105 @@
+"""Summaries of ended runs in one file, so that a command does not have to read tens of thousands of run folders.
+
+The folders stay the truth: a summary counts only while its folder has the modification time that it had when it was
+read, and every change of a run's state makes, renames or removes a file of that folder. Without the file, or with one
+that is damaged or of another version, everything is read from the folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import orjson
+from pydantic import TypeAdapter
+
+from backbones.io.files import make_private_folder, open_own, write_atomically
+from ssl_console._version import __version__
+from ssl_console.workspace.field_sets import SharedFieldSets
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import Placement
+from ssl_console.workspace.run_status import RunStatus
+
+FORMAT = 1
+SETTLED_S = 600.0
+"""Age in seconds that a folder's modification time has to have: file systems that count in whole seconds give two
+changes one time, and clocks of file servers differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """An ended run, as listings and the queue need it."""
+
+    run_id: str
+    time_ns: int
+    """Modification time of its folder when the folder was read."""
+    backbone: str
+    task: str
+    protocol: str
+    variant: str
+    seed: int
+    created: float
+    priority: int
+    placement: Placement
+    status: RunStatus
+
+
+def summaries_file(workspace: Workspace) -> Path:
+    """Where they are kept. Not among the runs, whose folder is read again when anything in it changes."""
+    return workspace.cache / "ended-runs.jsonl"
+
+
+def read_summaries(workspace: Workspace, times: Mapping[str, int]) -> Iterator[RunSummary]:
+    """Those of runs whose folders still have the time that they had then; `times` are the present ones, by run."""
+    validate, sets = _schema().validate_json, SharedFieldSets()
+    for line in _lines(summaries_file(workspace)):
+        run_id, _, content = line.partition(b" ")
+        time, _, content = content.partition(b" ")
+        if times.get(run_id.decode()) == int(time):
+            summary = validate(content)
+            for record in filter(None, (summary.status.owner, summary.status.end)):
+                sets.share(record)
+            yield summary
+
+
+def write_summaries(workspace: Workspace, summaries: Iterable[RunSummary]) -> None:
+    """Replace the file. Raises OSError."""
+    dump = _schema().dump_json
+    lines = [b"%s %d %s\n" % (one.run_id.encode(), one.time_ns, dump(one, exclude_defaults=True)) for one in summaries]
+    body = b"".join(lines)
+    make_private_folder(workspace.cache)
+    write_atomically(summaries_file(workspace), _head(body) + body)
+
+
+def is_settled(time_ns: int, now: float) -> bool:
+    """Whether a folder was last changed long enough ago for its time to stand for its content."""
+    return now - time_ns / 1e9 > SETTLED_S
+
+
+def _lines(path: Path) -> Iterable[bytes]:
+    """The lines of a whole file of this version that this user wrote; none of any other."""
+    try:
+        descriptor = open_own(path, os.O_RDONLY)
+    except OSError:
+        return []
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            return []
+        head, body = file.readline(), file.read()
+    return BytesIO(body) if head == _head(body) else []
+
+
+def _head(body: bytes) -> bytes:
+    about = {"format": FORMAT, "program": __version__, "sha256": sha256(body).hexdigest()}
+    return orjson.dumps(about, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@cache
+def _schema() -> TypeAdapter[RunSummary]:
+    """Made when it is first needed: building it takes some milliseconds."""
+    return TypeAdapter(RunSummary)
