@@ -46,6 +46,7 @@ APP = (
     ),
     Key("help", "f1,question_mark", "help", "help", "Show the keys of this screen"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
+    Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
     Key("theme", "T", "next_theme", "theme", "Next theme", footer=False),
     Key(
         "redraw",

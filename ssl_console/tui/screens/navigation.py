@@ -56,6 +56,13 @@ class Navigation(DiffingApp[int]):
         """Put Plan's cursor on a backbone, a task or both."""
         self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
 
+    def action_storage(self) -> None:
+        """Show the disk space that the workspace takes."""
+        from ssl_console.tui.screens.storage import StorageDialog  # noqa: PLC0415 - loaded when it is needed
+
+        if isinstance(self.screen, ConsoleScreen):
+            self.push_screen(StorageDialog())
+
     def act_in(self, name: str, action: str) -> None:
         """Go to a screen and run one of its actions."""
         self._show(name, lambda screen: self.call_later(self.run_action, action, screen))

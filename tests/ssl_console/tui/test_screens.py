@@ -177,6 +177,17 @@ async def test_what_is_not_possible_becomes_a_panel_with_the_reason(used: Worksp
         assert not isinstance(pilot.app.screen, ProblemDialog)
 
 
+async def test_sizes_of_runs_logs_and_caches_are_shown_on_every_screen(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="live")) as pilot:
+        await pilot.press("U")
+        await until(pilot, lambda: "in all" in shown(pilot, "#text"))
+        for purpose in ("results and predictions of runs", "logs and events of runs", "stored features"):
+            assert purpose in shown(pilot, "#text")
+        assert "ssl-console clean --older 90d --keep-best" in shown(pilot, "#text")
+        await pilot.press("escape")
+        assert len(pilot.app.screen_stack) == 1
+
+
 # -- Rankings, Compare, Result --------------------------------------------------------------------------------------
 
 
