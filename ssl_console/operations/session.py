@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbones.io.card_files import UnknownName, suggest
 from ssl_console.system.errors import ConsoleError
 
 if TYPE_CHECKING:
@@ -305,6 +304,8 @@ def resolve_run(name: str, run_ids: Iterable[str]) -> str:
         shown = ", ".join(matches[:MATCHES_SHOWN])
         raise ConsoleError(f"{name!r} is the beginning of {shown}{more}: give more of the id")
     if not matches:
+        from backbones.io.card_files import UnknownName, suggest
+
         raise UnknownName("run", name, suggest(name, ids))
     return matches[0]
 
@@ -319,5 +320,7 @@ def resolve_backbone(name: str, backbones: Iterable[str]) -> str:
     """The name, if it is one of these backbones. Raises UnknownName with suggestions."""
     names = tuple(backbones)
     if name not in names:
+        from backbones.io.card_files import UnknownName, suggest
+
         raise UnknownName("measured backbone", name, suggest(name, names))
     return name

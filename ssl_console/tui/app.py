@@ -30,6 +30,7 @@ from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
 from ssl_console.tui.screens.navigation import Navigation
 from ssl_console.tui.style import glyphs, themes
 from ssl_console.tui.style.palette import Palette, RenderContext
+from ssl_console.tui.terminal.colour_depth import ColourDepth
 from ssl_console.tui.terminal.driver import LinkSpeed, longest_write_s, pending_writes
 from ssl_console.tui.terminal.shutdown import (
     crash_panel,
@@ -132,8 +133,8 @@ class ConsoleApp(Navigation):
         """Palette and glyphs in use."""
         theme = self.current_theme
         if self._render_context is None or self._render_context[0] is not theme:
-            few = self.console.color_system in {"256", "standard"}
-            self._render_context = theme, RenderContext(Palette.of(theme, few_colours=few), self._glyphs)
+            depth = ColourDepth.of(self.console.color_system)
+            self._render_context = theme, RenderContext(Palette.of(theme, depth), self._glyphs)
         return self._render_context[1]
 
     # -- start and end ------------------------------------------------------------------------------------------

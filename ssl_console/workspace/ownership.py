@@ -10,7 +10,6 @@ import grp
 import os
 import pwd
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,6 +72,10 @@ def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
 
 def is_shared(workspace: Workspace) -> bool:
     """Whether the workspace's owner has put `shared = "group"` into settings that nobody else can write."""
+    if not workspace.config.exists():
+        return False
+    import tomllib  # noqa: PLC0415 - most workspaces have no settings, and the first picture waits for this
+
     try:
         state, root = workspace.config.stat(), workspace.root.stat()
         content = tomllib.loads(workspace.config.read_text(encoding="utf-8"))

@@ -20,6 +20,8 @@ HALF = "▀"
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .:-=+*#%@"
 """Dark to bright."""
+CUBE = (0, 95, 135, 175, 215, 255)
+"""Levels of a channel in the colours 16 to 231 of 256."""
 
 
 class PictureCell(NamedTuple):
@@ -57,9 +59,10 @@ def open_picture(path: Path) -> Picture | None:
         return None
 
 
-def colour_cells(picture: Picture, columns: int, rows: int) -> list[Row]:
-    """The whole picture within so many cells, two pixels in each."""
+def colour_cells(picture: Picture, columns: int, rows: int, *, few_colours: bool = False) -> list[Row]:
+    """The whole picture within so many cells, two pixels in each; dithered where the terminal has 256 colours."""
     image = _fitted(picture.image, columns, 2 * rows)
+    image = _dithered(image) if few_colours else image
     pixels = image.load()
     return [
         [PictureCell(HALF, _at(pixels, x, y), _at(pixels, x, y + 1)) for x in range(image.width)]
@@ -78,6 +81,17 @@ def shaded(picture: Picture, columns: int, rows: int, shades: str) -> list[Row]:
         [PictureCell(shades[int(pixels[x, y]) * steps // 256]) for x in range(image.width)]  # type: ignore[arg-type]
         for y in range(image.height)
     ]
+
+
+def _dithered(image: Image) -> Image:
+    """In the 240 colours that every terminal of 256 has, the error of each pixel spread over its neighbours."""
+    from PIL import Image as PillowImage  # noqa: PLC0415 - as above
+
+    cube = [(red, green, blue) for red in CUBE for green in CUBE for blue in CUBE]
+    greys = [(8 + 10 * step,) * 3 for step in range(24)]
+    palette = PillowImage.new("P", (1, 1))
+    palette.putpalette([channel for colour in cube + greys for channel in colour])
+    return image.quantize(palette=palette, dither=PillowImage.Dither.FLOYDSTEINBERG).convert("RGB")
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:

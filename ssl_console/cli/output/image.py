@@ -27,13 +27,16 @@ def _draw(picture: Picture) -> None:
     from rich.segment import Segment, Segments
 
     from ssl_console.tui.style.glyphs import choose
+    from ssl_console.tui.terminal.colour_depth import ColourDepth
     from ssl_console.tui.widgets.image import style_of
 
     console = Console(file=sys.stdout, highlight=False)
     columns, unicode = min(console.width, MOST_COLUMNS), choose().braille
-    if console.no_color or not console.is_terminal or console.color_system is None or not unicode:
+    depth = ColourDepth.of(console.color_system)
+    colours = console.is_terminal and console.color_system and not console.no_color and unicode
+    if not colours or depth is ColourDepth.SIXTEEN:
         rows: list[Row] = shaded(picture, columns, MOST_ROWS, SHADES if unicode else ASCII_SHADES)
     else:
-        rows = colour_cells(picture, columns, MOST_ROWS)
+        rows = colour_cells(picture, columns, MOST_ROWS, few_colours=depth is ColourDepth.MANY)
     for row in rows:
-        console.print(Segments([*(Segment(cell.sign, style_of(cell)) for cell in row), Segment.line()]), end="")
+        console.print(Segments([*(Segment(cell.sign, style_of(cell, depth)) for cell in row), Segment.line()]), end="")

@@ -16,12 +16,15 @@ from textual.widget import Widget
 
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Tone, cut, length
+from ssl_console.tui.terminal.colour_depth import ColourDepth, legible
 
 LEVELS = 8
-RAMP = ("#00224e", "#1f3a6d", "#434e6c", "#5f636e", "#7d7c78", "#9f9675", "#c4b56c", "#ead94c")
-FEW_ON_DARK = ("#00005f", "#00005f", "#262626", "#303030", "#3a3a3a", "#444444", "#4e4e4e", "#5f5f00")
-FEW_ON_LIGHT = ("#afafd7", "#c6c6c6", "#d0d0d0", "#dadada", "#e4e4e4", "#eeeeee", "#f5f5f5", "#ffffaf")
-"""Backgrounds where the terminal has 256 colours: blue, greys, yellow, for a mixed colour would miss its neighbour."""
+SHARES = (0.06, 0.14, 0.23, 0.33, 0.45, 0.58, 0.74, 0.92)
+"""How much of the best level's colour is in each level's background, where colours can be mixed."""
+BEST_ON_DARK, BEST_ON_LIGHT = "#00875f", "#5faf87"
+MANY_ON_DARK = ("#121212", "#1c1c1c", "#262626", "#303030", "#3a3a3a", "#444444", "#005f5f", "#00875f")
+MANY_ON_LIGHT = ("#ffffff", "#eeeeee", "#e4e4e4", "#dadada", "#87d7d7", "#5fd7af", "#87afaf", "#5faf87")
+"""Backgrounds where the terminal has 256 colours: a mixed colour would miss its neighbour. The best have a hue."""
 
 
 def level(value: float, low: float, high: float, *, higher_is_better: bool = True) -> int | None:
@@ -42,7 +45,6 @@ def sign(heat: int | None, steps: Sequence[str]) -> str:
 Under = Literal["", "row", "cell"]
 """Whether the cursor is on it: not, on its row, or on it itself."""
 
-HEAT_SHARE = 0.34
 DARK_SERIES = ("#87afd7", "#d7af5f", "#87d7af", "#d787af", "#afafd7", "#d7875f")
 LIGHT_SERIES = ("#005f87", "#875f00", "#00875f", "#87005f", "#5f5faf", "#af5f00")
 
@@ -69,34 +71,41 @@ class Palette:
     """Background of ticked cells."""
     series: tuple[str, ...]
     dark: bool
-    few_colours: bool = False
-    """Whether the terminal has 256 at most."""
+    depth: ColourDepth = ColourDepth.TRUE
 
     @classmethod
-    def of(cls, theme: Theme, *, few_colours: bool = False) -> Palette:
+    def of(cls, theme: Theme, depth: ColourDepth = ColourDepth.TRUE) -> Palette:
         """The palette of a theme; missing colours are blended from the existing ones."""
+        if depth is ColourDepth.SIXTEEN:
+            return SIXTEEN_ON_DARK if theme.dark else SIXTEEN_ON_LIGHT
         own = theme.variables
         foreground = Color.parse(theme.foreground or ("#d0d0d0" if theme.dark else "#262626"))
         background = Color.parse(theme.background or ("#121212" if theme.dark else "#ffffff"))
         primary = Color.parse(theme.primary)
         accent = Color.parse(theme.accent or theme.primary)
+        cell = own.get("block-cursor-background") or background.blend(primary, 0.55 if theme.dark else 0.85).hex
+        surface = (Color.parse(theme.surface) if theme.surface else background).hex
+
+        def ink(colour: str) -> str:
+            return legible(colour, surface, depth)
+
         return cls(
-            foreground=foreground.hex,
+            foreground=ink(foreground.hex),
             background=background.hex,
-            muted=own.get("muted") or foreground.blend(background, 0.42).hex,
-            faint=own.get("faint") or foreground.blend(background, 0.72).hex,
-            primary=primary.hex,
-            accent=accent.hex,
-            good=Color.parse(theme.success or theme.primary).hex,
-            warn=Color.parse(theme.warning or theme.primary).hex,
-            bad=Color.parse(theme.error or theme.primary).hex,
+            muted=ink(own.get("muted") or foreground.blend(background, 0.42).hex),
+            faint=ink(own.get("faint") or foreground.blend(background, 0.72).hex),
+            primary=ink(primary.hex),
+            accent=ink(accent.hex),
+            good=ink(theme.success or primary.hex),
+            warn=ink(theme.warning or primary.hex),
+            bad=ink(theme.error or primary.hex),
             row=own.get("row-background") or background.blend(foreground, 0.13).hex,
-            cell=own.get("block-cursor-background") or background.blend(primary, 0.55 if theme.dark else 0.85).hex,
-            on_cell="#ffffff",
+            cell=cell,
+            on_cell=legible("#ffffff", cell, depth),
             picked=own.get("ticked-background") or background.blend(accent, 0.2).hex,
             series=DARK_SERIES if theme.dark else LIGHT_SERIES,
             dark=theme.dark,
-            few_colours=few_colours,
+            depth=depth,
         )
 
     def tone(self, tone: Tone) -> Style:
@@ -115,16 +124,14 @@ class Palette:
         """Colour of a chart's series; together with its marker it stays distinct beyond the colours there are."""
         return Style(color=self.series[number % len(self.series)])
 
-    def heat_style(self, level: int) -> Style:
-        """Background for a heat level: faint enough that every tone stays legible on it."""
-        if self.few_colours:
-            return Style(bgcolor=(FEW_ON_DARK if self.dark else FEW_ON_LIGHT)[level])
-        colour = Color.parse(self.background).blend(Color.parse(RAMP[level]), HEAT_SHARE)
-        return Style(bgcolor=colour.rich_color)
-
-    def sign_style(self, level: int) -> Style:
-        """Style of the sign for a heat level, in the level's full colour."""
-        return self._signs[level]
+    def heat(self, level: int) -> str | None:
+        """Background for a heat level, from that of the page to the best level's; None where there are 16 colours."""
+        if self.depth is ColourDepth.SIXTEEN:
+            return None
+        if self.depth is ColourDepth.MANY:
+            return (MANY_ON_DARK if self.dark else MANY_ON_LIGHT)[level]
+        best = Color.parse(BEST_ON_DARK if self.dark else BEST_ON_LIGHT)
+        return Color.parse(self.background).blend(best, SHARES[level]).hex
 
     @cached_property
     def _tones(self) -> dict[Tone, Style]:
@@ -147,25 +154,67 @@ class Palette:
         """Computed styles by the properties of the cell."""
         return {}
 
-    @cached_property
-    def _signs(self) -> list[Style]:
-        foreground = Color.parse(self.foreground)
-        return [Style(color=foreground.blend(Color.parse(colour), 0.75).rich_color) for colour in RAMP]
-
 
 def _cell_style(palette: Palette, cell: Cell, under: Under) -> Style:
     style = palette.tone(cell.tone)
-    if cell.heat is not None:
-        style += palette.heat_style(cell.heat)
-    elif cell.picked:
-        style += Style(bgcolor=palette.picked)
-    elif under == "row":
-        style += Style(bgcolor=palette.row)
+    ground = _ground(palette, cell, under)
     if under == "cell":
         style += Style(color=palette.on_cell, bgcolor=palette.cell, bold=True)
-    if cell.bold or cell.underline:
-        style += Style(bold=cell.bold or None, underline=cell.underline or None)
+    elif ground is not None:
+        ink = style.color.name if style.color is not None else palette.foreground
+        style += Style(color=legible(ink, ground, palette.depth), bgcolor=ground)
+    best = palette.depth is ColourDepth.SIXTEEN and cell.heat == LEVELS - 1
+    if cell.bold or cell.underline or best:
+        style += Style(bold=cell.bold or best or None, underline=cell.underline or None)
     return style
+
+
+def _ground(palette: Palette, cell: Cell, under: Under) -> str | None:
+    """The background of a cell that the cursor is not on; None for the page's own."""
+    if cell.heat is not None and (heat := palette.heat(cell.heat)) is not None:
+        return heat
+    if cell.picked:
+        return palette.picked
+    return palette.row if under == "row" else None
+
+
+SIXTEEN_ON_DARK = Palette(
+    foreground="#aaaaaa",
+    background="#000000",
+    muted="#aaaaaa",
+    faint="#aaaaaa",
+    primary="#55ffff",
+    accent="#ffff55",
+    good="#55ff55",
+    warn="#ffff55",
+    bad="#ff5555",
+    row="#555555",
+    cell="#ffffff",
+    on_cell="#000000",
+    picked="#0000aa",
+    series=("#55ffff", "#ffff55", "#55ff55", "#ff55ff", "#ffffff", "#ff5555"),
+    dark=True,
+    depth=ColourDepth.SIXTEEN,
+)
+SIXTEEN_ON_LIGHT = Palette(
+    foreground="#000000",
+    background="#ffffff",
+    muted="#000000",
+    faint="#555555",
+    primary="#0000aa",
+    accent="#aa00aa",
+    good="#000000",
+    warn="#aa00aa",
+    bad="#aa0000",
+    row="#aaaaaa",
+    cell="#000000",
+    on_cell="#ffffff",
+    picked="#55ffff",
+    series=("#0000aa", "#aa00aa", "#aa0000", "#000000", "#555555", "#0000aa"),
+    dark=False,
+    depth=ColourDepth.SIXTEEN,
+)
+"""The sixteen colours are whatever the terminal makes of them, so every tone has a word or a sign beside it."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TypeVar, cast
 
 from rich.cells import cell_len, get_character_cell_size
-from rich.color import ColorSystem
 from rich.console import Console, RenderableType
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
@@ -21,6 +20,7 @@ from textual.driver import Driver
 from textual.screen import Screen
 from textual.strip import Strip
 
+from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
 from ssl_console.tui.terminal.key_queue import QueuedKeysApp
 
 Result = TypeVar("Result")
@@ -41,7 +41,6 @@ ATTRIBUTES = {
     "underline2": "21",
     "overline": "53",
 }
-SYSTEMS = {system.name.lower(): system for system in ColorSystem} | {"256": ColorSystem.EIGHT_BIT}
 ASCII_SIGNS = {
     **dict.fromkeys("─━╸╴╶═", "-"),
     **dict.fromkeys("│┃┤├║", "|"),
@@ -138,10 +137,10 @@ class ScreenBuffer:
 
     def difference(self, update: ChopsUpdate | LayoutUpdate, console: Console) -> str:
         """The shortest text that makes the terminal show the update; empty when it shows it already."""
-        system = SYSTEMS.get(console.color_system or "truecolor", ColorSystem.TRUECOLOR)
+        depth = ColourDepth.of(console.color_system)
         writer = AnsiWriter()
         for x, y, strip in changed_strips(update):
-            texts, styles = self._cells(strip, system)
+            texts, styles = self._cells(strip, depth)
             row = self._rows.setdefault(y, ScreenRow())
             row.widen(x + len(texts))
             span = slice(x, x + len(texts))
@@ -153,22 +152,22 @@ class ScreenBuffer:
                     writer.write(x + begin, y, texts[begin:end], styles[begin:end])
         return writer.text
 
-    def _cells(self, strip: Strip, system: ColorSystem) -> tuple[list[str], list[StyleCode]]:
+    def _cells(self, strip: Strip, depth: ColourDepth) -> tuple[list[str], list[StyleCode]]:
         texts: list[str] = []
         styles: list[StyleCode] = []
         for text, style, control in strip:
             if not control and text:
                 characters = cells(text)
                 texts += characters
-                styles += [self._style_code(style, system)] * len(characters)
+                styles += [self._style_code(style, depth)] * len(characters)
         return to_ascii(texts) if self.ascii_only else texts, styles
 
-    def _style_code(self, style: Style | None, system: ColorSystem) -> StyleCode:
+    def _style_code(self, style: Style | None, depth: ColourDepth) -> StyleCode:
         code = self._style_codes.get(style)
         if code is None:
             if len(self._style_codes) > MAX_CACHED_STYLES:
                 self._style_codes = {None: DEFAULT_STYLE}
-            code = self._style_codes[style] = style_code(style or Style(), system)
+            code = self._style_codes[style] = style_code(style or Style(), depth)
         return code
 
 
@@ -274,11 +273,11 @@ def _whole(begin: int, end: int, texts: Sequence[str]) -> tuple[int, int]:
     return begin, end
 
 
-def style_code(style: Style, system: ColorSystem) -> StyleCode:
+def style_code(style: Style, depth: ColourDepth) -> StyleCode:
     """A style as SGR parameters for a terminal with these colours."""
     attributes = ";".join(code for name, code in ATTRIBUTES.items() if getattr(style, name))
-    foreground = style.color.downgrade(system).get_ansi_codes() if style.color else ("39",)
-    background = style.bgcolor.downgrade(system).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
+    foreground = nearest(style.color, depth).get_ansi_codes() if style.color else ("39",)
+    background = nearest(style.bgcolor, depth).get_ansi_codes(foreground=False) if style.bgcolor else ("49",)
     return attributes, ";".join(foreground), ";".join(background)
 
 

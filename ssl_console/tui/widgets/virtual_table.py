@@ -299,7 +299,7 @@ class LineTable(ScrollView, can_focus=True):
             yield Segment(fit(cell.text, visible.width, column.align, context.glyphs.ellipsis), style)
         else:
             yield Segment(fit(cell.text, visible.width - 2, column.align, context.glyphs.ellipsis) + " ", style)
-            yield Segment(palette.sign(cell.heat, context.glyphs.steps), style + context.palette.sign_style(cell.heat))
+            yield Segment(palette.sign(cell.heat, context.glyphs.steps), style)
 
     def _under(self, key: str, column: Column) -> Under:
         if key != self._row:

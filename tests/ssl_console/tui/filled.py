@@ -36,6 +36,7 @@ from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import Attempt, End, RunSpec
 from ssl_console.workspace.supervisor_state import DeviceState, SlotState, SupervisorState
 from tasks.catalog.catalog import TaskCatalog
+from tasks.metrics.outcome import OVER_POOLS
 
 NOW = 1_750_000_000.0
 """When things happened, in seconds since the epoch."""
@@ -101,6 +102,7 @@ def result(backbone: str, task: str, *, run_id: str = "", seed: int = 0) -> Resu
         ci_low=value - 0.7,
         ci_high=value + 0.7,
         n=8000,
+        interval_method=OVER_POOLS if task.startswith("few-shot") else "wilson",
         finished=NOW + 3600 * chance.random(),
         duration_s=60 + 600 * chance.random(),
         images_per_s=500 * chance.random(),

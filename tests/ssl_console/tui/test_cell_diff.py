@@ -31,8 +31,8 @@ PICTURES = st.lists(LINES, min_size=HEIGHT, max_size=HEIGHT)
 
 
 def console() -> Console:
-    """One with 256 colours, as over SSH."""
-    return Console(file=io.StringIO(), color_system="256", force_terminal=True, width=WIDTH)
+    """One in which Textual's colours are not rounded: it takes other greys than the nearest."""
+    return Console(file=io.StringIO(), color_system="truecolor", force_terminal=True, width=WIDTH)
 
 
 def strip(line: list[tuple[str, Style | None]]) -> Strip:

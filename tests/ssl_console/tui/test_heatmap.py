@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
-from rich.color import ColorSystem
+from rich.color import Color as RichColor
 from textual.color import Color
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
+from ssl_console.tui.app import THEMES
 from ssl_console.tui.style.glyphs import ASCII, UNICODE, Glyphs, bar, choose
-from ssl_console.tui.style.palette import FEW_ON_DARK, FEW_ON_LIGHT, LEVELS, RAMP, Palette, level, sign
+from ssl_console.tui.style.palette import LEVELS, Palette, Under, level, sign
+from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.style.themes import DARK, LIGHT
+from ssl_console.tui.terminal.colour_depth import LEAST_CONTRAST, ColourDepth, contrast, displayed, nearest
 
 CONE_MATRICES = {
     "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
@@ -30,23 +33,56 @@ def _lightness(colour: Color, matrix: tuple[tuple[float, ...], ...] | None) -> f
     return 0.2126 * seen[0] + 0.7152 * seen[1] + 0.0722 * seen[2]
 
 
-@pytest.mark.parametrize("deficiency", [None, *CONE_MATRICES])
-def test_hotter_is_lighter_for_everyone(deficiency: str | None) -> None:
-    matrix = CONE_MATRICES[deficiency] if deficiency else None
-    lights = [_lightness(Color.parse(colour), matrix) for colour in RAMP]
-    assert all(a < b for a, b in pairwise(lights))
+def theme_named(name: str) -> Theme:
+    return {theme.name: theme for theme in (DARK, LIGHT)}.get(name) or BUILTIN_THEMES[name]
+
+
+DEPTHS = (ColourDepth.MANY, ColourDepth.TRUE)
 
 
 @pytest.mark.parametrize("deficiency", [None, *CONE_MATRICES])
-@pytest.mark.parametrize("colours", [FEW_ON_DARK, FEW_ON_LIGHT], ids=["dark", "light"])
-def test_where_there_are_256_colours_what_is_shown_is_no_darker_for_being_hotter(
-    colours: tuple[str, ...], deficiency: str | None
-) -> None:
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("name", THEMES)
+def test_better_is_further_from_the_page_for_everyone(name: str, depth: ColourDepth, deficiency: str | None) -> None:
     matrix = CONE_MATRICES[deficiency] if deficiency else None
-    shown = [Color.parse(colour).rich_color.downgrade(ColorSystem.EIGHT_BIT) for colour in colours]
-    lights = [_lightness(Color.from_rich_color(colour), matrix) for colour in shown]
-    assert all(a <= b for a, b in pairwise(lights))
-    assert len(set(lights)) >= LEVELS - 1
+    palette = Palette.of(theme_named(name), depth)
+    heats = [palette.heat(number) for number in range(LEVELS)]
+    lights = [_lightness(displayed(heat or "", depth), matrix) for heat in heats]
+    assert all((a < b) is palette.dark for a, b in pairwise(lights))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("name", THEMES)
+def test_every_cell_is_legible_in_every_theme_and_colour_depth(name: str, depth: ColourDepth) -> None:
+    palette = Palette.of(theme_named(name), depth)
+    unders: tuple[Under, ...] = ("", "row", "cell")
+    for tone, heat, picked, under in product(Tone, (None, *range(LEVELS)), (False, True), unders):
+        style = palette.cell_style(Cell("1", tone, heat=heat, picked=picked), under)
+        assert style.color is not None
+        ground = style.bgcolor.name if style.bgcolor is not None else palette.background
+        seen = contrast(displayed(style.color.name, depth), displayed(ground, depth))
+        assert seen >= LEAST_CONTRAST, (tone, heat, picked, under, style)
+
+
+def test_each_of_the_256_colours_is_the_nearest_to_itself() -> None:
+    for number in range(16, 256):
+        triplet = RichColor.from_ansi(number).get_truecolor()
+        shown = nearest(RichColor.from_triplet(triplet), ColourDepth.MANY)
+        assert shown.get_truecolor() == triplet
+
+
+def test_sixteen_colours_carry_no_meaning_that_has_no_sign() -> None:
+    for theme in (DARK, LIGHT):
+        palette = Palette.of(theme, ColourDepth.SIXTEEN)
+        assert [palette.heat(number) for number in range(LEVELS)] == [None] * LEVELS
+        styles = {palette.cell_style(Cell("1", heat=number)) for number in range(LEVELS - 1)}
+        assert len(styles) == 1, "levels differ by their sign alone"
+        assert palette.cell_style(Cell("1", heat=LEVELS - 1)).bold, "the best stands out"
+
+
+@pytest.mark.parametrize("step", ASCII.steps)
+def test_ascii_signs_of_levels_cannot_be_read_as_digits(step: str) -> None:
+    assert not step.isalnum()
 
 
 def test_the_best_is_hottest_whichever_way_is_better() -> None:
@@ -59,17 +95,6 @@ def test_the_best_is_hottest_whichever_way_is_better() -> None:
 def test_every_level_has_a_sign_of_its_own(glyphs: Glyphs) -> None:
     assert len({sign(number, glyphs.steps) for number in range(LEVELS)}) == LEVELS
     assert sign(None, glyphs.steps) == " "
-
-
-@pytest.mark.parametrize("few", [False, True], ids=["many colours", "256 colours"])
-@pytest.mark.parametrize("theme", [DARK, LIGHT])
-def test_text_stays_legible_on_every_heat(theme: Theme, few: bool) -> None:
-    palette = Palette.of(theme, few_colours=few)
-    text = Color.parse(palette.foreground)
-    for number in range(LEVELS):
-        colour = palette.heat_style(number).bgcolor
-        assert colour is not None
-        assert abs(Color.from_rich_color(colour).get_contrast_text().brightness - text.brightness) < 0.35
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])

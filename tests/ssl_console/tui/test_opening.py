@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 
@@ -148,3 +150,12 @@ def test_a_folder_that_cannot_be_written_forgets(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     write_preferences(tmp_path / "file" / "console.json", Preferences("demo"))
     assert read_preferences(tmp_path / "file" / "console.json") == Preferences()
+
+
+def test_the_first_picture_waits_for_no_module_that_reads_cards_or_results() -> None:
+    code = "import sys, ssl_console.cli.open_tui, ssl_console.tui.main, ssl_console.workspace.ownership as ownership\n"
+    code += "from ssl_console.workspace.paths import Workspace\nfrom pathlib import Path\n"
+    code += "ownership.is_shared(Workspace(Path('nowhere')))\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"pydantic", "tinydb", "tomllib", "tasks", "numpy", "yaml", "backbones.io.card_files"}
+    assert not heavy.intersection(loaded.split())

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.color import Color as RichColor
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions
+from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.image import ImageView
 from ssl_console.workspace.paths import Workspace
@@ -170,3 +172,17 @@ def test_show_draws_with_signs_where_no_colours_are_wanted(
     assert HALF not in body
     assert body.isascii() == ascii_only
     assert len(body.splitlines()) >= 36
+
+
+def test_with_256_colours_a_gradient_is_dithered_into_colours_that_the_terminal_has(tmp_path: Path) -> None:
+    gradient = Image.linear_gradient("L").convert("RGB")
+    picture = Picture(tmp_path / "gradient.png", gradient)
+    cells = [cell for row in colour_cells(picture, 40, 20, few_colours=True) for cell in row]
+    inks = [RichColor.from_rgb(*cell.ink) for cell in cells if cell.ink]
+    assert all(nearest(ink, ColourDepth.MANY).get_truecolor() == ink.triplet for ink in inks)
+    assert any(len({cell.ink for cell in row}) > 1 for row in colour_cells(picture, 40, 20, few_colours=True))
+    assert all(len({cell.ink for cell in row}) == 1 for row in colour_cells(picture, 40, 20))
+
+
+def test_with_sixteen_colours_a_picture_is_drawn_with_signs(pictured: Workspace, run_id: str) -> None:
+    assert HALF not in show(pictured, run_id, terminal=True, TERM="screen")
