@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from backbones.io.errors import WeightsError
+from backbones.io.files import own_opener
 from backbones.io.plugins import BACKBONES, DATASETS, PROTOCOLS
 
 
@@ -61,7 +62,7 @@ def trust(architecture: str) -> None:
 def _put_on_list(digest: str, name: str) -> None:
     path = trusted_list()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8", opener=_private) as file:
+    with open(path, "a", encoding="utf-8", opener=own_opener) as file:
         file.write(f"{digest}  {name}\n")
 
 
@@ -176,7 +177,3 @@ def _module_file(architecture: str) -> Path:
         return Path(found.origin)
     place = Path(found.origin).parent.joinpath(*rest)
     return place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -19,6 +19,7 @@ from typing import IO
 
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import write_if_possible
+from backbones.io.files import no_follow_opener
 from backbones.io.urls import basic_authorization, redacted, without_secrets
 
 Progress = Callable[[int, int | None], None]
@@ -194,7 +195,7 @@ def megabytes(size: int) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
     """The file open for appending, held by this process alone. Raises BlockingIOError when another holds it."""
-    with path.open("a+b") as file:
+    with open(path, "a+b", opener=no_follow_opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
             raise BlockingIOError(errno.EAGAIN, "finished by another process meanwhile")

@@ -91,6 +91,25 @@ def open_own(path: Path, flags: int) -> int:
         raise
 
 
+def own_opener(path: str, flags: int) -> int:
+    """`open_own` as `opener` of the built-in `open`."""
+    return open_own(Path(path), flags)
+
+
+def no_follow_opener(path: str, flags: int) -> int:
+    """Opener for files that others may read: never through a symbolic link, permissions by the umask."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def touch_own(path: Path) -> None:
+    """Create a file of this program, or set its times to now; never through a symbolic link. Raises OSError."""
+    descriptor = open_own(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def lock(descriptor: int, path: Path, operation: int = fcntl.LOCK_EX) -> None:
     """Lock an open file. Raises BlockingIOError when it is held, and OSError that names `path`."""
     try:
@@ -152,7 +171,7 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
     """
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
-        with open(unfinished, "wb", opener=_private) as file:
+        with open(unfinished, "wb", opener=own_opener) as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
@@ -165,10 +184,6 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
     sync_folder(path.parent)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into, which becomes `path` when the block has ended well. Raises OSError that names `path`, and
@@ -176,7 +191,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        with open(partial, "wb", opener=own_opener) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

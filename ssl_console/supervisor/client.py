@@ -150,12 +150,13 @@ def supervising(workspace: Workspace) -> Iterator[None]:
     path = make_private_folder(workspace.supervisor) / "lock"
     with ExitStack() as stack:
         try:
-            stack.enter_context(holding(path))
+            descriptor = stack.enter_context(holding(path))
         except BlockingIOError:
             holder = path.read_text().strip() or "unknown"
             raise AlreadySupervisedError(f"{workspace.root} has a supervisor already: {holder}") from None
         about = _Holder(host=this_host(), machine=this_machine(), pid=os.getpid(), pid_started=own_start())
-        path.write_text(f"{about.model_dump_json()}\n")
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{about.model_dump_json()}\n".encode(), 0)
         yield
 
 
@@ -167,12 +168,14 @@ def at_the_door(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on a file. Raises BlockingIOError when somebody else does and we do not wait."""
+def holding(path: Path, *, wait: bool = False) -> Iterator[int]:
+    """Hold an exclusive lock on a file, whose descriptor this is. Raises BlockingIOError when another process does,
+    unless it is to `wait`.
+    """
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         lock(descriptor, path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

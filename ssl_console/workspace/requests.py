@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 
-from backbones.io.files import create_exclusively, make_private_folder, write_atomically
+from backbones.io.files import create_exclusively, make_private_folder, touch_own, write_atomically
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import End, Placement, Retry, RunState
@@ -43,7 +43,7 @@ def request_cancel(workspace: Workspace, run_id: str) -> None:
     status = _status(folder)
     if status.state.final:
         raise NotPossible(f"run {run_id} cannot be cancelled: it is {status.state} already")
-    folder.cancel.touch(mode=0o600)
+    touch_own(folder.cancel)
     touch_runs_folder(workspace)
 
 
@@ -91,7 +91,7 @@ def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
 def pause(workspace: Workspace) -> None:
     """Start no more runs; active ones continue."""
     make_private_folder(workspace.supervisor)
-    workspace.paused.touch(mode=0o600)
+    touch_own(workspace.paused)
 
 
 def resume(workspace: Workspace) -> None:

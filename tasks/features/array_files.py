@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,10 @@ def write_features(path: Path, features: NamedFeatures) -> None:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:  # 0700: nobody can put a link there
+        partial = Path(folder, path.name)
         yield partial
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _described(features: NamedFeatures) -> dict[str, Any]:

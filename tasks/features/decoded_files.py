@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.files import open_own
+
 PIXELS, CHECKS, TITLE, LOCK = ".pixels", ".checks", ".title", ".lock"
 
 
@@ -58,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
     """A descriptor of a private file."""
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = open_own(path, flags)
     try:
         yield descriptor
     finally:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
 from backbones.io.canonical_json import canonical
+from backbones.io.files import own_opener
 from tasks.features.decoded_files import CHECKS, PIXELS, TITLE, decoded_splits, locked, opened, remove_locked
 
 CHECK_BYTES = 4
@@ -105,7 +106,8 @@ class DecodedImages:
                 os.utime(pixels)
                 os.truncate(checks, count * CHECK_BYTES)
                 os.truncate(pixels, need - count * CHECK_BYTES)
-                path.with_suffix(TITLE).write_text(title, encoding="utf-8")
+                with open(path.with_suffix(TITLE), "w", encoding="utf-8", opener=own_opener) as file:
+                    file.write(title)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.io.files import exclusive, sync_folder, write_durably
+from backbones.io.files import exclusive, sync_folder, touch_own, write_durably
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
@@ -240,7 +240,7 @@ def _start(shard: Shard) -> int:
 def _mark_used(folder: Path) -> None:
     """Note the time for `cache prune`. A store that cannot be written to is still a store, so a refusal is no error."""
     try:
-        (folder / USED).touch(mode=0o600)
+        touch_own(folder / USED)
     except OSError:
         return
 

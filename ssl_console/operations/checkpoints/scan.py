@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.files import own_opener
+
 ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".tar", ".bin")
 NOT_WRITTEN = re.compile(r"(^\.|~$|\.(tmp|temp|part|partial|incomplete|lock)($|\.)|^tmp)", re.IGNORECASE)
 NOT_WEIGHTS = re.compile(r"^(optimizer|scheduler|scaler|rng_state|training_args|events)", re.IGNORECASE)
@@ -96,7 +98,7 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
     draft = folder / f".{os.getpid()}.copy"
     digest = hashlib.sha256()
     try:
-        with seen.path.open("rb") as source, draft.open("wb") as copy:
+        with seen.path.open("rb") as source, open(draft, "wb", opener=own_opener) as copy:
             while part := source.read(CHUNK):
                 digest.update(part)
                 copy.write(part)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, FileWeights
-from backbones.io.files import make_private_folder
+from backbones.io.files import make_private_folder, own_opener
 from ssl_console.operations.checkpoints.record import (
     WatchedCheckpoint,
     WatchedTraining,
@@ -166,7 +166,7 @@ class Watcher:
 def only_watcher(place: Path) -> Iterator[None]:
     """Hold the folder's lock. Raises ConsoleError when another process watches it."""
     make_private_folder(place)
-    with (place / "lock").open("a+") as file:
+    with open(place / "lock", "a+", opener=own_opener) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from backbones.io.download import Download
 from backbones.io.errors import WeightsError
+from backbones.io.files import no_follow_opener
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.download.safe_unpack import ArchiveError, unpack
 from tasks.datasets.download.sources import SOURCES, DownloadSource
@@ -163,7 +164,8 @@ class _Item:
         else:
             self._unpack(unpacked)
             _move_into(unpacked, self.folder / self.source.unpack_into)
-        self._finished.touch()
+        with open(self._finished, "w", opener=no_follow_opener):
+            pass
         self._file.unlink(missing_ok=True)
 
     def _download(self) -> None:
@@ -211,7 +213,7 @@ def _working_folder(card: DatasetCard, folder: Path) -> Iterator[Path]:
     """The folder for unfinished work, held by this process alone."""
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
+    with open(work / "lock", "w", opener=no_follow_opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

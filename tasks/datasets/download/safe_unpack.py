@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from backbones.io.files import no_follow_opener
+
 Progress = Callable[[int, int], None]
 """Called with the bytes of the archive that were read and its size."""
 
@@ -175,7 +177,7 @@ def _shown(name: str) -> str:
 
 def _write(content: IO[bytes], place: Path, budget: _UnpackBudget) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("wb") as file:
+    with open(place, "wb", opener=no_follow_opener) as file:
         while chunk := content.read(CHUNK):
             budget.write(len(chunk))
             file.write(chunk)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from backbones.io.files import own_opener
 from tasks.datasets.balance import Balance
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import ContentDigests, using
@@ -87,7 +88,8 @@ def _store(
 ) -> tuple[DatasetCard, Dataset]:
     """Write the index, and open what it lists as every run will."""
     root, index = Path(order.path), Path(order.index)
-    index.write_text(index_text(rows), encoding="utf-8")
+    with open(index, "w", encoding="utf-8", opener=own_opener) as file:
+        file.write(index_text(rows))
     classes, splits = class_names(rows), split_names(rows)
     if len(classes) < 2:
         raise ValueError(f"{root} has the only class {', '.join(classes)}: there is nothing to tell apart")
