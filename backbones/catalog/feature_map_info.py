@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backbones.catalog.card import ArchitectureValue, BackboneCard
+from backbones.catalog.layer_columns import BlockInfo
 from backbones.io.card_files import CardModel
 from backbones.io.file_digests import write_if_possible
 from backbones.io.subprocess_query import run_module
@@ -41,6 +42,8 @@ class FeatureMapInfo(CardModel):
     dilates: bool = False
     """Whether its last stages can be dilated to an output stride of 8."""
     problem: str | None = None
+    blocks: BlockInfo | None = None
+    """Blocks whose outputs can be pooled (`backbones.model.layers`); None where there are none."""
 
     @property
     def plain(self) -> bool:
@@ -111,5 +114,5 @@ def _ask(specimens: Sequence[FeatureMapQuery]) -> list[FeatureMapInfo]:
 def _code_digest() -> str:
     """SHA-256 over the code that looks."""
     here = Path(__file__).parents[1] / "model"
-    files = [here / name for name in ("feature_map_main.py", "feature_maps.py", "architecture.py")]
+    files = [here / name for name in ("feature_map_main.py", "feature_maps.py", "layers.py", "architecture.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from backbones.catalog.card import BackboneCard, Precision, PreprocessingSpec, preprocessing_for
+from backbones.catalog.layer_columns import BlockChoice, BlockInfo, LayerColumn
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.cpu.optimise import folded, packed
+from backbones.io.errors import WeightsError
+from backbones.model.layers import NoBlocks, block_info, block_modules, pooled_columns, recorded_blocks
 from backbones.model.loading import load_model
 from backbones.model.pooling import pool
 from backbones.model.precision import arithmetic
@@ -76,6 +80,31 @@ class Encoder:
         self.images_encoded += len(batch)
         return features
 
+    def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
+        """The columns of layer-wise features. Raises WeightsError for a backbone whose blocks cannot be pooled."""
+        try:
+            return self._block_info.columns(choice)
+        except NoBlocks as error:
+            raise WeightsError(f"{self.card.name}: no layer-wise features: {error}") from error
+
+    @torch.inference_mode()
+    def encode_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
+        """Pooled features as `encode` gives them, then the columns of each choice, from one forward pass.
+
+        float32 [b, dimension + widths], on the encoder's device.
+        """
+        parts = [self._with_layers(part, spec, choices) for part in self.parts(batch)]
+        self.images_encoded += len(batch)
+        return torch.cat(parts)
+
+    def _with_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
+        info, names = self._block_info, block_modules(self.model)
+        with recorded_blocks(self.network, names) as outputs:
+            pooled = self._pooled(self.network, batch, spec)
+        with arithmetic(self.device, self.precision):
+            layers = [pooled_columns(self.network, info, info.columns(choice), outputs) for choice in choices]
+        return torch.cat([pooled, *layers], dim=1)
+
     def parts(self, batch: Tensor) -> Sequence[Tensor]:
         """The images [b, 3, h, w] in as many parts as go through the network one after another."""
         if self.device.type != "cpu":
@@ -86,6 +115,10 @@ class Encoder:
     def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
         return torch.cat([self._pooled(self.network, part, spec) for part in self.parts(batch)])
+
+    @cached_property
+    def _block_info(self) -> BlockInfo:
+        return block_info(self.model, preprocessing_for(self.card, "paper").crop)
 
     def _pooled(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         with arithmetic(self.device, self.precision):

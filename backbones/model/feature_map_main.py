@@ -13,8 +13,10 @@ from torch import nn
 
 from backbones.catalog.card import ArchitectureValue
 from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, MapFacts
+from backbones.catalog.layer_columns import BlockInfo
 from backbones.model.architecture import arguments_of, make
 from backbones.model.feature_maps import FeatureMaps, NoMaps
+from backbones.model.layers import block_info
 
 REFUSALS = (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, KeyError)
 """What timm's architectures raise for an argument or a size that they do not take."""
@@ -25,13 +27,26 @@ def dissect(specimen: FeatureMapQuery) -> FeatureMapInfo:
     try:
         arguments = arguments_of(specimen.architecture, specimen.arguments)
         model = _hollow(specimen.architecture, arguments)
-        maps = FeatureMaps(model, specimen.size)
-    except NoMaps as error:
-        return FeatureMapInfo(problem=str(error))
     except REFUSALS as error:
         return FeatureMapInfo(problem=f"{specimen.architecture} cannot be made: {_first_line(error)}")
+    blocks = _blocks(model, specimen.size)
+    try:
+        maps = FeatureMaps(model, specimen.size)
+    except NoMaps as error:
+        return FeatureMapInfo(problem=str(error), blocks=blocks)
+    except REFUSALS as error:
+        return FeatureMapInfo(problem=f"{specimen.architecture} gives no maps: {_first_line(error)}", blocks=blocks)
     facts = tuple(MapFacts(stride=s, channels=c) for s, c in zip(maps.strides, maps.channels, strict=True))
-    return FeatureMapInfo(maps=facts, any_size=_any_size(maps, specimen.size), dilates=_dilates(specimen, arguments))
+    any_size, dilates = _any_size(maps, specimen.size), _dilates(specimen, arguments)
+    return FeatureMapInfo(maps=facts, any_size=any_size, dilates=dilates, blocks=blocks)
+
+
+def _blocks(model: nn.Module, size: int) -> BlockInfo | None:
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            return block_info(model, size)
+    except REFUSALS:  # `NoBlocks` is one of them
+        return None
 
 
 def _hollow(name: str, arguments: dict[str, ArchitectureValue]) -> nn.Module:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from backbones.catalog.card import BackboneCard, Precision, identity, preprocessing_for
 from backbones.catalog.feature_map_info import FeatureMapInfo, anatomies
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder, WeightsState
 from ssl_console.planning.earlier_keys import settle_earlier_results
 from ssl_console.planning.plan import Blocker, Candidate
@@ -119,6 +120,11 @@ class _Pick:
     precision: Precision
     anatomy: FeatureMapInfo | None
 
+    @property
+    def layers(self) -> LayerRequest | None:
+        """Layer-wise features that the protocol reads."""
+        return PROTOCOLS[self.task.protocol].layer_request(self.task.typed_parameters())
+
 
 def _anatomies(
     backbones: Sequence[BackboneCard], tasks: Sequence[TaskSpec], lookup: LookupContext
@@ -183,8 +189,25 @@ def _candidate(
     key = result_key(*about, precision=pick.precision, metric=pick.dataset.metric)
     states = _states(lookup.workspace, folders.get(key[:RUN_ID_DIGITS], ()))
     return Candidate(
-        pick.backbone, pick.task, pick.dataset, pick.seed, key, parts, folders=states, precision=pick.precision
+        pick.backbone,
+        pick.task,
+        pick.dataset,
+        pick.seed,
+        key,
+        parts,
+        folders=states,
+        precision=pick.precision,
+        layers=pick.layers,
+        layer_bytes=_layer_bytes(pick, answer),
     )
+
+
+def _layer_bytes(pick: _Pick, manifest: Manifest) -> int:
+    """Size of the layer-wise features that the run reads, over all splits."""
+    blocks = pick.anatomy.blocks if pick.anatomy else None
+    if pick.layers is None or blocks is None:
+        return 0
+    return blocks.bytes_per_image(pick.layers) * sum(split.images for split in manifest.splits.values())
 
 
 def _incompatible(pick: _Pick) -> Blocker | None:

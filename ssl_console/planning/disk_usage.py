@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.features.cache_report import CacheEntry, entries
+from tasks.features.key import layer_request_of
 
 FOLDERS_ASKED = 20
 """Run folders of a protocol that are looked into, the newest."""
@@ -30,11 +32,13 @@ class Disk:
     needed: int | None
     """None while nothing comparable has been measured here."""
     free: int
+    layers: int = 0
+    """Bytes of layer-wise features, which are known before anything was measured; a part of `needed`."""
 
     @property
     def enough(self) -> bool:
         """Whether the need, if it is known, is below the free space."""
-        return self.needed is None or self.needed < self.free
+        return max(self.needed or 0, self.layers) < self.free
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,35 @@ class StoredFeatures:
     """What the feature store holds."""
 
     there: frozenset[tuple[str, str]]
-    """Backbone and dataset of complete features."""
+    """Backbone and dataset of complete pooled features."""
     per_image: Mapping[str, float]
     """Bytes, by backbone."""
     images: Mapping[str, int]
     """Of all splits, by dataset."""
+    layers: frozenset[tuple[str, str, LayerRequest]] = frozenset()
+    """Backbone, dataset and kind of complete layer-wise features."""
 
     @classmethod
     def of(cls, found: Iterable[CacheEntry]) -> StoredFeatures:
         """From the entries of the store."""
         sizes: dict[str, list[float]] = defaultdict(list)
         rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        layers: set[tuple[str, str, LayerRequest]] = set()
         for entry in found:
             plan = entry.plan
-            if plan is not None and entry.state == "complete" and plan.rows:
+            if plan is None or entry.state != "complete" or not plan.rows:
+                continue
+            request = layer_request_of(plan.parts)
+            if request is not None:
+                layers.add((plan.backbone, plan.dataset, request))
+            else:
                 sizes[plan.backbone].append(entry.size / plan.rows)
                 rows[plan.backbone, plan.dataset][plan.split] = plan.rows
         images: dict[str, int] = {}
         for (_, dataset), splits in rows.items():
             images[dataset] = max(images.get(dataset, 0), sum(splits.values()))
-        return cls(frozenset(rows), {name: median(values) for name, values in sizes.items()}, images)
+        per_image = {name: median(values) for name, values in sizes.items()}
+        return cls(frozenset(rows), per_image, images, frozenset(layers))
 
     def bytes_for(self, backbone: str, dataset: str) -> float | None:
         """What the features will take; another backbone's size stands in for one that has none here yet."""
@@ -77,9 +90,17 @@ def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterabl
     stored, folders = StoredFeatures.of(entries(workspace.features)), _folder_sizes(workspace, results)
     featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]
+    layers = _layer_bytes(to_run, stored)
     parts += [folders.get(one.task.protocol) for one in to_run]
     known = [part for part in parts if part is not None]
-    return Disk(round(sum(known)) if len(known) == len(parts) else None, _free(workspace.root))
+    needed = round(sum(known)) + layers if len(known) == len(parts) else None
+    return Disk(needed, _free(workspace.root), layers)
+
+
+def _layer_bytes(to_run: Sequence[Candidate], stored: StoredFeatures) -> int:
+    """Layer-wise features that are not stored yet, each once however many runs read it."""
+    wanted = {(one.backbone.name, one.dataset.name, one.layers): one.layer_bytes for one in to_run if one.layers}
+    return sum(size for entry, size in wanted.items() if entry not in stored.layers)
 
 
 def _folder_sizes(workspace: Workspace, results: Iterable[Result]) -> dict[str, float]:

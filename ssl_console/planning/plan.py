@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backbones.catalog.card import BackboneCard, Precision
+from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.planning.duration import History, Work, makespan
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import Identity, what_changed
@@ -52,6 +53,10 @@ class Candidate:
     precision: Precision = "float32"
     concerns: tuple[str, ...] = ()
     """Failed checks of a backbone that is measured anyway; they become warnings of every result."""
+    layers: LayerRequest | None = None
+    """Layer-wise features that its protocol reads."""
+    layer_bytes: int = 0
+    """Size of those of the whole dataset."""
 
     @property
     def work(self) -> Work:

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from backbones.catalog.layer_columns import LayerRequest
+from ssl_console.planning.candidates import preprocessing_name
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import NotPossible, request_retry, set_priority, submit
 from ssl_console.workspace.run import Placement, RunSpec
+from tasks.catalog.protocols import PROTOCOLS
 
 ANYWHERE = Placement()
 
@@ -47,15 +50,41 @@ def submit_runs(
     workspace.create()
     known = [run for run in runs if run.run_id is not None]
     priorities = range(len(known) - 1, -1, -1) if in_order else [0] * len(known)
+    layers = _layers_by_pass(known)
     hows = {
-        run.run_id: _submit(workspace, run, placement, priority)
+        run.run_id: _submit(workspace, spec_of(run, placement, priority, layers.get(_pass_of(run), ())))
         for run, priority in zip(known, priorities, strict=True)
         if run.run_id is not None
     }
     return Submitted(hows)
 
 
-def spec_of(run: PlannedRun, placement: Placement = ANYWHERE, priority: int = 0) -> RunSpec:
+Pass = tuple[str, str, str, str, str]
+"""Backbone, dataset with orientation, preprocessing and precision: runs that share it encode the same images alike."""
+
+
+def _pass_of(run: PlannedRun) -> Pass:
+    candidate = run.candidate
+    preprocessing = preprocessing_name(candidate.task)
+    dataset = candidate.dataset
+    return candidate.backbone.name, dataset.name, dataset.orientation, preprocessing, candidate.precision
+
+
+def _layers_by_pass(runs: Iterable[PlannedRun]) -> dict[Pass, tuple[LayerRequest, ...]]:
+    """Layer-wise features that some run reads: whichever run encodes the images first stores them for all."""
+    wanted: dict[Pass, dict[LayerRequest, None]] = {}
+    for run in runs:
+        if run.candidate.layers is not None:
+            wanted.setdefault(_pass_of(run), {})[run.candidate.layers] = None
+    return {one: tuple(layers) for one, layers in wanted.items()}
+
+
+def spec_of(
+    run: PlannedRun,
+    placement: Placement = ANYWHERE,
+    priority: int = 0,
+    store_layers: tuple[LayerRequest, ...] = (),
+) -> RunSpec:
     """The specification that travels to the worker."""
     assert run.run_id is not None
     candidate = run.candidate
@@ -71,23 +100,23 @@ def spec_of(run: PlannedRun, placement: Placement = ANYWHERE, priority: int = 0)
         launcher=placement.launcher,
         devices=placement.devices,
         concerns=candidate.concerns,
+        store_layers=store_layers if PROTOCOLS[candidate.task.protocol].reads_features else (),
     )
 
 
-def _submit(workspace: Workspace, run: PlannedRun, placement: Placement, priority: int) -> How:
-    assert run.run_id is not None
-    if not workspace.run(run.run_id).path.exists():
+def _submit(workspace: Workspace, spec: RunSpec) -> How:
+    if not workspace.run(spec.run_id).path.exists():
         try:
-            submit(workspace, run.run_id, spec_of(run, placement, priority).model_dump_json(indent=2).encode())
+            submit(workspace, spec.run_id, spec.model_dump_json(indent=2).encode())
         except OSError as error:
             if error.errno not in {None, errno.EEXIST, errno.ENOTEMPTY}:
                 raise
         else:
             return "queued"
     try:
-        request_retry(workspace, run.run_id, placement=placement)
-        if priority:
-            set_priority(workspace, run.run_id, priority)
+        request_retry(workspace, spec.run_id, placement=spec.placement)
+        if spec.priority:
+            set_priority(workspace, spec.run_id, spec.priority)
     except NotPossible:
         return "queued already"
     return "queued again"

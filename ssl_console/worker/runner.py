@@ -149,6 +149,7 @@ class RunExecutor:
             decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
             checkpoint=folder.checkpoint,
             checkpoint_s=self.config.checkpoint_s,
+            store_layers=spec.store_layers,
             pictures=folder.path,
         )
         evaluation = module.evaluate_task(

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from backbones.catalog.card import BackboneCard
+from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.system.device import DEVICE_NAME
 from ssl_console.workspace.config import LOCAL
 from tasks.catalog.spec import TaskSpec
@@ -127,6 +128,8 @@ class RunSpec(PlacedRecord):
     """Compute everything again: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
     """Failed checks of the backbone, which is measured anyway; the result repeats them."""
+    store_layers: tuple[LayerRequest, ...] = ()
+    """Layer-wise features that other runs of the launch read from the same images: stored in the same pass."""
 
     @property
     def placement(self) -> Placement:

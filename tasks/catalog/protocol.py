@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.plugins import PROTOCOLS as PROTOCOL_GROUP
 from backbones.io.plugins import PlugInProblem, find
 from tasks.datasets.card import DatasetCard
@@ -74,6 +75,9 @@ class ProtocolSpec:
     pixel_targets: str | None = None
     """`module:function` that computes float64 targets [k] from one image uint8 [3, h, w] as the backbone is shown it;
     `ManyShotInputs.pixel_targets` then holds them for every role."""
+    layers: bool = False
+    """Whether `ManyShotInputs.layers` holds layer-wise features; `blocks` and `storage` of the parameters choose which
+    (`backbones.catalog.layer_columns.LayerRequest`)."""
     rescore: str | None = None
     """`module:function` that returns the `tasks.metrics.rescore.Rescorer` of stored predictions (arrays by name), or
     None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""
@@ -89,6 +93,13 @@ class ProtocolSpec:
     def evaluation_module(self) -> str:
         """Full name of the module that carries out a run."""
         return self.evaluation or (IMAGE_EVALUATION if self.inputs == "images" else FEATURE_EVALUATION)
+
+    def layer_request(self, parameters: Parameters) -> LayerRequest | None:
+        """The layer-wise features that it reads with these parameters; None if it reads none."""
+        if not self.layers:
+            return None
+        given = {name: getattr(parameters, name) for name in ("blocks", "storage") if hasattr(parameters, name)}
+        return LayerRequest(**given)
 
     @property
     def reads_features(self) -> bool:

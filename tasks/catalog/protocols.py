@@ -15,6 +15,7 @@ from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES
 from tasks.catalog.detection_parameters import DETECTION
+from tasks.catalog.head_parameters import HEADS
 from tasks.catalog.protocol import Parameters, ProtocolSpec, outside_protocols, require_above_zero, require_at_least
 from tasks.datasets.card import DatasetCard
 
@@ -179,6 +180,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *segmentation.SEGMENTATION_PROTOCOLS,
         *normals.NORMALS_PROTOCOLS,
         *ANALYSES,
+        *HEADS,
     )
 }
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from typing import Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from backbones.catalog.card import BackboneCard, Precision, PreprocessingSpec, identity, preprocessing_for
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
 from tasks.catalog.protocols import PROTOCOLS, FeatureParameters
-from tasks.catalog.spec import TaskSpec
+from tasks.catalog.spec import TaskSpec, result_key
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import Dataset
+from tasks.datasets.dataset import Dataset, SourceSplit
 from tasks.datasets.registry import open_dataset
-from tasks.evaluation.inputs import FeatureInputs
+from tasks.evaluation.inputs import FeatureInputs, ManyShotInputs
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
 from tasks.evaluation.splits_to_inputs import SplitFeatures
 from tasks.features.decoded_images import DecodedImages
@@ -26,6 +30,8 @@ from tasks.features.key import FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
+
+Floats = npt.NDArray[np.float32]
 
 
 class ProtocolModule(Protocol):
@@ -71,25 +77,47 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
 
+    protocol = PROTOCOLS[task.protocol]
+    layers = protocol.layer_request(parameters)
     store = FeatureStore(paths.features, Machine(batch_size=batch_size), _shared_images(paths))
     stored = _features(
         store,
         subject,
         dataset,
         precision,
+        tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
         lambda: encoder_cache.get(card, subject.digest, weights, device, precision),
         reporter,
     )
-    checks = _checks(stored, reporter)
-    protocol = PROTOCOLS[task.protocol]
-    features = {name: split.values for name, split in stored.items()}
-    source = SplitFeatures(dataset, dataset_card.metric, features, subject.spec, seed, device)
+    checks = _checks({name: split.pooled for name, split in stored.items()}, reporter)
+    source = _source(dataset, dataset_card, subject, stored, layers, seed, device)
     inputs = source.inputs(protocol, parameters, reporter)
+    if isinstance(inputs, ManyShotInputs):
+        about = (subject.identity, dataset.manifest_digest, task, seed)
+        key = result_key(*about, precision=precision, metric=dataset_card.metric)
+        inputs = replace(inputs, key=key, checkpoint=paths.checkpoint, checkpoint_s=paths.checkpoint_s)
     module = cast("ProtocolModule", import_module(protocol.module))
     outcome = module.evaluate(inputs, parameters, seed, reporter)
     diagnostics: dict[str, Json] = {"features": checks, **_duplicates(inputs), "data_notes": list(dataset.notes)}
     outcome = replace(outcome, diagnostics={**outcome.diagnostics, **diagnostics})
     return Evaluation(outcome, _provenance(subject, dataset, stored))
+
+
+def _source(
+    dataset: Dataset,
+    card: DatasetCard,
+    subject: _Subject,
+    stored: Mapping[str, _SplitEntries],
+    layers: LayerRequest | None,
+    seed: int,
+    device: str,
+) -> SplitFeatures:
+    pooled = {name: cast("Floats", split.pooled.values) for name, split in stored.items()}
+    if layers is None:
+        return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device)
+    arrays = {name: split.layers[layers].values for name, split in stored.items()}
+    columns = next(iter(stored.values())).layers[layers].manifest.columns
+    return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device, arrays, columns)
 
 
 def _shared_images(paths: EvaluationPaths) -> DecodedImages | None:
@@ -109,20 +137,46 @@ def _subject(card: BackboneCard, parameters: FeatureParameters, weights: Weights
     return _Subject(card, spec, state.digest, identity(card, state.digest, spec))
 
 
+@dataclass(frozen=True)
+class _SplitEntries:
+    """Features of one source split."""
+
+    pooled: Features
+    layers: Mapping[LayerRequest, Features]
+
+    @property
+    def encoded(self) -> int:
+        """Images that were encoded now: all arrays that were missing come from one pass."""
+        return max(one.encoded for one in (self.pooled, *self.layers.values()))
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Speed of that pass."""
+        fresh = (one for one in (self.pooled, *self.layers.values()) if one.encoded)
+        return next((one.manifest.images_per_s for one in fresh), None)
+
+
 def _features(
     store: FeatureStore,
     subject: _Subject,
     dataset: Dataset,
     precision: Precision,
+    layers: Sequence[LayerRequest],
     encoder: Callable[[], Encoder],
     reporter: Reporter,
-) -> dict[str, Features]:
+) -> dict[str, _SplitEntries]:
     """Features of every source split, by its name."""
     found = {}
     for name, split in dataset.splits.items():
-        key = FeatureKey(subject.identity, split.images_digest, precision)
-        request = FeatureRequest(key, subject.card.name, dataset.name, split, subject.spec)
-        found[name] = store.features(request, encoder, reporter)
+
+        def request(wanted: LayerRequest | None, split: SourceSplit = split) -> FeatureRequest:
+            conditions = {} if wanted is None else wanted.conditions
+            key = FeatureKey(subject.identity, split.images_digest, precision, conditions)
+            return FeatureRequest(key, subject.card.name, dataset.name, split, subject.spec, wanted)
+
+        needed = [None, *(one for one in layers)]
+        pooled, *others = store.together([request(one) for one in needed], encoder, reporter)
+        found[name] = _SplitEntries(pooled, dict(zip(layers, others, strict=True)))
     return found
 
 
@@ -139,15 +193,15 @@ def _checks(stored: Mapping[str, Features], reporter: Reporter) -> dict[str, Jso
     return checks
 
 
-def _provenance(subject: _Subject, dataset: Dataset, stored: Mapping[str, Features]) -> Provenance:
+def _provenance(subject: _Subject, dataset: Dataset, stored: Mapping[str, _SplitEntries]) -> Provenance:
     fresh = [found for found in stored.values() if found.encoded]
-    seconds = sum(found.encoded / found.manifest.images_per_s for found in fresh if found.manifest.images_per_s)
+    seconds = sum(found.encoded / found.images_per_s for found in fresh if found.images_per_s)
     encoded = sum(found.encoded for found in fresh)
     return Provenance(
         backbone_identity=cast("Mapping[str, Json]", subject.identity),
         weights_digest=subject.digest,
         manifest_digest=dataset.manifest_digest,
-        dimension=next(iter(stored.values())).manifest.dimension,
+        dimension=next(iter(stored.values())).pooled.manifest.dimension,
         encoded=encoded,
         hits={name: found.encoded == 0 for name, found in stored.items()},
         images_per_s=encoded / seconds if seconds else None,

@@ -13,6 +13,7 @@ from backbones.catalog.card import Precision, PreprocessingSpec
 from tasks.datasets.card import MetricName
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
 from tasks.datasets.dense_targets import Kind, Targets
+from tasks.evaluation.layers import LayerInputs
 from tasks.features.feature_checks import shared_rows
 from tasks.features.shards import StoredRows
 
@@ -60,6 +61,14 @@ class ManyShotInputs:
     """Where to compute; never changes which number comes out, beyond rounding."""
     pixel_targets: PixelTargets | None = None
     """None unless the protocol declares them."""
+    layers: LayerInputs | None = None
+    """None unless the protocol declares them."""
+    key: str = ""
+    """The result's key: names everything that decides the number, so that a checkpoint is of one measurement alone."""
+    checkpoint: Path | None = None
+    """Folder where long training keeps its state; None: nothing is kept."""
+    checkpoint_s: float = 60.0
+    """Seconds of training after which its state is kept again."""
 
     @property
     def multi_label(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.catalog.card import BackboneCard, Precision
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from tasks.metrics.outcome import Json, Outcome
 
@@ -53,6 +54,8 @@ class EvaluationPaths:
     """Where long training keeps its state; the same folder for every attempt of a run. None: nothing is kept."""
     checkpoint_s: float = 60.0
     """How often, in seconds."""
+    store_layers: tuple[LayerRequest, ...] = ()
+    """Layer-wise features that other runs will need: stored too wherever images are encoded."""
     pictures: Path | None = None
     """Where a protocol puts pictures (PNG) that explain its result; None: nowhere."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
+from backbones.catalog.layer_columns import LayerColumn
 from backbones.model.preprocessing import prepare
 from tasks.catalog.protocol import Parameters, ProtocolSpec
 from tasks.datasets.card import MetricName
@@ -25,6 +26,7 @@ from tasks.evaluation.inputs import (
     Samples,
     StoredSamples,
 )
+from tasks.evaluation.layers import LayerInputs
 from tasks.features.shards import StoredRows
 from tasks.reporter import Reporter
 
@@ -50,6 +52,10 @@ class SplitFeatures:
     seed: int = 0
     """0: the published validation split; another seed draws another one."""
     device: str = "cpu"
+    layers: Mapping[str, npt.NDArray[np.floating]] | None = None
+    """Layer-wise features [n, d] of every source split; None unless the protocol reads them."""
+    columns: tuple[LayerColumn, ...] = ()
+    """Those of `layers`."""
 
     def inputs(self, protocol: ProtocolSpec, parameters: Parameters, reporter: Reporter) -> FeatureInputs:
         """What the protocol declares as its inputs."""
@@ -59,6 +65,8 @@ class SplitFeatures:
         if protocol.inputs == "bank":
             return self.bank(split)
         inputs = self.many_shot(split)
+        if self.layers is not None:
+            inputs = replace(inputs, layers=LayerInputs.of(split, self.layers, self.columns))
         if protocol.pixel_targets is None:
             return inputs
         return replace(inputs, pixel_targets=self.pixel_targets(split, _function(protocol.pixel_targets), reporter))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.io.files import exclusive_now
-from tasks.features.key import FeatureKey, Part
+from tasks.features.key import FeatureKey, Part, layer_request_of
 from tasks.features.manifest import (
     DAMAGED,
     LOCK,
@@ -51,7 +51,10 @@ class CacheEntry:
     @property
     def title(self) -> str:
         """`backbone on dataset/split`, as its first user called them."""
-        return f"{self.plan.backbone} on {self.plan.dataset}/{self.plan.split}" if self.plan else self.path.name
+        if self.plan is None:
+            return self.path.name
+        layers = ", layers" if layer_request_of(self.plan.parts) else ""
+        return f"{self.plan.backbone} on {self.plan.dataset}/{self.plan.split}{layers}"
 
 
 def entries(root: Path) -> list[CacheEntry]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.canonical_json import canonical
 
 FORMAT = 1
@@ -45,6 +46,13 @@ class FeatureKey:
 def digest_parts(parts: Mapping[str, Part]) -> str:
     """The name of the entry that these parts make."""
     return hashlib.sha256(canonical(dict(parts))).hexdigest()[:40]
+
+
+def layer_request_of(parts: Mapping[str, Part]) -> LayerRequest | None:
+    """The layer-wise features that these parts name; None for pooled features."""
+    if "layers.blocks" not in parts:
+        return None
+    return LayerRequest.model_validate({"blocks": parts["layers.blocks"], "storage": parts["layers.storage"]})
 
 
 def flattened(value: object, prefix: str = "") -> dict[str, Part]:

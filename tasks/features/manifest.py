@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backbones.catalog.layer_columns import LayerColumn, Storage
 from tasks.features.key import FORMAT, Part, digest_parts
 
 MANIFEST = "manifest.json"
@@ -55,7 +56,7 @@ class Shard(FeatureRecord):
 
 
 class FeatureManifest(ExtractionPlan):
-    """A complete entry: `manifest.json` beside `features.npy`, float32 [rows, dimension]."""
+    """A complete entry: `manifest.json` next to `features.npy`, [rows, dimension]."""
 
     dimension: int
     shards: tuple[Shard, ...]
@@ -64,6 +65,9 @@ class FeatureManifest(ExtractionPlan):
     """Speed of the attempt that finished it: decoding, preprocessing and encoding together; None if all was done."""
     array_bytes: int
     """Size of `features.npy`, header included."""
+    storage: Storage = "float32"
+    columns: tuple[LayerColumn, ...] = ()
+    """Meaning of the columns of layer-wise features, in order; empty for pooled features."""
 
 
 def read_manifest(folder: Path) -> FeatureManifest:

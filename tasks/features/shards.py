@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from backbones.catalog.layer_columns import Storage
 from backbones.io.files import write_durably
 from tasks.features.manifest import ARRAY, DamagedEntryError, FeatureManifest, Shard, check_size
 
@@ -24,27 +25,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Floats = npt.NDArray[np.float32]
+AnyFloats = npt.NDArray[np.floating]
 
 NAME = re.compile(r"rows-(\d+)-(\d+)-([0-9a-f]{64})\.npy")
-DTYPE = np.dtype("<f4")
+DTYPES: dict[Storage, np.dtype[np.floating]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _NO_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError)
 """What numpy raises for a damaged header, which it reads as a Python literal of any size."""
 
 
-def write_shard(folder: Path, start: int, rows: Floats) -> Shard:
+def write_shard(folder: Path, start: int, rows: AnyFloats, storage: Storage = "float32") -> Shard:
     """Put `rows` [m, d], which begin at row `start`, on the disk."""
-    values = np.ascontiguousarray(rows, dtype=DTYPE)
+    values = np.ascontiguousarray(rows, dtype=DTYPES[storage])
     shard = Shard(start=start, stop=start + len(values), sha256=_digest(values))
-    write_durably(folder / _name(shard), [_header(values.shape), values.data.cast("B")])
+    write_durably(folder / _name(shard), [_header(values.shape, storage), values.data.cast("B")])
     return shard
 
 
-def finished_shards(folder: Path, dimension: int, boundaries: Sequence[tuple[int, int]]) -> list[Shard]:
+def finished_shards(
+    folder: Path, dimension: int, boundaries: Sequence[tuple[int, int]], storage: Storage = "float32"
+) -> list[Shard]:
     """The shards in `folder` with wanted boundaries that still hold what their names say; others are removed."""
     found = {}
     for path in sorted(folder.glob("rows-*.npy")):
-        shard = _intact(path, dimension)
+        shard = _intact(path, dimension, storage)
         if shard is not None and (shard.start, shard.stop) in boundaries:
             found[shard.start] = shard
         else:
@@ -63,23 +66,25 @@ def rows_in_shards(folder: Path) -> int:
     return sum(int(match[2]) - int(match[1]) for match in matches if match)
 
 
-def join(folder: Path, shards: Sequence[Shard], target: Path, dimension: int) -> int:
+def join(folder: Path, shards: Sequence[Shard], target: Path, dimension: int, storage: Storage = "float32") -> int:
     """Write all shards as one array to `target`; returns its size in bytes. Raises DamagedEntryError on a bad shard."""
     shape = (sum(shard.stop - shard.start for shard in shards), dimension)
-    write_durably(target, _joined(folder, shards, shape))
+    write_durably(target, _joined(folder, shards, shape, storage))
     return target.stat().st_size
 
 
-def open_array(folder: Path, manifest: FeatureManifest) -> Floats:
+def open_array(folder: Path, manifest: FeatureManifest) -> AnyFloats:
     """A complete entry's features, memory-mapped [n, d]. Raises DamagedEntryError on a wrong size or header."""
     check_size(folder, manifest)
     path = folder / ARRAY
     try:
-        values: Floats = np.load(path, mmap_mode="r")
+        values: AnyFloats = np.load(path, mmap_mode="r")
     except _NO_ARRAY as error:
         raise DamagedEntryError(f"{path} has no readable header: {error}") from error
-    if values.shape != (manifest.rows, manifest.dimension) or values.dtype != DTYPE:
-        raise DamagedEntryError(f"{path} holds {values.dtype} {values.shape}, not float32 {manifest.rows} rows")
+    if values.shape != (manifest.rows, manifest.dimension) or values.dtype != DTYPES[manifest.storage]:
+        raise DamagedEntryError(
+            f"{path} holds {values.dtype} {values.shape}, not {manifest.storage} {manifest.rows} rows"
+        )
     return values
 
 
@@ -89,35 +94,37 @@ def verify(folder: Path, manifest: FeatureManifest) -> list[Shard]:
     return [s for s in manifest.shards if _digest(values[s.start : s.stop]) != s.sha256]
 
 
-def _joined(folder: Path, shards: Sequence[Shard], shape: tuple[int, int]) -> Iterator[bytes | memoryview]:
-    yield _header(shape)
+def _joined(
+    folder: Path, shards: Sequence[Shard], shape: tuple[int, int], storage: Storage
+) -> Iterator[bytes | memoryview]:
+    yield _header(shape, storage)
     for shard in shards:
         path = folder / _name(shard)
-        rows = _load(path)
+        rows = _load(path, storage)
         if rows is None or _digest(rows) != shard.sha256:
             path.unlink(missing_ok=True)
             raise DamagedEntryError(f"{path} changed on the disk after it was written: retry to compute it again")
         yield rows.data.cast("B")
 
 
-def _intact(path: Path, dimension: int) -> Shard | None:
+def _intact(path: Path, dimension: int, storage: Storage) -> Shard | None:
     match = NAME.fullmatch(path.name)
-    rows = _load(path) if match else None
+    rows = _load(path, storage) if match else None
     if match is None or rows is None or rows.shape != (int(match[2]) - int(match[1]), dimension):
         return None
     shard = Shard(start=int(match[1]), stop=int(match[2]), sha256=match[3])
     return shard if _digest(rows) == shard.sha256 else None
 
 
-def _load(path: Path) -> Floats | None:
+def _load(path: Path, storage: Storage) -> AnyFloats | None:
     try:
-        values: Floats = np.load(path)
+        values: AnyFloats = np.load(path)
     except (OSError, *_NO_ARRAY):
         return None
-    return values if values.dtype == DTYPE and values.ndim == 2 else None
+    return values if values.dtype == DTYPES[storage] and values.ndim == 2 else None
 
 
-def _digest(rows: Floats) -> str:
+def _digest(rows: AnyFloats) -> str:
     return hashlib.sha256(rows.data).hexdigest()
 
 
@@ -125,15 +132,13 @@ def _name(shard: Shard) -> str:
     return f"rows-{shard.start:09d}-{shard.stop:09d}-{shard.sha256}.npy"
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], storage: Storage) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": np.lib.format.dtype_to_descr(DTYPE), "fortran_order": False, "shape": shape}
-    )
+    described = np.lib.format.dtype_to_descr(DTYPES[storage])
+    np.lib.format.write_array_header_1_0(header, {"descr": described, "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
-AnyFloats = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
 
 
@@ -176,6 +181,38 @@ class StoredRows:
         if not taken:
             return self.parts[0][0][:0]
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def take(self, rows: Indices) -> AnyFloats:
+        """Rows [m, d] at any positions, in the given order."""
+        starts = np.cumsum([0, *(len(indices) for _, indices in self.parts)])
+        part_of = np.searchsorted(starts, rows, side="right") - 1
+        taken = np.empty((len(rows), self.shape[1]), self.parts[0][0].dtype)
+        for number, (values, indices) in enumerate(self.parts):
+            here = part_of == number
+            taken[here] = values[indices[rows[here] - starts[number]]]
+        return taken
+
+
+@dataclass(frozen=True)
+class ColumnRows:
+    """Rows whose columns are those of several `StoredRows` of one length, next to one another."""
+
+    columns: tuple[StoredRows, ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self), sum(column.shape[1] for column in self.columns)
+
+    def __getitem__(self, rows: slice, /) -> AnyFloats:
+        return np.concatenate([column[rows] for column in self.columns], axis=1)
+
+    def take(self, rows: Indices) -> AnyFloats:
+        """Rows [m, d] at any positions, in the given order."""
+        return np.concatenate([column.take(rows) for column in self.columns], axis=1)
 
 
 def _taken(values: AnyFloats, chosen: Indices) -> AnyFloats:

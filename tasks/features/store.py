@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.catalog.card import PreprocessingSpec
+from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.files import exclusive, sync_folder, touch_own, write_durably
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
 from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
+from tasks.features.extraction_outputs import ExtractionOutput, encoder_of, output_of
 from tasks.features.key import FeatureKey
 from tasks.features.manifest import (
     ARRAY,
@@ -43,7 +45,7 @@ from tasks.features.manifest import (
 from tasks.features.shards import boundaries, finished_shards, join, open_array, rows_in_shards, write_shard
 from tasks.reporter import Reporter
 
-Floats = npt.NDArray[np.float32]
+AnyFloats = npt.NDArray[np.floating]
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MEGABYTE = 1e6
@@ -58,14 +60,16 @@ class FeatureRequest:
     dataset: str
     split: SourceSplit
     spec: PreprocessingSpec
+    layers: LayerRequest | None = None
+    """Layer-wise features; None: the pooled features that the backbone's card asks for."""
 
 
 @dataclass(frozen=True)
 class Features:
     """Features of one source split, in its order."""
 
-    values: Floats
-    """[n, d] float32, memory-mapped, read-only."""
+    values: AnyFloats
+    """[n, d], memory-mapped, read-only; float32 but for layer-wise features that were stored in half precision."""
     manifest: FeatureManifest
     encoded: int
     """Images that this call sent through the encoder; 0 when everything was stored already."""
@@ -89,13 +93,27 @@ class FeatureStore:
 
         Raises `FeatureError` (NaN, memory, disk), `DataError` (images) and whatever `encoder` raises.
         """
-        stored = self._stored(request)
-        if stored is not None:
-            return stored
+        return self.together((request,), encoder, reporter)[0]
+
+    def together(
+        self, requests: Sequence[FeatureRequest], encoder: Callable[[], EncoderLike], reporter: Reporter
+    ) -> list[Features]:
+        """Several features of one split by one backbone; all that are missing come from one pass over the images.
+
+        Raises as `features` does.
+        """
+        stored = [self._stored(request) for request in requests]
+        if None not in stored:
+            return [features for features in stored if features is not None]
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with exclusive(self._path(request, LOCK), _Waiting(self._path(request, PARTIAL), request, reporter)):
-            self._set_damaged_aside(request, reporter)
-            return self._stored(request) or self._extracted(request, encoder(), reporter)
+        with ExitStack() as locks:
+            for request in sorted(requests, key=lambda request: request.key.digest):
+                waiting = _Waiting(self._path(request, PARTIAL), request, reporter)
+                locks.enter_context(exclusive(self._path(request, LOCK), waiting))
+                self._set_damaged_aside(request, reporter)
+            missing = [request for request in requests if self._stored(request) is None]
+            encoded = self._extract(missing, encoder(), reporter) if missing else 0
+            return [self._opened(request, encoded if request in missing else 0) for request in requests]
 
     def _path(self, request: FeatureRequest, suffix: str = "") -> Path:
         return self.root / f"{request.key.digest}{suffix}"
@@ -139,31 +157,40 @@ class FeatureStore:
             folder.rename(self._path(request, f"{DAMAGED}-{time.time_ns()}"))
             reporter.warn(f"stored features were damaged and are computed again: {error}")
 
-    def _extracted(self, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> Features:
-        partial = self._path(request, PARTIAL)
+    def _extract(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
         try:
-            encoded = self._finish(partial, request, encoder, reporter)
+            return self._finish(requests, encoder, reporter)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise DiskFullError(_no_room(partial, request)) from error
-        return self._opened(request, encoded)
+            raise DiskFullError(_no_room(self._path(requests[0], PARTIAL), requests[0])) from error
 
-    def _finish(self, partial: Path, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> int:
-        """Compute the missing shards, join all, make the entry visible; returns the number of images encoded."""
-        plan = _begin(partial, request)
-        all_shards = boundaries(plan.rows, self.machine.shard_rows)
-        done = finished_shards(partial / SHARDS, encoder.dimension, all_shards)
-        missing = [bounds for bounds in all_shards if bounds not in {(s.start, s.stop) for s in done}]
+    def _finish(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
+        """Compute the missing shards, join all, make the entries visible; returns the number of images encoded."""
+        begun = [self._begun(request, encoder) for request in requests]
+        missing = sorted({bounds for one in begun for bounds in one.missing})
         todo = sum(stop - start for start, stop in missing)
-        reporter.phase(f"encoding {request.split.name}", todo, "images")
-        begun = time.perf_counter()
-        with self._decoded_rows(request) as decoded:
-            extraction = _extraction(request, encoder, self.machine, reporter, decoded)
-            new = [write_shard(partial / SHARDS, start, rows) for start, rows in extraction.shards(missing)]
-        speed = todo / max(time.perf_counter() - begun, 1e-9) if todo else None
-        _complete(partial, self._path(request), plan, sorted([*done, *new], key=_start), encoder.dimension, speed)
+        reporter.phase(f"encoding {requests[0].split.name}", todo, "images")
+        started = time.perf_counter()
+        with self._decoded_rows(requests[0]) as decoded:
+            combined = encoder_of(encoder, [one.output for one in begun])
+            extraction = _extraction(requests[0], combined, self.machine, reporter, decoded)
+            for start, rows in extraction.shards(missing):
+                for one, part in zip(begun, _split(rows, begun), strict=True):
+                    one.write(start, part)
+        speed = todo / max(time.perf_counter() - started, 1e-9) if todo else None
+        for request, one in zip(requests, begun, strict=True):
+            _complete(one, self._path(request), speed)
         return todo
+
+    def _begun(self, request: FeatureRequest, encoder: EncoderLike) -> _BegunEntry:
+        """The entry's plan on the disk, and what an earlier attempt has finished of it."""
+        partial, output = self._path(request, PARTIAL), output_of(encoder, request.layers)
+        plan = _begin(partial, request)
+        wanted = boundaries(plan.rows, self.machine.shard_rows)
+        done = finished_shards(partial / SHARDS, output.dimension, wanted, output.storage)
+        finished = {(shard.start, shard.stop) for shard in done}
+        return _BegunEntry(request, partial, plan, output, done, {one for one in wanted if one not in finished})
 
     def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
         if self.decoded is None:
@@ -171,6 +198,31 @@ class FeatureStore:
         split = request.split
         title = f"{request.dataset}/{split.name}"
         return self.decoded.rows(split.images_digest, len(split.images), request.spec, title)
+
+
+@dataclass
+class _BegunEntry:
+    """An entry that is being made."""
+
+    request: FeatureRequest
+    partial: Path
+    plan: ExtractionPlan
+    output: ExtractionOutput
+    done: list[Shard]
+    missing: set[tuple[int, int]]
+
+    def write(self, start: int, rows: AnyFloats) -> None:
+        """Store rows that are missing here. Raises NotFiniteError for values that half precision cannot hold."""
+        if (start, start + len(rows)) in self.missing:
+            identifiers = self.request.split.identifiers[start : start + len(rows)]
+            stored = self.output.stored(rows, identifiers, self.request.backbone)
+            self.done.append(write_shard(self.partial / SHARDS, start, stored, self.output.storage))
+
+
+def _split(rows: AnyFloats, begun: Sequence[_BegunEntry]) -> list[AnyFloats]:
+    """The columns of each entry."""
+    ends = np.cumsum([one.output.dimension for one in begun])[:-1]
+    return np.split(rows, ends, axis=1)
 
 
 @dataclass
@@ -215,17 +267,18 @@ def _extraction(
     return Extraction(source, encoder, request.spec, machine, reporter, decoded)
 
 
-def _complete(
-    partial: Path, final: Path, plan: ExtractionPlan, shards: list[Shard], dimension: int, images_per_s: float | None
-) -> None:
+def _complete(entry: _BegunEntry, final: Path, images_per_s: float | None) -> None:
     """Everything is written before the rename; only the shards, useless from then on, are removed after it."""
-    array_bytes = join(partial / SHARDS, shards, partial / ARRAY, dimension)
+    partial, output, shards = entry.partial, entry.output, sorted(entry.done, key=_start)
+    array_bytes = join(partial / SHARDS, shards, partial / ARRAY, output.dimension, output.storage)
     manifest = FeatureManifest(
-        **plan.model_dump(),
-        dimension=dimension,
+        **entry.plan.model_dump(),
+        dimension=output.dimension,
         shards=tuple(shards),
         images_per_s=images_per_s,
         array_bytes=array_bytes,
+        storage=output.storage,
+        columns=output.columns,
     )
     write_durably(partial / MANIFEST, [manifest.model_dump_json(indent=1).encode()])
     partial.rename(final)

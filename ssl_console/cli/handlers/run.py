@@ -169,11 +169,12 @@ def _disk_sentence(disk: Disk) -> str:
     needed = (
         f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
     )
-    return f"disk: {needed}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
+    layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
+    return f"disk: {needed}{layers}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
 
 
 def _disk_document(disk: Disk) -> dict[str, int | None]:
-    return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free}
+    return {"disk_bytes": disk.needed, "disk_free_bytes": disk.free, "layer_bytes": disk.layers}
 
 
 def plan_document(found: Plan) -> dict[str, object]:

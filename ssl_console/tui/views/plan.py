@@ -183,7 +183,8 @@ def _disk(disk: Disk) -> Line:
     needed = (
         f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
     )
-    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed), Span(f", {free}", Tone.DIM)]
+    layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
+    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
     return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
 
 

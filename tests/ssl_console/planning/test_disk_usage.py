@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.planning.disk_usage import StoredFeatures, disk_for
 from ssl_console.planning.plan import Candidate
 from ssl_console.workspace.paths import Workspace
 from tasks.features.cache_report import CacheEntry
+from tasks.features.key import FeatureKey
 from tasks.features.manifest import ExtractionPlan
 from tests.ssl_console.tui.filled import finish, spec
 
@@ -66,3 +69,24 @@ def test_what_was_never_measured_here_is_unknown(tmp_path: Path) -> None:
 
 def test_nothing_to_run_needs_nothing(tmp_path: Path) -> None:
     assert disk_for(Workspace(tmp_path), [], []).needed == 0
+
+
+HALF = LayerRequest()
+
+
+def layered(backbone: str, task: str) -> Candidate:
+    return replace(candidate(backbone, task), layers=HALF, layer_bytes=5_000)
+
+
+def test_layer_wise_features_are_stated_before_anything_was_measured_and_once_for_all_tasks(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "not-there-yet")
+    disk = disk_for(workspace, [layered("demo/mae", "linear-heads/digits")] * 2, [])
+    assert (disk.needed, disk.layers) == (None, 5_000)
+
+
+def test_layer_wise_features_that_are_stored_take_nothing_more_and_no_pooled_ones_stand_for_them() -> None:
+    parts = FeatureKey({}, "1" * 64, conditions=HALF.conditions).parts
+    plan = ExtractionPlan(key="k", parts=parts, backbone="small", dataset="digits", split="train", rows=900)
+    stored = StoredFeatures.of([CacheEntry(Path("k"), "complete", plan, 9_000, 0.0)])
+    assert stored.layers == {("small", "digits", HALF)}
+    assert stored.bytes_for("small", "digits") is None

@@ -36,6 +36,7 @@ PROTOCOL_CHANGES = {
     "linear/shapes": ["linear.strengths=3"],
     "knn/shapes": ["knn.neighbours=3", "knn.headline=3"],
     "few-shot-5/shapes": ["few-shot.shots=1", "few-shot.queries=1", "few-shot.episodes=5"],
+    "linear-heads/shapes": ["linear-heads.steps=2", "linear-heads.rates=0.01"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
     "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
@@ -47,6 +48,8 @@ PROTOCOL_CHANGES = {
 }
 OWN_SIZE = {"hiera", "mixer", "crossvit"}
 """Families that take images of their own size alone."""
+WITHOUT_BLOCKS = {"crossvit"}
+"""Its blocks give lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals"}
 
 
@@ -90,6 +93,9 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
     if family in OWN_SIZE and facts.family in ANY_SIZE_NEEDED:
         assert reason is not None
         assert reason.startswith(f"{card.architecture} takes images of ")
+        return
+    if family in WITHOUT_BLOCKS and facts.layers:
+        assert reason == f"its architecture {card.architecture} does not list its blocks (timm's feature_info)"
         return
     assert reason is None
     module = import_module(facts.evaluation_module)

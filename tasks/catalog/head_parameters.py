@@ -1,0 +1,74 @@
+"""Protocols that train heads on layer-wise features, as the console lists them: parameters and presets. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.feature_map_info import FeatureMapInfo
+from backbones.catalog.layer_columns import Storage
+from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
+
+PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
+HeadInput = Literal["cls", "cls+mean"]
+
+PUBLISHED_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
+"""dinov2/eval/linear.py, for 256 images a batch."""
+DEFAULT_RATES = (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5)
+"""Without the lowest, which a tenth of the published steps cannot use; up to 0.5, as the paper prints its grid."""
+
+
+@dataclass(frozen=True)
+class LinearHeadsParameters:
+    """Linear heads on the last blocks, trained at once by SGD (dinov2/eval/linear.py)."""
+
+    preprocessing: PreprocessingName = "paper"
+    storage: Storage = "float16"
+    """Precision of the stored features."""
+    rates: tuple[float, ...] = DEFAULT_RATES
+    """Learning rates for batches of 256, multiplied by `batch_size` / 256."""
+    last: tuple[int, ...] = (1, 4)
+    """How many of the last blocks a head sees."""
+    poolings: tuple[HeadInput, ...] = ("cls", "cls+mean")
+    """`cls`: the blocks' class tokens; `cls+mean`: and the last block's mean of patches."""
+    steps: int = 1_250
+    batch_size: int = 1_024
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    validation_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_at_least(1, steps=self.steps, batch_size=self.batch_size, last=min(self.last, default=0))
+        require_above_zero(rates=min(self.rates, default=0.0), validation_share=self.validation_share)
+        if not self.poolings or not 0 <= self.momentum < 1 or self.validation_share >= 1:
+            raise ValueError(f"poolings, momentum below 1 and validation_share below 1 are required, not {self}")
+
+
+def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
+    """Why a backbone has no layer-wise features; None if it has."""
+    if info.blocks is None:
+        return f"its architecture {card.architecture} does not list its blocks (timm's feature_info)"
+    return None
+
+
+HEADS = (
+    ProtocolSpec(
+        name="linear-heads",
+        version=1,
+        family="linear-heads",
+        presets={
+            "default": LinearHeadsParameters(),
+            "published": LinearHeadsParameters(
+                preprocessing="resize-256", storage="float32", rates=PUBLISHED_RATES, steps=12_500
+            ),
+            "small": LinearHeadsParameters(steps=300, batch_size=256, rates=(1e-3, 1e-2, 0.1, 1.0)),
+        },
+        module="tasks.protocols.linear_heads",
+        summary="linear heads of the last blocks by SGD, learning rate and blocks chosen on validation (DINOv2)",
+        layers=True,
+        unsuitable=without_blocks,
+        rescore="tasks.metrics.rescore:classification",
+        averaged=True,
+    ),
+)
