@@ -328,6 +328,7 @@ _LATEX = {
     "±": r"$\pm$",
     "†": r"$\dagger$",
     "§": r"\S{}",
+    "‡": r"\ddag{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 

@@ -112,6 +112,7 @@ def _circumstances(record: ResultRecord) -> Mapping[str, Any]:
         "machine": record.machine,
         "device": record.result.device,
         "host": record.host,
+        "origin": record.result.origin or None,
     }
 
 

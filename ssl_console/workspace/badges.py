@@ -26,6 +26,7 @@ BadgeName = Literal[
     "below random",
     "old interval",
     "seen in pre-training",
+    "imported",
 ]
 LEAK_SHARE = 0.01
 """Share of test images seen in training above which a score is no score."""
@@ -34,16 +35,28 @@ MARK = "!"
 SEEN = "seen in pre-training"
 """Name of the badge of a score on data that the backbone's card says its pre-training saw or was curated around."""
 SEEN_MARK = "§"
+IMPORTED = "imported"
+"""Name of the badge of a result that came in a bundle."""
+IMPORTED_MARK = "‡"
 LEGEND: Mapping[str, str] = {
     MARK: "reason to doubt the score",
     SEEN_MARK: "the pre-training saw these images, or was curated around them",
+    IMPORTED_MARK: "measured elsewhere, imported from a bundle",
 }
+NO_DOUBT = frozenset({SEEN, IMPORTED})
+"""Badges with a mark of their own: they say where a score or its backbone comes from."""
 
 
 def marks(badges: Iterable[str]) -> str:
     """What stands behind a score with these badges."""
     names = set(badges)
-    return (MARK if names - {SEEN} else "") + (SEEN_MARK if SEEN in names else "")
+    doubts = MARK if names - NO_DOUBT else ""
+    return doubts + (SEEN_MARK if SEEN in names else "") + (IMPORTED_MARK if IMPORTED in names else "")
+
+
+def origin_mark(badges: Iterable[str]) -> str:
+    """The mark of a score that was imported, where no other marks are shown."""
+    return IMPORTED_MARK if IMPORTED in badges else ""
 
 
 ADVICE: Mapping[str, str] = {
@@ -56,6 +69,7 @@ ADVICE: Mapping[str, str] = {
     "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
     "seen in pre-training": "the pre-training saw these images or was curated around them; compare it with care",
+    "imported": "it was measured elsewhere and imported from a bundle; its record names the host",
     "old interval": "its interval is of a method that promises too much; measure again with --force",
     "below random": "worse than its untrained twin; check the preprocessing",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,8 @@ class Result(BaseModel):
     badges: tuple[str, ...] = ()
     """Names of the reasons to doubt it (`ssl_console.workspace.badges`)."""
     source: Source = "mine"
+    origin: str = ""
+    """Where an imported result was measured, and the bundle that it came in; empty for one measured here."""
     identified_by: Literal["", "content"] = ""
     """How the key names the data: versions that leave this empty named files by their names and sizes."""
 
@@ -63,11 +66,30 @@ class RunScore:
     ci_low: float
     ci_high: float
     duration_s: float
+    origin: str = ""
 
     @classmethod
     def of(cls, result: Result) -> RunScore:
         """Those of a result."""
-        return cls(result.variant, result.value, result.ci_low, result.ci_high, result.duration_s)
+        origin = sys.intern(result.origin)  # that of every result of a bundle
+        return cls(result.variant, result.value, result.ci_low, result.ci_high, result.duration_s, origin)
+
+
+class ImportOrigin(BaseModel):
+    """The bundle that a result was imported from."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    bundle: str
+    """Name of the file."""
+    sha256: str
+    """Digest of the whole bundle, as `bundle` printed it."""
+    run_id: str
+    """The run's id where it was measured."""
+    made_by: str = ""
+    """Version of the package that wrote the bundle."""
+    imported: float
+    """Seconds since the epoch."""
 
 
 class Code(BaseModel):
@@ -111,3 +133,5 @@ class ResultRecord(BaseModel):
     warnings: tuple[str, ...] = ()
     attempt: int = 1
     host: str = ""
+    origin: ImportOrigin | None = None
+    """None for a result measured in this workspace."""

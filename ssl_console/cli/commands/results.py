@@ -82,3 +82,22 @@ def verify(
     from ssl_console.cli.handlers.bundle import verify
 
     raise typer.Exit(verify(path, as_json=as_json))
+
+
+@results.command("import", epilog=EXIT_CODES)
+def import_results(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle of another workspace.")],
+    take_conflicting: Annotated[
+        bool,
+        typer.Option("--take-conflicting", help="Import results too whose measurement gave another score here."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be imported.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a bundle and add its results to this workspace, marked as imported: exit code 1 when some are left out."""
+    from ssl_console.cli.handlers.bundle import import_results
+
+    raise typer.Exit(
+        import_results(context.obj, path, take_conflicting=take_conflicting, dry_run=dry_run, as_json=as_json)
+    )

@@ -1,4 +1,4 @@
-"""`bundle` and `verify`: results in one file, and the check of such a file."""
+"""`bundle`, `verify` and `import`: results in one file, its check, and its results in this workspace."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from backbones.io.card_files import match
 from ssl_console.cli.output import stdout
 from ssl_console.operations.bundle.archive import NotABundle
+from ssl_console.operations.bundle.import_results import BundledResult, Imported, NotVerified, import_bundle
 from ssl_console.operations.bundle.verify import Report, check
 from ssl_console.operations.bundle.write import bundle as write_bundle
 from ssl_console.operations.session import Session
@@ -59,6 +60,69 @@ def verify(path: Path, *, as_json: bool) -> ExitCode:
     else:
         _show(report)
     return ExitCode.DONE if report.agrees else ExitCode.RUN_FAILED
+
+
+def import_results(session: Session, path: Path, *, take_conflicting: bool, dry_run: bool, as_json: bool) -> ExitCode:
+    """Import a bundle: 0 when every result is here now, 1 when some were left out or the bundle does not verify.
+
+    Raises ConsoleError for a missing file, OperationFailed for one that cannot be trusted.
+    """
+    if not path.is_file():
+        raise ConsoleError(f"{path}: there is no such file")
+    try:
+        done = import_bundle(
+            path,
+            session.workspace,
+            (lambda _line: None) if as_json else stdout.say,
+            take_conflicting=take_conflicting,
+            dry_run=dry_run,
+        )
+    except (NotABundle, NotVerified) as error:
+        raise OperationFailed(str(error)) from error
+    if as_json:
+        stdout.document(_import_document(done, dry_run=dry_run))
+    else:
+        _show_import(done, dry_run=dry_run)
+    left_out = [one for one in (*done.of("conflict"), *done.of("unusable")) if not one.taken]
+    return ExitCode.RUN_FAILED if left_out else ExitCode.DONE
+
+
+def _show_import(done: Imported, *, dry_run: bool) -> None:
+    notable = [one for one in done.results if one.words and one.fate != "here"]
+    for one in notable[:SHOWN]:
+        stdout.lines([f"{_title(one)}: {one.words}{'' if one.taken else ' (left out)'}"])
+    if len(notable) > SHOWN:
+        stdout.lines([f"... and {len(notable) - SHOWN} more"])
+    taken = sum(one.taken for one in done.results)
+    counts = [f"{taken} results {'would be ' if dry_run else ''}imported", f"{len(done.of('here'))} here already"]
+    counts += [f"{len(done.of('conflict'))} in conflict"] if done.of("conflict") else []
+    counts += [f"{len(done.of('unusable'))} unusable"] if done.of("unusable") else []
+    stdout.lines([f"{done.path}: {', '.join(counts)}"])
+    if any(one.fate == "conflict" and not one.taken for one in done.results):
+        stdout.say("--take-conflicting imports those too, as further runs of the same measurement")
+
+
+def _title(one: BundledResult) -> str:
+    return f"{one.result.backbone} on {one.result.task}, seed {one.result.seed}"
+
+
+def _import_document(done: Imported, *, dry_run: bool) -> dict[str, object]:
+    rows = [
+        {
+            "run_id": one.run_id or None,
+            "run_id_there": one.result.run_id,
+            "backbone": one.result.backbone,
+            "task": one.result.task,
+            "seed": one.result.seed,
+            "key": one.result.key,
+            "value": one.result.value,
+            "fate": one.fate,
+            "imported": one.taken and not dry_run,
+            "words": one.words,
+        }
+        for one in done.results
+    ]
+    return {"path": str(done.path), "sha256": done.digest, "made_by": done.made_by, "dry_run": dry_run, "results": rows}
 
 
 def _picked(

@@ -13,6 +13,7 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session, resolve_backbone
 from ssl_console.system.command_hints import RUNS
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.badges import IMPORTED_MARK, LEGEND, origin_mark
 from ssl_console.workspace.predictions import RunOutputs
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import Identities, Identity
@@ -83,6 +84,8 @@ def _show(outcome: Comparison) -> None:
     head = ("task", *names, "difference", "95 % interval", "p", "p (Holm)", "effect", "smallest", "verdict")
     stdout.table(head, [_line(task) for task in outcome.tasks], right=frozenset(range(1, 9)))
     stdout.lines(["", outcome.sentence])
+    if any(origin_mark(score.badges) for task in outcome.tasks for score in (task.first, task.second)):
+        stdout.say(f"{IMPORTED_MARK} {LEGEND[IMPORTED_MARK]}")
     for refused in outcome.not_comparable:
         stdout.say(f"not compared: {refused.task}: {refused.reason}")
     for name, alone in zip(names, (outcome.only_first, outcome.only_second), strict=True):
@@ -99,8 +102,8 @@ def _line(task: TaskComparison) -> tuple[str, ...]:
     test = task.test
     return (
         f"{task.task} [{task.variant}]",
-        f"{task.first.value:.2f}",
-        f"{task.second.value:.2f}",
+        f"{task.first.value:.2f}{origin_mark(task.first.badges)}",
+        f"{task.second.value:.2f}{origin_mark(task.second.badges)}",
         f"{test.difference:+.2f}",
         f"{test.low:+.2f} to {test.high:+.2f}",
         distributions.told(test.p_value),
@@ -162,7 +165,8 @@ def _task(task: TaskComparison) -> dict[str, object]:
 def _score(cell: RankingCell) -> dict[str, object]:
     known = cell.half_width is not None
     low, high = (cell.ci_low, cell.ci_high) if known else (None, None)
-    return {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}
+    found = {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}
+    return {**found, "badges": list(cell.badges)}
 
 
 def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:

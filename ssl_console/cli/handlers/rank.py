@@ -21,7 +21,7 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.badges import LEGEND, MARK, SEEN, SEEN_MARK
+from ssl_console.workspace.badges import IMPORTED, IMPORTED_MARK, LEGEND, MARK, NO_DOUBT, SEEN, SEEN_MARK
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import rebuild as rebuild_database
 
@@ -30,6 +30,7 @@ ABOUT_ESTIMATE = (
     "exist, with its 95 % interval; it orders the rows"
 )
 DOUBTS_SHOWN = 4
+CELLS_SHOWN = 20
 Origin = Literal["mine", "paper", "both"]
 
 
@@ -154,17 +155,21 @@ def _say_doubts(ranking: Ranking) -> None:
         f"{row.backbone} on {label} ({', '.join(cell.badges)}; {cell.run_id})"
         for row in ranking.rows
         for label, cell in row.cells.items()
-        if set(cell.badges) - {SEEN}
+        if set(cell.badges) - NO_DOUBT
     ]
-    seen = [
-        f"{row.backbone} on {label}" for row in ranking.rows for label, cell in row.cells.items() if SEEN in cell.badges
-    ]
-    if seen:
-        stdout.say(f"{SEEN_MARK} {LEGEND[SEEN_MARK]}: {'; '.join(seen)}")
+    for badge, mark in ((SEEN, SEEN_MARK), (IMPORTED, IMPORTED_MARK)):
+        if found := _cells_with(ranking, badge):
+            more = f" and {len(found) - CELLS_SHOWN} more" if len(found) > CELLS_SHOWN else ""
+            stdout.say(f"{mark} {LEGEND[mark]}: {'; '.join(found[:CELLS_SHOWN])}{more}")
     if doubted:
         more = f" and {len(doubted) - DOUBTS_SHOWN} more" if len(doubted) > DOUBTS_SHOWN else ""
         stdout.say(f"{MARK} {len(doubted)} to doubt: {'; '.join(doubted[:DOUBTS_SHOWN])}{more}")
         stdout.say("`ssl-console show RUN` says why, and what to do")
+
+
+def _cells_with(ranking: Ranking, badge: str) -> list[str]:
+    cells = ((row.backbone, label, cell) for row in ranking.rows for label, cell in row.cells.items())
+    return [f"{backbone} on {label}" for backbone, label, cell in cells if badge in cell.badges]
 
 
 def rank_intervals(session: Session, view: RankView) -> None:
@@ -235,5 +240,5 @@ def _line(result: Result) -> tuple[str, ...]:
         f"{result.n:,}",
         f"{result.duration_s:.0f} s",
         datetime.fromtimestamp(result.finished).astimezone().strftime("%Y-%m-%d %H:%M"),
-        ", ".join(result.badges),
+        ", ".join(f"imported: {result.origin}" if name == IMPORTED else name for name in result.badges),
     )

@@ -110,13 +110,13 @@ def _twin(distance: BaselineComparison) -> str:
 
 def _run(record: ResultRecord) -> dict[str, str]:
     result = record.result
-    finished = datetime.fromtimestamp(result.finished).astimezone()
     found = {
         "run": result.run_id,
-        "finished": finished.strftime("%Y-%m-%d %H:%M:%S"),
+        "finished": time_text(result.finished),
         "took": f"{result.duration_s:.1f} s",
         "device": " ".join(filter(None, [result.device, record.machine.get("device", "")])),
         "host": record.host,
+        "origin": "" if record.origin is None else f"{result.origin}, {time_text(record.origin.imported)}",
         "peak memory": "" if result.memory_mb is None else f"{result.memory_mb:,.0f} MB",
         "energy": "not told by the device"
         if record.energy_j is None
@@ -124,6 +124,11 @@ def _run(record: ResultRecord) -> dict[str, str]:
         "code": code_text(record),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def time_text(seconds: float) -> str:
+    """A local time from seconds since the epoch."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def code_text(record: ResultRecord) -> str:

@@ -216,6 +216,7 @@ def _as_json(run: RunView, score: RunScore | None) -> dict[str, object]:
         "partition": job.partition or None if job else None,
         "started": progress.started,
         "ended": run.status.ended,
+        "origin": score.origin or None if score else None,
         "value": score.value if score else None,
         "ci_low": score.ci_low if score else None,
         "ci_high": score.ci_high if score else None,

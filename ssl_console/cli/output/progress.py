@@ -168,6 +168,8 @@ def outcome_text(run: RunView, result: Result | RunScore | None) -> str:
     if run.state is RunState.DONE:
         if result is None:
             return "done"
-        return f"{result.value:.1f} ±{(result.ci_high - result.ci_low) / 2:.1f} ({format_duration(result.duration_s)})"
+        origin = f", from {result.origin}" if result.origin else ""
+        half = (result.ci_high - result.ci_low) / 2
+        return f"{result.value:.1f} ±{half:.1f} ({format_duration(result.duration_s)}){origin}"
     kind = f" ({run.status.kind})" if run.status.kind else ""
     return f"{run.state}{kind}: {run.reason}" if run.reason else f"{run.state}{kind}"

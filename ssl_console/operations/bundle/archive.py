@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,8 @@ LARGEST_TEXT = 1 << 28
 """Bytes of a JSON file or table."""
 CHUNK = 1 << 20
 NAMES = re.compile(
-    r"bundle\.json|README\.txt|(records|specs|manifests)/[A-Za-z0-9._-]{1,120}\.json|predictions/[A-Za-z0-9._-]{1,120}\.npz"
+    r"bundle\.json|README\.txt|(records|specs|manifests)/[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}\.json"
+    r"|predictions/[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}\.npz"
     r"|tables/[a-z-]{1,40}\.(json|csv|md)"
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -94,6 +96,11 @@ class Archive:
             raise ValueError(str(error)) from error
 
     @property
+    def digest(self) -> str:
+        """The digest of the whole file that its comment states, as `bundle` printed it."""
+        return self._file.comment.removeprefix(LABEL).decode(errors="replace")[:DIGITS]
+
+    @property
     def whole(self) -> bool:
         """Whether every byte is as it was written, the zip file's own directory too."""
         return self._file.comment == LABEL + _digest(self.path).encode()
@@ -126,6 +133,8 @@ def _problems(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
             yield f"it has a member {one.filename[:80]!r}"
         if one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size:
             yield f"{one.filename} is compressed"
+        if one.external_attr >> 16 and stat.S_IFMT(one.external_attr >> 16) not in (0, stat.S_IFREG):
+            yield f"{one.filename} is a link or another special file"
         if one.flag_bits & _ENCRYPTED:
             yield f"{one.filename} is encrypted"
 
@@ -187,6 +196,8 @@ def run_id(name: str) -> str:
 
 LARGEST = 1 << 32
 """Bytes of all arrays together, unpacked."""
+LARGE, MOST_SHRUNK = 1 << 28, 200
+"""Above so many bytes, arrays that were compressed to less than a two-hundredth are a bomb: predictions are not."""
 KINDS = "biuf"
 """Booleans, integers, floats."""
 
@@ -198,6 +209,8 @@ def read_arrays(content: bytes) -> Mapping[str, npt.NDArray[np.generic]]:
             members = file.infolist()
             if sum(member.file_size for member in members) > LARGEST:
                 raise ValueError(f"its arrays are larger than {LARGEST:,} bytes")
+            if sum(member.file_size for member in members) > max(LARGE, MOST_SHRUNK * len(content)):
+                raise ValueError(f"its arrays unpack to more than {MOST_SHRUNK} times their size")
             return {member.filename.removesuffix(".npy"): _array(file, member) for member in members}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ValueError(f"its arrays cannot be read: {error}") from error

@@ -131,6 +131,8 @@ class Report:
     """What was found."""
 
     path: Path
+    digest: str = ""
+    """Of the whole file, as it states it."""
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     results: int = 0
@@ -150,7 +152,7 @@ def check(path: Path, notify: Notify = lambda _line: None) -> Report:
     """Check everything. Raises NotABundle for a file of which nothing can be read, FileNotFoundError."""
     archive = Archive.open(path)
     try:
-        return _Check(archive, Report(path), notify).carry_out()
+        return _Check(archive, Report(path, archive.digest), notify).carry_out()
     finally:
         archive.close()
 

@@ -16,6 +16,7 @@ from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, length, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
+from ssl_console.workspace.badges import origin_mark
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
@@ -131,9 +132,10 @@ class CompareTable:
         score, difference = self._score(name, label), self._difference(name, label)
         if score is None:
             return self.glyphs.none
+        text = f"{score.value:.1f}{origin_mark(score.badges)}"
         if name == self.base:
-            return f"{score.value:.1f}"
-        return f"{score.value:.1f} {difference:>{self._room_of_differences[name]}}"
+            return text
+        return f"{text} {difference:>{self._room_of_differences[name]}}"
 
     def _difference(self, name: str, label: str) -> str:
         score, base = self._score(name, label), self._score(self.base, label)

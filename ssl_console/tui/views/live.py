@@ -100,7 +100,7 @@ class RunList:
             return Cell(f"failed: {run.status.kind}" if run.status.kind else "failed", Tone.BAD)
         result = self.results.get(run.run_id)
         if result is not None:
-            return Cell(f"done in {_short(result.duration_s)}", Tone.GOOD)
+            return Cell("imported" if result.origin else f"done in {_short(result.duration_s)}", Tone.GOOD)
         word = "waiting" if run.state is RunState.QUEUED else run.state.value
         return Cell(word, TONES[run.state])
 
@@ -172,6 +172,7 @@ def details(run: RunView, result: Result | None, now: float, width: int) -> list
         pairs.append(("memory", _memory(run)))
     if result is not None:
         pairs.append(("score", f"{result.value:.2f} [{result.ci_low:.2f}, {result.ci_high:.2f}] {result.metric}"))
+        pairs += [("origin", result.origin)] if result.origin else []
     head = line(
         Span(f" {run.state.value}", TONES[run.state]), Span(f" {run.status.kind}" if run.status.kind else "", Tone.BAD)
     )

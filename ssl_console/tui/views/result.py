@@ -75,6 +75,7 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
                 "finished": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(result.finished)),
                 "took": format_duration(result.duration_s),
                 "device": result.device or "—",
+                **({"origin": result.origin} if result.origin else {}),
                 "images/s": "—" if result.images_per_s is None else f"{result.images_per_s:,.0f}",
                 "peak memory": "—" if result.memory_mb is None else f"{result.memory_mb / 1024:.2f} GB",
             }
