@@ -7,7 +7,7 @@ from typing import Literal
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
-from backbones.catalog.layer_columns import Storage
+from backbones.catalog.layer_columns import BlockChoice, Storage
 from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
@@ -45,6 +45,23 @@ class LinearHeadsParameters:
             raise ValueError(f"poolings, momentum below 1 and validation_share below 1 are required, not {self}")
 
 
+@dataclass(frozen=True)
+class LayersParameters:
+    """Nearest neighbours on every stored block and pooling."""
+
+    preprocessing: PreprocessingName = "paper"
+    blocks: BlockChoice = "last-4-and-quarters"
+    storage: Storage = "float16"
+    """Precision of the stored features."""
+    neighbours: int = 20
+    temperature: float = 0.07
+    validation_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_at_least(1, neighbours=self.neighbours)
+        require_above_zero(temperature=self.temperature, validation_share=self.validation_share)
+
+
 def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
     """Why a backbone has no layer-wise features; None if it has."""
     if info.blocks is None:
@@ -66,6 +83,22 @@ HEADS = (
         },
         module="tasks.protocols.linear_heads",
         summary="linear heads of the last blocks by SGD, learning rate and blocks chosen on validation (DINOv2)",
+        layers=True,
+        unsuitable=without_blocks,
+        rescore="tasks.metrics.rescore:classification",
+        averaged=True,
+    ),
+    ProtocolSpec(
+        name="layers",
+        version=1,
+        family="layers",
+        presets={
+            "default": LayersParameters(),
+            "every-block": LayersParameters(blocks="all"),
+            "published": LayersParameters(preprocessing="resize-256", blocks="all", storage="float32"),
+        },
+        module="tasks.protocols.layers",
+        summary="layer curve: nearest neighbours on every stored block and pooling, the best chosen on validation",
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",

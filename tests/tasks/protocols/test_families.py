@@ -37,6 +37,7 @@ PROTOCOL_CHANGES = {
     "knn/shapes": ["knn.neighbours=3", "knn.headline=3"],
     "few-shot-5/shapes": ["few-shot.shots=1", "few-shot.queries=1", "few-shot.episodes=5"],
     "linear-heads/shapes": ["linear-heads.steps=2", "linear-heads.rates=0.01"],
+    "layers/shapes": ["layers.neighbours=3"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
     "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
