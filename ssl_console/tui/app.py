@@ -49,6 +49,7 @@ Answer = TypeVar("Answer")
 
 MOST_CHECKED = 2000  # results whose being up to date is checked at the start
 SWITCH_DELAY_S = 0.005
+COLOURS = {ColourDepth.SIXTEEN: "16", ColourDepth.MANY: "256", ColourDepth.TRUE: "16.7 million"}
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
 
@@ -341,8 +342,16 @@ class ConsoleApp(Navigation):
         from ssl_console.tui.screens.dialogs import HelpDialog, scopes_of  # noqa: PLC0415 - loaded when it is needed
 
         screen: Screen[object] = self.screen
-        about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
+        about = (screen.pane_help, screen.HELP_TEXT, *self._situation()) if isinstance(screen, ConsoleScreen) else ()
         self.push_screen(HelpDialog(about, scopes_of(screen), self.user_keys))
+
+    def _situation(self) -> tuple[str, ...]:
+        """The workspace, the theme and the connection, for the help."""
+        if not self.started:
+            return ()
+        link = "slow link: polling less often" if self.slow else "fast link"
+        colours = COLOURS[self.render_context.palette.depth]
+        return (f"Workspace {self.backend.session.workspace.root}. Theme {self.theme}, {colours} colours; {link}.",)
 
     def action_command_palette(self) -> None:
         """Open the command palette."""
@@ -362,15 +371,35 @@ class ConsoleApp(Navigation):
         from ssl_console.tui.screens.add_backbone import AddBackboneDialog  # noqa: PLC0415 - loaded when it is needed
 
         if self.started and isinstance(self.screen, ConsoleScreen):
-            self.push_screen(AddBackboneDialog(), lambda name: self.reload_catalogue() if name else None)
+            self.push_screen(AddBackboneDialog(), self._added)
 
-    def action_next_theme(self) -> None:
-        """Switch to the next theme."""
-        names = [name for name in THEMES if name in self.available_themes]
-        index = names.index(self.theme) if self.theme in names else -1
-        self.theme = names[(index + 1) % len(names)]
-        if self.started:
+    def _added(self, name: str | None) -> None:
+        """Show a backbone that has just been added: read the cards again, and put Plan's cursor on it."""
+
+        def show(catalogue: Catalog) -> None:
+            self._set_catalogue(catalogue)
+            self.go_to_pair(name, None)
+
+        if name:
+            self.in_background(self.backend.catalogue, show, group="catalogue")
+
+    def action_theme(self) -> None:
+        """Choose a theme; the one under the cursor is shown at once."""
+        from ssl_console.tui.screens.choosers import PickDialog  # noqa: PLC0415 - loaded when it is needed
+
+        if not self.started or isinstance(self.screen, PickDialog):
+            return
+        before = self.theme
+
+        def show(name: str) -> None:
+            self.theme = name
+
+        def take(name: str | None) -> None:
+            self.theme = name or before
             self._save(replace(self.preferences, theme=self.theme))
+
+        options = [(name, name) for name in THEMES if name in self.available_themes]
+        self.push_screen(PickDialog("Theme", options, before, show), take)
 
     def watch_theme(self) -> None:
         """Redraw every widget: those that draw line by line read the theme as they draw."""

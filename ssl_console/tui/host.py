@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
@@ -140,6 +140,15 @@ class Refreshable(Protocol):
 
     def refresh_view(self) -> None:
         """Draw the state as it is now."""
+        ...
+
+
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A screen whose rows and columns the palette finds."""
+
+    def places(self) -> Iterable[tuple[str, str, Callable[[], object]]]:
+        """Kind and name of each, and what puts the cursor there."""
         ...
 
 

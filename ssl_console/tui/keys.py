@@ -47,7 +47,7 @@ APP = (
     Key("help", "f1,question_mark", "help", "help", "Show the keys of this screen"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
     Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
-    Key("theme", "T", "next_theme", "theme", "Next theme", footer=False),
+    Key("theme", "T", "theme", "theme", "Choose the colour theme", footer=False),
     Key(
         "redraw",
         "ctrl+l",
@@ -64,8 +64,10 @@ APP = (
 TABLE = (
     Key("up", "up,k", "up", "up", "One row up", footer=False),
     Key("down", "down,j", "down", "down", "One row down", footer=False),
-    Key("left", "left", "left", "left", "One column to the left", footer=False),
-    Key("right", "right", "right", "right", "One column to the right", footer=False),
+    Key("left", "left,h", "left", "left", "One column to the left", footer=False),
+    Key("right", "right,l", "right", "right", "One column to the right", footer=False),
+    Key("first-column", "0", "first_column", "first column", "The first column", footer=False),
+    Key("last-column", "dollar_sign", "last_column", "last column", "The last column", footer=False),
     Key("page-up", "pageup", "page_up", "page up", "A screenful up", footer=False),
     Key("page-down", "pagedown", "page_down", "page down", "A screenful down", footer=False),
     Key("first", "home,g", "first", "first", "The first row", footer=False),
@@ -121,17 +123,26 @@ RANKS = (
     Key("close", "escape,r", "close", "back", "Back"),
 )
 
+SEARCHED = (
+    Key("up", "up", "move('up')", "up", "One row up", footer=False, priority=True),
+    Key("down", "down", "move('down')", "down", "One row down", footer=False, priority=True),
+    Key("page-up", "pageup", "move('page_up')", "page up", "A screenful up", footer=False, priority=True),
+    Key("page-down", "pagedown", "move('page_down')", "page down", "A screenful down", footer=False, priority=True),
+)
+"""Letters narrow the list, so only these keys move in it."""
+
 CHOOSER = (
-    Key("toggle", "space", "pick", "choose", "Select or deselect"),
-    Key("all", "a", "all", "all", "Select all"),
-    Key("none", "n", "none", "none", "Select none"),
-    Key("accept", "enter", "accept", "done", "Accept the selection"),
+    Key("toggle", "space", "pick", "choose", "Select or deselect", priority=True),
+    Key("all", "asterisk", "all", "all or none", "Select all that are listed, or none of them", priority=True),
+    Key("accept", "enter", "accept", "done", "Accept the selection", priority=True),
     Key("close", "escape", "close", "back", "Go back without a change"),
+    *SEARCHED,
 )
 
 PICKER = (
-    Key("accept", "enter", "accept", "choose", "Choose the highlighted one"),
+    Key("accept", "enter", "accept", "choose", "Choose the highlighted one", priority=True),
     Key("close", "escape", "close", "back", "Go back without a change"),
+    *SEARCHED,
 )
 
 CONFIRM = (
@@ -228,6 +239,8 @@ _SHOWN: Mapping[str, str] = {
     "ctrl+p": "ctrl-p",
     "ctrl+c": "ctrl-c",
     "ctrl+l": "ctrl-l",
+    "asterisk": "*",
+    "dollar_sign": "$",
 }
 
 

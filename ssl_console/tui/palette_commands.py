@@ -13,12 +13,33 @@ from textual.content import Content
 from textual.markup import escape
 
 from ssl_console.system.safe_text import shorten
-from ssl_console.tui.host import Host, ScreenEntry, host
+from ssl_console.tui.host import HasPlaces, Host, ScreenEntry, host
 from ssl_console.tui.keys import KEYS, TITLES, Key, shown
 from ssl_console.tui.style.text import clean
 
 LONGEST = 200
 """Columns of a name or a title that are shown."""
+NEAREST, MOST_SCORE = 3, 100.0
+"""An action of the screen in front comes before its rows and columns, those before what is elsewhere."""
+SYNONYMS = {
+    "app.theme": "colours dark light",
+    "app.help": "keys shortcuts manual",
+    "app.quit": "exit leave",
+    "app.add-backbone": "own checkpoint weights new",
+    "live.pause": "stop hold queue resume continue",
+    "live.cancel": "kill stop abort",
+    "live.retry": "again restart rerun",
+    "live.finished": "hide done",
+    "live.stack": "hang debug traceback",
+    "rankings.export": "save write latex csv markdown json table copy",
+    "rankings.columns": "hide tasks",
+    "rankings.intervals": "confidence certainty error bars",
+    "rankings.ranks": "confidence certainty significance critical difference",
+    "rankings.heat": "colours",
+    "rankings.paper": "published reference",
+    "rankings.compare": "significance test",
+}
+"""Further words by which actions are found."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +49,22 @@ class Command:
     title: str
     help: str
     run: Callable[[], object]
+    words: str = ""
+    """Further words by which it is found: its text in the footer, and synonyms."""
 
     @property
     def text(self) -> str:
         """The title, to be matched and drawn."""
         return shorten(clean(self.title), LONGEST)
+
+    def score(self, query: str) -> float:
+        """How well it matches: every word begins a word of it, or is part of its title; 0 when one does not."""
+        typed, title = query.lower().split(), self.text.lower()
+        names = f"{title} {self.words.lower()}".replace("/", " / ").split()
+        if not all(word in title or any(name.startswith(word) for name in names) for word in typed):
+            return 0.0
+        in_words = sum(self.words.lower().split().count(word) for word in typed)
+        return 1.0 + in_words + title.startswith(query.lower()) + 1.0 / (1 + len(title))
 
     @property
     def below(self) -> str:
@@ -71,11 +103,13 @@ class ConsoleCommands(Provider):
 
     async def search(self, query: str) -> Hits:
         """Commands that match the query."""
-        matcher = self.matcher(query)
-        for command in (*self._actions(), *self._elsewhere(), *self._places()):
-            score = matcher.match(command.text)
-            if score > 0:
-                yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
+        groups = (self._actions(), self._here(), self._elsewhere(), self._places())
+        for nearness, group in zip((NEAREST, 2, 1, 0), groups, strict=True):
+            for command in group:
+                score = command.score(query)
+                if score > 0:
+                    score += nearness * MOST_SCORE
+                    yield Hit(score, Content(command.text), command.run, text=command.text, help=command.below)
 
     @property
     def _host(self) -> Host:
@@ -89,7 +123,14 @@ class ConsoleCommands(Provider):
             if active.enabled and "." in name and name not in seen:
                 seen.add(name)
                 run = partial(self.app.run_action, binding.action, active.node)
-                yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", _where(name), run)
+                words = f"{binding.description} {SYNONYMS.get(name, '')}"
+                yield Command(f"{binding.tooltip}  [{shown(binding.key)}]", _where(name), run, words)
+
+    def _here(self) -> Iterator[Command]:
+        """Rows and columns of the screen in front."""
+        screen = self.screen
+        for kind, name, go in screen.places() if isinstance(screen, HasPlaces) else ():
+            yield Command(f"{kind} {name}", "on this screen", go)
 
     def _elsewhere(self) -> Iterator[Command]:
         """Actions of the other screens."""
@@ -100,17 +141,21 @@ class ConsoleCommands(Provider):
                 if not (app.readonly and key.changes):
                     pressed = shown(app.user_keys.get(f"{entry.name}.{key.name}", key.keys).partition(",")[0])
                     run = partial(app.act_in, entry.name, key.action)
-                    yield Command(f"{key.help}  [{pressed}]", f"in {entry.title}", run)
+                    words = f"{key.label} {SYNONYMS.get(f'{entry.name}.{key.name}', '')}"
+                    yield Command(f"{key.help}  [{pressed}]", f"in {entry.title}", run, words)
 
     def _places(self) -> Iterator[Command]:
         app = self._host
         state = app.state
         for backbone in state.catalogue.backbones:
             yield Command(
-                f"backbone {backbone.name}", backbone.card.title, partial(app.go_to_pair, backbone.name, None)
+                f"backbone {backbone.name}",
+                f"in Plan: {backbone.card.title}",
+                partial(app.go_to_pair, backbone.name, None),
             )
         for task in state.catalogue.tasks:
-            yield Command(f"task {task.name}", task.dataset.title, partial(app.go_to_pair, None, task.name))
+            go = partial(app.go_to_pair, None, task.name)
+            yield Command(f"task {task.name}", f"in Plan: {task.dataset.title}", go)
         for suite in state.catalogue.suites:
             yield Command(f"suite {suite.name}", suite.title, partial(app.choose_suite, suite.name))
         for run in state.runs.values():

@@ -95,7 +95,9 @@ class LocalBackend:
     def _suite(self, name: str) -> Suite:
         tasks, backbones = self.session.tasks, self.session.backbones
         card, specs = tasks.suites[name], tasks.select(suite=name)
-        names = tuple(card.name for card in backbones.select(card.backbones)) if card.backbones else ()
+        suited = [one.name for one in backbones.select(card.backbones)] if card.backbones else []
+        own = [name for name in backbones.cards if name.startswith("own/") and name not in suited]
+        names = (*suited, *own) if suited else ()  # one's own are offered under every suite
         columns = tuple((spec.name, spec.variant) for spec in specs)
         return Suite(name, card.title, tuple(spec.name for spec in specs), names, columns)
 

@@ -14,7 +14,7 @@ from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
+from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare

@@ -1,23 +1,19 @@
-"""Small dialogs: help, a problem, a confirmation, a choice of one or several."""
+"""Small dialogs: help, a problem, a confirmation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
-from ssl_console.tui.widgets.styled_text import Lines, StyledText
-from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.tui.widgets.styled_text import Lines
 
 KEY_WIDTH = 14
 HELP_WIDTH = 56
@@ -122,113 +118,3 @@ class ConfirmDialog(Dialog[bool]):
     def action_no(self) -> None:
         """Do not."""
         self.dismiss(False)
-
-
-class PickDialog(Dialog[str | None]):
-    """Choice of one option; each is a key and its text."""
-
-    BINDINGS: ClassVar = bindings("picker")
-
-    def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None) -> None:
-        super().__init__()
-        self._title, self._options, self._current = title, dict(options), current
-
-    def compose(self) -> ComposeResult:
-        """The panel."""
-        with Vertical(classes="dialog list") as panel:
-            panel.border_title = self._title
-            yield LineTable(id="options")
-            yield StyledText(id="about")
-            yield KeyLine()
-
-    def on_mount(self) -> None:
-        """Fill the list and go to the current one."""
-        width = max((len(text) for text in self._options.values()), default=10) + 2
-        columns = (Column("name", "", width),)
-        table = self.query_one(LineTable)
-        table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 8))
-        table.show(TableModel(columns, list(self._options), lambda key, _: Cell(f" {self._options[key]}")))
-        table.move_to(row=self._current)
-        table.focus()
-
-    @on(LineTable.Moved)
-    def _moved(self) -> None:
-        """Show the full text of the option under the cursor where the list truncates it."""
-        table, about = self.query_one(LineTable), self.query_one("#about", StyledText)
-        text = self._options.get(table.row or "", "")
-        room = table.size.width - 3
-        about.show([line(Span(part, Tone.DIM)) for part in wrap(text, room)] if len(text) > room else [])
-
-    @on(LineTable.Opened)
-    def _opened(self, message: LineTable.Opened) -> None:
-        message.stop()
-        self.action_accept()
-
-    def action_accept(self) -> None:
-        """The one under the cursor."""
-        self.dismiss(self.query_one(LineTable).row)
-
-
-class ChooseDialog(Dialog[tuple[str, ...] | None]):
-    """Choice of several options, in their order; each is a key and its text."""
-
-    BINDINGS: ClassVar = bindings("chooser")
-
-    def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
-        super().__init__()
-        self._title, self._options, self._chosen = title, options, set(chosen)
-
-    def compose(self) -> ComposeResult:
-        """The panel."""
-        with Vertical(classes="dialog list") as panel:
-            panel.border_title = self._title
-            yield LineTable(id="options")
-            yield KeyLine()
-
-    def on_mount(self) -> None:
-        """Fill the list."""
-        self.query_one(LineTable).styles.height = min(len(self._options) + 1, max(4, self.app.size.height - 6))
-        self._fill()
-        self.query_one(LineTable).focus()
-
-    def _fill(self) -> None:
-        glyphs = render_context(self).glyphs
-        chosen = frozenset(self._chosen)
-        width = max((len(text) for text in self._options.values()), default=10) + 4
-
-        def cell(key: str, _column: Column) -> Cell:
-            picked = key in chosen
-            return Cell(
-                f" {glyphs.ticked if picked else glyphs.unticked} {self._options[key]}",
-                Tone.PLAIN if picked else Tone.DIM,
-            )
-
-        columns = (Column("name", f" {len(chosen)} chosen", width),)
-        self.query_one(LineTable).show(TableModel(columns, list(self._options), cell))
-
-    @on(LineTable.Opened)
-    def _opened(self, message: LineTable.Opened) -> None:
-        message.stop()
-        self.action_accept()
-
-    def action_pick(self) -> None:
-        """Select or deselect the option under the cursor."""
-        table = self.query_one(LineTable)
-        if table.row is not None:
-            self._chosen ^= {table.row}
-            self._fill()
-            table.action_down()
-
-    def action_all(self) -> None:
-        """Choose all."""
-        self._chosen = set(self._options)
-        self._fill()
-
-    def action_none(self) -> None:
-        """Choose none."""
-        self._chosen = set()
-        self._fill()
-
-    def action_accept(self) -> None:
-        """Use the choice."""
-        self.dismiss(tuple(name for name in self._options if name in self._chosen))

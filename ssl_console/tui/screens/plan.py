@@ -13,7 +13,7 @@ from ssl_console.tui.data.state import AppState, Pair
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import PickDialog
+from ssl_console.tui.screens.choosers import PickDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
@@ -42,7 +42,7 @@ class PlanScreen(ConsoleScreen):
     MODE = "plan"
     KEYS = (
         Key("tick", "space", "tick", "tick", "Tick or untick the cell under the cursor"),
-        Key("launch", "enter,l", "launch", "launch", "See what would run, then start it", changes=True),
+        Key("launch", "enter", "launch", "launch", "See what would run, then start it", changes=True),
         Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
         Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
         Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),

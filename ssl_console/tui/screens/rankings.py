@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,8 +15,8 @@ from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
 from ssl_console.tui.screens.comparability import IncomparableDialog
-from ssl_console.tui.screens.dialogs import ChooseDialog, PickDialog
 from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.style.glyphs import Glyphs
@@ -52,7 +53,7 @@ class RankingsScreen(ConsoleScreen):
         Key("columns", "c", "columns", "columns", "Choose the columns"),
         Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
         Key("suite", "u", "suite", "suite", "The columns of one suite, or all"),
-        Key("heat", "h", "heat", "heat", "Heat colours on or off", footer=False),
+        Key("heat", "H", "heat", "heat", "Heat colours on or off", footer=False),
         Key("paper", "p", "paper", "paper", "Published numbers: in the measured columns, all, or none", footer=False),
         Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
         Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks common to all", footer=False),
@@ -126,6 +127,14 @@ class RankingsScreen(ConsoleScreen):
         self.query_one("#ranking", LineTable).focus()
         return had_filter
 
+    def places(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        """Rows and columns, for the palette."""
+        table = self.query_one("#ranking", LineTable)
+        for column in self.table.ranking.columns if self.table is not None else ():
+            yield "column", column.label, partial(table.move_to, column=column.label)
+        for row in table.rows.keys:
+            yield "row", row, partial(table.move_to, row=row)
+
     # -- actions ------------------------------------------------------------------------------------------------
 
     def _sort(self, column: str | None) -> None:
@@ -142,7 +151,6 @@ class RankingsScreen(ConsoleScreen):
         if row is not None and not row.endswith(PUBLISHED):
             app = host(self)
             app.set_state(app.state.with_mark_toggled(row))
-            self.query_one("#ranking", LineTable).action_down()
 
     def action_filter(self) -> None:
         """Type a filter."""

@@ -145,8 +145,11 @@ class RankingTable:
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
-        """Those that are shown."""
-        return tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.query.hidden)
+        """Those that are shown: not hidden by the user, and known for some row."""
+        wanted = tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.query.hidden)
+        if not (self.ranking.rows and self.ranking.columns):
+            return wanted
+        return tuple(one for one in wanted if any(one.value(row) is not None for row in self.ranking.rows))
 
     @cached_property
     def places(self) -> Mapping[str, str]:
@@ -328,7 +331,7 @@ def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
     """Its meaning; for a complete row without a value, the reason."""
     no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
-        return f"none with {', '.join(no_shares)}, which is no share: c chooses the columns"
+        return f"none with {', '.join(no_shares)}, not a percentage: c chooses the columns"
     return ABOUT_AGGREGATES.get(column, ("", ""))[1]
 
 

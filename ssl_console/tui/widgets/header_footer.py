@@ -88,6 +88,10 @@ class KeyLine(Widget):
         """Stop redrawing."""
         self.screen.bindings_updated_signal.unsubscribe(self)
 
+    async def on_click(self) -> None:
+        """A click opens the help, which has the keys that do not fit."""
+        await self.run_action("app.help")
+
     def _changed(self, _screen: object) -> None:
         self.refresh()
 

@@ -62,6 +62,8 @@ class LineTable(ScrollView, can_focus=True):
         """Message shown when there are no rows."""
         self._row: str | None = None
         self._column: str | None = None
+        self.shows_cursor = False
+        """Whether the cursor is as bright as with the keyboard: another widget passes its keys on."""
         self._moved = False
         """Whether a key has been pressed here: until then the cursor stays at the beginning, whatever comes in."""
         self._painted: dict[str, list[Cell]] = {}
@@ -191,6 +193,14 @@ class LineTable(ScrollView, can_focus=True):
         """One column to the right."""
         self._step_column(1)
 
+    def action_first_column(self) -> None:
+        """The first column."""
+        self._step_column(-len(self.rows.columns))
+
+    def action_last_column(self) -> None:
+        """The last column."""
+        self._step_column(len(self.rows.columns))
+
     def action_page_up(self) -> None:
         """A screenful up."""
         self._step_row(-max(1, self.size.height - self.rows.header_lines - 1))
@@ -301,16 +311,20 @@ class LineTable(ScrollView, can_focus=True):
             yield Segment(fit(cell.text, visible.width - 2, column.align, context.glyphs.ellipsis) + " ", style)
             yield Segment(palette.sign(cell.heat, context.glyphs.steps), style)
 
+    @property
+    def _active(self) -> bool:
+        return self.has_focus or self.shows_cursor
+
     def _under(self, key: str, column: Column) -> Under:
         if key != self._row:
             return ""
         whole_row = self.cursor_kind == "row"
-        if self.has_focus and (whole_row or column.key == self._column):
+        if self._active and (whole_row or column.key == self._column):
             return "cell"
         return "row"
 
     def _gap(self, key: str) -> Segment:
-        under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self.has_focus else "row"
+        under: Under = "" if key != self._row else "cell" if self.cursor_kind == "row" and self._active else "row"
         return Segment(" ", self._base + render_context(self).palette.cell_style(EMPTY_CELL, under))
 
     def _labels(self) -> list[Segment]:

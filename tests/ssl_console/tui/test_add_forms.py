@@ -9,7 +9,7 @@ import torch
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ssl_console.tui.app import ConsoleApp
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.add_backbone import AddBackboneDialog
 from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.widgets.chart import ChartView
@@ -41,7 +41,7 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
     used: Workspace, opened: Opener, tmp_path: Path
 ) -> None:
     torch.save(LAYOUTS["MoCo"][0](), tmp_path / "last.pth")
-    async with opened(used) as pilot:
+    async with opened(used, AppOptions(suite="demo")) as pilot:
         app = app_of(pilot)
         await pilot.press("B")
         dialog = app.screen
@@ -61,6 +61,8 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         fill(pilot, normalisation="half")
         await pilot.press("enter")
         await until(pilot, lambda: "own/moco" in app.state.catalogue.backbone)
+        await until(pilot, lambda: app.screen.query_one(LineTable).row == "own/moco")
+        assert app.state.suite == "demo", "own backbones are offered under every suite"
         assert not isinstance(app.screen, AddBackboneDialog)
     assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
 

@@ -21,7 +21,7 @@ for entry in SCREENS:
 
 PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
-    r"|question_mark|colon|slash|plus|minus|equals_sign|ctrl\+[clp]"
+    r"|question_mark|colon|slash|plus|minus|equals_sign|asterisk|dollar_sign|ctrl\+[clp]"
 )
 """Keys that every terminal sends and tmux and SSH pass on."""
 
@@ -43,6 +43,12 @@ def test_keys_of_a_screen_do_not_hide_those_that_work_everywhere() -> None:
     everywhere = {name for key in KEYS["app"] for name in key.keys.split(",")} - {"escape"}
     for scope in MODES:
         assert not everywhere & {name for key in KEYS[scope] for name in key.keys.split(",")}, scope
+
+
+def test_keys_of_a_table_mean_the_same_on_every_screen() -> None:
+    in_tables = {name for key in KEYS["table"] for name in key.keys.split(",")}
+    for scope in MODES:
+        assert not in_tables & {name for key in KEYS[scope] for name in key.keys.split(",")}, scope
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -84,7 +84,7 @@ async def test_a_fresh_workspace_opens_on_what_can_be_measured_at_once_and_says_
         told = "".join(span.text for span in summary.content[0])  # type: ignore[attr-defined]
         everything = len(app.state.catalogue.tasks)
         assert f"s all {everything}" in told
-        await pilot.press("s", "home", "enter")
+        await pilot.press("s", "pageup", "enter")
         await until(pilot, lambda: len(tasks_shown(pilot)) == everything)
 
 
@@ -102,9 +102,9 @@ async def test_of_two_saves_at_once_the_newer_preferences_are_kept(
 
     monkeypatch.setattr(LocalBackend, "save_preferences", slow_first_save)
     async with opened(empty, HERE) as pilot:
-        await pilot.press("T")
+        await pilot.press("T", "down", "enter")
         await until(pilot, first_started.is_set)
-        await pilot.press("T")
+        await pilot.press("T", "down", "enter")
         newest = app_of(pilot).theme
         may_end.set()
         await until(pilot, lambda: len(saved) == 2)
@@ -114,7 +114,7 @@ async def test_of_two_saves_at_once_the_newer_preferences_are_kept(
 async def test_what_was_chosen_is_there_again_at_the_next_start(empty: Workspace, opened: Opener) -> None:
     async with opened(empty, HERE) as pilot:
         app_of(pilot).choose_suite("paper-linear")
-        await pilot.press("T")
+        await pilot.press("T", "down", "enter")
         chosen = app_of(pilot).theme
         await idle(app_of(pilot))
     async with opened(empty, HERE) as pilot:

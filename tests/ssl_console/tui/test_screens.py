@@ -11,7 +11,8 @@ from ssl_console.planning.plan import Plan
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.keys import KEYS
 from ssl_console.tui.palette_commands import ConsoleCommands
-from ssl_console.tui.screens.dialogs import ChooseDialog, ConfirmDialog, PickDialog, ProblemDialog
+from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
+from ssl_console.tui.screens.dialogs import ConfirmDialog, ProblemDialog
 from ssl_console.tui.screens.export import ExportDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.screens.rankings import RankingsScreen
@@ -209,9 +210,9 @@ async def test_columns_are_chosen_and_intervals_shown(used: Workspace, opened: O
     async with opened(used, AppOptions(mode="rankings")) as pilot:
         await pilot.press("c")
         assert isinstance(pilot.app.screen, ChooseDialog)
-        await pilot.press("n", "space", "enter")
+        await pilot.press("asterisk", "space", "enter")
         assert set(table(pilot).rows.column_index) == {"#", "backbone", "estimate"}
-        await pilot.press("c", "a", "enter", "i")
+        await pilot.press("c", "asterisk", "enter", "i")
         rows = table(pilot).rows
         assert "±0.7" in rows.cell("demo/mae", rows.columns[rows.column_index["knn/digits"]]).text
 
@@ -243,7 +244,9 @@ async def test_an_export_never_writes_over_another(used: Workspace, opened: Open
 async def test_marked_backbones_are_compared_and_a_result_can_be_opened(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
-        await pilot.press("space", "space", "4")
+        await pilot.press("space")
+        assert table(pilot).row == app.state.marked[0], "marking does not move the cursor"
+        await pilot.press("down", "space", "4")
         assert len(app.state.marked) == 2
         columns = [column.key for column in table(pilot).rows.columns]
         assert columns == ["task", *app.state.marked]
@@ -302,6 +305,65 @@ async def test_the_palette_finds_what_the_keys_of_another_screen_do(used: Worksp
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ExportDialog))
         assert app_of(pilot).current_mode == "rankings"
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("export", "Write this view to a file"),
+        ("latex", "Write this view to a file"),
+        ("certainty", ("Rank confidence intervals", "Show the 95 % intervals")),
+        ("pause", "Pause or resume the queue"),
+        ("dark", "Choose the colour theme"),
+        ("demo/simclr", "row demo/simclr"),
+        ("knn/digits", "column knn/digits"),
+    ],
+)
+async def test_the_palette_finds_actions_by_footer_word_and_synonym_and_places_here_first(
+    used: Workspace, opened: Opener, typed: str, first: str | tuple[str, ...]
+) -> None:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
+        hits = [hit async for hit in ConsoleCommands(pilot.app.screen).search(typed)]
+        best = max(hits, key=lambda hit: hit.score)
+        assert str(best.text).startswith(first)
+
+
+async def test_the_palette_lists_nothing_for_what_no_command_is_named(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
+        assert [hit async for hit in ConsoleCommands(pilot.app.screen).search("srtby")] == []
+
+
+async def test_typing_narrows_a_list_of_choices(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
+        await pilot.press("u", *"many shot")
+        dialog = pilot.app.screen
+        assert isinstance(dialog, PickDialog)
+        names = list(table(pilot).rows.keys)
+        suites = app_of(pilot).state.catalogue.suite
+        assert names
+        assert all("many" in f"{name} {suites[name].title}".lower() for name in names)
+        await pilot.press("enter")
+        assert app_of(pilot).state.suite == names[0]
+
+
+async def test_columns_are_reached_by_letters_and_signs(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
+        columns = [column.key for column in table(pilot).rows.columns]
+        await pilot.press("dollar_sign")
+        assert table(pilot).column == columns[-1]
+        await pilot.press("h")
+        assert table(pilot).column == columns[-2]
+        await pilot.press("l", "0")
+        assert table(pilot).column == columns[2]
+
+
+async def test_a_theme_is_previewed_and_taken_back(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        before = pilot.app.theme
+        await pilot.press("T", "down")
+        assert pilot.app.theme != before
+        await pilot.press("escape")
+        assert pilot.app.theme == before
 
 
 async def test_the_palette_knows_every_action_backbone_task_suite_and_run(used: Workspace, opened: Opener) -> None:

@@ -122,7 +122,7 @@ def test_suites(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -
 
 def test_light(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     app = console_on(used, AppOptions(mode="rankings"))
-    assert snap_compare(app, terminal_size=size, run_before=before("T"))
+    assert snap_compare(app, terminal_size=size, run_before=before("T", "down", "enter"))
 
 
 def test_result(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:

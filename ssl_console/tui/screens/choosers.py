@@ -1,0 +1,181 @@
+"""Dialogs that choose one or several of a list. What is typed narrows the list; the arrows move in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.style.palette import render_context
+from ssl_console.tui.style.text import Cell, Span, Tone, line, wrap
+from ssl_console.tui.widgets.filter_bar import StaticInput
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.table_model import Column, TableModel
+from ssl_console.tui.widgets.virtual_table import LineTable
+
+Choice = TypeVar("Choice")
+FRAME_HEIGHT = 8
+"""Lines of the dialog that are not options."""
+
+
+class SearchLine(StaticInput):
+    """The line above the list. Some keys are not typed into it: they choose."""
+
+    CHOOSING: ClassVar = frozenset({"space", "asterisk"})
+
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        """Whether a key is typed."""
+        return key not in self.CHOOSING and super().check_consume_key(key, character)
+
+
+class ListDialog(Dialog[Choice | None]):
+    """A list of options, each a key and its text, under a line that narrows it."""
+
+    def __init__(self, title: str, options: Mapping[str, str]) -> None:
+        super().__init__()
+        self._title, self._options = title, dict(options)
+
+    def compose(self) -> ComposeResult:
+        """The panel."""
+        with Vertical(classes="dialog list") as panel:
+            panel.border_title = self._title
+            yield SearchLine(placeholder="type to narrow the list", compact=True)
+            yield LineTable(id="options", empty="No matches")
+            yield StyledText(id="about")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Fill the list; the keyboard is in the line."""
+        table = self.query_one(LineTable)
+        table.shows_cursor, table.can_focus = True, False
+        table.styles.height = min(len(self._options) + 1, max(4, self.app.size.height - FRAME_HEIGHT))
+        self.fill()
+        self.query_one(SearchLine).focus()
+
+    @property
+    def listed(self) -> list[str]:
+        """Keys of the options that contain every word typed."""
+        words = self.query_one(SearchLine).value.lower().split()
+        return [
+            key
+            for key, text in self._options.items()
+            if all(word in text.lower() or word in key.lower() for word in words)
+        ]
+
+    def fill(self) -> None:
+        """Show the options that are listed."""
+        width = max((len(text) for text in self._options.values()), default=10) + 4
+        columns = (Column("name", self.heading(), width),)
+        self.query_one(LineTable).show(TableModel(columns, self.listed, lambda key, _: self.cell(key)))
+
+    def heading(self) -> str:
+        """Text above the options."""
+        return ""
+
+    def cell(self, key: str) -> Cell:
+        """An option as drawn."""
+        return Cell(f" {self._options[key]}")
+
+    @on(Input.Changed)
+    def _narrowed(self, message: Input.Changed) -> None:
+        message.stop()
+        self.fill()
+
+    @on(LineTable.Moved)
+    def _moved(self) -> None:
+        """Show the full text of the option under the cursor where the list truncates it."""
+        table, about = self.query_one(LineTable), self.query_one("#about", StyledText)
+        text = self._options.get(table.row or "", "")
+        room = table.size.width - 3
+        about.show([line(Span(part, Tone.DIM)) for part in wrap(text, room)] if len(text) > room else [])
+        self.moved(table.row)
+
+    def moved(self, key: str | None) -> None:
+        """The cursor is on another option."""
+
+    @on(LineTable.Opened)
+    def _opened(self, message: LineTable.Opened) -> None:
+        message.stop()
+        self.action_accept()
+
+    def action_move(self, where: str) -> None:
+        """Move in the list."""
+        getattr(self.query_one(LineTable), f"action_{where}")()
+
+    def action_accept(self) -> None:
+        """Use the choice."""
+        raise NotImplementedError
+
+
+class PickDialog(ListDialog[str]):
+    """Choice of one option."""
+
+    BINDINGS: ClassVar = bindings("picker")
+
+    def __init__(
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: str | None,
+        preview: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(title, dict(options))
+        self._current, self._preview = current, preview
+
+    def on_mount(self) -> None:
+        """Begin on the current option."""
+        super().on_mount()
+        self.query_one(LineTable).move_to(row=self._current)
+
+    def moved(self, key: str | None) -> None:
+        """Preview the option."""
+        if key is not None and self._preview is not None:
+            self._preview(key)
+
+    def action_accept(self) -> None:
+        """The one under the cursor."""
+        self.dismiss(self.query_one(LineTable).row)
+
+
+class ChooseDialog(ListDialog[tuple[str, ...]]):
+    """Choice of several options, in their order."""
+
+    BINDINGS: ClassVar = bindings("chooser")
+
+    def __init__(self, title: str, options: Mapping[str, str], chosen: Sequence[str]) -> None:
+        super().__init__(title, options)
+        self._chosen = set(chosen)
+
+    def heading(self) -> str:
+        """How many are chosen."""
+        return f" {len(self._chosen)} chosen"
+
+    def cell(self, key: str) -> Cell:
+        """An option with its tick."""
+        glyphs, picked = render_context(self).glyphs, key in self._chosen
+        sign = glyphs.ticked if picked else glyphs.unticked
+        return Cell(f" {sign} {self._options[key]}", Tone.PLAIN if picked else Tone.DIM)
+
+    def action_pick(self) -> None:
+        """Select or deselect the option under the cursor."""
+        row = self.query_one(LineTable).row
+        if row is not None:
+            self._chosen ^= {row}
+            self.fill()
+
+    def action_all(self) -> None:
+        """Choose all that are listed; none of them if all are chosen."""
+        listed = set(self.listed)
+        self._chosen = self._chosen - listed if listed <= self._chosen else self._chosen | listed
+        self.fill()
+
+    def action_accept(self) -> None:
+        """Use the choice."""
+        self.dismiss(tuple(name for name in self._options if name in self._chosen))
