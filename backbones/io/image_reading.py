@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageColor, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """[h, w, 3]."""
+Values = npt.NDArray[np.int64]
+"""[h, w] or [h, w, channels]."""
 ORIENTATION = 0x0112
 """EXIF's and TIFF's tag; 1 is upright, 2 to 8 are turned or mirrored."""
 TURNED_SIDEWAYS = (5, 6, 7, 8)
 LARGEST_VALUES = (281, 341)
 """TIFF's tags MaxSampleValue and SMaxSampleValue."""
 BITS_PER_SAMPLE = 258
+PLANAR_CONFIGURATION = 284
+SWAPPED = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+"""Pillow's orders of the bytes of 16-bit colours, and those that exchange upper and lower bytes."""
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK")
 WIDEST = 16
 """Bits of the deepest values that are read."""
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
@@ -74,18 +82,18 @@ class Traits:
     transparent: bool = False
     """Whether any pixel is not opaque."""
     largest: int | None = None
-    """Of grey values deeper than 8 bits, the largest; None for 8-bit images."""
+    """Of grey or colour values deeper than 8 bits, the largest; None for 8-bit images."""
     declared: int | None = None
     """Bits of these values, where the file declares fewer than 16."""
-    shallow_colour: bool = False
-    """Whether it is 16-bit colour of which only a lower part is used: Pillow keeps the upper 8 bits alone."""
+    shallow: bool = False
+    """Whether it is 16-bit grey with alpha of which only a lower part is used: only the upper 8 bits can be read."""
 
     def __str__(self) -> str:
         words = [f"turned={self.orientation}"] if self.orientation > 1 else []
         words += ["transparent"] if self.transparent else []
         words += [f"largest={self.largest}"] if self.largest is not None else []
         words += [f"declared={self.declared}"] if self.declared is not None else []
-        return " ".join([*words, "shallow"] if self.shallow_colour else words)
+        return " ".join([*words, "shallow"] if self.shallow else words)
 
     @classmethod
     def parse(cls, text: str) -> Traits:
@@ -124,21 +132,94 @@ def traits_of(content: bytes) -> str:
 
 def rgb(image: Image.Image, reading: ImageReading, content: bytes = b"") -> Image.Image:
     """8-bit RGB of an opened image. Raises ValueError for pixels without a defined white, and what Pillow raises."""
+    pixels = _shallow(image, reading, content)
+    if pixels.has_transparency_data:
+        layer = pixels.convert("RGBA")
+        flat = Image.new("RGBA", layer.size, colour(reading.background))
+        flat.alpha_composite(layer)
+        pixels = flat
+    return turned(image, pixels.convert("RGB"), reading)
+
+
+def _shallow(image: Image.Image, reading: ImageReading, content: bytes) -> Image.Image:
+    """The image with 8 bits per channel."""
+    if _has_deep_planes(image):
+        raise ValueError("16-bit colours in separate planes are not decoded rightly: save it with interleaved colours")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined white: save it with 8 bits per channel")
     if deep(image):
-        declared = _declared_bits(image, content)
-        values = np.asarray(image, dtype=np.int64).clip(0, (1 << WIDEST) - 1)
-        bits = declared or reading.bits or WIDEST
-        image = turned(image, Image.fromarray((values >> max(bits - 8, 0)).clip(0, 255).astype(np.uint8)), reading)
-        return image.convert("RGB")
+        bits = _declared_bits(image, content) or reading.bits or WIDEST
+        return Image.fromarray(_shifted(grey_values(image), bits))
+    bits = _declared_bits(image, content) or reading.bits or WIDEST if deep_colour(image) else WIDEST
+    if bits < WIDEST:
+        return _shallow_colour(image, bits, content)
     image.load()
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        flat = Image.new("RGBA", layer.size, colour(reading.background))
-        flat.alpha_composite(layer)
-        return turned(image, flat.convert("RGB"), reading)
-    return turned(image, image.convert("RGB"), reading)
+    return image
+
+
+def _shallow_colour(image: Image.Image, bits: int, content: bytes) -> Image.Image:
+    """16-bit colours of which `bits` are used; alpha as well, unless it is larger than these can be."""
+    values = colour_values(image, content)
+    colours = _shifted(values[:, :, : _colours(image)], bits)
+    alpha = values[:, :, _colours(image) :]
+    opacity = _shifted(alpha, WIDEST if (alpha >> bits).any() else bits)
+    return Image.frombytes(image.mode, image.size, np.dstack([colours, opacity]).tobytes())
+
+
+def _shifted(values: Values, bits: int) -> Pixels:
+    return (values >> max(bits - 8, 0)).clip(0, 255).astype(np.uint8)
+
+
+def grey_values(image: Image.Image) -> Values:
+    """The values of a deep grey image [h, w]. Raises ValueError for negative ones and for more than 16 bits."""
+    values = np.asarray(image, dtype=np.int64)
+    if values.size and (values.min() < 0 or values.max() >> WIDEST):
+        raise ValueError(
+            f"its values are {values.min()} to {values.max()}, for which neither black nor white is defined: save it "
+            "with 8 or 16 bits, 0 being black"
+        )
+    return values
+
+
+def deep_colour(image: Image.Image) -> bool:
+    """Whether an image that has just been opened has 16 bits per colour, of which Pillow keeps the upper 8 alone."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    modes = [_raw_mode(tile).partition(";") for tile in tiles]
+    return any(name in COLOUR_MODES and order in SWAPPED for name, _, order in modes)
+
+
+def colour_values(image: Image.Image, content: bytes) -> Values:
+    """The values of a 16-bit colour image [h, w, channels], whose file has this content.
+
+    Read twice: a second time with the bytes of each value exchanged, so that the upper ones are the lower ones.
+    """
+    upper = np.asarray(image, np.int64)
+    with Image.open(io.BytesIO(content)) as again:
+        assert isinstance(again, ImageFile.ImageFile)
+        again.tile = [tile._replace(args=_swapped(tile)) for tile in again.tile]
+        return upper << 8 | np.asarray(again, np.int64)
+
+
+def _has_deep_planes(image: Image.Image) -> bool:
+    """Whether it is a TIFF that stores 16-bit colours one after the other, which Pillow takes for other numbers."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    separate = image.tag_v2.get(PLANAR_CONFIGURATION, 1) == 2 and len(image.getbands()) > 1
+    return separate and max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) > 8
+
+
+def _colours(image: Image.Image) -> int:
+    return 3 if image.mode in ("RGBA", "RGBX", "RGBa") else len(image.getbands())
+
+
+def _raw_mode(tile: Any) -> str:  # noqa: ANN401 - of Pillow: codec, extents, offset, arguments
+    return str(tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0])
+
+
+def _swapped(tile: Any) -> Any:  # noqa: ANN401 - as above
+    name, _, order = _raw_mode(tile).partition(";")
+    swapped = f"{name};{SWAPPED[order]}"
+    return swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])
 
 
 def turned(source: Image.Image, pixels: Image.Image, reading: ImageReading) -> Image.Image:
@@ -207,23 +288,26 @@ def _plain_png(content: bytes) -> bool:
 
 
 def _traits(image: Image.Image, content: bytes) -> Traits:
+    coloured = deep_colour(image)  # before anything loads the pixels
     orientation = orientation_of(image)
     if deep(image):
-        declared = _declared_bits(image, content)
-        return Traits(orientation, largest=int(np.asarray(image, np.int64).max(initial=0)), declared=declared)
-    shallow = _deep_colour(content) and _high_byte(image) < 128
+        largest = int(grey_values(image).max(initial=0))
+        return Traits(orientation, largest=largest, declared=_declared_bits(image, content))
+    if coloured:
+        values = colour_values(image, content)
+        colours, alpha = np.split(values, [_colours(image)], axis=2)
+        full = (1 << int(alpha.max(initial=0)).bit_length()) - 1
+        transparent = bool(alpha.size) and int(alpha.min()) < full
+        return Traits(orientation, transparent, int(colours.max(initial=0)), _declared_bits(image, content))
     transparent = False
     if image.has_transparency_data:
         transparent = int(np.asarray(image.convert("RGBA"))[:, :, 3].min(initial=255)) < 255
-    return Traits(orientation, transparent, shallow_colour=shallow)
+    shallow = _deep_grey_alpha(content) and int(np.asarray(image.convert("RGB")).max(initial=0)) < 128
+    return Traits(orientation, transparent, shallow=shallow)
 
 
-def _high_byte(image: Image.Image) -> int:
-    return int(np.asarray(image.convert("RGB")).max(initial=0))
-
-
-def _deep_colour(content: bytes) -> bool:
-    return content.startswith(b"\x89PNG") and content[24:26] in (b"\x10\x02", b"\x10\x06")
+def _deep_grey_alpha(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG") and content[24:26] == b"\x10\x04"
 
 
 def _declared_bits(image: Image.Image, content: bytes) -> int | None:

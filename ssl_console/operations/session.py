@@ -153,7 +153,16 @@ class Session:
 
     def results(self) -> list[Result]:
         """All results of the workspace. Raises StoreError when the results file cannot be read."""
-        return self.store.results()
+        from ssl_console.planning.earlier_keys import with_unsettled_marks
+
+        return with_unsettled_marks(self.store.results(), self._has_files)
+
+    def _has_files(self, task: str) -> bool:
+        """Whether the dataset of a task is made of files; so it is taken to be where no card tells."""
+        from tasks.datasets.layouts import LAYOUTS
+
+        card = self.tasks.datasets.get(self.lookup.dataset_of(task))
+        return card is None or card.reader not in LAYOUTS or not LAYOUTS[card.reader].embedded
 
     @cached_property
     def outputs(self) -> RunOutputs:

@@ -1,13 +1,16 @@
 """Results whose keys name the data by names and sizes of files: joined to keys of content where safe, else marked.
 
 Earlier versions could not see that a file's content had changed under its name. Such a result joins the present key
-only if no file of the dataset changed since the run began, and its images are read as they were then.
+if no file or folder of the dataset changed since the run began and its images are read as they were then, or if images
+that were encoded again gave the features that the run used (`tasks.features.earlier_entries`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -19,6 +22,8 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import ResultStore, StoreError
 from tasks.datasets.manifest import Manifest
+from tasks.features.key import FeatureKey
+from tasks.features.manifest import DamagedEntryError, read_manifest
 
 MARK = "names only"
 WORDS = (
@@ -32,7 +37,8 @@ def settle_earlier_results(
 ) -> int:
     """Join or mark the results of earlier versions on these datasets; how many there were.
 
-    `dataset_of` gives a task's dataset by the task's name. What cannot be written now is left for the next time.
+    `dataset_of` gives a task's dataset by the task's name. What cannot be written now is left for the next time. A
+    marked result is looked at again: its features may have been compared since.
     """
     by_name: dict[str, list[Manifest]] = {}
     for manifest in manifests:
@@ -41,7 +47,7 @@ def settle_earlier_results(
         changed = [
             record
             for row in ResultStore(workspace).results()
-            if not row.identified_by and MARK not in row.badges and (found := by_name.get(dataset_of(row.task)))
+            if not row.identified_by and (found := by_name.get(dataset_of(row.task)))
             if (record := _settled(workspace, row, found)) is not None
         ]
         for record in changed:
@@ -53,23 +59,69 @@ def settle_earlier_results(
     return len(changed)
 
 
-def settled_record(record: ResultRecord, manifests: Iterable[Manifest]) -> ResultRecord:
-    """The record with the key of content, or with its mark. `manifests` are of its dataset, in all readings."""
+def with_unsettled_marks(results: Sequence[Result], has_files: Callable[[str], bool]) -> list[Result]:
+    """The results, those of earlier versions that were not compared with their data yet with the mark.
+
+    `has_files` tells of a task, by its name, whether its dataset is made of files.
+    """
+    return [
+        row.model_copy(update={"badges": (*row.badges, MARK)})
+        if row.source == "mine" and not row.identified_by and MARK not in row.badges and has_files(row.task)
+        else row
+        for row in results
+    ]
+
+
+def settled_record(
+    record: ResultRecord,
+    manifests: Iterable[Manifest],
+    same_features: Callable[[ResultRecord, Manifest], bool] = lambda _record, _manifest: False,
+) -> ResultRecord:
+    """The record with the key of content, or with its mark. `manifests` are of its dataset, in all readings.
+
+    `same_features` tells whether the features that the record's run used were found to be of today's images.
+    """
     data = cast("Mapping[str, Any]", record.identity.get("data", {}))
     digest = data.get("manifest")
     known = tuple(manifests)
     if any(digest == manifest.digest for manifest in known):
         return _with_result(record, identified_by="content")
     begun = record.result.finished - record.result.duration_s
-    joined = next((one for one in known if one.named_digest == digest and one.newest_change < begun), None)
+    alike = [one for one in known if one.named_digest == digest]
+    joined = next((one for one in alike if one.newest_change < begun or same_features(record, one)), None)
+    if joined is None and any(badge.name == MARK for badge in record.badges):
+        return record
     if joined is None:
         badges = (*record.badges, Badge(name=MARK, advice=WORDS))
         marked = record.model_copy(update={"badges": badges})
         return _with_result(marked, badges=tuple(badge.name for badge in badges))
     identity = {**record.identity, "data": {**data, "manifest": joined.digest}}
     column = {"data": identity["data"], "task": identity["task"]}
-    moved = record.model_copy(update={"identity": identity, "earlier_identity": record.identity})
-    return _with_result(moved, key=_digest(identity), column=_digest(column), identified_by="content")
+    badges = tuple(badge for badge in record.badges if badge.name != MARK)
+    moved = record.model_copy(update={"identity": identity, "earlier_identity": record.identity, "badges": badges})
+    return _with_result(
+        moved,
+        key=_digest(identity),
+        column=_digest(column),
+        identified_by="content",
+        badges=tuple(badge.name for badge in badges),
+    )
+
+
+def same_features(features: Path, record: ResultRecord, manifest: Manifest) -> bool:
+    """Whether the features of every split that the record's run used were found to be of today's images."""
+    backbone, precision = record.identity.get("backbone"), record.identity.get("precision")
+    if not isinstance(backbone, dict):
+        return False
+    for facts in manifest.splits.values():
+        key = FeatureKey(backbone, facts.images_digest, str(precision))
+        try:
+            entry = read_manifest(features / key.digest)
+        except (OSError, DamagedEntryError):
+            return False
+        if not entry.earlier_key or entry.created > record.result.finished:
+            return False
+    return True
 
 
 def _settled(workspace: Workspace, row: Result, manifests: Iterable[Manifest]) -> ResultRecord | None:
@@ -77,7 +129,8 @@ def _settled(workspace: Workspace, row: Result, manifests: Iterable[Manifest]) -
         record = ResultRecord.model_validate_json(workspace.run(row.run_id).result.read_bytes())
     except (OSError, ValidationError):
         return None
-    return settled_record(record, manifests)
+    settled = settled_record(record, manifests, partial(same_features, workspace.features))
+    return settled if settled != record else None
 
 
 def _with_result(record: ResultRecord, **changes: object) -> ResultRecord:

@@ -59,8 +59,10 @@ def origin_mark(badges: Iterable[str]) -> str:
     return IMPORTED_MARK if IMPORTED in badges else ""
 
 
+LATER = ("names only", "old interval")
+"""What is found about results of earlier versions."""
 ADVICE: Mapping[str, str] = {
-    "names only": "its data were named by names and sizes, and may be others now; measure again",
+    "names only": "its data were named by names and sizes, and may be others now; plan it, which compares them",
     "not finite": "features hold NaN or infinity; encode with float32",
     "collapsed": "the features tell hardly anything apart; check weights and normalisation",
     "train = test": "test images are among the training images; the score is too good",
@@ -85,6 +87,12 @@ class Badge(BaseModel):
     """A `BadgeName`; a newer version may know more."""
     advice: str
     """One sentence: what was seen, and what to do."""
+
+
+def later_badges(names: Iterable[str], own: Iterable[Badge]) -> tuple[Badge, ...]:
+    """Badges that a result's row got when it was read, by name, and its own record does not have."""
+    known = {badge.name for badge in own}
+    return tuple(Badge(name=name, advice=ADVICE[name]) for name in names if name in LATER and name not in known)
 
 
 class BadgeInputs(BaseModel):

@@ -51,7 +51,8 @@ def describe(
         dataset = open_dataset(card, data_root, cache_folder, digests=digests)
     except DataError as error:
         return Unreadable(name=card.name, error=str(error))
-    found = manifest_of(dataset, card, digests.newest_change_ns / 1e9, digests.record().fingerprint)
+    newest = max([digests.newest_change_ns / 1e9, *(split.newest_change for split in dataset.splits.values())])
+    found = manifest_of(dataset, card, newest, digests.record().fingerprint)
     if thorough and place is not None:
         found = found.model_copy(update={"problems": (*found.problems, *_hidden_changes(before, digests))})
     manifest = found.model_copy(update={"notes": (*found.notes, *notes_on_links(dataset.splits.values()))})

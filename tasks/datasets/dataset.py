@@ -59,7 +59,7 @@ class SourceSplit:
     that are read in another way than then.
     """
     newest_change: float = 0.0
-    """The latest change time of the files in seconds since the epoch; 0 without files."""
+    """The latest change time of the files and their folders in seconds since the epoch; 0 without files."""
 
     @property
     def annotations_digest(self) -> str:

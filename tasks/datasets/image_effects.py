@@ -23,7 +23,7 @@ def settle(dataset: Dataset) -> Dataset:
     """
     if not any(True for split in dataset.splits.values() for _ in _located(split.images)):
         return dataset
-    _refuse_shallow_colour(dataset)
+    _refuse_shallow(dataset)
     bits = _bits(dataset)
     splits = {name: _settled(dataset.name, split, bits) for name, split in dataset.splits.items()}
     settled = replace(dataset, splits=splits)
@@ -84,13 +84,13 @@ def _bits(dataset: Dataset) -> int | None:
     return min(WIDEST, max(BYTE, max(wanted).bit_length())) if wanted else None
 
 
-def _refuse_shallow_colour(dataset: Dataset) -> None:
+def _refuse_shallow(dataset: Dataset) -> None:
     for split in dataset.splits.values():
         for images, place, traits in _located(split.images):
-            if traits.shallow_colour:
+            if traits.shallow:
                 raise DataError(
-                    f"{images.root / images.files[place]} has 16-bit colours of which only the lower part is used, and "
-                    "only the upper 8 bits of a colour can be read: save the images with 8 bits per colour"
+                    f"{images.root / images.files[place]} has 16-bit greys with transparency of which only the lower "
+                    "part is used, and only the upper 8 bits of these can be read: save the images with 8 bits"
                 )
 
 
@@ -154,7 +154,7 @@ def _notes(dataset: Dataset, bits: int | None) -> Iterator[str]:
         yield f"{deep}: deeper than 8 bits, scaled by the bits that the files declare"
     if bits is not None:
         undeclared = _counts(found, lambda one: one[2].largest is not None and one[2].declared is None)
-        yield f"{undeclared}: 16-bit grey, all scaled as {bits}-bit values, the most that training images have"
+        yield f"{undeclared}: 16-bit values, all scaled as {bits}-bit values, the most that training images have"
         above = _counts(found, lambda one: one[2].declared is None and (one[2].largest or 0) >> bits > 0)
         if above:
             yield f"{above}: brighter than every training image, clipped to white"

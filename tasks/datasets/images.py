@@ -67,6 +67,10 @@ class ReadImages(PixelSource):
     def content(self, index: int) -> bytes:
         """The bytes of the image's file. Raises `DataError`."""
 
+    def path(self, index: int) -> Path:
+        """The file that holds the image."""
+        return self.root / self.files[index]
+
     def reading_of(self, index: int) -> ImageReading:
         """How this image is read."""
         return replace(self.reading, upright=False) if index in self.stored else self.reading

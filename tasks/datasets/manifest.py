@@ -55,7 +55,7 @@ class Manifest(CardModel):
     named_digest: str = ""
     """`digest` as versions before digests of content made it, of the names and sizes of files; empty if unknown."""
     newest_change: float = 0.0
-    """The latest change time of its files in seconds since the epoch; 0 where there are none."""
+    """The latest change time of its files and folders in seconds since the epoch; 0 where there are none."""
     files_digest: str = ""
     """Names the files that it was made from, and their content (`FileRecord.fingerprint`)."""
 
@@ -106,7 +106,7 @@ def manifest_of(dataset: Dataset, card: DatasetCard, newest_change: float = 0.0,
                 {name: facts.images for name, facts in splits.items()},
                 len({identifier for split in dataset.splits.values() for identifier in split.identifiers}),
             ),
-            *_changed(card, dataset.manifest_digest),
+            *_changed(card, dataset),
         ),
         notes=dataset.notes,
         named_digest=dataset.named_digest,
@@ -219,9 +219,10 @@ def _parsed(line: str) -> Answer | ReadingProgress | None:
         return None
 
 
-def _changed(card: DatasetCard, digest: str) -> tuple[str, ...]:
-    """Whether images or labels are others than when the dataset was added."""
-    if card.manifest in (None, digest):
+def _changed(card: DatasetCard, dataset: Dataset) -> tuple[str, ...]:
+    """Whether images or labels are others than when the dataset was added, as far as the card tells."""
+    digest = dataset.manifest_digest
+    if card.manifest in (None, digest, dataset.named_digest):
         return ()
     return (f"it has changed since it was added: its manifest is {digest[:12]}, and was {str(card.manifest)[:12]}",)
 

@@ -219,6 +219,10 @@ class ShardImages(ReadImages):
     _blocks: BlockCache = field(default_factory=BlockCache, init=False, compare=False, repr=False)
     _shards: dict[str, Shard] = field(default_factory=dict, init=False, compare=False, repr=False)
 
+    def path(self, index: int) -> Path:
+        """The shard that holds the image."""
+        return self.root / shard_of(self.files[index])
+
     def content(self, index: int) -> bytes:
         """The bytes of the image. Raises `DataError` naming the shard, also where it changed since it was opened."""
         row = self.rows[index]

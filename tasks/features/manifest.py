@@ -68,6 +68,10 @@ class FeatureManifest(ExtractionPlan):
     storage: Storage = "float32"
     columns: tuple[LayerColumn, ...] = ()
     """Meaning of the columns of layer-wise features, in order; empty for pooled features."""
+    earlier_key: str = ""
+    """The key that an earlier version gave it, from the names and sizes of files, before it was found to be of the same
+    images; empty for others.
+    """
 
 
 def read_manifest(folder: Path) -> FeatureManifest:

@@ -11,8 +11,8 @@ import errno
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.files import exclusive, sync_folder, touch_own, write_durably
 from tasks.datasets.dataset import SourceSplit
 from tasks.features.decoded_images import DecodedImages, DecodedRows
+from tasks.features.earlier_entries import adopt, are_same, earlier_entry, is_older, sample
 from tasks.features.extraction import EncoderLike, Extraction, Machine, SplitImages
 from tasks.features.extraction_outputs import ExtractionOutput, encoder_of, output_of
 from tasks.features.key import FeatureKey
@@ -112,8 +113,8 @@ class FeatureStore:
                 locks.enter_context(exclusive(self._path(request, LOCK), waiting))
                 self._set_damaged_aside(request, reporter)
             missing = [request for request in requests if self._stored(request) is None]
-            encoded = self._extract(missing, encoder(), reporter) if missing else 0
-            return [self._opened(request, encoded if request in missing else 0) for request in requests]
+            encoded = self._made(missing, encoder(), reporter) if missing else {}
+            return [self._opened(request, encoded.get(request.key.digest, 0)) for request in requests]
 
     def _path(self, request: FeatureRequest, suffix: str = "") -> Path:
         return self.root / f"{request.key.digest}{suffix}"
@@ -126,20 +127,42 @@ class FeatureStore:
             return None
 
     def _adopt(self, request: FeatureRequest) -> None:
-        """Give an entry whose key was made of names and sizes the key of content, where every file is older than it."""
-        split = request.split
-        if not split.named_digest or self.holds(request.key):
+        """Use an entry whose key was made of names and sizes, where it is younger than everything in the dataset."""
+        if self.holds(request.key):
             return
-        earlier = self.root / replace(request.key, images=split.named_digest).digest
+        entry = earlier_entry(self.root, request.key, request.split)
+        if entry is not None and is_older(request.split, request.dataset, entry):
+            with suppress(OSError):  # another process was faster
+                adopt(self.root, request.key, entry)
+
+    def _made(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> dict[str, int]:
+        """Make the entries of the requests; the number of images encoded for each, by its key."""
+        missing = [request for request in requests if not self._adopted(request, encoder, reporter)]
+        encoded = self._extract(missing, encoder, reporter) if missing else 0
+        return {request.key.digest: encoded for request in missing}
+
+    def _adopted(self, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> bool:
+        """Use such an entry where images that are encoded again give the same features."""
+        entry = earlier_entry(self.root, request.key, request.split)
+        if entry is None:
+            return False
         try:
-            manifest = read_manifest(earlier)
-            if split.newest_change < manifest.created:
-                renamed = manifest.model_copy(update={"key": request.key.digest, "parts": request.key.parts})
-                write_durably(earlier / MANIFEST, [renamed.model_dump_json(indent=1).encode()])
-                earlier.rename(self._path(request))
-                sync_folder(self.root)
-        except (OSError, DamagedEntryError):
-            return  # another process was faster, or there is nothing that can be used
+            stored = open_array(self.root / entry.key, entry)
+        except (DamagedEntryError, FileNotFoundError):
+            return False
+        rows = sample(request.split, entry.created)
+        reporter.phase(f"comparing {request.split.name} with features of an earlier version", len(rows), "images")
+        ranges = [(row, row + 1) for row in rows]
+        extraction = _extraction(request, encoder, self.machine, reporter, None)
+        encoded = np.concatenate([row for _, row in extraction.shards(ranges)])
+        if not are_same(np.asarray(stored[rows]), encoded, request.key.precision):
+            return False
+        adopt(self.root, request.key, entry)
+        reporter.warn(
+            f"{request.split.name}: features of an earlier version are used: {len(rows)} of {entry.rows} images were "
+            "encoded again and gave the same"
+        )
+        return True
 
     def _opened(self, request: FeatureRequest, encoded: int) -> Features:
         folder = self._path(request)

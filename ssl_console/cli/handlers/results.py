@@ -19,7 +19,7 @@ from ssl_console.planning.candidates import folders_of_key
 from ssl_console.planning.plan import new_run_id
 from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
 from ssl_console.system.safe_text import shorten
-from ssl_console.workspace.badges import Badge, marks
+from ssl_console.workspace.badges import Badge, later_badges, marks
 from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.pictures import picture_files
 from ssl_console.workspace.requests import submit
@@ -66,9 +66,9 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
 
 
 def all_badges(record: ResultRecord, distance: BaselineComparison | None) -> tuple[Badge, ...]:
-    """The badges of the run itself, and the one from its random baseline."""
+    """The badges of the run itself, those that its row got later, and the one from its random baseline."""
     of_twin = distance.badge if distance else None
-    return (*record.badges, *([of_twin] if of_twin else []))
+    return (*record.badges, *later_badges(record.result.badges, record.badges), *([of_twin] if of_twin else []))
 
 
 def _sections(

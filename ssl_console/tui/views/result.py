@@ -14,7 +14,7 @@ from ssl_console.analysis.statistics.few_shot_intervals import of_record
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
-from ssl_console.workspace.badges import marks
+from ssl_console.workspace.badges import later_badges, marks
 from ssl_console.workspace.result import Result, ResultRecord
 
 LABEL = 32
@@ -35,7 +35,7 @@ def result_lines(
 ) -> list[Line]:
     """The whole record, the most important parts first. `known` maps backbones to their untrained twins."""
     distance = distances([*results, result], untrained_twins).get(result.run_id)
-    lines = [*_head(result, results), *_doubts(record, distance, width)]
+    lines = [*_head(result, results), *_doubts(result, record, distance, width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Reproduce", _wrapped(command, width))
     if record is None:
@@ -83,9 +83,10 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
     ]
 
 
-def _doubts(record: ResultRecord | None, distance: BaselineComparison | None, width: int) -> list[Line]:
+def _doubts(result: Result, record: ResultRecord | None, distance: BaselineComparison | None, width: int) -> list[Line]:
     of_twin = distance.badge if distance else None
-    badges = [*(record.badges if record else ()), *([of_twin] if of_twin else [])]
+    own = record.badges if record else ()
+    badges = [*own, *later_badges(result.badges, own), *([of_twin] if of_twin else [])]
     texts = [
         text for badge in badges for text in wrap(f"{marks([badge.name])} {badge.name}: {badge.advice}", width - 4)
     ]

@@ -15,8 +15,15 @@ from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import read_file
 from tasks.datasets.csv_index import IndexProblem, IndexRow, class_names, read_index, split_names
 from tasks.datasets.dataset import LEFT_OPEN, Dataset, Labels, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
-from tasks.datasets.readers.make_splits import file_split, listed_files, missing, reading_of, wrong_content
+from tasks.datasets.file_states import ABSENT, ReadFile
+from tasks.datasets.readers.make_splits import (
+    file_split,
+    listed_files,
+    missing,
+    newest_change,
+    reading_of,
+    wrong_content,
+)
 from tasks.datasets.shards import BlockCache, ShardImages, open_shard, shard_of
 
 
@@ -84,7 +91,7 @@ def _shard_split(
         images.digest,
         digest_labels(labels),
         named_digest=digest_lines(f"{row.file}\t{row.size}" for row in rows),
-        newest_change=newest_change_ns(list(found.values())) / 1e9,
+        newest_change=newest_change(root, list(found), list(found.values())),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from backbones.io.image_reading import ImageReading
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.content_digests import NotAFile, Read, current, read_image
 from tasks.datasets.dataset import LEFT_OPEN, DataError, Labels, SourceSplit, digest_labels, digest_lines
-from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns
+from tasks.datasets.file_states import ABSENT, ReadFile, newest_change_ns, state_of
 from tasks.datasets.images import ArrayImages, FileImages
 from tasks.datasets.presence import advice
 
@@ -51,13 +51,23 @@ def file_split(
         images.digest,
         digest_labels(checked),
         named_digest=_named_digest(files, found, resize),
-        newest_change=newest_change_ns(found) / 1e9,
+        newest_change=newest_change(root, files, found),
     )
 
 
 def reading_of(card: DatasetCard) -> ImageReading:
     """How the images of a dataset are read."""
     return ImageReading(card.background, card.orientation == "upright")
+
+
+def newest_change(root: Path, files: Sequence[str], found: Sequence[ReadFile]) -> float:
+    """The latest change of the files or of the folders that they are in, in seconds since the epoch.
+
+    A folder that is renamed, as when another one takes its place, changes while its files do not.
+    """
+    folders = {PurePosixPath(name) for name in {os.path.dirname(file) for file in files}}  # noqa: PTH120 - once per image
+    every = {root / above for folder in folders for above in (folder, *folder.parents)}
+    return max(newest_change_ns(found), *(state_of(str(folder))[2] for folder in every)) / 1e9
 
 
 def _named_digest(files: Sequence[str], found: Sequence[ReadFile], resize: tuple[int, int] | None) -> str:

@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 
 from tasks.datasets.dataset import LEFT_OPEN
-from tasks.datasets.importing.messages import ImportResult
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import many_shot_indices
 from tasks.metrics.classification import average_precisions
 from tasks.metrics.scoring import without_left_open
-from tests.tasks.datasets.messy import EACH, add, folders, images, numbered, picture, save, told
+from tests.tasks.datasets.messy import EACH, add, folders, images, numbered, save, told
 
 # -- files ----------------------------------------------------------------------------------------------------------
 
@@ -258,72 +257,6 @@ def test_an_image_in_two_splits_or_under_two_labels_is_named(tmp_path: Path) -> 
         add(root)
     (root / "labels.csv").write_text(f"{whole}\n0.png,ant,train")
     assert "1 lines that list an image again" in told(add(root))
-
-
-# -- pixels ---------------------------------------------------------------------------------------------------------
-
-
-def written(root: Path, change: Callable[[Path, int], None]) -> ImportResult:
-    """Class folders with a test split whose files `change` writes."""
-    for name, number in numbered():
-        save(root / "train" / name / f"{number}.png", number)
-        path = root / "test" / name / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        change(path, number)
-    return add(root)
-
-
-def first_of(found: ImportResult, split: str = "test") -> Image.Image:
-    return open_dataset(found.card, Path("/")).splits[split].images[0]
-
-
-def test_hidden_colour_under_transparency_is_not_seen_and_the_background_is_part_of_the_key(tmp_path: Path) -> None:
-    def clear(path: Path, number: int) -> None:
-        layer = picture(number).convert("RGBA")
-        layer.putalpha(0)
-        layer.save(path)
-
-    found = written(tmp_path / "data", clear)
-    assert first_of(found).getextrema() == ((255, 255),) * 3
-    assert "20 images of test: transparent, composited on white (#ffffff)" in told(found)
-    black = add(tmp_path / "data", background="black")
-    assert first_of(black).getextrema() == ((0, 0),) * 3
-    assert black.card.manifest != found.card.manifest
-
-
-@pytest.mark.parametrize("ending", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_images_are_turned_as_exif_says_and_counted(ending: str, tmp_path: Path) -> None:
-    def lying(path: Path, number: int) -> None:
-        image = picture(number).resize((8, 4))
-        exif = image.getexif()
-        exif[0x0112] = 6
-        image.save(path, ending, exif=exif)
-
-    found = written(tmp_path / "data", lying)
-    assert first_of(found).size == (4, 8)
-    if ending != "TIFF":
-        assert "20 images of test: turned as their EXIF orientation says" in told(found)
-        stored = add(tmp_path / "data", orientation="stored")
-        assert first_of(stored).size == (8, 4)
-        assert stored.card.manifest != found.card.manifest
-
-
-def test_deep_greys_are_scaled_by_one_number_for_the_whole_dataset(tmp_path: Path) -> None:
-    def twelve_bits(path: Path, number: int) -> None:
-        values = np.full((8, 8), 4095, np.uint16)
-        values[: number % 8] = 100 * (number + 1)
-        Image.fromarray(values).save(path)
-
-    found = written(tmp_path / "data", twelve_bits)
-    assert first_of(found).getextrema() == ((255, 255),) * 3
-    assert "scaled as 12-bit values" in told(found)
-    assert "also in train" not in told(found)
-
-
-def test_a_reading_without_effect_leaves_the_key_as_it_is(tmp_path: Path) -> None:
-    root = folders(tmp_path / "data")
-    manifests = {add(root, **wish).card.manifest for wish in ({}, {"background": "black"}, {"orientation": "stored"})}
-    assert len(manifests) == 1
 
 
 # -- objects --------------------------------------------------------------------------------------------------------
