@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from backbones.io.card_files import CardModel
 from backbones.io.urls import redacted
@@ -40,6 +40,7 @@ Conversion = Literal[
     "mmpretrain-vit",
     "hf-vit",
     "hf-beit",
+    "hf-beit-masked",
     "hf-swin",
     "hf-hiera",
     "hf-dinov3",
@@ -133,6 +134,30 @@ class FileWeights(CardModel):
     """Absolute, or from the home folder: a worker's own folder is none of the user's business."""
 
 
+class HubFile(CardModel):
+    """A file of a hub's model, by its path there."""
+
+    name: str = Field(pattern=r"^[^./\\\x00-\x1f][^\\\x00-\x1f]*$", max_length=400)
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @field_validator("name")
+    @classmethod
+    def _stays_inside(cls, name: str) -> str:
+        if ".." in name.split("/"):
+            raise ValueError("a path that leaves its folder")
+        return name
+
+
+class HubWeights(CardModel):
+    """The weights of a model of the hub at one commit. The first file names the others, where there are shards."""
+
+    kind: Literal["hub"] = "hub"
+    repository: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    revision: str = Field(pattern="^[0-9a-f]{40}$")
+    """The commit."""
+    files: tuple[HubFile, ...] = Field(min_length=1)
+
+
 class ShippedWeights(CardModel):
     """A small file that comes with this package (the demo backbones)."""
 
@@ -149,7 +174,7 @@ class RandomWeights(CardModel):
 
 
 Weights = Annotated[
-    UrlWeights | TimmWeights | FileWeights | ShippedWeights | RandomWeights, Field(discriminator="kind")
+    UrlWeights | TimmWeights | HubWeights | FileWeights | ShippedWeights | RandomWeights, Field(discriminator="kind")
 ]
 
 

@@ -7,14 +7,17 @@ Needs neither torch nor timm: `timm:` and `file:` names are looked up in a proce
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard, TimmWeights
 from backbones.catalog.file_reference import SCHEME as FILE
 from backbones.catalog.file_reference import file_card
+from backbones.catalog.hub_models import HubStore, hub_reference, is_hub_name
 from backbones.catalog.timm_info import Resolver, timm_card
-from backbones.io.card_files import CardProblem, MalformedName, UnknownName, match, read_cards, suggest
+from backbones.catalog.torch_hub import torch_hub_card
+from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, read_cards, suggest
 from backbones.io.plugins import BACKBONES, PlugInProblem, card_folders
 
 BUILT_IN = Path(__file__).parents[1] / "cards"
@@ -41,12 +44,16 @@ class BackboneCatalog:
     problems: tuple[CardProblem | PlugInProblem, ...] = ()
     overrides: tuple[Override, ...] = ()
     resolver: Resolver = field(default_factory=Resolver)
+    hub: HubStore = field(default_factory=HubStore)
 
     @classmethod
-    def load(cls, user_folders: Sequence[Path] = (), cache_folder: Path | None = None) -> BackboneCatalog:
+    def load(
+        cls, user_folders: Sequence[Path] = (), cache_folder: Path | None = None, hub: HubStore | None = None
+    ) -> BackboneCatalog:
         """Reads the built-in cards, those of plug-ins, then each folder; a later one of a name wins, which is told.
 
-        `cache_folder` keeps what timm says about `timm:` and `file:` names; without one it is asked each time.
+        `cache_folder` keeps what timm says about `timm:` and `file:` names; without one it is asked each time. `hub`
+        has the fetched models of `hf:` names.
         """
         cards: dict[str, BackboneCard] = {}
         paths: dict[str, Path] = {}
@@ -60,19 +67,26 @@ class BackboneCatalog:
             paths.update(found.paths)
             problems.extend(found.problems)
         told: list[CardProblem | PlugInProblem] = [*problems, *plug_in_problems]
-        return cls(dict(sorted(cards.items())), tuple(told), tuple(overrides), Resolver(cache_folder))
+        return cls(
+            dict(sorted(cards.items())), tuple(told), tuple(overrides), Resolver(cache_folder), hub or HubStore()
+        )
 
     def get(self, name: str) -> BackboneCard:
-        """The card of this name, or the one that a `timm:` or `file:` name describes.
+        """The card of this name, or the one that a `timm:`, `file:` or `hf:` name or one of torch.hub describes.
 
-        Raises UnknownName or MalformedName (both CardNameError), and ResolverError when timm cannot be asked.
+        Raises UnknownName or MalformedName (both CardNameError), ResolverError when timm cannot be asked, and
+        UnfetchedModel for a model of the hub that was not fetched.
         """
         if name in self.cards:
             return self.cards[name]
         if name.startswith(FILE):
             return file_card(name, self.resolver.describe)
+        if is_hub_name(name):
+            return self._of_timm(name) or self.hub.get(name)
         if name.startswith(TIMM):
             return self._timm(name.removeprefix(TIMM))
+        if same := torch_hub_card(name):
+            return self.get(same)
         raise UnknownName("backbone", name, suggest(name, self.cards))
 
     def select(self, patterns: Iterable[str]) -> list[BackboneCard]:
@@ -82,12 +96,30 @@ class BackboneCatalog:
         """
         chosen: dict[str, BackboneCard] = {}
         for pattern in patterns:
-            described = pattern not in self.cards and pattern.startswith((FILE, TIMM))
             cards = (
-                [self.get(pattern)] if described else [self.cards[n] for n in match([pattern], self.cards, "backbone")]
+                [self.get(pattern)]
+                if pattern not in self.cards and self._is_described(pattern)
+                else [self.cards[name] for name in match([pattern], self.cards, "backbone")]
             )
             chosen.update({card.name: card for card in cards})
         return list(chosen.values())
+
+    @staticmethod
+    def _is_described(name: str) -> bool:
+        """Whether the name describes a card by itself."""
+        return name.startswith((FILE, TIMM)) or is_hub_name(name) or torch_hub_card(name) is not None
+
+    def is_of_hub(self, name: str) -> bool:
+        """Whether the name means a model of the hub that is kept with the others of the hub. Raises MalformedName."""
+        return name not in self.cards and is_hub_name(name) and self._of_timm(name) is None
+
+    def _of_timm(self, name: str) -> BackboneCard | None:
+        """The card of the tag where the newest commit of timm's own repository is meant."""
+        reference = hub_reference(name)
+        if reference.repository.startswith("timm/") and reference.name == f"hf:{reference.repository}":
+            with suppress(CardNameError):
+                return self._timm(reference.model)
+        return None
 
     def _timm(self, name: str) -> BackboneCard:
         """The built-in card of a tag if there is one, else a card made from timm's registry."""

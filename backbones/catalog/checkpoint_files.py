@@ -11,8 +11,13 @@ CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".npz", ".tar", "
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 USUAL = ("model.safetensors", "pytorch_model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 """What the model hub's libraries call a whole network's weights; safetensors is preferred where both are there."""
+PREFERRED = (*SHARD_INDICES[:1], *USUAL, *SHARD_INDICES[1:])
+"""All of these, the preferred ones first."""
 DEEPSPEED = "mp_rank_00_model_states.pt"
 DISTRIBUTED = ".metadata"
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
+"""PEFT's names of an adapter and its configuration, which names the network that it belongs to."""
 BESIDE = ("optim", "scheduler", "rng_state", "training_args", "scaler", "random_states")
 """Parts of names of files that trainers write beside the weights."""
 
@@ -25,8 +30,10 @@ def checkpoint_files(path: Path) -> list[Path]:
     """
     if path.is_dir():
         path = _in_folder(path)
+    if path.name in ADAPTERS and (base := adapter_base(path)) is not None:
+        return [path, path.with_name(ADAPTER_CONFIG), *checkpoint_files(base)]
     if path.name.endswith(".index.json"):
-        return [path, *_shards(path)]
+        return [path, *shards_of(path)]
     if path.name == DISTRIBUTED:
         return [path, *sorted(path.parent.glob("*.distcp"))]
     if path.suffix == ".index":
@@ -38,6 +45,16 @@ def candidates(folder: Path) -> list[Path]:
     """Every file of the folder that may be a checkpoint, in the order of their names."""
     found = [file for file in sorted(folder.iterdir()) if file.suffix in CHECKPOINTS and file.is_file()]
     return [file for file in found if not any(part in file.name for part in BESIDE)]
+
+
+def adapter_base(adapter: Path) -> Path | None:
+    """The network's file or folder as the configuration beside an adapter names it; None where it is not here."""
+    try:
+        stated = json.loads(adapter.with_name(ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
+        place = adapter.parent / Path(stated).expanduser()
+        return place if place.exists() and place.resolve() != adapter.parent.resolve() else None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
 
 
 def _in_folder(folder: Path) -> Path:
@@ -52,7 +69,7 @@ def _named(folder: Path) -> Iterator[Path]:
     indices = sorted(folder.glob("*.index"))
     if len(indices) == 1:
         yield indices[0]
-    for name in (DISTRIBUTED, *SHARD_INDICES[:1], *USUAL, *SHARD_INDICES[1:], DEEPSPEED):
+    for name in (DISTRIBUTED, *PREFERRED, DEEPSPEED):
         if (folder / name).is_file():
             yield folder / name
     if (folder / "latest").is_file():
@@ -64,7 +81,8 @@ def _named(folder: Path) -> Iterator[Path]:
         yield found[0]
 
 
-def _shards(index: Path) -> list[Path]:
+def shards_of(index: Path) -> list[Path]:
+    """The files that an index names, in the order of their names; those outside of its folder are left out."""
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

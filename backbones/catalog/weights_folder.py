@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+import huggingface_hub
 
 from backbones.catalog.card import (
     BackboneCard,
     FileWeights,
+    HubWeights,
     PublicUrls,
     RandomWeights,
     ShippedWeights,
@@ -21,6 +24,7 @@ from backbones.catalog.card import (
     UrlWeights,
 )
 from backbones.catalog.checkpoint_files import checkpoint_files
+from backbones.catalog.hub_models import HubStore
 from backbones.io.download import Download, Progress
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import ChangedFile, DigestBook, joint_digest, sha256_of
@@ -61,6 +65,7 @@ class WeightsFolder:
     def __init__(self, root: Path, hub: str | None = None) -> None:
         self.root = root
         self.hub = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        self.hub_models = HubStore(root / "hub")
         self._digests = DigestBook(root / "digests")
 
     def state(self, card: BackboneCard) -> WeightsState:
@@ -113,10 +118,18 @@ class WeightsFolder:
             found = sha256_of(path)
         else:
             found = self._digests.verify(path) if deep else self._digests.digest(path)
-        expected = getattr(card.weights, "sha256", None)
-        if expected and path == self.path(card) and not found.startswith(expected):
+        expected = self._expected(card, path)
+        if expected and not found.startswith(expected):
             raise ChangedFile(path, expected, found)
         return found
+
+    def _expected(self, card: BackboneCard, path: Path) -> str | None:
+        """The digest that the card states of a file, or its beginning."""
+        if isinstance(card.weights, HubWeights):
+            names = zip(self._sources(card), card.weights.files, strict=True)
+            return next((file.sha256 for source, file in names if source.path == path), None)
+        stated: str | None = getattr(card.weights, "sha256", None)
+        return stated if path == self.path(card) else None
 
     def _whole(self, card: BackboneCard, path: Path) -> bool:
         try:
@@ -131,8 +144,8 @@ class WeightsFolder:
         if HIDDEN in address:
             raise WeightsError(f"{card.name}: {source.url} lacks its login or token: fetch it where its card is")
         found = Download(address, source.path, self._secrets(source.url)).run(on_progress)
-        expected = getattr(card.weights, "sha256", None)
-        if expected and source.path == self.path(card) and not found.startswith(expected):
+        expected = self._expected(card, source.path)
+        if expected and not found.startswith(expected):
             source.path.unlink()
             raise WeightsError(
                 f"{card.name}: {source.url} is not the file that the card means: its SHA-256 begins with {found[:12]}, "
@@ -140,9 +153,17 @@ class WeightsFolder:
             )
         self._digests.remember(source.path, found, "fetched")
 
+    def hub_address(self, repository: str, revision: str, name: str) -> str:
+        """Where the hub serves a file of a model."""
+        return f"{self.hub}/{repository}/resolve/{quote(revision, safe='')}/{quote(name)}"
+
+    def hub_secrets(self) -> dict[str, str]:
+        """The header that carries the token of the hub library's own login; empty without a login."""
+        token = hub_token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
     def _secrets(self, url: str) -> dict[str, str]:
-        token = os.environ.get("HF_TOKEN")
-        return {"Authorization": f"Bearer {token}"} if token and url.startswith(self.hub + "/") else {}
+        return self.hub_secrets() if url.startswith(self.hub + "/") else {}
 
     def _sources(self, card: BackboneCard) -> tuple[_Source, ...]:
         weights = card.weights
@@ -150,6 +171,8 @@ class WeightsFolder:
             return self._url_sources(weights)
         if isinstance(weights, TimmWeights):
             return (self._timm_source(weights),)
+        if isinstance(weights, HubWeights):
+            return tuple(self._hub_sources(weights))
         if isinstance(weights, ShippedWeights):
             return (_Source(SHIPPED / weights.filename),)
         if isinstance(weights, FileWeights):
@@ -164,11 +187,16 @@ class WeightsFolder:
             return tuple(_Source(self.root / name) for name in names)
         return tuple(_Source(self.root / name, url) for name, url in zip(names, urls, strict=True))
 
+    def _hub_sources(self, weights: HubWeights) -> Iterator[_Source]:
+        folder = self.hub_models.folder(weights.repository, weights.revision)
+        for file in weights.files:
+            yield _Source(folder / file.name, self.hub_address(weights.repository, weights.revision, file.name))
+
     def _timm_source(self, weights: TimmWeights) -> _Source:
         if weights.url is not None:
             return _Source(self.root / f"{weights.tag}{_suffix(_url_name(weights.url))}", weights.url)
         repository = weights.hub_repository or f"timm/{weights.tag}"
-        url = f"{self.hub}/{repository}/resolve/main/{weights.hub_filename}"
+        url = self.hub_address(repository, "main", weights.hub_filename)
         return _Source(self.root / f"{weights.tag}{_suffix(weights.hub_filename)}", url)
 
     def _manual(self, card: BackboneCard) -> str | None:
@@ -191,6 +219,11 @@ class WeightsFolder:
         if isinstance(card.weights, FileWeights):
             return "the disk returns other bytes than before: copy the file anew"
         return "fetch them again"
+
+
+def hub_token() -> str | None:
+    """The token of the hub library's own login (`hf auth login`, or HF_TOKEN). It is read, never stored."""
+    return huggingface_hub.get_token()
 
 
 def _no_progress(_done: int, _total: int | None) -> None:

@@ -42,6 +42,7 @@ _CLIP_PATCHES = "vision_model.embeddings.patch_embedding.weight embeddings.patch
 _FEATURES = "features.0.0.weight"
 LAYOUTS: Mapping[Conversion, CheckpointLayout] = {
     "simclr-separius": _layout("net.0.0.weight", r"net\.1\.blocks\.", from_separius),
+    "hf-beit-masked": _layout(f"beit.{_HF_PATCHES}", r"lm_head\.", transformers.from_hf_beit_masked),
     "hf-beit": _layout(
         _HF_PATCHES, r"encoder\.(layer\.\d+\.attention\.attention\.)?relative_position_bias", transformers.from_hf_beit
     ),

@@ -25,9 +25,12 @@ from numpy._core import multiarray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
+from backbones.checkpoints.adapters import holds_lora, lora_settings, merged, merged_inside
 from backbones.checkpoints.distributed import METADATA, read_distributed
 from backbones.checkpoints.haiku_pickle import RefusedPickle
 from backbones.checkpoints.inert_pickle import InertObject
+from backbones.checkpoints.quantised import dequantised
 from backbones.checkpoints.torch_archive import (
     is_legacy,
     read_archive,
@@ -54,6 +57,8 @@ class CheckpointContent:
 
     tensors: dict[str, object]
     stubs: tuple[str, ...] = ()
+    merged: str = ""
+    """What was merged into the tensors, for people; empty for most files."""
 
 
 def read_checkpoint(path: Path) -> dict[str, object]:
@@ -67,6 +72,8 @@ def read_content(path: Path) -> CheckpointContent:
     Raises WeightsError for a file that is broken, is no dictionary, or names what only an attack would.
     """
     try:
+        if path.name in ADAPTERS and (base := adapter_base(path)) is not None:
+            return _adapted(path, checkpoint_files(base)[0])
         content, stubs = _content(path)
     except RefusedPickle as error:
         raise WeightsError(_refusal(path, str(error))) from error
@@ -84,7 +91,46 @@ def read_content(path: Path) -> CheckpointContent:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     _check_extent(path, content)
-    return CheckpointContent(cast("dict[str, object]", with_tensors(content)), tuple(stubs))
+    found = CheckpointContent(cast("dict[str, object]", with_tensors(content)), tuple(stubs))
+    return _merged_inside(path, _dequantised(found))
+
+
+def _dequantised(content: CheckpointContent) -> CheckpointContent:
+    """Whole-number weights by their scales, in the file's own dictionary and in those inside."""
+    tensors, found = dequantised(content.tensors)
+    for key, value in content.tensors.items():
+        if isinstance(value, Mapping):
+            inner, name = dequantised(value)
+            tensors, found = ({**tensors, key: inner}, name) if name else (tensors, found)
+    return CheckpointContent(tensors, content.stubs, f"scales of {found} into its weights") if found else content
+
+
+def _adapted(path: Path, base: Path) -> CheckpointContent:
+    """The network of `base` with the adapter of `path` merged into it; the adapter alone where that is impossible."""
+    adapter, _ = _content(path)
+    settings = lora_settings(path.parent)
+    if settings is None or base.is_dir() or not isinstance(adapter, Mapping):
+        return CheckpointContent(cast("dict[str, object]", adapter))
+    network = read_content(base)
+    inner = next((name for name, value in network.tensors.items() if isinstance(value, Mapping)), None)
+    if inner is not None and not any(isinstance(value, torch.Tensor) for value in network.tensors.values()):
+        raise WeightsError(f"{path} belongs to {base}, whose tensors are in {inner!r}: save the bare state dict of it")
+    tensors = merged(network.tensors, adapter, settings)
+    return CheckpointContent(tensors, network.stubs, f"LoRA adapter of {path.parent.name} into {base}")
+
+
+def _merged_inside(path: Path, content: CheckpointContent) -> CheckpointContent:
+    """Adapters that stand in a dictionary with their network, where their configuration is beside the file."""
+    places = [None, *(key for key, value in content.tensors.items() if isinstance(value, Mapping))]
+    dictionaries = [(key, content.tensors if key is None else content.tensors[key]) for key in places]
+    found = [(key, value) for key, value in dictionaries if isinstance(value, Mapping) and holds_lora(value)]
+    settings = lora_settings(path.parent) if found else None
+    if settings is None:
+        return content
+    tensors = content.tensors
+    for key, value in found:
+        tensors = merged_inside(value, settings) if key is None else {**tensors, key: merged_inside(value, settings)}
+    return CheckpointContent(tensors, content.stubs, f"LoRA adapter in {path.name}")
 
 
 def _content(path: Path) -> tuple[object, Mapping[str, int]]:

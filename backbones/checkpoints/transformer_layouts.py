@@ -27,6 +27,7 @@ _HF_BLOCK: tuple[Rule, ...] = (
 _HF_EMBEDDINGS: tuple[Rule, ...] = (
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.distillation_token$", "dist_token"),
     (r"^embeddings\.", ""),
 )
 
@@ -46,6 +47,11 @@ def from_hf_beit(tensors: Tensors) -> dict[str, Tensor]:
     names = renamed(tensors, (*rules, *_HF_EMBEDDINGS, *_HF_BLOCK))
     biases = [(r"\.attn\.query\.bias$", ".attn.q_bias"), (r"\.attn\.value\.bias$", ".attn.v_bias")]
     return fused(renamed(names, biases), ("query", "key", "value"), "qkv")
+
+
+def from_hf_beit_masked(tensors: Tensors) -> dict[str, Tensor]:
+    """transformers' BEiT with the head of its pretraining, where the last norm is outside of the network."""
+    return from_hf_beit(renamed(tensors, [(r"^beit\.", "")]))
 
 
 def with_registers(tensors: Tensors) -> dict[str, Tensor]:

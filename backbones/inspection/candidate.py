@@ -13,6 +13,21 @@ from backbones.checkpoints.key_mapping import Shape
 
 
 @dataclass(frozen=True)
+class Question:
+    """An argument that the tensors do not show: what it is, its name, and a plausible value."""
+
+    about: str
+    argument: str
+    suggestion: int
+
+    def __str__(self) -> str:
+        return f"its tensors do not show {self.about}: give it, --arg {self.argument}={self.suggestion} say"
+
+
+HEADS = "the number of attention heads"
+
+
+@dataclass(frozen=True)
 class ArchitectureCandidate:
     """An architecture with what it needs. Tensors decide whether it fits; `assumptions` are what they do not show."""
 
@@ -24,7 +39,7 @@ class ArchitectureCandidate:
     assumptions: tuple[str, ...] = ()
     trust_imports: bool = False
     """Whether the user trusts what its code imports, where it is code of the user's."""
-    question: str | None = None
+    question: Question | None = None
     """What must be given before it can be used."""
 
 

@@ -14,7 +14,7 @@ from timm.models import is_model, list_models
 from backbones.catalog.card import Conversion
 from backbones.checkpoints.key_mapping import Shape
 from backbones.inspection.candidate import ArchitectureCandidate, NoArchitecture, count, fitting_names
-from backbones.inspection.detect_hierarchical import convnext, swin
+from backbones.inspection.detect_hierarchical import convnext, hiera, swin
 from backbones.inspection.detect_transformer import vision_transformer
 from backbones.inspection.evidence import Evidence
 
@@ -78,6 +78,9 @@ OTHERS: Mapping[Conversion, tuple[str, ...]] = {
 
 
 def _seen(shapes: Shapes, evidence: Evidence, conversion: Conversion, place: str) -> Iterator[ArchitectureCandidate]:
+    if conversion == "hf-hiera" and (stated := tuple(hiera(shapes, evidence))):
+        yield from stated
+        return
     if conversion in OTHERS:
         yield from (ArchitectureCandidate(name, published=True) for name in fitting_names(*OTHERS[conversion]))
         return

@@ -1,4 +1,4 @@
-"""Networks that shrink their maps in stages: ConvNeXt and Swin of any size, from the shapes of their tensors."""
+"""Networks that shrink their maps in stages: ConvNeXt, Swin and Hiera of any size, from the shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from backbones.catalog.card import ArchitectureValue
 from backbones.checkpoints.key_mapping import Shape
-from backbones.inspection.candidate import ArchitectureCandidate, count
+from backbones.inspection.candidate import ArchitectureCandidate, Question, count
 from backbones.inspection.evidence import Evidence
 
 Shapes = Mapping[str, Shape]
@@ -65,7 +65,7 @@ def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
     question = None
     if window is None:
         window = 8
-        question = "its tensors do not show the side of its windows: give it, --arg window_size=8 say"
+        question = Question("the side of its windows", "window_size", 8)
     side = evidence.number("image_size", "img_size") or WINDOW_SIZES.get(window, 32 * window)
     size = SWIN.get((depths, width))
     name = "swinv2_tiny_window8_256" if second else "swin_tiny_patch4_window7_224"
@@ -77,10 +77,39 @@ def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
         name, own = f"swin_{size}_patch4_window{window}_{WINDOW_SIZES[window]}", dict(wanted)
         own["img_size"] = WINDOW_SIZES[window]
     arguments = {key: value for key, value in wanted.items() if own.get(key) != value}
+    if (ratio := shapes["layers.0.blocks.0.mlp.fc1.weight"][0] / width) != 4:
+        arguments["mlp_ratio"] = ratio
+    trained = evidence.numbers("pretrained_window_sizes")
+    if second and trained and any(trained):
+        arguments["pretrained_window_sizes"] = trained
     patch = shapes["patch_embed.proj.weight"][-1]
     arguments |= {} if patch == 4 else {"patch_size": patch}
     assumed = (f"images of {side} pixels, as published models with windows of {window}",)
     yield ArchitectureCandidate(name, arguments, published=True, assumptions=assumed, question=question)
+
+
+def hiera(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
+    """Hiera as a configuration states it; its heads and the blocks that attend locally do not show in tensors."""
+    stages, heads = evidence.numbers("depths"), evidence.numbers("num_heads")
+    local, units = evidence.config.get("masked_unit_attention"), evidence.numbers("masked_unit_size")
+    if stages is None or heads is None or not isinstance(local, list) or units is None:
+        return
+    width = shapes["patch_embed.proj.weight"][0]
+    side = (evidence.numbers("image_size") or (evidence.number("image_size") or 224,))[0]
+    wanted: dict[str, ArchitectureValue] = {
+        "embed_dim": width, "stages": stages, "num_heads": heads[0], "mask_unit_size": units,
+        "mask_unit_attn": tuple(map(int, local)), "q_pool": evidence.number("num_query_pool") or 3,
+    }  # fmt: skip
+    own: dict[str, ArchitectureValue] = {
+        "embed_dim": 96, "stages": (1, 2, 7, 2), "num_heads": 1, "mask_unit_size": (8, 8),
+        "mask_unit_attn": (1, 1, 0, 0), "q_pool": 3,
+    }  # fmt: skip
+    arguments = {key: value for key, value in wanted.items() if own[key] != value}
+    if side != 224:
+        arguments["img_size"] = side
+    if (ratio := shapes["blocks.0.mlp.fc1.weight"][0] / width) != 4:
+        arguments["mlp_ratio"] = ratio
+    yield ArchitectureCandidate("hiera_tiny_224", arguments, published=True)
 
 
 def _heads(shapes: Shapes, stage: int) -> int:

@@ -11,9 +11,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from backbones.catalog.card import ArchitectureValue, Conversion
+from backbones.catalog.card import ArchitectureValue, Conversion, Pooling
 from backbones.checkpoints.key_mapping import Shape
-from backbones.inspection.candidate import ArchitectureCandidate, count, fitting_names
+from backbones.inspection.candidate import HEADS, ArchitectureCandidate, Question, count, fitting_names
 from backbones.inspection.evidence import Evidence
 
 Shapes = Mapping[str, Shape]
@@ -61,6 +61,7 @@ GIANT_WIDTH = 1536
 """Of DINOv2's ViT-g, whose perceptrons timm makes by its name."""
 DINOV3 = {384: "small", 768: "base", 1024: "large", 1280: "huge_plus", 4096: "7b"}
 DINOV3_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 20, 4096: 32}
+AIMV2_HEADS = {1024: 8, 1536: 12, 2048: 16, 3072: 24}
 AIMV2 = {1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 CLIP_LIKE: tuple[Conversion, ...] = ("clip", "hf-clip")
 ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "silu": "silu"}
@@ -73,10 +74,12 @@ def vision_transformer(
     """What to try for a network of blocks with attention behind a layer of patches."""
     if "pos_embed" not in shapes and "blocks.0.gamma_1" in shapes and "reg_token" in shapes:
         yield _dinov3(shapes, evidence)
-    elif any(key.endswith("attn.relative_position_bias_table") for key in shapes):
-        yield _beit(shapes)
+    elif any(key.endswith("relative_position_bias_table") for key in shapes):
+        yield _beit(shapes, evidence)
     elif "blocks.0.mlp.fc1_x.weight" in shapes and "patch_embed.norm.weight" in shapes:
-        yield from _aimv2(shapes)
+        yield from _aimv2(shapes, evidence)
+    elif "dist_token" in shapes:
+        yield _distilled(shapes, evidence, conversion)
     elif "blocks.0.gamma_1" not in shapes:
         yield _plain(shapes, evidence, conversion, place)
 
@@ -146,9 +149,9 @@ def _of_base(plain: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureVa
     return {**plain, "embed_dim": 768, "depth": 12, "num_heads": 12, "patch_size": 16}
 
 
-def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, ...], str | None]:
-    """The number of heads, what was assumed, and the question where nothing states it."""
-    if evidence.heads is not None:
+def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, ...], Question | None]:
+    """The number of heads, what was assumed, and the question where nothing states it of a network of this width."""
+    if evidence.heads is not None and evidence.number("hidden_size") in (None, width):
         return evidence.heads, (), None
     if width in MOCO_V3_HEADS and MOCO_V3.search(f"{place} {evidence.names} {evidence.text('arch') or ''}"):
         return MOCO_V3_HEADS[width], (f"{MOCO_V3_HEADS[width]} attention heads, as MoCo v3's ViT-S has",), None
@@ -156,7 +159,7 @@ def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, 
         heads = PUBLISHED_HEADS[width]
         return heads, (f"{heads} attention heads, as published models of width {width} have",), None
     guess = max(1, width // 64)
-    return guess, (), f"its tensors do not show the number of attention heads: give it, --arg num_heads={guess} say"
+    return guess, (), Question(HEADS, "num_heads", guess)
 
 
 def _size(shapes: Shapes, patch: int) -> dict[str, ArchitectureValue]:
@@ -246,18 +249,20 @@ def _dinov3(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
         arguments |= {"num_heads": evidence.heads}
     if not gated and (hidden := shapes["blocks.0.mlp.fc1.weight"][0]) != 4 * width:
         arguments |= {"mlp_ratio": hidden / width}
+    if gated and width not in DINOV3:
+        arguments |= {"mlp_ratio": shapes["blocks.0.mlp.fc1_g.weight"][0] / width, "swiglu_align_to": 1}
     if shapes["reg_token"][-2] != 4:
         arguments |= {"num_reg_tokens": shapes["reg_token"][-2]}
-    question = (
-        None if heads else "its tensors do not show the number of attention heads: give it, --arg num_heads=6 say"
-    )
+    question = None if heads else Question(HEADS, "num_heads", max(1, width // 64))
     return ArchitectureCandidate(name, arguments, published=True, pooling="cls", question=question)
 
 
-def _beit(shapes: Shapes) -> ArchitectureCandidate:
-    """timm's Beit: the bias of every block has a column per head and shows the side of the image."""
+def _beit(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
+    """timm's Beit: the bias, of every block or shared, has a column per head and shows the side of the image."""
     width, depth, patch = _shape(shapes)
-    entries, heads = shapes["blocks.0.attn.relative_position_bias_table"]
+    shared = "rel_pos_bias.relative_position_bias_table" in shapes
+    table = "rel_pos_bias" if shared else "blocks.0.attn"
+    entries, heads = shapes[f"{table}.relative_position_bias_table"]
     window = (math.isqrt(max(0, entries - 3)) + 1) // 2
     large = width == 1024
     arguments: dict[str, ArchitectureValue] = {"img_size": window * patch}
@@ -265,22 +270,57 @@ def _beit(shapes: Shapes) -> ArchitectureCandidate:
     own["patch_size"] = 16
     found = {"embed_dim": width, "depth": depth, "num_heads": heads, "patch_size": patch}
     arguments |= {key: value for key, value in found.items() if own[key] != value}
+    arguments |= {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True} if shared else {}
     hidden = shapes["blocks.0.mlp.fc1.weight"][0]
     if hidden != 4 * width:
         arguments |= {"mlp_ratio": hidden / width}
     arguments |= {"use_abs_pos_emb": True} if "pos_embed" in shapes else {}
     pools = "fc_norm.weight" in shapes
     arguments |= {} if pools else {"global_pool": "token"}
+    arguments |= _activation(evidence, "none")
     return ArchitectureCandidate(f"beit_{'large' if large else 'base'}_patch16_224", arguments, published=True)
 
 
-def _aimv2(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
-    """timm's published AIMv2 of this width."""
-    width, _, patch = _shape(shapes)
+def _distilled(shapes: Shapes, evidence: Evidence, conversion: Conversion) -> ArchitectureCandidate:
+    """DeiT with a token of distillation. transformers' features are the class token, timm's the mean of both."""
+    width, depth, patch = _shape(shapes)
+    heads, assumed, question = _heads(width, evidence, "")
+    side = math.isqrt(shapes["pos_embed"][-2] - 2) * patch
+    wanted: dict[str, ArchitectureValue] = {
+        "embed_dim": width, "depth": depth, "num_heads": heads, "patch_size": patch, "img_size": side,
+        **_mlp(shapes, width), **_activation(evidence, conversion),
+    }  # fmt: skip
+    own: dict[str, ArchitectureValue] = {
+        "embed_dim": 768,
+        "depth": 12,
+        "num_heads": 12,
+        "patch_size": 16,
+        "img_size": 224,
+        "mlp_ratio": 4.0,
+    }
+    arguments = {key: value for key, value in wanted.items() if own.get(key) != value}
+    pooling: Pooling = "cls" if conversion == "hf-vit" else "default"
+    return ArchitectureCandidate(
+        "deit_base_distilled_patch16_224", arguments, published=True, pooling=pooling, assumptions=assumed,
+        question=question,
+    )  # fmt: skip
+
+
+def _aimv2(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
+    """timm's published AIMv2 of this width, or one of the stated heads."""
+    width, depth, patch = _shape(shapes)
     places = shapes.get("pos_embed", (0, 0, 0))[-2]
     side = math.isqrt(places) * patch
-    size = AIMV2.get(width)
-    if size is not None:
+    size, stated = AIMV2.get(width), evidence.heads
+    if size is not None and stated in (None, AIMV2_HEADS[width]):
         for name in fitting_names(f"aimv2_{size}_patch{patch}_*"):
             yield ArchitectureCandidate(name, {"img_size": side} if side else {}, published=True)
             return
+    heads, assumed, question = _heads(width, evidence, "")
+    arguments: dict[str, ArchitectureValue] = {
+        "embed_dim": width, "depth": depth, "num_heads": heads, "patch_size": patch,
+        "mlp_ratio": shapes["blocks.0.mlp.fc1_g.weight"][0] / width, **({"img_size": side} if side else {}),
+    }  # fmt: skip
+    yield ArchitectureCandidate(
+        "aimv2_large_patch14_224", arguments, published=True, assumptions=assumed, question=question
+    )

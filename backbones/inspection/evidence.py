@@ -48,6 +48,8 @@ class Evidence:
     values: Mapping[str, object] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     images: ImageFacts | None = None
+    whole_config: Mapping[str, Any] = field(default_factory=dict)
+    """`config.json` as it is."""
     names: str = ""
     """Names of the file and its folder, in lower case."""
 
@@ -66,6 +68,12 @@ class Evidence:
         """Attention heads, where the file or its configuration states them."""
         return self.number(*HEADS)
 
+    def numbers(self, name: str) -> tuple[int, ...] | None:
+        """A setting that is a list of whole numbers."""
+        value = self.config.get(name, self.values.get(name))
+        good = isinstance(value, list | tuple) and value and all(type(item) is int for item in value)
+        return tuple(cast("Sequence[int]", value)) if good else None
+
     @property
     def architectures(self) -> tuple[str, ...]:
         """Names of the architecture, as training scripts call it; may be timm's."""
@@ -81,8 +89,7 @@ class Evidence:
 def evidence_of(content: Mapping[str, object], path: Path) -> Evidence:
     """Read what the file and its neighbours state. `path`: the file, of a folder the one that names the others."""
     config = _json(path.parent / "config.json")
-    vision = config.get("vision_config")
-    flat = {**config, **(vision if isinstance(vision, Mapping) else {})}
+    flat = _of_backbone(config)
     values = dict(_settings(content))
     images = (
         _of_processor(_json(path.parent / "preprocessor_config.json"))
@@ -91,7 +98,23 @@ def evidence_of(content: Mapping[str, object], path: Path) -> Evidence:
         or _of_tensors(content)
         or _of_settings(values)
     )
-    return Evidence(values, flat, images, f"{path.parent.name}/{path.name}".lower())
+    return Evidence(values, flat, images, config, f"{path.parent.name}/{path.name}".lower())
+
+
+INNER = ("vision_config", "backbone_config", "encoder", "perception_encoder_config")
+"""Where a configuration of transformers keeps that of the image network inside a larger model."""
+
+
+def _of_backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the image network, and of the whole model what that does not state itself.
+
+    Sizes of the whole model, a decoder's heads say, are not those of the network inside.
+    """
+    inner = next((found for name in INNER if isinstance(found := config.get(name), Mapping) and found), None)
+    if inner is None:
+        return config
+    outer = {key: value for key, value in config.items() if key not in (*HEADS, "hidden_size", "hidden_act")}
+    return {**outer, **_of_backbone(inner)}
 
 
 def _json(path: Path) -> Mapping[str, Any]:

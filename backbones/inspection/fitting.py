@@ -17,6 +17,7 @@ from backbones.inspection.evidence import Evidence
 from backbones.inspection.leftovers import harmless
 from backbones.inspection.networks import CheckpointNetwork
 from backbones.inspection.proposal import Dropped, Proposal
+from backbones.inspection.stated_settings import contradictions
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import make
 from backbones.model.timm_filter import filtered
@@ -64,6 +65,12 @@ def proposal(
     own: tuple[str, ...] = ()
     if not all(_is_harmless(key, drop) for key in report.unexpected):
         own = classifier_keys(candidate, expected)
+    more, other = _undecided(groups, expected, (*drop, *own))
+    obstacles = (
+        *_contradicted(evidence, network),
+        *_obstacles(network, report, _classifier(candidate, model)),
+        *leftovers(more, other),
+    )
     images = preprocessing(evidence, conversion, expected)
     size, unstated = _side(candidate, evidence, conversion, size)
     return Proposal(
@@ -81,10 +88,18 @@ def proposal(
         matched=sum(1 for key in report.matched if not key.endswith(OPTIONAL)),
         expected=len([key for key in expected if not key.endswith(OPTIONAL)]),
         dropped=tuple(_dropped(prefix, keys, given, own) for prefix, keys in sorted(groups.items())),
-        obstacles=tuple(_obstacles(network, report, groups, expected, (*drop, *own), _classifier(candidate, model))),
+        obstacles=obstacles,
+        undecided=other if len(obstacles) == 1 and not more else (),
         assumptions=(*candidate.assumptions, *_assumed_images(evidence, conversion), *unstated),
-        question=candidate.question,
+        question=None if candidate.question is None else str(candidate.question),
+        asks=None if candidate.question is None else (candidate.question.argument, candidate.question.suggestion),
     )
+
+
+def _contradicted(evidence: Evidence, network: CheckpointNetwork) -> Iterator[str]:
+    found = ", ".join(contradictions(evidence.config, network.conversion, network.shapes))
+    if found:
+        yield f"config.json states {found}: it would be another function"
 
 
 def preprocessing(evidence: Evidence, conversion: Conversion, expected: Mapping[str, Shape]) -> InputCard:
@@ -216,15 +231,8 @@ def _dropped(prefix: str, keys: Sequence[str], given: Mapping[str, Shape], own: 
     )
 
 
-def _obstacles(
-    network: CheckpointNetwork,
-    report: KeyReport,
-    groups: Mapping[str, Sequence[str]],
-    expected: Mapping[str, Shape],
-    drop: tuple[str, ...],
-    classifier: str | None,
-) -> Iterator[str]:
-    """What stands against loading: anything missing, adapters, whole numbers, leftovers that features may need."""
+def _obstacles(network: CheckpointNetwork, report: KeyReport, classifier: str | None) -> Iterator[str]:
+    """What stands against loading: anything missing, whole numbers, class scores for features."""
     if network.unread is not None:
         yield (
             f"its weights are {network.unread.removeprefix('torch.')}, whole numbers of a quantised network: use the "
@@ -237,10 +245,20 @@ def _obstacles(
         )
     if report.missing or report.wrong_shape:
         yield KeyReport(report.matched, report.missing, (), report.wrong_shape).sentence()
+
+
+def _undecided(
+    groups: Mapping[str, Sequence[str]], expected: Mapping[str, Shape], drop: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Leftovers that features may need: those of parts that the architecture has, and others."""
     own = {name.partition(".")[0] for name in expected if "." in name}
     kept = {prefix: keys for prefix, keys in groups.items() if not all(_is_harmless(key, drop) for key in keys)}
     more = sorted(prefix for prefix in kept if prefix.partition(".")[0] in own)
-    other = sorted(kept.keys() - set(more))
+    return tuple(more), tuple(sorted(kept.keys() - set(more)))
+
+
+def leftovers(more: Sequence[str], other: Sequence[str]) -> Iterator[str]:
+    """Obstacles: leftovers of parts that the architecture has, and others, that features may need."""
     if more:
         yield f"the checkpoint has more of the network than this architecture: {_some(more)}"
     if other:

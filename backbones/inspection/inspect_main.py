@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from backbones.catalog.card import Conversion
+from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
 from backbones.catalog.trusted_code import is_code, writable_by_others
 from backbones.checkpoints.foreign_formats import foreign_format
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
@@ -22,6 +23,7 @@ from backbones.checkpoints.key_mapping import best_fit, tensors_of
 from backbones.checkpoints.read import CheckpointContent, read_content
 from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wanted_from_simclr
 from backbones.checkpoints.tensorflow_bundle import read_bundle
+from backbones.inspection.by_library import by_library
 from backbones.inspection.candidate import ArchitectureCandidate, NoArchitecture
 from backbones.inspection.detect_architecture import guesses
 from backbones.inspection.evidence import Evidence, evidence_of
@@ -53,7 +55,7 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
     wish = wish or InspectionHints()
     first, content, whole = _read(path)
     checkpoint = content.tensors
-    evidence = evidence_of(checkpoint, first)
+    evidence = evidence_of(checkpoint, _stating(first))
     about = Inspection(
         path=str(path),
         tensors=len(whole.tensors) if whole else sum(1 for _ in tensors_of(checkpoint)),
@@ -61,6 +63,7 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
         method=_METHODS.get(whole.conversion if whole else "none") or method_of(checkpoint) or "own checkpoint",
         code_sha256=code_of(wish.architecture) if wish.architecture and is_code(wish.architecture) else None,
         stubs=content.stubs,
+        merged=content.merged,
         images_from=evidence.images.source if evidence.images else None,
     )
     if problem := unusable(checkpoint):
@@ -68,10 +71,20 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
     if found := adapters(key for _, key, _ in tensors_of(checkpoint)):
         return about.model_copy(update={"problem": adapter(found)})
     networks = [whole] if whole is not None else _networks(checkpoint, wish)
-    if not networks:
-        return about.model_copy(update={"problem": no_network(checkpoint, wish)})
-    tried, strangers = _try(networks, wish, evidence)
-    return _with_code(_decide(about, tried, strangers, wish))
+    if networks:
+        tried, strangers = _try(networks, wish, evidence)
+        decided = _with_code(_decide(about, tried, strangers, wish))
+    else:
+        decided = about.model_copy(update={"problem": no_network(checkpoint, wish)})
+    if decided.problem is not None and wish.architecture is None:
+        return by_library(decided, checkpoint, evidence, wish.drop)
+    return decided
+
+
+def _stating(first: Path) -> Path:
+    """The file beside which configurations are: of an adapter, its network's."""
+    base = adapter_base(first) if first.name in ADAPTERS else None
+    return first if base is None else checkpoint_files(base)[0]
 
 
 def _with_code(found: Inspection) -> Inspection:
@@ -166,10 +179,11 @@ def _named(architecture: str, wish: InspectionHints) -> ArchitectureCandidate:
 
 
 def _with_arguments(candidate: ArchitectureCandidate, wish: InspectionHints) -> ArchitectureCandidate:
-    """Arguments that the user gives without naming the architecture are added, and answer its question."""
-    if not wish.arguments:
-        return candidate
-    return replace(candidate, arguments={**candidate.arguments, **wish.arguments}, question=None)
+    """Arguments that the user gives without naming the architecture are added, and may answer its question."""
+    asked = candidate.question
+    answered = asked is None or asked.argument in wish.arguments
+    arguments = {**candidate.arguments, **wish.arguments}
+    return replace(candidate, arguments=arguments, question=None if answered else asked)
 
 
 def _decide(

@@ -61,6 +61,10 @@ class Proposal(CardModel):
     """What neither the tensors nor a file beside them state, and what was taken instead."""
     question: str | None = None
     """What must be given before it can be used."""
+    asks: tuple[str, int] | None = None
+    """The argument that is asked for, and a plausible value."""
+    undecided: tuple[str, ...] = ()
+    """Beginnings of keys of which it is not known whether features can do without; nothing else is in the way."""
     dropped: tuple[Dropped, ...] = ()
     obstacles: tuple[str, ...] = ()
     """Why it cannot be loaded; empty when every tensor is there with its shape."""
@@ -108,6 +112,8 @@ class Inspection(CardModel):
     """What of those other users may change, as sentences."""
     stubs: tuple[str, ...] = ()
     """Names of objects in the file that were not made, but stand as inert stubs."""
+    merged: str = ""
+    """What was merged into the network (an adapter); empty for most files."""
     images_from: str | None = None
     """The file that states the preprocessing; None where it is assumed."""
 

@@ -40,7 +40,8 @@ def adapter(keys: Sequence[str]) -> str:
     """For a file with tensors of an adapter, with or without the network."""
     return (
         f"{len(keys)} of its tensors belong to an adapter (LoRA: {keys[0]}, ...), which changes the network's function "
-        "and is not merged into it: merge them where it was trained (peft: merge_and_unload()) and save it again"
+        "and is not merged into it: merge them where it was trained (peft: merge_and_unload()) and save it again; or "
+        "put its adapter_config.json beside, in which base_model_name_or_path is the path of the network"
     )
 
 

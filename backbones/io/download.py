@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import write_if_possible
@@ -28,6 +29,14 @@ Progress = Callable[[int, int | None], None]
 CHUNK = 1 << 18
 TIMEOUT = 30.0
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class RefusedDownload(WeightsError):  # noqa: N818 - a domain word, raised as such
+    """The server refuses: `status` is HTTP's, `reason` what the server calls it (a model hub's X-Error-Code)."""
+
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
 
 
 class _LostConnectionError(Exception):
@@ -107,7 +116,8 @@ class Download:
                 return self._after_the_end(file, size, error)
             if error.code in _WORTH_RETRYING:
                 raise _LostConnectionError(f"HTTP {error.code}") from error
-            raise WeightsError(self._status_sentence(error.code)) from error
+            reason = error.headers.get("X-Error-Code", "")
+            raise RefusedDownload(self._status_sentence(error.code), error.code, reason) from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             words = without_secrets(str(getattr(error, "reason", error)), self.url)
             raise _LostConnectionError(words or type(error).__name__) from None  # the cause may quote the address
@@ -120,7 +130,7 @@ class Download:
         if size:
             request.add_header("Range", f"bytes={size}-")
             request.add_header("If-Range", version)
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+        answer: http.client.HTTPResponse = _OPENER.open(request, timeout=TIMEOUT)
         return answer
 
     def _receive(self, answer: http.client.HTTPResponse, file: IO[bytes], start: int, on_progress: Progress) -> str:
@@ -178,13 +188,39 @@ class Download:
         return f"{self.shown} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
 
     def _status_sentence(self, code: int) -> str:
+        login = "accept its terms in a browser, and log in with `hf auth login` if it is on the hub"
         way_out = {
-            401: "it needs a login: accept its terms in a browser, and set HF_TOKEN if it is on the hub",
-            403: "it needs permission: accept its terms in a browser, and set HF_TOKEN if it is on the hub",
+            401: f"it needs a login: {login}",
+            403: f"it needs permission: {login}",
             404: "it is no longer there",
             410: "it is no longer there",
         }.get(code, "the server refuses it")
         return f"{self.shown}: HTTP {code}, {way_out}. Or save the file as {self.target} by other means"
+
+
+class _SameHostKeepsSecrets(urllib.request.HTTPRedirectHandler):
+    """Secret headers go along with a redirect within the same host and scheme alone: model hubs send one so."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request for the new address."""
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        if request is not None and (before.scheme, before.netloc) == (after.scheme, after.netloc):
+            for key, value in req.unredirected_hdrs.items():
+                if key.lower() == "authorization":
+                    request.add_unredirected_header(key, value)
+        return request
+
+
+_OPENER = urllib.request.build_opener(_SameHostKeepsSecrets)
 
 
 def megabytes(size: int) -> str:

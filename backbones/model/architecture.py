@@ -19,6 +19,7 @@ from torch import nn
 from backbones.catalog.card import ArchitectureValue, BackboneCard, Padding, RandomWeights
 from backbones.catalog.trusted_code import is_code
 from backbones.io.errors import WeightsError
+from backbones.model.transformers_model import is_transformers, make_transformers
 from backbones.model.user_code import make_by_code
 
 ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
@@ -35,6 +36,8 @@ def create(card: BackboneCard) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            if is_transformers(card.architecture):
+                return make_transformers(card.architecture_arguments.get("config"))
             if is_code(card.architecture):
                 return make_by_code(card.architecture, card.code_sha256, card.architecture_arguments)
             return make(card.architecture, **arguments_of(card.architecture, card.architecture_arguments))

@@ -21,6 +21,7 @@ from backbones.checkpoints.tensorflow_bundle import read_bundle
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import arguments_of, create, freeze, make, pad
 from backbones.model.timm_filter import filtered
+from backbones.model.transformers_model import filled, is_transformers
 
 
 def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
@@ -60,6 +61,8 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
         tensors, content = read_tensors(card.keys, path)
     except WeightsError as error:
         raise type(error)(f"{card.name}: {error}") from error
+    if is_transformers(card.architecture):
+        return _by_transformers(card, path, tensors)
     expected = expected_shapes(model)
     if card.keys.conversion == "timm":
         tensors = filtered(model, tensors) or tensors
@@ -70,6 +73,13 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
     if isinstance(card.weights, TimmWeights):
         return _by_timm(card, path)
     raise mismatch(f"{card.name}: {path} does not fit {card.architecture}", report, content, expected, card.keys)
+
+
+def _by_transformers(card: BackboneCard, path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+    model, unused = filled(card.architecture_arguments.get("config"), tensors)
+    if unused:
+        raise WeightsError(f"{card.name}: {path} has {len(unused)} tensors that {card.architecture} lacks: {unused[0]}")
+    return model
 
 
 def _counters(model: nn.Module) -> dict[str, Tensor]:

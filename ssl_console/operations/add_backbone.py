@@ -14,6 +14,7 @@ from backbones.catalog.card import (
     BackboneCard,
     FactsCard,
     FileWeights,
+    HubWeights,
     InputCard,
     Interpolation,
     Padding,
@@ -21,8 +22,10 @@ from backbones.catalog.card import (
     Triple,
 )
 from backbones.catalog.file_reference import NORMALISATIONS
+from backbones.catalog.hub_models import hub_reference
 from backbones.catalog.trusted_code import code_file, is_code, trust
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
+from backbones.io.card_files import MalformedName
 from backbones.io.files import write_atomically
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, MissingInputs
@@ -36,6 +39,10 @@ class BackboneOptions:
     """The user's options for a checkpoint; None is detected, or a documented default."""
 
     path: Path
+    hub_name: str | None = None
+    """A model of the hub instead of `path`, until its files are here."""
+    hub: HubWeights | None = None
+    """The weights of the card, where `path` is a fetched model of the hub."""
     architecture: str | None = None
     arguments: dict[str, ArchitectureValue] = field(default_factory=dict)
     name: str | None = None
@@ -58,7 +65,14 @@ class BackboneOptions:
     @property
     def card_name(self) -> str:
         """The name that the card will have."""
+        if self.name is None and self.hub_name is not None:
+            return f"own/{hub_reference(self.hub_name).model}"
         return self.name or f"own/{_plain(self.path.name.split('.')[0] or self.path.name)}"
+
+    @property
+    def source(self) -> str:
+        """The file's name, or the model's on the hub."""
+        return self.path.name if self.hub is None else self.hub.repository
 
     @property
     def hints(self) -> InspectionHints:
@@ -85,10 +99,12 @@ def inspect_checkpoint(options: BackboneOptions) -> Inspection:
 
 def check_options(options: BackboneOptions) -> None:
     """Check the options without opening the file. Raises ConsoleError naming value, place and fix."""
-    if not NAME.fullmatch(options.card_name):
-        raise ConsoleError(
-            f"--name {options.card_name}: use letters, digits, dots and dashes, with / between the parts"
-        )
+    try:
+        name = options.card_name
+    except MalformedName as error:
+        raise ConsoleError(str(error)) from error
+    if not NAME.fullmatch(name):
+        raise ConsoleError(f"--name {name}: use letters, digits, dots and dashes, with / between the parts")
     if options.normalisation not in (None, *NORMALISATIONS):
         raise ConsoleError(f"--norm {options.normalisation}: choose {', '.join(NORMALISATIONS)}")
     _check_preprocessing(options)
@@ -103,7 +119,7 @@ def check_options(options: BackboneOptions) -> None:
 
 def check_checkpoint(workspace: Workspace, options: BackboneOptions) -> None:
     """Check the options, that the file exists, and that no card has the name. Raises ConsoleError."""
-    if not options.path.exists():
+    if options.hub_name is None and not options.path.exists():
         raise ConsoleError(f"{options.path} is not there")
     check_options(options)
     card_path(workspace, options.card_name, replace=options.replace)
@@ -160,13 +176,13 @@ def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
     chosen = chosen_proposal(options, inspection)
     return BackboneCard(
         name=options.card_name,
-        title=f"{options.path.name} ({_short(chosen.architecture)})",
+        title=f"{options.source} ({_short(chosen.architecture)})",
         architecture=_absolute(chosen.architecture),
         code_sha256=inspection.code_sha256,
         architecture_arguments=chosen.arguments,
         padding=options.padding,
         pooling=chosen.pooling if options.pooling == "default" else options.pooling,
-        weights=FileWeights(path=str(options.path)),
+        weights=options.hub or FileWeights(path=str(options.path)),
         keys=chosen.keys,
         input=input_of(options, chosen),
         facts=FactsCard(method=options.method or inspection.method),
@@ -236,6 +252,7 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
         f"dropped        {item.prefix} ({item.tensors} tensors, {item.parameters / MILLION:.2f} M): {item.reason}"
         for item in chosen.dropped
     ]
+    lines += [f"merged         {inspection.merged}"] if inspection.merged else []
     lines += [f"method         {options.method or inspection.method}"]
     lines += [f"chosen because {inspection.reason}"] if inspection.reason else []
     lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]

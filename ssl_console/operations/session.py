@@ -97,7 +97,7 @@ class Session:
         from backbones.catalog.catalog import BackboneCatalog
 
         folders = [self.workspace.backbones, *self._cards("backbones")]
-        catalog = BackboneCatalog.load(folders, self.workspace.cache / "timm")
+        catalog = BackboneCatalog.load(folders, self.workspace.cache / "timm", self.weights.hub_models)
         self._report([*catalog.problems, *catalog.overrides])
         return catalog
 

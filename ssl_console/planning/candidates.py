@@ -89,7 +89,7 @@ def preprocessing_name(task: TaskSpec) -> str:
 
 def weights_advice(card: BackboneCard, state: WeightsState) -> str:
     """How to get the weights of a backbone: the command that fetches them, else the steps by hand."""
-    fetched = card.weights.kind in {"url", "timm"} and not getattr(card.weights, "manual", None)
+    fetched = card.weights.kind in {"url", "timm", "hub"} and not getattr(card.weights, "manual", None)
     return f"run `{fetch_weights_command(card.name)}`" if fetched else state.advice or ""
 
 

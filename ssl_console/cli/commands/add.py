@@ -22,7 +22,10 @@ add = typer.Typer(
 @add.command("backbone", epilog=EXIT_CODES)
 def backbone(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint. Nothing in it is ever run.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A checkpoint, its folder, or hf:ORG/MODEL. Nothing in it is ever run."),
+    ],
     arch: Annotated[
         str | None,
         typer.Option("--arch", metavar="A", help="A timm architecture, or MODULE:FUNCTION or FILE.py:FUNCTION."),
@@ -69,12 +72,15 @@ def backbone(
 ) -> None:
     """Recognise a checkpoint's architecture and keys, and write a card for it."""
     from backbones.catalog.card import Interpolation, Pooling
+    from backbones.catalog.hub_models import is_hub_name
     from ssl_console.cli.handlers.add import add_backbone
-    from ssl_console.cli.options import architecture_arguments, one_of, three_numbers
+    from ssl_console.cli.options import one_of
     from ssl_console.operations.add_backbone import BackboneOptions
+    from ssl_console.operations.option_texts import architecture_arguments, three_numbers
 
     options = BackboneOptions(
-        path=path.expanduser().absolute(),
+        path=Path(source).expanduser().absolute(),
+        hub_name=source if is_hub_name(source) else None,
         architecture=arch,
         arguments=architecture_arguments(argument or ()),
         name=name,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.catalog.card import BackboneCard
 from backbones.inspection.proposal import Inspection
 from ssl_console.cli.output import stdout
+from ssl_console.cli.output.progress_bar import Meter
 from ssl_console.operations.add_backbone import (
     BackboneOptions,
     card_path,
@@ -26,17 +27,22 @@ from ssl_console.operations.add_dataset import (
     scan_dataset,
     write_dataset,
 )
+from ssl_console.operations.hub_models import local_options
+from ssl_console.operations.option_texts import architecture_arguments
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, ExitCode, MissingInputs
 from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, ImportProgress, ImportResult
 
 
 def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, as_json: bool) -> ExitCode:
-    """Write a card for the checkpoint; with `dry_run`, only print it.
+    """Write a card for the checkpoint; with `dry_run`, only print it. A model of the hub is fetched first.
 
     What only the user can decide is asked at a terminal; elsewhere it is an error that names the choices.
     """
     check_options(options)
+    if options.hub_name is not None:
+        with Meter(options.hub_name) as meter:
+            options = local_options(session, options, meter.update)
     card_path(session.workspace, options.card_name, replace=options.replace or dry_run)
     if not as_json:
         stdout.say(f"looking into {options.path} ...")
@@ -44,9 +50,11 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
     if as_json and inspection.chosen is None:
         stdout.document({"inspection": inspection.model_dump(mode="json"), "card": None, "path": None})
         return ExitCode.MISSING if inspection.problem else ExitCode.USAGE
-    inspection = _choose_proposal(inspection) if inspection.chosen is None and not as_json else inspection
     if not as_json:
+        options, inspection = _decide(options, inspection)
         stdout.lines(format_inspection(inspection, options))
+        if not dry_run:
+            _confirm_assumptions(inspection)
     card = make_card(options, inspection)
     path = None if dry_run else write_card(session.workspace, card, replace=options.replace)
     if as_json:
@@ -58,17 +66,52 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
     return ExitCode.DONE
 
 
+def _decide(options: BackboneOptions, inspection: Inspection) -> tuple[BackboneOptions, Inspection]:
+    """Ask the user, at a terminal, what only the user can decide; unchanged where nothing can be asked."""
+    while inspection.chosen is None and _is_terminal():
+        asked = next((other.asks for other in inspection.others if other.exact and other.asks), None)
+        leftovers = next((other.undecided for other in inspection.others if other.undecided), ())
+        if asked is not None:
+            name, suggestion = asked
+            answer = _ask(f"{inspection.question}\n{name} [{suggestion}]? ") or str(suggestion)
+            given = {**options.arguments, **architecture_arguments([f"{name}={answer}"])}
+            options = replace(options, arguments=given)
+        elif leftovers:
+            if _ask(f"{inspection.problem}\ncan features do without {', '.join(leftovers)} (y or n)? ") != "y":
+                break
+            options = replace(options, drop=(*options.drop, *leftovers))
+        elif inspection.question is not None and any(other.exact for other in inspection.others):
+            return options, _choose_proposal(inspection)
+        else:
+            break
+        inspection = inspect_checkpoint(options)
+    return options, inspection
+
+
+def _confirm_assumptions(inspection: Inspection) -> None:
+    """At a terminal, ask whether what no file states is assumed rightly. Raises ConsoleError for a no."""
+    assumed = inspection.chosen.assumptions if inspection.chosen else ()
+    if assumed and _is_terminal() and _ask("write the card with what is assumed (y or n) [y]? ") not in ("", "y"):
+        raise ConsoleError("nothing was written: give what is known by --arg, --mean, --std, --size or --pooling")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask(prompt: str) -> str:
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower()
+
+
 def _choose_proposal(inspection: Inspection) -> Inspection:
-    """Let the user choose between exact proposals; unchanged without a terminal or without a choice."""
+    """Let the user choose between exact proposals."""
     proposals = [other for other in inspection.others if other.exact]
-    if inspection.question is None or not proposals or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return inspection
     stdout.say(f"{inspection.path}: several ways to load it fit:")
     for number, option in enumerate(proposals, start=1):
         stdout.say(f"  {number}  {proposal_line(option)}")
-    sys.stderr.write(f"which one (1 to {len(proposals)})? ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline().strip()
+    answer = _ask(f"which one (1 to {len(proposals)})? ")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(proposals):
         raise ConsoleError(f"{answer!r} is none of 1 to {len(proposals)}: nothing was written")
     chosen = proposals[int(answer) - 1]

@@ -9,10 +9,11 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress_bar import Meter
+from ssl_console.operations.hub_models import fetch_hub_model
 from ssl_console.operations.session import Session
 from ssl_console.planning.duration import megabytes
 from ssl_console.system.command_hints import fetch_weights_command
-from ssl_console.system.errors import ExitCode
+from ssl_console.system.errors import ConsoleError, ExitCode
 
 UNKNOWN = "—"
 
@@ -119,11 +120,15 @@ def check_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
 def fetch_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
     """Download what is missing; one that fails does not keep the others from being fetched."""
     code = ExitCode.DONE
-    for card in _cards(session, names):
+    hub = [name for name in names if session.backbones.is_of_hub(name)]
+    others = tuple(name for name in names if name not in hub)
+    for subject in (*hub, *(_cards(session, others) if others else ())):
+        name = subject if isinstance(subject, str) else subject.name
         try:
-            with Meter(card.name) as meter:
+            with Meter(name) as meter:
+                card = fetch_hub_model(session, name, meter.update) if isinstance(subject, str) else subject
                 state = session.weights.fetch(card, meter.update)
-        except WeightsError as error:
+        except (WeightsError, ConsoleError) as error:
             stdout.say(f"ssl-console: {error}")
             code = ExitCode.MISSING
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -21,6 +20,8 @@ from ssl_console.operations.add_backbone import (
     format_inspection,
     inspect_checkpoint,
 )
+from ssl_console.operations.backbone_form import options_of_form
+from ssl_console.operations.hub_models import local_options
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
@@ -31,18 +32,26 @@ from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import StyledText
 
 FIELDS = (
-    ("path", "checkpoint", "/runs/last.pth"),
+    ("path", "checkpoint", "/runs/last.pth or hf:ORG/MODEL"),
     ("name", "name", "own/<file> if empty"),
     ("architecture", "architecture", "detected if empty; a timm name"),
+    ("arguments", "arguments (arg)", "what tensors do not show: num_heads=6 img_size=96"),
     ("container", "container", "detected if empty: state_dict, teacher"),
     ("prefix", "prefix", "detected if empty: module.encoder_q."),
-    ("normalisation", "normalisation", "imagenet if empty; half or none"),
+    ("drop", "drop", "beginnings of keys that are no part of the backbone"),
+    ("pooling", "pooling", "default if empty; avg, cls, cls+avg or map"),
+    ("normalisation", "normalisation", "as stated, else imagenet, if empty; half or none"),
+    ("mean", "mean", "instead: 0.485,0.456,0.406, or one number"),
+    ("std", "std", "its deviation"),
     ("size", "input size", "the architecture's own if empty"),
+    ("resize", "resize", "shorter side before the crop, in its own reading"),
+    ("crop", "crop", "instead: the fraction that the crop keeps"),
+    ("interpolation", "interpolation", "bicubic or bilinear, in its own reading"),
 )
-"""Field of `BackboneOptions`, its label, and its placeholder."""
+"""Field of the form, its label, and its placeholder."""
 SETTLED_S = 0.7
 """Seconds after the last key before the file is inspected."""
-OPENS = ("path", "architecture", "container", "prefix")
+OPENS = ("path", "architecture", "arguments", "container", "prefix", "drop")
 """Fields that require another inspection of the file."""
 
 
@@ -52,7 +61,7 @@ class AddBackboneDialog(Dialog[str | None]):
     BINDINGS: ClassVar = bindings("adding")
     DEFAULT_CSS = """
     AddBackboneDialog Horizontal { height: 1; }
-    AddBackboneDialog Label { width: 15; color: $text-muted; }
+    AddBackboneDialog Label { width: 16; color: $text-muted; }
     AddBackboneDialog Input { width: 1fr; background: $background; }
     AddBackboneDialog #found { height: auto; max-height: 14; margin-top: 1; }
     """
@@ -81,20 +90,8 @@ class AddBackboneDialog(Dialog[str | None]):
 
     @property
     def options(self) -> BackboneOptions:
-        """Values of the fields. Raises ConsoleError for a size that is not a number."""
-        values = {name: self.query_one(f"#{name}", Input).value.strip() or None for name, _, _ in FIELDS}
-        size = values["size"]
-        if size is not None and not size.isdecimal():
-            raise ConsoleError(f"input size {size}: a number of pixels, 8 to 2048")
-        return BackboneOptions(
-            path=Path(values["path"] or "").expanduser().absolute(),
-            name=values["name"],
-            architecture=values["architecture"],
-            container=values["container"],
-            prefix=values["prefix"],
-            normalisation=values["normalisation"],
-            size=None if size is None else int(size),
-        )
+        """Values of the fields. Raises ConsoleError for a text that is no value of its field."""
+        return options_of_form({name: self.query_one(f"#{name}", Input).value.strip() for name, _, _ in FIELDS})
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -121,9 +118,11 @@ class AddBackboneDialog(Dialog[str | None]):
         self._timer = self.set_timer(SETTLED_S, lambda: self._inspect(options, inspected))
 
     def _inspect(self, options: BackboneOptions, inspected: tuple[str, ...]) -> None:
+        session = host(self).backend.session
+
         def inspect() -> Inspection | str:
             try:
-                return inspect_checkpoint(options)
+                return inspect_checkpoint(local_options(session, options))
             except (ConsoleError, WeightsError) as error:
                 return str(error)
 
@@ -169,7 +168,10 @@ class AddBackboneDialog(Dialog[str | None]):
         if inspection is None or inspection.chosen is None:
             app.notify_user("Incomplete: see below what is missing.")
             return
-        app.in_background(lambda: add_card(app.backend.session, options, inspection), self._added, group="add")
+        session = app.backend.session
+        app.in_background(
+            lambda: add_card(session, local_options(session, options), inspection), self._added, group="add"
+        )
 
     def _added(self, name: str) -> None:
         host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` checks it.")

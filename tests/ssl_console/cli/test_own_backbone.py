@@ -63,7 +63,7 @@ def test_at_a_terminal_the_user_is_asked(shell: Shell, tmp_path: Path) -> None:
         shell.command("add", "backbone", str(tmp_path / "two.pth")),
         stdin=terminal, stderr=terminal, stdout=subprocess.PIPE, env=shell.environment, text=True,
     )  # fmt: skip
-    os.write(keyboard, b"2\n")
+    os.write(keyboard, b"2\ny\n")
     out, _ = process.communicate(timeout=SECONDS)
     os.close(keyboard)
     os.close(terminal)

@@ -16,7 +16,7 @@ from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
-from tests.backbones.layouts import LAYOUTS
+from tests.backbones.layouts import LAYOUTS, spread, tensors_of
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, until
 
@@ -58,13 +58,40 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         assert "MoCo is evaluated by its query encoder" in told
         fill(pilot, normalisation="quarter")
         await until(pilot, lambda: "choose imagenet, half, none" in shown(pilot, "#found"))
-        fill(pilot, normalisation="half")
+        fill(pilot, normalisation="", mean="0.4,0.5")
+        await until(pilot, lambda: "three numbers from 0 to 1" in shown(pilot, "#found"))
+        fill(pilot, mean="0.4,0.5,0.6", std="0.25", crop="0.9", interpolation="cubic")
+        await until(pilot, lambda: "choose bicubic, bilinear" in shown(pilot, "#found"))
+        fill(pilot, interpolation="bilinear", resize="250")
+        await until(pilot, lambda: "give one of them" in shown(pilot, "#found"))
+        fill(pilot, crop="")
+        await until(pilot, lambda: "0.4,0.5,0.6  0.25,0.25,0.25 (given)" in shown(pilot, "#found"))
         await pilot.press("enter")
         await until(pilot, lambda: "own/moco" in app.state.catalogue.backbone)
         await until(pilot, lambda: app.screen.query_one(LineTable).row == "own/moco")
         assert app.state.suite == "demo", "own backbones are offered under every suite"
         assert not isinstance(app.screen, AddBackboneDialog)
-    assert 'prefix = "module.encoder_q."' in (used.backbones / "own" / "moco.toml").read_text()
+    written = (used.backbones / "own" / "moco.toml").read_text()
+    assert 'prefix = "module.encoder_q."' in written
+    assert 'interpolation = "bilinear"' in written
+    assert "0.4," in written
+
+
+@pytest.mark.slow
+async def test_the_form_takes_what_the_tensors_do_not_show(used: Workspace, opened: Opener, tmp_path: Path) -> None:
+    net = tensors_of("vit_base_patch16_224", embed_dim=320, depth=1, num_heads=5, img_size=32)
+    torch.save({**net, "mystery.weight": spread((4, 4))}, tmp_path / "odd.pth")
+    async with opened(used) as pilot:
+        await pilot.press("B")
+        fill(pilot, path=str(tmp_path / "odd.pth"), name="own/odd")
+        await until(pilot, lambda: "--drop mystery." in shown(pilot, "#found"))
+        fill(pilot, drop="mystery.")
+        await until(pilot, lambda: "--arg num_heads=5" in shown(pilot, "#found"))
+        fill(pilot, arguments="num_heads=10")
+        await until(pilot, lambda: "num_heads=10" in shown(pilot, "#found"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "own/odd" in app_of(pilot).state.catalogue.backbone)
+    assert "num_heads = 10" in (used.backbones / "own" / "odd.toml").read_text()
 
 
 async def test_nothing_is_written_when_the_form_is_left(used: Workspace, opened: Opener) -> None:

@@ -1,0 +1,183 @@
+"""LoRA adapters of the PEFT library merged into the network that they belong to, where both are there.
+
+The result is that of PEFT's `merge_and_unload`: W + s B A, with s = alpha / r, or alpha / sqrt(r) (rank-stabilised).
+Both numbers are in `adapter_config.json`; without it, and for other kinds of adapters, nothing is merged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backbones.catalog.checkpoint_files import ADAPTER_CONFIG
+from backbones.io.errors import WeightsError
+
+LARGEST_CONFIG = 1024**2
+_LORA = re.compile(r"(?P<layer>.+)\.lora_(?P<part>[AB])\.(?:(?P<name>[^.]+)\.)?weight$")
+_OUTER = "base_model.model."
+_UNKNOWN = (
+    "use_dora",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "lora_bias",
+    "use_qalora",
+    "corda_config",
+    "arrow_config",
+)
+"""Settings of PEFT that change the function and are not merged here."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """What an adapter's configuration states. Patterns have a number of their own for layers whose names end so."""
+
+    rank: int
+    alpha: float
+    stabilised: bool = False
+    transposed: bool = False
+    ranks: Mapping[str, float] | None = None
+    alphas: Mapping[str, float] | None = None
+
+    def scale(self, layer: str) -> float:
+        """The factor of a layer's product."""
+        rank = _of_layer(self.ranks, layer) or self.rank
+        alpha = _of_layer(self.alphas, layer) or self.alpha
+        return alpha / (math.sqrt(rank) if self.stabilised else rank)
+
+
+def _of_layer(pattern: Mapping[str, float] | None, layer: str) -> float | None:
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", layer):
+            return value
+    return None
+
+
+def lora_settings(folder: Path) -> LoraSettings | None:
+    """The settings in the folder; None where there are none. Raises WeightsError for kinds that are not merged."""
+    path = folder / ADAPTER_CONFIG
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            return None
+        stated = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(stated, dict) or type(stated.get("r")) is not int or stated["r"] < 1:
+        return None
+    kind = stated.get("peft_type", "LORA")
+    other = next((name for name in _UNKNOWN if stated.get(name)), None)
+    if kind != "LORA" or other is not None or stated.get("bias", "none") != "none":
+        what = f"an adapter of kind {kind}" if kind != "LORA" else f"a LoRA adapter with {other or 'trained biases'}"
+        raise WeightsError(
+            f"{folder} holds {what}, which is not merged here: merge it where it was trained (peft: merge_and_unload())"
+        )
+    return LoraSettings(
+        rank=stated["r"],
+        alpha=float(stated.get("lora_alpha") or stated["r"]),
+        stabilised=bool(stated.get("use_rslora")),
+        transposed=bool(stated.get("fan_in_fan_out")),
+        ranks=stated.get("rank_pattern") or None,
+        alphas=stated.get("alpha_pattern") or None,
+    )
+
+
+def merged_inside(tensors: Mapping[str, object], settings: LoraSettings) -> dict[str, object]:
+    """One dictionary that holds the network and its adapter (`base_layer`, `lora_A`, `lora_B`), merged."""
+    network = {key: value for key, value in tensors.items() if not _LORA.match(key)}
+    network = {key.replace(".base_layer.", "."): value for key, value in network.items()}
+    return _merged(network, {key: value for key, value in tensors.items() if _LORA.match(key)}, settings, "")
+
+
+def merged(base: Mapping[str, object], adapter: Mapping[str, object], settings: LoraSettings) -> dict[str, object]:
+    """The network with an adapter of another file. Raises WeightsError where they do not belong together."""
+    inner = {key.removeprefix(_OUTER): value for key, value in adapter.items()}
+    lora = {key: value for key, value in inner.items() if _LORA.match(key)}
+    saved = {key: value for key, value in inner.items() if key not in lora}
+    prefix = _prefix(base, [str(_layer(key)) for key in lora])
+    unknown = [key for key in saved if f"{prefix}{key}" not in base]
+    if unknown:
+        raise WeightsError(f"the adapter replaces {unknown[0]}, which its network does not have")
+    return _merged({**base, **{f"{prefix}{key}": value for key, value in saved.items()}}, lora, settings, prefix)
+
+
+def holds_lora(tensors: Mapping[str, object]) -> bool:
+    """Whether the dictionary holds layers with an adapter that is not merged."""
+    return any(".base_layer." in key for key in tensors) and any(_LORA.match(key) for key in tensors)
+
+
+_HF = r"\1encoder.layer.\2."
+_OLDER = (
+    (r"(^|.*\.)layers\.(\d+)\.attention\.q_proj$", rf"{_HF}attention.attention.query"),
+    (r"(^|.*\.)layers\.(\d+)\.attention\.k_proj$", rf"{_HF}attention.attention.key"),
+    (r"(^|.*\.)layers\.(\d+)\.attention\.v_proj$", rf"{_HF}attention.attention.value"),
+    (r"(^|.*\.)layers\.(\d+)\.attention\.o_proj$", rf"{_HF}attention.output.dense"),
+    (r"(^|.*\.)layers\.(\d+)\.mlp\.fc1$", rf"{_HF}intermediate.dense"),
+    (r"(^|.*\.)layers\.(\d+)\.mlp\.fc2$", rf"{_HF}output.dense"),
+    (r"(^|.*\.)layers\.(\d+)\.(mlp\.fc[12])$", rf"{_HF}\3"),
+)
+"""Names of layers in transformers 5, whose files keep those of transformers 4."""
+
+
+def _in_network(network: Mapping[str, object], layer: str) -> str:
+    """The network's own name of a layer; the layer's name where it has none."""
+    names = [layer, *(re.sub(new, old, layer) for new, old in _OLDER if re.match(new, layer))]
+    return next((name for name in names if f"{name}.weight" in network), layer)
+
+
+def _layer(key: str) -> str:
+    found = _LORA.match(key)
+    assert found is not None
+    return found["layer"]
+
+
+def _prefix(base: Mapping[str, object], layers: list[str]) -> str:
+    """What the network's keys begin with before the adapter's names of layers."""
+    starts = {key.partition(".")[0] + "." for key in base if "." in key}
+    here = [start for start in ("", *sorted(starts)) if all(_has(base, f"{start}{layer}") for layer in layers[:1])]
+    return here[0] if here else ""
+
+
+def _has(network: Mapping[str, object], layer: str) -> bool:
+    return f"{_in_network(network, layer)}.weight" in network
+
+
+def _merged(
+    network: Mapping[str, object], lora: Mapping[str, object], settings: LoraSettings, prefix: str
+) -> dict[str, object]:
+    result = dict(network)
+    pairs: dict[tuple[str, str | None], dict[str, Tensor]] = {}
+    for key, value in lora.items():
+        found = _LORA.match(key)
+        assert found is not None
+        if not isinstance(value, Tensor):
+            raise WeightsError(f"{key} of the adapter is no tensor")
+        pairs.setdefault((found["layer"], found["name"]), {})[found["part"]] = value
+    names = {name for _, name in pairs}
+    if len(names) > 1:
+        raise WeightsError(f"it holds {len(names)} adapters ({', '.join(map(str, names))}): save the one that counts")
+    for (layer, _), pair in pairs.items():
+        name = f"{_in_network(result, f'{prefix}{layer}')}.weight"
+        weight = result.get(name)
+        if not isinstance(weight, Tensor) or pair.keys() != {"A", "B"}:
+            raise WeightsError(f"the adapter changes {layer}, which its network does not have")
+        result[name] = _with_product(layer, weight, pair["A"], pair["B"], settings)
+    return result
+
+
+def _with_product(layer: str, weight: Tensor, down: Tensor, up: Tensor, settings: LoraSettings) -> Tensor:
+    """The weight with the scaled product of the adapter's two matrices, of which convolutions have axes of length 1."""
+    product = up.flatten(1).float() @ down.flatten(1).float()
+    product = (product.T if settings.transposed else product) * settings.scale(layer)
+    if product.numel() != weight.numel():
+        raise WeightsError(
+            f"the adapter's product for {layer} has {product.numel()} numbers, its weight {weight.numel()}"
+        )
+    return (weight.float() + product.reshape(weight.shape)).to(
+        weight.dtype if weight.dtype != torch.float16 else torch.float32
+    )
