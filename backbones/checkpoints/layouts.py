@@ -44,9 +44,14 @@ LAYOUTS: Mapping[Conversion, CheckpointLayout] = {
     "simclr-separius": _layout("net.0.0.weight", r"net\.1\.blocks\.", from_separius),
     "hf-beit-masked": _layout(f"beit.{_HF_PATCHES}", r"lm_head\.", transformers.from_hf_beit_masked),
     "hf-beit": _layout(
-        _HF_PATCHES, r"encoder\.(layer\.\d+\.attention\.attention\.)?relative_position_bias", transformers.from_hf_beit
+        _HF_PATCHES,
+        r"encoder\.(layer\.\d+\.attention\.attention\.)?relative_position_bias|"
+        r"layers\.\d+\.relative_position_bias|shared_position_bias",
+        transformers.from_hf_beit,
     ),
-    "hf-vit": _layout(_HF_PATCHES, r"encoder\.layer\.0\.attention\.attention", transformers.from_hf_vit),
+    "hf-vit": _layout(
+        _HF_PATCHES, r"(encoder\.layer|layers)\.0\.attention\.(attention|q_proj)", transformers.from_hf_vit
+    ),
     "hf-swin": _layout(_HF_PATCHES, r"encoder\.layers\.0\.blocks\.0\.", convolutional.from_hf_swin),
     "hf-hiera": _layout(_HF_PATCHES, r"encoder\.stages\.0\.layers\.0\.attn\.", convolutional.from_hf_hiera),
     "hf-dinov3": _layout(

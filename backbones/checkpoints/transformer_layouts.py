@@ -11,9 +11,12 @@ from torch import Tensor
 from backbones.checkpoints.renaming import Rule, Tensors, fused, has, renamed, without_chunks
 
 _HF_BLOCK: tuple[Rule, ...] = (
-    (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."),
+    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
     (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.attention\.q_proj\.", ".attn.query."),
+    (r"\.attention\.k_proj\.", ".attn.key."),
+    (r"\.attention\.v_proj\.", ".attn.value."),
+    (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"\.layernorm_before\.", ".norm1."),
@@ -33,15 +36,21 @@ _HF_EMBEDDINGS: tuple[Rule, ...] = (
 
 
 def from_hf_vit(tensors: Tensors) -> dict[str, Tensor]:
-    """transformers' ViT, DeiT, DINOv2 (with registers), I-JEPA, the encoder of MAE: q, k and v apart."""
-    return with_registers(fused(renamed(tensors, (*_HF_EMBEDDINGS, *_HF_BLOCK)), ("query", "key", "value"), "qkv"))
+    """transformers' ViT, DeiT, DINOv2 (with registers), I-JEPA, the encoder of MAE: q, k and v apart.
+
+    Files have the names of version 4, state dicts in the memory of version 5 others.
+    """
+    names = renamed(tensors, (*_HF_EMBEDDINGS, *_HF_BLOCK, (r"\.mlp\.down_proj\.", ".mlp.fc2.")))
+    names = fused(names, ("mlp.gate_proj", "mlp.up_proj"), "mlp.fc1")
+    return with_registers(fused(names, ("query", "key", "value"), "qkv"))
 
 
 def from_hf_beit(tensors: Tensors) -> dict[str, Tensor]:
     """transformers' BEiT and Data2Vec: no bias of the keys, a bias for the distance of positions."""
     rules = (
         (r"\.attention\.attention\.relative_position_bias\.", ".attn."),
-        (r"^encoder\.relative_position_bias\.", "rel_pos_bias."),
+        (r"^(?:encoder\.relative|shared)_position_bias\.", "rel_pos_bias."),
+        (r"^(layers\.\d+)\.relative_position_bias\.", r"\1.attn."),
         (r"^pooler\.layernorm\.", "fc_norm."),
     )
     names = renamed(tensors, (*rules, *_HF_EMBEDDINGS, *_HF_BLOCK))

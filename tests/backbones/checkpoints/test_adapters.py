@@ -81,7 +81,9 @@ def test_an_adapter_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
     shutil.copytree(FILES / "adapter-unmerged", tmp_path / "net")
     tensors = load_file(tmp_path / "net/last.safetensors")
-    second = {key.replace(".default.", ".other."): value.clone() for key, value in tensors.items() if ".default." in key}
+    second = {
+        key.replace(".default.", ".other."): value.clone() for key, value in tensors.items() if ".default." in key
+    }
     save_file({**tensors, **second}, tmp_path / "net/last.safetensors")
     with pytest.raises(WeightsError, match="holds 2 adapters"):
         propose(tmp_path / "net")

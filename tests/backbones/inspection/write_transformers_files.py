@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 hf: Any = importlib.import_module("transformers")
@@ -25,6 +26,8 @@ SIDE = 32
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 PATCHES = {**SMALL, "image_size": SIDE, "patch_size": 8}
 STAGES = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 12, 16, 20]}
+IN_MEMORY = ("vit", "dinov2-swiglu", "dinov2-registers", "beit", "beit-shared", "swin", "dinov3", "siglip-vision")
+"""Models whose names in memory are others than in files, since version 5."""
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
@@ -184,8 +187,20 @@ def write(name: str, case: Case) -> None:
     with torch.no_grad():
         features = case.features(model, images(case.side)).numpy()
     model.half().save_pretrained(folder)
+    if name in IN_MEMORY:
+        write_in_memory(FILES / f"{name}-in-memory", folder, case.side, model, features)
     processor = {**HALF, "do_normalize": True, "size": {"height": case.side, "width": case.side}, "resample": 2}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    np.save(folder / "features.npy", features.astype(np.float32))
+
+
+def write_in_memory(folder: Path, whole: Path, side: int, model: Any, features: Any) -> None:
+    """The state dict under the names that it has in the library's memory, as training code saves it."""
+    folder.mkdir(exist_ok=True)
+    save_file(model.state_dict(), folder / "last.safetensors")
+    processor = {**HALF, "do_normalize": True, "size": {"height": side, "width": side}, "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "config.json").write_bytes((whole / "config.json").read_bytes())
     np.save(folder / "features.npy", features.astype(np.float32))
 
 
