@@ -62,6 +62,28 @@ class LayersParameters:
         require_above_zero(temperature=self.temperature, validation_share=self.validation_share)
 
 
+@dataclass(frozen=True)
+class KShotParameters:
+    """Logistic regression from a few images per class (MSN)."""
+
+    preprocessing: PreprocessingName = "paper"
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Images per class."""
+    shares: tuple[float, ...] = (0.01, 0.1)
+    """Shares of the training images, drawn by class."""
+    headline: int = 4
+    """The number of shots whose accuracy is ranked."""
+    draws: int = 5
+    penalty: float = 0.0025
+    """Half the weight of the squared weights next to the sum of losses."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, shots=min(self.shots, default=0), draws=self.draws)
+        require_above_zero(penalty=self.penalty, shares=min(self.shares, default=1.0))
+        if self.headline not in self.shots or max(self.shares, default=0.0) > 1:
+            raise ValueError(f"headline {self.headline} must be one of the shots {self.shots}, and shares at most 1")
+
+
 def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
     """Why a backbone has no layer-wise features; None if it has."""
     if info.blocks is None:
@@ -102,6 +124,22 @@ HEADS = (
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",
+        averaged=True,
+    ),
+    ProtocolSpec(
+        name="k-shot",
+        version=1,
+        family="k-shot",
+        presets={
+            "default": KShotParameters(),
+            "published": KShotParameters(
+                preprocessing="resize-256", shots=(1, 2, 5), shares=(0.01,), headline=5, draws=3
+            ),
+        },
+        module="tasks.protocols.k_shot",
+        summary="logistic regression from 1 to 16 images per class and 1 and 10 % of them, 5 draws (MSN)",
+        inputs="bank",
+        rescore="tasks.metrics.rescore:draws",
         averaged=True,
     ),
 )

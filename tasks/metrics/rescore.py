@@ -26,6 +26,7 @@ from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
 from tasks.metrics.per_class_interval import wilson_mean_per_class
 from tasks.metrics.pool_splits import COUNTS, SPLITS
+from tasks.metrics.repeated_draws import interval_of_draws, scores_of_draws
 from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -92,6 +93,11 @@ def classification(arrays: Arrays) -> Rescorer | None:
             earlier={confidence_intervals.EARLIER_HALVES: _earlier_map},
         ),
     )
+
+
+def draws(arrays: Arrays) -> Rescorer | None:
+    """Accuracies over several draws of training images."""
+    return _complete(arrays, Rescorer(frozenset({"label", "predicted"}), scores_of_draws, _draws_interval))
 
 
 def detections(arrays: Arrays) -> Rescorer | None:
@@ -164,6 +170,10 @@ def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
     if metric == "mean-per-class":
         return wilson_mean_per_class(predicted, label, _classes(arrays))
     return confidence_intervals.wilson(int(np.sum(predicted == label)), len(label)) if metric == "accuracy" else None
+
+
+def _draws_interval(arrays: Arrays, _metric: str) -> Interval:
+    return interval_of_draws(_whole(arrays["predicted"]), _whole(arrays["label"]))
 
 
 def _percentiles_per_class(arrays: Arrays) -> Interval:

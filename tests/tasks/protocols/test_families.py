@@ -38,6 +38,7 @@ PROTOCOL_CHANGES = {
     "few-shot-5/shapes": ["few-shot.shots=1", "few-shot.queries=1", "few-shot.episodes=5"],
     "linear-heads/shapes": ["linear-heads.steps=2", "linear-heads.rates=0.01"],
     "layers/shapes": ["layers.neighbours=3"],
+    "k-shot/shapes": ["k-shot.shots=1", "k-shot.headline=1", "k-shot.draws=2"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
     "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
@@ -70,7 +71,7 @@ def test_the_table_has_every_protocol() -> None:
     assert families == {facts.family for facts in PROTOCOLS.values()}
 
 
-VECTORS_ALONE = {"knn", "few-shot", "colour"}
+VECTORS_ALONE = {"knn", "k-shot", "few-shot", "colour"}
 """Protocols that see the vectors of `linear` and nothing else of a backbone: two families stand for all."""
 
 
