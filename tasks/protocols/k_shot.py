@@ -1,7 +1,7 @@
 """k-shot linear evaluation and label efficiency: logistic regression from 1 to 16 images per class.
 
 Source: logistic_eval.py of facebookresearch/msn (4388dc1). Each vector is centred by its own mean and scaled to length
-1 (`cyanure.preprocess(columns=False)`); multinomial logistic regression without intercept, its L2 penalty 0.0025 over the
+1 (`cyanure.preprocess(columns=False)`); multinomial logistic regression without intercept, its penalty 0.0025 over the
 number of images (README; the script's default is a tenth of it). Nothing is chosen: the publication fixes the penalty,
 and a handful of images per class leaves none to choose it on. The mean over several draws of training images.
 
