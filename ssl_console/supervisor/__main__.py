@@ -20,7 +20,14 @@ from pydantic import ValidationError
 
 from ssl_console.launchers.base import Launcher
 from ssl_console.launchers.registry import open_launcher, registry
-from ssl_console.supervisor.client import READY, AlreadySupervisedError, SupervisorOptions, at_the_door, supervising
+from ssl_console.supervisor.client import (
+    READY,
+    AlreadySupervisedError,
+    DoorLocked,
+    SupervisorOptions,
+    at_the_door,
+    supervising,
+)
 from ssl_console.supervisor.loop import Supervisor
 from ssl_console.supervisor.tenure import PlaceLost, Tenure, TenureLost
 from ssl_console.system.errors import ConsoleError, OperationFailed, format_os_error
@@ -36,6 +43,8 @@ IDLE_S = 0.2
 LEAST_S, SHARE = 0.01, 0.25
 """A run that was handed out just now may be a short one: the next look comes after a share of the time it has had."""
 AFTER_TROUBLE_S = 1.0
+AT_THE_DOOR_S = 1.0
+"""How long a supervisor that is about to leave waits for whoever is at the door."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -124,7 +133,10 @@ def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
     submitted before is seen now, whoever submits later finds no supervisor and starts one.
     """
     with ExitStack() as closed:
-        closed.enter_context(at_the_door(supervisor.workspace))
+        try:
+            closed.enter_context(at_the_door(supervisor.workspace, AT_THE_DOOR_S))
+        except DoorLocked:
+            return False  # whoever is there may have work for us
         supervisor.tick(time.time())
         if not supervisor.may_leave(time.time()):
             return False

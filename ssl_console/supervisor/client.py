@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ READY = b"ready\n"
 LOG_LIMIT = 1 << 20
 GOES_S = 10.0
 """How long a supervisor that was killed may take to be gone."""
+DOOR_S, START_S = 120.0, 300.0
+"""How long the door may be locked, and a new supervisor may take to be up: nothing here waits for ever."""
 
 
 def _names(value: object) -> object:
@@ -80,6 +83,10 @@ class SupervisorOptions(BaseModel):
         given = self.model_dump(exclude_unset=True, exclude_none=True)
         texts = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
         return [f"--{name.replace('_', '-')}={text}" for name, text in texts.items() if text]
+
+
+class DoorLocked(OperationFailed):
+    """Another process starts a supervisor, or is one that leaves, and does not come to an end of it."""
 
 
 class AlreadySupervisedError(Exception):
@@ -161,20 +168,39 @@ def supervising(workspace: Workspace) -> Iterator[None]:
 
 
 @contextmanager
-def at_the_door(workspace: Workspace) -> Iterator[None]:
-    """Nobody else starts a supervisor, and none leaves, inside."""
-    with holding(make_private_folder(workspace.supervisor) / "door", wait=True):
+def at_the_door(workspace: Workspace, patience_s: float = DOOR_S) -> Iterator[None]:
+    """Nobody else starts a supervisor, and none leaves, inside. Raises DoorLocked after `patience_s`."""
+    path = make_private_folder(workspace.supervisor) / "door"
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
+    try:
+        _lock_within(patience_s, descriptor, path)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
+    """Lock an open file. Raises DoorLocked when another process keeps it locked."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise DoorLocked(
+                    f"{path} has been locked for {seconds:.0f} s by another process that starts a supervisor, or is "
+                    f"one that leaves: it may be stopped (`fuser {path}` names it)"
+                ) from None
+            time.sleep(0.01)
 
 
 @contextmanager
-def holding(path: Path, *, wait: bool = False) -> Iterator[int]:
-    """Hold an exclusive lock on a file, whose descriptor this is. Raises BlockingIOError when another process does,
-    unless it is to `wait`.
-    """
+def holding(path: Path) -> Iterator[int]:
+    """Hold an exclusive lock on a file, whose descriptor this is. Raises BlockingIOError when another process does."""
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
-        lock(descriptor, path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -202,7 +228,13 @@ def _start(workspace: Workspace, options: SupervisorOptions) -> None:
         os.close(say)
         os.close(log)
     with os.fdopen(hear, "rb") as pipe:
-        ready = pipe.read() == READY
+        answered, _, _ = select.select([pipe], [], [], START_S)
+        ready = bool(answered) and pipe.read() == READY
+    if not answered:
+        raise OperationFailed(
+            f"the supervisor has not said within {START_S:.0f} s that it is up: it goes on, as on a machine or file "
+            f"server that is very busy; see {workspace.supervisor_log}"
+        )
     process.wait()
     if not ready:
         words = " ".join(last_lines(workspace.supervisor_log, 1)) or shortage(workspace.root) or "it said nothing"

@@ -133,6 +133,41 @@ def test_one_supervisor_stays_where_locks_exclude_nobody_and_every_run_is_done_o
 
 
 @pytest.mark.slow
+@needs_compiler
+@pytest.mark.skipif(not other_hosts_work(), reason="UTS namespaces are not allowed here (unshare)")
+def test_of_many_supervisors_that_no_lock_keeps_apart_one_is_left(
+    make_stage: MakeStage, shim: Path, tmp_path: Path, tally: Tally
+) -> None:
+    stage = broken_stage(make_stage, shim, tmp_path, FLOCK=-1)
+    many = 14 if full() else 4
+    words = [sys.executable, "-P", "-m", "ssl_console.supervisor", "--workspace", str(stage.workspace.root)]
+    started = [
+        subprocess.Popen(
+            [*(ANOTHER_HOST if number % 2 else []), *words, "--linger-s=600"],
+            env=stage.environment,
+            stderr=subprocess.DEVNULL,
+            cwd=stage.workspace.root,
+        )
+        for number in range(many)
+    ]
+    try:
+        eventually(lambda: sum(one.poll() is None for one in started) == 1, "one is left", PATIENCE_S)
+        eventually(
+            lambda: len(list(stage.workspace.supervisor.glob("epoch.*.json"))) == 1, "so is its file", PATIENCE_S
+        )
+        (left,) = (one for one in started if one.poll() is None)
+        assert [one.returncode for one in started if one is not left] == [0] * (many - 1)
+        stage.run_to_the_end([0, 1])
+        assert left.poll() is None, "the one that was left did the runs"
+    finally:
+        for one in started:
+            one.terminate()
+            one.wait()
+    stage.check_now()
+    tally.add("supervisors at once, from two host names, where locks exclude nobody", many, "one is left, and works")
+
+
+@pytest.mark.slow
 def test_a_workspace_that_is_moved_leaves_no_husk_and_its_runs_say_so(stage: Stage, tally: Tally) -> None:
     old = stage.workspace.root
     command = stage.start(*stage.run_arguments([0], wait=True))

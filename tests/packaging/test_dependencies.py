@@ -13,15 +13,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from ssl_console.system.torch_build import _TORCH
+
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = REPOSITORY / "pyproject.toml"
 NOT_INSTALLED = {"transformers"}
 """Extras that tests do without: those that need them are skipped where they are not installed."""
 
 
-def pins() -> dict[str, Version]:
-    """The version of every package in `constraints.txt`."""
-    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+NEWEST, CUDA_12 = "constraints.txt", "constraints-cuda12.txt"
+PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.+!]*")
+
+
+def pins(file: str = NEWEST) -> dict[str, Version]:
+    """The version of every package in a file of constraints."""
+    lines = (REPOSITORY / file).read_text().splitlines()
     pairs = (line.partition("==") for line in lines if line and not line.startswith("#"))
     return {canonicalize_name(name): Version(version) for name, _, version in pairs}
 
@@ -68,6 +74,22 @@ def test_every_package_that_comes_along_is_pinned_at_the_version_that_is_install
     assert names - pinned.keys() == set()
     for name in names:
         assert Version(metadata.version(name)) == pinned[name], name
+
+
+@pytest.mark.parametrize("file", [NEWEST, CUDA_12])
+def test_every_line_of_the_constraints_is_one_package_at_one_version(file: str) -> None:
+    lines = [line for line in (REPOSITORY / file).read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+    assert len(pins(file)) == len(lines)
+
+
+def test_the_constraints_for_older_drivers_differ_in_torch_and_its_cuda_alone() -> None:
+    newest, older = pins(NEWEST), pins(CUDA_12)
+    others = {name for name in newest.keys() | older.keys() if not _TORCH.match(f"{name}==")}
+    assert {name for name in others if newest.get(name) != older.get(name)} == set()
+    assert {"torch", "torchvision", "triton", "nvidia-cublas-cu12", "nvidia-nccl-cu12"} <= older.keys()
+    for requirement in asked_for():
+        assert requirement.specifier.contains(older[canonicalize_name(requirement.name)]), requirement
 
 
 def test_nothing_is_pinned_that_nobody_needs() -> None:

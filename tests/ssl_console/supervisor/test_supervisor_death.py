@@ -13,7 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ssl_console.supervisor.client import SupervisorOptions, at_the_door, ensure_supervisor, is_supervised
+from ssl_console.supervisor import client
+from ssl_console.supervisor.client import (
+    DoorLocked,
+    SupervisorOptions,
+    at_the_door,
+    ensure_supervisor,
+    is_supervised,
+)
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.processes import started_at
 from ssl_console.workspace.requests import request_cancel, request_retry
@@ -150,16 +157,30 @@ def test_run_submitted_while_the_supervisor_leaves_is_not_forgotten(bench: Bench
         assert bench.noted("begin", f"r{number}") == 1
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs to see who waits for a lock")
+def test_a_door_that_stays_locked_is_named_instead_of_waited_for_without_end(bench: Bench) -> None:
+    locked = pytest.raises(DoorLocked, match=r"supervisor/door has been locked .* stopped")
+    with at_the_door(bench.workspace), locked, at_the_door(bench.workspace, patience_s=0.1):
+        raise AssertionError("two at the door")
+
+
+def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "START_S", 0.01)
+    with pytest.raises(OperationFailed, match=r"has not said within 0 s that it is up: it goes on"):
+        bench.supervise()
+    eventually(lambda: is_supervised(bench.workspace), "it came up all the same")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs to see what the supervisor has open")
 def test_supervisor_about_to_leave_looks_once_more_when_somebody_was_at_the_door(bench: Bench) -> None:
     bench.submit("first", "wait", seed=1)
     bench.supervise()
     bench.until_at_work("first")
-    asks = f" {bench.supervisor_pid()} "
+    opened = Path(f"/proc/{bench.supervisor_pid()}/fd")
     with at_the_door(bench.workspace):
         bench.go()
-        locks = Path("/proc/locks")
-        eventually(lambda: any("->" in line and asks in line for line in locks.read_text().splitlines()), "it leaves")
+        eventually(lambda: any(os.path.realpath(one).endswith("/door") for one in opened.iterdir()), "it leaves")
         bench.submit("second", seed=2)
         assert is_supervised(bench.workspace)
     bench.until("second", RunState.DONE)
