@@ -85,6 +85,11 @@ def read_cards(folder: Path, model: type[CardT], **fixed: object) -> CardFolder[
     return CardFolder(cards, paths, tuple(problems))
 
 
+def check_card(path: Path, model: type[CardT], name: str) -> CardT | list[CardProblem]:
+    """One file as the card of a name, wherever it lies; or everything that is wrong with it."""
+    return _read_card(path, model, {"name": name})
+
+
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """The known names most like `name`, best first; a name's last part counts as much as the whole."""
     wanted = name.lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,11 +26,10 @@ from backbones.catalog.trusted_code import code_file, is_code, trust
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, inspect
 from backbones.io.card_files import MalformedName
 from backbones.io.files import write_atomically
+from ssl_console.operations.card_names import NAME, name_of_checkpoint
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, MissingInputs
 from ssl_console.workspace.paths import Workspace
-
-NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class BackboneOptions:
         """The name that the card will have."""
         if self.name is None and self.hub_name is not None:
             return f"own/{hub_reference(self.hub_name).model}"
-        return self.name or f"own/{_plain(self.path.name.split('.')[0] or self.path.name)}"
+        return self.name or f"own/{name_of_checkpoint(self.path)}"
 
     @property
     def source(self) -> str:
@@ -225,10 +223,6 @@ def _absolute(architecture: str) -> str:
 
 def _short(architecture: str) -> str:
     return architecture.rpartition("/")[2]
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "checkpoint"
 
 
 MILLION = 1e6

@@ -9,7 +9,7 @@ from pathlib import Path
 import tomli_w
 
 from backbones.io.files import write_atomically
-from ssl_console.operations.add_backbone import NAME
+from ssl_console.operations.card_names import NAME
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 from tasks.datasets.card import DatasetCard

@@ -218,7 +218,8 @@ class RunIndex:
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
             status = read_status(folder, now)
-            entry = _read_info(folder, status) if old is None else _with_status(old, status)
+            entry = _read_info(folder, status) if old is None or _renamed(old, status) else _with_status(old, status)
+            entry = old if old is not None and entry == old else entry
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.unreadable[name] = f"{folder.spec} cannot be used: {error}"
             return False
@@ -268,6 +269,11 @@ def _from_summary(folder: RunFolder, summary: RunSummary) -> RunInfo:
         submitted_placement=summary.placement,
         status=summary.status,
     )
+
+
+def _renamed(run: RunInfo, status: RunStatus) -> bool:
+    """Whether its specification may have changed: an ended run's folder changes only when its backbone is renamed."""
+    return run.status.state.final and status == run.status
 
 
 def _with_status(run: RunInfo, status: RunStatus) -> RunInfo:

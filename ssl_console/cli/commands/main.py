@@ -10,7 +10,9 @@ import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add
+from ssl_console.cli.commands.cards import copy, edit, remove, rename
 from ssl_console.cli.commands.features import features_app
+from ssl_console.cli.commands.listings import listings
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, data, weights
@@ -29,6 +31,11 @@ app.add_typer(add, name="add")
 app.add_typer(weights, name="weights")
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
+app.add_typer(edit, name="edit")
+app.add_typer(rename, name="rename")
+app.add_typer(copy, name="copy")
+app.add_typer(remove, name="remove")
+app.add_typer(listings)
 app.add_typer(features_app)
 app.add_typer(of_results)
 app.add_typer(over_time)
@@ -146,30 +153,6 @@ def clean(
     from ssl_console.cli.handlers.clean import clean
 
     clean(context.obj, older, "best" if keep_best else "none" if results else "all", dry_run=dry_run)
-
-
-@app.command()
-def backbones(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the backbones, and whether their weights are here."""
-    from ssl_console.cli.handlers.backbones import backbones
-
-    backbones(context.obj, as_json=as_json)
-
-
-@app.command()
-def tasks(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the tasks, and whether their data are here."""
-    from ssl_console.cli.handlers.tasks import tasks
-
-    tasks(context.obj, as_json=as_json)
-
-
-@app.command()
-def suites(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the suites."""
-    from ssl_console.cli.handlers.tasks import suites
-
-    suites(context.obj, as_json=as_json)
 
 
 @app.command()

@@ -39,9 +39,9 @@ class BackboneLine:
     """The command that gets the weights; None when they are here."""
 
 
-def backbones(session: Session, *, as_json: bool) -> None:
-    """List all backbone cards with the state of their weights."""
-    rows = [_backbone(card, session.weights) for card in session.backbones.cards.values()]
+def backbones(session: Session, names: tuple[str, ...], *, as_json: bool) -> None:
+    """List the backbones of these names and globs, or all cards, with the state of their weights."""
+    rows = [_backbone(card, session.weights) for card in _cards(session, names)]
     if as_json:
         problems = [str(problem) for problem in session.backbones.problems]
         stdout.document({"backbones": [asdict(row) for row in rows], "problems": problems})

@@ -13,6 +13,9 @@ def test_backbones_are_listed_with_what_is_missing_and_how_to_get_it(shell: Shel
     rows = {row["backbone"]: row for row in shell("backbones", "--json").document["backbones"]}
     assert rows["own/first"]["weights"] == "present"
     assert (rows["far"]["weights"], rows["far"]["fetch"]) == ("missing", "ssl-console weights fetch far")
+    chosen = shell("backbones", "own/*", "far", "--json").document["backbones"]
+    assert {row["backbone"] for row in chosen} == {name for name in rows if name.startswith("own/")} | {"far"}
+    assert shell("backbones", "onw/*").code == 2
 
 
 def test_tasks_are_listed_with_what_is_missing(shell: Shell) -> None:

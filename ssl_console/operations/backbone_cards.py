@@ -1,0 +1,187 @@
+"""The user's own backbone cards: renamed, copied, edited, removed. Results follow a rename."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbones.catalog.card import BackboneCard
+from backbones.catalog.catalog import BUILT_IN
+from backbones.io.card_files import UnknownName, check_card, suggest
+from backbones.io.files import write_atomically
+from ssl_console.operations.add_backbone import card_path, write_card
+from ssl_console.operations.card_names import NAME
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.paths import RunFolder
+from ssl_console.workspace.requests import touch_runs_folder
+from ssl_console.workspace.result import Result, ResultRecord
+from ssl_console.workspace.run import RunSpec
+from ssl_console.workspace.run_index import RunIndex
+
+DESCRIPTIVE = frozenset({"name", "title", "facts"})
+"""Fields of a card that change no number."""
+EDITORS = ("VISUAL", "EDITOR")
+USUAL_EDITORS = ("sensible-editor", "nano", "vi")
+
+
+@dataclass(frozen=True)
+class CardChange:
+    """What was done to a card."""
+
+    name: str
+    path: Path
+    results: int = 0
+    """Results that have followed a rename, or that stay under the name of a card that was removed or changed."""
+    measured: bool = False
+    """Whether a field changed that changes numbers."""
+
+
+def own_card(session: Session, name: str) -> Path:
+    """The file of one of the user's cards. Raises UnknownName, and ConsoleError for cards that are not the user's."""
+    path = session.workspace.backbones / f"{name}.toml"
+    if NAME.fullmatch(name) and path.is_file():
+        return path
+    if name in session.backbones.cards:
+        raise ConsoleError(
+            f"{name} is no card of this workspace: `ssl-console copy backbone {name} own/NAME` makes one that is"
+        )
+    raise UnknownName("backbone", name, suggest(name, session.backbones.cards))
+
+
+def copy_card(session: Session, name: str, new: str) -> CardChange:
+    """Another card with the same content. Raises ConsoleError, UnknownName, and as `BackboneCatalog.get` does."""
+    target = _free_path(session, new)
+    sources = (session.workspace.backbones / f"{name}.toml", BUILT_IN / f"{name}.toml")
+    source = next((path for path in sources if NAME.fullmatch(name) and path.is_file()), None)
+    if source is None:
+        write_card(session.workspace, session.backbones.get(name).model_copy(update={"name": new}))
+    else:
+        session.workspace.create()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, source.read_bytes())
+    session.reload_backbones()
+    return CardChange(new, target)
+
+
+def rename_card(session: Session, name: str, new: str) -> CardChange:
+    """Another name for a card, its runs and its results.
+
+    Raises ConsoleError while runs of the backbone are queued or under way, UnknownName, OSError.
+    """
+    source, target = own_card(session, name), _free_path(session, new)
+    index = RunIndex(session.workspace)
+    index.refresh(0.0)
+    runs = [run for run in index.entries.values() if run.backbone == name]
+    waiting = [run.run_id for run in runs if not run.status.state.final]
+    if waiting:
+        raise ConsoleError(
+            f"{name} has {len(waiting)} runs that are queued or under way ({waiting[0]}): wait for them, or "
+            "`ssl-console cancel` them"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(source)
+    for run in runs:
+        _rename_run(run.folder, new)
+    renamed = [_named(row, new) for row in session.store.rows() if row.backbone == name]
+    session.store.replace(renamed)
+    source.unlink()
+    if runs:
+        touch_runs_folder(session.workspace)
+    session.reload_backbones()
+    return CardChange(new, target, len(renamed))
+
+
+def remove_card(session: Session, name: str) -> CardChange:
+    """Remove a card; weights and results stay. Raises UnknownName, ConsoleError."""
+    path = own_card(session, name)
+    results = sum(row.backbone == name for row in session.store.rows())
+    path.unlink()
+    session.reload_backbones()
+    return CardChange(name, path, results)
+
+
+def edit_card(session: Session, name: str, ask_again: Callable[[str], bool]) -> CardChange | None:
+    """Open a copy of the card in the user's editor; it takes the card's place once it is valid. None if unchanged.
+
+    `ask_again` receives what is wrong and returns whether the editor is to be opened once more. Raises ConsoleError for
+    a card that stays invalid, with the file in which the text is kept, and for an editor that fails.
+    """
+    path = own_card(session, name)
+    before = path.read_bytes()
+    draft = path.with_name(f".{path.name}.edited")
+    shutil.copyfile(path, draft)
+    draft.chmod(0o600)
+    while True:
+        _open_editor(draft)
+        after = draft.read_bytes()
+        if after == before:
+            draft.unlink()
+            return None
+        found = check_card(draft, BackboneCard, name)
+        if isinstance(found, BackboneCard):
+            break
+        words = "\n".join(f"{problem.key or 'the card'}: {problem.message}" for problem in found)
+        if not ask_again(words):
+            raise ConsoleError(f"{name} is as it was, as the new text is no card ({words}); it is kept in {draft}")
+    write_atomically(path, after)
+    draft.unlink()
+    measured = _measured_fields(before) != _measured_fields(after)
+    results = sum(row.backbone == name for row in session.store.rows())
+    session.reload_backbones()
+    return CardChange(name, path, results, measured)
+
+
+def _free_path(session: Session, name: str) -> Path:
+    """Where a new card goes. Raises ConsoleError for a name that is no name, or is taken."""
+    if not NAME.fullmatch(name):
+        raise ConsoleError(f"{name}: use letters, digits, dots and dashes, with / between the parts")
+    if name in session.backbones.cards and not (session.workspace.backbones / f"{name}.toml").exists():
+        raise ConsoleError(f"{name} is a card already: choose another name")
+    return card_path(session.workspace, name)
+
+
+def _rename_run(folder: RunFolder, new: str) -> None:
+    """In the specification and the record; other readers see the old or the new file, each whole."""
+    spec = RunSpec.model_validate_json(folder.spec.read_bytes())
+    backbone = spec.backbone.model_copy(update={"name": new})
+    write_atomically(folder.spec, spec.model_copy(update={"backbone": backbone}).model_dump_json(indent=2).encode())
+    if not folder.result.is_file():
+        return
+    times = folder.result.stat()
+    record = ResultRecord.model_validate_json(folder.result.read_bytes())
+    renamed = record.model_copy(update={"result": _named(record.result, new)})
+    write_atomically(folder.result, renamed.model_dump_json().encode())
+    os.utime(folder.result, ns=(times.st_atime_ns, times.st_mtime_ns))  # its time is when the run was done
+
+
+def _named(row: Result, name: str) -> Result:
+    return row.model_copy(update={"backbone": name})
+
+
+def _measured_fields(content: bytes) -> dict[str, object]:
+    """The fields that change numbers; an earlier text that was no TOML has none."""
+    try:
+        card = tomllib.loads(content.decode())
+    except ValueError:
+        return {}
+    return {name: value for name, value in card.items() if name not in DESCRIPTIVE}
+
+
+def _open_editor(path: Path) -> None:
+    given = next((words for name in EDITORS if (words := os.environ.get(name))), None)
+    editor = given or next((found for name in USUAL_EDITORS if (found := shutil.which(name))), None)
+    if editor is None:
+        raise ConsoleError("no editor was found: name one in $EDITOR")
+    try:
+        done = subprocess.run([*shlex.split(editor), str(path)], check=False)
+    except OSError as error:
+        raise ConsoleError(f"$EDITOR ({editor}) cannot be started: {error.strerror or error}") from error
+    if done.returncode:
+        raise ConsoleError(f"the editor ({editor}) ended with {done.returncode}: the card is as it was")
