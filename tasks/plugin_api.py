@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
-from tasks.catalog.protocol import InputKind, Parameters, ProtocolSpec, require_above_zero, require_at_least
+from tasks.catalog.protocol import InputKind, Margin, Parameters, ProtocolSpec, require_above_zero, require_at_least
 from tasks.datasets.card import DatasetCard, MetricName
 from tasks.datasets.layout import Layout
 
@@ -23,6 +23,7 @@ __all__ = [
     "FeatureMapInfo",
     "InputKind",
     "Layout",
+    "Margin",
     "MetricName",
     "Parameters",
     "ProtocolSpec",

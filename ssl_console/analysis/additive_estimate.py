@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
+from ssl_console.analysis.statistics.distributions import student_95
+
 Scores = Mapping[str, Mapping[str, float]]
 """By task and backbone, on one scale, higher is better."""
 Edges = Mapping[str, frozenset[str]]
@@ -83,22 +85,6 @@ def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:
         name: Estimate(by_name[name], None if reach is None else reach * math.sqrt(variance))
         for name, variance in zip(names, variances, strict=True)
     }
-
-
-def student_95(degrees: int) -> float:
-    """The distance from 0 within which Student's t lies with probability 0.95, to 0.3 %.
-
-    From four degrees of freedom on by Cornish and Fisher's expansion (Abramowitz and Stegun 26.7.5).
-    """
-    if degrees < 4:
-        return {1: 12.7062, 2: 4.3027, 3: 3.1824}[degrees]
-    z = 1.959963984540054
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
 def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | None, int]:

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Literal
 
-from ssl_console.analysis.equivalence import POINT, Margin, is_within, margin_of
-from ssl_console.analysis.ranking import RankingCell, average_seeds
+from ssl_console.analysis.equivalence import is_within
+from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
 from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
-from ssl_console.analysis.training_seeds import is_trained, over_trainings
+from ssl_console.analysis.training_seeds import over_trainings
 from ssl_console.workspace.predictions import Arrays, Predictions
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
-from tasks.catalog.protocols import is_descriptive
+from tasks.catalog.protocol import POINT, Margin
+from tasks.catalog.protocols import is_descriptive, is_trained, margin_of
 
 LEVEL = 0.05
 
@@ -52,6 +53,7 @@ class TaskComparison:
     """Why the test is not on the same samples, if it is not."""
     tolerance: Margin = POINT
     """Differences up to it do not matter."""
+    protocol: str = ""
     one_training: bool = False
     """Whether a network was trained with one seed each, so that the verdict is on these runs and not on backbones."""
 
@@ -74,7 +76,7 @@ class TaskComparison:
     @property
     def describes(self) -> bool:
         """Whether the task describes backbones, so that it has no part in what is said of them."""
-        return is_descriptive(self.task)
+        return is_descriptive(self.protocol)
 
     @property
     def verdict(self) -> Verdict:
@@ -205,7 +207,7 @@ def _task(
     except Unpaired as reason:
         test, note = unpaired_test(*cells), str(reason)
     one, scores = ours[-1], ([result.value for result in runs] for runs in (ours, theirs))
-    trained, several = is_trained(one.task), min(len(ours), len(theirs)) > 1
+    trained, several = is_trained(one.protocol_name), min(len(ours), len(theirs)) > 1
     if trained and several and not note:
         test = over_trainings(test, *scores)
     kind = (one.task, one.variant, one.column, one.metric, one.higher_is_better)
@@ -215,7 +217,8 @@ def _task(
         test,
         adjusted_p=test.p_value,
         note=note,
-        tolerance=margin_of(one.metric, margins),
+        tolerance=margin_of(one.protocol_name, one.metric, margins or {}),
+        protocol=one.protocol_name,
         one_training=trained and not several,
     )
 

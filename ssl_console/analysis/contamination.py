@@ -19,7 +19,7 @@ def seen_by(cards: Iterable[BackboneCard]) -> Seen:
 
 def seen_badge(result: Result, seen: Seen) -> Badge | None:
     """The badge of a score on such data."""
-    dataset = result.task.partition("/")[2]
+    dataset = result.dataset_name
     if result.source != "mine" or dataset not in seen.get(result.backbone, frozenset()):
         return None
     advice = (

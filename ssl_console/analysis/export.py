@@ -8,24 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_console.analysis.marked_scores import legend
 from ssl_console.analysis.published.agreement import differences
 from ssl_console.analysis.ranking import (
+    ABOUT_CIRCLE,
     AGGREGATES,
+    CIRCLE,
     ESTIMATE,
     Aggregate,
     Ranking,
-    RankingCell,
     RankingColumn,
     RankingRow,
     judged,
 )
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.system.safe_text import align, align_within, json_text, printable
-from ssl_console.workspace.badges import LEGEND, marks
+from ssl_console.workspace.badges import marks
 
 MISSING = "—"
 INCOMPLETE = "*"
-CIRCLE = "~"
-"""Behind an estimate: this row and others are ahead of one another in a circle, over the tasks that each two share."""
+ABOUT_INCOMPLETE = "incomplete row: a score is missing, so that it has no mean and no mean rank"
 Format = Literal["json", "csv", "markdown", "latex"]
 Ties = frozenset[tuple[str, str]]
 """(backbone, column label) of scores not significantly below the best of their column (`analysis.rank_intervals`)."""
@@ -72,7 +74,7 @@ def to_json(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
             }
             for row in ranking.rows
         ],
-        "marks": legend(ranking),
+        "marks": legend_of(ranking),
         **({} if notes.apart is None else {"kept_apart": list(notes.apart)}),
     }
     return json_text(document, indent=2) + "\n"
@@ -87,13 +89,20 @@ def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     writer = csv.writer(lines, lineterminator="\n")
     labels = [column.label for column in ranking.columns]
     titles = [f"{label}{part}" for label in labels for part in ("", " ci_low", " ci_high", " doubts")]
-    names = [*(aggregate.name for aggregate in notes.aggregates), "estimate ci_low", "estimate ci_high", "complete"]
+    names = [
+        *(aggregate.name for aggregate in notes.aggregates),
+        "estimate ci_low",
+        "estimate ci_high",
+        "estimate in a circle",
+        "complete",
+    ]
     writer.writerow([_no_formula(title) for title in ("backbone", *titles, *names)])
     for row in ranking.rows:
         scores = [text for label in labels for text in _csv_cell(row.cells.get(label))]
         aggregates = [_number(aggregate.value(row)) for aggregate in notes.aggregates]
         interval = map(_number, _estimate_interval(row) or (None, None))
-        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, str(row.complete).lower()])
+        facts = [str(fact).lower() for fact in (row.circle, row.complete)]
+        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, *facts])
     return lines.getvalue()
 
 
@@ -107,10 +116,18 @@ def _estimate_interval(row: RankingRow) -> tuple[float, float] | None:
     return row.estimate.value - row.estimate.half_width, row.estimate.value + row.estimate.half_width
 
 
-def legend(ranking: Ranking) -> dict[str, str]:
+def legend_of(ranking: Ranking) -> dict[str, str]:
     """The marks that stand behind scores of this table, and what they mean."""
-    found = {mark for row in ranking.rows for cell in row.cells.values() for mark in marks(cell.badges)}
-    return {mark: meaning for mark, meaning in LEGEND.items() if mark in found}
+    return legend(cell.badges for row in ranking.rows for cell in row.cells.values())
+
+
+def footnotes(ranking: Ranking) -> list[tuple[str, str]]:
+    """All signs of the table, those of rows too, with their meaning."""
+    of_rows = {
+        INCOMPLETE: (ABOUT_INCOMPLETE, ranking.incomplete > 0),
+        CIRCLE: (ABOUT_CIRCLE, any(row.circle for row in ranking.rows)),
+    }
+    return [*legend_of(ranking).items(), *((sign, text) for sign, (text, used) in of_rows.items() if used)]
 
 
 def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
@@ -127,7 +144,7 @@ def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     head, *body = cells(ranking, style, notes)
     rule = ["---", *["---:"] * (len(head) - 1)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
-    return table + "".join(f"\n{mark} {meaning}\n" for mark, meaning in legend(ranking).items())
+    return table + "".join(f"\n{_escape_markdown(sign)} {meaning}\n" for sign, meaning in footnotes(ranking))
 
 
 def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
@@ -152,7 +169,7 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
     )
     top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    below = [rf"\par{{\footnotesize {_escape_latex(f'{m} {text}')}}}" for m, text in legend(ranking).items()]
+    below = [rf"\par{{\footnotesize {_escape_latex(f'{m} {text}')}}}" for m, text in footnotes(ranking)]
     return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}", *below]) + "\n"
 
 
@@ -287,6 +304,7 @@ def _score(cell: RankingCell, difference: float | None) -> dict[str, object]:
         "ci_low": low,
         "ci_high": high,
         "n": cell.n,
+        "n_counts": cell.unit,
         "run_id": cell.run_id,
         "source": cell.source,
         "seeds": len(cell.seeds),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.io.files import write_atomically
 from ssl_console.analysis.imagenet_correlation import Setting
+from ssl_console.analysis.marked_scores import mark_sentences
 from ssl_console.analysis.rank_intervals import CriticalDifference
 from ssl_console.system.errors import ConsoleError
 
@@ -26,6 +28,8 @@ LINE_INCHES = 0.24
 """Height of one backbone's line."""
 DARK, PALE, ACCENT = "#222222", "#bbbbbb", "#1f6fb2"
 PANELS_ACROSS = 3
+NOTE_COLUMNS = 120
+"""Characters of a line of notes."""
 
 
 def check_name(path: Path) -> Path:
@@ -39,15 +43,24 @@ def check_name(path: Path) -> Path:
     return path
 
 
-def save_critical_difference(picture: CriticalDifference, path: Path) -> None:
-    """Mean ranks on an axis, 1 on the left, bars over what cannot be told apart. Raises ConsoleError, OSError."""
+def save_critical_difference(picture: CriticalDifference, path: Path, notes: Sequence[str] = ()) -> None:
+    """Mean ranks on an axis, 1 on the left, bars over what cannot be told apart, `notes` below.
+
+    Raises ConsoleError, OSError.
+    """
     lines = math.ceil(len(picture.mean_ranks) / 2)
     height = 1.1 + LINE_INCHES * (lines + len(picture.bars) * 0.6)
-    _save(path, (7.5, height), lambda figure: _draw_critical_difference(figure.add_axes((0, 0, 1, 1)), picture))
+
+    def draw(figure: Figure) -> None:
+        _draw_critical_difference(figure.add_axes((0, 0, 1, 1)), picture)
+        _draw_notes(figure, notes)
+
+    _save(path, (7.5, height), draw)
 
 
 def save_transfer(settings: Sequence[Setting], path: Path) -> None:
     """One panel for every setting: log-odds of ImageNet top-1 and of transfer. Raises ConsoleError, OSError."""
+    marked = dict.fromkeys(one for setting in settings for one in setting.marked)
     across = min(PANELS_ACROSS, len(settings))
     down = math.ceil(len(settings) / across)
 
@@ -55,6 +68,7 @@ def save_transfer(settings: Sequence[Setting], path: Path) -> None:
         for number, setting in enumerate(settings, start=1):
             _draw_setting(figure.add_subplot(down, across, number), setting)
         figure.tight_layout()
+        _draw_notes(figure, mark_sentences(list(marked)))
 
     _save(path, (4.0 * across, 3.4 * down), draw)
 
@@ -77,6 +91,12 @@ def _save(path: Path, inches: tuple[float, float], draw: Callable[[Figure], None
 def _undated(suffix: str) -> Mapping[str, None]:
     """Metadata without the time, so that equal pictures are equal files."""
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
+
+
+def _draw_notes(figure: Figure, notes: Sequence[str]) -> None:
+    """Below the picture, one a line; the figure is saved with all that is drawn outside of it."""
+    lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
+    figure.text(0.02, -0.02, "\n".join(lines), fontsize=6, color=DARK, va="top")
 
 
 def _draw_critical_difference(axes: Axes, picture: CriticalDifference) -> None:

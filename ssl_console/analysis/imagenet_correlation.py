@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from ssl_console.analysis.marked_scores import MarkedScore, marked_scores
 from ssl_console.analysis.published.agreement import PUBLISHED, unmarked
 from ssl_console.analysis.published.tables import published
-from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, RankingRow, log_odds, rank
+from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, log_odds, rank
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics.correlation import Association, associate
 from ssl_console.workspace.result import Result, Source
-from tasks.catalog.protocols import PROTOCOLS, protocol_of
+from tasks.catalog.protocols import PROTOCOLS
 
 IMAGENET = "imagenet/top-1"
 IMAGENET_IMAGES = 50_000
@@ -39,6 +41,8 @@ class Setting:
     """By backbone: what is correlated, as (ImageNet, transfer)."""
     incomplete: tuple[str, ...]
     """Backbones that miss a task of the setting, and so take no part."""
+    marked: tuple[MarkedScore, ...] = ()
+    """Scores behind it that carry marks."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +110,21 @@ def correlated_value(metric: str, cell: RankingCell) -> float:
 
 
 def _setting_name(column: RankingColumn, ranking: Ranking) -> str:
-    protocol, _, dataset = column.task.partition("/")
+    protocol, dataset = column.protocol, column.task.partition("/")[2]
     if not _is_averaged(column):
         return column.label
     name = f"{protocol}, other domains" if dataset in CROSS_DOMAIN else protocol
-    variants = {other.variant for other in ranking.columns if other.task.partition("/")[0] == protocol}
+    variants = {other.variant for other in ranking.columns if other.protocol == protocol}
     return f"{name} [{column.variant}]" if len(variants) > 1 else name
 
 
 def _is_averaged(column: RankingColumn) -> bool:
-    protocol = protocol_of(column.task)
-    return protocol is not None and protocol.averaged
+    return column.protocol in PROTOCOLS and PROTOCOLS[column.protocol].averaged
 
 
 def _order(column: RankingColumn) -> int:
     """Place of the column's setting: those that average over tasks first."""
-    protocol = protocol_of(column.task)
-    return FAMILIES.index(protocol.family) if protocol is not None and protocol.averaged else len(FAMILIES)
+    return FAMILIES.index(PROTOCOLS[column.protocol].family) if _is_averaged(column) else len(FAMILIES)
 
 
 def _setting(
@@ -132,6 +134,7 @@ def _setting(
     imagenet: Mapping[str, float],
     source: Source,
 ) -> Setting:
+    labels = {column.label for column in columns}
     whole = [row for row in rows if all(column.label in row.cells for column in columns)]
     some = [row for row in rows if any(column.label in row.cells for column in columns)]
     points = {row.backbone: (log_odds(imagenet[row.backbone], IMAGENET_IMAGES), _height(row, columns)) for row in whole}
@@ -142,6 +145,7 @@ def _setting(
         association=associate([x for x, _ in points.values()], [y for _, y in points.values()]),
         points=points,
         incomplete=tuple(row.backbone for row in some if row.backbone not in points),
+        marked=tuple(one for one in marked_scores(Ranking(tuple(columns), tuple(whole))) if one.column in labels),
     )
 
 

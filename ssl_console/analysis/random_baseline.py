@@ -77,7 +77,7 @@ def _distance(result: Result, twin: Result) -> BaselineComparison:
     sign = 1 if result.higher_is_better else -1
     lead = sign * (result.value - twin.value)
     half = (((result.ci_high - result.ci_low) ** 2 + (twin.ci_high - twin.ci_low) ** 2) ** 0.5) / 2
-    return BaselineComparison(twin.backbone, lead, lead - half, lead + half, result.task.partition("/")[0])
+    return BaselineComparison(twin.backbone, lead, lead - half, lead + half, result.protocol_name)
 
 
 def _is_untrained(card: BackboneCard) -> bool:

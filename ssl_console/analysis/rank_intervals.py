@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ssl_console.analysis.export import Ties
-from ssl_console.analysis.ranking import NORMAL_95, Ranking, RankingCell, RankingColumn, judged
+from ssl_console.analysis.marked_scores import MarkedScore, legend, marked_document, marked_scores
+from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
+from ssl_console.analysis.ranking_cell import NORMAL_95, RankingCell
 from ssl_console.analysis.statistics import weighted_metrics
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
 from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstrap, Ranks
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
 from ssl_console.workspace.predictions import Arrays, Predictions
-from tasks.catalog.protocols import protocol_of
+from tasks.catalog.protocols import PROTOCOLS
 from tasks.metrics.pool_splits import COUNTS, SPLITS
 
 MARK, RULE, BAR = "●", "·", "┃"
@@ -76,6 +78,8 @@ class RankTable:
     """Columns of which some rows have no per-sample outputs that fit the others."""
     picture: CriticalDifference | None = None
     """The classical test as a picture."""
+    marked: tuple[MarkedScore, ...] = ()
+    """Scores behind it that carry marks."""
 
 
 def rank_table(
@@ -97,6 +101,7 @@ class GrowingRanks:
 
     bootstrap: RankBootstrap
     by_intervals: tuple[str, ...]
+    marked: tuple[MarkedScore, ...] = ()
 
     @classmethod
     def of(
@@ -106,16 +111,17 @@ class GrowingRanks:
         columns = judged(ranking.columns)
         found = {column.label: column_spread(column, ranking, predictions) for column in columns}
         names = [row.backbone for row in ranking.rows]
-        families = [family(column.task) for column in columns]
+        families = [family(column.protocol) for column in columns]
         bootstrap = RankBootstrap.of(names, [one for one, _ in found.values()], families, missing, seed)
-        return cls(bootstrap, tuple(label for label, (_, whole) in found.items() if not whole))
+        by_intervals = tuple(label for label, (_, whole) in found.items() if not whole)
+        return cls(bootstrap, by_intervals, tuple(one for one in marked_scores(ranking) if one.column in found))
 
     def grown(self, replicates: int) -> RankTable:
         """What is known after so many more replicates."""
         self.bootstrap.add(replicates)
         classical = _classical(self.bootstrap)
         picture = _picture(self.bootstrap.backbones, classical)
-        return RankTable(self.bootstrap.ranks(), classical, self.by_intervals, picture)
+        return RankTable(self.bootstrap.ranks(), classical, self.by_intervals, picture, self.marked)
 
 
 def ranks_document(table: RankTable) -> dict[str, object]:
@@ -128,6 +134,8 @@ def ranks_document(table: RankTable) -> dict[str, object]:
         "left_out": list(ranks.left_out),
         "replicates": ranks.replicates,
         "by_intervals": list(table.by_intervals),
+        "doubts": marked_document(table.marked),
+        "marks": legend(one.badges for one in table.marked),
         "friedman": None
         if classical is None
         else {
@@ -141,10 +149,9 @@ def ranks_document(table: RankTable) -> dict[str, object]:
     }
 
 
-def family(task: str) -> str:
-    """Tasks of one family stand for one another: `few-shot` for `few-shot-5/aircraft`."""
-    protocol = protocol_of(task)
-    return task.partition("/")[0] if protocol is None else protocol.family
+def family(protocol: str) -> str:
+    """Tasks of one family stand for one another: `few-shot` for the protocol `few-shot-5`."""
+    return PROTOCOLS[protocol].family if protocol in PROTOCOLS else protocol
 
 
 def column_spread(column: RankingColumn, ranking: Ranking, predictions: Predictions) -> tuple[Spread, bool]:

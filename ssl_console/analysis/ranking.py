@@ -17,41 +17,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from statistics import fmean
 
 from backbones.io.card_files import UnknownName, suggest
 from ssl_console.analysis.additive_estimate import Estimate, circles, estimates, on_one_scale, ordered, sweeps
-from ssl_console.workspace.result import Result, Source
+from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
+from ssl_console.workspace.result import Result
 from tasks.catalog.protocols import is_descriptive
-
-NORMAL_95 = 1.959963984540054
-"""Half the width of a 95 % interval of the normal distribution, in standard deviations."""
-
-
-@dataclass(frozen=True)
-class RankingCell:
-    """One backbone in one column, over all seeds measured."""
-
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    """Number of test samples or episodes."""
-    run_id: str
-    """The newest run behind it."""
-    source: Source
-    seeds: tuple[int, ...]
-    badges: tuple[str, ...] = ()
-    """Names of the reasons to doubt any of the results behind it (`ssl_console.workspace.badges`)."""
-    seed_deviation: float | None = None
-    """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
-
-    @property
-    def half_width(self) -> float | None:
-        """Half of the interval's width; None for a published number that came without an interval."""
-        if self.source == "paper" and self.ci_low == self.ci_high:
-            return None
-        return (self.ci_high - self.ci_low) / 2
 
 
 @dataclass(frozen=True)
@@ -66,11 +38,12 @@ class RankingColumn:
     variant: str
     metric: str = ""
     higher_is_better: bool = True
+    protocol: str = ""
 
     @property
     def describes(self) -> bool:
-        """Whether it describes backbones, so that nobody is better for having more."""
-        return is_descriptive(self.task)
+        """Whether it describes backbones, so that more of it is neither better nor worse."""
+        return is_descriptive(self.protocol)
 
 
 @dataclass(frozen=True)
@@ -119,6 +92,9 @@ class Aggregate:
 
 
 ESTIMATE = "estimate"
+CIRCLE = "~"
+"""Behind an estimate: this row and others are ahead of one another in a circle, over the tasks that each two share."""
+ABOUT_CIRCLE = "ahead of one another in a circle, over the tasks that each two share, so no order holds for all"
 
 AGGREGATES: tuple[Aggregate, ...] = (
     Aggregate(ESTIMATE, "estimate", lambda row: row.estimate.value if row.estimate else None, False, "{:+.2f}".format),
@@ -230,13 +206,17 @@ def _wanted_columns(
     columns = []
     for task, variant in dict.fromkeys(wanted):
         found = newest.get((task, variant))
-        columns.append(_column(found[1], by_column[found[1]]) if found else RankingColumn(task, None, task, variant))
+        columns.append(
+            _column(found[1], by_column[found[1]])
+            if found
+            else RankingColumn(task, None, task, variant, protocol=task.partition("/")[0])
+        )
     return _labelled(columns)
 
 
 def _column(key: str, results: Sequence[Result]) -> RankingColumn:
     one = max(results, key=lambda result: result.finished)
-    return RankingColumn(one.task, key, one.task, one.variant, one.metric, one.higher_is_better)
+    return RankingColumn(one.task, key, one.task, one.variant, one.metric, one.higher_is_better, one.protocol_name)
 
 
 def _labelled(columns: Sequence[RankingColumn]) -> list[RankingColumn]:
@@ -268,30 +248,6 @@ def _cells(results: Sequence[Result]) -> dict[str, RankingCell]:
             held.clear()
         held[result.seed] = result
     return {backbone: average_seeds(list(seeds.values())) for backbone, seeds in newest.items()}
-
-
-def average_seeds(results: Sequence[Result]) -> RankingCell:
-    """One cell from results that differ in their seed only.
-
-    The interval: the seeds share their test samples, so averaging does not narrow the average of their intervals;
-    the spread between seeds (1.96 standard errors of their mean) is added to it in quadrature.
-    """
-    value = fmean(result.value for result in results)
-    spread = NORMAL_95 * stdev(result.value for result in results) / math.sqrt(len(results)) if len(results) > 1 else 0
-    below = fmean(result.value - result.ci_low for result in results)
-    above = fmean(result.ci_high - result.value for result in results)
-    last = max(results, key=lambda result: (result.finished, result.run_id))
-    return RankingCell(
-        value=value,
-        ci_low=last.ci_low if len(results) == 1 else value - math.hypot(below, spread),
-        ci_high=last.ci_high if len(results) == 1 else value + math.hypot(above, spread),
-        n=last.n,
-        run_id=last.run_id,
-        source=last.source,
-        seeds=tuple(sorted(result.seed for result in results)),
-        badges=tuple(dict.fromkeys(badge for result in results for badge in result.badges)),
-        seed_deviation=stdev(result.value for result in results) if len(results) > 1 else None,
-    )
 
 
 def _bare_row(

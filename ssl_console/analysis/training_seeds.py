@@ -10,16 +10,6 @@ from collections.abc import Sequence
 from statistics import variance
 
 from ssl_console.analysis.statistics.paired_tests import PairedTest, student
-from tasks.catalog.protocols import PROTOCOLS
-
-TRAINED = frozenset({"finetune", "detection", "segmentation", "normals"})
-"""Families of protocols that train a network."""
-
-
-def is_trained(task: str) -> bool:
-    """Whether the score of a task depends on the seed of a training."""
-    name = task.partition("/")[0]
-    return (PROTOCOLS[name].family if name in PROTOCOLS else name) in TRAINED
 
 
 def over_trainings(test: PairedTest, first: Sequence[float], second: Sequence[float]) -> PairedTest:

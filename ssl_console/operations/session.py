@@ -7,7 +7,7 @@ read once, when it is first used.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from ssl_console.system.errors import ConsoleError
 if TYPE_CHECKING:
     from backbones.catalog.catalog import BackboneCatalog
     from backbones.catalog.weights_folder import WeightsFolder
+    from ssl_console.analysis.badged_results import BadgeSources
+    from ssl_console.analysis.comparison import Comparison
     from ssl_console.launchers.base import Launcher
     from ssl_console.operations.check_backbone import BackboneChecker
     from ssl_console.planning.candidates import LookupContext
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ssl_console.workspace.pictures import Picture
     from ssl_console.workspace.predictions import RunOutputs
     from ssl_console.workspace.result import Result, ResultRecord
+    from ssl_console.workspace.result_identity import Identity
     from ssl_console.workspace.results_db import ResultStore
     from ssl_console.workspace.run import Placement
     from tasks.catalog.catalog import TaskCatalog
@@ -163,6 +166,36 @@ class Session:
 
         card = self.tasks.datasets.get(self.lookup.dataset_of(task))
         return card is None or card.reader not in LAYOUTS or not LAYOUTS[card.reader].embedded
+
+    @property
+    def badge_sources(self) -> BadgeSources:
+        """What the backbones' cards say about their results."""
+        from ssl_console.analysis.badged_results import BadgeSources
+
+        return BadgeSources.of(self.backbones.cards.values())
+
+    def badged_results(self) -> list[Result]:
+        """All results with every reason to doubt them, as they are shown and exported. Raises StoreError."""
+        return self.badge_sources.badged(self.results())
+
+    def compare(
+        self,
+        first: str,
+        second: str,
+        results: Sequence[Result],
+        columns: Sequence[tuple[str, str]] | None = None,
+        margins: Mapping[str, float] | None = None,
+    ) -> Comparison:
+        """The comparison of two backbones, with the margins of the settings unless `margins` has others."""
+        from ssl_console.analysis.comparison import compare
+
+        sizes = {**self.config.margins, **(margins or {})}
+        return compare(first, second, results, self.outputs.predictions, self.identity, columns, sizes)
+
+    def identity(self, run_id: str) -> Identity | None:
+        """What a run's result is the measurement of; None when its record is missing or cannot be read."""
+        record = self.outputs.record(run_id)
+        return None if record is None else record.identity
 
     @cached_property
     def outputs(self) -> RunOutputs:

@@ -107,7 +107,7 @@ def _folder_sizes(workspace: Workspace, results: Iterable[Result]) -> dict[str, 
     """By protocol, the median size of the newest run folders, in bytes."""
     newest: dict[str, list[Path]] = defaultdict(list)
     for result in sorted(results, key=lambda result: -result.finished):
-        paths = newest[result.task.partition("/")[0]]
+        paths = newest[result.protocol_name]
         if len(paths) < FOLDERS_ASKED:
             paths.append(workspace.runs / result.run_id)
     sizes = {protocol: [size for path in paths if (size := _size(path))] for protocol, paths in newest.items()}

@@ -45,7 +45,7 @@ class History:
         tasks, protocols, speeds = defaultdict(list), defaultdict(list), defaultdict(list)
         for result in newest.values():
             tasks[result.task, result.variant].append(result.duration_s)
-            protocols[result.task.partition("/")[0]].append(result.duration_s)
+            protocols[result.protocol_name].append(result.duration_s)
         usual = {place: median(durations) for place, durations in tasks.items()}
         for result in newest.values():
             if usual[result.task, result.variant] > 0:

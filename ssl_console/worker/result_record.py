@@ -85,6 +85,8 @@ def build_record(
         device=seen.device,
         warnings=len(reporter.warnings),
         badges=tuple(badge.name for badge in badges),
+        protocol=spec.task.protocol,
+        dataset=spec.dataset.name,
         identified_by="content",
     )
     return ResultRecord(

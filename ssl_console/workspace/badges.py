@@ -54,13 +54,12 @@ def marks(badges: Iterable[str]) -> str:
     return doubts + (SEEN_MARK if SEEN in names else "") + (IMPORTED_MARK if IMPORTED in names else "")
 
 
-def origin_mark(badges: Iterable[str]) -> str:
-    """The mark of a score that was imported, where no other marks are shown."""
-    return IMPORTED_MARK if IMPORTED in badges else ""
+def half_widths(value: float, low: float, high: float, plus_minus: str = "±") -> str:
+    """An interval behind its score: `±1.2`, or `-1.2+0.8` where the two sides do not print alike."""
+    below, above = f"{value - low:.1f}", f"{high - value:.1f}"
+    return f"{plus_minus}{below}" if below == above else f"-{below}+{above}"
 
 
-LATER = ("names only", "old interval")
-"""What is found about results of earlier versions."""
 ADVICE: Mapping[str, str] = {
     "names only": "its data were named by names and sizes, and may be others now; plan it, which compares them",
     "not finite": "features hold NaN or infinity; encode with float32",
@@ -87,12 +86,6 @@ class Badge(BaseModel):
     """A `BadgeName`; a newer version may know more."""
     advice: str
     """One sentence: what was seen, and what to do."""
-
-
-def later_badges(names: Iterable[str], own: Iterable[Badge]) -> tuple[Badge, ...]:
-    """Badges that a result's row got when it was read, by name, and its own record does not have."""
-    known = {badge.name for badge in own}
-    return tuple(Badge(name=name, advice=ADVICE[name]) for name in names if name in LATER and name not in known)
 
 
 class BadgeInputs(BaseModel):

@@ -1,8 +1,9 @@
 """Intervals of results that an earlier version measured, counted again where their method does not hold.
 
 Few-shot intervals over episodes take episodes that share images for independent, and percentiles of a bootstrap of mean
-per-class accuracy cover too little for few or unequal classes. A result keeps its record; what lists and compares
-results sees the interval of today, from the run's predictions, or a badge where these are not there.
+per-class accuracy cover too little for few or unequal classes, and the first intervals of mean average precision for
+few images. A result keeps its record; what lists and compares results sees the interval of today, from the run's
+predictions, or a badge where these are not there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 OVER_EPISODES, OVER_DISJOINT = "normal over episodes", "normal over episodes without a common image"
 BOOTSTRAP = "bootstrap"
+HALVES = ("halves", "halves, extrapolated")
+FEW_IMAGES = 500
+"""Below which these cover the true mean average precision too rarely."""
 OLD = "old interval"
 """The badge."""
 NORMAL_95 = 1.959963984540054
@@ -30,8 +34,10 @@ def outdated(result: Result) -> bool:
     """Whether its interval may be of a method that does not hold; rows of earlier versions do not name theirs."""
     if result.source != "mine":
         return False
-    if result.task.startswith("few-shot"):
+    if result.protocol_name.startswith("few-shot"):
         return result.interval_method in {"", OVER_EPISODES}
+    if result.metric == "map11":
+        return result.n < FEW_IMAGES and result.interval_method in {"", *HALVES}
     return result.metric == "mean-per-class" and result.interval_method in {"", BOOTSTRAP}
 
 
@@ -40,9 +46,11 @@ def recounted(result: Result, records: Records, outputs: Outputs) -> Result:
     if not outdated(result):
         return result
     record = records(result.run_id)
-    if record is not None and record.interval_method not in {OVER_EPISODES, BOOTSTRAP}:
+    if record is not None and record.interval_method not in {OVER_EPISODES, BOOTSTRAP, *HALVES}:
         return result.model_copy(update={"interval_method": record.interval_method})
-    again = _over_disjoint(record) if result.task.startswith("few-shot") else _per_class(result, outputs)
+    again = (
+        _over_disjoint(record) if result.protocol_name.startswith("few-shot") else _from_predictions(result, outputs)
+    )
     return again or result.model_copy(update={"badges": (*result.badges, OLD)})
 
 
@@ -66,7 +74,7 @@ def _with_interval(result: Result, half: float, method: str) -> Result:
     return result.model_copy(update={"ci_low": low, "ci_high": high, "interval_method": method})
 
 
-def _per_class(result: Result, outputs: Outputs) -> Result | None:
+def _from_predictions(result: Result, outputs: Outputs) -> Result | None:
     from tasks.metrics.rescore import classification  # noqa: PLC0415 - needs scipy, which most commands do without
 
     arrays = outputs(result.run_id)

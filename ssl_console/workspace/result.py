@@ -53,8 +53,22 @@ class Result(BaseModel):
     source: Source = "mine"
     origin: str = ""
     """Where an imported result was measured, and the bundle that it came in; empty for one measured here."""
+    protocol: str = ""
+    """Name of the protocol; empty in rows of earlier versions, whose task is named `protocol/dataset`."""
+    dataset: str = ""
+    """Name of the dataset's card; empty as above."""
     identified_by: Literal["", "content"] = ""
     """How the key names the data: versions that leave this empty named files by their names and sizes."""
+
+    @property
+    def protocol_name(self) -> str:
+        """Name of the protocol, also for rows that do not state it."""
+        return self.protocol or self.task.partition("/")[0]
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the dataset's card, also for rows that do not state it."""
+        return self.dataset or self.task.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +81,14 @@ class RunScore:
     ci_high: float
     duration_s: float
     origin: str = ""
+    badges: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, result: Result) -> RunScore:
         """Those of a result."""
         origin = sys.intern(result.origin)  # that of every result of a bundle
-        return cls(result.variant, result.value, result.ci_low, result.ci_high, result.duration_s, origin)
+        interval = (result.ci_low, result.ci_high)
+        return cls(result.variant, result.value, *interval, result.duration_s, origin, result.badges)
 
 
 class ImportOrigin(BaseModel):

@@ -12,6 +12,7 @@ from tinydb import where
 
 from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
+from ssl_console.workspace.earlier_protocols import is_unstated, stated
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
@@ -35,8 +36,8 @@ class ResultStore:
         self._read: tuple[Stamp | None, list[Result]] = (None, [])
 
     def results(self) -> list[Result]:
-        """All results, in the order they were added, with intervals that hold. Raises StoreError."""
-        return [self._current(result) if outdated(result) else result for result in self.rows()]
+        """All results, in the order they were added, with intervals that hold and protocols. Raises StoreError."""
+        return [self._current(one) if outdated(one) or is_unstated(one) else one for one in self.rows()]
 
     def rows(self) -> list[Result]:
         """All results as they were measured; read again only when the file has changed. Raises StoreError."""
@@ -50,11 +51,15 @@ class ResultStore:
     def _current(self, result: Result) -> Result:
         """Runs that have ended never change, so each is counted once."""
         if result.run_id not in self._recounted:
-            from ssl_console.workspace.predictions import RunOutputs  # noqa: PLC0415 - only older results need numpy
-
-            outputs = RunOutputs(self._workspace)
-            self._recounted[result.run_id] = recounted(result, outputs.record, outputs.predictions)
+            named = stated(result, self._workspace.run(result.run_id))
+            self._recounted[result.run_id] = self._counted_again(named) if outdated(named) else named
         return self._recounted[result.run_id]
+
+    def _counted_again(self, result: Result) -> Result:
+        from ssl_console.workspace.predictions import RunOutputs  # noqa: PLC0415 - only older results need numpy
+
+        outputs = RunOutputs(self._workspace)
+        return recounted(result, outputs.record, outputs.predictions)
 
     def add(self, results: Iterable[Result]) -> int:
         """Add those whose run is not there yet, all in one transaction; how many that were.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.catalog.protocol import ProtocolSpec, require_above_zero, require_at_least
+from tasks.catalog.protocol import Margin, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -87,5 +87,10 @@ ANALYSES = (
         separate_test=False,
         rescore="tasks.metrics.rescore:reconstructions",
         descriptive=True,
+        margins={
+            "mse": Margin(0.001, "of squared error"),
+            "lpips-alex": Margin(0.01, "of distance"),
+            "lpips-vgg": Margin(0.01, "of distance"),
+        },
     ),
 )

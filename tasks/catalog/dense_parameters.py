@@ -7,7 +7,7 @@ from typing import Literal
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.feature_map_info import FeatureMapInfo
-from tasks.catalog.protocol import Parameters, ProtocolSpec, require_above_zero, require_at_least
+from tasks.catalog.protocol import Margin, Parameters, ProtocolSpec, require_above_zero, require_at_least
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ SEGMENTATION_PROTOCOLS = (
         needs=("masks",),
         rescore="tasks.metrics.rescore:pixels",
         unsuitable=without_maps,
+        trains=True,
     ),
 )
 
@@ -164,5 +165,7 @@ NORMALS_PROTOCOLS = (
         needs=("normals",),
         rescore="tasks.metrics.rescore:angles",
         unsuitable=without_maps,
+        trains=True,
+        margins={name: Margin(0.5, "degrees") for name in ("mean-angle", "median-angle")},
     ),
 )

@@ -99,6 +99,7 @@ def _detection(name: str, summary: str, *, frozen: bool) -> ProtocolSpec:
         needs=("boxes",),
         rescore="tasks.metrics.rescore:detections",
         unsuitable=unsuitable,
+        trains=True,
     )
 
 

@@ -108,6 +108,7 @@ HEADS = (
         layers=True,
         unsuitable=without_blocks,
         rescore="tasks.metrics.rescore:classification",
+        trains=True,
         averaged=True,
     ),
     ProtocolSpec(

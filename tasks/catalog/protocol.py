@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -35,6 +35,21 @@ InputKind = Literal["splits", "bank", "pool", "images"]
     pool     PoolInputs: all images of the dataset together
     images   ImageInputs: the images themselves, and a backbone that can be trained
 """
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Largest difference of two scores that does not matter."""
+
+    size: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.size:g} {self.unit.removesuffix('s') if self.size == 1 else self.unit}"
+
+
+POINT = Margin(1.0, "points")
+"""Of scores in percent."""
 
 
 class Parameters(Protocol):
@@ -83,11 +98,19 @@ class ProtocolSpec:
     None where arrays are missing. Without it, scores are reported as not rescored when a bundle is verified."""
     descriptive: bool = False
     """Whether it describes a backbone, so that a higher score is neither better nor worse and is not ranked."""
+    trains: bool = False
+    """Whether it trains a network, so that a score depends on the seed of the training as well as on the images."""
+    margins: Mapping[str, Margin] = field(default_factory=dict)
+    """By metric, the largest difference that does not matter, in the metric's own unit; `POINT` for the others."""
     averaged: bool = False
     """Whether its scores are averaged over datasets before they are correlated with ImageNet accuracy."""
     evaluation: str = ""
     """Module whose `evaluate_task` (see `tasks.evaluation.features`) carries out a whole run; empty for the one that
     `inputs` implies."""
+
+    def margin(self, metric: str) -> Margin:
+        """The largest difference of two scores of a metric that does not matter."""
+        return self.margins.get(metric, POINT)
 
     @property
     def evaluation_module(self) -> str:

@@ -7,7 +7,7 @@ only if it changes the number; what does not (device, batch size, worker count) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.catalog import dense_parameters as normals
@@ -16,7 +16,15 @@ from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.head_parameters import HEADS
-from tasks.catalog.protocol import Parameters, ProtocolSpec, outside_protocols, require_above_zero, require_at_least
+from tasks.catalog.protocol import (
+    POINT,
+    Margin,
+    Parameters,
+    ProtocolSpec,
+    outside_protocols,
+    require_above_zero,
+    require_at_least,
+)
 from tasks.datasets.card import DatasetCard
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
@@ -190,12 +198,17 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = {
 }
 
 
-def protocol_of(task: str) -> ProtocolSpec | None:
-    """The protocol of a task named `protocol/dataset`; None for any other name."""
-    return PROTOCOLS.get(task.partition("/")[0])
+def is_descriptive(protocol: str) -> bool:
+    """Whether the protocol of this name describes backbones, so that its scores are not ranked."""
+    return protocol in PROTOCOLS and PROTOCOLS[protocol].descriptive
 
 
-def is_descriptive(task: str) -> bool:
-    """Whether a task named `protocol/dataset` describes backbones, so that its scores are not ranked."""
-    protocol = protocol_of(task)
-    return protocol is not None and protocol.descriptive
+def is_trained(protocol: str) -> bool:
+    """Whether scores of the protocol of this name depend on the seed of a training."""
+    return protocol in PROTOCOLS and PROTOCOLS[protocol].trains
+
+
+def margin_of(protocol: str, metric: str, sizes: Mapping[str, float]) -> Margin:
+    """The margin of a protocol's metric; `sizes` are the user's, by metric, in its own unit."""
+    found = PROTOCOLS[protocol].margin(metric) if protocol in PROTOCOLS else POINT
+    return replace(found, size=sizes.get(metric, found.size))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.dense_targets import Boxes
-from tasks.metrics.confidence_intervals import EARLIER_HALVES, HALVES, halves
+from tasks.metrics.confidence_intervals import EXTRAPOLATED, HALVES, halves
 from tasks.metrics.detection import Claims, Detections, claims
 from tasks.metrics.outcome import Interval
 
@@ -62,7 +62,7 @@ class AveragePrecision:
         promises too much, as would any that one sample of images gives. Its error falls with the root of the number of
         images, and is extrapolated; that of the area falls faster, and is not. `method` names one instead.
         """
-        method = method or (HALVES if self.averaging == "11-point" else EARLIER_HALVES)
+        method = method or (EXTRAPOLATED if self.averaging == "11-point" else HALVES)
         images = len(self.classes[0].objects)
         return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed, method=method)
 

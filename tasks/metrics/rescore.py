@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -33,6 +34,8 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
 MOST_CLASSES = 1_000_000
 HEADLINE_OVERLAP = 0.5
+EARLIER_RULES = (confidence_intervals.HALVES, confidence_intervals.EXTRAPOLATED)
+"""Of intervals of mean average precision in classification."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def classification(arrays: Arrays) -> Rescorer | None:
             frozenset({"label", "scores"}),
             _several_labels,
             _several_labels_interval,
-            earlier={confidence_intervals.EARLIER_HALVES: _earlier_map},
+            earlier={name: partial(_map_by, name) for name in EARLIER_RULES},
         ),
     )
 
@@ -102,7 +105,7 @@ def draws(arrays: Arrays) -> Rescorer | None:
 
 def detections(arrays: Arrays) -> Rescorer | None:
     """Average precisions of boxes."""
-    earlier = {confidence_intervals.EARLIER_HALVES: _earlier_detections}
+    earlier = {confidence_intervals.HALVES: _earlier_detections}
     return _complete(arrays, Rescorer(NEEDED, _detections, _detections_interval, earlier=earlier))
 
 
@@ -199,8 +202,8 @@ def _several_labels_interval(arrays: Arrays, metric: str) -> Interval | None:
     return confidence_intervals.halves_mean_average_precision(_plain(arrays["scores"]), _whole(arrays["label"]))
 
 
-def _earlier_map(arrays: Arrays) -> Interval:
-    scores, method = _plain(arrays["scores"]), confidence_intervals.EARLIER_HALVES
+def _map_by(method: str, arrays: Arrays) -> Interval:
+    scores = _plain(arrays["scores"])
     return confidence_intervals.halves_mean_average_precision(scores, _whole(arrays["label"]), method=method)
 
 
@@ -248,7 +251,7 @@ def _detections_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _earlier_detections(arrays: Arrays) -> Interval:
-    return restored(arrays).interval(HEADLINE_OVERLAP, method=confidence_intervals.EARLIER_HALVES)
+    return restored(arrays).interval(HEADLINE_OVERLAP, method=confidence_intervals.HALVES)
 
 
 def _colours(arrays: Arrays) -> Scores:

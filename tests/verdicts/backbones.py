@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from ssl_console.analysis.equivalence import Margin, is_within
+from ssl_console.analysis.equivalence import is_within
 from ssl_console.analysis.ranking import rank
 from ssl_console.analysis.statistics.correlation import associate
 from ssl_console.analysis.statistics.paired_tests import accuracy
@@ -17,6 +17,7 @@ from ssl_console.analysis.statistics.weighted_metrics import of_samples
 from ssl_console.analysis.training_seeds import over_trainings
 from ssl_console.workspace.badges import BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
+from tasks.catalog.protocol import Margin
 from tasks.metrics.scoring import interval
 from tests.verdicts.rates import AT_MOST, COVERED, Floats, Labels, Rate, repeated, scored, simulation
 

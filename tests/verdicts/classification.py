@@ -84,26 +84,34 @@ def mean_per_class(scale: float) -> Iterator[Rate]:
             yield from _alarms("mean-per-class", labels, chance, "mean_per_class", setting, times)
 
 
-def _ranked(generator: np.random.Generator, truth: Labels, common: Floats) -> Floats:
-    return truth * 1.2 + 0.7 * common + 0.7 * generator.standard_normal(truth.shape)
+def _ranked(generator: np.random.Generator, truth: Labels, common: Floats, skill: float) -> Floats:
+    return truth * skill + 0.7 * common + 0.7 * generator.standard_normal(truth.shape)
 
 
 @simulation
 def average_precision(scale: float) -> Iterator[Rate]:
     """The interval of 11-point mAP and its paired test, through `interval` and `paired_test`."""
-    generator = np.random.default_rng(2)
-    many = (generator.random((400_000, 3)) < 0.3).astype(np.int64)
-    truth = score("map11", _ranked(generator, many, generator.standard_normal(many.shape)), many)
-    for total in (100, 800):
-        covered = alarms = 0
-        times = repeated(200, scale)
-        for _ in times:
-            labels = (generator.random((total, 3)) < 0.3).astype(np.int64)
-            common = generator.standard_normal(labels.shape)
-            ours, theirs = _ranked(generator, labels, common), _ranked(generator, labels, common)
-            found = interval("map11", ours, labels)
-            covered += found.low <= truth <= found.high
-            runs: list[Arrays] = [{"index": np.arange(total), "label": labels, "scores": one} for one in (ours, theirs)]
-            alarms += paired_test("map11", runs[:1], runs[1:]).p_value < 0.05
-        yield Rate("average_precision", f"n = {total}, coverage", covered / len(times), *COVERED, len(times))
-        yield Rate("average_precision", f"n = {total}, false alarms", alarms / len(times), *AT_MOST, len(times))
+    for classes, share, skill in ((3, 0.3, 1.2), (3, 0.3, 2.5), (12, 0.1, 1.2)):
+        generator = np.random.default_rng(2)
+        many = (generator.random((200_000, classes)) < share).astype(np.int64)
+        truth = score("map11", _ranked(generator, many, generator.standard_normal(many.shape), skill), many)
+        for total, count in ((40, 400), (100, 200), (800, 200)) if skill < 2 and classes < 4 else ((40, 400),):
+            setting = f"{classes} classes, {skill} apart, n = {total}"
+            times = repeated(count, scale)
+            pairs = [_several_labels(generator, (total, classes), share, skill) for _ in times]
+            found = [interval("map11", ours["scores"], ours["label"]) for ours, _ in pairs]  # type: ignore[arg-type]
+            covered = float(np.mean([one.low <= truth <= one.high for one in found]))
+            alarms = float(np.mean([paired_test("map11", [one], [other]).p_value < 0.05 for one, other in pairs]))
+            yield Rate("average_precision", f"{setting}, coverage", covered, *COVERED, len(times))
+            yield Rate("average_precision", f"{setting}, false alarms", alarms, *AT_MOST, len(times))
+
+
+def _several_labels(
+    generator: np.random.Generator, shape: tuple[int, int], share: float, skill: float
+) -> tuple[Arrays, Arrays]:
+    """What two equally good backbones keep of the same images."""
+    labels = (generator.random(shape) < share).astype(np.int64)
+    common = generator.standard_normal(shape)
+    ours, theirs = (_ranked(generator, labels, common, skill) for _ in range(2))
+    same: Arrays = {"index": np.arange(shape[0]), "label": labels}
+    return {**same, "scores": ours}, {**same, "scores": theirs}

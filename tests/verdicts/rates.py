@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
-Arrays = dict[str, npt.NDArray[np.generic]]
+Array = npt.NDArray[np.generic]
+Arrays = dict[str, Array]
 COVERED = (0.93, 0.97)
 ALARMS = (0.03, 0.07)
 AT_MOST = (0.0, 0.07)

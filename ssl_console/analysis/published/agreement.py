@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, column_of, published
-from ssl_console.analysis.ranking import Ranking, RankingCell, average_seeds
+from ssl_console.analysis.ranking import Ranking
+from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.workspace.result import Result
 
 PUBLISHED = " †"

@@ -26,6 +26,8 @@ Labels = npt.NDArray[np.integer]
 LEVEL = 0.95
 POWER = 0.8
 REPLICATES = 1000
+FEWEST_REPLICATES = 250
+"""Of many images, each of which costs time: the standard error is then known to 4 %."""
 FLIPS = 9999
 MANY, LARGE = 500, 0.01
 """Images that differ, and the share of their squares that none may exceed, from which on their sum is normal."""
@@ -150,7 +152,7 @@ def _error_within(gaps: Floats, sizes: npt.NDArray[np.intp], place: npt.NDArray[
 
 
 def average_precision(
-    first: Floats, second: Floats, positives: Labels, *, replicates: int = REPLICATES, seed: int = 0
+    first: Floats, second: Floats, positives: Labels, *, replicates: int | None = None, seed: int = 0
 ) -> PairedTest:
     """Difference of 11-point mAPs from `first` and `second` [seeds, n, classes]; images drawn again, the same for both.
 
@@ -159,7 +161,7 @@ def average_precision(
     """
     samples = len(positives)
     ours, theirs = _rankings(first, positives), _rankings(second, positives)
-    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates, seed)]
+    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates or affordable(samples), seed)]
     values = np.concatenate([mean_precision(ours, block) - mean_precision(theirs, block) for block in blocks])
     return _bootstrapped(float(values[0]), values[1:], samples)
 
@@ -188,11 +190,11 @@ def weighted(
     second: Sequence[Statistic],
     samples: int,
     *,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     seed: int = 0,
 ) -> PairedTest:
     """Difference of scores that are functions of image weights, one a seed; images drawn again, the same for both."""
-    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates, seed)]
+    blocks = [np.ones((samples, 1), dtype=np.float32), *counts(samples, replicates or affordable(samples), seed)]
     values = np.concatenate([_averaged(first, block) - _averaged(second, block) for block in blocks])
     known = values[1:][~np.isnan(values[1:])]
     return _bootstrapped(float(values[0]), known, samples)
@@ -221,10 +223,16 @@ def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
     return student(float(gaps.mean()), error, max(total - 1, 1), total, method)
 
 
+def affordable(samples: int) -> int:
+    """Replicates of a bootstrap over so many images."""
+    return max(FEWEST_REPLICATES, min(REPLICATES, 1_000 * REPLICATES // max(samples, 1)))
+
+
 def _bootstrapped(difference: float, values: Floats, samples: int) -> PairedTest:
-    """The bootstrap divides by the number of samples, Student by one less."""
+    """The bootstrap divides by the number of samples, Student by one less. Few replicates count as few degrees."""
     error = float(values.std(ddof=1)) * math.sqrt(samples / max(samples - 1, 1))
-    return student(difference, error, max(samples - 1, 1), samples, "paired bootstrap")
+    degrees = 1 / (1 / max(samples - 1, 1) + 1 / max(len(values) - 1, 1))
+    return student(difference, error, degrees, samples, "paired bootstrap")
 
 
 def _same_samples(first: Right, second: Right) -> None:

@@ -37,7 +37,7 @@ def bundle(
     def manifest(card: DatasetCard) -> Manifest | None:
         return known_manifest(card, session.data_root, session.workspace.cache)
 
-    done = write_bundle(path, session.workspace, results, columns, manifest)
+    done = write_bundle(path, session.workspace, results, columns, manifest, session.badge_sources)
     if as_json:
         document = {"path": str(done.path), "sha256": done.digest, "results": done.results, "bytes": done.bytes}
         stdout.document({**document, "left_out": list(done.left_out)})

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ssl_console.analysis.comparison import Comparison, TaskComparison, compare
+from ssl_console.analysis.comparison import Comparison, TaskComparison
+from ssl_console.analysis.marked_scores import MarkedScore, legend, mark_sentences
 from ssl_console.analysis.published.agreement import AgainstPublished, against_published, published_backbones
 from ssl_console.analysis.published.tables import further_numbers
-from ssl_console.analysis.ranking import RankingCell
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import distributions
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session, resolve_backbone
 from ssl_console.system.command_hints import RUNS
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.badges import IMPORTED_MARK, LEGEND, origin_mark
-from ssl_console.workspace.predictions import RunOutputs
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import Identities, Identity
 
 PAPER = "paper"
 
@@ -34,8 +33,7 @@ def compare_backbones(
 
     Raises ConsoleError when there is nothing that may be compared.
     """
-    margins = {**session.config.margins, **margins}
-    found = session.results()
+    found = session.badged_results()
     wanted = None
     if suite is not None:
         wanted = [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
@@ -50,10 +48,12 @@ def compare_backbones(
     theirs = resolve_backbone(second, measured)
     if theirs == ours:
         raise ConsoleError(f"{ours} cannot be compared with itself: name two backbones")
-    files = RunOutputs(session.workspace)
-    outcome = compare(ours, theirs, found, files.predictions, _identities(files), wanted, margins)
+    outcome = session.compare(ours, theirs, found, wanted, margins)
     if not outcome.tasks:
         raise ConsoleError(_nothing(outcome))
+    metrics = dict.fromkeys(task.metric for task in outcome.tasks)
+    if unknown := [name for name in margins if name not in metrics]:
+        raise ConsoleError(f"--margin {unknown[0]}: no task is compared by it; the metrics are {', '.join(metrics)}")
     if as_json:
         stdout.document(_document(outcome))
     else:
@@ -62,14 +62,6 @@ def compare_backbones(
 
 def _of(suite: str | None) -> str:
     return "" if suite is None else f" in the suite {suite}"
-
-
-def _identities(files: RunOutputs) -> Identities:
-    def identity(run_id: str) -> Identity | None:
-        record = files.record(run_id)
-        return None if record is None else record.identity
-
-    return identity
 
 
 def _nothing(outcome: Comparison) -> str:
@@ -84,8 +76,8 @@ def _show(outcome: Comparison) -> None:
     head = ("task", *names, "difference", "95 % interval", "p", "p (Holm)", "effect", "smallest", "verdict")
     stdout.table(head, [_line(task) for task in outcome.tasks], right=frozenset(range(1, 9)))
     stdout.lines(["", outcome.sentence])
-    if any(origin_mark(score.badges) for task in outcome.tasks for score in (task.first, task.second)):
-        stdout.say(f"{IMPORTED_MARK} {LEGEND[IMPORTED_MARK]}")
+    for sentence in mark_sentences(_marked(outcome)):
+        stdout.say(sentence)
     for refused in outcome.not_comparable:
         stdout.say(f"not compared: {refused.task}: {refused.reason}")
     for name, alone in zip(names, (outcome.only_first, outcome.only_second), strict=True):
@@ -93,17 +85,38 @@ def _show(outcome: Comparison) -> None:
             stdout.say(f"measured for {name} alone: {', '.join(alone)}")
     if single := [task.task for task in outcome.tasks if task.one_training]:
         stdout.say(f"of these runs and not of the backbones, as each was trained with one seed: {', '.join(single)}")
+    if drawn := [task for task in outcome.tasks if task.first.unit == "episodes"]:
+        pools = (f"{task.task} ({task.test.n:,}; {_seeds(task)})" for task in drawn)
+        stdout.say(f"by the images of the pools, with the runs' own seeds of episodes: {', '.join(pools)}")
     for note in dict.fromkeys(task.note for task in outcome.tasks if task.note):
         unpaired = ", ".join(task.task for task in outcome.tasks if task.note == note)
         stdout.say(f"by intervals only, which shows less: {unpaired}: {note}")
+
+
+def _marked(outcome: Comparison) -> list[MarkedScore]:
+    return [
+        MarkedScore(name, task.task, cell.run_id, cell.badges)
+        for task in outcome.tasks
+        for name, cell in ((outcome.first, task.first), (outcome.second, task.second))
+        if cell.badges
+    ]
+
+
+def _shown(cell: RankingCell) -> str:
+    return f"{cell.value:.2f}{marks(cell.badges)}"
+
+
+def _seeds(task: TaskComparison) -> str:
+    numbers = sorted({*task.first.seeds, *task.second.seeds})
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _line(task: TaskComparison) -> tuple[str, ...]:
     test = task.test
     return (
         f"{task.task} [{task.variant}]",
-        f"{task.first.value:.2f}{origin_mark(task.first.badges)}",
-        f"{task.second.value:.2f}{origin_mark(task.second.badges)}",
+        _shown(task.first),
+        _shown(task.second),
         f"{test.difference:+.2f}",
         f"{test.low:+.2f} to {test.high:+.2f}",
         distributions.told(test.p_value),
@@ -130,6 +143,7 @@ def _document(outcome: Comparison) -> dict[str, object]:
             "smallest_detectable": across.smallest,
         },
         "sentence": outcome.sentence,
+        "marks": legend(one.badges for one in _marked(outcome)),
         "not_comparable": [{"task": one.task, "reason": one.reason} for one in outcome.not_comparable],
         "only_first": list(outcome.only_first),
         "only_second": list(outcome.only_second),
@@ -165,14 +179,17 @@ def _task(task: TaskComparison) -> dict[str, object]:
 def _score(cell: RankingCell) -> dict[str, object]:
     known = cell.half_width is not None
     low, high = (cell.ci_low, cell.ci_high) if known else (None, None)
-    found = {"value": cell.value, "ci_low": low, "ci_high": high, "run_id": cell.run_id, "source": cell.source}
-    return {**found, "badges": list(cell.badges)}
+    return {"value": cell.value, "ci_low": low, "ci_high": high, **_origin(cell)}
+
+
+def _origin(cell: RankingCell) -> dict[str, object]:
+    return {"run_id": cell.run_id, "source": cell.source, "seeds": list(cell.seeds), "badges": list(cell.badges)}
 
 
 def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:
     if backbone not in published_backbones():
         raise ConsoleError(f"nothing is published for {backbone}; there is for {', '.join(published_backbones())}")
-    own, outputs = [result for result in results if result.backbone == backbone], RunOutputs(session.workspace)
+    own, outputs = [result for result in results if result.backbone == backbone], session.outputs
 
     def metrics_of(run_id: str) -> Mapping[str, float]:
         record = outputs.record(run_id)
@@ -185,17 +202,21 @@ def _published(session: Session, backbone: str, results: list[Result], *, as_jso
     sentence = f"{backbone} repeats {agreeing} of {len(found)} published numbers."
     if as_json:
         rows = [_published_task(one) for one in found]
-        stdout.document({"first": backbone, "second": PAPER, "tasks": rows, "sentence": sentence})
+        used = legend(one.own.badges for one in found)
+        stdout.document({"first": backbone, "second": PAPER, "tasks": rows, "sentence": sentence, "marks": used})
         return
     head = ("task", "measured", "published", "difference", "where", "verdict")
     stdout.table(head, [_published_line(one) for one in found], right=frozenset({1, 2, 3}))
     stdout.lines(["", sentence])
+    own_scores = [MarkedScore(backbone, one.column.task, one.own.run_id, one.own.badges) for one in found]
+    for told in mark_sentences(own_scores):
+        stdout.say(told)
 
 
 def _published_line(one: AgainstPublished) -> tuple[str, ...]:
     return (
         f"{one.column.task} {one.column.metric} [{one.variant}]",
-        f"{one.own.value:.2f}",
+        _shown(one.own),
         f"{one.published.value:.2f}",
         f"{one.difference:+.2f}",
         one.column.table,

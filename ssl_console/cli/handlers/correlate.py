@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssl_console.analysis.imagenet_correlation import Setting, Transfer, published_transfer, transfer
+from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_document
 from ssl_console.analysis.statistics.correlation import Coefficient
 from ssl_console.cli.handlers.rank import Origin, origin_of
 from ssl_console.cli.output import stdout
@@ -19,11 +20,13 @@ def correlate(session: Session, source: str, *, as_json: bool) -> None:
     settings = [setting for one in analyses for setting in one.settings]
     if as_json:
         tasks = [_document(task) for one in analyses for task in one.tasks]
-        stdout.document({"settings": [_document(setting) for setting in settings], "tasks": tasks})
+        used = legend(one.badges for setting in settings for one in setting.marked)
+        stdout.document({"settings": [_document(setting) for setting in settings], "tasks": tasks, "marks": used})
         return
     head = ("setting", "source", "tasks", "backbones", "Pearson", "95 % interval", "Spearman", "95 % interval")
     stdout.table(head, [_line(setting) for setting in settings], right=frozenset({2, 3, 4, 6}))
     _say_what_is_left_out(settings)
+    _say_marks(settings)
 
 
 def correlation_picture(session: Session, source: str, path: Path) -> None:
@@ -53,7 +56,7 @@ def _each(origin: Origin) -> Sequence[Origin]:
 def _of_origin(session: Session, origin: Origin) -> Transfer:
     if origin == "paper":
         return published_transfer()
-    return transfer(session.results(), _imagenet(session))
+    return transfer(session.badged_results(), _imagenet(session))
 
 
 def _imagenet(session: Session) -> Mapping[str, float]:
@@ -83,6 +86,12 @@ def _say_what_is_left_out(settings: Sequence[Setting]) -> None:
         stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all score alike")
 
 
+def _say_marks(settings: Sequence[Setting]) -> None:
+    marked = dict.fromkeys(one for setting in settings for one in setting.marked)
+    for sentence in mark_sentences(list(marked)):
+        stdout.say(sentence)
+
+
 def _document(setting: Setting) -> dict[str, object]:
     found = setting.association
     return {
@@ -94,6 +103,7 @@ def _document(setting: Setting) -> dict[str, object]:
         "spearman": None if found is None else _coefficient(found.spearman),
         "points": {name: {"imagenet": x, "transfer": y} for name, (x, y) in setting.points.items()},
         "incomplete": list(setting.incomplete),
+        "doubts": marked_document(setting.marked),
     }
 
 

@@ -10,18 +10,28 @@ from typing import Literal, get_args
 
 from backbones.io.card_files import match
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
-from ssl_console.analysis.contamination import seen_by, with_seen_badges
-from ssl_console.analysis.export import CIRCLE, EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
+from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
+from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_scores
 from ssl_console.analysis.published import PUBLISHED, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
-from ssl_console.analysis.random_baseline import twins, with_twin_badges
-from ssl_console.analysis.ranking import Ranking, common_columns, judged, pick_columns, pick_rows, sort_rows
+from ssl_console.analysis.ranking import (
+    ABOUT_CIRCLE,
+    CIRCLE,
+    Ranking,
+    common_columns,
+    judged,
+    pick_columns,
+    pick_rows,
+    sort_rows,
+)
 from ssl_console.analysis.ranking import rank as make_ranking
+from ssl_console.analysis.ranking_cell import unit_of
+from ssl_console.analysis.sample_text import size_text
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
 from ssl_console.planning.candidates import identity_of_run
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.badges import IMPORTED, IMPORTED_MARK, LEGEND, MARK, NO_DOUBT, SEEN, SEEN_MARK
+from ssl_console.workspace.badges import IMPORTED, MARK, marks
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import rebuild as rebuild_database
 
@@ -29,8 +39,6 @@ ABOUT_ESTIMATE = (
     "estimate: the backbone's effect in log-odds, of an additive model of backbones and tasks over the scores that "
     "exist, with its 95 % interval; it orders the rows"
 )
-DOUBTS_SHOWN = 4
-CELLS_SHOWN = 20
 Origin = Literal["mine", "paper", "both"]
 
 
@@ -75,13 +83,15 @@ def origin_of(source: str) -> Origin:
 
 def results(session: Session, *, as_json: bool) -> None:
     """List the results, newest last."""
-    found = sorted(session.results(), key=lambda result: result.finished)
+    found = sorted(session.badged_results(), key=lambda result: result.finished)
+    used = legend(result.badges for result in found)
     if as_json:
-        stdout.document({"results": [result.model_dump(mode="json") for result in found]})
+        stdout.document({"results": [result.model_dump(mode="json") for result in found], "marks": used})
         return
-    found = _with_badges(session, found)
     head = ("run", "backbone", "task", "variant", "seed", "score", "interval", "n", "took", "finished", "doubts")
     stdout.table(head, [_line(result) for result in found], right=frozenset({4, 5, 7, 8}))
+    for mark, meaning in used.items():
+        stdout.say(f"{mark} {meaning}")
 
 
 def rank(session: Session, view: RankView) -> None:
@@ -99,10 +109,7 @@ def rank(session: Session, view: RankView) -> None:
         stdout.say("nothing is published for these; `ssl-console rank --source paper` shows what is")
     stdout.say(ABOUT_ESTIMATE)
     if circle := [row.backbone for row in ranking.rows if row.circle]:
-        stdout.say(
-            f"{CIRCLE} ahead of one another in a circle, over the tasks that each two share, so no order holds for "
-            f"all: {', '.join(circle)}"
-        )
+        stdout.say(f"{CIRCLE} {ABOUT_CIRCLE}: {', '.join(circle)}")
     if ranking.incomplete:
         stdout.say(
             f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
@@ -151,25 +158,11 @@ def _say_why_no_means(ranking: Ranking) -> None:
 
 
 def _say_doubts(ranking: Ranking) -> None:
-    doubted = [
-        f"{row.backbone} on {label} ({', '.join(cell.badges)}; {cell.run_id})"
-        for row in ranking.rows
-        for label, cell in row.cells.items()
-        if set(cell.badges) - NO_DOUBT
-    ]
-    for badge, mark in ((SEEN, SEEN_MARK), (IMPORTED, IMPORTED_MARK)):
-        if found := _cells_with(ranking, badge):
-            more = f" and {len(found) - CELLS_SHOWN} more" if len(found) > CELLS_SHOWN else ""
-            stdout.say(f"{mark} {LEGEND[mark]}: {'; '.join(found[:CELLS_SHOWN])}{more}")
-    if doubted:
-        more = f" and {len(doubted) - DOUBTS_SHOWN} more" if len(doubted) > DOUBTS_SHOWN else ""
-        stdout.say(f"{MARK} {len(doubted)} to doubt: {'; '.join(doubted[:DOUBTS_SHOWN])}{more}")
+    sentences = mark_sentences(marked_scores(ranking))
+    for sentence in sentences:
+        stdout.say(sentence)
+    if any(sentence.startswith(MARK) for sentence in sentences):
         stdout.say("`ssl-console show RUN` says why, and what to do")
-
-
-def _cells_with(ranking: Ranking, badge: str) -> list[str]:
-    cells = ((row.backbone, label, cell) for row in ranking.rows for label, cell in row.cells.items())
-    return [f"{backbone} on {label}" for backbone, label, cell in cells if badge in cell.badges]
 
 
 def rank_intervals(session: Session, view: RankView) -> None:
@@ -213,16 +206,10 @@ def _ranking(session: Session, view: RankView) -> Ranking:
     return ranking if view.sort is None else sort_rows(ranking, view.sort)
 
 
-def _with_badges(session: Session, results: Sequence[Result]) -> list[Result]:
-    """With those that depend on other results, and on what the backbones' cards say."""
-    cards = list(session.backbones.cards.values())
-    return with_seen_badges(with_twin_badges(results, twins(cards)), seen_by(cards))
-
-
 def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:
     if view.origin == "paper":
         return list(published())
-    own = _with_badges(session, session.results())
+    own = session.badged_results()
     if view.origin == "mine":
         return own
     return with_published(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
@@ -235,9 +222,9 @@ def _line(result: Result) -> tuple[str, ...]:
         result.task,
         result.variant,
         str(result.seed),
-        f"{result.value:.2f}",
+        f"{result.value:.2f}{marks(result.badges)}",
         f"{result.ci_low:.2f} to {result.ci_high:.2f}",
-        f"{result.n:,}",
+        size_text(result.n, unit_of(result.protocol_name)),
         f"{result.duration_s:.0f} s",
         datetime.fromtimestamp(result.finished).astimezone().strftime("%Y-%m-%d %H:%M"),
         ", ".join(f"imported: {result.origin}" if name == IMPORTED else name for name in result.badges),

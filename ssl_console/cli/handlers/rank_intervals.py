@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+from ssl_console.analysis.marked_scores import mark_sentences
 from ssl_console.analysis.rank_intervals import CriticalDifference, RankTable, as_text, rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE
@@ -39,10 +40,11 @@ def save_diagram(session: Session, ranking: Ranking, missing: str, path: Path) -
     from ssl_console.analysis.figures import check_name, save_critical_difference
 
     check_name(path)
-    picture = rank_table_of(session, ranking, missing).picture
+    table = rank_table_of(session, ranking, missing)
+    picture = table.picture
     if picture is None:
         raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
-    save_critical_difference(picture, path)
+    save_critical_difference(picture, path, mark_sentences(table.marked))
     stdout.say(f"{path} written; {POOL_NOTE}")
 
 
@@ -81,6 +83,8 @@ def _report(table: RankTable) -> None:
         stdout.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
     if table.by_intervals:
         stdout.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+    for sentence in mark_sentences(table.marked):
+        stdout.say(sentence)
     classical = table.classical
     if classical is not None:
         stdout.say(

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ssl_console.analysis.contamination import seen_badge, seen_by
 from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
 from ssl_console.analysis.result_diff import Change, FieldDifference, Group, difference, flips
+from ssl_console.analysis.sample_text import record_text, seeds_text
 from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
@@ -19,7 +19,7 @@ from ssl_console.planning.candidates import folders_of_key
 from ssl_console.planning.plan import new_run_id
 from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
 from ssl_console.system.safe_text import shorten
-from ssl_console.workspace.badges import Badge, later_badges, marks
+from ssl_console.workspace.badges import Badge, marks
 from ssl_console.workspace.config import LOCAL
 from ssl_console.workspace.pictures import picture_files
 from ssl_console.workspace.requests import submit
@@ -49,26 +49,20 @@ def show(session: Session, name: str, *, as_json: bool) -> None:
     record = record.model_copy(update={"result": current})
     spread = seed_spread(record.result, results)
     distance = distances([*results, record.result], twins(session.backbones.cards.values())).get(record.result.run_id)
-    seen = seen_badge(record.result, seen_by(session.backbones.cards.values()))
-    badges = (*all_badges(record, distance), *([seen] if seen else []))
+    badges = session.badge_sources.explained(record.result, record, results)
     pictures = picture_files(session.workspace.run(record.result.run_id))
     if as_json:
         found = _document(record, badges, spread, distance)
         stdout.document({**found, "pictures": [str(path) for path in pictures]})
         return
     result = record.result
-    stdout.lines([f"{result.backbone} on {result.task} [{result.variant}], seed {result.seed}"])
+    seed = seeds_text(result.protocol_name, [result.seed])
+    stdout.lines([f"{result.backbone} on {result.task} [{result.variant}], {seed}"])
     for badge in badges:
         stdout.lines([f"{marks([badge.name])} {badge.name}: {badge.advice}"])
     for title, pairs in _sections(record, spread, distance).items():
         stdout.lines(["", title, *(f"  {key:<{NAME_COLUMNS}}  {value}" for key, value in pairs.items())])
     show_pictures(pictures)
-
-
-def all_badges(record: ResultRecord, distance: BaselineComparison | None) -> tuple[Badge, ...]:
-    """The badges of the run itself, those that its row got later, and the one from its random baseline."""
-    of_twin = distance.badge if distance else None
-    return (*record.badges, *later_badges(record.result.badges, record.badges), *([of_twin] if of_twin else []))
 
 
 def _sections(
@@ -95,7 +89,7 @@ def _sections(
 def _intervals(record: ResultRecord, episodes: EpisodeIntervals | None, spread: SeedSpread | None) -> dict[str, str]:
     result = record.result
     method = result.interval_method or record.interval_method
-    found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({method}, n {result.n:,})"}
+    found = {"95 % interval": f"{result.ci_low:.2f} to {result.ci_high:.2f} ({method}, {record_text(result, record)})"}
     if episodes is not None:
         title, text = episodes.beside
         found[title] = text

@@ -32,7 +32,8 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
     """List the runs, oldest first. Raises UnknownName for a state that does not exist."""
     wanted = None if state is None else _state(state)
     now = time.time()
-    scores = {result.run_id: RunScore.of(result) for result in ResultStore(session.workspace).results()}
+    measured = session.badge_sources.badged(ResultStore(session.workspace).results())
+    scores = {result.run_id: RunScore.of(result) for result in measured}
     reader = RunReader(session.workspace)
     reader.poll()
     shown = [run for run in reader.runs() if wanted in {None, run.state}]
@@ -220,4 +221,5 @@ def _as_json(run: RunView, score: RunScore | None) -> dict[str, object]:
         "value": score.value if score else None,
         "ci_low": score.ci_low if score else None,
         "ci_high": score.ci_high if score else None,
+        "badges": list(score.badges) if score else [],
     }

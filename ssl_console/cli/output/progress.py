@@ -13,6 +13,7 @@ from ssl_console.cli.output import stdout
 from ssl_console.operations.progress import ProgressSnapshot, ProgressSummary
 from ssl_console.planning.duration import format_duration
 from ssl_console.system.errors import ExitCode
+from ssl_console.workspace.badges import half_widths, marks
 from ssl_console.workspace.result import Result, RunScore
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
@@ -125,6 +126,7 @@ def run_line(run: RunView, result: Result | None) -> dict[str, object]:
         "value": result.value if result else None,
         "ci_low": result.ci_low if result else None,
         "ci_high": result.ci_high if result else None,
+        "badges": list(result.badges) if result else [],
     }
 
 
@@ -169,7 +171,7 @@ def outcome_text(run: RunView, result: Result | RunScore | None) -> str:
         if result is None:
             return "done"
         origin = f", from {result.origin}" if result.origin else ""
-        half = (result.ci_high - result.ci_low) / 2
-        return f"{result.value:.1f} ±{half:.1f} ({format_duration(result.duration_s)}){origin}"
+        interval = half_widths(result.value, result.ci_low, result.ci_high)
+        return f"{result.value:.1f}{marks(result.badges)} {interval} ({format_duration(result.duration_s)}){origin}"
     kind = f" ({run.status.kind})" if run.status.kind else ""
     return f"{run.state}{kind}: {run.reason}" if run.reason else f"{run.state}{kind}"

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from ssl_console.analysis.badged_results import BadgeSources
+
 LABEL = b"sha256:"
 DIGITS = 64
 MOST_MEMBERS = 200_000
@@ -140,8 +142,8 @@ def _problems(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
 
 
 INDEX, README = "bundle.json", "README.txt"
-FORMAT = 2
-"""2: tables have estimates and marks."""
+FORMAT = 3
+"""2: tables have estimates and marks. 3: their marks follow from the facts about backbones in the index, too."""
 
 
 class Listed(BaseModel):
@@ -165,8 +167,17 @@ class Index(BaseModel):
     """Seconds since the epoch."""
     columns: tuple[tuple[str, str], ...] | None = None
     """The tables' columns as (task, variant); None for everything."""
+    twins: dict[str, str] = Field(default_factory=dict)
+    """By backbone, the untrained one of its architecture that the tables compare it with."""
+    seen_datasets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By backbone, the datasets that the tables mark as seen in pre-training."""
     files: dict[str, Listed] = Field(default_factory=dict)
     """Every other member but the README."""
+
+    @property
+    def badge_sources(self) -> BadgeSources:
+        """The facts from which marks in the tables follow."""
+        return BadgeSources(self.twins, {name: frozenset(found) for name, found in self.seen_datasets.items()})
 
 
 def record(run_id: str) -> str:

@@ -268,7 +268,7 @@ class _Check:
             return
         self.notify("tables")
         try:
-            again = tables(results, self.predictions, index.columns)
+            again = tables(results, self.predictions, index.columns, index.badge_sources)
         except UNCOUNTABLE as error:
             self._complain("tables", f"cannot be made from the records: {error}")
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from ssl_console._version import __version__
+from ssl_console.analysis.badged_results import BadgeSources
 from ssl_console.analysis.export import to_csv, to_json, to_markdown
 from ssl_console.analysis.rank_intervals import rank_table, ranks_document
 from ssl_console.analysis.ranking import Ranking, rank
@@ -30,10 +31,13 @@ RANKS = "tables/ranks.json"
 
 
 def tables(
-    results: Iterable[Result], predictions: Predictions, columns: Sequence[tuple[str, str]] | None
+    results: Sequence[Result],
+    predictions: Predictions,
+    columns: Sequence[tuple[str, str]] | None,
+    sources: BadgeSources = BadgeSources(),  # noqa: B008 - frozen
 ) -> Mapping[str, str]:
-    """By member name: the ranking as JSON, CSV and Markdown, and how certain the ranks are."""
-    ranking = rank(results, columns)
+    """By member name: the ranking as JSON, CSV and Markdown, and how certain the ranks are, with all marks."""
+    ranking = rank(sources.badged(results), columns)
     found = {
         "tables/ranking.json": to_json(ranking),
         "tables/ranking.csv": to_csv(ranking),
@@ -89,6 +93,7 @@ def bundle(
     results: Sequence[Result],
     columns: Sequence[tuple[str, str]] | None,
     manifests: Manifests,
+    sources: BadgeSources = BadgeSources(),  # noqa: B008 - frozen
 ) -> Bundled:
     """Write the bundle; it appears under its name when it is whole.
 
@@ -97,11 +102,14 @@ def bundle(
     if path.exists():
         raise FileExistsError(17, "there is a file of that name", str(path))
     kept = [one for one in results if workspace.run(one.run_id).result.is_file()]
-    members = dict(_members(workspace, kept, columns, manifests))
+    members = dict(_members(workspace, kept, columns, manifests, sources))
+    measured = {one.backbone for one in kept}
     index = Index(
         made_by=__version__,
         created=time.time(),
         columns=None if columns is None else tuple(columns),
+        twins={name: twin for name, twin in sources.twins.items() if {name, twin} <= measured},
+        seen_datasets={name: tuple(sorted(seen)) for name, seen in sources.seen.items() if name in measured},
         files={name: _listed(content) for name, content in members.items()},
     )
     front = {archive.INDEX: index.model_dump_json(indent=1).encode(), archive.README: README_TEXT.encode()}
@@ -120,7 +128,11 @@ def bundle(
 
 
 def _members(
-    workspace: Workspace, results: Sequence[Result], columns: Sequence[tuple[str, str]] | None, manifests: Manifests
+    workspace: Workspace,
+    results: Sequence[Result],
+    columns: Sequence[tuple[str, str]] | None,
+    manifests: Manifests,
+    sources: BadgeSources,
 ) -> Iterator[tuple[str, bytes | Path]]:
     cards: dict[str, DatasetCard] = {}
     for result in sorted(results, key=lambda one: one.run_id):
@@ -135,7 +147,7 @@ def _members(
         found = manifests(card)
         if found is not None:
             yield archive.manifest(found.digest), found.model_dump_json(indent=1).encode()
-    for name, text in tables(results, RunOutputs(workspace).predictions, columns).items():
+    for name, text in tables(results, RunOutputs(workspace).predictions, columns, sources).items():
         yield name, text.encode()
 
 

@@ -10,7 +10,6 @@ from textual.containers import Vertical
 
 from ssl_console.analysis.comparability import IncomparableResult, kept_apart
 from ssl_console.analysis.ranking import Ranking
-from ssl_console.operations.session import Session
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
@@ -18,7 +17,6 @@ from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.result import Result
-from ssl_console.workspace.result_identity import Identities, Identity
 
 ABOUT = (
     "Only results of one comparability key share a column: the same protocol, version and parameters (the "
@@ -45,9 +43,7 @@ class IncomparableDialog(Dialog[None]):
     def on_mount(self) -> None:
         """Read the records of the results in question."""
         app, ranking, results = host(self), self._ranking, self._results
-        app.in_background(
-            lambda: kept_apart(results, ranking, identities(app.backend.session)), self._show, group="apart"
-        )
+        app.in_background(lambda: kept_apart(results, ranking, app.backend.session.identity), self._show, group="apart")
 
     def _show(self, further: Sequence[IncomparableResult]) -> None:
         if self.is_attached:
@@ -62,13 +58,3 @@ def incomparable_lines(results: Sequence[IncomparableResult], width: int) -> lis
     return (
         lines if results else [*lines, (), line("Every task of this table has one column, so nothing is kept apart.")]
     )
-
-
-def identities(session: Session) -> Identities:
-    """Identities of results, from their records."""
-
-    def identity(run_id: str) -> Identity | None:
-        record = session.record(run_id)
-        return None if record is None else record.identity
-
-    return identity

@@ -9,7 +9,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
@@ -19,7 +18,7 @@ from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
 from ssl_console.tui.views.compare import TASK, CompareTable, CostAxis, PairedTests
-from ssl_console.tui.views.ranking_query import base_ranking
+from ssl_console.tui.views.ranking_query import badged, base_ranking
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -79,7 +78,7 @@ class CompareScreen(ConsoleScreen):
 
     def _comparison(self, state: AppState) -> CompareTable:
         suite = state.catalogue.suite.get(state.suite or "")
-        ranking = base_ranking(state.results, suite.columns if suite else None, "beside")
+        ranking = base_ranking(badged(state.results, state.catalogue), suite.columns if suite else None, "beside")
         backbones = compare.chosen(state.marked, ranking)
         base = self._base if self._base in backbones else next(iter(backbones), "")
         speeds = {result.backbone: result.images_per_s for result in state.results if result.images_per_s}
@@ -122,25 +121,15 @@ class CompareScreen(ConsoleScreen):
         if suite is None and state.suite is not None:
             return
         others = tuple(name for name in comparison.backbones if name not in {comparison.base, ""})
-        arguments = (comparison.base, others, suite.columns if suite else None, state.results)
-        if self._tested and arguments[:3] == self._tested[:3] and state.results is self._tested[3]:
+        results = badged(state.results, state.catalogue)
+        arguments = (comparison.base, others, suite.columns if suite else None, results)
+        if self._tested and arguments[:3] == self._tested[:3] and results is self._tested[3]:
             return
         self._tested, self._paired = arguments, PairedTests({})
-        session, base, results, columns = host(self).backend.session, comparison.base, state.results, arguments[2]
+        session, base, columns = host(self).backend.session, comparison.base, arguments[2]
 
         def work() -> PairedTests:
-            from ssl_console.analysis.comparison import compare  # noqa: PLC0415 - loads numpy
-
-            def identity(run_id: str) -> Mapping[str, object] | None:
-                try:
-                    record = session.record(run_id)
-                except ConsoleError:
-                    return None
-                return None if record is None else record.identity
-
-            return PairedTests(
-                {name: compare(name, base, results, session.outputs.predictions, identity, columns) for name in others}
-            )
+            return PairedTests({name: session.compare(name, base, results, columns) for name in others})
 
         if others and base:
             self.in_background(work, self._take_tests, group="paired")

@@ -17,7 +17,6 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.screens.comparability import identities
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -65,9 +64,7 @@ class ExportDialog(Dialog[None]):
 
             ties = ties_with_best(ranking, predictions) if name in SHOW_TIES else NO_TIES
             apart = (
-                apart_document(kept_apart(results, ranking, identities(app.backend.session)))
-                if name == "json"
-                else None
+                apart_document(kept_apart(results, ranking, app.backend.session.identity)) if name == "json" else None
             )
             text = EXPORTS[name](ranking, Notes(ties, apart, hidden))
             write_atomically(path, text.encode())
@@ -97,15 +94,16 @@ class ExportDialog(Dialog[None]):
 def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:
     """Raises ConsoleError when there is nothing to draw, or nothing to draw with."""
     from ssl_console.analysis.figures import save_critical_difference  # noqa: PLC0415 - reads arrays, so it loads numpy
+    from ssl_console.analysis.marked_scores import mark_sentences  # noqa: PLC0415
     from ssl_console.analysis.rank_intervals import rank_table  # noqa: PLC0415
 
     try:
-        picture = rank_table(ranking, predictions, replicates=1).picture
+        table = rank_table(ranking, predictions, replicates=1)
     except ValueError as error:
         raise ConsoleError(f"there is no critical-difference diagram: {error}") from error
-    if picture is None:
+    if table.picture is None:
         raise ConsoleError("two backbones on two tasks, all measured, are the least for a critical-difference diagram")
-    save_critical_difference(picture, path)
+    save_critical_difference(table.picture, path, mark_sentences(table.marked))
 
 
 def _scatter(path: Path, ranking: Ranking, imagenet: Mapping[str, float]) -> None:

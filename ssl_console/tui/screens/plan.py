@@ -18,6 +18,7 @@ from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
+from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -76,7 +77,7 @@ class PlanScreen(ConsoleScreen):
     def _grid(self, state: AppState) -> CoverageGrid:
         suite = state.planned_suite
         catalogue = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
-        coverage = Coverage.of(catalogue, state.results, state.runs.values(), state.stale, suite)
+        coverage = Coverage.of(catalogue, badged(state.results, catalogue), state.runs.values(), state.stale, suite)
         shown = filter_catalog(catalogue, suite, self.query_one(FilterBar).text)
         return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 

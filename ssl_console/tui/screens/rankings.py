@@ -22,7 +22,7 @@ from ssl_console.tui.screens.plan import FIELDS
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score, ranking_table, summary
-from ssl_console.tui.views.ranking_query import Published, RankingQuery, base_ranking, with_baseline_badges
+from ssl_console.tui.views.ranking_query import Published, RankingQuery, badged, base_ranking
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -86,7 +86,7 @@ class RankingsScreen(ConsoleScreen):
     def update_view(self, state: AppState) -> None:
         """Show the table, and details of the cell under the cursor."""
         query = replace(self._ranking_query, suite=state.suite, filter=self.query_one(FilterBar).text)
-        results = with_baseline_badges(state.results, state.catalogue)
+        results = badged(state.results, state.catalogue)
         shown = ranking_table(results, query, state.catalogue, render_context(self).glyphs, state.marked)
         self.table = shown
         table = self.query_one("#ranking", LineTable)
@@ -240,7 +240,7 @@ class RankingsScreen(ConsoleScreen):
 def initial_table(state: AppState, glyphs: Glyphs) -> RankingTable:
     """The table that the screen shows first; memoized, so that computing it early saves the time later."""
     return ranking_table(
-        with_baseline_badges(state.results, state.catalogue),
+        badged(state.results, state.catalogue),
         RankingQuery(suite=state.suite),
         state.catalogue,
         glyphs,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from ssl_console.analysis.random_baseline import twins
 from ssl_console.operations.launch import repeat_command
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
@@ -16,6 +15,7 @@ from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import result as resultview
+from ssl_console.tui.views.ranking_query import badge_sources
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.image import ImageView
 from ssl_console.tui.widgets.styled_text import Lines
@@ -108,10 +108,10 @@ class ResultScreen(ConsoleScreen):
             return
         width = max(40, text.size.width or self.size.width)
         opened = self._opened
-        of_backbones = twins(entry.card for entry in state.catalogue.backbones)
+        sources = badge_sources(state.catalogue)
         text.show(
             resultview.result_lines(
-                result, opened.record, state.results, opened.command, width, opened.per_class, of_backbones
+                result, opened.record, state.results, opened.command, width, opened.per_class, sources
             )
         )
         self.set_class(bool(opened.pictures), "pictured")
@@ -139,8 +139,11 @@ class ResultScreen(ConsoleScreen):
 
     def action_copy_json(self) -> None:
         """The whole record."""
-        result = self._result(self.state)
-        whole = self._opened.record or result
+        result, record = self._result(self.state), self._opened.record
+        if record is not None and result is not None:
+            badges = badge_sources(self.state.catalogue).explained(result, record, self.state.results)
+            record = record.model_copy(update={"badges": badges})
+        whole = record or result
         if whole is not None:
             host(self).copy(whole.model_dump_json(indent=2))
 

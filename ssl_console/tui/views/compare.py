@@ -8,15 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ssl_console.analysis.published import unmarked
-from ssl_console.analysis.ranking import Ranking, RankingCell, RankingColumn, RankingRow
-from ssl_console.analysis.statistics.correlation import pareto_front, pearson, spearman
+from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow
+from ssl_console.analysis.ranking_cell import RankingCell
+from ssl_console.analysis.sample_text import seeds_text
+from ssl_console.analysis.statistics.correlation import FEWEST_ASSOCIATED, Association, associate, pareto_front
 from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, length, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.badges import origin_mark
+from ssl_console.workspace.badges import ADVICE, marks
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
@@ -63,10 +65,28 @@ def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
         Span(f"  {chance}", Tone.DIM),
     )
     more = line(
-        Span(f"  {task.words}", Tone.DIM), Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}", Tone.DIM)
+        Span(f"  {task.words}", Tone.DIM),
+        Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}{_sample(task)}", Tone.DIM),
     )
-    note = [line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note]
+    note = _doubts(task, width) + [
+        line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note
+    ]
     return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
+
+
+def _sample(task: TaskComparison) -> str:
+    """What is compared, and with whose seeds, where that is not the test images alone."""
+    drawn = seeds_text(task.protocol, sorted({*task.first.seeds, *task.second.seeds}))
+    if task.first.unit == "episodes":
+        return f", {task.test.n:,} images of the pool, {drawn}"
+    return f", {drawn}" if task.one_training else ""
+
+
+def _doubts(task: TaskComparison, width: int) -> list[Line]:
+    """The reasons to doubt either score."""
+    badges = dict.fromkeys((*task.first.badges, *task.second.badges))
+    texts = [text for name in badges for text in wrap(f"{marks([name])} {name}: {ADVICE.get(name, '')}", width - 2)]
+    return [line(Span(f" {text}", Tone.WARN)) for text in texts]
 
 
 CostAxis = Literal["parameters", "images/s"]
@@ -132,10 +152,10 @@ class CompareTable:
         score, difference = self._score(name, label), self._difference(name, label)
         if score is None:
             return self.glyphs.none
-        text = f"{score.value:.1f}{origin_mark(score.badges)}"
+        shown = f"{score.value:.1f}{marks(score.badges)}"
         if name == self.base:
-            return text
-        return f"{text} {difference:>{self._room_of_differences[name]}}"
+            return shown
+        return f"{shown} {difference:>{self._room_of_differences[name]}}"
 
     def _difference(self, name: str, label: str) -> str:
         score, base = self._score(name, label), self._score(self.base, label)
@@ -183,8 +203,18 @@ class CompareTable:
             if name != self.base:
                 better, worse, alike = self._verdict(name)
                 spans += [Span(f"   {_short(name)} ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
-                spans += [Span(f" {worse} worse", Tone.BAD), Span(f" {alike} alike", Tone.DIM)]
+                spans += [Span(f" {worse} worse", Tone.BAD), Span(self._undecided(name, alike), Tone.DIM)]
         return tuple(spans)
+
+    def _undecided(self, name: str, alike: int) -> str:
+        """Tasks without a difference: those that are equal within the margin, and those that cannot tell."""
+        if name not in self.paired.by_backbone:
+            return f" {alike} alike"
+        keys = {column.key for column in self.columns}
+        tasks = [task for task in self.paired.by_backbone[name].tasks if task.column in keys]
+        equal = sum(task.verdict == "alike" and task.within for task in tasks)
+        unknown = sum(task.verdict == "alike" and not task.within for task in tasks)
+        return f" {equal} equal {unknown} cannot tell"
 
     def _verdict(self, name: str) -> tuple[int, int, int]:
         tones = []
@@ -201,8 +231,7 @@ class CompareTable:
         top1 = {entry.name: entry.card.facts.imagenet_top1 for entry in self.catalogue.backbones}
         points = {name: (x, y) for name, y in self._heights().items() if (x := top1.get(unmarked(name))) is not None}
         across, up = [point[0] for point in points.values()], [point[1] for point in points.values()]
-        correlations = (("Pearson", pearson(across, up)), ("Spearman", spearman(across, up)))
-        note = "  ".join(f"{name} {value:+.2f}" for name, value in correlations if value is not None)
+        note = _association(associate(across, up), len(points))
         empty = "no ImageNet top-1 on the cards of these backbones" if self._heights() else self._no_height
         return Chart(self._point_series(points), "ImageNet top-1", self._height_name, note=note or empty)
 
@@ -261,6 +290,14 @@ class CompareTable:
             if name in points:
                 series.append(Series(_short(name), (points[name],), "points", number, (_short(name),)))
         return tuple(series)
+
+
+def _association(found: Association | None, count: int) -> str:
+    """Both coefficients with their 95 % intervals; for backbones that have them, why there are none."""
+    if found is None:
+        return f"{count} backbones are too few for a correlation" if 0 < count < FEWEST_ASSOCIATED else ""
+    both = (("Pearson", found.pearson), ("Spearman", found.spearman))
+    return "  ".join(f"{name} {one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})" for name, one in both)
 
 
 def choices(ranking: Ranking) -> list[str]:

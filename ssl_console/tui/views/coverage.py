@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from ssl_console.analysis.ranking import average_seeds
+from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair

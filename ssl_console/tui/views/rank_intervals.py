@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ssl_console.analysis.marked_scores import mark_sentences
 from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
@@ -81,6 +82,7 @@ def _left_out(table: RankTable, width: int) -> list[str]:
         sentences.append(
             f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}"
         )
+    sentences += mark_sentences(table.marked)
     return [text for sentence in sentences for text in wrap(sentence, width - 2)]
 
 

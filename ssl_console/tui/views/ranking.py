@@ -10,17 +10,20 @@ from functools import cached_property
 from ssl_console.analysis.comparability import count_apart
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import (
+    ABOUT_CIRCLE,
     AGGREGATES,
+    CIRCLE,
     ESTIMATE,
     Aggregate,
     Ranking,
-    RankingCell,
     RankingColumn,
     RankingRow,
     common_columns,
     pick_columns,
     sort_rows,
 )
+from ssl_console.analysis.ranking_cell import RankingCell
+from ssl_console.analysis.sample_text import seeds_text, size_text
 from ssl_console.tui.data.catalog import Catalog, protocol_title
 from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.glyphs import Glyphs
@@ -28,13 +31,15 @@ from ssl_console.tui.style.text import Cell, Line, Span, Tone, line
 from ssl_console.tui.views import memoize_by_identity
 from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking, reordered
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.badges import ADVICE, marks
+from ssl_console.workspace.badges import ADVICE, half_widths, marks
 from ssl_console.workspace.result import Result
 
 PLACE, NAME = "#", "backbone"
 NUMBER_WIDTH = 7
 INTERVAL_WIDTH = 15
 AGGREGATE_WIDTH = 6
+ESTIMATE_WIDTH = 13
+"""With its interval."""
 OVERALL = "overall"
 ABOUT_AGGREGATES: Mapping[str, tuple[str, str]] = {
     "estimate": ("est.", "estimated effect in log-odds, over the scores that exist; it orders the rows"),
@@ -196,7 +201,19 @@ class RankingTable:
         value = aggregate.value(row)
         if value is None:
             return Cell(self.glyphs.none, Tone.FAINT)
-        return Cell(aggregate.show(value).removesuffix(" %"), bold=aggregate.name in self._best_of(row.backbone))
+        shown = aggregate.show(value).removesuffix(" %")
+        shown += self._beside_estimate(row) if aggregate.name == ESTIMATE else ""
+        return Cell(shown, bold=aggregate.name in self._best_of(row.backbone))
+
+    def _beside_estimate(self, row: RankingRow) -> str:
+        """Its interval, where intervals are requested, and the sign of a circle."""
+        half = row.estimate.half_width if row.estimate and self.query.intervals else None
+        interval = "" if half is None else f" {self.glyphs.plus_minus}{half:.2f}"
+        return interval + (CIRCLE if row.circle else "")
+
+    def protocol(self, label: str) -> str:
+        """Name of a column's protocol; empty for an aggregate."""
+        return next((column.protocol for column in self.ranking.columns if column.label == label), "")
 
     def _score(self, row: RankingRow, facts: ColumnStats) -> Cell:
         score = row.cells.get(facts.label)
@@ -220,8 +237,7 @@ class RankingTable:
         """± only where both sides print alike."""
         if score.half_width is None:
             return ""
-        below, above = f"{score.value - score.ci_low:.1f}", f"{score.ci_high - score.value:.1f}"
-        return f" {self.glyphs.plus_minus}{below}" if below == above else f" -{below}+{above}"
+        return f" {half_widths(score.value, score.ci_low, score.ci_high, self.glyphs.plus_minus)}"
 
     def published_twin(self, row: RankingRow, label: str) -> RankingCell | None:
         """The published number of an own score."""
@@ -252,7 +268,9 @@ class RankingTable:
 
     def _aggregate_column(self, aggregate: Aggregate) -> Column:
         label, _ = ABOUT_AGGREGATES[aggregate.name]
-        return Column(aggregate.name, label, AGGREGATE_WIDTH, "right", OVERALL, self._sign(aggregate.name))
+        wide = aggregate.name == ESTIMATE and self.query.intervals
+        width = ESTIMATE_WIDTH if wide else AGGREGATE_WIDTH
+        return Column(aggregate.name, label, width, "right", OVERALL, self._sign(aggregate.name))
 
     def _scored_column(self, column: RankingColumn) -> Column:
         protocol, _, short = column.label.rpartition("/")
@@ -315,13 +333,13 @@ def about_score(table: RankingTable, backbone: str | None, column: str | None) -
         note = "not measured" if column in table.facts else _about_aggregate(table, row, column or "")
         name = column if column in table.facts else ""
         return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
-    seeds = f"seed {score.seeds[0]}" if len(score.seeds) == 1 else f"{len(score.seeds)} seeds"
+    seeds = seeds_text(table.protocol(column or ""), score.seeds)
     head += [Span(f"  {marks([badge])} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
     spread = "" if score.seed_deviation is None else f" (deviation {score.seed_deviation:.2f})"
     tail = line(
         Span(f" {column}  ", Tone.DIM),
         f"{score.value:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]",
-        Span(f"  n {score.n:,}, {seeds}{spread}", Tone.DIM),
+        Span(f"  n {size_text(score.n, score.unit)}, {seeds}{spread}", Tone.DIM),
         *_published_difference(table, row, column or "", score),
     )
     return [tuple(head), tail]
@@ -332,7 +350,17 @@ def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
     no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
     if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
         return f"none with {', '.join(no_shares)}, not a percentage: c chooses the columns"
-    return ABOUT_AGGREGATES.get(column, ("", ""))[1]
+    about = ABOUT_AGGREGATES.get(column, ("", ""))[1]
+    return f"{_about_estimate(row)}{about}" if column == ESTIMATE else about
+
+
+def _about_estimate(row: RankingRow) -> str:
+    """Its interval, and whether the order of the rows says less than it seems to."""
+    if row.estimate is None:
+        return ""
+    value, half = row.estimate.value, row.estimate.half_width
+    interval = "" if half is None else f"[{value - half:+.2f}, {value + half:+.2f}]  "
+    return interval + (f"{CIRCLE} {ABOUT_CIRCLE}  " if row.circle else "")
 
 
 def _published_difference(table: RankingTable, row: RankingRow, column: str, score: RankingCell) -> list[Span]:

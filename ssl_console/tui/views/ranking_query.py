@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ssl_console.analysis.contamination import seen_by, with_seen_badges
+from ssl_console.analysis.badged_results import BadgeSources
 from ssl_console.analysis.published import published, unmarked, with_published
-from ssl_console.analysis.random_baseline import twins, with_twin_badges
 from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, pick_columns, pick_rows, rank
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
@@ -50,10 +49,15 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
 
 
 @memoize_by_identity
-def with_baseline_badges(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
-    """The results with the badges that depend on their untrained twins and on what the backbones' cards say."""
-    cards = [entry.card for entry in catalogue.backbones]
-    return tuple(with_seen_badges(with_twin_badges(results, twins(cards)), seen_by(cards)))
+def badge_sources(catalogue: Catalog) -> BadgeSources:
+    """What the backbones' cards say about results."""
+    return BadgeSources.of(entry.card for entry in catalogue.backbones)
+
+
+@memoize_by_identity
+def badged(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...]:
+    """The results with every reason to doubt them. Memoized: every view and export starts from it."""
+    return tuple(badge_sources(catalogue).badged(results))
 
 
 def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from ssl_console.analysis.random_baseline import BaselineComparison, Twins, distances
+from ssl_console.analysis.badged_results import BadgeSources
+from ssl_console.analysis.random_baseline import BaselineComparison, distances
+from ssl_console.analysis.sample_text import record_text, seeds_text
 from ssl_console.analysis.seed_variance import seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import of_record
 from ssl_console.planning.duration import format_duration
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
 from ssl_console.tui.widgets.plot import Chart, Series
-from ssl_console.workspace.badges import later_badges, marks
+from ssl_console.workspace.badges import Badge, marks
 from ssl_console.workspace.result import Result, ResultRecord
 
 LABEL = 32
+NO_SOURCES = BadgeSources()
 NAME_WIDTH = 16
 """Minimal width of a class name."""
 BESIDE_NAME = 18
@@ -31,11 +33,11 @@ def result_lines(
     command: str,
     width: int,
     per_class: Sequence[tuple[str, float, int]] = (),
-    untrained_twins: Twins = MappingProxyType({}),
+    sources: BadgeSources = NO_SOURCES,
 ) -> list[Line]:
-    """The whole record, the most important parts first. `known` maps backbones to their untrained twins."""
-    distance = distances([*results, result], untrained_twins).get(result.run_id)
-    lines = [*_head(result, results), *_doubts(result, record, distance, width)]
+    """The whole record, the most important parts first. `sources` are the facts about backbones behind badges."""
+    distance = distances([*results, result], sources.twins).get(result.run_id)
+    lines = [*_head(result, record, results), *_doubts(sources.explained(result, record, results), width)]
     lines += _section("Uncertainty", _tree(_intervals(result, record, results, distance), width))
     lines += _section("Reproduce", _wrapped(command, width))
     if record is None:
@@ -57,15 +59,16 @@ def result_lines(
     return lines
 
 
-def _head(result: Result, results: Sequence[Result]) -> list[Line]:
+def _head(result: Result, record: ResultRecord | None, results: Sequence[Result]) -> list[Line]:
     place, of = place_among(result, results)
     score = f"{result.value:.2f}"
+    rests_on = f"{record_text(result, record)}, {seeds_text(result.protocol_name, [result.seed])}"
     return [
         line(Span(f" {result.backbone}", Tone.STRONG), Span(" on ", Tone.DIM), Span(result.task, Tone.STRONG)),
         line(
             Span(f" {score}", Tone.TITLE),
             f"  [{result.ci_low:.2f}, {result.ci_high:.2f}]",
-            Span(f"  {result.metric}, n {result.n:,}, seed {result.seed}, {result.variant}", Tone.DIM),
+            Span(f"  {result.metric}, {rests_on}, {result.variant}", Tone.DIM),
         ),
         line(Span(f" place {place} of {of} on this task", Tone.DIM)),
         line(),
@@ -83,10 +86,7 @@ def _head(result: Result, results: Sequence[Result]) -> list[Line]:
     ]
 
 
-def _doubts(result: Result, record: ResultRecord | None, distance: BaselineComparison | None, width: int) -> list[Line]:
-    of_twin = distance.badge if distance else None
-    own = record.badges if record else ()
-    badges = [*own, *later_badges(result.badges, own), *([of_twin] if of_twin else [])]
+def _doubts(badges: Sequence[Badge], width: int) -> list[Line]:
     texts = [
         text for badge in badges for text in wrap(f"{marks([badge.name])} {badge.name}: {badge.advice}", width - 4)
     ]

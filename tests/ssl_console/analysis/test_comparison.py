@@ -91,7 +91,7 @@ def test_a_small_difference_that_is_certain_is_equal_within_the_margin_and_anoth
         laboratory.classify(name, "linear/x", 0.5)
     sure = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 50.0}).tasks[0]
     unsure = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 0.01}).tasks[0]
-    assert (sure.verdict, sure.words) == ("alike", "equal within 50 point")
+    assert (sure.verdict, sure.words) == ("alike", "equal within 50 points")
     assert (unsure.verdict, unsure.words) == ("alike", "cannot tell")
 
 
@@ -99,7 +99,7 @@ def test_a_difference_can_be_certain_and_within_the_margin(laboratory: Laborator
     laboratory.classify("a", "linear/x", 1.0)
     laboratory.classify("b", "linear/x", 0.5)
     found = compare("a", "b", laboratory.results, laboratory.arrays.get, margins={"accuracy": 99.0}).tasks[0]
-    assert found.words == "better, but within 99 point"
+    assert found.words == "better, but within 99 points"
 
 
 def test_two_trainings_with_one_seed_each_are_two_runs_and_no_backbones(laboratory: Laboratory) -> None:

@@ -56,6 +56,7 @@ def test_json_has_columns_scores_and_aggregates(ranking: Ranking) -> None:
         "run_id": "run-demo/simclr_1-knn/digits",
         "source": "mine",
         "seeds": 1,
+        "n_counts": "images",
         "seed_deviation": None,
         "badges": [],
     }
@@ -123,7 +124,7 @@ def test_latex_escapes_every_special_character() -> None:
 
 
 def test_latex_is_a_booktabs_table(ranking: Ranking) -> None:
-    lines = [line for line in to_latex(ranking).splitlines() if not line.startswith("%")]
+    lines = [line for line in to_latex(ranking).splitlines() if not line.startswith(("%", r"\par"))]
     assert [lines[0], lines[1], lines[-2], lines[-1]] == [
         r"\begin{tabular}{lrrrrrrr}",
         r"\toprule",
@@ -137,6 +138,17 @@ def test_markdown_escapes_what_would_break_the_table() -> None:
     text = to_markdown(rank([result("a|b*c`d<e>", "t", 5)]))
     assert r"a\|b\*c\`d&lt;e>" in text
     assert [line.count(" | ") for line in text.splitlines()] == [6, 6, 6]
+
+
+def test_signs_of_rows_are_explained_where_they_stand(ranking: Ranking) -> None:
+    assert r"\* incomplete row: a score is missing" in to_markdown(ranking)
+    assert "* incomplete row: a score is missing" in to_latex(ranking)
+    scores = {("a", "t"): 90, ("b", "t"): 80, ("b", "u"): 90, ("c", "u"): 80, ("c", "v"): 90, ("a", "v"): 80}
+    circle = rank([result(name, task, value) for (name, task), value in scores.items()])
+    assert r"\~ ahead of one another in a circle" in to_markdown(circle)
+    assert r"\textasciitilde{} ahead of one another in a circle" in to_latex(circle)
+    rows = list(csv.DictReader(io.StringIO(to_csv(circle))))
+    assert {row["estimate in a circle"] for row in rows} == {"true"}
 
 
 def test_markdown_shows_intervals_and_missing_cells(ranking: Ranking) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_console.analysis.imagenet_correlation import correlated_value
 from ssl_console.analysis.published.tables import ONE_LABEL, RECOGNITION, further_numbers, tables
-from ssl_console.analysis.ranking import RankingCell
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from tests.ssl_console.cli.shell import Shell

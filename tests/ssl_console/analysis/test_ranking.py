@@ -8,7 +8,8 @@ from statistics import fmean
 import pytest
 
 from backbones.io.card_files import UnknownName
-from ssl_console.analysis.ranking import Ranking, average_ranks, average_seeds, log_odds, pick_rows, rank, sort_rows
+from ssl_console.analysis.ranking import Ranking, average_ranks, log_odds, pick_rows, rank, sort_rows
+from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore
 from tests.ssl_console.cli.shell import Shell
@@ -144,7 +145,13 @@ def test_seeds_are_averaged() -> None:
 def test_the_interval_over_seeds_adds_their_spread_to_their_own_width() -> None:
     cell = average_seeds([result("a", "t", 90, seed=0), result("a", "t", 80, seed=1)])
     standard_error = math.sqrt(((90 - 85) ** 2 + (80 - 85) ** 2) / 1) / math.sqrt(2)
-    assert cell.half_width == pytest.approx(math.hypot(1, 1.96 * standard_error), rel=1e-3)
+    of_one_degree = 12.706
+    assert cell.half_width == pytest.approx(of_one_degree * math.hypot(1 / 1.96, standard_error), rel=1e-3)
+
+
+def test_many_seeds_that_hardly_differ_add_little() -> None:
+    cell = average_seeds([result("a", "t", 90 + 0.2 * (seed % 2), seed=seed) for seed in range(10)])
+    assert cell.half_width == pytest.approx(math.hypot(1, 1.96 * (cell.seed_deviation or 0) / math.sqrt(10)), rel=1e-2)
 
 
 def test_equal_seeds_keep_the_width_of_one_interval() -> None:
@@ -185,6 +192,13 @@ def test_sorting_by_an_unknown_column_suggests_a_known_one() -> None:
 def test_picked_rows_are_ranked_among_themselves() -> None:
     picked = pick_rows(table(), ["b", "c"])
     assert {row.backbone: row.mean_rank for row in picked.rows} == {"b": (1 + 1 + 2) / 3, "c": (2 + 2 + 1) / 3}
+
+
+def test_what_describes_under_a_name_of_its_own_is_not_ranked() -> None:
+    own = [result(name, "mine/spread", value, protocol="attention") for name, value in (("a", 10), ("b", 90))]
+    ranking = rank([*own, result("a", "linear/x", 90), result("b", "linear/x", 80)])
+    assert {column.task: column.describes for column in ranking.columns} == {"mine/spread": True, "linear/x": False}
+    assert [(row.backbone, row.mean) for row in ranking.rows] == [("a", 90), ("b", 80)]
 
 
 def test_no_results_make_an_empty_table() -> None:

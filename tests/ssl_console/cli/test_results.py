@@ -38,7 +38,7 @@ def test_show_says_what_a_result_is_made_of(shell: Shell, run_id: str) -> None:
     assert (document["energy_j"], document["episode_intervals"], document["seeds"]) == (None, None, None)
     text = shell("show", run_id).out
     assert "own/first on echo/things [default], seed 0" in text
-    assert "95 % interval   49.00 to 51.00 (wilson, n 100)" in text
+    assert "95 % interval   49.00 to 51.00 (wilson, n 100 images)" in text
 
 
 def test_show_sets_the_seeds_apart_from_the_samples(shell: Shell, run_id: str) -> None:

@@ -107,3 +107,31 @@ def test_own_scores_say_how_far_they_are_from_the_published_ones() -> None:
     twin = shown.row[f"paper/moco-v2{PUBLISHED}"].cells[label]
     assert cell(shown, "paper/moco-v2", label).text == f"92.5 {92.5 - twin.value:+.1f}"
     assert cell(shown, f"paper/moco-v2{PUBLISHED}", label).text == f"{twin.value:.1f}"
+
+
+def words_of(shown: RankingTable, row: str, column: str) -> str:
+    return "".join(span.text for line in about_score(shown, row, column) for span in line)
+
+
+def test_the_estimate_is_shown_with_its_interval() -> None:
+    estimate = table().row["a"].estimate
+    assert estimate is not None
+    assert estimate.half_width is not None
+    assert cell(table(RankingQuery(intervals=True)), "a", "estimate").text == (
+        f"{estimate.value:+.2f} ±{estimate.half_width:.2f}"
+    )
+    assert f"[{estimate.value - estimate.half_width:+.2f}, " in words_of(table(), "a", "estimate")
+
+
+def test_rows_that_are_ahead_of_one_another_in_a_circle_say_so() -> None:
+    pairs = {("a", "knn/x"): 90, ("b", "knn/x"): 80, ("b", "knn/y"): 90, ("c", "knn/y"): 80}
+    pairs |= {("c", "knn/z"): 90, ("a", "knn/z"): 80}
+    circle = table(results=tuple(score(*pair, value) for pair, value in pairs.items()))
+    assert all(cell(circle, row, "estimate").text.endswith("~") for row in "abc")
+    assert "in a circle" in words_of(circle, "a", "estimate")
+    assert "in a circle" not in words_of(table(), "a", "estimate")
+
+
+def test_a_few_shot_score_counts_episodes_of_the_runs_seed() -> None:
+    shown = table(results=(score("a", "few-shot-5/x", 90.0),))
+    assert "episodes, the run's seed 0 of episodes" in words_of(shown, "a", "few-shot-5/x")

@@ -272,7 +272,7 @@ async def test_no_number_of_a_comparison_is_cut_however_wide_it_is(
         results = (one.model_copy(update=changed.get((one.backbone, one.task), {})) for one in app.state.results)
         app.set_state(replace(app.state, results=tuple(results), marked=(base, other)))
         await until(pilot, lambda: "12345.6" in drawn(pilot))
-        assert "2.5 -12343.1" in drawn(pilot)
+        assert "2.5! -12343.1" in drawn(pilot)
         assert all(cell.text in drawn(pilot) for cell in cells(pilot, base, other))
 
 

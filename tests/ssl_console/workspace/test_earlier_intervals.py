@@ -57,6 +57,17 @@ def test_intervals_of_mean_per_class_accuracy_are_counted_again(workspace: Works
     assert shown.badges == ()
 
 
+def test_intervals_of_mean_average_precision_of_few_images_are_counted_again(workspace: Workspace) -> None:
+    generator = np.random.default_rng(0)
+    label = (generator.random((40, 3)) < 0.3).astype(np.int64)
+    arrays: Arrays = {"index": np.arange(40), "label": label, "scores": label + generator.standard_normal(label.shape)}
+    earlier(workspace, "linear/few", "map11", "halves, extrapolated", arrays, n=40)
+    earlier(workspace, "linear/many", "map11", "halves, extrapolated", arrays, n=4000, value=70.0)
+    few, many = ResultStore(workspace).results()
+    assert few.interval_method == "halves, log-odds"
+    assert (many.ci_low, many.interval_method) == (100.0, "")
+
+
 def test_without_predictions_the_old_interval_is_marked(workspace: Workspace) -> None:
     earlier(workspace, "linear/pets", "mean-per-class", "bootstrap", None)
     (shown,) = ResultStore(workspace).results()

@@ -73,7 +73,7 @@ def test_intervals_of_average_precision_of_detections_cover_the_true_one(averagi
 
     (whole,) = measured(200_000, 1)
     truth = float(whole(np.ones((200_000, 1), np.float32))[0])
-    method = confidence_intervals.HALVES if averaging == "11-point" else confidence_intervals.EARLIER_HALVES
+    method = confidence_intervals.EXTRAPOLATED if averaging == "11-point" else confidence_intervals.HALVES
     cells = enumerate(measured(SCENES, CELLS))
     found = coverage((halves(one, SCENES, replicates=HALVES, seed=seed, method=method) for seed, one in cells), truth)
     assert COVERED[0] <= found <= COVERED[1]

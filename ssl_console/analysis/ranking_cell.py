@@ -1,0 +1,85 @@
+"""One score of a ranking: the mean over seeds, with its interval. Pure; needs no numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+from ssl_console.analysis.statistics.distributions import student_95
+from ssl_console.workspace.result import Result, Source
+from tasks.catalog.protocols import PROTOCOLS
+
+Unit = Literal["images", "episodes"]
+
+NORMAL_95 = 1.959963984540054
+"""Half the width of a 95 % interval of the normal distribution, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class RankingCell:
+    """One backbone in one column, over all seeds measured."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    """Number of test images or episodes."""
+    run_id: str
+    """The newest run behind it."""
+    source: Source
+    seeds: tuple[int, ...]
+    badges: tuple[str, ...] = ()
+    """Names of the reasons to doubt any of the results behind it (`ssl_console.workspace.badges`)."""
+    seed_deviation: float | None = None
+    """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
+    unit: Unit = "images"
+    """Of `n`."""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval's width; None for a published number that came without an interval."""
+        if self.source == "paper" and self.ci_low == self.ci_high:
+            return None
+        return (self.ci_high - self.ci_low) / 2
+
+
+def average_seeds(results: Sequence[Result]) -> RankingCell:
+    """One cell from results that differ in their seed only.
+
+    The interval: the seeds share their test samples, so averaging does not narrow the average of their intervals; the
+    standard error of the mean over seeds is added to it in quadrature, with Satterthwaite's degrees of freedom.
+    """
+    value = fmean(result.value for result in results)
+    deviation = stdev(result.value for result in results) if len(results) > 1 else None
+    below = fmean(result.value - result.ci_low for result in results)
+    above = fmean(result.ci_high - result.value for result in results)
+    last = max(results, key=lambda result: (result.finished, result.run_id))
+    return RankingCell(
+        value=value,
+        ci_low=last.ci_low if len(results) == 1 else value - _with_seeds(below, deviation, len(results)),
+        ci_high=last.ci_high if len(results) == 1 else value + _with_seeds(above, deviation, len(results)),
+        n=last.n,
+        run_id=last.run_id,
+        source=last.source,
+        seeds=tuple(sorted(result.seed for result in results)),
+        badges=tuple(dict.fromkeys(badge for result in results for badge in result.badges)),
+        seed_deviation=deviation,
+        unit=unit_of(last.protocol_name),
+    )
+
+
+def _with_seeds(half: float, deviation: float | None, seeds: int) -> float:
+    """Half an interval of samples, widened by the deviation between so many seeds."""
+    if not deviation:
+        return half
+    samples, between = half / NORMAL_95, deviation / math.sqrt(seeds)
+    total = math.hypot(samples, between)
+    return student_95((seeds - 1) * (total / between) ** 4) * total
+
+
+def unit_of(protocol: str) -> Unit:
+    """What the `n` of results of a protocol counts."""
+    return "episodes" if protocol in PROTOCOLS and PROTOCOLS[protocol].inputs == "pool" else "images"

@@ -1,0 +1,53 @@
+"""Compare's summary and chart, without an app."""
+
+from __future__ import annotations
+
+from backbones.catalog.card import BackboneCard
+from ssl_console.analysis.comparison import compare
+from ssl_console.analysis.ranking import rank
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog
+from ssl_console.tui.style.glyphs import UNICODE
+from ssl_console.tui.views.compare import CompareTable, PairedTests
+from ssl_console.workspace.result import Result
+from tests.ssl_console.tui import filled
+
+
+def score(backbone: str, task: str, value: float, half: float) -> Result:
+    changes = {"value": value, "ci_low": value - half, "ci_high": value + half}
+    return filled.result(backbone, task).model_copy(update=changes)
+
+
+def catalogue(*names: str) -> Catalog:
+    cards = (
+        BackboneCard.model_validate(
+            {
+                "name": name,
+                "title": name,
+                "architecture": "test_resnet",
+                "weights": {"kind": "random", "seed": 0},
+                "facts": {"method": "x", "imagenet_top1": 60.0 + 5 * number},
+            }
+        )
+        for number, name in enumerate(names)
+    )
+    return Catalog(tuple(map(BackboneEntry, cards)), (), (), ())
+
+
+def table(results: list[Result], *names: str) -> CompareTable:
+    paired = PairedTests({name: compare(name, names[0], results, lambda _run_id: None) for name in names[1:]})
+    return CompareTable(rank(results), names, names[0], catalogue(*names), {}, UNICODE, paired)
+
+
+def test_tasks_without_a_difference_are_equal_or_cannot_tell() -> None:
+    sure = [score(name, "knn/x", 90.0, 0.1) for name in "ab"]
+    unsure = [score(name, "knn/y", 80.0, 5.0) for name in "ab"]
+    words = "".join(span.text for span in table([*sure, *unsure], "a", "b").summary())
+    assert "0 better 0 worse 1 equal 1 cannot tell" in words
+
+
+def test_three_backbones_are_too_few_for_a_correlation_and_four_have_intervals() -> None:
+    results = [score(name, "knn/x", 60.0 + 7 * number, 1.0) for number, name in enumerate("abcd")]
+    assert table(results[:3], "a", "b", "c").transfer().note == "3 backbones are too few for a correlation"
+    note = table(results, "a", "b", "c", "d").transfer().note
+    assert note.startswith("Pearson +1.00 (")
+    assert " to " in note
