@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from ssl_console.analysis.export import Ties
 from ssl_console.analysis.marked_scores import MarkedScore, legend, marked_document, marked_scores
+from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
-from ssl_console.analysis.ranking_cell import NORMAL_95, RankingCell
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import weighted_metrics
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
 from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal
 
-from ssl_console.analysis.statistics.distributions import student_95
+from ssl_console.analysis.quantiles import NORMAL_95, student_95
 from ssl_console.workspace.result import Result, Source
 from tasks.catalog.protocols import PROTOCOLS
 
 Unit = Literal["images", "episodes"]
-
-NORMAL_95 = 1.959963984540054
-"""Half the width of a 95 % interval of the normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.ranking_cell import NORMAL_95, RankingCell
+from ssl_console.analysis.quantiles import NORMAL_95
+from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.distributions import normal_two_sided
 from ssl_console.analysis.statistics.paired_tests import PairedTest

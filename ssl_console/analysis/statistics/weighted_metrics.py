@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ssl_console.analysis.ranking_cell import NORMAL_95
+from ssl_console.analysis.quantiles import NORMAL_95
 from tasks.metrics.classification import RankedScores, eleven_point_precision, ranked
 from tasks.metrics.normals import Angles
 from tasks.metrics.pool_splits import pool_covariance

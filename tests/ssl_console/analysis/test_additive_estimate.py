@@ -5,8 +5,9 @@ import random
 import pytest
 
 from ssl_console.analysis.additive_estimate import circles, estimates, on_one_scale, ordered, sweeps
+from ssl_console.analysis.quantiles import student_95
 from ssl_console.analysis.ranking import Ranking, RankingRow, rank, sort_rows
-from ssl_console.analysis.statistics.distributions import student_95, t_quantile
+from ssl_console.analysis.statistics.distributions import t_quantile
 from tests.ssl_console.analysis.test_ranking import result
 
 
