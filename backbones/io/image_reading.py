@@ -85,6 +85,8 @@ class Traits:
     """Of grey or colour values deeper than 8 bits, the largest; None for 8-bit images."""
     declared: int | None = None
     """Bits of these values, where the file declares fewer than 16."""
+    frames: int = 1
+    """Of an animation or a stack of images, of which the first one is read."""
     shallow: bool = False
     """Whether it is 16-bit grey with alpha of which only a lower part is used: only the upper 8 bits can be read."""
 
@@ -93,6 +95,7 @@ class Traits:
         words += ["transparent"] if self.transparent else []
         words += [f"largest={self.largest}"] if self.largest is not None else []
         words += [f"declared={self.declared}"] if self.declared is not None else []
+        words += [f"frames={self.frames}"] if self.frames > 1 else []
         return " ".join([*words, "shallow"] if self.shallow else words)
 
     @classmethod
@@ -106,6 +109,7 @@ class Traits:
             "transparent" in words,
             int(words["largest"]) if "largest" in words else None,
             int(words["declared"]) if "declared" in words else None,
+            int(words.get("frames", 1)),
             "shallow" in words,
         )
 
@@ -290,20 +294,21 @@ def _plain_png(content: bytes) -> bool:
 def _traits(image: Image.Image, content: bytes) -> Traits:
     coloured = deep_colour(image)  # before anything loads the pixels
     orientation = orientation_of(image)
+    frames = int(getattr(image, "n_frames", 1))
     if deep(image):
         largest = int(grey_values(image).max(initial=0))
-        return Traits(orientation, largest=largest, declared=_declared_bits(image, content))
+        return Traits(orientation, largest=largest, declared=_declared_bits(image, content), frames=frames)
     if coloured:
         values = colour_values(image, content)
         colours, alpha = np.split(values, [_colours(image)], axis=2)
         full = (1 << int(alpha.max(initial=0)).bit_length()) - 1
         transparent = bool(alpha.size) and int(alpha.min()) < full
-        return Traits(orientation, transparent, int(colours.max(initial=0)), _declared_bits(image, content))
+        return Traits(orientation, transparent, int(colours.max(initial=0)), _declared_bits(image, content), frames)
     transparent = False
     if image.has_transparency_data:
         transparent = int(np.asarray(image.convert("RGBA"))[:, :, 3].min(initial=255)) < 255
     shallow = _deep_grey_alpha(content) and int(np.asarray(image.convert("RGB")).max(initial=0)) < 128
-    return Traits(orientation, transparent, shallow=shallow)
+    return Traits(orientation, transparent, frames=frames, shallow=shallow)
 
 
 def _deep_grey_alpha(content: bytes) -> bool:

@@ -1,14 +1,16 @@
-"""Folders of class folders, with or without folders of splits above them; every file below is accounted for."""
+"""Folders of class folders, with folders of splits above or below them or none; every file below is accounted for."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from tasks.datasets.balance import Balance
 from tasks.datasets.csv_index import IndexRow
 from tasks.datasets.file_kinds import is_leftover, walk, why_not
+from tasks.datasets.folder_meanings import look_again
 from tasks.datasets.split_words import Ambiguous, split_of
 
 SHOWN = 5
@@ -21,20 +23,31 @@ def has_class_folders(path: Path) -> bool:
     return len({folder.name for folder in within if _holds_images(folder)}) >= 2
 
 
-def read_folders(path: Path, balance: Balance, *, leave_out: bool) -> Iterator[IndexRow]:
-    """Class folders, or train, val and test folders of such folders.
+def read_folders(path: Path, balance: Balance, *, leave_out: bool, answered: bool = False) -> Iterator[IndexRow]:
+    """Class folders, or train, val and test folders of such folders, or class folders of train, val and test folders.
 
-    Raises Ambiguous where folders of splits stand beside others, or a split or a class holds no image.
+    With `answered`, the first folder is the class whatever is in it. Raises Ambiguous where folders of splits stand
+    beside others, a split or a class holds no image, or folders or names tell of something else than classes.
     """
     folders = _visible(path)
     splits = _splits(folders)
     if not splits:
-        yield from _class_folders(path, path, "", balance, leave_out=leave_out)
+        rows = list(_class_folders(path, path, "", balance, leave_out=leave_out))
+        yield from look_again(path, rows, balance, leave_out=leave_out, answered=answered)
         return
     _ask_about_others(path, folders, splits, balance, leave_out=leave_out)
     _flat_images(path, path, balance, leave_out=leave_out)
-    for folder in splits:
-        yield from _class_folders(path, folder, split_of(folder.name) or "", balance, leave_out=leave_out)
+    for split, alike in groupby(sorted(splits, key=_split_name), key=_split_name):
+        together = list(alike)
+        if len(together) > 1:
+            balance.remark(f"the folders {_names(together)} together are {split}")
+        for folder in together:
+            rows = list(_class_folders(path, folder, split, balance, leave_out=leave_out))
+            yield from look_again(folder, rows, balance, leave_out=leave_out, answered=answered)
+
+
+def _split_name(folder: Path) -> str:
+    return split_of(folder.name) or ""
 
 
 def _splits(folders: Sequence[Path]) -> list[Path]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from backbones.io.file_digests import write_if_possible
 
-FORMAT = 1
+FORMAT = 2
 GRAIN_NS = 3_000_000_000
 """Three seconds: FAT keeps times to 2 s, NFS clients keep attributes for 3 s."""
 NUMBERS = 4

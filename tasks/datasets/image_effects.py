@@ -150,6 +150,8 @@ def _notes(dataset: Dataset, bits: int | None) -> Iterator[str]:
         yield f"{turned}: turned as their EXIF orientation says"
     if lying := _counts(found, lambda one: one[2].orientation > 1 and not one[0].reading_of(one[1]).upright):
         yield f"{lying}: read as stored, although their EXIF orientation says otherwise"
+    if stacks := _counts(found, lambda one: one[2].frames > 1):
+        yield f"{stacks}: animations or stacks, of which the first image is read"
     if deep := _counts(found, lambda one: one[2].declared is not None):
         yield f"{deep}: deeper than 8 bits, scaled by the bits that the files declare"
     if bits is not None:

@@ -17,7 +17,11 @@ from tasks.datasets.split_words import Ambiguous, split_of
 
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "img", "image_id", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")
-TABLES = ("*.csv", "*.tsv", "*/metadata.csv")
+TABLES = ("*.csv", "*.tsv", "metadata.jsonl", "*/metadata.csv", "*/metadata.jsonl")
+SUBMISSION = "submission"
+"""In the name of a table: the form in which a competition wants its answers, with labels that nobody measured."""
+GROUPS = frozenset({"patient", "subject", "person", "group", "video", "scene", "sequence", "individual", "specimen"})
+"""Columns of what several images have in common."""
 TRIED = 20
 """Rows by which the folder of a table's images is found."""
 NO_LABEL = frozenset({"", "nan", "null", "<na>", "#n/a", "n/a"})
@@ -38,25 +42,47 @@ class Columns:
         return len(self.labels) > 1
 
 
-def table_files(path: Path) -> list[Path]:
+def table_files(path: Path, wish: ImportOptions) -> list[Path]:
     """The tables of a dataset: the file itself, or those in its folder with a column of files and one of labels."""
     if path.is_file():
-        return [path] if path.suffix.lower() in (".csv", ".tsv") else []
-    found = sorted(file for pattern in TABLES for file in path.glob(pattern))
-    return [file for file in found if _has_columns(file)]
+        return [path] if path.suffix.lower() in (".csv", ".tsv", ".jsonl") else []
+    return [file for file in _all_tables(path) if SUBMISSION not in file.stem.lower() and _has_columns(file, wish)]
+
+
+def _all_tables(path: Path) -> list[Path]:
+    return sorted(file for pattern in TABLES for file in path.glob(pattern))
+
+
+def is_metadata(file: Path) -> bool:
+    """Whether it is called as the Hugging Face imagefolder layout calls its tables."""
+    return file.stem == "metadata"
+
+
+def columns_of(file: Path) -> tuple[str, ...]:
+    """The head of a table; empty for one that cannot be read."""
+    try:
+        return read_table(file).head
+    except (OSError, ValueError):
+        return ()
 
 
 def read_tables(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
     """Rows of all tables; the split from its column, else from the table's name. Raises Ambiguous and ValueError."""
     root = path.parent if path.is_file() else path
-    for file in table_files(path):
+    files = table_files(path, wish)
+    for file in _all_tables(path) if path.is_dir() else ():
+        if file not in files:
+            balance.leave_out("tables without a column of files and one of labels, or called submission", file.name)
+    for file in files:
         table = read_table(file)
         if table.encoding == "Latin-1":
             balance.remark(f"{file.name} is not in UTF-8 and is read as Latin-1")
         columns = _columns(table, wish)
         if columns.split is not None:
             balance.remark(columns.split.remark)
-        folder = _image_folder(file.parent if file.name == "metadata.csv" else root, table, columns.file)
+        else:
+            _remark_on_groups(table, balance)
+        folder = _image_folder(file.parent if is_metadata(file) else root, table, columns.file)
         named = _named_rows(table, columns, wish, balance)
         divide = _divider(wish, [labels for _, _, labels in named], columns, file)
         for line, cells, label in named:
@@ -177,12 +203,13 @@ def _split(root: Path, file: Path, columns: Columns, cells: Mapping[str, str], p
     if columns.split is not None:
         return columns.split.split(cells)
     by_folder = split_of(file.parent.name) if file.parent != root else None
-    first = place.partition("/")[0] if "/" in place and file.name == "metadata.csv" else ""
+    first = place.partition("/")[0] if "/" in place and is_metadata(file) else ""
     return split_of(file.stem) or by_folder or (split_of(first) if first else None) or ""
 
 
 def _found(root: Path, folder: Path, name: str, where: str) -> str:
     """The image's path relative to the root; a name without an ending gets the one that is there."""
+    name = name.replace("\\", "/") if "\\" in name and not is_file(folder / name) else name
     for place in (folder / name, root / name, *(folder / f"{name}{ending}" for ending in ENDINGS)):
         if is_file(place) or place.is_symlink():
             return inside(root, place)
@@ -197,15 +224,31 @@ def _image_folder(root: Path, table: TextTable, file_column: str) -> Path:
 
 
 def _is_image(folder: Path, name: str) -> bool:
-    return any(is_file(folder / f"{name}{ending}") for ending in ("", *ENDINGS))
+    names = {name, name.replace("\\", "/")}
+    return any(is_file(folder / f"{one}{ending}") for one in names for ending in ("", *ENDINGS))
 
 
-def _has_columns(file: Path) -> bool:
+def _has_columns(file: Path, wish: ImportOptions) -> bool:
     try:
         table = read_table(file)
     except ValueError:
         return True  # whose turn it is names the line
-    return bool(_guess(table.head, FILE_COLUMNS)) and bool(_guess(table.head, LABEL_COLUMNS) or _one_hot(table))
+    if not (wish.file_column in table.head or _guess(table.head, FILE_COLUMNS)):
+        return False
+    return wish.label_column in table.head or bool(_guess(table.head, LABEL_COLUMNS) or _one_hot(table))
+
+
+def _remark_on_groups(table: TextTable, balance: Balance) -> None:
+    """A split that is drawn parts images that belong together."""
+    for name in table.head:
+        if name.strip().lower().replace("-", "_").removesuffix("_id").removesuffix("id") not in GROUPS:
+            continue
+        values = [cells[name] for _, cells in table.rows()]
+        if len(set(values)) < len(values):
+            balance.remark(
+                f"the column {name} of {table.path.name} holds {len(set(values))} values for {len(values)} images: a "
+                "split that is drawn does not keep images of one value together; a column of splits would"
+            )
 
 
 def _columns(table: TextTable, wish: ImportOptions) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,15 @@ import numpy as np
 from tasks.datasets.balance import Balance
 from tasks.datasets.class_folder_rows import has_class_folders, read_folders
 from tasks.datasets.csv_index import IndexRow, class_names
-from tasks.datasets.importing.csv_tables import list_files, read_lists, read_tables, table_files
+from tasks.datasets.file_kinds import is_image_name, is_leftover
+from tasks.datasets.importing.csv_tables import (
+    columns_of,
+    is_metadata,
+    list_files,
+    read_lists,
+    read_tables,
+    table_files,
+)
 from tasks.datasets.importing.messages import ImportOptions, Kind
 from tasks.datasets.importing.parquet import holds_images, read_parquet
 from tasks.datasets.importing.voc_coco import coco_files, read_coco, read_voc, voc_base
@@ -24,11 +33,12 @@ from tasks.datasets.splits import held_out
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "parquet", "split-files")
 """Layouts that nothing else looks like; they win over folders and tables that happen to lie there too."""
 SHOWN = 5
+NO_WISH = ImportOptions()
 SEVERAL: frozenset[Kind] = frozenset({"voc", "coco"})
 """Layouts with several labels per image."""
 
 
-def layouts(path: Path) -> list[Kind]:
+def layouts(path: Path, wish: ImportOptions = NO_WISH) -> list[Kind]:
     """Every layout that the folder or file could be, the particular ones first."""
     signs: Mapping[Kind, Callable[[], object]] = {
         "voc": lambda: path.is_dir() and voc_base(path),
@@ -36,7 +46,7 @@ def layouts(path: Path) -> list[Kind]:
         "webdataset": lambda: shard_files(path),
         "parquet": lambda: holds_images(path),
         "split-files": lambda: path.is_dir() and list_files(path),
-        "csv": lambda: table_files(path),
+        "csv": lambda: table_files(path, wish),
         "class-folders": lambda: path.is_dir() and has_class_folders(path),
     }
     found = [kind for kind, is_there in signs.items() if is_there()]
@@ -46,7 +56,7 @@ def layouts(path: Path) -> list[Kind]:
 
 def layout_of(path: Path, wish: ImportOptions) -> Kind:
     """The one layout. Raises Ambiguous when a table and class folders could both be meant, ValueError for none."""
-    found = layouts(path)
+    found = layouts(path, wish)
     if wish.layout is not None:
         if wish.layout not in found:
             raise ValueError(
@@ -62,7 +72,7 @@ def layout_of(path: Path, wish: ImportOptions) -> Kind:
         )
     if found[0] in SPECIFIC or len(found) == 1:
         return found[0]
-    if found == ["csv", "class-folders"] and all(file.name == "metadata.csv" for file in table_files(path)):
+    if found == ["csv", "class-folders"] and all(map(is_metadata, table_files(path, wish))):
         return "csv"
     raise Ambiguous(f"{path} could be {' or '.join(found)}: choose by --layout")
 
@@ -73,7 +83,12 @@ def _seen(path: Path) -> str:
         return f"a {path.suffix or 'nameless'} file"
     kinds = Counter(child.suffix.lower() or "folders" if child.is_dir() else child.suffix for child in path.iterdir())
     words = ", ".join(f"{count} {kind or 'without an ending'}" for kind, count in kinds.most_common(SHOWN))
-    return f"it holds {words or 'nothing'}"
+    inner = [child for child in path.iterdir() if child.is_dir() and not is_leftover(child.name)]
+    if len(inner) == 1 and (within := layouts(inner[0])):
+        return f"its folder {inner[0].name} has the layout {within[0]}: add {inner[0]}"
+    tables = [file for file in path.iterdir() if file.suffix.lower() in (".csv", ".tsv")]
+    heads = f"; the columns of {tables[0].name} are {', '.join(columns_of(tables[0]))}" if tables else ""
+    return f"it holds {words or 'nothing'}{heads}"
 
 
 def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> list[IndexRow]:
@@ -85,7 +100,9 @@ def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> li
         "parquet": lambda: read_parquet(path, wish, balance),
         "split-files": lambda: read_lists(path),
         "csv": lambda: read_tables(path, wish, balance),
-        "class-folders": lambda: read_folders(path, balance, leave_out=wish.leave_out),
+        "class-folders": lambda: read_folders(
+            path, balance, leave_out=wish.leave_out, answered=wish.layout is not None
+        ),
     }
     rows = list(read[kind]())
     if not rows:
@@ -151,6 +168,19 @@ def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> l
         for row in some[1:]:
             balance.leave_out("lines that list an image again", row.file)
     return [_joined(some) for some in by_image.values()]
+
+
+def unlisted(path: Path, rows: Sequence[IndexRow]) -> Iterator[str]:
+    """Image files that no row names, below the dataset's folder; of a single file, below the folders that it names."""
+    root = path.parent if path.is_file() else path
+    known = {row.file for row in rows if row.offset is None}
+    places = {Path(file).parts[0] for file in known if "/" in file} if path.is_file() else [""]
+    for place in sorted(places):
+        for folder, inner, names in os.walk(root / place):
+            inner[:] = sorted(name for name in inner if not is_leftover(name))
+            base = os.path.relpath(folder, root).removeprefix(".").removeprefix("/")
+            files = (f"{base}/{name}" if base else name for name in sorted(names) if is_image_name(name))
+            yield from (file for file in files if file not in known and not is_leftover(file.rpartition("/")[2]))
 
 
 def _listed(some: Sequence[IndexRow]) -> str:

@@ -21,7 +21,7 @@ from tasks.datasets.content_digests import ContentDigests, using
 from tasks.datasets.csv_index import IndexRow, class_names, index_text, split_names
 from tasks.datasets.dataset import DataError, Dataset, ImageSource
 from tasks.datasets.image_effects import settle
-from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, with_splits
+from tasks.datasets.importing.detect_layout import SEVERAL, each_once, layout_of, rows_of, unlisted, with_splits
 from tasks.datasets.importing.messages import ImportFailure, ImportProgress, ImportRequest, ImportResult
 from tasks.datasets.importing.parquet import image_column
 from tasks.datasets.importing.scan_images import NotedImages, ScannedSplit, look, warnings
@@ -50,6 +50,9 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
     column = image_column(path, wish) if kind == "parquet" else ""
     listed, digests = each_once(found, balance, several=several), ContentDigests()
     looked = look(_images(order, listed, column, digests), _Meter(len(listed), tell).advance)
+    if kind != "class-folders":
+        for name in unlisted(path, listed):
+            balance.leave_out("images that nothing lists", name)
     if wish.skip_unreadable:
         for place in sorted(looked.unreadable):
             balance.leave_out("images that cannot be read", listed[place].file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from collections import defaultdict
@@ -173,18 +174,24 @@ def _unreadable(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
 
 
 def _alike_names(classes: Sequence[str]) -> Iterator[Warned]:
-    """Classes whose names differ only in what people and disks overlook."""
+    """Classes whose names differ only in what people and disks overlook, or in how a number is written."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        alike[_folded(name)].append(name)
     twins = [names for names in alike.values() if len(names) > 1]
     if twins:
         shown = tuple(" and ".join(names) for names in twins[:SHOWN])
-        words = f"class names differ only in capital letters, spaces or accents' form: {', '.join(shown)}"
+        words = f"class names differ only in capital letters, spaces, accents' form or zeros: {', '.join(shown)}"
         yield Warned(kind="alike classes", count=len(twins), words=words, examples=shown)
     if missing := [name for name in classes if name.lower() in ("none", "na", "unknown", "undefined")]:
         words = f"the class {missing[0]} reads like a missing label: is it a class?"
         yield Warned(kind="missing labels", count=len(missing), words=words, examples=tuple(missing))
+
+
+def _folded(name: str) -> str:
+    """What is left of a name without capital letters, spaces and forms of accents; of a number, its value."""
+    folded = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    return f"{float(folded):g}" if re.fullmatch(r"[0-9]{1,15}(\.0*)?", folded) else folded
 
 
 def _two_labels(dataset: Dataset) -> Iterator[Warned]:
@@ -203,18 +210,24 @@ def _two_labels(dataset: Dataset) -> Iterator[Warned]:
 
 def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
     counts = np.zeros(len(dataset.classes), np.int64)
-    train = np.zeros(len(dataset.classes), np.int64)
+    train, test = np.zeros(len(dataset.classes), np.int64), np.zeros(len(dataset.classes), np.int64)
+    asked = next((name for name in ("test", "val") if name in dataset.splits), "")
     for name, split in dataset.splits.items():
         found = (
             (split.labels > 0).sum(0) if split.labels.ndim == 2 else np.bincount(split.labels, minlength=len(counts))
         )
         counts += found
         train += found if name in ("train", "all") else 0
+        test += found if name == asked else 0
     tiny = [name for name, count in zip(dataset.classes, counts, strict=True) if count < FEWEST]
     absent = [name for name, count in zip(dataset.classes, train, strict=True) if count == 0]
     if absent:
         words = f"{len(absent)} classes have no training image and can never be recognised: {', '.join(absent[:SHOWN])}"
         yield Warned(kind="untrained classes", count=len(absent), words=words, examples=tuple(absent[:SHOWN]))
+    untested = [name for name, count in zip(dataset.classes, test, strict=True) if count == 0] if asked else []
+    if untested:
+        words = f"{len(untested)} classes have no image in {asked} and are not measured: {', '.join(untested[:SHOWN])}"
+        yield Warned(kind="untested classes", count=len(untested), words=words, examples=tuple(untested[:SHOWN]))
     if tiny:
         words = (
             f"{len(tiny)} classes have fewer than {FEWEST} images, too few to be measured: {', '.join(tiny[:SHOWN])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,40 @@ class TextTable:
         return dict(zip(self.head, [cell.strip() for cell in cells] + [""] * len(self.head), strict=False))
 
 
+class JsonLines(TextTable):
+    """A table of one JSON object per line, as `metadata.jsonl` of the Hugging Face imagefolder layout."""
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and values by name, as text. Raises ValueError naming the line for one that is no object."""
+        for number, line in enumerate(self.text.splitlines(), start=1):
+            if line.strip():
+                yield number, dict.fromkeys(self.head, "") | _values(self.path, number, line)
+
+
+def _values(path: Path, number: int, line: str) -> dict[str, str]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: it is not JSON ({error}): write one object on each line") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}, line {number}: it is not a JSON object: write one on each line")
+    return {str(name): _as_text(value) for name, value in found.items()}
+
+
+def _as_text(value: object) -> str:
+    """A value as a cell; of a list, the values separated by |."""
+    if isinstance(value, list):
+        return "|".join(map(_as_text, value))
+    return "" if value is None else str(value).strip()
+
+
 def read_table(path: Path) -> TextTable:
     """A table with its encoding and separator recognised. Raises ValueError naming file and line, and OSError."""
     text, encoding = decoded(path)
+    if path.suffix.lower() == ".jsonl":
+        lines = ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+        keys = dict.fromkeys(name for number, line in lines for name in _values(path, number, line))
+        return JsonLines(path, tuple(keys), "", text, encoding)
     separator = _separator(path, text)
     head = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
     names = tuple(name.strip() for name in head)

@@ -64,6 +64,11 @@ class _Sample:
         """The label; None for null, empty where there is no file of labels."""
         return next((self.labels[ending] for ending in LABELS if self.labels.get(ending, "") != ""), "")
 
+    @property
+    def unused(self) -> list[str]:
+        """Endings of further files of labels."""
+        return [ending for ending in LABELS if self.labels.get(ending, "") != ""][1:]
+
 
 def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[IndexRow]:
     samples: dict[str, _Sample] = {}
@@ -88,6 +93,8 @@ def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[I
             balance.leave_out("samples without a label", f"{name}/{key}")
         else:
             member = _image(shard, key, sample, balance)
+            for ending in sample.unused:
+                balance.leave_out(f"files of labels or captions that end in .{ending}", f"{name}/{key}.{ending}")
             yield IndexRow(split, f"{name}/{member.name}", (sample.label,), member.offset_data, member.size)
 
 

@@ -47,7 +47,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 def _own_folder(root: Path, card: DatasetCard) -> Dataset:
     """A folder of the user's own: every file is read, or left out with a note."""
     balance = Balance()
-    rows = list(read_folders(root, balance, leave_out=True))
+    rows = list(read_folders(root, balance, leave_out=True, answered=True))
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.split or WHOLE, []).append(row.file)

@@ -167,7 +167,7 @@ def test_a_record_is_read_as_it_was_written_and_a_damaged_one_not_at_all(tmp_pat
     assert found is not None
     assert {path: one for path, one in found.files().items() if path in files} == files
     content = (tmp_path / "record").read_bytes()
-    for damaged in (b"", b"{}", content[:-1], content[5:], content.replace(b'"format": 1', b'"format": 9')):
+    for damaged in (b"", b"{}", content[:-1], content[5:], content.replace(b'"format": 2', b'"format": 9')):
         (tmp_path / "record").write_bytes(damaged)
         assert FileRecord.read(tmp_path / "record") is None
 

@@ -1,0 +1,113 @@
+"""Folders and files whose names tell of something else than classes: splits, groups of classes, masks."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from tasks.datasets.balance import Balance
+from tasks.datasets.csv_index import IndexRow
+from tasks.datasets.split_words import Ambiguous, split_of
+
+MASK = re.compile(
+    r"(.+?)[ _.-]+(?:mask|seg|segmentation|gt|groundtruth|annotation|label)s?(?:[ _.-]?\d+)?", re.IGNORECASE
+)
+ANNOTATIONS = frozenset({"mask", "label", "annotation", "segmentation", "groundtruth", "gt"})
+SHOWN = 3
+
+
+def look_again(
+    folder: Path, rows: Sequence[IndexRow], balance: Balance, *, leave_out: bool, answered: bool
+) -> Iterator[IndexRow]:
+    """The rows of the class folders in `folder`, with the splits that are inside of the classes.
+
+    With `answered` the first folder is the class whatever is in it, which is noted. Raises Ambiguous otherwise.
+    """
+    divided = any(row.split for row in rows)
+    inner = _inner_folders(rows, skip=1 if divided else 0)
+    if not divided and _are_splits(inner):
+        balance.remark("the split is the folder inside each class folder")
+        yield from (replace(row, split=split_of(PurePosixPath(row.file).parts[1]) or "") for row in rows)
+        return
+    _ask_about_depth(folder, inner, balance, answered=answered)
+    _ask_about_annotations(folder, _stems(rows, skip=1 if divided else 0), balance, answered=answered)
+    yield from _without_masks(folder, rows, balance, leave_out=leave_out, answered=answered)
+
+
+def _inner_folders(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
+    """The folders inside each class, `skip` levels down; an empty name stands for images of the class itself."""
+    inner: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        parts = PurePosixPath(row.file).parts[skip:]
+        inner[parts[0]].add(parts[1] if len(parts) > 2 else "")
+    return inner
+
+
+def _are_splits(inner: Mapping[str, set[str]]) -> bool:
+    """Whether every class holds folders of splits alone, of which there are at least two."""
+    names = {name for some in inner.values() for name in some}
+    return len({split_of(name) for name in names}) > 1 and all(map(split_of, names))
+
+
+def _ask_about_depth(folder: Path, inner: Mapping[str, set[str]], balance: Balance, *, answered: bool) -> None:
+    several = [(name, sorted(some)) for name, some in inner.items() if len(some) > 1 and "" not in some]
+    if not several or any("" in some for some in inner.values()):
+        return
+    name, within = several[0]
+    words = f"{folder}: {len(several)} folders hold folders of images, {name} holds {', '.join(within[:SHOWN])} say"
+    if not answered:
+        raise Ambiguous(
+            f"{words}: the classes may be these (add {folder / name}, or list the images in a table); where the first "
+            "folder is the class, choose --layout class-folders"
+        )
+    balance.remark(f"{words}: the first folder is the class")
+
+
+def _stems(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
+    """The names of images without their endings, by class."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        path = PurePosixPath(row.file)
+        found[path.parts[skip]].add(path.stem)
+    return found
+
+
+def _ask_about_annotations(folder: Path, stems: Mapping[str, set[str]], balance: Balance, *, answered: bool) -> None:
+    """A folder called `masks` whose files are called like those of another one is no class."""
+    named = [name for name in stems if name.lower().removesuffix("s") in ANNOTATIONS]
+    others = {stem for name, some in stems.items() if name not in named for stem in some}
+    named = [name for name in named if 2 * len(stems[name] & others) > len(stems[name])]
+    if not named:
+        return
+    words = f"{folder}: the folder {named[0]} reads like annotations of the images beside it"
+    if not answered:
+        raise Ambiguous(f"{words}, and would be a class: where it is one, choose --layout class-folders")
+    balance.remark(f"{words}, and is read as a class")
+
+
+def _without_masks(
+    folder: Path, rows: Sequence[IndexRow], balance: Balance, *, leave_out: bool, answered: bool
+) -> Iterator[IndexRow]:
+    """Images called like others with `_mask` or the like behind are no examples of their class."""
+    stems = {str(PurePosixPath(row.file).with_suffix("")) for row in rows}
+    masks = {row.file for row in rows if _is_mask(PurePosixPath(row.file), stems)}
+    if masks and not answered and not leave_out:
+        raise Ambiguous(
+            f"{folder}: {len(masks)} images are called like masks of others, {min(masks)} say: choose --leave-out to "
+            "leave them out, or --layout class-folders where they are images like the others"
+        )
+    if masks and answered:
+        balance.remark(f"{len(masks)} images are called like masks of others and are read, {min(masks)} say")
+    for row in rows:
+        if row.file in masks and not answered:
+            balance.leave_out("images that are called like masks of others", row.file)
+        else:
+            yield row
+
+
+def _is_mask(path: PurePosixPath, stems: set[str]) -> bool:
+    found = MASK.fullmatch(path.stem)
+    return found is not None and str(path.with_name(found[1])) in stems
