@@ -34,7 +34,8 @@ test: install  ## Run the whole test suite in several processes; one after anoth
 
 faults: install  ## Break everything that can break, simulate every verdict, and put the figures into the README
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
-		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts
+		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
+		tests/backbones/inspection/test_timm_modules.py
 	$(BIN)/python -m tests.faults.tally
 
 slurm-faults: install  ## Break a real Slurm cluster in every way that the tests know (needs Slurm's daemons)

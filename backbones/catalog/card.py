@@ -38,6 +38,7 @@ Conversion = Literal[
     "detectron2",
     "flax-vit",
     "mmpretrain-vit",
+    "mmpretrain-swin",
     "hf-vit",
     "hf-beit",
     "hf-beit-masked",
@@ -53,6 +54,8 @@ Conversion = Literal[
     "torchvision-convnext",
     "torchvision-swin",
     "torchvision-efficientnet",
+    "torchvision-mobilenet-v2",
+    "torchvision-mobilenet-v3",
     "torchvision-regnet",
 ]
 """From another project's names and layouts to timm's (`backbones.checkpoints.layouts`); `timm`: by the filter that the

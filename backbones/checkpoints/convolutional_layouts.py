@@ -19,12 +19,12 @@ _CONVNEXT_BLOCK = (
 
 
 def from_convnext(tensors: Tensors) -> dict[str, Tensor]:
-    """facebookresearch/ConvNeXt and ConvNeXt-V2, DINOv3's ConvNeXt."""
+    """facebookresearch/ConvNeXt and ConvNeXt-V2, DINOv3's ConvNeXt; mmpretrain's, whose last norm is the third."""
     rules = (
         (r"^downsample_layers\.0\.", "stem."),
         (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
         (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
-        (r"^norm\.", "head.norm."),
+        (r"^norm3?\.", "head.norm."),
         *_CONVNEXT_BLOCK,
     )
     return _flat_scales(renamed(tensors, rules))
@@ -87,6 +87,27 @@ def from_swin(tensors: Tensors) -> dict[str, Tensor]:
     }
 
 
+def from_mmpretrain_swin(tensors: Tensors) -> dict[str, Tensor]:
+    """mmpretrain's (and mmsegmentation's) Swin, which gathers four neighbours by channel first."""
+    rules = (
+        (r"^patch_embed\.projection\.", "patch_embed.proj."),
+        (r"^stages\.", "layers."),
+        (r"^norm3\.", "norm."),
+        (r"\.attn\.w_msa\.", ".attn."),
+        (r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."),
+        (r"\.ffn\.layers\.1\.", ".mlp.fc2."),
+    )
+    gathered = (".downsample.reduction.weight", ".downsample.norm.weight", ".downsample.norm.bias")
+    names = renamed(tensors, rules)
+    return from_swin({key: _by_neighbour(value) if key.endswith(gathered) else value for key, value in names.items()})
+
+
+def _by_neighbour(value: Tensor) -> Tensor:
+    """[..., 4 c] by channel and then neighbour (row by row), to neighbour (column by column) and then channel."""
+    by_channel = value.reshape(*value.shape[:-1], -1, 4).transpose(-1, -2)
+    return by_channel[..., [0, 2, 1, 3], :].reshape(value.shape)
+
+
 def from_hf_swin(tensors: Tensors) -> dict[str, Tensor]:
     """transformers' Swin and Swin V2."""
     rules = (
@@ -129,6 +150,20 @@ def from_torchvision_swin(tensors: Tensors) -> dict[str, Tensor]:
         name = re.sub(r"^features\.(\d)\.", lambda found: f"layers.{int(found[1]) // 2}.downsample.", name)
         name = re.sub(r"\.mlp\.0\.", ".mlp.fc1.", re.sub(r"\.mlp\.3\.", ".mlp.fc2.", name))
         names[name] = value
+    second = any(key.endswith(".attn.logit_scale") for key in names)
+    return _without_key_biases(names) if second else names
+
+
+def _without_key_biases(tensors: Tensors) -> dict[str, Tensor]:
+    """Swin V2's keys have no bias: torchvision stores one and does not use it. Its perceptron of positions is `cpb_mlp`
+    in both."""
+    names: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        if key.endswith(".attn.qkv.bias"):
+            start = key.removesuffix("qkv.bias")
+            names[f"{start}q_bias"], _, names[f"{start}v_bias"] = value.chunk(3)
+        else:
+            names[key] = value
     return names
 
 

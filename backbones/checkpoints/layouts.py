@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backbones.catalog.card import Conversion
 from backbones.checkpoints import convolutional_layouts as convolutional
+from backbones.checkpoints import mobile_layouts as mobile
 from backbones.checkpoints import transformer_layouts as transformers
 from backbones.checkpoints.resnet_conversions import from_lightly, from_separius
 
@@ -82,16 +83,23 @@ LAYOUTS: Mapping[Conversion, CheckpointLayout] = {
     "mmpretrain-vit": _layout(
         "patch_embed.projection.weight", r"layers\.0\.ffn\.layers\.", transformers.from_mmpretrain_vit
     ),
+    "mmpretrain-swin": _layout(
+        "patch_embed.projection.weight", r"stages\.0\.blocks\.0\.attn\.w_msa\.", convolutional.from_mmpretrain_swin
+    ),
     "torchvision-vit": _layout(
         "conv_proj.weight", r"encoder\.layers\.encoder_layer_0\.", transformers.from_torchvision_vit
     ),
     "torchvision-convnext": _layout(_FEATURES, r"features\.1\.0\.layer_scale", convolutional.from_torchvision_convnext),
     "torchvision-swin": _layout(_FEATURES, r"features\.1\.0\.attn\.qkv\.", convolutional.from_torchvision_swin),
+    "torchvision-mobilenet-v2": _layout(_FEATURES, r"features\.1\.conv\.0\.0\.", mobile.from_torchvision_mobilenet_v2),
+    "torchvision-mobilenet-v3": _layout(_FEATURES, r"features\.1\.block\.0\.0\.", mobile.from_torchvision_mobilenet_v3),
     "torchvision-efficientnet": _layout(
         _FEATURES, r"features\.\d\.0\.block\.\d\.fc1\.", convolutional.from_torchvision_efficientnet
     ),
     "torchvision-regnet": _layout("stem.0.weight", r"trunk_output\.block1\.", convolutional.from_torchvision_regnet),
-    "convnext": _layout("downsample_layers.0.0.weight", r"stages\.0\.0\.dwconv\.", convolutional.from_convnext),
+    "convnext": _layout(
+        "downsample_layers.0.0.weight", r"stages\.0\.0\.(dwconv|depthwise_conv)\.", convolutional.from_convnext
+    ),
     "detectron2": _layout("stem.conv1.weight", r"res2\.0\.", convolutional.from_detectron2),
     "flax-vit": _layout("embedding/kernel", r"Transformer/encoderblock_0/", transformers.from_flax_vit),
     "lightly-sequential": _layout("0.weight", r"4\.0\.conv1\.", from_lightly),

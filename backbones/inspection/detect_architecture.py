@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from timm.models import is_model, list_models
 
-from backbones.catalog.card import Conversion
+from backbones.catalog.card import ArchitectureValue, Conversion
 from backbones.checkpoints.key_mapping import Shape
 from backbones.inspection.candidate import ArchitectureCandidate, NoArchitecture, count, fitting_names
 from backbones.inspection.detect_hierarchical import convnext, hiera, swin
@@ -70,11 +70,17 @@ def _named(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate
 
 
 OTHERS: Mapping[Conversion, tuple[str, ...]] = {
-    "torchvision-efficientnet": ("efficientnet_b[0-7]", "efficientnetv2_rw_*", "tf_efficientnetv2_*"),
+    "torchvision-efficientnet": ("efficientnet_b[0-7]", "efficientnetv2_[sml]"),
+    "torchvision-mobilenet-v2": ("mobilenetv2_*",),
+    "torchvision-mobilenet-v3": ("mobilenetv3_large_*", "mobilenetv3_small_*"),
     "torchvision-regnet": ("regnety_*", "regnetx_*"),
     "hf-hiera": ("hiera_*_224",),
 }
 """timm's architectures of other projects' families, where shapes alone have several."""
+
+
+LARGER_EPSILON = re.compile(r"efficientnet_b[567]|efficientnetv2_[sml]|mobilenetv3_.+")
+"""Architectures whose batch norms torchvision gives an epsilon of 0.001."""
 
 
 def _seen(shapes: Shapes, evidence: Evidence, conversion: Conversion, place: str) -> Iterator[ArchitectureCandidate]:
@@ -82,7 +88,9 @@ def _seen(shapes: Shapes, evidence: Evidence, conversion: Conversion, place: str
         yield from stated
         return
     if conversion in OTHERS:
-        yield from (ArchitectureCandidate(name, published=True) for name in fitting_names(*OTHERS[conversion]))
+        for name in fitting_names(*OTHERS[conversion]):
+            arguments: dict[str, ArchitectureValue] = {"bn_eps": 1e-3} if LARGER_EPSILON.fullmatch(name) else {}
+            yield ArchitectureCandidate(name, arguments, published=True)
         return
     asked: tuple[ArchitectureCandidate, ...] = ()
     if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:

@@ -61,7 +61,7 @@ def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
     width = shapes["patch_embed.proj.weight"][0]
     second = "layers.0.blocks.0.attn.logit_scale" in shapes
     heads = tuple(_heads(shapes, stage) for stage in range(len(depths)))
-    window = evidence.number("window_size") if second else _window(shapes)
+    window = (evidence.number("window_size") or _scaled_window(shapes)) if second else _window(shapes)
     question = None
     if window is None:
         window = 8
@@ -79,13 +79,15 @@ def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
     arguments = {key: value for key, value in wanted.items() if own.get(key) != value}
     if (ratio := shapes["layers.0.blocks.0.mlp.fc1.weight"][0] / width) != 4:
         arguments["mlp_ratio"] = ratio
-    trained = evidence.numbers("pretrained_window_sizes")
-    if second and trained and any(trained):
-        arguments["pretrained_window_sizes"] = trained
     patch = shapes["patch_embed.proj.weight"][-1]
     arguments |= {} if patch == 4 else {"patch_size": patch}
-    assumed = (f"images of {side} pixels, as published models with windows of {window}",)
-    yield ArchitectureCandidate(name, arguments, published=True, assumptions=assumed, question=question)
+    trained = evidence.numbers("pretrained_window_sizes")
+    assumed = [f"images of {side} pixels, as published models with windows of {window}"]
+    if second and trained is None:
+        assumed.append("windows as large in the pretraining (else --arg 'pretrained_window_sizes=(12,12,12,6)')")
+    if second and trained and any(trained):
+        arguments["pretrained_window_sizes"] = trained
+    yield ArchitectureCandidate(name, arguments, published=True, assumptions=tuple(assumed), question=question)
 
 
 def hiera(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
@@ -117,6 +119,16 @@ def _heads(shapes: Shapes, stage: int) -> int:
     if f"{block}.logit_scale" in shapes:
         return shapes[f"{block}.logit_scale"][0]
     return shapes.get(f"{block}.relative_position_bias_table", (0, 0))[1]
+
+
+def _scaled_window(shapes: Shapes) -> int | None:
+    """Of the second version, by the tables that the checkpoint of some libraries holds."""
+    coordinates = shapes.get("layers.0.blocks.0.attn.relative_coords_table", (0,))
+    if len(coordinates) == 4:
+        return (coordinates[1] + 1) // 2
+    pairs = math.prod(shapes.get("layers.0.blocks.0.attn.relative_position_index", (0,)))
+    window = round(pairs**0.25)
+    return window if pairs and window**4 == pairs else None
 
 
 def _window(shapes: Shapes) -> int | None:

@@ -54,13 +54,15 @@ def proposal(
     given, conversion = network.shapes, network.conversion
     report = check(expected, given)
     if (report.missing or report.wrong_shape) and conversion == "none":
-        kept = {key: value for key, value in network.tensors.items() if not _may_go(key, expected, drop)}
-        converted = filtered(model, kept)
-        again = check(expected, shapes(converted)) if converted is not None else report
-        if converted is not None and not (again.missing or again.wrong_shape):
-            report, conversion = again, "timm"
-            given = shapes(converted) | {key: given[key] for key in given.keys() - kept.keys()}
-            report = check(expected, given)
+        needed = {key: value for key, value in network.tensors.items() if not _may_go(key, expected, drop)}
+        for kept in (needed, dict(network.tensors)):
+            converted = filtered(model, kept)
+            again = check(expected, shapes(converted)) if converted is not None else report
+            if converted is not None and not (again.missing or again.wrong_shape):
+                conversion = "timm"
+                given = shapes(converted) | {key: given[key] for key in given.keys() - kept.keys()}
+                report = check(expected, given)
+                break
     groups = _groups(report.unexpected, expected)
     own: tuple[str, ...] = ()
     if not all(_is_harmless(key, drop) for key in report.unexpected):

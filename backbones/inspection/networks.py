@@ -140,7 +140,7 @@ def other_channels(checkpoint: Mapping[str, object]) -> tuple[str, int] | None:
     """A first layer for images of another number of channels: its name and the number."""
     for tensors in by_container(checkpoint).values():
         for key, tensor in tensors.items():
-            stem = any(_ends(key, name) for name in all_stems())
+            stem = any(_ends(key, name) for name in all_stems() if not name.startswith("0."))
             if stem and tensor.ndim == 4 and tensor.shape[1] != COLOURS and tensor.shape[1] in BANDS:
                 return key, tensor.shape[1]
     return None

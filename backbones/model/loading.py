@@ -65,7 +65,7 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
         return _by_transformers(card, path, tensors)
     expected = expected_shapes(model)
     if card.keys.conversion == "timm":
-        tensors = filtered(model, tensors) or tensors
+        tensors = without(filtered(model, tensors) or tensors, card.keys.drop)
     report = check(expected, shapes(tensors))
     if report.exact:
         model.load_state_dict({**_counters(model), **tensors}, strict=True)

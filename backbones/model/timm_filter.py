@@ -38,8 +38,11 @@ def _function(model: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], obje
     module = sys.modules[type(model).__module__]
     found = (getattr(module, name, None) for name in FILTERS)
     function = next((function for function in found if callable(function)), None)
-    if function is None or function.__code__.co_argcount < 2:
+    if function is None:
         return None
+    if function.__code__.co_argcount == 1:
+        alone = cast("Callable[[dict[str, Tensor]], object]", function)
+        return lambda tensors, _model: alone(tensors)
     return cast("Callable[[dict[str, Tensor], nn.Module], object]", function)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_saver import save
 from torchvision.models import resnet18
@@ -23,6 +24,7 @@ from torchvision.models import resnet18
 from backbones.catalog.card import BackboneCard, FactsCard, FileWeights
 from backbones.catalog.checkpoint_files import checkpoint_files
 from backbones.catalog.trusted_code import trust
+from backbones.checkpoints.layouts import convert
 from backbones.inspection.inspect_main import propose
 from backbones.inspection.proposal import Inspection, InspectionHints
 from backbones.model.architecture import freeze, make
@@ -170,6 +172,37 @@ def mmpretrain_vit(tensors: Tensors) -> Tensors:
     return renamed(tensors, rules)
 
 
+def mmpretrain_beit(tensors: Tensors) -> Tensors:
+    names = mmpretrain_vit(tensors)
+    return {key.replace("backbone.fc_norm.", "backbone.ln2."): value for key, value in names.items()}
+
+
+def mmpretrain_swin(tensors: Tensors) -> Tensors:
+    rules = (
+        (r"^patch_embed\.proj\.", "patch_embed.projection."),
+        (r"^norm\.", "norm3."),
+        (r"\.attn\.", ".attn.w_msa."),
+        (r"\.mlp\.fc1\.", ".ffn.layers.0.0."),
+        (r"\.mlp\.fc2\.", ".ffn.layers.1."),
+        (r"^layers\.", "stages."),
+        (r"^", "backbone."),
+    )
+    names = renamed(swin(tensors), rules)
+    return {key: by_channel(value) if ".downsample." in key else value for key, value in names.items()}
+
+
+def by_channel(value: Tensor) -> Tensor:
+    """From numbers by neighbour (column by column) and channel to numbers by channel and neighbour (row by row)."""
+    order = [0, 2, 1, 3]
+    by_neighbour = value.reshape(*value.shape[:-1], 4, -1)[..., order, :]
+    return by_neighbour.transpose(-1, -2).flatten(-2)
+
+
+def mmpretrain_convnext(tensors: Tensors) -> Tensors:
+    rules = ((r"\.dwconv\.", ".depthwise_conv."), (r"\.pwconv", ".pointwise_conv"), (r"^norm\.", "norm3."))
+    return renamed(convnext(tensors), (*rules, (r"^", "backbone.")))
+
+
 def clip(tensors: Tensors) -> Tensors:
     rules = (
         (r"^patch_embed\.proj\.", "conv1."),
@@ -261,6 +294,18 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], int, Callable[[Tensors], Tensors]]
     ),
     "torchvision ViT": (TINY, VIT, 32, torchvision_vit),
     "mmpretrain ViT": (TINY, VIT, 32, mmpretrain_vit),
+    "mmpretrain BEiT": (
+        "beit_base_patch16_224", {"embed_dim": 48, "depth": 2, "num_heads": 3, "img_size": 32}, 32, mmpretrain_beit,
+    ),
+    "mmpretrain BEiT with shared biases": (
+        "beit_base_patch16_224",
+        {"embed_dim": 48, "depth": 2, "num_heads": 3, "img_size": 32, "use_rel_pos_bias": False,
+         "use_shared_rel_pos_bias": True}, 32, mmpretrain_beit,
+    ),
+    "mmpretrain Swin": (
+        "swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1, 1, 1)}, 224, mmpretrain_swin,
+    ),
+    "mmpretrain ConvNeXt": ("convnext_atto", {"conv_mlp": False}, 64, mmpretrain_convnext),
     "open_clip": ("vit_base_patch16_clip_224", {**VIT, "embed_dim": 192, "num_heads": 3, "num_classes": 16}, 32, clip),
     "ConvNeXt": ("convnext_atto", {"conv_mlp": False}, 64, convnext),
     "ConvNeXt of its own depths": ("convnext_tiny", {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}, 64, convnext),
@@ -498,3 +543,16 @@ def test_a_classifier_of_the_users_own_code_is_not_taken_for_features(tmp_path: 
     found = found_in(tmp_path / "a.pth", InspectionHints(architecture=name))
     assert found.problem is not None
     assert "logits" in found.problem
+
+
+def test_mmpretrains_gathering_of_neighbours_is_that_of_a_sliding_window() -> None:
+    """mmcv gathers by `torch.nn.Unfold`, channel first: the same image gives the same sums in timm's order."""
+    merging: Any = PatchMerging(3, 5)
+    image = torch.rand(2, 3, 4, 6)
+    weight, scale, shift = torch.rand(5, 12), torch.rand(12), torch.rand(12)
+    windows = torch.nn.functional.unfold(image, 2, stride=2).transpose(1, 2)
+    expected = torch.nn.functional.layer_norm(windows, (12,), scale, shift) @ weight.T
+    names = {"reduction.weight": weight, "norm.weight": scale, "norm.bias": shift}
+    found = convert("mmpretrain-swin", {f"stages.0.downsample.{key}": value for key, value in names.items()})
+    merging.load_state_dict({key.removeprefix("layers.1.downsample."): value for key, value in found.items()})
+    torch.testing.assert_close(merging(image.permute(0, 2, 3, 1)).flatten(1, 2), expected)
