@@ -16,6 +16,7 @@ from tests.verdicts.rates import (
     Floats,
     Labels,
     Rate,
+    affordable,
     both_right,
     predicted,
     repeated,
@@ -95,7 +96,8 @@ def average_precision(scale: float) -> Iterator[Rate]:
         generator = np.random.default_rng(2)
         many = (generator.random((200_000, classes)) < share).astype(np.int64)
         truth = score("map11", _ranked(generator, many, generator.standard_normal(many.shape), skill), many)
-        for total, count in ((40, 400), (100, 200), (800, 200)) if skill < 2 and classes < 4 else ((40, 400),):
+        sizes = ((40, 400), (100, 200), (800, 200)) if skill < 2 and classes < 4 else ((40, 400),)
+        for total, count in affordable(sizes, scale, sizes[:2]):
             setting = f"{classes} classes, {skill} apart, n = {total}"
             times = repeated(count, scale)
             pairs = [_several_labels(generator, (total, classes), share, skill) for _ in times]

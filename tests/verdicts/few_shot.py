@@ -13,7 +13,7 @@ from tasks.catalog.protocols import FewShotParameters
 from tasks.metrics.confidence_intervals import over_pools
 from tasks.protocols.few_shot import episode_accuracies, sample_episodes
 from tasks.protocols.few_shot_splits import split_accuracies
-from tests.verdicts.rates import ALARMS, Arrays, Floats, Labels, Rate, repeated, simulation
+from tests.verdicts.rates import ALARMS, Arrays, Floats, Labels, Rate, affordable, repeated, simulation
 
 ORACLE_POWER = 1.959964 + 1.281552
 """Standard deviations of a difference that a test which knows them finds in nine of ten cases."""
@@ -53,8 +53,8 @@ def _pools(pool: int, times: range) -> Iterator[tuple[Arrays, Arrays]]:
 @simulation
 def few_shot(scale: float) -> Iterator[Rate]:
     """False alarms, power and width of intervals, by shared episodes and halves of the pool."""
-    for pool in (20, 40, 125):
-        times = repeated(200, scale)
+    for pool in affordable((20, 40, 125), scale, (40,)):
+        times = repeated(200, scale, least=20)
         tests = [paired_test("accuracy", [one], [other]) for one, other in _pools(pool, times)]
         yield from _rates(f"{pool} images per class", tests)
 
@@ -73,7 +73,7 @@ def _rates(setting: str, tests: list[PairedTest]) -> Iterator[Rate]:
 @simulation
 def few_shot_interval(scale: float) -> Iterator[Rate]:
     """Coverage of one backbone's accuracy on all images there are, of classes with fixed centres."""
-    pool, times = 40, repeated(200, scale)
+    pool, times = 40, repeated(200, scale, least=20)
     labels, generator = np.repeat(np.arange(9), pool), np.random.default_rng(31)
     centres = 0.45 * generator.standard_normal((9, 16))
     many = np.repeat(np.arange(9), 3000)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+S = TypeVar("S")
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Array = npt.NDArray[np.generic]
@@ -84,9 +86,14 @@ def simulation(make: Simulation) -> Simulation:
     return make
 
 
-def repeated(count: int, scale: float) -> range:
-    """So many repetitions, scaled, and not fewer than forty."""
-    return range(max(40, round(count * scale)))
+def repeated(count: int, scale: float, least: int = 40) -> range:
+    """So many repetitions, scaled, and not fewer than `least`."""
+    return range(max(least, round(count * scale)))
+
+
+def affordable(settings: Sequence[S], scale: float, short: Sequence[S]) -> Sequence[S]:
+    """All settings in the long form, and those of `short` in the short one."""
+    return settings if scale >= 1 else short
 
 
 def both_right(
