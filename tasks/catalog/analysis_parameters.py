@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from backbones.catalog.card import PreprocessingName
 from tasks.catalog.protocol import Margin, ProtocolSpec, require_above_zero, require_at_least
 
 
@@ -50,6 +51,33 @@ class InversionParameters:
             raise ValueError(f"kernels must be odd, one for each of the {len(self.channels)} scales: {self.kernels}")
 
 
+@dataclass(frozen=True)
+class LabelFreeParameters:
+    """Scores of the spectrum of frozen features."""
+
+    preprocessing: PreprocessingName = "paper"
+    images: int = 25_600
+    """At most, evenly spaced over the training images (RankMe's number)."""
+
+    def __post_init__(self) -> None:
+        require_at_least(2, images=self.images)
+
+
+@dataclass(frozen=True)
+class TransferabilityParameters:
+    """Scores that predict transfer from features and labels, without training."""
+
+    preprocessing: PreprocessingName = "paper"
+    pairwise_images: int = 2_000
+    """At most, for PARC and NLEEP, whose cost grows with the square of it; PARC was published with up to 15,000."""
+    components: int = 5
+    """Of NLEEP's mixture, for each class."""
+
+    def __post_init__(self) -> None:
+        require_at_least(2, pairwise_images=self.pairwise_images)
+        require_at_least(1, components=self.components)
+
+
 PAPER_INVERSION = InversionParameters(images=1)
 
 ANALYSES = (
@@ -91,6 +119,49 @@ ANALYSES = (
             "mse": Margin(0.001, "of squared error"),
             "lpips-alex": Margin(0.01, "of distance"),
             "lpips-vgg": Margin(0.01, "of distance"),
+        },
+    ),
+)
+
+SCORES_OF_FEATURES = (
+    ProtocolSpec(
+        name="label-free",
+        version=1,
+        family="label-free",
+        presets={
+            "default": LabelFreeParameters(),
+            "published": LabelFreeParameters(preprocessing="resize-256"),
+        },
+        module="tasks.protocols.label_free",
+        summary="RankMe, effective rank and alpha-ReQ of frozen features, without labels",
+        inputs="bank",
+        multi_label=True,
+        rescore="tasks.metrics.rescore:jackknifed",
+        descriptive=True,
+        margins={
+            "rankme": Margin(1.0, "of rank"),
+            "effective-rank": Margin(1.0, "of rank"),
+            "alpha-req": Margin(0.05, "of exponent"),
+        },
+    ),
+    ProtocolSpec(
+        name="transferability",
+        version=1,
+        family="transferability",
+        presets={
+            "default": TransferabilityParameters(),
+            "published": TransferabilityParameters(preprocessing="resize-256", pairwise_images=15_000),
+        },
+        module="tasks.protocols.transferability",
+        summary="LogME, H-score, NLEEP and PARC: transfer predicted from features and labels, without training",
+        inputs="bank",
+        rescore="tasks.metrics.rescore:jackknifed",
+        descriptive=True,
+        margins={
+            "logme": Margin(0.01, "of log evidence per image"),
+            "h-score": Margin(0.05, "of the trace"),
+            "h-score-regularised": Margin(0.05, "of the trace"),
+            "nleep": Margin(0.05, "of log likelihood"),
         },
     ),
 )

@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.catalog import dense_parameters as normals
 from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
-from tasks.catalog.analysis_parameters import ANALYSES
+from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.head_parameters import HEADS
 from tasks.catalog.protocol import (
@@ -189,6 +189,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *normals.NORMALS_PROTOCOLS,
         *ANALYSES,
         *HEADS,
+        *SCORES_OF_FEATURES,
     )
 }
 

@@ -29,6 +29,7 @@ from tasks.metrics.per_class_interval import wilson_mean_per_class
 from tasks.metrics.pool_splits import COUNTS, SPLITS
 from tasks.metrics.repeated_draws import interval_of_draws, scores_of_draws
 from tasks.metrics.segmentation import PixelCounts
+from tasks.metrics.spectrum import interval_of_jackknife, scores_of_jackknife
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
@@ -101,6 +102,12 @@ def classification(arrays: Arrays) -> Rescorer | None:
 def draws(arrays: Arrays) -> Rescorer | None:
     """Accuracies over several draws of training images."""
     return _complete(arrays, Rescorer(frozenset({"label", "predicted"}), scores_of_draws, _draws_interval))
+
+
+def jackknifed(arrays: Arrays) -> Rescorer | None:
+    """Scores of all images together, and without groups of them."""
+    needs = frozenset(name for name in arrays if name.startswith("jackknife:"))
+    return Rescorer(needs, scores_of_jackknife, interval_of_jackknife) if needs else None
 
 
 def detections(arrays: Arrays) -> Rescorer | None:

@@ -44,7 +44,7 @@ def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: lis
     assert offered(targets=targets) == expected
 
 
-ONE_LABEL = {"linear-heads", "layers", "k-shot"}
+ONE_LABEL = {"linear-heads", "layers", "k-shot", "transferability"}
 """Protocols on one label an image, with a test split of its own."""
 
 
@@ -54,7 +54,7 @@ ONE_LABEL = {"linear-heads", "layers", "k-shot"}
         ({"metric": "map11"}, {"few-shot-5", "few-shot-20", "few-shot-50", *ONE_LABEL}),
         ({"classes": 4}, {"few-shot-5", "few-shot-20", "few-shot-50"}),
         ({"most_shots": 20}, {"few-shot-50"}),
-        ({"splits": "all"}, {"linear", "knn", "finetune", "colour", *ONE_LABEL}),
+        ({"splits": "all"}, {"linear", "knn", "finetune", "colour", "label-free", *ONE_LABEL}),
         ({"images": {"train": 1_200_000, "val": 50_000}}, {"finetune", "few-shot-5", "few-shot-20", "few-shot-50"}),
     ],
 )

@@ -39,6 +39,8 @@ PROTOCOL_CHANGES = {
     "linear-heads/shapes": ["linear-heads.steps=2", "linear-heads.rates=0.01"],
     "layers/shapes": ["layers.neighbours=3"],
     "k-shot/shapes": ["k-shot.shots=1", "k-shot.headline=1", "k-shot.draws=2"],
+    "label-free/shapes": ["label-free.images=20"],
+    "transferability/shapes": ["transferability.components=1"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
     "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
@@ -71,7 +73,7 @@ def test_the_table_has_every_protocol() -> None:
     assert families == {facts.family for facts in PROTOCOLS.values()}
 
 
-VECTORS_ALONE = {"knn", "k-shot", "few-shot", "colour"}
+VECTORS_ALONE = {"knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
 """Protocols that see the vectors of `linear` and nothing else of a backbone: two families stand for all."""
 
 

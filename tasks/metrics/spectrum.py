@@ -1,0 +1,82 @@
+"""Label-free scores of features from their spectrum: RankMe, effective rank, alpha-ReQ. Needs numpy, and not torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from tasks.metrics.confidence_intervals import LEVEL
+from tasks.metrics.outcome import Interval
+
+Floats = npt.NDArray[np.float64]
+FIRST, LAST = 11, 100
+"""Places of the spectrum, from 1, over which alpha-ReQ fits a line."""
+FEWEST_PLACES = 5
+JACKKNIFE = "grouped jackknife"
+
+
+def entropy_rank(values: Floats) -> float:
+    """Exponential of the entropy of `values` as shares of their sum; zeros add nothing."""
+    positive = values[values > 0]
+    shares = positive / positive.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def rankme(gram: Floats) -> float:
+    """RankMe (Garrido et al., ICML 2023): of the singular values of the features, not centred, from their Gram matrix.
+
+    Published with 1e-7 added to every share; without it here, as added shares inflate the rank of wide features.
+    """
+    return entropy_rank(np.sqrt(spectrum(gram)))
+
+
+def effective_rank(covariance: Floats) -> float:
+    """Of the eigenvalues of the covariance (centred, squared): another number than RankMe."""
+    return entropy_rank(spectrum(covariance))
+
+
+def alpha_req(covariance: Floats) -> float:
+    """Decay of the covariance's spectrum (Agrawal et al., NeurIPS 2022): the slope of log eigenvalue on log place,
+    places 11 to 100, sign changed. NaN for features with too few directions.
+    """
+    values = spectrum(covariance)
+    values = values[values > values[0] * np.finfo(np.float64).eps * len(values)][:LAST]
+    places = np.arange(1, len(values) + 1)[FIRST - 1 :]
+    if len(places) < FEWEST_PLACES:
+        return math.nan
+    return -float(np.polyfit(np.log(places), np.log(values[FIRST - 1 :]), 1)[0])
+
+
+def spectrum(matrix: Floats) -> Floats:
+    """Eigenvalues of a symmetric matrix without negative ones, largest first; rounding below zero becomes 0."""
+    values: Floats = np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None)
+    return values
+
+
+def jackknife(whole: float, without: Floats) -> Interval:
+    """Interval of a score from its values without one group of images each (Shao and Wu, Ann. Statist., 1989)."""
+    groups = len(without)
+    if groups < 2 or not np.isfinite(without).all():
+        return Interval(-math.inf, math.inf, LEVEL, JACKKNIFE)
+    error = math.sqrt((groups - 1) / groups * float(((without - without.mean()) ** 2).sum()))
+    half = float(stdtrit(groups - 1, 0.5 + LEVEL / 2)) * error
+    return Interval(whole - half, whole + half, LEVEL, JACKKNIFE)
+
+
+def scores_of_jackknife(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, float]:
+    """The scores stored as `jackknife:NAME`, whose first value is of all images."""
+    return {
+        name.removeprefix("jackknife:"): float(values[0])
+        for name, values in arrays.items()
+        if name.startswith("jackknife:")
+    }
+
+
+def interval_of_jackknife(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Interval:
+    """The interval of one of them."""
+    values = arrays[f"jackknife:{metric}"].astype(np.float64)
+    return jackknife(float(values[0]), values[1:])

@@ -1,0 +1,89 @@
+"""Transferability scores: how well a backbone should transfer to a dataset, from features and labels, without training.
+
+LogME (You et al., ICML 2021), H-score (Bao et al., ICIP 2019) and its regularised form (Ibrahim et al., 2110.06893),
+NLEEP (Li et al., CVPR 2021) and PARC (Bolya et al., NeurIPS 2021). They describe and are never ranked: over 715,000
+settings no measure is best (2204.01403), and nearest neighbours predict better than any of them.
+
+NLEEP has the logarithm of its paper, which the code of SFDA leaves out. PARC and NLEEP are of a subset of the images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from tasks.catalog.analysis_parameters import TransferabilityParameters
+from tasks.evaluation.inputs import BankInputs
+from tasks.features.shards import StoredRows
+from tasks.metrics.outcome import Outcome
+from tasks.metrics.spectrum import interval_of_jackknife, scores_of_jackknife
+from tasks.metrics.transferability import (
+    between_classes,
+    h_score,
+    ledoit_wolf,
+    logme,
+    parc,
+    regularised_h_score,
+)
+from tasks.reporter import Reporter
+from tasks.solvers.moments import BLOCK, Moments, grouped_moments, jackknife_arrays, total
+from tasks.training.checkpoint import spread_over
+
+Floats = npt.NDArray[np.float64]
+ENERGY = 0.8
+"""Share of the variance that NLEEP's principal components keep."""
+
+
+def evaluate(inputs: BankInputs, parameters: TransferabilityParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Score training and validation images; the seed starts NLEEP's mixture."""
+    bank, labels, classes = inputs.bank.features, inputs.bank.labels, len(inputs.classes)
+    reporter.phase("moments", len(bank), "images")
+    groups = grouped_moments(bank, labels, np.arange(len(bank)), classes, inputs.device)
+    whole = total(groups)
+    shrinkage = ledoit_wolf(whole.covariance, len(bank), fourth_moment(bank, whole.mean))
+    scores: dict[str, Callable[[Moments], float]] = {
+        "logme": lambda of: logme(of.gram, of.class_sums, of.class_counts),
+        "h-score": lambda of: h_score(of.covariance, between_classes(of.class_sums, of.class_counts)),
+        "h-score-regularised": lambda of: regularised_h_score(
+            of.covariance, between_classes(of.class_sums, of.class_counts), shrinkage
+        ),
+    }
+    arrays = jackknife_arrays(groups, scores)
+    chosen = np.asarray(spread_over(len(bank), parameters.pairwise_images))
+    rows = bank.take(chosen).astype(np.float64)
+    reporter.phase("PARC and NLEEP", len(rows), "images")
+    components = min(parameters.components * classes, len(rows) // 2)
+    arrays["jackknife:parc"] = np.array([parc(rows, labels[chosen], classes)])
+    arrays["jackknife:nleep"] = np.array([nleep(rows, labels[chosen], classes, components, seed)])
+    return Outcome(
+        headline="logme",
+        metrics=scores_of_jackknife(arrays),
+        interval=interval_of_jackknife(arrays, "logme"),
+        samples={"train": len(bank)},
+        diagnostics={"shrinkage": shrinkage, "pairwise_images": len(rows), "nleep_components": components},
+        predictions=arrays,
+    )
+
+
+def fourth_moment(features: StoredRows, mean: Floats) -> float:
+    """Sum over images of the centred vectors' lengths to the fourth power."""
+    blocks = (features[start : start + BLOCK].astype(np.float64) for start in range(0, len(features), BLOCK))
+    return float(sum((((block - mean) ** 2).sum(axis=1) ** 2).sum() for block in blocks))
+
+
+def nleep(features: Floats, labels: npt.NDArray[np.integer], classes: int, components: int, seed: int) -> float:
+    """Mean log of sum_z P(y|z) P(z|x), P(z|x) of a Gaussian mixture on principal components that keep 80 %."""
+    reduced = PCA(n_components=ENERGY, svd_solver="full").fit_transform(features)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = GaussianMixture(components, reg_covar=1e-4 * float(reduced.var()), random_state=seed).fit(reduced)
+    posterior = mixture.predict_proba(reduced)
+    joint = np.eye(classes)[labels].T @ posterior
+    given = joint / np.maximum(joint.sum(axis=0, keepdims=True), np.finfo(np.float64).tiny)
+    return float(np.log((posterior @ given.T)[np.arange(len(labels)), labels]).mean())
