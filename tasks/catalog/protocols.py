@@ -162,7 +162,11 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
             name="knn",
             version=1,
             family="knn",
-            presets={"default": KnnParameters(), "paper": KnnParameters()},
+            presets={
+                "default": KnnParameters(),
+                "paper": KnnParameters(),
+                "published": KnnParameters(preprocessing="resize-256"),
+            },
             module="tasks.protocols.knn",
             summary="weighted cosine nearest neighbours, k = 20",
             inputs="bank",

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, column_of, published
+from ssl_console.analysis.published.tables import VARIANT, PublishedColumn, all_published, column_of_number
 from ssl_console.analysis.ranking import Ranking
 from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.workspace.result import Result
@@ -34,6 +34,7 @@ def with_published(
 
     A task measured here in several variants has its published numbers in those among `wanted` (task, variant), else in
     the variant `paper`, else in all. A task that was not measured here is left out, unless `wanted` or `all_tasks`.
+    Numbers of another protocol than the paper's stand in own columns of their variant alone.
     """
     columns = _columns(own)
     asked: dict[str, list[str]] = {}
@@ -41,8 +42,11 @@ def with_published(
         asked.setdefault(task, []).append(variant)
     moved = []
     for number in numbers:
-        variants = asked.get(number.task, [])
-        places = _places(columns.get((number.task, number.metric), []), variants)
+        variants, found = asked.get(number.task, []), columns.get((number.task, number.metric), [])
+        if number.variant != VARIANT:
+            moved += [_moved(number, place) for place in found if place[0] == number.variant]
+            continue
+        places = _places(found, variants)
         if not places and (variants or all_tasks):
             places = [(variant, number.column) for variant in variants or [number.variant]]
         moved += [_moved(number, place) for place in places]
@@ -117,7 +121,7 @@ class AgainstPublished:
 def against_published(backbone: str, results: Iterable[Result]) -> tuple[AgainstPublished, ...]:
     """Every own score of a backbone for which there is a published one, in the order of the tables."""
     own = [result for result in results if result.backbone == backbone]
-    numbers = [number for number in published() if number.backbone == backbone]
+    numbers = [number for number in all_published() if number.backbone == backbone]
     by_column: dict[str, list[Result]] = defaultdict(list)
     for result in sorted(own, key=lambda result: result.finished):
         by_column[result.column].append(result)
@@ -127,14 +131,19 @@ def against_published(backbone: str, results: Iterable[Result]) -> tuple[Against
 
 def published_backbones() -> tuple[str, ...]:
     """Everything that has a published number."""
-    return tuple(dict.fromkeys(number.backbone for number in published()))
+    return tuple(dict.fromkeys(number.backbone for number in all_published()))
+
+
+def published_numbers(backbone: str) -> tuple[tuple[PublishedColumn, float], ...]:
+    """The published numbers of a backbone, each with its column."""
+    own = (number for number in all_published() if number.backbone == backbone)
+    return tuple((column_of_number(number), number.value) for number in own)
 
 
 def _against(own: Iterable[Result], number: Result) -> AgainstPublished:
     newest = {result.seed: result for result in own}
     cell, printed = average_seeds(list(newest.values())), average_seeds([number])
-    column = column_of(number.task, number.metric)
-    assert column is not None
+    column = column_of_number(number)
     half = printed.half_width
     allowed = column.tolerance if half is None else math.hypot(half, cell.half_width or 0.0)
     assert allowed is not None

@@ -29,7 +29,9 @@ TABLES = (
     "inversion",
     "attention",
 )
-"""The files, in the order in which they are shown."""
+"""The files of the paper's tables, in the order in which they are shown."""
+REFERENCES = ("reference-frozen", "reference-attentive", "reference-finetune", "reference-dense")
+"""The files of numbers that others published, each column with the protocol by which it was measured."""
 VARIANT = "paper"
 """The preset whose parameters are those of the published numbers."""
 
@@ -49,6 +51,11 @@ class PublishedColumn(BaseModel):
     """Where it was printed: `Table 1`."""
     n: int
     """Number of test images, or episodes."""
+    variant: str = VARIANT
+    """The preset of the task that measures so; for a protocol that no task has here, a name of its own. Numbers of
+    other variants than the paper's stand beside own results of this very variant alone."""
+    protocol: str = ""
+    """How the number was measured, where it is not the paper's."""
     tolerance: float | None = None
     """How far an own measurement may lie from the number where no interval was printed, in the metric's unit."""
     higher_is_better: bool = True
@@ -57,7 +64,8 @@ class PublishedColumn(BaseModel):
     @property
     def key(self) -> str:
         """The comparability key: nothing that was measured here ever has it."""
-        return f"published|{self.task}|{self.metric}"
+        variant = "" if self.variant == VARIANT else f"|{self.variant}"
+        return f"published|{self.task}|{self.metric}{variant}"
 
 
 class PublishedTable(BaseModel):
@@ -69,40 +77,70 @@ class PublishedTable(BaseModel):
     source: str
     note: str = ""
     columns: tuple[PublishedColumn, ...]
-    rows: dict[str, tuple[Number, ...]]
-    """By backbone card, one number a column."""
+    rows: dict[str, tuple[Number | None, ...]]
+    """By backbone card, one number a column; null where none was published."""
 
     def results(self) -> Iterator[Result]:
         """Every cell, column by column."""
         for place, column in enumerate(self.columns):
             for backbone, numbers in self.rows.items():
-                yield _result(column, backbone, numbers[place])
+                number = numbers[place]
+                if number is not None:
+                    yield _result(column, backbone, number)
 
 
 @lru_cache(maxsize=1)
 def tables() -> tuple[PublishedTable, ...]:
-    """All tables; read once."""
+    """The paper's tables; read once."""
+    return _read(TABLES)
+
+
+@lru_cache(maxsize=1)
+def references() -> tuple[PublishedTable, ...]:
+    """Tables of numbers that others published, by other protocols; read once."""
+    return _read(REFERENCES)
+
+
+def _read(names: Sequence[str]) -> tuple[PublishedTable, ...]:
     folder = resources.files(__package__)
-    return tuple(PublishedTable.model_validate_json((folder / f"{name}.json").read_bytes()) for name in TABLES)
+    return tuple(PublishedTable.model_validate_json((folder / f"{name}.json").read_bytes()) for name in names)
 
 
 @lru_cache(maxsize=1)
 def published() -> tuple[Result, ...]:
-    """Every published number as a result with `source="paper"` and a comparability key of its own.
+    """Every number of the paper as a result with `source="paper"` and a comparability key of its own.
 
     Where no interval was printed, both of its ends are the value itself.
     """
     return tuple(result for table in tables() for result in table.results())
 
 
-def column_of(task: str, metric: str) -> PublishedColumn | None:
-    """The published column of a task and metric; None when there is none."""
-    return _columns().get((task, metric))
+@lru_cache(maxsize=1)
+def reference_numbers() -> tuple[Result, ...]:
+    """Every number of the other tables, as `published` has them; `variant` names the protocol."""
+    return tuple(result for table in references() for result in table.results())
+
+
+def all_published() -> tuple[Result, ...]:
+    """The paper's numbers, then those of others."""
+    return (*published(), *reference_numbers())
+
+
+def column_of(task: str, metric: str, variant: str = VARIANT) -> PublishedColumn | None:
+    """The published column of a task, metric and variant; None when there is none."""
+    return _columns().get((task, metric, variant))
+
+
+def column_of_number(number: Result) -> PublishedColumn:
+    """The column that a published number is of, wherever it was moved."""
+    key = number.key.rpartition("|")[0]
+    return next(column for column in _columns().values() if column.key == key)
 
 
 @lru_cache(maxsize=1)
-def _columns() -> dict[tuple[str, str], PublishedColumn]:
-    return {(column.task, column.metric): column for table in tables() for column in table.columns}
+def _columns() -> dict[tuple[str, str, str], PublishedColumn]:
+    every = (column for table in (*tables(), *references()) for column in table.columns)
+    return {(column.task, column.metric, column.variant): column for column in every}
 
 
 def _result(column: PublishedColumn, backbone: str, number: Number) -> Result:
@@ -113,7 +151,7 @@ def _result(column: PublishedColumn, backbone: str, number: Number) -> Result:
         key=name,
         backbone=backbone,
         task=column.task,
-        variant=VARIANT,
+        variant=column.variant,
         column=column.key,
         seed=0,
         metric=column.metric,

@@ -327,7 +327,7 @@ def rank(
 def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `paper`: the numbers published for A.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `published`: the numbers published for A.")],
     suite: Suite = None,
     margin: Annotated[
         list[str] | None,

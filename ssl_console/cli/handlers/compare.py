@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 from ssl_console.analysis.comparison import Comparison, TaskComparison
 from ssl_console.analysis.marked_scores import MarkedScore, legend, mark_sentences
-from ssl_console.analysis.published.agreement import AgainstPublished, against_published, published_backbones
+from ssl_console.analysis.published.agreement import (
+    AgainstPublished,
+    against_published,
+    published_backbones,
+    published_numbers,
+)
 from ssl_console.analysis.published.tables import further_numbers
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import distributions
@@ -17,7 +22,8 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 
-PAPER = "paper"
+PUBLISHED_NAMES = ("published", "paper")
+"""Instead of a second backbone."""
 
 
 def compare_backbones(
@@ -42,7 +48,7 @@ def compare_backbones(
     if not measured:
         raise ConsoleError(f"there are no results to compare{_of(suite)}: `ssl-console run` makes some")
     ours = resolve_backbone(first, measured)
-    if second == PAPER:
+    if second in PUBLISHED_NAMES:
         _published(session, ours, found, as_json=as_json)
         return
     theirs = resolve_backbone(second, measured)
@@ -197,13 +203,15 @@ def _published(session: Session, backbone: str, results: list[Result], *, as_jso
 
     found = against_published(backbone, [*own, *further_numbers(own, metrics_of)])
     if not found:
-        raise ConsoleError(f"{backbone} was not measured on any task with a published number")
+        raise ConsoleError(_not_comparable(backbone))
     agreeing = sum(one.agrees for one in found)
     sentence = f"{backbone} repeats {agreeing} of {len(found)} published numbers."
     if as_json:
         rows = [_published_task(one) for one in found]
         used = legend(one.own.badges for one in found)
-        stdout.document({"first": backbone, "second": PAPER, "tasks": rows, "sentence": sentence, "marks": used})
+        stdout.document(
+            {"first": backbone, "second": PUBLISHED_NAMES[0], "tasks": rows, "sentence": sentence, "marks": used}
+        )
         return
     head = ("task", "measured", "published", "difference", "where", "verdict")
     stdout.table(head, [_published_line(one) for one in found], right=frozenset({1, 2, 3}))
@@ -211,6 +219,18 @@ def _published(session: Session, backbone: str, results: list[Result], *, as_jso
     own_scores = [MarkedScore(backbone, one.column.task, one.own.run_id, one.own.badges) for one in found]
     for told in mark_sentences(own_scores):
         stdout.say(told)
+
+
+def _not_comparable(backbone: str) -> str:
+    """Numbers of one task and another protocol are not held against one another."""
+    which = "; ".join(
+        f"{one.task} [{one.variant}] {value:g}{f' ({one.protocol})' if one.protocol else ''}"
+        for one, value in published_numbers(backbone)
+    )
+    return (
+        f"{backbone} was not measured as its published numbers were: {which}. A number is held against results of the "
+        "same task and preset alone (`ssl-console run --preset NAME`)"
+    )
 
 
 def _published_line(one: AgainstPublished) -> tuple[str, ...]:
@@ -230,6 +250,7 @@ def _published_task(one: AgainstPublished) -> dict[str, object]:
         "variant": one.variant,
         "metric": one.column.metric,
         "table": one.column.table,
+        "protocol": one.column.protocol or None,
         "first": _score(one.own),
         "second": _score(one.published),
         "difference": one.difference,

@@ -12,7 +12,7 @@ from backbones.io.card_files import match
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
 from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
 from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_scores
-from ssl_console.analysis.published import PUBLISHED, published, with_published
+from ssl_console.analysis.published import PUBLISHED, all_published, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.ranking import (
     ABOUT_CIRCLE,
@@ -212,7 +212,7 @@ def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]]
     own = session.badged_results()
     if view.origin == "mine":
         return own
-    return with_published(own, published(), wanted, all_tasks=bool(view.tasks) or not own)
+    return with_published(own, all_published(), wanted, all_tasks=bool(view.tasks) or not own)
 
 
 def _line(result: Result) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from backbones.io.card_files import CardNameError
-from ssl_console.analysis.published import published
+from ssl_console.analysis.published import all_published
 from ssl_console.operations.launch import (
     Grid,
     LaunchOptions,
@@ -56,7 +56,7 @@ class LocalBackend:
 
     def catalogue(self) -> Catalog:
         """Backbones, tasks and suites, with the weights and data that are missing."""
-        published()  # read here, in a thread, so that the rankings need not wait for it
+        all_published()  # read here, in a thread, so that the rankings need not wait for it
         backbones, tasks = self.session.backbones, self.session.tasks
         return Catalog(
             tuple(map(self._backbone_entry, backbones.cards)),

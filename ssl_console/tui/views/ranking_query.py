@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ssl_console.analysis.badged_results import BadgeSources
-from ssl_console.analysis.published import published, unmarked, with_published
+from ssl_console.analysis.published import all_published, unmarked, with_published
 from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, pick_columns, pick_rows, rank
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
@@ -45,7 +45,7 @@ def base_ranking(results: tuple[Result, ...], columns: tuple[tuple[str, str], ..
     own = [result for result in results if result.source == "mine"]
     if shown == "off":
         return rank(own, columns)
-    return rank(with_published(own, published(), columns, all_tasks=shown == "all"), columns)
+    return rank(with_published(own, all_published(), columns, all_tasks=shown == "all"), columns)
 
 
 @memoize_by_identity

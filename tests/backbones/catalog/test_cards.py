@@ -91,6 +91,31 @@ def test_a_timm_card_says_what_timms_registry_says(card: BackboneCard) -> None:
     assert card.keys.drop == tuple(f"{name}." for name in names)
 
 
+NAMED_IN_2026 = (
+    *("dinov2-vit-", "dinov2-reg-", "dinov3-vit-", "dinov3-convnext-", "siglip2-", "aimv2-", "pe-core-", "pe-spatial-"),
+    *(
+        "c-radio-v3-",
+        "c-radio-v4-",
+        "tipsv2-",
+        "metaclip2-",
+        "mae-hiera-",
+        "beitv2-",
+        "eva02-",
+        "ijepa-",
+        "convnextv2-",
+    ),
+)
+
+
+@pytest.mark.parametrize("beginning", NAMED_IN_2026)
+def test_what_people_look_for_by_name_has_a_card_with_its_facts(catalog: BackboneCatalog, beginning: str) -> None:
+    cards = [card for name, card in of(catalog, "timm").items() if name.startswith(beginning)]
+    assert cards
+    for card in cards:
+        facts = card.facts
+        assert None not in (facts.license, facts.pretraining_data, facts.parameters_millions, facts.feature_dimension)
+
+
 def cards_by_architecture() -> Iterator[object]:
     seen = set()
     for card in BackboneCatalog.load().cards.values():

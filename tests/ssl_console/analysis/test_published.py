@@ -7,12 +7,23 @@ import pytest
 
 from backbones.catalog.catalog import BackboneCatalog
 from ssl_console.analysis.export import to_json, to_text
-from ssl_console.analysis.published import PUBLISHED, column_of, differences, published, tables, with_published
+from ssl_console.analysis.published import (
+    PUBLISHED,
+    all_published,
+    column_of,
+    differences,
+    published,
+    references,
+    tables,
+    with_published,
+)
+from ssl_console.analysis.published.agreement import against_published
 from ssl_console.analysis.ranking import Ranking, rank, sort_rows
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result, ResultRecord
 from ssl_console.workspace.results_db import rebuild
 from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.protocols import PROTOCOLS
 from tests.ssl_console.cli.shell import Shell
 
 BACKBONES = 14
@@ -66,6 +77,43 @@ def test_every_published_column_has_all_fourteen_backbones() -> None:
 def test_published_backbones_are_cards_of_the_catalogue(tmp_path: Path) -> None:
     catalog = BackboneCatalog.load([], tmp_path)
     assert {result.backbone for result in published()} <= set(catalog.cards)
+
+
+def test_references_are_cards_and_name_their_protocols(tmp_path: Path) -> None:
+    cards = BackboneCatalog.load([], tmp_path).cards
+    columns = [column for table in references() for column in table.columns]
+    assert all(column.protocol and column.variant != "paper" for column in columns)
+    assert len({column.key for column in columns}) == len(columns)
+    for table in references():
+        assert set(table.rows) <= set(cards), table.title
+        assert {len(numbers) for numbers in table.rows.values()} == {len(table.columns)}, table.title
+        assert all(any(number is not None for number in numbers) for numbers in table.rows.values()), table.title
+
+
+def test_a_reference_that_a_preset_repeats_has_a_tolerance_and_no_other_names_a_preset() -> None:
+    for table in references():
+        for column in table.columns:
+            protocol = PROTOCOLS.get(column.task.partition("/")[0])
+            repeated = protocol is not None and column.variant in protocol.presets
+            assert repeated == (column.tolerance is not None), column.key
+
+
+@pytest.mark.parametrize("variant", ["default", "paper", "published-1a2b3c4d", "ep"])
+def test_numbers_of_another_protocol_are_never_held_against_a_measurement(variant: str) -> None:
+    own = [measured("timm/dinov2-vit-b14", "knn/imagenet", 81.0, variant=variant)]
+    shown = [number for number in with_published(own, all_published()) if number.source == "paper"]
+    assert {number.variant for number in shown} <= {variant} & {"ep"}
+
+
+def test_the_number_of_the_very_protocol_is_held_against_a_measurement() -> None:
+    own = [measured("timm/dinov2-vit-b14", "knn/imagenet", 81.8, variant="published")]
+    (found,) = against_published("timm/dinov2-vit-b14", own)
+    assert (found.published.value, found.agrees) == (82.1, True)
+    assert found.column.protocol.startswith("DINOv2's k-NN: shorter side 256")
+    ranking = rank(with_published(own, all_published()))
+    assert columns_of(ranking) == ["knn/imagenet"]
+    assert {"timm/dinov2-vit-s14 †", "timm/dinov2-reg-vit-g14 †"} < {row.backbone for row in ranking.rows}
+    assert not any(row.backbone.startswith("timm/dinov3") for row in ranking.rows)
 
 
 def test_published_metrics_are_those_of_the_dataset_cards() -> None:
