@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ssl_console.workspace.results_db import ResultStore
     from ssl_console.workspace.run import Placement
     from tasks.catalog.catalog import TaskCatalog
+    from tasks.datasets.manifest import OnProgress
 
 
 PROBLEMS_SHOWN = 3
@@ -53,6 +54,11 @@ class Session:
     """Whether the terminal app is on a slow link."""
     notify: Callable[[str], None] = field(default=lambda _message: None, kw_only=True)
     """Receives warnings about cards, and the progress of checks."""
+    on_reading: OnProgress = field(default=lambda _progress: None, kw_only=True)
+    """Receives how far the reading of a dataset's files is, which makes the dataset pending."""
+
+    _marked: dict[str, tuple[Result, Result]] = field(default_factory=dict, init=False, repr=False)
+    """Results of earlier versions by run, as they are stored and as they are shown."""
 
     @classmethod
     def of(cls, workspace: Workspace, card_folders: tuple[Path, ...] = ()) -> Session:
@@ -129,7 +135,7 @@ class Session:
         """The places in which the candidates of a launch are looked up."""
         from ssl_console.planning.candidates import LookupContext
 
-        return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, notify=self.notify)
+        return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, self.notify, self.on_reading)
 
     def _cards(self, kind: str) -> list[Path]:
         for folder in self.card_folders:
@@ -158,7 +164,7 @@ class Session:
         """All results of the workspace. Raises StoreError when the results file cannot be read."""
         from ssl_console.planning.earlier_keys import with_unsettled_marks
 
-        return with_unsettled_marks(self.store.results(), self._has_files)
+        return with_unsettled_marks(self.store.results(), self._has_files, self._marked)
 
     def _has_files(self, task: str) -> bool:
         """Whether the dataset of a task is made of files; so it is taken to be where no card tells."""

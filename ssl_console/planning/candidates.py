@@ -29,7 +29,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec, result_identity, result_key
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.manifest import Answer, Manifest, ReadingProgress, known_manifest, manifests
+from tasks.datasets.manifest import Answer, Manifest, OnProgress, ReadingProgress, known_manifest, manifests
 from tasks.datasets.presence import Presence, presence
 
 REPORT_EVERY_S = 3.0
@@ -45,6 +45,8 @@ class LookupContext:
     tasks: TaskCatalog
     notify: Callable[[str], None] = field(default=lambda _sentence: None)
     """Told before something that takes a while."""
+    on_reading: OnProgress = field(default=lambda _progress: None)
+    """Receives which dataset is pending, as its files are read, and how far that is."""
 
     def dataset_of(self, task: str) -> str:
         """The dataset of a task by the task's name."""
@@ -155,17 +157,22 @@ def _look_at_alike(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[
     names = [card.name for card in unknown if presence(card, lookup.data_root).status == "present"]
     if names:
         lookup.notify(f"looking at the data of {', '.join(names)} for the first time, or again as they changed ...")
-    return {**known, **manifests(unknown, lookup.data_root, lookup.workspace.cache, _Reading(lookup.notify))}
+    for name in names:
+        lookup.on_reading(ReadingProgress(name=name, done=0, total=0))
+    reading = _Reading(lookup.notify, lookup.on_reading)
+    return {**known, **manifests(unknown, lookup.data_root, lookup.workspace.cache, reading)}
 
 
 @dataclass
 class _Reading:
-    """Tells every few seconds how far the reading of a dataset is that is pending until then."""
+    """Tells how far the reading of a dataset is that is pending until then; in words, every few seconds."""
 
     notify: Callable[[str], None]
+    on_reading: OnProgress
     reported_at: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: ReadingProgress) -> None:
+        self.on_reading(progress)
         if time.monotonic() - self.reported_at > REPORT_EVERY_S:
             self.reported_at = time.monotonic()
             self.notify(f"reading {progress.name}: {progress.done:,} of {progress.total:,} files ...")

@@ -59,17 +59,27 @@ def settle_earlier_results(
     return len(changed)
 
 
-def with_unsettled_marks(results: Sequence[Result], has_files: Callable[[str], bool]) -> list[Result]:
+def with_unsettled_marks(
+    results: Sequence[Result], has_files: Callable[[str], bool], marked: dict[str, tuple[Result, Result]]
+) -> list[Result]:
     """The results, those of earlier versions that were not compared with their data yet with the mark.
 
-    `has_files` tells of a task, by its name, whether its dataset is made of files.
+    `has_files` tells of a task, by its name, whether its dataset is made of files. `marked` keeps what was marked, by
+    run, so that a result that did not change is the same object each time.
     """
-    return [
-        row.model_copy(update={"badges": (*row.badges, MARK)})
-        if row.source == "mine" and not row.identified_by and MARK not in row.badges and has_files(row.task)
-        else row
-        for row in results
-    ]
+    return [_with_mark(row, has_files, marked) if _is_unsettled(row) else row for row in results]
+
+
+def _is_unsettled(row: Result) -> bool:
+    return row.source == "mine" and not row.identified_by and MARK not in row.badges
+
+
+def _with_mark(row: Result, has_files: Callable[[str], bool], marked: dict[str, tuple[Result, Result]]) -> Result:
+    stored, shown = marked.get(row.run_id, (None, row))
+    if stored is not row:
+        shown = row.model_copy(update={"badges": (*row.badges, MARK)}) if has_files(row.task) else row
+        marked[row.run_id] = (row, shown)
+    return shown
 
 
 def settled_record(

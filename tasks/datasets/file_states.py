@@ -180,8 +180,10 @@ def _look(folder: str, names: dict[str, int], found: list[State]) -> None:
                 for entry in entries:
                     at = names.get(entry.name)
                     if at is not None:
-                        with suppress(OSError):
+                        try:
                             found[at] = _numbers(entry.stat())
+                        except OSError:
+                            continue
         finally:
             os.close(descriptor)
 

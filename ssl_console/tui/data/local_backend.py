@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from backbones.io.card_files import CardNameError
@@ -28,7 +28,7 @@ from ssl_console.tui.data.poller import WorkspacePoller
 from ssl_console.tui.data.state import Pair, Preferences, StateUpdate, read_preferences, write_preferences
 from ssl_console.workspace.events import Curve
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.datasets.manifest import known_manifest
+from tasks.datasets.manifest import ReadingProgress, known_manifest
 from tasks.datasets.presence import presence
 
 PREFERENCES = "console.json"
@@ -39,6 +39,15 @@ class LocalBackend:
     """Backend on a session of this machine."""
 
     session: Session
+    _reading: dict[str, ReadingProgress] = field(default_factory=dict)
+    """By dataset; replaced as a whole, by the thread that plans."""
+    _reported: dict[str, ReadingProgress] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.session.on_reading = self._note_reading
+
+    def _note_reading(self, progress: ReadingProgress) -> None:
+        self._reading = {**self._reading, progress.name: progress}
 
     @cached_property
     def _poller(self) -> WorkspacePoller:
@@ -105,7 +114,11 @@ class LocalBackend:
 
     def poll(self) -> StateUpdate:
         """Everything that has changed since the last call."""
-        return self._poller.poll()
+        update, reading = self._poller.poll(), self._reading
+        if reading == self._reported:
+            return update
+        self._reported = reading
+        return replace(update, reading=reading)
 
     def files(self, run_id: str) -> RunFiles:
         """The log and the last events of a run."""
@@ -122,8 +135,14 @@ class LocalBackend:
     # -- launching ------------------------------------------------------------------------------------------------
 
     def plan(self, request: LaunchRequest) -> Plan:
-        """What a launch would do; backbones that have not been checked yet are checked."""
-        return plan_launch(self.session, self._grids(request), self._options(request), self._poller.results)
+        """What a launch would do; backbones that have not been checked yet are checked.
+
+        Datasets whose files have to be read are pending meanwhile.
+        """
+        try:
+            return plan_launch(self.session, self._grids(request), self._options(request), self._poller.results)
+        finally:
+            self._reading = {}
 
     def stale(self, pairs: Sequence[Pair], suite: str | None) -> Mapping[Pair, str]:
         """The measured pairs whose result is out of date, and why.

@@ -15,6 +15,7 @@ from ssl_console.tui.data.catalog import Catalog, Suite
 from ssl_console.tui.data.runs import Runs, Tally, changed
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView
+from tasks.datasets.manifest import ReadingProgress
 
 FIRST = "demo"
 """The suite for an empty workspace: its data are generated locally, and it takes minutes."""
@@ -127,6 +128,8 @@ class StateUpdate:
     supervisor: SupervisorStatus | None = None
     problem: str | None = None
     """File that cannot be read, and why; empty once it can be read again."""
+    reading: Mapping[str, ReadingProgress] | None = None
+    """The datasets whose files are being read, when they or their progress changed."""
 
     @property
     def empty(self) -> bool:
@@ -145,6 +148,8 @@ class AppState:
     supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
     problem: str = ""
     stale: Mapping[Pair, str] = field(default_factory=dict)
+    reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
+    """The datasets that are pending: their files are being read."""
     selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""
@@ -172,6 +177,7 @@ class AppState:
             results=self.results if update.results is None else update.results,
             devices=self.devices if update.devices is None else update.devices,
             supervisor=self.supervisor if update.supervisor is None else update.supervisor,
+            reading=self.reading if update.reading is None else update.reading,
             problem=self.problem if update.problem is None else update.problem,
         )
 

@@ -16,12 +16,15 @@ from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
+from ssl_console.tui.views.coverage import reading_text
 from ssl_console.tui.views.plan import launch_lines
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
 SEED_COUNTS = (1, 2, 3, 5)
 PRESETS = (None, "paper")
+READING_S = 0.5
+"""Seconds between two looks at how far a dataset has been read."""
 
 
 class LaunchDialog(Dialog[int | None]):
@@ -43,6 +46,7 @@ class LaunchDialog(Dialog[int | None]):
 
     def on_mount(self) -> None:
         """Plan the selection."""
+        self.set_interval(READING_S, self._show_reading)
         self._replan(replace(self._request, launcher=self._request.launcher or host(self).backend.session.launchers[0]))
 
     def _replan(self, request: LaunchRequest) -> None:
@@ -55,6 +59,14 @@ class LaunchDialog(Dialog[int | None]):
             return plan, backend.disk(plan)
 
         host(self).in_background(make_plan, self._show, group="plan")
+
+    def _show_reading(self) -> None:
+        """While it is planned: how far the files of datasets that are pending have been read."""
+        if self._plan is None and host(self).state.reading:
+            head = line(Span(f"Looking at {len(self._request.pairs)} picked ...", Tone.DIM))
+            reading = [line(Span(f" {reading_text(one)}", Tone.BUSY)) for one in host(self).state.reading.values()]
+            self.query_one(Lines).show([head, *reading, ()])
+            self.refresh(layout=True)
 
     def _show(self, planned: tuple[Plan, Disk]) -> None:
         if not self.is_mounted:

@@ -77,7 +77,8 @@ class PlanScreen(ConsoleScreen):
     def _grid(self, state: AppState) -> CoverageGrid:
         suite = state.planned_suite
         catalogue = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
-        coverage = Coverage.of(catalogue, badged(state.results, catalogue), state.runs.values(), state.stale, suite)
+        results = badged(state.results, catalogue)
+        coverage = Coverage.of(catalogue, results, state.runs.values(), state.stale, suite, state.reading)
         shown = filter_catalog(catalogue, suite, self.query_one(FilterBar).text)
         return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 

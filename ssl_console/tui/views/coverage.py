@@ -16,6 +16,7 @@ from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
+from tasks.datasets.manifest import ReadingProgress
 
 
 class CellStatus(StrEnum):
@@ -31,6 +32,7 @@ class CellStatus(StrEnum):
     CANCELLED = "cancelled"
     NO_WEIGHTS = "weights missing"
     NO_DATA = "data missing"
+    PENDING = "pending"
 
 
 _OF_STATE: Mapping[RunState, CellStatus] = {
@@ -63,6 +65,7 @@ class CoverageCell:
 
 
 NOTHING = CoverageCell()
+NOT_READING: Mapping[str, ReadingProgress] = {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Coverage:
     """Why a result no longer counts as up to date."""
     seeds: Mapping[Pair, int] = field(default_factory=dict)
     """Over how many seeds the score is a mean."""
+    reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
+    """The datasets that are pending: their files are being read."""
 
     @classmethod
     def of(
@@ -85,6 +90,7 @@ class Coverage:
         runs: Iterable[RunView],
         stale: Mapping[Pair, str],
         suite: str | None = None,
+        reading: Mapping[str, ReadingProgress] = NOT_READING,
     ) -> Coverage:
         """The newest own result and the run of every pair that counts, in the variant that the suite measures."""
         variants = catalogue.variants(suite)
@@ -95,7 +101,7 @@ class Coverage:
                 latest[pair] = run
         measured = _measured(results, catalogue, suite)
         seeds = {pair: len(held) for pair, held in measured.items()}
-        return cls(catalogue, {pair: _averaged(held) for pair, held in measured.items()}, latest, stale, seeds)
+        return cls(catalogue, {pair: _averaged(held) for pair, held in measured.items()}, latest, stale, seeds, reading)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
         """Status of one pair: of an active run, else of the result, else the reason why there is none."""
@@ -104,6 +110,9 @@ class Coverage:
         score, doubts = (result.value, marks(result.badges)) if result else (None, "")
         if run is not None and not run.state.final:
             return CoverageCell(_OF_STATE[run.state], score, run.progress.share, _of_run(run), run.run_id, doubts)
+        entry = self.catalogue.task.get(task)
+        if entry is not None and entry.dataset.name in self.reading:
+            return _pending(self.reading[entry.dataset.name], score, doubts)
         if run is not None and run.state in {RunState.FAILED, RunState.CANCELLED} and _later(run, result):
             return CoverageCell(_OF_STATE[run.state], score, None, run.status.kind or run.reason, run.run_id, doubts)
         if result is not None:
@@ -118,6 +127,18 @@ class Coverage:
         if of_task is not None and of_task.missing is not None:
             return CoverageCell(CellStatus.NO_DATA, detail=of_task.missing.advice)
         return NOTHING
+
+
+def _pending(progress: ReadingProgress, score: float | None, doubts: str) -> CoverageCell:
+    """A pair whose dataset is being read: whether its result is up to date is known after that."""
+    share = progress.done / progress.total if progress.total else None
+    return CoverageCell(CellStatus.PENDING, score, share, reading_text(progress), marks=doubts)
+
+
+def reading_text(progress: ReadingProgress) -> str:
+    """How far the reading of a dataset's files is, in words."""
+    how_far = f": {progress.done:,} of {progress.total:,}" if progress.total else " ..."
+    return f"the files of {progress.name} are being read{how_far}"
 
 
 @memoize_by_identity

@@ -31,6 +31,7 @@ TONES = {
     CellStatus.CANCELLED: Tone.DIM,
     CellStatus.NO_WEIGHTS: Tone.FAINT,
     CellStatus.NO_DATA: Tone.FAINT,
+    CellStatus.PENDING: Tone.DIM,
 }
 
 
@@ -86,7 +87,7 @@ def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:
     sign, word = _SIGNS[covered.status]
     if covered.status in {CellStatus.DONE, CellStatus.STALE}:
         return f"{covered.score:.1f}{covered.marks}{getattr(glyphs, sign) if sign else ''}"
-    if covered.status is CellStatus.RUNNING and covered.share is not None:
+    if covered.status in {CellStatus.RUNNING, CellStatus.PENDING} and covered.share is not None:
         word = f"{covered.share:.0%}"
     if covered.status is CellStatus.FAILED:
         word = covered.detail or word
@@ -104,6 +105,7 @@ _SIGNS = {
     CellStatus.CANCELLED: ("cancelled", "stop"),
     CellStatus.NO_WEIGHTS: ("missing", ""),
     CellStatus.NO_DATA: ("missing", ""),
+    CellStatus.PENDING: ("queued", "read"),
 }
 
 

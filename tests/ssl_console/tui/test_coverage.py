@@ -9,9 +9,10 @@ from ssl_console.tui.data.state import PairSelection
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
-from ssl_console.tui.views.plan import CoverageGrid, about_cell
+from ssl_console.tui.views.plan import CoverageGrid, about_cell, cell_text
 from ssl_console.workspace.run import FailureKind, RunState
 from ssl_console.workspace.run_observer import RunView
+from tasks.datasets.manifest import ReadingProgress
 from tests.ssl_console.run_views import run_view
 from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.filled import NOW
@@ -131,3 +132,23 @@ def test_runs_stand_in_the_order_in_which_they_matter() -> None:
         run(RunState.RUNNING, run_id="running"),
     ]
     assert [one.run_id for one in in_order(runs)] == ["running", "urgent", "sooner", "later", "done"]
+
+
+def test_a_dataset_whose_files_are_being_read_is_pending_with_its_progress() -> None:
+    reading = {"digits": ReadingProgress(name="digits", done=3000, total=10_000)}
+    coverage = Coverage.of(CATALOGUE, [RESULT], [], {}, reading=reading)
+    pending = coverage.cell("demo/mae", "knn/digits")
+    assert (pending.status, pending.share, pending.score) == (CellStatus.PENDING, 0.3, RESULT.value)
+    assert not pending.needs_run
+    assert cell_text(pending, UNICODE) == "◌ 30%"
+    grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
+    about = words(about_cell(grid, "demo/simclr", "linear/digits"))
+    assert "pending" in about
+    assert "the files of digits are being read: 3,000 of 10,000" in about
+    assert coverage.cell("demo/mae", "linear/cifar10").status is CellStatus.NO_DATA, "others are as they were"
+    begun = {"digits": ReadingProgress(name="digits", done=0, total=0)}
+    assert (
+        cell_text(Coverage.of(CATALOGUE, [], [], {}, reading=begun).cell("demo/mae", "knn/digits"), UNICODE) == "◌ read"
+    )
+    under_way = Coverage.of(CATALOGUE, [RESULT], [run(RunState.RUNNING)], {}, reading=reading)
+    assert under_way.cell("demo/mae", "knn/digits").status is CellStatus.RUNNING
