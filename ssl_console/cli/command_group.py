@@ -16,12 +16,22 @@ EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
     "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
 )
+WHOLE = 1000
+"""Characters, more than any first sentence of a help text has."""
 MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch"})
 MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
 
 
 class CommandGroup(TyperGroup):
     """A group of commands whose user errors end in a message instead of a traceback."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - as above
+        """List the commands, each with its whole first sentence, wrapped where it is long."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        shown = [(name, command) for name, command in found if command is not None and not command.hidden]
+        if shown:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, command.get_short_help_str(limit=WHOLE)) for name, command in shown])
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
         """Run a command; exceptions that the user can put right end it with a message and an exit code."""

@@ -62,6 +62,19 @@ def test_wheel_ships_cards_and_demo_weights(wheel: Path) -> None:
     assert not any(name.startswith("tests/") for name in names)
 
 
+def test_the_wheels_metadata_are_whole(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+        assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
+    head = metadata.partition("\n\n")[0].splitlines()
+    for line in ("License-Expression: MIT", "License-File: LICENSE", "Author: ssl-console contributors"):
+        assert line in head
+    assert any(line.startswith("Keywords: ") for line in head)
+    assert sum(line.startswith("Classifier: ") for line in head) > 5
+    assert not any(line.startswith(("Project-URL", "Home-page", "Author-email")) for line in head)
+
+
 def test_installed_console_is_not_fooled_by_a_tasks_file_of_the_user(clean_python: Path, tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("raise RuntimeError('the user file was imported')\n")
     (tmp_path / "backbones.py").write_text("raise RuntimeError('the user file was imported')\n")

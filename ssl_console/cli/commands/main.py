@@ -11,6 +11,7 @@ import typer
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add
 from ssl_console.cli.commands.cards import copy, edit, remove, rename
+from ssl_console.cli.commands.completion import completion_app
 from ssl_console.cli.commands.features import features_app
 from ssl_console.cli.commands.listings import listings
 from ssl_console.cli.commands.over_time import over_time
@@ -35,6 +36,7 @@ app.add_typer(edit, name="edit")
 app.add_typer(rename, name="rename")
 app.add_typer(copy, name="copy")
 app.add_typer(remove, name="remove")
+app.add_typer(completion_app)
 app.add_typer(listings)
 app.add_typer(features_app)
 app.add_typer(of_results)

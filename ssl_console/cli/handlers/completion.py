@@ -1,0 +1,204 @@
+"""`completion`: scripts for bash, zsh and fish, and the words that they ask for. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssl_console.cli.command_group import expand_options
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError
+
+SCRIPTS = {
+    "bash": """_ssl_console() {
+    local IFS=$'\\n'
+    COMPREPLY=($(ssl-console complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o bashdefault -o default -F _ssl_console ssl-console
+""",
+    "zsh": """#compdef ssl-console
+_ssl_console() {
+    local -a found
+    found=("${(@f)$(ssl-console complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -n "$found" ]]; then compadd -a found; else _files; fi
+}
+compdef _ssl_console ssl-console
+""",
+    "fish": """function __ssl_console
+    set -l found (ssl-console complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+    if test -n "$found"; printf '%s\\n' $found; else; __fish_complete_path (commandline -ct); end
+end
+complete -c ssl-console -f -a '(__ssl_console)'
+""",
+}
+"""Each asks `ssl-console complete`, and falls back to files where nothing is known."""
+PLACES = {
+    "bash": '~/.bashrc: eval "$(ssl-console completion bash)"',
+    "zsh": '~/.zshrc, after compinit: eval "$(ssl-console completion zsh)"',
+    "fish": "~/.config/fish/config.fish: ssl-console completion fish | source",
+}
+
+Names = Callable[[Session], Iterable[str]]
+
+
+def completion(shell: str) -> None:
+    """Print the script of a shell. Raises ConsoleError for another one."""
+    if shell not in SCRIPTS:
+        raise ConsoleError(f"{shell}: there are scripts for {', '.join(SCRIPTS)}")
+    stdout.say(f"# in {PLACES[shell]}")
+    stdout.data(SCRIPTS[shell])
+
+
+def complete(root: Any, session: Session, words: Sequence[str]) -> None:  # noqa: ANN401 - typer hands out its own classes
+    """Print what the last word may become, one a line. `root` is the command tree."""
+    stdout.lines(candidates(root, session, words))
+
+
+def candidates(root: Any, session: Session, words: Sequence[str]) -> list[str]:  # noqa: ANN401 - as above
+    """The words that begin with the last of `words`, which are those after the program's name."""
+    *before, begun = expand_options(words or ("",))
+    place = _walk(root, _Place(root, session), before)
+    if begun.startswith("-"):
+        found: Iterable[str] = _options(place.command)
+    elif place.option is not None:
+        found = _names(place.option, place.session)
+    elif hasattr(place.command, "commands"):
+        found = (name for name, one in place.command.commands.items() if not one.hidden)
+    else:
+        found = _names(_argument(place.command, place.arguments), place.session)
+    return sorted({word for word in found if word.startswith(begun)})
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the command tree the words before the last one lead."""
+
+    command: Any
+    session: Session
+    option: Any = None
+    """The option whose value comes next; None for none."""
+    arguments: int = 0
+
+
+def _walk(root: Any, place: _Place, words: Sequence[str]) -> _Place:  # noqa: ANN401 - as above
+    for word in words:
+        if place.option is not None:
+            place = _valued(root, place, word)
+        elif word.startswith("-"):
+            place = replace(place, option=_option(place.command, word))
+        elif hasattr(place.command, "commands"):
+            place = replace(place, command=place.command.commands.get(word, place.command))
+        else:
+            place = replace(place, arguments=place.arguments + 1)
+    return place
+
+
+def _valued(root: Any, place: _Place, word: str) -> _Place:  # noqa: ANN401 - as above
+    """The option has its value; the workspace and folders of cards are those in which names are looked up."""
+    session, name = place.session, place.option.name
+    if place.command is root and name == "workspace":
+        session = Session(Path(word), session.card_folders)
+    elif place.command is root and name == "cards":
+        session = Session(session.workspace_option, (*session.card_folders, Path(word)))
+    return replace(place, option=None, session=session)
+
+
+def _option(command: Any, word: str) -> Any:  # noqa: ANN401 - as above
+    """The option of this name, if it takes a value and has none yet."""
+    if "=" in word:
+        return None
+    options = (one for one in command.params if word in one.opts)
+    return next((one for one in options if not getattr(one, "is_flag", False)), None)
+
+
+def _options(command: Any) -> Iterable[str]:  # noqa: ANN401 - as above
+    yield "--help"
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            yield from (name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--"))
+
+
+def _argument(command: Any, place: int) -> Any:  # noqa: ANN401 - as above
+    """The argument at a place; the last one where it takes several."""
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    if place < len(arguments):
+        return arguments[place]
+    return arguments[-1] if arguments and arguments[-1].nargs == -1 else None
+
+
+def _names(parameter: Any, session: Session) -> Iterable[str]:  # noqa: ANN401 - as above
+    """Names for a parameter, by what its help calls them; none for files, numbers and the like."""
+    if parameter is None:
+        return
+    called = f"{parameter.metavar or ''}"
+    by_option = BY_OPTION.get(parameter.name) if parameter.param_type_name == "option" else None
+    for kind in (by_option,) if by_option else BY_METAVAR.get(called, ()):
+        yield from kind(session)
+
+
+def _backbones(session: Session) -> Iterable[str]:
+    return session.backbones.cards
+
+
+def _own_backbones(session: Session) -> Iterable[str]:
+    root = session.workspace.backbones
+    return (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml"))
+
+
+def _tasks(session: Session) -> Iterable[str]:
+    from tasks.catalog.fit import protocols
+
+    for dataset in session.tasks.datasets.values():
+        yield from (f"{protocol}/{dataset.name}" for protocol in protocols(dataset))
+    yield from (card.name for card in session.tasks.task_cards.values())
+
+
+def _datasets(session: Session) -> Iterable[str]:
+    return session.tasks.datasets
+
+
+def _suites(session: Session) -> Iterable[str]:
+    return session.tasks.suites
+
+
+def _runs(session: Session) -> Iterable[str]:
+    return (folder.run_id for folder in session.workspace.run_folders())
+
+
+def _presets(_session: Session) -> Iterable[str]:
+    from tasks.catalog.protocols import PROTOCOLS
+
+    return {preset for protocol in PROTOCOLS.values() for preset in protocol.presets}
+
+
+def _published(_session: Session) -> Iterable[str]:
+    return ("published",)
+
+
+BY_OPTION: Mapping[str, Names] = {
+    "backbone": _backbones,
+    "task": _tasks,
+    "suite": _suites,
+    "preset": _presets,
+    "devices": lambda _session: ("cpu", "cuda"),
+    "precision": lambda _session: ("float32", "bfloat16"),
+    "source": lambda _session: ("mine", "paper", "both"),
+}
+BY_METAVAR: Mapping[str, tuple[Names, ...]] = {
+    "BACKBONE": (_backbones,),
+    "A": (_backbones,),
+    "B": (_backbones, _published),
+    "NAME": (_own_backbones,),
+    "TASK": (_tasks, _datasets),
+    "DATASET": (_datasets,),
+    "IMAGE|FOLDER|DATASET": (_datasets,),
+    "[BACKBONE|TASK]": (_backbones, _tasks),
+    "RUN": (_runs,),
+    "RESULT": (_runs,),
+    "RESULT1": (_runs,),
+    "RESULT2": (_runs,),
+    "SHELL": (lambda _session: SCRIPTS,),
+}
