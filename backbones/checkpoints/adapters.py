@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.checkpoint_files import ADAPTER_CONFIG
+from backbones.checkpoints.quantised import is_stored
 from backbones.io.errors import WeightsError
 
 LARGEST_CONFIG = 1024**2
@@ -172,12 +173,10 @@ def _merged(
 
 def _with_product(layer: str, weight: Tensor, down: Tensor, up: Tensor, settings: LoraSettings) -> Tensor:
     """The weight with the scaled product of the adapter's two matrices, of which convolutions have axes of length 1."""
+    rows, columns = up.shape[0], math.prod(down.shape[1:])
+    if rows * columns != weight.numel() or not all(map(is_stored, (weight, up, down))):
+        raise WeightsError(f"the adapter's product for {layer} is {rows} x {columns}, its weight {tuple(weight.shape)}")
     product = up.flatten(1).float() @ down.flatten(1).float()
     product = (product.T if settings.transposed else product) * settings.scale(layer)
-    if product.numel() != weight.numel():
-        raise WeightsError(
-            f"the adapter's product for {layer} has {product.numel()} numbers, its weight {weight.numel()}"
-        )
-    return (weight.float() + product.reshape(weight.shape)).to(
-        weight.dtype if weight.dtype != torch.float16 else torch.float32
-    )
+    dtype = torch.float32 if weight.dtype == torch.float16 else weight.dtype
+    return (weight.float() + product.reshape(weight.shape)).to(dtype)

@@ -45,7 +45,7 @@ def _replace(result: dict[str, object], layer: str, part: str, scale: object, di
     whole = result.get(f"{layer}.{part}")
     if not isinstance(whole, Tensor) or not isinstance(scale, Tensor) or whole.dtype not in _SMALL or whole.ndim < 2:
         return False
-    if scale.numel() not in (1, len(whole)):
+    if scale.numel() not in (1, len(whole)) or not is_stored(whole):
         return False
     shift = result.get(f"{layer}.weight_zero_point")
     numbers = whole.float()
@@ -59,6 +59,11 @@ def _replace(result: dict[str, object], layer: str, part: str, scale: object, di
         result.pop(beside, None)
     result[name] = numbers * _rows(scale, whole) / divisor
     return True
+
+
+def is_stored(tensor: Tensor) -> bool:
+    """Whether every number is in memory: a view may repeat one number, and its copy would fill the memory."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _rows(values: Tensor, like: Tensor) -> Tensor:

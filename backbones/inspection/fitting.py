@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from backbones.catalog.card import Conversion, InputCard, KeyMapping, Triple
@@ -19,7 +18,7 @@ from backbones.inspection.networks import CheckpointNetwork
 from backbones.inspection.proposal import Dropped, Proposal
 from backbones.inspection.stated_settings import contradictions
 from backbones.io.errors import WeightsError
-from backbones.model.architecture import make
+from backbones.model.architecture import hollow
 from backbones.model.timm_filter import filtered
 from backbones.model.user_code import make_by_code
 
@@ -160,8 +159,7 @@ def _made(candidate: ArchitectureCandidate) -> tuple[nn.Module, int]:
         model = make_by_code(candidate.architecture, digest, candidate.arguments, trust_imports=trusts)
         return model, int(cast("int", side or 224))
     try:
-        with torch.device("meta"):
-            model = make(candidate.architecture, **candidate.arguments)
+        model = hollow(candidate.architecture, **candidate.arguments)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise WeightsError(f"timm cannot make {candidate.architecture}: {error}") from error
     native = cast("Any", model).pretrained_cfg["input_size"][-1]
@@ -202,8 +200,7 @@ def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Sha
     """What timm's architecture has with a classifier and not without one, whatever the layers are called."""
     if is_code(candidate.architecture) or "num_classes" in candidate.arguments:
         return ()
-    with torch.device("meta"):
-        whole = make(candidate.architecture, **{**candidate.arguments, "num_classes": 1000})
+    whole = hollow(candidate.architecture, **{**candidate.arguments, "num_classes": 1000})
     return tuple(key for key in whole.state_dict() if key not in expected)
 
 

@@ -1,6 +1,6 @@
 """What a checkpoint turned out to hold and how it could be loaded, as data that travels between processes.
 
-Looking into one takes torch, so the console asks `python -m backbones.inspection.inspect_main` (see there) and gets
+Looking into one takes torch, so the console asks `python -m backbones.inspection` (see there) and gets
 this back.
 """
 
@@ -26,7 +26,7 @@ from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
 from backbones.io.subprocess_query import last_error_line, run_module
 
-PROPOSE = "backbones.inspection.inspect_main"
+PROPOSE = "backbones.inspection"
 SECONDS = 900.0
 """Reading a checkpoint of tens of gigabytes from a network disk may take minutes."""
 

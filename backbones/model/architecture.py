@@ -14,7 +14,8 @@ import timm
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from backbones.catalog.card import ArchitectureValue, BackboneCard, Padding, RandomWeights
 from backbones.catalog.trusted_code import is_code
@@ -48,8 +49,7 @@ def create(card: BackboneCard) -> nn.Module:
 
 def arguments_of(architecture: str, given: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureValue]:
     """The arguments given, with those that let a transformer take any input size, if its class knows them."""
-    with torch.device("meta"):
-        model = make(architecture, **given)
+    model = hollow(architecture, **given)
     known = inspect.signature(type(model).__init__).parameters
     return {**given, **{name: value for name, value in ANY_SIZE.items() if name in known}}
 
@@ -59,6 +59,49 @@ def make(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm ha
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return timm.create_model(name, **{"num_classes": 0, "pretrained": False, **arguments})
+
+
+INITIALISERS = frozenset(
+    {
+        "uniform_",
+        "normal_",
+        "erfinv_",
+        "mul_",
+        "add_",
+        "clamp_",
+        "fill_",
+        "zero_",
+        "copy_",
+        "bernoulli_",
+        "exponential_",
+    }
+)
+"""Methods that fill a tensor; without memory there is nothing to fill."""
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Skips the initial weights of tensors without memory, which cost most of the time that their network takes."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch has it
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """The tensor itself for a method that would fill it."""
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in INITIALISERS:
+            target = args[0] if args else given.get("tensor")
+            if isinstance(target, Tensor) and target.is_meta:
+                return target
+        return func(*args, **given)
+
+
+def hollow(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it
+    """`make` without memory for the weights: names, shapes and settings alone."""
+    with torch.device("meta"), _WithoutInitialisation():
+        return make(name, **arguments)
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import nn
 from backbones.catalog.card import ArchitectureValue
 from backbones.catalog.feature_map_info import FeatureMapInfo, FeatureMapQuery, MapFacts
 from backbones.catalog.layer_columns import BlockInfo
-from backbones.model.architecture import arguments_of, make
+from backbones.model.architecture import arguments_of, hollow
 from backbones.model.feature_maps import FeatureMaps, NoMaps
 from backbones.model.layers import block_info
 
@@ -51,8 +51,7 @@ def _blocks(model: nn.Module, size: int) -> BlockInfo | None:
 
 def _hollow(name: str, arguments: dict[str, ArchitectureValue]) -> nn.Module:
     """The architecture without memory for its weights."""
-    with torch.device("meta"):
-        return make(name, **arguments).eval()
+    return hollow(name, **arguments).eval()
 
 
 def _any_size(maps: FeatureMaps, size: int) -> bool:

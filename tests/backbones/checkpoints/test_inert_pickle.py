@@ -24,6 +24,7 @@ import torch
 
 from backbones.checkpoints.inert_pickle import InertObject
 from backbones.checkpoints.read import read_checkpoint, read_content
+from backbones.inspection.evidence import evidence_of
 from backbones.io.errors import WeightsError
 
 Ran = list[str]
@@ -323,3 +324,31 @@ def test_a_whole_pickled_network_is_refused_with_the_way_out(tmp_path: Path) -> 
     torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="bare state dict"):
         read_checkpoint(tmp_path / "a.pth")
+
+
+def test_stubs_inside_each_other_without_end_are_read_as_one(tmp_path: Path) -> None:
+    deep = 50_000
+    body = b"cother.library\nThing\n" * deep + b")" + b"R\x85" * (deep - 1) + b"R"
+    path = torch_file(tmp_path / "a.pth", stubbed(body))
+    content = read_content(path)
+    assert isinstance(content.tensors["x"], InertObject)
+    assert evidence_of(content.tensors, path).values == {}
+
+
+@pytest.mark.parametrize("beside", ["SCB", "weight_scale"])
+def test_a_view_that_repeats_one_number_is_not_copied_out(tmp_path: Path, beside: str) -> None:
+    """One byte seen as a matrix of a million times a million, with a scale that asks for its copy."""
+    huge = torch.zeros(1, dtype=torch.int8).expand(2**20, 2**20)
+    torch.save({"fc.weight": huge, f"fc.{beside}": torch.ones(1)}, tmp_path / "a.pth")
+    read = read_content(tmp_path / "a.pth")
+    assert read.merged == ""
+    assert read.tensors["fc.weight"].dtype == torch.int8  # type: ignore[attr-defined]
+
+
+def test_an_adapter_whose_product_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    one = torch.ones(1)
+    torch.save({"a.base_layer.weight": one.expand(2**20, 2**20), "a.lora_A.default.weight": one.expand(1, 2**20),
+                "a.lora_B.default.weight": one.expand(2**20, 1)}, tmp_path / "a.pth")  # fmt: skip
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 1}')
+    with pytest.raises(WeightsError, match="product"):
+        read_content(tmp_path / "a.pth")
