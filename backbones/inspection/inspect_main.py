@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,7 +33,9 @@ from backbones.inspection.leftovers import adapters
 from backbones.inspection.networks import (
     CheckpointNetwork,
     Convention,
+    Place,
     by_container,
+    distinct,
     find_streams,
     hollow,
     method_of,
@@ -73,7 +76,7 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
     networks = [whole] if whole is not None else _networks(checkpoint, wish)
     if networks:
         tried, strangers = _try(networks, wish, evidence)
-        decided = _with_code(_decide(about, tried, strangers, wish))
+        decided = _with_code(_decide(about, tried, strangers, wish, checkpoint))
     else:
         decided = about.model_copy(update={"problem": no_network(checkpoint, wish)})
     if decided.problem is not None and wish.architecture is None:
@@ -187,7 +190,11 @@ def _with_arguments(candidate: ArchitectureCandidate, wish: InspectionHints) -> 
 
 
 def _decide(
-    about: Inspection, tried: Sequence[Proposal], strangers: Sequence[str], wish: InspectionHints
+    about: Inspection,
+    tried: Sequence[Proposal],
+    strangers: Sequence[str],
+    wish: InspectionHints,
+    checkpoint: Mapping[str, object],
 ) -> Inspection:
     exact = [proposal for proposal in tried if proposal.exact]
     if not exact:
@@ -195,7 +202,7 @@ def _decide(
         problem = f"it holds {' and '.join(dict.fromkeys(strangers))}" if strangers else _no_fit(best)
         return about.model_copy(update={"others": tuple(best), "problem": problem})
     places = {(p.keys.container, p.keys.prefix): p.place for p in exact}
-    chosen, convention = _place(list(places))
+    chosen, convention = _place(list(places), checkpoint)
     if chosen is None:
         options = " or ".join((f"--container {c} " if c else "") + f"--prefix {p!r}" for c, p in places)
         question = f"it holds {len(places)} networks that nothing tells apart: choose by {options}"
@@ -213,14 +220,19 @@ def _decide(
     return about.model_copy(update={"chosen": here[0], "others": others, "reason": reason, "method": method})
 
 
-Place = tuple[str | None, str]
-
-
-def _place(places: Sequence[Place]) -> tuple[Place | None, Convention | None]:
+def _place(places: Sequence[Place], checkpoint: Mapping[str, object]) -> tuple[Place | None, Convention | None]:
+    """The place to take, and the convention that says so; a network under two names is one."""
     if len(places) == 1:
         return places[0], None
     found = prefer([(place, f"{place[0] or ''}.{place[1]}") for place in places])
-    return found if found is not None else (None, None)
+    if found is not None:
+        return found
+    groups = distinct(checkpoint, places)
+    if len(groups) == 1:
+        return places[0], None
+    named = product(*groups) if len(groups) < len(places) else ()
+    choices = (prefer([(place, f"{place[0] or ''}.{place[1]}") for place in some]) for some in named)
+    return next((choice for choice in choices if choice is not None), (None, None))
 
 
 def _no_fit(best: Sequence[Proposal]) -> str:

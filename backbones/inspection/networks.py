@@ -14,12 +14,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from backbones.catalog.card import Conversion
-from backbones.checkpoints.key_mapping import Shape, shapes, tensors_of
+from backbones.catalog.card import Conversion, KeyMapping
+from backbones.checkpoints.key_mapping import Shape, select, shapes, tensors_of
 from backbones.checkpoints.layouts import LAYOUTS, convert
 from backbones.checkpoints.wrappers import unwrapped
 
 Item = TypeVar("Item")
+Place = tuple[str | None, str]
+"""Container and prefix."""
+MOSTLY = 0.9
+"""Share of the names that one network under two places has in both; heads may differ."""
 
 STEMS = (
     "patch_embed.proj.weight",
@@ -77,6 +81,9 @@ def _convention(preferred: str, other: str, method: str, words: str) -> Conventi
 
 CONVENTIONS = (
     _convention(r"\bencoder_q\.", r"\bencoder_k\.", "moco", "MoCo is evaluated by its query encoder"),
+    _convention(
+        r"(^|\.)encoder\.", r"(^|\.)encoder_k\.", "own checkpoint", "the trained encoder is evaluated, not its copy"
+    ),
     _convention(r"base_encoder\.", r"momentum_encoder\.", "moco-v3", "MoCo v3 is evaluated by its base encoder"),
     _convention(r"teacher", r"student", "dino", "DINO and iBOT are evaluated by their teacher"),
     _convention(r"online", r"target", "byol", "BYOL is evaluated by its online network"),
@@ -161,6 +168,26 @@ def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
         if len(chosen) == 1 and len(others) >= len(items) - 1:
             return chosen[0], convention
     return None
+
+
+def distinct(checkpoint: Mapping[str, object], places: Sequence[Place]) -> list[list[Place]]:
+    """The places in groups whose networks are the same, number by number: one network under several names."""
+    groups: list[list[Place]] = []
+    for place in places:
+        same = next((group for group in groups if _equal(checkpoint, group[0], place)), None)
+        if same is None:
+            groups.append([place])
+        else:
+            same.append(place)
+    return groups
+
+
+def _equal(checkpoint: Mapping[str, object], first: Place, second: Place) -> bool:
+    one, other = (select(checkpoint, KeyMapping(container=c, prefix=p)) for c, p in (first, second))
+    shared = one.keys() & other.keys()
+    return len(shared) >= MOSTLY * max(len(one), len(other)) and all(
+        torch.equal(one[key], other[key]) for key in shared
+    )
 
 
 def method_of(checkpoint: Mapping[str, object]) -> str | None:

@@ -59,7 +59,7 @@ def test_the_choice_between_two_copies_of_a_network_is_explained_and_the_other_o
 
 def test_two_networks_that_no_convention_tells_apart_are_asked_about(tmp_path: Path) -> None:
     net = tensors_of("resnet18")
-    path = saved(tmp_path, {**under("first.", net), **under("second.", net)})
+    path = saved(tmp_path, {**under("first.", net), **under("second.", tensors_of("resnet18", 0.25))})
     found = propose(path)
     assert found.chosen is None
     assert found.question is not None
@@ -167,3 +167,14 @@ def test_a_checkpoint_of_something_else_says_why_not(tmp_path: Path, content: ob
     assert found.chosen is None
     assert found.problem is not None
     assert words in found.problem
+
+
+def test_one_network_under_two_names_is_one(tmp_path: Path) -> None:
+    net = tensors_of("resnet18")
+    torch.save({**under("first.", net), **under("second.", net)}, tmp_path / "two.pth")
+    assert propose(tmp_path / "two.pth").chosen is not None
+    copies = {**under("net.", net), **under("online_encoder.net.", net)}
+    torch.save({**copies, **under("target_encoder.net.", tensors_of("resnet18", 0.25))}, tmp_path / "byol.pth")
+    chosen = propose(tmp_path / "byol.pth").chosen
+    assert chosen is not None
+    assert chosen.keys.prefix == "online_encoder.net."

@@ -47,7 +47,7 @@ def test_a_checkpoint_becomes_a_card_that_is_listed(shell: Shell, tmp_path: Path
 
 def test_what_only_the_user_can_decide_is_an_error_that_names_the_choices(shell: Shell, tmp_path: Path) -> None:
     net = tensors_of("resnet18")
-    torch.save({**under("first.", net), **under("second.", net)}, tmp_path / "two.pth")
+    torch.save({**under("first.", net), **under("second.", tensors_of("resnet18", 0.25))}, tmp_path / "two.pth")
     asked = shell("add", "backbone", str(tmp_path / "two.pth"))
     assert asked.code == 2
     assert "--prefix 'first.' or --prefix 'second.'" in asked.err
@@ -57,7 +57,7 @@ def test_what_only_the_user_can_decide_is_an_error_that_names_the_choices(shell:
 
 def test_at_a_terminal_the_user_is_asked(shell: Shell, tmp_path: Path) -> None:
     net = tensors_of("resnet18")
-    torch.save({**under("first.", net), **under("second.", net)}, tmp_path / "two.pth")
+    torch.save({**under("first.", net), **under("second.", tensors_of("resnet18", 0.25))}, tmp_path / "two.pth")
     keyboard, terminal = pty.openpty()
     process = subprocess.Popen(
         shell.command("add", "backbone", str(tmp_path / "two.pth")),
