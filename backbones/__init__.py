@@ -8,10 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from backbones.io import light_import
+
 if TYPE_CHECKING:
     from backbones.model.open_backbone import OpenBackbone, open_backbone
 
 __all__ = ["OpenBackbone", "open_backbone"]
+
+light_import.install()
 
 
 def __getattr__(name: str) -> object:

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.readers.embedded import read_digits
-from tasks.synthetic import SceneKind, render
+from tasks.synthetic import SceneKind, render, sklearn_data
 
 PHOTO_SIDES = (160, 400)
 """Pixels of the squares that are cut out of the photographs of 427 x 640."""
@@ -30,7 +29,7 @@ class Labelled:
 def photographs(count: int) -> list[Image.Image]:
     """Squares cut at random, always the same ones, out of the two photographs that scikit-learn carries."""
     random = np.random.RandomState(0)
-    whole = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    whole = sklearn_data.photographs()
     return [_cut(whole[index % len(whole)], random) for index in range(count)]
 
 

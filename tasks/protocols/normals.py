@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,6 +53,8 @@ class Codebook:
         if given is not None and len(given) == directions:
             return cls(given)
         pixels = _some_pixels(targets, seed)
+        from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import, and only training needs it
+
         means = KMeans(directions, n_init=1, random_state=seed).fit(pixels).cluster_centers_
         return cls(means.astype(np.float64))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.synthetic.parameters import SceneParameters
+from tasks.synthetic.sklearn_data import handwritten_digits
 from tasks.synthetic.solids import Floats
 
 TRAIN_GLYPHS = 900
@@ -24,11 +25,9 @@ class DigitGlyphs:
 
 @lru_cache(maxsize=2)
 def _glyphs(testing: bool) -> DigitGlyphs:
-    from sklearn.datasets import load_digits  # noqa: PLC0415  (a second to import, and only digit scenes need it)
-
-    bunch = load_digits()
+    digits = handwritten_digits()
     part = slice(TRAIN_GLYPHS, None) if testing else slice(0, TRAIN_GLYPHS)
-    return DigitGlyphs((bunch.images[part] / 16).astype(np.float32), bunch.target[part].astype(np.int64))
+    return DigitGlyphs((digits.images[part] / 16).astype(np.float32), digits.labels[part])
 
 
 def glyphs(split: str) -> DigitGlyphs:

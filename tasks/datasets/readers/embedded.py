@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.datasets import load_digits
 
 from backbones.io.canonical_json import canonical
 from tasks.datasets.card import DatasetCard
@@ -32,6 +31,7 @@ from tasks.datasets.manifest import Manifest, SplitFacts, differences
 from tasks.datasets.readers.make_splits import array_split
 from tasks.synthetic import RENDERER_VERSION, SOLID_NAMES, Factor, SceneKind, SceneParameters, label_names, render
 from tasks.synthetic.digits import TRAIN_GLYPHS
+from tasks.synthetic.sklearn_data import handwritten_digits
 
 KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
 CLASSES: Mapping[Kind, tuple[str, ...]] = {"boxes": SOLID_NAMES, "masks": ("room", *SOLID_NAMES), "normals": ()}
@@ -181,11 +181,11 @@ def read_digits(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - eve
 
     Rendered digit scenes make the same cut, and the demo backbones were pre-trained on the first 900 alone.
     """
-    bunch = load_digits()
-    grey = np.rint(bunch.images * (255 / INK)).astype(np.uint8)
+    digits = handwritten_digits()
+    grey = np.rint(digits.images * (255 / INK)).astype(np.uint8)
     images = np.repeat(grey[:, :, :, None], 3, axis=3)
-    labels = bunch.target.astype(np.int64)
-    classes = tuple(str(digit) for digit in bunch.target_names)
+    labels = digits.labels
+    classes = tuple(str(digit) for digit in range(10))
     train, test = np.split(np.arange(len(labels)), [TRAIN_GLYPHS])
     splits = {
         name: array_split(

@@ -12,8 +12,6 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, StrengthSelection, Trial
 from tasks.solvers.logistic.settings import StrengthGrid
@@ -28,6 +26,8 @@ class _Regression:
     def __init__(self, classes: int, max_iter: int) -> None:
         self.classes = classes
         self.max_iter = max_iter
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import, and other solvers do without
+
         self.estimator = LogisticRegression(warm_start=True, max_iter=max_iter)
         self.weights = np.zeros((classes, 0), dtype=np.float32)
         self.intercept = np.zeros(classes, dtype=np.float32)
@@ -71,6 +71,8 @@ class _Regression:
         return self.estimator.coef_[0].astype(np.float32), float(self.estimator.intercept_[0])
 
     def _run(self, rows: Rows, targets: Targets, strength: float) -> None:
+        from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - as above
+
         self.estimator.set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
