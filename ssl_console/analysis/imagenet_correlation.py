@@ -110,7 +110,7 @@ def correlated_value(metric: str, cell: RankingCell) -> float:
 
 
 def _setting_name(column: RankingColumn, ranking: Ranking) -> str:
-    protocol, dataset = column.protocol, column.task.partition("/")[2]
+    protocol, dataset = column.protocol, column.dataset
     if not _is_averaged(column):
         return column.label
     name = f"{protocol}, other domains" if dataset in CROSS_DOMAIN else protocol

@@ -39,6 +39,7 @@ class RankingColumn:
     metric: str = ""
     higher_is_better: bool = True
     protocol: str = ""
+    dataset: str = ""
 
     @property
     def describes(self) -> bool:
@@ -216,7 +217,8 @@ def _wanted_columns(
 
 def _column(key: str, results: Sequence[Result]) -> RankingColumn:
     one = max(results, key=lambda result: result.finished)
-    return RankingColumn(one.task, key, one.task, one.variant, one.metric, one.higher_is_better, one.protocol_name)
+    measured = (one.metric, one.higher_is_better, one.protocol_name, one.dataset_name)
+    return RankingColumn(one.task, key, one.task, one.variant, *measured)
 
 
 def _labelled(columns: Sequence[RankingColumn]) -> list[RankingColumn]:

@@ -17,6 +17,7 @@ from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.ranking import (
     ABOUT_CIRCLE,
     CIRCLE,
+    ESTIMATE,
     Ranking,
     common_columns,
     judged,
@@ -96,7 +97,7 @@ def results(session: Session, *, as_json: bool) -> None:
 
 def rank(session: Session, view: RankView) -> None:
     """Print the ranking table."""
-    ranking = _kept(_ranking(session, view), view)
+    ranking = sort_rows(_kept(_ranking(session, view), view), view.sort or ESTIMATE)
     if view.format is not None:
         apart = apart_document(_apart(session, ranking)) if view.format == "json" else None
         stdout.data(EXPORTS[view.format](ranking, Notes(_ties(session, ranking, view.format), apart)))
@@ -203,7 +204,7 @@ def _ranking(session: Session, view: RankView) -> Ranking:
     if view.backbones:
         chosen = match(view.backbones, [row.backbone for row in ranking.rows], "ranked backbone")
         ranking = pick_rows(ranking, [*chosen, *(f"{name}{PUBLISHED}" for name in chosen)])
-    return ranking if view.sort is None else sort_rows(ranking, view.sort)
+    return ranking
 
 
 def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:

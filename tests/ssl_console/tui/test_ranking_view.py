@@ -8,7 +8,7 @@ from ssl_console.analysis.published import PUBLISHED
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Cell
-from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score
+from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score, summary
 from ssl_console.tui.views.ranking_query import RankingQuery
 from ssl_console.workspace.result import Result
 from tests.ssl_console.tui import filled
@@ -135,3 +135,17 @@ def test_rows_that_are_ahead_of_one_another_in_a_circle_say_so() -> None:
 def test_a_few_shot_score_counts_episodes_of_the_runs_seed() -> None:
     shown = table(results=(score("a", "few-shot-5/x", 90.0),))
     assert "episodes, the run's seed 0 of episodes" in words_of(shown, "a", "few-shot-5/x")
+
+
+def head_of(shown: RankingTable) -> str:
+    return "".join(span.text for span in summary(shown, None))
+
+
+def test_hidden_columns_are_counted_and_it_is_said_when_they_would_change_the_order() -> None:
+    pairs = {("a", "knn/x"): 90, ("b", "knn/x"): 80, ("a", "knn/y"): 50, ("b", "knn/y"): 95}
+    results = tuple(score(*pair, value) for pair, value in pairs.items())
+    other, same = (table(RankingQuery(hidden=frozenset({name})), results) for name in ("knn/y", "knn/x"))
+    assert "1 hidden, not counted and not exported" in head_of(other)
+    assert "all columns would give another order" in head_of(other)
+    assert "another order" not in head_of(same)
+    assert "hidden" not in head_of(table(results=results))
