@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.dense_targets import Boxes
-from tasks.metrics.confidence_intervals import EXTRAPOLATED, HALVES, halves
+from tasks.metrics.confidence_intervals import EXTRAPOLATED, HALVES, halves, never_certain
 from tasks.metrics.detection import Claims, Detections, claims
 from tasks.metrics.outcome import Interval
 
@@ -60,11 +60,14 @@ class AveragePrecision:
 
         The 11-point score jumps where the recall of the last detection lies on one of its levels. There the interval
         promises too much, as would any that one sample of images gives. Its error falls with the root of the number of
-        images, and is extrapolated; that of the area falls faster, and is not. `method` names one instead.
+        images, and is extrapolated; that of the area falls faster, and is not. `method` names one instead, as earlier
+        versions had it.
         """
-        method = method or (EXTRAPOLATED if self.averaging == "11-point" else HALVES)
+        usual = EXTRAPOLATED if self.averaging == "11-point" else HALVES
         images = len(self.classes[0].objects)
-        return halves(partial(self.under, overlap), images, replicates=replicates, seed=seed, method=method)
+        score = partial(self.under, overlap)
+        found = halves(score, images, replicates=replicates, seed=seed, method=method or usual)
+        return found if method else never_certain(found, images)
 
     def under(self, overlap: float, weights: npt.NDArray[np.float32]) -> Floats:
         """Mean over classes at one overlap, [b] under each column of image weights [images, b]."""

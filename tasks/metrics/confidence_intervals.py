@@ -48,6 +48,7 @@ RULES: Mapping[str, HalvesRule] = {
     EXTRAPOLATED: HalvesRule(shift=2.0, error_weight=2.0),
     HALVES: HalvesRule(shift=1.0, error_weight=2.0),
 }
+NONE_VARIES = "wilson, as no image differs"
 BLOCK = 64
 """Bootstrap replicates held in memory at once."""
 
@@ -184,7 +185,17 @@ def bootstrap(
 def over_images(score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], images: int) -> Interval:
     """The same over images that are drawn again, widened to hold the score itself."""
     whole, found = float(score(np.ones((1, images)))[0]), bootstrap(score, images)
-    return Interval(min(found.low, whole), max(found.high, whole), LEVEL, "bootstrap over images")
+    return never_certain(
+        Interval(min(found.low, whole), max(found.high, whole), LEVEL, "bootstrap over images"), images
+    )
+
+
+def never_certain(found: Interval, samples: int) -> Interval:
+    """An interval without width, of a score in percent or of an error, made as wide as Wilson's of so many samples."""
+    if found.high > found.low:
+        return found
+    reach = 100.0 * NORMAL**2 / (samples + NORMAL**2)
+    return Interval(max(0.0, found.low - reach), min(100.0, found.high + reach), LEVEL, NONE_VARIES)
 
 
 def mean_over(values: npt.NDArray[np.floating]) -> Interval:

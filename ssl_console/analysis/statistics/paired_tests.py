@@ -211,9 +211,18 @@ def _rankings(scores: Floats, positives: Labels) -> list[list[RankedScores]]:
 
 def student(difference: float, error: float, degrees: float, samples: int, method: str) -> PairedTest:
     """Interval and p both from the standard error, so that they never disagree."""
-    p = t_two_sided(difference / error, degrees) if error > 0 else float(difference == 0)
+    if error <= 0:
+        return _none_varies(difference, samples, method)
+    p = t_two_sided(difference / error, degrees)
     half = t_quantile(degrees, LEVEL) * error
     return PairedTest(difference, difference - half, difference + half, p, error, samples, method)
+
+
+def _none_varies(difference: float, samples: int, method: str) -> PairedTest:
+    """Samples that all differ alike: as certain as so many equal signs are, and an interval as wide as Wilson's."""
+    p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - samples))
+    half = 100.0 * _SIDE**2 / (samples + _SIDE**2)
+    return PairedTest(difference, difference - half, difference + half, p, half / _SIDE, samples, method)
 
 
 def _of_means(first: Floats, second: Floats, method: str) -> PairedTest:
