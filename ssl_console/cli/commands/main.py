@@ -369,11 +369,18 @@ def doctor(
     name: Annotated[
         list[str] | None, typer.Argument(metavar="[BACKBONE|TASK]", help="Backbones, tasks or datasets to examine.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Fetch three backbones and a dataset, and repeat published scores.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the installation, the devices and the workspace; or examine backbones and tasks."""
     from ssl_console.cli.handlers.doctor import doctor, examine
 
+    if published:
+        from ssl_console.cli.handlers.published import check_published
+
+        raise typer.Exit(check_published(context.obj, as_json=as_json))
     code = examine(context.obj, tuple(name), as_json=as_json) if name else doctor(context.obj, as_json=as_json)
     raise typer.Exit(code)
 

@@ -1,0 +1,75 @@
+"""Whether published numbers come out on this machine: real weights, a real dataset, and what a paper printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ssl_console.workspace.result import Result
+
+PAPER = "Table 1 of arXiv 2011.13377v2"
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """A score that was published for a backbone on a task."""
+
+    backbone: str
+    task: str
+    expected: float
+    tolerance: float
+    """How far a measurement may lie from it, in the metric's unit."""
+    source: str
+    """Where it was printed."""
+    preset: str = "paper"
+    """The parameters by which it was measured."""
+
+
+CELLS = (
+    PublishedCell("paper/supervised", "linear/flowers", 89.93, 1.0, PAPER),
+    PublishedCell("paper/swav", "linear/flowers", 94.62, 1.0, PAPER),
+    PublishedCell("paper/deepcluster-v2", "linear/flowers", 94.72, 1.0, PAPER),
+)
+"""ResNet-50s of about 100 MB from two hosts, on the smallest dataset of the paper's linear evaluation that is fetched
+without a login (8,189 images, 345 MB)."""
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """What came out for one cell."""
+
+    cell: PublishedCell
+    result: Result | None
+    """None where it was not measured."""
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.result is None else self.result.value - self.cell.expected
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the published score came out."""
+        return self.difference is not None and abs(self.difference) <= self.cell.tolerance
+
+    @property
+    def words(self) -> str:
+        """The verdict in one sentence."""
+        cell = self.cell
+        printed = f"published {cell.expected:.2f} ± {cell.tolerance:g} ({cell.source})"
+        if self.result is None:
+            return f"{cell.task} was not measured, {printed}: `ssl-console runs` has the reason"
+        measured = f"{cell.task} {self.result.value:.2f}, {printed}"
+        if self.agrees:
+            return measured
+        return f"{measured}: it does not come out; look at `ssl-console show {self.result.run_id}`"
+
+
+def judge_cells(cells: Iterable[PublishedCell], results: Iterable[Result]) -> list[CellVerdict]:
+    """Hold the newest measurement of each cell, by its own preset and seed 0, against its published score."""
+    newest = {
+        (one.backbone, one.task, one.variant): one
+        for one in sorted(results, key=lambda one: one.finished)
+        if one.source == "mine" and not one.origin and one.seed == 0
+    }
+    return [CellVerdict(cell, newest.get((cell.backbone, cell.task, cell.preset))) for cell in cells]
