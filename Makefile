@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 TORCH ?=
 # Processes that share the tests, file by file; auto is decided in tests/conftest.py.
 JOBS ?= auto
+# Cases of datasets, checkpoints and verdicts, each with programs that write and check them.
+CASES ?= $(wildcard ../shared/cases)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults slurm-faults lint format bench bench-table screenshots clean
+.PHONY: help install demo test faults cases slurm-faults lint format bench bench-table screenshots clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +39,10 @@ faults: install  ## Break everything that can break, simulate every verdict, and
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
 		tests/backbones/inspection/test_timm_modules.py
 	$(BIN)/python -m tests.faults.tally
+
+cases: install  ## Check datasets, checkpoints and verdicts as people have them: make cases CASES=DIR ARGS=datasets
+	@test -n "$(CASES)" || { echo "make cases CASES=DIR: name the folder that holds datasets, checkpoints or verdicts"; exit 2; }
+	$(BIN)/python -m tests.cases "$(CASES)" build/cases $(ARGS)
 
 slurm-faults: install  ## Break a real Slurm cluster in every way that the tests know (needs Slurm's daemons)
 	SSL_CONSOLE_REQUIRE_SLURM=1 $(BIN)/python -m pytest -m "slurm_faults or not slurm_faults" tests/slurm

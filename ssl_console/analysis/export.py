@@ -96,13 +96,15 @@ def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         "estimate in a circle",
         "complete",
     ]
-    writer.writerow([_no_formula(title) for title in ("backbone", *titles, *names)])
+    noted = data_notes_of(ranking)
+    writer.writerow([_no_formula(title) for title in ("backbone", *titles, *names, *(f"{one} data" for one in noted))])
     for row in ranking.rows:
         scores = [text for label in labels for text in _csv_cell(row.cells.get(label))]
         aggregates = [_number(aggregate.value(row)) for aggregate in notes.aggregates]
         interval = map(_number, _estimate_interval(row) or (None, None))
         facts = [str(fact).lower() for fact in (row.circle, row.complete)]
-        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, *facts])
+        data = [_no_formula("; ".join(row.cells[label].data_notes)) if label in row.cells else "" for label in noted]
+        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, *facts, *data])
     return lines.getvalue()
 
 
@@ -119,6 +121,17 @@ def _estimate_interval(row: RankingRow) -> tuple[float, float] | None:
 def legend_of(ranking: Ranking) -> dict[str, str]:
     """The marks that stand behind scores of this table, and what they mean."""
     return legend(cell.badges for row in ranking.rows for cell in row.cells.values())
+
+
+def data_notes_of(ranking: Ranking) -> dict[str, str]:
+    """What was done to the images of a column, by its label; columns without such are left out."""
+    found = {
+        column.label: dict.fromkeys(
+            note for row in ranking.rows if (cell := row.cells.get(column.label)) for note in cell.data_notes
+        )
+        for column in ranking.columns
+    }
+    return {label: "; ".join(notes) for label, notes in found.items() if notes}
 
 
 def footnotes(ranking: Ranking) -> list[tuple[str, str]]:
@@ -144,7 +157,9 @@ def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     head, *body = cells(ranking, style, notes)
     rule = ["---", *["---:"] * (len(head) - 1)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
-    return table + "".join(f"\n{_escape_markdown(sign)} {meaning}\n" for sign, meaning in footnotes(ranking))
+    below = [f"{_escape_markdown(sign)} {meaning}" for sign, meaning in footnotes(ranking)]
+    below += [_escape_markdown(f"{label}: {notes}") for label, notes in data_notes_of(ranking).items()]
+    return table + "".join(f"\n{text}\n" for text in below)
 
 
 def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
@@ -169,7 +184,9 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
     )
     top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    below = [rf"\par{{\footnotesize {_escape_latex(f'{m} {text}')}}}" for m, text in footnotes(ranking)]
+    told = [f"{sign} {text}" for sign, text in footnotes(ranking)]
+    told += [f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()]
+    below = [rf"\par{{\footnotesize {_escape_latex(text)}}}" for text in told]
     return "\n".join([*top, *rows, r"\bottomrule", r"\end{tabular}", *below]) + "\n"
 
 
@@ -310,6 +327,7 @@ def _score(cell: RankingCell, difference: float | None) -> dict[str, object]:
         "seeds": len(cell.seeds),
         "seed_deviation": cell.seed_deviation,
         "badges": list(cell.badges),
+        **({"data_notes": list(cell.data_notes)} if cell.data_notes else {}),
     }
     return score if difference is None else {**score, "difference": difference}
 

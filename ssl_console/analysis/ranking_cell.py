@@ -34,6 +34,8 @@ class RankingCell:
     """Standard deviation between seeds; None for one seed. The interval holds it together with the samples' part."""
     unit: Unit = "images"
     """Of `n`."""
+    data_notes: tuple[str, ...] = ()
+    """What was done to the images, and what was left out."""
 
     @property
     def half_width(self) -> float | None:
@@ -63,6 +65,7 @@ def average_seeds(results: Sequence[Result]) -> RankingCell:
         source=last.source,
         seeds=tuple(sorted(result.seed for result in results)),
         badges=tuple(dict.fromkeys(badge for result in results for badge in result.badges)),
+        data_notes=tuple(dict.fromkeys(note for result in results for note in result.data_notes)),
         seed_deviation=deviation,
         unit=unit_of(last.protocol_name),
     )

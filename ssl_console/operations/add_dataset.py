@@ -58,7 +58,7 @@ def write_dataset(workspace: Workspace, imported: ImportResult, *, replace: bool
     path = dataset_card_path(workspace, name, replace=replace)
     index = path.with_suffix(".csv")
     arguments = {**imported.card.reader_arguments, "index": str(index)}
-    card = imported.card.model_copy(update={"reader_arguments": arguments, "note": "; ".join(imported.notes) or None})
+    card = imported.card.model_copy(update={"reader_arguments": arguments})
     waiting = path.with_name(f".{path.name}")
     write_atomically(waiting, tomli_w.dumps(_content(card)).encode())
     _draft(workspace, name).replace(index)

@@ -46,6 +46,11 @@ class RunMeasurements:
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
+def _data_notes(outcome: Outcome) -> tuple[str, ...]:
+    notes = outcome.diagnostics.get("data_notes")
+    return tuple(map(str, notes)) if isinstance(notes, list) else ()
+
+
 def build_record(
     spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, reporter: WorkerReporter
 ) -> ResultRecord:
@@ -85,6 +90,7 @@ def build_record(
         device=seen.device,
         warnings=len(reporter.warnings),
         badges=tuple(badge.name for badge in badges),
+        data_notes=_data_notes(outcome),
         protocol=spec.task.protocol,
         dataset=spec.dataset.name,
         identified_by="content",

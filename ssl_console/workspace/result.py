@@ -50,6 +50,8 @@ class Result(BaseModel):
     warnings: int = 0
     badges: tuple[str, ...] = ()
     """Names of the reasons to doubt it (`ssl_console.workspace.badges`)."""
+    data_notes: tuple[str, ...] = ()
+    """What was done to the images and what was left out: transparent ones composited, others turned, files not read."""
     source: Source = "mine"
     origin: str = ""
     """Where an imported result was measured, and the bundle that it came in; empty for one measured here."""

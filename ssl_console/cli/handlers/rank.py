@@ -10,7 +10,17 @@ from typing import Literal, get_args
 
 from backbones.io.card_files import match
 from ssl_console.analysis.comparability import IncomparableResult, apart_document, kept_apart
-from ssl_console.analysis.export import EXPORTS, INCOMPLETE, NO_TIES, SHOW_TIES, Format, Notes, Ties, to_text
+from ssl_console.analysis.export import (
+    EXPORTS,
+    INCOMPLETE,
+    NO_TIES,
+    SHOW_TIES,
+    Format,
+    Notes,
+    Ties,
+    data_notes_of,
+    to_text,
+)
 from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_scores
 from ssl_console.analysis.published import PUBLISHED, all_published, published, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
@@ -164,6 +174,8 @@ def _say_doubts(ranking: Ranking) -> None:
         stdout.say(sentence)
     if any(sentence.startswith(MARK) for sentence in sentences):
         stdout.say("`ssl-console show RUN` says why, and what to do")
+    for label, notes in data_notes_of(ranking).items():
+        stdout.say(f"{label}: {notes}")
 
 
 def rank_intervals(session: Session, view: RankView) -> None:

@@ -76,6 +76,7 @@ def _sections(
             **({"random twin": _twin(distance)} if distance else {}),
         },
         "all scores": {name: f"{value:.3f}" for name, value in record.metrics.items()},
+        "warnings": {str(number): text for number, text in enumerate(record.warnings, start=1)},
         "samples": {name: f"{count:,}" for name, count in record.samples.items()},
         "parameters": {name: f"{value}" for name, value in record.parameters.items()},
         "chosen": {name: f"{value}" for name, value in record.hyperparameters.items()},

@@ -63,7 +63,9 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
         card, dataset = _store(order, rows, column, several=several)
     if order.cache:
         digests.record().write(files_place(card, Path("/"), Path(order.cache)))
-    told = (*notes, *balance.notes(len(rows)), *dataset.notes, *notes_on_links(dataset.splits.values()))
+    of_import = (*notes, *balance.notes(len(rows)))
+    card = card.model_copy(update={"note": "; ".join(of_import) or None})
+    told = (*of_import, *dataset.notes, *notes_on_links(dataset.splits.values()))
     return ImportResult(layout=kind, card=card, notes=told, warnings=tuple(warnings(dataset, seen)))
 
 

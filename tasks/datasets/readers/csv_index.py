@@ -48,7 +48,8 @@ def read(root: Path, card: DatasetCard) -> Dataset:
             splits[name] = _shard_split(card, root, name, chosen, labels, shards)
         else:
             splits[name] = file_split(card, name, root, [row.file for row in chosen], labels, len(classes))
-    return Dataset(card.name, classes, multi_label=several, splits=splits)
+    notes = (card.note,) if card.note else ()  # what was decided and left out when it was added
+    return Dataset(card.name, classes, multi_label=several, splits=splits, notes=notes)
 
 
 def _shards(card: DatasetCard, root: Path, rows: Sequence[IndexRow]) -> dict[str, ReadFile]:

@@ -210,3 +210,17 @@ def test_an_aggregate_that_is_hidden_is_not_exported(ranking: Ranking) -> None:
     assert "win_rate" not in to_csv(ranking, hidden)
     assert "win rate" not in to_latex(ranking, hidden) + to_markdown(ranking, hidden)
     assert "win_rate" not in json.loads(to_json(ranking, hidden))["rows"][0]
+
+
+def test_what_was_done_to_the_images_is_in_every_export_and_only_where_something_was() -> None:
+    notes = ("2 images of test: transparent, composited on white (#ffffff)", "=1 & *starred*")
+    noted = result("a", "knn/pets", 80).model_copy(update={"data_notes": notes})
+    found = rank([noted, result("a", "knn/digits", 90)])
+    assert json.loads(to_json(found))["rows"][0]["scores"]["knn/pets"]["data_notes"] == list(notes)
+    assert "data_notes" not in json.loads(to_json(found))["rows"][0]["scores"]["knn/digits"]
+    (row,) = csv.DictReader(io.StringIO(to_csv(found)))
+    assert row["knn/pets data"] == "; ".join(notes)
+    assert "knn/digits data" not in row
+    assert r"knn/pets: 2 images of test: transparent" in to_markdown(found)
+    assert r"\*starred\*" in to_markdown(found)
+    assert r"composited on white (\#ffffff); =1 \& *starred*" in to_latex(found)
