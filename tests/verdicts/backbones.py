@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from ssl_console.analysis.equivalence import is_within
 from ssl_console.analysis.ranking import rank
+from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.analysis.statistics.correlation import associate
 from ssl_console.analysis.statistics.paired_tests import accuracy
 from ssl_console.analysis.statistics.rank_bootstrap import bootstrap_ranks
@@ -18,6 +19,7 @@ from ssl_console.analysis.training_seeds import over_trainings
 from ssl_console.workspace.badges import BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocol import Margin
+from tasks.metrics.confidence_intervals import wilson
 from tasks.metrics.scoring import interval
 from tests.verdicts.rates import AT_MOST, COVERED, Floats, Labels, Rate, repeated, scored, simulation
 
@@ -164,6 +166,25 @@ def _trained(generator: np.random.Generator, hard: Floats, seeds: int) -> npt.ND
     luck = 0.1 * generator.standard_normal((seeds, 1))
     found: npt.NDArray[np.bool_] = hard + luck + 0.5 * generator.standard_normal((seeds, len(hard))) < 0.8
     return found
+
+
+@simulation
+def interval_over_seeds(scale: float) -> Iterator[Rate]:
+    """Coverage of the accuracy over all images and trainings there are, by the score that rankings show."""
+    truth = 100 * norm.cdf(0.8 / np.sqrt(1 + 0.1**2 + 0.5**2))
+    for seeds in (2, 3, 5):
+        times, generator, covered = repeated(1000, scale), np.random.default_rng(seeds), 0
+        for _ in times:
+            runs = _trained(generator, generator.standard_normal(400), seeds)
+            cell = average_seeds([_of_seed(seed, run) for seed, run in enumerate(runs)])
+            covered += cell.ci_low <= truth <= cell.ci_high
+        yield Rate("interval_over_seeds", f"{seeds} seeds, coverage", covered / len(times), 0.93, 1.0, len(times))
+
+
+def _of_seed(seed: int, right: npt.NDArray[np.bool_]) -> Result:
+    found = wilson(int(right.sum()), len(right))
+    changes = {"seed": seed, "value": 100 * float(right.mean()), "ci_low": found.low, "ci_high": found.high}
+    return _result("a", "finetune/x", 0.0).model_copy(update={**changes, "n": len(right)})
 
 
 @simulation

@@ -44,7 +44,8 @@ class CompareScreen(ConsoleScreen):
     )
     HELP_TEXT = (
         "The base backbone comes first; the others show their score and the difference to it, in colour where a "
-        "paired test on the same samples is significant (Holm's correction over the tasks). "
+        "paired test on the same samples is significant (Holm's correction over the tasks). Without a difference, a "
+        "task is equal within the margin of its metric ([margins] of config.toml), or cannot tell. "
         "The chart shows every backbone; those compared have their own colours."
     )
 

@@ -53,8 +53,8 @@ class PlanScreen(ConsoleScreen):
         Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
     )
     HELP_TEXT = (
-        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the newest score, or its "
-        "status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
+        "Rows are backbones, columns are tasks, grouped by protocol. A cell is the score, the mean over seeds, or "
+        "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
         "Tick what should be measured, then launch: a dialog first shows what would run."
     )
 

@@ -63,8 +63,9 @@ class RankingsScreen(ConsoleScreen):
     HELP_TEXT = (
         "The best score of a column is bold, the second underlined; the bar behind a score, and its colour, show where "
         "it is between the column's worst and best. A place with = is tied: the intervals overlap. Rows that lack "
-        "a score have no mean and no mean rank. Rows with † are published numbers, scores with ‡ were imported. A "
-        "score with ! carries a warning, which the lines below the table explain."
+        "a score have no mean and no mean rank. Rows with † are published numbers, scores with ‡ were imported, those "
+        "with § are on data that the pre-training saw. A score with ! carries a warning, which the lines below the "
+        "table explain. Estimates with ~ are ahead of one another in a circle."
     )
 
     def __init__(self) -> None:

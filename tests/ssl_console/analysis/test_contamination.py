@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from ssl_console.analysis.contamination import seen_badge, with_seen_badges
+from backbones.catalog.catalog import BackboneCatalog
+from ssl_console.analysis.contamination import seen_badge, seen_by, with_seen_badges
 from ssl_console.analysis.ranking import rank
+from tasks.catalog.catalog import TaskCatalog
 from tests.ssl_console.analysis.test_ranking import result
 
 SEEN_BY = {"a": frozenset({"pets"})}
@@ -16,3 +18,15 @@ def test_a_score_on_data_that_the_card_names_has_a_badge_of_its_own() -> None:
 def test_other_backbones_and_published_numbers_have_none() -> None:
     assert seen_badge(result("b", "linear/pets", 90), SEEN_BY) is None
     assert seen_badge(result("a", "linear/pets", 90, source="paper"), SEEN_BY) is None
+
+
+def test_a_task_of_another_name_is_marked_by_its_dataset() -> None:
+    own = result("a", "mine/fine-grained", 90, protocol="linear", dataset="pets")
+    assert seen_badge(own, SEEN_BY) is not None
+    assert seen_badge(result("a", "mine/pets", 90, protocol="linear", dataset="others"), SEEN_BY) is None
+
+
+def test_every_dataset_that_a_built_in_card_names_exists() -> None:
+    named = seen_by(BackboneCatalog.load([]).cards.values())
+    assert named["timm/dinov2-vit-s14"] > {"imagenet", "pets"}
+    assert set().union(*named.values()) <= set(TaskCatalog.load([]).datasets)
