@@ -1,4 +1,4 @@
-"""Inspect a checkpoint and print how it could be loaded: `python -P -m backbones.inspection PATH [HINTS]`.
+"""Inspect a checkpoint and print how it could be loaded: `python -P -m backbones.inspection.inspect_main PATH [HINTS]`.
 
 `HINTS` is a `backbones.inspection.proposal.Wish` as JSON. A process of its own because reading checkpoints takes torch.
 Nothing in the file is run. Exit code 0 when the file is a checkpoint, 1 when it is none, 2 for a wrong call.
@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> int:
         path = Path(arguments[0]).expanduser().absolute()
         wish = InspectionHints.model_validate_json(arguments[1]) if len(arguments) > 1 else InspectionHints()
     except (IndexError, ValidationError) as error:
-        print(f"usage: python -P -m backbones.inspection PATH [WISH]: {error}", file=sys.stderr)
+        print(f"usage: python -P -m backbones.inspection.inspect_main PATH [WISH]: {error}", file=sys.stderr)
         return 2
     try:
         answer: Inspection | Refused = propose(path, wish)

@@ -26,7 +26,7 @@ from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
 from backbones.io.subprocess_query import last_error_line, run_module
 
-PROPOSE = "backbones.inspection"
+PROPOSE = "backbones.inspection.inspect_main"
 SECONDS = 900.0
 """Reading a checkpoint of tens of gigabytes from a network disk may take minutes."""
 

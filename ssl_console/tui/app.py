@@ -23,7 +23,7 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from ssl_console.system.errors import ConsoleError
-from ssl_console.tui.host import ScreenEntry
+from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
 from ssl_console.tui.palette_commands import ConsoleCommands
 from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
@@ -49,7 +49,6 @@ Answer = TypeVar("Answer")
 
 MOST_CHECKED = 2000  # results whose being up to date is checked at the start
 SWITCH_DELAY_S = 0.005
-COLOURS = {ColourDepth.SIXTEEN: "16", ColourDepth.MANY: "256", ColourDepth.TRUE: "16.7 million"}
 PALETTE_HINT = "an action, a backbone, a task, a suite or a run"
 THEMES = (themes.DARK.name, themes.LIGHT.name, "textual-dark", "nord", "solarized-light")
 
@@ -339,19 +338,16 @@ class ConsoleApp(Navigation):
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
-        from ssl_console.tui.screens.dialogs import HelpDialog, scopes_of  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.dialogs import (  # noqa: PLC0415 - loaded when it is needed
+            HelpDialog,
+            scopes_of,
+            situation,
+        )
 
         screen: Screen[object] = self.screen
-        about = (screen.pane_help, screen.HELP_TEXT, *self._situation()) if isinstance(screen, ConsoleScreen) else ()
-        self.push_screen(HelpDialog(about, scopes_of(screen), self.user_keys))
-
-    def _situation(self) -> tuple[str, ...]:
-        """The workspace, the theme and the connection, for the help."""
-        if not self.started:
-            return ()
-        link = "slow link: polling less often" if self.slow else "fast link"
-        colours = COLOURS[self.render_context.palette.depth]
-        return (f"Workspace {self.backend.session.workspace.root}. Theme {self.theme}, {colours} colours; {link}.",)
+        about = (screen.pane_help, screen.HELP_TEXT) if isinstance(screen, ConsoleScreen) else ()
+        here = situation(host(screen), self.theme) if self.started and about else ()
+        self.push_screen(HelpDialog((*about, *here), scopes_of(screen), self.user_keys))
 
     def action_command_palette(self) -> None:
         """Open the command palette."""
@@ -385,21 +381,15 @@ class ConsoleApp(Navigation):
 
     def action_theme(self) -> None:
         """Choose a theme; the one under the cursor is shown at once."""
-        from ssl_console.tui.screens.choosers import PickDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.choosers import ThemeDialog  # noqa: PLC0415 - loaded when it is needed
 
-        if not self.started or isinstance(self.screen, PickDialog):
-            return
-        before = self.theme
+        if self.started and not isinstance(self.screen, ThemeDialog):
+            names = [name for name in THEMES if name in self.available_themes]
+            self.push_screen(ThemeDialog(names, self.theme), self._take_theme)
 
-        def show(name: str) -> None:
-            self.theme = name
-
-        def take(name: str | None) -> None:
-            self.theme = name or before
-            self._save(replace(self.preferences, theme=self.theme))
-
-        options = [(name, name) for name in THEMES if name in self.available_themes]
-        self.push_screen(PickDialog("Theme", options, before, show), take)
+    def _take_theme(self, name: str | None) -> None:
+        if name is not None:
+            self._save(replace(self.preferences, theme=name))
 
     def watch_theme(self) -> None:
         """Redraw every widget: those that draw line by line read the theme as they draw."""

@@ -75,7 +75,7 @@ def _bytes(block: Block) -> int:
     return len(block) if isinstance(block, bytes) else sum(map(len, block))
 
 
-class Shard(ABC):
+class ImageShard(ABC):
     """One file that holds many images, read by several threads."""
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ class Shard(ABC):
         """The bytes of one image. Raises OSError, EOFError, zlib.error and ValueError for a damaged shard."""
 
 
-class TarShard(Shard):
+class TarShard(ImageShard):
     """A plain tar file: `offset` is where a member's bytes begin in it."""
 
     def read(self, offset: int, size: int, blocks: BlockCache) -> bytes:  # noqa: ARG002 - the kernel has a cache
@@ -105,7 +105,7 @@ class _Resume:
     inflater: Any
 
 
-class GzipShard(Shard):
+class GzipShard(ImageShard):
     """A tar file compressed by gzip: `offset` is where a member's bytes begin in the decompressed file."""
 
     def __init__(self, path: Path) -> None:
@@ -171,7 +171,7 @@ def inflate_segment(path: Path, place: int, inflater: Any) -> tuple[bytes, tuple
     return b"".join(parts), (place, inflater)
 
 
-class ParquetShard(Shard):
+class ParquetShard(ImageShard):
     """A parquet file: `offset` is the number of a row."""
 
     def __init__(self, path: Path, column: str) -> None:
@@ -190,7 +190,7 @@ class ParquetShard(Shard):
         return image
 
 
-def open_shard(path: Path, column: str = "") -> Shard:
+def open_shard(path: Path, column: str = "") -> ImageShard:
     """The shard at a path; `column` holds the images of a parquet file. Raises OSError.
 
     Whether a tar file is compressed is told from its first bytes: names of files are often wrong about it.
@@ -217,7 +217,7 @@ class ShardImages(ReadImages):
     states: dict[str, State] = field(default_factory=dict, kw_only=True)
     """What the shards were like when their digests were taken; empty where nothing asks for these."""
     _blocks: BlockCache = field(default_factory=BlockCache, init=False, compare=False, repr=False)
-    _shards: dict[str, Shard] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _shards: dict[str, ImageShard] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def path(self, index: int) -> Path:
         """The shard that holds the image."""

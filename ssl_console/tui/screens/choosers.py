@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from textual import on
@@ -119,29 +119,36 @@ class PickDialog(ListDialog[str]):
 
     BINDINGS: ClassVar = bindings("picker")
 
-    def __init__(
-        self,
-        title: str,
-        options: Sequence[tuple[str, str]],
-        current: str | None,
-        preview: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None) -> None:
         super().__init__(title, dict(options))
-        self._current, self._preview = current, preview
+        self._current = current
 
     def on_mount(self) -> None:
         """Begin on the current option."""
         super().on_mount()
         self.query_one(LineTable).move_to(row=self._current)
 
-    def moved(self, key: str | None) -> None:
-        """Preview the option."""
-        if key is not None and self._preview is not None:
-            self._preview(key)
-
     def action_accept(self) -> None:
         """The one under the cursor."""
         self.dismiss(self.query_one(LineTable).row)
+
+
+class ThemeDialog(PickDialog):
+    """Choice of a theme, shown at once; left without a choice, the theme before comes back."""
+
+    def __init__(self, names: Sequence[str], current: str) -> None:
+        super().__init__("Theme", [(name, name) for name in names], current)
+        self._before = current
+
+    def moved(self, key: str | None) -> None:
+        """Show the theme under the cursor."""
+        if key is not None:
+            self.app.theme = key
+
+    def action_close(self) -> None:
+        """Take the theme back."""
+        self.app.theme = self._before
+        super().action_close()
 
 
 class ChooseDialog(ListDialog[tuple[str, ...]]):

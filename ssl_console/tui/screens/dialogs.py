@@ -9,9 +9,11 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 
+from ssl_console.tui.host import Host
 from ssl_console.tui.keys import KEYS, TITLES, Key, bindings, shown
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.terminal.colour_depth import ColourDepth
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
@@ -58,6 +60,16 @@ class HelpDialog(Dialog[None]):
             panel.border_title = "Help"
             yield Lines(self._lines, id="text")
             yield KeyLine()
+
+
+COLOURS = {ColourDepth.SIXTEEN: "16", ColourDepth.MANY: "256", ColourDepth.TRUE: "16.7 million"}
+
+
+def situation(app: Host, theme: str) -> tuple[str]:
+    """The workspace, the theme and the connection, for the help."""
+    link = "slow link: polling less often" if app.slow else "fast link"
+    colours = COLOURS[app.render_context.palette.depth]
+    return (f"Workspace {app.backend.session.workspace.root}. Theme {theme}, {colours} colours; {link}.",)
 
 
 def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
