@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
-
-import huggingface_hub
 
 from backbones.catalog.card import (
     BackboneCard,
@@ -223,7 +222,9 @@ class WeightsFolder:
 
 def hub_token() -> str | None:
     """The token of the hub library's own login (`hf auth login`, or HF_TOKEN). It is read, never stored."""
-    return huggingface_hub.get_token()
+    library: Any = importlib.import_module("huggingface_hub")  # a tenth of a second, for downloads alone
+    token: str | None = library.get_token()
+    return token
 
 
 def _no_progress(_done: int, _total: int | None) -> None:

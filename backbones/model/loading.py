@@ -62,7 +62,7 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
     except WeightsError as error:
         raise type(error)(f"{card.name}: {error}") from error
     if is_transformers(card.architecture):
-        return _by_transformers(card, path, tensors)
+        return _by_transformers(card, path, content)
     expected = expected_shapes(model)
     if card.keys.conversion == "timm":
         tensors = without(filtered(model, tensors) or tensors, card.keys.drop)
@@ -75,7 +75,10 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
     raise mismatch(f"{card.name}: {path} does not fit {card.architecture}", report, content, expected, card.keys)
 
 
-def _by_transformers(card: BackboneCard, path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+def _by_transformers(card: BackboneCard, path: Path, content: Mapping[str, object]) -> nn.Module:
+    """Under the file's own names, which the library renames itself."""
+    own = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = without(own, card.keys.drop)
     model, unused = filled(card.architecture_arguments.get("config"), tensors)
     if unused:
         raise WeightsError(f"{card.name}: {path} has {len(unused)} tensors that {card.architecture} lacks: {unused[0]}")

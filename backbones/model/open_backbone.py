@@ -94,7 +94,7 @@ def open_backbone(
     precision: Precision = "float32",
     fetch: bool = False,
 ) -> OpenBackbone:
-    """Load a backbone by the name of its card, by a `timm:` or `file:` name, or from a card.
+    """Load a backbone by the name of its card, by a `timm:`, `file:` or fetched `hf:` name, or from a card.
 
     `workspace` holds the user's cards and the weights, by default the console's own one. `preprocessing` is `paper`
     (that of the tasks), `own`, `squash` or `resize-256`; `pooling` replaces that of the card. Missing weights are
@@ -106,10 +106,11 @@ def open_backbone(
         ValueError: no preprocessing has this name.
     """
     root = workspace_folder(workspace)
-    card = name if isinstance(name, BackboneCard) else BackboneCatalog.load([root / "backbones"]).get(name)
+    weights = WeightsFolder(root / "weights")
+    catalog = BackboneCatalog.load([root / "backbones"], hub=weights.hub_models)
+    card = name if isinstance(name, BackboneCard) else catalog.get(name)
     if pooling is not None:
         card = card.model_copy(update={"pooling": pooling})
-    weights = WeightsFolder(root / "weights")
     if fetch:
         weights.fetch(card)
     spec = preprocessing_for(card, preprocessing)

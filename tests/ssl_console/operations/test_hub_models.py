@@ -14,6 +14,7 @@ from backbones.catalog.card import HubWeights
 from backbones.catalog.hub_models import UnfetchedModel
 from backbones.inspection.inspect_main import propose
 from backbones.model.loading import load_model
+from backbones.model.open_backbone import open_backbone
 from backbones.model.pooling import pool
 from ssl_console.cli.handlers.add import add_backbone
 from ssl_console.cli.handlers.backbones import fetch_weights
@@ -63,6 +64,14 @@ def test_a_model_of_the_hub_is_a_backbone_by_its_name(
     expected = np.load(FILES / "dinov2-registers" / "features.npy")
     np.testing.assert_allclose(features.numpy(), expected, rtol=1e-3, atol=1e-4)
     assert len(hub.requests) == asked
+
+
+def test_a_fetched_model_is_opened_in_a_notebook_by_its_name(session: Session) -> None:
+    fetch_weights(session, (NAME,))
+    image = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3).astype(np.uint8)
+    backbone = open_backbone(NAME, workspace=session.workspace.root)
+    assert backbone.features(image).shape == (1, 16)
+    assert backbone.card.name == NAME
 
 
 def test_a_branch_stays_at_its_commit_until_it_is_fetched_again(session: Session, hub: Hub) -> None:
