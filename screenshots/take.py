@@ -36,7 +36,7 @@ def main() -> None:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent).absolute()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.chdir(folder)
-        os.environ["COLORTERM"] = "truecolor"  # the pictures are the same wherever they are taken
+        set_colours(256)
         workspace = Workspace(Path("demo")).create()
         command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(workspace.root), "demo", "--headless"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
@@ -44,6 +44,14 @@ def main() -> None:
         if demo.returncode:
             sys.exit(f"the demo ended with {demo.returncode}")
         asyncio.run(afterwards(workspace, target))
+
+
+def set_colours(number: int) -> None:
+    """The terminal of the next pictures: a plain tmux over SSH has 256 colours; wherever they are taken, they agree."""
+    os.environ["TERM"] = "xterm-256color"
+    os.environ.pop("COLORTERM", None)
+    if number > 256:
+        os.environ["COLORTERM"] = "truecolor"
 
 
 async def while_running(workspace: Workspace, target: Path) -> None:
@@ -74,8 +82,12 @@ async def afterwards(workspace: Workspace, target: Path) -> None:
         await pilot.press("s")
         await settled(pilot)
         save(pilot, target / "launch.svg")
+    set_colours(2**24)
     async with opened(workspace, "rankings") as pilot:
-        await pilot.press("down", "space", "space")
+        save(pilot, target / "rankings-truecolor.svg")
+    set_colours(256)
+    async with opened(workspace, "rankings") as pilot:
+        await pilot.press("down", "space", "down", "space")
         await settled(pilot)
         save(pilot, target / "rankings.svg")
         await pilot.press("4", "t", "down", "enter", "tab")
