@@ -9,14 +9,29 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-FOLDER_MODE = 0o700
-FILE_MODE = 0o600
+
+@dataclass
+class _Modes:
+    """Permissions of what this process makes in a workspace."""
+
+    folder: int = 0o700
+    file: int = 0o600
+
+
+MODES = _Modes()
+
+
+def share_with_group() -> None:
+    """From now on, let the group read what this process makes: the workspace's owner shares it."""
+    MODES.folder, MODES.file = 0o750, 0o640
+    os.umask(os.umask(0o077) & ~0o050)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -69,7 +84,7 @@ def _rename_exclusively(temporary: Path, path: Path) -> bool:
 
 def _made(claim: Path) -> bool:
     try:
-        os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+        os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODES.file))
     except FileExistsError:
         return False
     return True
@@ -83,7 +98,7 @@ def open_own(path: Path, flags: int) -> int:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return os.open(path.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
+            return os.open(path.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, MODES.file, dir_fd=folder)
         finally:
             os.close(folder)
     except OSError as error:
@@ -127,6 +142,7 @@ def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, MODES.file)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -155,7 +171,7 @@ def sync_folder(folder: Path) -> None:
 def make_private_folder(folder: Path) -> Path:
     """Create `folder`, and those of its parents that are missing, for this user alone."""
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        missing.mkdir(mode=MODES.folder, exist_ok=True)
     return folder
 
 

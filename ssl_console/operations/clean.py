@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import touch_runs_folder
 from ssl_console.workspace.result import Result
@@ -89,6 +90,7 @@ def remove_runs(workspace: Workspace, runs: Collection[RunInfo]) -> Removed:
 
     A folder is hidden by one rename before its files go, so that no reader meets half a run.
     """
+    check_owner(workspace)
     ResultStore(workspace).remove({run.run_id for run in runs if run.status.state is RunState.DONE})
     size = 0
     for run in runs:

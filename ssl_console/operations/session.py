@@ -72,7 +72,7 @@ class Session:
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace; its folders may not exist yet. Raises ConsoleError when its path is, or is below, a file."""
-        from ssl_console.workspace.ownership import check_ownership
+        from ssl_console.workspace.ownership import check_ownership, share_if_wanted
         from ssl_console.workspace.paths import Workspace
 
         workspace = Workspace.find(self.workspace_option)
@@ -81,6 +81,7 @@ class Session:
         if file is not None:
             raise ConsoleError(f"the workspace cannot be {root}: {file} is a file; choose another --workspace")
         check_ownership(workspace)
+        share_if_wanted(workspace)
         return workspace
 
     @cached_property

@@ -34,7 +34,7 @@ from ssl_console.system.errors import ConsoleError, OperationFailed, format_os_e
 from ssl_console.system.file_system import NO_ROOM, inabilities
 from ssl_console.system.log_rate import RateLimit
 from ssl_console.workspace.config import load_config
-from ssl_console.workspace.ownership import check_ownership, make_private
+from ssl_console.workspace.ownership import check_ownership, make_private, share_if_wanted
 from ssl_console.workspace.paths import Workspace
 
 LOG = logging.getLogger("ssl_console.supervisor")
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         check_ownership(workspace)
+        share_if_wanted(workspace)
         make_private(workspace.create())
         _check_file_system(workspace)
         supervisor = _supervisor(workspace, given)

@@ -23,8 +23,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from backbones.io.files import lock, make_private_folder, open_own
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
-from ssl_console.system.processes import is_going, is_here, own_start, this_host, this_machine
+from ssl_console.system.processes import is_going, is_here, lives, own_start, this_host, this_machine
 from ssl_console.workspace.config import Config
+from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.tail import last_lines
 
@@ -32,6 +33,8 @@ READY = b"ready\n"
 LOG_LIMIT = 1 << 20
 GOES_S = 10.0
 """How long a supervisor that was killed may take to be gone."""
+NAMED_S = 2.0
+"""How long the holder of the lock may take to write its name there."""
 DOOR_S, START_S = 120.0, 300.0
 """How long the door may be locked, and a new supervisor may take to be up: nothing here waits for ever."""
 
@@ -95,6 +98,7 @@ class AlreadySupervisedError(Exception):
 
 def ensure_supervisor(workspace: Workspace, options: SupervisorOptions | None = None) -> bool:
     """Have a supervisor, and whether it had to be started. Raises OperationFailed with its last words if it fails."""
+    check_owner(workspace)
     workspace.create()
     with at_the_door(workspace):
         if _has_living_supervisor(workspace):
@@ -138,6 +142,10 @@ class _Holder(BaseModel):
     pid: int
     pid_started: float
 
+    def may_live(self) -> bool:
+        """Whether it runs; True of another machine's, which cannot be asked."""
+        return not is_here(self.host, self.machine) or lives(self.pid, self.pid_started)
+
     def is_going(self) -> bool:
         """Whether it has been killed; False of another machine's, which cannot be asked."""
         return is_here(self.host, self.machine) and is_going(self.pid, self.pid_started)
@@ -151,6 +159,17 @@ def _holder(workspace: Workspace) -> _Holder | None:
         return None
 
 
+def _living_holder(workspace: Workspace) -> str:
+    """The text of the lock, once it names a process that lives; a new holder writes its name a moment after locking."""
+    until = time.monotonic() + NAMED_S
+    while time.monotonic() < until:
+        holder = _holder(workspace)
+        if holder is not None and holder.may_live():
+            return holder.model_dump_json()
+        time.sleep(0.01)
+    return "unknown"
+
+
 @contextmanager
 def supervising(workspace: Workspace) -> Iterator[None]:
     """Be the supervisor inside. Raises AlreadySupervisedError."""
@@ -159,8 +178,9 @@ def supervising(workspace: Workspace) -> Iterator[None]:
         try:
             descriptor = stack.enter_context(holding(path))
         except BlockingIOError:
-            holder = path.read_text().strip() or "unknown"
-            raise AlreadySupervisedError(f"{workspace.root} has a supervisor already: {holder}") from None
+            raise AlreadySupervisedError(
+                f"{workspace.root} has a supervisor already: {_living_holder(workspace)}"
+            ) from None
         about = _Holder(host=this_host(), machine=this_machine(), pid=os.getpid(), pid_started=own_start())
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{about.model_dump_json()}\n".encode(), 0)

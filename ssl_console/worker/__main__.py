@@ -23,6 +23,7 @@ from ssl_console.worker.claim import assigned, take_standard_input
 from ssl_console.worker.process import Terminated, Termination, bind_children, end_children, log_error
 from ssl_console.worker.runner import RunExecutor, RunOutcome
 from ssl_console.workspace.config import load_config
+from ssl_console.workspace.ownership import share_if_wanted
 from ssl_console.workspace.paths import Workspace
 
 DONE, NOT_DONE, TERMINATED = 0, 1, 128 + signal.SIGTERM
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     termination = _prepare()
     workspace = Workspace.find(options.workspace)
+    share_if_wanted(workspace)
     session = RunExecutor(workspace, load_config(workspace), options.device, termination, options.job)
     try:
         for run_id in assigned(options.runs, take_standard_input(), termination):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from backbones.io.files import share_with_group
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.local_users import user_name
 from ssl_console.workspace.paths import Workspace
@@ -83,6 +84,25 @@ def is_shared(workspace: Workspace) -> bool:
         return False
     private = state.st_uid == root.st_uid and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return private and content.get(SHARED_KEY) == GROUP
+
+
+def check_owner(workspace: Workspace) -> None:
+    """Raises OperationFailed for a guest of a shared workspace, who may look at it, and change nothing."""
+    try:
+        owner = workspace.root.stat().st_uid
+    except FileNotFoundError:
+        return
+    if owner != os.geteuid() and os.geteuid() != ROOT and not _in_list(owner):
+        raise OperationFailed(
+            f"{workspace.root} belongs to {user_name(owner)}, who alone starts, cancels and removes its runs: look at "
+            "it with `runs`, `rank` or `--readonly`, and measure in a workspace of your own (--workspace)"
+        )
+
+
+def share_if_wanted(workspace: Workspace) -> None:
+    """Let the group read what this process writes, where the owner shares the workspace."""
+    if is_shared(workspace):
+        share_with_group()
 
 
 def make_private(workspace: Workspace) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from backbones.io.files import make_private_folder
 from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE, workspace_folder
@@ -188,11 +190,35 @@ class Workspace:
         """The folder of one run, existing or not."""
         return RunFolder(self.runs / run_id)
 
+    def run_entries(self) -> Iterator[RunEntry]:
+        """The folders of runs, in no particular order; half-made ones have a leading dot and are left out."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            trusted = {self.runs.stat().st_uid, os.geteuid(), 0}
+            with os.scandir(self.runs) as entries:
+                for entry in entries:
+                    if entry.is_dir() and not entry.name.startswith("."):
+                        with suppress(FileNotFoundError):
+                            yield _run_entry(entry, trusted)
+
     def run_folders(self) -> Iterator[RunFolder]:
-        """All runs, in no particular order; half-made folders (a leading dot) are not runs."""
-        if not self.runs.is_dir():
-            return
-        with os.scandir(self.runs) as entries:
-            yield from (
-                RunFolder(Path(entry.path)) for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-            )
+        """All runs, in no particular order, but for those of guests."""
+        yield from (self.run(entry.name) for entry in self.run_entries() if entry.guest is None)
+
+
+class RunEntry(NamedTuple):
+    """A folder of a run, as the folder of runs lists it."""
+
+    name: str
+    time_ns: int
+    """Time of its last change."""
+    guest: int | None
+    """User id of a maker who is neither the owner of `runs`, nor this user, nor root: in a shared workspace, members of
+    its group may be able to make run folders.
+    """
+
+
+def _run_entry(entry: os.DirEntry[str], trusted: Collection[int]) -> RunEntry:
+    """Of a link, who made that counts too."""
+    state = entry.stat()
+    makers = [state.st_uid, *([entry.stat(follow_symlinks=False).st_uid] if entry.is_symlink() else [])]
+    return RunEntry(entry.name, state.st_mtime_ns, next((uid for uid in makers if uid not in trusted), None))

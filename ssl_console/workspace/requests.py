@@ -9,8 +9,9 @@ import os
 import shutil
 import time
 
-from backbones.io.files import create_exclusively, make_private_folder, touch_own, write_atomically
+from backbones.io.files import MODES, create_exclusively, make_private_folder, touch_own, write_atomically
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import End, Placement, Retry, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
@@ -23,7 +24,8 @@ class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a f
 def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
     """Queue a run: its folder appears whole, by one rename. Raises FileExistsError if that run is there already."""
     hidden = RunFolder(workspace.runs / f".{run_id}.{os.getpid()}")
-    hidden.path.mkdir(mode=0o700)
+    check_owner(workspace)
+    hidden.path.mkdir(mode=MODES.folder)
     folder = workspace.run(run_id)
     try:
         write_atomically(hidden.spec, spec)
@@ -39,6 +41,7 @@ def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
 
 def request_cancel(workspace: Workspace, run_id: str) -> None:
     """Ask for the end of a queued or running run. Raises NotPossible when it has ended already."""
+    check_owner(workspace)
     folder = workspace.run(run_id)
     status = _status(folder)
     if status.state.final:
@@ -58,6 +61,7 @@ def request_retry(
 
     Raises NotPossible when the run is done, queued or running, or when somebody else has just asked the same.
     """
+    check_owner(workspace)
     folder = workspace.run(run_id)
     status = _status(folder)
     if not status.state.final or status.state is RunState.DONE:
@@ -80,6 +84,7 @@ def request_retry(
 
 def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
     """Let a queued run start earlier (higher) or later. Raises NotPossible when it is not queued."""
+    check_owner(workspace)
     folder = workspace.run(run_id)
     status = _status(folder)
     if status.state is not RunState.QUEUED:
@@ -90,12 +95,14 @@ def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
 
 def pause(workspace: Workspace) -> None:
     """Start no more runs; active ones continue."""
+    check_owner(workspace)
     make_private_folder(workspace.supervisor)
     touch_own(workspace.paused)
 
 
 def resume(workspace: Workspace) -> None:
     """Go on starting runs. Whoever resumes also calls `supervision.ensure_supervisor`."""
+    check_owner(workspace)
     workspace.paused.unlink(missing_ok=True)
 
 

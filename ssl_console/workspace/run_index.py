@@ -6,7 +6,6 @@ looked at. When it has changed, run folders whose own time has changed are read 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from functools import cached_property, lru_cache
 import orjson
 from pydantic import ValidationError
 
+from ssl_console.system.local_users import user_name
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
 from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
@@ -155,7 +155,9 @@ class RunIndex:
 
     def _scan(self, now: float) -> None:
         first, self._scanned = not self._scanned, now
-        present = dict(_folders(self.workspace))
+        found = list(self.workspace.run_entries())
+        present = {entry.name: entry.time_ns for entry in found if entry.guest is None}
+        guests = {entry.name: entry.guest for entry in found if entry.guest is not None}
         if first:
             self._take_summaries(present)
         for name in self.entries.keys() - present.keys():
@@ -166,6 +168,8 @@ class RunIndex:
             self._expected.discard(name)
         for name in self.unreadable.keys() - present.keys():
             del self.unreadable[name]
+        for name, uid in guests.items():
+            self.unreadable[name] = f"{self.workspace.run(name).path} was made by {user_name(uid)}: not carried out"
         for name, time in present.items():
             if self._times.get(name) != time or name in self._unsettled:
                 self._times[name] = time if _settled(time, now) else None
@@ -279,19 +283,6 @@ def _renamed(run: RunInfo, status: RunStatus) -> bool:
 def _with_status(run: RunInfo, status: RunStatus) -> RunInfo:
     """The same object when the status is unchanged."""
     return run if run.status == status else replace(run, status=status)
-
-
-def _folders(workspace: Workspace) -> Iterator[tuple[str, int]]:
-    try:
-        with os.scandir(workspace.runs) as entries:
-            for entry in entries:
-                if entry.is_dir() and not entry.name.startswith("."):
-                    try:
-                        yield entry.name, entry.stat().st_mtime_ns
-                    except FileNotFoundError:
-                        continue
-    except FileNotFoundError:
-        return
 
 
 def _settled(time_ns: int, now: float) -> bool:

@@ -94,7 +94,7 @@ class Archive:
             raise ValueError(f"{info.file_size:,} bytes are more than any table or record has")
         try:
             return self._file.read(info)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from error
 
     @property

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backbones.io.files import FILE_MODE, FOLDER_MODE
+from backbones.io.files import MODES
 from ssl_console.workspace.requests import NotPossible, request_cancel, request_retry, set_priority, submit
 from ssl_console.workspace.run import RunState
 from tests.ssl_console.workspace_fixture import Bench, spec
@@ -16,14 +16,14 @@ from tests.ssl_console.workspace_fixture import Bench, spec
 def test_submitted_run_is_whole_and_private(bench: Bench) -> None:
     folder = bench.submit("one")
     assert bench.state("one") is RunState.QUEUED
-    assert folder.path.stat().st_mode & 0o777 == FOLDER_MODE
-    assert folder.spec.stat().st_mode & 0o777 == FILE_MODE
+    assert folder.path.stat().st_mode & 0o777 == MODES.folder == 0o700
+    assert folder.spec.stat().st_mode & 0o777 == MODES.file == 0o600
     assert [entry.run_id for entry in bench.workspace.run_folders()] == ["one"]
 
 
 def test_every_folder_of_a_workspace_is_private(bench: Bench) -> None:
     folders = [bench.workspace.root, *(path for path in bench.workspace.root.rglob("*") if path.is_dir())]
-    assert {folder.stat().st_mode & 0o777 for folder in folders} == {FOLDER_MODE}
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {MODES.folder}
 
 
 def test_same_run_is_submitted_once(bench: Bench) -> None:
