@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from backbones.catalog.card import BackboneCard, Pooling, Precision, PreprocessingName
+from backbones.catalog.layer_columns import LAYER_POOLINGS
 from backbones.io.card_files import UnknownName, suggest
 from backbones.io.subprocess_query import stream_module
 from ssl_console.operations.session import Session
@@ -19,7 +20,9 @@ from ssl_console.system.errors import ConsoleError, MissingInputs, OperationFail
 from tasks.datasets.file_kinds import is_image_name, is_leftover
 from tasks.datasets.presence import presence
 from tasks.features.export_request import (
+    ALL,
     EXPORT,
+    LAST,
     REPORT,
     DatasetSplits,
     Exported,
@@ -28,7 +31,7 @@ from tasks.features.export_request import (
     Failed,
     FormatError,
     ImageFiles,
-    Layer,
+    LayerChoice,
     Problem,
     Report,
     check_format,
@@ -102,9 +105,10 @@ def export_features(
 def export_request(session: Session, backbone: str, images: Sequence[str], options: ExportOptions) -> ExportRequest:
     """Everything that the computing process needs. Raises as `export_features` does, without computing anything."""
     _check_output(options)
-    card = _pooled(session.backbones.get(backbone), options.pooling)
+    card = session.backbones.get(backbone)
+    card = _pooled(card, options.pooling) if options.layers in ((), (LAST,)) else card
     preprocessing = _one_of(get_args(PreprocessingName), options.preprocessing, "--preprocessing")
-    layers = tuple(_one_of(get_args(Layer), layer, "--layers") for layer in options.layers) or ("last",)
+    layers = layer_choice(options.layers, options.pooling)
     precision = _one_of(get_args(Precision), options.precision, "--precision")
     state = session.weights.state(card)
     if state.status != "present":
@@ -141,6 +145,17 @@ def _check_output(options: ExportOptions) -> None:
     for file in written:
         if file.exists() and not options.replace:
             raise ConsoleError(f"{file} is there already: choose another name, or --replace it")
+
+
+def layer_choice(layers: Sequence[str], pooling: str | None) -> LayerChoice | None:
+    """The blocks of `--layers`, and their poolings; None for the pooled features of the tasks. Raises ConsoleError."""
+    words = [word for given in layers for word in given.split(",") if word]
+    if words in ([], [LAST]):
+        return None
+    if words != [ALL] and not all(word.isdecimal() and int(word) for word in words):
+        raise ConsoleError(f"--layers {','.join(layers)}: numbers of blocks from 1, or {ALL}, or {LAST}")
+    poolings = tuple(_one_of(LAYER_POOLINGS, name, "--pooling") for name in (pooling or "").split("+") if name)
+    return LayerChoice(blocks=() if words == [ALL] else tuple(map(int, words)), poolings=poolings)
 
 
 def _pooled(card: BackboneCard, pooling: str | None) -> BackboneCard:

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec, identity, preprocessing_for
+from backbones.catalog.layer_columns import LayerColumn, LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
 from backbones.io.image_reading import ImageError, Pixels, read_image
 from backbones.model.encoder import Encoder
+from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import DataError, Dataset, Labels, SourceSplit
 from tasks.datasets.images import PixelSource
 from tasks.datasets.registry import open_dataset
@@ -28,6 +31,7 @@ from tasks.evaluation.result import EncoderCache
 from tasks.features.array_files import NamedFeatures, write_features
 from tasks.features.decoded_images import DecodedImages
 from tasks.features.export_request import (
+    LAST,
     Advance,
     DatasetSplits,
     Exported,
@@ -36,6 +40,8 @@ from tasks.features.export_request import (
     Failed,
     FormatError,
     ImageFiles,
+    LayerChoice,
+    LayerError,
     Phase,
     Problem,
 )
@@ -53,6 +59,7 @@ PROBLEMS: tuple[tuple[type[Exception], Problem], ...] = (
     (ImageError, "data"),
     (FileNotFoundError, "data"),
     (FormatError, "request"),
+    (LayerError, "request"),
     (NotFiniteError, "failure"),
     (OutOfMemoryError, "failure"),
     (DiskFullError, "failure"),
@@ -166,22 +173,45 @@ class Export:
         return [self._of_split(dataset, dataset.splits[name]) for name in source.splits or dataset.splits]
 
     def _of_files(self, source: ImageFiles) -> _Part:
-        count, encoder = len(source.files), self._encoder()
+        count, encoder = len(source.files), self._blocks or self._encoder()
         machine = Machine(batch_size=self.request.batch_size)
         images = SplitImages(self.request.backbone.name, "the images", ListedImages(source.files), source.names)
         self.reporter.phase("encoding", count)
         extraction = Extraction(images, encoder, self._spec, machine, self.reporter)
         rows = [values for _, values in extraction.shards([(0, count)])] if count else []
-        return _Part(np.concatenate([np.empty((0, encoder.dimension), np.float32), *rows]), source.names, count)
+        values = np.concatenate([np.empty((0, encoder.dimension), np.float32), *rows])
+        return _Part(self._chosen(values), source.names, count)
 
     def _of_split(self, dataset: Dataset, split: SourceSplit) -> _Part:
         card = self.request.backbone
-        key = FeatureKey(identity(card, self._digest, self._spec), split.images_digest, self.request.precision)
-        wanted = FeatureRequest(key, card.name, dataset.name, split, self._spec)
+        blocks = self._blocks
+        layers = None if blocks is None else blocks.request
+        conditions = {} if layers is None else layers.conditions
+        about = identity(card, self._digest, self._spec)
+        key = FeatureKey(about, split.images_digest, self.request.precision, conditions)
+        wanted = FeatureRequest(key, card.name, dataset.name, split, self._spec, layers)
         found = self._store.features(wanted, self._encoder, self.reporter)
         names = [f"{dataset.name}/{split.name}/{identifier}" for identifier in split.identifiers]
         labels = split.labels if split.labels.ndim == 1 or split.labels.shape[1] else None
-        return _Part(found.values, names, found.encoded, labels, split.name, dataset.classes)
+        return _Part(self._chosen(found.values), names, found.encoded, labels, split.name, dataset.classes)
+
+    @cached_property
+    def _blocks(self) -> BlockEncoder | None:
+        """The encoder of the chosen blocks; None for pooled features. Raises WeightsError."""
+        choice = self.request.layers
+        return None if choice is None else BlockEncoder.covering(self._encoder(), choice)
+
+    def _chosen(self, values: npt.NDArray[np.floating]) -> Floats:
+        """The chosen columns of layer-wise features; pooled features whole."""
+        blocks, choice = self._blocks, self.request.layers
+        if blocks is None or choice is None:
+            return np.asarray(values, np.float32)
+        chosen = [
+            np.asarray(values[:, start : start + column.width], np.float32)
+            for start, column in blocks.places
+            if fits(column, choice)
+        ]
+        return np.concatenate(chosen, axis=1)
 
     def _joined(self, parts: Sequence[_Part]) -> NamedFeatures:
         """All rows; labels and splits where all are of one dataset."""
@@ -196,6 +226,12 @@ class Export:
             classes=parts[0].classes if one_dataset else (),
         )
 
+    def _columns(self) -> list[str]:
+        blocks, choice = self._blocks, self.request.layers
+        if blocks is None or choice is None:
+            return [LAST]
+        return [str(column) for _, column in blocks.places if fits(column, choice)]
+
     def _about(self) -> dict[str, object]:
         card = self.request.backbone
         return {
@@ -203,10 +239,61 @@ class Export:
             "architecture": card.architecture,
             "weights_sha256": self._digest,
             "pooling": card.pooling,
-            "layers": list(self.request.layers),
+            "layers": self._columns(),
             "preprocessing": asdict(self._spec),
             "precision": self.request.precision,
         }
+
+
+def fits(column: LayerColumn, choice: LayerChoice) -> bool:
+    """Whether a column is chosen."""
+    of_block = not choice.blocks or column.block in choice.blocks
+    return of_block and (not choice.poolings or column.pooling in choice.poolings)
+
+
+@dataclass(frozen=True)
+class BlockEncoder:
+    """An encoder whose features are those of blocks, in the precision in which they are stored."""
+
+    encoder: Encoder
+    request: LayerRequest
+
+    @classmethod
+    def covering(cls, encoder: Encoder, choice: LayerChoice) -> BlockEncoder:
+        """With the fewest blocks that are stored together. Raises WeightsError for blocks or poolings that it lacks."""
+        usual = cls(encoder, LayerRequest())
+        if choice.blocks and set(choice.blocks) <= {column.block for _, column in usual.places}:
+            found = usual
+        else:
+            found = cls(encoder, LayerRequest(blocks="all"))
+        columns = [column for _, column in found.places]
+        lacking = [block for block in choice.blocks if block not in {column.block for column in columns}]
+        if lacking or not any(fits(column, choice) for column in columns):
+            there = f"blocks 1 to {max(column.block for column in columns)}"
+            poolings = ", ".join(dict.fromkeys(column.pooling for column in columns))
+            raise LayerError(f"{encoder.card.name} has {there}, pooled by {poolings}: choose from these")
+        return found
+
+    @property
+    def places(self) -> list[tuple[int, LayerColumn]]:
+        """Every column with the place at which it begins."""
+        columns = self.encoder.columns(self.request.blocks)
+        starts = np.cumsum([0, *(column.width for column in columns)])
+        return [(int(start), column) for start, column in zip(starts, columns, strict=False)]
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return sum(column.width for _, column in self.places)
+
+    def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
+        """One image as uint8 [3, h, w]."""
+        return self.encoder.prepare(image, spec)
+
+    def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
+        """Features [b, dimension] as they are stored: rounded to half precision."""
+        both = self.encoder.encode_layers(batch, spec, (self.request.blocks,))
+        return both[:, self.encoder.dimension :].half().float()
 
 
 def _say(report: CardModel) -> None:

@@ -9,15 +9,20 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from backbones.catalog.card import BackboneCard, Precision, PreprocessingName
+from backbones.catalog.layer_columns import LayerPooling
 from backbones.io.card_files import CardModel
 from tasks.datasets.card import DatasetCard
 
 EXPORT = "tasks.evaluation.export_features"
 """Module that carries a request out: `python -P -m MODULE < request`, JSON lines out."""
 FORMATS = (".npy", ".npz", ".safetensors", ".parquet")
-Layer = Literal["last"]
-"""Layers whose features are stored."""
+LAST, ALL = "last", "all"
+"""`last`: the features of the tasks, pooled as the card says. Other layers are numbers of blocks, or all of them."""
 Problem = Literal["weights", "data", "request", "failure"]
+
+
+class LayerError(ValueError):
+    """Blocks or poolings that a backbone does not have; the message lists those that it has."""
 
 
 class FormatError(ValueError):
@@ -53,6 +58,13 @@ class DatasetSplits(CardModel):
     splits: tuple[str, ...] = ()
 
 
+class LayerChoice(CardModel):
+    """Blocks of a backbone, and the poolings of their tokens; both empty for all that there are."""
+
+    blocks: tuple[int, ...] = ()
+    poolings: tuple[LayerPooling, ...] = ()
+
+
 Source = Annotated[ImageFiles | DatasetSplits, Field(discriminator="kind")]
 
 
@@ -63,7 +75,8 @@ class ExportRequest(CardModel):
     sources: tuple[Source, ...]
     output: str
     preprocessing: PreprocessingName = "paper"
-    layers: tuple[Layer, ...] = ("last",)
+    layers: LayerChoice | None = None
+    """None for the pooled features of the tasks."""
     device: str = "cpu"
     precision: Precision = "float32"
     batch_size: int = 64

@@ -27,11 +27,16 @@ def features(
         list[str] | None, typer.Option("--split", metavar="S", help="A split of the datasets; may repeat.")
     ] = None,
     layers: Annotated[
-        list[str] | None, typer.Option("--layers", metavar="L", help="Layers, of those that are stored: last.")
+        list[str] | None,
+        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all; without it: as the tasks."),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option("--pooling", metavar="P", help="Not the card's: avg, cls, cls+avg, map, default."),
+        typer.Option(
+            "--pooling",
+            metavar="P",
+            help="avg, cls, cls+avg, map, default; of layers: cls, mean, registers.",
+        ),
     ] = None,
     preprocessing: Annotated[
         str, typer.Option("--preprocessing", metavar="P", help="paper, own, squash or resize-256.")

@@ -45,12 +45,11 @@ def _fetch(session: Session, backbones: Sequence[str], tasks: Sequence[str]) -> 
     ]
     cards = {spec.dataset: session.tasks.card_of(spec) for spec in session.tasks.select(tasks)}
     missing = [name for name, card in cards.items() if presence(card, session.data_root).status != "present"]
-    codes = [fetch_weights(session, tuple(absent)) if absent else ExitCode.DONE]
-    codes += [fetch_data(session, tuple(missing)) if missing else ExitCode.DONE]
-    if any(code is not ExitCode.DONE for code in codes):
+    fetches = [(fetch_weights, name) for name in absent] + [(fetch_data, name) for name in missing]
+    failed = next((name for fetch, name in fetches if fetch(session, (name,)) is not ExitCode.DONE), None)
+    if failed is not None:
         raise MissingInputs(
-            f"{', '.join([*absent, *missing])}: not everything could be fetched, so nothing was measured; this check "
-            "takes a machine that is connected"
+            f"{failed} could not be fetched, so nothing was measured; this check takes a machine that is connected"
         )
 
 

@@ -102,7 +102,7 @@ def test_what_cannot_be_fetched_is_named_and_nothing_is_measured(
     hub: Hub, session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.repositories.clear()
-    with pytest.raises(MissingInputs, match="timm/test-resnet: not everything could be fetched"):
+    with pytest.raises(MissingInputs, match="timm/test-resnet could not be fetched"):
         check_published(session, as_json=True, cells=[UNKNOWN])
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -15,9 +15,19 @@ from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, InputCa
 from backbones.io.errors import WeightsError
 from backbones.io.image_reading import ImageError
 from tasks.datasets.dataset import DataError
+from tasks.datasets.registry import open_dataset
 from tasks.evaluation.export_features import Export, LineReporter
 from tasks.features.array_files import NamedFeatures, write_features
-from tasks.features.export_request import DatasetSplits, Exported, ExportRequest, FormatError, ImageFiles, check_format
+from tasks.features.export_request import (
+    DatasetSplits,
+    Exported,
+    ExportRequest,
+    FormatError,
+    ImageFiles,
+    LayerChoice,
+    LayerError,
+    check_format,
+)
 from tests.tasks.workspace_fixture import CATALOG
 
 CARD = BackboneCard(
@@ -113,6 +123,23 @@ def test_another_pooling_makes_other_stored_features(root: Path) -> None:
     assert export(root, "cls.npy", digits, backbone=vit).encoded == 897
     assert export(root, "avg.npy", digits, backbone=vit.model_copy(update={"pooling": "avg"})).encoded == 897
     assert not np.allclose(np.load(root / "cls.npy"), np.load(root / "avg.npy"))
+
+
+def test_chosen_blocks_of_datasets_and_of_files_are_the_stored_columns(root: Path) -> None:
+    vit = CARD.model_copy(update={"architecture": "test_vit"})
+    digits = DatasetSplits(card=CATALOG.dataset("digits"), splits=("test",))
+    choice = LayerChoice(blocks=(2,), poolings=("cls", "mean"))
+    export(root, "blocks.npy", digits, backbone=vit, layers=choice)
+    stored = np.load(root / "blocks.npy")
+    assert stored.shape == (897, 2 * 64)
+    assert json.loads((root / "blocks.names.json").read_text())["layers"] == ["block 2 cls", "block 2 mean"]
+    image = open_dataset(CATALOG.dataset("digits"), root / "data").splits["test"].images[0]
+    image.save(root / "digit.png")
+    one = ImageFiles(files=(str(root / "digit.png"),), names=("digit",))
+    export(root, "one.npy", one, backbone=vit, layers=choice)
+    np.testing.assert_allclose(np.load(root / "one.npy")[0], stored[0], rtol=5e-3, atol=5e-3)
+    with pytest.raises(LayerError, match=r"tiny has blocks 1 to .*, pooled by cls, mean"):
+        export(root, "none.npy", one, backbone=vit, layers=LayerChoice(blocks=(99,)))
 
 
 def test_what_cannot_be_had_is_named_and_leaves_no_file(root: Path, tmp_path: Path) -> None:
