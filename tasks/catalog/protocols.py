@@ -14,6 +14,7 @@ from tasks.catalog import dense_parameters as normals
 from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
+from tasks.catalog.attentive_parameters import ATTENTIVE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.head_parameters import HEADS
 from tasks.catalog.protocol import (
@@ -194,6 +195,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *ANALYSES,
         *HEADS,
         *SCORES_OF_FEATURES,
+        ATTENTIVE,
     )
 }
 

@@ -107,8 +107,8 @@ def test_the_demo_needs_no_download() -> None:
     specs = BUILT_IN.select(suite="demo")
     assert 8 <= len(specs) <= 20
     assert all(LAYOUTS[BUILT_IN.dataset(spec.dataset).reader].embedded for spec in specs)
-    one_pass = BUILT_IN.select(suite="one-pass")
-    families = {PROTOCOLS[spec.protocol].family for spec in [*specs, *one_pass]}
+    later = [spec for suite in ("one-pass", "vit-2026") for spec in BUILT_IN.select(suite=suite)]
+    families = {PROTOCOLS[spec.protocol].family for spec in [*specs, *later]}
     assert families == {facts.family for facts in PROTOCOLS.values()}
     trained = [spec for spec in specs if PROTOCOLS[spec.protocol].inputs == "images"]
     assert {spec.variant for spec in trained} == {"small"}

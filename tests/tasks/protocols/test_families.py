@@ -41,6 +41,7 @@ PROTOCOL_CHANGES = {
     "k-shot/shapes": ["k-shot.shots=1", "k-shot.headline=1", "k-shot.draws=2"],
     "label-free/shapes": ["label-free.images=20"],
     "transferability/shapes": ["transferability.components=1"],
+    "attentive/shapes": ["attentive.steps=1", "attentive.batch_size=4", "attentive.rates=0.01"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],
     "detection-frozen/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
@@ -98,7 +99,7 @@ def test_a_family_is_measured_or_refused_before_anything_is_queued(tmp_path: Pat
         assert reason is not None
         assert reason.startswith(f"{card.architecture} takes images of ")
         return
-    if family in WITHOUT_BLOCKS and facts.layers:
+    if family in WITHOUT_BLOCKS and (facts.layers or facts.name == "attentive"):
         assert reason == f"its architecture {card.architecture} does not list its blocks (timm's feature_info)"
         return
     assert reason is None

@@ -1,0 +1,275 @@
+"""Attentive probe: heads that pool a frozen backbone's patch tokens by attention, trained online on random views.
+
+Sources: `capi` is eval_classification.py of facebookresearch/capi (98b4fa1): last layer's patches after the final norm,
+10 learning rates x 3 weight decays by AdamW (0.9, 0.95), no decay of biases, a tenth of the steps warm-up, half a
+cosine to 0, the head chosen on 10 % of the training images at the end. `efficient` is the head of
+billpsomas/efficient-probing (b8f4fb8), which publishes it with LARS and the best epoch on the reported images: here
+AdamW, and the choice as above; the reading on the test images is stored as the diagnostic `chosen_on_test` and is never
+the score.
+
+Every batch of images goes through the backbone once for all heads. The backbone computes in the run's precision, heads
+always in float32 (CAPI's fail in bfloat16). Maps of ConvNets are taken as tokens, which no publication does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.model.architecture import freeze
+from backbones.model.precision import arithmetic
+from backbones.model.preprocessing import normalise
+from tasks.catalog.attentive_parameters import AttentiveParameters
+from tasks.datasets.dataset import DataError
+from tasks.datasets.splits import many_shot_indices
+from tasks.evaluation.inputs import ImageInputs
+from tasks.features.manifest import NotFiniteError
+from tasks.metrics.calibration import validation_scaled
+from tasks.metrics.classification import accuracy, mean_per_class_accuracy
+from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
+from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.scoring import all_scores, check_metric, interval
+from tasks.protocols.attentive_heads import HEADS
+from tasks.protocols.finetune.image_batches import RoleImages
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.loop import Prefetched, Training, loss_still_decreasing, prefetched, train
+from tasks.training.seeding import batch_of, torch_seeded
+
+RATES_FOR = 256
+"""Images of a batch that the learning rates are given for."""
+Logits = npt.NDArray[np.float32]
+Batch = tuple[Tensor, Tensor]
+
+
+def evaluate(inputs: ImageInputs, parameters: AttentiveParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Train all heads on training images, choose one on validation images, score it on test images.
+
+    Raises `DataError`, and `NotFiniteError` when every head came apart.
+    """
+    split = many_shot_indices(inputs.dataset, parameters.validation_share, seed)
+    roles = [RoleImages.of(inputs.dataset, one, inputs.spec) for one in (split.train, split.val, split.test)]
+    training_role, val, test = roles
+    check_metric(inputs.metric, test.labels, inputs.dataset.name)
+    probe = Probe.of(inputs, parameters, seed)
+    losses = _train(probe, training_role, seed, reporter)
+    reporter.phase("validation", len(val), "images")
+    validated = [probe.score(one, val) for one in probe.classified(val, reporter).predicted]
+    chosen = best_head(validated, probe.broken())
+    _warn(probe, chosen, reporter)
+    val_logits = probe.classified(val, reporter, chosen).logits
+    reporter.phase("test", len(test), "images")
+    tested = probe.classified(test, reporter, chosen)
+    calibration = validation_scaled(val_logits, val.labels, tested.logits, test.labels)
+    rate, decay = probe.grid[chosen]
+    on_test = [probe.score(one, test) for one in tested.predicted]
+    return Outcome(
+        headline=inputs.metric,
+        metrics={**all_scores(tested.logits, test.labels), **calibration_errors(calibration)},
+        interval=interval(inputs.metric, tested.logits, test.labels),
+        samples={"train": len(training_role), "val": len(val), "test": len(test)},
+        hyperparameters={"rate": rate, "weight_decay": decay},
+        diagnostics={
+            "validation_score": validated[chosen],
+            "heads": _table(probe, validated),
+            "chosen_on_test": _published_reading(probe, on_test),
+            "loss_falling": loss_still_decreasing(losses),
+            **reliability_of(calibration),
+        },
+        predictions=predictions(test.index, test.labels, tested.logits, calibration),
+    )
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What heads make of a role's images."""
+
+    predicted: npt.NDArray[np.int32]
+    """[heads, n]."""
+    logits: Logits
+    """[n, classes] of one head; empty without one."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A frozen backbone and the heads on its tokens."""
+
+    inputs: ImageInputs
+    parameters: AttentiveParameters
+    backbone: nn.Module
+    heads: nn.ModuleList
+    grid: tuple[tuple[float, float], ...]
+    """Learning rate, for 256 images a batch, and weight decay of each head."""
+
+    @classmethod
+    def of(cls, inputs: ImageInputs, parameters: AttentiveParameters, seed: int) -> Probe:
+        """Fresh heads, all from the same initial weights, so that they differ by their settings alone."""
+        backbone = freeze(inputs.backbone.fresh()).to(inputs.device)
+        grid = tuple(product(parameters.rates, parameters.weight_decays))
+        probe = cls(inputs, parameters, backbone, nn.ModuleList(), grid)
+        blank = torch.zeros(1, 3, inputs.spec.crop, inputs.spec.crop, dtype=torch.uint8)
+        width = probe.tokens(blank).shape[2]
+        for _ in grid:
+            with torch_seeded("cpu", seed, 1):
+                probe.heads.append(HEADS[parameters.head](width, len(inputs.dataset.classes)))
+        probe.heads.to(inputs.device)
+        return probe
+
+    @torch.no_grad()
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Patch tokens float32 [b, n, d] after the final norm, of uint8 images [b, 3, h, w]."""
+        device = torch.device(self.inputs.device)
+        with arithmetic(device, self.inputs.precision):
+            images = normalise(pixels.to(device, non_blocking=True), self.inputs.spec)
+            found = cast("Any", self.backbone).forward_features(images)
+        return patch_tokens(self.backbone, found)
+
+    def score(self, predicted: npt.NDArray[np.int32], role: RoleImages) -> float:
+        """The dataset's metric of predicted classes [n]."""
+        if self.inputs.metric == "mean-per-class":
+            return mean_per_class_accuracy(predicted.astype(np.int64), role.labels, len(self.inputs.dataset.classes))
+        return accuracy(predicted.astype(np.int64), role.labels)
+
+    def broken(self) -> list[bool]:
+        """Whether each head has come apart: its weights are no numbers any more."""
+        return [not all(bool(torch.isfinite(one).all()) for one in head.parameters()) for head in self.heads]
+
+    @torch.no_grad()
+    def classified(self, role: RoleImages, reporter: Reporter, logits_of: int | None = None) -> Classified:
+        """Predicted classes by every head, from centre crops, and the logits of one head."""
+        self.heads.eval()
+        predicted, logits = [], []
+        for pixels in self._batches(role):
+            tokens = self.tokens(pixels)
+            found = [head(tokens) for head in self.heads]
+            predicted.append(torch.stack([one.argmax(dim=1) for one in found]).cpu().numpy().astype(np.int32))
+            if logits_of is not None:
+                logits.append(found[logits_of].cpu().numpy())
+            reporter.advance(len(pixels))
+        self.heads.train()
+        return Classified(np.concatenate(predicted, axis=1), np.concatenate(logits or [np.empty((0, 0), np.float32)]))
+
+    def _batches(self, role: RoleImages) -> Iterator[Tensor]:
+        size = self.inputs.batch_size
+        starts = range(0, len(role), size)
+
+        def make(number: int) -> Tensor:
+            return role.centres(np.arange(starts[number], min(starts[number] + size, len(role))))
+
+        with prefetched(make, len(starts)) as batches:
+            for number in range(len(starts)):
+                yield batches(number)
+
+
+def patch_tokens(model: nn.Module, features: object) -> Tensor:
+    """Tokens [b, n, d] without class token and registers; of a map [b, d, h, w] or [b, h, w, d] its positions.
+
+    Raises DataError for a network that gives neither.
+    """
+    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+        raise DataError(f"{type(model).__name__} gives neither tokens nor a map: it has no attentive probe")
+    if features.ndim == 4:
+        last = getattr(model, "output_fmt", None) == "NHWC"
+        return (features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)).float()
+    norm = cast("nn.Module", getattr(model, "fc_norm", None) or nn.Identity())
+    tokens: Tensor = norm(features[:, cast("int", getattr(model, "num_prefix_tokens", 0)) :])
+    return tokens.float()
+
+
+def best_head(scores: list[float], broken: list[bool]) -> int:
+    """The head with the best score, of equal ones the first. Raises NotFiniteError without any."""
+    if all(broken):
+        raise NotFiniteError("every head came apart: smaller learning rates help (attentive.rates)")
+    return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
+
+
+def _train(probe: Probe, role: RoleImages, seed: int, reporter: Reporter) -> list[float]:
+    inputs, parameters = probe.inputs, probe.parameters
+
+    def make(step: int) -> Batch:
+        rows = batch_of(step, len(role), parameters.batch_size, seed)
+        images = role.views(rows, seed, 3, step) if parameters.augmented else role.centres(rows)
+        return images, torch.from_numpy(role.labels[rows])
+
+    with prefetched(make, parameters.steps) as batches:
+        training = Training(
+            model=probe.heads,
+            optimiser=torch.optim.AdamW(_groups(probe), betas=(0.9, 0.95)),
+            steps=parameters.steps,
+            loss=lambda step: _loss(probe, batches, step),
+            rate=lambda step: rate_at(step, parameters.steps, parameters.warmup),
+            seed=seed,
+            device=inputs.device,
+            precision=inputs.precision,
+            label=f"training {len(probe.heads)} attentive heads",
+        )
+        checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "attentive.pt", inputs.key)
+        train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
+    return training.losses
+
+
+def _groups(probe: Probe) -> list[dict[str, Any]]:
+    """Two groups for each head: weights, and biases, which do not decay."""
+    scale = probe.parameters.batch_size / RATES_FOR
+    groups: list[dict[str, Any]] = []
+    for head, (rate, decay) in zip(probe.heads, probe.grid, strict=True):
+        named = list(head.named_parameters())
+        for biases, weight_decay in ((False, decay), (True, 0.0)):
+            params = [one for name, one in named if name.endswith("bias") == biases]
+            groups.append({"params": params, "lr": rate * scale, "weight_decay": weight_decay})
+    return groups
+
+
+def rate_at(step: int, steps: int, warmup: float) -> float:
+    """Factor of the learning rate: linear from 0 over the share `warmup` of the steps, then half a cosine to 0."""
+    first = round(steps * warmup)
+    if step < first:
+        return (step + 1) / first
+    return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
+
+
+def _loss(probe: Probe, batches: Prefetched[Batch], step: int) -> Tensor:
+    """Sum of the heads' losses; a head that came apart adds nothing, and its gradient reaches no other."""
+    pixels, labels = batches(step)
+    tokens, targets = probe.tokens(pixels), labels.to(probe.inputs.device)
+    losses = torch.stack([functional.cross_entropy(head(tokens), targets) for head in probe.heads])
+    return torch.where(torch.isfinite(losses), losses, 0.0).sum()
+
+
+def _warn(probe: Probe, chosen: int, reporter: Reporter) -> None:
+    rates, rate = probe.parameters.rates, probe.grid[chosen][0]
+    if len(rates) > 2 and rate in (min(rates), max(rates)):
+        reporter.warn(
+            f"the chosen learning rate {rate:g} is at the edge of those tried: a better one may lie beyond "
+            "(attentive.rates)"
+        )
+    apart = sum(probe.broken())
+    if apart:
+        reporter.warn(f"{apart} of {len(probe.heads)} heads came apart (weights that are no numbers), not chosen")
+
+
+def _table(probe: Probe, scores: list[float]) -> list[Json]:
+    return [
+        {"rate": rate, "weight_decay": decay, "validation_score": None if apart else value}
+        for (rate, decay), value, apart in zip(probe.grid, scores, probe.broken(), strict=True)
+    ]
+
+
+def _published_reading(probe: Probe, scores: list[float]) -> dict[str, Json]:
+    """The head that is best on the test images, as some publications choose: too high, and not the score."""
+    best = best_head(scores, probe.broken())
+    rate, decay = probe.grid[best]
+    return {
+        "score": scores[best],
+        "head": f"learning rate {rate:g}, weight decay {decay:g}",
+        "note": "chosen on the test images: too high, never ranked",
+    }
