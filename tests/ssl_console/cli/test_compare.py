@@ -145,3 +145,16 @@ def test_rank_intervals_refuse_a_format_without_such_a_table(measured: Shell) ->
     finished = measured("rank", "--intervals", "--latex")
     assert finished.code == 2
     assert "not --latex" in finished.err
+
+
+def test_a_margin_of_a_metric_that_nothing_is_compared_by_is_refused(measured: Shell) -> None:
+    finished = measured("compare", "own/first", "own/second", "--margin", "acuracy=5")
+    assert (finished.code, finished.out) == (2, "")
+    assert "--margin acuracy: no task is compared by it; the metrics are accuracy" in finished.err
+
+
+def test_the_margins_of_the_settings_hold_unless_an_option_has_others(measured: Shell, workspace: Workspace) -> None:
+    workspace.config.write_text("[margins]\naccuracy = 77.0\n")
+    for options, size in (((), 77.0), (("--margin", "accuracy=5"), 5.0)):
+        document = measured("compare", "own/first", "own/second", *options, "--json").document
+        assert {task["margin"]["size"] for task in document["tasks"]} == {size}
