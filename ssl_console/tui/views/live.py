@@ -23,6 +23,9 @@ from ssl_console.workspace.run_observer import RunView
 SILENT_S = 120.0
 """Seconds without an event after which a running run is flagged as silent."""
 BAR_WIDTH = 10
+SCORE_WIDTH = 13
+WIDE_ENOUGH = 90
+"""Cells from which long names of tasks get a part of what is left."""
 GIGABYTE = 1024.0
 
 TONES: Mapping[RunState, Tone] = {
@@ -58,12 +61,14 @@ class RunList:
         names = max((len(run.backbone) for run in self.runs.values()), default=8)
         places = max((len(run.device) for run in self.runs.values()), default=7)
         tasks = max((len(run.task) for run in self.runs.values()), default=8)
+        seeds = (Column("seed", "seed", 4, "right"),) if any(run.seed for run in self.runs.values()) else ()
         columns = (
             Column("run", "  backbone", max(12, min(names + 2, width // 4))),
-            Column("task", "task", max(8, min(tasks, width // 5))),
+            Column("task", "task", max(8, min(tasks, width // 5 + max(0, width - WIDE_ENOUGH) // 2))),
+            *seeds,
             Column("progress", "progress", BAR_WIDTH + 5),
             Column("left", "left", 7, "right"),
-            Column("score", "score", 6, "right"),
+            Column("score", "score", SCORE_WIDTH, "right"),
             Column("speed", "img/s", 6, "right"),
             Column("device", "device", max(7, min(places, 16))),
             Column("note", "", max(20, width)),
@@ -78,7 +83,10 @@ class RunList:
         return Cell(f"{_sign(run, self.glyphs)} {run.backbone}", tone)
 
     def _task(self, run: RunView) -> Cell:
-        return Cell(run.task if not run.seed else f"{run.task} seed {run.seed}")
+        return Cell(run.task)
+
+    def _seed(self, run: RunView) -> Cell:
+        return Cell(str(run.seed), Tone.DIM)
 
     def _speed(self, run: RunView) -> Cell:
         speed = run.progress.images_per_s if run.state is RunState.RUNNING else None
@@ -113,12 +121,13 @@ class RunList:
         if result is not None:
             return Cell(f"{result.value:.1f}", bold=True)
         latest = latest_metric(run) if run.state is RunState.RUNNING else None
-        return Cell("" if latest is None else f"{latest:.1f}", Tone.DIM)
+        return Cell("" if latest is None else f"{latest[0]} {latest[1]:.4g}", Tone.DIM)
 
 
 _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
     "run": RunList._name,
     "task": RunList._task,
+    "seed": RunList._seed,
     "progress": RunList._progress,
     "left": RunList._left,
     "score": RunList._score,
@@ -128,10 +137,10 @@ _CELLS: Mapping[str, Callable[[RunList, RunView], Cell]] = {
 }
 
 
-def latest_metric(run: RunView) -> float | None:
-    """The newest value of the metric that a curve shows first."""
-    names = list(run.progress.metrics)
-    return run.progress.metrics[names[0]].latest if names else None
+def latest_metric(run: RunView) -> tuple[str, float] | None:
+    """Name and newest value of the metric that a curve shows first; it need not be the one that becomes the score."""
+    name, curve = next(iter(run.progress.metrics.items()), ("", None))
+    return None if curve is None or curve.latest is None else (name, curve.latest)
 
 
 def summary(state: AppState, *, filtered: bool, finished: bool) -> Line:

@@ -23,6 +23,7 @@ from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
+from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, until
 
 
@@ -128,6 +129,17 @@ async def test_runs_that_wait_come_before_those_that_ended(used: Workspace, open
         assert len(table(pilot).rows.keys) == 2
         await pilot.press("f", "slash", *"state:failed", "enter")
         assert {app_of(pilot).state.runs[key].state for key in table(pilot).rows.keys} == {RunState.FAILED}
+
+
+async def test_a_running_run_shows_its_metric_under_the_metrics_own_name(used: Workspace, opened: Opener) -> None:
+    filled.supervise(used)
+    filled.go_on(used, "cccccccccccc", "demo/simclr", "linear/digits", done=62, seed=1)
+    async with opened(used, AppOptions(mode="live")) as pilot:
+        rows = table(pilot).rows
+        score, seed = (rows.cell("cccccccccccc", rows.columns[rows.column_index[name]]) for name in ("score", "seed"))
+        name, curve = next(iter(app_of(pilot).state.runs["cccccccccccc"].progress.metrics.items()))
+        assert score.text == f"{name} {curve.latest:.4g}"
+        assert seed.text == "1"
 
 
 async def test_the_panes_are_about_the_run_under_the_cursor(used: Workspace, opened: Opener) -> None:
