@@ -141,7 +141,7 @@ class LiveScreen(ConsoleScreen):
         if self._wanted_row in runs.runs:
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
-        summary = live.summary(state, filtered=bool(text), finished=self._finished)
+        summary = live.summary(state, host(self).clock(), filtered=bool(text), finished=self._finished)
         self.query_one("#summary", StyledText).show([summary])
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_console.planning.duration import format_duration
+from ssl_console.planning.duration import History, format_duration
 from ssl_console.tui.data.backend import EventLine
 from ssl_console.tui.data.filter_query import parse
 from ssl_console.tui.data.runs import Runs, filterable, in_order
 from ssl_console.tui.data.state import AppState, DeviceView
 from ssl_console.tui.style.glyphs import Glyphs, bar
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, line, wrap
+from ssl_console.tui.views.time_left import history_of, queue_text, run_left_s, run_share
 from ssl_console.tui.widgets.plot import Chart, Point, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.events import Curve
@@ -47,6 +48,7 @@ class RunList:
     """By run."""
     now: float
     glyphs: Glyphs
+    history: History
 
     @classmethod
     def of(cls, state: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
@@ -54,7 +56,7 @@ class RunList:
         terms = parse(text)
         shown = (run for run in state.runs.values() if finished or not run.state.final)
         ordered = in_order(run for run in shown if terms.matches(filterable(run)))
-        return cls({run.run_id: run for run in ordered}, state.results_by_run, now, glyphs)
+        return cls({run.run_id: run for run in ordered}, state.results_by_run, now, glyphs, history_of(state.results))
 
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
@@ -100,7 +102,8 @@ class RunList:
 
     def _progress(self, run: RunView) -> Cell:
         if run.state is RunState.RUNNING:
-            share = run.progress.share
+            left = run_left_s(run, self.history, self.now)
+            share = run.progress.share if left is None else run_share(run, left, self.now)
             if share is None:
                 return Cell(run.progress.phase or "running", Tone.BUSY)
             return Cell(f"{bar(share, BAR_WIDTH, self.glyphs)} {share:>4.0%}", Tone.BUSY)
@@ -113,8 +116,12 @@ class RunList:
         return Cell(word, TONES[run.state])
 
     def _left(self, run: RunView) -> Cell:
-        left = run.progress.eta_s(run.progress.last_event or 0.0) if run.state is RunState.RUNNING else None
-        return Cell("" if left is None else _short(left), Tone.DIM)
+        if run.state is not RunState.RUNNING:
+            return Cell("")
+        left, at_least = run_left_s(run, self.history, self.now), ""
+        if left is None:  # no run like it has finished: that of the phase alone
+            left, at_least = run.progress.eta_s(run.progress.last_event or 0.0), "+"
+        return Cell("" if left is None else f"{_short(left)}{at_least}", Tone.DIM)
 
     def _score(self, run: RunView) -> Cell:
         result = self.results.get(run.run_id)
@@ -143,10 +150,10 @@ def latest_metric(run: RunView) -> tuple[str, float] | None:
     return None if curve is None or curve.latest is None else (name, curve.latest)
 
 
-def summary(state: AppState, *, filtered: bool, finished: bool) -> Line:
+def summary(state: AppState, now: float, *, filtered: bool, finished: bool) -> Line:
     """The line above the runs."""
-    tally = state.tally
-    spans = [Span(f" {tally.text}", Tone.DIM)]
+    tally, queue = state.tally, queue_text(state, now)
+    spans = [Span(f" {tally.text}", Tone.DIM), Span(f"  {queue}" if queue else "", Tone.BUSY)]
     if not state.supervisor.alive and (tally.waiting or tally.running):
         spans.append(Span("  no supervisor", Tone.WARN))
     if state.supervisor.paused:
