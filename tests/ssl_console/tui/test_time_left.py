@@ -25,9 +25,9 @@ def finished(seconds: float) -> AppState:
 @pytest.fixture
 def used_runs() -> tuple[RunView, RunView]:
     """One that began 40 s ago, and one that waits."""
-    on = {"backbone": "demo/mae", "task": "knn/digits"}
-    running = run_view("a", RunState.RUNNING, progress=Progress(started=NOW - 40.0), **on)
-    return running, run_view("b", RunState.QUEUED, **on)
+    progress = Progress(started=NOW - 40.0)
+    running = run_view("a", RunState.RUNNING, progress=progress, backbone="demo/mae", task="knn/digits")
+    return running, run_view("b", RunState.QUEUED, backbone="demo/mae", task="knn/digits")
 
 
 def test_a_run_is_as_far_as_the_time_that_such_a_run_takes(used_runs: tuple[RunView, RunView]) -> None:
