@@ -60,7 +60,7 @@ def evaluate(inputs: ImageInputs, parameters: AttentiveParameters, seed: int, re
     roles = [RoleImages.of(inputs.dataset, one, inputs.spec) for one in (split.train, split.val, split.test)]
     training_role, val, test = roles
     check_metric(inputs.metric, test.labels, inputs.dataset.name)
-    probe = Probe.of(inputs, parameters, seed)
+    probe = AttentiveProbe.of(inputs, parameters, seed)
     losses = _train(probe, training_role, seed, reporter)
     reporter.phase("validation", len(val), "images")
     validated = [probe.score(one, val) for one in probe.classified(val, reporter).predicted]
@@ -100,7 +100,7 @@ class Classified:
 
 
 @dataclass(frozen=True)
-class Probe:
+class AttentiveProbe:
     """A frozen backbone and the heads on its tokens."""
 
     inputs: ImageInputs
@@ -111,7 +111,7 @@ class Probe:
     """Learning rate, for 256 images a batch, and weight decay of each head."""
 
     @classmethod
-    def of(cls, inputs: ImageInputs, parameters: AttentiveParameters, seed: int) -> Probe:
+    def of(cls, inputs: ImageInputs, parameters: AttentiveParameters, seed: int) -> AttentiveProbe:
         """Fresh heads, all from the same initial weights, so that they differ by their settings alone."""
         backbone = freeze(inputs.backbone.fresh()).to(inputs.device)
         grid = tuple(product(parameters.rates, parameters.weight_decays))
@@ -192,7 +192,7 @@ def best_head(scores: list[float], broken: list[bool]) -> int:
     return max(range(len(scores)), key=lambda number: (not broken[number], scores[number], -number))
 
 
-def _train(probe: Probe, role: RoleImages, seed: int, reporter: Reporter) -> list[float]:
+def _train(probe: AttentiveProbe, role: RoleImages, seed: int, reporter: Reporter) -> list[float]:
     inputs, parameters = probe.inputs, probe.parameters
 
     def make(step: int) -> Batch:
@@ -217,7 +217,7 @@ def _train(probe: Probe, role: RoleImages, seed: int, reporter: Reporter) -> lis
     return training.losses
 
 
-def _groups(probe: Probe) -> list[dict[str, Any]]:
+def _groups(probe: AttentiveProbe) -> list[dict[str, Any]]:
     """Two groups for each head: weights, and biases, which do not decay."""
     scale = probe.parameters.batch_size / RATES_FOR
     groups: list[dict[str, Any]] = []
@@ -237,7 +237,7 @@ def rate_at(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
 
 
-def _loss(probe: Probe, batches: Prefetched[Batch], step: int) -> Tensor:
+def _loss(probe: AttentiveProbe, batches: Prefetched[Batch], step: int) -> Tensor:
     """Sum of the heads' losses; a head that came apart adds nothing, and its gradient reaches no other."""
     pixels, labels = batches(step)
     tokens, targets = probe.tokens(pixels), labels.to(probe.inputs.device)
@@ -245,7 +245,7 @@ def _loss(probe: Probe, batches: Prefetched[Batch], step: int) -> Tensor:
     return torch.where(torch.isfinite(losses), losses, 0.0).sum()
 
 
-def _warn(probe: Probe, chosen: int, reporter: Reporter) -> None:
+def _warn(probe: AttentiveProbe, chosen: int, reporter: Reporter) -> None:
     rates, rate = probe.parameters.rates, probe.grid[chosen][0]
     if len(rates) > 2 and rate in (min(rates), max(rates)):
         reporter.warn(
@@ -257,14 +257,14 @@ def _warn(probe: Probe, chosen: int, reporter: Reporter) -> None:
         reporter.warn(f"{apart} of {len(probe.heads)} heads came apart (weights that are no numbers), not chosen")
 
 
-def _table(probe: Probe, scores: list[float]) -> list[Json]:
+def _table(probe: AttentiveProbe, scores: list[float]) -> list[Json]:
     return [
         {"rate": rate, "weight_decay": decay, "validation_score": None if apart else value}
         for (rate, decay), value, apart in zip(probe.grid, scores, probe.broken(), strict=True)
     ]
 
 
-def _published_reading(probe: Probe, scores: list[float]) -> dict[str, Json]:
+def _published_reading(probe: AttentiveProbe, scores: list[float]) -> dict[str, Json]:
     """The head that is best on the test images, as some publications choose: too high, and not the score."""
     best = best_head(scores, probe.broken())
     rate, decay = probe.grid[best]
