@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from tinydb import where
@@ -44,7 +43,7 @@ class ResultStore:
         stamp = _stamp(self.path)
         read_at, results = self._read
         if stamp != read_at:
-            results = _read(self.path)
+            results = list(_rows(self.path))
             self._read = (stamp, results)  # one assignment: several threads may read
         return list(results)
 
@@ -145,24 +144,22 @@ def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
             continue
 
 
-def _read(path: Path) -> list[Result]:
+def _rows(path: Path) -> Iterator[Result]:
+    """The rows one by one; each is dropped once it is given out, so that both forms are never in memory whole.
+
+    Raises StoreError.
+    """
+    sets = SharedFieldSets()
     try:
-        return _validated(read_document(path).pop(RESULTS_TABLE, {}))
+        rows = read_document(path).pop(RESULTS_TABLE, {})
+        for name in list(rows):
+            yield sets.share(Result.model_validate(rows.pop(name)))
     except (UnreadableError, NewerSchemaError) as error:
         raise _store_error(path, error) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StoreError(f"{path} holds a row that is no result ({where}: {first['msg']}); {_WAY_OUT}") from error
-
-
-def _validated(rows: dict[str, Any]) -> list[Result]:
-    """The rows as results; each row is dropped once it is one, so that both are never in memory whole.
-
-    Raises ValidationError.
-    """
-    sets = SharedFieldSets()
-    return [sets.share(Result.model_validate(rows.pop(name))) for name in list(rows)]
 
 
 _WAY_OUT = "`ssl-console rebuild` makes it again from the run folders"

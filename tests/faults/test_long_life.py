@@ -121,7 +121,7 @@ def test_descriptors_and_memory_of_a_supervisor_do_not_grow_with_runs(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["runs", "rank", "doctor"] if full() else ["runs"])
+@pytest.mark.parametrize("verb", ["runs", "doctor"] if full() else ["runs"])
 def test_years_of_runs_cost_a_verb_little_memory_and_time(
     workspace: Workspace, scale: Scale, verb: str, tally: Tally
 ) -> None:

@@ -32,8 +32,7 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
     """List the runs, oldest first. Raises UnknownName for a state that does not exist."""
     wanted = None if state is None else _state(state)
     now = time.time()
-    measured = session.badge_sources.badged(ResultStore(session.workspace).results())
-    scores = {result.run_id: RunScore.of(result) for result in measured}
+    scores = _scores(session)
     reader = RunReader(session.workspace)
     reader.poll()
     shown = [run for run in reader.runs() if wanted in {None, run.state}]
@@ -46,6 +45,12 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
         return
     head = ("run", "backbone", "task", "seed", "state", "")
     stdout.table(head, [_line(run, scores.get(run.run_id), now) for run in shown], right=frozenset({3}))
+
+
+def _scores(session: Session) -> dict[str, RunScore]:
+    """By run. The results themselves, which take ten times the memory, are not kept."""
+    results = session.badge_sources.badged(ResultStore(session.workspace).results())
+    return {result.run_id: RunScore.of(result) for result in results}
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
