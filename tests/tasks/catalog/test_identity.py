@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tasks.catalog.catalog import TaskCatalog
-from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec, result_key
 
 BUILT_IN = TaskCatalog.load()
@@ -42,9 +41,8 @@ def test_the_built_in_tasks_are_the_recorded_ones_in_the_recorded_order_and_what
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_built_in_task_keeps_its_result_keys_with_every_preset(name: str) -> None:
-    presets = PROTOCOLS[name.partition("/")[0]].presets
-    assert {preset: key_of(BUILT_IN.resolve(name, preset)) for preset in presets} == RECORDED[name]
+def test_a_built_in_task_keeps_its_result_keys_with_every_preset_that_was_recorded(name: str) -> None:
+    assert {preset: key_of(BUILT_IN.resolve(name, preset)) for preset in RECORDED[name]} == RECORDED[name]
 
 
 def test_the_suites_pick_the_recorded_tasks_in_the_recorded_variants() -> None:
