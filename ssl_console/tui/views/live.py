@@ -153,7 +153,11 @@ def latest_metric(run: RunView) -> tuple[str, float] | None:
 def summary(state: AppState, now: float, *, filtered: bool, finished: bool) -> Line:
     """The line above the runs."""
     tally, queue = state.tally, queue_text(state, now)
-    spans = [Span(f" {tally.text}", Tone.DIM), Span(f"  {queue}" if queue else "", Tone.BUSY)]
+    spans = [Span(f" {tally.text}", Tone.DIM)]
+    if state.problem:
+        spans.append(Span(f"  {state.problem}", Tone.BAD))
+    if queue:
+        spans.append(Span(f"  {queue}", Tone.BUSY))
     if not state.supervisor.alive and (tally.waiting or tally.running):
         spans.append(Span("  no supervisor", Tone.WARN))
     if state.supervisor.paused:
@@ -162,8 +166,6 @@ def summary(state: AppState, now: float, *, filtered: bool, finished: bool) -> L
         spans.append(Span("  filtered", Tone.ACCENT))
     if not finished:
         spans.append(Span("  finished runs hidden", Tone.ACCENT))
-    if state.problem:
-        spans.append(Span(f"  {state.problem}", Tone.BAD))
     return tuple(spans)
 
 

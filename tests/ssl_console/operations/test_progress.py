@@ -142,7 +142,7 @@ def test_a_waiting_run_says_why() -> None:
 @pytest.mark.parametrize(
     ("run", "outcome", "text"),
     [
-        (run_view("1", RunState.DONE), result(), "90.0 ±1.5 (20 s)"),
+        (run_view("1", RunState.DONE), result(), "90.0 -1.0+2.0 (20 s)"),
         (run_view("1", RunState.DONE), None, "done"),
         (run_view("1", RunState.FAILED, kind="oom", reason="no memory"), None, "failed (oom): no memory"),
         (run_view("1", RunState.CANCELLED), None, "cancelled"),
@@ -171,5 +171,5 @@ def test_plain_lines_put_scores_on_standard_output_and_progress_on_standard_erro
     done, running = run_view("1", RunState.DONE), run_view("2", RunState.RUNNING)
     PlainProgress().show(ProgressSnapshot(NOW, 60.0, [done, running], {"1": result()}, [done], summary(done, running)))
     written = capsys.readouterr()
-    assert written.out == "a on linear/x: 90.0 ±1.5 (20 s)\n"
+    assert written.out == "a on linear/x: 90.0 -1.0+2.0 (20 s)\n"
     assert written.err.startswith("1 of 2 finished, 1 running")
