@@ -120,7 +120,7 @@ def _adapted(path: Path, base: Path) -> CheckpointContent:
 
 
 def _merged_inside(path: Path, content: CheckpointContent) -> CheckpointContent:
-    """Adapters that stand in a dictionary with their network, where their configuration is beside the file."""
+    """Adapters stored in one dictionary with their network, whose configuration is in the same folder."""
     places = [None, *(key for key, value in content.tensors.items() if isinstance(value, Mapping))]
     dictionaries = [(key, content.tensors if key is None else content.tensors[key]) for key in places]
     found = [(key, value) for key, value in dictionaries if isinstance(value, Mapping) and holds_lora(value)]

@@ -72,7 +72,7 @@ def average_seeds(results: Sequence[Result]) -> RankingCell:
 
 
 def _with_seeds(half: float, deviation: float | None, seeds: int) -> float:
-    """Half an interval of samples, widened by the deviation between so many seeds."""
+    """Half width of the interval over samples, widened by the standard deviation over the seeds."""
     if not deviation:
         return half
     samples, between = half / NORMAL_95, deviation / math.sqrt(seeds)

@@ -137,7 +137,7 @@ def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
         try:
             closed.enter_context(at_the_door(supervisor.workspace, AT_THE_DOOR_S))
         except DoorLocked:
-            return False  # whoever is there may have work for us
+            return False  # the process that holds the door may be submitting a run
         supervisor.tick(time.time())
         if not supervisor.may_leave(time.time()):
             return False

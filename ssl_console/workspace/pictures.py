@@ -60,7 +60,7 @@ def open_picture(path: Path) -> Picture | None:
 
 
 def colour_cells(picture: Picture, columns: int, rows: int, *, few_colours: bool = False) -> list[Row]:
-    """The whole picture within so many cells, two pixels in each; dithered where the terminal has 256 colours."""
+    """The picture fitted into `columns` x `rows` cells of two pixels each; dithered for terminals of 256 colours."""
     image = _fitted(picture.image, columns, 2 * rows)
     image = _dithered(image) if few_colours else image
     pixels = image.load()

@@ -82,7 +82,7 @@ def _ask_about_annotations(folder: Path, stems: Mapping[str, set[str]], balance:
     named = [name for name in named if 2 * len(stems[name] & others) > len(stems[name])]
     if not named:
         return
-    words = f"{folder}: the folder {named[0]} reads like annotations of the images beside it"
+    words = f"{folder}: the folder {named[0]} looks like annotations of the images beside it"
     if not answered:
         raise Ambiguous(f"{words}, and would be a class: where it is one, choose --layout class-folders")
     balance.remark(f"{words}, and is read as a class")

@@ -220,7 +220,7 @@ def _parsed(line: str) -> Answer | ReadingProgress | None:
 
 
 def _changed(card: DatasetCard, dataset: Dataset) -> tuple[str, ...]:
-    """Whether images or labels are others than when the dataset was added, as far as the card tells."""
+    """Whether images or labels have changed since the dataset was added, as far as the card records."""
     digest = dataset.manifest_digest
     if card.manifest in (None, digest, dataset.named_digest):
         return ()

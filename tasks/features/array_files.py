@@ -51,7 +51,7 @@ def write_features(path: Path, features: NamedFeatures) -> None:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:  # 0700: nobody can put a link there
+    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:  # 0700: no other user can plant a link
         partial = Path(folder, path.name)
         yield partial
         partial.replace(path)

@@ -164,7 +164,11 @@ def test_of_many_supervisors_that_no_lock_keeps_apart_one_is_left(
             one.terminate()
             one.wait()
     stage.check_now()
-    tally.add("supervisors at once, from two host names, where locks exclude nobody", many, "one is left, and works")
+    tally.add(
+        "supervisors started at once from two host names, with locks that do not exclude",
+        many,
+        "one is left, and works",
+    )
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def test_a_folder_of_masks_is_no_class_and_a_class_may_be_called_mask(tmp_path: 
         save(tmp_path / "data" / "masks" / f"{number}.png", 50 + number)
         save(tmp_path / "faces" / "mask" / f"{number}.png", number)
         save(tmp_path / "faces" / "no mask" / f"{number + 50}.png", 50 + number)
-    with pytest.raises(Ambiguous, match="the folder masks reads like annotations of the images beside it"):
+    with pytest.raises(Ambiguous, match="the folder masks looks like annotations of the images beside it"):
         add(tmp_path / "data")
     assert add(tmp_path / "faces").card.classes == 2
 
