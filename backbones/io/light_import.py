@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -76,7 +77,7 @@ def without_compiler() -> Iterator[None]:
         yield
         return
     utilities = ModuleType(UTILITIES)
-    utilities.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
+    vars(utilities).update(is_compile_supported=_is_compile_supported, __getattr__=_of_the_compiler)
     disable = torch.compiler.disable
     sys.modules[UTILITIES], torch.compiler.disable = utilities, _left_as_it_is
     try:
@@ -85,6 +86,14 @@ def without_compiler() -> Iterator[None]:
         torch.compiler.disable = disable
         if sys.modules.get(UTILITIES) is utilities:
             del sys.modules[UTILITIES]
+
+
+def _of_the_compiler(name: str) -> object:
+    """Anything else that is asked for, by another version of torchvision or timm, is the compiler's own."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    sys.modules.pop(UTILITIES, None)
+    return getattr(import_module(UTILITIES), name)
 
 
 def _is_compile_supported(device_type: str) -> bool:

@@ -32,3 +32,11 @@ def test_only_our_own_programs_leave_the_compiler_out_and_all_that_needs_it_work
         [sys.executable, "-P", "-W", "ignore", "-c", f"{spec}\n{PROBE}"], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [loaded, True, [2.0, 2.0], 768]
+
+
+@pytest.mark.slow
+def test_another_version_that_asks_for_more_of_the_compiler_gets_it() -> None:
+    code = "from backbones.io.light_import import without_compiler\n"
+    code += "with without_compiler():\n    from torch._dynamo.utils import counters\n"
+    code += "import torch._dynamo.utils\nassert torch._dynamo.utils.counters is counters"
+    subprocess.run([sys.executable, "-P", "-W", "ignore", "-c", code], check=True)
