@@ -113,6 +113,7 @@ class ConsoleApp(Navigation):
         """Whether the first screen has replaced the start screen."""
         self.first_update_done = False
         """Whether runs and results have been read once."""
+        self.signal_code: int | None = None  # of the signal that ended the app, as when its terminal is closed
         self._make_backend = make_backend
         self._glyphs = glyphs.choose(self.options.ascii_only)
         self.screen_buffer.ascii_only = self._glyphs is glyphs.ASCII
@@ -216,6 +217,7 @@ class ConsoleApp(Navigation):
             self.set_state(replace(self.state, stale=stale))
 
     def _leave(self, code: int) -> None:
+        self.signal_code = code
         exit_within_timeout(code)
         self.exit(code)
 

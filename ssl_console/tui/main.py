@@ -21,10 +21,15 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
     app = ConsoleApp(
         lambda: _backend(workspace, card_folders), AppOptions(readonly, slow, mode=mode), user_keys(workspace)
     )
-    code = app.run()
+    try:
+        code = app.run()
+    except OSError:  # a terminal that has vanished fails whatever restores it
+        if app.signal_code is None:
+            raise
+        code = app.signal_code
     if app.started and sys.stdout.isatty():
         _print(exit_summary(app.state))
-    return code or app.return_code or 0
+    return app.signal_code or code or app.return_code or 0
 
 
 def user_keys(workspace: Workspace) -> dict[str, str]:

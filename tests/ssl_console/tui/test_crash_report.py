@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import sys
 from pathlib import Path
 
+import pytest
+
+from ssl_console.tui.app import ConsoleApp
+from ssl_console.tui.main import run_console
 from ssl_console.tui.terminal.shutdown import FILE, write_traceback
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener
@@ -56,3 +61,17 @@ def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
     written = write_traceback(ValueError("broken"), [tmp_path / "nowhere", tmp_path / "there"])
     assert written == tmp_path / "there" / FILE
     assert "ValueError: broken" in written.read_text()
+
+
+@pytest.mark.parametrize("error", [None, OSError(errno.EIO, "Input/output error")])
+def test_what_fails_after_a_closed_terminal_does_not_change_the_exit_code(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    def hung_up(app: ConsoleApp) -> int | None:
+        app.signal_code, app._return_code = 129, 1
+        if error is not None:
+            raise error
+        return None
+
+    monkeypatch.setattr(ConsoleApp, "run", hung_up)
+    assert run_console(workspace, (), readonly=False, slow=False, mode="plan") == 129
