@@ -113,7 +113,6 @@ class ConsoleApp(Navigation):
         """Whether the first screen has replaced the start screen."""
         self.first_update_done = False
         """Whether runs and results have been read once."""
-        self.signal_code: int | None = None  # of the signal that ended the app, as when its terminal is closed
         self._make_backend = make_backend
         self._glyphs = glyphs.choose(self.options.ascii_only)
         self.screen_buffer.ascii_only = self._glyphs is glyphs.ASCII

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def run_console(workspace: Workspace, card_folders: tuple[Path, ...], *, readonl
     )
     try:
         code = app.run()
-    except OSError:  # a terminal that has vanished fails whatever restores it
+    except (OSError, termios.error):  # a terminal that has vanished fails whatever restores it
         if app.signal_code is None:
             raise
         code = app.signal_code

@@ -69,6 +69,8 @@ class DiffingApp(QueuedKeysApp[Result]):
     def __init__(self) -> None:
         super().__init__()
         self.screen_buffer = ScreenBuffer()
+        self.signal_code: int | None = None
+        """Exit code of the signal that ended the app, or of its vanished terminal."""
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's choice, made safe against a terminal that vanishes."""

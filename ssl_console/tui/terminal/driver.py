@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from textual.drivers.linux_driver import LinuxDriver
 
-from ssl_console.tui.terminal.shutdown import exit_within_timeout
+from ssl_console.tui.terminal.shutdown import HasSignalCode, exit_within_timeout
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -45,6 +45,7 @@ class TerminalDriver(LinuxDriver):
             self._lost()
 
     def _lost(self) -> None:
+        cast("HasSignalCode", self._app).signal_code = LOST
         exit_within_timeout(LOST)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.exit, LOST)

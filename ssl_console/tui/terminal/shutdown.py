@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from rich.panel import Panel
 from rich.text import Text
@@ -19,6 +20,12 @@ from ssl_console.system.safe_text import printable
 
 FILE = "console-error.txt"
 PATIENCE_S = 10.0  # for an orderly exit
+
+
+class HasSignalCode(Protocol):
+    """An app that keeps the exit code of the signal that ended it, or of its vanished terminal."""
+
+    signal_code: int | None
 
 
 def on_hangup_or_termination(handle: Callable[[int], object]) -> None:

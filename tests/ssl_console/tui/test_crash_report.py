@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,11 @@ def test_a_traceback_goes_where_it_can_be_written(tmp_path: Path) -> None:
     assert "ValueError: broken" in written.read_text()
 
 
-@pytest.mark.parametrize("error", [None, OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize(
+    "error", [None, OSError(errno.EIO, "Input/output error"), termios.error(errno.EIO, "Input/output error")]
+)
 def test_what_fails_after_a_closed_terminal_does_not_change_the_exit_code(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     def hung_up(app: ConsoleApp) -> int | None:
         app.signal_code, app._return_code = 129, 1
