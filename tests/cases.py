@@ -1,7 +1,8 @@
 """Cases kept outside of the repository: `make cases`, or `python -m tests.cases FOLDER OUT [NAME...]`.
 
-FOLDER holds any of `datasets`, `checkpoints` and `verdicts`, each with programs that write cases and check the command
-line against them. Files are written to OUT. The exit code is 0 when all programs found all right.
+FOLDER holds any of `datasets`, `checkpoints` and `verdicts`. Those of the first two are written by the programs of
+their folder and checked through the command line; of the third, the simulations of `tests.verdicts` run in full.
+Files are written to OUT. The exit code is 0 when all programs found all right.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from venv import EnvBuilder
 
 PROGRAM = f"{sys.executable} -P -m ssl_console"
+PROJECT = Path(__file__).parents[1]
 SAME = ("torch", "torchvision", "timm")
 """Packages that references are computed with in the versions that are measured."""
 
@@ -40,8 +42,12 @@ def checkpoints(folder: Path, out: Path) -> Iterator[Command]:
 
 
 def verdicts(folder: Path, out: Path) -> Iterator[Command]:
-    """Simulate data of known truth and count how often intervals and tests hold."""
-    yield [sys.executable, str(folder / "simulations.py")]
+    """Simulate data of known truth and count how often intervals and tests hold, with this project's own simulations.
+
+    They are the same as those of the folder and more, and call the functions where they are today.
+    """
+    del folder, out
+    yield [sys.executable, "-m", "tests.verdicts"]
 
 
 KINDS: dict[str, Callable[[Path, Path], Iterator[Command]]] = {
@@ -56,7 +62,7 @@ def check(kind: str, folder: Path, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     for command in KINDS[kind](folder, out):
         print(f"{kind}: {' '.join(command[1:3])} ...", flush=True)
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, cwd=PROJECT, check=False).returncode
         if code:
             return code
     return 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cases import main
+from tests.verdicts.__main__ import main as simulate
+from tests.verdicts.rates import SIMULATIONS, Rate
 
 WRITE = "import pathlib, sys; pathlib.Path(sys.argv[1], 'written').touch()"
 CHECK = """
@@ -25,16 +29,31 @@ def test_cases_are_written_and_checked_and_the_exit_code_says_whether_all_are_ri
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     programs(tmp_path / "cases" / "datasets", datasets=WRITE, check=CHECK)
-    programs(tmp_path / "cases" / "verdicts", simulations="print('42 rates hold')")
     asked = [str(tmp_path / "cases"), str(tmp_path / "out")]
     assert main(asked) == 0
-    assert "42 rates hold" in capfd.readouterr().out
-    (tmp_path / "cases" / "verdicts" / "simulations.py").write_text("raise SystemExit(1)")
+    (tmp_path / "cases" / "datasets" / "check.py").write_text("raise SystemExit(1)")
     assert main(asked) == 1
-    told = capfd.readouterr().out
-    assert "datasets     all right" in told
-    assert "verdicts     not all right (exit code 1)" in told
-    assert main([*asked, "datasets"]) == 0
+    assert "datasets     not all right (exit code 1)" in capfd.readouterr().out
+    assert main([*asked, "datasets"]) == 1
+
+
+def test_the_simulations_run_by_name_and_print_every_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(["three_backbones", "ranking_with_holes", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert {rate["simulation"] for rate in json.loads(printed.out)["rates"]} == {
+        "three_backbones",
+        "ranking_with_holes",
+    }
+    assert "width of Spearman's interval, n = 3" in printed.err
+
+
+def test_a_rate_outside_of_its_band_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(scale: float) -> Iterator[Rate]:
+        yield Rate("wrong", "always", scale, 0.0, 0.5, 1)
+
+    monkeypatch.setitem(SIMULATIONS, "wrong", wrong)
+    assert simulate(["wrong"]) == 1
+    assert simulate(["wrong", "--scale", "0.4"]) == 0
 
 
 def test_a_folder_without_cases_is_wrong_usage(tmp_path: Path) -> None:
