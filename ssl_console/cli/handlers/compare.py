@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backbones.io.card_files import suggest
 from ssl_console.analysis.comparison import Comparison, TaskComparison
 from ssl_console.analysis.marked_scores import MarkedScore, legend, mark_sentences
 from ssl_console.analysis.published.agreement import (
@@ -45,6 +46,7 @@ def compare_backbones(
         wanted = [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
         found = [result for result in found if (result.task, result.variant) in set(wanted)]
     measured = tuple(dict.fromkeys(result.backbone for result in found))
+    _check_margins(session)
     if not measured:
         raise ConsoleError(f"there are no results to compare{_of(suite)}: `ssl-console run` makes some")
     ours = resolve_backbone(first, measured)
@@ -64,6 +66,14 @@ def compare_backbones(
         stdout.document(_document(outcome))
     else:
         _show(outcome)
+
+
+def _check_margins(session: Session) -> None:
+    """Warn of margins in the settings that concern no result; a metric may be misspelt, or not measured yet."""
+    metrics = {result.metric for result in session.results()}
+    for name in sorted(set(session.config.margins) - metrics):
+        near = "".join(f"; did you mean {one!r}?" for one in suggest(name, metrics)[:1])
+        session.notify(f"{session.workspace.config}: margins.{name}: no result here has this metric{near}")
 
 
 def _of(suite: str | None) -> str:

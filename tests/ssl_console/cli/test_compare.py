@@ -153,6 +153,16 @@ def test_a_margin_of_a_metric_that_nothing_is_compared_by_is_refused(measured: S
     assert "--margin acuracy: no task is compared by it; the metrics are accuracy" in finished.err
 
 
+def test_a_margin_of_the_settings_that_no_result_has_is_named_with_the_nearest_metric(
+    measured: Shell, workspace: Workspace
+) -> None:
+    workspace.config.write_text("[margins]\nacuracy = 5.0\nmiou = 2.0\n")
+    finished = measured("compare", "own/first", "own/second")
+    assert finished.code == 0
+    assert "margins.acuracy: no result here has this metric; did you mean 'accuracy'?" in finished.err
+    assert "margins.miou: no result here has this metric" in finished.err
+
+
 def test_the_margins_of_the_settings_hold_unless_an_option_has_others(measured: Shell, workspace: Workspace) -> None:
     workspace.config.write_text("[margins]\naccuracy = 77.0\n")
     for options, size in (((), 77.0), (("--margin", "accuracy=5"), 5.0)):
