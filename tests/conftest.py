@@ -11,7 +11,8 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{tempfile.mkdtemp(prefix='ssl-console-tests-')}/trusted-code"
+TRUSTED = tempfile.TemporaryDirectory(prefix="ssl-console-tests-")
+os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{TRUSTED.name}/trusted-code"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a test run in a shell's background was given this, and every command that it starts would keep it
     signal.signal(signal.SIGINT, signal.default_int_handler)
