@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -11,8 +13,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
-TRUSTED = tempfile.TemporaryDirectory(prefix="ssl-console-tests-")
-os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{TRUSTED.name}/trusted-code"
+os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{tempfile.mkdtemp(prefix='ssl-console-tests-')}/trusted-code"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a test run in a shell's background was given this, and every command that it starts would keep it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
 from ssl_console.workspace.paths import Workspace
 
+atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
 MOST_PROCESSES = 4
 """Each of them has torch loaded, and takes up to 2 GB."""
 
