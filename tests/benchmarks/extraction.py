@@ -33,6 +33,7 @@ from backbones.catalog.card import (
     FactsCard,
     InputCard,
     Precision,
+    PreprocessingSpec,
     RandomWeights,
     identity,
     preprocessing_for,
@@ -90,25 +91,23 @@ class Subject:
     @classmethod
     def made(cls, folder: Path, architecture: str, given: Namespace) -> Subject:
         """Random weights: speed does not depend on them."""
-        card = BackboneCard(
-            name=f"benchmark/{architecture}",
-            title="",
-            architecture=architecture,
-            weights=RandomWeights(),
-            input=InputCard(size=224, mean=MEAN, std=STD),
-            facts=FactsCard(method="none"),
-        )
-        precision: Precision = given.precision
-        encoder = Encoder.load(card, WeightsFolder(folder), precision=precision)
-        return cls(folder, encoder, photographs(folder, 2 if given.quick else FILES, SIZE))
+        split = photographs(folder, 2 if given.quick else FILES, SIZE)
+        return cls.on(folder, architecture, split, given.precision)
 
-    def pipeline(self, decoded: DecodedImages | None = None) -> None:
+    @classmethod
+    def on(
+        cls, folder: Path, architecture: str, split: SourceSplit, precision: Precision = "float32", device: str = "cpu"
+    ) -> Subject:
+        """Random weights, on a device, over given files."""
+        return cls(folder, Encoder.load(_card(architecture), WeightsFolder(folder), device, precision), split)
+
+    def pipeline(self, decoded: DecodedImages | None = None, machine: Machine | None = None) -> None:
         """Through the feature store, into a new one."""
         spec = preprocessing_for(self.encoder.card, "paper")
         key = FeatureKey(identity(self.encoder.card, self.encoder.weights_digest, spec), self.split.images_digest)
         request = FeatureRequest(key, self.encoder.card.name, "photographs", self.split, spec)
         with tempfile.TemporaryDirectory(dir=self.folder) as store:
-            FeatureStore(Path(store), Machine(batch_size=BATCH), decoded).features(
+            FeatureStore(Path(store), machine or Machine(batch_size=BATCH), decoded).features(
                 request, lambda: self.encoder, SilentReporter()
             )
 
@@ -127,6 +126,24 @@ class Subject:
         with arithmetic(self.encoder.device, self.encoder.precision):
             for part in self.encoder.parts(batch):
                 self.encoder.network(part)
+
+
+def forwarded(encoder: Encoder, images: Tensor, spec: PreprocessingSpec, rounds: int) -> None:
+    """The same prepared images [b, 3, h, w] through the encoder, again and again; done when the device is."""
+    for _ in range(rounds):
+        features = encoder.encode(images, spec)
+    features.cpu()
+
+
+def _card(architecture: str) -> BackboneCard:
+    return BackboneCard(
+        name=f"benchmark/{architecture}",
+        title="",
+        architecture=architecture,
+        weights=RandomWeights(),
+        input=InputCard(size=224, mean=MEAN, std=STD),
+        facts=FactsCard(method="none"),
+    )
 
 
 @dataclass(frozen=True)

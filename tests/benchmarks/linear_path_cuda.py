@@ -59,14 +59,21 @@ def main() -> int:
     return 0
 
 
-def compared(name: str, samples: int, dimensions: int, classes: int) -> tuple[Row, list[Figure]]:
-    """One size; ours twice, as the first time libraries are loaded."""
+def compared(
+    name: str, samples: int, dimensions: int, classes: int, *, device: str = DEVICE, warm: bool = True
+) -> tuple[Row, list[Figure]]:
+    """One size; if `warm` ours twice, as the first time libraries are loaded. Memory on a CUDA device alone."""
     data = made_up(samples, dimensions, classes, 0.2)
-    timed(lambda: selected(data))
-    torch.cuda.reset_peak_memory_stats()
-    ours, selection = timed(lambda: selected(data))
-    peak, bound = torch.cuda.max_memory_allocated(), resident_bytes(len(data.train[0]) * 5 // 4, dimensions, classes)
-    theirs, sweep = timed(lambda: Sweep(data, DEVICE).run())
+    if warm:
+        selected(data, device)
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    ours, selection = timed(lambda: selected(data, device))
+    peak = torch.cuda.max_memory_allocated() if cuda else 0
+    bound = resident_bytes(len(data.train[0]) * 5 // 4, dimensions, classes)
+    theirs, sweep = timed(lambda: Sweep(data, device).run())
     mine = {trial.strength: trial.objective for trial in selection.trials}
     facts: dict[str, Any] = {
         "gap": max(trial.gap or 0.0 for trial in selection.trials),
@@ -80,12 +87,12 @@ def compared(name: str, samples: int, dimensions: int, classes: int) -> tuple[Ro
     }
     return row(name, OTHER, [ours], [theirs], **facts), [
         Figure(f"memory of the device, {name}", peak / GIGABYTE, "GB", limit=bound / GIGABYTE, note="limit: as stated")
-    ]
+    ] * cuda
 
 
-def selected(data: Labelled) -> StrengthSelection:
-    """Our whole selection, on the GPU."""
-    settings = Settings(device=DEVICE)
+def selected(data: Labelled, device: str = DEVICE) -> StrengthSelection:
+    """Our whole selection, on the device."""
+    settings = Settings(device=device)
     return fit_selected(data.train, data.validation, GRID, score, classes=data.classes, settings=settings)
 
 

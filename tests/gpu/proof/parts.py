@@ -1,0 +1,23 @@
+"""The parts of the proof, in their order. A part's module, which may import torch, is imported when the part runs."""
+
+from __future__ import annotations
+
+from tests.gpu.proof.record import Part
+
+CONSOLE, SPEED, TRAINING, SHARING = (f"tests.gpu.proof.{name}" for name in ("console", "speed", "training", "sharing"))
+PARTS = {
+    part.name: part
+    for part in (
+        Part("environment", "versions, driver, `doctor`", 25, CONSOLE),
+        Part("main-job", "two backbones on the demo suite, with the CPU's scores", 100, CONSOLE),
+        Part("tests", "tests/gpu", 70, CONSOLE),
+        Part("extraction", "features of JPEG files, beside the forward pass and the published loop", 55, SPEED),
+        Part("decoded", "features from the store of decoded images", 20, SPEED),
+        Part("path", "the exact regularisation path, beside a sweep of L-BFGS", 80, SPEED),
+        Part("knn", "nearest neighbours in a bank as large as ImageNet's", 20, SPEED),
+        Part("training", "finetune, detection, segmentation in two precisions", 65, TRAINING),
+        Part("two-workers", "two workers share the device", 30, SHARING),
+        Part("out-of-memory", "a run that finds no memory, and its next attempt", 35, SHARING),
+        Part("held-card", "another process holds the card: the run waits, then goes on", 40, SHARING),
+    )
+}

@@ -1,0 +1,111 @@
+"""What a part of the proof is, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["passed", "failed", "skipped", "out of time"]
+
+
+class NeedsDeviceError(Exception):
+    """The part has no meaning without a CUDA device; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim that holds or not, or a figure that claims nothing."""
+
+    name: str
+    value: float | int | str
+    unit: str = ""
+    holds: bool | None = None
+    """None for a figure."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a part runs."""
+
+    device: str
+    """`cuda:0`, or `cpu` in a rehearsal."""
+    folder: Path
+    """The part's own, empty at first."""
+    rehearsal: bool = False
+    """On the CPU, with sizes that take seconds."""
+
+    def require_cuda(self, reason: str) -> None:
+        """Raises NeedsDeviceError in a rehearsal."""
+        if self.rehearsal:
+            raise NeedsDeviceError(reason)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part, which runs in a process of its own."""
+
+    name: str
+    title: str
+    limit_s: float
+    module: str
+    """Has the part's function, which is called as the part is, with underscores; may import torch."""
+
+    def run(self, setting: Setting) -> Sequence[Check]:
+        """Carry it out here."""
+        found: Sequence[Check] = getattr(import_module(self.module), self.name.replace("-", "_"))(setting)
+        return found
+
+
+@dataclass(frozen=True)
+class PartOutcome:
+    """What became of a part."""
+
+    name: str
+    status: Status
+    seconds: float
+    limit_s: float
+    checks: tuple[Check, ...] = ()
+    problem: str = ""
+    """Of a part that failed or was skipped, one line; the log has the rest."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The document that is written."""
+
+    machine: str
+    rehearsal: bool
+    seconds: float
+    parts: tuple[PartOutcome, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no part failed or ran out of time."""
+        return all(part.status in ("passed", "skipped") for part in self.parts)
+
+
+def markdown(proof: Proof) -> str:
+    """The table: one line per part, and one per check below it."""
+    lines = [
+        f"{'Rehearsal on a CPU' if proof.rehearsal else 'GPU'}: {proof.machine}; {proof.seconds:.0f} s",
+        "",
+        "| part | result | holds |",
+        "|---|---|---|",
+    ]
+    for part in proof.parts:
+        problem = f": {part.problem}" if part.problem else ""
+        lines.append(f"| **{part.name}** | {part.status}{problem}, {part.seconds:.0f} of {part.limit_s:.0f} s | |")
+        lines += [f"| {check.name} | {_value(check)} | {_holds(check)} |" for check in part.checks]
+    return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
+
+
+def _value(check: Check) -> str:
+    value = f"{check.value:.4g}" if isinstance(check.value, float) else str(check.value)
+    return f"{value} {check.unit}".rstrip()
+
+
+def _holds(check: Check) -> str:
+    return {None: "", True: "yes", False: "**no**"}[check.holds]

@@ -1,0 +1,164 @@
+"""Speed on the device: extraction, decoded images, the regularisation path, nearest neighbours."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from backbones.catalog.card import Precision, preprocessing_for
+from backbones.cpu.malloc import keep_freed_memory
+from backbones.model.preprocessing import prepare, stack
+from tasks.datasets.dataset import SourceSplit
+from tasks.datasets.images import FileImages, pixels_of
+from tasks.features.decoded_images import DecodedImages
+from tasks.features.extraction import Machine
+from tasks.solvers.nearest_neighbours import nearest
+from tests.benchmarks._photographs import photographs
+from tests.benchmarks.extraction import SIZE, SMALL, Chained, Subject, forwarded
+from tests.benchmarks.knn import DIMENSIONS, IMAGENET, NEIGHBOURS, features
+from tests.benchmarks.linear_path_cuda import SIZES, compared
+from tests.gpu.proof.record import Check, Setting
+
+FILES, TIMES = 1024, 8
+"""Files, and how often each is listed: enough images for a card, without minutes of encoding them here."""
+NETWORKS: Sequence[tuple[str, Precision]] = (
+    ("resnet50", "float32"),
+    ("resnet50", "bfloat16"),
+    ("vit_small_patch16_224", "bfloat16"),
+)
+BATCH = 256
+TINY = (800, 32, 4)
+"""Samples, dimensions, classes of a path that takes a second."""
+OF_BARE, OF_PUBLISHED = 0.9, 1.0
+"""Goals: of the bare forward pass from decoded images, of the published loop with as many workers as cores."""
+
+
+def extraction(setting: Setting) -> Sequence[Check]:
+    """Images per second: the pipeline, beside the forward pass from bytes on the host and the published loop."""
+    keep_freed_memory()
+    split = _files(setting)
+    checks = []
+    for architecture, precision in _networks(setting):
+        subject = _subject(setting, architecture, precision, split)
+        bare, whole = (
+            _bare(setting, subject),
+            _piped(subject),
+        )
+        name = f"{architecture} at {precision}"
+        checks += [
+            Check(f"{name}: bare forward pass", bare, "images/s"),
+            Check(f"{name}: pipeline", whole, "images/s", None if setting.rehearsal else whole >= _published(subject)),
+            Check(f"{name}: pipeline of bare", whole / bare),
+        ]
+    return [*checks, Check("the published loop, last network", _published(subject), "images/s")]
+
+
+def decoded(setting: Setting) -> Sequence[Check]:
+    """Images per second from the store of decoded images."""
+    keep_freed_memory()
+    split, checks = _files(setting), []
+    for architecture, precision in _networks(setting)[:2]:
+        subject = _subject(setting, architecture, precision, split)
+        store = DecodedImages(setting.folder / "decoded", 10**11)
+        subject.pipeline(store, _machine())
+        speed = _piped(subject, store)
+        ratio = speed / _bare(setting, subject)
+        name = f"{architecture} at {precision}, decoded"
+        checks.append(Check(name, speed, "images/s"))
+        checks.append(Check(f"{name}, of bare", ratio, holds=None if setting.rehearsal else ratio >= OF_BARE))
+    return checks
+
+
+def path(setting: Setting) -> Sequence[Check]:
+    """The whole selection of C, beside the sweep; converged, and within the memory that is stated."""
+    checks = []
+    compared("first use", *TINY, device=setting.device, warm=False)
+    for name, size in ({"800 x 32, 4 classes": TINY} if setting.rehearsal else SIZES).items():
+        row, figures = compared(name, *size, device=setting.device, warm=False)
+        checks += [
+            Check(f"{name}: times as fast as the sweep, by the clock", row.wall.median, "x"),
+            Check(f"{name}: largest gap", float(row.facts["gap"] or 0), holds=bool(row.facts["converged"])),
+            Check(f"{name}: products with the samples", f"{row.facts['passes']} and {row.facts['products of theirs']}"),
+        ]
+        checks += [Check(one.name, one.value, f"{one.unit}, {one.limit:.3g} stated", one.within) for one in figures]
+    return checks
+
+
+def knn(setting: Setting) -> Sequence[Check]:
+    """5,000 queries in a bank in half precision that stays in host memory."""
+    rows, asked = (20_000, 100) if setting.rehearsal else (IMAGENET, 5_000)
+    pattern = features(4096, 2).astype(np.float16)
+    bank = np.empty((rows, DIMENSIONS), np.float16)
+    for number, start in enumerate(range(0, rows, len(pattern))):
+        part = bank[start : start + len(pattern)]
+        part[:] = np.roll(pattern, number, axis=1)[: len(part)]
+    queries = features(asked, 1)
+    nearest(queries[:64], bank[:8192], NEIGHBOURS, device=setting.device)
+    begun = time.perf_counter()
+    nearest(queries, bank, NEIGHBOURS, device=setting.device).similarity.cpu()
+    return [Check(f"{asked:,} queries in {rows:,} x {DIMENSIONS}", time.perf_counter() - begun, "s")]
+
+
+def _networks(setting: Setting) -> Sequence[tuple[str, Precision]]:
+    return ((SMALL, "float32"),) if setting.rehearsal else NETWORKS
+
+
+def _files(setting: Setting) -> SourceSplit:
+    """Few files, each listed several times."""
+    few = photographs(setting.folder, 8 if setting.rehearsal else FILES, SIZE)
+    assert isinstance(few.images, FileImages)
+    times = 2 if setting.rehearsal else TIMES
+    images = replace(few.images, files=few.images.files * times)
+    labels = np.zeros(len(images), np.int64)
+    return replace(few, images=images, labels=labels, identifiers=images.files)
+
+
+def _subject(setting: Setting, architecture: str, precision: Precision, split: SourceSplit) -> Subject:
+    return Subject.on(setting.folder, architecture, split, precision, setting.device)
+
+
+def _machine() -> Machine:
+    return Machine(batch_size=BATCH)
+
+
+def _piped(subject: Subject, store: DecodedImages | None = None) -> float:
+    """Images per second through the feature store."""
+    return _speed(len(subject.split.images), lambda: subject.pipeline(store, _machine()))
+
+
+def _bare(setting: Setting, subject: Subject) -> float:
+    """Images per second through the encoder, bytes ready on the host."""
+    spec, count = preprocessing_for(subject.encoder.card, "paper"), 16 if setting.rehearsal else BATCH
+    images = stack([prepare(pixels_of(subject.split.images, place), spec) for place in range(count)])
+    rounds = 1 if setting.rehearsal else 32
+    forwarded(subject.encoder, images, spec, 2)
+    return _speed(rounds * count, lambda: forwarded(subject.encoder, images, spec, rounds))
+
+
+def _published(subject: Subject) -> float:
+    """Images per second of the published loop: Pillow chain, as many workers as cores, batches of 64."""
+    workers = len(os.sched_getaffinity(0))
+    count = min(len(subject.split.images), 256 * workers)
+    images = subject.split.images
+    assert isinstance(images, FileImages)
+    split = replace(subject.split, images=replace(images, files=images.files[:count]))
+    device = subject.encoder.device
+
+    @torch.no_grad()
+    def run() -> None:
+        for batch in DataLoader(Chained(split), batch_size=64, num_workers=workers, multiprocessing_context="fork"):
+            subject.encoder.model(batch.to(device)).cpu()
+
+    return _speed(count, run)
+
+
+def _speed(images: int, work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return images / (time.perf_counter() - begun)
