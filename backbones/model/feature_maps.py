@@ -38,6 +38,11 @@ class FeatureMaps(nn.Module):
         self.strides = tuple(strides[place] for place in self._places)
         self.channels = tuple(probed[place].shape[1] for place in self._places)
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Positions of the maps among all intermediate outputs of the network."""
+        return self._places
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps, finest first."""
         places = list(self._places) if self._places else None

@@ -17,6 +17,7 @@ from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
 from tasks.catalog.attentive_parameters import ATTENTIVE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.head_parameters import HEADS
+from tasks.catalog.linear_dense_parameters import LINEAR_DENSE
 from tasks.catalog.protocol import (
     POINT,
     Margin,
@@ -196,6 +197,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *HEADS,
         *SCORES_OF_FEATURES,
         ATTENTIVE,
+        *LINEAR_DENSE,
     )
 }
 

@@ -101,8 +101,9 @@ class Dataset:
 
 
 def digest_annotations(labels: str, targets: Mapping[Kind, str]) -> str:
-    """One digest for labels and targets; the labels' own without targets."""
-    return digest_lines([labels, *(f"{kind}:{targets[kind]}" for kind in sorted(targets))]) if targets else labels
+    """One digest for labels and the targets that have one; the labels' own without targets."""
+    named = {kind: digest for kind, digest in targets.items() if digest}
+    return digest_lines([labels, *(f"{kind}:{named[kind]}" for kind in sorted(named))]) if named else labels
 
 
 def digest_manifest(classes: Iterable[str], splits: Iterable[tuple[str, str, str]]) -> str:

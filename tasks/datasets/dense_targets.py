@@ -1,4 +1,4 @@
-"""What dense protocols learn of an image: class masks, surface normals, or boxes. One per image, read when asked.
+"""Targets of dense protocols for an image: class masks, surface normals, depth, or boxes, read when asked for.
 
 A split's targets stand beside its images and labels, by kind (`SourceSplit.targets`).
 """
@@ -11,7 +11,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["masks", "normals", "boxes"]
+Kind = Literal["masks", "normals", "boxes", "depth"]
 IGNORED = -1
 """In a mask: no class is known, and the pixel counts neither in training nor in a score."""
 
@@ -19,6 +19,8 @@ Mask = npt.NDArray[np.int16]
 """[h, w] class indices, or `IGNORED`; as large as the image."""
 NormalMap = npt.NDArray[np.float32]
 """[h, w, 3] unit vectors, x right, y down, z into the scene; zeros where the direction is not known."""
+DepthMap = npt.NDArray[np.float32]
+"""[h, w] distances along the optical axis, in metres or in scene units; 0 where the depth is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Targets(Protocol[TargetT_co]):
 
     @property
     def digest(self) -> str:
-        """Names all of them: part of the dataset's manifest."""
+        """Names all of them: part of the dataset's manifest. Empty where they follow from what names the images."""
         ...
 
     def __len__(self) -> int: ...

@@ -24,6 +24,10 @@ VOC_YEARS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 )
 """Where a year's challenge may lie: as the classification data do, as torchvision or as detectron2 have it."""
 READERS = "tasks.datasets.readers"
+NYU_LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {split: (f"nyu_{split}.txt", f"nyudepthv2_{split}_files_with_gt.txt") for split in ("train", "test")}
+)
+"""Lists of the frames whose depth is learnt: as DINOv3 names them, and as BTS does."""
 ADE_SPLITS = ("training", "validation")
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
@@ -136,6 +140,9 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             reader=f"{READERS}.nyuv2:read",
             targets=("normals",),
         ),
+        "nyuv2-depth": Layout(
+            tuple(NYU_LISTS.values()), bases=("", "nyu"), reader=f"{READERS}.nyuv2_depth:read", targets=("depth",)
+        ),
         "imagenet": Layout(
             _needs("train", "val"),
             bases=("", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
@@ -170,7 +177,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
                 {"kind": str, "factor": str, "dense": bool, "train": int, "test": int, "size": int, "seed": int}
             ),
             reader=f"{READERS}.embedded:read_shapes",
-            dense_targets=("boxes", "masks", "normals"),
+            dense_targets=("boxes", "masks", "normals", "depth"),
         ),
     }
 )

@@ -108,7 +108,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
         dilate=parameters.decoder == "ppm",
         seed=seed,
     )
-    pixels, unit = Pixels.of(parameters, inputs.spec), max(network.strides)
+    pixels, unit = Pixels.of(parameters.normalisation, inputs.spec), max(network.strides)
     learning, judged = (
         DenseImages(split, inputs.targets(split, "normals"), pixels, unit, mirrored) for split in (train, test)
     )

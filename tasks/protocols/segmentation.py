@@ -42,7 +42,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
     network = DenseNetwork(
         inputs, parameters.decoder, parameters.channels, len(classes), frozen=parameters.frozen, seed=seed
     )
-    pixels, unit = Pixels.of(parameters, inputs.spec), max(network.strides)
+    pixels, unit = Pixels.of(parameters.normalisation, inputs.spec), max(network.strides)
     learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, unit) for split in (train, test))
     training = train_dense(
         network,
@@ -66,7 +66,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
             "loss_falling": loss_still_decreasing(training.losses),
             "chance": counts.chance,
             "strides": list(network.strides),
-            "class_iou": _by_class(classes, counts),
+            "class_iou": class_ious(classes, counts),
         },
         predictions={
             "index": np.arange(len(judged)),
@@ -112,6 +112,7 @@ def _probabilities(network: DenseNetwork, pixels: Tensor, mask: Array, inputs: I
     return functional.softmax(resized(logits.float(), mask.shape), dim=1)
 
 
-def _by_class(classes: tuple[str, ...], counts: PixelCounts) -> dict[str, Json]:
+def class_ious(classes: tuple[str, ...], counts: PixelCounts) -> dict[str, Json]:
+    """IoU in percent by class name; None for a class that is neither present nor predicted."""
     ious: npt.NDArray[np.float64] = counts.ious
     return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(classes, ious, strict=True)}

@@ -49,6 +49,12 @@ class Training:
     precision: Precision = "float32"
     label: str = "training"
     """What the phase is called."""
+    beta1: Callable[[int], float] | None = None
+    """First decay of AdamW's averages at a step, where a schedule changes it."""
+    clip: float | None = None
+    """Largest norm of the gradient of all parameters; None: it is not clipped."""
+    after: Callable[[int], None] | None = None
+    """Called after every step with its number, to update averages that are part of `model`."""
     step: int = 0
     losses: list[float] = field(default_factory=list)
     """The loss of every step taken so far."""
@@ -64,6 +70,8 @@ class Training:
         factor = self.rate(self.step)
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
+            if self.beta1 is not None:
+                group["betas"] = (self.beta1(self.step), group["betas"][1])
         short = self.precision == "bfloat16"
         with (
             torch_seeded(self.device, self.seed, 2, self.step),
@@ -77,7 +85,11 @@ class Training:
             raise NotFiniteError(
                 f"{self.label}: the loss is {value} at step {self.step}: a smaller learning rate helps"
             )
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimiser.step()
+        if self.after is not None:
+            self.after(self.step)
         self.step += 1
         self.losses.append(value)
         return value

@@ -1,7 +1,7 @@
 """Scenes drawn by `tasks.synthetic`, labelled by one of their factors.
 
 Cards that differ in the factor alone share their images (and so their features): solid, hue and texture are three
-questions about the same pictures. With `dense`, every image also has its mask, normals and boxes as targets.
+questions about the same pictures. With `dense`, every image also has its mask, normals, depth and boxes as targets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ from tasks.synthetic.digits import TRAIN_GLYPHS
 from tasks.synthetic.sklearn_data import handwritten_digits
 
 KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
-CLASSES: Mapping[Kind, tuple[str, ...]] = {"boxes": SOLID_NAMES, "masks": ("room", *SOLID_NAMES), "normals": ()}
+"""Targets that the digest of a dataset names. Depth came later: it follows from what names the images."""
+CLASSES: Mapping[Kind, tuple[str, ...]] = {
+    "boxes": SOLID_NAMES,
+    "masks": ("room", *SOLID_NAMES),
+    "normals": (),
+    "depth": (),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class SceneSeries:
 
     def target_digests(self, *, dense: bool) -> dict[Kind, str]:
         """Names of the targets, by kind, without drawing; none unless `dense`."""
-        return {kind: digest_lines([*self._scenes, kind]) for kind in KINDS} if dense else {}
+        return {**{kind: digest_lines([*self._scenes, kind]) for kind in KINDS}, "depth": ""} if dense else {}
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -158,7 +164,7 @@ def _dense(card: DatasetCard) -> bool:
 def _draw(series: SceneSeries, *, dense: bool) -> Rendered:
     images = np.empty((series.count, series.size, series.size, 3), np.uint8)
     factors: dict[Factor, Labels] = {factor: np.empty(series.count, np.int64) for factor in Factor}
-    targets: dict[Kind, list[Any]] = {kind: [] for kind in KINDS}
+    targets: dict[Kind, list[Any]] = {kind: [] for kind in CLASSES}
     for index in range(series.count):
         scene = render(series.kind, series.split, index, size=series.size, seed=series.seed)
         images[index] = scene.image
@@ -167,6 +173,7 @@ def _draw(series: SceneSeries, *, dense: bool) -> Rendered:
         if dense:
             targets["masks"].append(scene.semantic.astype(np.int16))
             targets["normals"].append(scene.normals)
+            targets["depth"].append(scene.depth)
             targets["boxes"].append(Boxes(scene.boxes, scene.classes, np.zeros(len(scene.boxes), np.bool_)))
     images.flags.writeable = False
     return Rendered(images, factors, {kind: tuple(values) for kind, values in targets.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +52,9 @@ class Pixels:
     std: Triple
 
     @classmethod
-    def of(cls, parameters: DenseParameters, spec: PreprocessingSpec) -> Pixels:
+    def of(cls, normalisation: Literal["card", "imagenet"], spec: PreprocessingSpec) -> Pixels:
         """The backbone's own, or ImageNet's."""
-        own = parameters.normalisation == "card"
-        return cls(spec.mean, spec.std) if own else cls(IMAGENET_MEAN, IMAGENET_STD)
+        return cls(spec.mean, spec.std) if normalisation == "card" else cls(IMAGENET_MEAN, IMAGENET_STD)
 
     def normalised(self, image: Tensor) -> Tensor:
         """uint8 [3, h, w] to float32."""

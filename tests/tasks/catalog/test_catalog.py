@@ -50,7 +50,7 @@ def test_a_built_in_dataset_card_is_complete(name: str) -> None:
     card = BUILT_IN.datasets[name]
     assert card.reader in LAYOUTS
     assert protocols(card)
-    assert card.classes is not None or set(protocols(card)) <= {"normals"}
+    assert card.classes is not None or set(protocols(card)) <= {"normals", "depth"}
     if LAYOUTS[card.reader].embedded:
         assert (card.folder, card.download) == (None, "none")
     else:

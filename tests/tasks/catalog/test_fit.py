@@ -35,9 +35,9 @@ def test_labels_alone_are_offered_for_every_protocol_on_labels() -> None:
     ("targets", "expected"),
     [
         (["boxes"], {"detection-frozen", "detection-finetune"}),
-        (["masks"], {"segmentation"}),
+        (["masks"], {"segmentation", "linear-segmentation"}),
         (["normals"], {"normals"}),
-        (["depth"], set()),
+        (["depth"], {"depth"}),
     ],
 )
 def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: list[str], expected: set[str]) -> None:

@@ -286,3 +286,57 @@ def test_imagenets_unsorted_validation_images_are_told_apart(tmp_path: Path) -> 
     draw(tmp_path / "ImageNet" / "val" / "ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(DataError, match=r"val .*has no images: .*sorted into classes"):
         open_dataset(card("imagenet"), tmp_path)
+
+
+# --- NYU Depth v2, depth
+
+
+def nyu_depth(root: Path, *, lists: str = "nyu_{}.txt") -> Path:
+    """The layout that DINOv3 describes: two scenes for training, one without number for testing."""
+    base = root / "NYU"
+    random = np.random.default_rng(0)
+    for split, names in (("train", ("kitchen_0001/{}_00045", "bath_0002/{}_00012")), ("test", ("bathroom/{}_00507",))):
+        lines = []
+        for name in names:
+            image, depth = name.format("rgb") + ".jpg", name.format("sync_depth") + ".png"
+            draw(base / image)
+            numbers = random.integers(0, 10_000, (8, 12)).astype(np.uint16)
+            Image.fromarray(numbers).save(base / depth)
+            lines.append(f"/{image} /{depth} 518.8579")
+        (base / lists.format(split)).write_text("\n".join(lines) + "\n")
+    return base
+
+
+@pytest.mark.parametrize("lists", ["nyu_{}.txt", "nyudepthv2_{}_files_with_gt.txt"])
+def test_nyu_depth_is_in_metres_in_the_order_of_the_sorted_lists(tmp_path: Path, lists: str) -> None:
+    base = nyu_depth(tmp_path, lists=lists)
+    dataset = open_dataset(card("nyuv2-depth"), tmp_path)
+    train = dataset.splits["train"]
+    assert list(train.identifiers) == ["bath_0002/rgb_00012.jpg", "kitchen_0001/rgb_00045.jpg"]
+    with Image.open(base / "bath_0002/sync_depth_00012.png") as stored:
+        assert np.allclose(train.targets["depth"][0], np.asarray(stored, np.float64) / 1000)
+    assert len(dataset.splits["test"].images) == 1
+    assert "24,231" in " ".join(manifest_of(dataset, card("nyuv2-depth")).problems)
+
+
+def test_nyu_depth_changes_its_digest_with_a_depth_and_names_a_broken_one(tmp_path: Path) -> None:
+    base = nyu_depth(tmp_path)
+    before = open_dataset(card("nyuv2-depth"), tmp_path)
+    path = base / "bathroom/sync_depth_00507.png"
+    Image.new("RGB", (12, 8)).save(path)
+    after = open_dataset(card("nyuv2-depth"), tmp_path)
+    assert before.manifest_digest != after.manifest_digest
+    with pytest.raises(DataError, match=r"sync_depth_00507.png cannot be read as depth \(RGB pixels"):
+        after.splits["test"].targets["depth"][0]
+    with pytest.raises(DataError, match="changed after the dataset was opened"):
+        before.splits["test"].targets["depth"][0]
+    path.unlink()
+    with pytest.raises(DataError, match=r"sync_depth_00507\.png is missing"):
+        open_dataset(card("nyuv2-depth"), tmp_path)
+
+
+def test_a_list_of_nyu_depth_that_has_other_columns_is_refused(tmp_path: Path) -> None:
+    base = nyu_depth(tmp_path)
+    (base / "nyu_test.txt").write_text("bathroom/rgb_00507.jpg bathroom/sync_depth_00507.png\n")
+    with pytest.raises(DataError, match="an image, its depth and the focal length"):
+        open_dataset(card("nyuv2-depth"), tmp_path)

@@ -88,7 +88,7 @@ def test_dense_scenes_have_targets_as_large_as_their_images_and_a_manifest_of_th
     plain, dense = shapes("count", "scene"), shapes("count", "scene", dense=True)
     opened = open_dataset(dense, NOWHERE)
     for split in opened.splits.values():
-        assert set(split.targets) == {"boxes", "masks", "normals"}
+        assert set(split.targets) == {"boxes", "masks", "normals", "depth"}
         for index in range(len(split.images)):
             boxes, mask, normals = (split.targets[kind][index] for kind in ("boxes", "masks", "normals"))
             assert mask.shape == normals.shape[:2] == (32, 32)

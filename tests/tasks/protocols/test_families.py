@@ -48,6 +48,8 @@ PROTOCOL_CHANGES = {
     "detection-finetune/shapes-scenes": ["detection.iterations=1", "detection.batch=2"],
     "segmentation/shapes-scenes": ["segmentation.steps=1", "segmentation.batch_size=2"],
     "normals/shapes-scenes": ["normals.steps=1", "normals.batch_size=2"],
+    "linear-segmentation/shapes-scenes": ["linear-segmentation.steps=1", "linear-segmentation.batch_size=2"],
+    "depth/shapes-scenes": ["depth.steps=1", "depth.batch_size=2"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }
@@ -55,7 +57,7 @@ OWN_SIZE = {"hiera", "mixer", "crossvit"}
 """Families that take images of their own size alone."""
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks give lists of tokens, one for each branch."""
-ANY_SIZE_NEEDED = {"detection", "segmentation", "normals"}
+ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth"}
 
 
 @cache

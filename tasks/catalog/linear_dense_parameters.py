@@ -1,0 +1,204 @@
+"""Linear heads on the maps of a frozen backbone, segmentation and depth: parameters and presets. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tasks.catalog.dense_parameters import without_maps
+from tasks.catalog.protocol import Margin, ProtocolSpec, require_above_zero, require_at_least
+
+LayerName = Literal["last", "last-4", "quarters"]
+
+
+@dataclass(frozen=True)
+class LinearSegmentationParameters:
+    """Batch norm and a 1 x 1 convolution on the last layer's patches, trained on crops, tested in sliding windows."""
+
+    preprocessing: Literal["paper"] = "paper"
+    normalisation: Literal["card", "imagenet"] = "card"
+    layers: LayerName = "last"
+    """`last-4` and `quarters` put four blocks (of a pyramid: the last map of every stride) side by side."""
+    dropout: float = 0.1
+    steps: int = 40_000
+    batch_size: int = 16
+    rate: float = 1e-3
+    weight_decay: float = 1e-3
+    """Of all parameters, as published."""
+    warmup: int = 1_500
+    """Steps."""
+    decay: Literal["cosine", "polynomial"] = "cosine"
+    shorter: int = 512
+    """Pixels of the shorter side, in training times a random factor."""
+    scales: tuple[float, float] = (0.5, 2.0)
+    """The range of that factor."""
+    crop: int = 512
+    """Side of training crops and of test windows in pixels."""
+    most_of_one_class: float = 0.75
+    """Crops with a larger share of one class are drawn again, up to ten times."""
+    flip: bool = True
+    distortion: bool = True
+    """Random brightness, contrast, saturation and hue."""
+    hue: float = 0.5
+    """Largest turn of the hue, in turns of the circle."""
+    stride: int = 341
+    """Pixels between test windows."""
+    test_scales: tuple[float, ...] = (1.0,)
+    """Factors of `shorter` over which probabilities are averaged, each with its mirror image if there are several."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, steps=self.steps, shorter=self.shorter, crop=self.crop, stride=self.stride)
+        require_at_least(2, batch_size=self.batch_size)  # batch norm learns nothing from one image
+        require_at_least(0, warmup=self.warmup)
+        require_above_zero(
+            rate=self.rate, scales=min(self.scales, default=0.0), test_scales=min(self.test_scales, default=0.0)
+        )
+        if len(self.scales) != 2 or self.scales[0] > self.scales[1]:
+            raise ValueError(f"scales are the lowest and the highest factor, not {self.scales}")
+        if not (0 <= self.dropout < 1 and 0 < self.most_of_one_class <= 1 and 0 <= self.hue <= 0.5):
+            raise ValueError("dropout is below 1, most_of_one_class at most 1, and hue at most 0.5")
+
+
+DINOV3_SEGMENTATION = LinearSegmentationParameters()
+DINOV2_SEGMENTATION = LinearSegmentationParameters(dropout=0.0, weight_decay=1e-4, decay="polynomial", hue=0.1)
+FAST_SEGMENTATION = LinearSegmentationParameters(steps=4_000, warmup=150)
+SMALL_LINEAR_SEGMENTATION = LinearSegmentationParameters(
+    layers="quarters",
+    dropout=0.0,
+    steps=150,
+    rate=1e-2,
+    warmup=10,
+    shorter=64,
+    scales=(1.0, 1.5),
+    crop=64,
+    distortion=False,
+    stride=43,
+)
+
+
+@dataclass(frozen=True)
+class DepthParameters:
+    """A 1 x 1 convolution to bins of depth on the maps of a frozen backbone."""
+
+    preprocessing: Literal["paper"] = "paper"
+    normalisation: Literal["card", "imagenet"] = "card"
+    layers: LayerName = "last"
+    class_token: bool = False
+    """Whether every position also has the block's class token."""
+    norm: bool = True
+    """Batch norm before the convolution."""
+    upsampling: int = 1
+    """Factor by which the maps are enlarged (bilinear) before the convolution."""
+    bins: int = 256
+    nearest: float = 1e-3
+    """Depth of the first bin; true depths at or below are not known."""
+    deepest: float = 10.0
+    """Depth of the last bin; true depths from here on are not known."""
+    gradient: float = 0.0
+    """Weight of the gradient loss next to the scale-invariant one."""
+    steps: int = 38_400
+    batch_size: int = 16
+    rate: float = 3e-4
+    weight_decay: float = 1e-4
+    """Of all parameters, as published."""
+    beta2: float = 0.99
+    warmup: int = 12_800
+    """Steps."""
+    schedule: Literal["dinov3", "dinov2"] = "dinov3"
+    clip: float = 35.0
+    """Largest norm of the gradient."""
+    border: Literal["nyu", "none"] = "nyu"
+    """Box that training images are cut to: `nyu` leaves out the white border of its images."""
+    crop: tuple[int, int] = (416, 544)
+    """Height and width of training crops in pixels."""
+    rotation: float = 2.5
+    """Largest angle in degrees; every second image is turned."""
+    flip: bool = True
+    colour: bool = True
+    """Random gamma, brightness and colour of every second image."""
+    box: Literal["eigen", "none"] = "eigen"
+    """Part of test images that is scored."""
+
+    def __post_init__(self) -> None:
+        require_at_least(1, steps=self.steps, upsampling=self.upsampling, crop=min(self.crop, default=0))
+        require_at_least(2, batch_size=self.batch_size, bins=self.bins)
+        require_at_least(0, warmup=self.warmup)
+        require_above_zero(rate=self.rate, nearest=self.nearest, clip=self.clip)
+        if len(self.crop) != 2 or self.deepest <= self.nearest:
+            raise ValueError("crop is a height and a width, and deepest is beyond nearest")
+        if self.gradient < 0 or self.rotation < 0 or not 0 <= self.beta2 < 1:
+            raise ValueError("gradient and rotation are at least 0, and beta2 is below 1")
+
+
+DINOV3_DEPTH = DepthParameters()
+DINOV2_DEPTH = DepthParameters(
+    class_token=True,
+    norm=False,
+    upsampling=4,
+    gradient=0.5,
+    rate=5e-3,
+    weight_decay=1e-2,
+    beta2=0.999,
+    schedule="dinov2",
+)
+SMALL_DEPTH = DepthParameters(
+    layers="quarters",
+    bins=64,
+    deepest=15.0,
+    steps=200,
+    rate=1e-2,
+    warmup=20,
+    schedule="dinov2",
+    border="none",
+    crop=(64, 64),
+    rotation=0.0,
+    colour=False,
+    box="none",
+)
+
+LINEAR_DENSE = (
+    ProtocolSpec(
+        name="linear-segmentation",
+        version=1,
+        family="linear-segmentation",
+        presets={
+            "default": FAST_SEGMENTATION,
+            "published": DINOV3_SEGMENTATION,
+            "dinov3": DINOV3_SEGMENTATION,
+            "dinov2": DINOV2_SEGMENTATION,
+            "dinov2-ms": replace(DINOV2_SEGMENTATION, layers="last-4", test_scales=(1.0, 1.32, 1.73)),
+            "small": SMALL_LINEAR_SEGMENTATION,
+        },
+        module="tasks.protocols.linear_segmentation",
+        summary="linear head on the frozen last layer, crops and sliding windows as DINOv2 and DINOv3, mean IoU",
+        inputs="images",
+        needs=("masks",),
+        rescore="tasks.metrics.rescore:pixels",
+        unsuitable=without_maps,
+        trains=True,
+    ),
+    ProtocolSpec(
+        name="depth",
+        version=1,
+        family="depth",
+        presets={
+            "default": replace(DINOV3_DEPTH, steps=3_840, warmup=1_280),
+            "published": DINOV3_DEPTH,
+            "dinov3": DINOV3_DEPTH,
+            "dinov2": DINOV2_DEPTH,
+            "dinov2-lin4": replace(DINOV2_DEPTH, layers="quarters"),
+            "small": SMALL_DEPTH,
+        },
+        module="tasks.protocols.depth",
+        summary="linear head to bins of depth on the frozen backbone as DINOv2 and DINOv3, RMSE",
+        inputs="images",
+        needs=("depth",),
+        rescore="tasks.metrics.depth:rescorer",
+        unsuitable=without_maps,
+        trains=True,
+        margins={
+            **{name: Margin(0.01, "metres") for name in ("rmse",)},
+            **{name: Margin(0.005, "shares") for name in ("abs-rel", "log10")},
+        },
+    ),
+)

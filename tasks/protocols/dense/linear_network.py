@@ -1,0 +1,82 @@
+"""A linear head on the frozen maps of a backbone, and what the published linear heads share."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.model.architecture import freeze
+from backbones.model.normed_maps import LayerChoice, NormedMaps
+from backbones.model.precision import arithmetic
+from tasks.evaluation.inputs import ImageInputs
+from tasks.protocols.dense.decoders import resized
+from tasks.training.seeding import torch_seeded
+
+DEVIATION = 0.01
+"""Of the convolution's initial weights."""
+
+
+class LinearMapHead(nn.Module):
+    """Dropout of channels, batch norm and a 1 x 1 convolution on maps that are side by side.
+
+    Source: linear_head.py of facebookresearch/dinov3 (eval/segmentation, eval/depth). All maps are brought to the size
+    of the first, then enlarged `upsampling` times.
+    """
+
+    def __init__(self, channels: tuple[int, ...], outputs: int, *, dropout: float, norm: bool, upsampling: int) -> None:
+        super().__init__()
+        width = sum(channels)
+        self.upsampling = upsampling
+        self.dropout = nn.Dropout2d(dropout)
+        self.norm = nn.BatchNorm2d(width) if norm else nn.Identity()
+        self.convolution = nn.Conv2d(width, outputs, 1)
+        nn.init.normal_(self.convolution.weight, std=DEVIATION)
+        nn.init.zeros_(cast("Tensor", self.convolution.bias))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[b, outputs, h, w] at the first map's size times `upsampling`."""
+        first = [side * self.upsampling for side in maps[0].shape[-2:]]
+        joined = torch.cat([resized(one, first) for one in maps], dim=1)
+        found: Tensor = self.convolution(self.norm(self.dropout(joined)))
+        return found
+
+
+class FrozenMaps:
+    """Maps of a frozen backbone of images of any size, which are padded on all sides to multiples of its unit."""
+
+    def __init__(self, inputs: ImageInputs, layers: LayerChoice, *, class_token: bool = False) -> None:
+        self.inputs = inputs
+        model = freeze(inputs.backbone.fresh()).eval().to(inputs.device)
+        self.maps = NormedMaps(model, inputs.spec.crop, layers, class_token=class_token)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the maps."""
+        return self.maps.channels
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Maps float32 of normalised images [b, 3, h, w] on any device."""
+        device = torch.device(self.inputs.device)
+        padded = padded_to(images.to(device, non_blocking=True), self.maps.unit)
+        with arithmetic(device, self.inputs.precision):
+            found = self.maps(padded)
+        return [one.float() for one in found]
+
+
+def padded_to(images: Tensor, unit: int) -> Tensor:
+    """Zeros on both sides until height and width are multiples of `unit` (`CenterPadding` of DINOv2 and DINOv3)."""
+    sides = [-side % unit for side in images.shape[:-3:-1]]
+    return functional.pad(images, [part for side in sides for part in (side // 2, side - side // 2)])
+
+
+def linear_head(
+    maps: FrozenMaps, outputs: int, seed: int, *, dropout: float = 0.0, norm: bool = True, upsampling: int = 1
+) -> LinearMapHead:
+    """A fresh head; the seed decides its weights."""
+    with torch_seeded("cpu", seed, 1):
+        head = LinearMapHead(maps.channels, outputs, dropout=dropout, norm=norm, upsampling=upsampling)
+    return head.to(maps.inputs.device)

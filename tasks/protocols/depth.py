@@ -1,0 +1,185 @@
+"""Monocular depth: a 1 x 1 convolution to 256 bins of depth on the maps of a frozen backbone.
+
+Sources: `dinov3` is config-nyu.yaml and eval/depth of facebookresearch/dinov3 (6876159): last layer's patches after
+the final norm, batch norm, uniform bins from 0.001 to 10 metres whose weights are the positive logits plus 0.1,
+scale-invariant loss, AdamW 3e-4 with the first decay 0 during the warm-up and then 0.85 to 0.95, clipped at 35, 38,400
+steps of 16 crops of 416 x 544; tested on the whole image and its mirror image, averaged, within the Eigen box. `dinov2`
+is DINOv2's head as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: class token beside the patches, no batch norm, maps
+enlarged four times, half the gradient loss, AdamW 5e-3 (the official rate was not published); `dinov2-lin4` four
+blocks. Scores are means over images.
+
+Differences: batches and views are drawn by generators of the step, so that a training resumes to the bit; the last
+weights count, where DINOv3 keeps the best on the images that it reports. The default has a tenth of the steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.catalog.linear_dense_parameters import DepthParameters
+from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.depth import depth_arrays, depth_errors, depth_interval, depth_means
+from tasks.metrics.outcome import Outcome
+from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.depth_losses import depth_of_bins, gradient_loss, scale_invariant_loss
+from tasks.protocols.dense.depth_views import EIGEN_BOX, box_of, depth_view, normalised_view
+from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
+from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, linear_head
+from tasks.protocols.dense.network import curve
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
+from tasks.training.schedules import depth_beta1, depth_rate
+from tasks.training.seeding import batch_of, generator_of
+
+SOME_IMAGES = 100
+"""Training images from which the depth of a constant answer is taken."""
+Floats = npt.NDArray[np.float64]
+
+
+def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Train the head on `train`, score the other split with the last weights; nothing is chosen.
+
+    Raises `DataError`, `NotFiniteError`.
+    """
+    train_split, test_split = inputs.split("train"), inputs.split("test", "val")
+    pixels = Pixels.of(parameters.normalisation, inputs.spec)
+    learning, judged = (
+        DenseImages(split, inputs.targets(split, "depth"), pixels, 1) for split in (train_split, test_split)
+    )
+    maps = FrozenMaps(inputs, parameters.layers, class_token=parameters.class_token)
+    head = linear_head(maps, parameters.bins, seed, norm=parameters.norm, upsampling=parameters.upsampling)
+    losses = _train(maps, head, learning, parameters, seed, reporter)
+    errors, guesses = _test(maps, head.eval(), judged, parameters, _mean_depth(learning, parameters), reporter)
+    arrays = depth_arrays(errors)
+    return Outcome(
+        headline="rmse",
+        metrics=depth_means(arrays),
+        interval=depth_interval(arrays, "rmse"),
+        samples={"train": len(learning), "test": len(judged)},
+        diagnostics={
+            "loss_curve": curve(losses),
+            "loss_falling": loss_still_decreasing(losses),
+            "chance": float(np.nanmean(guesses[:, 0])),
+            "images_without_depth": len(errors) - len(arrays["rmse"]),
+        },
+        predictions={"index": np.flatnonzero(~np.isnan(errors).any(axis=1)), **arrays},
+        higher_is_better=False,
+    )
+
+
+def _train(
+    maps: FrozenMaps,
+    head: LinearMapHead,
+    images: DenseImages,
+    parameters: DepthParameters,
+    seed: int,
+    reporter: Reporter,
+) -> list[float]:
+    inputs, steps, warmup = maps.inputs, parameters.steps, parameters.warmup
+
+    def make(step: int) -> tuple[Tensor, Tensor]:
+        random = generator_of(seed, 3, step)
+        rows = batch_of(step, len(images), parameters.batch_size, seed)
+        mean, std = images.pixels.mean, images.pixels.std
+        views = [depth_view(*images.pair(int(row)), parameters, mean, std, random) for row in rows]
+        return torch.stack([view for view, _ in views]), torch.stack([truth for _, truth in views])
+
+    with prefetched(make, steps) as batches:
+
+        def loss(step: int) -> Tensor:
+            views, truth = (part.to(inputs.device, non_blocking=True) for part in batches(step))
+            return _loss(_predicted(maps, head, views, parameters, truth.shape[-2:]), truth, parameters, step)
+
+        training = Training(
+            head.train(),
+            torch.optim.AdamW(
+                head.parameters(),
+                lr=parameters.rate,
+                betas=(0.9, parameters.beta2),
+                weight_decay=parameters.weight_decay,
+            ),
+            steps,
+            loss,
+            rate=lambda step: depth_rate(step, steps, warmup, parameters.schedule),
+            seed=seed,
+            device=inputs.device,
+            label="training the linear head",
+            beta1=(lambda step: depth_beta1(step, steps, warmup)) if parameters.schedule == "dinov3" else None,
+            clip=parameters.clip,
+        )
+        checkpoint = Checkpoint(inputs.checkpoint / "head.pt", inputs.key) if inputs.checkpoint else None
+        train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
+    return training.losses
+
+
+def _predicted(
+    maps: FrozenMaps, head: LinearMapHead, views: Tensor, parameters: DepthParameters, size: torch.Size
+) -> Tensor:
+    """Depth [b, 1, h, w] at a size."""
+    return resized(depth_of_bins(head(maps(views)), parameters.nearest, parameters.deepest), size)
+
+
+def _loss(predicted: Tensor, truth: Tensor, parameters: DepthParameters, step: int) -> Tensor:
+    known = (truth > parameters.nearest) & (truth < parameters.deepest)
+    found = scale_invariant_loss(predicted, truth, known, step)
+    if parameters.gradient:
+        found = found + parameters.gradient * gradient_loss(predicted, truth * known, known)
+    return found
+
+
+def _test(
+    maps: FrozenMaps,
+    head: LinearMapHead,
+    images: DenseImages,
+    parameters: DepthParameters,
+    guess: float,
+    reporter: Reporter,
+) -> tuple[Floats, Floats]:
+    """Errors [images, scores] of the head, and of the same depth everywhere. One image is in memory at a time."""
+    errors, guesses = [], []
+    reporter.phase("test", len(images), "images")
+    for index in range(len(images)):
+        image, truth = images.pair(index)
+        view = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        predicted = predicted_depth(
+            maps, head, normalised_view(view, images.pixels.mean, images.pixels.std), parameters
+        )
+        known = scored_pixels(truth, parameters)
+        depth = predicted.numpy().clip(parameters.nearest, parameters.deepest)[known].astype(np.float64)
+        errors.append(depth_errors(depth, truth[known].astype(np.float64)))
+        guesses.append(depth_errors(np.full(depth.shape, guess), truth[known].astype(np.float64)))
+        reporter.advance()
+    return np.array(errors), np.array(guesses)
+
+
+@torch.inference_mode()
+def predicted_depth(maps: FrozenMaps, head: LinearMapHead, view: Tensor, parameters: DepthParameters) -> Tensor:
+    """Depth [h, w] on the CPU of a normalised view [3, h, w], averaged with that of its mirror image."""
+    both = torch.stack([view, view.flip(2)])
+    depth = depth_of_bins(head(maps(both)), parameters.nearest, parameters.deepest)
+    averaged = (depth[:1] + depth[1:].flip(3)) / 2
+    full = functional.interpolate(averaged, size=view.shape[1:], mode="bilinear", align_corners=False)
+    return full[0, 0].cpu()
+
+
+def scored_pixels(truth: Array, parameters: DepthParameters) -> npt.NDArray[np.bool_]:
+    """[h, w] pixels whose true depth is known, within the box that is scored."""
+    known = (truth > parameters.nearest) & (truth < parameters.deepest)
+    if parameters.box == "none":
+        return known
+    inside = np.zeros(known.shape, np.bool_)
+    inside[box_of(EIGEN_BOX, *known.shape)] = True
+    return known & inside
+
+
+def _mean_depth(images: DenseImages, parameters: DepthParameters) -> float:
+    """Of the known pixels of some training images: the answer of a network that sees nothing."""
+    chosen = np.linspace(0, len(images) - 1, min(SOME_IMAGES, len(images))).astype(np.int64)
+    depths = [images.pair(int(index))[1] for index in chosen]
+    means = [one[(one > parameters.nearest) & (one < parameters.deepest)] for one in depths]
+    return float(np.concatenate([np.ravel(one) for one in means]).mean())

@@ -1,0 +1,164 @@
+"""Linear segmentation: batch norm and a 1 x 1 convolution on the patches of a frozen backbone's last layer.
+
+Sources: `dinov3` is config-ade20k-linear-training.yaml and eval/segmentation of facebookresearch/dinov3 (6876159): the
+backbone's final norm, dropout of channels 0.1, AdamW 1e-3, 40,000 steps of 16 crops, short sides 512 times 0.5 to 2,
+sliding windows of 512 every 341 pixels at a short side of 512, logits brought to the label's size. `dinov2` is the
+mmsegmentation configuration of DINOv2 as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: no dropout, weight decay 1e-4, a
+line to 0; `dinov2-ms` four blocks and three test scales, each mirrored too.
+
+Differences: batches and crops are drawn by generators of the step, so that a training resumes to the bit; the last
+weights count, where DINOv3 keeps the best on the images that it reports; images whose sides are no multiples of a patch
+are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.catalog.linear_dense_parameters import LinearSegmentationParameters
+from tasks.datasets.dense_targets import IGNORED
+from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.confidence_intervals import over_images
+from tasks.metrics.outcome import Outcome
+from tasks.metrics.segmentation import Confusion
+from tasks.protocols.dense.crops import shorter_side, training_crop
+from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.image_batches import DenseImages, Pixels
+from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, linear_head
+from tasks.protocols.dense.network import curve
+from tasks.protocols.dense.sliding_windows import slide
+from tasks.protocols.segmentation import class_ious
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint
+from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
+from tasks.training.schedules import segmentation_rate
+from tasks.training.seeding import batch_of, generator_of
+
+
+def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Train the head on `train`, score the other split with the last weights; nothing is chosen.
+
+    Raises `DataError`, `NotFiniteError`.
+    """
+    train_split, test_split = inputs.split("train"), inputs.split("test", "val")
+    classes = inputs.targets(train_split, "masks").classes
+    pixels = Pixels.of(parameters.normalisation, inputs.spec)
+    learning, judged = (
+        DenseImages(split, inputs.targets(split, "masks"), pixels, 1) for split in (train_split, test_split)
+    )
+    maps = FrozenMaps(inputs, parameters.layers)
+    head = linear_head(maps, len(classes), seed, dropout=parameters.dropout)
+    losses = _train(maps, head, learning, parameters, seed, reporter)
+    confusion = _test(SegmentationTest(maps, head.eval(), parameters, pixels), judged, len(classes), reporter)
+    counts = confusion.counts
+    return Outcome(
+        headline="miou",
+        metrics=counts.scores,
+        interval=over_images(counts.mean_ious, len(counts.images)),
+        samples={"train": len(learning), "test": len(judged)},
+        diagnostics={
+            "loss_curve": curve(losses),
+            "loss_falling": loss_still_decreasing(losses),
+            "chance": counts.chance,
+            "class_iou": class_ious(classes, counts),
+        },
+        predictions={
+            "index": np.arange(len(judged)),
+            "pixel_counts": counts.images,
+            "confusion": confusion.matrix,
+        },
+    )
+
+
+def mean_over_all_pixels(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of logits at the targets' size; unknown pixels add 0 and count in the mean, as published."""
+    logits = resized(logits, targets.shape[-2:])
+    return functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").mean()
+
+
+def _train(
+    maps: FrozenMaps,
+    head: LinearMapHead,
+    images: DenseImages,
+    parameters: LinearSegmentationParameters,
+    seed: int,
+    reporter: Reporter,
+) -> list[float]:
+    inputs = maps.inputs
+
+    def make(step: int) -> tuple[Tensor, Tensor]:
+        random = generator_of(seed, 3, step)
+        rows = batch_of(step, len(images), parameters.batch_size, seed)
+        views = [training_crop(*images.pair(int(row)), parameters, images.pixels, random) for row in rows]
+        return torch.stack([view for view, _ in views]), torch.stack([mask for _, mask in views])
+
+    with prefetched(make, parameters.steps) as batches:
+
+        def loss(step: int) -> Tensor:
+            views, targets = batches(step)
+            return mean_over_all_pixels(head(maps(views)), targets.to(inputs.device))
+
+        training = Training(
+            head.train(),
+            torch.optim.AdamW(head.parameters(), lr=parameters.rate, weight_decay=parameters.weight_decay),
+            parameters.steps,
+            loss,
+            rate=lambda step: segmentation_rate(step, parameters.steps, parameters.warmup, parameters.decay),
+            seed=seed,
+            device=inputs.device,
+            label="training the linear head",
+        )
+        checkpoint = Checkpoint(inputs.checkpoint / "head.pt", inputs.key) if inputs.checkpoint else None
+        train(training, checkpoint, reporter, every_s=inputs.checkpoint_s)
+    return training.losses
+
+
+@dataclass(frozen=True)
+class SegmentationTest:
+    """A trained head and how images are shown to it."""
+
+    maps: FrozenMaps
+    head: LinearMapHead
+    parameters: LinearSegmentationParameters
+    pixels: Pixels
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image, size: tuple[int, ...], classes: int) -> Tensor:
+        """Class indices [h, w] of one image at the size of its mask, from sliding windows at every test scale."""
+        total = torch.zeros(1, classes, *size, device=self.maps.inputs.device)
+        for view, mirrored in self._views(image):
+            logits = slide(self._window, view, classes, self.parameters.crop, self.parameters.stride)
+            logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            total += functional.softmax(logits.flip(3) if mirrored else logits, dim=1)
+        return total[0].argmax(dim=0).cpu()
+
+    def _window(self, window: Tensor) -> Tensor:
+        return resized(self.head(self.maps(window)), window.shape[-2:])
+
+    def _views(self, image: Image.Image) -> Iterator[tuple[Tensor, bool]]:
+        """Normalised images [1, 3, h, w] on the device, and whether each is a mirror image."""
+        scales = self.parameters.test_scales
+        for mirrored in (False, True) if len(scales) > 1 else (False,):
+            for scale in scales:
+                scaled = shorter_side(image, int(self.parameters.shorter * scale))
+                view = torch.from_numpy(np.array(scaled)).permute(2, 0, 1)
+                normalised = self.pixels.normalised(view.flip(2) if mirrored else view)[None]
+                yield normalised.to(self.maps.inputs.device), mirrored
+
+
+def _test(test: SegmentationTest, images: DenseImages, classes: int, reporter: Reporter) -> Confusion:
+    """The pixels of all images by true and predicted class. One image is in memory at a time."""
+    confusion = Confusion(classes)
+    reporter.phase("test", len(images), "images")
+    for index in range(len(images)):
+        image, mask = images.pair(index)
+        confusion.add(test.predict(image, mask.shape, classes).numpy(), mask)
+        reporter.advance()
+    return confusion
