@@ -15,6 +15,12 @@ from ssl_console.analysis.ranking import Ranking, RankingColumn, judged
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import weighted_metrics
 from ssl_console.analysis.statistics.across_tasks import POOL_NOTE, Friedman, cliques, friedman
+from ssl_console.analysis.statistics.draws_and_groups import (
+    has_draws,
+    has_groups,
+    spread_of_draws,
+    spread_of_groups,
+)
 from ssl_console.analysis.statistics.paired_from_predictions import GIVEN, ONE_LABEL, SEVERAL_LABELS
 from ssl_console.analysis.statistics.rank_bootstrap import Missing, RankBootstrap, Ranks
 from ssl_console.analysis.statistics.weighted_metrics import Spread, per_sample, statistic
@@ -182,17 +188,29 @@ def _of_the_same_samples(
         if arrays is None or not _usable(metric, arrays):
             continue
         first = next(iter(found.values()), arrays)
-        if all(np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
+        if _alike(first, arrays, metric):
             found[place] = arrays
     return found
+
+
+def _alike(first: Arrays, arrays: Arrays, metric: str) -> bool:
+    """Whether both are of the same samples, draws and groups."""
+    if any(not np.array_equal(first[name], arrays[name]) for name in _shared(arrays) if name in first):
+        return False
+    if has_groups(metric, first) or has_draws(first):
+        name = f"jackknife:{metric}" if has_groups(metric, first) else "predicted"
+        return name in arrays and arrays[name].shape == first[name].shape
+    return not has_draws(arrays) or "predicted" not in first
 
 
 def _usable(metric: str, arrays: Arrays) -> bool:
     """Whether something per sample is there from which the metric follows."""
     if "classes" in arrays:
         return {"accuracy", SPLITS} <= set(arrays)
+    if has_groups(metric, arrays):
+        return True
     if metric in ONE_LABEL:
-        return {"label", "predicted"} <= set(arrays)
+        return {"label", "predicted"} <= set(arrays) and (metric == "accuracy" or not has_draws(arrays))
     if metric == SEVERAL_LABELS:
         return {"label", "scores"} <= set(arrays)
     return any(one is not None for one in (per_sample(metric, arrays), statistic(metric, arrays)))
@@ -206,8 +224,12 @@ def _together(metric: str, values: Floats, arrays: list[Arrays]) -> Spread:
     first = arrays[0]
     if "classes" in first:
         return weighted_metrics.of_pools(values, *(_stacked(arrays, name) for name in ("accuracy", SPLITS)))
+    if has_groups(metric, first):
+        return spread_of_groups(values, metric, arrays)
     if metric not in {*ONE_LABEL, SEVERAL_LABELS}:
         return _of_images(metric, values, arrays)
+    if has_draws(first):
+        return spread_of_draws(values, arrays)
     labels = first["label"].astype(np.int64)
     if metric == SEVERAL_LABELS:
         return weighted_metrics.of_precisions(values, [one["scores"].astype(np.float64) for one in arrays], labels)

@@ -37,7 +37,8 @@ class ClassScore:
 
 
 def per_class(path: Path) -> tuple[ClassScore, ...]:
-    """Every class that the test images have, by number; empty when the file has no labels and predictions to compare.
+    """Every class that the test images have, by number; empty when the file has no labels and predictions to compare,
+    one for each image.
 
     Raises ValueError naming the file when it is not what a worker writes.
     """
@@ -51,6 +52,8 @@ def per_class(path: Path) -> tuple[ClassScore, ...]:
         return ()
     except (zipfile.BadZipFile, ValueError, SyntaxError, KeyError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    if not labels or not predicted:
+        return ()
     if len(labels) != len(predicted):
         raise ValueError(f"{path} holds {len(labels)} labels and {len(predicted)} predictions")
     totals = Counter(labels)

@@ -27,6 +27,7 @@ from tasks.catalog.protocol import (
     require_above_zero,
     require_at_least,
 )
+from tasks.catalog.retrieval_parameters import RETRIEVAL
 from tasks.datasets.card import DatasetCard
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
@@ -198,6 +199,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *SCORES_OF_FEATURES,
         ATTENTIVE,
         *LINEAR_DENSE,
+        *RETRIEVAL,
     )
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy.special import stdtrit
 
 from tasks.metrics.confidence_intervals import LEVEL, wilson
 from tasks.metrics.outcome import Interval
+from tasks.metrics.standard_errors import crossed_error
 
 METHOD = "images and draws"
 Predicted = npt.NDArray[np.integer]
@@ -23,23 +23,14 @@ def accuracy_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> 
 
 
 def interval_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> Interval:
-    """Interval of the accuracy expected over other test images and other draws.
-
-    Images and draws are crossed random effects: the variance of the mean is the variance of images' means over their
-    number, and of draws' means over theirs, less what both contain of the interaction. Degrees of freedom follow
-    Satterthwaite (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4).
-    """
+    """Interval of the accuracy expected over other test images and other draws."""
     right = (predicted == labels[:, None]).astype(np.float64)
     images, draws = right.shape
-    mean, by_image, by_draw = right.mean(), right.mean(axis=1), right.mean(axis=0)
+    mean = float(right.mean())
     if images < 2 or draws < 2 or mean in (0.0, 1.0):
         return wilson(round(mean * images), images)
-    residual = right - by_image[:, None] - by_draw[None] + mean
-    shared = float((residual**2).sum()) / ((images - 1) * (draws - 1)) / (images * draws)
-    parts = float(by_image.var(ddof=1)) / images, float(by_draw.var(ddof=1)) / draws
-    variance = max(sum(parts) - shared, *parts)
-    degrees = variance**2 / (parts[0] ** 2 / (images - 1) + parts[1] ** 2 / (draws - 1))
-    half = float(stdtrit(degrees, 0.5 + LEVEL / 2)) * math.sqrt(variance)
+    error, degrees = crossed_error(right)
+    half = float(stdtrit(degrees, 0.5 + LEVEL / 2)) * error
     return Interval(100 * max(0.0, mean - half), 100 * min(1.0, mean + half), LEVEL, METHOD)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.metrics import colour, confidence_intervals, reconstruction
+from tasks.metrics import clustering, colour, confidence_intervals, reconstruction, retrieval
 from tasks.metrics.average_precision import NEEDED, restored
 from tasks.metrics.calibration import reliability_of_top
 from tasks.metrics.classification import (
@@ -23,13 +23,13 @@ from tasks.metrics.classification import (
     mean_average_precision,
     mean_per_class_accuracy,
 )
+from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
 from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
 from tasks.metrics.per_class_interval import wilson_mean_per_class
 from tasks.metrics.pool_splits import COUNTS, SPLITS
 from tasks.metrics.repeated_draws import interval_of_draws, scores_of_draws
 from tasks.metrics.segmentation import PixelCounts
-from tasks.metrics.spectrum import interval_of_jackknife, scores_of_jackknife
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Scores = dict[str, float]
@@ -110,6 +110,16 @@ def jackknifed(arrays: Arrays) -> Rescorer | None:
     return Rescorer(needs, scores_of_jackknife, interval_of_jackknife) if needs else None
 
 
+def rankings(arrays: Arrays) -> Rescorer | None:
+    """Average precisions and recalls of rankings."""
+    return _complete(arrays, Rescorer(frozenset({"average_precision", "first_rank"}), _rankings, _rankings_interval))
+
+
+def clusters(arrays: Arrays) -> Rescorer | None:
+    """Agreement of clusters with labels."""
+    return _complete(arrays, Rescorer(frozenset({"cluster", "label"}), _clusters, clustering.interval))
+
+
 def detections(arrays: Arrays) -> Rescorer | None:
     """Average precisions of boxes."""
     earlier = {confidence_intervals.HALVES: _earlier_detections}
@@ -184,6 +194,18 @@ def _one_label_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 def _draws_interval(arrays: Arrays, _metric: str) -> Interval:
     return interval_of_draws(_whole(arrays["predicted"]), _whole(arrays["label"]))
+
+
+def _rankings(arrays: Arrays) -> Scores:
+    return scores_of_jackknife(retrieval.jackknife_scores(arrays, retrieval.stored_recalls(arrays)))
+
+
+def _rankings_interval(arrays: Arrays, metric: str) -> Interval | None:
+    return retrieval.interval(arrays) if metric == "map" else None
+
+
+def _clusters(arrays: Arrays) -> Scores:
+    return scores_of_jackknife(clustering.jackknife_scores(_whole(arrays["cluster"]), _whole(arrays["label"])))
 
 
 def _percentiles_per_class(arrays: Arrays) -> Interval:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
-
-from tasks.metrics.confidence_intervals import LEVEL
-from tasks.metrics.outcome import Interval
 
 Floats = npt.NDArray[np.float64]
 FIRST, LAST = 11, 100
 """Places of the spectrum, from 1, over which alpha-ReQ fits a line."""
 FEWEST_PLACES = 5
-JACKKNIFE = "grouped jackknife"
 
 
 def entropy_rank(values: Floats) -> float:
@@ -55,28 +49,3 @@ def spectrum(matrix: Floats) -> Floats:
     """Eigenvalues of a symmetric matrix without negative ones, largest first; rounding below zero becomes 0."""
     values: Floats = np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None)
     return values
-
-
-def jackknife(whole: float, without: Floats) -> Interval:
-    """Interval of a score from its values without one group of images each (Shao and Wu, Ann. Statist., 1989)."""
-    groups = len(without)
-    if groups < 2 or not np.isfinite(without).all():
-        return Interval(-math.inf, math.inf, LEVEL, JACKKNIFE)
-    error = math.sqrt((groups - 1) / groups * float(((without - without.mean()) ** 2).sum()))
-    half = float(stdtrit(groups - 1, 0.5 + LEVEL / 2)) * error
-    return Interval(whole - half, whole + half, LEVEL, JACKKNIFE)
-
-
-def scores_of_jackknife(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, float]:
-    """The scores stored as `jackknife:NAME`, whose first value is of all images."""
-    return {
-        name.removeprefix("jackknife:"): float(values[0])
-        for name, values in arrays.items()
-        if name.startswith("jackknife:")
-    }
-
-
-def interval_of_jackknife(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Interval:
-    """The interval of one of them."""
-    values = arrays[f"jackknife:{metric}"].astype(np.float64)
-    return jackknife(float(values[0]), values[1:])

@@ -13,8 +13,9 @@ import numpy as np
 
 from tasks.catalog.analysis_parameters import LabelFreeParameters
 from tasks.evaluation.inputs import BankInputs
+from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.spectrum import alpha_req, effective_rank, interval_of_jackknife, rankme, scores_of_jackknife
+from tasks.metrics.spectrum import alpha_req, effective_rank, rankme
 from tasks.reporter import Reporter
 from tasks.solvers.moments import Moments, grouped_moments, jackknife_arrays
 from tasks.training.checkpoint import spread_over

@@ -21,8 +21,8 @@ from sklearn.mixture import GaussianMixture
 from tasks.catalog.analysis_parameters import TransferabilityParameters
 from tasks.evaluation.inputs import BankInputs
 from tasks.features.shards import StoredRows
+from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
 from tasks.metrics.outcome import Outcome
-from tasks.metrics.spectrum import interval_of_jackknife, scores_of_jackknife
 from tasks.metrics.transferability import (
     between_classes,
     h_score,

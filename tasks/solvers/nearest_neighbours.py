@@ -164,7 +164,7 @@ def nearest(
     size = blocks or (CACHED if device == "cpu" else ON_DEVICE)
     reporter = reporter or SilentReporter()
     reporter.phase("neighbours", -(-len(queries) // QUERIES_HELD) * len(bank), "images")
-    parts = [_searched(held, bank, kept, size, reporter) for _, held in _blocks(queries, QUERIES_HELD, device)]
+    parts = [_searched(held, bank, kept, size, reporter) for _, held in unit_blocks(queries, QUERIES_HELD, device)]
     if not parts:
         parts = [_none(device)]
     return Neighbours(torch.cat([part.similarity for part in parts]), torch.cat([part.index for part in parts]))
@@ -174,7 +174,7 @@ def _searched(queries: Tensor, bank: FeatureRows, kept: int, size: BlockSizes, r
     """The neighbours of unit-length `queries`, from one reading of the bank."""
     parts = torch.split(queries, size.queries)
     tops = [RunningTopK(len(part), kept, part.device) for part in parts]
-    for first, block in _blocks(bank, size.bank, str(queries.device)):
+    for first, block in unit_blocks(bank, size.bank, str(queries.device)):
         for part, top in zip(parts, tops, strict=True):
             top.update(matmul_transposed(part, block), first)
         reporter.advance(len(block))
@@ -186,8 +186,8 @@ def _none(device: str) -> Neighbours:
     return Neighbours(torch.zeros((0, 0), device=device), torch.zeros((0, 0), dtype=torch.int64, device=device))
 
 
-def _blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
-    """Unit-length float32 blocks of `rows` on the device, each with its first row's number."""
+def unit_blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
+    """Unit-length float32 blocks of `rows` on the device, each with its first row's number; a zero row stays."""
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         block = part.clone() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))

@@ -12,6 +12,7 @@ from ssl_console.analysis.quantiles import NORMAL_95
 from ssl_console.analysis.ranking_cell import RankingCell
 from ssl_console.analysis.statistics import paired_tests
 from ssl_console.analysis.statistics.distributions import normal_two_sided
+from ssl_console.analysis.statistics.draws_and_groups import draws_test, groups_test, has_draws, has_groups
 from ssl_console.analysis.statistics.paired_tests import PairedTest
 from ssl_console.analysis.statistics.weighted_metrics import per_sample, statistic
 from tasks.metrics.pool_splits import COUNTS, SPLITS
@@ -39,22 +40,43 @@ def paired_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) 
     every = [*first, *second]
     if all({"accuracy", "classes"} <= set(arrays) for arrays in every):
         return _episodes(first, second)
+    if all(map(has_draws, every)):
+        return _over_draws(first, second)
     if metric in ONE_LABEL and all({"label", "predicted"} <= set(arrays) for arrays in every):
         _same(every, ("index", "label"), "test images")
-        right, rival = _right(first), _right(second)
-        if metric == "accuracy":
-            return paired_tests.accuracy(right, rival)
-        return paired_tests.mean_per_class(right, rival, _integers(first[0]["label"]))
+        return _of_one_label(metric, first, second)
     if metric == SEVERAL_LABELS and all({"label", "scores"} <= set(arrays) for arrays in every):
         _same(every, ("index", "label"), "test images")
         return paired_tests.average_precision(_scores(first), _scores(second), _integers(first[0]["label"]))
     return _of_images(metric, first, second)
 
 
+def _of_one_label(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    right, rival = _right(first), _right(second)
+    if metric == "accuracy":
+        return paired_tests.accuracy(right, rival)
+    return paired_tests.mean_per_class(right, rival, _integers(first[0]["label"]))
+
+
+def _over_draws(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    _same([*first, *second], ("index", "label"), "test images")
+    if sum(one["predicted"].shape[1] for one in first) != sum(one["predicted"].shape[1] for one in second):
+        raise Unpaired("they were measured with different draws of training images")
+    return draws_test(first, second)
+
+
+def _over_groups(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    if len({len(arrays[f"jackknife:{metric}"]) for arrays in (*first, *second)}) > 1:
+        raise Unpaired("their images were left out in different groups")
+    return groups_test(metric, first, second)
+
+
 def _of_images(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
     """By values whose mean is the score, or by the score as a function of image weights."""
     every = [*first, *second]
     _same(every, GIVEN, "test images")
+    if all(has_groups(metric, arrays) for arrays in every):
+        return _over_groups(metric, first, second)
     ours, theirs = ([per_sample(metric, arrays) for arrays in runs] for runs in (first, second))
     if _all_known(*ours, *theirs):
         return paired_tests.means(_stacked(ours), _stacked(theirs))

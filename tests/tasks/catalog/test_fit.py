@@ -44,7 +44,7 @@ def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: lis
     assert offered(targets=targets) == expected
 
 
-ONE_LABEL = {"linear-heads", "layers", "k-shot", "transferability", "attentive"}
+ONE_LABEL = {"linear-heads", "layers", "k-shot", "transferability", "attentive", "retrieval", "clustering"}
 """Protocols on one label an image, with a test split of its own."""
 
 

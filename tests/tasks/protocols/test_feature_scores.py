@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from tasks.catalog.analysis_parameters import LabelFreeParameters, TransferabilityParameters
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
+from tasks.metrics.jackknife import jackknife
 from tasks.metrics.rescore import rescore
-from tasks.metrics.spectrum import jackknife
 from tasks.protocols import label_free, transferability
 from tasks.reporter import SilentReporter
 

@@ -1,0 +1,80 @@
+"""Differences and joint variation of scores over several draws of training images, or from a jackknife over groups.
+
+k-shot results hold predictions [n, draws]; results of retrieval, clustering and of features' spectra hold a score of
+all images and without each of the groups, under `jackknife:METRIC`. Draws and groups are the same for every backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.statistics.paired_tests import PairedTest, student
+from ssl_console.analysis.statistics.weighted_metrics import Spread
+from tasks.metrics.standard_errors import crossed_error, jackknife_error
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Floats = npt.NDArray[np.float64]
+OVER_DRAWS = "paired over images and draws"
+OVER_GROUPS = "paired jackknife over groups"
+
+
+def has_draws(arrays: Arrays) -> bool:
+    """Whether every image was classified after each of several draws of training images."""
+    return "label" in arrays and "predicted" in arrays and arrays["predicted"].ndim == 2
+
+
+def has_groups(metric: str, arrays: Arrays) -> bool:
+    """Whether the score is there without each group of images."""
+    return len(arrays.get(f"jackknife:{metric}", ())) > 2
+
+
+def draws_test(first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """Difference of mean accuracies over other images and other draws, in points; the draws of all seeds count."""
+    ours, theirs = (np.concatenate([_right(one) for one in runs], axis=1) for runs in (first, second))
+    gaps = ours - theirs
+    error, degrees = crossed_error(gaps) if min(gaps.shape) > 1 else (0.0, 1.0)
+    return student(float(gaps.mean()), error, degrees, len(gaps), OVER_DRAWS)
+
+
+def groups_test(metric: str, first: Sequence[Arrays], second: Sequence[Arrays]) -> PairedTest:
+    """Difference of scores, averaged over seeds, over other images."""
+    gaps = _averaged(metric, first) - _averaged(metric, second)
+    images = next((len(one["index"]) for one in first if "index" in one), len(gaps) - 1)
+    return student(float(gaps[0]), jackknife_error(gaps[1:]), len(gaps) - 2, images, OVER_GROUPS)
+
+
+def spread_of_draws(values: Floats, arrays: Sequence[Arrays]) -> Spread:
+    """Scores of several backbones over the same images and draws."""
+    right = np.stack([_right(one) for one in arrays])
+    centred = right - right.mean(axis=(1, 2), keepdims=True)
+    parts = [_directions(centred.mean(axis=2)), _directions(centred.mean(axis=1))]
+    return Spread(values, np.concatenate(parts, axis=1))
+
+
+def spread_of_groups(values: Floats, metric: str, arrays: Sequence[Arrays]) -> Spread:
+    """Scores of several backbones over the same groups of images."""
+    without = np.stack([_averaged(metric, [one])[1:] for one in arrays])
+    groups = without.shape[1]
+    return Spread(values, (without - without.mean(axis=1, keepdims=True)) * np.sqrt((groups - 1) / groups))
+
+
+def _directions(means: Floats) -> Floats:
+    """A factor [backbones, backbones] of the covariance of means, from centred `means` [backbones, samples]."""
+    samples = means.shape[1]
+    size, vectors = np.linalg.eigh(means @ means.T / (samples * max(samples - 1, 1)))
+    factor: Floats = vectors * np.sqrt(np.maximum(size, 0.0))
+    return factor
+
+
+def _right(arrays: Arrays) -> Floats:
+    """[n, draws] 100 where the predicted class is the label."""
+    right: Floats = np.where(arrays["predicted"] == arrays["label"][:, None], 100.0, 0.0)
+    return right
+
+
+def _averaged(metric: str, runs: Sequence[Arrays]) -> Floats:
+    averaged: Floats = np.mean([one[f"jackknife:{metric}"].astype(np.float64) for one in runs], axis=0)
+    return averaged
