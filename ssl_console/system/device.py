@@ -46,6 +46,8 @@ class DeviceProcess:
     memory_mb: float | None
     ours: bool = False
     """Whether it is a worker of this workspace."""
+    command: str | None = None
+    """Name of its program."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Reading:
     """Degrees Celsius."""
     power_w: float | None = None
     processes: tuple[DeviceProcess, ...] = ()
+    power_limit_w: float | None = None
 
     @property
     def memory_free_mb(self) -> float:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import psutil
-
 from ssl_console.system.cuda_order import BY_ADDRESS, ORDER, counts_by_address, uuids_by_cuda
 from ssl_console.system.device import Device, DeviceProcess, Reading
+from ssl_console.system.processes import command_of, user_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,7 +67,7 @@ def driver_cuda_version() -> str | None:
 def _reading(nvml: ModuleType, handle: object) -> Reading | None:
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     load = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-    power = _asked(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+    power, limit = (_asked(nvml, nvml.nvmlDeviceGetPowerUsage, handle), _power_limit_mw(nvml, handle))
     if memory is None:
         return None
     return Reading(
@@ -77,6 +76,7 @@ def _reading(nvml: ModuleType, handle: object) -> Reading | None:
         utilisation=None if load is None else float(load.gpu),
         temperature=_number(_asked(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)),
         power_w=None if power is None else power / 1000,
+        power_limit_w=None if limit is None else limit / 1000,
         processes=tuple(_processes(nvml, handle)),
     )
 
@@ -85,14 +85,12 @@ def _processes(nvml: ModuleType, handle: object) -> Iterator[DeviceProcess]:
     running = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
     for process in running:
         used = process.usedGpuMemory
-        yield DeviceProcess(process.pid, _user(process.pid), None if used is None else used / MEGABYTE)
+        megabytes = None if used is None else used / MEGABYTE
+        yield DeviceProcess(process.pid, user_of(process.pid), megabytes, command=command_of(process.pid))
 
 
-def _user(pid: int) -> str | None:
-    try:
-        return str(psutil.Process(pid).username())
-    except (psutil.Error, KeyError):
-        return None
+def _power_limit_mw(nvml: ModuleType, handle: object) -> int | None:
+    return _asked(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
 
 
 def _device(nvml: ModuleType, index: int, handle: object) -> Device | None:

@@ -96,6 +96,22 @@ def is_suspended(pid: int) -> bool:
     return False
 
 
+def user_of(pid: int) -> str | None:
+    """Name of the user whose process it is; None where that cannot be seen."""
+    try:
+        return str(psutil.Process(pid).username())
+    except (psutil.Error, KeyError):
+        return None
+
+
+def command_of(pid: int) -> str | None:
+    """Name of the process's program; None where that cannot be seen."""
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:
+        return None
+
+
 def own_start() -> float:
     """When this process started, in seconds since the epoch."""
     return float(psutil.Process().create_time())

@@ -85,6 +85,12 @@ TEXT = (
     Key("last", "end,G", "scroll_end", "end", "The end", footer=False),
 )
 
+CHART = (
+    Key("left", "left,h", "move(-1)", "earlier", "Move to an earlier part of a magnified chart"),
+    Key("right", "right,l", "move(1)", "later", "Move to a later part of a magnified chart"),
+    Key("whole", "0", "whole", "whole", "Draw the whole horizontal axis"),
+)
+
 FILTER = (
     Key("keep", "enter", "submit", "keep", "Keep the filter, and return to the table"),
     Key("clear", "escape", "clear", "clear", "Clear filter"),
@@ -161,6 +167,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "app": APP,
     "table": TABLE,
     "text": TEXT,
+    "chart": CHART,
     "filter": FILTER,
     "launch": LAUNCH,
     "ranks": RANKS,
@@ -176,6 +183,7 @@ TITLES: dict[Scope, str] = {
     "app": "Everywhere",
     "table": "In a table",
     "text": "In a text",
+    "chart": "In a chart",
     "filter": "While a filter is typed",
     "launch": "Launch",
     "ranks": "Rank confidence intervals",

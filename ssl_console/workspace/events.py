@@ -48,15 +48,17 @@ class Curve:
     latest: float | None = None
     seen: int = 0
     stride: int = 1
+    times: tuple[float, ...] = ()
+    """Seconds from the start of the attempt to each point."""
 
-    def after(self, step: float | None, value: float) -> Curve:
-        """The curve one point later."""
-        points, stride = self.points, self.stride
+    def after(self, step: float | None, value: float, time: float = 0.0) -> Curve:
+        """The curve one point later, `time` seconds after the start of the attempt."""
+        points, times, stride = self.points, self.times, self.stride
         if self.seen % stride == 0:
-            points = (*points, (step, value))
+            points, times = (*points, (step, value)), (*times, time)
         if len(points) > CURVE_POINTS:
-            points, stride = points[::2], 2 * stride
-        return Curve(points, value, self.seen + 1, stride)
+            points, times, stride = points[::2], times[::2], 2 * stride
+        return Curve(points, value, self.seen + 1, stride, times)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def _advance(progress: Progress, event: Event) -> Progress:
 def _metric(progress: Progress, event: Event) -> Progress:
     if event.value is None:
         return replace(progress, last_event=event.time)
-    curve = progress.metrics.get(event.name, Curve()).after(event.step, event.value)
+    elapsed = 0.0 if progress.started is None else event.time - progress.started
+    curve = progress.metrics.get(event.name, Curve()).after(event.step, event.value, elapsed)
     return replace(progress, last_event=event.time, metrics={**progress.metrics, event.name: curve})
 
 

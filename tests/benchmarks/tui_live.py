@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ssl_console.workspace.paths import Workspace
 from tests.benchmarks._record import Figure
+from tests.ssl_console.system.test_nvml import stand_in_driver
 from tests.ssl_console.tui.figures import quantile, run_benchmark, told
 from tests.ssl_console.tui.filled import backbone_names, queue, task_names, used_workspace, writers
 from tests.ssl_console.tui.terminal import Terminal, a_console
@@ -51,6 +52,7 @@ def measure(quick: bool) -> Sequence[Figure]:
             return figures
         with watching(Path(folder) / "slow", 8, "--slow") as terminal:
             figures += told(watched(terminal, "8 live runs, slow link", 1.5 * KIB, None))
+        figures += told(eight_gpus(Path(folder) / "gpus"))
         figures += told(idle(used_workspace(Path(folder) / "idle", results=1000, runs=200)))
     return figures
 
@@ -65,6 +67,18 @@ def watching(root: Path, count: int, *options: str) -> Iterator[Terminal]:
         terminal.until_shown(f"{count} running", "img/s")
         terminal.watch(2.0)
         yield terminal
+
+
+def eight_gpus(root: Path) -> list[Figure]:
+    """Devices above and below the runs: stand-ins for eight GPUs of two kinds, whose figures change all the time."""
+    root.mkdir()
+    environment = stand_in_driver(root, "-DCARDS=8")
+    with a_console(used_workspace(root / "workspace", results=60, runs=12), environment=environment) as terminal:
+        terminal.until_shown("demo/mae on")
+        terminal.press("2", "d", "tab", "tab", "tab", "tab")
+        terminal.until_shown("cuda:7", "ours: this console")
+        terminal.watch(60.0)
+        return watched(terminal, "devices above and below, 8 GPUs", 1.5 * KIB, None)
 
 
 def queue_many(workspace: Workspace, count: int) -> list[str]:

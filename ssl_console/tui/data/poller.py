@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ssl_console.launchers.registry import worker_output
 from ssl_console.operations.session import Session
-from ssl_console.system.device import Device, Reading
-from ssl_console.system.devices import all_devices, choose_devices, read_device
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.processes import is_here, lives
 from ssl_console.tui.data.backend import Backend, EventLine, RunFiles
-from ssl_console.tui.data.state import DeviceUser, DeviceView, StateUpdate, SupervisorStatus
+from ssl_console.tui.data.device_poller import DevicePoller
+from ssl_console.tui.data.state import StateUpdate, SupervisorStatus
 from ssl_console.workspace.events import Curve, Event
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import StoreError
 from ssl_console.workspace.run_observer import RunObserver, RunView
 from ssl_console.workspace.tail import EventTail
 
-DEVICE_SECONDS = 2.0
-"""Seconds between device readings while no supervisor takes them."""
 EVENTS_SHOWN = 500
 EVENT_REACH = 1 << 18
 """Bytes from the end of an events file that are read for showing."""
@@ -37,8 +33,6 @@ class WorkspacePoller:
 
     session: Session
     results: tuple[Result, ...] = ()
-    _devices: tuple[DeviceView, ...] = ()
-    _asked: float = 0.0
     _supervisor: SupervisorStatus = field(default_factory=SupervisorStatus)
 
     @cached_property
@@ -47,8 +41,8 @@ class WorkspacePoller:
         return RunObserver(self.session.workspace)
 
     @cached_property
-    def _own_devices(self) -> list[Device]:
-        return choose_devices(self.session.config.devices, all_devices())
+    def _devices(self) -> DevicePoller:
+        return DevicePoller(self.session.config.devices)
 
     def poll(self) -> StateUpdate:
         """Changes since the last call. An unusable results file is reported, and the last results stay."""
@@ -64,31 +58,12 @@ class WorkspacePoller:
             runs=polled.changed,
             gone=polled.removed,
             results=results if results != self.results else None,
-            devices=self._changed_devices(),
+            devices=self._devices.poll(self.observer.supervisor, self.observer.runs),
             supervisor=supervisor if supervisor != self._supervisor else None,
             problem=problem or None,
         )
         self.results, self._supervisor = results, supervisor
         return update
-
-    def _changed_devices(self) -> tuple[DeviceView, ...] | None:
-        devices = self._read_devices()
-        if devices is None or devices == self._devices:
-            return None
-        self._devices = devices
-        return devices
-
-    def _read_devices(self) -> tuple[DeviceView, ...] | None:
-        """The readings of the supervisor; without one, own readings at a lower rate."""
-        supervisor = self.observer.supervisor
-        if supervisor is not None:
-            devices = (device_view(one.device, one.reading, one.problem) for one in supervisor.devices)
-            launchers = (DeviceView(one.name, one.summary, problem=one.problem) for one in supervisor.launchers)
-            return (*devices, *launchers)
-        if time.monotonic() - self._asked < DEVICE_SECONDS:
-            return None
-        self._asked = time.monotonic()
-        return tuple(device_view(device, read_device(device)) for device in self._own_devices)
 
     # -- one run ------------------------------------------------------------------------------------------------
 
@@ -125,23 +100,6 @@ class WorkspacePoller:
         if run is None:
             raise ConsoleError(f"there is no run {run_id} in {self.session.workspace.runs}")
         return run
-
-
-def device_view(device: Device, reading: Reading | None, problem: str = "") -> DeviceView:
-    """A device as screens show it. Figures are rounded, which avoids needless redraws."""
-    if reading is None:
-        return DeviceView(device.name, device.title, memory_total_mb=device.memory_total_mb, problem=problem)
-    users = (DeviceUser(p.pid, p.user or "somebody", p.memory_mb or 0.0, p.ours) for p in reading.processes)
-    return DeviceView(
-        name=device.name,
-        title=device.title,
-        utilisation=None if reading.utilisation is None else float(round(reading.utilisation)),
-        memory_used_mb=round(reading.memory_used_mb, -2),
-        memory_total_mb=reading.memory_total_mb,
-        temperature_c=reading.temperature,
-        power_w=None if reading.power_w is None else round(reading.power_w, -1),
-        users=tuple(users),
-    )
 
 
 def event_line(event: Event) -> EventLine:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.tui.data.catalog import Catalog, Suite
+from ssl_console.tui.data.devices import DeviceView
 from ssl_console.tui.data.runs import Runs, Tally, changed
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run_observer import RunView
@@ -79,33 +80,6 @@ class PairSelection:
         """The ticked pairs in the order of these names; ticks on names that are gone are left out."""
         columns = list(tasks)
         return [(backbone, task) for backbone in backbones for task in columns if (backbone, task) in self.pairs]
-
-
-@dataclass(frozen=True)
-class DeviceUser:
-    """A process that holds memory of a device."""
-
-    pid: int
-    user: str
-    memory_mb: float
-    ours: bool
-
-
-@dataclass(frozen=True)
-class DeviceView:
-    """One device; unknown values are None."""
-
-    name: str
-    title: str = ""
-    utilisation: float | None = None
-    """Percent."""
-    memory_used_mb: float | None = None
-    memory_total_mb: float | None = None
-    temperature_c: float | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    users: tuple[DeviceUser, ...] = ()
-    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,10 @@ def scopes_of(screen: Screen[object]) -> list[str]:
     """The scopes whose keys are bound on a screen now: of the screen, of the focused pane, of the app."""
     ids = (active.binding.id or "" for active in screen.active_bindings.values())
     scopes = dict.fromkeys(name.partition(".")[0] for name in ids if "." in name)
-    return sorted(scopes, key=lambda scope: ("table", "text", "app").index(scope) if scope in _SHARED else -1)
+    return sorted(scopes, key=lambda scope: ("table", "text", "chart", "app").index(scope) if scope in _SHARED else -1)
 
 
-_SHARED = frozenset({"table", "text", "app"})
+_SHARED = frozenset({"table", "text", "chart", "app"})
 
 
 class ConfirmDialog(Dialog[bool]):

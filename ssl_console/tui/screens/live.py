@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,36 +12,42 @@ from ssl_console.tui.data.backend import RunFiles
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.dialogs import ConfirmDialog
+from ssl_console.tui.screens.live_curve import CurvePane
+from ssl_console.tui.screens.live_requests import RunRequests
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import live
+from ssl_console.tui.views.curves import CurveOptions
+from ssl_console.tui.views.devices import device_lines, header_lines
 from ssl_console.tui.views.live import RunList
-from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.filter_bar import FilterBar, FilterLine
 from ssl_console.tui.widgets.log_view import LogView
 from ssl_console.tui.widgets.styled_text import Lines, StyledText, Tail
 from ssl_console.tui.widgets.virtual_table import LineTable
-from ssl_console.workspace.events import Curve
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 PANES = ("details", "curve", "log", "events", "devices")
 PANE_HELP = {
     "details": "Details: when it was queued and started, its phase, why it waits or failed, its warnings.",
-    "curve": "Curve: a metric of the run; dotted behind it, the best other backbone on the same task. m draws another.",
+    "curve": "Curve: a metric of the run and of the marked runs (space); dotted behind them, the best other backbone "
+    "on the same task. m draws another metric, L a logarithmic scale, t time instead of steps, i and o zoom; in the "
+    "whole screen (z) the arrows move along the axis.",
     "log": "Log: what the worker prints. It follows the end; in the whole screen (z) g goes to the beginning, and the "
     "arrows read on from there, however long it is.",
     "events": "Events: what the worker has reported, newest last.",
-    "devices": "Devices: load, memory and who holds it, ours in green, others with their user; temperature and power.",
+    "devices": "Devices: load, memory, temperature and power with their last minutes, a bar for every 5 seconds; below "
+    "them, the processes that hold the memory: user, pid, and what they do for this workspace. d shows a line for each "
+    "device above the runs.",
 }
 WIDE = 130
 """Cells from which the devices have a place of their own."""
+DEVICES_WIDTH = 51
+"""Cells of that place, next to its border."""
 TICK_S = 5.0
 
 
-class LiveScreen(ConsoleScreen):
+class LiveScreen(RunRequests):
     """Runs above, panes below."""
 
     MODE = "live"
@@ -73,8 +79,15 @@ class LiveScreen(ConsoleScreen):
             footer=False,
             changes=True,
         ),
-        Key("metric", "m", "metric", "metric", "Draw the next metric", footer=False),
+        Key("mark", "space", "mark", "mark", "Mark the run, or unmark it: curves of marked runs are overlaid"),
+        Key("mark-all", "asterisk", "mark_all", "mark all", "Mark all runs that are listed, or none", footer=False),
+        Key("devices", "d", "gauges", "devices", "Show or hide a line for each device above the runs"),
         Key("finished", "f", "finished", "finished", "Hide or show finished runs"),
+        Key("metric", "m", "metric", "metric", "Draw the next metric", footer=False),
+        Key("log", "L", "log", "log scale", "Draw curves on a logarithmic or a linear scale", footer=False),
+        Key("time", "t", "time", "step or time", "Draw curves over steps, or over time", footer=False),
+        Key("magnify", "i", "magnify(1)", "zoom in", "Draw a narrower part of the curves", footer=False),
+        Key("widen", "o", "magnify(-1)", "zoom out", "Draw a wider part of the curves", footer=False),
     )
     HELP_TEXT = (
         "Active runs come first, then those that wait and why, then those that have ended. The pane below shows the "
@@ -86,23 +99,25 @@ class LiveScreen(ConsoleScreen):
         super().__init__()
         self._pane = "details"
         self._finished = True
-        self._metric: str | None = None
-        self._own: tuple[str, Mapping[str, Curve]] = ("", {})
-        self._ghosts: dict[str, Mapping[str, Curve]] = {}
+        self._marked: tuple[str, ...] = ()
+        """In the order of marking."""
         self._files: tuple[str, RunFiles] = ("", RunFiles())
         self._asked: tuple[object, ...] = ()
         self._wanted_row: str | None = None
+        self._gauged = 0
+        """Lines of devices above the runs."""
 
     def body(self) -> ComposeResult:
         """Summary, filter, runs, panes."""
         yield StyledText(id="summary", classes="hint")
+        yield StyledText(id="gauges")
         yield FilterBar("run, backbone, task, seed, state, kind, device, job, phase")
         yield LineTable(id="runs", empty="No runs yet: tick something in Plan and launch it.")
         with Vertical(id="below"):
             yield StyledText(id="tabs", classes="hint")
             with Horizontal(id="panes"):
                 yield Lines(id="details")
-                yield ChartView(id="curve")
+                yield CurvePane(id="curve")
                 yield LogView(id="log")
                 yield Tail(id="events")
                 yield Lines(id="devices")
@@ -115,7 +130,7 @@ class LiveScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         """Focus the runs; redraw now and then, because runs may have fallen silent."""
-        self._show_pane("details")
+        self.show_pane("details")
         self.query_one("#runs", LineTable).focus()
         self.set_interval(TICK_S, self._tick)
 
@@ -123,28 +138,39 @@ class LiveScreen(ConsoleScreen):
         if self.is_current and self.state.tally.running:
             self.refresh_view()
 
-    # -- showing ------------------------------------------------------------------------------------------------
-
     @property
-    def run(self) -> RunView | None:
-        """The run under the cursor."""
-        return self.state.runs.get(self.query_one("#runs", LineTable).row or "")
+    def _curves(self) -> CurvePane:
+        return self.query_one("#curve", CurvePane)
+
+    # -- showing ------------------------------------------------------------------------------------------------
 
     def update_view(self, state: AppState) -> None:
         """Show the runs, and the pane of the one under the cursor."""
         text = self.query_one(FilterBar).text
-        runs = RunList.of(
-            state, text, finished=self._finished, now=host(self).clock(), glyphs=render_context(self).glyphs
-        )
+        glyphs, now = render_context(self).glyphs, host(self).clock()
+        self._marked = tuple(run_id for run_id in self._marked if run_id in state.runs)
+        runs = RunList.of(state, text, finished=self._finished, now=now, glyphs=glyphs, marked=self._marked)
         table = self.query_one("#runs", LineTable)
         table.show(runs.rows(self.size.width))
         if self._wanted_row in runs.runs:
             table.move_to(row=self._wanted_row)
             self._wanted_row = None
-        summary = live.summary(state, host(self).clock(), filtered=bool(text), finished=self._finished)
-        self.query_one("#summary", StyledText).show([summary])
+        shown = {"filtered": bool(text), "finished": self._finished}
+        self.query_one("#summary", StyledText).show([live.summary(state, now, marked=len(self._marked), **shown)])
+        self._show_gauges(state)
         self.set_class(self.size.width >= WIDE, "wide")
         self._show_run()
+
+    def _show_gauges(self, state: AppState) -> None:
+        """The devices above the runs, if they are asked for."""
+        if not self.has_class("gauged"):
+            return
+        gauges, before = self.query_one("#gauges", StyledText), self._gauged
+        lines = header_lines(state.devices, render_context(self).glyphs, self.size.width, max(2, self.size.height // 3))
+        gauges.show(lines)
+        self._gauged = len(lines)
+        if before != self._gauged:
+            gauges.refresh(layout=True)
 
     def _show_run(self) -> None:
         run, glyphs = self.run, render_context(self).glyphs
@@ -152,7 +178,7 @@ class LiveScreen(ConsoleScreen):
         width = self.query_one("#panes").size.width
         if self._pane == "devices" or self.has_class("wide"):
             devices = self.query_one("#devices", Lines)
-            devices.show(live.device_lines(self.state.devices, glyphs, max(30, devices.size.width)))
+            devices.show(device_lines(self.state.devices, glyphs, DEVICES_WIDTH if self.has_class("wide") else width))
         if run is None:
             return
         match self._pane:
@@ -160,7 +186,8 @@ class LiveScreen(ConsoleScreen):
                 result = self.state.results_by_run.get(run.run_id)
                 self.query_one("#details", Lines).show(live.details(run, result, host(self).clock(), max(40, width)))
             case "curve":
-                self._show_curve(run)
+                marked = [self.state.runs[name] for name in self._marked if name in self.state.runs]
+                self._curves.show_runs(marked, run, self.state.results)
             case "log" | "events":
                 self._show_files(run)
 
@@ -175,35 +202,12 @@ class LiveScreen(ConsoleScreen):
             spans.append(Span(f"   {run.backbone} on {run.task}", Tone.FAINT))
         return line(*spans)
 
-    def _show_pane(self, name: str) -> None:
+    def show_pane(self, name: str) -> None:
+        """Show a pane of the run under the cursor."""
         self._pane = name
         for pane in PANES:
             self.query_one(f"#{pane}").set_class(pane == name, "shown")
         self._show_run()
-
-    def _show_curve(self, run: RunView) -> None:
-        best = live.best_other(self.state.results, run)
-        own = run.progress.metrics or (self._own[1] if self._own[0] == run.run_id else {})
-        ghost = self._ghosts.get(best.run_id) if best else None
-        chart = live.curve_chart(run, self._metric, own, (best.backbone, ghost) if best and ghost else None)
-        self.query_one("#curve", ChartView).show(chart)
-        run_ids = tuple(run_id for run_id in (best.run_id if best else None,) if run_id and run_id not in self._ghosts)
-        if not run.progress.metrics and self._own[0] != run.run_id:
-            run_ids = (run.run_id, *run_ids)
-        if run_ids and run_ids != self._asked:
-            self._asked = run_ids
-            backend = host(self).backend
-            self.in_background(
-                lambda: {name: backend.curves(name) for name in run_ids}, self._take_curves, group="curves"
-            )
-
-    def _take_curves(self, curves: Mapping[str, Mapping[str, Curve]]) -> None:
-        self._ghosts.update(curves)
-        run = self.run
-        if run is not None and run.run_id in curves:
-            self._own = (run.run_id, curves[run.run_id])
-        if self._pane == "curve":
-            self._show_run()
 
     def _show_files(self, run: RunView) -> None:
         """Show the log or the events, and read them again when the run has progressed."""
@@ -261,7 +265,7 @@ class LiveScreen(ConsoleScreen):
         """Another pane."""
         panes = [pane for pane in PANES if pane != "devices" or not self.has_class("wide")]
         index = panes.index(self._pane) if self._pane in panes else 0
-        self._show_pane(panes[(index + step) % len(panes)])
+        self.show_pane(panes[(index + step) % len(panes)])
         if self.has_class("zoomed"):
             self._focus_pane()
 
@@ -289,12 +293,45 @@ class LiveScreen(ConsoleScreen):
 
     def action_metric(self) -> None:
         """The next metric's curve."""
-        run = self.run
-        names = live.metrics_of(run.progress.metrics or self._own[1]) if run else []
-        if names:
-            index = names.index(self._metric) if self._metric in names else 0
-            self._metric = names[(index + 1) % len(names)]
-        self._show_pane("curve")
+        self.show_pane("curve")
+        self._curves.next_metric()
+
+    def action_mark(self) -> None:
+        """Mark the run, or unmark it."""
+        run_id = self.query_one("#runs", LineTable).row
+        if run_id is not None:
+            kept = tuple(name for name in self._marked if name != run_id)
+            self._marked = kept if len(kept) < len(self._marked) else (*kept, run_id)
+            self.show_pane("curve")
+            self.refresh_view()
+
+    def action_mark_all(self) -> None:
+        """Mark all runs that are listed, or none."""
+        listed = tuple(self.query_one("#runs", LineTable).rows.keys)
+        self._marked = () if set(listed) <= set(self._marked) else listed
+        self.refresh_view()
+
+    def action_log(self) -> None:
+        """A logarithmic or a linear vertical axis."""
+        self._draw_curves(replace(self._curves.options, log=not self._curves.options.log))
+
+    def action_time(self) -> None:
+        """Steps or time on the horizontal axis."""
+        self._draw_curves(replace(self._curves.options, by_time=not self._curves.options.by_time))
+
+    def _draw_curves(self, options: CurveOptions) -> None:
+        self.show_pane("curve")
+        self._curves.choose(options)
+
+    def action_magnify(self, direction: int) -> None:
+        """A narrower or wider part of the horizontal axis."""
+        self.show_pane("curve")
+        self._curves.zoom(direction)
+
+    def action_gauges(self) -> None:
+        """A line for each device above the runs, or none."""
+        self.toggle_class("gauged")
+        self.refresh_view()
 
     def action_open(self) -> None:
         """The result of a finished run; the log of any other."""
@@ -304,54 +341,4 @@ class LiveScreen(ConsoleScreen):
         if run.state is RunState.DONE:
             host(self).open_result(run.run_id)
         else:
-            self._show_pane("log")
-
-    # -- asking the supervisor ----------------------------------------------------------------------------------
-
-    def action_cancel(self) -> None:
-        """Cancel the run, after a question if something would be lost."""
-        run = self.run
-        if run is None or run.state.final:
-            host(self).notify_user("This run has ended already.")
-            return
-        if run.state is RunState.QUEUED:
-            self._cancel(run.run_id)
-            return
-        consequence = (
-            f"{run.backbone} on {run.task} is {run.state}. What it has computed so far stays in the feature cache."
-        )
-        dialog = ConfirmDialog("Cancel this run?", consequence)
-        self.app.push_screen(dialog, lambda yes: self._cancel(run.run_id) if yes else None)
-
-    def _cancel(self, run_id: str) -> None:
-        session = host(self).backend.session
-        self._ask(lambda: session.cancel(run_id))
-
-    def action_retry(self) -> None:
-        """Run it again."""
-        run, session = self.run, host(self).backend.session
-        if run is not None:
-            self._ask(lambda: session.retry(run.run_id))
-
-    def action_pause(self) -> None:
-        """Pause or resume the queue."""
-        session, paused = host(self).backend.session, self.state.supervisor.paused
-        self._ask(session.resume if paused else session.pause)
-
-    def action_priority(self, by: int) -> None:
-        """Change the priority."""
-        run, session = self.run, host(self).backend.session
-        if run is not None:
-            self._ask(lambda: session.set_priority(run.run_id, run.priority + by))
-
-    def action_stack(self) -> None:
-        """Request a stack dump of the worker."""
-        run, backend = self.run, host(self).backend
-        if run is not None:
-            self._ask(lambda: backend.dump_stack(run.run_id))
-            self._show_pane("log")
-
-    def _ask(self, request: object) -> None:
-        app = host(self)
-        assert callable(request)
-        app.in_background(request, lambda _: app.poll_now(), group="request")
+            self.show_pane("log")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.tui.data.backend import EventLine
 from ssl_console.tui.data.filter_query import parse
 from ssl_console.tui.data.runs import Runs, filterable, in_order
-from ssl_console.tui.data.state import AppState, DeviceView
+from ssl_console.tui.data.state import AppState
 from ssl_console.tui.style.glyphs import Glyphs, bar
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, line, wrap
 from ssl_console.tui.views.time_left import history_of, queue_text, run_left_s, run_share
-from ssl_console.tui.widgets.plot import Chart, Point, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.events import Curve
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
@@ -49,14 +47,19 @@ class RunList:
     now: float
     glyphs: Glyphs
     history: History
+    marked: frozenset[str] = frozenset()
+    """Runs whose curves are drawn over each other."""
 
     @classmethod
-    def of(cls, state: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs) -> RunList:
+    def of(
+        cls, state: AppState, text: str, *, finished: bool, now: float, glyphs: Glyphs, marked: Iterable[str] = ()
+    ) -> RunList:
         """The runs that match a filter."""
         terms = parse(text)
         shown = (run for run in state.runs.values() if finished or not run.state.final)
         ordered = in_order(run for run in shown if terms.matches(filterable(run)))
-        return cls({run.run_id: run for run in ordered}, state.results_by_run, now, glyphs, history_of(state.results))
+        runs = {run.run_id: run for run in ordered}
+        return cls(runs, state.results_by_run, now, glyphs, history_of(state.results), frozenset(marked))
 
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
@@ -82,7 +85,8 @@ class RunList:
 
     def _name(self, run: RunView) -> Cell:
         tone = Tone.PLAIN if run.state is RunState.DONE else TONES[run.state]
-        return Cell(f"{_sign(run, self.glyphs)} {run.backbone}", tone)
+        mark = self.glyphs.ticked if run.run_id in self.marked else " "
+        return Cell(f"{_sign(run, self.glyphs)}{mark}{run.backbone}", Tone.ACCENT if mark.strip() else tone)
 
     def _task(self, run: RunView) -> Cell:
         return Cell(run.task)
@@ -150,7 +154,7 @@ def latest_metric(run: RunView) -> tuple[str, float] | None:
     return None if curve is None or curve.latest is None else (name, curve.latest)
 
 
-def summary(state: AppState, now: float, *, filtered: bool, finished: bool) -> Line:
+def summary(state: AppState, now: float, *, filtered: bool, finished: bool, marked: int = 0) -> Line:
     """The line above the runs."""
     tally, queue = state.tally, queue_text(state, now)
     spans = [Span(f" {tally.text}", Tone.DIM)]
@@ -166,6 +170,8 @@ def summary(state: AppState, now: float, *, filtered: bool, finished: bool) -> L
         spans.append(Span("  filtered", Tone.ACCENT))
     if not finished:
         spans.append(Span("  finished runs hidden", Tone.ACCENT))
+    if marked:
+        spans.append(Span(f"  {marked} marked", Tone.ACCENT))
     return tuple(spans)
 
 
@@ -219,33 +225,6 @@ def _how_many(warnings: int) -> str:
     return "a warning:" if warnings == 1 else f"{warnings:,} warnings, the last:"
 
 
-def curve_chart(
-    run: RunView, metric: str | None, own: Mapping[str, Curve], ghost: tuple[str, Mapping[str, Curve]] | None
-) -> Chart:
-    """A metric of the run, and the same of the best earlier backbone on the task behind it."""
-    names = metrics_of(own)
-    if not names:
-        return Chart(note="no curve: this protocol reports none" if run.state.final else "no metric reported yet")
-    name = metric if metric in names else names[0]
-    series = []
-    if ghost is not None and name in ghost[1]:
-        series.append(Series(f"best so far: {ghost[0]}", _points(ghost[1][name]), "ghost"))
-    series.append(Series(run.backbone, _points(own[name])))
-    return Chart(tuple(series), "step" if _has_steps(own[name]) else "report", name, note=name)
-
-
-def metrics_of(curves: Mapping[str, Curve]) -> list[str]:
-    """Metrics that make a curve: two points at least."""
-    return [name for name, curve in curves.items() if len(curve.points) > 1]
-
-
-def best_other(results: Sequence[Result], run: RunView) -> Result | None:
-    """The best other backbone's newest result on the same task."""
-    fitting = [r for r in results if r.task == run.task and r.backbone != run.backbone and r.source == "mine"]
-    key: Callable[[Result], float] = lambda result: result.value if result.higher_is_better else -result.value  # noqa: E731
-    return max(fitting, key=key, default=None)
-
-
 def event_lines(events: Sequence[EventLine]) -> list[Line]:
     """Events for reading, newest last."""
     tones = {"warning": Tone.WARN, "ended": Tone.STRONG, "phase": Tone.ACCENT, "started": Tone.STRONG}
@@ -253,52 +232,6 @@ def event_lines(events: Sequence[EventLine]) -> list[Line]:
         line(Span(f" {_clock(e.time)} ", Tone.DIM), Span(f"{e.kind:<10}", tones.get(e.kind, Tone.DIM)), e.text)
         for e in events
     ] or [line(Span(" no events yet", Tone.DIM))]
-
-
-def device_lines(devices: Sequence[DeviceView], glyphs: Glyphs, width: int) -> list[Line]:
-    """Load, memory and who holds it, device by device."""
-    lines: list[Line] = []
-    for device in devices:
-        lines.append(line(Span(f" {device.name}", Tone.STRONG), Span(f"  {device.title}", Tone.DIM)))
-        if device.utilisation is not None:
-            lines.append(_gauge("load", device.utilisation / 100, f"{device.utilisation:.0f} %", glyphs))
-        if device.memory_used_mb is not None and device.memory_total_mb:
-            held = f"{device.memory_used_mb / GIGABYTE:.1f} of {device.memory_total_mb / GIGABYTE:.1f} GB"
-            lines.append(_gauge("memory", device.memory_used_mb / device.memory_total_mb, held, glyphs))
-        if (facts := _device_facts(device)) is not None:
-            lines.append(line(Span(f"   {facts}", Tone.DIM)))
-        for user in sorted(device.users, key=lambda user: -user.memory_mb):
-            whose = Span("ours" if user.ours else user.user, Tone.GOOD if user.ours else Tone.WARN)
-            lines.append(line(Span(f"   {user.memory_mb / GIGABYTE:>5.1f} GB  pid {user.pid:<8}", Tone.DIM), whose))
-        lines += [line(Span(f"   {text}", Tone.WARN)) for text in wrap(device.problem, width - 4) if device.problem]
-        lines.append(())
-    return lines or [line(Span(" no device has been read yet", Tone.DIM))]
-
-
-def _gauge(name: str, share: float, value: str, glyphs: Glyphs) -> Line:
-    tone = Tone.WARN if share > 0.95 else Tone.BUSY
-    return line(Span(f"   {name:<7}", Tone.DIM), Span(bar(share, 12, glyphs), tone), f"  {value}")
-
-
-def _device_facts(device: DeviceView) -> str | None:
-    parts = []
-    if device.temperature_c is not None:
-        parts.append(f"{device.temperature_c:.0f} °C")
-    if device.power_w is not None:
-        limit = f" of {device.power_limit_w:.0f}" if device.power_limit_w else ""
-        parts.append(f"{device.power_w:.0f}{limit} W")
-    return "   ".join(parts) or None
-
-
-def _points(curve: Curve) -> tuple[Point, ...]:
-    return tuple(
-        (float(number * curve.stride) if step is None else step, value)
-        for number, (step, value) in enumerate(curve.points)
-    )
-
-
-def _has_steps(curve: Curve) -> bool:
-    return any(step is not None for step, _ in curve.points)
 
 
 def _sign(run: RunView, glyphs: Glyphs) -> str:

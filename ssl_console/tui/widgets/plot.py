@@ -130,6 +130,7 @@ class Chart:
     x: str = ""
     y: str = ""
     log_x: bool = False
+    log_y: bool = False
     note: str = ""
     """Shown next to the legend, or alone when there is nothing to draw."""
 
@@ -152,13 +153,14 @@ class Axis:
 
 def draw(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[list[TextRun]]:
     """The chart in `height` lines of `width` cells, each as runs of one ink."""
-    points = [point for series in chart.series for point in series.points if _drawable(point, chart.log_x)]
+    points = [point for series in chart.series for point in series.points if _drawable(point, chart)]
     if not points or width < SMALLEST[0] or height < SMALLEST[1]:
         return _only_a_note(chart if not points else Chart(note="too small for a chart"), width, height)
     legend = _legend(chart, width, glyphs)
     area_height = height - 2 - bool(legend)
-    y_axis = linear_axis([y for _, y in points], max(3, min(8, area_height * 2 // 5)), margin=0.06)
-    labels = [_number(tick, y_axis.ticks) for tick in y_axis.ticks]
+    y_values, most = [y for _, y in points], max(3, min(8, area_height * 2 // 5))
+    y_axis = log_axis(y_values, most) if chart.log_y else linear_axis(y_values, most, margin=0.06)
+    labels = [f"{tick:g}" if y_axis.log else _number(tick, y_axis.ticks) for tick in y_axis.ticks]
     gutter = max(len(label) for label in labels) + 1
     scattered = any(series.kind in POINTS for series in chart.series)
     x_values = [x for x, _ in points]
@@ -193,12 +195,18 @@ def linear_axis(values: Sequence[float], ticks: int, *, margin: float = 0.0) -> 
     return Axis(low, high, tuple(round(number * step, 10) for number in range(first, last + 1)))
 
 
-def log_axis(values: Sequence[float]) -> Axis:
-    """Powers of ten and their doubles and fives; round numbers where fewer than two of those are in the range."""
+def log_axis(values: Sequence[float], most: int = 12) -> Axis:
+    """Powers of ten and their doubles and fives, at most `most` ticks, where that is too many powers of ten alone.
+
+    Round numbers where fewer than two of those are in the range.
+    """
     low, high = min(values) / 1.15, max(values) * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     marks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
     ticks = tuple(mark for mark in marks if low <= mark <= high)
+    if len(ticks) > most:
+        powers = [10.0**decade for decade in decades if low <= 10.0**decade <= high]
+        ticks = tuple(powers[:: max(1, -(-len(powers) // most))])
     return Axis(low, high, ticks if len(ticks) > 1 else linear_axis([low, high], 4).ticks, log=True)
 
 
@@ -207,8 +215,9 @@ def _round_step(rough: float) -> float:
     return next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= rough * (1 - 1e-9))
 
 
-def _drawable(point: Point, log_x: bool) -> bool:
-    return math.isfinite(point[0]) and math.isfinite(point[1]) and (not log_x or point[0] > 0)
+def _drawable(point: Point, chart: Chart) -> bool:
+    finite = math.isfinite(point[0]) and math.isfinite(point[1])
+    return finite and (not chart.log_x or point[0] > 0) and (not chart.log_y or point[1] > 0)
 
 
 def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyphs: Glyphs) -> None:
@@ -216,10 +225,12 @@ def _draw_series(canvas: Canvas, chart: Chart, x_axis: Axis, y_axis: Axis, glyph
         x = round(x_axis.share(point[0]) * (canvas.dots_x - 1))
         return x, round((1 - y_axis.share(point[1])) * (canvas.dots_y - 1))
 
-    drawable = [(s, [place(p) for p in s.points if _drawable(p, chart.log_x)]) for s in chart.series]
+    drawable = [(s, [place(p) for p in s.points if _drawable(p, chart)]) for s in chart.series]
     for series, places in drawable:
         if series.kind not in POINTS:
             _draw_curve(canvas, places, _colour(series))
+            if places and series.kind == "curve" and _overlaid(chart):
+                canvas.sign(*_cell(canvas, *places[-1]), _marker(series, glyphs), _colour(series))
     for series, places in sorted(drawable, key=lambda pair: pair[0].kind != "crowd"):
         if series.kind in POINTS:
             for x, y in places:
@@ -242,6 +253,11 @@ def _colour(series: Series) -> SeriesIndex:
 
 def _marker(series: Series, glyphs: Glyphs) -> str:
     return glyphs.dot if series.kind == "crowd" else glyphs.markers[series.number % len(glyphs.markers)]
+
+
+def _overlaid(chart: Chart) -> bool:
+    """Whether there are several curves: then each ends in its marker, which tells them apart without colour."""
+    return sum(series.kind == "curve" for series in chart.series) > 1
 
 
 def _name_points(canvas: Canvas, series: Series, places: Iterable[tuple[int, int]]) -> None:
@@ -290,7 +306,8 @@ def _legend(chart: Chart, width: int, glyphs: Glyphs) -> list[TextRun]:
     runs: list[TextRun] = []
     for series in chart.series:
         if series.name and series.kind != "front":
-            lines = {"curve": glyphs.rule * 2, "ghost": glyphs.dot * 2}
+            end = _marker(series, glyphs) if _overlaid(chart) else glyphs.rule
+            lines = {"curve": glyphs.rule + end, "ghost": glyphs.dot * 2}
             sign = lines.get(series.kind) or _marker(series, glyphs)
             runs += [(f"{sign} ", _colour(series)), (f"{clean(series.name)}  ", LABEL)]
     if chart.note:

@@ -29,18 +29,24 @@ json.dump({"title": device.title, "driver": driver_version(), "used": used, "sec
 """
 
 
-@pytest.fixture
-def asked(tmp_path: Path) -> Callable[..., Any]:
-    """What a process tells that finds the stand-in where the driver's library would be."""
+def stand_in_driver(folder: Path, *flags: str) -> dict[str, str]:
+    """The environment in which a process finds the stand-in, compiled to `folder`, where the driver's library is."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler")
+    library = folder / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", *flags, "-o", str(library), str(SOURCE)], check=True)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    return environment
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Callable[..., Any]:
+    """What a process tells that finds the stand-in where the driver's library would be."""
 
     def ask(*flags: str) -> Any:
-        library = tmp_path / "libnvidia-ml.so.1"
-        subprocess.run([compiler, "-shared", "-fPIC", *flags, "-o", str(library), str(SOURCE)], check=True)
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
-        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        environment = stand_in_driver(tmp_path, *flags)
         done = subprocess.run(
             [sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, check=True, timeout=120
         )

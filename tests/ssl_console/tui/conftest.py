@@ -16,6 +16,7 @@ from textual.worker import WorkerCancelled
 
 from ssl_console.operations.session import Session
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.data.device_poller import DevicePoller
 from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.style.glyphs import ASCII_VARIABLE
 from ssl_console.workspace.paths import Workspace
@@ -43,8 +44,9 @@ Opener = Callable[..., Opened]
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same time zone, the same terminal and the same free space everywhere."""
+    """The same time zone, the same terminal, the same free space and the same host everywhere."""
     monkeypatch.setattr("ssl_console.planning.disk_usage._free", lambda _folder: 512 * 10**9)
+    monkeypatch.setattr(DevicePoller, "_read_host", lambda poller, *_: setattr(poller, "_host", filled.HOST))
     for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -28,6 +28,7 @@ from ssl_console.operations.checkpoints.record import (
 )
 from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.system.processes import own_start, this_host
+from ssl_console.tui.data.devices import DeviceUser, DeviceView
 from ssl_console.workspace.events import Event, encode_event
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.requests import submit, touch_runs_folder
@@ -45,6 +46,15 @@ RELIABILITY: dict[str, JsonValue] = {
     "accuracy": [None, 0.22, 0.31, 0.48, 0.71, 0.93],
 }
 """A calibration diagram; the first bin is empty."""
+HOST = DeviceView(
+    "cpu",
+    "Test CPU, 16 cores",
+    12.0,
+    21_400.0,
+    128_000.0,
+    users=(DeviceUser(4242, "worker", 5300.0, ours=True, role="demo/simclr on linear/digits"),),
+)
+"""The host in tests."""
 WRITERS = Path(__file__).with_name("writers.py")
 OWN_CARD = """
 title = "Own network {number}"
@@ -150,14 +160,14 @@ def supervise(workspace: Workspace) -> None:
     """A supervisor that lives (this process) and says something about a GPU and what waits."""
     make_private_folder(workspace.supervisor)
     gpu = Device("cuda:0", "NVIDIA H100 80GB", "GPU-0", 81559.0)
-    users = (DeviceProcess(4242, "worker", 5300.0, ours=True), DeviceProcess(812, "alice", 68000.0))
+    users = (DeviceProcess(4242, "worker", 5300.0, ours=True), DeviceProcess(812, "alice", 68000.0, command="train"))
     state = SupervisorState(
         host=this_host(),
         pid=os.getpid(),
         pid_started=own_start(),
         started=NOW,
-        slots=(SlotState(name="cuda:0/1", device="cuda:0"),),
-        devices=(DeviceState(device=gpu, reading=Reading(81559.0, 73300.0, 97.0, 61.0, 640.0, users)),),
+        slots=(SlotState(name="cuda:0/1", device="cuda:0", worker=4242, run_id="c" * 12, backbone="demo/simclr"),),
+        devices=(DeviceState(device=gpu, reading=Reading(81559.0, 73300.0, 97.0, 61.0, 640.0, users, 700.0)),),
         waiting=dict.fromkeys(("a" * 12, "b" * 12), "needs 18 GB, cuda:0 has 8 free: pid 812 of alice holds 66"),
     )
     workspace.supervisor_state.write_text(state.model_dump_json())
