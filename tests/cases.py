@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from venv import EnvBuilder
 
-PROGRAM = f"{sys.executable} -P -m ssl_console"
+PROGRAM = str(Path(sys.executable).with_name("ssl-console"))
 PROJECT = Path(__file__).parents[1]
 SAME = ("torch", "torchvision", "timm")
 """Packages that references are computed with in the versions that are measured."""
