@@ -180,9 +180,7 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     head, *body = cells(ranking, style, notes)
     rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
-    note = (
-        "% bold: best; underlined: second; raised =: not to be told from the best; intervals: 95 %; *: incomplete row"
-    )
+    note = "% bold: best; underlined: second; raised =: not significantly below; intervals: 95 %; *: incomplete"
     top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     told = [f"{sign} {text}" for sign, text in footnotes(ranking)]
     told += [f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()]

@@ -37,7 +37,7 @@ def check_name(path: Path) -> Path:
     if path.suffix[1:] not in SUFFIXES:
         raise ConsoleError(f"{path}: a picture is named .{', .'.join(SUFFIXES)}")
     if path.exists():
-        raise ConsoleError(f"{path} is there already: choose another name, a picture never replaces a file")
+        raise ConsoleError(f"{path} already exists: choose another name, a picture never replaces a file")
     if not path.absolute().parent.is_dir():
         raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
     return path

@@ -41,7 +41,7 @@ class BaselineComparison:
                 "asks for what the training makes a backbone ignore"
             )
             return Badge(name="below random", advice=advice)
-        advice = f"{words}, and not to be told from it: check that the weights were loaded, or choose a harder task"
+        advice = f"{words}, no significant difference: check that the weights were loaded, or choose a harder task"
         return Badge(name="random twin", advice=advice)
 
 

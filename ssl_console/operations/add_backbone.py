@@ -211,7 +211,7 @@ def card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path
     """Where the card of this name will be. Raises ConsoleError when there is one already."""
     path = workspace.backbones / f"{name}.toml"
     if path.exists() and not replace:
-        raise ConsoleError(f"{path} is there already: choose another --name, or --replace it")
+        raise ConsoleError(f"{path} already exists: choose another --name, or --replace it")
     return path
 
 

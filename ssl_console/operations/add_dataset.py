@@ -28,7 +28,7 @@ def dataset_card_path(workspace: Workspace, name: str, *, replace: bool = False)
     """Where the card of this name will be. Raises ConsoleError when there is one already."""
     path = workspace.tasks / f"{name}.toml"
     if path.exists() and not replace:
-        raise ConsoleError(f"{path} is there already: choose another --name, or --replace it")
+        raise ConsoleError(f"{path} already exists: choose another --name, or --replace it")
     return path
 
 

@@ -144,7 +144,7 @@ def _check_output(options: ExportOptions) -> None:
     written = [path, names_file(path)] if path.suffix == ".npy" else [path]
     for file in written:
         if file.exists() and not options.replace:
-            raise ConsoleError(f"{file} is there already: choose another name, or --replace it")
+            raise ConsoleError(f"{file} already exists: choose another name, or --replace it")
 
 
 def layer_choice(layers: Sequence[str], pooling: str | None) -> LayerChoice | None:

@@ -22,7 +22,7 @@ class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a f
 
 
 def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
-    """Queue a run: its folder appears whole, by one rename. Raises FileExistsError if that run is there already."""
+    """Queue a run: its folder appears whole, by one rename. Raises FileExistsError if that run already exists."""
     hidden = RunFolder(workspace.runs / f".{run_id}.{os.getpid()}")
     check_owner(workspace)
     hidden.path.mkdir(mode=MODES.folder)
@@ -30,7 +30,7 @@ def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
     try:
         write_atomically(hidden.spec, spec)
         if folder.path.exists():
-            raise FileExistsError(f"run {run_id} is there already: {folder.path}")
+            raise FileExistsError(f"run {run_id} already exists: {folder.path}")
         hidden.path.rename(folder.path)
     except OSError:
         shutil.rmtree(hidden.path, ignore_errors=True)

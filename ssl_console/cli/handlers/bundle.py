@@ -24,13 +24,13 @@ MEGABYTE = 2**20
 def bundle(
     session: Session, path: Path, suite: str | None, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool
 ) -> None:
-    """Write the results that were picked. Raises ConsoleError when there are none, or the file is there already."""
+    """Write the results that were picked. Raises ConsoleError when there are none, or the file already exists."""
     columns = None if suite is None else [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
     results = _picked(session.results(), columns, backbones, tasks)
     if not results:
         raise ConsoleError("there are no such results to bundle: `ssl-console results` lists what there is")
     if path.exists():
-        raise ConsoleError(f"{path} is there already: choose another name, a bundle never replaces a file")
+        raise ConsoleError(f"{path} already exists: choose another name, a bundle never replaces a file")
     if not path.absolute().parent.is_dir():
         raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
 

@@ -162,10 +162,11 @@ def _say_why_no_means(ranking: Ranking) -> None:
     """Complete rows without a mean would look like a fault."""
     counted = judged(ranking.columns)
     if aside := [column.label for column in ranking.columns if column not in counted]:
-        stdout.say(f"describing backbones, so without a part in means and ranks: {', '.join(aside)}")
+        stdout.say(f"descriptive, so not part of means and ranks: {', '.join(aside)}")
     no_shares = [column.label for column in counted if not column.higher_is_better]
     if no_shares and any(row.complete for row in ranking.rows):
-        stdout.say(f"no mean and no log-odds: {', '.join(no_shares)} is no share; -t or --suite choose other columns")
+        names = ", ".join(no_shares)
+        stdout.say(f"no mean and no log-odds: not a percentage: {names}; -t or --suite choose other columns")
 
 
 def _say_doubts(ranking: Ranking) -> None:

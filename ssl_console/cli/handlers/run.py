@@ -226,7 +226,7 @@ def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
     if not found.to_run and not active:
         _collect_results(session, found)
         if not options.as_json:
-            stdout.say("nothing is computed: every result is there already (`ssl-console rank`, or --force to repeat)")
+            stdout.say("nothing is computed: every result already exists (`ssl-console rank`, or --force to repeat)")
         return _end_without_runs(options, ExitCode.DONE)
     submitted = submit_runs(session.workspace, found.to_run, options.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))

@@ -127,7 +127,7 @@ def test_where_lower_is_better_the_lowest_wins_and_there_is_no_mean() -> None:
 def test_the_command_says_why_complete_rows_have_no_mean(shell: Shell) -> None:
     angles = {"higher_is_better": False, "metric": "mean-angle"}
     ResultStore(shell.workspace).add([result("a", "accuracy", 90), result("a", "angles", 20, **angles)])
-    assert "no mean and no log-odds: angles is no share" in shell("rank").err
+    assert "no mean and no log-odds: not a percentage: angles" in shell("rank").err
     assert "no mean" not in shell("rank", "-t", "accuracy").err
 
 

@@ -80,7 +80,7 @@ def test_wrong_usage_is_refused_before_anything_is_computed(
 
 def test_a_file_is_replaced_only_on_demand(session: Session, tmp_path: Path) -> None:
     (tmp_path / "f.names.json").write_text("{}")
-    with pytest.raises(ConsoleError, match=r"f\.names\.json is there already"):
+    with pytest.raises(ConsoleError, match=r"f\.names\.json already exists"):
         export_request(session, "demo/simclr", ["digits"], ExportOptions(tmp_path / "f.npy"))
     export_request(session, "demo/simclr", ["digits"], ExportOptions(tmp_path / "f.npy", replace=True))
 

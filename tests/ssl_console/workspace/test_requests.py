@@ -28,7 +28,7 @@ def test_every_folder_of_a_workspace_is_private(bench: Bench) -> None:
 
 def test_same_run_is_submitted_once(bench: Bench) -> None:
     bench.submit("one")
-    with pytest.raises(FileExistsError, match="run one is there already"):
+    with pytest.raises(FileExistsError, match="run one already exists"):
         submit(bench.workspace, "one", spec("one").model_dump_json().encode())
     assert [path.name for path in bench.workspace.runs.iterdir()] == ["one"]
 
