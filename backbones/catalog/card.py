@@ -246,7 +246,7 @@ class BackboneCard(CardModel):
     facts: FactsCard
 
 
-PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
+PreprocessingName = Literal["paper", "own", "squash", "resize-256", "whole"]
 ResizeMode = Literal["shorter", "squash", "border"]
 """`shorter`: the shorter side becomes `resize`; `squash`: both do; `border`: the longer does, and borders are added."""
 
@@ -275,7 +275,8 @@ def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
     `own`: what the weights were published with. `squash`: the published few-shot code's 1.15 times the input size
     in both directions, bilinear, centre crop (`few_shot.py` in ssl-transfer, which differs from the paper's A.3).
     `resize-256`: shorter side bicubic to 256 / 224 of the input size, centre crop, as DINO and DINOv2 read images for
-    their published k-NN figures.
+    their published k-NN figures. `whole`: longer side bicubic to the input size, the mean colour around it, so that
+    nothing is cropped.
     """
     size, mean, std = card.input.size, card.input.mean, card.input.std
     if name == "paper":
@@ -285,6 +286,8 @@ def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
     if name == "resize-256":
         resize = round(size * RESIZE_256)
         return PreprocessingSpec("resize-256", resize, size, "shorter", "bicubic", mean, std)
+    if name == "whole":
+        return PreprocessingSpec("whole", size, size, "border", "bicubic", mean, std)
     if name == "own":
         own = card.input.own_size or size
         resize = math.floor(own / card.input.crop)

@@ -163,13 +163,12 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
     if size > LARGEST:
         raise WeightsError(f"{path} has {size:,} bytes; a pickle is read up to {LARGEST:,}")
     try:
-        with path.open("rb") as file:
-            content = _plain(_Unpickler(file).load(), _UnpickleBudget())
+        content = read_plain_pickle(path)
     except RefusedPickle as error:
         raise WeightsError(
             f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise WeightsError(
             f"{path} cannot be read as a pickle ({type(error).__name__}: {error}): is it whole?"
         ) from error
@@ -178,7 +177,16 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
     return content
 
 
-_BROKEN = (
+def read_plain_pickle(path: Path) -> object:
+    """Lists, dictionaries, numbers, text and numpy arrays of a pickle; nothing is run.
+
+    Raises RefusedPickle naming anything else that it asks for, and one of `BROKEN` for bytes that are no pickle.
+    """
+    with path.open("rb") as file:
+        return _plain(_Unpickler(file).load(), _UnpickleBudget())
+
+
+BROKEN = (
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,

@@ -33,6 +33,13 @@ class ClusteringParameters:
         require_at_least(1, restarts=self.restarts)
 
 
+@dataclass(frozen=True)
+class InstanceRetrievalParameters:
+    """Retrieval of the queries' buildings from a database of photographs."""
+
+    preprocessing: PreprocessingName = "whole"
+
+
 RETRIEVAL = (
     ProtocolSpec(
         name="retrieval",
@@ -60,6 +67,18 @@ RETRIEVAL = (
         summary="k-means on test images, as many clusters as classes: NMI and adjusted Rand index",
         inputs="bank",
         rescore="tasks.metrics.rescore:clusters",
+        averaged=True,
+    ),
+    ProtocolSpec(
+        name="instance-retrieval",
+        version=1,
+        family="instance-retrieval",
+        presets={"default": InstanceRetrievalParameters()},
+        module="tasks.protocols.instance_retrieval",
+        summary="rOxford and rParis by their rule: mAP of the easy, medium and hard setup",
+        inputs="bank",
+        needs=("relevance",),
+        rescore="tasks.metrics.rescore:instances",
         averaged=True,
     ),
 )

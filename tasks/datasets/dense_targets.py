@@ -11,7 +11,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["masks", "normals", "boxes", "depth"]
+Kind = Literal["masks", "normals", "boxes", "depth", "relevance"]
 IGNORED = -1
 """In a mask: no class is known, and the pixel counts neither in training nor in a score."""
 
@@ -34,6 +34,16 @@ class Boxes:
     corners: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     difficult: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """Images of the database that a query should find, as int64 rows of the split `train`."""
+
+    easy: npt.NDArray[np.int64]
+    hard: npt.NDArray[np.int64]
+    junk: npt.NDArray[np.int64]
+    """Neither right nor wrong."""
 
 
 TargetT_co = TypeVar("TargetT_co", covariant=True)

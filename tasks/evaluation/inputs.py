@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,8 @@ class BankInputs:
     classes: tuple[str, ...]
     metric: MetricName
     device: str = "cpu"
+    test_targets: Mapping[Kind, Targets[Any]] = field(default_factory=dict)
+    """Targets of the test images that the dataset has, by kind, where these are one whole source split."""
 
     @property
     def duplicate_test_images(self) -> int | None:

@@ -86,7 +86,10 @@ class SplitFeatures:
         """Training and validation images as one bank, and the test images: the stored arrays, nothing copied."""
         train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
         bank, test = (_stored(self.dataset, self.features, role) for role in (split.train_and_val, split.test))
-        return BankInputs(bank, test, (train, val), self.dataset.classes, self.metric, self.device)
+        (name, rows), *others = split.test
+        source = self.dataset.splits[name]
+        targets = {} if others or len(rows) < len(source.images) else source.targets
+        return BankInputs(bank, test, (train, val), self.dataset.classes, self.metric, self.device, targets)
 
     def pool(self) -> PoolInputs:
         """Every image of every split."""

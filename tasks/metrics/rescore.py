@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.catalog.protocols import PROTOCOLS
-from tasks.metrics import clustering, colour, confidence_intervals, reconstruction, retrieval
+from tasks.metrics import clustering, colour, confidence_intervals, instance_retrieval, reconstruction, retrieval
 from tasks.metrics.average_precision import NEEDED, restored
 from tasks.metrics.calibration import reliability_of_top
 from tasks.metrics.classification import (
@@ -115,6 +115,12 @@ def rankings(arrays: Arrays) -> Rescorer | None:
     return _complete(arrays, Rescorer(frozenset({"average_precision", "first_rank"}), _rankings, _rankings_interval))
 
 
+def instances(arrays: Arrays) -> Rescorer | None:
+    """Average precisions of queries for buildings."""
+    needs = frozenset({"average_precision_medium", "building"})
+    return _complete(arrays, Rescorer(needs, instance_retrieval.scores, _instances_interval))
+
+
 def clusters(arrays: Arrays) -> Rescorer | None:
     """Agreement of clusters with labels."""
     return _complete(arrays, Rescorer(frozenset({"cluster", "label"}), _clusters, clustering.interval))
@@ -202,6 +208,10 @@ def _rankings(arrays: Arrays) -> Scores:
 
 def _rankings_interval(arrays: Arrays, metric: str) -> Interval | None:
     return retrieval.interval(arrays) if metric == "map" else None
+
+
+def _instances_interval(arrays: Arrays, metric: str) -> Interval:
+    return instance_retrieval.interval(arrays, metric)
 
 
 def _clusters(arrays: Arrays) -> Scores:
