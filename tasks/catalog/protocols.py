@@ -16,6 +16,7 @@ from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
 from tasks.catalog.attentive_parameters import ATTENTIVE
 from tasks.catalog.detection_parameters import DETECTION
+from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
 from tasks.catalog.head_parameters import HEADS
 from tasks.catalog.linear_dense_parameters import LINEAR_DENSE
 from tasks.catalog.protocol import (
@@ -199,6 +200,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *SCORES_OF_FEATURES,
         ATTENTIVE,
         *LINEAR_DENSE,
+        FINETUNE_VIT,
         *RETRIEVAL,
     )
 }

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.datasets.dataset import Labels
-from tasks.metrics.calibration import Calibration, Reliability, softmax
+from tasks.metrics.calibration import Calibration, Reliability, reliability_of_top, softmax
 from tasks.metrics.outcome import Json
 
 Logits = npt.NDArray[np.float32]
@@ -18,6 +18,12 @@ HALF_LIMIT = 6e4
 def calibration_errors(calibration: Calibration | None) -> dict[str, float]:
     """ECE in percent before and after scaling; nothing where calibration is not defined."""
     return {} if calibration is None else {"ece": calibration.error, "ece_scaled": calibration.scaled_error}
+
+
+def unscaled_error(logits: Logits, labels: Labels) -> dict[str, float]:
+    """ECE in percent of classifiers that have no validation images for a temperature."""
+    shares = softmax(logits)
+    return {"ece": reliability_of_top(shares.max(axis=1), logits.argmax(axis=1) == labels).error}
 
 
 def reliability_of(calibration: Calibration | None) -> dict[str, Json]:
@@ -47,7 +53,7 @@ def predictions(
 
     Logits are kept relative to the largest, where float16 is finest; softmax stays the same.
     """
-    if calibration is None:
+    if labels.ndim == 2:
         return {"index": index, "label": labels.astype(np.uint8), "scores": logits}
     shares = softmax(logits)
     return {
@@ -56,7 +62,7 @@ def predictions(
         "predicted": logits.argmax(axis=1).astype(np.int32),
         "probability": shares[np.arange(len(logits)), labels].astype(np.float32),
         "confidence": shares.max(axis=1),
-        **_scaled(logits, calibration),
+        **({} if calibration is None else _scaled(logits, calibration)),
         "logits": _half(logits - logits.max(axis=1, keepdims=True)),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -72,6 +73,27 @@ def new_training(
         return 0.5 * (1 + math.cos(math.pi * step / parameters.steps))
 
     return Training(model, optimiser, parameters.steps, loss, rate, seed, inputs.device, inputs.precision)
+
+
+@dataclass(frozen=True)
+class SgdRecipe:
+    """How classifiers of the paper's protocol are made and trained."""
+
+    inputs: ImageInputs
+    parameters: FinetuneParameters
+    seed: int
+
+    def steps(self, _role: RoleImages) -> int:
+        """Of one training."""
+        return self.parameters.steps
+
+    def batch(self, role: RoleImages, point: GridPoint, step: int) -> Batch:
+        """The images and labels of a step."""
+        return batch(role, self.parameters, step, self.seed, augmented=point.augmented)
+
+    def start(self, _role: RoleImages, point: GridPoint, batches: Prefetched[Batch], _name: str) -> Training:
+        """A fresh training with one setting."""
+        return new_training(self.inputs, self.parameters, point, batches, self.seed)
 
 
 def batch(role: RoleImages, parameters: FinetuneParameters, step: int, seed: int, *, augmented: bool) -> Batch:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from tasks.catalog.finetune_parameters import FinetuneParameters, GridPoint
 from tasks.evaluation.inputs import ImageInputs
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.scoring import score
-from tasks.protocols.finetune.classifier import Batch, Logits, batch, logits_of, new_training
+from tasks.protocols.finetune.classifier import Batch, Logits, logits_of
 from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
-from tasks.training.loop import Training, prefetched, train
+from tasks.training.loop import Prefetched, Training, prefetched, train
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,49 @@ GRID = "grid"
 DIVERGED = TrialScore(-1.0, 0)
 
 
+PointT = TypeVar("PointT")
+OfferedT_co = TypeVar("OfferedT_co", covariant=True)
+UsedT_contra = TypeVar("UsedT_contra", contravariant=True)
+
+
+class Grid(Protocol[OfferedT_co]):
+    """Parameters of a search: its points, and when one is given up."""
+
+    @property
+    def grid(self) -> tuple[OfferedT_co, ...]:
+        """Every point, in the order of trying."""
+
+    @property
+    def hopeless_after(self) -> float:
+        """Share of the steps after which a point that is far behind is given up; 0: all are carried through."""
+
+    @property
+    def hopeless_margin(self) -> float:
+        """How far behind the best point at the same step, in points of the validation score."""
+
+
+class SettingTrainer(Protocol[UsedT_contra]):
+    """How classifiers are made and trained at a point of the grid."""
+
+    def steps(self, role: RoleImages, /) -> int:
+        """Of one training on a role."""
+
+    def batch(self, role: RoleImages, point: UsedT_contra, step: int, /) -> Batch:
+        """The images and labels of a step."""
+
+    def start(self, role: RoleImages, point: UsedT_contra, batches: Prefetched[Batch], name: str, /) -> Training:
+        """A fresh training on the role of this name."""
+
+
 @dataclass
-class Search:
+class Search(Generic[PointT]):
     """The points tried so far, and the validation logits of the best."""
 
     inputs: ImageInputs
-    parameters: FinetuneParameters
+    parameters: Grid[PointT]
+    recipe: SettingTrainer[PointT]
     train_role: RoleImages
     val_role: RoleImages
-    seed: int
     reporter: Reporter
     tried: dict[int, TrialScore] = field(default_factory=dict)
     """By the point's place in the grid."""
@@ -59,7 +93,7 @@ class Search:
         """Place of the best point; of equal ones the first."""
         return max(self.tried, key=lambda place: (self.tried[place].score, -place))
 
-    def run(self) -> GridPoint:
+    def run(self) -> PointT:
         """Try what has not been tried, and choose. Raises NotFiniteError when every point came apart."""
         grid = self.parameters.grid
         self._resume()
@@ -69,18 +103,18 @@ class Search:
                 self._keep(place)
             self.reporter.metric("val", self.tried[place].score, step=place + 1)
         if self.tried[self.best].diverged:
-            raise NotFiniteError(f"all {len(grid)} settings came apart: try smaller learning rates (finetune.rates)")
+            raise NotFiniteError(f"all {len(grid)} settings came apart: smaller rates may help (rates)")
         return grid[self.best]
 
-    def _try(self, place: int, point: GridPoint) -> None:
-        role, parameters = self.train_role, self.parameters
+    def _try(self, place: int, point: PointT) -> None:
+        role, recipe = self.train_role, self.recipe
 
         def make(step: int) -> Batch:
-            return batch(role, parameters, step, self.seed, augmented=point.augmented)
+            return recipe.batch(role, point, step)
 
-        with prefetched(make, parameters.steps) as batches:
-            training = new_training(self.inputs, parameters, point, batches, self.seed)
-            training.label = f"setting {place + 1} of {len(parameters.grid)}: {point}"
+        with prefetched(make, recipe.steps(role)) as batches:
+            training = recipe.start(role, point, batches, "train")
+            training.label = f"setting {place + 1} of {len(self.parameters.grid)}: {point}"
             try:
                 early = self._train(training, self._checkpoint(place))
             except NotFiniteError:
@@ -93,7 +127,7 @@ class Search:
 
     def _train(self, training: Training, checkpoint: Checkpoint | None) -> float | None:
         """All steps, or those after which the point proves hopeless; the score at that moment."""
-        every, look = self.inputs.checkpoint_s, math.ceil(self.parameters.hopeless_after * self.parameters.steps)
+        every, look = self.inputs.checkpoint_s, math.ceil(self.parameters.hopeless_after * training.steps)
         if not look:
             train(training, checkpoint, self.reporter, every_s=every)
             return None

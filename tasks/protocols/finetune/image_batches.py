@@ -62,9 +62,10 @@ class RoleImages:
     def views(self, rows: npt.NDArray[np.int64], *address: int) -> Tensor:
         """Random views, uint8 [b, 3, crop, crop]; the same for the same address."""
         random = generator_of(*address)
-        return torch.stack([random_view(self._image(int(row)), self.spec.crop, random) for row in rows])
+        return torch.stack([random_view(self.image(int(row)), self.spec.crop, random) for row in rows])
 
-    def _image(self, row: int) -> Image.Image:
+    def image(self, row: int) -> Image.Image:
+        """The image of a row, as the dataset has it. Raises DataError."""
         name, index = self._places[row]
         return self.dataset.splits[name].images[index]
 
@@ -72,26 +73,28 @@ class RoleImages:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        prepared = prepare(self._image(row), self.spec)
+        prepared = prepare(self.image(row), self.spec)
         if prepared.nbytes * len(self) <= KEPT_BYTES:
             self._kept[row] = prepared
         return prepared
 
 
-def random_view(image: Image.Image, size: int, random: np.random.Generator) -> Tensor:
+def random_view(image: Image.Image, size: int, random: np.random.Generator, area: tuple[float, float] = AREA) -> Tensor:
     """A random window of the image, resized to [3, size, size] uint8, mirrored or not."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    top, left, height, width = _window(pixels.shape[1], pixels.shape[2], random)
+    top, left, height, width = _window(pixels.shape[1], pixels.shape[2], area, random)
     view: Tensor = transform.resized_crop(
         pixels, top, left, height, width, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
     )
     return view.flip(2) if random.random() < 0.5 else view
 
 
-def _window(height: int, width: int, random: np.random.Generator) -> tuple[int, int, int, int]:
+def _window(
+    height: int, width: int, shares: tuple[float, float], random: np.random.Generator
+) -> tuple[int, int, int, int]:
     """Top, left, height and width, by torchvision's rule: ten tries, then the largest centre of a fitting shape."""
     for _ in range(TRIES):
-        area = height * width * random.uniform(*AREA)
+        area = height * width * random.uniform(*shares)
         aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
         wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < wide <= width and 0 < high <= height:

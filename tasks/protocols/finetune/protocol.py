@@ -20,8 +20,8 @@ from tasks.metrics.calibration import Calibration, published_scaled, validation_
 from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, without_left_open
-from tasks.protocols.finetune.classifier import Batch, batch, logits_of, new_training
-from tasks.protocols.finetune.grid_search import Search, checkpoint_at
+from tasks.protocols.finetune.classifier import Batch, SgdRecipe, logits_of
+from tasks.protocols.finetune.grid_search import PointT, Search, SettingTrainer, checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.reporter import Reporter
 from tasks.training.loop import loss_still_decreasing, prefetched, train
@@ -41,12 +41,13 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
         for selection in (split.train, split.val, split.train_and_val, split.test)
     )
     check_metric(inputs.metric, test.labels, inputs.dataset.name)
-    search = Search(inputs, parameters, train_role, val_role, seed, reporter)
+    recipe = SgdRecipe(inputs, parameters, seed)
+    search = Search(inputs, parameters, recipe, train_role, val_role, reporter)
     point = search.run()
-    _warn(search, point, reporter)
-    logits, losses = _final(inputs, parameters, point, both, test, seed, reporter)
+    warn(search, point.rate, parameters.rates, "finetune", reporter)
+    logits, losses = final_training(inputs, recipe, point, both, test, reporter)
     logits, labels = without_left_open(logits, test.labels)
-    calibration = None if test.labels.ndim == 2 else _calibration(search, logits, test)
+    calibration = None if test.labels.ndim == 2 else _calibration(search, parameters, logits, test)
     return Outcome(
         headline=inputs.metric,
         metrics={**all_scores(logits, labels), **calibration_errors(calibration)},
@@ -60,8 +61,8 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
         },
         diagnostics={
             **_settings(search),
-            "on_edge": _on_edge(search, point),
-            "loss_curve": _curve(losses),
+            "on_edge": on_edge(point.rate, parameters.rates),
+            "loss_curve": stretches(losses),
             "loss_falling": loss_still_decreasing(losses),
             **chance_diagnostics(labels),
             **reliability_of(calibration),
@@ -70,22 +71,21 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
     )
 
 
-def _final(
+def final_training(
     inputs: ImageInputs,
-    parameters: FinetuneParameters,
-    point: GridPoint,
+    recipe: SettingTrainer[PointT],
+    point: PointT,
     role: RoleImages,
     test: RoleImages,
-    seed: int,
     reporter: Reporter,
 ) -> tuple[Logits, list[float]]:
     """Train the chosen setting on training and validation images; logits of the test images, and the losses."""
 
     def make(step: int) -> Batch:
-        return batch(role, parameters, step, seed, augmented=point.augmented)
+        return recipe.batch(role, point, step)
 
-    with prefetched(make, parameters.steps) as batches:
-        training = new_training(inputs, parameters, point, batches, seed)
+    with prefetched(make, recipe.steps(role)) as batches:
+        training = recipe.start(role, point, batches, "both")
         training.label = f"final training: {point}"
         train(training, checkpoint_at(inputs, "final"), reporter, every_s=inputs.checkpoint_s)
     reporter.phase("test", len(test), "images")
@@ -96,32 +96,34 @@ def _final(
     return logits, training.losses
 
 
-def _calibration(search: Search, logits: Logits, test: RoleImages) -> Calibration:
+def _calibration(
+    search: Search[GridPoint], parameters: FinetuneParameters, logits: Logits, test: RoleImages
+) -> Calibration:
     """T is fitted on validation logits of the classifier that did not see them, or as published on the test set."""
-    if search.parameters.temperature == "published":
+    if parameters.temperature == "published":
         return published_scaled(logits, test.labels)
     assert search.logits is not None
     return validation_scaled(search.logits, search.val_role.labels, logits, test.labels)
 
 
-def _warn(search: Search, point: GridPoint, reporter: Reporter) -> None:
-    if _on_edge(search, point):
+def warn(search: Search[PointT], rate: float, rates: tuple[float, ...], family: str, reporter: Reporter) -> None:
+    """Report a learning rate at the edge of those tried, and settings that came apart."""
+    if on_edge(rate, rates):
         reporter.warn(
-            f"the chosen learning rate {point.rate:g} is at the edge of those tried: a better one may lie beyond; "
-            "add one (finetune.rates)"
+            f"the chosen learning rate {rate:g} is at the edge of those tried: a better one may lie beyond; "
+            f"add one ({family}.rates)"
         )
     apart = sum(tried.diverged for tried in search.tried.values())
     if apart:
         reporter.warn(f"{apart} of {len(search.tried)} settings came apart (the loss was no number) and count as worst")
 
 
-def _on_edge(search: Search, point: GridPoint) -> bool:
+def on_edge(rate: float, rates: tuple[float, ...]) -> bool:
     """Whether the chosen learning rate is the largest or the smallest of several."""
-    rates = search.parameters.rates
-    return len(rates) > 2 and point.rate in (max(rates), min(rates))
+    return len(rates) > 2 and rate in (max(rates), min(rates))
 
 
-def _settings(search: Search) -> dict[str, Json]:
+def _settings(search: Search[GridPoint]) -> dict[str, Json]:
     grid = search.parameters.grid
     tried: list[Json] = [
         {
@@ -136,7 +138,7 @@ def _settings(search: Search) -> dict[str, Json]:
     return {"settings": tried, "validation_score": search.tried[search.best].score}
 
 
-def _curve(losses: list[float]) -> list[Json]:
+def stretches(losses: list[float]) -> list[Json]:
     """Step and mean loss of at most `CURVE_POINTS` equal stretches."""
     parts = np.array_split(np.asarray(losses), min(CURVE_POINTS, max(1, len(losses))))
     ends = np.cumsum([len(part) for part in parts])

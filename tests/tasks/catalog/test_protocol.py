@@ -9,7 +9,7 @@ from tasks.plugin_api import Margin as PlugInMargin
 
 def test_protocols_that_train_a_network_say_so() -> None:
     trained = {spec.family for spec in PROTOCOLS.values() if spec.trains}
-    dense = ("linear-segmentation", "depth")
+    dense = ("linear-segmentation", "depth", "finetune-vit")
     assert trained == {"finetune", "detection", "segmentation", "normals", "linear-heads", "attentive", *dense}
     assert not is_trained("linear")
     assert not is_trained("not-installed")

@@ -50,6 +50,7 @@ PROTOCOL_CHANGES = {
     "normals/shapes-scenes": ["normals.steps=1", "normals.batch_size=2"],
     "linear-segmentation/shapes-scenes": ["linear-segmentation.steps=1", "linear-segmentation.batch_size=2"],
     "depth/shapes-scenes": ["depth.steps=1", "depth.batch_size=2"],
+    "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }

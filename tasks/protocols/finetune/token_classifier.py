@@ -1,0 +1,106 @@
+"""A backbone and a linear head whose parts are trained: all, low-rank additions, biases or the head alone."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from backbones.catalog.card import ArchitectureValue
+from backbones.io.errors import WeightsError
+from backbones.model.pooling import pool
+from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters
+from tasks.evaluation.inputs import ImageInputs
+from tasks.protocols.finetune.low_rank import add_low_rank
+from tasks.training.seeding import torch_seeded
+
+NORM_EPSILON = 1e-6
+WARM_AVERAGE = 10
+"""Averaged weights forget faster at first: the decay is at most (1 + step) / (10 + step)."""
+
+
+class TokenClassifier(nn.Module):
+    """Normalised images [b, 3, h, w] to logits [b, classes]."""
+
+    def __init__(self, inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int) -> None:
+        super().__init__()
+        self.backbone = _backbone(inputs, parameters)
+        self._pooling = inputs.backbone.card.pooling
+        self._mean = parameters.pooling == "mean"
+        if self._mean:
+            cast("Any", self.backbone).norm = nn.Identity()
+            cast("Any", self.backbone).fc_norm = nn.Identity()
+        width = self._width(inputs.spec.crop)
+        with torch_seeded("cpu", seed, 1):
+            self.norm = nn.LayerNorm(width, eps=NORM_EPSILON) if self._mean else nn.Identity()
+            self.head = nn.Linear(width, len(inputs.dataset.classes))
+            nn.init.trunc_normal_(self.head.weight, std=parameters.head_deviation)
+            nn.init.zeros_(self.head.bias)
+            self._choose(parameters)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return cast("Tensor", self.head(self.norm(self.pooled(images))))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Features [b, d] before the head and its norm."""
+        features = cast("Any", self.backbone).forward_features(images)
+        if self._mean:
+            first = cast("int", getattr(self.backbone, "num_prefix_tokens", 0))
+            return cast("Tensor", features[:, first:].mean(dim=1))
+        return pool(self.backbone, features, self._pooling).flatten(1)
+
+    @torch.no_grad()
+    def _width(self, size: int) -> int:
+        self.backbone.eval()
+        width = self.pooled(torch.zeros(1, 3, size, size)).shape[1]
+        self.backbone.train()
+        return width
+
+    def _choose(self, parameters: FinetuneVitParameters) -> None:
+        """Leave a gradient to the parts that are trained."""
+        if parameters.trained == "lora":
+            add_low_rank(self.backbone, parameters.targets, parameters.rank, parameters.scale)
+        elif parameters.trained in ("bias", "head"):
+            for name, parameter in self.backbone.named_parameters():
+                parameter.requires_grad_(parameters.trained == "bias" and name.endswith("bias"))
+
+
+def _backbone(inputs: ImageInputs, parameters: FinetuneVitParameters) -> nn.Module:
+    """Fresh, with its branches dropped at random. Raises WeightsError where the architecture cannot do that."""
+    dropped: dict[str, ArchitectureValue] = {"drop_path_rate": parameters.drop_path} if parameters.drop_path else {}
+    try:
+        return inputs.backbone.fresh(**dropped)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; without dropped branches: finetune-vit.drop_path=0") from error
+
+
+class AveragedClassifier(nn.Module):
+    """A classifier and the exponential average of its weights, which answers in evaluation mode."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.model, self.decay = model, decay
+        self.average = copy.deepcopy(model).requires_grad_(requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the trained weights in training mode, of the averaged ones otherwise."""
+        chosen = self.model if self.training else self.average
+        return cast("Tensor", chosen(images))
+
+    def train(self, mode: bool = True) -> AveragedClassifier:
+        """The average never trains."""
+        super().train(mode)
+        self.average.eval()
+        return self
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after a step; statistics of batch norms are taken over."""
+        kept = min(self.decay, (1 + step) / (WARM_AVERAGE + step))
+        for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(weight, 1 - kept)
+        for statistic, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            statistic.copy_(value)

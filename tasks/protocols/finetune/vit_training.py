@@ -1,0 +1,144 @@
+"""Training of a token classifier: AdamW with layer decay, warm-up and cosine, augmented and mixed batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.v2 import functional as transform
+
+from backbones.catalog.card import PreprocessingSpec
+from backbones.model.precision import training_arithmetic
+from backbones.model.preprocessing import normalise
+from tasks.catalog.finetune_vit_parameters import FinetuneVitParameters, RatePoint
+from tasks.evaluation.inputs import ImageInputs
+from tasks.protocols.finetune.classifier import Batch
+from tasks.protocols.finetune.grid_search import checkpoint_at
+from tasks.protocols.finetune.image_batches import RoleImages, random_view
+from tasks.protocols.finetune.layer_decay import parameter_groups
+from tasks.protocols.finetune.mixing import erased, mixed
+from tasks.protocols.finetune.rand_augment import rand_augmented
+from tasks.protocols.finetune.token_classifier import AveragedClassifier, TokenClassifier
+from tasks.reporter import Reporter
+from tasks.training.loop import Prefetched, Training, prefetched, train
+from tasks.training.schedules import warmed_cosine
+from tasks.training.seeding import batch_of, generator_of
+
+HEAD_PURPOSE = 8
+"""Third number of the addresses of batches of the head alone."""
+
+
+@dataclass(frozen=True)
+class VitRecipe:
+    """How classifiers are made and trained in one run."""
+
+    inputs: ImageInputs
+    parameters: FinetuneVitParameters
+    seed: int
+    reporter: Reporter
+
+    def steps(self, role: RoleImages) -> int:
+        """Of a training on a role's images."""
+        return self.parameters.steps_for(len(role))
+
+    def batch(self, role: RoleImages, _point: RatePoint | None, step: int, *, purpose: int = 3) -> Batch:
+        """Random views uint8 [b, 3, crop, crop] and labels [b] of a step."""
+        rows, random = batch_of(step, len(role), self.parameters.batch_size, self.seed), generator_of
+        views = random_views(role, rows, self.parameters, random(self.seed, purpose, step))
+        return views, torch.from_numpy(role.labels[rows])
+
+    def start(self, role: RoleImages, point: RatePoint, batches: Prefetched[Batch], name: str) -> Training:
+        """A fresh training with one setting; its head is trained alone first, where the parameters have steps for it.
+
+        `name` is that of the role, whose head is kept under it.
+        """
+        inputs, parameters = self.inputs, self.parameters
+        model = TokenClassifier(inputs, parameters, self.seed).to(inputs.device)
+        if parameters.head_steps:
+            self._train_head(model, role, name)
+        steps = self.steps(role)
+        rate = point.rate * (parameters.batch_size / parameters.rates_for if parameters.rates_for else 1)
+        groups = parameter_groups(
+            model, model.backbone, rate, point.layer_decay, parameters.weight_decay, parameters.head_factor
+        )
+        holder = AveragedClassifier(model, parameters.average).train() if parameters.average else model.train()
+        lowest = min(1.0, parameters.lowest_rate / rate)
+        return Training(
+            holder,
+            torch.optim.AdamW(groups),
+            steps,
+            lambda step: self.loss(holder, batches(step), step),
+            lambda step: warmed_cosine(step, steps, round(parameters.warmup * steps), lowest),
+            self.seed,
+            inputs.device,
+            inputs.precision,
+            clip=parameters.clip or None,
+            after=holder.update if isinstance(holder, AveragedClassifier) else None,
+        )
+
+    def loss(self, model: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Cross-entropy of mixed images with mixed labels."""
+        inputs, parameters, random = self.inputs, self.parameters, generator_of(self.seed, 6, step)
+        pixels, labels = (part.to(inputs.device, non_blocking=True) for part in batch)
+        images = erased(normalise(pixels, inputs.spec), parameters.erase, random)
+        images, targets = mixed(images, labels, len(inputs.dataset.classes), parameters, random)
+        with training_arithmetic(inputs.device, inputs.precision):
+            logits = model(images)
+        return functional.cross_entropy(logits.float(), targets)
+
+    def _train_head(self, model: TokenClassifier, role: RoleImages, name: str) -> None:
+        """The head alone, on a backbone in evaluation mode; kept, so that it is trained once for all settings."""
+        parameters, steps = self.parameters, self.parameters.head_steps
+        checkpoint = checkpoint_at(self.inputs, f"head-{name}")
+        ends = nn.ModuleList([model.norm, model.head])
+        with prefetched(lambda step: self.batch(role, None, step, purpose=HEAD_PURPOSE), steps) as batches:
+
+            def loss(step: int) -> Tensor:
+                pixels, labels = (part.to(self.inputs.device) for part in batches(step))
+                with torch.no_grad():
+                    pooled = model.eval().pooled(normalise(pixels, self.inputs.spec))
+                return functional.cross_entropy(model.head(model.norm(pooled)).float(), labels)
+
+            training = Training(
+                ends,
+                torch.optim.AdamW(ends.parameters(), lr=parameters.head_rate, weight_decay=0.0),
+                steps,
+                loss,
+                lambda step: warmed_cosine(step, steps, 0),
+                self.seed,
+                self.inputs.device,
+                self.inputs.precision,
+                label="training the head alone",
+            )
+            train(training, checkpoint, self.reporter, every_s=self.inputs.checkpoint_s)
+        if checkpoint is not None and training.step == steps:
+            checkpoint.save(training.state())
+
+
+def random_views(
+    role: RoleImages,
+    rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    parameters: FinetuneVitParameters,
+    random: np.random.Generator,
+) -> Tensor:
+    """Random windows of images, mirrored or not, after random operations: uint8 [b, 3, crop, crop]."""
+    made = [random_view(role.image(int(row)), role.spec.crop, random, (parameters.area, 1.0)) for row in rows]
+    if parameters.rand_augment:
+        fill = _mean_colour(role.spec)
+        made = [_operated(view, parameters.rand_augment, fill, random) for view in made]
+    return torch.stack(made)
+
+
+def _operated(view: Tensor, magnitude: float, fill: tuple[int, int, int], random: np.random.Generator) -> Tensor:
+    image = Image.fromarray(view.permute(1, 2, 0).contiguous().numpy())
+    operated: Tensor = transform.pil_to_tensor(rand_augmented(image, magnitude, fill, random))
+    return operated
+
+
+def _mean_colour(spec: PreprocessingSpec) -> tuple[int, int, int]:
+    red, green, blue = (min(255, round(255 * value)) for value in spec.mean)
+    return red, green, blue
