@@ -34,7 +34,7 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
 
-faults: install  ## Break everything that can break, simulate every verdict, and put the figures into the README
+faults: install  ## Break everything that can break, simulate every verdict, and put the figures into tests/faults/README.md
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
 		tests/backbones/inspection/test_timm_modules.py
@@ -60,7 +60,7 @@ format: install  ## Format the code
 bench: install  ## Run the benchmarks and print their ratios: make bench ARGS="--quick knn"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-bench-table: install  ## Write the README's performance table from what make bench has left
+bench-table: install  ## Write the table of tests/benchmarks/README.md from what make bench has left
 	@$(BIN)/python -m tests.benchmarks --table
 
 screenshots: install  ## Run the demo and take pictures of every screen

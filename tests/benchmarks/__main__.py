@@ -32,7 +32,7 @@ def main() -> int:
     if unknown:
         options.error(f"no benchmark is called {unknown[0]}; there are {', '.join(NAMES)}")
     if given.table:
-        write(ROOT / "README.md", read(given.results))
+        write(ROOT / "tests" / "benchmarks" / "README.md", read(given.results))
         return 0
     failed = [name for name in given.names or NAMES if not ran(name, given)]
     tell(f"\n{table(read(given.results))}\nkept in {given.results}")

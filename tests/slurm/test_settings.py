@@ -10,7 +10,7 @@ from tests.ssl_console.workspace_fixture import ROOT
 
 
 def test_the_settings_that_the_readme_shows_are_settings() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "ssl_console" / "README.md").read_text(encoding="utf-8")
     _, _, page = text.partition("## On a Slurm cluster")
     start = page.index('    launcher = "slurm"')
     lines = textwrap.dedent(page[start:].partition("\n\n")[0])
