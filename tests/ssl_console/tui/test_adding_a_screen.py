@@ -12,52 +12,12 @@ import pytest
 import ssl_console.tui.app
 from ssl_console.tui.app import SCREENS
 from ssl_console.tui.host import ScreenEntry
+from tests.recipes import recipe
 
 ROOT = Path(ssl_console.tui.app.__file__).parents[2]
-LINE = '    ScreenEntry("notes", "7", "Notes", "Notes on the results", "scratch_screen:NotesScreen"),\n'
 END = ')\n"""Every screen'
 
-VIEW = """
-from ssl_console.tui.style.text import line
-
-
-def notes_of(state):
-    return [line(f" {len(state.results)} results to write about")]
-"""
-SCREEN = '''
-from ssl_console.tui.host import host
-from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.widgets.styled_text import Lines
-
-from scratch_view import notes_of
-
-
-class NotesScreen(ConsoleScreen):
-    """What there is to write about."""
-
-    MODE = "notes"
-    KEYS = (
-        Key("write", "w", "write", "write", "Write a note down", changes=True),
-        Key("count", "c", "count", "count", "Count the notes"),
-    )
-    HELP_TEXT = "Notes of the user on what was measured."
-
-    def body(self):
-        yield Lines(id="text")
-
-    def on_mount(self):
-        self.query_one(Lines).focus()
-
-    def update_view(self, state):
-        self.query_one(Lines).show(notes_of(state))
-
-    def action_write(self):
-        host(self).notify_user("written")
-
-    def action_count(self):
-        self.counted = True
-'''
+RECIPE = recipe(ROOT / "ssl_console" / "README.md", "Add a screen")
 USE = """
 import asyncio, importlib.util, sys
 from pathlib import Path
@@ -134,9 +94,9 @@ else:
 def test_a_screen_is_added_by_two_files_and_one_line(tmp_path: Path) -> None:
     source = Path(ssl_console.tui.app.__file__).read_text()
     assert source.count(END) == 1
-    (tmp_path / "app_with_one_line_more.py").write_text(source.replace(END, LINE + END))
-    (tmp_path / "scratch_view.py").write_text(VIEW)
-    (tmp_path / "scratch_screen.py").write_text(SCREEN)
+    (tmp_path / "app_with_one_line_more.py").write_text(source.replace(END, RECIPE["tui/app.py"] + END))
+    (tmp_path / "scratch_view.py").write_text(RECIPE["tui/views/x.py"])
+    (tmp_path / "scratch_screen.py").write_text(RECIPE["tui/screens/x.py"])
     (tmp_path / "use.py").write_text(f"REAL_APP = {ssl_console.tui.app.__file__!r}\n{USE}")
     ran = subprocess.run(
         [sys.executable, "use.py"],
