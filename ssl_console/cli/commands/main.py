@@ -10,6 +10,7 @@ import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add
+from ssl_console.cli.commands.analyses import analyses
 from ssl_console.cli.commands.cards import copy, edit, remove, rename
 from ssl_console.cli.commands.completion import completion_app
 from ssl_console.cli.commands.features import features_app
@@ -41,6 +42,7 @@ app.add_typer(listings)
 app.add_typer(features_app)
 app.add_typer(of_results)
 app.add_typer(over_time)
+app.add_typer(analyses)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
@@ -342,17 +344,6 @@ def compare(
     from ssl_console.cli.options import margins
 
     compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
-
-
-@app.command()
-def correlate(context: typer.Context, source: Source = "paper", as_json: AsJson = False, figure: Figure = None) -> None:
-    """Correlate ImageNet accuracy with transfer, setting by setting."""
-    from ssl_console.cli.handlers.correlate import correlate, correlation_picture
-
-    if figure is not None:
-        correlation_picture(context.obj, source, figure)
-    else:
-        correlate(context.obj, source, as_json=as_json)
 
 
 @app.command()

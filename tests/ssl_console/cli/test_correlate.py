@@ -50,3 +50,19 @@ def test_correlate_says_when_there_is_nothing_to_correlate(shell: Shell) -> None
     finished = shell("correlate", "--source", "mine")
     assert (finished.code, finished.out) == (2, "")
     assert "--source paper" in finished.err
+
+
+def test_correlate_with_a_score_meets_own_results_on_the_same_dataset(shell: Shell, workspace: Workspace) -> None:
+    shares = {"a": 0.5, "b": 0.7, "c": 0.75, "d": 0.52}
+    for name, share in shares.items():
+        leave(workspace, name, "linear/cars", share, protocol="linear", dataset="cars")
+        leave(workspace, name, "knn/cars", share - 0.3, protocol="knn", dataset="cars")
+    found = shell("correlate", "--with", "knn", "--json").document
+    (one,) = found["correlations"]
+    assert (one["score"], one["task"], one["n"]) == ("knn/cars", "linear/cars", 4)
+    assert one["spearman"]["value"] == one["weighted_tau"] == 1.0
+    assert found["protocols"] == {"linear": {"tasks": 1, "spearman": 1.0, "weighted_tau": 1.0}}
+    failed = shell("correlate", "--with", "logme")
+    assert failed.code != 0
+    assert "no two backbones have 'logme'" in failed.err
+    assert "there are linear, knn" in failed.err or "there are knn, linear" in failed.err

@@ -1,0 +1,59 @@
+"""Commands about many results at once: correlations with a score, and similarity of backbones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.command_group import CommandGroup
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+analyses = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
+
+
+@analyses.command()
+def correlate(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side."),
+    ] = "paper",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--with", metavar="SCORE", help="Own results with logme, rankme, ... or a protocol (knn) instead."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE", help="Write the picture (.svg, .png or .pdf) instead.")
+    ] = None,
+) -> None:
+    """Correlate ImageNet accuracy, or a score that needs no training, with transfer."""
+    from ssl_console.cli.handlers.correlate import correlate, correlation_picture
+    from ssl_console.cli.handlers.score_correlation import correlate_score
+
+    if score is not None:
+        correlate_score(context.obj, score, as_json=as_json)
+    elif figure is not None:
+        correlation_picture(context.obj, source, figure)
+    else:
+        correlate(context.obj, source, as_json=as_json)
+
+
+@analyses.command()
+def similarity(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset of which features are stored.")],
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the stored features of backbones: CKA and mutual nearest neighbours of every pair."""
+    from ssl_console.cli.handlers.similarity import similarity
+
+    similarity(context.obj, dataset, tuple(backbone or ()), as_json=as_json)

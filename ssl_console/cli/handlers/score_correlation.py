@@ -1,0 +1,74 @@
+"""`correlate --with`: rank correlation of a score that needs no training with the results of this workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssl_console.analysis.marked_scores import mark_sentences, marked_document
+from ssl_console.analysis.score_correlation import (
+    ScoreCorrelation,
+    known_scores,
+    mean_by_protocol,
+    score_correlations,
+)
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError
+
+HEAD = ("score", "task", "backbones", "Spearman", "95 % interval", "weighted tau")
+
+
+def correlate_score(session: Session, name: str, *, as_json: bool) -> None:
+    """Print the correlations of a score. Raises ConsoleError where no two backbones have it and a result."""
+    results = session.badged_results()
+
+    def metrics_of(run_id: str) -> Mapping[str, float]:
+        record = session.outputs.record(run_id)
+        return {} if record is None else record.metrics
+
+    found = score_correlations(results, name, metrics_of)
+    if not found:
+        known = ", ".join(known_scores(results, metrics_of))
+        raise ConsoleError(
+            f"no two backbones have {name!r} and a result on the same dataset: "
+            + (f"there are {known}" if known else "run transferability/... and other tasks first")
+        )
+    if as_json:
+        stdout.document({"correlations": [_document(one) for one in found], "protocols": _means(found)})
+        return
+    stdout.table(HEAD, [_line(one) for one in found], right=frozenset({2, 3, 5}))
+    for protocol, mean in _means(found).items():
+        text = f"{protocol}: mean Spearman {mean['spearman']:+.2f}, weighted tau {mean['weighted_tau']:+.2f}"
+        stdout.say(f"{text} over {mean['tasks']} tasks")
+    if any(one.spearman is None for one in found):
+        stdout.say("— too few: fewer than four backbones, or all score alike")
+    for sentence in mark_sentences(list(dict.fromkeys(mark for one in found for mark in one.marked))):
+        stdout.say(sentence)
+
+
+def _line(one: ScoreCorrelation) -> tuple[str, ...]:
+    order = one.spearman
+    shown = ("—", "too few") if order is None else (f"{order.value:+.2f}", f"{order.low:+.2f} to {order.high:+.2f}")
+    tau = "—" if one.weighted_tau is None else f"{one.weighted_tau:+.2f}"
+    return (one.score, one.task, str(len(one.points)), *shown, tau)
+
+
+def _means(found: list[ScoreCorrelation]) -> dict[str, dict[str, float]]:
+    return {
+        protocol: {"tasks": tasks, "spearman": order, "weighted_tau": tau}
+        for protocol, (tasks, order, tau) in mean_by_protocol(found).items()
+    }
+
+
+def _document(one: ScoreCorrelation) -> dict[str, object]:
+    order = one.spearman
+    bounds = None if order is None else {"value": order.value, "ci_low": order.low, "ci_high": order.high}
+    return {
+        "score": one.score,
+        "task": one.task,
+        "n": len(one.points),
+        "spearman": bounds,
+        "weighted_tau": one.weighted_tau,
+        "points": {name: {"score": x, "result": y} for name, (x, y) in one.points.items()},
+        "doubts": marked_document(one.marked),
+    }

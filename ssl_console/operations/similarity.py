@@ -1,0 +1,100 @@
+"""Similarity of backbones from their stored features: what is stored of a dataset, read and compared. Imports numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ssl_console.system.errors import ConsoleError
+from tasks.features.cache_report import CacheEntry, entries
+from tasks.features.key import layer_request_of
+from tasks.features.manifest import DamagedEntryError, read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ssl_console.analysis.representation_similarity import Similarity
+    from ssl_console.operations.session import Session
+
+NEIGHBOURS = 10
+"""Of mutual nearest neighbours, as published."""
+MOST_IMAGES = 1_000
+"""Evenly spaced over the split: kernels grow with the square of the number."""
+
+
+@dataclass(frozen=True)
+class SimilarityMatrix:
+    """Every pair of backbones on the images of one split."""
+
+    dataset: str
+    split: str
+    images: int
+    backbones: tuple[str, ...]
+    pairs: tuple[Similarity, ...]
+
+    @property
+    def chance(self) -> float:
+        """Mutual nearest neighbours of features that have nothing in common."""
+        return NEIGHBOURS / (self.images - 1)
+
+
+def stored_datasets(session: Session) -> list[str]:
+    """Datasets of which features of at least two backbones are stored."""
+    names: dict[str, set[str]] = {}
+    for entry in _pooled(session):
+        assert entry.plan is not None
+        names.setdefault(entry.plan.dataset, set()).add(entry.plan.backbone)
+    return sorted(name for name, backbones in names.items() if len(backbones) > 1)
+
+
+def similarity_matrix(session: Session, dataset: str, wanted: Sequence[str] = ()) -> SimilarityMatrix:
+    """Compare the pooled features that are stored of a dataset, test images where there are any.
+
+    `wanted` restricts the backbones. Nothing is encoded. Raises ConsoleError where fewer than two have features.
+    """
+    from ssl_console.analysis.representation_similarity import similarities  # noqa: PLC0415 - imports numpy
+
+    chosen = _chosen([one for one in _pooled(session) if one.plan and one.plan.dataset == dataset], wanted)
+    missing = [name for name in wanted if name not in chosen]
+    if missing or len(chosen) < 2:
+        raise ConsoleError(
+            f"{', '.join(missing) or dataset} has no stored features on {dataset} to compare: "
+            f"`ssl-console run -b BACKBONE -t knn/{dataset}` stores them"
+            + (f"; features are stored of {', '.join(found)}" if (found := stored_datasets(session)) else "")
+        )
+    plan = next(iter(chosen.values())).plan
+    assert plan is not None
+    step = max(1, -(-plan.rows // MOST_IMAGES))
+    try:
+        features = {name: _rows(entry, step) for name, entry in sorted(chosen.items())}
+        pairs = tuple(similarities(features, NEIGHBOURS))
+    except (ValueError, OSError, DamagedEntryError) as error:
+        raise ConsoleError(f"{dataset} cannot be compared: {error}") from error
+    return SimilarityMatrix(dataset, plan.split, len(range(0, plan.rows, step)), tuple(features), pairs)
+
+
+def _rows(entry: CacheEntry, step: int) -> npt.NDArray[np.floating]:
+    """Every so many rows, in memory."""
+    from tasks.features.shards import open_array  # noqa: PLC0415 - imports numpy
+
+    rows: npt.NDArray[np.floating] = open_array(entry.path, read_manifest(entry.path))[::step].copy()
+    return rows
+
+
+def _pooled(session: Session) -> list[CacheEntry]:
+    found = entries(session.workspace.features)
+    return [one for one in found if one.state == "complete" and one.plan and not layer_request_of(one.plan.parts)]
+
+
+def _chosen(found: Sequence[CacheEntry], wanted: Sequence[str]) -> dict[str, CacheEntry]:
+    """By backbone, features of the same images: of the split and the images that most backbones have, test first."""
+    groups: dict[tuple[str, object], dict[str, CacheEntry]] = {}
+    for entry in found:  # last used first
+        assert entry.plan is not None
+        if not wanted or entry.plan.backbone in wanted:
+            group = groups.setdefault((entry.plan.split, entry.plan.parts.get("images")), {})
+            group.setdefault(entry.plan.backbone, entry)
+    order = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0][0] != "test"))
+    return order[0][1] if order else {}
