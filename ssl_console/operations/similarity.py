@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ssl_console.system.errors import ConsoleError
 from tasks.features.cache_report import CacheEntry, entries
 from tasks.features.key import layer_request_of
-from tasks.features.manifest import DamagedEntryError, read_manifest
+from tasks.features.manifest import ARRAY, DamagedEntryError, check_size, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,10 +76,15 @@ def similarity_matrix(session: Session, dataset: str, wanted: Sequence[str] = ()
 
 
 def _rows(entry: CacheEntry, step: int) -> npt.NDArray[np.floating]:
-    """Every so many rows, in memory."""
-    from tasks.features.shards import open_array  # noqa: PLC0415 - imports numpy
+    """Every so many rows, in memory. Raises DamagedEntryError, OSError, and ValueError for another shape."""
+    import numpy as np  # noqa: PLC0415 - not needed to list what is stored
 
-    rows: npt.NDArray[np.floating] = open_array(entry.path, read_manifest(entry.path))[::step].copy()
+    manifest = read_manifest(entry.path)
+    check_size(entry.path, manifest)
+    values = np.load(entry.path / ARRAY, mmap_mode="r", allow_pickle=False)
+    if values.shape != (manifest.rows, manifest.dimension):
+        raise ValueError(f"{entry.path} has rows {values.shape}, its manifest ({manifest.rows}, {manifest.dimension})")
+    rows: npt.NDArray[np.floating] = values[::step].copy()
     return rows
 
 
