@@ -1,6 +1,6 @@
 """Checks of backbones before they are measured: kept findings, else those of a process of its own.
 
-What fails keeps a backbone out of a plan; forced, it goes along with every result as a warning.
+What fails keeps a backbone out of a plan; overridden, it goes along with every result as a warning.
 """
 
 from __future__ import annotations
@@ -56,10 +56,12 @@ class BackboneChecker:
         return tuple(self.examine(card, thorough=False))
 
 
-def exclude_failing(plan: Plan, checker: BackboneChecker, *, force: bool = False) -> Plan:
-    """The plan without runs of backbones that fail; with `force` they stay, marked with what is wrong."""
+def exclude_failing(plan: Plan, checker: BackboneChecker, *, override: bool = False) -> Plan:
+    """The plan without runs of backbones that fail; with `override` they stay, marked with what is wrong."""
     failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, checker)
-    return replace(plan, runs=tuple(_judged(run, failures, force=force) for run in plan.runs)) if failures else plan
+    return (
+        replace(plan, runs=tuple(_judged(run, failures, override=override) for run in plan.runs)) if failures else plan
+    )
 
 
 def _failures(cards: Mapping[str, BackboneCard], checker: BackboneChecker) -> dict[str, tuple[Finding, ...]]:
@@ -71,15 +73,14 @@ def _bad(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(one for one in findings if one.verdict == "bad")
 
 
-def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, force: bool) -> PlannedRun:
+def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, override: bool) -> PlannedRun:
     name = run.candidate.backbone.name
     if not run.to_run or name not in failures:
         return run
     sentences = tuple(f"{one.name}: {one.words}" for one in failures[name])
-    if force:
+    if override:
         return replace(run, candidate=replace(run.candidate, concerns=sentences))
-    advice = (
-        f"{name} fails its examination: {'; '.join(sentences)} (`{examine(name)}`; --force measures it all the same)"
-    )
-    missing = (*run.candidate.missing, Blocker("doctor", name, advice))
+    reason = f"{name} fails its examination: {'; '.join(sentences)}"
+    advice = f"{reason} (`{examine(name)}`; --override measures it anyway, and marks every result)"
+    missing = (*run.candidate.missing, Blocker("doctor", name, advice, reason))
     return replace(run, candidate=replace(run.candidate, missing=missing))

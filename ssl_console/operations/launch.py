@@ -33,17 +33,19 @@ class LaunchOptions:
     seeds: tuple[int, ...] = (0,)
     placement: Placement = field(default_factory=Placement)
     precision: Precision = "float32"
-    force: bool = False
-    """Run again what is done, and measure backbones that fail their checks."""
+    again: bool = False
+    """Run again what is done."""
+    override: bool = False
+    """Measure backbones that fail their checks, with what fails as a warning of every result."""
 
 
 def plan_launch(session: Session, grids: Iterable[Grid], options: LaunchOptions, results: Iterable[Result]) -> Plan:
-    """What a launch would do. Backbones that fail their checks are excluded; with `force`, marked instead.
+    """What a launch would do. Backbones that fail their checks are excluded; with `override`, marked instead.
 
     Backbones that have never been checked are checked now, which takes seconds each.
     """
     plan = plan_unchecked(session, grids, options, results)
-    return exclude_failing(plan, session.checker(options.placement.devices), force=options.force)
+    return exclude_failing(plan, session.checker(options.placement.devices), override=options.override)
 
 
 def plan_unchecked(session: Session, grids: Iterable[Grid], options: LaunchOptions, results: Iterable[Result]) -> Plan:
@@ -55,7 +57,7 @@ def plan_unchecked(session: Session, grids: Iterable[Grid], options: LaunchOptio
         candidates,
         results,
         slots=session.slots(options.placement),
-        force=options.force,
+        force=options.again,
         old_identity=lambda run_id: identity_of_run(session.workspace, run_id),
     )
 
@@ -84,7 +86,8 @@ def run_command(
     words += ["--suite", suite] if suite else [word for name in tasks for word in ("-t", name)]
     words += [word for seed in options.seeds if options.seeds != (0,) for word in ("--seed", str(seed))]
     words += ["--preset", preset] if preset else []
-    words += ["--force"] if options.force else []
+    words += ["--again"] if options.again else []
+    words += ["--override"] if options.override else []
     words += ["--launcher", launcher] if launcher else []
     return shlex.join(words)
 

@@ -91,8 +91,12 @@ def preprocessing_name(task: TaskSpec) -> str:
 
 def weights_advice(card: BackboneCard, state: WeightsState) -> str:
     """How to get the weights of a backbone: the command that fetches them, else the steps by hand."""
-    fetched = card.weights.kind in {"url", "timm", "hub"} and not getattr(card.weights, "manual", None)
-    return f"run `{fetch_weights_command(card.name)}`" if fetched else state.advice or ""
+    return f"run `{fetch_weights_command(card.name)}`" if is_fetchable(card) else state.advice or ""
+
+
+def is_fetchable(card: BackboneCard) -> bool:
+    """Whether the weights can be downloaded without a step by hand."""
+    return card.weights.kind in {"url", "timm", "hub"} and not getattr(card.weights, "manual", None)
 
 
 def data_advice(card: DatasetCard, state: Presence) -> str:
@@ -232,8 +236,9 @@ def _missing_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
     if state.status == "present":
         return None
     name, where = pick.backbone.name, f" ({state.path})" if state.path else ""
-    advice = weights_advice(pick.backbone, state)
-    return Blocker("weights", name, f"the weights of {name} are {state.status}{where}: {advice}")
+    reason = f"the weights of {name} are {state.status}{where}"
+    fetchable = is_fetchable(pick.backbone)
+    return Blocker("weights", name, f"{reason}: {weights_advice(pick.backbone, state)}", reason, fetchable)
 
 
 def _missing_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> Blocker | None:

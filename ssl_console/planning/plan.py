@@ -32,7 +32,11 @@ class Blocker:
     """`backbone`: what it lacks for the protocol; `doctor`: why numbers measured with it would be wrong."""
     name: str
     advice: str
-    """What to do, in one sentence."""
+    """What is wrong, and the command or the steps that mend it, in one sentence."""
+    reason: str = ""
+    """What is wrong alone, where a front end has a way of its own to mend it."""
+    fetchable: bool = False
+    """Whether it can be downloaded by its name."""
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,20 @@ FILTER = (
 LAUNCH = (
     Key("start", "enter", "start", "start", "Start the runs", changes=True),
     Key("again", "a", "again", "again", "Also measure again what is done already"),
-    Key("seeds", "s", "seeds", "seeds", "Number of seeds: 1, 2, 3 or 5"),
+    Key("seeds", "s", "seeds", "seeds", "Type the seeds, e.g. 0-9; a digit begins at once"),
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
     Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
+    Key("fetch", "w", "fetch", "fetch", "Fetch missing weights, one after another", footer=False, changes=True),
+    Key(
+        "override", "o", "override", "override", "Measure what is refused after a question", footer=False, changes=True
+    ),
     Key("close", "escape", "close", "back", "Go back without starting anything"),
+)
+
+SEEDS = (
+    Key("accept", "enter", "accept", "done", "Take these seeds", priority=True),
+    Key("close", "escape", "close", "back", "Go back without a change"),
 )
 
 EXPORT = (
@@ -170,6 +179,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "chart": CHART,
     "filter": FILTER,
     "launch": LAUNCH,
+    "seeds": SEEDS,
     "ranks": RANKS,
     "export": EXPORT,
     "chooser": CHOOSER,
@@ -186,6 +196,7 @@ TITLES: dict[Scope, str] = {
     "chart": "In a chart",
     "filter": "While a filter is typed",
     "launch": "Launch",
+    "seeds": "Typing seeds",
     "ranks": "Rank confidence intervals",
     "export": "Export",
     "chooser": "Choosing several",

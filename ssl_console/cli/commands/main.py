@@ -194,9 +194,11 @@ def run(
         str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
     ] = "float32",
     detach: Annotated[bool, typer.Option("--detach", help="Start the runs and come back at once.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Run what is done already, and what the doctor refuses.")
+    again: Annotated[bool, typer.Option("--again", help="Run what is done already.")] = False,
+    override: Annotated[
+        bool, typer.Option("--override", help="Run what the doctor refuses, and mark every result.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Both: --again and --override.")] = False,
     skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out what lacks weights or data.")] = False,
     as_json: JsonLines = False,
 ) -> None:
@@ -204,9 +206,8 @@ def run(
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
     selection = RunSelection.of(backbone, task, suite, seed, setting, preset)
-    options = RunOptions.of(
-        devices, launcher, precision, detach=detach, force=force, skip_missing=skip_missing, as_json=as_json
-    )
+    chosen = RunOptions.of(devices, launcher, precision, detach=detach, skip_missing=skip_missing, as_json=as_json)
+    options = replace(chosen, again=again or force, override=override or force)
     raise typer.Exit(run(context.obj, selection, options))
 
 

@@ -63,7 +63,8 @@ class RunOptions:
     """None for the one that the settings name."""
     precision: Precision = "float32"
     detach: bool = False
-    force: bool = False
+    again: bool = False
+    override: bool = False
     skip_missing: bool = False
     as_json: bool = False
     placement: Placement = field(default_factory=Placement)
@@ -79,7 +80,6 @@ class RunOptions:
         precision: str,
         *,
         detach: bool = False,
-        force: bool = False,
         skip_missing: bool = False,
         as_json: bool = False,
     ) -> RunOptions:
@@ -91,7 +91,6 @@ class RunOptions:
             parse_launcher(launcher),
             cast("Precision", precision),
             detach=detach,
-            force=force,
             skip_missing=skip_missing,
             as_json=as_json,
         )
@@ -217,7 +216,7 @@ def _grid(session: Session, selection: RunSelection) -> Grid:
 
 def plan_selection(session: Session, selection: RunSelection, options: RunOptions) -> Plan:
     """What a launch would do, with backbones examined that would be measured for the first time."""
-    launch = LaunchOptions(selection.seeds, options.placement, options.precision, options.force)
+    launch = LaunchOptions(selection.seeds, options.placement, options.precision, options.again, options.override)
     return plan_launch(session, [_grid(session, selection)], launch, session.results())
 
 
@@ -226,7 +225,7 @@ def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
     if not found.to_run and not active:
         _collect_results(session, found)
         if not options.as_json:
-            stdout.say("nothing is computed: every result already exists (`ssl-console rank`, or --force to repeat)")
+            stdout.say("nothing is computed: every result already exists (`ssl-console rank`, or --again to repeat)")
         return _end_without_runs(options, ExitCode.DONE)
     submitted = submit_runs(session.workspace, found.to_run, options.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))

@@ -29,6 +29,9 @@ class LaunchRequest:
     preset: str | None = None
     suite: str | None = None
     again: bool = False
+    """Measure again what is done."""
+    override: bool = False
+    """Measure backbones that fail their checks, and mark every result."""
     launcher: str | None = None
     """None for the launcher that the settings name."""
 
@@ -97,6 +100,18 @@ class Backend(Protocol):
 
     def disk(self, plan: Plan) -> Disk:
         """The disk space that the plan needs, and the free space."""
+        ...
+
+    @property
+    def activity(self) -> str:
+        """What the plan that is being made waits for, e.g. the check of a backbone; empty when unknown."""
+        ...
+
+    def fetch_weights(self, names: Sequence[str]) -> int:
+        """Download the weights of these backbones one after another; the number of them that were not queued yet.
+
+        Updates have their progress.
+        """
         ...
 
     def submit(self, plan: Plan, launcher: str | None = None) -> int:

@@ -17,7 +17,8 @@ from ssl_console.operations.launch import (
     run_command,
 )
 from ssl_console.operations.session import Session
-from ssl_console.planning.candidates import data_advice, weights_advice
+from ssl_console.operations.weights_queue import DownloadProgress, WeightsQueue
+from ssl_console.planning.candidates import data_advice, is_fetchable, weights_advice
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Blocker, Plan
 from ssl_console.planning.submit import submit_runs
@@ -42,9 +43,17 @@ class LocalBackend:
     _reading: dict[str, ReadingProgress] = field(default_factory=dict)
     """By dataset; replaced as a whole, by the thread that plans."""
     _reported: dict[str, ReadingProgress] = field(default_factory=dict)
+    _downloads: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """As reported last."""
+    activity: str = ""
+    """What the plan that is being made waits for."""
 
     def __post_init__(self) -> None:
         self.session.on_reading = self._note_reading
+        self.session.notify = self._note_activity
+
+    def _note_activity(self, sentence: str) -> None:
+        self.activity = sentence
 
     def _note_reading(self, progress: ReadingProgress) -> None:
         self._reading = {**self._reading, progress.name: progress}
@@ -79,8 +88,9 @@ class LocalBackend:
         state = self.session.weights.state(card)
         if state.status == "present":
             return BackboneEntry(card)
-        advice = f"its weights are {state.status}: {weights_advice(card, state)}"
-        return BackboneEntry(card, Blocker("weights", name, advice))
+        reason = f"its weights are {state.status}"
+        advice = f"{reason}: {weights_advice(card, state)}"
+        return BackboneEntry(card, Blocker("weights", name, advice, reason, is_fetchable(card)))
 
     def _task_entries(self) -> list[TaskEntry]:
         """All tasks, also those of the user's task cards, grouped by protocol."""
@@ -114,11 +124,14 @@ class LocalBackend:
 
     def poll(self) -> StateUpdate:
         """Everything that has changed since the last call."""
-        update, reading = self._poller.poll(), self._reading
-        if reading == self._reported:
-            return update
-        self._reported = reading
-        return replace(update, reading=reading)
+        update, reading, downloads = self._poller.poll(), self._reading, self._weights_queue.progress
+        if reading != self._reported:
+            self._reported = reading
+            update = replace(update, reading=reading)
+        if downloads != self._downloads:
+            self._downloads = downloads
+            update = replace(update, downloads=downloads)
+        return update
 
     def files(self, run_id: str) -> RunFiles:
         """The log and the last events of a run."""
@@ -139,6 +152,7 @@ class LocalBackend:
 
         Datasets whose files have to be read are pending meanwhile.
         """
+        self.activity = ""
         try:
             return plan_launch(self.session, self._grids(request), self._options(request), self._poller.results)
         finally:
@@ -164,6 +178,14 @@ class LocalBackend:
         """The disk space that the plan needs, and the free space."""
         return disk_of_plan(self.session, plan, self._poller.results)
 
+    @cached_property
+    def _weights_queue(self) -> WeightsQueue:
+        return WeightsQueue(lambda name, note: self.session.weights.fetch(self.session.backbones.get(name), note))
+
+    def fetch_weights(self, names: Sequence[str]) -> int:
+        """Download the weights of these backbones one after another; the number of those that were not queued yet."""
+        return self._weights_queue.add(names)
+
     def submit(self, plan: Plan, launcher: str | None = None) -> int:
         """Queue the plan's new runs and start a supervisor; the number of runs."""
         submitted = submit_runs(self.session.workspace, plan.to_run, self.session.placement(launcher))
@@ -188,7 +210,9 @@ class LocalBackend:
         )
 
     def _options(self, request: LaunchRequest) -> LaunchOptions:
-        return LaunchOptions(request.seeds, self.session.placement(request.launcher), force=request.again)
+        return LaunchOptions(
+            request.seeds, self.session.placement(request.launcher), again=request.again, override=request.override
+        )
 
     def _grids(self, request: LaunchRequest) -> list[Grid]:
         """The cards and specifications of the picked pairs. Raises ConsoleError for a name that no card has."""

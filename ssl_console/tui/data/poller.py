@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ssl_console.launchers.registry import worker_output
@@ -187,7 +187,6 @@ class PollThread:
             update = self._backend.poll()
         except (ConsoleError, OSError, ValueError) as error:
             update = StateUpdate(problem=str(error) or type(error).__name__)
-        if (update.problem or "") == self._problem:
-            return StateUpdate(update.runs, update.gone, update.results, update.devices, update.supervisor)
-        self._problem = update.problem or ""
-        return StateUpdate(update.runs, update.gone, update.results, update.devices, update.supervisor, self._problem)
+        problem = update.problem or ""
+        changed, self._problem = problem != self._problem, problem
+        return replace(update, problem=problem if changed else None)

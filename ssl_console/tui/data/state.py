@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from backbones.io.files import make_private_folder, write_atomically
+from ssl_console.operations.weights_queue import DownloadProgress
 from ssl_console.tui.data.catalog import Catalog, Suite
 from ssl_console.tui.data.devices import DeviceView
 from ssl_console.tui.data.runs import Runs, Tally, changed
@@ -104,6 +105,8 @@ class StateUpdate:
     """File that cannot be read, and why; empty once it can be read again."""
     reading: Mapping[str, ReadingProgress] | None = None
     """The datasets whose files are being read, when they or their progress changed."""
+    downloads: Mapping[str, DownloadProgress] | None = None
+    """Weights by backbone, when their progress changed."""
 
     @property
     def empty(self) -> bool:
@@ -124,6 +127,8 @@ class AppState:
     stale: Mapping[Pair, str] = field(default_factory=dict)
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
     """The datasets that are pending: their files are being read."""
+    downloads: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """Weights that have been asked for since the console was opened, by backbone."""
     selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""
@@ -152,6 +157,7 @@ class AppState:
             devices=self.devices if update.devices is None else update.devices,
             supervisor=self.supervisor if update.supervisor is None else update.supervisor,
             reading=self.reading if update.reading is None else update.reading,
+            downloads=self.downloads if update.downloads is None else update.downloads,
             problem=self.problem if update.problem is None else update.problem,
         )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 
 from ssl_console.planning.disk_usage import Disk
@@ -14,28 +16,37 @@ from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.screens.dialogs import ConfirmDialog
+from ssl_console.tui.screens.seeds import SeedsDialog
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.style.text import Span, Tone, line
-from ssl_console.tui.views.coverage import reading_text
-from ssl_console.tui.views.plan import launch_lines
+from ssl_console.tui.style.text import Line
+from ssl_console.tui.views import launch
+from ssl_console.tui.views.coverage import Downloads
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
-SEED_COUNTS = (1, 2, 3, 5)
 PRESETS = (None, "paper")
-READING_S = 0.5
-"""Seconds between two looks at how far a dataset has been read."""
+LOOK_S = 0.5
+"""Seconds between two looks at how far planning and downloads are."""
 
 
 class LaunchDialog(Dialog[int | None]):
     """Ends with the number of runs started, or None."""
 
-    BINDINGS: ClassVar = bindings("launch")
+    BINDINGS: ClassVar = [
+        *bindings("launch"),
+        *(Binding(str(digit), f"seeds('{digit}')", show=False) for digit in range(10)),
+    ]
 
     def __init__(self, request: LaunchRequest) -> None:
         super().__init__()
         self._request = request
         self._plan: Plan | None = None
+        self._disk: Disk | None = None
+        self._began = 0.0
+        self._starts = False
+        """Whether enter was pressed while the launch was being planned."""
+        self._downloads: Downloads = {}
 
     def compose(self) -> ComposeResult:
         """The panel."""
@@ -46,60 +57,126 @@ class LaunchDialog(Dialog[int | None]):
 
     def on_mount(self) -> None:
         """Plan the selection."""
-        self.set_interval(READING_S, self._show_reading)
+        self._downloads = host(self).state.downloads
+        self.set_interval(LOOK_S, self._look)
         self._replan(replace(self._request, launcher=self._request.launcher or host(self).backend.session.launchers[0]))
 
     def _replan(self, request: LaunchRequest) -> None:
-        self._request, self._plan = request, None
-        self.query_one(Lines).show([line(Span(f"Looking at {len(request.pairs)} picked ...", Tone.DIM)), ()])
+        self._request, self._plan, self._began = request, None, time.monotonic()
+        self._show_looking()
         backend = host(self).backend
 
         def make_plan() -> tuple[Plan, Disk]:
             plan = backend.plan(request)
             return plan, backend.disk(plan)
 
-        host(self).in_background(make_plan, self._show, group="plan")
+        host(self).in_background(make_plan, self._take, group="plan")
 
-    def _show_reading(self) -> None:
-        """While it is planned: how far the files of datasets that are pending have been read."""
-        if self._plan is None and host(self).state.reading:
-            head = line(Span(f"Looking at {len(self._request.pairs)} picked ...", Tone.DIM))
-            reading = [line(Span(f" {reading_text(one)}", Tone.BUSY)) for one in host(self).state.reading.values()]
-            self.query_one(Lines).show([head, *reading, ()])
-            self.refresh(layout=True)
+    def _look(self) -> None:
+        """Show how far planning is; after it, how far downloads are, and plan again when one has ended."""
+        downloads, before = host(self).state.downloads, self._downloads
+        if self._plan is None:
+            self._show_looking()
+        elif downloads != before:
+            self._downloads = downloads
+            needed = [downloads.get(name) for name in launch.fetchable(self._plan)]
+            if any(one is not None and one.state == "done" for one in needed):
+                self._replan(self._request)
+            else:
+                self._show()
 
-    def _show(self, planned: tuple[Plan, Disk]) -> None:
+    @property
+    def _width(self) -> int:
+        return min(78, self.app.size.width - 6)
+
+    def _show_looking(self) -> None:
+        elapsed, reading = time.monotonic() - self._began, host(self).state.reading.values()
+        activity, picked = host(self).backend.activity, len(self._request.pairs)
+        self._show_lines(
+            launch.looking_lines(picked, elapsed, activity, reading, starts=self._starts, width=self._width)
+        )
+
+    def _take(self, planned: tuple[Plan, Disk]) -> None:
         if not self.is_mounted:
             return
-        self._plan, disk = planned
-        width = min(78, self.app.size.width - 6)
-        lines = launch_lines(self._plan, disk, self._request, width, render_context(self).glyphs)
+        self._plan, self._disk = planned
+        starts, self._starts = self._starts, False
+        self._show()
+        if starts and self._plan.to_run and not self._plan.missing:
+            self.action_start()
+
+    def _show(self) -> None:
+        assert self._plan is not None
+        assert self._disk is not None
+        glyphs = render_context(self).glyphs
+        args = (self._plan, self._disk, self._request, self._downloads)
+        self._show_lines(launch.launch_lines(*args, self._width, glyphs))
+
+    def _show_lines(self, lines: list[Line]) -> None:
         self.query_one(Lines).show([*lines, ()])
         self.refresh(layout=True)
 
+    # -- starting -----------------------------------------------------------------------------------------------
+
     def action_start(self) -> None:
-        """Start the runs."""
+        """Start the runs; while they are being planned, as soon as nothing stands in the way."""
         plan = self._plan
         if plan is None:
-            return
-        if not plan.to_run:
-            host(self).notify_user("Nothing to start: press a to measure again what is done.")
-            return
-        backend = host(self).backend
-        host(self).in_background(lambda: backend.submit(plan, self._request.launcher), self._started, group="submit")
+            self._starts = not self._starts
+            self._show_looking()
+        elif not plan.to_run:
+            host(self).notify_user(launch.nothing_to_start(plan, self._request))
+        else:
+            backend = host(self).backend
+            host(self).in_background(
+                lambda: backend.submit(plan, self._request.launcher), self._started, group="submit"
+            )
 
     def _started(self, count: int) -> None:
         self.dismiss(count)
+
+    def action_override(self) -> None:
+        """Measure backbones that fail their checks, after a question; or no longer."""
+        if self._request.override:
+            self._replan(replace(self._request, override=False))
+            return
+        refused = launch.refused(self._plan) if self._plan is not None else []
+        if not refused:
+            host(self).notify_user("Nothing is refused.")
+            return
+        many = f"{len(refused)} backbones although their checks fail" if len(refused) > 1 else "it although checks fail"
+        consequence = ". ".join(item.reason for item in refused)
+        warning = f"{consequence}. Every result will carry this as a warning, in every table and export."
+        self.app.push_screen(ConfirmDialog(f"Measure {many}?", warning), self._confirmed)
+
+    def _confirmed(self, yes: bool | None) -> None:
+        if yes:
+            self._replan(replace(self._request, override=True))
+
+    def action_fetch(self) -> None:
+        """Queue the downloads of weights that are missing."""
+        names = launch.fetchable(self._plan) if self._plan is not None else []
+        if not names:
+            host(self).notify_user("No weights are missing that can be downloaded.")
+            return
+        count = host(self).backend.fetch_weights(names)
+        host(self).notify_user(f"{count} download{'s' if count != 1 else ''} queued.")
+        host(self).poll_now()
+
+    # -- options ------------------------------------------------------------------------------------------------
 
     def action_again(self) -> None:
         """Toggle measuring again what is done."""
         self._replan(replace(self._request, again=not self._request.again))
 
-    def action_seeds(self) -> None:
-        """The next number of seeds."""
-        index = SEED_COUNTS.index(len(self._request.seeds)) if len(self._request.seeds) in SEED_COUNTS else 0
-        count = SEED_COUNTS[(index + 1) % len(SEED_COUNTS)]
-        self._replan(replace(self._request, seeds=tuple(range(count))))
+    def action_seeds(self, typed: str = "") -> None:
+        """Type the seeds, beginning with a digit that has been typed already."""
+        text = typed or launch.format_seeds(self._request.seeds)
+        self.app.push_screen(SeedsDialog(text), self._take_seeds)
+
+    def _take_seeds(self, seeds: tuple[int, ...] | None) -> None:
+        if seeds is not None and seeds != self._request.seeds:
+            self._replan(replace(self._request, seeds=seeds))
 
     def action_preset(self) -> None:
         """The other parameters."""

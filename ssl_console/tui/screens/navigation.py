@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ssl_console.tui.screens.live import LiveScreen
     from ssl_console.tui.screens.plan import PlanScreen
     from ssl_console.tui.screens.result import ResultScreen
+    from ssl_console.tui.views.coverage import Downloads
     from ssl_console.workspace.result import Result
 
 
@@ -29,6 +30,18 @@ class Navigation(DiffingApp[int]):
     @abstractmethod
     def notify_user(self, message: str) -> None:
         """Show a short notification."""
+
+    @abstractmethod
+    def reload_catalogue(self) -> None:
+        """Read the cards again, and which weights are there."""
+
+    def note_downloads(self, before: Downloads, now: Downloads) -> None:
+        """Report downloads that have ended; weights that have arrived can be measured."""
+        ended = [one for name, one in now.items() if not one.active and before.get(name) != one]
+        for one in ended:
+            self.notify_user(f"{str(one)[:1].upper()}{str(one)[1:]}")
+        if any(one.state == "done" for one in ended):
+            self.reload_catalogue()
 
     def show_screen(self, name: str) -> None:
         """Go to a screen."""

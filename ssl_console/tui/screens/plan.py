@@ -8,12 +8,13 @@ from textual import on
 from textual.app import ComposeResult
 
 from ssl_console.tui.data.backend import LaunchRequest
-from ssl_console.tui.data.catalog import Catalog
+from ssl_console.tui.data.catalog import BackboneEntry, Catalog
 from ssl_console.tui.data.state import AppState, Pair
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.choosers import PickDialog
+from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
@@ -28,6 +29,10 @@ FIELDS = (
     "name, method, arch, params, top1, year, epochs, dim, size, weights of backbones; "
     "task, protocol, dataset, domain, metric, classes, data of tasks"
 )
+
+
+def _advice(entry: BackboneEntry) -> str:
+    return f"{entry.name}: {entry.missing.advice}" if entry.missing else entry.name
 
 
 def _when_empty(state: AppState) -> str:
@@ -49,13 +54,21 @@ class PlanScreen(ConsoleScreen):
         Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),
         Key("tick-column", "c", "tick_column", "column", "Tick the task for every backbone shown"),
         Key("suite", "s", "suite", "suite", "Show the tasks of one suite, or of all"),
+        Key(
+            "fetch",
+            "w",
+            "fetch",
+            "fetch",
+            "Fetch the weights of the ticked backbones, or of the one under the cursor",
+            changes=True,
+        ),
         Key("untick", "u", "untick", "untick all", "Untick everything", footer=False),
         Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
     )
     HELP_TEXT = (
         "Rows are backbones, columns are tasks, grouped by protocol. A cell is the score, the mean over seeds, or "
-        "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. "
-        "Tick what should be measured, then launch: a dialog first shows what would run."
+        "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. Tick "
+        "what should be measured, then launch: a dialog first shows what would run. Missing weights are fetched by w."
     )
 
     def body(self) -> ComposeResult:
@@ -78,7 +91,8 @@ class PlanScreen(ConsoleScreen):
         suite = state.planned_suite
         catalogue = state.catalogue if state.opening is not None else Catalog()  # else it would show all for a moment
         results = badged(state.results, catalogue)
-        coverage = Coverage.of(catalogue, results, state.runs.values(), state.stale, suite, state.reading)
+        pending = (state.reading, state.downloads)
+        coverage = Coverage.of(catalogue, results, state.runs.values(), state.stale, suite, *pending)
         shown = filter_catalog(catalogue, suite, self.query_one(FilterBar).text)
         return CoverageGrid(coverage, shown, state.selection, render_context(self).glyphs)
 
@@ -94,7 +108,7 @@ class PlanScreen(ConsoleScreen):
 
     def _show_details(self, grid: CoverageGrid) -> None:
         table = self.query_one("#grid", LineTable)
-        self.query_one("#details", StyledText).show(about_cell(grid, table.row, table.column))
+        self.query_one("#details", StyledText).show(about_cell(grid, table.row, table.column, self.size.width))
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -182,6 +196,29 @@ class PlanScreen(ConsoleScreen):
     def _take_suite(self, name: str | None) -> None:
         if name is not None:
             host(self).choose_suite(None if name == ALL_TASKS else name)
+
+    def action_fetch(self) -> None:
+        """Queue the downloads of missing weights, after a question if there are several."""
+        entries, app = self.state.catalogue.backbone, host(self)
+        cursor = self.query_one("#grid", LineTable).row
+        names = {backbone for backbone, _ in self.state.selection.pairs} or {cursor or ""}
+        lacking = [entry for name, entry in entries.items() if name in names and entry.missing is not None]
+        fetchable = [entry.name for entry in lacking if entry.missing and entry.missing.fetchable]
+        if lacking and not fetchable:
+            app.show_problem("These weights cannot be downloaded", "\n".join(_advice(entry) for entry in lacking))
+        elif not fetchable:
+            app.notify_user("No weights are missing here.")
+        elif len(fetchable) == 1:
+            self._fetch(fetchable)
+        else:
+            dialog = ConfirmDialog(f"Fetch the weights of {len(fetchable)} backbones?", ", ".join(fetchable))
+            self.app.push_screen(dialog, lambda yes: self._fetch(fetchable) if yes else None)
+
+    def _fetch(self, names: list[str]) -> None:
+        app = host(self)
+        count = app.backend.fetch_weights(names)
+        app.notify_user(f"{count} download{'s' if count != 1 else ''} queued.")
+        app.poll_now()
 
     def action_launch(self) -> None:
         """Preview the launch."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 from ssl_console.analysis.ranking_cell import average_seeds
+from ssl_console.operations.weights_queue import DownloadProgress
+from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair
@@ -31,6 +33,7 @@ class CellStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     NO_WEIGHTS = "weights missing"
+    FETCHING = "weights being fetched"
     NO_DATA = "data missing"
     PENDING = "pending"
 
@@ -66,6 +69,8 @@ class CoverageCell:
 
 NOTHING = CoverageCell()
 NOT_READING: Mapping[str, ReadingProgress] = {}
+Downloads = Mapping[str, DownloadProgress]
+NOT_FETCHING: Downloads = {}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Coverage:
     """Over how many seeds the score is a mean."""
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
     """The datasets that are pending: their files are being read."""
+    downloads: Downloads = field(default_factory=dict)
+    """Weights that have been asked for, by backbone."""
 
     @classmethod
     def of(
@@ -91,6 +98,7 @@ class Coverage:
         stale: Mapping[Pair, str],
         suite: str | None = None,
         reading: Mapping[str, ReadingProgress] = NOT_READING,
+        downloads: Downloads = NOT_FETCHING,
     ) -> Coverage:
         """The newest own result and the run of every pair that counts, in the variant that the suite measures."""
         variants = catalogue.variants(suite)
@@ -101,7 +109,8 @@ class Coverage:
                 latest[pair] = run
         measured = _measured(results, catalogue, suite)
         seeds = {pair: len(held) for pair, held in measured.items()}
-        return cls(catalogue, {pair: _averaged(held) for pair, held in measured.items()}, latest, stale, seeds, reading)
+        averaged = {pair: _averaged(held) for pair, held in measured.items()}
+        return cls(catalogue, averaged, latest, stale, seeds, reading, downloads)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
         """Status of one pair: of an active run, else of the result, else the reason why there is none."""
@@ -123,10 +132,20 @@ class Coverage:
     def _without_result(self, backbone: str, task: str) -> CoverageCell:
         entry, of_task = self.catalogue.backbone.get(backbone), self.catalogue.task.get(task)
         if entry is not None and entry.missing is not None:
-            return CoverageCell(CellStatus.NO_WEIGHTS, detail=entry.missing.advice)
+            return _without_weights(entry.missing, self.downloads.get(backbone))
         if of_task is not None and of_task.missing is not None:
             return CoverageCell(CellStatus.NO_DATA, detail=of_task.missing.advice)
         return NOTHING
+
+
+def _without_weights(missing: Blocker, download: DownloadProgress | None) -> CoverageCell:
+    """A pair whose weights are missing, or being fetched."""
+    if download is not None and download.active:
+        return CoverageCell(CellStatus.FETCHING, share=download.share, detail=str(download))
+    if download is not None and download.state == "failed":
+        return CoverageCell(CellStatus.NO_WEIGHTS, detail=str(download))
+    detail = f"{missing.reason}: w fetches them" if missing.fetchable else missing.advice
+    return CoverageCell(CellStatus.NO_WEIGHTS, detail=detail)
 
 
 def _pending(progress: ReadingProgress, score: float | None, doubts: str) -> CoverageCell:

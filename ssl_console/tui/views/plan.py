@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssl_console.planning.disk_usage import Disk
-from ssl_console.planning.duration import format_duration, megabytes
-from ssl_console.planning.plan import Plan
-from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import BackboneEntry, FilteredCatalog, TaskEntry, protocol_title
 from ssl_console.tui.data.state import AppState, Extent, Pair, PairSelection
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, fit, length, line
 from ssl_console.tui.views.coverage import CellStatus, Coverage, CoverageCell
 from ssl_console.tui.widgets.table_model import Column, TableModel
 
@@ -30,6 +26,7 @@ TONES = {
     CellStatus.FAILED: Tone.BAD,
     CellStatus.CANCELLED: Tone.DIM,
     CellStatus.NO_WEIGHTS: Tone.FAINT,
+    CellStatus.FETCHING: Tone.BUSY,
     CellStatus.NO_DATA: Tone.FAINT,
     CellStatus.PENDING: Tone.DIM,
 }
@@ -87,7 +84,7 @@ def cell_text(covered: CoverageCell, glyphs: Glyphs) -> str:
     sign, word = _SIGNS[covered.status]
     if covered.status in {CellStatus.DONE, CellStatus.STALE}:
         return f"{covered.score:.1f}{covered.marks}{getattr(glyphs, sign) if sign else ''}"
-    if covered.status in {CellStatus.RUNNING, CellStatus.PENDING} and covered.share is not None:
+    if covered.status in {CellStatus.RUNNING, CellStatus.PENDING, CellStatus.FETCHING} and covered.share is not None:
         word = f"{covered.share:.0%}"
     if covered.status is CellStatus.FAILED:
         word = covered.detail or word
@@ -104,13 +101,14 @@ _SIGNS = {
     CellStatus.FAILED: ("failed", "fail"),
     CellStatus.CANCELLED: ("cancelled", "stop"),
     CellStatus.NO_WEIGHTS: ("missing", ""),
+    CellStatus.FETCHING: ("missing", "fetch"),
     CellStatus.NO_DATA: ("missing", ""),
     CellStatus.PENDING: ("queued", "read"),
 }
 
 
-def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> list[Line]:
-    """Two lines about the cell under the cursor."""
+def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None, width: int) -> list[Line]:
+    """Two lines about the cell under the cursor; what does not fit into the first takes the place of the facts."""
     entry = grid.coverage.catalogue.backbone.get(backbone or "")
     of_task = grid.coverage.catalogue.task.get(task or "")
     if entry is None or of_task is None:
@@ -124,9 +122,10 @@ def about_cell(grid: CoverageGrid, backbone: str | None, task: str | None) -> li
         seeds = grid.coverage.seeds.get((entry.name, of_task.name), 1)
         over = f", mean of {seeds} seeds" if seeds > 1 else ""
         head += [Span(interval), Span(f"  {result.metric}, n {result.n:,}{over}", Tone.DIM)]
-    if covered.detail:
-        head.append(Span(f"  {covered.detail}", Tone.WARN))
-    return [tuple(head), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
+    detail = Span(f"  {covered.detail}" if covered.detail else "", Tone.WARN)
+    if length([*head, detail]) > width:
+        return [tuple(head), line(Span(f" {covered.detail}", Tone.WARN))]
+    return [(*head, detail), line(Span(f" {_facts(entry)}   {_task_facts(of_task)}", Tone.DIM))]
 
 
 def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
@@ -144,74 +143,6 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     ticked = len(grid.selection.pairs)
     spans.append(Span(f"   {grid.glyphs.ticked} {ticked} ticked", Tone.ACCENT if ticked else Tone.FAINT))
     return tuple(spans)
-
-
-def launch_lines(plan: Plan, disk: Disk, request: LaunchRequest, width: int, glyphs: Glyphs) -> list[Line]:
-    """Preview of a launch."""
-    counts = plan.counts
-    lines = [line(Span(f"{counts['total']} picked", Tone.STRONG)), line()]
-    rows = (
-        ("done", "done already", "kept as they are", Tone.PLAIN),
-        ("active", "under way", "not started twice", Tone.BUSY),
-        ("stale", "out of date", "measured again", Tone.WARN),
-        ("to_run", "will run", _cost(plan), Tone.GOOD),
-    )
-    for key, what, note, tone in rows:
-        strong = Tone.FAINT if not counts[key] else tone
-        lines.append(line(Span(f"{counts[key]:>6}  {what:<14}", strong), Span(note if counts[key] else "", Tone.DIM)))
-    if counts["missing"]:
-        lines.append(line(Span(f"{counts['missing']:>6}  {'cannot run':<14}", Tone.BAD), Span("see below", Tone.DIM)))
-    lines += [
-        line(),
-        *_choices(request),
-        _disk(disk),
-        *_out_of_date(plan, width, glyphs),
-        *_missing(plan, width, glyphs),
-    ]
-    return lines
-
-
-def _choices(request: LaunchRequest) -> list[Line]:
-    seeds = ", ".join(map(str, request.seeds))
-    preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
-    again = "yes: done ones are measured again" if request.again else "no"
-    launcher = (("launcher", request.launcher),) if request.launcher else ()
-    pairs = (("seeds", seeds), ("parameters", preset), ("measure again", again), *launcher)
-    return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
-
-
-def _disk(disk: Disk) -> Line:
-    free = f"{megabytes(disk.free)} free"
-    needed = (
-        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
-    )
-    layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
-    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
-    return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
-
-
-def _missing(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    return _listed("Missing", Tone.BAD, glyphs.missing, [item.advice for item in plan.missing], width)
-
-
-def _out_of_date(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
-    reasons = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
-    return _listed("Out of date, as", Tone.WARN, glyphs.stale, list(reasons), width)
-
-
-def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: int) -> list[Line]:
-    lines: list[Line] = [line(), line(Span(title, tone))] if sentences else []
-    for sentence in sentences:
-        first, *rest = wrap(sentence, width - 4)
-        lines += [line(Span(f"  {sign} ", tone), first), *(line(f"    {text}") for text in rest)]
-    return lines
-
-
-def _cost(plan: Plan) -> str:
-    if plan.eta_s is None:
-        return "no time known yet: nothing like it was measured here"
-    together = f", {plan.slots} at a time" if plan.slots > 1 else ""
-    return f"about {format_duration(plan.eta_s)}{together}"
 
 
 def _extent_mark(extent: Extent, glyphs: Glyphs) -> str:

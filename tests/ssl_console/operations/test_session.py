@@ -112,8 +112,8 @@ def test_both_front_ends_plan_the_same_runs(tmp_path: Path) -> None:
     assert backend.stale(names, None) == {}
     command = backend.command(LaunchRequest(names, seeds=(0, 1), again=True))
     assert command.splitlines() == [
-        f"ssl-console --workspace {tmp_path} run -b demo/random -t knn/digits --seed 0 --seed 1 --force",
-        f"ssl-console --workspace {tmp_path} run -b demo/mae -t knn/digits -t linear/digits --seed 0 --seed 1 --force",
+        f"ssl-console --workspace {tmp_path} run -b demo/random -t knn/digits --seed 0 --seed 1 --again",
+        f"ssl-console --workspace {tmp_path} run -b demo/mae -t knn/digits -t linear/digits --seed 0 --seed 1 --again",
     ]
 
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from ssl_console.operations.weights_queue import DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.runs import in_order
 from ssl_console.tui.data.state import PairSelection
 from ssl_console.tui.style.glyphs import UNICODE
-from ssl_console.tui.style.text import Line
+from ssl_console.tui.style.text import Line, length
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.plan import CoverageGrid, about_cell, cell_text
 from ssl_console.workspace.run import FailureKind, RunState
@@ -29,7 +30,7 @@ def task(name: str, missing: Blocker | None = None) -> TaskEntry:
     return TaskEntry(name, spec.protocol, filled.task_catalog().dataset(spec.dataset), missing)
 
 
-LACKING = Blocker("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`")
+LACKING = Blocker("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`", "no weights", fetchable=True)
 CATALOGUE = Catalog(
     (entry("paper/swav", LACKING), entry("demo/mae"), entry("demo/simclr")),
     (task("linear/digits"), task("linear/cifar10", Blocker("data", "cifar10", "get it")), task("knn/digits")),
@@ -76,7 +77,7 @@ def test_what_cannot_run_says_what_is_missing_and_is_not_wanted() -> None:
     coverage = Coverage.of(CATALOGUE, [], [], {})
     weights, data = coverage.cell("paper/swav", "knn/digits"), coverage.cell("demo/mae", "linear/cifar10")
     assert (weights.status, data.status) == (CellStatus.NO_WEIGHTS, CellStatus.NO_DATA)
-    assert "weights fetch paper/swav" in weights.detail
+    assert weights.detail == "no weights: w fetches them"
     grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
     assert set(grid.unmeasured()) == {
         (b, t) for b in ("demo/mae", "demo/simclr") for t in ("linear/digits", "knn/digits")
@@ -104,7 +105,7 @@ def test_what_is_shown_can_be_measured_first(
 def test_the_cell_under_the_cursor_is_told_in_words() -> None:
     coverage = Coverage.of(CATALOGUE, [RESULT], [run(RunState.FAILED, kind="oom")], {})
     grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
-    told = words(about_cell(grid, "demo/mae", "knn/digits"))
+    told = words(about_cell(grid, "demo/mae", "knn/digits", 120))
     assert "demo/mae on knn/digits" in told
     assert "failed" in told
     assert "oom" in told
@@ -142,7 +143,7 @@ def test_a_dataset_whose_files_are_being_read_is_pending_with_its_progress() -> 
     assert not pending.needs_run
     assert cell_text(pending, UNICODE) == "◌ 30%"
     grid = CoverageGrid(coverage, filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE)
-    about = words(about_cell(grid, "demo/simclr", "linear/digits"))
+    about = words(about_cell(grid, "demo/simclr", "linear/digits", 120))
     assert "pending" in about
     assert "the files of digits are being read: 3,000 of 10,000" in about
     assert coverage.cell("demo/mae", "linear/cifar10").status is CellStatus.NO_DATA, "others are as they were"
@@ -152,3 +153,26 @@ def test_a_dataset_whose_files_are_being_read_is_pending_with_its_progress() -> 
     )
     under_way = Coverage.of(CATALOGUE, [RESULT], [run(RunState.RUNNING)], {}, reading=reading)
     assert under_way.cell("demo/mae", "knn/digits").status is CellStatus.RUNNING
+
+
+def test_weights_that_are_being_fetched_have_their_progress_in_the_cells_and_a_failure_its_reason() -> None:
+    half = DownloadProgress("paper/swav", "fetching", 50 * 10**6, 100 * 10**6)
+    fetching = Coverage.of(CATALOGUE, [], [], {}, downloads={"paper/swav": half}).cell("paper/swav", "knn/digits")
+    assert (fetching.status, fetching.needs_run) == (CellStatus.FETCHING, False)
+    assert cell_text(fetching, UNICODE) == f"{UNICODE.missing} 50%"
+    assert "fetching the weights of paper/swav: 50.0 MB of 100.0 MB" in fetching.detail
+    failed = DownloadProgress("paper/swav", "failed", problem="the server does not answer")
+    cell = Coverage.of(CATALOGUE, [], [], {}, downloads={"paper/swav": failed}).cell("paper/swav", "knn/digits")
+    assert (cell.status, cell_text(cell, UNICODE)) == (CellStatus.NO_WEIGHTS, UNICODE.missing)
+    assert "the server does not answer" in cell.detail
+
+
+def test_what_a_missing_cell_advises_is_never_cut_at_the_advice() -> None:
+    grid = CoverageGrid(
+        Coverage.of(CATALOGUE, [], [], {}), filter_catalog(CATALOGUE, None, ""), PairSelection(), UNICODE
+    )
+    for width in (60, 80, 120):
+        lines = about_cell(grid, "demo/mae", "linear/cifar10", width)
+        assert len(lines) == 2
+        shown = next(line for line in lines if "get it" in "".join(span.text for span in line))
+        assert length(shown) <= width

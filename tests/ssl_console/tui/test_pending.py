@@ -70,6 +70,7 @@ async def test_plan_and_the_launch_dialog_show_how_far_it_is(used: Workspace, op
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
+        app.set_state(app.state.after(StateUpdate(reading={"digits": HALF})))
         grid = table(pilot)
         column = next(column for column in grid.rows.columns if column.key == "linear/digits")
         assert "50%" in grid.rows.cell(grid.rows.keys[0], column).text

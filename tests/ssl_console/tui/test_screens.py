@@ -86,7 +86,7 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         told = shown(pilot, "#text")
         assert "2 picked" in told
         assert "2  will run" in told
-        await pilot.press("s")
+        await pilot.press("0", *"-1", "enter")
         await until(pilot, lambda: "4 picked" not in told and "seeds  0, 1" in shown(pilot, "#text"))
         assert "launcher  local" in shown(pilot, "#text")
         await pilot.press("l")
@@ -97,11 +97,13 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         assert not app.state.selection.pairs
 
 
-async def test_what_lacks_weights_is_told_with_the_command_that_gets_them(used: Workspace, opened: Opener) -> None:
+async def test_what_lacks_weights_is_told_with_the_key_that_gets_them(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         await pilot.press("slash", *"paper/swav", "enter", "space", "enter")
         await until(pilot, lambda: "Missing" in shown(pilot, "#text"))
-        assert "weights fetch paper/swav" in " ".join(shown(pilot, "#text").split())
+        assert "Missing: w fetches the weights" in shown(pilot, "#text")
+        assert "the weights of paper/swav are missing" in shown(pilot, "#text")
+        assert "ssl-console" not in shown(pilot, "#text"), "keys, where there are keys"
 
 
 async def test_a_suite_narrows_plan_and_rankings(used: Workspace, opened: Opener) -> None:

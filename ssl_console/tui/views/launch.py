@@ -1,0 +1,201 @@
+"""The launch dialog as lines: counts, options, disk space, and what cannot run and why. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ssl_console.planning.disk_usage import Disk
+from ssl_console.planning.duration import format_duration, megabytes
+from ssl_console.planning.plan import Blocker, Plan, PlannedRun
+from ssl_console.tui.data.backend import LaunchRequest
+from ssl_console.tui.style.glyphs import Glyphs
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.views.coverage import Downloads, reading_text
+from tasks.datasets.manifest import ReadingProgress
+
+MOST_SEEDS = 100
+_SEEDS = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
+
+
+def launch_lines(
+    plan: Plan, disk: Disk, request: LaunchRequest, downloads: Downloads, width: int, glyphs: Glyphs
+) -> list[Line]:
+    """Preview of a launch on lines of `width` cells."""
+    return [
+        line(Span(f"{plan.counts['total']} picked", Tone.STRONG)),
+        line(),
+        *_counts(plan),
+        line(),
+        *_choices(request),
+        _disk(disk),
+        *_out_of_date(plan, width, glyphs),
+        *_overridden(plan, width, glyphs),
+        *_refused(plan, width, glyphs),
+        *_missing(plan, downloads, width, glyphs),
+        *_impossible(plan, width, glyphs),
+    ]
+
+
+def looking_lines(
+    picked: int, elapsed_s: float, activity: str, reading: Iterable[ReadingProgress], *, starts: bool, width: int
+) -> list[Line]:
+    """While a launch is planned: for how long, what it waits for, and whether it starts as soon as that is known."""
+    head = line(Span(f"Looking at {picked} picked ...", Tone.DIM), Span(f"  {format_duration(elapsed_s)}", Tone.DIM))
+    activities = [reading_text(progress) for progress in reading] or ([activity] if activity else [])
+    lines = [head, *(line(Span(f" {part}", Tone.BUSY)) for text in activities for part in wrap(text, width - 2))]
+    if starts:
+        lines.append(line(Span(" starts when nothing stands in the way; enter again: does not", Tone.ACCENT)))
+    return lines
+
+
+def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
+    """Why a launch would start nothing, with the keys that change that."""
+    kinds = {item.kind for item in plan.missing}
+    ways = ["o measures what is refused"] if "doctor" in kinds else []
+    ways += ["w fetches weights"] if any(item.kind == "weights" and item.fetchable for item in plan.missing) else []
+    ways += ["a measures again what is done"] if plan.counts["done"] and not request.again else []
+    return f"Nothing to start{': ' if ways else '.'}{', '.join(ways)}"
+
+
+def refused(plan: Plan) -> list[Blocker]:
+    """Backbones whose checks fail, each once."""
+    return [item for item in plan.missing if item.kind == "doctor"]
+
+
+def fetchable(plan: Plan) -> list[str]:
+    """Backbones whose weights are missing and can be downloaded."""
+    return [item.name for item in plan.missing if item.kind == "weights" and item.fetchable]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-4, 7` as 0, 1, 2, 3, 4, 7. Raises ValueError naming the part that is no seed."""
+    seeds: dict[int, None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        found = _SEEDS.fullmatch(part)
+        if found is None:
+            raise ValueError(f"{part!r} is no seed: write 0-4, or 0,3,7")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not 0 <= last - first < MOST_SEEDS:
+            raise ValueError(f"{part!r} is no range of up to {MOST_SEEDS} seeds: write the smaller one first")
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    if not 0 < len(seeds) <= MOST_SEEDS:
+        raise ValueError(f"{len(seeds)} seeds: write 1 to {MOST_SEEDS}, e.g. 0-4")
+    return tuple(seeds)
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """The seeds as `parse_seeds` reads them, runs of three and more as ranges."""
+    parts: list[str] = []
+    for start, stop in _ranges(seeds):
+        parts += [f"{start}-{stop}"] if stop - start > 1 else [str(seed) for seed in range(start, stop + 1)]
+    return ", ".join(parts)
+
+
+def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for seed in seeds:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], seed)
+        else:
+            ranges.append((seed, seed))
+    return ranges
+
+
+def _counts(plan: Plan) -> list[Line]:
+    counts = {**plan.counts, **Counter(filter(None, map(_why_not, plan.runs)))}
+    rows = (
+        ("done", "done already", "kept as they are", Tone.PLAIN),
+        ("active", "under way", "not started twice", Tone.BUSY),
+        ("stale", "out of date", "measured again", Tone.WARN),
+        ("to_run", "will run", _cost(plan), Tone.GOOD),
+        ("refused", "refused", "checks fail, see below", Tone.BAD),
+        ("lacking", "cannot run yet", "weights or data missing, see below", Tone.BAD),
+        ("impossible", "not possible", "see below", Tone.DIM),
+    )
+    lines = []
+    for key, what, note, tone in rows:
+        count = counts.get(key, 0)
+        if count or key in plan.counts:
+            strong = tone if count else Tone.FAINT
+            lines.append(line(Span(f"{count:>6}  {what:<14}", strong), Span(f" {note}" if count else "", Tone.DIM)))
+    return lines
+
+
+def _why_not(run: PlannedRun) -> str:
+    """Why a run cannot start: what cannot be mended comes first."""
+    kinds = {item.kind for item in run.candidate.missing}
+    if "backbone" in kinds:
+        return "impossible"
+    return "lacking" if kinds & {"weights", "data"} else "refused" if kinds else ""
+
+
+def _choices(request: LaunchRequest) -> list[Line]:
+    preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
+    again = "yes: done ones are measured again" if request.again else "no"
+    launcher = (("launcher", request.launcher),) if request.launcher else ()
+    pairs = (("seeds", format_seeds(request.seeds)), ("parameters", preset), ("measure again", again), *launcher)
+    return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
+
+
+def _disk(disk: Disk) -> Line:
+    free = f"{megabytes(disk.free)} free"
+    needed = (
+        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
+    )
+    layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
+    spans = [Span(f"{'disk':>14}  ", Tone.DIM), Span(needed + layers), Span(f", {free}", Tone.DIM)]
+    return line(*spans) if disk.enough else line(*spans, Span("  too little", Tone.BAD))
+
+
+def _out_of_date(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    reasons = dict.fromkeys(run.reason for run in plan.runs if run.status == "stale" and run.reason)
+    return _listed("Out of date, as", Tone.WARN, glyphs.stale, list(reasons), width)
+
+
+def _overridden(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    """Backbones that are measured although they fail, and what every result of theirs will carry."""
+    concerns = {run.candidate.backbone.name: run.candidate.concerns for run in plan.runs if run.candidate.concerns}
+    sentences = [f"{name} fails its examination: {'; '.join(failed)}" for name, failed in concerns.items()]
+    title = "Measured although checks fail (o: not); every result is marked"
+    return _listed(title, Tone.WARN, glyphs.failed, sentences, width)
+
+
+def _refused(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    title = "Refused: o measures them anyway, and marks every result"
+    return _listed(title, Tone.BAD, glyphs.failed, [item.reason for item in refused(plan)], width)
+
+
+def _missing(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> list[Line]:
+    lacking = [item for item in plan.missing if item.kind in {"weights", "data"}]
+    title = "Missing: w fetches the weights" if fetchable(plan) else "Missing"
+    return _listed(title, Tone.BAD, glyphs.missing, [_lacking(item, downloads) for item in lacking], width)
+
+
+def _lacking(item: Blocker, downloads: Downloads) -> str:
+    """What is missing, with the progress of its download; else with the way to get it where no key does."""
+    if item.kind != "weights" or not item.fetchable:
+        return item.advice
+    download = downloads.get(item.name)
+    return item.reason if download is None or download.state == "done" else str(download)
+
+
+def _impossible(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
+    reasons = [item.advice for item in plan.missing if item.kind == "backbone"]
+    return _listed("Not possible", Tone.DIM, glyphs.empty, reasons, width)
+
+
+def _listed(title: str, tone: Tone, sign: str, sentences: Sequence[str], width: int) -> list[Line]:
+    lines: list[Line] = [line(), line(Span(title, tone))] if sentences else []
+    for sentence in sentences:
+        first, *rest = wrap(sentence, width - 4)
+        lines += [line(Span(f"  {sign} ", tone), first), *(line(f"    {text}") for text in rest)]
+    return lines
+
+
+def _cost(plan: Plan) -> str:
+    if plan.eta_s is None:
+        return "no time known yet: nothing like it was measured here"
+    together = f", {plan.slots} at a time" if plan.slots > 1 else ""
+    return f"about {format_duration(plan.eta_s)}{together}"

@@ -1,0 +1,272 @@
+"""The launch dialog: what stands in the way is named by its kind, with the key that removes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event
+
+import pytest
+
+from backbones.catalog.weights_folder import SHIPPED
+from backbones.io.errors import WeightsError
+from ssl_console.operations.check_backbone import BackboneChecker
+from ssl_console.operations.weights_queue import WeightsQueue
+from ssl_console.planning.plan import Plan
+from ssl_console.tui.data.backend import Backend
+from ssl_console.tui.data.poller import PollThread
+from ssl_console.tui.data.state import StateUpdate
+from ssl_console.tui.screens.dialogs import ConfirmDialog, ProblemDialog
+from ssl_console.tui.screens.launch import LaunchDialog
+from ssl_console.tui.screens.seeds import SeedsDialog
+from ssl_console.tui.views.launch import format_seeds, parse_seeds
+from ssl_console.workspace.paths import Workspace
+from tasks.backbone_checks.finding import Finding
+from tasks.datasets.manifest import ReadingProgress
+from tests.ssl_console.tui.conftest import Opener, until
+from tests.ssl_console.tui.test_screens import app_of, shown, table
+
+CARD = """
+title = "Network of my own"
+architecture = "test_resnet"
+weights = {weights}
+facts = {{ method = "SimCLR" }}
+"""
+BAD = Finding(name="normalisation", verdict="bad", words="features do not depend on the image")
+
+
+def add_card(workspace: Workspace, name: str, weights: str) -> None:
+    folder = workspace.backbones / "own"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.toml").write_text(CARD.format(weights=weights))
+
+
+@pytest.fixture
+def refused(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """With a backbone of the user's own whose checks fail."""
+    add_card(used, "net", f'{{ kind = "file", path = "{SHIPPED / "simclr.safetensors"}" }}')
+    monkeypatch.setattr(BackboneChecker, "findings", lambda _checker, _card: (BAD,))
+    return used
+
+
+def text_of(pilot: object) -> str:
+    return " ".join(shown(pilot, "#text").split())  # type: ignore[arg-type]
+
+
+async def test_measuring_again_never_switches_off_a_refusal(refused: Workspace, opened: Opener) -> None:
+    async with opened(refused) as pilot:
+        app = app_of(pilot)
+        await pilot.press("slash", *"own/net", "enter", "space", "enter")
+        await until(pilot, lambda: "1 refused" in text_of(pilot))
+        assert "Missing" not in text_of(pilot)
+        assert "Refused: o measures them anyway, and marks every result" in text_of(pilot)
+        assert "own/net fails its examination: normalisation: features do not depend" in text_of(pilot)
+        assert "--" not in text_of(pilot), "keys instead of options of the command line"
+        await pilot.press("a")
+        await until(pilot, lambda: "measure again yes" in text_of(pilot) and "1 refused" in text_of(pilot))
+        assert "0 will run" in text_of(pilot)
+        await pilot.press("o")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "as a warning, in every table and export" in text_of(pilot)
+        await pilot.press("n")
+        assert "0 will run" in text_of(pilot)
+        await pilot.press("o", "y")
+        await until(pilot, lambda: "1 will run" in text_of(pilot))
+        assert "Measured although checks fail" in text_of(pilot), "the warning stays in view"
+        await pilot.press("y")
+        assert app.clipboard.endswith("--again --override")
+        await pilot.press("o")
+        await until(pilot, lambda: "1 refused" in text_of(pilot))
+
+
+async def test_an_overridden_run_carries_what_failed(refused: Workspace, opened: Opener) -> None:
+    async with opened(refused) as pilot:
+        app = app_of(pilot)
+        submitted: list[Plan] = []
+        app.backend.submit = lambda plan, _launcher=None: submitted.append(plan) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
+        await pilot.press("slash", *"own/net", "enter", "space", "enter")
+        await until(pilot, lambda: "1 refused" in text_of(pilot))
+        await pilot.press("o", "y")
+        await until(pilot, lambda: "1 will run" in text_of(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: submitted)
+        concerns = [run.candidate.concerns for run in submitted[0].to_run]
+        assert concerns == [("normalisation: features do not depend on the image",)]
+
+
+async def test_seeds_are_typed(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("slash", *"random", "enter", "space", "enter")
+        await until(pilot, lambda: "will run" in text_of(pilot))
+        await pilot.press("s")
+        assert isinstance(app.screen, SeedsDialog)
+        await pilot.press("backspace", *"5-1", "enter")
+        assert isinstance(app.screen, SeedsDialog), "what cannot be read is not taken"
+        assert "write the smaller one first" in shown(pilot, "#meaning")
+        await pilot.press("escape", "0", *"-9", "enter")
+        await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 picked" in text_of(pilot))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0-4", (0, 1, 2, 3, 4)), ("0, 3,7", (0, 3, 7)), ("5", (5,)), ("1-2,1-3", (1, 2, 3))]
+)
+def test_seeds_are_read_and_written_as_ranges(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+    assert parse_seeds(format_seeds(seeds)) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "x", "3-", "9-1", "0-100", "-1"])
+def test_a_text_that_is_no_list_of_seeds_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_seeds(text)
+
+
+async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used) as pilot:
+        app, release = app_of(pilot), Event()
+        planned, started = app.backend.plan, []
+
+        def slow(request: object) -> Plan:
+            app.backend.session.notify("examining own/net before it is measured for the first time ...")
+            release.wait(60)
+            return planned(request)  # type: ignore[arg-type]
+
+        app.backend.plan = slow  # type: ignore[method-assign]
+        app.backend.submit = lambda plan, _launcher=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "examining own/net" in text_of(pilot))
+        await until(pilot, lambda: "Looking at 1 picked ... 1 s" in text_of(pilot))
+        await pilot.press("a", "enter")
+        assert "starts when nothing stands in the way" in text_of(pilot)
+        release.set()
+        await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
+        assert started == [1]
+
+
+async def test_enter_while_planning_never_starts_what_is_only_part_of_it(refused: Workspace, opened: Opener) -> None:
+    async with opened(refused) as pilot:
+        app, release = app_of(pilot), Event()
+        planned = app.backend.plan
+
+        def slow(request: object) -> Plan:
+            release.wait(60)
+            return planned(request)  # type: ignore[arg-type]
+
+        app.backend.plan = slow  # type: ignore[method-assign]
+        app.backend.submit = lambda *_: pytest.fail("started")  # type: ignore[method-assign]
+        await pilot.press("slash", *"own/net", "enter", "space", "enter", "enter")
+        release.set()
+        await until(pilot, lambda: "1 refused" in text_of(pilot))
+        await pilot.pause()
+        assert isinstance(app.screen, LaunchDialog)
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A web server with the weights of the demo."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SHIPPED))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_missing_weights_are_fetched_in_plan_and_can_be_measured_then(
+    used: Workspace, opened: Opener, address: str
+) -> None:
+    add_card(used, "away", f'{{ kind = "url", url = "{address}/simclr.safetensors" }}')
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        await pilot.press("slash", *"own/away", "enter")
+        assert "its weights are missing: w fetches them" in shown(pilot, "#details")
+        await pilot.press("w")
+        await until(pilot, lambda: app.state.downloads and not app.state.downloads["own/away"].active)
+        assert app.state.downloads["own/away"].state == "done"
+        await until(pilot, lambda: app.state.catalogue.backbone["own/away"].missing is None)
+        assert "not measured" in shown(pilot, "#details")
+        assert table(pilot).row == "own/away"
+
+
+async def test_missing_weights_are_fetched_in_the_launch_dialog_which_plans_again(
+    used: Workspace, opened: Opener, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BackboneChecker, "findings", lambda _checker, _card: ())
+    for name in ("one", "two"):
+        add_card(used, name, f'{{ kind = "url", url = "{address}/simclr.safetensors", filename = "{name}" }}')
+    async with opened(used) as pilot:
+        await pilot.press("slash", *"own/ knn/digits", "enter", "c", "enter")
+        await until(pilot, lambda: "2 cannot run yet" in text_of(pilot))
+        await pilot.press("enter")
+        assert isinstance(app_of(pilot).screen, LaunchDialog)
+        await pilot.press("w")
+        await until(pilot, lambda: "2 will run" in text_of(pilot))
+        assert "Missing" not in text_of(pilot)
+
+
+async def test_weights_that_no_key_can_fetch_have_their_steps_in_a_panel(used: Workspace, opened: Opener) -> None:
+    add_card(used, "gone", '{ kind = "file", path = "/nowhere/net.pth" }')
+    async with opened(used) as pilot:
+        await pilot.press("slash", *"own/gone", "enter", "w")
+        assert isinstance(app_of(pilot).screen, ProblemDialog)
+        assert "/nowhere/net.pth" in text_of(pilot)
+
+
+def test_downloads_run_one_after_another_and_a_failure_ends_one_alone() -> None:
+    order: list[str] = []
+    release = Event()
+
+    def fetch(name: str, note: object) -> None:
+        assert callable(note)
+        note(0, 10)
+        release.wait(10)
+        order.append(name)
+        if name == "b":
+            raise WeightsError("the server does not answer")
+        note(10, 10)
+
+    queue = WeightsQueue(fetch)
+    assert queue.add(["a", "b", "c"]) == 3
+    assert queue.add(["a", "b"]) == 0, "what is waiting is not queued twice"
+    release.set()
+    ended = Event()
+    while any(one.active for one in queue.progress.values()):
+        assert not ended.wait(0.01)
+    assert order == ["a", "b", "c"]
+    assert [one.state for one in queue.progress.values()] == ["done", "failed", "done"]
+    assert queue.progress["b"].problem == "the server does not answer"
+    assert (queue.progress["c"].share, queue.add(["b"])) == (1.0, 1)
+
+
+def test_the_poll_thread_passes_on_everything_that_has_changed() -> None:
+    reading = {"digits": ReadingProgress(name="digits", done=1, total=2)}
+    delivered: list[StateUpdate] = []
+    came = Event()
+
+    class Changing:
+        def poll(self) -> StateUpdate:
+            return StateUpdate(reading=reading, problem="a file cannot be read")
+
+    def take(update: StateUpdate) -> None:
+        delivered.append(update)
+        came.set()
+
+    backend: Backend = Changing()  # type: ignore[assignment]
+    thread = PollThread(backend, take)
+    thread.start()
+    assert came.wait(10)
+    thread.stop()
+    assert (delivered[0].reading, delivered[0].problem) == (reading, "a file cannot be read")
