@@ -19,7 +19,7 @@ EXIT_CODES = (
 WHOLE = 1000
 """Characters, more than any first sentence of a help text has."""
 MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch"})
-MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set"})
+MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also"})
 
 
 class CommandGroup(TyperGroup):

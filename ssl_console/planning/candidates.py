@@ -63,7 +63,7 @@ def resolve_candidates(
 ) -> list[Candidate]:
     """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
     states = {card.name: lookup.weights.state(card) for card in backbones}
-    datasets = {(task.dataset, task.preset): lookup.tasks.card_of(task) for task in tasks}
+    datasets = {_data_of(task): lookup.tasks.card_of(task) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
     answers = _look_at(list(datasets.values()), lookup) if measurable else {}
     read = [answer for answer in answers.values() if isinstance(answer, Manifest)]
@@ -72,7 +72,7 @@ def resolve_candidates(
     folders = _folders_by_key(lookup.workspace)
     return [
         _candidate(
-            _Pick(card, task, datasets[task.dataset, task.preset], seed, precision, anatomy.get(card.name)),
+            _Pick(card, task, datasets[_data_of(task)], seed, precision, anatomy.get(card.name)),
             states[card.name],
             answers,
             folders,
@@ -130,6 +130,11 @@ class _Pick:
     def layers(self) -> LayerRequest | None:
         """Layer-wise features that the protocol reads."""
         return PROTOCOLS[self.task.protocol].layer_request(self.task.typed_parameters())
+
+
+def _data_of(task: TaskSpec) -> tuple[str, str, tuple[str, ...]]:
+    """What decides the card of a task's dataset."""
+    return task.dataset, task.preset, task.further_datasets
 
 
 def _anatomies(
@@ -242,11 +247,11 @@ def _missing_weights(pick: _Pick, state: WeightsState) -> Blocker | None:
 
 
 def _missing_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> Blocker | None:
-    card = pick.dataset
-    state = presence(card, lookup.data_root)
-    if state.status != "present":
-        advice = data_advice(card, state)
-        return Blocker("data", card.name, f"the data of {card.name} are {state.status} ({state.missing[0]}): {advice}")
+    for card in (*pick.dataset.shifts, pick.dataset):
+        state = presence(card, lookup.data_root)
+        if state.status != "present":
+            advice, name = data_advice(card, state), card.name
+            return Blocker("data", name, f"the data of {name} are {state.status} ({state.missing[0]}): {advice}")
     if answer is not None and not isinstance(answer, Manifest):
         return Blocker("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
     return None

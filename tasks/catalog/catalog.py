@@ -97,9 +97,14 @@ class TaskCatalog:
 
     def card_of(self, task: TaskSpec) -> DatasetCard:
         """The card of a task's dataset, as the task reads it: the preset `paper` of a built-in dataset reads images as
-        they are stored, as the published loaders do.
+        they are stored, as the published loaders do. Further test sets of a task (`also`) are part of the card, which
+        then has another name.
         """
         card = self.dataset(task.dataset)
+        also = tuple(self.dataset(name) for name in task.further_datasets)
+        if also:
+            name = "+".join([card.name, *(one.name for one in also)])
+            card = card.model_copy(update={"shifts": also, "name": name})
         published = task.preset == PUBLISHED_PRESET and card.reader not in OWN_READERS
         return card.model_copy(update={"orientation": "stored"}) if published else card
 

@@ -90,6 +90,9 @@ class ProtocolSpec:
     pixel_targets: str | None = None
     """`module:function` that computes float64 targets [k] from one image uint8 [3, h, w] as the backbone is shown it;
     `ManyShotInputs.pixel_targets` then holds them for every role."""
+    further_splits: str | None = None
+    """`module:function` that returns further source splits (by name) of a dataset and the parameters, whose features
+    are stored too; `ManyShotInputs.shifts` then holds them, and the further test sets of the dataset."""
     layers: bool = False
     """Whether `ManyShotInputs.layers` holds layer-wise features; `blocks` and `storage` of the parameters choose which
     (`backbones.catalog.layer_columns.LayerRequest`)."""

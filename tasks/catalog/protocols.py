@@ -29,6 +29,7 @@ from tasks.catalog.protocol import (
     require_at_least,
 )
 from tasks.catalog.retrieval_parameters import RETRIEVAL
+from tasks.catalog.robustness_parameters import ROBUSTNESS
 from tasks.datasets.card import DatasetCard
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
@@ -197,6 +198,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *normals.NORMALS_PROTOCOLS,
         *ANALYSES,
         *HEADS,
+        ROBUSTNESS,
         *SCORES_OF_FEATURES,
         ATTENTIVE,
         *LINEAR_DENSE,

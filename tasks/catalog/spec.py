@@ -39,6 +39,12 @@ class TaskSpec(BaseModel):
             return self.preset
         return f"{self.preset}+{hashlib.sha256(canonical(self.parameters)).hexdigest()[:6]}"
 
+    @property
+    def further_datasets(self) -> tuple[str, ...]:
+        """Names of datasets whose test images are scored too: the parameter `also`."""
+        also = self.parameters.get("also", ())
+        return tuple(str(name) for name in also) if isinstance(also, tuple | list) else ()
+
     def typed_parameters(self) -> Parameters:
         """The protocol's own frozen dataclass."""
         return type(PROTOCOLS[self.protocol].presets["default"])(**self.parameters)

@@ -47,6 +47,8 @@ class DatasetCard(CardModel):
     """The colour on which transparent images are composited: a name or #rrggbb."""
     orientation: Literal["upright", "stored"] = "upright"
     """Whether images are turned as their EXIF data say, or read as they are stored."""
+    shifts: tuple[DatasetCard, ...] = ()
+    """Further test sets that are read along with it, by a catalog from the parameters of a task; not in card files."""
     page: str | None = None
     instructions: str | None = None
     note: str | None = None

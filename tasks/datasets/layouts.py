@@ -156,6 +156,14 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             below_root=False,
             reader=f"{READERS}.class_folders:read",
         ),
+        "imagenet-shift": Layout(
+            _needs("."),
+            bases=("imagenetv2-matched-frequency-format-val", "imagenet-a", "imagenet-r", "sketch", ""),
+            class_folders=(".",),
+            below_root=False,
+            reader=f"{READERS}.class_folders:read",
+            targets=("shift",),
+        ),
         "cropdiseases": Layout(
             _needs("dataset/train"), class_folders=("dataset/train",), reader=f"{READERS}.class_folders:read"
         ),

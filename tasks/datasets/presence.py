@@ -42,6 +42,14 @@ def presence(card: DatasetCard, data_root: Path) -> Presence:
     Raises:
         KeyError: the card names a reader that does not exist (a catalogue leaves such cards out).
     """
+    lacking = next(
+        (one for one in (presence(each, data_root) for each in card.shifts) if one.status != "present"), None
+    )
+    own = _own_presence(card, data_root)
+    return own if own.status != "present" or lacking is None else lacking
+
+
+def _own_presence(card: DatasetCard, data_root: Path) -> Presence:
     layout = LAYOUTS[card.reader]
     if layout.embedded:
         return Presence("present", (), "", data_root)
@@ -75,15 +83,17 @@ def signature(card: DatasetCard, data_root: Path) -> str:
     if layout.embedded:
         parts.append(_version("scikit-learn"))
     else:
-        base = presence(card, data_root).base
+        base = _own_presence(card, data_root).base
         parts.extend(_state(path) for path in _signed_paths(card, layout, base))
+    parts.extend((shift.name, signature(shift, data_root)) for shift in card.shifts)
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 
 def signed_files(card: DatasetCard, data_root: Path) -> list[Path]:
     """The key files and class folders of a dataset that is present."""
     layout = LAYOUTS[card.reader]
-    return [] if layout.embedded else list(_signed_paths(card, layout, presence(card, data_root).base))
+    own = [] if layout.embedded else list(_signed_paths(card, layout, _own_presence(card, data_root).base))
+    return [*own, *(path for shift in card.shifts for path in signed_files(shift, data_root))]
 
 
 def folders_of(card: DatasetCard, files: Iterable[str]) -> list[Path]:

@@ -15,6 +15,7 @@ from tasks.datasets.image_effects import settle
 from tasks.datasets.layouts import LAYOUTS
 from tasks.datasets.presence import files_place, folders_of, presence, signed_files
 from tasks.datasets.readers.make_splits import missing
+from tasks.datasets.shifts import with_shifts
 
 
 class Read(Protocol):
@@ -46,14 +47,24 @@ def open_dataset(
     found = presence(card, data_root)
     if found.status != "present":
         raise missing(card, found.missing)
-    module, _, function = LAYOUTS[card.reader].reader.partition(":")
-    read = cast("Read", getattr(import_module(module), function or "read"))
+    read = _reader(card)
     place = files_place(card, data_root, cache_folder) if cache_folder is not None else None
     with using(digests or ContentDigests.load(place)) as used:
         dataset = settle(read(found.base, card))
+        dataset = with_shifts(dataset, {one.name: _shift(one, data_root) for one in card.shifts})
         used.files([path for path in map(str, signed_files(card, data_root)) if os.path.isfile(path)])  # noqa: PTH113
     for folder in folders_of(card, used.used):
         used.list_folder(folder)
     if place is not None:
         used.record().write(place)
     return dataset
+
+
+def _reader(card: DatasetCard) -> Read:
+    module, _, function = LAYOUTS[card.reader].reader.partition(":")
+    return cast("Read", getattr(import_module(module), function or "read"))
+
+
+def _shift(card: DatasetCard, data_root: Path) -> Dataset:
+    """A further test set, whose files' digests are remembered with those of the dataset."""
+    return settle(_reader(card)(presence(card, data_root).base, card))

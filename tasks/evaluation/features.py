@@ -15,11 +15,13 @@ from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.encoder import Encoder
+from tasks.catalog.protocol import ProtocolSpec
 from tasks.catalog.protocols import PROTOCOLS, FeatureParameters
 from tasks.catalog.spec import TaskSpec, result_key
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import Dataset, SourceSplit
 from tasks.datasets.registry import open_dataset
+from tasks.datasets.shifts import SHIFT, shifts_of, without_shifts
 from tasks.evaluation.inputs import FeatureInputs, ManyShotInputs
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
 from tasks.evaluation.splits_to_inputs import SplitFeatures
@@ -78,19 +80,21 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
         reporter.warn(f"{dataset.name}: {note}")
 
     protocol = PROTOCOLS[task.protocol]
+    shifts = _shifts(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
     store = FeatureStore(paths.features, Machine(batch_size=batch_size), _shared_images(paths))
     stored = _features(
         store,
         subject,
-        dataset,
+        replace(dataset, splits={**dataset.splits, **shifts}),
         precision,
         tuple(dict.fromkeys([*([layers] if layers else []), *paths.store_layers])),
         lambda: encoder_cache.get(card, subject.digest, weights, device, precision),
         reporter,
     )
     checks = _checks({name: split.pooled for name, split in stored.items()}, reporter)
-    source = _source(dataset, dataset_card, subject, stored, layers, seed, device)
+    source = _source(without_shifts(dataset), dataset_card, subject, stored, layers, seed, device)
+    source = replace(source, shifts=shifts)
     inputs = source.inputs(protocol, parameters, reporter)
     if isinstance(inputs, ManyShotInputs):
         about = (subject.identity, dataset.manifest_digest, task, seed)
@@ -118,6 +122,15 @@ def _source(
     arrays = {name: split.layers[layers].values for name, split in stored.items()}
     columns = next(iter(stored.values())).layers[layers].manifest.columns
     return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device, arrays, columns)
+
+
+def _shifts(protocol: ProtocolSpec, dataset: Dataset, parameters: FeatureParameters) -> dict[str, SourceSplit]:
+    """Further splits that the protocol reads: those that it declares, and the further test sets of the dataset."""
+    if protocol.further_splits is None:
+        return {}
+    module, _, name = protocol.further_splits.partition(":")
+    further = getattr(import_module(module), name)(without_shifts(dataset), parameters)
+    return {**further, **{f"{SHIFT}{name}": split for name, split in shifts_of(dataset).items()}}
 
 
 def _shared_images(paths: EvaluationPaths) -> DecodedImages | None:

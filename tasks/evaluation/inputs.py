@@ -64,6 +64,8 @@ class ManyShotInputs:
     """None unless the protocol declares them."""
     layers: LayerInputs | None = None
     """None unless the protocol declares them."""
+    shifts: Mapping[str, Samples] = field(default_factory=dict)
+    """Further splits and test sets by name; empty unless the protocol declares them."""
     key: str = ""
     """The result's key: names everything that decides the number, so that a checkpoint is of one measurement alone."""
     checkpoint: Path | None = None

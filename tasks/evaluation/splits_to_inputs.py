@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 import numpy as np
@@ -14,7 +14,8 @@ from backbones.catalog.layer_columns import LayerColumn
 from backbones.model.preprocessing import prepare
 from tasks.catalog.protocol import Parameters, ProtocolSpec
 from tasks.datasets.card import MetricName
-from tasks.datasets.dataset import Dataset
+from tasks.datasets.dataset import Dataset, SourceSplit
+from tasks.datasets.shifts import SHIFT
 from tasks.datasets.splits import ManyShotSplit, Selection, many_shot_indices, pool, select_labels
 from tasks.evaluation.inputs import (
     BankInputs,
@@ -56,6 +57,8 @@ class SplitFeatures:
     """Layer-wise features [n, d] of every source split; None unless the protocol reads them."""
     columns: tuple[LayerColumn, ...] = ()
     """Those of `layers`."""
+    shifts: Mapping[str, SourceSplit] = field(default_factory=dict)
+    """Further splits, by the name that their features have; empty unless the protocol reads them."""
 
     def inputs(self, protocol: ProtocolSpec, parameters: Parameters, reporter: Reporter) -> FeatureInputs:
         """What the protocol declares as its inputs."""
@@ -64,7 +67,7 @@ class SplitFeatures:
         split = many_shot_indices(self.dataset, getattr(parameters, "validation_share", VALIDATION_SHARE), self.seed)
         if protocol.inputs == "bank":
             return self.bank(split)
-        inputs = self.many_shot(split)
+        inputs = replace(self.many_shot(split), shifts=self.shifted())
         if self.layers is not None:
             inputs = replace(inputs, layers=LayerInputs.of(split, self.layers, self.columns))
         if protocol.pixel_targets is None:
@@ -81,6 +84,13 @@ class SplitFeatures:
             metric=self.metric,
             device=self.device,
         )
+
+    def shifted(self) -> dict[str, Samples]:
+        """Every further split, whole."""
+        return {
+            name.removeprefix(SHIFT): Samples(self.features[name], split.labels, np.arange(len(split.labels)))
+            for name, split in self.shifts.items()
+        }
 
     def bank(self, split: ManyShotSplit) -> BankInputs:
         """Training and validation images as one bank, and the test images: the stored arrays, nothing copied."""

@@ -32,7 +32,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     """
     del seed
     check_metric(inputs.metric, inputs.test.labels)
-    selection = _selected(inputs, parameters, reporter)
+    selection = selected_strength(inputs, parameters, reporter)
 
     reporter.phase("test")
     logits, labels = without_left_open(selection.logits(inputs.test.features), inputs.test.labels)
@@ -49,7 +49,8 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
     )
 
 
-def _selected(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> StrengthSelection:
+def selected_strength(inputs: ManyShotInputs, parameters: LinearParameters, reporter: Reporter) -> StrengthSelection:
+    """Fits at every strength, and the one with the best validation score fitted on training and validation images."""
     low, high, extensible = parameters.strength_low, parameters.strength_high, parameters.extend_grid
     grid = StrengthGrid.of_weight_decays(low, high, parameters.strengths, extensible=extensible)
     train, val = (inputs.train.features, inputs.train.labels), (inputs.val.features, inputs.val.labels)

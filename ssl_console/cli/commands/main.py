@@ -58,6 +58,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
 ]
+TestAlso = Annotated[
+    list[str] | None,
+    typer.Option("--test-also", metavar="NAME=FOLDER", help="A further test set of robustness tasks; may repeat."),
+]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
 LauncherChoice = Annotated[
     str | None,
@@ -168,13 +172,15 @@ def plan(
     seed: Seeds = None,
     setting: Settings = None,
     preset: Preset = None,
+    test_also: TestAlso = None,
     launcher: LauncherChoice = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what `run` would do, and how long it would take."""
     from ssl_console.cli.handlers.run import RunSelection, plan
 
-    plan(context.obj, RunSelection.of(backbone, task, suite, seed, setting, preset), launcher, as_json=as_json)
+    selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
+    plan(context.obj, selection, launcher, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -186,6 +192,7 @@ def run(
     seed: Seeds = None,
     setting: Settings = None,
     preset: Preset = None,
+    test_also: TestAlso = None,
     devices: Annotated[
         str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
     ] = None,
@@ -205,7 +212,7 @@ def run(
     """Run what is not done yet, and follow it. Ctrl-C stops following, not the runs."""
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
-    selection = RunSelection.of(backbone, task, suite, seed, setting, preset)
+    selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
     chosen = RunOptions.of(devices, launcher, precision, detach=detach, skip_missing=skip_missing, as_json=as_json)
     options = replace(chosen, again=again or force, override=override or force)
     raise typer.Exit(run(context.obj, selection, options))

@@ -13,6 +13,7 @@ from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
 from ssl_console.launchers.placement import parse_launcher
+from ssl_console.operations.further_test_sets import further_test_sets
 from ssl_console.operations.launch import Grid, LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
 from ssl_console.planning.disk_usage import Disk
@@ -52,6 +53,11 @@ class RunSelection:
         """From option values; the seed is 0 if none was given."""
         unique = tuple(dict.fromkeys(seeds or (0,)))
         return cls(tuple(backbones or ()), tuple(tasks or ()), suite, unique, tuple(settings or ()), preset)
+
+    def with_test_sets(self, session: Session, given: Sequence[str] | None) -> RunSelection:
+        """With the settings of further test sets, whose cards are written. Raises ConsoleError."""
+        found = further_test_sets(session.workspace, given or ())
+        return replace(self, settings=(*self.settings, *found))
 
 
 @dataclass(frozen=True)

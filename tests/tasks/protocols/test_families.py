@@ -51,6 +51,7 @@ PROTOCOL_CHANGES = {
     "linear-segmentation/shapes-scenes": ["linear-segmentation.steps=1", "linear-segmentation.batch_size=2"],
     "depth/shapes-scenes": ["depth.steps=1", "depth.batch_size=2"],
     "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
+    "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }
@@ -77,7 +78,7 @@ def test_the_table_has_every_protocol() -> None:
     assert families == {facts.family for facts in PROTOCOLS.values()}
 
 
-VECTORS_ALONE = {"knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
+VECTORS_ALONE = {"robustness", "knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
 """Protocols that see the vectors of `linear` and nothing else of a backbone: two families stand for all."""
 
 
