@@ -32,12 +32,13 @@ demo: install  ## Evaluate the demo backbones on the demo suite and print the ra
 	$(BIN)/ssl-console demo --headless
 
 test: install  ## Run the whole test suite in several processes; one after another: make test JOBS=0
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -rs
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
 
 faults: install  ## Break everything that can break, simulate every verdict, and put the figures into tests/faults/README.md
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
-		tests/backbones/inspection/test_timm_modules.py
+		tests/backbones/inspection/test_timm_modules.py tests/ssl_console/analysis/statistics/test_simulation.py \
+		tests/tasks/protocols/test_killed.py
 	$(BIN)/python -m tests.faults.tally
 
 cases: install  ## Check datasets, checkpoints and verdicts as people have them: make cases CASES=DIR ARGS=datasets

@@ -1,4 +1,4 @@
-"""What every test area shares: an own workspace, one thread per process, and no network by accident."""
+"""What every test area shares: an own workspace, one thread per process, no network by accident, slow files first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,27 @@ from ssl_console.workspace.paths import Workspace
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
 MOST_PROCESSES = 4
 """Each of them has torch loaded, and takes up to 2 GB."""
+AS_QUICK_ONES = 20
+"""As many quick tests take about as long as a slow one."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many share the tests with `-n auto`: one more than there are cores, as they often wait for other programs."""
     return min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes, let each begin with files of slow tests: one at the end would keep the others idle.
+
+    With `--no-loadscope-reorder`, as a slow test counts as any other there.
+    """
+    if hasattr(config, "workerinput"):
+        cost: Counter[Path] = Counter()
+        for item in items:
+            cost[item.path] += AS_QUICK_ONES if item.get_closest_marker("slow") else 1
+        items.sort(key=lambda item: -cost[item.path])
 
 
 @pytest.fixture

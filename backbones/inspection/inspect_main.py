@@ -18,7 +18,6 @@ from torch import Tensor
 from backbones.catalog.card import Conversion
 from backbones.catalog.checkpoint_files import ADAPTERS, adapter_base, checkpoint_files
 from backbones.catalog.trusted_code import is_code, writable_by_others
-from backbones.checkpoints.foreign_formats import foreign_format
 from backbones.checkpoints.haiku_pickle import read_haiku_pickle
 from backbones.checkpoints.key_mapping import best_fit, tensors_of
 from backbones.checkpoints.read import CheckpointContent, read_content
@@ -42,7 +41,7 @@ from backbones.inspection.networks import (
     prefer,
     stream_at,
 )
-from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, Refused, present_files
+from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, Refused, first_file
 from backbones.inspection.refusals import adapter, no_network, unusable
 from backbones.io.errors import WeightsError
 from backbones.model.trusted_import import LOADED
@@ -102,13 +101,7 @@ _METHODS: Mapping[Conversion, str] = {"byol-haiku": "byol", "simclr-tensorflow":
 
 def _read(path: Path) -> tuple[Path, CheckpointContent, CheckpointNetwork | None]:
     """The file, its content, and the one network in it where the format itself shows it (BYOL, TensorFlow)."""
-    first = present_files(path)[0]
-    try:
-        words = foreign_format(first)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    if words is not None:
-        raise WeightsError(f"{path} {words}")
+    first = first_file(path)
     nothing = CheckpointContent({})
     if first.suffix == ".index":
         tensors = from_simclr(read_bundle(path, wanted_from_simclr))

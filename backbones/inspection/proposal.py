@@ -22,6 +22,7 @@ from backbones.catalog.card import (
     Triple,
 )
 from backbones.catalog.checkpoint_files import candidates, checkpoint_files
+from backbones.checkpoints.foreign_formats import foreign_format
 from backbones.io.card_files import CardModel
 from backbones.io.errors import WeightsError
 from backbones.io.subprocess_query import last_error_line, run_module
@@ -159,13 +160,25 @@ def present_files(path: Path) -> list[Path]:
     return files
 
 
+def first_file(path: Path) -> Path:
+    """The first file of the checkpoint. Raises WeightsError where it is absent, unreadable, or in a foreign format."""
+    first = present_files(path)[0]
+    try:
+        words = foreign_format(first)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if words is not None:
+        raise WeightsError(f"{path} {words}")
+    return first
+
+
 def inspect(path: Path, wish: InspectionHints | None = None) -> Inspection:
     """Look into a file, in a process of its own, without running anything that is in it.
 
     With an architecture of the user's own code in `wish`, that code is run: ask first. Raises WeightsError with the
-    reason for a file that cannot be used at all; for one that is not there, at once.
+    reason for a file that cannot be used at all; for one that is absent or in a foreign format, without that process.
     """
-    present_files(path)
+    first_file(path)
     try:
         done = run_module(PROPOSE, str(path), (wish or InspectionHints()).model_dump_json(), seconds=SECONDS)
         answer = ANSWER.validate_json(done.stdout.splitlines()[-1] if done.stdout.strip() else "")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.subprocess_query import last_error_line, run_module
 from ssl_console.launchers.registry import launcher_checks
 from ssl_console.system.devices import all_devices
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
@@ -80,25 +81,13 @@ def _python() -> Check:
 
 def _libraries() -> Iterator[Check]:
     """In a process of its own, as workers do it: importing torch here would show nothing about them."""
-    script = (
-        "import importlib, json; "
-        f"found = {{name: importlib.import_module(name).__version__ for name in {LIBRARIES!r}}}; "
-        "import torch; print(json.dumps([found, torch.version.cuda, torch.cuda.is_available()]))"
-    )
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-W", "ignore", "-c", script],
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_S,
-            check=False,
-        )
+        done = run_module("backbones.io.library_versions_main", *LIBRARIES, seconds=IMPORT_S)
     except subprocess.TimeoutExpired:
         yield Check("libraries", "bad", f"importing torch took more than {IMPORT_S:.0f} s: is the disk slow or busy?")
         return
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield Check("libraries", "bad", f"{last}: install the package again")
+        yield Check("libraries", "bad", f"{last_error_line(done)}: install the package again")
         return
     versions, built_for, sees = json.loads(done.stdout.splitlines()[-1])
     yield Check("libraries", "good", ", ".join(f"{name} {version}" for name, version in versions.items()))

@@ -276,7 +276,7 @@ def wait_for(fact: Callable[[], object], seconds: float) -> bool:
     while not fact():
         if time.monotonic() > until:
             return False
-        time.sleep(0.005)
+        time.sleep(0.02)
     return True
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ssl_console.supervisor.client import is_supervised
 from ssl_console.system.processes import lives
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.supervisor_state import SupervisorView
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.manifest import Manifest, manifests
 from tests.ssl_console.cli.shell import BACKBONE, Shell
-from tests.ssl_console.workspace_fixture import Bench, a_bench
+from tests.ssl_console.workspace_fixture import Bench, a_bench, eventually
 
 REPOSITORY = Path(__file__).parents[2]
 DATASET = """
@@ -70,6 +71,33 @@ def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shell(workspace: Workspace, known_data: Path) -> Iterator[Shell]:
     """The command line in a workspace with two datasets, two backbones, a suite, and one of each that is not here."""
+    yield furnished(workspace, known_data)
+    end_supervisor(workspace)
+
+
+@pytest.fixture(scope="session")
+def measured_workspace(tmp_path_factory: pytest.TempPathFactory, known_data: Path) -> Workspace:
+    """Such a workspace in which one run was carried out, `own/first` on `echo/things`, and nothing goes on."""
+    workspace = Workspace(tmp_path_factory.mktemp("measured") / "workspace").create()
+    shell = furnished(workspace, known_data)
+    done = shell("run", "-b", "own/first", "-t", "echo/things")
+    assert done.code == 0, done.err
+    end_supervisor(workspace)
+    eventually(lambda: not is_supervised(workspace), "its supervisor has left")
+    return workspace
+
+
+@pytest.fixture
+def measured_shell(shell: Shell, measured_workspace: Workspace) -> Shell:
+    """The command line in a workspace that holds this run, its result in the database and its line in the journal."""
+    shutil.copytree(measured_workspace.runs, shell.workspace.runs, dirs_exist_ok=True)
+    shutil.copytree(measured_workspace.features, shell.workspace.features, dirs_exist_ok=True)
+    shutil.copy2(measured_workspace.results, shell.workspace.results)
+    return shell
+
+
+def furnished(workspace: Workspace, known_data: Path) -> Shell:
+    """Put the cards there, and what is known of the data."""
     shutil.copytree(known_data / "cache", workspace.cache, dirs_exist_ok=True)
     own, tasks = workspace.backbones / "own", workspace.tasks
     own.mkdir()
@@ -85,8 +113,7 @@ def shell(workspace: Workspace, known_data: Path) -> Iterator[Shell]:
         "PYTHONPATH": str(REPOSITORY),
         "SSL_CONSOLE_WORKSPACE": str(workspace.root),
     }
-    yield Shell(workspace, environment)
-    end_supervisor(workspace)
+    return Shell(workspace, environment)
 
 
 def end_supervisor(workspace: Workspace) -> None:

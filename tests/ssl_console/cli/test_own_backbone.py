@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 
@@ -80,28 +81,9 @@ def test_a_file_that_cannot_be_used_says_why_and_ends_with_3(shell: Shell, tmp_p
 
 
 @pytest.mark.slow
-def test_a_backbone_that_fails_its_examination_is_measured_by_force_only_and_marked(
+def test_a_checkpoint_is_fit_with_its_own_normalisation_and_with_another_is_measured_by_force_only_and_marked(
     shell: Shell, checkpoint: Path
 ) -> None:
-    added = shell("add", "backbone", str(checkpoint), "--norm", "imagenet", "--size", "64", "--name", "own/wrong")
-    assert added.code == 0, added.err
-    refused = shell("run", "-b", "own/wrong", "-t", "echo/things")
-    assert refused.code == 4
-    assert "fails its examination: normalisation" in refused.err
-    planned = shell("plan", "-b", "own/wrong", "-t", "echo/things", "--json").document
-    assert [item["kind"] for item in planned["missing"]] == ["doctor"]
-    forced = shell("run", "-b", "own/wrong", "-t", "echo/things", "--force", "--json")
-    assert forced.code == 0, forced.err
-    (row,) = shell("results", "--json").document["results"]
-    record = json.loads(shell.workspace.run(row["run_id"]).result.read_text())
-    assert row["warnings"] == 1
-    assert "although the doctor refused" in record["warnings"][0]
-    assert row["badges"] == ["doctor"]
-    assert record["diagnostics"]["doctor"][0].startswith("normalisation")
-
-
-@pytest.mark.slow
-def test_the_same_checkpoint_with_its_own_normalisation_is_fit(shell: Shell, checkpoint: Path) -> None:
     assert shell("add", "backbone", str(checkpoint), "--norm", "half", "--size", "64", "--name", "own/right").code == 0
     examined = shell("doctor", "own/right", "--json")
     assert examined.code == 0
@@ -109,7 +91,24 @@ def test_the_same_checkpoint_with_its_own_normalisation_is_fit(shell: Shell, che
     assert checks == dict.fromkeys(
         ("weights", "trained", "batch norm", "normalisation", "resolution", "features", "twin", "probe"), "good"
     )
-    assert shell("run", "-b", "own/right", "-t", "echo/things").code == 0
+    assert shell("run", "-b", "own/right", "-t", "echo/others").code == 0
+    right, wrong = (shell.workspace.backbones / "own" / f"{name}.toml" for name in ("right", "wrong"))
+    card = right.read_text()
+    wrong.write_text(re.sub(r"(?ms)^(mean|std) = \[.*?\]\n", "", card))
+    assert len(wrong.read_text()) < len(card)
+    refused = shell("run", "-b", "own/wrong", "-t", "echo/things")
+    assert refused.code == 4
+    assert "fails its examination: normalisation" in refused.err
+    planned = shell("plan", "-b", "own/wrong", "-t", "echo/things", "--json").document
+    assert [item["kind"] for item in planned["missing"]] == ["doctor"]
+    forced = shell("run", "-b", "own/wrong", "-t", "echo/things", "--force", "--json")
+    assert forced.code == 0, forced.err
+    (row,) = [row for row in shell("results", "--json").document["results"] if row["backbone"] == "own/wrong"]
+    record = json.loads(shell.workspace.run(row["run_id"]).result.read_text())
+    assert row["warnings"] == 1
+    assert "although the doctor refused" in record["warnings"][0]
+    assert row["badges"] == ["doctor"]
+    assert record["diagnostics"]["doctor"][0].startswith("normalisation")
 
 
 def test_an_architecture_of_the_users_own_code_runs_only_when_it_is_trusted(shell: Shell, tmp_path: Path) -> None:

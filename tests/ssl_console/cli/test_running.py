@@ -44,13 +44,12 @@ def test_a_run_is_carried_out_and_its_score_said(shell: Shell) -> None:
     assert "1 of 1 finished" in done.err
 
 
-def test_the_same_run_again_computes_nothing_and_says_so(shell: Shell) -> None:
-    shell("run", *ECHO)
-    again = shell("run", *ECHO)
+def test_the_same_run_again_computes_nothing_and_says_so(measured_shell: Shell) -> None:
+    again = measured_shell("run", *ECHO)
     assert (again.code, again.out) == (0, "")
     assert "1 done already, nothing to run" in again.err
     assert "nothing is computed" in again.err
-    assert computed(shell.workspace) == ["own/first echo/things 0"]
+    assert computed(measured_shell.workspace) == ["own/first echo/things 0"]
 
 
 def test_a_command_ends_only_when_the_next_one_finds_its_result(shell: Shell) -> None:
@@ -63,16 +62,16 @@ def test_a_command_ends_only_when_the_next_one_finds_its_result(shell: Shell) ->
     assert [row["backbone"] for row in shell("results", "--json").document["results"]] == ["own/first"]
 
 
-def test_one_task_added_computes_one_run(shell: Shell) -> None:
-    shell("run", *ECHO)
-    more = shell("run", *ECHO, "-t", "echo/others")
+def test_one_task_added_computes_one_run(measured_shell: Shell) -> None:
+    more = measured_shell("run", *ECHO, "-t", "echo/others")
     assert "1 done already, 1 will run" in more.err
-    assert computed(shell.workspace) == ["own/first echo/things 0", "own/first echo/others 0"]
+    assert computed(measured_shell.workspace) == ["own/first echo/things 0", "own/first echo/others 0"]
 
 
-def test_equal_content_under_another_name_is_not_computed_again_and_the_plan_says_where_it_is(shell: Shell) -> None:
-    shell("run", *ECHO)
-    run = shell("plan", "-b", "own/first", "-t", "echo/twins", "--json").document["runs"][0]
+def test_equal_content_under_another_name_is_not_computed_again_and_the_plan_says_where_it_is(
+    measured_shell: Shell,
+) -> None:
+    run = measured_shell("plan", "-b", "own/first", "-t", "echo/twins", "--json").document["runs"][0]
     assert (run["status"], run["reason"]) == ("done", "the same measurement is listed as own/first on echo/things")
 
 
@@ -103,28 +102,25 @@ def test_seeds_and_parameters_make_runs_of_their_own(shell: Shell) -> None:
     assert len({row["column"] for row in rows}) == 2
 
 
-def test_a_changed_parameter_of_the_same_variant_name_is_another_column_not_a_stale_run(shell: Shell) -> None:
-    shell("run", *ECHO)
-    counts = shell("plan", *ECHO, "--set", "echo.value=70", "--json").document["counts"]
+def test_a_changed_parameter_of_the_same_variant_name_is_another_column_not_a_stale_run(measured_shell: Shell) -> None:
+    counts = measured_shell("plan", *ECHO, "--set", "echo.value=70", "--json").document["counts"]
     assert (counts["new"], counts["stale"]) == (1, 0)
 
 
-def test_a_changed_backbone_makes_its_result_stale_and_says_why(shell: Shell) -> None:
-    shell("run", *ECHO)
-    card = shell.workspace.backbones / "own" / "first.toml"
+def test_a_changed_backbone_makes_its_result_stale_and_says_why(measured_shell: Shell) -> None:
+    card = measured_shell.workspace.backbones / "own" / "first.toml"
     card.write_text(card.read_text().replace("seed = 0", "seed = 9"))
-    run = shell("plan", *ECHO, "--json").document["runs"][0]
+    run = measured_shell("plan", *ECHO, "--json").document["runs"][0]
     assert (run["status"], run["reason"]) == ("stale", "the weights changed")
-    assert shell("run", *ECHO).code == 0
-    assert len(computed(shell.workspace)) == 2
+    assert measured_shell("run", *ECHO).code == 0
+    assert len(computed(measured_shell.workspace)) == 2
 
 
-def test_force_runs_again_in_a_folder_of_its_own(shell: Shell) -> None:
-    shell("run", *ECHO)
-    assert shell("run", *ECHO, "--force").code == 0
-    run_ids = sorted(states(shell))
+def test_force_runs_again_in_a_folder_of_its_own(measured_shell: Shell) -> None:
+    assert measured_shell("run", *ECHO, "--force").code == 0
+    run_ids = sorted(states(measured_shell))
     assert run_ids[1] == f"{run_ids[0]}-2"
-    assert len(computed(shell.workspace)) == 2
+    assert len(computed(measured_shell.workspace)) == 2
 
 
 def test_a_failed_run_ends_in_exit_code_1_and_can_be_retried(shell: Shell) -> None:
@@ -229,18 +225,16 @@ def test_paused_runs_wait_and_resumed_ones_go_on(shell: Shell) -> None:
     wait_until(lambda: shell("results", "--json").document["results"] != [])
 
 
-def test_logs_show_what_a_run_printed_without_its_escape_sequences(shell: Shell) -> None:
-    shell("run", *ECHO)
-    run_id = next(iter(states(shell)))
-    shown = shell("logs", run_id[:5])
+def test_logs_show_what_a_run_printed_without_its_escape_sequences(measured_shell: Shell) -> None:
+    run_id = next(iter(states(measured_shell)))
+    shown = measured_shell("logs", run_id[:5])
     assert shown.code == 0
     assert "red tail" in shown.out.splitlines()
     assert "\x1b" not in shown.out
 
 
-def test_events_are_json_lines(shell: Shell) -> None:
-    shell("run", *ECHO)
-    lines = shell("events", next(iter(states(shell)))).lines
+def test_events_are_json_lines(measured_shell: Shell) -> None:
+    lines = measured_shell("events", next(iter(states(measured_shell)))).lines
     assert lines[0]["kind"] == "started"
     assert (lines[-1]["kind"], lines[-1]["name"]) == ("ended", "done")
 
@@ -253,12 +247,11 @@ def test_following_events_ends_with_the_run(shell: Shell) -> None:
     assert shell("logs", run_id, "-f").out.splitlines()[0] == "red tail"
 
 
-def test_runs_can_be_listed_by_state(shell: Shell) -> None:
-    shell("run", *ECHO)
-    shell("run", *ECHO, "--set", "echo.fate=raise")
-    failed = shell("runs", "--state", "failed", "--json").document["runs"]
+def test_runs_can_be_listed_by_state(measured_shell: Shell) -> None:
+    measured_shell("run", *ECHO, "--set", "echo.fate=raise")
+    failed = measured_shell("runs", "--state", "failed", "--json").document["runs"]
     assert [(row["state"], row["kind"]) for row in failed] == [("failed", "crash")]
-    assert "failed" in shell("runs").out
+    assert "failed" in measured_shell("runs").out
 
 
 def test_rank_shows_what_was_measured_in_every_format(shell: Shell) -> None:
@@ -280,12 +273,11 @@ def test_nothing_measured_yet_is_an_empty_ranking(shell: Shell) -> None:
     assert "there are no results yet" in shell("rank").err
 
 
-def test_rebuild_brings_back_the_results_of_the_run_folders(shell: Shell) -> None:
-    shell("run", *ECHO)
-    before = shell("results", "--json").document
-    shell.workspace.results.write_text("{ broken")
-    assert shell("rebuild").code == 0
-    assert shell("results", "--json").document == before
+def test_rebuild_brings_back_the_results_of_the_run_folders(measured_shell: Shell) -> None:
+    before = measured_shell("results", "--json").document
+    measured_shell.workspace.results.write_text("{ broken")
+    assert measured_shell("rebuild").code == 0
+    assert measured_shell("results", "--json").document == before
 
 
 @pytest.mark.slow

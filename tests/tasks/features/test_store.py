@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from tasks.features.manifest import ARRAY, MANIFEST, NotFiniteError, OutOfMemory
 from tasks.features.shards import verify
 from tasks.features.store import FeatureRequest, FeatureStore
 from tasks.reporter import SilentReporter
+from tests.fork_server import ForkServer
 
 PROGRAM = Path(__file__).with_name("encode_in_a_process.py")
 COUNT = 40
@@ -229,13 +228,23 @@ def test_a_damaged_shard_is_computed_again(store: FeatureStore) -> None:
     assert store.features(request(), ProjectingEncoder, SilentReporter()).encoded == COUNT - 12
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """Processes that have torch already."""
+    made = ForkServer(os.environ, ["tasks.features.store"])
+    yield made
+    made.close()
+
+
 class Process:
     """`encode_in_a_process.py` on one store."""
 
-    def __init__(self, folder: Path, name: str, *options: str) -> None:
-        self.events = folder / f"{name}.jsonl"
-        command = [sys.executable, str(PROGRAM), str(folder / "features"), str(self.events), *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def __init__(self, server: ForkServer, folder: Path, name: str, *options: str) -> None:
+        self.events, self.errors = folder / f"{name}.jsonl", folder / f"{name}.txt"
+        words = [str(folder / "features"), str(self.events), *options]
+        with Path(os.devnull).open("r+") as nothing, self.errors.open("w") as errors:
+            streams = [nothing.fileno(), nothing.fileno(), errors.fileno()]
+            self.process = server.start(str(PROGRAM), words, os.environ, streams)
 
     def told(self, field: str) -> list[Any]:
         lines = self.events.read_text().splitlines(keepends=True) if self.events.exists() else []
@@ -244,7 +253,14 @@ class Process:
 
     def wait(self) -> str:
         """Standard error, after the process has ended."""
-        return self.process.communicate(timeout=BOUND_S)[1]
+        assert self.process.wait(BOUND_S) is not None
+        return self.errors.read_text()
+
+    def kill(self) -> None:
+        """Kill it, wherever it is."""
+        if self.process.code is None:
+            os.kill(self.process.pid, signal.SIGKILL)
+        self.wait()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -256,25 +272,23 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Any:
+def start(tmp_path: Path, server: ForkServer) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def begin(name: str, *options: str) -> Process:
-        started.append(Process(tmp_path, name, *options))
+        started.append(Process(server, tmp_path, name, *options))
         return started[-1]
 
     yield begin
     for process in started:
-        process.process.kill()
-        process.wait()
+        process.kill()
 
 
 @pytest.mark.slow
 def test_a_killed_extraction_carries_on_with_the_finished_shards(start: Callable[..., Process]) -> None:
     killed = start("killed", "--hold-at", "20")
     until(lambda: killed.told("holding") == [20])
-    os.kill(killed.process.pid, signal.SIGKILL)
-    killed.wait()
+    killed.kill()
     heir = start("heir")
     assert heir.wait() == ""
     assert heir.told("done") == [24]
@@ -305,7 +319,7 @@ def test_a_waiting_process_takes_over_when_the_other_is_killed(start: Callable[.
     until(lambda: first.told("holding") == [20])
     second = start("second")
     until(lambda: "waiting for features" in second.told("phase"))
-    os.kill(first.process.pid, signal.SIGKILL)
+    first.kill()
     assert second.wait() == ""
     assert second.told("done") == [24]
 

@@ -20,6 +20,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.images import ArrayImages
 from tasks.datasets.registry import open_dataset
 from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.outcome import Outcome
 from tasks.protocols.finetune.grid_search import Search
 from tasks.protocols.finetune.image_batches import random_view
 from tasks.protocols.finetune.protocol import evaluate
@@ -63,6 +64,13 @@ def scenes() -> Dataset:
     return open_dataset(card.model_copy(update={"reader_arguments": fewer, "images": {}}), Path("/nowhere"))
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, scenes: Dataset) -> tuple[Outcome, ImageInputs]:
+    """One evaluation of them, and its inputs with the checkpoints that it left."""
+    inputs = inputs_for(tmp_path_factory.mktemp("evaluated"), scenes)
+    return evaluate(inputs, QUICK, 0, SilentReporter()), inputs
+
+
 def test_paper_preset_is_the_published_grid() -> None:
     paper = PROTOCOLS["finetune"].presets["paper"]
     assert isinstance(paper, FinetuneParameters)
@@ -81,10 +89,11 @@ def test_every_dataset_of_the_published_table_is_offered() -> None:
     assert published <= set(TASKS.task_names)
 
 
-def test_one_evaluation_has_all_that_a_result_needs_and_repeats_bit_for_bit(tmp_path: Path, scenes: Dataset) -> None:
-    first, again = (
-        evaluate(inputs_for(tmp_path / name, scenes), QUICK, 0, SilentReporter()) for name in ("one", "two")
-    )
+def test_one_evaluation_has_all_that_a_result_needs_and_repeats_bit_for_bit(
+    tmp_path: Path, scenes: Dataset, evaluated: tuple[Outcome, ImageInputs]
+) -> None:
+    first, _ = evaluated
+    again = evaluate(inputs_for(tmp_path, scenes), QUICK, 0, SilentReporter())
     assert first.samples == {"train": 48, "val": 12, "test": 30}
     assert {"accuracy", "mean-per-class", "ece", "ece_scaled"} == set(first.metrics)
     assert first.interval.low <= first.value <= first.interval.high
@@ -95,8 +104,10 @@ def test_one_evaluation_has_all_that_a_result_needs_and_repeats_bit_for_bit(tmp_
     assert all(np.array_equal(values, again.predictions[name]) for name, values in first.predictions.items())
 
 
-def test_choice_falls_on_the_best_validation_score_and_of_equals_on_the_first(tmp_path: Path, scenes: Dataset) -> None:
-    outcome = evaluate(inputs_for(tmp_path, scenes), QUICK, 0, SilentReporter())
+def test_choice_falls_on_the_best_validation_score_and_of_equals_on_the_first(
+    evaluated: tuple[Outcome, ImageInputs],
+) -> None:
+    outcome, _ = evaluated
     settings: Any = outcome.diagnostics["settings"]
     best = max(settings, key=lambda setting: setting["validation_score"])
     chosen = {name: outcome.hyperparameters[name] for name in ("rate", "base", "augmented")}
@@ -108,8 +119,9 @@ def test_several_labels_per_image_are_trained_and_scored(tmp_path: Path, scenes:
         name: replace(split, labels=np.eye(8, dtype=np.int64)[split.labels] | np.eye(8, dtype=np.int64)[0])
         for name, split in scenes.splits.items()
     }
+    quick = replace(QUICK, rates=(0.1,), augmentation="off")
     outcome = evaluate(
-        inputs_for(tmp_path, replace(scenes, splits=splits, multi_label=True), "map11"), QUICK, 0, SilentReporter()
+        inputs_for(tmp_path, replace(scenes, splits=splits, multi_label=True), "map11"), quick, 0, SilentReporter()
     )
     assert outcome.headline == "map11"
     assert "ece" not in outcome.metrics
@@ -138,10 +150,9 @@ def test_hopeless_settings_are_given_up_and_the_choice_says_so(tmp_path: Path, s
 
 
 def test_settings_that_were_tried_are_not_tried_again(
-    tmp_path: Path, scenes: Dataset, monkeypatch: pytest.MonkeyPatch
+    evaluated: tuple[Outcome, ImageInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = inputs_for(tmp_path, scenes)
-    first = evaluate(inputs, QUICK, 0, SilentReporter())
+    first, inputs = evaluated
     tried: list[int] = []
     monkeypatch.setattr(Search, "_try", lambda _search, place, _point: tried.append(place))
     again = evaluate(inputs, QUICK, 0, SilentReporter())
