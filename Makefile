@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'
 # Another torch than the one that fits this machine's driver: make install TORCH=2.9.1
 TORCH ?=
 # Processes that share the tests, file by file; auto is decided in tests/conftest.py.
@@ -21,11 +22,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints-cuda12.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssl-console needs Python 3.11 or newer, this is %s: make PYTHON=/path/to/python3.11 install" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(PYTHON) -I ssl_console/system/torch_build.py "$(TORCH)" > $(VENV)/constraints.txt
-	if command -v uv > /dev/null; then \
-		VIRTUAL_ENV=$(VENV) uv pip install --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'; \
-	else \
-		$(BIN)/python -m pip install --disable-pip-version-check --constraint $(VENV)/constraints.txt --editable '.[dev,parquet,serve]'; \
-	fi
+	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	PATH="$(BIN):$$PATH" VIRTUAL_ENV=$(VENV) uv pip install $(PACKAGES) || \
+		$(BIN)/python -m pip install --disable-pip-version-check $(PACKAGES)
 	@touch $@
 
 demo: install  ## Evaluate the demo backbones on the demo suite and print the ranking
@@ -38,7 +37,7 @@ faults: install  ## Break everything that can break, simulate every verdict, and
 	SSL_CONSOLE_FAULTS=full SSL_CONSOLE_FAULTS_FIGURES=tests/faults/figures.json \
 		$(BIN)/python -m pytest -n 4 --dist worksteal tests/faults tests/verdicts \
 		tests/backbones/inspection/test_timm_modules.py tests/ssl_console/analysis/statistics/test_simulation.py \
-		tests/tasks/protocols/test_killed.py
+		tests/tasks/protocols/test_killed.py tests/ssl_console/cli/test_watch.py
 	$(BIN)/python -m tests.faults.tally
 
 cases: install  ## Check datasets, checkpoints and verdicts as people have them: make cases CASES=DIR ARGS=datasets

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, Popen
@@ -91,6 +92,16 @@ class Stage:
         code = process.wait(timeout=PATIENCE_S)
         self.started.pop(process.pid)[1].close()
         return code
+
+    def says(self, words: str, *arguments: str) -> bool:
+        """Whether a command line writes this; it is ended then, with what it has started."""
+        process = self.start(*arguments)
+        wait_for(lambda: words in self.words(process) or process.poll() is not None, PATIENCE_S)
+        said = words in self.words(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self.finish(process)
+        return said
 
     def run_arguments(self, seeds: list[int], **parameters: object) -> list[str]:
         """The command line that runs these seeds."""

@@ -14,6 +14,7 @@ import pytest
 from ssl_console.system import processes
 from ssl_console.system.processes import is_here, this_host, this_machine
 from ssl_console.workspace.run import RunState
+from tests.faults.scale import full
 from tests.faults.stage import PATIENCE_S, ROOT, Stage
 from tests.faults.tally import Tally
 from tests.ssl_console.workspace_fixture import eventually
@@ -139,17 +140,17 @@ def homeless(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_closed_streams_never_give_a_traceback(stage: Stage, tmp_path: Path, tally: Tally) -> None:
     errors = tmp_path / "errors"
-    for verb in VERBS:
-        for closing in CLOSINGS:
-            kept = "" if "2>&-" in closing else f"2>{errors}"
-            line = f'"{sys.executable}" -P -m ssl_console {verb} >/dev/null {kept} {closing}'
-            done = subprocess.run(["sh", "-c", line], env=stage.environment, timeout=PATIENCE_S, check=False)
-            assert done.returncode == 0, (line, errors.read_text())
-            assert "Traceback" not in errors.read_text() if errors.exists() else True
+    pairs = [(verb, closing) for verb in VERBS for closing in CLOSINGS if full() or verb == VERBS[0] or "2" in closing]
+    for verb, closing in pairs:
+        kept = "" if "2>&-" in closing else f"2>{errors}"
+        line = f'"{sys.executable}" -P -m ssl_console {verb} >/dev/null {kept} {closing}'
+        done = subprocess.run(["sh", "-c", line], env=stage.environment, timeout=PATIENCE_S, check=False)
+        assert done.returncode == 0, (line, errors.read_text())
+        assert "Traceback" not in errors.read_text() if errors.exists() else True
     line = f'"{sys.executable}" -P -m ssl_console {" ".join(stage.run_arguments([0]))} <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", line], env=stage.environment, timeout=PATIENCE_S, check=False).returncode == 0
     stage.check_at_rest()
-    tally.add("commands with closed standard streams", len(VERBS) * len(CLOSINGS) + 1, "carried out")
+    tally.add("commands with closed standard streams", len(pairs) + 1, "carried out")
 
 
 @pytest.mark.slow

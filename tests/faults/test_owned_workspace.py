@@ -174,9 +174,8 @@ def test_verbs_refuse_a_workspace_that_others_can_change_and_doctor_lists_everyt
         assert done.code == 1, done.out
         assert "1 more: `ssl-console doctor` lists them" in done.err
         assert len(done.err.splitlines()) == 1
-    listed = stage("doctor").out
-    assert f"{stage.workspace.config} belongs to {other.name}" in listed
-    assert f"chmod go-w {shlex.quote(str(stage.workspace.runs))}" in listed
+    assert stage.says(f"{stage.workspace.config} belongs to {other.name}", "doctor")
+    assert stage.says(f"chmod go-w {shlex.quote(str(stage.workspace.runs))}", "doctor")
     assert not list(stage.workspace.run_folders())
     tally.add("verbs on a workspace that others can change", len(verbs), "refused in one sentence; `doctor` lists all")
 

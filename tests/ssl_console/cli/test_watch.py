@@ -26,16 +26,17 @@ from ssl_console.operations.checkpoints.record import (
 )
 from ssl_console.operations.checkpoints.scan import is_whole, sightings, step_of, take
 from ssl_console.workspace.results_db import ResultStore
+from tests.faults.scale import full
 from tests.ssl_console.cli import fake_training
 from tests.ssl_console.cli.shell import Shell
 
-CHECKPOINTS = 30
+CHECKPOINTS, KILLED_AFTER = (30, (4, 12)) if full() else (10, (2, 5))
 SECONDS = 300
 WATCH = ("-t", "echo/things", "--norm", "half", "--size", "64", "--poll", "0.1", "--force")
 
 
 @pytest.mark.slow
-def test_thirty_checkpoints_are_each_measured_exactly_once_though_the_watcher_is_killed_twice(
+def test_checkpoints_are_each_measured_exactly_once_though_the_watcher_is_killed_twice(
     shell: Shell, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -44,7 +45,7 @@ def test_thirty_checkpoints_are_each_measured_exactly_once_though_the_watcher_is
         [sys.executable, "-P", fake_training.__file__, str(folder), str(CHECKPOINTS), "0.15"], env=shell.environment
     )
     place = training_folder(shell.workspace, folder)
-    for enough in (4, 12):
+    for enough in KILLED_AFTER:
         watcher = shell.start("watch", str(folder), *WATCH)
         wait_for(lambda: measured(place) >= enough or watcher.poll() is not None)  # noqa: B023
         watcher.send_signal(signal.SIGKILL)
