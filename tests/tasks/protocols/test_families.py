@@ -52,6 +52,7 @@ PROTOCOL_CHANGES = {
     "depth/shapes-scenes": ["depth.steps=1", "depth.batch_size=2"],
     "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
     "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
+    "knn-segmentation/shapes-scenes": ["knn-segmentation.neighbours=3"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }
@@ -59,7 +60,7 @@ OWN_SIZE = {"hiera", "mixer", "crossvit"}
 """Families that take images of their own size alone."""
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks give lists of tokens, one for each branch."""
-ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth"}
+ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
 
 
 @cache
