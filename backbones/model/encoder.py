@@ -127,7 +127,7 @@ class Encoder:
 
     def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         """Pixels go to a GPU from memory that stays in place: else the copy waits for the batch before."""
-        pinned = batch.pin_memory() if self.device.type == "cuda" else batch
+        pinned = batch.pin_memory() if self.device.type == "cuda" and not batch.is_pinned() else batch
         pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
         return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
 

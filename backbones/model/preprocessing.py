@@ -84,7 +84,7 @@ def _resized_centre(pixels: Tensor, size: tuple[int, int], crop: int) -> Tensor:
         # The function takes a side that stays as long as it was for one that needs no resizing.
         made = [end + 1 if end == old != new else end for end, old, new in zip(ends, given, size, strict=True)]
         scales = size[0] / given[0], size[1] / given[1]
-        pixels = torch.ops.aten._upsample_bicubic2d_aa(pixels, made, False, *scales)
+        pixels = torch.ops.aten._upsample_bicubic2d_aa.default(pixels, made, False, *scales)
     return pixels[..., top : top + crop, left : left + crop]
 
 

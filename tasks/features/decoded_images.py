@@ -50,10 +50,11 @@ class DecodedRows:
         check = os.pread(self.checks, CHECK_BYTES, row * CHECK_BYTES)
         if not any(check):
             return None
-        found = bytearray(os.pread(self.pixels, self.row_bytes, row * self.row_bytes))
-        if len(found) != self.row_bytes or _check(found) != check:
+        found = np.empty(self.row_bytes, np.uint8)
+        read = os.preadv(self.pixels, [found], row * self.row_bytes)
+        if read != self.row_bytes or _check(found.data) != check:
             return None
-        return torch.frombuffer(found, dtype=torch.uint8).view(self.shape)
+        return torch.from_numpy(found).view(self.shape)
 
     def put(self, row: int, image: Tensor) -> None:
         """Keep the image, unless it has another shape or the disk is full."""
@@ -133,6 +134,6 @@ def _name(images_digest: str, spec: PreprocessingSpec) -> str:
     return hashlib.sha256(canonical(parts)).hexdigest()[:40]
 
 
-def _check(content: bytes | bytearray) -> bytes:
+def _check(content: bytes | memoryview) -> bytes:
     """A checksum that is never zero, which means absent."""
     return max(1, zlib.crc32(content)).to_bytes(CHECK_BYTES, "little")

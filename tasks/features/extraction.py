@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -17,19 +15,24 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
-from backbones.model.preprocessing import Picture, stack
+from backbones.cpu.threads import usable_cores
+from backbones.model.preprocessing import Picture
 from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import pixels_of
+from tasks.features.batch_size import GROWS_FROM, LARGEST, BatchGrowth, card_reader
 from tasks.features.decoded_images import DecodedRows
 from tasks.features.manifest import NotFiniteError, OutOfMemoryError
+from tasks.features.prepared_images import PreparedImages
 from tasks.reporter import Reporter
 
 Floats = npt.NDArray[np.float32]
 
 BATCHES_AHEAD = 3
 """Batches of prepared images kept ready for the encoder."""
-BATCHES_BEGUN = 1
-"""Batches that a device may still be computing while the next one is begun."""
+BATCHES_BEGUN = {"cpu": 1, "cuda": 2}
+"""Batches that a device may still be computing while the next one is begun: while the host writes features to the disk,
+a card has two to go on with."""
+FEWEST_DECODERS, MOST_DECODERS = 4, 32
 MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -49,10 +52,13 @@ class EncoderLike(Protocol):
 
 @dataclass
 class Machine:
-    """How this machine works; nothing here can change a number. `batch_size` shrinks when memory runs out."""
+    """How this machine works; nothing here can change a number.
+
+    `batch_size` shrinks when memory runs out, and from 64 on doubles while a card has room.
+    """
 
     batch_size: int = 64
-    decode_threads: int = min(8, os.cpu_count() or 1)
+    decode_threads: int = min(MOST_DECODERS, max(FEWEST_DECODERS, usable_cores()))
     shard_rows: int = 512
 
 
@@ -68,6 +74,33 @@ class SplitImages:
 
 
 @dataclass(frozen=True)
+class _Computing:
+    """Features of one batch on their way to the host. The copy begins at once: it waits for no later batch."""
+
+    row: int
+    """Of its first image."""
+    features: Tensor
+    done: torch.cuda.Event | None = None
+
+    @classmethod
+    def begun(cls, row: int, features: Tensor) -> _Computing:
+        """Of `features` [b, d], which their device may still be computing."""
+        if features.device.type != "cuda":
+            return cls(row, features)
+        host = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
+        host.copy_(features, non_blocking=True)
+        done = torch.cuda.Event(blocking=True)
+        done.record(torch.cuda.current_stream(features.device))
+        return cls(row, host, done)
+
+    def numbers(self) -> Floats:
+        """[b, d], when they are there."""
+        if self.done is not None:
+            self.done.synchronize()
+        return np.array(self.features.cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
 class Extraction:
     """One encoder over one split."""
 
@@ -78,14 +111,19 @@ class Extraction:
     reporter: Reporter
     decoded: DecodedRows | None = None
     """Images that another backbone has had decoded already, and where this one leaves the rest."""
+    growth: BatchGrowth = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = self.machine.batch_size
+        largest = LARGEST if size >= GROWS_FROM else size
+        object.__setattr__(self, "growth", BatchGrowth(largest, card_reader(self._device)))
 
     def shards(self, wanted: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Floats]]:
         """First row and features [m, d] of each wanted range of rows, in order.
 
         Raises NotFiniteError, OutOfMemoryError, and what the images raise (`DataError`).
         """
-        rows = (row for start, stop in wanted for row in range(start, stop))
-        with closing(self._prepared(rows)) as images:
+        with closing(self._prepared(wanted)) as images:
             encoded = self._encoded(images, wanted)
             for start, stop in wanted:
                 parts, missing = [], stop - start
@@ -94,19 +132,32 @@ class Extraction:
                     missing -= len(parts[-1])
                 yield start, np.concatenate(parts)
 
-    def _prepared(self, rows: Iterable[int]) -> Generator[Tensor]:
-        """Prepared images in order; a few threads run ahead (decoding and resizing release the interpreter lock)."""
-        pool = ThreadPoolExecutor(self.machine.decode_threads, thread_name_prefix="decode")
-        waiting: deque[Future[Tensor]] = deque()
-        try:
-            for row in rows:
-                waiting.append(pool.submit(self._prepare, row))
-                if len(waiting) > BATCHES_AHEAD * self.machine.batch_size:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _prepared(self, wanted: Sequence[tuple[int, int]]) -> PreparedImages:
+        return PreparedImages(
+            self._prepare,
+            self._batches(wanted),
+            threads=self.machine.decode_threads,
+            ahead=BATCHES_AHEAD,
+            pinned=self._on_card,
+        )
+
+    def _batches(self, wanted: Sequence[tuple[int, int]]) -> Iterator[range]:
+        """Rows of each batch, none of which reaches over the end of a range."""
+        for start, stop in wanted:
+            row = start
+            while row < stop:
+                end = min(row + self.machine.batch_size, stop)
+                yield range(row, end)
+                row = end
+
+    @property
+    def _device(self) -> torch.device | None:
+        device = getattr(self.encoder, "device", None)
+        return device if isinstance(device, torch.device) else None
+
+    @property
+    def _on_card(self) -> bool:
+        return self._device is not None and self._device.type == "cuda"
 
     def _prepare(self, row: int) -> Tensor:
         known = self.decoded.get(row) if self.decoded else None
@@ -117,35 +168,34 @@ class Extraction:
             self.decoded.put(row, image)
         return image
 
-    def _encoded(self, images: Iterator[Tensor], wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Features [b, d] batch by batch, none of which reaches over the end of a range.
-
-        While numbers are taken from the device, it has the next batch to compute.
-        """
-        begun: deque[tuple[int, Tensor]] = deque()
-        for start, stop in wanted:
-            row = start
-            while row < stop:
-                batch = stack(list(islice(images, min(self.machine.batch_size, stop - row))))
-                begun.append((row, self._encode(batch)))
-                row += len(batch)
-                if len(begun) > BATCHES_BEGUN:
-                    yield self._taken(*begun.popleft())
+    def _encoded(self, images: PreparedImages, wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
+        """Features [b, d] batch by batch. While numbers are taken from the device, it has the next to compute."""
+        begun: deque[_Computing] = deque()
+        most = BATCHES_BEGUN["cuda" if self._on_card else "cpu"]
+        rows = (row for start, stop in wanted for row in range(start, stop))
+        for batch in images:
+            first = next(islice(rows, len(batch) - 1, None)) - len(batch) + 1
+            begun.append(_Computing.begun(first, self._encode(batch)))
+            self.machine.batch_size = self.growth.after(self.machine.batch_size, len(batch))
+            if len(begun) > most:
+                yield self._taken(begun.popleft())
         while begun:
-            yield self._taken(*begun.popleft())
+            yield self._taken(begun.popleft())
 
-    def _taken(self, row: int, computed: Tensor) -> Floats:
-        """The numbers of one batch, which begins at `row`."""
-        features = np.asarray(computed.cpu().numpy(), dtype=np.float32)
-        self._check_finite(features, row)
+    def _taken(self, computing: _Computing) -> Floats:
+        """The numbers of one batch."""
+        features = computing.numbers()
+        self._check_finite(features, computing.row)
         self.reporter.advance(len(features))
         return features
 
     def _encode(self, batch: Tensor) -> Tensor:
-        features = self._try(batch)
-        if features is not None:
-            return features
-        self._shrink(len(batch))
+        """Features [b, d] of a batch, in parts where it was prepared before batches had to shrink."""
+        if len(batch) <= self.machine.batch_size:
+            features = self._try(batch)
+            if features is not None:
+                return features
+            self._shrink(len(batch))
         return torch.cat([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
 
     def _try(self, batch: Tensor) -> Tensor | None:
@@ -161,6 +211,7 @@ class Extraction:
 
     def _shrink(self, failed: int) -> None:
         self.machine.batch_size = max(1, failed // 2)
+        self.growth.failed(failed)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.reporter.warn(f"memory ran out at {failed} images a batch; going on with {self.machine.batch_size}")

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from backbones.catalog.card import PreprocessingSpec
@@ -87,6 +88,11 @@ class _CombinedEncoder:
     def dimension(self) -> int:
         """Columns of all outputs."""
         return sum(output.dimension for output in self.outputs)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where it computes, where the encoder names that."""
+        return getattr(self.encoder, "device", None)
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         """One image as uint8 [3, h, w]."""

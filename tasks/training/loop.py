@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from backbones.catalog.card import Precision
+from backbones.cpu.threads import one_core_threads
 from tasks.features.manifest import NotFiniteError
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint, termination_deferred
@@ -187,7 +188,7 @@ class Prefetched(Generic[BatchT]):
 @contextmanager
 def prefetched(make: Callable[[int], BatchT], end: int) -> Iterator[Prefetched[BatchT]]:
     """Make batches ahead; what is not needed any more is dropped at the end."""
-    pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="batches")
+    pool = one_core_threads(AHEAD, "batches")
     try:
         yield Prefetched(make, end, pool)
     finally:

@@ -1,0 +1,50 @@
+"""Threads that each compute on one core.
+
+By default every thread that uses torch's parallel operations gets a team of its own, as large as the machine: sixteen
+threads that resize images on sixteen cores start 256, which wait for one another.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+START_S = 60.0
+"""How long the threads of a pool may take to start."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_core_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """A pool of `count` threads, all of them started, whose tensor operations take one core each.
+
+    torch keeps the number for threads to come in one place for all of them, so it is put back once these have started.
+    """
+    usual, started = torch.get_num_threads(), threading.Barrier(count)
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_take_one_core, initargs=(started,))
+    try:
+        for start in [pool.submit(_nothing) for _ in range(count)]:
+            start.result()
+    except BaseException:
+        started.abort()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        torch.set_num_threads(usual)
+    return pool
+
+
+def _take_one_core(started: threading.Barrier) -> None:
+    torch.get_num_threads()  # else the first operation would set the number of all threads again
+    torch.set_num_threads(1)
+    started.wait(START_S)
+
+
+def _nothing() -> None:
+    """A task for a thread to start with."""
