@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -84,10 +83,10 @@ def test_threads_that_resize_start_no_teams_of_their_own() -> None:
     torch.set_num_threads(4)
     try:
         large.permute(1, 2, 0).contiguous()  # the main thread's own team
-        before = len(os.listdir("/proc/self/task"))
+        before = len(list(Path("/proc/self/task").iterdir()))
         with one_core_threads(6, "test") as pool:
             assert [future.result() for future in [pool.submit(work) for _ in range(6)]] == [1] * 6
-            assert len(os.listdir("/proc/self/task")) == before + 6
+            assert len(list(Path("/proc/self/task").iterdir())) == before + 6
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(usual)
