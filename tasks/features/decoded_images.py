@@ -51,7 +51,7 @@ class DecodedRows:
         if not any(check):
             return None
         found = np.empty(self.row_bytes, np.uint8)
-        read = os.preadv(self.pixels, [found], row * self.row_bytes)
+        read = os.preadv(self.pixels, [found.data], row * self.row_bytes)
         if read != self.row_bytes or _check(found.data) != check:
             return None
         return torch.from_numpy(found).view(self.shape)
