@@ -17,6 +17,10 @@ FREE_SHARE = 0.8
 """Of what is free on a CUDA device, what a path takes by default."""
 MARGINS_HELD = 20
 """Arrays [classes, samples] that a path has on the device at its peak: span, point, state and what is being made."""
+TRIALS_HELD = 64
+"""Solutions [classes, dimensions] of a selection that are kept on the device: the grid's and its extension's."""
+CLASSES_AT_ONCE = 1 << 26
+"""Numbers that the weighted coordinates of several classes take on a card, where one class does not keep it busy."""
 MOST_LEADING = 192
 """Coordinates, the intercept not counted, in which the Hessian is more than a diagonal."""
 
@@ -41,6 +45,10 @@ class DeviceMatrix:
         if self.streamed:
             return device_blocks(self.values, self.device)
         return iter([(slice(0, len(self.values)), self.values)])
+
+    def blocks_of_bounded_size(self) -> Iterator[tuple[slice, Tensor]]:
+        """The same, on a card `BLOCK` rows at once, for what takes as much memory again."""
+        return device_blocks(self.values, self.device) if is_card(self.device) else self.blocks()
 
     def logits(self, weights: Tensor) -> Tensor:
         """[c, n] of `weights` [c, k]."""
@@ -87,10 +95,17 @@ def fits(samples: int, dimensions: int, classes: int, device: torch.device, memo
 def resident_bytes(samples: int, dimensions: int, classes: int) -> int:
     """Bound on the device memory of a path whose samples lie there: features, coordinates, margins, eigenbasis, blocks.
 
-    Streamed, the samples themselves leave it: 4 x 2 d n bytes less. 50,000 x 2,048 with 100 classes take 1.4 GB.
+    Streamed, the samples themselves leave it: 4 x 2 d n bytes less. 50,000 x 2,048 with 100 classes take 2.0 GB.
     """
     leading = min(MOST_LEADING, dimensions) + 1
     basis = 8 * dimensions * (2 * BLOCK + 4 * min(dimensions, samples))
-    blocks = 4 * 3 * leading * (samples + classes * leading)
-    rows, margins = 2 * dimensions * samples, MARGINS_HELD * classes * samples
-    return 4 * (rows + margins) + max(basis, blocks)
+    together = min(classes * leading * samples, CLASSES_AT_ONCE + leading * samples)
+    blocks = 4 * (2 * leading * samples + together + 4 * classes * leading**2)
+    rows, margins = 2 * (dimensions + 1) * samples, MARGINS_HELD * classes * samples
+    trials = TRIALS_HELD * classes * (dimensions + 1)
+    return 4 * (rows + margins + trials) + max(basis, blocks)
+
+
+def is_card(device: torch.device) -> bool:
+    """Whether the host runs ahead of the device: reading a number from it waits for all that was asked before."""
+    return device.type == "cuda"

@@ -131,9 +131,8 @@ class Design:
     def __init__(self, rows: DeviceMatrix, basis: Basis) -> None:
         self.basis = basis
         self.rows = rows
-        self.moments = torch.stack([block.square().sum(dim=0) for _, block in self.rows.blocks()]).sum(dim=0) / len(
-            self
-        )
+        sums = [block.square().sum(dim=0) for _, block in self.rows.blocks_of_bounded_size()]
+        self.moments = torch.stack(sums).sum(dim=0) / len(self)
         self.passes = 0
         self._leading: DeviceMatrix | None = None
 
@@ -186,6 +185,10 @@ class Design:
             self._leading = replace(self.rows, values=torch.cat(parts).contiguous(), streamed=False)
         assert self._leading is not None
         return self._leading
+
+    def forget_leading(self) -> None:
+        """Let go of the leading coordinates, which are copied again when they are asked for."""
+        self._leading = None
 
 
 def rough_precision(device: torch.device) -> torch.dtype:

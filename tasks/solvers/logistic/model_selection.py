@@ -224,6 +224,7 @@ def _refit(
     share = len(held[0]) / (len(train[0]) + len(held[0]))
     near = [one for one in weaker if share * one.surprise <= LEAP * one.trial.objective]
     nearest = (near or weaker[:1])[-1]
+    search.walk.release()
     likelihood, present = likelihood_of(torch.cat([train[1], held[1]]), classes)
     design = _joined(search, train[0], held[0], likelihood.classes, settings)
     walk = PathSolver(design, likelihood, present, settings)

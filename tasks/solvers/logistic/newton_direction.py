@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.device_matrix import MOST_LEADING, DeviceMatrix
+from tasks.solvers.logistic import device_matrix
+from tasks.solvers.logistic.device_matrix import CLASSES_AT_ONCE, MOST_LEADING, DeviceMatrix
 from tasks.solvers.logistic.eigenbasis import Design, rough_precision
 from tasks.solvers.logistic.loss import Likelihood, LossState
 from tasks.solvers.matmul import matmul_transposed
@@ -67,8 +68,7 @@ class ClassBlocks:
 
 def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
     """[c, k, k] of the penalised blocks, float32; None where rounding makes one of them indefinite."""
-    columns = leading.T.contiguous()
-    blocks = torch.stack([matmul_transposed(columns * weights, columns) for weights in curvatures]).div_(len(leading))
+    blocks = _weighted_moments(leading.T.contiguous(), curvatures).div_(len(leading))
     diagonal = blocks.diagonal(dim1=1, dim2=2)
     diagonal[:, 1:].add_(lam)
     scale = diagonal.clamp_min(torch.finfo(blocks.dtype).tiny).rsqrt()
@@ -77,7 +77,25 @@ def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
     factors, failed = torch.linalg.cholesky_ex(blocks)
     if bool(failed.any()):
         return None
-    return torch.cholesky_inverse(factors).mul_(scale[:, :, None]).mul_(scale[:, None, :])
+    return _inverse(factors).mul_(scale[:, :, None]).mul_(scale[:, None, :])
+
+
+def _weighted_moments(columns: Tensor, curvatures: Tensor) -> Tensor:
+    """[c, k, k] of `columns` [k, n], weighted by each class's curvatures [n]; on a card of several classes at once."""
+    if not device_matrix.is_card(columns.device):
+        return torch.stack([matmul_transposed(columns * weights, columns) for weights in curvatures])
+    at_once = max(1, CLASSES_AT_ONCE // columns.numel())
+    parts = [(columns * part[:, None, :]).flatten(0, 1) @ columns.T for part in torch.split(curvatures, at_once)]
+    return torch.cat(parts).view(len(curvatures), len(columns), len(columns))
+
+
+def _inverse(factors: Tensor) -> Tensor:
+    """[c, k, k] of the matrices with these Cholesky factors; on a card by two operations for all classes together."""
+    if not device_matrix.is_card(factors.device):
+        return torch.cholesky_inverse(factors)
+    unit = torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device).expand_as(factors)
+    lower: Tensor = torch.linalg.solve_triangular(factors, unit, upper=False)
+    return lower.mT @ lower
 
 
 RELEVANT = 0.1
@@ -159,12 +177,15 @@ class Leading:
 
 
 def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
-    """Solve the system for `right` [c, k] approximately, each group of rows by itself; and in how many rounds."""
-    groups = system.likelihood.groups
+    """Solve the system for `right` [c, k] approximately, each group of rows by itself; and in how many rounds.
+
+    On a card a round is asked for before the last one's residual is known, so that the card never waits for the host.
+    """
+    groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _inner(residual, direction, groups)
-    rounds = 0
+    rounds, solved = 0, _Flag()
     while rounds < ROUNDS:
         rounds += 1
         image = system.product(direction)
@@ -173,10 +194,38 @@ def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
         _add(residual, image, -length)
         preconditioned = system.precondition(residual)
         strength, before = _inner(residual, preconditioned, groups), strength
-        if bool((strength <= REDUCTION**2 * first).all()):
+        if lagging and solved.read():
+            break
+        solved = _Flag.of((strength <= REDUCTION**2 * first).all())
+        if not lagging and solved.read():
             break
         direction = _add(preconditioned, direction, _ratio(strength, before))
-    return solution, rounds
+    return solution, rounds - lagging
+
+
+@dataclass(frozen=True)
+class _Flag:
+    """A truth value that a device computes, on its way to the host."""
+
+    value: Tensor | None = None
+    """None: false."""
+    there: torch.cuda.Event | None = None
+
+    @classmethod
+    def of(cls, value: Tensor) -> _Flag:
+        """The copy begins at once, behind what was asked of the device before."""
+        if value.device.type != "cuda":
+            return cls(value)
+        host = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(value, non_blocking=True)
+        there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        there.record(torch.cuda.current_stream(value.device))
+        return cls(host, there)
+
+    def read(self) -> bool:
+        """The value, when it is there."""
+        if self.there is not None:
+            self.there.synchronize()
+        return self.value is not None and bool(self.value)
 
 
 def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:
@@ -190,6 +239,6 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 def _add(target: Tensor, direction: Tensor, length: Tensor) -> Tensor:
     """Add `direction` times each group's `length` to `target`, both [c, k]."""
     groups = length.shape[0]
-    if groups == 1:
+    if groups == 1 and not device_matrix.is_card(target.device):
         return target.add_(direction, alpha=float(length))
     return target.view(groups, -1).addcmul_(direction.view(groups, -1), length[:, None]).view_as(target)

@@ -113,6 +113,12 @@ class PathSolver:
         self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
         self.blocks = ClassBlocks()
 
+    def release(self) -> None:
+        """Let go of everything but the design: margins at the point, past steps, blocks, leading coordinates."""
+        del self.point, self.steps, self.secants
+        self.blocks = ClassBlocks()
+        self.design.forget_leading()
+
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
         """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
         tolerance = self.settings.tolerance if tolerance is None else tolerance

@@ -1,0 +1,115 @@
+"""The path as a card computes it, emulated on the CPU: the same optimum, few waits for the host, the stated memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected, solve_path
+from tasks.solvers.logistic import device_matrix as device_matrix_module
+from tasks.solvers.logistic.device_matrix import MARGINS_HELD, resident_bytes
+from tasks.solvers.logistic.eigenbasis import Design
+from tasks.solvers.logistic.path_solver import PathSolver, checked_features, likelihood_of
+from tests.benchmarks._features import Labelled, made_up, made_up_labels
+from tests.tasks.dispatch_counts import counted
+
+STRENGTHS = np.logspace(-6, 4, 11).tolist()
+OPTIMUM = 1.1e-6
+"""Relative: each of two solutions is within 5e-7 of the optimum by its certificate, and an objective's sum over float32
+losses is off by 3e-8 (`subspace_newton.ROUNDING`)."""
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ways that a card goes."""
+    monkeypatch.setattr(device_matrix_module, "is_card", lambda device: True)
+
+
+@pytest.fixture(scope="module")
+def data() -> Labelled:
+    return made_up(600, 96, 24, signal=0.3)
+
+
+def test_a_card_finds_the_optimum_that_a_cpu_finds(data: Labelled, request: pytest.FixtureRequest) -> None:
+    on_cpu = solve_path(*data.train, STRENGTHS)
+    request.getfixturevalue("card")
+    on_card = solve_path(*data.train, STRENGTHS)
+    assert on_card.converged
+    found, expected = ([one.objective for one in path.solutions] for path in (on_card, on_cpu))
+    assert found == pytest.approx(expected, rel=OPTIMUM)
+
+
+def test_a_card_finds_the_optimum_of_several_labels_too(request: pytest.FixtureRequest) -> None:
+    labels = made_up_labels(500, 96, 12, signal=0.3)
+    on_cpu = solve_path(*labels.train, STRENGTHS)
+    request.getfixturevalue("card")
+    on_card = solve_path(*labels.train, STRENGTHS)
+    assert on_card.converged
+    found, expected = ([one.objective for one in path.solutions] for path in (on_card, on_cpu))
+    assert found == pytest.approx(expected, rel=OPTIMUM)
+
+
+def host_reads(data: Labelled) -> tuple[float, float]:
+    """Numbers that the host waits for, and kernels, per C."""
+    likelihood, present = likelihood_of(torch.from_numpy(data.train[1]), None)
+    walk = PathSolver.over(checked_features(data.train[0]), likelihood, present, Settings())
+    with counted() as counts:
+        for strength in STRENGTHS:
+            walk.advance(strength)
+    return counts.host_reads / len(STRENGTHS), counts.launches / len(STRENGTHS)
+
+
+def test_rounds_of_conjugate_gradients_read_one_number_each_and_it_is_an_old_one(
+    data: Labelled, request: pytest.FixtureRequest
+) -> None:
+    on_cpu, _ = host_reads(data)
+    request.getfixturevalue("card")
+    on_card, launches = host_reads(data)
+    assert on_card < 0.6 * on_cpu
+    assert on_card < 100
+    assert launches < 2500
+
+
+def selection_peak(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Bytes of a selection at its peak, and the number of its samples."""
+    data = made_up(*shape, signal=0.2)
+    grid = StrengthGrid(tuple(np.logspace(-4, 2, 5)), extensible=False)
+    with counted() as counts:
+        fit_selected(data.train, data.validation, grid, accuracy, settings=Settings(memory=10**12))
+    return counts.peak, len(data.train[0]) + len(data.validation[0])
+
+
+@pytest.mark.parametrize("shape", [(800, 64, 60), (2000, 256, 4), (150, 256, 3)])
+def test_a_selection_takes_no_more_of_the_device_than_is_stated(shape: tuple[int, int, int], card: None) -> None:
+    peak, samples = selection_peak(shape)
+    assert peak <= resident_bytes(samples, *shape[1:])
+
+
+def test_what_grows_with_classes_and_samples_is_held_as_often_as_is_stated() -> None:
+    """Few dimensions, many classes: nothing else hides behind the bound."""
+    peak, samples = selection_peak((800, 16, 150))
+    assert peak <= 4 * samples * (MARGINS_HELD * 150 + 5 * 17)
+
+
+def test_the_final_fit_begins_when_the_search_has_let_its_margins_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = made_up(600, 32, 30, signal=0.2)
+    grid = StrengthGrid(tuple(np.logspace(-4, 2, 4)), extensible=False)
+    live = []
+    joined = Design.joined
+
+    def watched(self: Design, *arguments: object) -> Design:
+        live.append(counts.live)
+        return joined(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Design, "joined", watched)
+    with counted() as counts:
+        fit_selected(data.train, data.validation, grid, accuracy)
+    samples = len(data.train[0]) + len(data.validation[0])
+    assert live
+    assert live[0] <= 4 * (3 * 33 * samples + 8 * 30 * 33 + 4 * samples)
+
+
+def accuracy(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> float:
+    return 100 * float(np.mean(logits.argmax(axis=1) == targets))
