@@ -32,6 +32,10 @@ ADE_SPLITS = ("training", "validation")
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
 
+VTAB_LISTS: Mapping[str, str] = MappingProxyType({"train": "train800.txt", "val": "val200.txt", "test": "test.txt"})
+"""List of every split of a task of VTAB-1k."""
+
+
 def _needs(*paths: str | tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple((path,) if isinstance(path, str) else path for path in paths)
 
@@ -135,6 +139,16 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             targets=("masks",),
         ),
         **{name: _revisited(name) for name in ("roxford5k", "rparis6k")},
+        "vtab": Layout(_needs(*VTAB_LISTS.values()), below_root=False, reader=f"{READERS}.vtab:read"),
+        "imagenet-subset": Layout(
+            _needs("train", "val"),
+            optional=("1percent.txt", "10percent.txt"),
+            bases=("", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
+            class_folders=("train", "val"),
+            below_root=False,
+            arguments=MappingProxyType({"list": str}),
+            reader=f"{READERS}.imagenet_subset:read",
+        ),
         "nyuv2": Layout(
             _needs(
                 "all_images",

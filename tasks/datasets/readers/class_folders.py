@@ -36,7 +36,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:
     parts = {WHOLE: root / LAYOUTS[card.reader].required[0][0]}
     if card.reader in SPLIT_BY_FOLDER:
         parts = _split_folders(root) or parts
-    files = {name: _images(card, folder) for name, folder in parts.items()}
+    files = {name: images_of(card, folder) for name, folder in parts.items()}
     classes, labels = label_by_folder(files)
     splits = {
         name: file_split(card, name, folder, files[name], labels[name], len(classes)) for name, folder in parts.items()
@@ -85,7 +85,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {name: found[name] for name in ("train", "val", "test") if name in found}
 
 
-def _images(card: DatasetCard, folder: Path) -> list[str]:
+def images_of(card: DatasetCard, folder: Path) -> list[str]:
     """Image files below the class folders, sorted, as POSIX paths relative to `folder`."""
     names = {path.name: index for index, path in enumerate(sorted(_visible(folder)))}
     with as_data_error(card, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ WIDTH = 6
 COUNTS = {"train": 90, "val": 45, "test": 60}
 
 
-def layer_inputs(checkpoint: Path | None = None, *, depth: int = 4, cls: bool = True) -> ManyShotInputs:
+def layer_inputs(
+    checkpoint: Path | None = None, *, depth: int = 4, cls: bool = True, counts: Mapping[str, int] = COUNTS
+) -> ManyShotInputs:
     """Inputs of one array of float16, with a class token and a mean of patches per block."""
     generator = np.random.default_rng(0)
-    total = sum(COUNTS.values())
+    total = sum(counts.values())
     labels = np.arange(total) % len(CLASSES)
     poolings: tuple[LayerPooling, ...] = ("cls", "mean") if cls else ("mean",)
     columns = tuple(
@@ -35,8 +38,8 @@ def layer_inputs(checkpoint: Path | None = None, *, depth: int = 4, cls: bool = 
     pooled = array[:, -WIDTH:].astype(np.float32)
 
     def rows(role: str) -> npt.NDArray[np.int64]:
-        first = sum(count for name, count in COUNTS.items() if list(COUNTS).index(name) < list(COUNTS).index(role))
-        return np.arange(first, first + COUNTS[role])
+        first = sum(count for name, count in counts.items() if list(counts).index(name) < list(counts).index(role))
+        return np.arange(first, first + counts[role])
 
     def samples(role: str) -> Samples:
         return Samples(pooled[rows(role)], labels[rows(role)], rows(role))

@@ -41,6 +41,8 @@ PROTOCOL_CHANGES = {
     "k-shot/shapes": ["k-shot.shots=1", "k-shot.headline=1", "k-shot.draws=2"],
     "label-free/shapes": ["label-free.images=20"],
     "transferability/shapes": ["transferability.components=1"],
+    "retrieval/shapes": ["retrieval.recalls=1"],
+    "clustering/shapes": ["clustering.restarts=1"],
     "attentive/shapes": ["attentive.steps=1", "attentive.batch_size=4", "attentive.rates=0.01"],
     "colour/shapes": ["colour.penalties=3"],
     "finetune/shapes": ["finetune.steps=1", "finetune.batch_size=4", "finetune.rates=0.01"],

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import multivariate_normal, spearmanr
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 
 from tasks.catalog.analysis_parameters import LabelFreeParameters, TransferabilityParameters
 from tasks.catalog.protocols import PROTOCOLS
@@ -16,6 +17,7 @@ from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
 from tasks.metrics.jackknife import jackknife
 from tasks.metrics.rescore import rescore
 from tasks.protocols import label_free, transferability
+from tasks.protocols.transferability import nleep
 from tasks.reporter import SilentReporter
 
 WIDTH, CLASSES = 24, 3
@@ -97,6 +99,38 @@ def test_parc_is_spearmans_correlation_of_distances() -> None:
     upper = np.triu_indices(len(BANK), 1)
     distances = (1 - np.corrcoef(reduced))[upper], (1 - np.corrcoef(np.eye(CLASSES)[LABELS]).round(12))[upper]
     assert metrics["parc"] == pytest.approx(100 * spearmanr(*distances).statistic, abs=1e-6)
+
+
+def test_nleep_is_the_expected_posterior_of_classes_over_the_components_of_a_mixture() -> None:
+    """By loops, on principal components of numpy and densities of scipy, for a mixture that is a fixed point of EM."""
+    rows, components = BANK[:, :6], 4
+    centred = rows - rows.mean(axis=0)
+    _, roots, directions = np.linalg.svd(centred, full_matrices=False)
+    share = np.cumsum(roots**2) / (roots**2).sum()
+    reduced = centred @ directions[: int(np.argmax(share > 0.8)) + 1].T
+    penalty = 1e-4 * reduced.var()
+    mixture = GaussianMixture(components, reg_covar=penalty, random_state=0, tol=1e-10, max_iter=2_000).fit(reduced)
+    densities = np.stack(
+        [
+            weight * multivariate_normal(mean, covariance).pdf(reduced)
+            for weight, mean, covariance in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True)
+        ],
+        axis=1,
+    )
+    posterior = densities / densities.sum(axis=1, keepdims=True)
+    assert posterior.sum(axis=0) / len(rows) == pytest.approx(mixture.weights_, abs=1e-5)
+    for number in range(components):
+        weights = posterior[:, number] / posterior[:, number].sum()
+        assert weights @ reduced == pytest.approx(mixture.means_[number], abs=1e-3)
+    total = 0.0
+    for row, label in zip(posterior, LABELS, strict=True):
+        chance = 0.0
+        for number in range(components):
+            of_label = posterior[label == LABELS, number].sum() / posterior[:, number].sum()
+            chance += of_label * row[number]
+        total += math.log(chance)
+    found = nleep(rows, LABELS, CLASSES, components, 0)
+    assert found == pytest.approx(total / len(rows), abs=0.02)
 
 
 def test_classes_that_are_further_apart_score_higher_by_every_measure() -> None:
