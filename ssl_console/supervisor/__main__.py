@@ -161,7 +161,8 @@ def _supervisor(workspace: Workspace, given: argparse.Namespace) -> Supervisor:
             problems.append(str(error))
     for launcher in launchers.values():
         launcher.remove_old_files(time.time())
-    return Supervisor(workspace, launchers, SupervisorOptions.model_validate({**base, **chosen}), tuple(problems))
+    options = SupervisorOptions.model_validate({**base, **chosen})
+    return Supervisor(workspace, launchers, options, config.hooks, tuple(problems))
 
 
 def _say_ready(descriptor: int | None) -> None:

@@ -16,6 +16,7 @@ from ssl_console.launchers.base import Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.hooks import Hooks
 from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
@@ -25,6 +26,7 @@ from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host, this_machine
+from ssl_console.workspace.hook_settings import HookSettings
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import RunState
@@ -46,6 +48,7 @@ class Supervisor:
     launchers: Mapping[str, Launcher]
     """By name."""
     options: SupervisorOptions
+    hook_settings: HookSettings = field(default_factory=HookSettings)
     launcher_problems: tuple[str, ...] = ()
     """Why other launchers cannot be used."""
     index: RunIndex = field(init=False)
@@ -54,6 +57,7 @@ class Supervisor:
     collector: Collector = field(init=False)
     jobs: JobScheduler = field(init=False)
     retries: AutomaticRetries = field(init=False)
+    hooks: Hooks = field(init=False)
     memory: Memory = field(default_factory=Memory)
     paused: bool = False
     shortage: str = ""
@@ -75,6 +79,7 @@ class Supervisor:
         self.slots = SlotTable(self.options.slots_per_device)
         self.jobs = JobScheduler(self.slots)
         self.retries = AutomaticRetries(self.workspace, self.launchers, self.options.retries)
+        self.hooks = Hooks(self.workspace, self.hook_settings)
 
     def begin(self, now: float) -> None:
         """Open the slots, learn from the database, take over what an earlier supervisor left.
@@ -99,6 +104,7 @@ class Supervisor:
             self.memory.learn(self.collector.note(changed))
             self._unsettled |= {entry.run_id: entry for entry in changed}
         self._settle(now)
+        self.hooks.observe(changed, self.index.entries, now)
         self.collector.write(now)
         self._look_at_workers(now)
         self._open_asked_devices()
@@ -119,7 +125,7 @@ class Supervisor:
 
     def may_leave(self, now: float) -> bool:
         """Whether there has been nothing to do for a while; a worker that is being ended is something to do."""
-        busy = self.slots.busy or any(slot.stopping for slot in self.slots)
+        busy = self.slots.busy or self.hooks.busy or any(slot.stopping for slot in self.slots)
         if busy or self.collector.behind or self.index.queued or now < self._busy_at:
             self._busy_at = now
         return now - self._busy_at > self.options.linger_s

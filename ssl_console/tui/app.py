@@ -242,9 +242,9 @@ class ConsoleApp(Navigation):
 
     def on_console_app_updated(self, message: Updated) -> None:
         """Merge the update into the state, and show it."""
-        self.first_update_done, downloads = True, self.state.downloads
+        self.first_update_done, before = True, self.state
         self.set_state(self._opened(self.state.after(message.update)))
-        self.note_downloads(downloads, self.state.downloads)
+        self.note_changes(before, self.state)
         self._poll_thread.acknowledge()
         self._adapt_to_link_speed()
         if message.update.results is not None and self.state.catalogue.backbones:

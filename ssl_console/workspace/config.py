@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backbones.io.card_files import suggest
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.hook_settings import HookSettings, NotificationSettings
 from ssl_console.workspace.paths import Workspace
 
 Time = Annotated[str, Field(pattern=r"^\d+(-\d+(:\d+){0,2}|(:\d+){1,2})?$")]
@@ -143,6 +144,10 @@ class Config(BaseModel):
     shared: Literal["group"] | None = None
     """Whether the workspace's group may write to its folders; see `ssl_console.workspace.ownership`. The settings and
     the cards stay those of the owner alone."""
+    hooks: HookSettings = HookSettings()
+    """Command or webhook that is told when a run has failed or the queue has ended."""
+    notifications: NotificationSettings = NotificationSettings()
+    """What an open terminal app sends to its terminal then."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Key bindings of the terminal app: name of the action to key."""
 
@@ -179,5 +184,6 @@ def _problems(path: Path, error: ValidationError) -> list[str]:
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Config.model_fields)}"
             problems.append(f"{path}: {key}: unknown key; {hint}")
         else:
-            problems.append(f"{path}: {key}: {item['msg'][:1].lower()}{item['msg'][1:]}, not {item['input']!r}")
+            given = "" if key.startswith("hooks.") else f", not {item['input']!r}"  # that may be a secret
+            problems.append(f"{path}: {key}: {item['msg'][:1].lower()}{item['msg'][1:]}{given}")
     return problems

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, cast
 
 from ssl_console.tui.host import ScreenEntry
 from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.terminal.attention import alert, attention
 from ssl_console.tui.terminal.cell_diff import DiffingApp
 
 if TYPE_CHECKING:
+    from ssl_console.tui.data.backend import Backend
+    from ssl_console.tui.data.state import AppState
     from ssl_console.tui.screens.live import LiveScreen
     from ssl_console.tui.screens.plan import PlanScreen
     from ssl_console.tui.screens.result import ResultScreen
-    from ssl_console.tui.views.coverage import Downloads
     from ssl_console.workspace.result import Result
 
 
@@ -22,6 +24,7 @@ class Navigation(DiffingApp[int]):
     """The part of the app that changes screens."""
 
     screens: Sequence[ScreenEntry]
+    backend: Backend
 
     @abstractmethod
     def poll_now(self) -> None:
@@ -35,13 +38,17 @@ class Navigation(DiffingApp[int]):
     def reload_catalogue(self) -> None:
         """Read the cards again, and which weights are there."""
 
-    def note_downloads(self, before: Downloads, now: Downloads) -> None:
-        """Report downloads that have ended; weights that have arrived can be measured."""
-        ended = [one for name, one in now.items() if not one.active and before.get(name) != one]
+    def note_changes(self, before: AppState, now: AppState) -> None:
+        """Report downloads that have ended; call the user's attention when a run has failed or the queue has ended."""
+        ended = [one for name, one in now.downloads.items() if not one.active and before.downloads.get(name) != one]
         for one in ended:
             self.notify_user(f"{str(one)[:1].upper()}{str(one)[1:]}")
         if any(one.state == "done" for one in ended):
             self.reload_catalogue()
+        text = attention(before.tally, now.tally) if before.runs and now.runs is not before.runs else ""
+        sequence = alert(self.backend.session.config.notifications.terminal, text) if text else ""
+        if sequence and self._driver is not None:
+            self._driver.write(sequence)
 
     def show_screen(self, name: str) -> None:
         """Go to a screen."""

@@ -1,0 +1,218 @@
+"""Hooks: a command or a webhook gets one JSON object when a run has failed, or when the queue has ended.
+
+They run in a thread, one after another and each within its time limit. The supervisor never waits for them; it only
+stays until they have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from queue import Full, Queue
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO
+
+from ssl_console.system.processes import signal_group, this_host
+from ssl_console.workspace.hook_settings import HookEvent, HookSettings, expand
+from ssl_console.workspace.paths import Workspace
+from ssl_console.workspace.run import RunState
+from ssl_console.workspace.run_index import RunInfo
+
+LOG = logging.getLogger(__name__)
+MOST_WAITING = 100
+"""Events that wait for a slow hook; further ones are left out and logged."""
+LOG_REACH = 4096
+"""Bytes from the end of a command's output in which its last line is looked for."""
+ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
+
+Message = Mapping[str, object]
+
+
+@dataclass
+class Hooks:
+    """Recognises events from tick to tick. An event is sent one tick later, if it is still so.
+
+    A run that ran out of memory is queued again by then, and runs submitted meanwhile are seen.
+    """
+
+    workspace: Workspace
+    settings: HookSettings = field(default_factory=HookSettings)
+    _began: float | None = None
+    """When the queue was last empty before there were runs; None while it is empty."""
+    _active: set[str] = field(default_factory=set)
+    """Runs that have not ended."""
+    _ended: dict[str, RunState] = field(default_factory=dict)
+    """Runs that have ended since then."""
+    _failed: dict[str, int] = field(default_factory=dict)
+    """Attempts that failed in the last tick, by run."""
+    _was_idle: bool = False
+    _sender: Sender | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a hook runs or waits."""
+        return self._sender is not None and self._sender.busy
+
+    def observe(self, changed: Iterable[RunInfo], entries: Mapping[str, RunInfo], now: float) -> None:
+        """Take in the runs that have changed in this tick, of all runs."""
+        if not (self.settings.command or self.settings.webhook):
+            return
+        self._report_failures(entries, now)
+        for entry in changed:
+            self._note(entry)
+        self._active = {run_id for run_id in self._active if run_id in entries}
+        if self._active and self._began is None:
+            self._began = now
+        elif not self._active and self._began is not None and self._was_idle and not self._failed:
+            self._report_end(now)
+        self._was_idle = not self._active
+
+    def _note(self, entry: RunInfo) -> None:
+        state = entry.status.state
+        if not state.final:
+            self._active.add(entry.run_id)
+            self._ended.pop(entry.run_id, None)
+            return
+        self._active.discard(entry.run_id)
+        if self._began is None:  # it had ended before the first look
+            return
+        self._ended[entry.run_id] = state
+        if state is RunState.FAILED and entry.status.end is not None:
+            self._failed[entry.run_id] = entry.status.attempt
+
+    def _report_failures(self, entries: Mapping[str, RunInfo], now: float) -> None:
+        failed, self._failed = self._failed, {}
+        for run_id, attempt in failed.items():
+            entry = entries.get(run_id)
+            if entry is not None and entry.status.state is RunState.FAILED and entry.status.attempt == attempt:
+                self._send("run-failed", now, run=_run_facts(entry))
+
+    def _report_end(self, now: float) -> None:
+        states = list(self._ended.values())
+        counts = {state.value: states.count(state) for state in ENDED}
+        self._send("queue-ended", now, **counts, seconds=round(now - (self._began or now), 1))
+        self._began, self._ended = None, {}
+
+    def _send(self, event: HookEvent, now: float, **facts: object) -> None:
+        if event not in self.settings.events:
+            return
+        if self._sender is None:
+            self._sender = Sender(self.settings)
+        about = {"event": event, "time": now, "workspace": str(self.workspace.root.absolute()), "host": this_host()}
+        self._sender.send({**about, **facts})
+
+
+def _run_facts(entry: RunInfo) -> Message:
+    return {
+        "id": entry.run_id,
+        "backbone": entry.backbone,
+        "task": entry.task,
+        "seed": entry.seed,
+        "attempt": entry.status.attempt,
+        "kind": entry.status.kind,
+        "reason": entry.status.reason,
+    }
+
+
+class Sender:
+    """Delivers messages in a thread of its own, in their order. What fails is logged, and nothing is repeated."""
+
+    def __init__(self, settings: HookSettings) -> None:
+        self._settings = settings
+        self._messages: Queue[Message] = Queue(MOST_WAITING)
+        Thread(target=self._run, name="hooks", daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message has not been delivered yet."""
+        return self._messages.unfinished_tasks > 0
+
+    def send(self, message: Message) -> None:
+        """Queue a message; never waits."""
+        try:
+            self._messages.put_nowait(message)
+        except Full:
+            LOG.error("hook %s left out: %d wait for slow ones", message["event"], MOST_WAITING)
+
+    def _run(self) -> None:
+        while True:
+            message = self._messages.get()
+            try:
+                self._deliver(message)
+            finally:
+                self._messages.task_done()
+
+    def _deliver(self, message: Message) -> None:
+        content = json.dumps(message).encode()
+        if self._settings.command:
+            run_command(self._settings.command, content, self._settings.timeout_s)
+        if self._settings.webhook:
+            post(self._settings, content)
+
+
+def run_command(command: tuple[str, ...], content: bytes, timeout_s: float) -> None:
+    """Run a command with `content` on its standard input; its process group is killed when its time is over."""
+    with TemporaryFile() as errors:  # a pipe would be held open by whatever the command leaves in the background
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, start_new_session=True
+            )
+        except OSError as error:
+            LOG.error("hook %s cannot be started: %s", command[0], error.strerror or error)
+            return
+        try:
+            process.communicate(content, timeout_s)
+        except subprocess.TimeoutExpired:
+            signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+            LOG.error("hook %s was killed after %g s ([hooks] timeout_s in config.toml)", command[0], timeout_s)
+            return
+        if process.returncode:
+            LOG.error("hook %s ended with %d: %s", command[0], process.returncode, _last_line(errors))
+
+
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_REACH))
+    return file.read().decode(errors="replace").strip().rpartition("\n")[2]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A secret address or header must not be sent on to another host."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none."""
+
+
+def post(settings: HookSettings, content: bytes) -> None:
+    """Post `content` to the webhook; messages never contain its address, which may be a secret."""
+    try:
+        address = expand(settings.webhook or "", os.environ)
+        headers = {name: expand(value, os.environ) for name, value in settings.headers.items()}
+    except KeyError as error:
+        LOG.error("hook webhook is not sent: the environment of the supervisor has no %s", error.args[0])
+        return
+    try:
+        request = urllib.request.Request(  # noqa: S310 - the scheme is checked in the settings, or by the next line
+            address, content, {"Content-Type": "application/json", **headers}, method="POST"
+        )
+        if request.type not in {"http", "https"}:
+            raise ValueError("not http or https")
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=settings.timeout_s):
+            pass
+    except urllib.error.HTTPError as error:
+        LOG.error("hook webhook was refused: status %d", error.code)
+    except urllib.error.URLError as error:
+        LOG.error("hook webhook cannot be reached: %s", error.reason)
+    except (OSError, HTTPException) as error:
+        LOG.error("hook webhook cannot be reached: %s", type(error).__name__)
+    except ValueError:
+        LOG.error("hook webhook is no http or https address")
