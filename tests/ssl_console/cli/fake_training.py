@@ -1,4 +1,4 @@
-"""A training that only writes: `python fake_training.py FOLDER COUNT PAUSE`.
+"""A training that only writes: `python fake_training.py FOLDER CONTENTS PAUSE`, with a folder of what it is to write.
 
 Checkpoints differ a little from one another. Every third is written in place in two parts with a pause between them,
 the others under a temporary name and renamed, as careful trainings do.
@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
-from backbones.model.architecture import make
-
 
 def content(step: int) -> bytes:
+    """What is in a checkpoint."""
+    import torch  # noqa: PLC0415 - the training itself does without
+
+    from backbones.model.architecture import make  # noqa: PLC0415
+
+    torch.manual_seed(0)
     model = make("test_resnet")
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
@@ -26,10 +28,9 @@ def content(step: int) -> bytes:
     return file.getvalue()
 
 
-def write(folder: Path, step: int, pause: float) -> None:
-    path, whole = folder / f"checkpoint_{step:04}.pth", content(step)
+def write(path: Path, step: int, whole: bytes, pause: float) -> None:
     if step % 3:
-        draft = folder / f"{path.name}.tmp"
+        draft = path.with_name(f"{path.name}.tmp")
         draft.write_bytes(whole)
         draft.rename(path)
         return
@@ -41,12 +42,11 @@ def write(folder: Path, step: int, pause: float) -> None:
 
 
 def main() -> None:
-    folder, count, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    for step in range(count):
-        write(folder, step, pause)
+    folder, contents, pause = Path(sys.argv[1]), sorted(Path(sys.argv[2]).iterdir()), float(sys.argv[3])
+    for step, source in enumerate(contents):
+        write(folder / source.name, step, source.read_bytes(), pause)
         time.sleep(pause)
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
     main()

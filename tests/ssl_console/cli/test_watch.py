@@ -39,10 +39,13 @@ WATCH = ("-t", "echo/things", "--norm", "half", "--size", "64", "--poll", "0.1",
 def test_checkpoints_are_each_measured_exactly_once_though_the_watcher_is_killed_twice(
     shell: Shell, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
+    folder, contents = tmp_path / "run", tmp_path / "contents"
     folder.mkdir()
+    contents.mkdir()
+    for step in range(CHECKPOINTS):
+        (contents / f"checkpoint_{step:04}.pth").write_bytes(fake_training.content(step))
     training = subprocess.Popen(
-        [sys.executable, "-P", fake_training.__file__, str(folder), str(CHECKPOINTS), "0.15"], env=shell.environment
+        [sys.executable, "-P", fake_training.__file__, str(folder), str(contents), "0.15"], env=shell.environment
     )
     place = training_folder(shell.workspace, folder)
     for enough in KILLED_AFTER:

@@ -26,9 +26,9 @@ PATIENCE_S = 400.0
 TRAININGS = {
     "finetune": (
         "finetune/shapes-hue",
-        ("finetune.steps=15", "finetune.batch_size=16", "finetune.augmentation=chosen"),
+        ("finetune.steps=8", "finetune.batch_size=16", "finetune.augmentation=chosen"),
     ),
-    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=40", "segmentation.frozen=false")),
+    "segmentation": ("segmentation/shapes-scenes", ("segmentation.steps=30", "segmentation.frozen=false")),
     "normals": ("normals/shapes-scenes", ("normals.steps=40",)),
     "linear-heads": ("linear-heads/shapes-hue", ("linear-heads.steps=1500",)),
     "attentive": ("attentive/shapes-hue", ("attentive.steps=12", "attentive.batch_size=8")),
@@ -88,14 +88,14 @@ def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_that_was_not(
     run_id = f"{training}-cut-at-{where}"
     whole = bench.workspace.run(f"whole-{training}")
     cut = submit(bench.workspace, run_id, a_run(run_id, *TRAININGS[training]).model_dump_json().encode())
-    bench.supervise(slots_per_device=2, linger_s=60)
+    bench.supervise(linger_s=60)
     eventually((cut.checkpoint / where).exists, f"{where} is there", patience_s=PATIENCE_S)
     owner = bench.status(run_id).owner
     assert owner is not None
     os.kill(owner.pid, signal.SIGKILL)
     bench.until(run_id, RunState.FAILED)
     request_retry(bench.workspace, run_id)
-    bench.supervise(slots_per_device=2, linger_s=60)
+    bench.supervise(linger_s=60)
     for name in (whole.run_id, run_id):
         bench.until(name, RunState.DONE, patience_s=PATIENCE_S)
     one, other = (ResultRecord.model_validate_json(folder.result.read_bytes()) for folder in (whole, cut))
