@@ -1,1 +1,1 @@
-"""The feature store: every (backbone, preprocessing, images) is encoded once, whoever asks."""
+"""Feature store: features of each (backbone, preprocessing, images) are computed once and shared by all runs."""

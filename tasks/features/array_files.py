@@ -1,6 +1,6 @@
-"""Features with their names as a file: npy, npz, safetensors or parquet, by the ending of its name.
+"""Write features with their image names: npy, npz, safetensors or parquet, chosen by the file suffix.
 
-npy          the array alone; names and description are in a JSON file beside it
+npy          the array alone; names and description are in a JSON file next to it
 npz          `features`, `names`, `about` (JSON), and for a dataset `labels`, `splits`, `classes`
 safetensors  `features` and, for a dataset, `labels`; names and description in its metadata, as JSON
 parquet      one row per image: `name`, `features`, and for a dataset `label`, `split`; the description in its metadata
@@ -25,7 +25,7 @@ from tasks.features.export_request import check_format, names_file
 
 @dataclass(frozen=True)
 class NamedFeatures:
-    """Features with what is needed to use them."""
+    """Features with their names, labels and provenance."""
 
     values: npt.NDArray[np.float32]
     """[n, d]."""
@@ -33,14 +33,14 @@ class NamedFeatures:
     about: Mapping[str, Any]
     """Backbone, weights digest, preprocessing and the like; JSON."""
     labels: Labels | None = None
-    """[n] or [n, classes]; None where images have none."""
+    """[n] or [n, classes]; None for images without labels."""
     splits: Sequence[str] | None = None
     """Source split of each image; None for image files."""
     classes: Sequence[str] = ()
 
 
 def write_features(path: Path, features: NamedFeatures) -> None:
-    """Write the file; it appears under its name when it is whole. Raises FormatError, OSError."""
+    """Write the file atomically. Raises FormatError, OSError."""
     check_format(path)
     with _appearing(path) as partial:
         WRITERS[path.suffix](partial, features)
@@ -51,7 +51,9 @@ def write_features(path: Path, features: NamedFeatures) -> None:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:  # 0700: no other user can plant a link
+    with TemporaryDirectory(
+        prefix=f".{path.stem}.", dir=path.parent
+    ) as folder:  # 0700: other users cannot create a symbolic link in it
         partial = Path(folder, path.name)
         yield partial
         partial.replace(path)
@@ -116,4 +118,4 @@ WRITERS: Mapping[str, Callable[[Path, NamedFeatures], None]] = {
     ".safetensors": _write_safetensors,
     ".parquet": _write_parquet,
 }
-"""By `export_request.FORMATS`."""
+"""Writer of each suffix in `export_request.FORMATS`."""

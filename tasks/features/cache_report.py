@@ -1,6 +1,6 @@
-"""What lies in the feature store, why something is missing from it, and how it is made smaller.
+"""Contents of the feature store: list entries, explain a missing entry, prune.
 
-Reads manifests and file sizes only, so that the console needs neither torch nor numpy for it.
+Reads only manifests and file sizes, so that the console needs neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ State = Literal["complete", "partial", "damaged"]
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One folder of the store."""
+    """One folder of the feature store."""
 
     path: Path
     state: State
     plan: ExtractionPlan | None
-    """What it holds: a `FeatureManifest` when complete, None when that cannot be read any more."""
+    """Provenance of the entry: a `FeatureManifest` when complete, None when it cannot be read."""
     size: int
-    """Bytes on the disk."""
+    """Size on disk in bytes."""
     last_used: float
-    """Seconds since the epoch: last opened, or last written to."""
+    """Time of the last read or write, in seconds since the epoch."""
 
     @property
     def key(self) -> str:
-        """The digest of its parts, as the folder says."""
+        """Digest of the key, as in the folder name."""
         return self.path.name.split(".")[0]
 
     @property
     def title(self) -> str:
-        """`backbone on dataset/split`, as its first user called them."""
+        """`backbone on dataset/split`, named by the run that computed it."""
         if self.plan is None:
             return self.path.name
         layers = ", layers" if layer_request_of(self.plan.parts) else ""
@@ -58,7 +58,7 @@ class CacheEntry:
 
 
 def entries(root: Path) -> list[CacheEntry]:
-    """Everything in the store, last used first. An absent folder is an empty store."""
+    """All entries of the store, most recently used first. A missing folder is an empty store."""
     folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     found = [entry for folder in folders if (entry := _entry(folder)) is not None]
     return sorted(found, key=lambda entry: entry.last_used, reverse=True)
@@ -66,7 +66,7 @@ def entries(root: Path) -> list[CacheEntry]:
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """One part of a key that is not the same."""
+    """One differing component of a feature key."""
 
     part: str
     wanted: Part
@@ -75,21 +75,21 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why features are, or are not, in the store."""
+    """Reason why features are or are not in the store."""
 
     key: str
     nearest: CacheEntry | None
-    """The entry itself, or the one that shares most parts with it; None when nothing shares backbone or images."""
+    """The entry itself, or the one that shares most components with it; None if no entry shares backbone or images."""
     differences: tuple[KeyDifference, ...]
 
     @property
     def stored(self) -> bool:
-        """Whether exactly these features are there, complete."""
+        """Whether the features are stored and complete."""
         return self.nearest is not None and not self.differences and self.nearest.state == "complete"
 
     @property
     def sentence(self) -> str:
-        """The explanation in words."""
+        """The explanation as a sentence."""
         if self.nearest is None:
             return f"nothing stored shares this backbone or these images: {self.key[:12]} has never been encoded here"
         if self.stored:
@@ -101,7 +101,7 @@ class Explanation:
 
 
 def why(root: Path, wanted: FeatureKey) -> Explanation:
-    """Compare the wanted key with what is stored and name the parts in which the nearest entry differs."""
+    """Compare a key with the stored entries and list the components in which the nearest one differs."""
     parts, digest = wanted.parts, wanted.digest
     candidates = []
     for entry in entries(root):
@@ -118,26 +118,26 @@ def why(root: Path, wanted: FeatureKey) -> Explanation:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What may go. Damaged entries always go; entries that a process is writing never do."""
+    """Policy of `cache prune`. Damaged entries are always removed; entries that are being written never are."""
 
     unused_for_s: float | None = None
     keep_bytes: int | None = None
-    """The most that may stay; the longest unused entries go first."""
+    """Maximum total size in bytes; the least recently used entries are removed first."""
     partials: bool = False
     orphan: Callable[[ExtractionPlan], bool] | None = None
-    """Says whether no known backbone or dataset could ask for an entry."""
+    """Predicate of entries that no known backbone or dataset uses."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """An entry that is to go, and the reason."""
+    """An entry to be removed, with the reason."""
 
     entry: CacheEntry
     reason: str
 
 
 def to_prune(found: list[CacheEntry], pruning: Pruning, now: float) -> list[Removal]:
-    """Which of the `found` entries go under this policy at time `now`."""
+    """Entries of `found` that the policy removes at time `now`."""
     reasons = {entry.path: reason for entry in found if (reason := _reason(entry, pruning, now))}
     kept = 0
     for entry in sorted(found, key=lambda entry: entry.last_used, reverse=True):
@@ -150,7 +150,7 @@ def to_prune(found: list[CacheEntry], pruning: Pruning, now: float) -> list[Remo
 
 
 def prune(root: Path, pruning: Pruning, now: float) -> list[Removal]:
-    """Remove what the policy lets go; returns what was removed. Entries in use by a writer are left alone."""
+    """Remove the entries selected by the policy and return them. Entries that are being written are skipped."""
     return [removal for removal in to_prune(entries(root), pruning, now) if _remove(removal.entry)]
 
 
@@ -202,7 +202,7 @@ def _differences(wanted: dict[str, Part], stored: dict[str, Part]) -> tuple[KeyD
 
 
 def _related(wanted: dict[str, Part], stored: dict[str, Part]) -> bool:
-    """Sharing the images, or the whole backbone, is what makes another entry worth naming."""
+    """Whether two keys share the images or the backbone."""
     backbone = [name for name in wanted if name.startswith("backbone.")]
     same_backbone = all(wanted[name] == stored.get(name) for name in backbone)
     return same_backbone or wanted["images"] == stored.get("images")
@@ -221,17 +221,17 @@ def _reason(entry: CacheEntry, pruning: Pruning, now: float) -> str | None:
     if pruning.unused_for_s is not None and now - entry.last_used > pruning.unused_for_s:
         return f"not used for {(now - entry.last_used) / 86400:.0f} days"
     if pruning.orphan is not None and entry.plan is not None and pruning.orphan(entry.plan):
-        return "no known backbone or dataset asks for it"
+        return "no known backbone or dataset uses it"
     return None
 
 
 def _remove(entry: CacheEntry) -> bool:
-    """Rename first, so that no reader ever finds half an entry under its name."""
+    """Remove an entry: rename it first, so that readers never find an incomplete entry under its name."""
     with exclusive_now(entry.path.with_name(f"{entry.key}{LOCK}")) as held:
         if not held or not entry.path.exists():
             return False
         going = entry.path.rename(entry.path.with_name(f"{entry.key}{DAMAGED}-{time.time_ns()}"))
-        if going.is_symlink():  # somebody put it there: what it points to is not ours
+        if going.is_symlink():  # a link created by the user: its target is not part of the store
             going.unlink()
         else:
             shutil.rmtree(going)

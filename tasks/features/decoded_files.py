@@ -1,4 +1,4 @@
-"""The files of decoded images: what is stored, how large it is, and how it is removed."""
+"""Files of decoded images: list and remove."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class DecodedSplit:
     """The decoded images of one split at one size."""
 
     path: Path
-    """Its `.pixels`."""
+    """Its `.pixels` file."""
     title: str
     size: int
-    """Bytes reserved for it, checksums included."""
+    """Reserved size in bytes, including checksums."""
     last_used: float
     """Seconds since the epoch."""
 
 
 def decoded_splits(folder: Path) -> list[DecodedSplit]:
-    """Everything in `folder`, last used first. An absent folder is an empty one."""
+    """All decoded splits of `folder`, most recently used first. A missing folder counts as empty."""
     found = [split for path in folder.glob(f"*{PIXELS}") if (split := _split(path)) is not None]
     return sorted(found, key=lambda split: split.last_used, reverse=True)
 
 
 def remove(split: DecodedSplit) -> bool:
-    """Remove one split's images; False when somebody is using them."""
+    """Remove one split's images; return False if they are in use."""
     with locked(split.path.parent):
         return remove_locked(split.path)
 
 
 def remove_locked(pixels: Path) -> bool:
-    """The same for a caller that holds the folder's lock."""
+    """Remove a file while the caller holds the folder's lock."""
     with suppress(FileNotFoundError, BlockingIOError), opened(pixels, os.O_RDWR) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for suffix in (CHECKS, TITLE, PIXELS):
@@ -51,7 +51,7 @@ def remove_locked(pixels: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else makes room in `folder` meanwhile."""
+    """Hold the exclusive lock of `folder`."""
     with opened(folder / LOCK, os.O_RDWR | os.O_CREAT) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -59,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor of a private file."""
+    """File descriptor of a private file."""
     descriptor = open_own(path, flags)
     try:
         yield descriptor
@@ -71,7 +71,7 @@ def _split(pixels: Path) -> DecodedSplit | None:
     try:
         size = pixels.stat().st_size + pixels.with_suffix(CHECKS).stat().st_size
         return DecodedSplit(pixels, _title(pixels), size, pixels.stat().st_mtime)
-    except FileNotFoundError:  # removed meanwhile, or an interrupted removal's rest
+    except FileNotFoundError:  # removed by another process, or left by an interrupted removal
         return DecodedSplit(pixels, _title(pixels), pixels.stat().st_size, 0.0) if pixels.exists() else None
 
 

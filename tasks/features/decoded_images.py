@@ -1,7 +1,7 @@
-"""Decoded images that backbones share: prepared once, as bytes on the disk, within a size that the user sets.
+"""Cache of decoded images, shared by backbones, as uint8 files of a total size set by the user.
 
-Whoever wants a row first decodes it and leaves it here; the next backbone with the same resize and crop reads it. Every
-row carries a checksum, so that a row that was only half written when the power failed is decoded again.
+The first backbone that needs a row decodes and stores it; backbones with the same resize and crop read it. Every row
+carries a checksum, so that a row that was partially written at a power failure is decoded again.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass
 class DecodedRows:
-    """Prepared images of one split, uint8 [3, crop, crop] each, some of them there already. Threads may share it."""
+    """Prepared images of one split, uint8 [3, crop, crop] each; some rows may be missing. Thread-safe."""
 
     shape: tuple[int, int, int]
     pixels: int
     checks: int
-    """Descriptors of the two files."""
+    """File descriptor of the checksums; `pixels` is the one of the images."""
     full: bool = field(default=False)
-    """The disk is: nothing more is kept."""
+    """Whether the disk is full; nothing more is stored then."""
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one image."""
+        """Size of one image in bytes."""
         return int(np.prod(self.shape))
 
     def get(self, row: int) -> Tensor | None:
-        """The image, None when it is not there or damaged."""
+        """The stored image, or None if it is missing or damaged."""
         check = os.pread(self.checks, CHECK_BYTES, row * CHECK_BYTES)
         if not any(check):
             return None
@@ -57,7 +57,7 @@ class DecodedRows:
         return torch.from_numpy(found).view(self.shape)
 
     def put(self, row: int, image: Tensor) -> None:
-        """Keep the image, unless it has another shape or the disk is full."""
+        """Store an image, unless its shape differs or the disk is full."""
         if self.full or tuple(image.shape) != self.shape:
             return
         content = image.contiguous().numpy().tobytes()
@@ -72,7 +72,7 @@ class DecodedRows:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """A folder of decoded images, at most `limit` bytes in all; what was used longest ago makes room."""
+    """Folder of decoded images with a total size of at most `limit` bytes; the least recently used are evicted."""
 
     folder: Path
     limit: int
@@ -81,9 +81,9 @@ class DecodedImages:
     def rows(
         self, images_digest: str, count: int, spec: PreprocessingSpec, title: str = ""
     ) -> Iterator[DecodedRows | None]:
-        """The `count` images of one split as `spec` cuts them; None when they do not fit into the limit.
+        """Decoded images of one split under `spec`; None if they exceed the limit.
 
-        `title` says in listings whose images they are.
+        `title` is the label of the split in listings.
         """
         need = count * (3 * spec.crop * spec.crop + CHECK_BYTES)
         if need > self.limit:
@@ -95,7 +95,7 @@ class DecodedImages:
             yield DecodedRows((3, spec.crop, spec.crop), *files) if files else None
 
     def _reserved(self, stack: ExitStack, path: Path, count: int, need: int, title: str) -> tuple[int, int] | None:
-        """The files of one split, held open by `stack`; None where the disk or the limit has no room for them."""
+        """The files of one split, opened on `stack`; None if the disk or the limit has no room for them."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(self.folder):
@@ -116,7 +116,7 @@ class DecodedImages:
         return pixels, checks
 
     def _make_room(self, need: int, mine: Path) -> bool:
-        """Whether `need` bytes fit beside the others, of which idle ones are removed, oldest first."""
+        """Evict unused splits, oldest first, until `need` bytes fit; return whether they do."""
         others = [split for split in decoded_splits(self.folder) if split.path != mine]
         total = sum(split.size for split in others)
         for split in reversed(others):
@@ -128,7 +128,7 @@ class DecodedImages:
 
 
 def _name(images_digest: str, spec: PreprocessingSpec) -> str:
-    """Everything that decides the bytes; the mean only where it fills borders."""
+    """File name: a digest of everything that determines the bytes; the mean only where borders are padded with it."""
     fill = list(spec.mean) if spec.mode == "border" else None
     parts = [images_digest, spec.resize, spec.crop, spec.mode, spec.interpolation, fill]
     return hashlib.sha256(canonical(parts)).hexdigest()[:40]

@@ -1,7 +1,7 @@
-"""Stored features whose key was made of the names and sizes of files: used where the images are still the same ones.
+"""Reuse of stored features whose key was computed from file names and sizes (earlier versions).
 
-They are if no file and no folder of the dataset changed since they were computed, or if images that are encoded again
-give the features that are stored.
+They are reused if no file or folder of the dataset changed since they were computed, or if a sample of images that are
+encoded again has the stored features.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tasks.features.key import FeatureKey
 from tasks.features.manifest import MANIFEST, DamagedEntryError, FeatureManifest, read_manifest
 
 SAMPLE = 256
-"""Images that are encoded again, at most, of those whose files are newer than the features and of the others."""
+"""Maximum number of images that are encoded again, from files newer than the features and from the others."""
 TOLERANCE = {"float32": 1e-3}
-"""Distance of two encodings of one image on different machines, relative to the length of the feature vector."""
+"""Maximum distance between two encodings of an image on different machines, relative to the length of the vector."""
 LOW_PRECISION_TOLERANCE = 2e-2
 SEED = 0
 
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def earlier_entry(root: Path, key: FeatureKey, split: SourceSplit) -> FeatureManifest | None:
-    """The entry that an earlier version left of images with these names and sizes; None without any."""
+    """The entry of an earlier version for images with these names and sizes, or None."""
     if not split.named_digest:
         return None
     try:
@@ -42,12 +42,12 @@ def earlier_entry(root: Path, key: FeatureKey, split: SourceSplit) -> FeatureMan
 
 
 def is_older(split: SourceSplit, dataset: str, entry: FeatureManifest) -> bool:
-    """Whether the entry is of this dataset, and nothing in it changed since."""
+    """Whether the entry is of this dataset and newer than all its files."""
     return entry.dataset == dataset and split.newest_change < entry.created
 
 
 def adopt(root: Path, key: FeatureKey, entry: FeatureManifest) -> None:
-    """Give an entry the key of content. Raises OSError where another process was faster."""
+    """Store an entry under its content-based key. Raises OSError if another process did so first."""
     changes = {"key": key.digest, "parts": key.parts, "earlier_key": entry.key}
     renamed = entry.model_copy(update=changes)
     folder = root / entry.key
@@ -57,7 +57,8 @@ def adopt(root: Path, key: FeatureKey, entry: FeatureManifest) -> None:
 
 
 def sample(split: SourceSplit, since: float) -> list[int]:
-    """Positions of images to be encoded again: of files newer than `since` (seconds since the epoch), and of others."""
+    """Indices of images to encode again: files newer than `since` (seconds since the epoch), and a sample of the
+    others."""
     newer = {place for place, path in enumerate(_paths(split.images)) if path and state_of(path)[2] / 1e9 >= since}
     others = [place for place in range(len(split.images)) if place not in newer]
     random = np.random.RandomState(SEED)

@@ -1,4 +1,4 @@
-"""What an export of features is given and reports, as data that travels between processes. Needs no numpy, no torch."""
+"""Request and reports of a feature export, passed between processes. Needs neither numpy nor torch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from backbones.io.card_files import CardModel
 from tasks.datasets.card import DatasetCard
 
 EXPORT = "tasks.evaluation.export_features"
-"""Module that carries a request out: `python -P -m MODULE < request`, JSON lines out."""
+"""Module that executes a request: `python -P -m MODULE < request`, JSON lines on standard output."""
 FORMATS = (".npy", ".npz", ".safetensors", ".parquet")
 LAST, ALL = "last", "all"
-"""`last`: the features of the tasks, pooled as the card says. Other layers are numbers of blocks, or all of them."""
+"""`last`: the features of the tasks, pooled as the card specifies. Other layers are block numbers, or all blocks."""
 Problem = Literal["weights", "data", "request", "failure"]
 
 
 class LayerError(ValueError):
-    """Blocks or poolings that a backbone does not have; the message lists those that it has."""
+    """Blocks or poolings that a backbone lacks; the message lists the available ones."""
 
 
 class FormatError(ValueError):
-    """A format that is not written; the message lists those that are."""
+    """Unsupported output format; the message lists the supported ones."""
 
 
 def check_format(path: Path) -> None:
-    """Raises FormatError for an ending of no format, and for parquet without pyarrow."""
+    """Raises FormatError for an unsupported suffix, and for parquet without pyarrow."""
     if path.suffix not in FORMATS:
         raise FormatError(f"{path}: features are written as {', '.join(FORMATS)}; choose by the ending of the name")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
@@ -38,12 +38,12 @@ def check_format(path: Path) -> None:
 
 
 def names_file(path: Path) -> Path:
-    """The JSON file beside an npy file, which holds one array and no names."""
+    """The JSON file next to an npy file, which stores an array without names."""
     return path.with_suffix(".names.json")
 
 
 class ImageFiles(CardModel):
-    """Image files, with a name for each."""
+    """Image files with their names."""
 
     kind: Literal["files"] = "files"
     files: tuple[str, ...]
@@ -51,7 +51,7 @@ class ImageFiles(CardModel):
 
 
 class DatasetSplits(CardModel):
-    """Source splits of a dataset; none means all."""
+    """Source splits of a dataset; all if none is given."""
 
     kind: Literal["dataset"] = "dataset"
     card: DatasetCard
@@ -59,7 +59,7 @@ class DatasetSplits(CardModel):
 
 
 class LayerChoice(CardModel):
-    """Blocks of a backbone, and the poolings of their tokens; both empty for all that there are."""
+    """Blocks of a backbone and the poolings of their tokens; empty: all."""
 
     blocks: tuple[int, ...] = ()
     poolings: tuple[LayerPooling, ...] = ()
@@ -69,7 +69,7 @@ Source = Annotated[ImageFiles | DatasetSplits, Field(discriminator="kind")]
 
 
 class ExportRequest(CardModel):
-    """Features of these images, by this backbone, to this file."""
+    """Export of a backbone's features of the given images to a file."""
 
     backbone: BackboneCard
     sources: tuple[Source, ...]
@@ -83,14 +83,14 @@ class ExportRequest(CardModel):
     weights: str
     data: str
     features: str
-    """Folder of the feature store: features of datasets are read there, and kept there for the tasks."""
+    """Folder of the feature store; features of datasets are read from it and added to it."""
     cache: str | None = None
     decoded: str | None = None
     decoded_bytes: int = 0
 
 
 class Phase(CardModel):
-    """A new phase begins."""
+    """Start of a phase."""
 
     kind: Literal["phase"] = "phase"
     name: str
@@ -98,21 +98,21 @@ class Phase(CardModel):
 
 
 class Advance(CardModel):
-    """More units of the phase are done."""
+    """Progress within the phase, in its units."""
 
     kind: Literal["advance"] = "advance"
     count: int
 
 
 class ExportWarning(CardModel):
-    """Something that a user of the features has to know."""
+    """A warning about the features."""
 
     kind: Literal["warned"] = "warned"
     words: str
 
 
 class Failed(CardModel):
-    """The export ended without a file."""
+    """The export failed and wrote no file."""
 
     kind: Literal["failed"] = "failed"
     problem: Problem
@@ -120,14 +120,14 @@ class Failed(CardModel):
 
 
 class Exported(CardModel):
-    """What was written."""
+    """Summary of the written file."""
 
     kind: Literal["exported"] = "exported"
     images: int
     dimension: int
     weights_digest: str
     encoded: int
-    """Images that were encoded now; the others' features were stored already."""
+    """Number of images encoded by this export; features of the others were stored."""
 
 
 Report = Annotated[Phase | Advance | ExportWarning | Failed | Exported, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""From images to feature rows: threads decode ahead of the encoder, batches shrink when memory runs out."""
+"""Feature extraction: threads decode ahead of the encoder; the batch size is reduced when memory runs out."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory"
 
 
 class EncoderLike(Protocol):
-    """What the store needs of `backbones.model.encoder.Encoder`."""
+    """Interface of `backbones.model.encoder.Encoder` that the store uses."""
 
     @property
     def dimension(self) -> int:
         """Length of a feature vector."""
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
-        """One image as uint8 [3, h, w]."""
+        """Prepare an image as uint8 [3, h, w]."""
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """uint8 [b, 3, h, w] to float32 [b, d] on its device, which may still be computing them."""
+        """Encode uint8 [b, 3, h, w] to float32 [b, d] on the device, possibly asynchronously."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class SplitImages:
-    """The images of one split, and how messages call them."""
+    """Images of one split, with the names used in messages."""
 
     backbone: str
     split: str
@@ -102,7 +102,7 @@ class _Computing:
 
 @dataclass(frozen=True)
 class Extraction:
-    """One encoder over one split."""
+    """Extraction of one split with one encoder."""
 
     source: SplitImages
     encoder: EncoderLike
@@ -199,7 +199,7 @@ class Extraction:
         return torch.cat([self._encode(part) for part in torch.split(batch, self.machine.batch_size)])
 
     def _try(self, batch: Tensor) -> Tensor | None:
-        """Features, or None when they did not fit: the caller goes on only after this frame let its tensors go."""
+        """Features, or None if they did not fit; free the tensors of this frame before the batch is retried."""
         try:
             return self.encoder.encode(batch, self.spec)
         except (RuntimeError, MemoryError) as error:
@@ -214,7 +214,7 @@ class Extraction:
         self.growth.failed(failed)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.reporter.warn(f"memory ran out at {failed} images a batch; going on with {self.machine.batch_size}")
+        self.reporter.warn(f"memory ran out at {failed} images a batch; continuing with {self.machine.batch_size}")
 
     def _no_room(self, error: BaseException) -> str:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -234,7 +234,7 @@ class Extraction:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch (on any device) or the interpreter had no memory left."""
+    """Whether torch (on any device) or the interpreter ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in MEMORY_MESSAGES)

@@ -1,4 +1,4 @@
-"""Outputs of one pass over the images: pooled features, layer-wise features, and how each is stored."""
+"""Outputs of one pass over the images: pooled features, layer-wise features, and their storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LayerEncoder(EncoderLike, Protocol):
     """An encoder that also pools the outputs of its blocks, as `backbones.model.encoder.Encoder` does."""
 
     def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
-        """Columns of layer-wise features. Raises WeightsError where there are none."""
+        """Columns of layer-wise features. Raises WeightsError for a backbone without blocks."""
 
     def encode_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
         """float32 [b, dimension + widths of the choices' columns]."""
@@ -33,18 +33,18 @@ class LayerEncoder(EncoderLike, Protocol):
 
 @dataclass(frozen=True)
 class ExtractionOutput:
-    """One array that a pass over the images makes."""
+    """One array computed by a pass over the images."""
 
     dimension: int
     storage: Storage = "float32"
     choice: BlockChoice | None = None
-    """Of blocks; None for pooled features."""
+    """Selected blocks; None for pooled features."""
     columns: tuple[LayerColumn, ...] = ()
 
     def stored(self, rows: AnyFloats, identifiers: Sequence[str], backbone: str) -> AnyFloats:
-        """Rows in the precision in which they are stored.
+        """Rows in storage precision.
 
-        Raises NotFiniteError that names image and column of a value that half precision cannot hold.
+        Raises NotFiniteError with image and column of a value out of the range of half precision.
         """
         with np.errstate(over="ignore"):
             values = rows.astype(DTYPES[self.storage])
@@ -59,13 +59,13 @@ class ExtractionOutput:
         return cast("AnyFloats", values)
 
     def column_at(self, place: int) -> str:
-        """The block and pooling of a column, in words."""
+        """Block and pooling of a column, formatted for messages."""
         ends = np.cumsum([column.width for column in self.columns])
         return str(self.columns[int(np.searchsorted(ends, place, side="right"))]) if self.columns else "its features"
 
 
 def output_of(encoder: EncoderLike, layers: LayerRequest | None) -> ExtractionOutput:
-    """The array of a request. Raises WeightsError for a backbone without blocks."""
+    """The output of a request. Raises WeightsError for a backbone without blocks."""
     if layers is None:
         return ExtractionOutput(encoder.dimension)
     columns = cast("LayerEncoder", encoder).columns(layers.blocks)
@@ -73,7 +73,7 @@ def output_of(encoder: EncoderLike, layers: LayerRequest | None) -> ExtractionOu
 
 
 def encoder_of(encoder: EncoderLike, outputs: Sequence[ExtractionOutput]) -> EncoderLike:
-    """An encoder that gives all outputs next to one another, from one forward pass."""
+    """An encoder that computes all outputs in one forward pass and concatenates them."""
     if all(output.choice is None for output in outputs):
         return encoder
     return _CombinedEncoder(cast("LayerEncoder", encoder), tuple(outputs))
@@ -86,7 +86,7 @@ class _CombinedEncoder:
 
     @property
     def dimension(self) -> int:
-        """Columns of all outputs."""
+        """Total number of columns."""
         return sum(output.dimension for output in self.outputs)
 
     @property
@@ -95,11 +95,11 @@ class _CombinedEncoder:
         return getattr(self.encoder, "device", None)
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
-        """One image as uint8 [3, h, w]."""
+        """Prepare an image as uint8 [3, h, w]."""
         return self.encoder.prepare(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """float32 [b, dimension], the pooled features first where they are an output."""
+        """Encode a batch to float32 [b, dimension]; pooled features, if requested, come first."""
         choices = [output.choice for output in self.outputs if output.choice is not None]
         found = self.encoder.encode_layers(batch, spec, choices)
         return found if self.outputs[0].choice is None else found[:, self.encoder.dimension :]

@@ -1,4 +1,4 @@
-"""Are these features worth measuring? Cheap checks that catch broken weights and broken input."""
+"""Sanity checks of features that detect wrong weights and wrong input."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from tasks.features.shards import FeatureRows
 Floats = npt.NDArray[np.floating]
 
 BLOCK = 4096
-"""Rows looked at together; memory-mapped features are read once."""
+"""Rows per block; memory-mapped features are read once."""
 SAMPLE = 512
 """Rows from which the effective rank is estimated."""
 DEAD_SHARE = 0.5
-"""Above this share of constant dimensions a warning is due; a few are normal behind a ReLU."""
+"""Fraction of constant dimensions above which a warning is issued; a few are normal after a ReLU."""
 DUPLICATE_SHARE = 0.02
 LOWEST_RANK = 3.0
 RELATIVE_ZERO = 1e-12
-"""Variance below this share of the mean square counts as none (float32 rounding)."""
+"""Variance below this fraction of the mean square counts as zero (float32 rounding)."""
 
 
 @dataclass(frozen=True)
 class FeatureChecks:
-    """What was found in features [n, d]."""
+    """Statistics of features [n, d]."""
 
     rows: int
     not_finite_rows: int
     dead_share: float
-    """Share of dimensions with the same value on every image."""
+    """Fraction of dimensions that are constant over all images."""
     duplicate_rows: int
-    """Rows equal to an earlier row."""
+    """Number of rows equal to an earlier row."""
     effective_rank: float
-    """exp(entropy of the normalised spectrum of the covariance), 1 to min(n, d); 0 for constant features."""
+    """exp(entropy of the normalised covariance spectrum), 1 to min(n, d); 0 for constant features."""
 
     @property
     def collapsed(self) -> bool:
-        """Whether the features can tell hardly anything apart."""
+        """Whether the features are nearly constant over images."""
         return self.dead_share > DEAD_SHARE or self.effective_rank < LOWEST_RANK
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each thing that is wrong, with advice; empty when nothing is."""
+        """One sentence with advice per problem; empty if there is none."""
         return tuple(_sentences(self))
 
 
 def check_features(features: Floats) -> FeatureChecks:
-    """Look at every row of `features` [n, d] once, and at the spectrum of a sample."""
+    """Compute the statistics of `features` [n, d] in one pass; the spectrum is that of a sample of rows."""
     sample = _sample(features)
     finite_sample = sample[np.isfinite(sample).all(axis=1)]
     return FeatureChecks(
@@ -62,7 +62,7 @@ def check_features(features: Floats) -> FeatureChecks:
 
 
 def shared_rows(train: FeatureRows, test: FeatureRows) -> int:
-    """How many rows of `test` [n, d] are also rows of `train` [m, d]: the same image on both sides, most likely."""
+    """Number of rows of `test` [n, d] that are also rows of `train` [m, d], most likely the same images."""
     seen = {hash(row.tobytes()) for block in _blocks(train) for row in block}
     return sum(hash(row.tobytes()) in seen for block in _blocks(test) for row in block)
 
@@ -112,13 +112,13 @@ def _dead_share(features: Floats) -> float:
 
 
 def _duplicates(features: Floats) -> int:
-    """Equal rows have equal bytes; hashing those needs no sorting of wide rows."""
+    """Number of repeated rows, by hashes of their bytes."""
     seen = {hash(row.tobytes()) for block in _blocks(features) for row in block}
     return len(features) - len(seen)
 
 
 def _effective_rank(sample: npt.NDArray[np.float64]) -> float:
-    """Roy and Vetterli, "The effective rank" (EUSIPCO 2007), on the covariance's eigenvalues."""
+    """Roy and Vetterli, "The effective rank" (EUSIPCO 2007), from the eigenvalues of the covariance."""
     if len(sample) < 2:
         return 0.0
     centred = sample - sample.mean(axis=0)

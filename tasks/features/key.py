@@ -1,4 +1,4 @@
-"""What stored features depend on, and the digest that names them. Needs neither torch nor numpy."""
+"""Key of stored features: everything they depend on, and its digest. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.canonical_json import canonical
 
 FORMAT = 1
-"""Raised when entries of older programs must not be read any more."""
+"""Increased when entries of older versions must not be read."""
 
 Part = None | bool | int | float | str
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """The explicit list of what changes features. Batch size, device, host and path never enter.
+    """Complete list of what changes features; batch size, device, host and path are not part of it.
 
     `backbone` is `backbones.catalog.card.identity(...)` (weights digest, architecture, pooling, preprocessing),
     `images` the digest of one source split's images (content, order, and how they are read), `precision` the arithmetic
-    of the encoder. `conditions` are whatever else changes features and is not at its default (layers, engine); those at
-    their default stay out, so that earlier keys hold.
+    of the encoder. `conditions` are further settings that change features and differ from their defaults (layers,
+    engine); defaults are omitted, so that earlier keys stay valid.
     """
 
     backbone: Mapping[str, Any]
@@ -33,30 +33,30 @@ class FeatureKey:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Every part in clear, under dotted names: `backbone.preprocessing.size` say."""
+        """All components under dotted names, e.g. `backbone.preprocessing.size`."""
         whole = {"backbone": self.backbone, "images": self.images, "precision": self.precision, "format": FORMAT}
         return flattened({**self.conditions, **whole})
 
     @property
     def digest(self) -> str:
-        """The name of the entry: 40 hexadecimal digits."""
+        """Name of the entry: 40 hexadecimal digits."""
         return digest_parts(self.parts)
 
 
 def digest_parts(parts: Mapping[str, Part]) -> str:
-    """The name of the entry that these parts make."""
+    """Name of the entry with these components."""
     return hashlib.sha256(canonical(dict(parts))).hexdigest()[:40]
 
 
 def layer_request_of(parts: Mapping[str, Part]) -> LayerRequest | None:
-    """The layer-wise features that these parts name; None for pooled features."""
+    """Layer-wise features described by these components; None for pooled features."""
     if "layers.blocks" not in parts:
         return None
     return LayerRequest.model_validate({"blocks": parts["layers.blocks"], "storage": parts["layers.storage"]})
 
 
 def flattened(value: object, prefix: str = "") -> dict[str, Part]:
-    """Nested mappings and sequences as one level of dotted names. Raises TypeError on anything that is not JSON."""
+    """Flatten nested mappings and sequences to dotted names. Raises TypeError for values that are not JSON."""
     if isinstance(value, Mapping):
         children: list[tuple[str, object]] = [(str(name), child) for name, child in value.items()]
     elif isinstance(value, list | tuple):

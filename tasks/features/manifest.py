@@ -1,4 +1,4 @@
-"""The records beside stored features: what an entry is made of. Needs neither torch nor numpy."""
+"""Metadata files of stored features. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ PLAN = "plan.json"
 ARRAY = "features.npy"
 SHARDS = "shards"
 USED = "used"
-"""An empty file whose time says when the entry was last opened."""
+"""Empty file whose modification time is the time of the last read."""
 PARTIAL = ".partial"
 DAMAGED = ".damaged"
 LOCK = ".lock"
 
 
 class DamagedEntryError(Exception):
-    """An entry is not what its manifest says; the message names file and fault."""
+    """An entry that contradicts its manifest; the message names file and problem."""
 
 
 class FeatureRecord(BaseModel):
-    """Frozen, and open to fields of newer programs."""
+    """Frozen model that accepts fields of newer versions."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class ExtractionPlan(FeatureRecord):
-    """An extraction that has begun: `plan.json` of a `.partial` folder."""
+    """An extraction in progress: `plan.json` of a `.partial` folder."""
 
     format: int = FORMAT
     key: str
     parts: dict[str, Part]
     backbone: str
-    """Who asked first; a label for listings, not part of the key."""
+    """Backbone of the run that computed the entry; a label for listings, not part of the key."""
     dataset: str
     split: str
     rows: int
-    """Images, and so rows of the array."""
+    """Number of images (rows of the array)."""
     created: float = Field(default_factory=time.time)
     """Seconds since the epoch."""
 
@@ -62,20 +62,20 @@ class FeatureManifest(ExtractionPlan):
     shards: tuple[Shard, ...]
     finished: float = Field(default_factory=time.time)
     images_per_s: float | None
-    """Speed of the attempt that finished it: decoding, preprocessing and encoding together; None if all was done."""
+    """Throughput of the attempt that completed the entry (decoding, preprocessing and encoding); None if no image was
+    encoded."""
     array_bytes: int
-    """Size of `features.npy`, header included."""
+    """Size of `features.npy` in bytes, including the header."""
     storage: Storage = "float32"
     columns: tuple[LayerColumn, ...] = ()
     """Meaning of the columns of layer-wise features, in order; empty for pooled features."""
     earlier_key: str = ""
-    """The key that an earlier version gave it, from the names and sizes of files, before it was found to be of the same
-    images; empty for others.
-    """
+    """Key of the entry in an earlier version, from file names and sizes; empty for entries created with a content-based
+    key."""
 
 
 def read_manifest(folder: Path) -> FeatureManifest:
-    """The manifest of a complete entry. Raises FileNotFoundError without one, DamagedEntryError on a wrong one."""
+    """The manifest of a complete entry. Raises FileNotFoundError if missing, DamagedEntryError if invalid."""
     path = folder / MANIFEST
     try:
         manifest = FeatureManifest.model_validate_json(path.read_bytes())
@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> FeatureManifest:
 
 
 def read_plan(folder: Path) -> ExtractionPlan | None:
-    """The plan of a begun extraction, None when there is none that can be read."""
+    """The plan of an unfinished extraction; None if it is missing or unreadable."""
     try:
         return ExtractionPlan.model_validate_json((folder / PLAN).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -95,27 +95,27 @@ def read_plan(folder: Path) -> ExtractionPlan | None:
 
 
 def check_size(folder: Path, manifest: FeatureManifest) -> None:
-    """Raise DamagedEntryError when `features.npy` is missing or has another size than its manifest says."""
+    """Raise DamagedEntryError if `features.npy` is missing or its size differs from the manifest."""
     path = folder / ARRAY
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
         raise DamagedEntryError(f"{path} is missing") from error
     if size != manifest.array_bytes:
-        raise DamagedEntryError(f"{path} holds {size} bytes, its manifest says {manifest.array_bytes}")
+        raise DamagedEntryError(f"{path} holds {size} bytes, its manifest records {manifest.array_bytes}")
 
 
 class FeatureError(Exception):
-    """Features could not be made. The message names backbone, split and the way out."""
+    """Features could not be computed. The message names backbone, split and a fix."""
 
 
 class NotFiniteError(FeatureError):
-    """The backbone gave NaN or infinity."""
+    """The backbone computed NaN or infinity."""
 
 
 class OutOfMemoryError(FeatureError):
-    """Not even a single image fits the device's memory."""
+    """A single image does not fit the device's memory."""
 
 
 class DiskFullError(FeatureError):
-    """No room for the features. What is finished stays, and the next attempt carries on from it."""
+    """The disk is full. Finished shards are kept, and the next attempt resumes from them."""

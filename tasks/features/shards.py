@@ -1,6 +1,6 @@
-"""Finished pieces of an extraction, and the one array that they become.
+"""Shards of an extraction, and the array that they are joined into.
 
-A shard's name says its rows and the digest of their bytes, so one rename both finishes it and records it.
+A shard's name contains its rows and the digest of their bytes, so one rename both completes and records it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ AnyFloats = npt.NDArray[np.floating]
 NAME = re.compile(r"rows-(\d+)-(\d+)-([0-9a-f]{64})\.npy")
 DTYPES: dict[Storage, np.dtype[np.floating]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _NO_ARRAY = (ValueError, EOFError, SyntaxError, tokenize.TokenError, TypeError, MemoryError)
-"""What numpy raises for a damaged header, which it reads as a Python literal of any size."""
+"""Exceptions that numpy raises for a damaged header, which it parses as a Python literal."""
 
 
 def write_shard(folder: Path, start: int, rows: AnyFloats, storage: Storage = "float32") -> Shard:
-    """Put `rows` [m, d], which begin at row `start`, on the disk."""
+    """Write `rows` [m, d], starting at row `start`, to disk."""
     values = np.ascontiguousarray(rows, dtype=DTYPES[storage])
     shard = Shard(start=start, stop=start + len(values), sha256=_digest(values))
     write_durably(folder / _name(shard), [_header(values.shape, storage), values.data.cast("B")])
@@ -44,7 +44,7 @@ def write_shard(folder: Path, start: int, rows: AnyFloats, storage: Storage = "f
 def finished_shards(
     folder: Path, dimension: int, boundaries: Sequence[tuple[int, int]], storage: Storage = "float32"
 ) -> list[Shard]:
-    """The shards in `folder` with wanted boundaries that still hold what their names say; others are removed."""
+    """Valid shards in `folder` with the given boundaries; others are removed."""
     found = {}
     for path in sorted(folder.glob("rows-*.npy")):
         shard = _intact(path, dimension, storage)
@@ -61,20 +61,21 @@ def boundaries(rows: int, shard_rows: int) -> list[tuple[int, int]]:
 
 
 def rows_in_shards(folder: Path) -> int:
-    """How many rows are finished, from the file names alone: what a waiting process shows."""
+    """Number of finished rows, from the file names alone (progress for waiting processes)."""
     matches = (NAME.fullmatch(path.name) for path in folder.glob("rows-*.npy"))
     return sum(int(match[2]) - int(match[1]) for match in matches if match)
 
 
 def join(folder: Path, shards: Sequence[Shard], target: Path, dimension: int, storage: Storage = "float32") -> int:
-    """Write all shards as one array to `target`; returns its size in bytes. Raises DamagedEntryError on a bad shard."""
+    """Join all shards into one array at `target`; return its size in bytes. Raises DamagedEntryError for an invalid
+    shard."""
     shape = (sum(shard.stop - shard.start for shard in shards), dimension)
     write_durably(target, _joined(folder, shards, shape, storage))
     return target.stat().st_size
 
 
 def open_array(folder: Path, manifest: FeatureManifest) -> AnyFloats:
-    """A complete entry's features, memory-mapped [n, d]. Raises DamagedEntryError on a wrong size or header."""
+    """Features [n, d] of a complete entry, memory-mapped. Raises DamagedEntryError for a wrong size or header."""
     check_size(folder, manifest)
     path = folder / ARRAY
     try:
@@ -89,7 +90,7 @@ def open_array(folder: Path, manifest: FeatureManifest) -> AnyFloats:
 
 
 def verify(folder: Path, manifest: FeatureManifest) -> list[Shard]:
-    """Read the whole array and return the shards whose bytes have changed; empty means intact."""
+    """Read the whole array and return the shards whose bytes have changed; empty if intact."""
     values = open_array(folder, manifest)
     return [s for s in manifest.shards if _digest(values[s.start : s.stop]) != s.sha256]
 
@@ -103,7 +104,7 @@ def _joined(
         rows = _load(path, storage)
         if rows is None or _digest(rows) != shard.sha256:
             path.unlink(missing_ok=True)
-            raise DamagedEntryError(f"{path} changed on the disk after it was written: retry to compute it again")
+            raise DamagedEntryError(f"{path} changed on disk after it was written: retry to compute it again")
         yield rows.data.cast("B")
 
 
@@ -152,15 +153,15 @@ class FeatureRows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice, /) -> AnyFloats | Tensor:
-        """Those rows, as an array or a tensor."""
+        """Selected rows, as an array or a tensor."""
 
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Chosen rows of one or several arrays [*, d], one array after another; nothing is read before it is asked for."""
+    """Selected rows of one or several arrays [*, d], concatenated; read on access."""
 
     parts: tuple[tuple[AnyFloats, Indices], ...]
-    """Arrays with the rows that are taken from them, in rising order."""
+    """Arrays, each with its selected rows in ascending order."""
 
     def __len__(self) -> int:
         return sum(len(indices) for _, indices in self.parts)
@@ -195,7 +196,7 @@ class StoredRows:
 
 @dataclass(frozen=True)
 class ColumnRows:
-    """Rows whose columns are those of several `StoredRows` of one length, next to one another."""
+    """Column-wise concatenation of several `StoredRows` of equal length."""
 
     columns: tuple[StoredRows, ...]
 
@@ -216,6 +217,6 @@ class ColumnRows:
 
 
 def _taken(values: AnyFloats, chosen: Indices) -> AnyFloats:
-    """A view where rows follow one another, which reads nothing yet."""
+    """A view, which reads nothing yet, where the rows are contiguous."""
     first, last = int(chosen[0]), int(chosen[-1])
     return values[first : last + 1] if last - first == len(chosen) - 1 else values[chosen]

@@ -1,8 +1,8 @@
-"""Stored features: read when they are there, otherwise encoded once, by one process.
+"""Feature store: features are read if stored, otherwise computed once, by one process.
 
 <root>/<key>/            features.npy, manifest.json     complete; appears by one rename
-<root>/<key>.partial/    plan.json, shards/              begun; the next attempt carries on from its shards
-<root>/<key>.damaged-*/                                  set aside because it was not what its manifest said
+<root>/<key>.partial/    plan.json, shards/              unfinished; the next attempt resumes from its shards
+<root>/<key>.damaged-*/                                  set aside because it contradicts its manifest
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Which features are wanted, and how messages call them."""
+    """Features to load or compute, with the names used in messages."""
 
     key: FeatureKey
     backbone: str
@@ -62,7 +62,7 @@ class FeatureRequest:
     split: SourceSplit
     spec: PreprocessingSpec
     layers: LayerRequest | None = None
-    """Layer-wise features; None: the pooled features that the backbone's card asks for."""
+    """Layer-wise features; None: pooled features as specified on the backbone's card."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +70,36 @@ class Features:
     """Features of one source split, in its order."""
 
     values: AnyFloats
-    """[n, d], memory-mapped, read-only; float32 but for layer-wise features that were stored in half precision."""
+    """[n, d], memory-mapped, read-only; float32, or float16 for layer-wise features stored in half precision."""
     manifest: FeatureManifest
     encoded: int
-    """Images that this call sent through the encoder; 0 when everything was stored already."""
+    """Number of images encoded by this call; 0 if all features were stored."""
 
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """One folder of features, shared by every process that is given it."""
+    """A folder of features, shared between processes."""
 
     root: Path
     machine: Machine = field(default_factory=Machine)
     decoded: DecodedImages | None = None
-    """Where backbones share decoded images; None: each decodes for itself."""
+    """Cache of decoded images shared by backbones; None: not shared."""
 
     def holds(self, key: FeatureKey) -> bool:
-        """Whether a complete entry is there (not whether it is intact)."""
+        """Whether a complete entry exists (its integrity is not checked)."""
         return (self.root / key.digest / MANIFEST).is_file()
 
     def features(self, request: FeatureRequest, encoder: Callable[[], EncoderLike], reporter: Reporter) -> Features:
-        """The wanted features; `encoder` is called only if some are missing.
+        """Load the requested features; `encoder` is only called if some are missing.
 
-        Raises `FeatureError` (NaN, memory, disk), `DataError` (images) and whatever `encoder` raises.
+        Raises `FeatureError` (NaN, memory, disk), `DataError` (images) and the exceptions of `encoder`.
         """
         return self.together((request,), encoder, reporter)[0]
 
     def together(
         self, requests: Sequence[FeatureRequest], encoder: Callable[[], EncoderLike], reporter: Reporter
     ) -> list[Features]:
-        """Several features of one split by one backbone; all that are missing come from one pass over the images.
+        """Load several features of one split by one backbone; missing ones are computed in one pass over the images.
 
         Raises as `features` does.
         """
@@ -127,22 +127,22 @@ class FeatureStore:
             return None
 
     def _adopt(self, request: FeatureRequest) -> None:
-        """Use an entry whose key was made of names and sizes, where it is younger than everything in the dataset."""
+        """Reuse an entry with a name-based key if it is newer than every file of the dataset."""
         if self.holds(request.key):
             return
         entry = earlier_entry(self.root, request.key, request.split)
         if entry is not None and is_older(request.split, request.dataset, entry):
-            with suppress(OSError):  # another process was faster
+            with suppress(OSError):  # another process was first
                 adopt(self.root, request.key, entry)
 
     def _made(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> dict[str, int]:
-        """Make the entries of the requests; the number of images encoded for each, by its key."""
+        """Create the entries of the requests; return the number of images encoded for each, by key."""
         missing = [request for request in requests if not self._adopted(request, encoder, reporter)]
         encoded = self._extract(missing, encoder, reporter) if missing else 0
         return {request.key.digest: encoded for request in missing}
 
     def _adopted(self, request: FeatureRequest, encoder: EncoderLike, reporter: Reporter) -> bool:
-        """Use such an entry where images that are encoded again give the same features."""
+        """Reuse an entry with a name-based key if a sample of images has the stored features."""
         entry = earlier_entry(self.root, request.key, request.split)
         if entry is None:
             return False
@@ -189,7 +189,7 @@ class FeatureStore:
             raise DiskFullError(_no_room(self._path(requests[0], PARTIAL), requests[0])) from error
 
     def _finish(self, requests: Sequence[FeatureRequest], encoder: EncoderLike, reporter: Reporter) -> int:
-        """Compute the missing shards, join all, make the entries visible; returns the number of images encoded."""
+        """Compute the missing shards, join them and publish the entries; return the number of images encoded."""
         begun = [self._begun(request, encoder) for request in requests]
         missing = sorted({bounds for one in begun for bounds in one.missing})
         todo = sum(stop - start for start, stop in missing)
@@ -207,7 +207,7 @@ class FeatureStore:
         return todo
 
     def _begun(self, request: FeatureRequest, encoder: EncoderLike) -> _BegunEntry:
-        """The entry's plan on the disk, and what an earlier attempt has finished of it."""
+        """Write the entry's plan and collect the shards of earlier attempts."""
         partial, output = self._path(request, PARTIAL), output_of(encoder, request.layers)
         plan = _begin(partial, request)
         wanted = boundaries(plan.rows, self.machine.shard_rows)
@@ -225,7 +225,7 @@ class FeatureStore:
 
 @dataclass
 class _BegunEntry:
-    """An entry that is being made."""
+    """An entry in progress."""
 
     request: FeatureRequest
     partial: Path
@@ -235,7 +235,7 @@ class _BegunEntry:
     missing: set[tuple[int, int]]
 
     def write(self, start: int, rows: AnyFloats) -> None:
-        """Store rows that are missing here. Raises NotFiniteError for values that half precision cannot hold."""
+        """Store rows that are missing. Raises NotFiniteError for values out of the range of half precision."""
         if (start, start + len(rows)) in self.missing:
             identifiers = self.request.split.identifiers[start : start + len(rows)]
             stored = self.output.stored(rows, identifiers, self.request.backbone)
@@ -243,14 +243,14 @@ class _BegunEntry:
 
 
 def _split(rows: AnyFloats, begun: Sequence[_BegunEntry]) -> list[AnyFloats]:
-    """The columns of each entry."""
+    """Columns of each entry."""
     ends = np.cumsum([one.output.dimension for one in begun])[:-1]
     return np.split(rows, ends, axis=1)
 
 
 @dataclass
 class _Waiting:
-    """Report the progress of another process, from the shards that it finishes."""
+    """Report the progress of another process from its finished shards."""
 
     partial: Path
     request: FeatureRequest
@@ -291,7 +291,7 @@ def _extraction(
 
 
 def _complete(entry: _BegunEntry, final: Path, images_per_s: float | None) -> None:
-    """Everything is written before the rename; only the shards, useless from then on, are removed after it."""
+    """Write everything before the rename, and remove the shards after it."""
     partial, output, shards = entry.partial, entry.output, sorted(entry.done, key=_start)
     array_bytes = join(partial / SHARDS, shards, partial / ARRAY, output.dimension, output.storage)
     manifest = FeatureManifest(
@@ -314,7 +314,7 @@ def _start(shard: Shard) -> int:
 
 
 def _mark_used(folder: Path) -> None:
-    """Note the time for `cache prune`. A store that cannot be written to is still a store, so a refusal is no error."""
+    """Update the time of last use for `cache prune`. Read-only stores are allowed, so errors are ignored."""
     try:
         touch_own(folder / USED)
     except OSError:
@@ -328,5 +328,5 @@ def _no_room(partial: Path, request: FeatureRequest) -> str:
     return (
         f"the disk is full ({free:.0f} MB free): features of {request.backbone} on {request.dataset}/"
         f"{request.split.name} cannot be written to {partial}; make room (`ssl-console cache prune`) and retry: "
-        f"{done} of {rows} images are kept"
+        f"{done} of {rows} images are stored"
     )

@@ -163,7 +163,7 @@ def test_a_smaller_batch_after_running_out_of_memory_gives_the_same_numbers(
     cramped = FeatureStore(tmp_path / "cramped", Machine(batch_size=32, shard_rows=12))
     assert np.array_equal(cramped.features(request(), lambda: tight, listener).values, roomy)
     assert max(tight.batches) <= 2
-    assert listener.warnings[-1] == "memory ran out at 3 images a batch; going on with 1"
+    assert listener.warnings[-1] == "memory ran out at 3 images a batch; continuing with 1"
     assert listener.done == COUNT
 
 
@@ -330,7 +330,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(start: Callable[
     message = full.wait()
     assert message.startswith("DiskFullError: the disk is full (")
     assert str(tmp_path / "features") in message
-    assert message.rstrip().endswith("make room (`ssl-console cache prune`) and retry: 40 of 40 images are kept")
+    assert message.rstrip().endswith("make room (`ssl-console cache prune`) and retry: 40 of 40 images are stored")
     roomy = start("roomy")
     assert roomy.wait() == ""
     assert roomy.told("done") == [0]
