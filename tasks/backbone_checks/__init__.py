@@ -1,1 +1,1 @@
-"""Checks of a backbone before it is measured."""
+"""Checks of a backbone before it is evaluated."""

@@ -1,7 +1,7 @@
-"""Examines one backbone and prints what it finds as JSON lines: `python -P -m tasks.backbone_checks.check < request`.
+"""Check one backbone and print the findings as JSON lines: `python -P -m tasks.backbone_checks.check < request`.
 
-A process of its own because it takes torch; `tasks.backbone_checks.finding` starts it. Exit code 0 also when something
-is bad: that is the answer, not a failure.
+A separate process because it imports torch, started by `tasks.backbone_checks.finding`. The exit code is 0 also if a
+finding is bad.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from tasks.backbone_checks.untrained import check_initialisation, declared_untra
 
 COUNT = 8
 TOLERANCE = 0.02
-"""Relative difference of a vector alone and in a batch. Other kernels for other batch sizes round up to 1e-4."""
+"""Maximum relative difference of a vector alone and in a batch. Kernels for other batch sizes round up to 1e-4."""
 
 
 def check_batch_norm(encoder: Encoder) -> Finding:
-    """Evaluation mode, told by the flags of all modules and by what the network does."""
+    """Check for evaluation mode, from the flags of all modules and the behaviour of the network."""
     training = [name for name, module in encoder.model.named_modules() if module.training]
     change = _change(encoder)
     values = {"change": change}
     if training or change > TOLERANCE:
         where = f"{training[0]} is in training mode" if training else "something normalises over the batch"
         words = (
-            f"a vector changes by {change:.0%} with the other images of its batch: {where}. Call eval() on the whole "
+            f"a vector changes by {change:.0%} with the other images in its batch: {where}. Call eval() on the whole "
             "model and keep running statistics in every batch norm"
         )
         return Finding(name="batch norm", verdict="bad", words=words, values=values)
@@ -66,7 +66,7 @@ def _change(encoder: Encoder) -> float:
 
 
 def check_resolution(encoder: Encoder) -> Finding:
-    """Whether the input's side is the one that the network's positions were made for."""
+    """Check whether the input size is the one of the network's position embedding."""
     side = encoder.card.input.size
     patch = _patch(encoder.model)
     own = encoder.card.architecture_arguments.get("img_size")
@@ -84,11 +84,11 @@ def _patch(model: nn.Module) -> int | None:
 
 
 FEW = 32
-"""Images whose features are looked at where there is no time for the probe."""
+"""Number of images used without the probe."""
 
 
 def examination(request: CheckRequest) -> Iterator[Finding]:
-    """Every check, quick ones first; after weights that do not load there is nothing more to check."""
+    """All checks, fast ones first; stops if the weights cannot be loaded."""
     started = time.perf_counter()
     try:
         encoder = _load(request)
@@ -104,7 +104,7 @@ def examination(request: CheckRequest) -> Iterator[Finding]:
 
 
 def findings_of(encoder: Encoder, *, thorough: bool) -> Iterator[Finding]:
-    """The checks of a backbone that has been loaded."""
+    """Checks of a loaded backbone."""
     fresh = twin(encoder.card)
     trained = check_initialisation(encoder.card, encoder.model, fresh)
     yield trained
@@ -127,7 +127,7 @@ def findings_of(encoder: Encoder, *, thorough: bool) -> Iterator[Finding]:
 
 
 def _load(request: CheckRequest) -> Encoder:
-    """On the device, or on the CPU where that one is full. Raises WeightsError."""
+    """Load the backbone on the device, or on the CPU if its memory is full. Raises WeightsError."""
     weights = WeightsFolder(Path(request.weights))
     try:
         return Encoder.load(request.backbone, weights, request.device)
@@ -148,7 +148,7 @@ def _loaded(card: BackboneCard, encoder: Encoder, seconds: float) -> Finding:
 
 
 def main() -> int:
-    """Examine what standard input asks for."""
+    """Run the checks requested on standard input."""
     request = CheckRequest.model_validate_json(sys.stdin.read())
     for finding in examination(request):
         print(finding.model_dump_json(), flush=True)

@@ -1,4 +1,4 @@
-"""What an examination finds, as data that travels between processes. Needs neither torch nor numpy."""
+"""Findings of backbone checks, passed between processes. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from backbones.io.card_files import CardModel
 from backbones.io.file_digests import write_if_possible
 
 EXAMINATION_VERSION = 1
-"""Raised when a check is added, or judges otherwise: kept findings are then found anew."""
+"""Increased when a check is added or changed; stored findings are then invalid."""
 EXAMINE = "tasks.backbone_checks.check"
 
 FAILED = "examination"
-"""Name of the finding that the examining process itself failed."""
+"""Name of the finding of a failure of the checking process."""
 
 Verdict = Literal["good", "note", "bad"]
 
 
 class Finding(CardModel):
-    """One answer. `bad` means that numbers measured with this backbone would be wrong."""
+    """Result of one check. `bad` means that results measured with this backbone would be wrong."""
 
     name: str
     verdict: Verdict
     words: str
-    """What was found and, unless it is good, what to do."""
+    """The result and, unless it is good, what to do."""
     values: dict[str, float] = Field(default_factory=dict)
-    """The numbers behind the words."""
+    """The numbers behind `words`."""
 
 
 class CheckRequest(CardModel):
-    """What the examining process is told."""
+    """Request to the checking process."""
 
     backbone: BackboneCard
     weights: str
-    """The weights folder."""
+    """Folder of the weights."""
     device: str = "cpu"
     thorough: bool = True
-    """With the random twin and the probe on digits, about 20 s; without, what is needed before a run."""
+    """Whether to include the random twin and the probe on digits (about 20 s); without, the checks needed before a run.
+    """
 
 
 class Findings(CardModel):
-    """All answers about one backbone, as they are kept."""
+    """All findings of one backbone, as stored."""
 
     backbone: str
     thorough: bool
@@ -59,16 +60,16 @@ class Findings(CardModel):
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """Those that forbid measuring."""
+        """Findings that forbid evaluation."""
         return tuple(finding for finding in self.findings if finding.verdict == "bad")
 
 
 def examine(request: CheckRequest) -> Iterator[Finding]:
-    """Every finding as it comes, from a process of its own. Ends with a `bad` one when that process fails."""
+    """Findings as they are computed, by a separate process. Ends with a `bad` one if that process fails."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", EXAMINE]
     with (
-        TemporaryFile("w+") as complaints,  # a pipe that nobody reads meanwhile would fill, and hold the process
+        TemporaryFile("w+") as complaints,  # a full stderr pipe would block the process
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
         ) as process,
@@ -87,11 +88,11 @@ def examine(request: CheckRequest) -> Iterator[Finding]:
         last = complaints.read().strip().splitlines()[-1:]
     if code:
         words = last[0] if last else f"exit code {code}"
-        yield Finding(name=FAILED, verdict="bad", words=f"the examining process failed: {words}")
+        yield Finding(name=FAILED, verdict="bad", words=f"the checking process failed: {words}")
 
 
 def kept_findings(folder: Path, card: BackboneCard, weights_digest: str) -> Findings | None:
-    """What was found of these very weights under this very card; None when nobody looked yet."""
+    """Stored findings of these weights under this card; None if they have not been checked."""
     try:
         return Findings.model_validate_json(_place(folder, card, weights_digest).read_bytes())
     except (OSError, ValidationError):
@@ -99,12 +100,13 @@ def kept_findings(folder: Path, card: BackboneCard, weights_digest: str) -> Find
 
 
 def keep_findings(folder: Path, card: BackboneCard, weights_digest: str, findings: Findings) -> None:
-    """Keep findings; a disk that cannot take them costs time, nothing else."""
+    """Store findings; errors of the disk are ignored, as findings can be recomputed."""
     write_if_possible(_place(folder, card, weights_digest), findings.model_dump_json().encode())
 
 
 def _place(folder: Path, card: BackboneCard, weights_digest: str) -> Path:
-    """By everything that changes a feature, and the method, which says whether random weights are meant."""
+    """File of the findings, named by everything that changes a feature and by the method, which declares random
+    weights."""
     parts = identity(card, weights_digest, preprocessing_for(card, "paper"))
     whole = canonical([EXAMINATION_VERSION, parts, card.facts.method, card.weights.kind])
     return folder / f"{hashlib.sha256(whole).hexdigest()[:24]}.json"

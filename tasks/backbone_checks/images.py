@@ -1,4 +1,4 @@
-"""The images that backbones are examined with: two photographs, rendered scenes, handwritten digits. All offline."""
+"""Images for checking backbones: two photographs, rendered scenes, handwritten digits; none is downloaded."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from tasks.datasets.readers.embedded import read_digits
 from tasks.synthetic import SceneKind, render, sklearn_data
 
 PHOTO_SIDES = (160, 400)
-"""Pixels of the squares that are cut out of the photographs of 427 x 640."""
+"""Range of the sides of squares cut out of the photographs (427 x 640), in pixels."""
 SCENE_SIDE = 64
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with a class each."""
+    """Images with one class each."""
 
     images: list[Image.Image]
     labels: npt.NDArray[np.int64]
 
 
 def photographs(count: int) -> list[Image.Image]:
-    """Squares cut at random, always the same ones, out of the two photographs that scikit-learn carries."""
+    """Random but fixed square crops of the two photographs included in scikit-learn."""
     random = np.random.RandomState(0)
     whole = sklearn_data.photographs()
     return [_cut(whole[index % len(whole)], random) for index in range(count)]
 
 
 def scenes(count: int) -> list[Image.Image]:
-    """Rendered scenes, of one solid and of several in turn; from a series that no task and no pre-training uses."""
+    """Rendered scenes, alternately of one solid and of several, from a series used by no task and no pre-training."""
     kinds = (SceneKind.OBJECT, SceneKind.SCENE)
     return [
         Image.fromarray(render(kinds[index % 2], "examination", index, size=SCENE_SIDE, seed=0).image)
@@ -43,7 +43,7 @@ def scenes(count: int) -> list[Image.Image]:
 
 
 def digits(split: str, count: int) -> Labelled:
-    """The first digits of `train` or `test`, of which every class has its share."""
+    """The first digits of `train` or `test`, balanced over classes."""
     card = DatasetCard(name="digits", title="digits", reader="digits")
     part = read_digits(Path(), card).splits[split]
     chosen = range(min(count, len(part.images)))

@@ -1,7 +1,7 @@
-"""Does the card normalise images as the training did? Batch norms remember what they saw.
+"""Check the card's input normalisation against the statistics of the first batch norm.
 
-The first batch norm keeps mean and deviation of the first layer's output over all training images. Under the right
-normalisation other natural images give nearly the same numbers; under another one they cannot.
+The first batch norm stores mean and deviation of the first layer's output over all training images. With the right
+normalisation other natural images have nearly the same statistics; with another one they do not.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tasks.backbone_checks.images import photographs, scenes
 from tasks.backbone_checks.untrained import has_seen_images
 
 COUNT = 48
-"""Images of each kind. Only the layers up to the first batch norm see them."""
+"""Number of images of each kind; only the layers up to the first batch norm are run."""
 WORSE = 1.5
-"""The card's normalisation is wrong when its distance is so many times the best one's, and"""
+"""The card's normalisation is wrong if its distance exceeds this multiple of the smallest one and"""
 MARGIN = 0.3
-"""larger by this many deviations."""
+"""is larger by this many deviations."""
 EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class Named:
-    """A normalisation and how it is called."""
+    """A normalisation and its name."""
 
     name: str
     mean: tuple[float, float, float]
@@ -41,7 +41,7 @@ class Named:
 
 
 class _Seen(Exception):  # noqa: N818 - not an error: the rest of the network need not be computed
-    """Carries the first batch norm's input."""
+    """Exception that carries the input of the first batch norm."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -51,9 +51,7 @@ def check_normalisation(encoder: Encoder) -> Finding:
     """Compare the card's normalisation with the three usual ones on photographs and rendered scenes."""
     norm, spec = first_norm(encoder.model), preprocessing_for(encoder.card, "paper")
     if norm is None:
-        words = (
-            f"no batch norm remembers how images were normalised, so {_own_name(spec)} cannot be checked by statistics"
-        )
+        words = f"no batch norm stores image statistics, so {_own_name(spec)} cannot be checked by statistics"
         return Finding(name="normalisation", verdict="note", words=words)
     kinds = (photographs(COUNT), scenes(COUNT))
     distances = {
@@ -63,13 +61,13 @@ def check_normalisation(encoder: Encoder) -> Finding:
 
 
 def judge(own: str, distances: Mapping[str, float]) -> Finding:
-    """The finding from the distance (in deviations) that each normalisation leaves; `own` is the card's."""
+    """Finding from the distance (in deviations) of each normalisation; `own` is the card's."""
     best = min(distances, key=lambda name: distances[name])
     shown = ", ".join(f"{name} {value:.2f}" for name, value in distances.items())
     values = dict(distances)
     if distances[own] > WORSE * distances[best] and distances[own] > distances[best] + MARGIN:
         words = (
-            f"the card says {own}, but the first batch norm was trained on images normalised like {best} (distance "
+            f"the card has {own}, but the first batch norm was trained on images normalised like {best} (distance "
             f"from its statistics: {shown}): add the backbone again with --norm {best}, or correct [input] in its card"
         )
         return Finding(name="normalisation", verdict="bad", words=words, values=values)
@@ -78,7 +76,7 @@ def judge(own: str, distances: Mapping[str, float]) -> Finding:
 
 
 def first_norm(model: nn.Module) -> nn.modules.batchnorm._BatchNorm | None:
-    """The first batch norm that keeps statistics and whose statistics were ever updated."""
+    """The first batch norm whose running statistics were ever updated."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             return module if has_seen_images(module) else None
@@ -86,7 +84,7 @@ def first_norm(model: nn.Module) -> nn.modules.batchnorm._BatchNorm | None:
 
 
 def candidates(spec: PreprocessingSpec) -> Sequence[Named]:
-    """The card's own normalisation first, then the usual ones that differ from it."""
+    """The card's normalisation first, then the usual ones that differ from it."""
     usual = [Named(name, *numbers) for name, numbers in NORMALISATIONS.items()]
     own = next((named for named in usual if (named.mean, named.std) == (spec.mean, spec.std)), None)
     first = own or Named("its own", spec.mean, spec.std)
@@ -104,7 +102,7 @@ def _distance(
     spec: PreprocessingSpec,
     named: Named,
 ) -> float:
-    """How far the norm's input is from what it remembers: shift in deviations and log ratio of deviations, together."""
+    """Distance of the norm's input from its statistics: shift in deviations and log ratio of deviations, combined."""
     batch = torch.stack([encoder.prepare(image, spec) for image in images]).to(encoder.device)
     seen = _input_of(encoder.model, norm, normalise(batch, replace(spec, mean=named.mean, std=named.std)))
     kept = [dimension for dimension in range(seen.ndim) if dimension != 1]

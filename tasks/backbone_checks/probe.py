@@ -1,4 +1,4 @@
-"""A probe of seconds: does the backbone tell handwritten digits apart, and better than its random twin?"""
+"""Fast probe: kNN accuracy on handwritten digits, compared with that of a random twin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.solvers.nearest_neighbours import classify
 Floats = npt.NDArray[np.float32]
 
 SECONDS = 20.0
-"""For both networks together."""
+"""Time limit for both networks together, in seconds."""
 FEWEST, MOST = 60, 900
 BATCH = 32
 NEIGHBOURS = 5
@@ -34,7 +34,7 @@ CHANCE = 100 / CLASSES
 
 @dataclass(frozen=True)
 class Probe:
-    """Features of digits [n, d] for training and testing, and the accuracy in percent that they give."""
+    """Features of digits [n, d] for training and testing, and the accuracy in percent."""
 
     train: Floats
     test: Floats
@@ -42,18 +42,18 @@ class Probe:
 
     @property
     def count(self) -> int:
-        """Test images."""
+        """Number of test images."""
         return len(self.test)
 
     @property
     def error(self) -> float:
-        """Standard error of the accuracy, in points."""
+        """Standard error of the accuracy, in percentage points."""
         share = min(max(self.accuracy / 100, 1 / self.count), 1 - 1 / self.count)
         return 100 * float(np.sqrt(share * (1 - share) / self.count))
 
 
 def probe(encoder: Encoder, count: int) -> Probe:
-    """Nearest neighbours on as many digits for training as for testing."""
+    """Nearest-neighbour accuracy with `count` training and `count` test digits."""
     train, test = digits("train", count), digits("test", count)
     known, asked = features(encoder, train.images), features(encoder, test.images)
     if not (np.isfinite(known).all() and np.isfinite(asked).all()):
@@ -63,7 +63,7 @@ def probe(encoder: Encoder, count: int) -> Probe:
 
 
 def affordable(encoder: Encoder) -> int:
-    """How many digits for training, and for testing, fit into half of the time; measured on one batch."""
+    """Number of digits, for training and testing each, that fit into half of the time; measured on one batch."""
     batch = digits("train", BATCH).images
     features(encoder, batch[:2])
     started = time.perf_counter()
@@ -73,7 +73,7 @@ def affordable(encoder: Encoder) -> int:
 
 
 def features(encoder: Encoder, images: Sequence[Image.Image]) -> Floats:
-    """Features [n, d], batch by batch."""
+    """Features [n, d], computed batch by batch."""
     spec = preprocessing_for(encoder.card, "paper")
     parts = [
         encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images[start : start + BATCH]]), spec)
@@ -83,7 +83,7 @@ def features(encoder: Encoder, images: Sequence[Image.Image]) -> Floats:
 
 
 def check_values(found: Floats) -> Iterator[Finding]:
-    """NaN, constants, repeated rows and collapse, judged as every run's features are."""
+    """Check for NaN, constants, repeated rows and collapse, by the rules of the feature checks of runs."""
     checks = check_features(found)
     values = {
         "rows": float(checks.rows),
@@ -93,7 +93,7 @@ def check_values(found: Floats) -> Iterator[Finding]:
         "effective_rank": checks.effective_rank,
     }
     words = "; ".join(checks.warnings) or (
-        f"{found.shape[1]} dimensions, effective rank {checks.effective_rank:.1f}, none NaN or all alike"
+        f"{found.shape[1]} dimensions, effective rank {checks.effective_rank:.1f}, none NaN or constant"
     )
     yield Finding(name="features", verdict=_verdict(checks), words=words, values=values)
 
@@ -105,22 +105,22 @@ def _verdict(checks: FeatureChecks) -> str:
 
 
 def check_probe(own: Probe, twin: Probe, *, untrained: bool) -> Finding:
-    """Chance level is wrong; no better than a random twin is worth knowing, and true of some good methods on digits."""
+    """Chance level is bad; no better than a random twin is a warning, as some good methods fail on digits."""
     values = {"accuracy": own.accuracy, "twin_accuracy": twin.accuracy, "images": float(own.count)}
     said = f"{own.accuracy:.0f} % of {own.count} digits recognised, its random twin {twin.accuracy:.0f} %"
     if own.accuracy < CHANCE + 3 * own.error:
         words = f"{said}: no better than guessing. Weights, normalisation or pooling are wrong"
         return Finding(name="probe", verdict="bad", words=words, values=values)
     if not untrained and own.accuracy <= twin.accuracy + 2 * np.hypot(own.error, twin.error):
-        words = f"{said}: no better than untrained on digits. Compare on a task of your own before you trust it"
+        words = f"{said}: no better than untrained on digits. Compare on a task of your own before relying on it"
         return Finding(name="probe", verdict="note", words=words, values=values)
     return Finding(name="probe", verdict="good", words=said, values=values)
 
 
 def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:
-    """Three normalisations compared by what they let a network without batch norms recognise.
+    """Compare three normalisations by probe accuracy, for networks without batch norms.
 
-    `own` is the probe under the card's. Only a clearly better one is worth a remark: such networks are robust.
+    `own` is the probe under the card's. Only a clearly better one is reported, as such networks are robust.
     """
     first, *others = candidates(preprocessing_for(encoder.card, "paper"))
     found = {first.name: own.accuracy}
@@ -129,11 +129,9 @@ def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:
     best = max(found, key=lambda name: found[name])
     shown = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in found.items())
     if found[best] > own.accuracy + 3 * math.sqrt(2) * own.error:
-        words = (
-            f"{best} lets it recognise clearly more digits than the card's {first.name} ({shown}): is the card right?"
-        )
+        words = f"{best} recognises clearly more digits than the card's {first.name} ({shown}): check its [input]"
         return Finding(name="normalisation", verdict="note", words=words, values=found)
-    words = f"no other normalisation lets it recognise clearly more digits ({shown})"
+    words = f"no other normalisation recognises clearly more digits ({shown})"
     return Finding(name="normalisation", verdict="good", words=words, values=found)
 
 
@@ -145,7 +143,7 @@ def _normalised(encoder: Encoder, named: Named) -> Encoder:
 
 
 def check_distance(own: Probe, twin: Probe) -> Finding:
-    """Linear CKA (Kornblith et al., 2019) of the features with the random twin's; 1 would be the same geometry."""
+    """Linear CKA (Kornblith et al., 2019) with the random twin's features; 1 means the same geometry."""
     similarity = linear_cka(own.test, twin.test)
     words = f"similarity to a random twin {similarity:.2f} (linear CKA; 1 is the same)"
     return Finding(name="twin", verdict="good", words=words, values={"cka": similarity})
@@ -160,5 +158,5 @@ def linear_cka(first: Floats, second: Floats) -> float:
 
 
 def with_model(encoder: Encoder, model: nn.Module) -> Encoder:
-    """An encoder of the same card around another network."""
+    """An encoder with the same card and another network."""
     return Encoder(encoder.card, model.to(encoder.device), encoder.device, encoder.precision, "twin")

@@ -17,11 +17,11 @@ from tasks.backbone_checks.images import photographs
 
 BATCH = 16
 LEAST_S = 1.0
-"""Measured for at least so long."""
+"""Minimum duration of the measurement in seconds."""
 
 
 def images_per_second(encoder: Encoder) -> float:
-    """Decoded images to features, preparation included, after one batch to warm up."""
+    """Speed from decoded images to features, including preprocessing, after one warm-up batch."""
     spec, images = preprocessing_for(encoder.card, "paper"), photographs(BATCH)
     encoder.encode(torch.stack([encoder.prepare(image, spec) for image in images]), spec).cpu()
     started, done = time.perf_counter(), 0
@@ -32,7 +32,7 @@ def images_per_second(encoder: Encoder) -> float:
 
 
 def main() -> int:
-    """Measure what standard input asks for; 1 when the weights cannot be used."""
+    """Measure the backbone requested on standard input; return 1 if its weights cannot be used."""
     request = CheckRequest.model_validate_json(sys.stdin.read())
     encoder = Encoder.load(request.backbone, WeightsFolder(Path(request.weights)), request.device)
     print(json.dumps({"images_per_s": images_per_second(encoder)}))

@@ -1,1 +1,1 @@
-"""Evaluation of a protocol: from dataset and backbone to inputs, outcome and provenance."""
+"""Evaluation of a protocol: dataset and backbone, inputs, outcome and provenance."""

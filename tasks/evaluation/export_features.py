@@ -1,6 +1,7 @@
-"""Features of images or datasets to a file, as tasks compute them: `python -P -m tasks.evaluation.export_features`.
+"""Export features of images or datasets, computed as for tasks: `python -P -m tasks.evaluation.export_features`.
 
-A process of its own because it imports torch: an `ExportRequest` on standard input, `Report` lines on standard output.
+A separate process because it imports torch. Reads an `ExportRequest` from standard input and writes `Report` lines to
+standard output.
 """
 
 from __future__ import annotations
@@ -68,24 +69,24 @@ PROBLEMS: tuple[tuple[type[Exception], Problem], ...] = (
 
 
 class LineReporter(SilentReporter):
-    """Reports progress and warnings as lines."""
+    """Reporter that writes JSON lines."""
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:  # noqa: ARG002 - all are images
-        """Write the phase."""
+        """Write the start of a phase."""
         _say(Phase(name=name, total=total))
 
     def advance(self, count: int = 1) -> None:
-        """Write the count."""
+        """Write the progress."""
         _say(Advance(count=count))
 
     def warn(self, message: str) -> None:
-        """Write the warning."""
+        """Write a warning."""
         _say(ExportWarning(words=message))
 
 
 @dataclass(frozen=True)
 class ListedImages(PixelSource):
-    """Image files anywhere."""
+    """Image files in any folder."""
 
     files: Sequence[str]
 
@@ -97,13 +98,13 @@ class ListedImages(PixelSource):
         return found if isinstance(found, Image.Image) else Image.fromarray(found)
 
     def pixels(self, index: int) -> Pixels | Image.Image:
-        """Raises ImageError, FileNotFoundError."""
+        """The pixels of one image. Raises ImageError, FileNotFoundError."""
         return read_image(Path(self.files[index]))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Features of one source split, or of image files."""
+    """Features of one source split or of image files."""
 
     values: Floats
     names: Sequence[str]
@@ -115,13 +116,13 @@ class _Part:
 
 @dataclass
 class Export:
-    """One request, being carried out."""
+    """Execution of one request."""
 
     request: ExportRequest
     reporter: LineReporter
 
     def carry_out(self) -> Exported:
-        """Write the file. Raises those of `PROBLEMS`."""
+        """Write the file. Raises the exceptions in `PROBLEMS`."""
         parts = [part for source in self.request.sources for part in self._parts(source)]
         features = self._joined(parts)
         for sentence in check_features(features.values).warnings if len(features.values) > 1 else ():
@@ -197,12 +198,12 @@ class Export:
 
     @cached_property
     def _blocks(self) -> BlockEncoder | None:
-        """The encoder of the chosen blocks; None for pooled features. Raises WeightsError."""
+        """Encoder of the selected blocks; None for pooled features. Raises WeightsError."""
         choice = self.request.layers
         return None if choice is None else BlockEncoder.covering(self._encoder(), choice)
 
     def _chosen(self, values: npt.NDArray[np.floating]) -> Floats:
-        """The chosen columns of layer-wise features; pooled features whole."""
+        """Selected columns of layer-wise features; pooled features unchanged."""
         blocks, choice = self._blocks, self.request.layers
         if blocks is None or choice is None:
             return np.asarray(values, np.float32)
@@ -214,7 +215,7 @@ class Export:
         return np.concatenate(chosen, axis=1)
 
     def _joined(self, parts: Sequence[_Part]) -> NamedFeatures:
-        """All rows; labels and splits where all are of one dataset."""
+        """All rows, with labels and splits if all are of one dataset."""
         one_dataset = len(self.request.sources) == 1 and isinstance(self.request.sources[0], DatasetSplits)
         labels = [part.labels for part in parts if part.labels is not None]
         return NamedFeatures(
@@ -246,21 +247,22 @@ class Export:
 
 
 def fits(column: LayerColumn, choice: LayerChoice) -> bool:
-    """Whether a column is chosen."""
+    """Whether a column is selected."""
     of_block = not choice.blocks or column.block in choice.blocks
     return of_block and (not choice.poolings or column.pooling in choice.poolings)
 
 
 @dataclass(frozen=True)
 class BlockEncoder:
-    """An encoder whose features are those of blocks, in the precision in which they are stored."""
+    """Encoder of block features in storage precision."""
 
     encoder: Encoder
     request: LayerRequest
 
     @classmethod
     def covering(cls, encoder: Encoder, choice: LayerChoice) -> BlockEncoder:
-        """With the fewest blocks that are stored together. Raises WeightsError for blocks or poolings that it lacks."""
+        """The encoder of the fewest stored blocks that cover a choice. Raises WeightsError for unavailable blocks or
+        poolings."""
         usual = cls(encoder, LayerRequest())
         if choice.blocks and set(choice.blocks) <= {column.block for _, column in usual.places}:
             found = usual
@@ -276,7 +278,7 @@ class BlockEncoder:
 
     @property
     def places(self) -> list[tuple[int, LayerColumn]]:
-        """Every column with the place at which it begins."""
+        """Every column with its first position."""
         columns = self.encoder.columns(self.request.blocks)
         starts = np.cumsum([0, *(column.width for column in columns)])
         return [(int(start), column) for start, column in zip(starts, columns, strict=False)]
@@ -287,11 +289,11 @@ class BlockEncoder:
         return sum(column.width for _, column in self.places)
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
-        """One image as uint8 [3, h, w]."""
+        """Prepare an image as uint8 [3, h, w]."""
         return self.encoder.prepare(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """Features [b, dimension] as they are stored: rounded to half precision."""
+        """Features [b, dimension] as stored, i.e. rounded to half precision."""
         both = self.encoder.encode_layers(batch, spec, (self.request.blocks,))
         return both[:, self.encoder.dimension :].half().float()
 
@@ -301,7 +303,7 @@ def _say(report: CardModel) -> None:
 
 
 def main() -> int:
-    """Carry out the request of standard input."""
+    """Execute the request on standard input."""
     request = ExportRequest.model_validate_json(sys.stdin.read())
     try:
         _say(Export(request, LineReporter()).carry_out())

@@ -1,4 +1,4 @@
-"""One task on one backbone: find the data, get the features, check them, run the protocol."""
+"""Evaluation of a task on stored features: open the data, get the features, check them, run the protocol."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class ProtocolModule(Protocol):
     """Module of a protocol on stored features."""
 
     def evaluate(self, inputs: FeatureInputs, parameters: FeatureParameters, seed: int, reporter: Reporter) -> Outcome:
-        """Carry out the protocol."""
+        """Run the protocol."""
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """The backbone with the preprocessing of one task."""
+    """A backbone with the preprocessing of one task."""
 
     card: BackboneCard
     spec: PreprocessingSpec
@@ -66,9 +66,9 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     precision: Precision = "float32",
     batch_size: int = 64,
 ) -> Evaluation:
-    """Evaluate `card` on `task`; only missing features are computed, and only then is the backbone loaded.
+    """Evaluate `card` on `task`; the backbone is only loaded if features are missing.
 
-    `batch_size` and `device` do not change the number. Raises `DataError`, `WeightsError` (also for wrong keys),
+    `batch_size` and `device` do not change the result. Raises `DataError`, `WeightsError` (also for wrong keys),
     `FeatureError` (NaN, memory, disk).
     """
     reporter.phase("opening")
@@ -159,12 +159,12 @@ class _SplitEntries:
 
     @property
     def encoded(self) -> int:
-        """Images that were encoded now: all arrays that were missing come from one pass."""
+        """Number of images encoded by this evaluation; missing arrays are computed in one pass."""
         return max(one.encoded for one in (self.pooled, *self.layers.values()))
 
     @property
     def images_per_s(self) -> float | None:
-        """Speed of that pass."""
+        """Throughput of that pass."""
         fresh = (one for one in (self.pooled, *self.layers.values()) if one.encoded)
         return next((one.manifest.images_per_s for one in fresh), None)
 
@@ -194,7 +194,7 @@ def _features(
 
 
 def _checks(stored: Mapping[str, Features], reporter: Reporter) -> dict[str, Json]:
-    """Results of the feature checks per source split; warnings are reported at once."""
+    """Results of the feature checks per source split; warnings are reported immediately."""
     reporter.phase("checking features", len(stored), "splits")
     checks: dict[str, Json] = {}
     for split, features in stored.items():

@@ -1,7 +1,7 @@
-"""One task on one backbone for protocols that look at images themselves and train: no stored features.
+"""Evaluation of a task on images, for protocols that read images or train the backbone.
 
-The counterpart of `tasks.evaluation.features`, with the same `evaluate_task`: find the data, verify the weights, hand
-both to the protocol's module.
+Has the same `evaluate_task` as `tasks.evaluation.features`: open the data, verify the weights, run the protocol's
+module.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ImageProtocol(Protocol):
     """Module of a protocol on images."""
 
     def evaluate(self, inputs: ImageInputs, parameters: Parameters, seed: int, reporter: Reporter) -> Outcome:
-        """Carry out the protocol."""
+        """Run the protocol."""
 
 
 def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
@@ -47,9 +47,9 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     precision: Precision = "float32",
     batch_size: int = 64,
 ) -> Evaluation:
-    """Evaluate `card` on `task`. An interrupted evaluation carries on from `paths.checkpoint`.
+    """Evaluate `card` on `task`, resuming an interrupted evaluation from `paths.checkpoint`.
 
-    `batch_size` is for what is not trained and does not change the number. Raises `DataError`, `WeightsError`.
+    `batch_size` applies to inference only and does not change the result. Raises `DataError`, `WeightsError`.
     """
     reporter.phase("opening")
     parameters = task.typed_parameters()
@@ -83,7 +83,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
 
 
 def _duplicates(dataset: Dataset, outcome: Outcome) -> dict[str, Json]:
-    """Test images that are training images, too; nothing where nothing was trained, or the splits were drawn here."""
+    """Number of test images that are also training images; empty if nothing was trained or the splits were derived."""
     learnt, asked = dataset.splits.get("train"), dataset.splits.get("test", dataset.splits.get("val"))
     if "train" not in outcome.samples or learnt is None or asked is None:
         return {}

@@ -1,4 +1,4 @@
-"""Inputs of protocols: features and labels by role, or images and a trainable backbone. Needs no torch."""
+"""Protocol inputs: features and labels by role, or images and a trainable backbone. Needs no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Samples:
     labels: Labels
     """[n] class indices, or [n, classes] of 0 and 1."""
     index: npt.NDArray[np.int64]
-    """[n] the image's place in its source split."""
+    """[n] index of each image in its source split."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -59,28 +59,29 @@ class ManyShotInputs:
     classes: tuple[str, ...]
     metric: MetricName
     device: str = "cpu"
-    """Where to compute; never changes which number comes out, beyond rounding."""
+    """Compute device; changes the result by rounding only."""
     pixel_targets: PixelTargets | None = None
-    """None unless the protocol declares them."""
+    """Pixel targets, if the protocol declares them."""
     layers: LayerInputs | None = None
     """None unless the protocol declares them."""
     shifts: Mapping[str, Samples] = field(default_factory=dict)
     """Further splits and test sets by name; empty unless the protocol declares them."""
     key: str = ""
-    """The result's key: names everything that decides the number, so that a checkpoint is of one measurement alone."""
+    """Result key: a digest of everything that determines the result, so that a checkpoint belongs to one measurement.
+    """
     checkpoint: Path | None = None
-    """Folder where long training keeps its state; None: nothing is kept."""
+    """Folder for checkpoints of long training; None: no checkpoints."""
     checkpoint_s: float = 60.0
-    """Seconds of training after which its state is kept again."""
+    """Interval between checkpoints in seconds."""
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image may carry several classes."""
+        """Whether an image may have several classes."""
         return self.test.labels.ndim == 2
 
     @property
     def duplicate_test_images(self) -> int | None:
-        """Number of test images whose features a training or validation image has too."""
+        """Number of test images whose features equal those of a training or validation image."""
         return sum(shared_rows(role.features, self.test.features) for role in (self.train, self.val))
 
 
@@ -100,14 +101,14 @@ class PoolInputs:
 
 @dataclass(frozen=True)
 class StoredSamples:
-    """Images in one role whose features stay on the disk until they are asked for."""
+    """Images in one role whose features are read from disk on access."""
 
     features: StoredRows
     """[n, d]."""
     labels: Labels
     """[n] class indices, or [n, classes] of 0 and 1."""
     index: npt.NDArray[np.int64]
-    """[n] the image's place in its source split."""
+    """[n] index of each image in its source split."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -115,27 +116,27 @@ class StoredSamples:
 
 @dataclass(frozen=True)
 class BankInputs:
-    """Labelled images that vote, and the test images that they vote on."""
+    """Labelled bank of kNN, and the test images."""
 
     bank: StoredSamples
     """Training and validation images, in the order of their source splits."""
     test: StoredSamples
     trained_on: tuple[int, int]
-    """How many of the bank are training and how many validation images."""
+    """Number of training and of validation images in the bank."""
     classes: tuple[str, ...]
     metric: MetricName
     device: str = "cpu"
     test_targets: Mapping[Kind, Targets[Any]] = field(default_factory=dict)
-    """Targets of the test images that the dataset has, by kind, where these are one whole source split."""
+    """Targets of the test images by kind, if the test images are one whole source split."""
 
     @property
     def duplicate_test_images(self) -> int | None:
-        """Number of test images whose features an image of the bank has too."""
+        """Number of test images whose features equal those of an image in the bank."""
         return shared_rows(self.bank.features, self.test.features)
 
     @classmethod
     def of(cls, inputs: ManyShotInputs) -> BankInputs:
-        """The bank of given roles."""
+        """The bank of the given roles."""
         bank, test = _together(inputs.train, inputs.val), _together(inputs.test)
         return cls(bank, test, (len(inputs.train), len(inputs.val)), inputs.classes, inputs.metric, inputs.device)
 
@@ -152,7 +153,7 @@ def _together(*roles: Samples) -> StoredSamples:
 
 
 def joined(first: Samples, second: Samples) -> Samples:
-    """Both, one after the other, in memory."""
+    """Concatenation of two samples in memory."""
     return Samples(
         features=np.concatenate([first.features, second.features]),
         labels=np.concatenate([first.labels, second.labels]),
@@ -169,25 +170,25 @@ class ImageInputs:
     backbone: TrainableBackbone
     spec: PreprocessingSpec
     key: str
-    """The result's key: names everything that decides the number, so that a checkpoint knows whose it is."""
+    """Result key: a digest of everything that determines the result, which identifies its checkpoint."""
     device: str = "cpu"
     precision: Precision = "float32"
     batch_size: int = 64
-    """For evaluation only; never changes which number comes out, beyond rounding."""
+    """Batch size of inference; changes the result by rounding only."""
     checkpoint: Path | None = None
     checkpoint_s: float = 60.0
-    """Seconds of training after which its state is kept again."""
+    """Interval between checkpoints in seconds."""
     pictures: Path | None = None
 
     def split(self, *names: str) -> SourceSplit:
-        """The first of these source splits that the dataset has. Raises DataError."""
+        """The first of these source splits that the dataset has. Raises DataError if there is none."""
         for name in names:
             if name in self.dataset.splits:
                 return self.dataset.splits[name]
         raise DataError(f"{self.dataset.name} has the splits {', '.join(self.dataset.splits)}: none is {names[0]}")
 
     def targets(self, split: SourceSplit, kind: Kind) -> Targets[Any]:
-        """The split's targets of a kind. Raises DataError when it has none."""
+        """Targets of a split by kind. Raises DataError if there are none."""
         if kind not in split.targets:
             raise DataError(f"{self.dataset.name} has no {kind} for its images: correct the targets on its card")
         return split.targets[kind]

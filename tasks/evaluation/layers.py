@@ -1,4 +1,4 @@
-"""Layer-wise features by role, of which protocols take the blocks and poolings that they need. Needs no torch."""
+"""Layer-wise features by role, from which protocols select blocks and poolings. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tasks.features.shards import ColumnRows, StoredRows
 
 AnyFloats = npt.NDArray[np.floating]
 Place = tuple[int, LayerPooling]
-"""A block, counted from 1, and a pooling of its tokens or map."""
+"""Block number, from 1, and pooling of its tokens or feature map."""
 
 
 @dataclass(frozen=True)
 class RoleLayers:
-    """Layer-wise features of the images in one role, which stay on the disk until they are asked for."""
+    """Layer-wise features of the images in one role, read from disk on access."""
 
     parts: tuple[tuple[AnyFloats, npt.NDArray[np.int64]], ...]
-    """Arrays [*, d], with the rows that are taken from each."""
+    """Arrays [*, d], each with its selected rows."""
     columns: tuple[LayerColumn, ...]
 
     def __len__(self) -> int:
         return sum(len(rows) for _, rows in self.parts)
 
     def select(self, places: Sequence[Place]) -> ColumnRows:
-        """Features [n, sum of widths] of these places, next to one another in the given order."""
+        """Features [n, sum of widths] of the given blocks and poolings, concatenated in the given order."""
         return ColumnRows(tuple(self._column(place) for place in places))
 
     def _column(self, place: Place) -> StoredRows:
@@ -49,7 +49,7 @@ class LayerInputs:
 
     @classmethod
     def of(cls, split: ManyShotSplit, arrays: Mapping[str, AnyFloats], columns: tuple[LayerColumn, ...]) -> LayerInputs:
-        """From one array per source split."""
+        """Layer-wise features by role, from one array per source split."""
 
         def role(selection: Selection) -> RoleLayers:
             return RoleLayers(tuple((arrays[name], rows) for name, rows in selection), columns)
@@ -63,15 +63,15 @@ class LayerInputs:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Stored blocks, counted from 1, in rising order."""
+        """Stored block numbers, from 1, in ascending order."""
         return tuple(sorted({column.block for column in self.columns}))
 
     def last(self, count: int) -> tuple[int, ...] | None:
-        """The last `count` blocks; None where the backbone has fewer, or they are not all stored."""
+        """The last `count` blocks; None if the backbone has fewer or not all of them are stored."""
         depth = self.blocks[-1]
         wanted = tuple(range(depth - count + 1, depth + 1))
         return wanted if set(wanted) <= set(self.blocks) else None
 
     def has(self, pooling: LayerPooling) -> bool:
-        """Whether the backbone's blocks are pooled in this way."""
+        """Whether this pooling of the blocks is stored."""
         return any(column.pooling == pooling for column in self.columns)

@@ -1,4 +1,4 @@
-"""Paths and encoder that an evaluation is given, and the evaluation that it returns. Needs neither torch nor numpy."""
+"""Inputs and result of an evaluation: paths, encoder cache, provenance. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncoderCache:
-    """The encoder last used, kept in memory so that a worker loads it once for many runs."""
+    """The last encoder, kept in memory so that a worker loads it once for many runs."""
 
     held: Encoder | None = None
     held_as: tuple[object, ...] = ()
@@ -26,7 +26,8 @@ class EncoderCache:
     def get(
         self, card: BackboneCard, digest: str, weights: WeightsFolder, device: str, precision: Precision
     ) -> Encoder:
-        """The encoder, from memory if it is the one held. The other is released first: two need not fit the device."""
+        """The cached encoder if it matches, else a new one; the old one is released first, since both may not fit the
+        device."""
         from backbones.model.encoder import Encoder  # noqa: PLC0415 - a protocol without encoder needs no torch
 
         key = (card, digest, device, precision)
@@ -39,47 +40,47 @@ class EncoderCache:
 
 @dataclass(frozen=True)
 class EvaluationPaths:
-    """The folders that an evaluation reads and writes. Those that may be None belong to one run alone."""
+    """Folders read and written by an evaluation. Optional ones may be specific to a run."""
 
     weights: Path
     data: Path
     features: Path
     cache: Path | None = None
-    """Where digests of the data's files are remembered; None: they are read each time."""
+    """Folder for digests of the data files; None: files are always read."""
     decoded: Path | None = None
-    """Where backbones share decoded images; None: each decodes for itself."""
+    """Cache of decoded images shared by backbones; None: not shared."""
     decoded_bytes: int = 0
-    """How large that folder may become."""
+    """Maximum size of that cache in bytes."""
     checkpoint: Path | None = None
-    """Where long training keeps its state; the same folder for every attempt of a run. None: nothing is kept."""
+    """Folder for checkpoints of long training, the same for every attempt of a run; None: no checkpoints."""
     checkpoint_s: float = 60.0
-    """How often, in seconds."""
+    """Interval between checkpoints in seconds."""
     store_layers: tuple[LayerRequest, ...] = ()
-    """Layer-wise features that other runs will need: stored too wherever images are encoded."""
+    """Layer-wise features that other runs need: also stored whenever images are encoded."""
     pictures: Path | None = None
-    """Where a protocol puts pictures (PNG) that explain its result; None: nowhere."""
+    """Folder for images (PNG) that illustrate the result; None: none are written."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Backbone, data and features of an evaluation, for the record and the result's key."""
+    """Provenance of an evaluation (backbone, data and features), for the record and the result key."""
 
     backbone_identity: Mapping[str, Json]
     weights_digest: str
     manifest_digest: str
     dimension: int | None
-    """Length of a feature vector; None for a protocol that takes none."""
+    """Length of a feature vector; None for protocols without features."""
     encoded: int
-    """Images that were encoded now, over all splits."""
+    """Number of images encoded by this evaluation, over all splits."""
     hits: Mapping[str, bool]
-    """Per source split, whether its features were stored already."""
+    """Per source split, whether its features were already stored."""
     images_per_s: float | None
-    """Speed of today's encoding; None when nothing was encoded."""
+    """Encoding throughput of this evaluation; None if no image was encoded."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An outcome, and what it was computed from."""
+    """An outcome with its provenance."""
 
     outcome: Outcome
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""From stored features, one array per source split, to the inputs that a protocol declares."""
+"""Convert features per source split into the inputs that a protocol declares."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tasks.reporter import Reporter
 
 Floats = npt.NDArray[np.float64]
 VALIDATION_SHARE = 0.2
-"""Share of training images for validation, unless parameters have a `validation_share`."""
+"""Default fraction of training images used for validation, overridden by the parameter `validation_share`."""
 HUES = 12
-"""Bins of the hue circle, the first around red."""
+"""Number of bins of the hue circle; the first is centred on red."""
 
 PerSplit = Mapping[str, Features]
 """Features [n, d] of every source split, by its name."""
@@ -49,19 +49,19 @@ class SplitFeatures:
     metric: MetricName
     features: PerSplit
     preprocessing: PreprocessingSpec | None = None
-    """None where there are features alone; targets of pixels need it."""
+    """Preprocessing, required for pixel targets; None for features alone."""
     seed: int = 0
-    """0: the published validation split; another seed draws another one."""
+    """Seed of the validation split; 0 selects the published one."""
     device: str = "cpu"
     layers: Mapping[str, npt.NDArray[np.floating]] | None = None
-    """Layer-wise features [n, d] of every source split; None unless the protocol reads them."""
+    """Layer-wise features [n, d] of every source split; None unless the protocol declares them."""
     columns: tuple[LayerColumn, ...] = ()
     """Those of `layers`."""
     shifts: Mapping[str, SourceSplit] = field(default_factory=dict)
     """Further splits, by the name that their features have; empty unless the protocol reads them."""
 
     def inputs(self, protocol: ProtocolSpec, parameters: Parameters, reporter: Reporter) -> FeatureInputs:
-        """What the protocol declares as its inputs."""
+        """Inputs that the protocol declares."""
         if protocol.inputs == "pool":
             return self.pool()
         split = many_shot_indices(self.dataset, getattr(parameters, "validation_share", VALIDATION_SHARE), self.seed)
@@ -75,7 +75,7 @@ class SplitFeatures:
         return replace(inputs, pixel_targets=self.pixel_targets(split, _function(protocol.pixel_targets), reporter))
 
     def many_shot(self, split: ManyShotSplit) -> ManyShotInputs:
-        """Train, validation and test."""
+        """Inputs of a train, validation and test role."""
         return ManyShotInputs(
             train=samples(self.dataset, self.features, split.train),
             val=samples(self.dataset, self.features, split.val),
@@ -93,7 +93,7 @@ class SplitFeatures:
         }
 
     def bank(self, split: ManyShotSplit) -> BankInputs:
-        """Training and validation images as one bank, and the test images: the stored arrays, nothing copied."""
+        """Training and validation images as the bank, and the test images; arrays are not copied."""
         train, val = (sum(len(indices) for _, indices in role) for role in (split.train, split.val))
         bank, test = (_stored(self.dataset, self.features, role) for role in (split.train_and_val, split.test))
         (name, rows), *others = split.test
@@ -102,17 +102,17 @@ class SplitFeatures:
         return BankInputs(bank, test, (train, val), self.dataset.classes, self.metric, self.device, targets)
 
     def pool(self) -> PoolInputs:
-        """Every image of every split."""
+        """All images of all splits."""
         return PoolInputs(samples(self.dataset, self.features, pool(self.dataset)), self.dataset.classes, self.device)
 
     def pixel_targets(self, split: ManyShotSplit, compute: PixelFunction, reporter: Reporter) -> PixelTargets:
-        """Targets of all roles, computed from the images as a backbone is shown them (resized and cropped)."""
+        """Targets of all roles, computed from the preprocessed (resized and cropped) images."""
         roles = (split.train, split.val, split.test)
         reporter.phase("pixel targets", sum(len(indices) for role in roles for _, indices in role), "images")
         return PixelTargets(*(self._computed(role, compute, reporter) for role in roles))
 
     def _computed(self, selection: Selection, compute: PixelFunction, reporter: Reporter) -> Floats:
-        assert self.preprocessing is not None, "targets of pixels are computed from images"
+        assert self.preprocessing is not None, "pixel targets require images"
         rows: list[Floats] = []
         for name, indices in selection:
             for index in indices:
@@ -133,10 +133,9 @@ def _function(name: str) -> PixelFunction:
 
 
 def colour(pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Mean of each channel in [0, 1], then the shares of the hues, of `pixels` [3, h, w].
+    """Mean of each channel in [0, 1], then the hue histogram, of `pixels` [3, h, w].
 
-    A pixel counts for its hue as much as it has colour at all (its chroma), so grey has no hue; an image without any
-    colour has shares of 0.
+    Pixels are weighted by their chroma, so grey has no hue; the histogram of an image without colour is 0.
     """
     red, green, blue = channels = pixels.reshape(3, -1).astype(np.float64) / 255
     highest, chroma = channels.max(axis=0), np.ptp(channels, axis=0)
@@ -153,7 +152,7 @@ def colour(pixels: npt.NDArray[np.uint8]) -> Floats:
 
 
 def samples(dataset: Dataset, features: PerSplit, selection: Selection) -> Samples:
-    """Features, labels and places of a selection, part after part."""
+    """Features, labels and indices of a selection, part by part."""
     rows = [_rows(features[name], indices) for name, indices in selection]
     return Samples(
         features=rows[0] if len(rows) == 1 else np.concatenate(rows),
@@ -171,5 +170,5 @@ def _stored(dataset: Dataset, features: PerSplit, selection: Selection) -> Store
 
 
 def _rows(values: Features, indices: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Features:
-    """Chosen rows; the memory-mapped array itself when they are all of them."""
+    """Selected rows; the memory-mapped array itself if all rows are selected."""
     return values if np.array_equal(indices, np.arange(len(values))) else np.asarray(values[indices])

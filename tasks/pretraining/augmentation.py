@@ -18,28 +18,28 @@ class Colouring:
     contrast: float = 0.4
     saturation: float = 0.6
     hue: float = 0.25
-    """Largest turn of the colour circle, in turns."""
+    """Maximum hue rotation, in turns of the colour circle."""
     gray: float = 0.2
-    """Probability of losing all colour."""
+    """Probability of conversion to grey."""
     probability: float = 0.9
 
 
 @dataclass(frozen=True)
 class Views:
-    """How a random view is taken of an image."""
+    """Parameters of random views."""
 
     size: int
     """Pixels per side of the view."""
     area: tuple[float, float] = (0.3, 1.0)
-    """Share of the image's area that a view shows."""
+    """Fraction of the image's area that a view covers."""
     aspect: float = 4 / 3
-    """Largest ratio of a view's sides."""
+    """Maximum aspect ratio of the window."""
     flip: bool = True
     colouring: Colouring | None = None
 
 
 def to_tensor(images: Tensor) -> Tensor:
-    """Turn uint8 [n, h, w, 3] into float32 [n, 3, h, w] in 0..1."""
+    """Convert uint8 [n, h, w, 3] to float32 [n, 3, h, w] in 0..1."""
     return images.permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -73,7 +73,7 @@ _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 
 
 def _colour_maps(count: int, c: Colouring, generator: torch.Generator) -> Tensor:
-    """Linear maps of RGB [n, 3, 3]: brightness, saturation and a turn of the colour circle in one."""
+    """Linear maps of RGB [n, 3, 3] that combine brightness, saturation and hue rotation."""
     changed = (torch.rand(count, generator=generator) < c.probability).float()
     brightness = 1 + changed * _uniform(count, -c.brightness, c.brightness, generator)
     saturation = 1 + changed * _uniform(count, -c.saturation, c.saturation, generator)
@@ -89,7 +89,7 @@ def _colour_maps(count: int, c: Colouring, generator: torch.Generator) -> Tensor
 
 
 def recolour(images: Tensor, colouring: Colouring, generator: torch.Generator) -> Tensor:
-    """Change the colours of images [n, 3, h, w] in 0..1, each its own way."""
+    """Change the colours of images [n, 3, h, w] in 0..1, independently per image."""
     count = len(images)
     coloured = torch.bmm(_colour_maps(count, colouring, generator), images.flatten(2)).view_as(images)
     contrast = 1 + _uniform(count, -colouring.contrast, colouring.contrast, generator)[:, None, None, None]
@@ -102,8 +102,8 @@ def random_views(images: Tensor, views: Views, generator: torch.Generator, flipp
 
     Args:
         images: [n, 3, h, w] in 0..1.
-        views: what the views are like.
-        generator: all randomness comes from it.
+        views: parameters of the views.
+        generator: source of all randomness.
         flippable: bool [n], False where mirroring would change what the image shows; None: all may be mirrored.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Writing a backbone's weights: half-precision safetensors under timm's own names, no head."""
+"""Export of a backbone's weights: half-precision safetensors with timm's parameter names, without a head."""
 
 import json
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from tasks.pretraining.recipes import INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Archite
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from."""
+    """Provenance of exported weights."""
 
     method: str
     architecture: Architecture
     seed: int
     steps: int
-    """Optimiser steps taken."""
+    """Number of optimiser steps taken."""
     planned_steps: int
-    """Steps of the whole schedule: more than `steps` if this is a run's checkpoint and not its end."""
+    """Steps of the whole schedule: more than `steps` if the weights are a checkpoint of an unfinished run."""
     core_seconds: float
 
     def header(self) -> dict[str, str]:
@@ -42,7 +42,7 @@ class Origin:
 
 
 def export(backbone: nn.Module, origin: Origin, path: Path) -> None:
-    """Write the weights in half precision; the file appears whole or not at all."""
+    """Write the weights in half precision, atomically."""
     weights = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in backbone.state_dict().items()

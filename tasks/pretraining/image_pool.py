@@ -1,4 +1,4 @@
-"""The images that the demo backbones are pre-trained on, rendered once and shared by all runs through a file."""
+"""Images for pre-training the demo backbones, rendered once and shared by all runs through a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from tasks.pretraining.recipes import INPUT_SIZE
 from tasks.synthetic import RENDERER_VERSION, Scene, SceneKind, render
 
 SPLIT = "pretraining"
-"""A split of its own: none of its images appears in a task."""
+"""A separate split, none of whose images is used by a task."""
 
 
 @dataclass(frozen=True)
 class PoolSize:
-    """Images of each kind."""
+    """Number of images of each kind."""
 
     objects: int = 14_000
     scenes: int = 6_000
@@ -31,13 +31,13 @@ class PoolSize:
 
     @property
     def total(self) -> int:
-        """Images in all."""
+        """Total number of images."""
         return self.objects + self.scenes + self.digits
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """`images` uint8 [n, h, w, 3]; `solids` and `digits` int64 [n] are -1 where an image has no single such label."""
+    """`images` uint8 [n, h, w, 3]; `solids` and `digits` int64 [n], -1 for images without a single such label."""
 
     images: NDArray[np.uint8]
     solids: NDArray[np.int64]
@@ -52,7 +52,7 @@ def _labels(kind: SceneKind, scene: Scene) -> tuple[int, int]:
 
 
 def render_pool(size: PoolSize) -> Pool:
-    """Render the pool: about 600 images a second on one core."""
+    """Render the pool (about 600 images per second on one core)."""
     images = np.empty((size.total, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     labels = np.empty((size.total, 2), np.int64)
     for row, (kind, index) in enumerate(size.addresses()):
@@ -67,7 +67,7 @@ def _paths(folder: Path, size: PoolSize) -> dict[str, Path]:
 
 
 def open_pool(folder: Path, size: PoolSize | None = None) -> Pool:
-    """Open the pool of a folder; render it first if it is not there. The images stay on disk, memory-mapped."""
+    """Open the pool of a folder, rendering it first if missing. The images stay on disk, memory-mapped."""
     size = size or PoolSize()
     paths = _paths(folder, size)
     if not all(path.exists() for path in paths.values()):

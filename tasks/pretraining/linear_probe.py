@@ -1,4 +1,4 @@
-"""What a demo backbone's frozen features know: accuracies of linear probes on scenes that it never saw."""
+"""Accuracies of linear probes on frozen features of the demo backbones, on scenes not used in pre-training."""
 
 import argparse
 import sys
@@ -59,7 +59,7 @@ def _plain_digits(split: str) -> tuple[NDArray[np.uint8], Labels]:
 
 
 def probes(train: int, test: int) -> dict[str, LinearProbe]:
-    """Render the questions; plain digits bring their own numbers of images."""
+    """Render the images of each probe; the plain digits have a fixed number of images."""
     made = {
         name: LinearProbe(_rendered(question, "train", train), _rendered(question, "test", test))
         for name, question in _QUESTIONS.items()
@@ -68,7 +68,7 @@ def probes(train: int, test: int) -> dict[str, LinearProbe]:
 
 
 def load_demo(path: Path) -> nn.Module:
-    """Load a backbone that `tasks.pretraining` wrote, strictly, in evaluation mode."""
+    """Load a backbone written by `tasks.pretraining`, strictly, in evaluation mode."""
     with safe_open(path, "pt") as file:
         method = Method(file.metadata()["method"])
     backbone = create_backbone(RECIPES[method].architecture, seed=0)

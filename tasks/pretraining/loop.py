@@ -1,4 +1,4 @@
-"""The training loop: a fixed number of steps that repeat bit for bit, also across an interruption."""
+"""The pre-training loop: a fixed number of steps, reproducible bit for bit, also across interruptions."""
 
 import io
 import math
@@ -24,7 +24,7 @@ from tasks.pretraining.recipes import RECIPES, Architecture, Method, Recipe
 
 @dataclass(frozen=True)
 class Run:
-    """One pre-training: with the pool, everything that decides the weights."""
+    """Settings of a pre-training; with the pool they determine the weights."""
 
     method: Method
     steps: int
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class PretrainingProgress:
-    """A line of news: `loss` is the mean since the last one; `seconds_left` by wall clock."""
+    """Progress of a run: `loss` is the mean since the last report; `seconds_left` is wall-clock time."""
 
     step: int
     steps: int
@@ -50,7 +50,7 @@ class PretrainingProgress:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Where to keep the state of a run, and how often, in seconds of wall clock."""
+    """Path of the checkpoint, and the wall-clock interval between writes in seconds."""
 
     path: Path
     every: float = 120.0
@@ -66,7 +66,7 @@ def create_objective(method: Method, seed: int) -> Objective:
     """Create a method's objective around a seeded backbone.
 
     Raises:
-        ValueError: the method trains nothing.
+        ValueError: the method involves no training.
     """
     recipe = RECIPES[method]
     backbone = create_backbone(recipe.architecture, seed)
@@ -82,11 +82,11 @@ def create_objective(method: Method, seed: int) -> Objective:
         case Method.MAE:
             return MaskedAutoencoder(cast("Any", backbone), recipe.crop)
         case Method.RANDOM:
-            raise ValueError("the method random trains nothing")
+            raise ValueError("the method random involves no training")
 
 
 def _batch(pool: Pool, run: Run, step: int) -> PoolBatch:
-    """The batch of a step: each epoch is a shuffle of its own, and its last, incomplete batch is left out."""
+    """The batch of a step: each epoch is a new permutation, without its last, incomplete batch."""
     per_epoch = max(1, len(pool) // run.batch_size)
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([run.seed, epoch]).permutation(len(pool))
@@ -96,7 +96,7 @@ def _batch(pool: Pool, run: Run, step: int) -> PoolBatch:
 
 
 def _generator(run: Run, step: int) -> torch.Generator:
-    """A step's own randomness, so that no generator's state has to be kept."""
+    """Generator of a step, so that no generator state has to be stored."""
     state = np.random.SeedSequence([run.seed, step]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
@@ -110,7 +110,7 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def _optimiser(module: nn.Module, recipe: Recipe) -> AdamW:
-    """AdamW; vectors (norms, biases) and tokens do not decay."""
+    """AdamW; vectors (norms, biases) and tokens have no weight decay."""
     decayed = [p for p in module.parameters() if p.ndim in (2, 4)]
     others = [p for p in module.parameters() if p.ndim not in (2, 4)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -118,7 +118,7 @@ def _optimiser(module: nn.Module, recipe: Recipe) -> AdamW:
 
 
 class Trainer:
-    """A run under way: objective, optimiser, steps taken and core-seconds spent."""
+    """A run in progress: objective, optimiser, steps taken and core-seconds used."""
 
     def __init__(self, run: Run, pool: Pool) -> None:
         self.run, self.pool = run, pool
@@ -131,11 +131,11 @@ class Trainer:
 
     @property
     def core_seconds(self) -> float:
-        """Processor time of the run so far, over all its interruptions."""
+        """Processor time of the run so far in seconds, over all attempts."""
         return self._spent + time.process_time() - self._clock
 
     def origin(self) -> Origin:
-        """Say where the weights come from as they are now."""
+        """Provenance of the current weights."""
         run = self.run
         return Origin(run.method, run.recipe.architecture, run.seed, self.step, run.steps, self.core_seconds)
 
@@ -158,7 +158,7 @@ class Trainer:
         return loss.item()
 
     def save(self, path: Path) -> None:
-        """Write the state; the file appears whole or not at all. Raises OSError."""
+        """Write the state atomically. Raises OSError."""
         state = {
             "run": [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size],
             "step": self.step,
@@ -168,12 +168,12 @@ class Trainer:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
-        torch.save(state, buffer)  # to a full disk it would say nothing of the disk
+        torch.save(state, buffer)  # its own error for a full disk does not mention the disk
         with whole_file(path) as file:
             file.write(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
-        """Go on from a state that `save` wrote.
+        """Restore a state written by `save`.
 
         Raises:
             ValueError: the state is of another run.
@@ -181,7 +181,7 @@ class Trainer:
         state = torch.load(path, weights_only=True)
         mine = [str(self.run.method), self.run.steps, self.run.seed, self.run.batch_size]
         if state["run"] != mine:
-            raise ValueError(f"{path} is of the run {state['run']}, not of {mine}: remove it, or give the same options")
+            raise ValueError(f"{path} is of the run {state['run']}, not of {mine}: remove it, or use the same options")
         self._module.load_state_dict(state["module"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
@@ -194,7 +194,7 @@ def train(
     report: Callable[[PretrainingProgress], None] | None = None,
     report_every: int = 50,
 ) -> None:
-    """Take the run's remaining steps; a checkpoint that exists is carried on, and kept up to date."""
+    """Take the run's remaining steps, resuming from the checkpoint if there is one and updating it."""
     if checkpointing is not None and checkpointing.path.exists():
         trainer.restore(checkpointing.path)
     started, first, saved, losses = time.monotonic(), trainer.step, time.monotonic(), list[float]()

@@ -1,4 +1,4 @@
-"""What each method asks of its backbone: a loss on a batch of the pool."""
+"""Pre-training objectives: the loss of each method on a batch of the pool."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -14,7 +14,7 @@ from tasks.synthetic import DIGIT_NAMES, SOLID_NAMES
 
 @dataclass(frozen=True, eq=False)
 class PoolBatch:
-    """`images` float32 [n, 3, h, w] in 0..1; `solids` and `digits` int64 [n], -1 where there is no such label."""
+    """`images` float32 [n, 3, h, w] in 0..1; `solids` and `digits` int64 [n], -1 for images without such a label."""
 
     images: Tensor
     solids: Tensor
@@ -22,15 +22,15 @@ class PoolBatch:
 
 
 class Objective(Protocol):
-    """A module that holds the backbone it trains. All randomness of a loss comes from the generator."""
+    """A module that contains the backbone and computes a loss. All randomness comes from the given generator."""
 
     @property
     def backbone(self) -> nn.Module:
-        """What is pre-trained."""
+        """The backbone being trained."""
         ...
 
     def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
-        """Return the mean loss of a batch, a scalar."""
+        """Mean loss of a batch, a scalar."""
         ...
 
 
@@ -53,7 +53,7 @@ class Supervised(nn.Module):
         self.views = Views(crop, area=(0.45, 1.0), colouring=Colouring(hue=0.5))
 
     def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
-        """Sum both cross-entropies. Handwriting is not mirrored."""
+        """Sum of both cross-entropies. Digits are not mirrored."""
         views = random_views(batch.images, self.views, generator, flippable=batch.digits < 0)
         features = _to_backbone(self.backbone, views)
         count = (batch.solids >= 0).sum() + (batch.digits >= 0).sum()
@@ -74,7 +74,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 class SimClr(nn.Module):
-    """Two views of an image shall be nearer to each other than to all others."""
+    """SimCLR (Chen et al. 2020): contrast two views of each image with all other views of the batch."""
 
     def __init__(self, backbone: nn.Module, crop: int, colouring: Colouring | None) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SimClr(nn.Module):
         self.temperature = 0.2
 
     def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
-        """Contrast the two views of each image with the rest of the batch."""
+        """Contrastive loss of two random views of each image."""
         pair = [random_views(batch.images, self.views, generator) for _ in range(2)]
         projections = self.projector(_to_backbone(self.backbone, torch.cat(pair)))
         first, second = projections.chunk(2)
@@ -95,7 +95,7 @@ class SimClr(nn.Module):
 
 
 def turn_quarters(images: Tensor, quarters: Tensor) -> Tensor:
-    """Turn each square image [n, c, h, h] by its number of quarter turns [n]."""
+    """Rotate each square image [n, c, h, h] by its number of quarter turns [n]."""
     turned = images.clone()
     for k in (1, 2, 3):
         chosen = quarters == k
@@ -104,7 +104,7 @@ def turn_quarters(images: Tensor, quarters: Tensor) -> Tensor:
 
 
 class Rotation(nn.Module):
-    """Tell by how many quarter turns an image was turned (Gidaris et al. 2018)."""
+    """Rotation prediction (Gidaris et al. 2018): classify the number of quarter turns."""
 
     def __init__(self, backbone: nn.Module, crop: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Rotation(nn.Module):
         self.views = Views(crop, area=(0.25, 1.0), colouring=Colouring())
 
     def loss(self, batch: PoolBatch, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of the four turns."""
+        """Cross-entropy over the four rotations."""
         views = random_views(batch.images, self.views, generator)
         quarters = torch.randint(4, (len(views),), generator=generator)
         logits = self.head(_to_backbone(self.backbone, turn_quarters(views, quarters)))
@@ -121,7 +121,7 @@ class Rotation(nn.Module):
 
 
 MASKED_SHARE = 0.7
-"""Share of the patches that the encoder does not see."""
+"""Fraction of patches hidden from the encoder."""
 
 
 def cut_patches(images: Tensor, side: int) -> Tensor:
@@ -132,7 +132,7 @@ def cut_patches(images: Tensor, side: int) -> Tensor:
 
 
 def standardise(patches: Tensor) -> Tensor:
-    """Give each patch zero mean and unit variance: the target that worked best in the paper (table 1d)."""
+    """Standardise each patch to zero mean and unit variance, the best target in the paper (table 1d)."""
     centred = patches - patches.mean(dim=-1, keepdim=True)
     return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-4).sqrt()
 
@@ -142,7 +142,7 @@ def _gather(tokens: Tensor, order: Tensor) -> Tensor:
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encode the visible patches; a light decoder paints the others."""
+    """Masked autoencoding (He et al. 2022): encode the visible patches, reconstruct the others with a small decoder."""
 
     def __init__(self, backbone: VisionTransformer, crop: int, decoder_depth: int = 2) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class MaskedAutoencoder(nn.Module):
         return cast("Tensor", encoder.norm(encoder.blocks(torch.cat([start, _gather(tokens, visible)], dim=1))))
 
     def _paint(self, encoded: Tensor, order: Tensor) -> Tensor:
-        """All patches [n, patches, pixels], in the image's order."""
+        """Reconstruction of all patches [n, patches, pixels], in image order."""
         hidden = self.mask_token.expand(len(encoded), self.patches - encoded.shape[1] + 1, -1)
         shuffled = torch.cat([encoded[:, 1:], hidden], dim=1)
         tokens = _gather(shuffled, order.argsort(dim=1)) + self.places
@@ -184,5 +184,5 @@ class MaskedAutoencoder(nn.Module):
 
     @property
     def hidden(self) -> int:
-        """Patches that the encoder does not see."""
+        """Number of patches hidden from the encoder."""
         return round(MASKED_SHARE * self.patches)

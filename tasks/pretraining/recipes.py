@@ -1,4 +1,4 @@
-"""The ways the demo backbones are pre-trained, and how long each takes."""
+"""Pre-training methods of the demo backbones, and their speed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Method(StrEnum):
-    """A way to get a demo backbone; the names are those of the files."""
+    """Pre-training method of a demo backbone; also its file name."""
 
     SUPERVISED = "supervised"
     SIMCLR = "simclr"
@@ -17,14 +17,14 @@ class Method(StrEnum):
 
 
 INPUT_SIZE = 64
-"""Pixels per side that the demo backbones expect."""
+"""Side of the demo backbones' input in pixels."""
 PIXEL_MEAN = PIXEL_STD = 0.5
-"""Inputs are (x - mean) / std with x in 0..1, for every channel: the preprocessing of timm's test architectures."""
+"""Inputs are (x - mean) / std with x in 0..1, for every channel, as for timm's test architectures."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A timm architecture. `patch_size` and a fixed input size are for transformers only."""
+    """A timm architecture. `patch_size` and a fixed input size apply to transformers only."""
 
     name: str
     patch_size: int | None = None
@@ -41,10 +41,10 @@ VIT = Architecture("test_vit", patch_size=8)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method trains: AdamW with a linear warm-up and a cosine, on square crops of `crop` pixels.
+    """Hyperparameters of a method: AdamW with a linear warm-up and a cosine, on square crops of `crop` pixels.
 
-    `steps_per_minute` was measured once on a busy, shared machine; it only turns minutes into a number of steps that is
-    the same everywhere, so that a rerun repeats the run.
+    `steps_per_minute` was measured once on a busy, shared machine; it only converts minutes into a number of steps that
+    is the same on every machine, so that a rerun reproduces the run.
     """
 
     architecture: Architecture

@@ -1,1 +1,1 @@
-"""Training that repeats bit for bit and carries on after any interruption."""
+"""Training that is reproducible bit for bit and resumes after any interruption."""

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk: whole or absent, and only of the training that asks for it."""
+"""Checkpoints of unfinished training, written atomically and only restored by the training that wrote them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ DIGEST_BYTES = 32
 
 
 class TornCheckpoint(ValueError):  # noqa: N818 - a domain word, raised as such
-    """The file is not what was written."""
+    """The file's content differs from what was written."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file. `owner` names the training: its state is of no use to any other."""
+    """A checkpoint file. `owner` identifies the training; other trainings ignore its state."""
 
     path: Path
     owner: str
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state (tensors and plain values): to a temporary file, to the disk, then under its name.
+        """Write the state (tensors and plain values) atomically: temporary file, fsync, rename.
 
-        Raises OSError that names the file when the disk cannot take it; the last state stays.
+        Raises OSError with the file name if the disk is full or not writable; the previous state is kept.
         """
         buffer = io.BytesIO()
         torch.save({"owner": self.owner, "state": state}, buffer)
@@ -51,7 +51,7 @@ class Checkpoint:
             file.write(content)
 
     def restore(self, reporter: Reporter, device: str = "cpu") -> dict[str, Any] | None:
-        """The state to carry on from; None when there is none, or, with a warning, when it is torn or another's."""
+        """The state to resume from; None if missing, or, with a warning, if damaged or not this training's."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -59,16 +59,16 @@ class Checkpoint:
         try:
             kept = _opened(content, device)
         except TornCheckpoint as error:
-            reporter.warn(f"{self.path} is damaged ({error}): this training starts over")
+            reporter.warn(f"{self.path} is damaged ({error}): this training restarts")
             return None
         if kept["owner"] != self.owner:
-            reporter.warn(f"{self.path} is of another training: this one starts over")
+            reporter.warn(f"{self.path} is of another training: this one restarts")
             return None
         state: dict[str, Any] = kept["state"]
         return state
 
     def remove(self) -> None:
-        """Forget the state."""
+        """Remove the checkpoint."""
         self.path.unlink(missing_ok=True)
 
 
@@ -94,9 +94,10 @@ def resumable_map(
     reporter: Reporter,
     skipped: Callable[[int], None] = lambda _count: None,
 ) -> list[Tensor]:
-    """What `work` makes of each index, a tensor on the CPU. `skipped` is told how many were done by an earlier attempt.
+    """Results of `work` for each index, tensors on the CPU. `skipped` is called with the number done by earlier
+    attempts.
 
-    Raises OSError when the disk cannot take what is kept.
+    Raises OSError if results cannot be written to disk.
     """
     state = checkpoint.restore(reporter) if checkpoint is not None else None
     done: list[Tensor] = list(state["done"]) if state is not None else []
@@ -117,21 +118,21 @@ def spread_over(count: int, wanted: int) -> list[int]:
 
 
 class StopRequest:
-    """Whether the process was asked to stop."""
+    """Whether a stop of the process was requested."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def ask(self, _number: int, _frame: FrameType | None) -> None:
-        """A signal handler: only takes note."""
+        """Signal handler: record the request."""
         self.asked = True
 
 
 @contextmanager
 def termination_deferred() -> Iterator[StopRequest]:
-    """Inside, SIGTERM is noted; afterwards it is sent again, to whoever handles it outside.
+    """Record SIGTERM in the context and send it again afterwards, to the outer handler.
 
-    Signals belong to the main thread: in any other, nothing is deferred.
+    Only in the main thread, which receives the signals; in other threads nothing is deferred.
     """
     stopping = StopRequest()
     if threading.current_thread() is not threading.main_thread():

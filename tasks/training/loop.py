@@ -1,7 +1,7 @@
-"""A training loop of a fixed number of steps that repeats bit for bit, also across an interruption.
+"""A training loop of a fixed number of steps, reproducible bit for bit, also across interruptions.
 
-What a step does depends on the model, the optimiser and the step's number alone (`tasks.training.seeding`), so these
-three are the whole state.
+A step depends only on the model, the optimiser and the step's number (`tasks.training.seeding`), so these three are the
+whole state.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tasks.training.seeding import torch_seeded
 
 SAVE_EVERY_S = 60.0
 WORTH_KEEPING_S = 5.0
-"""Work of that many seconds is kept at the end too, for what comes after may be interrupted."""
+"""Seconds of work from which a final checkpoint is written, because later phases may be interrupted."""
 LOSS_OVER = 0.98
-"""Share of the past in the running mean of the loss that is reported."""
+"""Decay of the running mean of the loss that is reported."""
 
 
 @dataclass
 class Training:
-    """Everything that a step needs.
+    """Configuration and state of a training.
 
-    `loss` gives the loss of the step with that number, drawing its batch itself; `rate` is the factor on every group's
-    first learning rate at a step.
+    `loss` returns the loss of a step, given its number, and draws the batch itself; `rate` is the factor of a step on
+    the initial learning rate of every group.
     """
 
     model: nn.Module
@@ -49,25 +49,25 @@ class Training:
     device: str = "cpu"
     precision: Precision = "float32"
     label: str = "training"
-    """What the phase is called."""
+    """Name of the phase in progress reports."""
     beta1: Callable[[int], float] | None = None
-    """First decay of AdamW's averages at a step, where a schedule changes it."""
+    """First decay rate of AdamW at a step, if a schedule changes it."""
     clip: float | None = None
-    """Largest norm of the gradient of all parameters; None: it is not clipped."""
+    """Maximum norm of the gradient of all parameters; None: no clipping."""
     after: Callable[[int], None] | None = None
     """Called after every step with its number, to update averages that are part of `model`."""
     step: int = 0
     losses: list[float] = field(default_factory=list)
-    """The loss of every step taken so far."""
+    """Loss of every step so far."""
     notes: dict[str, float] = field(default_factory=dict)
-    """What else has to be known of the steps taken so far."""
+    """Further statistics of the steps so far."""
     _rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._rates = [float(group["lr"]) for group in self.optimiser.param_groups]
 
     def advance(self) -> float:
-        """Take one step and return its loss. Raises NotFiniteError when that is not a number."""
+        """Take one step and return its loss. Raises NotFiniteError if the loss is not finite."""
         factor = self.rate(self.step)
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
@@ -96,7 +96,7 @@ class Training:
         return value
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """State of a checkpoint."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -106,7 +106,7 @@ class Training:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore the state returned by `state`."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.losses, self.notes = int(state["step"]), list(state["losses"]), dict(state["notes"])
@@ -120,9 +120,9 @@ def train(
     every_s: float = SAVE_EVERY_S,
     stop: Callable[[Training], bool] = lambda _training: False,
 ) -> None:
-    """Take the remaining steps, a new training's from the checkpoint if there is one; ends early where `stop` says so.
+    """Take the remaining steps, from the checkpoint if there is one; stops early when `stop` returns true.
 
-    SIGTERM ends it after the step under way, when the state has been kept. Raises NotFiniteError, OSError.
+    On SIGTERM the loop ends after the current step and writes its state. Raises NotFiniteError, OSError.
     """
     state = checkpoint.restore(reporter, training.device) if checkpoint is not None and training.step == 0 else None
     if state is not None:
@@ -145,15 +145,15 @@ def train(
 
 STRETCHES = 10
 FEWEST = 4
-"""Steps in a stretch below which nothing can be told."""
+"""Minimum number of steps per window; shorter trainings are never reported."""
 SURE = 3.0
-"""Standard errors by which the last stretch has to lie below the one before."""
+"""Required decrease of the mean loss from the last window but one to the last, in standard errors,"""
 NOTABLE = 0.05
-"""And by which share of the loss."""
+"""and as a fraction of the loss."""
 
 
 def loss_still_decreasing(losses: Sequence[float]) -> bool:
-    """Whether the last tenth of the losses lies clearly below the tenth before it."""
+    """Whether the mean of the last tenth of the losses is clearly below that of the tenth before it."""
     length = len(losses) // STRETCHES
     if length < FEWEST:
         return False
@@ -169,16 +169,16 @@ AHEAD = 4
 
 @dataclass
 class Prefetched(Generic[BatchT]):
-    """Batches by the number of their step. What a batch holds must depend on that number alone."""
+    """Batches by step number, on which alone a batch may depend."""
 
     make: Callable[[int], BatchT]
     end: int
-    """The first number that is not asked for."""
+    """First step number without a batch."""
     pool: ThreadPoolExecutor
     _under_way: dict[int, Future[BatchT]] = field(default_factory=dict)
 
     def __call__(self, step: int) -> BatchT:
-        """The batch of a step; raises what making it raised."""
+        """The batch of a step; raises the exceptions of its creation."""
         for number in range(step, min(step + AHEAD, self.end)):
             if number not in self._under_way:
                 self._under_way[number] = self.pool.submit(self.make, number)

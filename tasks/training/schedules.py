@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 DIV_FACTOR = 25.0
-"""The lowest rate of a published one-cycle schedule is the highest divided by this and by its final factor."""
+"""Initial rate of the published one-cycle schedule: the maximum divided by this and by the final factor."""
 FINAL_FACTOR = 1000.0
 BASE_BETA1, MAX_BETA1 = 0.85, 0.95
 
@@ -21,8 +21,8 @@ def warmed_cosine(step: int, steps: int, warmup: int, lowest: float = 0.0) -> fl
 def segmentation_rate(step: int, steps: int, warmup: int, decay: Literal["cosine", "polynomial"]) -> float:
     """Rate of a linear segmentation head.
 
-    `cosine` is DINOv3's `WarmupOneCycleLR`: a warm-up that is multiplied by a line to 0, then a cosine over all steps,
-    and the first two steps share a rate. `polynomial` is DINOv2's, of power 1 with the same warm-up.
+    `cosine` is DINOv3's `WarmupOneCycleLR`: a warm-up multiplied by a linear decay to 0, then a cosine over all steps;
+    the first two steps have the same rate. `polynomial` is DINOv2's, of power 1 with the same warm-up.
     """
     place = max(0, step - 1) if decay == "cosine" else step
     line = 1 - place / steps
@@ -32,9 +32,9 @@ def segmentation_rate(step: int, steps: int, warmup: int, decay: Literal["cosine
 
 
 def depth_rate(step: int, steps: int, warmup: int, source: Literal["dinov2", "dinov3"]) -> float:
-    """Rate of a linear depth head: a cosine over all steps, with a warm-up that multiplies it.
+    """Rate of a linear depth head: a cosine over all steps, multiplied by a warm-up.
 
-    In DINOv3 the lowest rate is a 25,000th, and the warm-up adds a thousandth.
+    In DINOv3 the minimum rate is 1/25,000 of the maximum, and the warm-up adds 1/1,000.
     """
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
     if source == "dinov2":
@@ -47,7 +47,7 @@ def depth_rate(step: int, steps: int, warmup: int, source: Literal["dinov2", "di
 
 
 def depth_beta1(step: int, steps: int, warmup: int) -> float:
-    """AdamW's first decay in DINOv3's depth schedule: 0 during the warm-up, then from 0.85 up to 0.95."""
+    """AdamW's first decay rate in DINOv3's depth schedule: 0 during the warm-up, then from 0.85 to 0.95."""
     if step < warmup:
         return 0.0
     share = (step - warmup) / max(1, steps - warmup)

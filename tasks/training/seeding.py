@@ -1,6 +1,6 @@
-"""All randomness of a step comes from the training's seed and the step's number.
+"""Randomness of a step, derived from the training's seed and the step's number.
 
-So no generator's state has to be kept: whoever takes step 700, at once or after ten interruptions, draws the same.
+No generator state has to be stored: step 700 draws the same numbers after any number of interruptions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 
 
 def generator_of(*address: int) -> np.random.Generator:
-    """numpy's generator for an address, (seed, purpose, step) say."""
+    """numpy generator of an address, e.g. (seed, purpose, step)."""
     return np.random.default_rng(list(address))
 
 
 @contextmanager
 def torch_seeded(device: str, *address: int) -> Iterator[None]:
-    """Inside, torch's own generators (dropout, samplers) start at the address; afterwards they are as before."""
+    """Seed torch's global generators (dropout, samplers) in the context and restore their state afterwards."""
     devices = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices):
         state = np.random.SeedSequence(list(address)).generate_state(1, np.uint64)
@@ -29,9 +29,9 @@ def torch_seeded(device: str, *address: int) -> Iterator[None]:
 
 
 def batch_of(step: int, count: int, batch_size: int, seed: int) -> npt.NDArray[np.int64]:
-    """Which of `count` samples make the batch of a step: each epoch is a shuffle of its own, its last batch kept short.
+    """Indices of a step's batch among `count` samples: each epoch is a new permutation; its last batch may be smaller.
 
-    The published loaders keep the short batch too (`drop_last` off).
+    The published loaders also use the smaller batch (`drop_last` is false).
     """
     per_epoch = -(-count // batch_size)
     epoch, place = divmod(step, per_epoch)
@@ -40,9 +40,9 @@ def batch_of(step: int, count: int, batch_size: int, seed: int) -> npt.NDArray[n
 
 
 def grouped_batch_of(step: int, groups: Sequence[int], batch_size: int, seed: int) -> npt.NDArray[np.int64]:
-    """The same with batches whose samples are of one group each (landscape and portrait images, say), none short.
+    """As `batch_of`, with batches of one group each (e.g. landscape and portrait images), all of full size.
 
-    `groups` has one number per sample. A group smaller than a batch repeats samples.
+    `groups` is the group of each sample. A group smaller than a batch repeats samples.
     """
     kinds = np.asarray(groups)
     per_epoch = max(1, len(kinds) // batch_size)

@@ -105,7 +105,7 @@ def test_one_step_of_training_is_told_from_random_weights(tmp_path: Path) -> Non
 
 def test_random_weights_that_say_so_are_no_fault(tmp_path: Path) -> None:
     card = own(tmp_path, "test_resnet").model_copy(update={"weights": RandomWeights(seed=3)})
-    assert found(card, tmp_path)["trained"].words == "not trained, as its card says"
+    assert found(card, tmp_path)["trained"].words == "not trained, as declared in its card"
 
 
 TRAINING_MODE = """
@@ -147,7 +147,7 @@ def test_batch_norm_that_normalises_over_the_batch_is_caught(
     )
     findings = found(card, tmp_path)
     assert "batch norm" in bad(findings)
-    assert "with the other images of its batch" in findings["batch norm"].words
+    assert "with the other images in its batch" in findings["batch norm"].words
 
 
 def test_a_network_left_in_training_mode_is_caught(catalog: BackboneCatalog, tmp_path: Path) -> None:
