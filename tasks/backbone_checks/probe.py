@@ -107,14 +107,14 @@ def _verdict(checks: FeatureChecks) -> str:
 def check_probe(own: Probe, twin: Probe, *, untrained: bool) -> Finding:
     """Chance level is bad; no better than a random twin is a warning, as some good methods fail on digits."""
     values = {"accuracy": own.accuracy, "twin_accuracy": twin.accuracy, "images": float(own.count)}
-    said = f"{own.accuracy:.0f} % of {own.count} digits recognised, its random twin {twin.accuracy:.0f} %"
+    summary = f"{own.accuracy:.0f} % of {own.count} digits recognised, its random twin {twin.accuracy:.0f} %"
     if own.accuracy < CHANCE + 3 * own.error:
-        words = f"{said}: no better than guessing. Weights, normalisation or pooling are wrong"
+        words = f"{summary}: no better than guessing. Weights, normalisation or pooling are wrong"
         return Finding(name="probe", verdict="bad", words=words, values=values)
     if not untrained and own.accuracy <= twin.accuracy + 2 * np.hypot(own.error, twin.error):
-        words = f"{said}: no better than untrained on digits. Compare on a task of your own before relying on it"
+        words = f"{summary}: no better than untrained on digits. Compare on a task of your own before relying on it"
         return Finding(name="probe", verdict="note", words=words, values=values)
-    return Finding(name="probe", verdict="good", words=said, values=values)
+    return Finding(name="probe", verdict="good", words=summary, values=values)
 
 
 def check_normalisation_by_probe(encoder: Encoder, own: Probe) -> Finding:

@@ -1,8 +1,8 @@
-"""Average precision of detections, as the VOC challenge defines it. Every score is in percent.
+"""Average precision of detections as defined by the VOC challenge, in percent.
 
-`11-point` (2007) averages the best precision at or above the recalls 0, 0.1, ... 1; `area` (since 2010) is the area
-under that stepped curve. AP is the mean over overlaps of 0.50, 0.55, ... 0.95 and over classes, AP50 and AP75 are those
-of one overlap. Source: `pascal_voc_evaluation.py` in detectron2.
+`11-point` (2007) averages the maximum precision at recalls of at least 0, 0.1, ... 1; `area` (since 2010) is the area
+under the interpolated curve. AP is the mean over overlaps of 0.50, 0.55, ... 0.95 and over classes, AP50 and AP75 are
+those of one overlap. Source: `pascal_voc_evaluation.py` in detectron2.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class AveragePrecision:
     def of(
         cls, detections: Sequence[Detections], truths: Sequence[Boxes], classes: int, averaging: Averaging = "11-point"
     ) -> AveragePrecision:
-        """Matches every detection once. Raises ValueError when there is no object that could be found."""
+        """Match every detection. Raises ValueError if there is no object."""
         found = tuple(claims(detections, truths, label) for label in range(classes))
         if not any(one.objects.any() for one in found):
-            raise ValueError("there is no object to be found: average precision is undefined")
+            raise ValueError("there are no objects: average precision is undefined")
         return cls(found, averaging)
 
     @property
@@ -56,12 +56,12 @@ class AveragePrecision:
         return np.array([self._of_class(one, overlap, weights)[0] for one in self.classes])
 
     def interval(self, overlap: float, *, replicates: int = 1000, seed: int = 0, method: str = "") -> Interval:
-        """95 % interval of the mean over classes at one overlap, by random halves of the images.
+        """95 % interval of the mean over classes at one overlap, from random halves of the images.
 
-        The 11-point score jumps where the recall of the last detection lies on one of its levels. There the interval
-        promises too much, as would any that one sample of images gives. Its error falls with the root of the number of
-        images, and is extrapolated; that of the area falls faster, and is not. `method` names one instead, as earlier
-        versions had it.
+        The 11-point score is discontinuous where the recall of the last detection equals one of its levels. There the
+        interval is too narrow, as any interval computed from one sample of images would be. Its bias falls with the
+        root of the number of images and is extrapolated; that of the area falls faster and is not. `method` selects a
+        method of earlier versions instead.
         """
         usual = EXTRAPOLATED if self.averaging == "11-point" else HALVES
         images = len(self.classes[0].objects)
@@ -77,7 +77,7 @@ class AveragePrecision:
         return found
 
     def _of_class(self, one: Claims, overlap: float, weights: npt.NDArray[np.float32]) -> Floats:
-        """[b] under each column of image weights [images, b]; NaN where there is nothing to find."""
+        """[b] under each column of image weights [images, b]; NaN without objects."""
         right, counted = one.judged(overlap)
         return average_precision(one.image[counted], right[counted], one.objects, weights, self.averaging)
 
@@ -91,8 +91,8 @@ def average_precision(
 ) -> Floats:
     """AP in percent [b] under each column of `weights` [images, b].
 
-    Detections come by falling score: `image` [k] and `right` [k]; `objects` [images] are to be found. Only where a
-    right one comes does the curve have a corner that matters.
+    Detections are in order of descending score: `image` [k] and `right` [k] (true positives); `objects` [images] are
+    the numbers of objects. Only true positives are relevant corners of the curve.
     """
     total = objects.astype(np.float64) @ weights
     corners = np.flatnonzero(right)
@@ -110,7 +110,7 @@ def average_precision(
 
 
 def _eleven_points(recall: Floats, best: Floats) -> Floats:
-    """`recall` rises, `best` is the best precision from there on; both [corners, b]."""
+    """`recall` ascends, `best` is the maximum precision from there on; both [corners, b]."""
     column = np.arange(recall.shape[1])
     reached = [np.argmax(recall >= level, axis=0) for level in RECALL_LEVELS]
     values = [
@@ -138,7 +138,7 @@ NEEDED = frozenset(
 
 
 def kept(detections: Sequence[Detections], truths: Sequence[Boxes], averaging: Averaging) -> dict[str, Array]:
-    """One row per image, as long as the fullest; what is not there has label -1 and score 0."""
+    """Padded arrays, one row per image; padding has label -1 and score 0."""
     rows = len(detections)
     found = [(one.corners, one.labels, one.scores) for one in detections]
     true = [(one.corners, one.labels, one.difficult) for one in truths]
@@ -157,7 +157,7 @@ def kept(detections: Sequence[Detections], truths: Sequence[Boxes], averaging: A
 
 
 def restored(arrays: Arrays) -> AveragePrecision:
-    """The scores again. Raises KeyError when an array is missing, ValueError when nothing is to be found."""
+    """Average precision from stored arrays. Raises KeyError for a missing array, ValueError if there are no objects."""
     found = [_detections(*row) for row in _rows(arrays, "boxes", "box_labels", "box_scores")]
     true = [_boxes(*row) for row in _rows(arrays, "true_boxes", "true_labels", "true_difficult")]
     classes = 1 + max(int(arrays[name].astype(np.int64).max(initial=0)) for name in ("true_labels", "box_labels"))
@@ -181,7 +181,7 @@ def _boxes(corners: Array, labels: Array, difficult: Array) -> Boxes:
 
 
 def _padded(parts: Sequence[tuple[Array, ...]], third: type[np.generic]) -> tuple[Array, ...]:
-    """Corners, labels and one more value of every box."""
+    """Corners, labels and one further value of every box."""
     rows, most = len(parts), max((len(labels) for _, labels, _ in parts), default=0)
     corners, labels = np.zeros((rows, most, 4), np.float32), np.full((rows, most), -1, np.int16)
     values = np.zeros((rows, most), third)

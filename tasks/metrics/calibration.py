@@ -1,7 +1,7 @@
 """Calibration: expected calibration error, reliability diagram, temperature scaling.
 
 Sources: paper section 4.7 and table 9; temperature_scaling.py of linusericsson/ssl-transfer, which measures with 15
-equal-width bins on the top label. Errors are in percent, 0 to 100; confidences and accuracies are shares.
+equal-width bins on the top label. Errors are in percent, 0 to 100; confidences and accuracies are fractions.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def softmax(logits: Logits) -> Floats:
 
 
 def reliability(probabilities: Logits, targets: Labels, bins: int = 15) -> Reliability:
-    """The reliability diagram of `probabilities` [n, c] against `targets` [n].
+    """Reliability diagram of `probabilities` [n, c] against `targets` [n].
 
-    A bin holds its lower edge and not its upper one, except the last, which holds 1. Raises ValueError on NaN, on
-    values outside [0, 1] and on shapes that do not fit.
+    A bin includes its lower edge but not its upper one, except the last, which includes 1. Raises ValueError for NaN,
+    for values outside [0, 1] and for shapes that do not match.
     """
     _checked(probabilities, targets)
     top = probabilities.max(axis=1).astype(np.float64)
@@ -55,7 +55,7 @@ def reliability(probabilities: Logits, targets: Labels, bins: int = 15) -> Relia
 
 
 def reliability_of_top(top: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> Reliability:
-    """The same from the confidence in the top label [n] and whether that label is `right` [n]."""
+    """Reliability diagram from the top-label confidence [n] and whether that label is correct [n]."""
     if not (top.min() >= 0.0 and top.max() <= 1.0 + 1e-6):
         raise ValueError(f"probabilities reach from {top.min()} to {top.max()}: pass softmax output, not logits")
     slot = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], top, side="right")
@@ -74,8 +74,9 @@ def expected_calibration_error(probabilities: Logits, targets: Labels, bins: int
 def fit_temperature(logits: Logits, targets: Labels) -> float:
     """The T that minimises the negative log-likelihood of `logits` / T ([n, c]) for `targets` [n].
 
-    The likelihood is convex in 1/T, so its slope is bisected; the answer lies within [0.001, 1000], on the bound
-    where every sample is right or the logits say nothing. Raises ValueError on NaN and on shapes that do not fit.
+    The likelihood is convex in 1/T, so its derivative is bisected; the result is within [0.001, 1000], at a bound if
+    every sample is correct or the logits contain no information. Raises ValueError for NaN and for shapes that do not
+    match.
     """
     _checked(logits, targets)
     relative = logits.astype(np.float64)
@@ -111,15 +112,15 @@ def validation_scaled(val_logits: Logits, val_targets: Labels, logits: Logits, t
 
 
 def published_scaled(logits: Logits, targets: Labels, folds: int = 5) -> Calibration:
-    """The published estimate, on test `logits` [n, c] and `targets` [n] alone.
+    """The published estimate, from test `logits` [n, c] and `targets` [n] alone.
 
-    Samples are shuffled with numpy's legacy seed 0 and cut into folds of floor(n / folds), the rest dropped; T is
-    fitted on one fold, ECE measured on the others, and the errors averaged. It fits T on test labels: an optimistic
-    figure, kept for comparison. The unscaled error is over all samples.
+    Samples are shuffled with numpy's legacy seed 0 and divided into folds of floor(n / folds), the rest dropped; T is
+    fitted on one fold, ECE measured on the others, and the errors averaged. Fitting T on test labels makes it an
+    optimistic estimate, provided for comparison. The unscaled error is over all samples.
     """
     size = len(targets) // folds
     if size < 1:
-        raise ValueError(f"{len(targets)} samples cannot be cut into {folds} folds")
+        raise ValueError(f"{len(targets)} samples cannot be divided into {folds} folds")
     order = np.arange(len(targets))
     np.random.RandomState(0).shuffle(order)
     parts = order[: size * folds].reshape(folds, size)

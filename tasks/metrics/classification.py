@@ -20,13 +20,14 @@ RECALL_LEVELS = np.linspace(0.0, 1.0, 11)
 
 
 def accuracy(predictions: IntLabels, targets: IntLabels) -> float:
-    """Share of `predictions` [n] that equal `targets` [n], in percent. Raises ValueError on other shapes."""
+    """Percentage of `predictions` [n] that equal `targets` [n]. Raises ValueError for other shapes."""
     _same_length(predictions, targets)
     return 100.0 * float(np.mean(predictions == targets))
 
 
 def per_class_recall(predictions: IntLabels, targets: IntLabels, classes: int) -> Floats:
-    """Confusion diagonal over row sums, in percent [classes]; NaN where `targets` lack a class."""
+    """Diagonal of the confusion matrix over its row sums, in percent [classes]; NaN for classes missing from
+    `targets`."""
     _same_length(predictions, targets)
     total = np.bincount(targets, minlength=classes)
     right = np.bincount(targets[predictions == targets], minlength=classes)
@@ -35,15 +36,15 @@ def per_class_recall(predictions: IntLabels, targets: IntLabels, classes: int) -
 
 
 def mean_per_class_accuracy(predictions: IntLabels, targets: IntLabels, classes: int) -> float:
-    """Mean recall over the classes that occur in `targets`, in percent."""
+    """Mean recall over the classes in `targets`, in percent."""
     return float(np.nanmean(per_class_recall(predictions, targets, classes)))
 
 
 def average_precisions(scores: Scores, positives: Positives) -> Floats:
-    """11-point AP per class as published by ssl-transfer, in percent [k]; NaN where a class has no positive.
+    """11-point AP per class as published by ssl-transfer, in percent [k]; NaN for classes without positives.
 
     `scores` [n, k] rank the samples, `positives` [n, k] are 0/1. Samples of equal score enter together, as in a
-    precision-recall curve over thresholds. Recall 0 counts as precision 1, because that curve ends there.
+    precision-recall curve over thresholds. The precision at recall 0 is 1, the end point of that curve.
     """
     if scores.ndim != 2 or scores.shape != positives.shape:
         raise ValueError(f"scores {scores.shape} and positives {positives.shape} must both be [samples, classes]")
@@ -53,7 +54,7 @@ def average_precisions(scores: Scores, positives: Positives) -> Floats:
 
 
 def mean_average_precision(scores: Scores, positives: Positives) -> float:
-    """Mean 11-point AP over the classes that have a positive, in percent; `scores` and `positives` are [n, k]."""
+    """Mean 11-point AP over the classes with positives, in percent; `scores` and `positives` are [n, k]."""
     values = average_precisions(scores, positives)
     if np.isnan(values).all():
         raise ValueError("no class has a positive sample: average precision is undefined")
@@ -63,8 +64,8 @@ def mean_average_precision(scores: Scores, positives: Positives) -> float:
 def devkit_mean_average_precision(scores: Scores, positives: Positives) -> float:
     """Mean 11-point AP by the rule of VOC's development kit (`VOCevalcls.m`), in percent.
 
-    Unlike the published `map11`, samples of equal score enter one by one in the order of the data, and recall 0 counts
-    as the highest precision anywhere.
+    Unlike in the published `map11`, samples of equal score enter one by one in the order of the data, and the precision
+    at recall 0 is the maximum over the curve.
     """
     found = [_devkit(*column) for column in zip(scores.T, positives.T, strict=True) if column[1].any()]
     if not found:
@@ -81,14 +82,14 @@ def _devkit(scores: Scores, positives: Positives) -> float:
 
 @dataclass(frozen=True)
 class RankedScores:
-    """The samples of one class by falling score, ready for AP under many sample weights."""
+    """The samples of one class in order of descending score, for AP under many sample weights."""
 
     order: npt.NDArray[np.intp]
-    """Sample numbers by falling score [n]."""
+    """Sample indices in order of descending score [n]."""
     hits: npt.NDArray[np.float32]
-    """1 where the sample at that rank is positive [n]."""
+    """1 if the sample at that rank is positive [n]."""
     ends: npt.NDArray[np.intp]
-    """Ranks at which a threshold can lie and that bring a positive: the curve's only corners that matter."""
+    """Ranks of possible thresholds that add a positive: the only relevant corners of the curve."""
 
 
 def ranked(scores: Scores, positives: Positives) -> RankedScores:
@@ -102,9 +103,9 @@ def ranked(scores: Scores, positives: Positives) -> RankedScores:
 
 
 def eleven_point_precision(ranking: RankedScores, weights: npt.NDArray[np.float32]) -> Floats:
-    """AP in percent [b] under each column of sample `weights` [n, b]; NaN where the positives weigh nothing.
+    """AP in percent [b] under each column of sample `weights` [n, b]; NaN if the positives have no weight.
 
-    Weights are whole numbers whose sum stays below 2^24, so float32 adds them exactly.
+    Weights are integers with a sum below 2^24, so float32 sums are exact.
     """
     if not len(ranking.ends):
         return np.full(weights.shape[1], np.nan)
@@ -117,7 +118,7 @@ def eleven_point_precision(ranking: RankedScores, weights: npt.NDArray[np.float3
 
 
 def _eleven_points(counted: Floats, found: Floats) -> Floats:
-    """AP in percent [b] from the samples and the positives above each corner of the curve, both [corners, b]."""
+    """AP in percent [b] from the numbers of samples and positives above each corner of the curve, both [corners, b]."""
     total = found[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = found / total, np.where(counted > 0, found / counted, 0.0)

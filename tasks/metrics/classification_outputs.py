@@ -1,4 +1,4 @@
-"""What classifiers leave besides their score: calibration, reliability diagram and per-image outputs."""
+"""Further outputs of classifiers: calibration, reliability diagram and per-image predictions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tasks.metrics.outcome import Json
 Logits = npt.NDArray[np.float32]
 
 HALF_LIMIT = 6e4
-"""Logits are kept in float16, whose largest number is 65,504."""
+"""Range of logits stored in float16, whose maximum is 65,504."""
 
 
 def calibration_errors(calibration: Calibration | None) -> dict[str, float]:
-    """ECE in percent before and after scaling; nothing where calibration is not defined."""
+    """ECE in percent before and after scaling; empty if calibration is undefined."""
     return {} if calibration is None else {"ece": calibration.error, "ece_scaled": calibration.scaled_error}
 
 
 def unscaled_error(logits: Logits, labels: Labels) -> dict[str, float]:
-    """ECE in percent of classifiers that have no validation images for a temperature."""
+    """ECE in percent of classifiers without validation images for a temperature."""
     shares = softmax(logits)
     return {"ece": reliability_of_top(shares.max(axis=1), logits.argmax(axis=1) == labels).error}
 
 
 def reliability_of(calibration: Calibration | None) -> dict[str, Json]:
-    """Temperatures and diagram, as diagnostics; nothing where calibration is not defined."""
+    """Temperatures and diagram as diagnostics; empty if calibration is undefined."""
     if calibration is None:
         return {}
     diagram: Reliability = calibration.diagram
@@ -42,16 +42,16 @@ def reliability_of(calibration: Calibration | None) -> dict[str, Json]:
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> list[Json]:
-    """NaN (an empty bin) becomes None, which JSON can say."""
+    """Values with NaN (empty bins) replaced by None for JSON."""
     return [None if np.isnan(value) else float(value) for value in values]
 
 
 def predictions(
     index: npt.NDArray[np.int64], labels: Labels, logits: Logits, calibration: Calibration | None
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Per test image, whole enough that every score follows from it exactly (`tasks.metrics.rescore`).
+    """Per-image outputs from which every score can be recomputed exactly (`tasks.metrics.rescore`).
 
-    Logits are kept relative to the largest, where float16 is finest; softmax stays the same.
+    Logits are stored relative to the largest, where float16 is most precise; softmax does not change.
     """
     if labels.ndim == 2:
         return {"index": index, "label": labels.astype(np.uint8), "scores": logits}
@@ -68,7 +68,7 @@ def predictions(
 
 
 def _scaled(logits: Logits, calibration: Calibration) -> dict[str, npt.NDArray[np.generic]]:
-    """Confidence at the one temperature; nothing where every fold of the published estimate has its own."""
+    """Confidence at the single temperature; empty for the published estimate, which has one temperature per fold."""
     if len(calibration.temperatures) > 1:
         return {}
     return {"confidence_scaled": softmax(logits / calibration.temperatures[0]).max(axis=1)}

@@ -1,4 +1,4 @@
-"""Agreement of clusters with classes: mutual information and adjusted Rand index. Needs numpy, and not torch."""
+"""Agreement of clusters with classes: mutual information and adjusted Rand index. Needs numpy, not torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Whole = npt.NDArray[np.integer]
 
 
 def contingency(first: Whole, second: Whole) -> Floats:
-    """[values of first, values of second] how often they occur together."""
+    """Contingency table [values of first, values of second]."""
     rows, row = np.unique(first, return_inverse=True)
     columns, column = np.unique(second, return_inverse=True)
     table = np.bincount(row * len(columns) + column, minlength=len(rows) * len(columns))
@@ -24,7 +24,7 @@ def contingency(first: Whole, second: Whole) -> Floats:
 
 
 def normalised_mutual_information(table: Floats) -> float:
-    """Mutual information over the arithmetic mean of both entropies, in percent; 100 where neither varies."""
+    """Mutual information divided by the mean of both entropies, in percent; 100 if neither varies."""
     entropies = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0))
     if sum(entropies) == 0:
         return 100.0
@@ -33,7 +33,7 @@ def normalised_mutual_information(table: Floats) -> float:
 
 
 def adjusted_rand_index(table: Floats) -> float:
-    """Rand index less what chance gives (Hubert and Arabie, 1985), in percent; negative below chance."""
+    """Rand index adjusted for chance (Hubert and Arabie, 1985), in percent; negative below chance."""
     together, rows, columns = (_pairs(one).sum() for one in (table, table.sum(axis=1), table.sum(axis=0)))
     expected = rows * columns / max(_pairs(table.sum()), 1.0)
     most = (rows + columns) / 2
@@ -46,8 +46,8 @@ SCORES = {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}
 def interval(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Interval:
     """Interval of a score from `cluster` [n, 1 + GROUPS] and `label` [n].
 
-    Where it has no width, as where clusters are the classes, it reaches to the score with `NORMAL`^2 more images whose
-    clusters are drawn by chance, which is how Wilson's interval reaches.
+    An interval of zero width, e.g. where clusters equal classes, is extended to the score with `NORMAL`^2 additional
+    images of random clusters, by analogy with Wilson's interval.
     """
     clusters, labels = (arrays[name].astype(np.int64) for name in ("cluster", "label"))
     table = contingency(clusters[:, 0], labels)
@@ -57,9 +57,8 @@ def interval(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -> Inte
 
 
 def jackknife_scores(clusters: Whole, labels: Whole) -> dict[str, Floats]:
-    """By `jackknife:NAME`, scores [1 + GROUPS] of `clusters` [n, 1 + GROUPS], whose columns were made of all images and
-    without each group.
-    """
+    """By `jackknife:NAME`, scores [1 + GROUPS] of `clusters` [n, 1 + GROUPS]; the columns are computed from all
+    images and without each group."""
     groups = group_of(len(labels))
     tables = [contingency(clusters[:, 0], labels)]
     for number in range(GROUPS):

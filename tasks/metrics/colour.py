@@ -23,7 +23,7 @@ def scores(predicted: Colours, colours: Colours) -> dict[str, float]:
 
 
 def interval(predicted: Colours, colours: Colours) -> Interval:
-    """Of the headline, by bootstrap over the test images."""
+    """Interval of the headline score, by bootstrap over the test images."""
     true, estimate = (values[:, :3].astype(np.float64) for values in (colours, predicted))
     errors = ((estimate - true) ** 2).sum(axis=1)
     squares = (true**2).sum(axis=1)
@@ -37,7 +37,7 @@ def interval(predicted: Colours, colours: Colours) -> Interval:
 
 
 def explained(predicted: Colours, colours: Colours) -> float:
-    """R squared in percent over all columns together. Where nothing varies: 100 for no error at all, else 0."""
+    """R squared in percent over all columns together. If the targets are constant: 100 without error, else 0."""
     estimate, true = predicted.astype(np.float64), colours.astype(np.float64)
     error = float(((estimate - true) ** 2).sum())
     spread = float(((true - true.mean(axis=0)) ** 2).sum())

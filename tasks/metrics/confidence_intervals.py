@@ -23,26 +23,26 @@ EPISODE_FACTOR = 1.96
 
 @dataclass(frozen=True)
 class HalvesRule:
-    """How an interval follows from scores of random halves: see `halves_mean_average_precision`."""
+    """Rule for an interval from the scores of random halves; see `halves_mean_average_precision`."""
 
     shift: float
-    """How often the difference of halves from the whole is taken off. 1 for an error that falls with the number of
-    images, 2.4 for one that falls with its root."""
+    """Multiple of the difference between halves and whole that is subtracted: 1 for a bias proportional to 1/n in
+    the number of images, 2.4 for 1/sqrt(n)."""
     error_weight: float = 0.0
-    """How often the square of that difference is added to the variance of halves."""
+    """Multiple of the square of that difference added to the variance of halves."""
     inflation: float = 1.0
-    """Factor of the variance: what is taken off varies too."""
+    """Factor on the variance, since the correction varies too."""
     log_odds: bool = False
-    """Whether the interval is symmetric in log-odds, which keeps it within 0 and 100."""
+    """Whether the interval is symmetric in log-odds, which bounds it to 0 and 100."""
 
 
 LOG_ODDS = "halves, log-odds"
-"""Of average precisions of classification. In simulations of 1, 3 and 20 classes and 20 to 400 images it covers 94 to
-98 %; the two rules before it cover 78 to 100 %."""
+"""Rule for average precisions of classification. In simulations of 1, 3 and 20 classes and 20 to 400 images its
+coverage is 94 to 98 %; that of the two earlier rules is 78 to 100 %."""
 EXTRAPOLATED = "halves, extrapolated"
-"""Of 11-point average precisions of detection, and of classification in earlier versions."""
+"""Rule for 11-point average precisions of detection, and of classification in earlier versions."""
 HALVES = "halves"
-"""Of areas under precision-recall curves, and of 11-point scores in earlier versions."""
+"""Rule for areas under precision-recall curves, and for 11-point scores in earlier versions."""
 RULES: Mapping[str, HalvesRule] = {
     LOG_ODDS: HalvesRule(shift=2.0, inflation=1.4, log_odds=True),
     EXTRAPOLATED: HalvesRule(shift=2.0, error_weight=2.0),
@@ -56,7 +56,7 @@ BLOCK = 64
 def wilson(correct: int, total: int) -> Interval:
     """Wilson's score interval for `correct` of `total` right, in percent."""
     if not 0 <= correct <= total or total < 1:
-        raise ValueError(f"{correct} of {total} is not a share")
+        raise ValueError(f"{correct} of {total} is not a proportion")
     share, squared = correct / total, NORMAL**2
     centre = (share + squared / (2 * total)) / (1 + squared / total)
     half = NORMAL / (1 + squared / total) * math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
@@ -76,24 +76,24 @@ def episodes(accuracies: npt.NDArray[np.floating]) -> Interval:
 def over_pools(
     accuracies: npt.NDArray[np.floating], splits: npt.NDArray[np.floating], images: npt.NDArray[np.integer]
 ) -> Interval:
-    """Interval of a mean over episodes on other images: `tasks.metrics.pool_splits`.
+    """Interval of a mean over episodes for other pools of images; see `tasks.metrics.pool_splits`.
 
     `accuracies` [episodes] and `splits` [splits, draws, 2, 2] in percent, `images` [classes].
     """
     mean, values = float(np.mean(accuracies, dtype=np.float64)), accuracies.astype(np.float64)
     found = split_error([splits.astype(np.float64)], [values], images)
     half = _student(found.degrees) * found.error
-    half = half or 100.0 * NORMAL**2 / (float(images.sum()) + NORMAL**2)  # Wilson's, where no answer was wrong
+    half = half or 100.0 * NORMAL**2 / (float(images.sum()) + NORMAL**2)  # Wilson's, if no answer was wrong
     return Interval(max(0.0, mean - half), min(100.0, mean + half), LEVEL, OVER_POOLS)
 
 
 def bootstrap_mean_per_class(
     predictions: IntLabels, targets: IntLabels, classes: int, *, replicates: int = 1000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap over test samples of mean per-class accuracy: intervals of earlier versions are checked so.
+    """Percentile bootstrap of mean per-class accuracy over test samples, for intervals of earlier versions.
 
-    `predictions` and `targets` are [n]. The score depends on a resample only through its 2 x classes counts of right
-    and wrong, which are multinomial, so those are drawn directly. A class missing from a resample is left out of it.
+    `predictions` and `targets` are [n]. The score depends on a resample only through its 2 x classes counts of correct
+    and wrong answers, which are multinomial, so those are drawn directly. A class missing from a resample is omitted.
     """
     cells = np.bincount(2 * targets + (predictions == targets), minlength=2 * classes)
     drawn = np.random.default_rng(seed).multinomial(len(targets), cells / len(targets), size=replicates)
@@ -108,14 +108,14 @@ def halves_mean_average_precision(
 ) -> Interval:
     """Interval of 11-point mAP from random halves of the test samples; `scores` and `positives` are [n, k].
 
-    Interpolated precision takes the best of what is to come, which makes AP too high, the more so the fewer images. A
-    bootstrap adds that error a second time, and its percentiles cover the true mAP of several classes in four of five
-    cases. Halves drawn without replacement vary as whole samples do, and by their mean say how much too high the score
-    is, so the interval reaches further down than up. Source: the delete-d jackknife, Shao and Wu, Annals of Statistics
-    17(3) (1989). That error falls more slowly than one over the number of images, as interpolated precision is not
-    smooth: see `HalvesRule`.
+    Interpolated precision is a maximum over higher recalls, which biases AP upwards, more so for fewer images. A
+    bootstrap adds that bias a second time, and its percentiles cover the true mAP of several classes in four of five
+    cases. Halves drawn without replacement have the variance of whole samples, and their mean reveals the bias, so the
+    interval extends further down than up. Source: the delete-d jackknife, Shao and Wu, Annals of Statistics 17(3)
+    (1989). The bias falls more slowly than 1/n in the number of images, as interpolated precision is not smooth: see
+    `HalvesRule`.
 
-    Each class is sorted once; a half only changes which samples count.
+    Each class is sorted once; a half only changes the sample weights.
     """
     rankings = [ranked(*column) for column in zip(scores.T, positives.T, strict=True)]
 
@@ -134,10 +134,10 @@ def halves(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a score that is too high for few samples, from random halves: see `halves_mean_average_precision`.
+    """Interval of a score with positive small-sample bias, from random halves; see `halves_mean_average_precision`.
 
-    `score` gives the score in percent [b] under each column of sample weights [samples, b]. A half in which it is
-    not defined (NaN) is left out. `method` names one of `RULES`.
+    `score` returns the score in percent [b] under each column of sample weights [samples, b]. Halves with an undefined
+    score (NaN) are omitted. `method` is one of `RULES`.
     """
     generator = np.random.default_rng(seed)
     blocks = [min(BLOCK, replicates - start) for start in range(0, replicates, BLOCK)]
@@ -155,7 +155,7 @@ def halves(
 
 
 def _in_log_odds(middle: float, half: float, samples: int) -> tuple[float, float]:
-    """Bounds in percent, symmetric in log-odds, half a sample away from 0 and 100; Wilson's where nothing varies."""
+    """Bounds in percent, symmetric in log-odds, half a sample away from 0 and 100; Wilson's if nothing varies."""
     if half == 0:
         reach = 100.0 * NORMAL**2 / (samples + NORMAL**2)
         return middle - reach, middle + reach
@@ -172,9 +172,9 @@ def bootstrap(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap: `score` gives the score [b] under each row of whole sample weights [b, samples].
+    """Percentile bootstrap: `score` returns the score [b] under each row of integer sample weights [b, samples].
 
-    A resample in which it is not defined (NaN) is left out.
+    Resamples with an undefined score (NaN) are omitted.
     """
     generator, even = np.random.default_rng(seed), np.full(samples, 1 / samples)
     blocks = [min(BLOCK, replicates - start) for start in range(0, replicates, BLOCK)]
@@ -183,7 +183,7 @@ def bootstrap(
 
 
 def over_images(score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], images: int) -> Interval:
-    """The same over images that are drawn again, widened to hold the score itself."""
+    """Percentile bootstrap over images, extended to include the score itself."""
     whole, found = float(score(np.ones((1, images)))[0]), bootstrap(score, images)
     return never_certain(
         Interval(min(found.low, whole), max(found.high, whole), LEVEL, "bootstrap over images"), images
@@ -191,7 +191,8 @@ def over_images(score: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float6
 
 
 def never_certain(found: Interval, samples: int) -> Interval:
-    """An interval without width, of a score in percent or of an error, made as wide as Wilson's of so many samples."""
+    """Replace an interval of zero width, of a score in percent or of an error, by one as wide as Wilson's for this
+    many samples."""
     if found.high > found.low:
         return found
     reach = 100.0 * NORMAL**2 / (samples + NORMAL**2)
@@ -199,7 +200,7 @@ def never_certain(found: Interval, samples: int) -> Interval:
 
 
 def mean_over(values: npt.NDArray[np.floating]) -> Interval:
-    """Student's interval of the mean of one number per image or pair; without width for a single one."""
+    """Student's interval of the mean of one number per image or pair; of zero width for a single one."""
     mean = float(np.mean(values, dtype=np.float64))
     if len(values) < 2:
         return Interval(mean, mean, LEVEL, "one image")
@@ -213,7 +214,7 @@ def _student(degrees: float) -> float:
 
 
 def _halves(generator: np.random.Generator, samples: int, replicates: int) -> npt.NDArray[np.float32]:
-    """1 for the samples that are in the half, [samples, replicates]."""
+    """1 for the samples in the half, [samples, replicates]."""
     tickets, last = generator.random((replicates, samples)), (samples + 1) // 2 - 1
     chosen = tickets <= np.partition(tickets, last, axis=1)[:, last : last + 1]
     return np.ascontiguousarray(chosen.T, dtype=np.float32)

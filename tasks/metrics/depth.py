@@ -1,4 +1,4 @@
-"""Errors of depth maps: each is computed within an image, and the score is the mean over images.
+"""Errors of depth maps, computed per image and averaged over images.
 
 Source: `calculate_depth_metrics` of facebookresearch/dinov3 (eval/depth/metrics.py).
 """
@@ -16,12 +16,12 @@ from tasks.metrics.rescore import Arrays, Rescorer
 
 Floats = npt.NDArray[np.float64]
 DEPTH_SCORES = ("rmse", "abs-rel", "delta1", "delta2", "delta3", "log10", "silog")
-"""`rmse` in the unit of depth, `delta*` and `silog` in percent, the others as shares."""
+"""`rmse` in the unit of depth, `delta*` and `silog` in percent, the others as fractions."""
 DELTA = 1.25
 
 
 def depth_errors(predicted: Floats, truth: Floats) -> Floats:
-    """The `DEPTH_SCORES` of one image's known pixels, both [n] and above 0; NaN without pixels."""
+    """The `DEPTH_SCORES` of one image's valid pixels, both [n] and above 0; NaN without pixels."""
     if not len(truth):
         return np.full(len(DEPTH_SCORES), np.nan)
     error, ratio = truth - predicted, np.maximum(truth / predicted, predicted / truth)
@@ -38,13 +38,13 @@ def depth_errors(predicted: Floats, truth: Floats) -> Floats:
 
 
 def depth_arrays(errors: Floats) -> dict[str, Floats]:
-    """By score, its values [n] of the images that have known pixels, from errors [images, scores]."""
+    """Values [n] by score, of the images with valid pixels, from errors [images, scores]."""
     known = errors[~np.isnan(errors).any(axis=1)]
     return {name: known[:, place] for place, name in enumerate(DEPTH_SCORES)}
 
 
 def depth_means(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, float]:
-    """Every score from its values per image."""
+    """Every score from its per-image values."""
     return {name: float(arrays[name].astype(np.float64).mean()) for name in DEPTH_SCORES}
 
 
@@ -54,6 +54,6 @@ def depth_interval(arrays: Mapping[str, npt.NDArray[np.generic]], metric: str) -
 
 
 def rescorer(arrays: Arrays) -> Rescorer | None:
-    """Scores of stored errors; None where one is missing."""
+    """Rescorer of stored errors; None if one is missing."""
     needs = frozenset(DEPTH_SCORES)
     return Rescorer(needs, depth_means, depth_interval) if needs <= set(arrays) else None

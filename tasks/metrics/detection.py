@@ -1,4 +1,4 @@
-"""What a detector says of one image."""
+"""Detections of an image, and their matching with the true objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.datasets.dense_targets import Boxes
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Boxes that were found in one image.
+    """Detected boxes of one image.
 
     `corners` float32 [k, 4] are x0 y0 x1 y1 in pixels of the image, x1 and y1 exclusive, as in
     `tasks.datasets.dense_targets.Boxes`; `labels` int64 [k]; `scores` float32 [k].
@@ -32,21 +32,21 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Claims:
-    """All detections of one class in a set of images, by falling score; k of them."""
+    """All k detections of one class in a set of images, in order of descending score."""
 
     image: npt.NDArray[np.int64]
-    """[k] in which image."""
+    """[k] index of the image."""
     overlap: Floats
-    """[k] intersection over union with the object that it belongs to; 0 without one."""
+    """[k] intersection over union with the matched object; 0 without one."""
     target: npt.NDArray[np.int64]
-    """[k] the number of that object; -1 without one."""
+    """[k] index of the matched object; -1 without one."""
     difficult: npt.NDArray[np.bool_]
-    """[k] whether that object is difficult."""
+    """[k] whether the matched object is difficult."""
     objects: npt.NDArray[np.int64]
-    """[images] how many objects of the class, difficult ones left out, are to be found in each image."""
+    """[images] number of objects of the class in each image, without difficult ones."""
 
     def judged(self, threshold: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """[k] right, and [k] counted at all, at an overlap above `threshold`."""
+        """[k] true positives, and [k] whether counted at all, at an overlap above `threshold`."""
         hits = self.overlap > threshold
         ignored = hits & self.difficult
         candidates = np.flatnonzero(hits & ~self.difficult)
@@ -57,7 +57,7 @@ class Claims:
 
 
 def claims(detections: Sequence[Detections], truths: Sequence[Boxes], label: int) -> Claims:
-    """The detections of a class in all images; one of both per image."""
+    """The detections of a class in all images; `detections` and `truths` have one entry per image."""
     parts = [_of_image(found, truth, label) for found, truth in zip(detections, truths, strict=True)]
     images = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
     before = np.cumsum([0, *(len(part.difficult) for part in parts[:-1])])

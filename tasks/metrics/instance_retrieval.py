@@ -1,6 +1,6 @@
-"""Scores of queries for buildings by the rule of rOxford and rParis. Needs numpy, and not torch.
+"""Scores of queries for buildings by the rule of rOxford and rParis. Needs numpy, not torch.
 
-Queries for one building share what they should find, so an interval leaves out one building at a time.
+Queries for the same building have the same relevant images, so the jackknife omits one building at a time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Indices = npt.NDArray[np.int64]
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 SETUPS = ("easy", "medium", "hard")
 DEPTH = 10
-"""Ranks over which precision is counted."""
+"""Ranks over which precision is computed."""
 
 
 def of_setup(one: Relevance, setup: str) -> tuple[Indices, Indices]:
-    """Relevant images and those that are taken out of the ranking."""
+    """Relevant images, and those removed from the ranking."""
     if setup == "easy":
         return one.easy, np.concatenate([one.junk, one.hard])
     if setup == "hard":
@@ -36,7 +36,7 @@ def of_setup(one: Relevance, setup: str) -> tuple[Indices, Indices]:
 def query_scores(found: RankedPositives) -> tuple[float, float]:
     """Average precision by trapezoids and precision at 10, in percent; NaN without relevant images.
 
-    Precision is over fewer ranks where the last relevant image comes before the tenth.
+    Precision is over fewer ranks if the last relevant image is before the tenth rank.
     """
     ranks = found.ranks[:, 0]
     if not len(ranks):
@@ -46,7 +46,8 @@ def query_scores(found: RankedPositives) -> tuple[float, float]:
 
 
 def buildings(relevance: Sequence[Relevance]) -> Indices:
-    """A number for every query; queries that share a relevant image, directly or through others, have the same."""
+    """Building index of every query; queries that share a relevant image, directly or through others, have the same
+    one."""
     number = np.arange(len(relevance))
     owner: dict[int, int] = {}
     for query, one in enumerate(relevance):
@@ -72,13 +73,13 @@ def jackknife_scores(arrays: Arrays) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def scores(arrays: Arrays) -> dict[str, float]:
-    """Means over queries that have something to find, by name."""
+    """Means over queries with relevant images, by name."""
     means = {name.removeprefix("jackknife:"): float(of[0]) for name, of in _floats(jackknife_scores(arrays)).items()}
     return {name: value for name, value in means.items() if np.isfinite(value)}
 
 
 def interval(arrays: Arrays, metric: str) -> Interval:
-    """Interval of a mean over queries; Student's over queries where all are of one building."""
+    """Interval of a mean over queries; Student's if all queries are of one building."""
     values = _floats(jackknife_scores(arrays))[f"jackknife:{metric}"]
     if len(values) > 2:
         return percent_interval(values, 100.0 * NORMAL**2 / (len(values) - 1 + NORMAL**2))

@@ -1,6 +1,6 @@
-"""Delete-a-group jackknife: scores of all images and without each group of them, and the interval that follows.
+"""Delete-a-group jackknife: scores of all images and without each group of them, and the interval.
 
-Needs numpy, and not torch.
+Needs numpy, not torch.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 JACKKNIFE = "grouped jackknife"
 NONE_VARIES = "as if a few images differed"
 ROUNDING = 1e-6
-"""Width of an interval, in percent, that counts as none."""
+"""Width of an interval, in percent, below which it counts as zero."""
 GROUPS = 10
-"""Groups of test images that a score is computed without, one at a time."""
+"""Number of groups of test images, each omitted once."""
 
 
 def group_of(rows: int) -> npt.NDArray[np.int64]:
-    """The group [rows] of every image: every tenth image, the next ones, and so on."""
+    """Group index [rows] of every image: image i is in group i modulo `GROUPS`."""
     groups: npt.NDArray[np.int64] = np.arange(rows) % GROUPS
     return groups
 
 
 def jackknife(whole: float, without: Floats) -> Interval:
-    """Interval of a score from its values without one group of images each (Shao and Wu, Ann. Statist., 1989)."""
+    """Interval of a score from its values without each group of images (Shao and Wu, Ann. Statist., 1989)."""
     groups = len(without)
     if groups < 2 or not np.isfinite(without).all():
         return Interval(-math.inf, math.inf, LEVEL, JACKKNIFE)
@@ -42,7 +42,7 @@ def jackknife(whole: float, without: Floats) -> Interval:
 
 
 def scores_of_jackknife(arrays: Arrays) -> dict[str, float]:
-    """The scores stored as `jackknife:NAME`, whose first value is of all images."""
+    """The scores stored as `jackknife:NAME`, whose first value is that of all images."""
     return {
         name.removeprefix("jackknife:"): float(values[0])
         for name, values in arrays.items()
@@ -51,15 +51,15 @@ def scores_of_jackknife(arrays: Arrays) -> dict[str, float]:
 
 
 def interval_of_jackknife(arrays: Arrays, metric: str) -> Interval:
-    """The interval of one of them."""
+    """Interval of a stored score."""
     values = arrays[f"jackknife:{metric}"].astype(np.float64)
     return jackknife(float(values[0]), values[1:])
 
 
 def percent_interval(values: Floats, reach: float) -> Interval:
-    """Interval of a score in percent from its values [1 + groups], of all images first; within 0 and 100.
+    """Interval of a score in percent from its values [1 + groups], that of all images first; clipped to 0 and 100.
 
-    Where no group changes the score, `reach` to either side of it.
+    If no group changes the score, `reach` to either side of it.
     """
     found = jackknife(float(values[0]), values[1:][np.isfinite(values[1:])])
     if found.high - found.low < ROUNDING:

@@ -1,4 +1,4 @@
-"""What a protocol leaves when it has finished: scores, their interval, and what they were made of."""
+"""Outcome of a protocol: scores, interval and provenance."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 OVER_POOLS = "half-splits of the pool"
-"""Method of intervals of few-shot accuracies: over other pools of images."""
+"""Method of intervals of few-shot accuracies: variance over pools of images."""
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval on the scale of the score it belongs to."""
+    """A confidence interval on the scale of its score."""
 
     low: float
     high: float
@@ -29,23 +29,23 @@ class Interval:
 class Outcome:
     """The result of one protocol on one dataset with one backbone and one seed.
 
-    Scores that are shares (accuracy, AP, ECE) are in percent, 0 to 100.
-    `predictions` are per-sample arrays whose first axis is the test sample (or the episode), in dataset order.
+    Scores that are proportions (accuracy, AP, ECE) are in percent, 0 to 100. `predictions` are per-sample arrays whose
+    first axis is the test sample (or the episode), in dataset order.
     """
 
     headline: str
-    """Name of the metric that rankings show; a key of `metrics`."""
+    """Name of the metric used in rankings; a key of `metrics`."""
     metrics: Mapping[str, float]
     interval: Interval
     samples: Mapping[str, int]
     """Numbers of images used: `train`, `val`, `test` (or `pool` and `episodes`)."""
     hyperparameters: Mapping[str, Json] = field(default_factory=dict)
-    """What was chosen on validation data."""
+    """Hyperparameters selected on validation data."""
     diagnostics: Mapping[str, Json] = field(default_factory=dict)
-    """Convergence, edge-of-grid flag, curves, reliability diagram: what explains the score."""
+    """Convergence, edge-of-grid flag, curves, reliability diagram: data that explain the score."""
     predictions: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     higher_is_better: bool = True
-    """Of the headline; False for an error."""
+    """Whether a higher headline score is better; False for an error."""
 
     @property
     def value(self) -> float:

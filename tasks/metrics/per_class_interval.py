@@ -1,13 +1,13 @@
-"""95 % interval of mean per-class accuracy, as of a proportion measured on an effective number of images.
+"""95 % interval of mean per-class accuracy, as a proportion of an effective number of images.
 
-A mean of proportions of few images each is a proportion, and no normal variable: it is bounded, and where every answer
-is right its sample variance is 0. So its variance gives the number of images of which one proportion would vary as
-much, and the interval is Wilson's with that number. Up to `FEW` wrong or right answers it is no narrower than Clopper
-and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015), for proportions of stratified samples.
+A mean of proportions of few images each is not normally distributed: it is bounded, and if every answer is correct its
+sample variance is 0. Therefore its variance is converted to the number of images whose proportion would have the same
+variance, and the interval is Wilson's for that number. Up to `FEW` wrong or correct answers it is no narrower than
+Clopper and Pearson's. Source: Dean and Pagano, Survey Methodology 41(1) (2015), for proportions of stratified samples.
 
-The variance within a class follows from its own images as far as it has some, else from those of all classes; a class
-of one image has none of its own. With few errors all classes count as equally hard, because two errors in one class
-are no evidence that the others have none.
+The variance within a class is estimated from its own images if it has enough, else from those of all classes. With few
+errors all classes are assumed to be equally hard, because two errors in one class are no evidence that the others have
+none.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ LEVEL = 0.95
 NORMAL = 1.959963984540054
 METHOD = "wilson, effective size"
 OWN = 3.0
-"""Images of a class that weigh as much as the variance within all classes."""
+"""Weight of the variance within all classes, in images of the class."""
 POOLED = 40.0
-"""Errors, expected, at which the variance within classes weighs as much as the one of equally hard classes."""
+"""Expected number of errors at which the variance within classes and the variance of equally hard classes have equal
+weight."""
 FEW = 15.0
-"""Answers of the rarer kind, right or wrong, up to which Clopper and Pearson's interval bounds the width from below.
-Simulated (`tests/verdicts`): with these three numbers coverage is 93 to 97 % from 20 to 5,000 images."""
+"""Number of answers of the rarer kind, correct or wrong, up to which Clopper and Pearson's interval is a lower bound
+of the width. With these three numbers the simulated coverage (`tests/verdicts`) is 93 to 97 % from 20 to 5,000
+images."""
 
 
 def wilson_mean_per_class(predictions: IntLabels, targets: IntLabels, classes: int) -> Interval:
-    """Interval in percent of the mean recall over the classes that occur; `predictions` and `targets` are [n]."""
+    """Interval in percent of the mean recall over the classes in `targets`; `predictions` and `targets` are [n]."""
     sizes = np.bincount(targets, minlength=classes)
     right = np.bincount(targets[predictions == targets], minlength=classes)
     occur = sizes > 0
@@ -46,7 +48,7 @@ def wilson_mean_per_class(predictions: IntLabels, targets: IntLabels, classes: i
 
 
 def _effective(right: Floats, sizes: Floats) -> tuple[float, float]:
-    """The mean of `right` / `sizes` over classes, and of how many images one proportion would vary as much."""
+    """Mean of `right` / `sizes` over classes, and the number of images whose proportion has the same variance."""
     share, least = float((right / sizes).mean()), float(len(sizes) ** 2 / (1 / sizes).sum())
     even = share * (1 - share)
     if even <= 0:
@@ -56,7 +58,7 @@ def _effective(right: Floats, sizes: Floats) -> tuple[float, float]:
 
 
 def _variance(right: Floats, sizes: Floats, share: float) -> float:
-    """Variance of the mean over classes: half of it, at least, as if all were equally hard."""
+    """Variance of the mean over classes: at least half of that of equally hard classes."""
     freedom, even = sizes - 1, share * (1 - share)
     within = right * (sizes - right) / np.maximum(sizes * freedom, 1)
     pooled = float((freedom * within).sum() / max(freedom.sum(), 1))
@@ -69,7 +71,7 @@ def _variance(right: Floats, sizes: Floats, share: float) -> float:
 
 
 def _proportion(share: float, images: float) -> tuple[float, float]:
-    """Wilson's interval of a `share` of that many `images`, 0 to 1, widened where one kind of answer is rare."""
+    """Wilson's interval of a proportion of `images`, 0 to 1, widened if one kind of answer is rare."""
     squared = NORMAL**2
     centre = (share + squared / (2 * images)) / (1 + squared / images)
     half = NORMAL / (1 + squared / images) * math.sqrt(share * (1 - share) / images + squared / (4 * images**2))

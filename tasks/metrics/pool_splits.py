@@ -1,14 +1,13 @@
-"""How an average over episodes would vary over other pools of images, from halves of the one pool there is.
+"""Variance of a mean over episodes for other pools of images, estimated from halves of the pool.
 
-Episodes share the images of their pool, so the image is the unit and not the episode. A run keeps the accuracy of
-every half's images as support with every half's images as queries, for seeded random splits that all backbones share:
-`splits` [splits, draws, 2, 2], by the half of the support and by the half of the queries. No image is support and query
-at once.
+Episodes share the images of their pool, so the sampling unit is the image, not the episode. A run stores the accuracy
+with each half as support and each half as queries, for seeded random splits that all backbones share: `splits` [splits,
+draws, 2, 2], by the half of the support and by the half of the queries. Support and queries are disjoint.
 
-The variance of the difference of two disjoint halves, divided by four, is that of the whole pool, but for the interplay
-of support and queries, which falls with the square of the number of images and is a quarter of what the halves show.
-The interplay is what remains of the four accuracies of a split after both main effects, so it is measured and
-subtracted. Squares are products of different draws, which leaves the noise of the draws out. Source: the half-sample
+The variance of the difference of two disjoint halves, divided by four, is that of the whole pool, except for the
+interaction of support and queries, which falls with the square of the number of images and is a quarter of that in the
+halves. The interaction is the remainder of the four accuracies of a split after both main effects, so it is measured
+and subtracted. Squares are products of different draws, which removes the noise of the draws. Source: the half-sample
 replication of McCarthy, Review of the International Statistical Institute 37(3) (1969).
 """
 
@@ -30,19 +29,19 @@ COUNTS = "split_images"
 
 @dataclass(frozen=True)
 class SplitError:
-    """Standard error of a mean over episodes, on other images of the same classes."""
+    """Standard error of a mean over episodes, for other images of the same classes."""
 
     error: float
     """In percentage points."""
     degrees: float
-    """Degrees of freedom of its square (Satterthwaite)."""
+    """Degrees of freedom of its variance (Satterthwaite)."""
 
 
 def split_error(splits: Sequence[Floats], episodes: Sequence[Floats], images: npt.NDArray[np.integer]) -> SplitError:
-    """Error of the mean of `episodes`, one array [episodes] for every seed, over the same pool.
+    """Error of the mean of `episodes`, one array [episodes] per seed, over the same pool.
 
-    `splits` are of the same seeds, or differences of them where `episodes` are. Drawing other episodes counts as often
-    as it was done; drawing another pool does not become rarer by more seeds.
+    `splits` are of the same seeds, or differences of them if `episodes` are differences. More seeds reduce the variance
+    of drawing episodes, but not that of drawing the pool.
     """
     by_split = np.mean([_variances(one) for one in splits], axis=0)
     pool = float(by_split.mean())
@@ -54,7 +53,7 @@ def split_error(splits: Sequence[Floats], episodes: Sequence[Floats], images: np
 
 
 def pool_covariance(splits: Floats) -> Floats:
-    """Covariance [backbones, backbones] over pools, from `splits` [backbones, splits, draws, 2, 2] of all of them."""
+    """Covariance [backbones, backbones] over pools, from `splits` [backbones, splits, draws, 2, 2]."""
     halves, interplay = _contrasts(splits)
     found: Floats = (_products(halves) - _products(interplay)).mean(axis=0)
     return found
@@ -68,7 +67,7 @@ def _variances(splits: Floats) -> Floats:
 
 
 def _contrasts(splits: Floats) -> tuple[Floats, Floats]:
-    """Half the difference of the halves, and a quarter of the interplay, both [backbones, splits, draws]."""
+    """Half the difference of the halves, and a quarter of the interaction, both [backbones, splits, draws]."""
     own = splits[..., 0, 0], splits[..., 1, 1]
     return (own[0] - own[1]) / 2, (own[0] + own[1] - splits[..., 0, 1] - splits[..., 1, 0]) / 4
 

@@ -1,6 +1,6 @@
-"""How close a reconstruction is to its image: squared error by channel, PSNR and SSIM. Needs no torch.
+"""Similarity of a reconstruction to its image: squared error by channel, PSNR and SSIM. Needs no torch.
 
-All on whole grey levels from 0 to 255, the picture as it would be saved.
+All are computed on integer grey levels from 0 to 255.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHANNELS = ("red", "green", "blue")
 WHITE = 255.0
 HEADLINE = "mse"
 SIGMA, REACH = 1.5, 5
-"""Of the Gaussian window of 11 x 11 pixels."""
+"""Standard deviation and radius of the Gaussian window of 11 x 11 pixels."""
 FLOOR_MEAN, FLOOR_SPREAD = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
 
 
@@ -38,7 +38,7 @@ def scores(originals: Pixels, reconstructions: Pixels) -> dict[str, float]:
 
 
 def interval(originals: Pixels, reconstructions: Pixels) -> Interval:
-    """Of `mse`, over the images; an error is never below 0."""
+    """Interval of `mse` over the images, bounded below by 0."""
     found = mean_over(squared_errors(originals, reconstructions).mean(axis=1))
     return replace(found, low=max(0.0, found.low))
 
@@ -50,16 +50,16 @@ def squared_errors(originals: Pixels, reconstructions: Pixels) -> Floats:
 
 
 def psnr(errors: Floats) -> Floats:
-    """Peak signal-to-noise ratio in dB of mean squared errors; of equal images that of an error below rounding."""
+    """Peak signal-to-noise ratio in dB of mean squared errors; for equal images, that of an error below rounding."""
     found: Floats = 10 * np.log10(WHITE**2 / np.maximum(errors, 1 / 12))
     return found
 
 
 def ssim(original: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8]) -> float:
-    """Structural similarity of two images [h, w, 3], the mean over places and channels.
+    """Structural similarity of two images [h, w, 3], the mean over positions and channels.
 
-    Source: Wang, Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13(4) (2004): Gaussian window
-    of 11 x 11 pixels, population variances; windows that would leave the image are left out.
+    Source: Wang, Bovik, Sheikh and Simoncelli, IEEE Transactions on Image Processing 13(4) (2004): Gaussian window of
+    11 x 11 pixels, population variances; windows that cross the border are omitted.
     """
     one, other = original.astype(np.float64), reconstruction.astype(np.float64)
     mean_one, mean_other = _local(one), _local(other)
@@ -71,7 +71,7 @@ def ssim(original: npt.NDArray[np.uint8], reconstruction: npt.NDArray[np.uint8])
 
 
 def _local(values: Floats) -> Floats:
-    """Means under the window at every place where it fits."""
+    """Means under the window at every valid position."""
     for axis in (0, 1):
         values = gaussian_filter1d(values, SIGMA, axis=axis, radius=REACH)
     margins = [slice(REACH, -REACH) if side > 2 * REACH else slice(None) for side in values.shape[:2]]

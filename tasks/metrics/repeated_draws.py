@@ -1,4 +1,4 @@
-"""Accuracy over several draws of training images, each scored on the same test images. Needs numpy, and not torch."""
+"""Accuracy over several draws of training images with the same test images. Needs numpy, not torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def accuracy_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> 
 
 
 def interval_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> Interval:
-    """Interval of the accuracy expected over other test images and other draws."""
+    """Interval of the expected accuracy for other test images and other draws."""
     right = (predicted == labels[:, None]).astype(np.float64)
     images, draws = right.shape
     mean = float(right.mean())

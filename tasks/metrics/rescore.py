@@ -1,6 +1,6 @@
 """Scores of a run, recomputed from its stored per-sample predictions.
 
-A protocol names one of the functions below, or one of its own, as `ProtocolSpec.rescore`. Needs numpy, and not torch.
+A protocol declares one of the functions below, or its own, as `ProtocolSpec.rescore`. Needs numpy, not torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Scores = dict[str, float]
 MOST_CLASSES = 1_000_000
 HEADLINE_OVERLAP = 0.5
 EARLIER_RULES = (confidence_intervals.HALVES, confidence_intervals.EXTRAPOLATED)
-"""Of intervals of mean average precision in classification."""
+"""Methods of intervals of mean average precision in classification by earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class Rescorer:
     """Computation of the metrics and the interval of a run from its arrays."""
 
     needs: frozenset[str]
-    """Names of arrays."""
+    """Names of the required arrays."""
     metrics: Callable[[Arrays], Scores]
-    """Every metric that follows from the arrays, under the name that the protocol gave it."""
+    """Every metric that can be computed from the arrays, under its name in the protocol."""
     interval: Callable[[Arrays, str], Interval | None] = lambda _arrays, _metric: None
-    """The interval of the headline metric of this name; None where it cannot be repeated."""
+    """Interval of the headline metric of this name; None if it cannot be recomputed."""
     earlier: Mapping[str, Callable[[Arrays], Interval]] = field(default_factory=dict)
-    """By the name of a method that results of earlier versions have."""
+    """Intervals of earlier versions, by the name of the method."""
     tolerance: float = 1e-6
-    """Largest absolute difference of a score, as arrays may be stored in less precision than it was computed in."""
+    """Maximum absolute difference of a score, as arrays may be stored in lower precision than the computation."""
 
     def by_method(self, arrays: Arrays, metric: str, method: str) -> Interval | None:
-        """The interval by the method of this name; None where it cannot be repeated."""
+        """The interval by the method of this name; None if it cannot be recomputed."""
         if method in self.earlier:
             return self.earlier[method](arrays)
         found = self.interval(arrays, metric)
@@ -65,7 +65,7 @@ class Rescorer:
 def rescore(protocol: str, arrays: Arrays) -> Rescorer | None:
     """The rescorer that a protocol declares for its predictions.
 
-    None for a protocol that is not installed or declares none, and where arrays that it needs are missing.
+    None for a protocol that is not installed or declares none, and if required arrays are missing.
     """
     name = PROTOCOLS[protocol].rescore if protocol in PROTOCOLS else None
     if name is None:
@@ -160,7 +160,7 @@ def reconstructions(arrays: Arrays) -> Rescorer | None:
 
 
 def _complete(arrays: Arrays, *rescorers: Rescorer) -> Rescorer | None:
-    """The first whose arrays are all present."""
+    """The first rescorer whose arrays are all present."""
     return next((one for one in rescorers if one.needs <= set(arrays)), None)
 
 
@@ -256,7 +256,7 @@ def _pixels_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _pixel_counts(arrays: Arrays) -> PixelCounts:
-    """Raises ValueError when the matrix over all images is not the sum of the images' counts."""
+    """Counts per image. Raises ValueError if they do not add up to the confusion matrix."""
     images, matrix = arrays["pixel_counts"].astype(np.int32), _whole(arrays["confusion"])
     parts = np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
     if not np.array_equal(images.sum(axis=0, dtype=np.int64), parts):
@@ -274,10 +274,10 @@ def _angles_interval(arrays: Arrays, metric: str) -> Interval | None:
 
 
 def _all_angles(arrays: Arrays) -> Angles:
-    """Raises ValueError when the histogram is not of the pixels that the single images have."""
+    """Angle statistics. Raises ValueError if the histogram and the images have different numbers of pixels."""
     counts, images = _whole(arrays["angle_counts"]), _floats(arrays["angle_sums"])
     if counts.sum() != images[:, 0].sum():
-        raise ValueError("the histogram of angles is not of as many pixels as the single images have")
+        raise ValueError("the histogram of angles and the single images have different numbers of pixels")
     return Angles(counts, images)
 
 
@@ -325,19 +325,19 @@ def _drawn(arrays: Arrays) -> tuple[reconstruction.Pixels, reconstruction.Pixels
 
 
 def _named(arrays: Arrays, name: str) -> list[str]:
-    """`predicted`, and `predicted@20` for a variant of the protocol."""
+    """`predicted`, and e.g. `predicted@20` for a variant of the protocol."""
     return [each for each in arrays if each == name or each.startswith(f"{name}@")]
 
 
 def _classes(arrays: Arrays) -> int:
-    """How many there are, which only an array with one column each knows; else as many as were seen."""
+    """Number of classes, from an array with one column per class; else the number of labels that occur."""
     wide = next((arrays[name] for name in ("logits", "scores") if name in arrays), None)
     if wide is not None:
         return int(wide.shape[1])
     seen = [_whole(arrays[name]) for name in ("label", *_named(arrays, "predicted"))]
     found = 1 + max(int(one.max()) for one in seen)
     if found > MOST_CLASSES or min(int(one.min()) for one in seen) < 0:
-        raise ValueError(f"labels reach up to {found - 1}, which no dataset has")
+        raise ValueError(f"labels reach up to {found - 1}, more than any dataset has")
     return found
 
 
@@ -346,7 +346,7 @@ def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
 
 
 def _plain(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
-    """In the precision in which it was measured."""
+    """The array in the precision of the computation."""
     return array if array.dtype.kind == "f" else array.astype(np.float64)  # type: ignore[return-value]
 
 

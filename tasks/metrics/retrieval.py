@@ -1,7 +1,7 @@
-"""Scores of rankings from the ranks of relevant images: average precision, Recall@k, MAP@R. Needs numpy, and not torch.
+"""Scores of rankings from the ranks of relevant images: average precision, Recall@k, MAP@R. Needs numpy, not torch.
 
 Every score is computed for all images and without each group of them (`tasks.metrics.jackknife`), as queries share the
-images that they are ranked against: an interval over queries alone would be too narrow.
+gallery: an interval over queries alone would be too narrow.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ POSITIVE = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class RankedPositives:
-    """Relevant images of one query in the order of their similarity; [k] or [k, 1 + GROUPS], of all images first."""
+    """Relevant images of one query in order of similarity; [k] or [k, 1 + GROUPS], that of all images first."""
 
     ranks: Indices
-    """Ranks from 1 among all images, then among those outside of each group."""
+    """Ranks from 1 among all images, then among those outside each group."""
     kept: npt.NDArray[np.bool_]
-    """Whether the relevant image itself is outside of that group."""
+    """Whether the relevant image itself is outside that group."""
 
 
 def rank_positives(
     similarity: npt.NDArray[np.float32], relevant: Indices, ignored: Indices, groups: Indices
 ) -> RankedPositives:
-    """Rank `relevant` rows by `similarity` [n] among all rows but the `ignored`; of equal ones the first row leads.
+    """Rank `relevant` rows by `similarity` [n] among all rows except `ignored`; on ties the first row leads.
 
     `groups` [n] is the group of every row.
     """
-    bits = (similarity + np.float32(0.0)).view(np.int32)  # there are no two zeros any more
+    bits = (similarity + np.float32(0.0)).view(np.int32)  # normalises -0.0 to 0.0
     ordered = (bits ^ ((bits >> 31) & POSITIVE)).astype(np.int64)
     keys = (ordered << 32) | (LAST_ROW - np.arange(len(similarity)))
     order = np.argsort(keys[relevant])
@@ -59,7 +59,7 @@ def rank_positives(
 
 
 def average_precision(found: RankedPositives, *, trapezoidal: bool = False) -> Floats:
-    """Average precision [1 + GROUPS] in percent; NaN where no relevant image is left.
+    """Average precision [1 + GROUPS] in percent; NaN if no relevant image is left.
 
     The mean over relevant images of the precision at their rank; `trapezoidal` averages it with the precision just
     above them, as the evaluation of rOxford and rParis does.
@@ -73,16 +73,15 @@ def average_precision(found: RankedPositives, *, trapezoidal: bool = False) -> F
 
 
 def map_at_r(found: RankedPositives) -> Floats:
-    """MAP@R [1 + GROUPS] in percent (Musgrave et al., ECCV 2020): average precision over the first R ranks, of R
-    relevant images.
-    """
+    """MAP@R [1 + GROUPS] in percent (Musgrave et al., ECCV 2020): average precision over the first R ranks, where R
+    is the number of relevant images."""
     within = found.kept & (found.ranks <= found.kept.sum(axis=0))
     precision = found.kept.cumsum(axis=0) / np.maximum(found.ranks, 1)
     return _percent((precision * within).sum(axis=0), found)
 
 
 def first_rank(found: RankedPositives) -> Floats:
-    """Rank [1 + GROUPS] of the first relevant image; NaN where none is left."""
+    """Rank [1 + GROUPS] of the first relevant image; NaN if none is left."""
     ranks = np.where(found.kept, found.ranks, np.iinfo(np.int64).max).min(axis=0, initial=np.iinfo(np.int64).max)
     return np.where(found.kept.any(axis=0), ranks, np.nan)
 
@@ -96,7 +95,7 @@ def _percent(total: Floats, found: RankedPositives) -> Floats:
 def jackknife_scores(arrays: Arrays, recalls: Iterable[int]) -> dict[str, npt.NDArray[np.generic]]:
     """By `jackknife:NAME`, means over queries [1 + GROUPS] of the stored arrays [n, 1 + GROUPS].
 
-    `average_precision` gives `map`, `map_at_r` gives `map-at-r`, and `first_rank` gives `recall@k`.
+    `average_precision` yields `map`, `map_at_r` yields `map-at-r`, and `first_rank` yields `recall@k`.
     """
     found: dict[str, npt.NDArray[np.generic]] = {
         f"jackknife:{metric}": _means(_floats(arrays[name])) for name, metric in MEANS.items() if name in arrays
@@ -108,14 +107,14 @@ def jackknife_scores(arrays: Arrays, recalls: Iterable[int]) -> dict[str, npt.ND
 
 
 def stored_recalls(arrays: Arrays) -> list[int]:
-    """The k of every Recall@k that was stored."""
+    """The k of every stored Recall@k."""
     return [int(name.removeprefix(RECALL)) for name in arrays if name.startswith(RECALL)]
 
 
 def interval(arrays: Arrays) -> Interval:
     """Interval of the mean average precision from the stored arrays.
 
-    Where it has no width, it reaches twice as far as Wilson's of so many images, which are queries and gallery.
+    If it has zero width, twice the width of Wilson's for this many images, which are queries and gallery.
     """
     values = _floats(arrays["average_precision"])
     queries = int(np.isfinite(values[:, 0]).sum())

@@ -1,4 +1,4 @@
-"""The score that a dataset asks for, from class scores, with its confidence interval."""
+"""The metric specified by a dataset, from class scores, with its confidence interval."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.metrics.per_class_interval import wilson_mean_per_class
 
 
 def check_metric(metric: MetricName, labels: Labels, dataset: str = "the dataset") -> None:
-    """Raise DataError when the metric does not fit the labels' kind."""
+    """Raise DataError if the metric does not match the kind of labels."""
     if (metric == "map11") != (labels.ndim == 2):
         kind = "several labels" if labels.ndim == 2 else "one label"
         raise DataError(f"{dataset} has {kind} per image, which does not fit the metric {metric}: correct its card")
@@ -38,7 +38,7 @@ def score(metric: MetricName, scores: Scores, labels: Labels) -> float:
 
 
 def all_scores(scores: Scores, labels: Labels) -> Mapping[str, float]:
-    """Every metric that fits the labels; with `map11`, the devkit's rule beside it."""
+    """Every metric that matches the labels; with `map11`, also that of VOC's devkit."""
     if labels.ndim == 2:
         return {"map11": score("map11", scores, labels), "map11-devkit": devkit_mean_average_precision(scores, labels)}
     names: tuple[MetricName, ...] = ("accuracy", "mean-per-class")
@@ -46,9 +46,9 @@ def all_scores(scores: Scores, labels: Labels) -> Mapping[str, float]:
 
 
 def without_left_open(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
-    """Scores and labels in which images leave the ranking of a class whose label they leave open (VOC's difficult).
+    """Scores and labels without the images whose label for a class is left open (VOC's difficult).
 
-    They are ranked below every other image as negatives, where no precision at a positive depends on them.
+    They are ranked below every other image as negatives, where they affect no precision at a positive.
     """
     if labels.ndim == 1 or not (open_ones := labels == LEFT_OPEN).any():
         return scores, labels
@@ -57,16 +57,16 @@ def without_left_open(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
 
 
 def chance_diagnostics(labels: Labels) -> dict[str, Json]:
-    """What random class scores give, as a diagnostic, for several labels an image: prevalence alone does not tell it,
-    as interpolated precision is too high for few images. Empty for one label, whose classes tell it.
-    """
+    """Score of random predictions as a diagnostic for multi-label data, where it differs from the prevalence because
+    interpolated precision is biased upwards for few images. Empty for single-label data, where it follows from the
+    classes."""
     if labels.ndim == 1:
         return {}
     return {"chance": mean_average_precision(np.random.default_rng(0).random(labels.shape), labels)}
 
 
 def interval(metric: MetricName, scores: Scores, labels: Labels) -> Interval:
-    """95 % interval of `score(...)`: Wilson's for accuracies, from resampled samples for the others (fixed seed)."""
+    """95 % interval of `score(...)`: Wilson's for accuracies, by resampling for the others (fixed seed)."""
     if metric == "map11":
         return halves_mean_average_precision(scores, labels)
     predicted = scores.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Scores of segmentation from the pixels of all images together, never a mean over images."""
+"""Scores of segmentation over the pixels of all images together, not means over images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int32]
 
 
 class Confusion:
-    """Counts of pixels by true and predicted class; pixels without a true class do not count.
+    """Confusion matrix of pixels; pixels without a true class are not counted.
 
     `matrix` is int64 [true, predicted], over all images.
     """
@@ -31,7 +31,7 @@ class Confusion:
         self._images: list[Counts] = []
 
     def add(self, predicted: Classes, truth: Classes) -> None:
-        """One image, both [h, w]."""
+        """Add one image, both [h, w]."""
         classes, valid = len(self.matrix), truth != IGNORED
         cells = truth[valid].astype(np.int64) * classes + predicted[valid]
         matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -40,12 +40,13 @@ class Confusion:
 
     @property
     def counts(self) -> PixelCounts:
-        """What every image adds to the scores."""
+        """Counts of every image."""
         return PixelCounts(np.stack(self._images))
 
 
 class PixelCounts:
-    """Right, true and predicted pixels of every image and class, int32 [images, 3, classes]: enough for every score."""
+    """Correct, true and predicted pixels per image and class, int32 [images, 3, classes], from which every score
+    follows."""
 
     def __init__(self, images: Counts) -> None:
         self.images = images
@@ -53,17 +54,17 @@ class PixelCounts:
 
     @property
     def ious(self) -> Floats:
-        """Intersection over union per class in percent; NaN for a class that is neither there nor predicted."""
+        """Intersection over union per class in percent; NaN for a class that is neither present nor predicted."""
         return _ious(self._whole)
 
     @property
     def mean_iou(self) -> float:
-        """Over the classes that are there or were predicted, in percent."""
+        """Mean IoU in percent over the classes that are present or predicted."""
         return float(np.nanmean(self.ious))
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of valid pixels whose class is right, in percent."""
+        """Percentage of valid pixels with the correct class."""
         right, true, _ = self._whole.sum(axis=1)
         return 100.0 * float(right) / float(true)
 
@@ -74,12 +75,12 @@ class PixelCounts:
 
     @property
     def chance(self) -> float:
-        """Mean IoU in percent of an answer that is the most frequent class everywhere."""
+        """Mean IoU in percent of predicting the most frequent class everywhere."""
         true = self._whole[1]
         return 100.0 * float(true.max()) / float(true.sum()) / int(np.count_nonzero(true))
 
     def mean_ious(self, weights: Floats) -> Floats:
-        """Mean IoU [b] under each row of image weights [b, images]; NaN where no pixel is left."""
+        """Mean IoU [b] under each row of image weights [b, images]; NaN without pixels."""
         ious = _ious(np.moveaxis(weighted_sums(weights, self.images), 1, 0))
         there = np.sum(~np.isnan(ious), axis=-1)
         means: Floats = np.divide(np.nansum(ious, axis=-1), there, out=np.full(len(ious), np.nan), where=there > 0)

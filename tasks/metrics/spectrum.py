@@ -1,4 +1,4 @@
-"""Label-free scores of features from their spectrum: RankMe, effective rank, alpha-ReQ. Needs numpy, and not torch."""
+"""Label-free scores of features from their spectrum: RankMe, effective rank, alpha-ReQ. Needs numpy, not torch."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 FIRST, LAST = 11, 100
-"""Places of the spectrum, from 1, over which alpha-ReQ fits a line."""
+"""First and last position of the spectrum, from 1, in the line fit of alpha-ReQ."""
 FEWEST_PLACES = 5
 
 
 def entropy_rank(values: Floats) -> float:
-    """Exponential of the entropy of `values` as shares of their sum; zeros add nothing."""
+    """Exponential of the entropy of `values` normalised to a sum of 1; zeros add nothing."""
     positive = values[values > 0]
     shares = positive / positive.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def rankme(gram: Floats) -> float:
-    """RankMe (Garrido et al., ICML 2023): of the singular values of the features, not centred, from their Gram matrix.
+    """RankMe (Garrido et al., ICML 2023): from the singular values of the features, not centred, given their Gram
+    matrix.
 
-    Published with 1e-7 added to every share; without it here, as added shares inflate the rank of wide features.
+    Published with 1e-7 added to every normalised value, which inflates the rank of wide features; omitted here.
     """
     return entropy_rank(np.sqrt(spectrum(gram)))
 
 
 def effective_rank(covariance: Floats) -> float:
-    """Of the eigenvalues of the covariance (centred, squared): another number than RankMe."""
+    """Effective rank from the eigenvalues of the covariance (centred, squared), unlike RankMe."""
     return entropy_rank(spectrum(covariance))
 
 
 def alpha_req(covariance: Floats) -> float:
-    """Decay of the covariance's spectrum (Agrawal et al., NeurIPS 2022): the slope of log eigenvalue on log place,
-    places 11 to 100, sign changed. NaN for features with too few directions.
-    """
+    """Decay of the covariance's spectrum (Agrawal et al., NeurIPS 2022): minus the slope of log eigenvalue over log
+    position, positions 11 to 100. NaN for features with too few directions."""
     values = spectrum(covariance)
     values = values[values > values[0] * np.finfo(np.float64).eps * len(values)][:LAST]
     places = np.arange(1, len(values) + 1)[FIRST - 1 :]
@@ -46,6 +46,6 @@ def alpha_req(covariance: Floats) -> float:
 
 
 def spectrum(matrix: Floats) -> Floats:
-    """Eigenvalues of a symmetric matrix without negative ones, largest first; rounding below zero becomes 0."""
+    """Eigenvalues of a symmetric positive semi-definite matrix, largest first; rounding errors below zero become 0."""
     values: Floats = np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None)
     return values

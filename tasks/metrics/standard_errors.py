@@ -1,4 +1,4 @@
-"""Standard errors of means over crossed images and draws, and of delete-a-group jackknives. Needs numpy alone."""
+"""Standard errors of means over crossed images and draws, and of delete-a-group jackknives. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def crossed_error(values: Floats) -> tuple[float, float]:
-    """Standard error of the mean of `values` [images, draws] over other images and other draws, and its degrees of
-    freedom; at least two of each.
+    """Standard error of the mean of `values` [images, draws] for other images and other draws, and its degrees of
+    freedom; requires at least two of each.
 
-    Images and draws are crossed random effects: the variance of the mean is the variance of images' means over their
-    number, and of draws' means over theirs, less what both contain of the interaction. Degrees of freedom follow
-    Satterthwaite (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4).
+    Images and draws are crossed random effects: the variance of the mean is the variance of image means over the number
+    of images, plus that of draw means over the number of draws, minus the interaction contained in both. Degrees of
+    freedom follow Satterthwaite (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4).
     """
     images, draws = values.shape
     mean, by_image, by_draw = values.mean(), values.mean(axis=1), values.mean(axis=0)

@@ -1,6 +1,7 @@
 """Transferability scores of features and labels: LogME and H-score from their moments, PARC from pairs of images.
 
-LogME and H-score follow from the Gram matrix and the sums of each class, so the number of images does not matter.
+LogME and H-score are computed from the Gram matrix and the sums of each class, at a cost independent of the number of
+images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LOGME_ITERATIONS = 11
 LOGME_TOLERANCE = 1e-3
 PARC_DIMENSIONS = 32
 TIED = 12
-"""Digits after which equal distances may differ by rounding."""
+"""Digits to which distances are rounded, so that equal ones are ties."""
 
 
 def logme(gram: Floats, class_sums: Floats, class_counts: Floats) -> float:
@@ -37,7 +38,7 @@ def logme(gram: Floats, class_sums: Floats, class_counts: Floats) -> float:
 
 
 def _evidence(values: Floats, projected: Floats, squared: float, images: float, width: int) -> float:
-    """`projected` is Z^T y in the eigenbasis of Z^T Z; `squared` the squared length of y."""
+    """Log evidence of one class; `projected` is Z^T y in the eigenbasis of Z^T Z, `squared` the squared length of y."""
     alpha = beta = 1.0
     previous = alpha / beta
     for _ in range(LOGME_ITERATIONS):
@@ -57,7 +58,8 @@ def _evidence(values: Floats, projected: Floats, squared: float, images: float, 
 
 
 def h_score(covariance: Floats, between: Floats) -> float:
-    """Trace of the pseudo-inverse of the covariance times that of the class means (Bao et al., ICIP 2019)."""
+    """Trace of the product of the covariance's pseudo-inverse and the covariance of class means (Bao et al., ICIP
+    2019)."""
     return float(np.trace(np.linalg.pinv(covariance, rcond=1e-15, hermitian=True) @ between))
 
 
@@ -69,7 +71,7 @@ def regularised_h_score(covariance: Floats, between: Floats, shrinkage: float) -
 
 
 def ledoit_wolf(covariance: Floats, images: int, fourth: float) -> float:
-    """Ledoit and Wolf's shrinkage; `fourth` is the sum of the centred vectors' lengths to the fourth power."""
+    """Ledoit and Wolf's shrinkage; `fourth` is the sum of the fourth powers of the centred vectors' norms."""
     width, squared = len(covariance), float((covariance**2).sum())
     mean = float(np.trace(covariance)) / width
     noise = (fourth / images - squared) / (width * images)
@@ -78,7 +80,7 @@ def ledoit_wolf(covariance: Floats, images: int, fourth: float) -> float:
 
 
 def between_classes(class_sums: Floats, class_counts: Floats) -> Floats:
-    """Covariance of the class means, each image counting once."""
+    """Covariance of the class means, weighted by images."""
     present = class_counts > 0
     mean = class_sums.sum(axis=0) / class_counts.sum()
     means = class_sums[present] / class_counts[present, None] - mean

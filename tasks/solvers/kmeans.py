@@ -1,7 +1,7 @@
-"""k-means on rows of unit length: k-means++ starts and Lloyd's iterations, in blocks over rows on the disk.
+"""k-means on rows of unit length: k-means++ initialisation and Lloyd's iterations, in blocks over memory-mapped rows.
 
-Besides a block of rows and the centres, three numbers for every row are in memory. Sums are products with one-hot
-matrices, which repeat bit for bit on every device.
+Memory use is a block of rows, the centres, and three numbers per row. Sums are products with one-hot matrices, which
+are reproducible bit for bit on every device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.solvers.nearest_neighbours import unit_blocks
 
 BLOCK = 4_096
 MOST_ITERATIONS = 300
-"""As scikit-learn's."""
+"""As in scikit-learn."""
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -28,10 +28,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Clusters:
-    """A clustering that is a fixed point, unless it has used up its iterations."""
+    """A clustering at a fixed point, or after `MOST_ITERATIONS`."""
 
     labels: Indices
-    """[n] the nearest centre, the first of equally near ones."""
+    """[n] index of the nearest centre, the first one on a tie."""
     centres: Tensor
     """[k, d] float32."""
     inertia: float
@@ -46,18 +46,18 @@ def best_of(
     generators: Callable[[int], np.random.Generator],
     device: str = "cpu",
 ) -> Clusters:
-    """The clustering of least inertia from several k-means++ starts, the first of equal ones.
+    """The clustering of least inertia over several k-means++ initialisations, the first one on a tie.
 
-    `generators` gives the generator of each start. Raises ValueError for fewer rows than clusters.
+    `generators` returns the generator of each restart. Raises ValueError for fewer rows than clusters.
     """
     if clusters > len(rows):
-        raise ValueError(f"{len(rows)} rows cannot make {clusters} clusters")
+        raise ValueError(f"{len(rows)} rows are too few for {clusters} clusters")
     starts = (plus_plus(rows, clusters, generators(number), device) for number in range(restarts))
     return min((lloyd(rows, start) for start in starts), key=lambda found: found.inertia)
 
 
 def plus_plus(rows: FeatureRows, clusters: int, generator: np.random.Generator, device: str = "cpu") -> Tensor:
-    """Centres [k, d] among the rows, each drawn by its squared distance to those before it (Arthur, SODA 2007)."""
+    """Centres [k, d] among the rows, each drawn by its squared distance to the earlier ones (Arthur, SODA 2007)."""
     chosen = [int(generator.integers(len(rows)))]
     nearest = np.full(len(rows), np.inf)
     for _ in range(clusters - 1):
@@ -71,10 +71,10 @@ def plus_plus(rows: FeatureRows, clusters: int, generator: np.random.Generator, 
 
 
 def lloyd(rows: FeatureRows, centres: Tensor, left_out: npt.NDArray[np.bool_] | None = None) -> Clusters:
-    """Lloyd's iterations from `centres` [k, d] until no row changes its cluster.
+    """Lloyd's iterations from `centres` [k, d] until no assignment changes.
 
-    Rows that are `left_out` [n] move no centre, and are assigned all the same. A cluster without rows takes the row
-    that is furthest from its centre.
+    Rows in `left_out` [n] do not move centres but are assigned too. An empty cluster takes the row furthest from its
+    centre.
     """
     counted: Floats = np.ones(len(rows)) if left_out is None else np.where(left_out, 0.0, 1.0)
     labels = np.full(len(rows), -1)
@@ -99,7 +99,7 @@ class _Step:
         return float(self.distances @ self.counted)
 
     def moved(self, rows: FeatureRows, centres: Tensor) -> Tensor:
-        """The mean of every cluster's rows."""
+        """Mean of each cluster's rows."""
         empty = torch.nonzero(self.counts == 0).flatten().tolist()
         found = (self.sums / self.counts.clamp_min(1.0)[:, None]).float()
         furthest = np.argsort(-self.distances * self.counted, kind="stable")[: len(empty)]
@@ -140,7 +140,7 @@ def _unit_row(rows: FeatureRows, row: int, device: str) -> Tensor:
 
 @dataclass(frozen=True)
 class _OneRow:
-    """One row of others."""
+    """A single row of a matrix."""
 
     rows: FeatureRows
     row: int

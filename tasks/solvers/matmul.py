@@ -1,4 +1,4 @@
-"""Products of matrices, on a CPU by the library that is fastest there for each precision."""
+"""Matrix products; on a CPU by the fastest available library for each precision."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import Tensor
 from backbones.cpu.onednn import MOST_PACKED, linear, linear_packed, pack
 
 PACK_AT = 8
-"""The product at which a matrix is packed: about so many cost as much more as packing takes."""
+"""Number of the product at which a matrix is packed; the previous ones cost as much as packing saves."""
 
 
 def matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
-    """`left` [m, k] times `right` [n, k] transposed, as [m, n], with sums in float32, or in float64 if they are that.
+    """`left` [m, k] times the transpose of `right` [n, k], as [m, n]; float64 inputs are summed in float64, else
+    float32.
 
-    float64 by NumPy's library: PyTorch's takes twice as long on processors of another vendor than its own.
+    float64 products use NumPy's library: PyTorch's takes twice as long on processors of other vendors than its own.
     """
     if left.dtype == right.dtype == torch.float64 and left.device.type == right.device.type == "cpu":
         return torch.from_numpy(left.detach().numpy() @ right.detach().numpy().T)
@@ -22,9 +23,9 @@ def matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
 
 
 class PackedMatrix:
-    """A matrix [n, k] that many are multiplied with, on a CPU laid out for it once they have proved to be many.
+    """A matrix [n, k] for repeated products, packed for the CPU after several of them.
 
-    That takes as much memory again, so it is not done above `MOST_PACKED`.
+    Packing doubles the memory use, so matrices above `MOST_PACKED` are not packed.
     """
 
     def __init__(self, matrix: Tensor, *, packable: bool = True) -> None:
@@ -34,7 +35,7 @@ class PackedMatrix:
         self._products = 0
 
     def left_multiply(self, left: Tensor) -> Tensor:
-        """`left` [m, k] times this transposed, as [m, n]; fastest if m is always the same."""
+        """`left` [m, k] times the transpose, as [m, n]; fastest for a constant m."""
         self._products += 1
         if self._packable and self._products == PACK_AT:
             self._packed = pack(self._matrix, len(left))

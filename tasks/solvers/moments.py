@@ -1,4 +1,4 @@
-"""First and second moments of features, in one reading and in groups, whatever the number of images. Needs torch."""
+"""First and second moments of features, in total and by groups, computed in one pass. Needs torch."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def grouped_moments(
     classes: int,
     device: str = "cpu",
 ) -> list[Moments]:
-    """Moments of every eighth of the chosen rows, of the next ones, and so on; empty groups are left out."""
+    """Moments of jackknife groups (every eighth of the selected rows, and so on), without empty groups."""
     chosen = [rows[first::GROUPS] for first in range(GROUPS)]
     return [_moments(features, labels, one, classes, device) for one in chosen if len(one)]
 
 
 def jackknife_arrays(groups: list[Moments], scores: Mapping[str, Callable[[Moments], float]]) -> dict[str, Floats]:
-    """By `jackknife:NAME`: the score of all images, then without each of the groups."""
+    """By `jackknife:NAME`, the score of all images followed by the scores without each group."""
     whole = total(groups)
     parts = [whole, *(whole - one for one in groups if one.count < whole.count)]
     return {f"jackknife:{name}": np.array([score(part) for part in parts]) for name, score in scores.items()}
@@ -92,7 +92,7 @@ def _moments(
 
 
 def total(groups: list[Moments]) -> Moments:
-    """All groups together."""
+    """Moments of all groups together."""
     whole = groups[0]
     for one in groups[1:]:
         whole = whole + one

@@ -10,7 +10,7 @@ from torch.nn import functional
 Floats = npt.NDArray[np.float64]
 ITERATIONS = 500
 TOLERANCE = 1e-5
-"""Of the largest value of the gradient, relative to its value where the weights are 0."""
+"""Tolerance of the largest gradient entry, relative to its value at zero weights."""
 
 
 def fit_multinomial(
@@ -22,7 +22,7 @@ def fit_multinomial(
 ) -> tuple[Floats, bool]:
     """Weights [classes, d] that minimise the sum of cross-entropies plus `penalty` / 2 times the squared weights.
 
-    `features` [n, d]. Returns also whether the solver converged.
+    `features` [n, d]. Also returns whether the solver converged.
     """
     rows = torch.from_numpy(np.asarray(features, np.float64)).to(device)
     targets = torch.from_numpy(np.asarray(labels, np.int64)).to(device)

@@ -1,7 +1,7 @@
-"""Weighted cosine nearest neighbours: the evaluation that DINO made usual, exp(similarity / 0.07) votes.
+"""Weighted cosine nearest neighbours as established by DINO, with votes exp(similarity / 0.07).
 
-Blocked over the bank and the queries: what is held in memory besides the answer does not grow with the bank, of which
-a memory-mapped one is read once for every `QUERIES_HELD` queries.
+Blocked over bank and queries: memory use besides the result does not grow with the bank; a memory-mapped bank is read
+once per `QUERIES_HELD` queries.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tasks.reporter import Reporter, SilentReporter
 from tasks.solvers.matmul import matmul_transposed
 
 BY_NUMPY = ("cpu",)
-"""Kinds of devices on whose tensors NumPy selects and sorts: with vector instructions, where torch has none."""
+"""Device types on which NumPy selects and sorts, with vector instructions that torch lacks."""
 LAST_ROW = (1 << 32) - 1
 POSITIVE = (1 << 31) - 1
 NOTHING = -0x7F800001 << 32
-"""The key below all others: a similarity of minus infinity."""
+"""Key smaller than all others: a similarity of minus infinity."""
 
 
 class RunningTopK:
     """The `kept` best rows of each query.
 
-    A block is compared with the worst of them; what is above it waits beside them and is ranked when the place for it
-    is used up. Once most of the bank has passed, a block costs one comparison.
+    Each block is compared with the worst of them; larger values are buffered and merged when the buffer is full. After
+    most of the bank, a block costs one comparison.
     """
 
     def __init__(self, queries: int, kept: int, device: torch.device) -> None:
@@ -40,7 +40,7 @@ class RunningTopK:
         self._worst = torch.full((queries, 1), -torch.inf, device=device)
 
     def update(self, similarity: Tensor, first: int) -> None:
-        """Take note of `similarity` [queries, block] to the bank's rows from `first` on, which come in rising order."""
+        """Add `similarity` [queries, block] to the bank's rows from `first` on; blocks must come in ascending order."""
         above = similarity > self._worst
         counts = above.count_nonzero(dim=1)
         most, places = int((self._used + counts).max()), self._keys.shape[1]
@@ -54,7 +54,7 @@ class RunningTopK:
             self._put(similarity, above, counts, first)
 
     def _put(self, similarity: Tensor, above: Tensor, counts: Tensor, first: int) -> None:
-        """What is `above` into the next places of its query, of which `counts` are free."""
+        """Write the entries in `above` to the next positions of their query; `counts` are free."""
         chosen = _places(above)
         query = torch.repeat_interleave(counts)
         row = chosen - query * similarity.shape[1] + first
@@ -79,14 +79,14 @@ class RunningTopK:
 
 
 def _places(chosen: Tensor) -> Tensor:
-    """Where a matrix is true, counted row by row through the whole of it."""
+    """Flat positions of the true entries of a matrix, counted per row."""
     if chosen.device.type not in BY_NUMPY:
         return chosen.view(-1).nonzero().squeeze(1)
     return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def _largest(keys: Tensor, count: int) -> Tensor:
-    """The `count` largest of every row, in any order."""
+    """The `count` largest entries of every row, in any order."""
     if keys.device.type not in BY_NUMPY:
         return keys.topk(count, dim=1, sorted=False).values
     return torch.from_numpy(np.partition(keys.numpy(), keys.shape[1] - count, axis=1)[:, -count:])
@@ -99,8 +99,8 @@ def _sorted(keys: Tensor) -> Tensor:
 
 
 def _keys(similarity: Tensor, rows: Tensor) -> Tensor:
-    """The bits of a float32 rise with it where it is positive, and fall where it is negative."""
-    bits = (similarity + 0.0).view(torch.int32)  # there are no two zeros any more
+    """Sortable integer keys: the bits of a float32 ascend with positive values and descend with negative ones."""
+    bits = (similarity + 0.0).view(torch.int32)  # normalises -0.0 to 0.0
     return (_turned(bits).to(torch.int64) << 32) | (LAST_ROW - rows)
 
 
@@ -109,33 +109,33 @@ def _similarities(keys: Tensor) -> Tensor:
 
 
 def _turned(bits: Tensor) -> Tensor:
-    """Its own inverse."""
+    """Map the bits of negative floats to ascending order; its own inverse."""
     return bits ^ ((bits >> 31) & POSITIVE)
 
 
 QUERIES_HELD = 16384
-"""Queries that one reading of the bank serves."""
+"""Queries per pass over the bank."""
 VOTERS_HELD = 2048
-"""Queries whose neighbours vote at the same time."""
+"""Queries per block of the vote."""
 SHORTEST = 1e-12
-"""A row that is shorter counts as zero."""
+"""Rows with a smaller norm count as zero."""
 
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Rows of the bank and queries between which similarities exist at the same time."""
+    """Numbers of bank rows and queries per block of similarities."""
 
     bank: int
     queries: int
 
 
 CACHED, ON_DEVICE = BlockSizes(bank=2048, queries=512), BlockSizes(bank=8192, queries=2048)
-"""On a CPU similarities stay in its cache until they are compared, and blocks in memory that is not given back."""
+"""On a CPU the similarities of a block fit into its cache, and blocks into memory that the allocator reuses."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The bank rows most similar to each query, best first: cosine `similarity` and row `index`, both [n, k]."""
+    """The most similar bank rows of each query, best first: cosine `similarity` and row `index`, both [n, k]."""
 
     similarity: Tensor
     index: Tensor
@@ -150,13 +150,12 @@ def nearest(
     blocks: BlockSizes | None = None,
     reporter: Reporter | None = None,
 ) -> Neighbours:
-    """Find the `neighbours` rows of `bank` [m, d] that are most similar to each row of `queries` [n, d].
+    """Find the `neighbours` rows of `bank` [m, d] most similar to each row of `queries` [n, d].
 
-    Both may be memory-mapped, in float16 or float32; `neighbours` above m is clipped. A zero vector is similar to
-    nothing (0). Of equally similar rows the first ones count. Besides the answer, no more than QUERIES_HELD + 3 blocks
-    of rows, ten numbers for every similarity of a block and 8 x `neighbours` for every query held are in memory, of
-    4 bytes each. `reporter` is told of every row of the bank that is read. Raises ValueError on other shapes,
-    an empty bank and NaN.
+    Both may be memory-mapped, in float16 or float32; `neighbours` above m is clipped. The similarity of a zero vector
+    is 0. On ties the first rows are selected. Besides the result, memory use is at most QUERIES_HELD + 3 blocks of
+    rows, ten numbers per similarity of a block and 8 x `neighbours` per query held, of 4 bytes each. `reporter` is
+    advanced by the rows of the bank that are read. Raises ValueError for other shapes, an empty bank and NaN.
     """
     if len(queries.shape) != 2 or len(bank.shape) != 2 or queries.shape[1] != bank.shape[1] or not len(bank):
         raise ValueError(f"queries {tuple(queries.shape)} and bank {tuple(bank.shape)} must be rows of one length")
@@ -171,7 +170,7 @@ def nearest(
 
 
 def _searched(queries: Tensor, bank: FeatureRows, kept: int, size: BlockSizes, reporter: Reporter) -> Neighbours:
-    """The neighbours of unit-length `queries`, from one reading of the bank."""
+    """The neighbours of unit-length `queries`, from one pass over the bank."""
     parts = torch.split(queries, size.queries)
     tops = [RunningTopK(len(part), kept, part.device) for part in parts]
     for first, block in unit_blocks(bank, size.bank, str(queries.device)):
@@ -187,15 +186,15 @@ def _none(device: str) -> Neighbours:
 
 
 def unit_blocks(rows: FeatureRows, size: int, device: str) -> Iterator[tuple[int, Tensor]]:
-    """Unit-length float32 blocks of `rows` on the device, each with its first row's number; a zero row stays."""
+    """Unit-length float32 blocks of `rows` on the device, each with its first row's index; zero rows stay zero."""
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         block = part.clone() if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
-        yield start, _unit(block.to(device).float(), start)  # in this order half as much is sent to the device
+        yield start, _unit(block.to(device).float(), start)  # in this order half as much is copied to the device
 
 
 def _unit(block: Tensor, start: int) -> Tensor:
-    """Give rows length 1, in place; those of length 0 stay. A length that is not finite tells of such a value."""
+    """Normalise rows to length 1, in place; zero rows stay zero. A norm that is not finite reveals such a value."""
     length = torch.linalg.vector_norm(block, dim=1, keepdim=True)
     if not bool(torch.isfinite(length).all()):
         raise ValueError(f"features hold NaN, infinity or huge numbers in rows {start} to {start + len(block) - 1}")
@@ -203,10 +202,11 @@ def _unit(block: Tensor, start: int) -> Tensor:
 
 
 def vote(found: Neighbours, labels: Tensor, neighbours: int, *, classes: int, temperature: float = 0.07) -> Tensor:
-    """Class scores [n, classes] from the first `neighbours` columns of `found`; one label's votes sum to 1.
+    """Class scores [n, classes] from the first `neighbours` columns of `found`; the votes of a single-label query sum
+    to 1.
 
-    `labels` are int64 [m], or 0/1 [m, classes] for several labels per image, where a score is the weighted share of
-    neighbours that carry the label. Similarities are taken relative to the best, which leaves the shares unchanged.
+    `labels` are int64 [m], or 0/1 [m, classes] for several labels per image, where a score is the weighted fraction of
+    neighbours with the label. Similarities are relative to the largest, which leaves the weights unchanged.
     """
     kept = min(neighbours, found.index.shape[1])
     weight = torch.softmax(found.similarity[:, :kept] / temperature, dim=1)
@@ -230,7 +230,7 @@ def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
     """Class scores [len(neighbours), n, classes] for every k of `neighbours`, from one pass over the bank.
 
     `queries` [n, d], `bank` [m, d], `labels` int [m] or 0/1 [m, classes]. The predicted class is the argmax, the
-    lowest number on a tie.
+    smallest index on a tie.
     """
     known = torch.from_numpy(np.array(labels))
     if len(known) != len(bank):

@@ -1,4 +1,4 @@
-"""Linear regression with a quadratic penalty, solved for a whole grid of penalties from one decomposition."""
+"""Ridge regression, solved for a grid of penalties from one decomposition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 ROWS = 4096
-"""Rows that are made double precision at once."""
+"""Rows converted to double precision at once."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Ridge:
 
     @classmethod
     def of(cls, features: npt.NDArray[np.floating], targets: Floats) -> Ridge:
-        """Reads the features twice, in blocks. A feature that never changes is left out by a weight of 0."""
+        """Decompose; reads the features twice, in blocks. Constant features get a weight of 0."""
         centre, scale = _moments(features)
         middle = targets.mean(axis=0)
         gram, cross = np.zeros((len(centre), len(centre))), np.zeros((len(centre), targets.shape[1]))
@@ -39,7 +39,8 @@ class Ridge:
         return cls(centre, scale, middle, vectors, np.maximum(values, 0), vectors.T @ cross, len(features))
 
     def predict(self, features: npt.NDArray[np.floating], penalty: float) -> Floats:
-        """[m, k]. `penalty` is per training row and standardised feature: 1 weighs a feature as much as the data do."""
+        """Predictions [m, k]. `penalty` is per training row and standardised feature: 1 equals the weight of the
+        data."""
         weights = self.vectors @ (self.projected / (self.values + penalty * self.rows)[:, None])
         parts: Iterable[Floats] = (
             (features[start : start + ROWS] - self.centre) / self.scale @ weights + self.middle

@@ -1,4 +1,4 @@
-"""Cosine similarities of queries to a whole gallery, a block of queries at a time."""
+"""Cosine similarities of queries to a gallery, in blocks of queries."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tasks.solvers.matmul import matmul_transposed
 from tasks.solvers.nearest_neighbours import unit_blocks
 
 HELD = 1 << 23
-"""Similarities in memory at the same time, unless one query has more of them."""
+"""Maximum number of similarities in memory, unless a single query has more."""
 BLOCK = 4_096
-"""Rows of the gallery that are read at once."""
+"""Gallery rows per block."""
 
 
 def similarities(
     queries: FeatureRows, gallery: FeatureRows, device: str = "cpu"
 ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    """First query and cosine similarities [some queries, n] to every row of `gallery` [n, d], for all queries in turn.
+    """First query and cosine similarities [block, n] to every row of `gallery` [n, d], block by block.
 
     Raises ValueError for features that are not finite.
     """

@@ -1,4 +1,4 @@
-"""The shapes data set: rendered scenes of solids and handwriting with exact labels, boxes, masks, depth and normals."""
+"""The shapes dataset: rendered scenes of solids and handwriting with exact labels, boxes, masks, depth and normals."""
 
 from tasks.synthetic.parameters import (
     COUNT_NAMES,

@@ -1,4 +1,4 @@
-"""Handwritten digits over scenes. The handwriting is the UCI set of optical digits that scikit-learn carries."""
+"""Handwritten digits over scenes, from the UCI optical digits included in scikit-learn."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tasks.synthetic.sklearn_data import handwritten_digits
 from tasks.synthetic.solids import Floats
 
 TRAIN_GLYPHS = 900
-"""The first 900 of the 1,797 digits are for training; the other 897 appear in the split "test" only."""
+"""The first 900 of the 1,797 digits are for training; the other 897 are used in the split "test" only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ def _glyphs(testing: bool) -> DigitGlyphs:
 
 
 def glyphs(split: str) -> DigitGlyphs:
-    """Return the handwriting of a split: 897 digits for "test", the 900 others for every other split."""
+    """The handwriting of a split: 897 digits for "test", the 900 others for every other split."""
     return _glyphs(split == "test")
 
 
@@ -57,7 +57,7 @@ def _place(rng: np.random.Generator, size: int, p: SceneParameters) -> tuple[Flo
 
 
 def write_digit(rng: np.random.Generator, image: Floats, split: str, p: SceneParameters) -> tuple[Floats, int]:
-    """Write a random digit of a split over an image [h, w, 3] of 0..1; return the new image and the label."""
+    """Draw a random digit of a split over an image [h, w, 3] of 0..1; return the new image and the label."""
     source = glyphs(split)
     index = int(rng.integers(len(source.labels)))
     ink = _sample(source.ink[index], *_place(rng, image.shape[0], p))

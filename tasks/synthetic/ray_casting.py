@@ -1,4 +1,4 @@
-"""One ray per pixel cast at a layout: depth, normals, the solid that is hit, its texture and colour."""
+"""Ray casting, one ray per pixel: depth, normals, the solid that is hit, its texture and colour."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tasks.synthetic.solids import SOLIDS, Floats, first_hits
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What each pixel sees. [h, w] or [h, w, 3]; `owner` is 0 for the room, else 1 + index of the body."""
+    """First hit of each pixel, [h, w] or [h, w, 3]; `owner` is 0 for the room, else 1 + index of the body."""
 
     rays: Floats
     depth: Floats
@@ -22,7 +22,7 @@ class Traced:
     gloss: Floats
     owner: NDArray[np.int16]
     floor: NDArray[np.bool_]
-    """True where the floor would be seen if there were no bodies."""
+    """True where the floor would be visible without bodies."""
 
 
 @lru_cache(maxsize=8)
@@ -73,7 +73,7 @@ def _extent(across: float, deep: float, reach: float, half_view: float, size: in
 
 
 def _trace_body(traced: Traced, body: Body, owner: int, half_view: float) -> None:
-    """Draw a body into the arrays where it is nearer than what they hold."""
+    """Draw a body into the arrays where it is nearer than their content."""
     size = traced.depth.shape[0]
     x, y, z = (float(value) for value in body.centre)
     window = (_extent(y, z, body.reach, half_view, size), _extent(x, z, body.reach, half_view, size))
@@ -96,7 +96,7 @@ def _trace_body(traced: Traced, body: Body, owner: int, half_view: float) -> Non
 
 
 def trace(layout: SceneLayout, size: int, half_view: float) -> Traced:
-    """See a layout through a camera of `size` x `size` pixels."""
+    """Cast the rays of a camera of `size` x `size` pixels at a layout."""
     traced = _trace_room(layout.room, camera_rays(size, half_view))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for owner, body in enumerate(layout.bodies, start=1):
@@ -133,5 +133,5 @@ _PATTERNS = (_plain, _stripes, _checks, _dots, _marble)
 
 
 def darkness(texture: int, points: Floats, phase: Floats) -> Floats:
-    """How dark a texture (as in `TEXTURE_NAMES`) is, 0 to 1, at points [n, 3] of a solid's own frame; shape [n]."""
+    """Darkness of a texture (as in `TEXTURE_NAMES`), 0 to 1, at points [n, 3] in a solid's frame; shape [n]."""
     return _PATTERNS[texture](points + phase)

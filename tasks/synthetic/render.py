@@ -1,4 +1,4 @@
-"""Rendering one scene of the shapes data set from its address: kind, split and index."""
+"""Render one scene of the shapes dataset, given its kind, split and index."""
 
 import zlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tasks.synthetic.scene_layout import SceneLayout, draw_layout
 from tasks.synthetic.solids import Floats
 
 RENDERER_VERSION = 1
-"""Part of the identity of every rendered data set: rises whenever an image of a given address changes."""
+"""Part of the identity of every rendered dataset: increased whenever any image changes."""
 
 _KIND_NUMBERS = {SceneKind.OBJECT: 1, SceneKind.SCENE: 2, SceneKind.DIGIT: 3}
 _DEFAULT = SceneParameters()
@@ -22,9 +22,9 @@ _STAGE_TRIES = 50
 
 @dataclass(frozen=True)
 class Factors:
-    """What a scene shows. `solid`, `hue` and `texture` are labels of its first visible solid, -1 if there is none.
+    """Labels of a scene. `solid`, `hue` and `texture` are those of its first visible solid, -1 if there is none.
 
-    `count` is the number of visible solids, at least 1 but under handwriting; class 0 of a count task is one solid.
+    `count` is the number of visible solids, at least 1 except under handwriting; class 0 of a count task is one solid.
     `digit` is -1 without handwriting.
     """
 
@@ -69,7 +69,7 @@ def _generator(kind: SceneKind, split: str, index: int, seed: int) -> np.random.
 
 
 def _visible(traced: Traced, bodies: int, parameters: SceneParameters) -> list[int]:
-    """Indices of the bodies that show enough of themselves."""
+    """Indices of the bodies with enough visible pixels."""
     pixels = np.bincount(traced.owner.ravel(), minlength=bodies + 1)[1:]
     return [i for i in range(bodies) if pixels[i] >= max(1.0, parameters.visible_pixels * traced.owner.size)]
 
@@ -77,7 +77,7 @@ def _visible(traced: Traced, bodies: int, parameters: SceneParameters) -> list[i
 def _stage(
     rng: np.random.Generator, kind: SceneKind, size: int, parameters: SceneParameters
 ) -> tuple[SceneLayout, Traced, list[int]]:
-    """Draw and trace a layout in which something shows; under handwriting nothing needs to."""
+    """Draw and trace a layout with at least one visible solid; scenes under handwriting may have none."""
     for _ in range(_STAGE_TRIES):
         layout = draw_layout(rng, kind, parameters)
         traced = trace(layout, size, parameters.half_view)
@@ -93,7 +93,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _develop(rng: np.random.Generator, image: Floats, parameters: SceneParameters) -> NDArray[np.uint8]:
-    """Add the sensor's noise and quantise."""
+    """Add sensor noise and quantise."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     levels = (image + np.float32(rng.uniform(*parameters.noise)) * noise) * 255 + 0.5
     return np.clip(levels, 0, 255).astype(np.uint8)
@@ -147,7 +147,8 @@ def render(
 
 
 def _standing_shadows(layout: SceneLayout, traced: Traced) -> Floats:
-    """Share of the light that reaches the floor [h, w]: a dark spot about each foot, moved away from the light."""
+    """Fraction of light that reaches the floor [h, w]: a dark spot at each solid's foot, shifted away from the
+    light."""
     share = np.ones(traced.depth.shape, np.float32)
     points = traced.depth[:, :, None] * traced.rays
     flat = layout.light.direction - (layout.light.direction @ layout.room.up) * layout.room.up

@@ -1,4 +1,4 @@
-"""Drawing a scene at random: room, light and solids, in the camera's frame (x right, y down, z into the scene)."""
+"""Random scene layouts: room, light and solids, in the camera's frame (x right, y down, z into the scene)."""
 
 import colorsys
 import math
@@ -10,7 +10,7 @@ from tasks.synthetic.parameters import HUE_NAMES, SOLID_NAMES, TEXTURE_NAMES, Sc
 from tasks.synthetic.solids import SOLIDS, Floats
 
 _HUE_TURNS = (0.0, 0.085, 0.2, 0.36, 0.49, 0.6, 0.75, 0.89)
-"""Where the named hues sit on the colour circle: spaced by eye, not evenly."""
+"""Positions of the named hues on the colour circle: spaced by eye, not evenly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A placed solid: point q of its own frame is seen at `centre + linear @ q`."""
+    """A placed solid: point q of its own frame is at `centre + linear @ q`."""
 
     solid: int
     hue: int
@@ -49,7 +49,7 @@ class Body:
     linear: Floats
     inverse: Floats
     reach: float
-    """Radius of a ball about the centre that holds it."""
+    """Radius of a bounding ball about the centre."""
     foot: Floats
     """The point of the floor below the centre."""
     colour: Floats
@@ -60,7 +60,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class SceneLayout:
-    """All that is needed to draw a scene, but for the noise."""
+    """Everything that determines a scene except the noise."""
 
     room: Room
     light: Light
@@ -69,7 +69,7 @@ class SceneLayout:
 
 @dataclass(frozen=True, eq=False)
 class _Gaze:
-    """Where the camera looks: `target` is the floor point in the middle of the image, the rest unit vectors."""
+    """Camera direction: `target` is the floor point in the middle of the image, the others are unit vectors."""
 
     up: Floats
     ahead: Floats
@@ -132,7 +132,7 @@ def _turn(axis: int, angle: float) -> Floats:
 
 
 def _orientation(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> Floats:
-    """From a solid's frame (y up) to the camera's: lean, then turn about the vertical. [3, 3]."""
+    """Rotation [3, 3] from a solid's frame (y up) to the camera's: tilt, then rotation about the vertical."""
     upright = np.stack([_RIGHT, gaze.up, gaze.ahead], axis=1)
     lean = _turn(0, rng.uniform(-p.lean, p.lean)) @ _turn(2, rng.uniform(-p.lean, p.lean))
     return np.asarray(upright @ _turn(1, rng.uniform(0, 2 * math.pi)) @ lean, np.float32)
@@ -168,7 +168,7 @@ def _large(rng: np.random.Generator, gaze: _Gaze, p: SceneParameters) -> tuple[B
 
 
 def _apart(foot: Floats, scale: float, bodies: list[Body], p: SceneParameters) -> bool:
-    """True if a solid here would stand clear of the others, on the floor and on screen."""
+    """Whether a solid at this position is separate from the others, on the floor and on screen."""
     for other in bodies:
         gap = np.linalg.norm(foot - other.foot)
         shift = np.linalg.norm(foot[:2] / foot[2] - other.foot[:2] / other.foot[2])
@@ -179,7 +179,7 @@ def _apart(foot: Floats, scale: float, bodies: list[Body], p: SceneParameters) -
 
 
 def _spot(rng: np.random.Generator, gaze: _Gaze, scale: float, p: SceneParameters) -> Floats:
-    """A floor point that is in view, for a solid of this size."""
+    """A visible floor point for a solid of this size."""
     away = rng.uniform(-1.3, 1.7)
     depth = gaze.target[2] + away * gaze.ahead[2]
     sideways = rng.uniform(-1, 1) * p.sideways * p.half_view * depth

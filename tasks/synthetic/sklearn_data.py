@@ -1,6 +1,6 @@
-"""The handwritten digits and the photographs that scikit-learn carries, read from its files without importing it.
+"""The handwritten digits and photographs included in scikit-learn, read from its files without importing it.
 
-Importing `sklearn.datasets` takes most of two seconds, half as long as torch, for two small files.
+Importing `sklearn.datasets` takes almost two seconds, half as long as torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 
 @dataclass(frozen=True, eq=False)
 class HandwrittenDigits:
-    """1,797 digits as `sklearn.datasets.load_digits` has them: `images` [n, 8, 8] from 0 to 16, `labels` [n]."""
+    """The 1,797 digits of `sklearn.datasets.load_digits`: `images` [n, 8, 8] from 0 to 16, `labels` [n]."""
 
     images: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -38,7 +38,7 @@ def photographs() -> list[Image.Image]:
 
 
 def _folder() -> Path:
-    spec = find_spec("sklearn")  # finds the package without importing it
+    spec = find_spec("sklearn")  # locates the package without importing it
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("scikit-learn is not installed: make install", name="sklearn")
     return Path(spec.origin).parent / "datasets"

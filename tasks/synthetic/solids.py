@@ -1,7 +1,7 @@
-"""Eight solids and where a ray meets them first, analytically.
+"""Eight solids and their analytic ray intersections.
 
-A solid is an intersection of half-spaces and at most one quadric, with at most one quadric bored through it: so
-a ray's stay inside is one interval, and its entry is the hit.
+A solid is an intersection of half-spaces and at most one quadric, minus at most one quadric: the part of a ray inside
+it is one interval, and the start of the interval is the hit.
 """
 
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ class Quadric:
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """A convex body inside the unit ball, bored through or not: normal . q <= offset, for `normals` [p, 3]."""
+    """A convex body inside the unit ball, with or without a bore: normal . q <= offset, for `normals` [p, 3]."""
 
     normals: Floats
     offsets: Floats
     bottom: float
-    """Distance from the centre down to the ground it stands on."""
+    """Distance from the centre down to the ground."""
     surface: Quadric | None = None
     hole: Quadric | None = field(default=None)
 
@@ -124,7 +124,7 @@ def _nonzero(values: Floats) -> Floats:
 
 
 def _between_planes(solid: Solid, origin: Floats, rays: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
-    """Entry and exit [n] of the half-spaces, and the index of the plane entered."""
+    """Entry and exit [n] of the half-spaces, and the index of the entry plane."""
     along = _nonzero(np.asarray(rays @ solid.normals.T, np.float32))
     t = (solid.offsets - solid.normals @ origin) / along
     entering = along < 0
@@ -135,7 +135,7 @@ def _between_planes(solid: Solid, origin: Floats, rays: Floats) -> tuple[Floats,
 
 
 def _within_quadric(quadric: Quadric, origin: Floats, rays: Floats) -> Interval:
-    """Entry and exit [n]; an empty interval where missed. Of a double cone, the nappe below the apex."""
+    """Entry and exit [n]; an empty interval if missed. Of a double cone, only the nappe below the apex counts."""
     a = _nonzero(np.asarray((rays * rays) @ quadric.square, np.float32))
     b = rays @ (quadric.square * origin + quadric.linear)
     c = float(quadric.square @ (origin * origin) + 2 * quadric.linear @ origin) + quadric.constant
@@ -157,11 +157,11 @@ def _lower_nappe(low: Floats, high: Floats, a: Floats, rise: Floats) -> Interval
 
 
 def first_hits(solid: Solid, origin: Floats, rays: Floats) -> Hits:
-    """Meet n rays `origin + t * rays` with a solid, all in the solid's own frame.
+    """First hits of n rays `origin + t * rays` on a solid, all in the solid's own frame.
 
     Args:
         solid: the body.
-        origin: where the rays start, [3], outside the body.
+        origin: start of the rays, [3], outside the body.
         rays: directions [n, 3], of any length; t is in units of that length.
 
     Returns:

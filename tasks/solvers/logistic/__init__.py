@@ -1,4 +1,4 @@
-"""Exact regularisation paths of logistic regression, and the choice of a strength on validation data."""
+"""Exact regularisation paths of logistic regression, and selection of a strength on validation data."""
 
 from tasks.solvers.logistic.lbfgs_published import fit_published
 from tasks.solvers.logistic.model_selection import Score, StrengthSelection, Trial, fit_selected

@@ -1,4 +1,4 @@
-"""A matrix of samples that a device multiplies with: it lies there, or beside it and comes over in blocks."""
+"""Sample matrix for products on a device: resident there, or on the host and streamed in blocks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from tasks.solvers.matmul import PackedMatrix, matmul_transposed
 
 BLOCK = 16_384
-"""Rows that are brought over, or turned to double precision, at once."""
+"""Rows per block, for streaming and for conversion to double precision."""
 FREE_SHARE = 0.8
-"""Of what is free on a CUDA device, what a path takes by default."""
+"""Fraction of free CUDA memory that a path uses by default."""
 MARGINS_HELD = 20
 """Arrays [classes, samples] that a path has on the device at its peak: span, point, state and what is being made."""
 TRIALS_HELD = 64
@@ -22,14 +22,14 @@ TRIALS_HELD = 64
 CLASSES_AT_ONCE = 1 << 26
 """Numbers that the weighted coordinates of several classes take on a card, where one class does not keep it busy."""
 MOST_LEADING = 192
-"""Coordinates, the intercept not counted, in which the Hessian is more than a diagonal."""
+"""Maximum number of coordinates, without the intercept, in which the Hessian is not approximated by its diagonal."""
 
 
 @dataclass(frozen=True)
 class DeviceMatrix:
-    """`values` [n, k] for products on `device`; `streamed` there block by block, or there already.
+    """`values` [n, k] for products on `device`; if `streamed`, copied there block by block.
 
-    `spacious`: memory does not matter, and products may take two more copies to be faster.
+    `spacious`: memory is not limited, and products may use two more copies to be faster.
     """
 
     values: Tensor
@@ -41,7 +41,7 @@ class DeviceMatrix:
         return len(self.values)
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Which rows, and these rows on the device: all at once if they lie there."""
+        """Row ranges and their rows on the device; a single block if resident."""
         if self.streamed:
             return device_blocks(self.values, self.device)
         return iter([(slice(0, len(self.values)), self.values)])
@@ -57,7 +57,7 @@ class DeviceMatrix:
         return torch.cat([matmul_transposed(weights, block) for _, block in self.blocks()], dim=1)
 
     def transpose_matmul(self, residual: Tensor) -> Tensor:
-        """The sum [c, k] of the rows, weighted by `residual` [c, n]."""
+        """Sum [c, k] of the rows, weighted by `residual` [c, n]."""
         if not self.streamed:
             return self._coordinates.left_multiply(residual)
         total = residual.new_zeros(len(residual), self.values.shape[1])
@@ -75,16 +75,16 @@ class DeviceMatrix:
 
 
 def device_blocks(values: Tensor, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of `values` [n, k] on the device, wherever these lie, and which rows they are."""
+    """Row ranges of `values` [n, k] and their rows on the device."""
     for start in range(0, len(values), BLOCK):
         place = slice(start, min(start + BLOCK, len(values)))
         yield place, values[place].to(device, non_blocking=True)
 
 
 def fits(samples: int, dimensions: int, classes: int, device: torch.device, memory: int | None) -> bool:
-    """Whether the samples may lie on the device, with `memory` bytes for everything.
+    """Whether the samples fit on the device, with `memory` bytes for everything.
 
-    None means four fifths of what is free on a CUDA device, and no limit elsewhere.
+    None means four fifths of the free memory of a CUDA device, and no limit elsewhere.
     """
     if memory is None and device.type != "cuda":
         return True
@@ -93,7 +93,8 @@ def fits(samples: int, dimensions: int, classes: int, device: torch.device, memo
 
 
 def resident_bytes(samples: int, dimensions: int, classes: int) -> int:
-    """Bound on the device memory of a path whose samples lie there: features, coordinates, margins, eigenbasis, blocks.
+    """Upper bound of the device memory of a path with resident samples: features, coordinates, margins, eigenbasis,
+    blocks.
 
     Streamed, the samples themselves leave it: 4 x 2 d n bytes less. 50,000 x 2,048 with 100 classes take 2.0 GB.
     """

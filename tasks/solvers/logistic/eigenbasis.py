@@ -1,7 +1,7 @@
-"""The features in the eigenbasis of their own second moments, where L2 regularisation looks the same.
+"""The features in the eigenbasis of their second moments, in which L2 regularisation has the same form.
 
-Centring is exact because the intercept is free, the rotation because the penalty is rotation invariant, and leaving
-out directions in which no sample extends because the optimum has no weight there.
+Centring is exact because the intercept is free, rotation because the penalty is rotation invariant, and omitting
+directions without variance because the optimum has no weight in them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tasks.solvers.logistic.settings import Settings
 from tasks.solvers.matmul import matmul_transposed
 
 ROW_SPACE_BELOW = 0.75
-"""With fewer samples than this share of the dimensions, the basis spans the samples instead of all dimensions."""
+"""With fewer samples than this fraction of the dimensions, the basis spans the samples instead of all dimensions."""
 CHEAP = 256
-"""Up to so many dimensions the eigenbasis is always found in float64."""
+"""Maximum number of dimensions for which the eigenbasis is always computed in float64."""
 PANEL = 512
-"""Rows of the second moments that are found at once."""
+"""Rows of the second moments computed at once."""
 RESOLVED = 1e-6
-"""Second moments below this share of the largest drown in the rounding of float32."""
+"""Second moments below this fraction of the largest are dominated by float32 rounding."""
 NEGLIGIBLE = 1e-13
-"""Second moments below this share of the largest are rounding."""
+"""Second moments below this fraction of the largest are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Orthonormal `directions` [d, r] by falling second moment about `mean` [d], which is float64."""
+    """Orthonormal `directions` [d, r] in order of descending second moment about `mean` [d] (float64)."""
 
     mean: Tensor
     directions: Tensor
@@ -41,10 +41,10 @@ class Basis:
         return self.directions.shape[0] == self.directions.shape[1]
 
     def coordinates(self, features: Tensor) -> Tensor:
-        """`features` [n, d] in this basis, float32, after a first coordinate of 1 for the intercept [n, 1 + r].
+        """Coordinates [n, 1 + r] of `features` [n, d] in this basis, float32; the first is 1 for the intercept.
 
-        They stay where the features are. Directions found in float64 are multiplied in float64: a coordinate of small
-        variance would otherwise carry the rounding of the large features that it is made of.
+        They stay on the device of the features. Directions computed in float64 are multiplied in float64: a coordinate
+        of small variance would otherwise have the rounding error of the large features.
         """
         found = features.new_ones(len(features), 1 + self.directions.shape[1], dtype=torch.float32)
         directions, rounded = self.directions.T.contiguous(), self.mean.to(self.directions.dtype)
@@ -60,20 +60,20 @@ class Basis:
         return raw, weights[:, 0] - (raw.double() @ self.mean).to(weights.dtype)
 
     def moved(self, shift: Tensor) -> Basis:
-        """The same directions about a mean that lies at the coordinates `shift` [r], float64."""
+        """The same directions about the mean with coordinates `shift` [r] (float64)."""
         return Basis(self.mean + self.directions.double() @ shift, self.directions)
 
     def express(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """The inverse of `restore`, as far as the weights lie in the span of the basis."""
+        """Inverse of `restore`, for weights in the span of the basis."""
         about_mean = intercepts + (weights.double() @ self.mean).to(weights.dtype)
         return torch.cat([about_mean[:, None], weights @ self.directions.to(weights.dtype)], dim=1)
 
 
 def eigenbasis(features: Tensor, device: torch.device) -> Basis:
-    """The eigenbasis of the second moments of `features` [n, d], float32, found and kept on `device`.
+    """Eigenbasis of the second moments of `features` [n, d], float32, computed and stored on `device`.
 
-    Few samples: from their n x n inner products. Many samples: from the d x d second moments. float64 where it is
-    cheap or needed, because inner products square the condition number.
+    For few samples from their n x n inner products, else from the d x d second moments. float64 where it is cheap or
+    needed, because inner products square the condition number.
     """
     mean = _total(features, device) / len(features)
     if len(features) < ROW_SPACE_BELOW * features.shape[1]:
@@ -87,10 +87,10 @@ def eigenbasis(features: Tensor, device: torch.device) -> Basis:
 
 
 def extended(basis: Basis, features: Tensor, more: Tensor) -> Basis:
-    """A basis of the span of `features` and `more` rows, about their common mean.
+    """Basis of the span of `features` and `more` rows, about their common mean.
 
-    Keeps the directions of `basis` and adds what `more` needs besides, so that it is an eigenbasis of neither but
-    close to one of both, at a fraction of the cost.
+    Keeps the directions of `basis` and adds those that `more` needs: close to an eigenbasis of both, at a fraction of
+    the cost.
     """
     device = basis.mean.device
     mean = (_total(features, device) + _total(more, device)) / (len(features) + len(more))
@@ -109,7 +109,7 @@ def _total(features: Tensor, device: torch.device) -> Tensor:
 
 
 def _moments(features: Tensor, mean: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sums of products about the mean [d, d], for `eigh`: of what lies above the diagonal it asks nothing."""
+    """Sums of products about the mean [d, d] for `eigh`, which reads only the lower triangle."""
     total = mean.new_zeros(len(mean), len(mean), dtype=dtype)
     for _, block in device_blocks(features, mean.device):
         centred = (block.to(dtype) - mean.to(dtype)).T.contiguous()
@@ -126,7 +126,7 @@ def _row_space(mean: Tensor, exact: Tensor, floor: float = 0.0) -> Basis:
 
 
 class Design:
-    """Coordinates [n, 1 + r] of the samples and the two products with them, which it counts as `passes`."""
+    """Coordinates [n, 1 + r] of the samples and the two products with them, counted in `passes`."""
 
     def __init__(self, rows: DeviceMatrix, basis: Basis) -> None:
         self.basis = basis
@@ -138,7 +138,8 @@ class Design:
 
     @classmethod
     def within(cls, features: Tensor, basis: Callable[[Tensor], Basis], classes: int, settings: Settings) -> Design:
-        """Of `features` on the device if they fit into its memory, else beside it; `basis` is found from them there."""
+        """Design of `features`, resident on the device if they fit, else streamed; `basis` is computed from them by
+        default."""
         device = torch.device(settings.device)
         resident = fits(len(features), features.shape[1], classes, device, settings.memory)
         place = features.to(device) if resident else features
@@ -147,7 +148,8 @@ class Design:
         return cls(rows, found)
 
     def joined(self, more: DeviceMatrix) -> Design:
-        """Of these samples and `more`, known by their coordinates in this basis [m, 1 + r], about their common mean."""
+        """Design of these samples and `more`, given by their coordinates in this basis [m, 1 + r], about their
+        common mean."""
         values = torch.cat([self.rows.values, more.values])
         shift = values[:, 1:].mean(dim=0, dtype=torch.float64)
         values[:, 1:].sub_(shift.to(values.dtype))
@@ -159,7 +161,7 @@ class Design:
 
     @property
     def width(self) -> int:
-        """Number of coordinates, the intercept included."""
+        """Number of coordinates, including the intercept."""
         return self.rows.values.shape[1]
 
     def transform(self, features: Tensor) -> DeviceMatrix:
@@ -178,7 +180,7 @@ class Design:
         return self.rows.transpose_matmul(residual).div_(len(self))
 
     def leading_columns(self, count: int, precision: torch.dtype) -> DeviceMatrix:
-        """The first `count` coordinates, on the device."""
+        """The first `count` coordinates, resident on the device."""
         known = self._leading.values if self._leading else None
         if known is None or known.shape[1] != count or known.dtype != precision:
             parts = [block[:, :count].to(precision) for _, block in self.rows.blocks()]
@@ -192,7 +194,7 @@ class Design:
 
 
 def rough_precision(device: torch.device) -> torch.dtype:
-    """What is enough for a direction: bfloat16 where the device multiplies it faster than float32, else float32."""
+    """Sufficient precision for a search direction: bfloat16 on devices that multiply it faster, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,9 +1,9 @@
-"""The selection as it was published: scikit-learn's L-BFGS, cut off after 100 iterations and warm-started.
+"""The published selection: scikit-learn's L-BFGS, stopped after 100 iterations and warm-started.
 
-Source: linear.py of linusericsson/ssl-transfer. From the weakest regularisation to the strongest, every fit starts
-from the last one, whatever it was fitted on; so results depend on the order, and the weak end is far from its
-optimum. Kept for comparison with published numbers. scikit-learn has scaled the loss differently since, so that it
-stops at other points than the release that the paper used.
+Source: linear.py of linusericsson/ssl-transfer. From the weakest regularisation to the strongest, every fit starts from
+the previous one, whatever data it was fitted on; so results depend on the order, and the weak end is far from its
+optimum. Available for comparison with published numbers. Later scikit-learn releases scale the loss differently and
+therefore stop at other points than the release used in the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Targets = npt.NDArray[np.integer]
 
 
 class _Regression:
-    """One warm-started estimator that serves every fit, as in the published code."""
+    """A warm-started estimator used for every fit, as in the published code."""
 
     def __init__(self, classes: int, max_iter: int) -> None:
         self.classes = classes
@@ -49,11 +49,11 @@ class _Regression:
 
     @property
     def converged(self) -> bool:
-        """Whether no column of the last fit ran out of iterations."""
+        """Whether no column of the last fit reached the iteration limit."""
         return self.iterations < self.max_iter
 
     def _softmax(self, rows: Rows, targets: Targets, strength: float) -> tuple[Logits, Logits]:
-        """Weights and intercepts of every class; two classes are one regression with 2 C, seen from both sides."""
+        """Weights and intercepts of every class; two classes are fitted as one binary regression with 2 C."""
         weights = np.zeros((self.classes, rows.shape[1]), dtype=np.float32)
         intercept = np.full(self.classes, -1e4, dtype=np.float32)
         present = np.unique(targets)
@@ -66,7 +66,7 @@ class _Regression:
         return weights, intercept
 
     def _two_class(self, rows: Rows, targets: npt.NDArray[np.generic], strength: float) -> tuple[Logits, float]:
-        """A symmetric two-class softmax with C is binary regression with 2 C."""
+        """A symmetric two-class softmax with C equals binary regression with 2 C."""
         self._run(rows, targets.astype(np.int64), 2.0 * strength)
         return self.estimator.coef_[0].astype(np.float32), float(self.estimator.intercept_[0])
 
@@ -90,10 +90,10 @@ def fit_published(
     max_iter: int = 100,
     on_trial: OnTrial | None = None,
 ) -> StrengthSelection:
-    """Choose C by `score` on validation data and fit everything with it, the published way; ties keep the larger C.
+    """Select C by `score` on validation data and fit all data with it, as published; ties select the larger C.
 
-    Features are [n, d]; targets int [n], or 0/1 [n, k] with both values in every column. `converged` of a trial only
-    says that the iterations sufficed for scikit-learn's own criterion.
+    Features are [n, d]; targets int [n], or 0/1 [n, k] with both values in every column. `converged` of a trial refers
+    to scikit-learn's own criterion only.
     """
     regression = _Regression(classes, max_iter)
     trials: list[Trial] = []

@@ -1,7 +1,7 @@
-"""The two likelihoods, on margins: how far each class is ahead of the truth, class-major [classes, samples].
+"""Multinomial and binary logistic loss on margins (logits relative to the true class), class-major [classes, samples].
 
-Margins instead of logits keep `1 - p` exact where a sample is nearly certain: there the probability of the truth
-rounds to 1, and everything that the optimum at weak regularisation depends on is in what remains.
+Margins instead of logits keep `1 - p` exact for samples that are nearly certain: there the probability of the true
+class rounds to 1, while the optimum at weak regularisation depends on the remainder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossState:
-    """The likelihood at one point.
+    """The loss at one point.
 
-    `loss` is the mean negative log-likelihood. `wrong` [c, n] is the probability of each wrong answer (its entries
-    on the truth do not matter, margins are 0 there). `residual` [c, n] is probability minus target.
+    `loss` is the mean negative log-likelihood. `wrong` [c, n] is the probability of each wrong class (entries of the
+    true class are irrelevant, as their margins are 0). `residual` [c, n] is probability minus target.
     """
 
     loss: float
@@ -42,7 +42,7 @@ class LossState:
 
 
 class Likelihood(ABC):
-    """A convex loss on margins. Coordinates that are optimised apart from each other form `groups`."""
+    """Convex loss on margins. Coordinates that can be optimised independently form `groups`."""
 
     classes: int
     groups: int
@@ -57,19 +57,20 @@ class Likelihood(ABC):
 
     @abstractmethod
     def curve(self, state: LossState, span: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Gradient [groups, m] and Hessian [groups, m, m] of the loss along the margins `span` [m, c, n]."""
+        """Gradient [groups, m] and Hessian [groups, m, m] of the loss along the directions with margins `span` [m,
+        c, n]."""
 
     @abstractmethod
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
-        """The Hessian at `state`: from a small change of margins [c, n] to the change of the residual [c, n]."""
+        """Hessian product at `state`: maps a change of margins [c, n] to the change of the residual [c, n]."""
 
     @abstractmethod
     def centre(self, weights: Tensor) -> Tensor:
-        """`weights` [c, k] without the part that no margin depends on, in place."""
+        """Remove from `weights` [c, k], in place, the component that does not affect any margin."""
 
     @abstractmethod
     def prior(self) -> Tensor:
-        """The best intercepts [c] when all weights are zero."""
+        """Optimal intercepts [c] for zero weights."""
 
 
 class Multinomial(Likelihood):
@@ -83,11 +84,12 @@ class Multinomial(Likelihood):
         self.row = targets[None]
 
     def margins(self, logits: Tensor) -> Tensor:
-        """Logits minus the logit of the truth."""
+        """Logits minus the logit of the true class."""
         return logits.sub_(logits.gather(0, self.row))
 
     def state(self, margins: Tensor) -> LossState:
-        """One exponential per entry; the truth's own, which is 1, stays out of the sums so that small ones survive."""
+        """One exponential per entry; the true class (1) is excluded from the sums so that small terms keep their
+        precision."""
         top = margins.amax(dim=0)
         powers = torch.exp_(margins - top).scatter_(0, self.row, 0.0)
         against = powers.sum(dim=0)
@@ -107,7 +109,7 @@ class Multinomial(Likelihood):
         return packed[None, :, 0], packed[None, :, 1:]
 
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
-        """p times the deviation from the mean under p; the truth's own p returns to its place."""
+        """p times the deviation from the mean under p, including the true class."""
         chance = state.residual.scatter(0, self.row, 1.0 + state.residual.gather(0, self.row))
 
         def change(margins: Tensor) -> Tensor:
@@ -117,7 +119,7 @@ class Multinomial(Likelihood):
         return change
 
     def centre(self, weights: Tensor) -> Tensor:
-        """What classes have in common changes nothing; unpenalised intercepts drift along it and lose digits."""
+        """Subtract the mean over classes; otherwise unpenalised intercepts drift and lose digits."""
         return weights.sub_(weights.mean(dim=0))
 
     def prior(self) -> Tensor:
@@ -134,7 +136,7 @@ class Binary(Likelihood):
         self.sign = 1.0 - 2.0 * targets
 
     def margins(self, logits: Tensor) -> Tensor:
-        """Logits where the label is absent, their negative where it is present."""
+        """Logits of absent labels, negated logits of present ones."""
         return logits.mul_(self.sign)
 
     def state(self, margins: Tensor) -> LossState:
@@ -153,12 +155,12 @@ class Binary(Likelihood):
         return packed[:, :, 0], packed[:, :, 1:]
 
     def bend(self, state: LossState) -> Callable[[Tensor], Tensor]:
-        """p (1 - p), with the sign that turns margins back into logits."""
+        """p (1 - p), with the sign that converts margins back into logits."""
         weight = (state.wrong - state.wrong.square()).mul_(self.sign)
         return weight.mul
 
     def centre(self, weights: Tensor) -> Tensor:
-        """Every weight matters."""
+        """Every weight affects a margin."""
         return weights
 
     def prior(self) -> Tensor:

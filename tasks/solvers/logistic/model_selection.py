@@ -1,4 +1,4 @@
-"""The choice of a strength on validation data, and the final fit on training and validation data together."""
+"""Selection of a strength on validation data, and the final fit on training and validation data."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tasks.solvers.logistic.solution import Solution
 
 Logits = npt.NDArray[np.float32]
 Score = Callable[[Logits, npt.NDArray[np.generic]], float]
-"""Score of logits [n, classes] against targets; the larger the better."""
+"""Score of logits [n, classes] against targets; larger is better."""
 OnTrial = Callable[["Trial"], None]
 
 EXTENSION_DECADES = 3
-"""How far beyond the grid the search may go."""
+"""Maximum extension of the grid in decades, per end."""
 LEAP = 3.0
-"""How far the objective may be raised by the validation data, relative, where the way to the final fit begins."""
+"""Maximum relative increase of the objective by the validation data at the strength where the final path starts."""
 STRIDE = 10.0
-"""Largest factor from one strength to the next on the way to the final fit."""
+"""Maximum ratio of consecutive strengths of the final path."""
 ON_THE_WAY = 1e-3
-"""Tolerance of the fits that only lead to the final one."""
+"""Tolerance of the intermediate fits of the final path."""
 DEFAULTS = Settings()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the validation curve; `gap` is None where the solver gives no certificate."""
+    """One point of the validation curve; `gap` is None if the solver has no certificate."""
 
     strength: float
     score: float
@@ -48,7 +48,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class StrengthSelection:
-    """The chosen strength C, and the classifier fitted with it on training and validation data."""
+    """The selected strength C, and the classifier fitted with it on training and validation data."""
 
     solver: Literal["exact", "published"]
     strength: float
@@ -57,16 +57,16 @@ class StrengthSelection:
     intercept: npt.NDArray[np.float32]
     """[classes]"""
     trials: tuple[Trial, ...]
-    """The validation curve by rising strength, extensions included."""
+    """The validation curve by ascending strength, including extensions."""
     validation_logits: Logits
-    """[n_val, classes] at the chosen strength, fitted on training data alone: what a temperature may be fitted on."""
+    """[n_val, classes] at the selected strength, fitted on training data alone, for temperature scaling."""
     on_edge: bool
-    """Whether the choice is the first or last strength tried, so that a better one may lie beyond."""
+    """Whether the selected strength is the first or last one tried, so that a better one may exist beyond it."""
     extended: bool
     refit_gap: float | None
     refit_converged: bool
     passes: int
-    """Products with the whole feature matrix, over the search and the final fit."""
+    """Products with the whole feature matrix, in the search and the final fit."""
 
     def logits(self, features: Array) -> Logits:
         """Logits [n, classes] of `features` [n, d]."""
@@ -75,7 +75,7 @@ class StrengthSelection:
 
     @property
     def score(self) -> float:
-        """The validation score at the chosen strength."""
+        """Validation score of the selected strength."""
         return next(trial.score for trial in self.trials if trial.strength == self.strength)
 
     @property
@@ -94,7 +94,7 @@ class _Candidate:
 
 
 class _Search:
-    """The validation curve as it grows."""
+    """Validation curve under construction."""
 
     def __init__(self, walk: PathSolver, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
         self.walk = walk
@@ -105,7 +105,7 @@ class _Search:
         self.candidates: list[_Candidate] = []
 
     def visit(self, strengths: Sequence[float], on_trial: OnTrial | None) -> None:
-        """Solve and score rising `strengths`, going on from the weakest regularisation seen or starting anew."""
+        """Solve and score ascending `strengths`, continuing from the weakest regularisation so far or restarting."""
         if self.candidates and strengths[0] < self.candidates[-1].trial.strength:
             self.walk.restart()
         for strength in strengths:
@@ -126,12 +126,12 @@ class _Search:
 
     @property
     def best(self) -> _Candidate:
-        """The highest score; the strongest regularisation on a tie."""
+        """The highest score; on a tie the strongest regularisation."""
         return max(self.candidates, key=lambda candidate: (candidate.trial.score, -candidate.trial.strength))
 
     @property
     def edge(self) -> Literal["low", "high"] | None:
-        """The end of the curve on which the best candidate sits."""
+        """End of the curve at which the best candidate is."""
         if self.best is self.candidates[0]:
             return "low"
         return "high" if self.best is self.candidates[-1] else None
@@ -147,12 +147,12 @@ def fit_selected(
     settings: Settings = DEFAULTS,
     on_trial: OnTrial | None = None,
 ) -> StrengthSelection:
-    """Choose C by `score` on validation data, then fit training and validation data together with it.
+    """Select C by `score` on validation data, then fit training and validation data together with it.
 
-    `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels, C means what it
-    means to a two-class softmax per label, as in the paper: ordinary binary regression with 2 C. On a tie the
-    strongest regularisation wins. A choice on the edge of an extensible grid extends it at the same spacing, up to
-    three decades beyond either end. Raises ValueError on NaN and on shapes that do not fit.
+    `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels 0/1, C has the meaning
+    of a two-class softmax per label, as in the paper: ordinary binary regression with 2 C. On a tie the strongest
+    regularisation is selected. If the best strength is at an end of an extensible grid, the grid is extended with the
+    same spacing, up to three decades beyond either end. Raises ValueError for NaN and for shapes that do not match.
     """
     rows, targets = _checked(train, settings.device)
     held, held_targets = _checked(validation, settings.device)
@@ -190,7 +190,7 @@ def surprise(logits: Logits, targets: npt.NDArray[np.generic]) -> float:
 
 
 def _extend(search: _Search, grid: StrengthGrid, on_trial: OnTrial | None) -> bool:
-    """Go on beyond the end on which the choice sits, a decade at a time. Whether the grid was extended."""
+    """Extend the grid by a decade at a time beyond the end with the best score. Return whether it was extended."""
     if grid.ratio == 1.0:
         return False
     decade = max(1, round(math.log(10.0) / math.log(grid.ratio)))
@@ -213,11 +213,11 @@ def _checked(labelled: tuple[Array, Array], device: str) -> tuple[Tensor, Tensor
 def _refit(
     search: _Search, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], classes: int | None, settings: Settings
 ) -> Solution:
-    """The optimum on all data at the chosen strength.
+    """The optimum on all data at the selected strength.
 
-    New data contradict a weakly regularised solution most, and the way back from there is long. So the walk over all
-    data begins at the weakest regularisation whose solution they do not contradict much, and reaches the chosen one
-    in large steps.
+    New data increase the objective of weakly regularised solutions most, from which convergence is slow. So the path on
+    all data starts at the weakest regularisation whose solution changes little, and reaches the selected one in large
+    steps.
     """
     chosen = search.best.trial.strength
     weaker = [candidate for candidate in search.candidates if candidate.trial.strength <= chosen]
@@ -240,7 +240,8 @@ def _refit(
 
 
 def _joined(search: _Search, features: Tensor, more: Tensor, classes: int, settings: Settings) -> Design:
-    """All samples; in a basis of all dimensions the search has found the coordinates of both parts already."""
+    """Design of all samples; with a basis of all dimensions, the coordinates of both parts are available from the
+    search."""
     known = search.walk.design
     total, dimensions = len(features) + len(more), features.shape[1]
     resident = fits(total, dimensions, classes, known.rows.device, settings.memory)

@@ -1,10 +1,10 @@
-"""Newton directions. The Hessian is solved in the few coordinates where it matters, approximated in the others.
+"""Newton directions: the Hessian is solved in the leading coordinates and approximated by its diagonal in the others.
 
 In the eigenbasis of the features the Hessian is nearly diagonal: class k and coordinate j have about q_k s_j^2 + lam,
-with q_k the mean of p (1 - p) and s_j^2 the second moment. Where q s^2 is small against lam that is all there is to
-know. The leading coordinates, where it is not, are few for most of a path, so that conjugate gradients on the true
-Hessian cost little there, the less so as a direction may be rough: their products are made in half precision where that
-is fast. What is minimised over along the direction is exact.
+with q_k the mean of p (1 - p) and s_j^2 the second moment. Where q s^2 is small compared with lam, the diagonal is
+sufficient. The leading coordinates, where it is not, are few for most of a path, so conjugate gradients on the true
+Hessian are cheap there, especially as a direction may be approximate: their products use half precision on devices
+where it is fast. The objective that is minimised along the direction is exact.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from tasks.solvers.logistic.loss import Likelihood, LossState
 from tasks.solvers.matmul import matmul_transposed
 
 LONG = 20
-"""Rounds of conjugate gradients that the diagonal may take for a direction."""
+"""Iterations of conjugate gradients per direction that are accepted with the diagonal preconditioner."""
 PRICE = 0.5
-"""What blocks cost to make, in rounds for each leading coordinate."""
+"""Cost of creating blocks, in iterations per leading coordinate."""
 RIDGE = 1e-5
-"""Relative to the diagonal; what float32 leaves of nearly parallel coordinates."""
+"""Relative to the diagonal; regularises coordinates that are nearly parallel in float32."""
 
 
 class ClassBlocks:
-    """Inverses of the classes' own blocks, kept from direction to direction for as long as they serve.
+    """Inverses of the per-class diagonal blocks, reused over directions.
 
-    They are made as soon as the rounds that they could have spared add up to what they cost: at first those beyond
-    `LONG`, later those beyond what a direction took when the blocks were new.
+    They are created when the iterations that they would have saved exceed their cost: at first those beyond `LONG`,
+    later those beyond the number needed with new blocks.
     """
 
     def __init__(self) -> None:
         self.inverses: Tensor | None = None
-        """[c, k, k], or None: the diagonal serves."""
+        """[c, k, k]; None while the diagonal is used."""
         self._begin(0)
 
     def _begin(self, count: int) -> None:
         self._count, self._usual, self._wasted = count, LONG, 0.0
 
     def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> DeviceMatrix:
-        """The leading coordinates [n, count] to find a direction in; before that, the blocks if it is time.
+        """The leading coordinates [n, count] for the next direction; updates the blocks if due.
 
-        `curvatures` gives p (1 - p) [c, n]. With blocks the coordinates are exact: the directions that are left to
-        conjugate gradients drown in the rounding of half precision.
+        `curvatures` returns p (1 - p) [c, n]. With blocks the coordinates are exact: the remaining directions are
+        smaller than the rounding error of half precision.
         """
         if count != self._count:
             self.inverses = None
@@ -61,7 +61,7 @@ class ClassBlocks:
         )
 
     def served(self, rounds: int) -> None:
-        """After a direction, which took so many rounds."""
+        """Record the number of iterations of a direction."""
         self._usual = self._usual or rounds
         self._wasted += max(0, rounds - self._usual)
 
@@ -99,17 +99,17 @@ def _inverse(factors: Tensor) -> Tensor:
 
 
 RELEVANT = 0.1
-"""A coordinate leads if q s^2 exceeds this share of lam."""
+"""A coordinate is leading if q s^2 exceeds this fraction of lam."""
 STEP = 32
-"""Leading coordinates are counted in steps of so many."""
+"""The number of leading coordinates is a multiple of this."""
 ROUNDS = 100
 REDUCTION = 0.03
-"""By what factor conjugate gradients shrink the preconditioned residual."""
+"""Factor by which conjugate gradients reduce the preconditioned residual."""
 
 
 @dataclass(frozen=True)
 class Direction:
-    """A descent direction [c, 1 + r] and half of what its own model promises to gain."""
+    """A descent direction [c, 1 + r] and half of the decrease predicted by its quadratic model."""
 
     weights: Tensor
     decrement: float
@@ -134,14 +134,14 @@ def newton_direction(
 
 
 def leading_count(design: Design, curvature: float, lam: float) -> int:
-    """How many coordinates, the intercept included, have a curvature that the penalty does not drown."""
+    """Number of leading coordinates, including the intercept."""
     relevant = int((curvature * design.moments[1:] > RELEVANT * lam).sum())
     rounded = min(-(-relevant // STEP) * STEP, MOST_LEADING)
     return 1 + min(rounded, design.width - 1)
 
 
 class Leading:
-    """The penalised Hessian in the leading coordinates, and its approximate inverse."""
+    """The penalised Hessian in the leading coordinates, with a preconditioner."""
 
     def __init__(
         self,
@@ -160,7 +160,8 @@ class Leading:
         self.inverses = inverses
 
     def product(self, direction: Tensor) -> Tensor:
-        """The Hessian times `direction` [c, k], by margins: where the truth is nearly certain, logits would cancel."""
+        """The Hessian times `direction` [c, k], computed from margins: logits of nearly certain samples would
+        cancel."""
         rough = self.coordinates.values.dtype
         margins = self.coordinates.logits(direction.to(rough)).to(direction.dtype)
         change = self.change(self.likelihood.margins(margins)).to(rough)
@@ -169,10 +170,10 @@ class Leading:
         return product
 
     def precondition(self, residual: Tensor) -> Tensor:
-        """`residual` [c, k] over the approximate diagonal, or each class's by its own block."""
+        """`residual` [c, k] divided by the approximate diagonal, or multiplied by the inverse block of each class."""
         if self.inverses is None:
             return self.likelihood.centre(residual / self.scale)
-        rows = torch.bmm(residual[:, None, :], self.inverses)  # they are symmetric; ten times as fast as by columns
+        rows = torch.bmm(residual[:, None, :], self.inverses)  # symmetric; ten times as fast as by columns
         return self.likelihood.centre(rows.squeeze(1))
 
 

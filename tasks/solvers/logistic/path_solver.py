@@ -1,4 +1,4 @@
-"""The walk along a regularisation path: predictor, corrector, certificate."""
+"""Solver of a regularisation path: predictor, corrector, certificate."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tasks.solvers.logistic.solution import ABSENT, Classes, Path, Solution
 from tasks.solvers.logistic.subspace_newton import ROUNDING, Iterate, L2Penalty, NewtonStep, minimise
 
 SECANTS = 3
-"""Differences of past solutions that the predictor may use."""
+"""Number of differences of past solutions used by the predictor."""
 MEMORY = 2
-"""Past steps that the corrector minimises over together with the new gradient."""
+"""Number of past steps over which the corrector minimises, in addition to the new gradient."""
 PREDICTOR_ROUNDS = 8
 CORRECTOR_ROUNDS = 3
 
 
 class DirectionBuffer:
-    """A ring of directions [slots, c, r] and their margins [slots, c, n], filled from the front."""
+    """Ring buffer of directions [slots, c, r] and their margins [slots, c, n]."""
 
     def __init__(self, slots: int, weights: Tensor, margins: Tensor) -> None:
         self.weights = weights.new_empty(slots, *weights.shape)
@@ -36,29 +36,29 @@ class DirectionBuffer:
         self.oldest = 1
 
     def put(self, slot: int, weights: Tensor, margins: Tensor) -> None:
-        """Fill `slot` with one direction."""
+        """Store a direction in `slot`."""
         self.weights[slot].copy_(weights)
         self.margins[slot].copy_(margins)
         self.filled = max(self.filled, slot + 1)
 
     def remember(self, weights: Tensor, margins: Tensor) -> None:
-        """Keep a step, in place of the oldest one when all slots but the first are taken."""
+        """Store a step, replacing the oldest one when all slots but the first are in use."""
         self.put(self.oldest, weights, margins)
         self.oldest = self.oldest + 1 if self.oldest + 1 < len(self.weights) else 1
 
     def forget(self) -> None:
-        """Empty the ring."""
+        """Clear the buffer."""
         self.filled, self.oldest = 0, 1
 
     @property
     def directions(self) -> tuple[Tensor, Tensor]:
-        """Weights [m, c, r] and margins [m, c, n] of what is held."""
+        """Weights [m, c, r] and margins [m, c, n] of the stored directions."""
         return self.weights[: self.filled], self.margins[: self.filled]
 
 
 @dataclass
 class ConvergenceTrace:
-    """How a descent at one strength went: what its certificate is made of."""
+    """Convergence of the minimisation at one strength, from which its certificate is computed."""
 
     first: float = 0.0
     last: float = 0.0
@@ -72,23 +72,23 @@ class ConvergenceTrace:
 
     @property
     def rate(self) -> float:
-        """By what factor a step has shrunk the decrement, on average; 0.5 before the first step."""
+        """Mean factor by which a step reduced the decrement; 0.5 before the first step."""
         if not self.steps or self.first <= 0:
             return 0.5
         return float(min(0.98, max(self.last / self.first, 1e-12) ** (1.0 / self.steps)))
 
     @property
     def gap(self) -> float:
-        """Estimated relative distance to the optimum: the sum of the gains to come, if they shrink at this rate."""
+        """Estimated relative distance to the optimum: the sum of future decreases at this rate."""
         return self.last / (1.0 - self.rate)
 
 
 class PathSolver:
-    """Solves one strength after the other, each from what is known of the last ones."""
+    """Solves strengths in sequence, each from the previous solutions."""
 
     @classmethod
     def over(cls, features: Tensor, likelihood: Likelihood, classes: Classes, settings: Settings) -> PathSolver:
-        """A walk over `features` [n, d] float32 in their own eigenbasis; they need not lie on the device."""
+        """A solver for `features` [n, d] float32 in their eigenbasis; they may be on another device."""
         device = torch.device(settings.device)
         design = Design.within(features, lambda rows: eigenbasis(rows, device), likelihood.classes, settings)
         return cls(design, likelihood, classes, settings)
@@ -101,13 +101,13 @@ class PathSolver:
         self.restart()
 
     def restart(self) -> None:
-        """Go back to the end of infinite regularisation, where only the intercepts are left."""
+        """Reset to infinite regularisation, where all weights but the intercepts are zero."""
         weights = self.design.moments.new_zeros(self.likelihood.classes, self.design.width)
         weights[:, 0] = self.likelihood.prior()
         self.start(weights)
 
     def start(self, weights: Tensor) -> None:
-        """Begin at `weights` [c, 1 + r] in the basis, forgetting the path so far."""
+        """Start at `weights` [c, 1 + r] in the basis, discarding the path so far."""
         self.point = self._at(weights, L2Penalty(0.0))
         self.steps = DirectionBuffer(1 + MEMORY, self.point.weights, self.point.margins)
         self.secants = DirectionBuffer(1 + SECANTS, self.point.weights, self.point.margins)
@@ -120,7 +120,7 @@ class PathSolver:
         self.design.forget_leading()
 
     def advance(self, strength: float, tolerance: float | None = None) -> Solution:
-        """The solution at `strength`, which should not lie far from the last; by default to the settings' tolerance."""
+        """The solution at `strength`, which should be near the previous one; `tolerance` defaults to the setting."""
         tolerance = self.settings.tolerance if tolerance is None else tolerance
         before, start = self.design.passes, self.point
         ridge = L2Penalty(1.0 / (strength * len(self.design)))
@@ -140,10 +140,10 @@ class PathSolver:
         )
 
     def _predict(self, ridge: L2Penalty) -> Iterate:
-        """The best point in the span of the current solution and the last secants, its margins computed afresh.
+        """The best point in the span of the current solution and the last secants, with recomputed margins.
 
-        Where solutions hardly differ, the margins of a secant are rounding, and stretching it far leads anywhere: a
-        point that turns out worse than the start is not taken.
+        Where solutions hardly differ, the margins of a secant are rounding errors, and extrapolation is arbitrary: a
+        point that is worse than the start is rejected.
         """
         start = self._under(self.point, ridge)
         self.secants.put(0, start.weights, start.margins)
@@ -155,7 +155,7 @@ class PathSolver:
         return start
 
     def _descend(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
-        """Minimise over Newton directions and past steps until the certificate holds."""
+        """Minimise over Newton directions and past steps until the certificate meets the tolerance."""
         self.steps.forget()
         descent = ConvergenceTrace()
         for _ in range(self.settings.max_iterations):
@@ -185,13 +185,13 @@ class PathSolver:
         return self.likelihood.margins(self.design.logits(weights))
 
     def _at(self, weights: Tensor, ridge: L2Penalty) -> Iterate:
-        """The point at `weights` [c, 1 + r], which are centred in place."""
+        """Iterate at `weights` [c, 1 + r], which are centred in place."""
         margins = self._margins(self.likelihood.centre(weights))
         state = self.likelihood.state(margins)
         return Iterate(weights, margins, state, state.loss + ridge.value(weights))
 
     def _under(self, point: Iterate, ridge: L2Penalty) -> Iterate:
-        """The same point under another penalty."""
+        """The same iterate under another penalty."""
         return Iterate(point.weights, point.margins, point.state, point.state.loss + ridge.value(point.weights))
 
 
@@ -211,11 +211,11 @@ def solve_path(
 ) -> Path:
     """Minimise the summed log-loss times C plus |W|^2 / 2 at every C of `strengths`, intercept free.
 
-    `features` [n, d] in any float type; `targets` int [n] for softmax regression over `classes` (default: the
-    largest target plus 1), or 0/1 [n, k] for k independent binary regressions. Every solution's objective is within
-    about the tolerance of the optimum, relative, unless its `converged` says otherwise. `on_step` hears of every
-    solution as it is found, with its place in `strengths`. Raises ValueError on NaN, on shapes that do not fit and
-    on strengths that are not positive.
+    `features` [n, d] of any float type; `targets` int [n] for softmax regression over `classes` (default: the largest
+    target plus 1), or 0/1 [n, k] for k independent binary regressions. Every solution's objective is within about the
+    tolerance of the optimum, relative, unless its `converged` is false. `on_step` is called with every solution and its
+    index in `strengths`. Raises ValueError for NaN, for shapes that do not match and for strengths that are not
+    positive.
     """
     rows, known = checked_features(features), as_tensor(targets).to(settings.device)
     if len(known) != len(rows):
@@ -234,12 +234,12 @@ def solve_path(
 
 
 def as_tensor(values: Array) -> Tensor:
-    """`values` where they are; a copy of an array that torch cannot share: read-only, or not in rows."""
+    """`values` on their device; a copy of an array that torch cannot share (read-only or not contiguous by rows)."""
     return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def checked_features(features: Array) -> Tensor:
-    """Features [n, d] as float32, where they are. Raises ValueError on another shape and on NaN or infinity."""
+    """Features [n, d] as float32 on their device. Raises ValueError for another shape and for NaN or infinity."""
     if features.ndim != 2 or not len(features):
         raise ValueError(f"features must be [samples, dimensions], got {tuple(features.shape)}")
     rows = as_tensor(features).to(torch.float32)
@@ -251,7 +251,8 @@ def checked_features(features: Array) -> Tensor:
 
 
 def likelihood_of(targets: Tensor, classes: int | None) -> tuple[Likelihood, Classes]:
-    """The likelihood over the classes that can be fitted: those present, and for labels also absent somewhere."""
+    """The likelihood over the classes that can be fitted: present ones, and for 0/1 labels also absent for some
+    samples."""
     if targets.ndim == 2:
         labels = targets.T.to(torch.float32)
         share = labels.mean(dim=1)

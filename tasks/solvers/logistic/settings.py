@@ -1,4 +1,4 @@
-"""Settings of a regularisation path and its grid of strengths."""
+"""Settings of a regularisation path, and the grid of strengths."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Settings:
-    """When a solution is good enough, and where the arithmetic happens."""
+    """Convergence criteria and device of the solver."""
 
     tolerance: float = 5e-7
-    """Largest estimated distance to the optimum, relative to the objective."""
+    """Maximum estimated distance to the optimum, relative to the objective."""
     max_iterations: int = 1000
-    """Per strength; a solution that needs more is returned with `converged` false."""
+    """Per strength; a solution that exceeds it has `converged` false."""
     device: str = "cpu"
     memory: int | None = None
-    """Bytes that a path may take of the device; `rows.resident_bytes` says what it takes.
+    """Device memory of a path in bytes; see `device_matrix.resident_bytes`.
 
-    Samples that are too large for it stay on the host and are streamed. None: four fifths of what is free on a CUDA
-    device, no limit elsewhere: a CPU then keeps two more copies of the samples, laid out as it multiplies fastest."""
+    Samples that exceed it stay on the host and are streamed. None: four fifths of the free memory of a CUDA device, no
+    limit elsewhere: on a CPU two more copies of the samples are then stored in the fastest memory layout.
+    """
 
 
 @dataclass(frozen=True)
 class StrengthGrid:
-    """Strengths C in scikit-learn's sense, and whether a choice on the edge may extend them."""
+    """Strengths C as defined by scikit-learn, and whether the grid may be extended if the best one is at its end."""
 
     strengths: tuple[float, ...]
     extensible: bool = True
@@ -38,11 +39,11 @@ class StrengthGrid:
 
     @property
     def rising(self) -> tuple[float, ...]:
-        """From strong to weak regularisation."""
+        """Ascending C, i.e. from strong to weak regularisation."""
         return tuple(sorted(self.strengths))
 
     @property
     def ratio(self) -> float:
-        """Factor from one strength to the next; 1 for a single one."""
+        """Ratio of consecutive strengths; 1 for a single one."""
         rising = self.rising
         return float((rising[-1] / rising[0]) ** (1.0 / max(1, len(rising) - 1)))

@@ -1,4 +1,4 @@
-"""What a regularisation path leaves: one solution per strength, with what proves it."""
+"""Solutions of a regularisation path, one per strength, with their certificates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from tasks.solvers.logistic.eigenbasis import Basis
 
 ABSENT = -1e4
-"""Intercept of a class without a training sample: its optimum is minus infinity."""
+"""Intercept of a class without training samples, whose optimum is minus infinity."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Which of the `total` classes were `solved`; the others get the constant logits `fixed` [total]."""
+    """Which of the `total` classes were `solved`; the others have the constant logits `fixed` [total]."""
 
     total: int
     solved: Tensor
@@ -47,8 +47,8 @@ class Classes:
 class Solution:
     """The optimum at one strength C.
 
-    `objective` is the mean negative log-likelihood plus |W|^2 / (2 C n), in float64; `gap` estimates how far it lies
-    above the optimum, relative to itself. `passes` counts the products with the whole feature matrix.
+    `objective` is the mean negative log-likelihood plus |W|^2 / (2 C n), in float64; `gap` is the estimated distance to
+    the optimum, relative to the objective. `passes` counts the products with the whole feature matrix.
     """
 
     strength: float
@@ -84,7 +84,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Path:
-    """Solutions in the order in which the strengths were asked for."""
+    """Solutions in the order of the given strengths."""
 
     solutions: tuple[Solution, ...]
 

@@ -1,4 +1,4 @@
-"""Newton's method in the span of a few directions, where a step needs no product with the features."""
+"""Newton's method in the span of a few directions, whose steps need no product with the features."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Coefficients = npt.NDArray[np.float64]
 
 SHORTEST_STEP = 1e-4
 ROUNDING = 3e-8
-"""Relative; what a sum of float32 losses may be off."""
+"""Relative rounding error of a sum of float32 losses."""
 RIDGE = 1e-10
-"""Relative to the diagonal: what float32 leaves of nearly parallel directions."""
+"""Relative to the diagonal; regularises directions that are nearly parallel in float32."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class L2Penalty:
 
 @dataclass(frozen=True)
 class NewtonStep:
-    """A move from one point to another: weights [c, r] and the margins [c, n] that belong to exactly these."""
+    """Difference of two iterates: weights [c, r] and the corresponding margins [c, n]."""
 
     weights: Tensor
     margins: Tensor
@@ -67,10 +67,11 @@ def minimise(
     rounds: int,
     exact: float,
 ) -> tuple[Iterate, NewtonStep]:
-    """The best point of `start` plus the span of `directions` [m, c, r], whose margins are `images` [m, c, n].
+    """Minimise over `start` plus the span of `directions` [m, c, r] with margins `images` [m, c, n].
 
-    Stops after `rounds` Newton steps, or when a step can gain no more than `exact` of the objective. The step is
-    the combination itself, not the difference of the points: that would be rounding once steps are small.
+    Stops after `rounds` Newton steps, or when a step can decrease the objective by at most the fraction `exact`. The
+    step is the linear combination itself; the difference of the iterates would be dominated by rounding for small
+    steps.
     """
     line = _Line(likelihood, start, images, *ridge.products(start.weights, directions, likelihood.groups))
     best = line.at(np.zeros_like(line.linear), start.state)
@@ -89,7 +90,7 @@ def minimise(
 
 @dataclass(frozen=True)
 class _Trial:
-    """One combination: its coefficients [groups, m], the margins it adds, and the objective there."""
+    """One combination: coefficients [groups, m], added margins, and objective."""
 
     coefficients: Coefficients
     moved: Tensor
@@ -99,7 +100,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Line:
-    """The objective over the span, as a function of the coefficients."""
+    """The objective restricted to the span, as a function of the coefficients."""
 
     likelihood: Likelihood
     start: Iterate
@@ -116,14 +117,14 @@ class _Line:
         return _Trial(coefficients, moved, state, state.loss + penalty)
 
     def newton(self, trial: _Trial) -> tuple[Coefficients, float]:
-        """The Newton step from `trial` [groups, m] and the gain that the quadratic model promises."""
+        """The Newton step from `trial` [groups, m] and the decrease predicted by the quadratic model."""
         slope, hessian = self.likelihood.curve(trial.state, self.images)
         gradient = slope + self.linear + self._quadratic_term(trial.coefficients)
         step = -_solve(hessian + self.quadratic, gradient)
         return step, -0.5 * float(np.sum(gradient * step))
 
     def search(self, best: _Trial, step: Coefficients, gain: float) -> _Trial | None:
-        """The first shortened step that does not lose, up to rounding; None when none does."""
+        """The first backtracked step that does not increase the objective, up to rounding; None if there is none."""
         length = 1.0
         while length > SHORTEST_STEP and gain > 0:
             trial = self.at(best.coefficients + length * step)
@@ -146,7 +147,7 @@ def combine(coefficients: Coefficients, span: Tensor) -> Tensor:
 
 
 def _solve(hessian: Coefficients, gradient: Coefficients) -> Coefficients:
-    """Solve each group's system, scaled to a unit diagonal and kept away from singular."""
+    """Solve each group's system, scaled to a unit diagonal and regularised."""
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1e-300))
     scaled = hessian * scale[:, :, None] * scale[:, None, :] + RIDGE * np.eye(hessian.shape[1])
     solved: Coefficients = np.linalg.solve(scaled, (gradient * scale)[:, :, None])[:, :, 0] * scale

@@ -49,7 +49,7 @@ def test_everything_found_and_nothing_else_is_a_hundred_percent() -> None:
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_an_error() -> None:
     assert ap50([found()], [truth(A)]) == 0
-    with pytest.raises(ValueError, match="no object to be found"):
+    with pytest.raises(ValueError, match="there are no objects"):
         AveragePrecision.of([found((A, 0.9))], [truth(A, difficult=[0])], 1)
 
 

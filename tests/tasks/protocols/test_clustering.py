@@ -55,7 +55,7 @@ def test_a_cluster_without_rows_takes_the_furthest_row_and_the_best_start_counts
     assert sorted(np.bincount(found.labels).tolist()) == [1, 1, 2]
     every = [lloyd(rows, plus_plus(rows, 2, np.random.default_rng(seed))).inertia for seed in range(5)]
     assert best_of(rows, 2, 5, np.random.default_rng).inertia == min(every)
-    with pytest.raises(ValueError, match="4 rows cannot make 5 clusters"):
+    with pytest.raises(ValueError, match="4 rows are too few for 5 clusters"):
         best_of(rows, 5, 1, np.random.default_rng)
 
 
