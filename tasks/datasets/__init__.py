@@ -1,1 +1,1 @@
-"""Readers of the datasets' true on-disk layouts."""
+"""Datasets: cards, readers of their on-disk layouts, import and download."""

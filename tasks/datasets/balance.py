@@ -1,4 +1,4 @@
-"""Where every file and every line of a dataset went: read, or left out for a reason."""
+"""Account of every file and line of a dataset: read, or left out with a reason."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ SHOWN = 3
 
 @dataclass
 class Balance:
-    """What was left out, by reason, in the order in which the reasons came up."""
+    """Files and lines that were left out, by reason, in order of first occurrence."""
 
     left_out: dict[str, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    """What was understood in one of several ways."""
+    """Notes on ambiguous input and its interpretation."""
 
     def leave_out(self, reason: str, name: str) -> None:
-        """Count one file or line; `reason` is a plural, `.txt files` say."""
+        """Count a left-out file or line; `reason` is a plural, e.g. `.txt files`."""
         self.left_out.setdefault(reason, []).append(name)
 
     def remark(self, sentence: str) -> None:
-        """Note once how something was understood."""
+        """Add a note once."""
         if sentence not in self.remarks:
             self.remarks.append(sentence)
 
     def notes(self, read: int) -> Iterator[str]:
-        """The remarks, then the balance."""
+        """The remarks, followed by the counts."""
         yield from self.remarks
         total = sum(map(len, self.left_out.values()))
         if total:

@@ -1,4 +1,4 @@
-"""Folders of class folders, with folders of splits above or below them or none; every file below is accounted for."""
+"""Class folders, with or without split folders above or below them; every file is accounted for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 def has_class_folders(path: Path) -> bool:
-    """At least two; folders of splits are looked into."""
+    """Whether there are at least two class folders, also inside split folders."""
     folders = _visible(path)
     within = [child for folder in folders for child in _visible(folder)] if _splits(folders) else folders
     return len({folder.name for folder in within if _holds_images(folder)}) >= 2
@@ -27,7 +27,7 @@ def read_folders(path: Path, balance: Balance, *, leave_out: bool, answered: boo
     """Class folders, or train, val and test folders of such folders, or class folders of train, val and test folders.
 
     With `answered`, the first folder is the class whatever is in it. Raises Ambiguous where folders of splits stand
-    beside others, a split or a class holds no image, or folders or names tell of something else than classes.
+    next to others, a split or a class has no image, or folder or file names suggest something other than classes.
     """
     folders = _visible(path)
     splits = _splits(folders)
@@ -51,7 +51,7 @@ def _split_name(folder: Path) -> str:
 
 
 def _splits(folders: Sequence[Path]) -> list[Path]:
-    """The folders of splits: called so, and of folders themselves; none where a single one could be a class."""
+    """Split folders, recognised by name; none if only one folder has such a name, as it may be a class."""
     named = [folder for folder in folders if split_of(folder.name)]
     if len(named) == len(folders):
         return named
@@ -66,11 +66,11 @@ def _ask_about_others(
         count = sum(not found.reason for found in walk(other))
         if count and not leave_out:
             raise Ambiguous(
-                f"{other} has {count} images and stands beside the splits {_names(splits)}: put them into a split, or "
+                f"{other} has {count} images and is next to the splits {_names(splits)}: put them into a split, or "
                 "choose --leave-out"
             )
         for found in walk(other):
-            balance.leave_out(f"files in {other.name}, which is no split", found.path.relative_to(path).as_posix())
+            balance.leave_out(f"files in {other.name}, which is not a split", found.path.relative_to(path).as_posix())
 
 
 def _class_folders(root: Path, folder: Path, split: str, balance: Balance, *, leave_out: bool) -> Iterator[IndexRow]:
@@ -95,7 +95,7 @@ def _class_folders(root: Path, folder: Path, split: str, balance: Balance, *, le
 
 
 def _ask_about_halves(folder: Path, reasons: dict[str, int], *, leave_out: bool) -> None:
-    """Images of formats that cannot be decoded make classes smaller than they are."""
+    """Raise Ambiguous for images of unreadable formats, whose omission would make classes smaller."""
     lost = {reason: count for reason, count in reasons.items() if "cannot be decoded" in reason}
     if lost and not leave_out:
         words = ", ".join(f"{count} {reason}" for reason, count in lost.items())
@@ -106,7 +106,7 @@ def _without_images(root: Path, child: Path, balance: Balance, *, leave_out: boo
     name = child.relative_to(root).as_posix()
     held = [found for found in walk(child) if found.reason and "leftovers" not in found.reason]
     if not held or leave_out:
-        balance.leave_out("class folders without an image, which make no class", name)
+        balance.leave_out("class folders without images, which are not used as classes", name)
         return
     raise Ambiguous(
         f"{child} has no image that can be read, and {len(held)} {held[0].reason}: its class would vanish: convert the "
@@ -115,17 +115,17 @@ def _without_images(root: Path, child: Path, balance: Balance, *, leave_out: boo
 
 
 def _flat_images(root: Path, folder: Path, balance: Balance, *, leave_out: bool) -> None:
-    """Images that lie beside class folders, or in a split without any, have no class. Raises Ambiguous."""
+    """Raise Ambiguous for images next to class folders, or in a split without any, as they have no class."""
     flat = [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_leftover(path.name)]
     found = [path for path in flat if not why_not(path)]
     if found and not leave_out:
-        where = "has no class folders" if not _visible(folder) else "has images beside its class folders"
+        where = "has no class folders" if not _visible(folder) else "has images next to its class folders"
         raise Ambiguous(
-            f"{folder} {where}: its {len(found)} images have no class, {found[0].name} say: put them into class "
+            f"{folder} {where}: its {len(found)} images have no class, e.g. {found[0].name}: put them into class "
             "folders, list them in a table with their classes, or choose --leave-out"
         )
     for path in flat:
-        kind = "images without a class folder" if path in found else "files beside class folders"
+        kind = "images without a class folder" if path in found else "files next to class folders"
         balance.leave_out(f"{kind} in {folder.name}", path.relative_to(root).as_posix())
 
 

@@ -1,7 +1,7 @@
-"""SHA-256 digests of a dataset's files: each file is read once, in parallel, and again only where it may have changed.
+"""SHA-256 digests of a dataset's files: each file is read once, in parallel, and again only if it may have changed.
 
-`open_dataset` makes one `ContentDigests` the current one while a reader runs, so that readers, whose signature is
-public, need not pass it on. Without one, files are read each time and nothing is remembered.
+`open_dataset` makes one `ContentDigests` current while a reader runs, so that readers, whose signature is public, need
+not pass it on. Without one, files are read each time.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ Read = Callable[[str], ReadFile]
 
 
 class NotAFile(OSError):  # noqa: N818 - a domain word, raised as such
-    """A device, a pipe or a folder: to read a pipe is to wait for ever."""
+    """A device, a pipe or a folder; reading a pipe could block forever."""
 
 
 @dataclass
 class ContentDigests:
-    """What is known of one dataset's files, and the files that its reader asked for."""
+    """Digests of one dataset's files, and the files requested by its reader."""
 
     known: dict[str, ReadFile] = field(default_factory=dict)
     used: dict[str, ReadFile] = field(default_factory=dict)
     folders: dict[str, State] = field(default_factory=dict)
     advance: Advance = field(default=lambda _done, _total: None)
-    """Receives how many files have been read, of how many that have to be."""
+    """Called with the number of files read and the number to read."""
     begun_ns: int = field(default_factory=time.time_ns)
 
     @classmethod
     def load(cls, place: Path | None, *, thorough: bool = False, advance: Advance | None = None) -> ContentDigests:
-        """With what was remembered; `thorough` reads every file whatever was remembered."""
+        """Load the stored digests; with `thorough` every file is read again."""
         record = FileRecord.read(place) if place is not None and not thorough else None
         return cls(record.files() if record else {}, advance=advance or (lambda _done, _total: None))
 
     def record(self) -> FileRecord:
-        """The files that were asked for, and no others."""
+        """Record of the requested files only."""
         return FileRecord.of(self.used, self.folders, self.begun_ns)
 
     def files(self, paths: Sequence[str], read: Read | None = None) -> list[ReadFile]:
-        """What each file holds; absent ones have the state of zeros. Raises NotAFile."""
+        """State and digest of each file; missing ones have a state of zeros. Raises NotAFile."""
         states = current_states(paths)
         found: dict[str, ReadFile] = {}
         unread: list[str] = []
@@ -80,16 +80,16 @@ class ContentDigests:
         return [found[path] for path in paths]
 
     def note(self, path: str, one: ReadFile) -> None:
-        """Take over what another reading of the file found."""
+        """Add a file that was read elsewhere."""
         self.known[path] = one
 
     def list_folder(self, path: Path) -> None:
-        """The dataset depends on which files a folder holds."""
+        """Record that the dataset depends on the listing of a folder."""
         self.folders[str(path)] = state_of(str(path))
 
     @property
     def newest_change_ns(self) -> int:
-        """The latest change time of the files asked for; 0 without any."""
+        """Latest change time of the requested files; 0 without files."""
         return newest_change_ns(list(self.used.values()))
 
     def _read(self, paths: Sequence[str], read: Read) -> Iterator[tuple[str, ReadFile]]:
@@ -106,16 +106,16 @@ class ContentDigests:
 
 
 def read_file(path: str, traits: Traits | None = None) -> ReadFile:
-    """Read one file, of an image with its traits; the state of zeros where there is none.
+    """Read one file, an image also with its traits; the state is zeros if there is none.
 
-    What cannot be read has the digest of zeros, and is tried again each time. Raises NotAFile for what is no file.
+    An unreadable file has a digest of zeros and is read again each time. Raises NotAFile if it is not a regular file.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 - once per image
     except OSError:
         return ReadFile(ABSENT, 0, bytes(DIGEST_BYTES))
     if not stat.S_ISREG(found.st_mode):
-        raise NotAFile(f"{path} is no file but a device, a pipe or a folder")
+        raise NotAFile(f"{path} is not a file but a device, a pipe or a folder")
     begun = time.time_ns()
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - once per image
@@ -128,24 +128,24 @@ def read_file(path: str, traits: Traits | None = None) -> ReadFile:
 
 
 def of_content(content: bytes, state: State, begun_ns: int, traits: Traits) -> ReadFile:
-    """What a file holds whose content is at hand."""
+    """State and digest of a file whose content has been read."""
     return ReadFile(state, begun_ns, hashlib.sha256(content).digest(), traits(content))
 
 
 read_image: Read = partial(read_file, traits=traits_of)
-"""`read_file` of an image."""
+"""`read_file` for images."""
 
 _CURRENT: ContextVar[ContentDigests | None] = ContextVar("content digests", default=None)
 
 
 def current() -> ContentDigests:
-    """The digests of the dataset that is being opened; new ones outside of that."""
+    """Digests of the dataset being opened, or new ones."""
     return _CURRENT.get() or ContentDigests()
 
 
 @contextmanager
 def using(digests: ContentDigests) -> Iterator[ContentDigests]:
-    """Make these the current ones."""
+    """Make these digests current in the context."""
     token = _CURRENT.set(digests)
     try:
         yield digests

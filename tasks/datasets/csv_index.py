@@ -1,8 +1,8 @@
-"""The index of a dataset of the user's own: which image is in which split with which labels. One CSV file.
+"""Index of a user's own dataset: image files, splits and labels, as one CSV file.
 
 Columns: `split,file,labels`, for images inside tar files `offset,size`, and `ignored` for labels that are left open.
-`file` is relative to the dataset's
-folder; several labels are separated by `|`. Written once, so that splits never change behind a result's back.
+`file` is relative to the dataset's folder; several labels are separated by `|`. Written once, so that splits do not
+change after results were computed.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ SPLITS = ("train", "val", "test", "all")
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One image. `split` is empty until it is decided."""
+    """One image. `split` is empty until it is assigned."""
 
     split: str
     file: str
     """POSIX path relative to the dataset's folder; `shard.tar/member.jpg` inside a tar file."""
     labels: tuple[str, ...]
     offset: int | None = None
-    """Where its bytes begin in the tar file, of which there are `size`."""
+    """Position of its bytes in the tar file, and their `size`."""
     size: int | None = None
     ignored: tuple[str, ...] = ()
-    """Labels of which the image is neither an example nor a negative."""
+    """Labels for which the image is neither a positive nor a negative example."""
 
 
 class IndexProblem(ValueError):  # noqa: N818 - a domain word, raised as such
-    """The index is not what this module wrote."""
+    """The index is damaged or was not written by this module."""
 
 
 def inside(root: Path, path: Path) -> str:
-    """The POSIX path relative to `root`. Raises ValueError for one that leads out of it."""
+    """POSIX path relative to `root`. Raises ValueError for a path outside it."""
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
-        raise ValueError(f"{shown(str(path))} lies outside of {root}: the images of a dataset lie in its folder")
+        raise ValueError(f"{shown(str(path))} is outside of {root}: the images of a dataset must be in its folder")
     return path.relative_to(root).as_posix()
 
 
 def shown(text: str) -> str:
-    """A name from a file, as long as a sentence can hold."""
+    """A name from a file, shortened for messages."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is one; no file has a name that is too long to ask for."""
+    """Whether the path is a file; names too long for the file system are not."""
     try:
         return path.is_file()
     except OSError:
@@ -60,7 +60,7 @@ def is_file(path: Path) -> bool:
 
 
 def index_text(rows: Iterable[IndexRow]) -> str:
-    """The file's content."""
+    """Content of the CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)
@@ -71,7 +71,7 @@ def index_text(rows: Iterable[IndexRow]) -> str:
 
 
 def read_index(path: Path, *, multi_label: bool) -> list[IndexRow]:
-    """The rows of a file. Raises OSError, and IndexProblem with the line for one that is damaged."""
+    """Rows of an index. Raises OSError, and IndexProblem with the line number if damaged."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         if tuple(next(lines, ())) not in (HEAD, OLDER_HEAD):
@@ -83,13 +83,13 @@ def read_index(path: Path, *, multi_label: bool) -> list[IndexRow]:
 
 
 def class_names(rows: Iterable[IndexRow]) -> tuple[str, ...]:
-    """Every label once, numbers in the order of their value and texts in the alphabet's."""
+    """All distinct labels, numbers in numeric and texts in alphabetical order."""
     names = {label for row in rows for label in (*row.labels, *row.ignored)}
     return tuple(sorted(names, key=_order))
 
 
 def split_names(rows: Sequence[IndexRow]) -> tuple[str, ...]:
-    """The splits there are, in the order in which they are always listed."""
+    """Splits that occur, in the standard order."""
     found = {row.split for row in rows}
     return tuple(name for name in SPLITS if name in found)
 
@@ -102,11 +102,11 @@ def _row(path: Path, number: int, cells: list[str], multi_label: bool) -> IndexR
     try:
         split, file, labels, offset, size, ignored = cells if len(cells) == len(HEAD) else [*cells, ""]
         if split not in SPLITS or not file:
-            raise ValueError("no split or no file")
+            raise ValueError("missing split or file")
         if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
             raise ValueError(f"{shown(file)} leads out of the dataset's folder")
         if min(int(offset or 0), int(size or 0)) < 0:
-            raise ValueError("a place before the beginning of its tar file")
+            raise ValueError("a negative position in its tar file")
         parts = tuple(filter(None, labels.split(SEPARATOR))) if multi_label else (labels,)
         left_open = tuple(filter(None, ignored.split(SEPARATOR)))
         return IndexRow(split, file, parts, int(offset) if offset else None, int(size) if size else None, left_open)

@@ -1,7 +1,8 @@
-"""What every reader gives: named source splits of images with labels, and digests that name their content.
+"""Result of every reader: named source splits of images with labels, and digests of their content.
 
-A *source split* is what the dataset's authors made (`train`, `val`, `test`, or `all` when there is only one).
-Protocols make the splits they need from these (`tasks.datasets.splits`), so that an image is encoded once whoever asks.
+A *source split* is one published by the dataset's authors (`train`, `val`, `test`, or `all` for a single one).
+Protocols derive the splits they need from these (`tasks.datasets.splits`), so that an image is encoded once for all of
+them.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from tasks.datasets.dense_targets import Kind, Targets
 Labels = npt.NDArray[np.int64]
 """[n] class indices; [n, classes] of 0, 1 and `LEFT_OPEN` for multi-label data; [n, 0] where there are targets only."""
 LEFT_OPEN = -1
-"""Of an image and a class: neither an example nor a negative, as where VOC marks all objects of the class difficult."""
+"""Label of a class for which an image is neither a positive nor a negative, e.g. if VOC marks all its objects
+difficult."""
 
 
 class DataError(Exception):
-    """The data on disk are not what the card says. The message names the path and the way out."""
+    """The data on disk do not match the card. The message names the path and a fix."""
 
 
 class ImageSource(Protocol):
-    """The images of one source split, by position."""
+    """Images of one source split, by index."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
         ...
 
 
@@ -41,58 +43,57 @@ class ImageSource(Protocol):
 class SourceSplit:
     """Images and labels of one source split.
 
-    `images_digest` names the content of the images and their order only, so two datasets that label the same images
-    differently share their features; `labels_digest` names the labels.
+    `images_digest` depends on the content and order of the images only, so two datasets that label the same images
+    differently share their features; `labels_digest` depends on the labels.
     """
 
     name: str
     images: ImageSource
     labels: Labels
     identifiers: Sequence[str]
-    """One stable name per image (its relative path, or `kind/split/index`)."""
+    """A stable name per image (its relative path, or `kind/split/index`)."""
     images_digest: str
     labels_digest: str
     targets: Mapping[Kind, Targets[Any]] = field(default_factory=dict)
-    """What dense protocols learn, by kind; as many of each as there are images."""
+    """Targets of dense protocols, by kind; one per image."""
     named_digest: str = ""
-    """Names files by their names and sizes, as versions before digests of content did; empty for arrays, and for images
-    that are read in another way than then.
-    """
+    """Digest of file names and sizes, as in earlier versions; empty for arrays, and for images that are read
+    differently now."""
     newest_change: float = 0.0
-    """The latest change time of the files and their folders in seconds since the epoch; 0 without files."""
+    """Latest change time of the files and their folders in seconds since the epoch; 0 without files."""
 
     @property
     def annotations_digest(self) -> str:
-        """Names labels and targets together; the labels' own digest where there is nothing else."""
+        """Digest of labels and targets; that of the labels if there are no targets."""
         return digest_annotations(self.labels_digest, {kind: one.digest for kind, one in self.targets.items()})
 
     @property
     def named_annotations_digest(self) -> str:
-        """The same with the digests that earlier versions made of targets."""
+        """As `annotations_digest`, with the target digests of earlier versions."""
         parts = {kind: getattr(one, "named_digest", one.digest) for kind, one in self.targets.items()}
         return digest_annotations(self.labels_digest, parts)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset that has been found complete."""
+    """A complete dataset."""
 
     name: str
     classes: tuple[str, ...]
     multi_label: bool
     splits: Mapping[str, SourceSplit]
     notes: tuple[str, ...] = ()
-    """What a reader of results should know: a split that had to be derived, say. Not part of the identity."""
+    """Notes for readers of results, e.g. on a derived split. Not part of the identity."""
 
     @property
     def manifest_digest(self) -> str:
-        """Names images, labels, classes and splits together: part of every result's key."""
+        """Digest of images, labels, classes and splits: part of every result key."""
         parts = [(split.name, split.images_digest, split.annotations_digest) for split in self.splits.values()]
         return digest_manifest(self.classes, parts)
 
     @property
     def named_digest(self) -> str:
-        """The manifest's digest as earlier versions made it, of the names and sizes of files."""
+        """Manifest digest of earlier versions, from file names and sizes."""
         parts = [
             (split.name, split.named_digest or split.images_digest, split.named_annotations_digest)
             for split in self.splits.values()
@@ -101,7 +102,7 @@ class Dataset:
 
 
 def digest_annotations(labels: str, targets: Mapping[Kind, str]) -> str:
-    """One digest for labels and the targets that have one; the labels' own without targets."""
+    """Digest of labels and of targets with a digest; that of the labels without targets."""
     named = {kind: digest for kind, digest in targets.items() if digest}
     return digest_lines([labels, *(f"{kind}:{named[kind]}" for kind in sorted(named))]) if named else labels
 

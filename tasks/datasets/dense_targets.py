@@ -1,6 +1,6 @@
-"""Targets of dense protocols for an image: class masks, surface normals, depth, or boxes, read when asked for.
+"""Targets of dense protocols for an image: class masks, surface normals, depth, or boxes, read on access.
 
-A split's targets stand beside its images and labels, by kind (`SourceSplit.targets`).
+They are stored in `SourceSplit.targets`, by kind.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 Kind = Literal["masks", "normals", "boxes", "depth", "relevance"]
 IGNORED = -1
-"""In a mask: no class is known, and the pixel counts neither in training nor in a score."""
+"""Mask value of pixels without a known class, excluded from training and scores."""
 
 Mask = npt.NDArray[np.int16]
-"""[h, w] class indices, or `IGNORED`; as large as the image."""
+"""[h, w] class indices, or `IGNORED`; of the image's size."""
 NormalMap = npt.NDArray[np.float32]
-"""[h, w, 3] unit vectors, x right, y down, z into the scene; zeros where the direction is not known."""
+"""[h, w, 3] unit vectors, x right, y down, z into the scene; zeros where unknown."""
 DepthMap = npt.NDArray[np.float32]
-"""[h, w] distances along the optical axis, in metres or in scene units; 0 where the depth is not known."""
+"""[h, w] distances along the optical axis, in metres or in scene units; 0 where unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Boxes:
     """The objects of one image.
 
     `corners` float32 [k, 4] are x0 y0 x1 y1 in pixels, x1 and y1 exclusive; `labels` int64 [k]; `difficult` bool [k]
-    marks objects that a detector may find or miss (VOC).
+    marks objects that are not counted (VOC).
     """
 
     corners: npt.NDArray[np.float32]
@@ -38,19 +38,19 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Images of the database that a query should find, as int64 rows of the split `train`."""
+    """Relevant database images of a query, as int64 rows of the split `train`."""
 
     easy: npt.NDArray[np.int64]
     hard: npt.NDArray[np.int64]
     junk: npt.NDArray[np.int64]
-    """Neither right nor wrong."""
+    """Images that count neither as correct nor as wrong."""
 
 
 TargetT_co = TypeVar("TargetT_co", covariant=True)
 
 
 class Targets(Protocol[TargetT_co]):
-    """One kind of target for every image of a split, by position."""
+    """Targets of one kind for every image of a split, by index."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,13 +59,13 @@ class Targets(Protocol[TargetT_co]):
 
     @property
     def digest(self) -> str:
-        """Names all of them: part of the dataset's manifest. Empty where they follow from what names the images."""
+        """Digest of all targets, part of the dataset's manifest; empty if they follow from the images."""
         ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> TargetT_co:
-        """The target of the image at that place; raises `DataError` naming the file when it cannot be read."""
+        """Target of an image; raises `DataError` with the file name if it cannot be read."""
         ...
 
 
@@ -77,10 +77,10 @@ class HeldTargets(Generic[TargetT_co]):
     digest: str
     classes: tuple[str, ...] = ()
     frames: tuple[tuple[int, int] | None, ...] = ()
-    """Width and height that each target declares to be made for; empty where none does."""
+    """Declared image size (width, height) of each target; empty if none declares it."""
 
     def frame(self, index: int) -> tuple[int, int] | None:
-        """Width and height of the image that the target was made for; None where it does not declare them."""
+        """Width and height of the image the target was made for; None if not declared."""
         return self.frames[index] if self.frames else None
 
     def __len__(self) -> int:

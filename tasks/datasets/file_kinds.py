@@ -1,4 +1,4 @@
-"""Which files are images: by their endings, or by their first bytes where the ending says nothing. Needs no numpy."""
+"""Recognition of image files: by suffix, or by their first bytes if the suffix is not informative. Needs no numpy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".jpc", ".tga", ".sgi", ".pcx"),
 )
-"""Image formats that Pillow decodes."""
+"""Suffixes of image formats that Pillow decodes."""
 UNREADABLE = (
     *(".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".svg", ".psd"),
     *(".dcm", ".nii", ".exr", ".hdr", ".npy", ".mat", ".eps", ".pdf", ".ai", ".xcf", ".jxr", ".czi", ".svs", ".ndpi"),
 )
-"""Formats of images that Pillow does not decode, or not to 8-bit RGB."""
+"""Suffixes of image formats that Pillow does not decode, or not to 8-bit RGB."""
 MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*"),
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n"),
@@ -32,7 +32,7 @@ HEAD = 32
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's ending is that of an image that can be decoded."""
+    """Whether the suffix is that of a decodable image format."""
     return os.path.splitext(name)[1].lower() in ENDINGS  # noqa: PTH122 - once per file
 
 
@@ -49,21 +49,22 @@ def sniffed(head: bytes) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """How a left-out file is counted: its ending, or that it has none."""
+    """Category in which a left-out file is counted: its suffix, or that it has none."""
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once per file
     return f"{ending} files" if ending else "files without an ending"
 
 
 @dataclass(frozen=True)
 class FolderFile:
-    """One file below a folder, and why it is no image; empty for an image."""
+    """A file below a folder, and the reason why it is not an image; empty for an image."""
 
     path: Path
     reason: str = ""
 
 
 def walk(folder: Path) -> Iterator[FolderFile]:
-    """Every file below a folder in the order of its path, links to folders followed once; leftovers by their folder."""
+    """All files below a folder in order of path; links to folders are followed once; leftovers are marked by their
+    folder."""
     yield from _walk(folder, frozenset())
 
 
@@ -82,7 +83,7 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[FolderFile]:
 
 
 def _leftovers(path: Path, *, is_folder: bool) -> Iterator[FolderFile]:
-    """The files of a leftover folder, which are counted as its own."""
+    """Files of a leftover folder, counted under its name."""
     if not is_folder:
         yield FolderFile(
             path, f"leftovers such as {path.name}" if path.name.startswith(".") else f"leftovers: {path.name}"
@@ -94,7 +95,7 @@ def _leftovers(path: Path, *, is_folder: bool) -> Iterator[FolderFile]:
 
 
 def why_not(path: Path) -> str:
-    """Why a file is no image that can be decoded; empty for one that is."""
+    """Reason why a file is not a decodable image; empty for one that is."""
     if path.is_symlink() and not path.exists():
         return "" if is_image_name(path.name) else "links that lead nowhere"
     if is_image_name(path.name):

@@ -1,8 +1,8 @@
-"""States and digests of a dataset's files as they were when last read, kept in one binary file. Needs no numpy.
+"""States and digests of a dataset's files when last read, stored in one binary file. Needs no numpy.
 
-A remembered digest holds while size, modification time, change time and inode are as they were: tools that preserve
-modification times (`cp -p`, `rsync -t`, archives) cannot preserve the change time. A file whose times are as young as
-the clock's grain when it was read is read again, because a change within the grain would leave them equal.
+A stored digest is valid while size, modification time, change time and inode are unchanged: tools that preserve
+modification times (`cp -p`, `rsync -t`, archives) cannot preserve the change time. A file that was read within the
+clock's resolution of its last change is read again, because a further change could leave the times equal.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from backbones.io.file_digests import write_if_possible
 
 FORMAT = 2
 GRAIN_NS = 3_000_000_000
-"""Three seconds: FAT keeps times to 2 s, NFS clients keep attributes for 3 s."""
+"""Resolution of file times: FAT stores times to 2 s, NFS clients cache attributes for 3 s."""
 NUMBERS = 4
-"""Of a state: size, modification time and change time in ns, inode."""
+"""Numbers per state: size, modification time and change time in ns, inode."""
 DIGEST_BYTES = 32
 SLOW_S = 2.0
-"""Seconds per folder from which several are listed at a time, as on network disks."""
+"""Seconds per folder from which several are listed in parallel, as on network disks."""
 THREADS = 16
 
 State = tuple[int, int, int, int]
-"""Size, modification time and change time in ns, inode; zeros without a file."""
+"""Size, modification time and change time in ns, inode; zeros for a missing file."""
 ABSENT: State = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """One file as it was read: its state before, the time in ns, SHA-256 (32 bytes) and what its pixels need."""
+    """A file as read: its previous state, the time in ns, SHA-256 (32 bytes) and the traits of its pixels."""
 
     state: State
     read_ns: int
@@ -47,7 +47,7 @@ class ReadFile:
 
     @property
     def young(self) -> bool:
-        """Whether a later change could have left the state as it is."""
+        """Whether a later change could have left the state unchanged."""
         _, modified, changed, _ = self.state
         first = self.read_ns - GRAIN_NS
         return changed > first or first < modified <= self.read_ns + GRAIN_NS
@@ -55,23 +55,23 @@ class ReadFile:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """The files of one dataset, and the folders whose listings it was made from."""
+    """Files of one dataset, and the listed folders."""
 
     paths: tuple[str, ...] = ()
-    """Absolute."""
+    """Absolute paths."""
     states: array[int] = field(default_factory=lambda: array("q"))
     """Four numbers per path."""
     read_ns: array[int] = field(default_factory=lambda: array("q"))
     digests: bytes = b""
     """32 bytes per path; zeros for folders."""
     traits: dict[int, str] = field(default_factory=dict)
-    """By position, only where there are any."""
+    """Traits by position, only for files that have any."""
     young: bool = False
-    """Whether any file or folder has to be read again."""
+    """Whether any file or folder must be read again."""
 
     @classmethod
     def of(cls, files: dict[str, ReadFile], folders: dict[str, State], looked_at_ns: int) -> FileRecord:
-        """The record of the files as read, and of folders listed at `looked_at_ns`."""
+        """Record of files that were read, and of folders listed at `looked_at_ns`."""
         listed = {path: ReadFile(state, looked_at_ns, bytes(DIGEST_BYTES)) for path, state in folders.items()}
         every = {**files, **listed}
         return cls(
@@ -84,12 +84,12 @@ class FileRecord:
         )
 
     def holds(self) -> bool:
-        """Whether every file and folder still has its state, and none is too young to tell."""
+        """Whether every file and folder has its recorded state, and none was too recent."""
         return not self.young and current_states(self.paths) == self.states
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over paths, digests and traits: what a manifest was made of, whatever the files' times are."""
+        """SHA-256 over paths, digests and traits; independent of file times."""
         whole = hashlib.sha256("\0".join(self.paths).encode("utf-8", "surrogateescape"))
         whole.update(self.digests)
         whole.update(json.dumps(sorted(self.traits.items())).encode())
@@ -109,7 +109,7 @@ class FileRecord:
         }
 
     def write(self, place: Path) -> None:
-        """Keep it; a disk that cannot take it only costs the next reader time."""
+        """Write the record; disk errors are ignored, as the record can be recomputed."""
         names = "\0".join(self.paths).encode("utf-8", "surrogateescape")
         head = {"format": FORMAT, "files": len(self.paths), "names": len(names), "young": self.young}
         first = json.dumps({**head, "traits": {str(at): words for at, words in self.traits.items()}}).encode()
@@ -118,7 +118,7 @@ class FileRecord:
 
     @classmethod
     def read(cls, place: Path) -> FileRecord | None:
-        """The kept record; None without one that is whole."""
+        """Read a record; None if missing or damaged."""
         try:
             content = place.read_bytes()
             first, _, rest = content.partition(b"\n")
@@ -138,7 +138,7 @@ class FileRecord:
 
 
 def state_of(path: str) -> State:
-    """The state of a file or folder, links followed; zeros where there is none."""
+    """State of a file or folder, links followed; zeros if missing."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a hundred thousand times
     except (OSError, ValueError):
@@ -147,12 +147,13 @@ def state_of(path: str) -> State:
 
 
 def state_of_open(descriptor: int) -> State:
-    """The state of an open file."""
+    """State of an open file."""
     return _numbers(os.fstat(descriptor))
 
 
 def current_states(paths: Sequence[str]) -> array[int]:
-    """Four numbers per path, folder by folder: names below an open folder take half the time of whole paths."""
+    """Four numbers per path, collected folder by folder: names relative to an open folder take half the time of full
+    paths."""
     found: list[State] = [ABSENT] * len(paths)
     folders: dict[str, dict[str, int]] = {}
     for at, path in enumerate(paths):
@@ -172,7 +173,7 @@ def current_states(paths: Sequence[str]) -> array[int]:
 
 
 def _look(folder: str, names: dict[str, int], found: list[State]) -> None:
-    """Put the states of the files of one folder where they belong."""
+    """Write the states of the files of one folder to their positions."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -189,12 +190,12 @@ def _look(folder: str, names: dict[str, int], found: list[State]) -> None:
 
 
 def newest_change_ns(files: Sequence[ReadFile]) -> int:
-    """The latest change time of files in ns; 0 without any."""
+    """Latest change time of files in ns; 0 without files."""
     return max((one.state[2] for one in files), default=0)
 
 
 Advance = Callable[[int, int], None]
-"""Receives how many files are read, of how many."""
+"""Called with the number of files read and their total."""
 
 
 def _numbers(found: os.stat_result) -> State:

@@ -1,4 +1,4 @@
-"""Folders and files whose names tell of something else than classes: splits, groups of classes, masks."""
+"""Folders and files whose names suggest something other than classes: splits, groups of classes, masks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SHOWN = 3
 def look_again(
     folder: Path, rows: Sequence[IndexRow], balance: Balance, *, leave_out: bool, answered: bool
 ) -> Iterator[IndexRow]:
-    """The rows of the class folders in `folder`, with the splits that are inside of the classes.
+    """Rows of the class folders in `folder`, with splits found inside the classes.
 
-    With `answered` the first folder is the class whatever is in it, which is noted. Raises Ambiguous otherwise.
+    With `answered` the first folder is the class regardless of its content, which is noted. Raises Ambiguous otherwise.
     """
     divided = any(row.split for row in rows)
     inner = _inner_folders(rows, skip=1 if divided else 0)
@@ -38,7 +38,7 @@ def look_again(
 
 
 def _inner_folders(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
-    """The folders inside each class, `skip` levels down; an empty name stands for images of the class itself."""
+    """Folders inside each class, `skip` levels down; an empty name stands for images of the class itself."""
     inner: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         parts = PurePosixPath(row.file).parts[skip:]
@@ -47,7 +47,7 @@ def _inner_folders(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]
 
 
 def _are_splits(inner: Mapping[str, set[str]]) -> bool:
-    """Whether every class holds folders of splits alone, of which there are at least two."""
+    """Whether every class contains only split folders, at least two of them."""
     names = {name for some in inner.values() for name in some}
     return len({split_of(name) for name in names}) > 1 and all(map(split_of, names))
 
@@ -57,7 +57,9 @@ def _ask_about_depth(folder: Path, inner: Mapping[str, set[str]], balance: Balan
     if not several or any("" in some for some in inner.values()):
         return
     name, within = several[0]
-    words = f"{folder}: {len(several)} folders hold folders of images, {name} holds {', '.join(within[:SHOWN])} say"
+    words = (
+        f"{folder}: {len(several)} folders contain folders of images, e.g. {name} contains {', '.join(within[:SHOWN])}"
+    )
     if not answered:
         raise Ambiguous(
             f"{words}: the classes may be these (add {folder / name}, or list the images in a table); where the first "
@@ -67,7 +69,7 @@ def _ask_about_depth(folder: Path, inner: Mapping[str, set[str]], balance: Balan
 
 
 def _stems(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
-    """The names of images without their endings, by class."""
+    """File stems of the images, by class."""
     found: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         path = PurePosixPath(row.file)
@@ -76,13 +78,13 @@ def _stems(rows: Sequence[IndexRow], skip: int) -> Mapping[str, set[str]]:
 
 
 def _ask_about_annotations(folder: Path, stems: Mapping[str, set[str]], balance: Balance, *, answered: bool) -> None:
-    """A folder called `masks` whose files are called like those of another one is no class."""
+    """Raise Ambiguous for a folder such as `masks` whose files have the names of another folder's."""
     named = [name for name in stems if name.lower().removesuffix("s") in ANNOTATIONS]
     others = {stem for name, some in stems.items() if name not in named for stem in some}
     named = [name for name in named if 2 * len(stems[name] & others) > len(stems[name])]
     if not named:
         return
-    words = f"{folder}: the folder {named[0]} looks like annotations of the images beside it"
+    words = f"{folder}: the folder {named[0]} looks like annotations of the images next to it"
     if not answered:
         raise Ambiguous(f"{words}, and would be a class: where it is one, choose --layout class-folders")
     balance.remark(f"{words}, and is read as a class")
@@ -91,19 +93,19 @@ def _ask_about_annotations(folder: Path, stems: Mapping[str, set[str]], balance:
 def _without_masks(
     folder: Path, rows: Sequence[IndexRow], balance: Balance, *, leave_out: bool, answered: bool
 ) -> Iterator[IndexRow]:
-    """Images called like others with `_mask` or the like behind are no examples of their class."""
+    """Handle images with names of other images plus `_mask` or similar, which are not examples of their class."""
     stems = {str(PurePosixPath(row.file).with_suffix("")) for row in rows}
     masks = {row.file for row in rows if _is_mask(PurePosixPath(row.file), stems)}
     if masks and not answered and not leave_out:
         raise Ambiguous(
-            f"{folder}: {len(masks)} images are called like masks of others, {min(masks)} say: choose --leave-out to "
+            f"{folder}: {len(masks)} images have names of masks of others, e.g. {min(masks)}: choose --leave-out to "
             "leave them out, or --layout class-folders where they are images like the others"
         )
     if masks and answered:
-        balance.remark(f"{len(masks)} images are called like masks of others and are read, {min(masks)} say")
+        balance.remark(f"{len(masks)} images have names of masks of others and are read, e.g. {min(masks)}")
     for row in rows:
         if row.file in masks and not answered:
-            balance.leave_out("images that are called like masks of others", row.file)
+            balance.leave_out("images with names of masks of others", row.file)
         else:
             yield row
 

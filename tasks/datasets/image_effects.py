@@ -1,4 +1,4 @@
-"""What the reading of images does to a dataset: one scale for deep values, frames of annotations, and notes."""
+"""Effects of image reading on a dataset: one scale for values over 8 bits, frames of annotations, and notes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tasks.datasets.images import FileImages, JoinedImages, ReadImages, digest_o
 
 BYTE = 8
 Located = tuple[ReadImages, int, Traits]
-"""An image, by its source and position there, and what its pixels need."""
+"""An image, by its source and index there, and the traits of its pixels."""
 
 
 def settle(dataset: Dataset) -> Dataset:
-    """The dataset with what can only be decided over all images, and notes on what is done to how many of them.
+    """Complete a dataset with everything that depends on all images, and with notes on the affected images.
 
-    Raises:
-        DataError: images whose pixels cannot be read rightly, or annotations that fit neither frame of their image.
+    Raises DataError for images whose pixels cannot be read correctly, and for annotations that fit neither frame of
+    their image.
     """
     if not any(True for split in dataset.splits.values() for _ in _located(split.images)):
         return dataset
@@ -39,7 +39,7 @@ def _settled(name: str, split: SourceSplit, bits: int | None) -> SourceSplit:
 
 
 def _changed(images: ReadImages, place: int, traits: Traits) -> bool:
-    """Whether versions before this reading gave other pixels: they kept the upper 8 of 16 bits and turned nothing."""
+    """Whether earlier versions read other pixels: they used the upper 8 of 16 bits and ignored orientation."""
     reading = images.reading_of(place)
     full_depth = traits.largest is None or reading.bits_of(traits) == WIDEST
     return not full_depth or traits.transparent or (traits.orientation > 1 and reading.upright)
@@ -60,7 +60,7 @@ def _mapped(images: ImageSource, change: Callable[[ReadImages], ReadImages]) -> 
 
 
 def _located(images: ImageSource) -> Iterator[Located]:
-    """Every image that has traits."""
+    """All images with traits."""
     for part in images.parts if isinstance(images, JoinedImages) else (images,):
         if isinstance(part, ReadImages):
             for place, words in part.traits.items():
@@ -68,9 +68,9 @@ def _located(images: ImageSource) -> Iterator[Located]:
 
 
 def _bits(dataset: Dataset) -> int | None:
-    """Bits of the deep values of files that declare none: one number for the dataset, from its training images.
+    """Number of significant bits of files that do not declare it: one number for the dataset, from its training images.
 
-    Where no training image is deep, from the others.
+    From the other images if no training image has more than 8 bits.
     """
     largest: dict[str, list[int]] = {
         name: [
@@ -95,7 +95,7 @@ def _refuse_shallow(dataset: Dataset) -> None:
 
 
 def _framed(name: str, split: SourceSplit) -> ImageSource:
-    """Images are turned only where their annotations were made on the turned image. Raises DataError."""
+    """Rotate images only if their annotations are for the rotated image. Raises DataError."""
     offset = 0
     parts: list[ImageSource] = []
     sources = split.images.parts if isinstance(split.images, JoinedImages) else (split.images,)
@@ -114,7 +114,7 @@ def _framed_part(name: str, split: SourceSplit, images: FileImages, offset: int)
 
 
 def _made_upright(name: str, split: SourceSplit, images: FileImages, place: int, offset: int) -> bool:
-    """Whether the annotations of an image fit it as it is held, rather than as it is stored."""
+    """Whether the annotations of an image fit it when upright, rather than as stored."""
     upright = images.size(place)
     sideways = Traits.parse(images.traits[place]).orientation in TURNED_SIDEWAYS
     lying = (upright[1], upright[0]) if sideways else upright
@@ -133,13 +133,13 @@ def _made_upright(name: str, split: SourceSplit, images: FileImages, place: int,
 
 
 def _frame(targets: Any, index: int) -> tuple[int, int] | None:  # noqa: ANN401 - targets of any kind
-    """Width and height that the annotations of an image were made for; None where they do not declare them."""
+    """Width and height of the image the annotations were made for; None if not declared."""
     frame: Callable[[int], tuple[int, int] | None] | None = getattr(targets, "frame", None)
     return frame(index) if frame is not None else None
 
 
 def _notes(dataset: Dataset, bits: int | None) -> Iterator[str]:
-    """A sentence about each effect and how many images it concerns."""
+    """A sentence about each effect with the number of images."""
     found = {name: list(_located(split.images)) for name, split in dataset.splits.items()}
     every = [one for some in found.values() for one in some]
     clear = _counts(found, lambda one: one[2].transparent)
@@ -147,9 +147,9 @@ def _notes(dataset: Dataset, bits: int | None) -> Iterator[str]:
         background = colour(every[0][0].reading.background)
         yield f"{clear}: transparent, composited on {every[0][0].reading.background} ({background})"
     if turned := _counts(found, lambda one: one[2].orientation > 1 and one[0].reading_of(one[1]).upright):
-        yield f"{turned}: turned as their EXIF orientation says"
+        yield f"{turned}: rotated by their EXIF orientation"
     if lying := _counts(found, lambda one: one[2].orientation > 1 and not one[0].reading_of(one[1]).upright):
-        yield f"{lying}: read as stored, although their EXIF orientation says otherwise"
+        yield f"{lying}: read as stored, ignoring their EXIF orientation"
     if stacks := _counts(found, lambda one: one[2].frames > 1):
         yield f"{stacks}: animations or stacks, of which the first image is read"
     if deep := _counts(found, lambda one: one[2].declared is not None):

@@ -1,4 +1,4 @@
-"""Images of one split: files that are decoded when they are asked for, or arrays in memory."""
+"""Images of one split: files decoded on access, or arrays in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tasks.datasets.dataset import DataError, ImageSource, digest_lines
 
 
 class PixelSource(ABC):
-    """Images that have a shorter way to an array than over a Pillow image."""
+    """Images that can be read as arrays without a Pillow image."""
 
     @abstractmethod
     def pixels(self, index: int) -> Pixels | Image.Image:
@@ -37,47 +37,47 @@ class PixelSource(ABC):
 
 @dataclass(frozen=True)
 class ReadImages(PixelSource):
-    """Images whose content is read when one is asked for."""
+    """Images whose content is read on access."""
 
     dataset: str
     root: Path
     files: tuple[str, ...]
     reading: ImageReading = field(default=PLAIN, kw_only=True)
     contents: tuple[str, ...] = field(default=(), kw_only=True)
-    """One line per image that names its content; empty where nothing asks for the digest."""
+    """A line per image that identifies its content; empty if no digest is needed."""
     traits: Mapping[int, str] = field(default_factory=dict, kw_only=True)
-    """What the pixels of some images need, by position (`backbones.io.image_reading.Traits`)."""
+    """Traits of the pixels of some images, by index (`backbones.io.image_reading.Traits`)."""
     stored: frozenset[int] = field(default=frozenset(), kw_only=True)
-    """Images that are not turned, because their annotations were made on the image as it is stored."""
+    """Images that are not rotated, because their annotations are for the image as stored."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
         return decode(self.root / self.files[index], self.dataset, self.content(index), self.reading_of(index))
 
     def pixels(self, index: int) -> Pixels | Image.Image:
-        """The same as an array, where that is the shorter way. Raises `DataError` as above."""
+        """The image as an array if that is faster. Raises `DataError`."""
         content, reading = self.content(index), self.reading_of(index)
         found = pixels(content, reading)
         return decode(self.root / self.files[index], self.dataset, content, reading) if found is None else found
 
     @abstractmethod
     def content(self, index: int) -> bytes:
-        """The bytes of the image's file. Raises `DataError`."""
+        """Bytes of the image file. Raises `DataError`."""
 
     def path(self, index: int) -> Path:
-        """The file that holds the image."""
+        """File that contains the image."""
         return self.root / self.files[index]
 
     def reading_of(self, index: int) -> ImageReading:
-        """How this image is read."""
+        """How the image is read."""
         return replace(self.reading, upright=False) if index in self.stored else self.reading
 
     @property
     def digest(self) -> str:
-        """Names the images by content and order, and what the reading does to some of them."""
+        """Digest of the images' content and order, and of their reading."""
         lines = list(self.contents)
         for place, traits in self.traits.items():
             lines[place] += self.reading_of(place).effect(traits)
@@ -89,19 +89,19 @@ class FileImages(ReadImages):
     """Image files below a folder, decoded as RGB one at a time."""
 
     resize: tuple[int, int] | None = None
-    """Width and height to which every image is resized at once (bicubic), as ChestX's published loader does."""
+    """Width and height to which every image is resized when read (bicubic), as in ChestX's published loader."""
 
     def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
         image = super().__getitem__(index)
         return image if self.resize is None else image.resize(self.resize, Image.Resampling.BICUBIC)
 
     def pixels(self, index: int) -> Pixels | Image.Image:
-        """The same as an array, where that is the shorter way. Raises `DataError` as above."""
+        """The image as an array if that is faster. Raises `DataError`."""
         return super().pixels(index) if self.resize is None else self[index]
 
     def content(self, index: int) -> bytes:
-        """The bytes of the file. Raises `DataError`, also where they are not those that the digest names."""
+        """Bytes of the file. Raises `DataError`, also if they differ from the digest."""
         path = self.root / self.files[index]
         with _as_data_error(path, self.dataset):
             content = path.read_bytes()
@@ -110,7 +110,7 @@ class FileImages(ReadImages):
         return content
 
     def size(self, index: int) -> tuple[int, int]:
-        """Width and height from the file's header; raises `DataError` naming the file when it has none."""
+        """Width and height from the file's header; raises `DataError` with the file name if it has none."""
         if self.resize is not None:
             return self.resize
         path = self.root / self.files[index]
@@ -120,7 +120,7 @@ class FileImages(ReadImages):
 
     @property
     def digest(self) -> str:
-        """Names the images by content and order, what the reading does to some of them, and their common size."""
+        """Digest of the images' content and order, of their reading, and of their common size."""
         if self.resize is None:
             return super().digest
         return digest_lines([super().digest, f"resized to {self.resize[0]} x {self.resize[1]}"])
@@ -142,7 +142,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class JoinedImages:
-    """The images of several lists, one list after the other."""
+    """Concatenation of several image lists."""
 
     parts: tuple[ImageSource, ...]
 
@@ -159,7 +159,7 @@ class JoinedImages:
 
 
 def digest_of(images: ImageSource) -> str | None:
-    """The digest of images that are read from files; None for others."""
+    """Digest of images read from files; None for others."""
     if isinstance(images, ReadImages):
         return images.digest
     parts = [digest_of(part) for part in images.parts] if isinstance(images, JoinedImages) else []
@@ -167,40 +167,40 @@ def digest_of(images: ImageSource) -> str | None:
 
 
 def size_of(images: ImageSource, index: int) -> tuple[int, int]:
-    """Width and height of an image; of a file, without decoding it. Raises DataError naming a broken one."""
+    """Width and height of an image, of a file without decoding it. Raises DataError with the name of a broken file."""
     return images.size(index) if isinstance(images, FileImages) else images[index].size
 
 
 def pixels_of(images: ImageSource, index: int) -> Pixels | Image.Image:
-    """An image by the shortest way there is. Raises DataError."""
+    """An image in its fastest form. Raises DataError."""
     return images.pixels(index) if isinstance(images, PixelSource) else images[index]
 
 
 def decode(path: Path, dataset: str, content: bytes, reading: ImageReading = PLAIN) -> Image.Image:
-    """Decode an image file's content as RGB; `path` names it in errors.
+    """Decode the content of an image file as RGB; `path` is used in messages.
 
     Raises:
-        DataError: the file is broken, not an image, or larger than Pillow's limit against bombs.
+        DataError: the file is broken, not an image, or larger than Pillow's decompression limit.
     """
     with _as_data_error(path, dataset), Image.open(io.BytesIO(content)) as image:
         return rgb(image, reading, content)
 
 
 def changed_meanwhile(path: Path) -> DataError:
-    """The error for a file whose content is not the one that the dataset's digest names."""
+    """Error for a file whose content differs from the dataset's digest."""
     return DataError(f"{path} changed after the dataset was opened: run it again, which reads the file again")
 
 
 @contextmanager
 def _as_data_error(path: Path, dataset: str) -> Iterator[None]:
-    """Turn what Pillow raises about a file into a DataError."""
+    """Convert Pillow's exceptions about a file into DataError."""
     try:
         yield
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large an image to decode ({error}): make it smaller or remove it") from error
     except PIL_FAILURES as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = "it has no image format that is known" if isinstance(error, UnidentifiedImageError) else reason
+        reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else reason
         raise DataError(
             f"{path} cannot be decoded ({reason.strip() or type(error).__name__}): put the original file there; "
             f"`ssl-console data check {dataset}` looks for others"

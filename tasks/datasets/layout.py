@@ -8,32 +8,32 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Layout:
-    """One reader: its function, the targets it has, and its key files relative to the folder that it is given."""
+    """A reader: its function, its targets, and its key files relative to the given folder."""
 
     required: tuple[tuple[str, ...], ...] = ()
-    """What must be there; of several ways to write one, any will do. Empty for data that need no files."""
+    """Required files, each with alternatives. Empty for data without files."""
     optional: tuple[str, ...] = ()
-    """Files that change the data if they are there."""
+    """Optional files that change the data."""
     bases: tuple[str, ...] = ("",)
-    """Folder levels below the dataset's folder where the required files may begin."""
+    """Folder levels below the dataset's folder at which the required files may be."""
     class_folders: tuple[str, ...] = ()
-    """Folders (or globs) whose subfolders belong to the signature: their times tell when an image came or went."""
+    """Folders (or globs) whose subfolders are part of the signature: their times show added and removed images."""
     below_root: bool = True
-    """Whether the layout is so particular that it may also begin in the data root itself."""
+    """Whether the layout is specific enough to be searched for in the data root itself."""
     arguments: Mapping[str, type] = field(default_factory=dict)
-    """The card's `reader_arguments` that the reader takes."""
+    """Names and types of the card's `reader_arguments`."""
     reader: str = ""
-    """`module:function` (`read` unless named) of the reader, imported on use; of a plug-in, `READERS` may name it."""
+    """`module:function` (default `read`) of the reader, imported on use; a plug-in may name it in `READERS` instead."""
     targets: tuple[str, ...] = ("labels",)
-    """What it gives for every image: `labels`, or kinds of `SourceSplit.targets` such as `masks`."""
+    """Targets of every image: `labels`, or kinds of `SourceSplit.targets` such as `masks`."""
     dense_targets: tuple[str, ...] = ()
-    """Targets that it has besides where the card's `reader_arguments` have `dense = true`."""
+    """Further targets if the card's `reader_arguments` have `dense = true`."""
 
     @property
     def embedded(self) -> bool:
-        """Whether the data come with the package, or are drawn by it."""
+        """Whether the data are included in the package or rendered by it."""
         return not self.required
 
     def targets_for(self, arguments: Mapping[str, object]) -> tuple[str, ...]:
-        """The targets that the reader has with these `reader_arguments`."""
+        """Targets of the reader with these `reader_arguments`."""
         return (*self.targets, *self.dense_targets) if arguments.get("dense") else self.targets

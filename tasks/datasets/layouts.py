@@ -1,7 +1,7 @@
-"""Every dataset reader: its function, its targets, its key files and the folders that may hold them.
+"""All dataset readers with their functions, targets, key files and possible folders.
 
-Every layout is the one of the paper's code (`../data/<Name>`); torchvision's, which has one more folder level for
-some datasets, is accepted too. Needs neither numpy nor torch, so that the console can list what is there.
+Every layout is that of the paper's code (`../data/<Name>`); torchvision's, which has an additional folder level for
+some datasets, is accepted too. Needs neither numpy nor torch, so that the console can list datasets.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ VOC_CLASSES = (
 VOC_YEARS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {year: (f"VOC{year}/VOCdevkit/VOC{year}", f"VOCdevkit/VOC{year}", f"VOC{year}") for year in (2007, 2012)}
 )
-"""Where a year's challenge may lie: as the classification data do, as torchvision or as detectron2 have it."""
+"""Possible folders of a year's challenge: those of the classification data, of torchvision and of detectron2."""
 READERS = "tasks.datasets.readers"
 NYU_LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {split: (f"nyu_{split}.txt", f"nyudepthv2_{split}_files_with_gt.txt") for split in ("train", "test")}
 )
-"""Lists of the frames whose depth is learnt: as DINOv3 names them, and as BTS does."""
+"""Lists of the training frames: named as by DINOv3 and by BTS."""
 ADE_SPLITS = ("training", "validation")
 ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
@@ -212,7 +212,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
 
 
 def targets_of(card: DatasetCard) -> tuple[str, ...]:
-    """The targets that a dataset offers: those on its card, else all that its reader has."""
+    """Targets of a dataset: those on its card, else all of its reader."""
     if card.targets is not None:
         return card.targets
     layout = LAYOUTS.get(card.reader, Layout())
@@ -220,9 +220,10 @@ def targets_of(card: DatasetCard) -> tuple[str, ...]:
 
 
 def _with_plug_ins() -> tuple[Mapping[str, Layout], tuple[PlugInProblem, ...]]:
-    """All layouts by reader, and what was wrong with plug-ins.
+    """All layouts by reader, and the problems of plug-ins.
 
-    A plug-in has `LAYOUTS`, of `Layout` by reader; those without a `reader` are named in its `READERS`.
+    A plug-in defines `LAYOUTS`, a mapping of reader names to `Layout`; those without a `reader` are named in its
+    `READERS`.
     """
     layouts, problems = dict(_BUILT_IN), []
     for plug_in in find(DATASETS).plug_ins:
@@ -230,11 +231,11 @@ def _with_plug_ins() -> tuple[Mapping[str, Layout], tuple[PlugInProblem, ...]]:
         for name, layout in getattr(plug_in.module, "LAYOUTS", {}).items():
             reader = isinstance(layout, Layout) and (layout.reader or modules.get(name))
             if name in layouts or not reader:
-                problems.append(plug_in.problem(f"the reader {name} exists already, has no module or is no Layout"))
+                problems.append(plug_in.problem(f"the reader {name} exists already, has no module or is not a Layout"))
             else:
                 layouts[name] = replace(layout, reader=str(reader))
     return MappingProxyType(layouts), tuple(problems)
 
 
 LAYOUTS, LAYOUT_PROBLEMS = _with_plug_ins()
-"""Every reader that a dataset card may name, and why those of plug-ins were left out."""
+"""Every reader that a dataset card may name, and the problems of rejected plug-ins."""

@@ -1,7 +1,7 @@
-"""What a dataset turned out to hold, as a small record that the console can read without numpy or torch.
+"""Summary of a dataset's content, readable without numpy or torch.
 
-Making one means opening the dataset, which takes a process with numpy and perhaps torchvision
-(`tasks.catalog.describe_main`); it is kept in a cache folder for as long as none of the dataset's files changes.
+Computing one means opening the dataset in a process with numpy and perhaps torchvision (`tasks.catalog.describe_main`);
+it is stored in a cache folder and valid until one of the dataset's files changes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 DESCRIBE = "tasks.catalog.describe_main"
 SECONDS = 1800.0
-"""How long the process may take without progress (a slow network disk that lists a hundred thousand images)."""
+"""Time limit of the process without progress in seconds (a slow network disk lists a hundred thousand images)."""
 
 
 class SplitFacts(CardModel):
-    """One source split: how many images, and the digests that name them and their labels and targets."""
+    """A source split: number of images, and the digests of images, and of labels and targets."""
 
     images: int
     images_digest: str
@@ -41,7 +41,7 @@ class SplitFacts(CardModel):
 
 
 class Manifest(CardModel):
-    """A dataset as it was found. `digest` is `Dataset.manifest_digest`, part of every result's key."""
+    """Content of a dataset. `digest` is `Dataset.manifest_digest`, part of every result key."""
 
     name: str
     digest: str
@@ -49,26 +49,26 @@ class Manifest(CardModel):
     multi_label: bool
     splits: dict[str, SplitFacts]
     problems: tuple[str, ...] = ()
-    """Where it differs from what its card says: numbers of images or classes."""
+    """Differences from the card: numbers of images or classes."""
     notes: tuple[str, ...] = ()
-    """What a reader of results should know."""
+    """Notes for readers of results."""
     named_digest: str = ""
-    """`digest` as versions before digests of content made it, of the names and sizes of files; empty if unknown."""
+    """`digest` of earlier versions, from file names and sizes; empty if unknown."""
     newest_change: float = 0.0
-    """The latest change time of its files and folders in seconds since the epoch; 0 where there are none."""
+    """Latest change time of its files and folders in seconds since the epoch; 0 without files."""
     files_digest: str = ""
-    """Names the files that it was made from, and their content (`FileRecord.fingerprint`)."""
+    """Digest of its files and their content (`FileRecord.fingerprint`)."""
 
 
 class Unreadable(CardModel):
-    """Why a dataset could not be opened: one sentence with the path and the way out."""
+    """Reason why a dataset could not be opened: one sentence with the path and a fix."""
 
     name: str
     error: str = Field(min_length=1)
 
 
 class ReadingProgress(CardModel):
-    """A dataset that is pending: how many of its files have been read, of those that have to be."""
+    """Progress of a dataset being opened: number of files read, and number to read."""
 
     name: str
     done: int
@@ -86,7 +86,7 @@ class _Kept(CardModel):
 
 
 def manifest_of(dataset: Dataset, card: DatasetCard, newest_change: float = 0.0, files_digest: str = "") -> Manifest:
-    """The record of an opened dataset, whose files last changed at `newest_change` (seconds since the epoch)."""
+    """Summary of an opened dataset whose files last changed at `newest_change` (seconds since the epoch)."""
     splits = {
         name: SplitFacts(
             images=len(split.images), images_digest=split.images_digest, labels_digest=split.annotations_digest
@@ -116,7 +116,7 @@ def manifest_of(dataset: Dataset, card: DatasetCard, newest_change: float = 0.0,
 
 
 def known_manifest(card: DatasetCard, data_root: Path, cache_folder: Path) -> Manifest | None:
-    """The kept record, if the dataset is there and every one of its files is as it was; else None.
+    """The stored manifest if the dataset exists and all its files are unchanged; else None.
 
     Starts no process and reads no data: 100,000 files take about half a second on a local disk.
     """
@@ -130,7 +130,7 @@ def known_manifest(card: DatasetCard, data_root: Path, cache_folder: Path) -> Ma
 
 
 def _files_hold(manifest: Manifest, card: DatasetCard, data_root: Path, cache_folder: Path) -> bool:
-    """Whether no file of the dataset changed since the manifest was made; one without files has none to change."""
+    """Whether no file of the dataset changed since the manifest was computed; true without files."""
     if LAYOUTS[card.reader].embedded:
         return True
     record = FileRecord.read(files_place(card, data_root, cache_folder))
@@ -138,7 +138,7 @@ def _files_hold(manifest: Manifest, card: DatasetCard, data_root: Path, cache_fo
 
 
 def remember_manifest(card: DatasetCard, data_root: Path, cache_folder: Path, manifest: Manifest) -> None:
-    """Keep a record under the dataset's present signature. A disk that cannot take it costs time, nothing else."""
+    """Store a manifest under the dataset's current signature; disk errors are ignored, as it can be recomputed."""
     kept = _Kept(signature=signature(card, data_root), manifest=manifest)
     write_if_possible(_place(card, data_root, cache_folder), kept.model_dump_json().encode())
 
@@ -149,11 +149,11 @@ def manifests(
     cache_folder: Path,
     on_progress: OnProgress = lambda _progress: None,
 ) -> dict[str, Answer]:
-    """The records of datasets by name: kept ones, and for the others one process that opens them all.
+    """Manifests of datasets by name: stored ones, and the others computed by one process.
 
-    That process reads the files that are new or may have changed, which takes a while for many.
+    That process reads the files that are new or may have changed, which may take long for many files.
 
-    A dataset that is missing or cannot be read is answered by `Unreadable`.
+    A dataset that is missing or cannot be read yields `Unreadable`.
     """
     answers: dict[str, Answer] = {}
     unknown: list[DatasetCard] = []
@@ -182,9 +182,9 @@ def ask(
     thorough: bool = False,
     on_progress: OnProgress = lambda _progress: None,
 ) -> dict[str, Answer]:
-    """Open datasets in a process of their own, and with `decode` every one of their images.
+    """Open datasets in a separate process, and with `decode` decode all of their images.
 
-    Digests of files are remembered in `cache_folder`; `thorough` reads every file, whatever is remembered.
+    Digests of files are stored in `cache_folder`; with `thorough` every file is read again.
     """
     if not cards:
         return {}
@@ -207,8 +207,7 @@ def ask(
         failure = f"listing the data took over {SECONDS:.0f} s without any progress"
     failure = failure and f"the process that opens datasets failed: {failure}"
     return {
-        card.name: answers.get(card.name) or Unreadable(name=card.name, error=failure or "it gave no answer")
-        for card in cards
+        card.name: answers.get(card.name) or Unreadable(name=card.name, error=failure or "no result") for card in cards
     }
 
 
@@ -220,7 +219,7 @@ def _parsed(line: str) -> Answer | ReadingProgress | None:
 
 
 def _changed(card: DatasetCard, dataset: Dataset) -> tuple[str, ...]:
-    """Whether images or labels have changed since the dataset was added, as far as the card records."""
+    """Whether images or labels have changed since the dataset was added, if the card records their digest."""
     digest = dataset.manifest_digest
     if card.manifest in (None, digest, dataset.named_digest):
         return ()
@@ -228,7 +227,7 @@ def _changed(card: DatasetCard, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
-    """One file per dataset and data root."""
+    """A file per dataset and data root."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", card.name)[-60:]
     whole = f"{card.name}\0{os.path.abspath(data_root)}"  # noqa: PTH100
     whole += "" if card.orientation == "upright" else f"\0{card.orientation}"
@@ -237,9 +236,9 @@ def _place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
 
 
 def differences(card: DatasetCard, classes: int, counts: Mapping[str, int], distinct: int) -> tuple[str, ...]:
-    """Where numbers of classes and images differ from the published ones.
+    """Differences of the numbers of classes and images from the published ones.
 
-    `distinct` is how many different images there are; the card's `all` means these where no split has that name.
+    `distinct` is the number of distinct images, compared with the card's `all` if no split has that name.
     """
     found = {"all": distinct, **counts}
     problems = [] if card.classes in (None, classes) else [f"{classes} classes, published are {card.classes}"]

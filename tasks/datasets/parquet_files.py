@@ -1,4 +1,4 @@
-"""Parquet files that hold images, as the Hugging Face hub has them. Needs pyarrow, which is optional."""
+"""Parquet files with images, as published on the Hugging Face hub. Needs pyarrow, which is optional."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tasks.datasets.file_states import State, state_of
 
 INSTALL = "pip install 'ssl-console[parquet]'"
 BYTES, PATH = "bytes", "path"
-"""Fields of a cell that holds an image."""
+"""Fields of an image cell."""
 HANDLES = 64
 SHOWN = 80
 _READING = Lock()
 
 
 class NoParquet(DataError, ValueError):  # noqa: N818 - a domain word, raised as such
-    """Pyarrow is not installed."""
+    """pyarrow is not installed."""
 
 
 def has_pyarrow() -> bool:
@@ -39,14 +39,14 @@ def has_pyarrow() -> bool:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """How the rows of a parquet file are grouped: `starts` has the first row of every group, and the rows' number."""
+    """Row groups of a parquet file: `starts` is the first row of every group, followed by the number of rows."""
 
     starts: tuple[int, ...]
 
     def at(self, row: int) -> tuple[int, int]:
-        """The group of a row and the group's first row. Raises ValueError for one that is not there."""
+        """The group of a row and the group's first row. Raises ValueError for a row that does not exist."""
         if not 0 <= row < self.starts[-1]:
-            raise ValueError(f"it has {self.starts[-1]} rows, and no row {row}")
+            raise ValueError(f"it has {self.starts[-1]} rows, not row {row}")
         number = bisect_right(self.starts, row) - 1
         return number, self.starts[number]
 
@@ -59,7 +59,7 @@ def row_groups(path: Path) -> RowGroups:
 
 
 def read_images(path: Path, group: int, column: str) -> list[bytes]:
-    """The images of a row group, as the bytes of their files; empty for cells without any."""
+    """Images of a row group as file contents; empty for empty cells."""
     with _READING:
         found = _opened(path).read_row_group(group, columns=[column]).column(0)
     chunks = [chunk.field(BYTES) if _is_struct(found.type) else chunk for chunk in found.chunks]
@@ -67,23 +67,23 @@ def read_images(path: Path, group: int, column: str) -> list[bytes]:
 
 
 def image_columns(path: Path) -> list[str]:
-    """Columns whose cells hold the bytes of a file, and its name beside them."""
+    """Columns whose cells contain file contents and a file name."""
     return [field.name for field in _opened(path).schema_arrow if _is_struct(field.type) or _is_binary(field.type)]
 
 
 def has_names(path: Path, column: str) -> bool:
-    """Whether the images of a column have names of files beside their bytes."""
+    """Whether the images of a column have file names."""
     kind = _opened(path).schema_arrow.field(column).type
     return _is_struct(kind) and PATH in [kind.field(at).name for at in range(kind.num_fields)]
 
 
 def columns(path: Path) -> list[str]:
-    """The names of all columns."""
+    """Names of all columns."""
     return list(_opened(path).schema_arrow.names)
 
 
 def class_names_of(path: Path, column: str) -> Sequence[str] | None:
-    """The names of the classes that a column numbers, as `datasets` writes them into the file; None without any."""
+    """Class names of an integer column, as written into the file by `datasets`; None without any."""
     metadata: Mapping[bytes, bytes] = _opened(path).schema_arrow.metadata or {}
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
@@ -94,7 +94,7 @@ def class_names_of(path: Path, column: str) -> Sequence[str] | None:
 
 
 def cells(path: Path, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The cells of some columns, row by row, without the images' bytes."""
+    """Cells of some columns, row by row, without image contents."""
     file = _opened(path)
     for number in range(file.num_row_groups):
         table = file.read_row_group(number, columns=list(wanted))
@@ -132,4 +132,4 @@ def _opened_as(path: Path, state: State) -> Any:  # noqa: ANN401, ARG001 - the s
     except NoParquet:
         raise
     except ValueError as error:
-        raise ValueError(f"{path} is no parquet file, or is damaged ({str(error)[:SHOWN]})") from error
+        raise ValueError(f"{path} is not a parquet file, or is damaged ({str(error)[:SHOWN]})") from error

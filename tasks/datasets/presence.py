@@ -1,6 +1,6 @@
-"""Whether a dataset lies where its card says, told from its key files alone. Needs neither numpy nor torch.
+"""Presence of a dataset's key files in its folder. Needs neither numpy nor torch.
 
-Looking takes a few `stat` calls, so that every listing can do it; `tasks.datasets.check` looks at all of the data.
+Takes a few `stat` calls, so that every listing can show it; `tasks.datasets.check` reads all of the data.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Status = Literal["present", "missing", "partial"]
 
 @dataclass(frozen=True)
 class Presence:
-    """What is there of a dataset. `base` is the folder in which its layout begins, or would begin."""
+    """Presence of a dataset. `base` is the folder of its layout, existing or expected."""
 
     status: Status
     missing: tuple[Path, ...]
     advice: str
-    """One sentence: what to do about the missing paths; empty when the data are present."""
+    """One sentence on what to do about the missing paths; empty if the data are present."""
     base: Path
 
 
 def presence(card: DatasetCard, data_root: Path) -> Presence:
-    """Look for the key files of the card's reader below the data root.
+    """Search for the key files of the card's reader below the data root.
 
     Raises:
-        KeyError: the card names a reader that does not exist (a catalogue leaves such cards out).
+        KeyError: the card names a reader that does not exist (a catalogue rejects such cards).
     """
     lacking = next(
         (one for one in (presence(each, data_root) for each in card.shifts) if one.status != "present"), None
@@ -61,21 +61,22 @@ def _own_presence(card: DatasetCard, data_root: Path) -> Presence:
 
 
 def advice(card: DatasetCard) -> str:
-    """How to get a dataset: the command, the card's instructions, or what a folder of images has to look like."""
+    """How to get a dataset: the command, the card's instructions, or the expected layout of a folder."""
     if card.download == "automatic":
         return f"run `ssl-console data fetch {card.name}`"
     if card.instructions:
         return " ".join(card.instructions.split()) + (f" ({card.page})" if card.page else "")
     if card.reader == "imagefolder":
-        return "the folder must hold one folder of images per class, or train, val and test folders of such folders"
+        return "the folder must contain one folder of images per class, or train, val and test folders of such folders"
     return f"get it from {card.page}" if card.page else "put it there"
 
 
 def signature(card: DatasetCard, data_root: Path) -> str:
-    """Names the state of a dataset's key files (path, size, times, inode), its reading, and the code that reads them.
+    """Digest of the state of a dataset's key files (path, size, times, inode), its reading, and the reader's source
+    code.
 
-    Two equal signatures mean that what was found out about the dataset earlier still holds, provided that no image was
-    changed in place: `tasks.datasets.file_states.FileRecord.holds` looks at every file.
+    If it is unchanged, earlier results about the dataset are valid, provided that no image was changed in place:
+    `tasks.datasets.file_states.FileRecord.holds` checks every file.
     """
     layout = LAYOUTS[card.reader]
     parts: list[object] = [card.reader, dict(card.reader_arguments), card.classes, card.images, _code_digest()]
@@ -90,14 +91,14 @@ def signature(card: DatasetCard, data_root: Path) -> str:
 
 
 def signed_files(card: DatasetCard, data_root: Path) -> list[Path]:
-    """The key files and class folders of a dataset that is present."""
+    """Key files and class folders of a dataset that is present."""
     layout = LAYOUTS[card.reader]
     own = [] if layout.embedded else list(_signed_paths(card, layout, _own_presence(card, data_root).base))
     return [*own, *(path for shift in card.shifts for path in signed_files(shift, data_root))]
 
 
 def folders_of(card: DatasetCard, files: Iterable[str]) -> list[Path]:
-    """The folders whose listings make the dataset, at any depth: those of its files, where it has class folders."""
+    """Folders whose listings define the dataset, at any depth: those of its files, if it has class folders."""
     return (
         [Path(name) for name in dict.fromkeys(map(os.path.dirname, files))]
         if LAYOUTS[card.reader].class_folders
@@ -106,7 +107,7 @@ def folders_of(card: DatasetCard, files: Iterable[str]) -> list[Path]:
 
 
 def files_place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
-    """Where the states and digests of a dataset's files are remembered: one file per dataset and data root."""
+    """File with the states and digests of a dataset's files: one per dataset and data root."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", card.name)[-60:]
     begin = os.path.join(os.path.abspath(data_root), str(card.reader_arguments.get("path", "")))  # noqa: PTH100, PTH118
     whole = f"{card.name}\0{begin}"
@@ -115,7 +116,7 @@ def files_place(card: DatasetCard, data_root: Path, cache_folder: Path) -> Path:
 
 
 def _bases(card: DatasetCard, layout: Layout, data_root: Path) -> Iterator[Path]:
-    """Folders where the layout may begin, likeliest first."""
+    """Possible folders of the layout, most likely first."""
     path = card.reader_arguments.get("path")
     if path is not None:
         yield data_root / str(path)
@@ -165,7 +166,7 @@ def _version(package: str) -> str:
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """SHA-256 over the sources of the readers and of the renderer: another reader may read other data."""
+    """SHA-256 over the source code of the readers and the renderer, as other code may read other data."""
     here = Path(__file__).parent
     folders = (here, here / "readers", here.parent / "synthetic")
     sources = sorted(path for folder in folders for path in folder.glob("*.py"))

@@ -1,4 +1,4 @@
-"""Opening a dataset: from its card to its images and labels."""
+"""Open a dataset: from its card to its images and labels."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Read(Protocol):
     """Signature of a dataset reader."""
 
     def __call__(self, root: Path, card: DatasetCard) -> Dataset:
-        """List images and labels of the layout that begins in `root`; decode nothing.
+        """List images and labels of the layout in `root` without decoding images.
 
         Raises:
-            DataError: a file is missing or says something that this dataset cannot say.
+            DataError: a file is missing or has invalid content.
         """
         ...
 
@@ -33,12 +33,12 @@ class Read(Protocol):
 def open_dataset(
     card: DatasetCard, data_root: Path, cache_folder: Path | None = None, *, digests: ContentDigests | None = None
 ) -> Dataset:
-    """Find a dataset's files, list them and their labels, and take the digests of those that may have changed.
+    """Find a dataset's files, list them and their labels, and compute the digests of those that may have changed.
 
-    With `cache_folder`, digests are remembered there. `digests` replaces what was remembered.
+    Digests are stored in `cache_folder`, if given. `digests` replaces the stored ones.
 
     Raises:
-        DataError: the reader is unknown, or the data are missing or not what they should be.
+        DataError: the reader is unknown, or the data are missing or invalid.
     """
     if card.reader not in LAYOUTS:
         close = suggest(card.reader, LAYOUTS)

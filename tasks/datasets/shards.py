@@ -1,7 +1,7 @@
-"""Images inside shards, read where they are stored: members of tar files, plain or gzip, and rows of parquet files.
+"""Images inside shards, read in place: members of tar files, plain or gzip, and rows of parquet files.
 
-Nothing is unpacked onto the disk. Of a gzip file, the decompressor's state at the beginning of every segment is kept,
-so that any member is read by decompressing the segments that hold it.
+Nothing is unpacked to disk. For a gzip file, the decompressor's state at the start of every segment is stored, so that
+any member is read by decompressing the segments that contain it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from tasks.datasets.images import ReadImages, changed_meanwhile
 from tasks.datasets.parquet_files import read_images, row_groups
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".parquet")
-"""Also of files that are compressed in other ways than their names say."""
+"""Includes suffixes of other compressions, since suffixes may be wrong."""
 SHARD = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, ENDINGS))}))/", re.IGNORECASE | re.DOTALL)
 SEGMENT = 8 << 20
-"""Decompressed bytes of a gzip file between two states of its decompressor, each of which takes about 0.1 MB."""
+"""Decompressed bytes between two stored states of a gzip file's decompressor, each of about 0.1 MB."""
 CHUNK = 1 << 16
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
 GZIP = 31
 """zlib's window bits for data with a gzip header."""
 CACHE_BYTES = 256 << 20
-"""Decompressed segments and row groups that are kept in memory for the images that come next."""
+"""Maximum size of decompressed segments and row groups cached in memory."""
 
 Block = bytes | list[bytes]
 """A segment of a gzip file, or the images of a row group of a parquet file."""
 
 
 def shard_of(file: str) -> str:
-    """The shard of an image, relative to the dataset's folder: `a/train.tar` of `a/train.tar/0001.png`."""
+    """Shard of an image, relative to the dataset's folder: `a/train.tar` for `a/train.tar/0001.png`."""
     found = SHARD.match(file)
     if found is None:
-        raise ValueError(f"{file} is in no shard")
+        raise ValueError(f"{file} is not in a shard")
     return found[1]
 
 
 class BlockCache:
-    """The blocks used last, up to a number of bytes, and at least one."""
+    """Cache of the most recently used blocks, limited in bytes but at least one block."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit, self._held = limit, 0
@@ -56,7 +56,7 @@ class BlockCache:
         self._lock = Lock()
 
     def get(self, path: Path, number: int, load: Callable[[], Block]) -> Block:
-        """The block of a shard, loaded where it is not held."""
+        """A block of a shard, loaded if not cached."""
         with self._lock:
             found = self._blocks.get((path, number))
             if found is not None:
@@ -76,7 +76,7 @@ def _bytes(block: Block) -> int:
 
 
 class ImageShard(ABC):
-    """One file that holds many images, read by several threads."""
+    """A file with many images, safe for concurrent reads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,14 +84,14 @@ class ImageShard(ABC):
 
     @abstractmethod
     def read(self, offset: int, size: int, blocks: BlockCache) -> bytes:
-        """The bytes of one image. Raises OSError, EOFError, zlib.error and ValueError for a damaged shard."""
+        """Bytes of one image. Raises OSError, EOFError, zlib.error and ValueError for a damaged shard."""
 
 
 class TarShard(ImageShard):
-    """A plain tar file: `offset` is where a member's bytes begin in it."""
+    """A plain tar file: `offset` is the start of a member's bytes."""
 
     def read(self, offset: int, size: int, blocks: BlockCache) -> bytes:  # noqa: ARG002 - the kernel has a cache
-        """The bytes of one member; fewer where the file ends before."""
+        """Bytes of one member; fewer if the file is truncated."""
         with self.path.open("rb") as file:
             file.seek(offset)
             return file.read(min(size, self.path.stat().st_size))
@@ -99,22 +99,22 @@ class TarShard(ImageShard):
 
 @dataclass(frozen=True)
 class _Resume:
-    """The place in the compressed file where decompression goes on, and the decompressor's state there."""
+    """A position in the compressed file and the decompressor's state there."""
 
     place: int
     inflater: Any
 
 
 class GzipShard(ImageShard):
-    """A tar file compressed by gzip: `offset` is where a member's bytes begin in the decompressed file."""
+    """A gzip-compressed tar file: `offset` is the start of a member's bytes in the decompressed file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._starts: list[_Resume | None] = [_Resume(0, zlib.decompressobj(GZIP))]
-        """The beginning of every segment that is known so far; None is the end of the file."""
+        """Start of every segment visited so far; None marks the end of the file."""
 
     def read(self, offset: int, size: int, blocks: BlockCache) -> bytes:
-        """The bytes of one member; fewer where the file ends before."""
+        """Bytes of one member; fewer if the file is truncated."""
         first, last = offset // SEGMENT, max(offset, offset + size - 1) // SEGMENT
         with self.lock:
             parts = []
@@ -146,9 +146,9 @@ class GzipShard(ImageShard):
 
 
 def inflate_segment(path: Path, place: int, inflater: Any) -> tuple[bytes, tuple[int, Any] | None]:  # noqa: ANN401
-    """Up to `SEGMENT` decompressed bytes from a place in a gzip file, and the place and state after them.
+    """Up to `SEGMENT` decompressed bytes from a position in a gzip file, and the position and state after them.
 
-    None instead of these at the end. Raises EOFError for a file that is cut off, zlib.error for a damaged one.
+    These are None at the end. Raises EOFError for a truncated file, zlib.error for a damaged one.
     """
     parts: list[bytes] = []
     wanted = SEGMENT
@@ -156,7 +156,7 @@ def inflate_segment(path: Path, place: int, inflater: Any) -> tuple[bytes, tuple
         while wanted:
             file.seek(place)
             chunk = file.read(CHUNK)
-            if inflater.eof:  # further members may follow, and zeros for padding
+            if inflater.eof:  # further members may follow, and zero padding
                 rest = chunk.lstrip(b"\0")
                 if not chunk:
                     return b"".join(parts), None
@@ -164,7 +164,7 @@ def inflate_segment(path: Path, place: int, inflater: Any) -> tuple[bytes, tuple
                 inflater = zlib.decompressobj(GZIP) if rest else inflater
                 continue
             if not chunk:
-                raise EOFError("the compressed file ends before its end was due")
+                raise EOFError("the compressed file is truncated")
             parts.append(inflater.decompress(chunk, wanted))
             wanted -= len(parts[-1])
             place += len(chunk) - len(inflater.unconsumed_tail) - len(inflater.unused_data)
@@ -172,28 +172,28 @@ def inflate_segment(path: Path, place: int, inflater: Any) -> tuple[bytes, tuple
 
 
 class ParquetShard(ImageShard):
-    """A parquet file: `offset` is the number of a row."""
+    """A parquet file: `offset` is the row index."""
 
     def __init__(self, path: Path, column: str) -> None:
         super().__init__(path)
         self.column = column
 
     def read(self, offset: int, size: int, blocks: BlockCache) -> bytes:  # noqa: ARG002 - a cell has its own size
-        """The bytes of the image in one row; none where the cell is empty."""
+        """Bytes of the image in one row; empty if the cell is empty."""
         with self.lock:
             number, start = row_groups(self.path).at(offset)
             found = blocks.get(self.path, number, partial(read_images, self.path, number, self.column))
         image = found[offset - start]
         assert isinstance(image, bytes)
         if not image:
-            raise ValueError(f"its row {offset} holds no bytes of an image")
+            raise ValueError(f"its row {offset} contains no image")
         return image
 
 
 def open_shard(path: Path, column: str = "") -> ImageShard:
-    """The shard at a path; `column` holds the images of a parquet file. Raises OSError.
+    """Open the shard at a path; `column` contains the images of a parquet file. Raises OSError.
 
-    Whether a tar file is compressed is told from its first bytes: names of files are often wrong about it.
+    Compression of a tar file is detected from its first bytes, as suffixes are often wrong.
     """
     if path.suffix.lower() == ".parquet":
         return ParquetShard(path, column)
@@ -201,7 +201,7 @@ def open_shard(path: Path, column: str = "") -> ImageShard:
 
 
 def compression_of(path: Path) -> str:
-    """How a file is compressed, `gzip` say; empty for one that is not. Raises OSError."""
+    """Compression of a file, e.g. `gzip`; empty if none. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(6)
     return next((name for magic, name in COMPRESSIONS.items() if head.startswith(magic)), "")
@@ -209,22 +209,22 @@ def compression_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class ShardImages(ReadImages):
-    """Images inside shards. `files` are `shard.tar/member`."""
+    """Images inside shards; `files` are `shard.tar/member`."""
 
     rows: tuple[IndexRow, ...] = field(kw_only=True)
     column: str = field(default="", kw_only=True)
-    """The column of a parquet file that holds the images."""
+    """Column of a parquet file with the images."""
     states: dict[str, State] = field(default_factory=dict, kw_only=True)
-    """What the shards were like when their digests were taken; empty where nothing asks for these."""
+    """States of the shards when their digests were computed; empty if no digest is needed."""
     _blocks: BlockCache = field(default_factory=BlockCache, init=False, compare=False, repr=False)
     _shards: dict[str, ImageShard] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def path(self, index: int) -> Path:
-        """The shard that holds the image."""
+        """Shard that contains the image."""
         return self.root / shard_of(self.files[index])
 
     def content(self, index: int) -> bytes:
-        """The bytes of the image. Raises `DataError` naming the shard, also where it changed since it was opened."""
+        """Bytes of the image. Raises `DataError` with the shard's name, also if it changed after it was opened."""
         row = self.rows[index]
         name = shard_of(row.file)
         path = self.root / name

@@ -1,4 +1,4 @@
-"""Words for splits as people use them, and the question where they do not decide. Needs no numpy."""
+"""Common names of splits, and the error for ambiguous input. Needs no numpy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SPLIT_WORDS = {
 
 
 class Ambiguous(ValueError):  # noqa: N818 - a domain word, raised as such
-    """Several readings are possible; the message names them and the option that decides."""
+    """The input has several interpretations; the message names them and the deciding option."""
 
 
 def split_of(name: str) -> str | None:
-    """Our name of a split from a file's or column's word: `train2017`, `instances_val`, `Training`."""
+    """Standard split of a file or column name: `train2017`, `instances_val`, `Training`; None if unknown."""
     words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
     pairs = [first + second for first, second in pairwise(words)]
     return next((SPLIT_WORDS[word] for word in (*pairs, *words) if word in SPLIT_WORDS), None)

@@ -1,7 +1,7 @@
-"""From a dataset's source splits to the roles that protocols need: train, validation, test, or one pool.
+"""Roles of protocols (train, validation, test, or one pool) derived from a dataset's source splits.
 
-A role is a list of parts, each a source split's name and the indices taken from it, so that features are kept per
-source split and every protocol picks its rows.
+A role is a list of parts, each the name of a source split and indices into it, so that features are stored per source
+split and protocols select rows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Selection = tuple[tuple[str, Indices], ...]
 """Parts: (name of a source split, sorted indices into it)."""
 
 HELD_OUT_SHARE = 0.2
-"""Share of a dataset without a test split that is set aside as test (not a rule of the paper's)."""
+"""Fraction of a dataset without a test split that is held out as test (not a rule of the paper)."""
 
 
 @dataclass(frozen=True)
 class ManyShotSplit:
-    """The three roles of a many-shot protocol; no image is in two of them."""
+    """The disjoint train, validation and test roles of a many-shot protocol."""
 
     train: Selection
     val: Selection
@@ -35,7 +35,7 @@ class ManyShotSplit:
 
     @property
     def train_and_val(self) -> Selection:
-        """What the final fit uses, in source order."""
+        """Images of the final fit, in source order."""
         parts: dict[str, list[Indices]] = {}
         for name, indices in (*self.train, *self.val):
             parts.setdefault(name, []).append(indices)
@@ -43,14 +43,14 @@ class ManyShotSplit:
 
 
 def many_shot_indices(dataset: Dataset, validation_share: float = 0.2, seed: int = 0) -> ManyShotSplit:
-    """Train, validation and test of a dataset; images with labels that are left open are for testing alone.
+    """Train, validation and test indices of a dataset; images with open labels are used for testing only.
 
-    With published train, val and test splits, those. Without val, the published random part of train
-    (`published_validation`). Without test, `val` is the test split; with one split alone, a stratified fifth of it is.
-    `seed` draws another random validation part; test images and published splits never depend on it.
+    Published train, val and test splits are used as they are. Without val, the published random part of train is used
+    (`published_validation`). Without test, `val` is the test split; with one split only, a stratified fifth of it is.
+    `seed` draws another random validation part; test images and published splits do not depend on it.
 
     Raises:
-        DataError: too few images to leave any for one of the roles.
+        DataError: too few images for one of the roles.
     """
     sizes = {name: len(split.images) for name, split in dataset.splits.items()}
     if len(sizes) == 1:
@@ -69,7 +69,7 @@ def many_shot_indices(dataset: Dataset, validation_share: float = 0.2, seed: int
 
 
 def _learnable(dataset: Dataset, selection: Selection) -> Selection:
-    """The images of which every label is known: one that leaves a label open is neither an example nor a negative."""
+    """Images with known labels only: an open label is neither a positive nor a negative example."""
     return tuple(
         (name, indices[(dataset.splits[name].labels[indices] >= 0).all(axis=1)])
         if dataset.splits[name].labels.ndim == 2
@@ -79,12 +79,12 @@ def _learnable(dataset: Dataset, selection: Selection) -> Selection:
 
 
 def pool(dataset: Dataset) -> Selection:
-    """All images of all source splits together, in the dataset's order (few-shot episodes draw from it)."""
+    """All images of all source splits, in the dataset's order (few-shot episodes are drawn from it)."""
     return tuple((name, np.arange(len(split.images))) for name, split in dataset.splits.items())
 
 
 def select_labels(dataset: Dataset, selection: Selection) -> Labels:
-    """Labels of a selection, part after part; [n] or [n, classes]."""
+    """Labels of a selection, part by part; [n] or [n, classes]."""
     return np.concatenate([dataset.splits[name].labels[indices] for name, indices in selection])
 
 
@@ -92,7 +92,7 @@ def published_validation(count: int, share: float = 0.2, seed: int = 0) -> tuple
     """The paper's random validation split of `count` training images: (train, validation), each sorted.
 
     `np.random.seed(0)`, shuffle 0..count-1, the first floor(share * count) are validation (ssl-transfer `linear.py`).
-    Another `seed` than 0 gives a split of the same kind that was never published.
+    Seeds other than 0 give unpublished splits of the same kind.
     """
     order = np.arange(count)
     np.random.RandomState(seed).shuffle(order)
@@ -101,10 +101,10 @@ def published_validation(count: int, share: float = 0.2, seed: int = 0) -> tuple
 
 
 def held_out(labels: Labels, share: float, seed: int = 0) -> tuple[Indices, Indices]:
-    """Split images into (rest, part), each sorted; the part holds `share` of every class, rounded.
+    """Split images into (rest, part), each sorted; the part contains `share` of every class, rounded.
 
-    A class keeps at least one image in the rest. Multi-label data ([n, classes]) are split without regard to labels.
-    The stream of `RandomState` is frozen, so the split is the same with every numpy.
+    At least one image per class is left in the rest. Multi-label data ([n, classes]) are split without regard to
+    labels. The stream of `RandomState` is frozen, so the split is the same with every numpy version.
     """
     random = np.random.RandomState(seed)
     kinds = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
@@ -131,7 +131,8 @@ def _checked(dataset: Dataset, drawn: ManyShotSplit) -> ManyShotSplit:
 
 
 def repeated(train: ImageSource, test: ImageSource) -> int | None:
-    """How many images of `test` are in `train`; None for images that would have to be made or unpacked first."""
+    """Number of images of `test` that are in `train`; None for images that would have to be rendered or unpacked
+    first."""
     learnt, asked = _parts(train), _parts(test)
     if all(isinstance(one, ArrayImages) for one in (*learnt, *asked)):
         return _common(_pixels(learnt), _pixels(asked))
@@ -154,7 +155,7 @@ def _pixels(parts: Iterable[ImageSource]) -> list[bytes]:
 
 
 def _files(parts: Iterable[ImageSource]) -> dict[Path, int]:
-    """Lengths in bytes; files that are gone are left to whoever needs them."""
+    """Sizes in bytes; missing files are reported elsewhere."""
     paths = (part.root / file for part in parts if isinstance(part, FileImages) for file in part.files)
     return {path: path.stat().st_size for path in paths if path.is_file()}
 

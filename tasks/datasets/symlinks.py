@@ -1,4 +1,4 @@
-"""Images that lie elsewhere: symbolic links out of a dataset's folder are followed, and told."""
+"""Symbolic links out of a dataset's folder: followed and reported."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tasks.datasets.images import FileImages
 
 
 def notes_on_links(splits: Iterable[SourceSplit]) -> Iterator[str]:
-    """A sentence per split some of whose images are reached through a link that leads out of their folder.
+    """A sentence per split with images reached through a link out of their folder.
 
-    The folder itself may be a link: that is how data roots are put together.
+    The folder itself may be a link, as is common in data roots.
     """
     for split in splits:
         if isinstance(split.images, FileImages):
@@ -28,7 +28,7 @@ def notes_on_links(splits: Iterable[SourceSplit]) -> Iterator[str]:
 
 
 def _leading_out(images: FileImages) -> Iterator[tuple[str, Path]]:
-    """Name and true place of each. One `lstat` a file; the folders are looked up once."""
+    """Name and real path of each such image. One `lstat` per file; folders are resolved once."""
     root = images.root.resolve()
     folders: dict[str, bool] = {}
     for name in images.files:

@@ -133,7 +133,7 @@ def test_what_is_no_file_is_refused_before_anything_waits_for_it(kind: str, tmp_
         place.symlink_to("/dev/zero")
     found = describe(folder_card(f"imagefolder:{root}"), tmp_path)
     assert isinstance(found, Unreadable)
-    assert f"{place} is no file but a device, a pipe or a folder: remove it" in found.error
+    assert f"{place} is not a file but a device, a pipe or a folder: remove it" in found.error
 
 
 def test_features_that_are_a_link_are_forgotten_and_what_they_point_to_stays(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_features_that_are_a_link_are_forgotten_and_what_they_point_to_stays(tmp
 
 @pytest.mark.parametrize("folder", ["../outside", "a/../../outside", "/etc", ".."])
 def test_a_card_cannot_place_its_data_outside_of_the_data_root(folder: str) -> None:
-    with pytest.raises(ValueError, match="must lie below the data root"):
+    with pytest.raises(ValueError, match="must be below the data root"):
         DatasetCard.model_validate(
             {
                 "name": "x",
@@ -233,5 +233,5 @@ def test_a_tar_archive_that_is_broken_in_its_middle_is_no_shorter_archive(tmp_pa
     content = bytearray((tmp_path / "x.tar").read_bytes())
     content[512 + 1024 + 5] ^= 0xFF
     (tmp_path / "x.tar").write_bytes(content)
-    with pytest.raises(ArchiveError, match="what stands at byte 1,536 is no entry"):
+    with pytest.raises(ArchiveError, match="no valid entry at byte 1,536"):
         unpack(tmp_path / "x.tar", tmp_path / "out", ignore)

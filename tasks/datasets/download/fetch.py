@@ -1,7 +1,7 @@
-"""Fetching a dataset: download, compare with the published sum, unpack aside, move into place.
+"""Fetch a dataset: download, verify the published checksum, unpack, move into place.
 
-Needs neither numpy nor torch. All work in progress lies in one hidden folder below the dataset's; as long as that is
-there the dataset counts as unfinished, and fetching again carries on.
+Needs neither numpy nor torch. All work in progress is in one hidden folder below the dataset's; while it exists the
+dataset counts as unfinished, and another fetch resumes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Step = Literal["download", "check", "unpack"]
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """How far one file is, in bytes; `total` is None while unknown. `number` counts the dataset's files from 1."""
+    """Progress of one file in bytes; `total` is None while unknown. `number` counts the dataset's files from 1."""
 
     step: Step
     filename: str
@@ -44,49 +44,49 @@ OnProgress = Callable[[FetchProgress], None]
 
 
 class FetchError(Exception):
-    """The dataset was not fetched; one sentence with the place and the way out."""
+    """The dataset was not fetched; one sentence with the path and a fix."""
 
 
 class ManualFetch(FetchError):  # noqa: N818 - a domain word, raised as such
-    """The dataset cannot be fetched by a program; the message is the instructions."""
+    """The dataset cannot be downloaded automatically; the message is the instructions."""
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `ssl-console data check` shows of one dataset."""
+    """Report of `ssl-console data check` on one dataset."""
 
     name: str
     presence: Presence
     manifest: Manifest | None
     error: str | None
-    """Why the dataset cannot be opened."""
+    """Reason why the dataset cannot be opened."""
 
     @property
     def ok(self) -> bool:
-        """Whether the dataset can be used. Problems are warnings: numbers that differ from the published ones."""
+        """Whether the dataset can be used. Problems are warnings: differences from the published numbers."""
         return self.manifest is not None
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Differences from the published numbers, and broken images if these were looked for."""
+        """Differences from the published numbers, and broken images if they were decoded."""
         return self.manifest.problems if self.manifest else ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of results should know."""
+        """Notes for readers of results."""
         return self.manifest.notes if self.manifest else ()
 
 
 def fetch(
     card: DatasetCard, data_root: Path, on_progress: OnProgress, sources: Sequence[DownloadSource] | None = None
 ) -> Path:
-    """Bring a dataset below the data root and return the folder in which its layout begins.
+    """Fetch a dataset into the data root and return the folder of its layout.
 
-    Does nothing for data that are there. Interrupted, it carries on where it stopped.
+    Does nothing if the data exist. Resumes after an interruption.
 
     Raises:
-        ManualFetch: the data have to be got by hand.
-        FetchError: the network, the disk or an archive is the matter.
+        ManualFetch: the data must be downloaded manually.
+        FetchError: a problem with the network, the disk or an archive.
     """
     found = presence(card, data_root)
     folder = data_root / (card.folder or "")
@@ -103,7 +103,7 @@ def fetch(
     except OSError as error:
         raise FetchError(
             f"{card.name}: {error.filename or folder} cannot be written ({error.strerror or error}): "
-            "make room or choose another data root, and fetch again; it carries on where it stopped"
+            "make room or choose another data root, and fetch again, which resumes"
         ) from error
     return _arrived(card, data_root)
 
@@ -116,9 +116,9 @@ def check(
     decode: bool = False,
     thorough: bool = False,
 ) -> CheckReport:
-    """Open a dataset (in a process of its own), count, and with `decode` decode every image.
+    """Open a dataset (in a separate process), count, and with `decode` decode every image.
 
-    Digests of files are remembered in `cache_folder`; `thorough` reads every file, whatever is remembered.
+    Digests of files are stored in `cache_folder`; with `thorough` every file is read again.
     """
     found = presence(card, data_root)
     if found.status != "present":
@@ -131,7 +131,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Item:
-    """One source on its way into the dataset's folder."""
+    """One source being fetched into the dataset's folder."""
 
     card: DatasetCard
     folder: Path
@@ -147,7 +147,7 @@ class _Item:
 
     @property
     def _finished(self) -> Path:
-        """Stands when everything of this source is in place."""
+        """Marker file: everything of this source is in place."""
         return self.work / f"{self.source.filename}.done"
 
     def fetch(self) -> None:
@@ -185,7 +185,7 @@ class _Item:
         if found != self.source.md5:
             self._file.unlink()
             raise FetchError(
-                f"{self.card.name}: {self.source.url} gave another file than the published one (MD5 {found}, expected "
+                f"{self.card.name}: {self.source.url} returned a file unlike the published one (MD5 {found}, expected "
                 f"{self.source.md5}): it was removed, fetch again or get it from {self.card.page}"
             )
 
@@ -210,7 +210,7 @@ class _Item:
 
 @contextmanager
 def _working_folder(card: DatasetCard, folder: Path) -> Iterator[Path]:
-    """The folder for unfinished work, held by this process alone."""
+    """Create the folder for unfinished work and hold its lock."""
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w", opener=no_follow_opener) as lock:
@@ -222,7 +222,7 @@ def _working_folder(card: DatasetCard, folder: Path) -> Iterator[Path]:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Move everything below `source` to `target`, joining folders that are there already; files are replaced."""
+    """Move everything below `source` to `target`, merging folders; existing files are replaced."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         place = target / path.name

@@ -1,4 +1,4 @@
-"""Unpacking a downloaded archive that is not trusted: no path leaves the folder, no links, no endless expansion."""
+"""Unpack an untrusted archive: no path leaves the folder, no links, limited expansion."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import IO
 from backbones.io.files import no_follow_opener
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes of the archive that were read and its size."""
+"""Called with the number of bytes read and the size of the archive."""
 
 CHUNK = 1 << 20
 MOST_ENTRIES = 1_000_000
 SHOWN = 60
-"""Characters of a name that a message repeats."""
+"""Maximum length of a name in messages."""
 LARGEST_HEADER = 1 << 20
-"""Of what a tar archive says about an entry, a long name say: it is held in memory."""
+"""Maximum size of a tar header, e.g. a long name, which is held in memory."""
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -40,20 +40,20 @@ BROKEN = (
     ValueError,
     struct.error,
 )
-"""What the readers raise for bytes that are no archive (`NotImplementedError` is a `RuntimeError`)."""
+"""Exceptions that the readers raise for invalid archives (`NotImplementedError` is a `RuntimeError`)."""
 IMPOSSIBLE = frozenset(
     {errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.ELOOP}
 )
-"""What the system says of a name that no file can have, or of one that is a file and a folder."""
+"""Errors for an impossible file name, or for one that is both a file and a folder."""
 
 
 class ArchiveError(ValueError):
-    """An archive that is broken or must not be unpacked; the message names it and the entry."""
+    """An archive that is damaged or unsafe; the message names it and the entry."""
 
 
 @dataclass
 class _UnpackBudget:
-    """How much may still be written: images and annotations hardly compress, a bomb does a thousandfold."""
+    """Remaining output: images and annotations hardly compress, an archive bomb expands a thousandfold."""
 
     archive: Path
     left: int = field(init=False)
@@ -66,13 +66,13 @@ class _UnpackBudget:
     def entry(self) -> None:
         self.entries -= 1
         if self.entries < 0:
-            raise ArchiveError(f"{self.archive} holds more than {MOST_ENTRIES:,} entries: not unpacked any further")
+            raise ArchiveError(f"{self.archive} holds more than {MOST_ENTRIES:,} entries: unpacking stopped")
 
     def write(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
             raise ArchiveError(
-                f"{self.archive} grows to more than 20 times its size, as no dataset does: not unpacked any further"
+                f"{self.archive} expands to more than 20 times its size, unlike any dataset: unpacking stopped"
             )
 
 
@@ -99,16 +99,16 @@ def unpack(archive: Path, target: Path, on_progress: Progress) -> None:
             raise
         place = Path(str(error.filename or "")).name
         raise ArchiveError(
-            f"{archive} holds what cannot be unpacked, {place[:SHOWN]!r} ({error.strerror}): not unpacked any further"
+            f"{archive} holds what cannot be unpacked, {place[:SHOWN]!r} ({error.strerror}): unpacking stopped"
         ) from error
 
 
 class _Member(tarfile.TarInfo):
-    """An entry that does not say endlessly much about itself."""
+    """An entry with a header of limited size."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
-        """The entry of a block of 512 bytes. Raises ArchiveError for a long name, say, that is absurdly long."""
+        """The entry of a block of 512 bytes. Raises ArchiveError for a header, e.g. a long name, that is too large."""
         found = super().frombuf(buf, encoding, errors)
         if found.type not in tarfile.REGULAR_TYPES and found.size > LARGEST_HEADER:
             raise ArchiveError(
@@ -136,11 +136,12 @@ def _unpack_tar(archive: Path, target: Path, on_progress: Progress) -> None:
 
 
 def _check_end(archive: Path, tar: tarfile.TarFile) -> None:
-    """That the archive ends where reading did: of a header in its middle that is broken, tarfile says nothing."""
+    """Raise ArchiveError unless reading ended at the archive's end: tarfile does not report a damaged header in the
+    middle."""
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise ArchiveError(f"{archive} is not a complete archive (what stands at byte {tar.offset:,} is no entry)")
+        raise ArchiveError(f"{archive} is not a complete archive (no valid entry at byte {tar.offset:,})")
 
 
 def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
@@ -164,7 +165,7 @@ def _unpack_zip(archive: Path, target: Path, on_progress: Progress) -> None:
 
 
 def _place(archive: Path, target: Path, name: str) -> Path:
-    """Where an entry goes. Raises ArchiveError for a path that is absolute, climbs, or is one on other systems."""
+    """Path of an entry. Raises ArchiveError for a path that is absolute or leaves the folder, on any system."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in name[:2]:
         raise ArchiveError(f"{archive} holds {_shown(name)}, a path that leads out of the folder: not unpacked")

@@ -1,6 +1,6 @@
-"""Where the datasets that may be fetched without asking come from: addresses and published MD5 sums.
+"""Sources of the datasets that can be fetched automatically: addresses and published MD5 sums.
 
-They are those of torchvision's dataset classes, for SUN397 the authors' partition files beside them, and for ADE20K the
+They are those of torchvision's dataset classes, for SUN397 also the authors' partition files, and for ADE20K the
 challenge's own.
 """
 
@@ -21,15 +21,15 @@ class DownloadSource:
 
     url: str
     md5: str | None = None
-    """None where nobody publishes one."""
+    """Published MD5 sum, if any."""
     unpack_into: str | None = ""
-    """Folder below the dataset's, for an archive; None for a file that is used as it is."""
+    """Folder below the dataset's for an archive; None for a file that is used as it is."""
     inner: tuple[str, ...] = ()
-    """Archives within the archive: only these are unpacked, the rest of it is left out."""
+    """Archives within the archive: only these are unpacked."""
 
     @property
     def filename(self) -> str:
-        """What the file is called at its origin."""
+        """File name at the source."""
         return self.url.rpartition("/")[2]
 
 
@@ -105,4 +105,4 @@ SOURCES: Mapping[str, tuple[DownloadSource, ...]] = MappingProxyType(
         ),
     }
 )
-"""By reader."""
+"""Sources by reader."""

@@ -1,4 +1,4 @@
-"""Labels in text: tables with a header, and lists of files, one per split."""
+"""Labels from text: tables with a header, and file lists, one per split."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "path", "image", "i
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "diagnosis", "y")
 TABLES = ("*.csv", "*.tsv", "metadata.jsonl", "*/metadata.csv", "*/metadata.jsonl")
 SUBMISSION = "submission"
-"""In the name of a table: the form in which a competition wants its answers, with labels that nobody measured."""
+"""Part of the name of tables in the form of a competition's submission, whose labels are placeholders."""
 GROUPS = frozenset({"patient", "subject", "person", "group", "video", "scene", "sequence", "individual", "specimen"})
-"""Columns of what several images have in common."""
+"""Names of columns of what several images have in common."""
 TRIED = 20
-"""Rows by which the folder of a table's images is found."""
+"""Number of rows used to locate the folder of a table's images."""
 NO_LABEL = frozenset({"", "nan", "null", "<na>", "#n/a", "n/a"})
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column says what. Several label columns hold 0 and 1 each, for the class that they are called by."""
+    """Columns of a table by meaning. Several label columns contain 0 and 1 each, for the class that they are named
+    after."""
 
     file: str
     labels: tuple[str, ...]
@@ -43,7 +44,7 @@ class Columns:
 
 
 def table_files(path: Path, wish: ImportOptions) -> list[Path]:
-    """The tables of a dataset: the file itself, or those in its folder with a column of files and one of labels."""
+    """Tables of a dataset: the file itself, or those in its folder with a column of files and one of labels."""
     if path.is_file():
         return [path] if path.suffix.lower() in (".csv", ".tsv", ".jsonl") else []
     return [file for file in _all_tables(path) if SUBMISSION not in file.stem.lower() and _has_columns(file, wish)]
@@ -54,12 +55,12 @@ def _all_tables(path: Path) -> list[Path]:
 
 
 def is_metadata(file: Path) -> bool:
-    """Whether it is called as the Hugging Face imagefolder layout calls its tables."""
+    """Whether the file name is that of a table of the Hugging Face imagefolder layout."""
     return file.stem == "metadata"
 
 
 def columns_of(file: Path) -> tuple[str, ...]:
-    """The head of a table; empty for one that cannot be read."""
+    """Header of a table; empty if it cannot be read."""
     try:
         return read_table(file).head
     except (OSError, ValueError):
@@ -67,12 +68,12 @@ def columns_of(file: Path) -> tuple[str, ...]:
 
 
 def read_tables(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
-    """Rows of all tables; the split from its column, else from the table's name. Raises Ambiguous and ValueError."""
+    """Rows of all tables; the split is from its column, else from the table's name. Raises Ambiguous and ValueError."""
     root = path.parent if path.is_file() else path
     files = table_files(path, wish)
     for file in _all_tables(path) if path.is_dir() else ():
         if file not in files:
-            balance.leave_out("tables without a column of files and one of labels, or called submission", file.name)
+            balance.leave_out("tables without a column of files and one of labels, or named submission", file.name)
     for file in files:
         table = read_table(file)
         if table.encoding == "Latin-1":
@@ -92,7 +93,7 @@ def read_tables(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[I
 
 
 def list_files(path: Path) -> dict[str, Path]:
-    """`train.txt`, `val.txt`, `test.txt` by split, in the folder itself or one called `splits` or `lists`."""
+    """`train.txt`, `val.txt`, `test.txt` by split, in the folder itself or one named `splits` or `lists`."""
     for folder in (path, path / "splits", path / "lists", path / "meta"):
         found = {split_of(file.stem): file for file in sorted(folder.glob("*.txt"))} if folder.is_dir() else {}
         lists = {split: file for split, file in found.items() if split is not None}
@@ -102,7 +103,7 @@ def list_files(path: Path) -> dict[str, Path]:
 
 
 def read_lists(path: Path) -> Iterator[IndexRow]:
-    """Rows of all lists: `path label` on a line, or a path alone, whose folder is then its class."""
+    """Rows of all lists: `path label` per line, or a path alone, whose folder is then its class."""
     for split, file in list_files(path).items():
         for number, line in enumerate(decoded(file)[0].splitlines(), start=1):
             if text := line.strip():
@@ -116,7 +117,7 @@ def _named(text: str, file: Path, number: int) -> tuple[str, str]:
         if found and name.strip():
             return name.strip(), label.strip()
     if "/" not in text:
-        raise ValueError(f"{file}, line {number}: {shown(text)} has neither a label nor a folder that would be one")
+        raise ValueError(f"{file}, line {number}: {shown(text)} has neither a label nor a folder to use as one")
     return text, text.split("/")[-2]
 
 
@@ -125,19 +126,19 @@ Named = tuple[int, dict[str, str], str]
 
 
 def _named_rows(table: TextTable, columns: Columns, wish: ImportOptions, balance: Balance) -> list[Named]:
-    """The rows with a file and a label, or with several labels per image also those without one."""
+    """Rows with a file and a label, or with several labels per image also those without one."""
     found: list[Named] = []
     for line, cells in table.rows():
         name, label = cells[columns.file], _label(columns, cells, table, line)
         if not name:
-            raise ValueError(f"{table.path}, line {line}: it names no file: {shown(str(cells))}")
+            raise ValueError(f"{table.path}, line {line}: no file name in {shown(str(cells))}")
         if label.lower() not in NO_LABEL:
             found.append((line, cells, label))
         elif wish.several:
-            balance.leave_out("images without a label count as examples of no class, and are read", name)
+            balance.leave_out("images without a label are read as negative examples of every class", name)
             found.append((line, cells, ""))
         else:
-            words = f" ({label} is no class)" if label else ""
+            words = f" ({label} is not a class)" if label else ""
             balance.leave_out(f"lines of {table.path.name} without a label{words}", f"line {line}: {name}")
     return found
 
@@ -156,13 +157,13 @@ def _label(columns: Columns, cells: Mapping[str, str], table: TextTable, line: i
 
 
 class _Divider:
-    """Divides a cell into its labels."""
+    """Splits a cell into its labels."""
 
     def __init__(self, separators: str) -> None:
         self.pattern = re.compile(separators) if separators else None
 
     def __call__(self, label: str) -> tuple[str, ...]:
-        """The labels of one cell."""
+        """Labels of one cell."""
         if self.pattern is None:
             return (label,)
         parts = (part.strip() for part in self.pattern.split(label))
@@ -170,7 +171,7 @@ class _Divider:
 
 
 def _divider(wish: ImportOptions, labels: Sequence[str], columns: Columns, file: Path) -> _Divider:
-    """How labels are divided. Raises Ambiguous where several seem to be in one cell and nothing was said."""
+    """How cells are split into labels. Raises Ambiguous if some seem to contain several and no option was given."""
     marks = r"\|" if columns.one_hot else r"[|;]" if any("|" in one or ";" in one for one in labels) else ","
     if wish.several:
         return _Divider(marks)
@@ -178,7 +179,7 @@ def _divider(wish: ImportOptions, labels: Sequence[str], columns: Columns, file:
     if joined and wish.several is None:
         count = sum(label in joined for label in labels)
         raise Ambiguous(
-            f"{file}: {count} labels seem to be several in one, {shown(joined[0])} say: choose --several for several "
+            f"{file}: {count} labels seem to be several in one, e.g. {shown(joined[0])}: choose --several for several "
             "labels per image, or --single where these are names of classes"
         )
     if joined and columns.one_hot:
@@ -187,7 +188,8 @@ def _divider(wish: ImportOptions, labels: Sequence[str], columns: Columns, file:
 
 
 def _seems_several(label: str, labels: Sequence[str], marks: str) -> bool:
-    """With | or ; always; with commas where a part is a label by itself (`tench, Tinca tinca` is one name)."""
+    """Whether a label contains | or ; or a comma next to a part that is itself a label (`tench, Tinca tinca` is one
+    name)."""
     if marks != ",":
         return bool(re.search(marks, label))
     parts = [part.strip() for part in label.split(",")]
@@ -199,7 +201,7 @@ def _alone(labels: Iterable[str]) -> set[str]:
 
 
 def _split(root: Path, file: Path, columns: Columns, cells: Mapping[str, str], place: str) -> str:
-    """From the split's column; else from the name of the table or its folder, or the folder of the image."""
+    """Split from its column; else from the name of the table or its folder, or the folder of the image."""
     if columns.split is not None:
         return columns.split.split(cells)
     by_folder = split_of(file.parent.name) if file.parent != root else None
@@ -208,7 +210,7 @@ def _split(root: Path, file: Path, columns: Columns, cells: Mapping[str, str], p
 
 
 def _found(root: Path, folder: Path, name: str, where: str) -> str:
-    """The image's path relative to the root; a name without an ending gets the one that is there."""
+    """Image path relative to the root; a name without a suffix is completed by that of an existing file."""
     name = name.replace("\\", "/") if "\\" in name and not is_file(folder / name) else name
     for place in (folder / name, root / name, *(folder / f"{name}{ending}" for ending in ENDINGS)):
         if is_file(place) or place.is_symlink():
@@ -217,7 +219,7 @@ def _found(root: Path, folder: Path, name: str, where: str) -> str:
 
 
 def _image_folder(root: Path, table: TextTable, file_column: str) -> Path:
-    """Where the names of a table begin: of the root and the folders in it, the one that holds most of the first."""
+    """Base folder of a table's file names: of the root and its subfolders, the one with most of the first files."""
     names = [cells[file_column] for (_, cells), _ in zip(table.rows(), range(TRIED), strict=False)]
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
     return max(folders, key=lambda folder: sum(_is_image(folder, name) for name in names))
@@ -232,14 +234,14 @@ def _has_columns(file: Path, wish: ImportOptions) -> bool:
     try:
         table = read_table(file)
     except ValueError:
-        return True  # whose turn it is names the line
+        return True  # raised with the line number when the row is read
     if not (wish.file_column in table.head or _guess(table.head, FILE_COLUMNS)):
         return False
     return wish.label_column in table.head or bool(_guess(table.head, LABEL_COLUMNS) or _one_hot(table))
 
 
 def _remark_on_groups(table: TextTable, balance: Balance) -> None:
-    """A split that is drawn parts images that belong together."""
+    """Note if rows of one group (e.g. patient) could be divided by a random split."""
     for name in table.head:
         if name.strip().lower().replace("-", "_").removesuffix("_id").removesuffix("id") not in GROUPS:
             continue
@@ -247,7 +249,7 @@ def _remark_on_groups(table: TextTable, balance: Balance) -> None:
         if len(set(values)) < len(values):
             balance.remark(
                 f"the column {name} of {table.path.name} holds {len(set(values))} values for {len(values)} images: a "
-                "split that is drawn does not keep images of one value together; a column of splits would"
+                "random split does not keep images of one value together; use a column of splits"
             )
 
 
@@ -264,7 +266,7 @@ def _columns(table: TextTable, wish: ImportOptions) -> Columns:
 
 
 def _one_hot(table: TextTable) -> tuple[str, ...]:
-    """The columns that hold 0 and 1 alone, where there are at least two; none where there are others."""
+    """The columns that contain only 0 and 1, at least two; none if there are others."""
     wanted = [name for name in table.head if name and not _guess([name], FILE_COLUMNS)]
     values: dict[str, set[str]] = {name: set() for name in wanted}
     for _, cells in table.rows():

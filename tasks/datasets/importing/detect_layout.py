@@ -1,4 +1,4 @@
-"""Which of the usual layouts a folder has, and its images with their labels and splits."""
+"""Detection of a folder's layout, and its images with labels and splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.splits import held_out
 
 SPECIFIC: tuple[Kind, ...] = ("voc", "coco", "webdataset", "parquet", "split-files")
-"""Layouts that nothing else looks like; they win over folders and tables that happen to lie there too."""
+"""Unambiguous layouts, which take precedence over class folders and tables in the same folder."""
 SHOWN = 5
 NO_WISH = ImportOptions()
 SEVERAL: frozenset[Kind] = frozenset({"voc", "coco"})
@@ -39,7 +39,7 @@ SEVERAL: frozenset[Kind] = frozenset({"voc", "coco"})
 
 
 def layouts(path: Path, wish: ImportOptions = NO_WISH) -> list[Kind]:
-    """Every layout that the folder or file could be, the particular ones first."""
+    """All layouts that the folder or file could have, specific ones first."""
     signs: Mapping[Kind, Callable[[], object]] = {
         "voc": lambda: path.is_dir() and voc_base(path),
         "coco": lambda: coco_files(path),
@@ -55,17 +55,18 @@ def layouts(path: Path, wish: ImportOptions = NO_WISH) -> list[Kind]:
 
 
 def layout_of(path: Path, wish: ImportOptions) -> Kind:
-    """The one layout. Raises Ambiguous when a table and class folders could both be meant, ValueError for none."""
+    """The only possible layout. Raises Ambiguous if both a table and class folders are possible, ValueError for
+    none."""
     found = layouts(path, wish)
     if wish.layout is not None:
         if wish.layout not in found:
             raise ValueError(
-                f"{path} is not laid out as {wish.layout}: it could be {', '.join(found) or 'nothing known'}"
+                f"{path} does not have the layout {wish.layout}: it could be {', '.join(found) or 'nothing known'}"
             )
         return wish.layout
     if not found:
         raise ValueError(
-            f"{path} has no layout that is known ({_seen(path)}): class folders, train.txt with test.txt, a CSV with a "
+            f"{path} has no known layout ({_seen(path)}): class folders, train.txt with test.txt, a CSV with a "
             "column of files "
             "and one of labels, VOC (JPEGImages and Annotations), COCO JSON, webdataset tar files, or parquet files "
             "with a column of images"
@@ -78,7 +79,7 @@ def layout_of(path: Path, wish: ImportOptions) -> Kind:
 
 
 def _seen(path: Path) -> str:
-    """What is there instead, in a few words."""
+    """Summary of the folder's content."""
     if path.is_file():
         return f"a {path.suffix or 'nameless'} file"
     kinds = Counter(child.suffix.lower() or "folders" if child.is_dir() else child.suffix for child in path.iterdir())
@@ -88,11 +89,11 @@ def _seen(path: Path) -> str:
         return f"its folder {inner[0].name} has the layout {within[0]}: add {inner[0]}"
     tables = [file for file in path.iterdir() if file.suffix.lower() in (".csv", ".tsv")]
     heads = f"; the columns of {tables[0].name} are {', '.join(columns_of(tables[0]))}" if tables else ""
-    return f"it holds {words or 'nothing'}{heads}"
+    return f"it contains {words or 'nothing'}{heads}"
 
 
 def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> list[IndexRow]:
-    """All images with labels, splits where the layout has them. Raises Ambiguous and ValueError."""
+    """All images with labels, and with splits if the layout has them. Raises Ambiguous and ValueError."""
     read: Mapping[Kind, Callable[[], Iterator[IndexRow]]] = {
         "voc": lambda: read_voc(path, balance),
         "coco": lambda: read_coco(path, balance),
@@ -106,16 +107,16 @@ def rows_of(path: Path, kind: Kind, wish: ImportOptions, balance: Balance) -> li
     }
     rows = list(read[kind]())
     if not rows:
-        raise ValueError(f"{path}: no images were found in the layout {kind}")
+        raise ValueError(f"{path}: no images found in the layout {kind}")
     return rows
 
 
 def with_splits(
     rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool
 ) -> tuple[list[IndexRow], tuple[str, ...]]:
-    """Every row in a split, and notes about what was decided. Rows that the splits leave out are dropped.
+    """Rows with a split each, and notes on decisions. Rows that are in no split are dropped.
 
-    Raises Ambiguous where the user's own split would have to be drawn anew, or classes would vanish with it.
+    Raises Ambiguous if the user's own split would have to be replaced, or classes would vanish with it.
     """
     named = [row for row in rows if row.split]
     splits = {row.split for row in named}
@@ -125,8 +126,8 @@ def with_splits(
         (only,) = splits
         if only != "train" or len(named) < len(rows):
             raise Ambiguous(
-                f"{len(named)} images are in {only} and {len(rows) - len(named)} in no split: say what is which, or "
-                "draw a split anew by --split-column none"
+                f"{len(named)} images are in {only} and {len(rows) - len(named)} in no split: assign them, or "
+                "draw a random split by --split-column none"
             )
         return _divided(rows, wish, several=several), (f"all images are in train: {_derived(wish, several=several)}",)
     if "train" not in splits:
@@ -140,16 +141,16 @@ def with_splits(
                 f"{len(lost)} images are in no split, and with them the classes {', '.join(vanished[:SHOWN])} would "
                 "vanish: put them into a split, or choose --leave-out"
             )
-        notes.append(f"{len(lost)} images are in no split and are left out, {lost[0].file} say")
+        notes.append(f"{len(lost)} images are in no split and are left out, e.g. {lost[0].file}")
     if "test" not in splits:
         notes.append("there is no test split, so the val split is the test split")
     return named, tuple(notes)
 
 
 def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> list[IndexRow]:
-    """Every image once. Lines that repeat one are left out, and of several labels per image joined.
+    """Every image once. Repeated lines are left out; their labels are joined if images may have several.
 
-    Raises Ambiguous for images that are listed in two splits, or under two labels where there is one per image.
+    Raises Ambiguous for images listed in two splits, or with two labels if images have one each.
     """
     by_image: dict[tuple[str, int | None], list[IndexRow]] = {}
     for row in rows:
@@ -161,7 +162,7 @@ def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> l
     differing = [some for some in repeated if len({row.labels for row in some}) > 1]
     if differing and not several:
         raise Ambiguous(
-            f"{len(differing)} images are listed twice, under two labels, {_listed(differing[0])}: keep one label per "
+            f"{len(differing)} images are listed twice, with two labels, {_listed(differing[0])}: keep one label per "
             "image, or choose --several"
         )
     for some in repeated:
@@ -171,7 +172,7 @@ def each_once(rows: Sequence[IndexRow], balance: Balance, *, several: bool) -> l
 
 
 def unlisted(path: Path, rows: Sequence[IndexRow]) -> Iterator[str]:
-    """Image files that no row names, below the dataset's folder; of a single file, below the folders that it names."""
+    """Image files below the dataset's folder that no row lists; for a single file, below the folders that it names."""
     root = path.parent if path.is_file() else path
     known = {row.file for row in rows if row.offset is None}
     places = {Path(file).parts[0] for file in known if "/" in file} if path.is_file() else [""]
@@ -203,4 +204,4 @@ def _divided(rows: Sequence[IndexRow], wish: ImportOptions, *, several: bool) ->
 
 def _derived(wish: ImportOptions, *, several: bool) -> str:
     how = "at random" if several else "of every class"
-    return f"it has no test split, so {wish.test_share:.0%} {how}, drawn under seed {wish.seed}, is the test split"
+    return f"it has no test split, so {wish.test_share:.0%} {how}, drawn with seed {wish.seed}, is the test split"

@@ -1,6 +1,6 @@
-"""Import a dataset: `python -P -m tasks.datasets.importing.main ORDER`, a `messages.Order` as JSON.
+"""Import a dataset: `python -P -m tasks.datasets.importing.main REQUEST`, an `ImportRequest` as JSON.
 
-Prints JSON lines: progress, then one answer. Exit code 0 when the dataset can be used, 1 when not, 2 for a wrong call.
+Prints JSON lines: progress, then the result. Exit code 0 if the dataset can be used, 1 if not, 2 for a usage error.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from tasks.datasets.shards import ShardImages
 from tasks.datasets.split_words import Ambiguous
 from tasks.datasets.symlinks import notes_on_links
 
-TELL_EVERY_S = 0.2
+REPORT_EVERY_S = 0.2
 NO_SPLIT = "none"
-"""As the column of splits: a split is drawn, whatever the layout has."""
+"""Value of the split column that selects a random split whatever the layout has."""
 
 
-def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResult:
+def run_import(order: ImportRequest, send: Callable[[BaseModel], None]) -> ImportResult:
     """Write the index and return the card. Raises Ambiguous, ValueError and DataError."""
     path = Path(order.path)
     if not path.exists():
-        raise ValueError(f"{path} is not there")
+        raise ValueError(f"{path} does not exist")
     wish, balance = order.wish, Balance()
     kind = layout_of(path, wish)
     found = rows_of(path, kind, wish, balance)
@@ -49,10 +49,10 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
     several = kind in SEVERAL or bool(wish.several)
     column = image_column(path, wish) if kind == "parquet" else ""
     listed, digests = each_once(found, balance, several=several), ContentDigests()
-    looked = look(_images(order, listed, column, digests), _Meter(len(listed), tell).advance)
+    looked = look(_images(order, listed, column, digests), _Meter(len(listed), send).advance)
     if kind != "class-folders":
         for name in unlisted(path, listed):
-            balance.leave_out("images that nothing lists", name)
+            balance.leave_out("images that are not listed", name)
     if wish.skip_unreadable:
         for place in sorted(looked.unreadable):
             balance.leave_out("images that cannot be read", listed[place].file)
@@ -65,12 +65,12 @@ def bring(order: ImportRequest, tell: Callable[[BaseModel], None]) -> ImportResu
         digests.record().write(files_place(card, Path("/"), Path(order.cache)))
     of_import = (*notes, *balance.notes(len(rows)))
     card = card.model_copy(update={"note": "; ".join(of_import) or None})
-    told = (*of_import, *dataset.notes, *notes_on_links(dataset.splits.values()))
-    return ImportResult(layout=kind, card=card, notes=told, warnings=tuple(warnings(dataset, seen)))
+    notes = (*of_import, *dataset.notes, *notes_on_links(dataset.splits.values()))
+    return ImportResult(layout=kind, card=card, notes=notes, warnings=tuple(warnings(dataset, seen)))
 
 
 def _images(order: ImportRequest, rows: Sequence[IndexRow], column: str, digests: ContentDigests) -> ImageSource:
-    """The images of all rows, whose digests are taken while they are looked at."""
+    """Images of all rows, whose digests are computed while they are scanned."""
     path = Path(order.path)
     root = path.parent if path.is_file() else path
     files = tuple(row.file for row in rows)
@@ -80,7 +80,7 @@ def _images(order: ImportRequest, rows: Sequence[IndexRow], column: str, digests
 
 
 def _by_split(looked: ScannedSplit, listed: Sequence[IndexRow], rows: Sequence[IndexRow]) -> dict[str, ScannedSplit]:
-    """What was seen of all listed images, for those of each split."""
+    """Results of the scan for the images of each split."""
     places = {(row.file, row.offset): at for at, row in enumerate(listed)}
     return {
         name: looked.chosen([places[row.file, row.offset] for row in rows if row.split == name])
@@ -91,13 +91,13 @@ def _by_split(looked: ScannedSplit, listed: Sequence[IndexRow], rows: Sequence[I
 def _store(
     order: ImportRequest, rows: Sequence[IndexRow], column: str, *, several: bool
 ) -> tuple[DatasetCard, Dataset]:
-    """Write the index, and open what it lists as every run will."""
+    """Write the index and open it as every run will."""
     root, index = Path(order.path), Path(order.index)
     with open(index, "w", encoding="utf-8", opener=own_opener) as file:
         file.write(index_text(rows))
     classes, splits = class_names(rows), split_names(rows)
     if len(classes) < 2:
-        raise ValueError(f"{root} has the only class {', '.join(classes)}: there is nothing to tell apart")
+        raise ValueError(f"{root} has only the class {', '.join(classes)}: classification requires at least two")
     card = DatasetCard(
         name=order.name,
         title=root.stem,
@@ -122,36 +122,36 @@ def _store(
 
 @dataclass
 class _Meter:
-    """Tells progress a few times a second."""
+    """Reports progress a few times per second."""
 
     total: int
-    tell: Callable[[BaseModel], None]
+    send: Callable[[BaseModel], None]
     done: int = 0
-    told: float = 0.0
+    sent: float = 0.0
 
     def advance(self, count: int) -> None:
-        """`count` more images were looked at."""
+        """Count further images."""
         self.done += count
-        if time.monotonic() - self.told > TELL_EVERY_S:
-            self.told = time.monotonic()
-            self.tell(ImportProgress(done=self.done, total=self.total))
+        if time.monotonic() - self.sent > REPORT_EVERY_S:
+            self.sent = time.monotonic()
+            self.send(ImportProgress(done=self.done, total=self.total))
 
 
 def main(arguments: list[str]) -> int:
-    """Bring in what the order names."""
+    """Run the import described by the argument."""
     try:
         order = ImportRequest.model_validate_json(arguments[0])
     except (IndexError, ValidationError) as error:
-        print(f"usage: python -P -m tasks.datasets.importing.main ORDER: {error}", file=sys.stderr)
+        print(f"usage: python -P -m tasks.datasets.importing.main REQUEST: {error}", file=sys.stderr)
         return 2
 
-    def tell(answer: BaseModel) -> None:
+    def send(answer: BaseModel) -> None:
         print(answer.model_dump_json(), flush=True)
 
     try:
-        tell(bring(order, tell))
+        send(run_import(order, send))
     except (ValueError, DataError, OSError, csv.Error) as error:
-        tell(ImportFailure(error=str(error), question=isinstance(error, Ambiguous)))
+        send(ImportFailure(error=str(error), question=isinstance(error, Ambiguous)))
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What was found in a dataset of the user's own, as data that travels between processes. Needs no numpy."""
+"""Requests and results of the import of a user's own dataset, passed between processes. Needs no numpy."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ Kind = Literal["class-folders", "split-files", "csv", "voc", "coco", "webdataset
 
 
 class ImportOptions(CardModel):
-    """Everything may be left open."""
+    """Options of an import, all optional."""
 
     layout: Kind | None = None
     file_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
     split_words: tuple[tuple[str, str], ...] = ()
-    """Values of the split's column and what they mean: train, val, test or none; `*` for all others."""
+    """Values of the split column and their meaning: train, val, test or none; `*` for all others."""
     several: bool | None = None
-    """Whether cells of a table hold several labels, separated by | or ; or commas; None asks where they seem to."""
+    """Whether table cells contain several labels, separated by | or ; or commas; None raises Ambiguous if they seem
+    to."""
     leave_out: bool = False
-    """Whether classes, shards and folders that hold nothing usable are left out instead of asked about."""
+    """Whether classes, shards and folders without usable content are left out instead of raising Ambiguous."""
     test_share: float = Field(0.2, gt=0, lt=1)
-    """Share of every class that is set aside as test where the dataset has no splits."""
+    """Fraction of every class that is held out as test if the dataset has no splits."""
     seed: int = 0
     skip_unreadable: bool = False
     background: str = "white"
-    """The colour on which transparent images are composited."""
+    """Background colour of transparent images."""
     orientation: Literal["upright", "stored"] = "upright"
 
 
@@ -45,7 +46,7 @@ BRING = "tasks.datasets.importing.main"
 
 
 class Warned(CardModel):
-    """Something that would spoil a measurement."""
+    """Something that would make results misleading."""
 
     kind: str
     count: int
@@ -54,7 +55,7 @@ class Warned(CardModel):
 
 
 class ImportProgress(CardModel):
-    """How far the looking is."""
+    """Progress of the scan."""
 
     kind: Literal["progress"] = "progress"
     done: int
@@ -62,7 +63,7 @@ class ImportProgress(CardModel):
 
 
 class ImportResult(CardModel):
-    """A dataset that can be used: its card, and what to know of it. `card.manifest` is its digest."""
+    """A usable dataset: its card, notes and warnings. `card.manifest` is its digest."""
 
     kind: Literal["brought"] = "brought"
     layout: Kind
@@ -72,7 +73,7 @@ class ImportResult(CardModel):
 
 
 class ImportFailure(CardModel):
-    """Why it cannot be used; with `question`, what the user has to decide first."""
+    """Reason why the dataset cannot be used; with `question`, a decision required from the user."""
 
     kind: Literal["not brought"] = "not brought"
     error: str
@@ -80,7 +81,7 @@ class ImportFailure(CardModel):
 
 
 class DatasetProblem(Exception):  # noqa: N818 - a domain word, raised as such
-    """The dataset cannot be used as it is; `question` when an option would decide."""
+    """The dataset cannot be used as it is; `question` if an option would resolve it."""
 
     def __init__(self, words: str, *, question: bool = False) -> None:
         self.question = question
@@ -88,13 +89,13 @@ class DatasetProblem(Exception):  # noqa: N818 - a domain word, raised as such
 
 
 class ImportRequest(CardModel):
-    """What the process is told: where the data are, under which name, and where the index goes."""
+    """Request to the importing process: path of the data, name, and folder of the index."""
 
     path: str
     name: str
     index: str
     cache: str | None = None
-    """The folder in which the digests of its files are remembered."""
+    """Folder for the digests of its files."""
     wish: ImportOptions = ImportOptions()
 
 
@@ -103,15 +104,15 @@ ANSWER: TypeAdapter[ImportProgress | ImportResult | ImportFailure] = TypeAdapter
 
 
 def import_dataset(order: ImportRequest, on_progress: Callable[[ImportProgress], None]) -> ImportResult:
-    """Recognise, split and look through a dataset in a process of its own; its index is written when this returns.
+    """Detect, split and scan a dataset in a separate process, which writes its index.
 
-    Raises DatasetProblem with the sentence that the process gave.
+    Raises DatasetProblem with the message of the process.
     """
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", BRING, order.model_dump_json()]
     answer: ImportResult | ImportFailure | None = None
     with (
-        TemporaryFile("w+") as complaints,  # a pipe that nobody reads meanwhile would fill, and hold the process
+        TemporaryFile("w+") as complaints,  # a full stderr pipe would block the process
         subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
         ) as process,
@@ -119,20 +120,20 @@ def import_dataset(order: ImportRequest, on_progress: Callable[[ImportProgress],
         assert process.stdout is not None
         for line in process.stdout:
             try:
-                said = ANSWER.validate_json(line)
+                message = ANSWER.validate_json(line)
             except ValidationError:
                 continue
-            if isinstance(said, ImportProgress):
-                on_progress(said)
+            if isinstance(message, ImportProgress):
+                on_progress(message)
             else:
-                answer = said
+                answer = message
         process.wait()
         complaints.seek(0)
-        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
+        last = (complaints.read().strip().splitlines() or ["no error message"])[-1]
     if isinstance(answer, ImportResult):
         return answer
     if answer is None:
-        raise DatasetProblem(f"{Path(order.path)} could not be looked through: {last}")
+        raise DatasetProblem(f"{Path(order.path)} could not be scanned: {last}")
     raise DatasetProblem(answer.error, question=answer.question)
 
 
@@ -140,13 +141,13 @@ SURVEY = "tasks.datasets.importing.scan_main"
 
 
 class ScanReport(CardModel):
-    """What was found; `error` when the dataset could not be opened."""
+    """Result of a scan; `error` if the dataset could not be opened."""
 
     error: str | None = None
     images: dict[str, int] = Field(default_factory=dict)
     classes: int = 0
     side: int = 0
-    """Median of the images' shorter sides in pixels."""
+    """Median of the shorter image sides in pixels."""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()
@@ -158,4 +159,4 @@ def survey(card: DatasetCard, data_root: Path) -> ScanReport:
     try:
         return ScanReport.model_validate_json(done.stdout)
     except ValidationError:
-        return ScanReport(error=f"the process that looks through the data failed: {last_error_line(done)}")
+        return ScanReport(error=f"the process that scans the data failed: {last_error_line(done)}")

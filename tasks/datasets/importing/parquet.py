@@ -1,4 +1,4 @@
-"""Parquet files whose rows hold images and labels, as on the Hugging Face hub: `data/train-0-of-2.parquet`."""
+"""Parquet files whose rows contain images and labels, as on the Hugging Face hub: `data/train-0-of-2.parquet`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """The cells of a file without its images, as text: what a column of splits is looked for in."""
+    """Cells of a file without its images, as text, in which a split column is searched for."""
 
     path: Path
     head: tuple[str, ...]
@@ -35,7 +35,7 @@ class ParquetTable:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The parquet files of a folder and of two levels of folders in it, in order; or the one file."""
+    """Parquet files of a folder and of two levels of subfolders, in order; or the single file."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".parquet" else []
     found = {file for pattern in PATTERNS for file in path.glob(pattern) if file.is_file()}
@@ -43,7 +43,8 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether there are parquet files with a column of images; also where that cannot be found out without pyarrow."""
+    """Whether there are parquet files with a column of images; also true if that cannot be determined without
+    pyarrow."""
     found = parquet_files(path)
     return bool(found) and (not has_pyarrow() or any(map(image_columns, found)))
 
@@ -53,14 +54,14 @@ def image_column(path: Path, wish: ImportOptions) -> str:
     for file in parquet_files(path):
         found = [wish.file_column] if wish.file_column else image_columns(file)
         if len(found) > 1:
-            raise Ambiguous(f"{file}: which column is it? choose by --file-column: {', '.join(found)}")
+            raise Ambiguous(f"{file}: several columns are possible: choose by --file-column: {', '.join(found)}")
         if found:
             return found[0]
     raise ValueError(f"{path}: no parquet file has a column of images")
 
 
 def read_parquet(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
-    """A row per image with a label. The split is a column's, or told from the name of the file or of its folder.
+    """A row per image with a label. The split is from a column, or from the name of the file or its folder.
 
     Raises Ambiguous for files of several configurations, several columns, and splits without labels; ValueError.
     """
@@ -79,13 +80,13 @@ def read_parquet(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[
     for split in bare.keys() - labelled.keys():
         if not wish.leave_out:
             raise Ambiguous(
-                f"{path}: the {bare[split]} images of the split {split or 'that has no name'} have no labels: choose "
+                f"{path}: the {bare[split]} images of the split {split or 'without a name'} have no labels: choose "
                 "--leave-out to leave it out"
             )
 
 
 def _ask_about_configurations(path: Path, files: Sequence[Path]) -> None:
-    """The hub keeps further configurations of a dataset, often of the same images, in folders beside each other."""
+    """Raise Ambiguous for files in several folders, which may be configurations of one dataset with the same images."""
     folders = {file.parent.parent if split_of(file.parent.name) else file.parent for file in files}
     if len(folders) > 1:
         names = ", ".join(sorted(str(folder) for folder in folders)[:SHOWN])
@@ -118,7 +119,7 @@ def _path(place: Sequence[Any]) -> Any:  # noqa: ANN401 - what the cell holds
 
 
 def _splits(file: Path, image: str, wish: ImportOptions, balance: Balance) -> list[str] | None:
-    """The split of every row, where a column has it."""
+    """The split of every row, if a column contains it."""
     if wish.split_column == "none":
         return None
     table = ParquetTable(file, tuple(name for name in columns(file) if name != image))
@@ -132,19 +133,19 @@ def _splits(file: Path, image: str, wish: ImportOptions, balance: Balance) -> li
 
 
 def _label_column(file: Path, image: str) -> str:
-    """The column called like a label, else the one whose numbers have names. Raises Ambiguous."""
+    """The column with the name of a label, else the integer column with class names. Raises Ambiguous."""
     others = [name for name in columns(file) if name != image]
     named = [name for name in others if name.lower() in LABEL_COLUMNS]
     found = named or [name for name in others if class_names_of(file, name)]
     if len(found) != 1:
-        raise Ambiguous(f"{file}: which column is it? choose by --label-column: {', '.join(found or others)}")
+        raise Ambiguous(f"{file}: several columns are possible: choose by --label-column: {', '.join(found or others)}")
     return found[0]
 
 
 def _labels(
     value: object, names: Sequence[str] | None, wish: ImportOptions, file: Path, number: int
 ) -> tuple[str, ...]:
-    """The labels of one row; none for null, NaN, and the hub's -1 for a label that is kept secret."""
+    """Labels of one row; none for null, NaN, and the hub's -1 for a label that is withheld."""
     if isinstance(value, list):
         if not wish.several:
             raise Ambiguous(f"{file}, row {number}: a row has a list of labels: choose --several")

@@ -1,4 +1,4 @@
-"""Looks at every image of a dataset once and tells what would spoil a measurement."""
+"""Scan every image of a dataset once and report problems that would make results misleading."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from tasks.datasets.importing.messages import Warned
 GREY_SIDE = 32
 PARTS = 4
 FLATTEST = 2.0
-"""Standard deviation in grey levels below which a picture has no features to be told by."""
+"""Standard deviation in grey levels below which a picture is too uniform to be compared."""
 SAME = 3.0
-"""Mean difference in grey levels up to which two small copies show the same picture (JPEG, another size)."""
+"""Maximum mean difference in grey levels of small copies of the same picture (JPEG, another size)."""
 MOST_ALIKE = 200
-"""Images that share one part of a hash, above which that part tells nothing."""
+"""Number of images with an equal part of a hash above which that part is ignored."""
 
 Grey = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that show the same picture, by their numbers."""
+    """Indices of two images that show the same picture."""
 
     first: int
     second: int
 
 
 def grey_copy(image: Image.Image) -> Grey:
-    """uint8 [32, 32], whatever the shape was."""
+    """Grey copy, uint8 [32, 32], of any image shape."""
     return np.asarray(image.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BOX), dtype=np.uint8)
 
 
 def pairs(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Iterator[Pair]:
-    """For each image of `second` [m, 32, 32], the first one of `first` [n, 32, 32] that shows the same."""
+    """For each image of `second` [m, 32, 32], the first one of `first` [n, 32, 32] that shows the same picture."""
     buckets: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(PARTS)]
     for number, parts in enumerate(_parts(first)):
         for bucket, part in zip(buckets, parts, strict=True):
@@ -62,7 +62,7 @@ def pairs(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Iterat
 
 
 def _parts(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    """The hash of each image as four numbers, uint16 [n, 4]."""
+    """Hash of each image as four numbers, uint16 [n, 4]."""
     if not len(grey):
         return np.zeros((0, PARTS), np.uint16)
     rows = grey.reshape(len(grey), 8, GREY_SIDE // 8, GREY_SIDE).mean(2)
@@ -73,24 +73,24 @@ def _parts(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
 
 def _same(first: Grey, second: Grey) -> bool:
     if first.std() < FLATTEST or second.std() < FLATTEST:
-        return False  # nearly black pictures are alike in a few grey levels; copies of them are equal files
+        return False  # nearly black pictures differ by a few grey levels; copies of them are equal files
     return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).mean()) <= SAME
 
 
 FEWEST = 5
-"""Images of a class below which its accuracy says nothing."""
+"""Minimum number of images of a class for a meaningful accuracy."""
 SHOWN = 5
 SMALL = 64
-"""Side in pixels below which an image is mostly interpolation for a backbone of 224 px."""
+"""Side in pixels below which an image is mostly interpolated for a backbone of 224 px."""
 THREADS = 8
 
 DecodedImage = tuple[Grey, int] | str
-"""A grey copy and the shorter side in pixels; or why the image cannot be read."""
+"""A grey copy and the shorter side in pixels; or the reason why the image cannot be read."""
 
 
 @dataclass(frozen=True)
 class NotedImages(FileImages):
-    """Image files whose digests are taken from the bytes that are decoded, so that none is read twice."""
+    """Image files whose digests are computed from the decoded bytes, so that every file is read once."""
 
     digests: ContentDigests = field(kw_only=True)
 
@@ -105,17 +105,17 @@ class NotedImages(FileImages):
 
 @dataclass(frozen=True)
 class ScannedSplit:
-    """What was seen of one split."""
+    """Results of scanning one split."""
 
     grey: npt.NDArray[np.uint8]
     """uint8 [n, 32, 32] of the readable images."""
     places: npt.NDArray[np.int64]
-    """[n] their positions in the split."""
+    """[n] their indices in the split."""
     sides: npt.NDArray[np.int64]
     unreadable: Mapping[int, str]
 
     def chosen(self, wanted: Sequence[int]) -> ScannedSplit:
-        """What was seen of the images at these positions, as a split of their own."""
+        """Results for the images at these positions, as a separate split."""
         row = {int(place): at for at, place in enumerate(self.places)}
         readable = [(at, row[place]) for at, place in enumerate(wanted) if place in row]
         rows = np.array([old for _, old in readable], np.int64)
@@ -128,12 +128,12 @@ class ScannedSplit:
 
 
 def look_through(images: Mapping[str, ImageSource], advance: Callable[[int], None]) -> dict[str, ScannedSplit]:
-    """Decode every image of every split; `advance` is told how many more were looked at."""
+    """Decode every image of every split; `advance` is called with the number of images scanned."""
     return {name: look(source, advance) for name, source in images.items()}
 
 
 def warnings(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
-    """Unreadable images, tiny classes, the same picture in training and test, small images."""
+    """Warnings on unreadable images, tiny classes, pictures in both training and test, and small images."""
     yield from _unreadable(seen)
     yield from _alike_names(dataset.classes)
     yield from _two_labels(dataset)
@@ -174,7 +174,7 @@ def _unreadable(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
 
 
 def _alike_names(classes: Sequence[str]) -> Iterator[Warned]:
-    """Classes whose names differ only in what people and disks overlook, or in how a number is written."""
+    """Class names that differ only in what people and file systems overlook, or in the form of a number."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         alike[_folded(name)].append(name)
@@ -184,18 +184,18 @@ def _alike_names(classes: Sequence[str]) -> Iterator[Warned]:
         words = f"class names differ only in capital letters, spaces, accents' form or zeros: {', '.join(shown)}"
         yield Warned(kind="alike classes", count=len(twins), words=words, examples=shown)
     if missing := [name for name in classes if name.lower() in ("none", "na", "unknown", "undefined")]:
-        words = f"the class {missing[0]} reads like a missing label: is it a class?"
+        words = f"the class {missing[0]} looks like a missing label: check whether it is a class"
         yield Warned(kind="missing labels", count=len(missing), words=words, examples=tuple(missing))
 
 
 def _folded(name: str) -> str:
-    """What is left of a name without capital letters, spaces and forms of accents; of a number, its value."""
+    """A name without capital letters, spaces and forms of accents; of a number, its value."""
     folded = "".join(unicodedata.normalize("NFKC", name).casefold().split())
     return f"{float(folded):g}" if re.fullmatch(r"[0-9]{1,15}(\.0*)?", folded) else folded
 
 
 def _two_labels(dataset: Dataset) -> Iterator[Warned]:
-    """The same file content under two labels."""
+    """Files with equal content and different labels."""
     labels: dict[str, dict[tuple[int, ...], str]] = defaultdict(dict)
     for split in dataset.splits.values():
         contents = split.images.contents if isinstance(split.images, ReadImages) else ()
@@ -204,7 +204,7 @@ def _two_labels(dataset: Dataset) -> Iterator[Warned]:
     differing = [list(names.values()) for names in labels.values() if len(names) > 1]
     if differing:
         shown = tuple(" = ".join(names) for names in differing[:SHOWN])
-        words = f"{len(differing)} images stand under two labels, as copies: {shown[0]}"
+        words = f"{len(differing)} images have copies with another label: {shown[0]}"
         yield Warned(kind="conflicting labels", count=len(differing), words=words, examples=shown)
 
 
@@ -236,7 +236,7 @@ def _tiny_classes(dataset: Dataset) -> Iterator[Warned]:
 
 
 def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
-    """Between the splits: what was trained or chosen on cannot be tested on."""
+    """Pictures in several splits: test images must not be used for training or selection."""
     for known, asked in combinations([name for name in ("train", "val", "test") if name in seen], 2):
         names, others = (dataset.splits[name].identifiers for name in (known, asked))
         found = _repeated(dataset, seen, known, asked)
@@ -250,7 +250,8 @@ def _duplicates(dataset: Dataset, seen: Mapping[str, ScannedSplit]) -> Iterator[
 
 
 def _repeated(dataset: Dataset, seen: Mapping[str, ScannedSplit], known: str, asked: str) -> dict[int, int]:
-    """Positions of the images of `asked` that are in `known`, and where there: equal files; or, of `train`, alike."""
+    """Indices of images of `asked` that are in `known`, with the index there: equal files, or in `train` similar
+    images."""
     equal: dict[int, int] = {}
     first, second = (dataset.splits[name].images for name in (known, asked))
     if isinstance(first, ReadImages) and isinstance(second, ReadImages):
@@ -266,5 +267,5 @@ def _repeated(dataset: Dataset, seen: Mapping[str, ScannedSplit], known: str, as
 def _small(seen: Mapping[str, ScannedSplit]) -> Iterator[Warned]:
     sides = np.concatenate([one.sides for one in seen.values()])
     if len(sides) and (middle := int(np.median(sides))) < SMALL:
-        words = f"images are small (the median side is {middle} px): backbones for 224 px see them enlarged"
+        words = f"images are small (the median side is {middle} px): backbones for 224 px enlarge them"
         yield Warned(kind="small images", count=int((sides < SMALL).sum()), words=words)

@@ -1,4 +1,4 @@
-"""Looks through one dataset: `python -P -m tasks.datasets.importing.scan_main DATA_ROOT`, its card as JSON on stdin."""
+"""Scan one dataset: `python -P -m tasks.datasets.importing.scan_main DATA_ROOT`, its card as JSON on stdin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.datasets.registry import open_dataset
 
 
 def survey(card: DatasetCard, data_root: Path) -> ScanReport:
-    """What is there, and what would spoil a measurement."""
+    """Open and scan a dataset."""
     try:
         dataset = open_dataset(card, data_root)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The user's own split, from a column of a table: words that are known, booleans, or what the user says of them."""
+"""The user's own split from a table column: standard names, booleans, or values mapped by the user."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "test": ("test", "train"),
     "val": ("val", "train"),
 }
-"""For `is_train` and its like: the split of true, and of false."""
+"""Splits of true and of false for columns such as `is_train`."""
 OTHERS = "*"
 NOWHERE = "none"
 SHOWN = 6
 
 
 class Table(Protocol):
-    """Rows of text under names of columns."""
+    """A table of text with named columns."""
 
     @property
     def path(self) -> Path:
-        """The file, for messages."""
+        """File name for messages."""
         ...
 
     @property
     def head(self) -> tuple[str, ...]:
-        """The names of the columns."""
+        """Column names."""
         ...
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
@@ -48,7 +48,7 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class SplitColumn:
-    """A column and the split of each of its values; empty for values that are in none."""
+    """A column and the split of each of its values; empty for values in no split."""
 
     name: str
     splits: Mapping[str, str]
@@ -60,13 +60,13 @@ class SplitColumn:
 
 
 def split_column(table: Table, wish: ImportOptions) -> SplitColumn | None:
-    """The table's column of splits; None where there is none. Raises Ambiguous for values that name no split."""
+    """The table's split column; None without one. Raises Ambiguous for values that name no split."""
     name = wish.split_column or _found(table)
     if name is None:
         return None
     counts = Counter(cells[name] for _, cells in table.rows())
-    said = dict(wish.split_words)
-    known = {value: split for value in counts if (split := _split_of(name, value, counts, said)) is not None}
+    mapping = dict(wish.split_words)
+    known = {value: split for value in counts if (split := _split_of(name, value, counts, mapping)) is not None}
     unknown = {value: count for value, count in counts.items() if value not in known}
     if unknown:
         raise Ambiguous(_question(table, name, unknown))
@@ -84,15 +84,15 @@ def _found(table: Table) -> str | None:
 
 
 def _role(name: str) -> tuple[str, str] | None:
-    """What a boolean column such as `is_train` says."""
+    """Meaning of a boolean column such as `is_train`."""
     first, _, rest = name.strip().lower().replace("-", "_").partition("_")
     split = split_of(rest) if first in ("is", "in") else None
     return ROLES.get(split or "")
 
 
-def _split_of(name: str, value: str, counts: Mapping[str, int], said: Mapping[str, str]) -> str | None:
-    """Our split of a value, empty for none of them; None where it is not known."""
-    chosen = said.get(value, said.get(OTHERS))
+def _split_of(name: str, value: str, counts: Mapping[str, int], mapping: Mapping[str, str]) -> str | None:
+    """Standard split of a value, empty for no split; None if unknown."""
+    chosen = mapping.get(value, mapping.get(OTHERS))
     if chosen is not None:
         return "" if chosen == NOWHERE else chosen
     role = _role(name)
@@ -106,7 +106,7 @@ def _question(table: Table, name: str, unknown: Mapping[str, int]) -> str:
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     first = min(unknown)
     return (
-        f"{table.path}: the column {name} holds what names no split: {shown_values}{more}: say which is which by "
+        f"{table.path}: the column {name} has unknown split names: {shown_values}{more}: map them by "
         f'--split "{first}=test" (train, val, test or none; "*=train" for all others), or ignore the column by '
         "--split-column none"
     )

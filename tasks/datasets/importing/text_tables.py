@@ -1,4 +1,4 @@
-"""Text tables as people save them: any of the usual encodings and separators, with the line of every row."""
+"""Text tables in common encodings and with common separators, with the line number of every row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEAD_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table with a header; rows are read from `text` when asked for."""
+    """A table with a header; rows are parsed from `text` on access."""
 
     path: Path
     head: tuple[str, ...]
@@ -25,7 +25,7 @@ class TextTable:
     encoding: str
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line number and cells by column, stripped. Raises ValueError naming the line for one that is ragged."""
+        """Line number and cells by column, stripped. Raises ValueError with the line number for a ragged row."""
         lines = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.separator)
         next(lines, None)
         try:
@@ -48,7 +48,8 @@ class JsonLines(TextTable):
     """A table of one JSON object per line, as `metadata.jsonl` of the Hugging Face imagefolder layout."""
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line number and values by name, as text. Raises ValueError naming the line for one that is no object."""
+        """Line number and values by name, as text. Raises ValueError with the line number for a line that is not an
+        object."""
         for number, line in enumerate(self.text.splitlines(), start=1):
             if line.strip():
                 yield number, dict.fromkeys(self.head, "") | _values(self.path, number, line)
@@ -58,21 +59,21 @@ def _values(path: Path, number: int, line: str) -> dict[str, str]:
     try:
         found = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{path}, line {number}: it is not JSON ({error}): write one object on each line") from error
+        raise ValueError(f"{path}, line {number}: not JSON ({error}): write one object on each line") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path}, line {number}: it is not a JSON object: write one on each line")
+        raise ValueError(f"{path}, line {number}: not a JSON object: write one on each line")
     return {str(name): _as_text(value) for name, value in found.items()}
 
 
 def _as_text(value: object) -> str:
-    """A value as a cell; of a list, the values separated by |."""
+    """A value as cell text; list items are joined by |."""
     if isinstance(value, list):
         return "|".join(map(_as_text, value))
     return "" if value is None else str(value).strip()
 
 
 def read_table(path: Path) -> TextTable:
-    """A table with its encoding and separator recognised. Raises ValueError naming file and line, and OSError."""
+    """A table with detected encoding and separator. Raises ValueError with file and line, and OSError."""
     text, encoding = decoded(path)
     if path.suffix.lower() == ".jsonl":
         lines = ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
@@ -85,9 +86,9 @@ def read_table(path: Path) -> TextTable:
 
 
 def decoded(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding: UTF-8, UTF-16 with or without its mark, else Windows' Latin-1.
+    """Text of a file, and its encoding: UTF-8, UTF-16 with or without a byte order mark, else Windows' Latin-1.
 
-    Raises ValueError naming file and line for bytes that are in none of these.
+    Raises ValueError with file and line for bytes that are invalid in all of these.
     """
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -108,13 +109,13 @@ def _decode(path: Path, content: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path}, line {line}: the byte {content[error.start]:#04x} fits no encoding that is known (UTF-8, UTF-16, "
+            f"{path}, line {line}: the byte {content[error.start]:#04x} fits no known encoding (UTF-8, UTF-16, "
             "Latin-1): save the file as UTF-8"
         ) from error
 
 
 def _separator(path: Path, text: str) -> str:
-    """The separator that splits the first line into most columns; by the file's ending where none does."""
+    """The separator that divides the first line into most columns; by the file's suffix if none does."""
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     first = next(iter(text.splitlines()), "")
     counts = {one: len(next(csv.reader([first], delimiter=one), [])) for one in (usual, *SEPARATORS)}

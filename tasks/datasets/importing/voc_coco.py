@@ -1,4 +1,4 @@
-"""Annotations of objects as labels of whole images: Pascal VOC's XML files and COCO's JSON."""
+"""Object annotations as labels of whole images: Pascal VOC's XML files and COCO's JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOC_SPLITS = ("train", "val", "test")
 
 
 def voc_base(path: Path) -> Path | None:
-    """The folder that holds JPEGImages and Annotations: the path itself or up to two levels below."""
+    """The folder that contains JPEGImages and Annotations: the path itself or up to two levels below."""
     candidates = [path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
     return next((c for c in candidates if (c / "JPEGImages").is_dir() and (c / "Annotations").is_dir()), None)
 
@@ -26,7 +26,7 @@ def voc_base(path: Path) -> Path | None:
 def read_voc(path: Path, balance: Balance) -> Iterator[IndexRow]:
     """A row per annotated image with the names of its objects.
 
-    A class that an image shows in objects marked difficult alone is ignored in it: neither an example nor a negative.
+    A class whose only objects are marked difficult is ignored in that image: neither a positive nor a negative example.
     """
     base = voc_base(path)
     assert base is not None
@@ -38,7 +38,7 @@ def read_voc(path: Path, balance: Balance) -> Iterator[IndexRow]:
         ignored = tuple(dict.fromkeys(name for name, difficult in objects if difficult and name not in names))
         place = image.relative_to(path).as_posix()
         if ignored:
-            balance.leave_out("labels of images that show a class in difficult objects alone, ignored there", place)
+            balance.leave_out("labels of images in which all objects of the class are difficult, ignored there", place)
         yield IndexRow(splits.get(annotation.stem, ""), place, names, ignored=ignored)
 
 
@@ -52,7 +52,7 @@ def coco_files(path: Path) -> list[Path]:
 def read_coco(path: Path, balance: Balance) -> Iterator[IndexRow]:
     """A row per image with the names of its objects' categories.
 
-    A class that an image shows in crowds alone is ignored in it: neither an example nor a negative.
+    A class whose only objects are crowds is ignored in that image: neither a positive nor a negative example.
     """
     root = path.parent if path.is_file() else path
     for file in coco_files(path):
@@ -60,7 +60,7 @@ def read_coco(path: Path, balance: Balance) -> Iterator[IndexRow]:
         try:
             yield from _coco_rows(root, file, content, balance)
         except (LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} is not in COCO's form: {type(error).__name__}: {shown(str(error))}") from error
+            raise ValueError(f"{file} is not in COCO format: {type(error).__name__}: {shown(str(error))}") from error
 
 
 def _coco_rows(
@@ -79,12 +79,12 @@ def _coco_rows(
         place = _coco_image(root, file, str(image["file_name"]))
         ignored = tuple(name for name in crowds[image["id"]] if name not in found[image["id"]])
         if ignored:
-            balance.leave_out("labels of images that show a class as a crowd alone, ignored there", place)
+            balance.leave_out("labels of images in which all objects of the class are crowds, ignored there", place)
         yield IndexRow(split_of(file.stem) or "", place, tuple(found[image["id"]]), ignored=ignored)
 
 
 def _voc_splits(base: Path) -> dict[str, str]:
-    """Image name to split, from `ImageSets/Main`; of an image in several lists, the later split counts."""
+    """Split by image name, from `ImageSets/Main`; for an image in several lists, the last split."""
     found: dict[str, str] = {}
     for split in VOC_SPLITS:
         file = base / "ImageSets" / "Main" / f"{split}.txt"
@@ -120,7 +120,7 @@ def _is_coco(file: Path) -> bool:
 
 
 def _coco_image(root: Path, file: Path, name: str) -> str:
-    """The image beside its annotations, in a folder called like the split, or in `images`."""
+    """The image next to its annotations, in a folder named like the split, or in `images`."""
     split = file.stem.removeprefix("instances_")
     for folder in (root, root / split, root / "images", root / "images" / split, file.parent):
         if is_file(folder / name):

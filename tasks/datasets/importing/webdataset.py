@@ -1,4 +1,4 @@
-"""webdataset shards: tar files in which the members of one sample share folder and base name up to its first dot."""
+"""webdataset shards: tar files in which the members of a sample share folder and base name up to its first dot."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar.zs
 
 
 def shard_files(path: Path) -> list[Path]:
-    """The tar files of a folder and its subfolders, in order; or the one file. Compressed ones are among them."""
+    """Tar files of a folder and its subfolders, in order, including compressed ones; or the single file."""
     if path.is_file():
         return [path] if _is_shard(path) else []
     return sorted(shard for shard in {*path.glob("*"), *path.glob("*/*")} if _is_shard(shard) and shard.is_file())
 
 
 def read_shards(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[IndexRow]:
-    """A row per sample that has an image and a label (`.cls`, `.txt`, or `.json` with a label in it).
+    """A row per sample with an image and a label (`.cls`, `.txt`, or `.json` with a label).
 
-    The split is told from the shard's name or folder. Raises Ambiguous for a shard without samples, and ValueError for
-    one that is damaged, unlabelled, or compressed otherwise than by gzip.
+    The split is from the shard's name or folder. Raises Ambiguous for a shard without samples, and ValueError for one
+    that is damaged, unlabelled, or compressed other than by gzip.
     """
     root = path.parent if path.is_file() else path
     for shard in shard_files(path):
@@ -52,21 +52,21 @@ def read_shards(path: Path, wish: ImportOptions, balance: Balance) -> Iterator[I
 
 @dataclass
 class _Sample:
-    """What one sample's members hold."""
+    """Members of one sample."""
 
     images: dict[str, tarfile.TarInfo] = field(default_factory=dict)
-    """By ending, `png` or `seg.png` say."""
+    """By suffix, e.g. `png` or `seg.png`."""
     labels: dict[str, str | None] = field(default_factory=dict)
-    """By ending; None where it says that there is none."""
+    """By suffix; None for an explicit null label."""
 
     @property
     def label(self) -> str | None:
-        """The label; None for null, empty where there is no file of labels."""
+        """The label; None for null, empty without a label file."""
         return next((self.labels[ending] for ending in LABELS if self.labels.get(ending, "") != ""), "")
 
     @property
     def unused(self) -> list[str]:
-        """Endings of further files of labels."""
+        """Suffixes of further label files."""
         return [ending for ending in LABELS if self.labels.get(ending, "") != ""][1:]
 
 
@@ -85,7 +85,9 @@ def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[I
     pictured = {key: sample for key, sample in samples.items() if sample.images}
     unlabelled = [key for key, sample in pictured.items() if sample.label == ""]
     if pictured and len(unlabelled) == len(pictured):
-        raise ValueError(f"{shard}: {len(unlabelled)} samples have no label (.cls, .txt or .json), {unlabelled[0]} say")
+        raise ValueError(
+            f"{shard}: {len(unlabelled)} samples have no label (.cls, .txt or .json), e.g. {unlabelled[0]}"
+        )
     for key, sample in samples.items():
         if not sample.images:
             balance.leave_out("samples without an image", f"{name}/{key}")
@@ -101,7 +103,7 @@ def _samples(shard: Path, name: str, split: str, balance: Balance) -> Iterator[I
 def _take(
     archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, _Sample], where: str, balance: Balance
 ) -> None:
-    """Put a member where it belongs. `./` before names and dots in folders are no part of a sample's key."""
+    """Add a member to its sample. `./` before names and dots in folders are not part of a sample's key."""
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     base, _, ending = parts[-1].partition(".")
     if not base or any(is_leftover(part) for part in parts):
@@ -117,7 +119,7 @@ def _take(
 
 
 def _image(shard: Path, key: str, sample: _Sample, balance: Balance) -> tarfile.TarInfo:
-    """The picture of a sample: the member with a plain ending, or the only one. Raises ValueError."""
+    """The picture of a sample: the member with a plain suffix, or the only one. Raises ValueError."""
     plain = [ending for ending in sample.images if "." not in ending] or list(sample.images)
     if len(plain) > 1:
         raise ValueError(f"{shard}: the sample {key} has several images, {', '.join(plain)}: keep one as .{plain[0]}")
@@ -142,6 +144,6 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> st
 
 
 def _is_shard(path: Path) -> bool:
-    """`model.pth.tar` is a checkpoint, by a custom of old."""
+    """`model.pth.tar` is conventionally a checkpoint."""
     name = path.name.lower()
     return name.endswith((".tar", *COMPRESSED)) and not name.endswith((".pth.tar", ".pt.tar")) and not is_leftover(name)

@@ -1,4 +1,4 @@
-"""ADE20K as of the scene parsing challenge: 150 classes, a mask beside every image.
+"""ADE20K as of the scene parsing challenge: 150 classes, one mask per image.
 
 Layout: `images/{training,validation}/*.jpg`, `annotations/{training,validation}/*.png`, `objectInfo150.txt`.
 """
@@ -27,7 +27,7 @@ ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
 
 @dataclass(frozen=True)
 class FileMasks:
-    """Masks below a folder. A file's number less `first` is the class; numbers below `first` are unknown pixels."""
+    """Masks below a folder. The class is a pixel's number minus `first`; smaller numbers are unknown pixels."""
 
     card: DatasetCard
     root: Path
@@ -36,20 +36,20 @@ class FileMasks:
     first: int
     digest: str
     named_digest: str
-    """As versions before digests of content made it, of names and sizes."""
+    """Digest of earlier versions, from names and sizes."""
     contents: tuple[str, ...] = ()
-    """SHA-256 of each file, as hexadecimal digits; empty where nothing asks for the digest."""
+    """SHA-256 of each file, as hexadecimal digits; empty if no digest is needed."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Mask:
-        """int16 [h, w]; raises `DataError` naming the file when it is no mask of these classes."""
+        """int16 [h, w]; raises `DataError` with the file name if it is not a mask of these classes."""
         path = self.root / self.files[index]
         numbers = self._numbers(index)
         if numbers.size and numbers.max() - self.first >= len(self.classes):
             raise DataError(
-                f"{path} holds the number {numbers.max()}, and there are {len(self.classes)} classes, {self.first} to "
+                f"{path} has the number {numbers.max()}, and there are {len(self.classes)} classes, {self.first} to "
                 f"{self.first + len(self.classes) - 1}: {advice(self.card)}"
             )
         return np.where(numbers < self.first, -1, numbers - self.first).astype(np.int16)
@@ -77,7 +77,7 @@ class FileMasks:
 def file_masks(
     card: DatasetCard, split: str, root: Path, files: Sequence[str], classes: Sequence[str], first: int
 ) -> FileMasks:
-    """The masks of a split; their digest names their contents, as of images. Raises DataError for missing ones."""
+    """The masks of a split, with a digest of their contents, as for images. Raises DataError for missing ones."""
     found = listed_files(card, split, root, files)
     named = [f"{file}\t{one.state[0]}" for file, one in zip(files, found, strict=True)]
     return FileMasks(
@@ -114,7 +114,7 @@ def _split(root: Path, card: DatasetCard, name: str, folder: str, classes: tuple
 
 
 def _classes(card: DatasetCard, path: Path) -> tuple[str, ...]:
-    """The first of each line's names: `1  0.1576  11664  1910  wall`, a heading above."""
+    """The first name of each line: `1  0.1576  11664  1910  wall`, after a header."""
     rows = [line.split("\t") for line in read_lines(card, path)][1:]
     if len(rows) != card.classes or any(len(row) < 5 for row in rows):
         raise wrong_content(card, path, f"{len(rows)} lines of classes below its heading, not {card.classes}")

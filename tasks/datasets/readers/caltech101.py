@@ -1,6 +1,6 @@
-"""Caltech-101 with 102 classes (BACKGROUND_Google is one) and 30 training images per class.
+"""Caltech-101 with 102 classes (including BACKGROUND_Google) and 30 training images per class.
 
-torchvision's class leaves the background out and has no split, so this one reads the folders.
+torchvision's class omits the background and has no split, so this reader lists the folders.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ FOLDER = "caltech101/101_ObjectCategories"
 SPLITS = ("train", "test")
 TRAIN_PER_CLASS = 30
 DERIVED = (
-    "train.txt and test.txt of the published split are not beside the images, so 30 images per class were drawn for "
+    "train.txt and test.txt of the published split are not next to the images, so 30 images per class were drawn for "
     "training without replacement under seed 0; the published split drew with replacement"
 )
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """Train and test as `train.txt` and `test.txt` list them, repeated lines included; else the derived split."""
+    """Train and test as listed in `train.txt` and `test.txt`, including repeated lines; else the derived split."""
     classes = tuple(sorted(path.name for path in (root / FOLDER).iterdir() if path.is_dir()))
     listed = all((root / f"{name}.txt").exists() for name in SPLITS)
     parts = {name: _listed(card, root / f"{name}.txt") for name in SPLITS} if listed else _derived(root, classes)

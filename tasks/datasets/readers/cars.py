@@ -1,7 +1,7 @@
 """Stanford Cars, from the development kit's .mat files.
 
-torchvision's class wants the test annotations one folder above the development kit, the paper's code inside it;
-both places are read here.
+torchvision's class requires the test annotations one folder above the development kit, the paper's code inside it; both
+are accepted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAILURES = (OSError, ValueError, TypeError, LookupError, NotImplementedError, Ma
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """Train and test; class names from the kit's `cars_meta.mat`, or numbers where it is missing."""
+    """Train and test; class names from the kit's `cars_meta.mat`, or numbers if it is missing."""
     train, test = LAYOUTS["cars"].required[-2:]
     samples = {
         "train": _annotations(card, _first(card, root, train), "cars_train"),

@@ -1,4 +1,4 @@
-"""Folders of class folders: EuroSAT, CropDiseases, ImageNet, and any folder of the user's (`imagefolder:/path`)."""
+"""Class folders: EuroSAT, CropDiseases, ImageNet, and any folder of the user (`imagefolder:/path`)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SPLIT_NAMES = {
 }
 WHOLE = "all"
 SPLIT_BY_FOLDER = ("imagefolder", "imagenet")
-"""Readers of which folders may be splits."""
+"""Readers whose folders may be splits."""
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """One split named `all`; or, where all subfolders of an own folder or ImageNet are train, val and test, these.
+    """One split named `all`; or train, val and test if these are all subfolders of ImageNet or of a user's folder.
 
-    A class is a folder that holds at least one image, at any depth below it.
+    A class is a folder that contains at least one image, at any depth.
     """
     if card.reader == "imagefolder":
         return _own_folder(root, card)
@@ -45,7 +45,7 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 
 
 def _own_folder(root: Path, card: DatasetCard) -> Dataset:
-    """A folder of the user's own: every file is read, or left out with a note."""
+    """A folder of the user: every file is read, or left out with a note."""
     balance = Balance()
     rows = list(read_folders(root, balance, leave_out=True, answered=True))
     found: dict[str, list[str]] = {}
@@ -71,13 +71,13 @@ def _own_folder(root: Path, card: DatasetCard) -> Dataset:
 
 
 def _base(root: Path, files: Sequence[str]) -> Path:
-    """The folder of a split: the one that all its files are in, or `root` where a split has several."""
+    """Folder of a split: the one that contains all its files, or `root` if there are several."""
     first = {file.partition("/")[0] for file in files}
     return root / first.pop() if len(first) == 1 else root
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Our name of every split to its folder, in the order train, val, test; empty if these are not splits."""
+    """Folder of every standard split, in the order train, val, test; empty if these are not splits."""
     folders = {path.name.lower(): path for path in _visible(root)}
     if not folders or not set(folders) <= set(SPLIT_NAMES) or "train" not in {SPLIT_NAMES[name] for name in folders}:
         return {}
@@ -102,4 +102,4 @@ def _notes(card: DatasetCard, parts: dict[str, Path]) -> tuple[str, ...]:
         return ()
     if "val" in parts:
         return ("there is no test folder, so the val folder is the test split and a fifth of train is for validation",)
-    return ("there is no test folder, so a fifth of every class, drawn under seed 0, is the test split",)
+    return ("there is no test folder, so a fifth of every class, drawn with seed 0, is the test split",)

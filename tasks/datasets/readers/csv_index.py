@@ -1,4 +1,4 @@
-"""Datasets that `ssl-console add dataset` brought in: images and labels as its index lists them."""
+"""Datasets added by `ssl-console add dataset`: images and labels as listed in the index."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def read(root: Path, card: DatasetCard) -> Dataset:
             splits[name] = _shard_split(card, root, name, chosen, labels, shards)
         else:
             splits[name] = file_split(card, name, root, [row.file for row in chosen], labels, len(classes))
-    notes = (card.note,) if card.note else ()  # what was decided and left out when it was added
+    notes = (card.note,) if card.note else ()  # decisions and omissions of the import
     return Dataset(card.name, classes, multi_label=several, splits=splits, notes=notes)
 
 
 def _shards(card: DatasetCard, root: Path, rows: Sequence[IndexRow]) -> dict[str, ReadFile]:
-    """Every shard as it is, with what the pixels of its images need, whichever split they are in. Raises DataError."""
+    """State of every shard, with the traits of all its images in any split. Raises DataError."""
     members: dict[str, list[IndexRow]] = {}
     for row in rows:
         members.setdefault(shard_of(row.file), []).append(row)
@@ -69,7 +69,7 @@ def _shards(card: DatasetCard, root: Path, rows: Sequence[IndexRow]) -> dict[str
 def _shard_split(
     card: DatasetCard, root: Path, name: str, rows: Sequence[IndexRow], labels: Labels, shards: Mapping[str, ReadFile]
 ) -> SourceSplit:
-    """Each image is named by its shard's content and its place in the shard."""
+    """A source split whose images are identified by the shard's content and their position in it."""
     files = tuple(row.file for row in rows)
     found = {shard: shards[shard] for shard in dict.fromkeys(map(shard_of, files))}
     traits = {shard: dict(_member_traits(one.traits)) for shard, one in found.items()}
@@ -97,13 +97,13 @@ def _shard_split(
 
 
 def read_shard(members: Sequence[IndexRow], column: str, path: str) -> ReadFile:
-    """A shard's state and digest, and the traits of its members by where they begin. Raises NotAFile."""
+    """State and digest of a shard, and the traits of its members by their position. Raises NotAFile."""
     whole, blocks = read_file(path), BlockCache()
     words = {}
     if whole.state != ABSENT:
         shard = open_shard(Path(path), column)
         for row in members:
-            with suppress(OSError, EOFError, zlib.error, ValueError):  # whoever decodes the image reports it
+            with suppress(OSError, EOFError, zlib.error, ValueError):  # reported when the image is decoded
                 words[row.offset] = traits_of(shard.read(row.offset or 0, row.size or 0, blocks))
     return replace(whole, traits=";".join(f"{offset}:{traits}" for offset, traits in words.items() if traits))
 

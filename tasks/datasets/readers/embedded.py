@@ -1,7 +1,7 @@
-"""Scenes drawn by `tasks.synthetic`, labelled by one of their factors.
+"""Scenes rendered by `tasks.synthetic`, labelled by one of their factors.
 
-Cards that differ in the factor alone share their images (and so their features): solid, hue and texture are three
-questions about the same pictures. With `dense`, every image also has its mask, normals, depth and boxes as targets.
+Cards that differ only in the factor share their images (and so their features): solid, hue and texture are three tasks
+on the same images. With `dense`, every image also has its mask, normals, depth and boxes as targets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tasks.synthetic.digits import TRAIN_GLYPHS
 from tasks.synthetic.sklearn_data import handwritten_digits
 
 KINDS: tuple[Kind, ...] = ("boxes", "masks", "normals")
-"""Targets that the digest of a dataset names. Depth came later: it follows from what names the images."""
+"""Targets included in the digest of a dataset. Depth was added later: it follows from the images."""
 CLASSES: Mapping[Kind, tuple[str, ...]] = {
     "boxes": SOLID_NAMES,
     "masks": ("room", *SOLID_NAMES),
@@ -45,7 +45,7 @@ CLASSES: Mapping[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class SceneSeries:
-    """One split's scenes: the arguments that decide every pixel."""
+    """Scenes of one split: the arguments that determine every pixel."""
 
     kind: SceneKind
     split: str
@@ -55,20 +55,20 @@ class SceneSeries:
 
     @property
     def _scenes(self) -> list[str]:
-        """What decides every scene: renderer, its parameters, the scenes' addresses."""
+        """Arguments of every scene: renderer, its parameters, the scenes' indices."""
         return [f"renderer {RENDERER_VERSION}", canonical([asdict(SceneParameters()), asdict(self)]).decode()]
 
     def digests(self, factor: Factor) -> tuple[str, str]:
-        """Names of the images and of their labels, without drawing."""
+        """Digests of the images and of their labels, without rendering."""
         return digest_lines(self._scenes), digest_lines([*self._scenes, factor])
 
     def target_digests(self, *, dense: bool) -> dict[Kind, str]:
-        """Names of the targets, by kind, without drawing; none unless `dense`."""
+        """Digests of the targets by kind, without rendering; empty unless `dense`."""
         return {**{kind: digest_lines([*self._scenes, kind]) for kind in KINDS}, "depth": ""} if dense else {}
 
     @property
     def identifiers(self) -> tuple[str, ...]:
-        """One name per scene."""
+        """A name per scene."""
         return tuple(f"{self.kind}/{self.split}/{index}" for index in range(self.count))
 
 
@@ -82,9 +82,9 @@ class Rendered:
 
 
 def read_shapes(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - every reader has this signature
-    """Draw `train` and `test` scenes of a `kind` ("object", "scene", "digit") labelled by a `factor`.
+    """Render `train` and `test` scenes of a `kind` ("object", "scene", "digit") labelled by a `factor`.
 
-    Other arguments of the card: `size` (pixels per side), `seed`, `dense`. Drawn once per process.
+    Other arguments of the card: `size` (pixels per side), `seed`, `dense`. Rendered once per process.
     """
     factor, dense = _factor(card), _dense(card)
     classes = label_names(factor)
@@ -105,7 +105,7 @@ def read_shapes(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - eve
 
 
 def manifest(card: DatasetCard) -> Manifest:
-    """What `read` would give, told without drawing anything."""
+    """Manifest of the dataset without rendering."""
     factor, series = _factor(card), _series(card)
     classes = label_names(factor)
     named = [(one.split, *_named(one, factor, dense=_dense(card))) for one in series]
@@ -180,13 +180,13 @@ def _draw(series: SceneSeries, *, dense: bool) -> Rendered:
 
 
 INK = 16
-"""The darkest value in scikit-learn's arrays."""
+"""Maximum value in scikit-learn's arrays."""
 
 
 def read_digits(root: Path, card: DatasetCard) -> Dataset:  # noqa: ARG001 - every reader has this signature
     """RGB images of 8 x 8 pixels; the first 900 are for training, the 897 others for testing.
 
-    Rendered digit scenes make the same cut, and the demo backbones were pre-trained on the first 900 alone.
+    Rendered digit scenes use the same split, and the demo backbones were pre-trained on the first 900 only.
     """
     digits = handwritten_digits()
     grey = np.rint(digits.images * (255 / INK)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""From lists of files or arrays, and labels, to source splits with their digests."""
+"""Convert lists of files or arrays, and labels, to source splits with digests."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def file_split(
 ) -> SourceSplit:
     """A source split of image files (POSIX paths relative to `root`).
 
-    `images_digest` is taken over one line per image, the digest of its content, in order: a changed, added, removed or
-    reordered image is another split, a renamed one is not.
+    `images_digest` is computed over one line per image, the digest of its content, in order: a changed, added, removed
+    or reordered image is another split, a renamed one is not.
 
     Raises:
         DataError: files are missing, there are none, or a label is not a class.
@@ -56,14 +56,14 @@ def file_split(
 
 
 def reading_of(card: DatasetCard) -> ImageReading:
-    """How the images of a dataset are read."""
+    """Reading options of a dataset's images."""
     return ImageReading(card.background, card.orientation == "upright")
 
 
 def newest_change(root: Path, files: Sequence[str], found: Sequence[ReadFile]) -> float:
-    """The latest change of the files or of the folders that they are in, in seconds since the epoch.
+    """Latest change of the files or their folders, in seconds since the epoch.
 
-    A folder that is renamed, as when another one takes its place, changes while its files do not.
+    Replacing a folder by renaming another changes the folder's time but not those of its files.
     """
     folders = {PurePosixPath(name) for name in {os.path.dirname(file) for file in files}}  # noqa: PTH120 - once per image
     every = {root / above for folder in folders for above in (folder, *folder.parents)}
@@ -89,7 +89,7 @@ def array_split(
 ) -> SourceSplit:
     """A source split of images in memory, uint8 [n, height, width, 3].
 
-    The digests of images and labels are taken over their bytes, unless `digests` gives names for both.
+    The digests of images and labels are computed over their bytes, unless `digests` contains both.
 
     Raises:
         DataError: there are no images, or a label is not a class.
@@ -105,9 +105,8 @@ def array_split(
 def listed_files(
     card: DatasetCard, split: str, root: Path, files: Sequence[str], read: Read | None = None
 ) -> list[ReadFile]:
-    """State and digest of every file (POSIX paths relative to `root`). Raises DataError for none at all, for missing
-    ones, and for what is no file.
-    """
+    """State and digest of every file (POSIX paths relative to `root`). Raises DataError for an empty list, for
+    missing files, and for paths that are not files."""
     if not files:
         raise DataError(f"{card.name}: the split {split} in {root} has no images: {advice(card)}")
     paths = [os.path.join(root, file) for file in files]  # noqa: PTH118 - once per image
@@ -123,24 +122,24 @@ def listed_files(
 
 
 def label_by_folder(files: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """Class names, sorted, and labels per split, of files whose path's first part names the class."""
+    """Class names, sorted, and labels per split, of files whose path begins with the class."""
     classes = sorted({file.partition("/")[0] for names in files.values() for file in names})
     number = {name: index for index, name in enumerate(classes)}
     return tuple(classes), {s: [number[file.partition("/")[0]] for file in names] for s, names in files.items()}
 
 
 def wrong_content(card: DatasetCard, path: Path, problem: object) -> DataError:
-    """The error for an annotation file that is there but does not say what it should."""
-    return DataError(f"{card.name}: {path} is not what this dataset has there ({problem}): {advice(card)}")
+    """Error for an annotation file with invalid content."""
+    return DataError(f"{card.name}: {path} has unexpected content ({problem}): {advice(card)}")
 
 
 def missing(card: DatasetCard, paths: Sequence[Path]) -> DataError:
-    """The error for key files that are not there."""
+    """Error for missing key files."""
     return DataError(f"{card.name}: {_first_of(paths)} missing: {advice(card)}")
 
 
 def read_lines(card: DatasetCard, path: Path) -> list[str]:
-    """The lines of a text file that are not empty, stripped. Raises DataError when it cannot be read."""
+    """Non-empty lines of a text file, stripped. Raises DataError if it cannot be read."""
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
@@ -150,14 +149,14 @@ def read_lines(card: DatasetCard, path: Path) -> list[str]:
 
 
 def _first_of(paths: Sequence[Path]) -> str:
-    """`a/b.jpg and 3 more are`, to be followed by what they are."""
+    """`a/b.jpg and 3 more are`, the subject of a sentence."""
     return f"{paths[0]} is" if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more are"
 
 
 def _checked(
     card: DatasetCard, split: str, names: Sequence[str], labels: Iterable[int] | Labels, classes: int
 ) -> Labels:
-    """Labels as int64 [n] or [n, classes], each known to be a class of its image."""
+    """Labels as int64 [n] or [n, classes], verified to be valid class indices."""
     array = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.int64)
     if len(array) != len(names) or not len(names):
         raise DataError(f"{card.name}: {len(names)} images but {len(array)} labels in {split}: {advice(card)}")

@@ -1,4 +1,4 @@
-"""ISIC 2018, task 3: seven kinds of skin lesion, from the one-hot ground truth table."""
+"""ISIC 2018, task 3 (seven kinds of skin lesion, from the one-hot ground truth table), and ChestX-ray8."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def read_isic(root: Path, card: DatasetCard) -> Dataset:
 
 
 CLASSES = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
-"""Pneumonia and `No Finding` are left out, as is every image with several findings (ssl-transfer `chestx.py`)."""
+"""Pneumonia and `No Finding` are omitted, as are images with several findings (ssl-transfer `chestx.py`)."""
 SIZE = (256, 256)
-"""Every image is first resized to this, whatever the preprocessing does next."""
+"""Size to which every image is resized first, before any preprocessing."""
 TABLE = "Data_Entry_2017.csv"
 
 

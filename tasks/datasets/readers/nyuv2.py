@@ -1,7 +1,7 @@
 """NYU Depth v2 with the surface normals of Ladicky et al., as Goyal et al. (2019) prepared them.
 
 Layout: `all_images/<id>_rgb.*`, `surfacenormal_metadata/{train,test}_SN40.json`, `all_normals.pklz` and `vocab40.mat`
-beside these. The masks `*_SN40.png` that the published code trains on are not needed: a pixel's direction class is its
+next to these. The masks `*_SN40.png` that the published code trains on are not needed: a pixel's direction class is its
 normal's nearest entry of the vocabulary, which is how they were made.
 """
 
@@ -47,14 +47,14 @@ NORMALS_FAILURES = (OSError, EOFError, ValueError, KeyError, TypeError, pickle.U
 
 @dataclass(frozen=True, eq=False)
 class NyuNormals:
-    """Normals by position; `codebook` float64 [40, 3] is the published vocabulary of directions."""
+    """Normals by index; `codebook` float64 [40, 3] is the published vocabulary of directions."""
 
     card: DatasetCard
     folder: Path
     identifiers: tuple[str, ...]
     codebook: npt.NDArray[np.float64]
     packed: ReadFile
-    """The published pickle, as it was read."""
+    """The published pickle file as read."""
     classes: tuple[str, ...] = ()
     _opened: list[_Opened] = field(default_factory=list)
 
@@ -63,12 +63,12 @@ class NyuNormals:
 
     @property
     def digest(self) -> str:
-        """Names the file's content, the images, and the vocabulary."""
+        """Digest of the file's content, the images, and the vocabulary."""
         return digest_lines([self.packed.digest.hex(), *self.identifiers, self.codebook.tobytes().hex()])
 
     @property
     def named_digest(self) -> str:
-        """As versions before digests of content made it: the file by its size."""
+        """Digest of earlier versions, from the file's size."""
         size = self.packed.state[0]
         return digest_lines([f"{PACKED}\t{size}", *self.identifiers, self.codebook.tobytes().hex()])
 
@@ -78,7 +78,7 @@ class NyuNormals:
         return columns, rows
 
     def __getitem__(self, index: int) -> NormalMap:
-        """float32 [h, w, 3], zeros where the depth was not valid; raises `DataError` for an image that has none."""
+        """float32 [h, w, 3], zeros where the depth is invalid; raises `DataError` for an image without normals."""
         if not self._opened:
             self._opened.append(_opened(self.card, self.folder, self.packed.digest.hex()))
         opened, name = self._opened[0], self.identifiers[index]
@@ -95,7 +95,7 @@ class NyuNormals:
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """Memory-mapped: `normals` float32 [n, h, w, 3], `valid` [n, h, w], and each image's row."""
+    """Memory-mapped arrays: `normals` float32 [n, h, w, 3], `valid` [n, h, w], and each image's row."""
 
     normals: npt.NDArray[np.float32]
     valid: npt.NDArray[np.uint8]
@@ -104,15 +104,15 @@ class _Opened:
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
-        """Numpy's arrays and nothing else."""
+        """Allow only numpy's arrays."""
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}, which data have no use for")
+            raise pickle.UnpicklingError(f"it requires {module}.{name}, which is not needed for data and was not run")
         found: object = super().find_class(module, name)
         return found
 
 
 def _opened(card: DatasetCard, folder: Path, digest: str) -> _Opened:
-    """The unpacked files, made first where they are not there or were made of another pickle."""
+    """The unpacked files, created if missing or of another pickle."""
     packed, names = folder / PACKED, folder / "all_normals.json"
     try:
         made = json.loads(names.read_text(encoding="utf-8")) if names.exists() else {}
@@ -121,7 +121,9 @@ def _opened(card: DatasetCard, folder: Path, digest: str) -> _Opened:
         rows = {name: row for row, name in enumerate(made["names"])}
         normals, valid = (np.load(folder / f"all_normals.{part}.npy", mmap_mode="r") for part in ("vectors", "valid"))
     except PermissionError as error:
-        raise DataError(f"{error.filename} cannot be written: the normals are unpacked there once; allow it") from error
+        raise DataError(
+            f"{error.filename} cannot be written: allow writing, as the normals are unpacked there once"
+        ) from error
     except NORMALS_FAILURES as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
@@ -130,7 +132,7 @@ def _opened(card: DatasetCard, folder: Path, digest: str) -> _Opened:
 
 
 def _unpack(packed: Path, folder: Path, digest: str) -> dict[str, Any]:
-    """Three files beside the pickle; the list of names comes last, so that it stands for all of them."""
+    """Write three files next to the pickle; the list of names is written last and marks them complete."""
     with gzip.open(packed) as file:
         content = _Reader(file, encoding="latin1").load()
     normals, valid = content["all_normals"], content["all_valid_depth_masks"]

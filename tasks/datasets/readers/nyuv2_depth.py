@@ -45,11 +45,11 @@ class FileDepths:
 
     @property
     def digest(self) -> str:
-        """Names the files' contents, in order."""
+        """Digest of the files' contents, in order."""
         return digest_lines(self.contents)
 
     def __getitem__(self, index: int) -> DepthMap:
-        """float32 [h, w] in metres, 0 where not known; raises `DataError` naming a file that has no depth."""
+        """float32 [h, w] in metres, 0 where unknown; raises `DataError` with the name of a file without depth."""
         return self._numbers(index).astype(np.float32) / np.float32(MILLIMETRES)
 
     def frame(self, index: int) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """rOxford5k and rParis6k (Radenović et al., Revisiting Oxford and Paris, CVPR 2018).
 
-Layout: `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl` beside the folder `jpg` with all images. The pickle is a dictionary of
-`imlist` and `qimlist`, names of database images and of queries without ending, and `gnd`, for every query its box `bbx`
-(x0 y0 x1 y1) and the places in `imlist` of `easy`, `hard` and `junk` images. It is read as data: nothing in it is run.
+Layout: `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl` next to the folder `jpg` with all images. The pickle is a dictionary
+of `imlist` and `qimlist`, names of database images and of queries without suffix, and `gnd`, for every query its box
+`bbx` (x0 y0 x1 y1) and the indices in `imlist` of `easy`, `hard` and `junk` images. It is read as data: nothing in it
+is run.
 
-The database is the split `train`; the queries, cropped to their boxes as the rule demands, are `test`.
+The database is the split `train`; the queries, cropped to their boxes as the protocol requires, are `test`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from tasks.datasets.readers.make_splits import file_split, wrong_content
 
 NAMED = ("easy", "hard", "junk")
 LARGEST = 64 * 1024**2
-"""Bytes of a ground truth; the published ones have less than a tenth of it."""
+"""Maximum size of a ground truth file in bytes; the published ones have less than a tenth of it."""
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class CroppedImages(FileImages):
-    """Image files of which a box is shown, on the image as it is stored."""
+    """Image files cropped to a box, given on the image as stored."""
 
     boxes: tuple[Box, ...] = ()
     """x0 y0 x1 y1 of every image in pixels, rounded as Pillow does."""
 
     def __getitem__(self, index: int) -> Image.Image:
-        """RGB image; raises `DataError` naming the file when it cannot be decoded."""
+        """RGB image; raises `DataError` with the file name if it cannot be decoded."""
         return super().__getitem__(index).crop(self.boxes[index])
 
     def pixels(self, index: int) -> Pixels | Image.Image:
@@ -47,13 +48,13 @@ class CroppedImages(FileImages):
 
     @property
     def digest(self) -> str:
-        """Names the images and their boxes."""
+        """Digest of the images and their boxes."""
         return digest_lines([super().digest, *(" ".join(f"{side:.3f}" for side in box) for box in self.boxes)])
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """A ground truth file that has been checked."""
+    """A validated ground truth file."""
 
     database: tuple[str, ...]
     queries: tuple[str, ...]
@@ -62,14 +63,14 @@ class GroundTruth:
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """Database and queries with what is relevant to them; no labels."""
+    """Database and queries with their relevant images; no labels."""
     path = root / f"gnd_{card.reader}.pkl"
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         truth = ground_truth(read_plain_pickle(path))
     except RefusedPickle as error:
-        raise wrong_content(card, path, f"it asks for {error}, and nothing was run") from error
+        raise wrong_content(card, path, f"it requires {error}, and nothing was run") from error
     except (OSError, *BROKEN) as error:
         raise wrong_content(card, path, error) from error
     database = _split(root, card, "train", truth.database)
@@ -77,9 +78,9 @@ def read(root: Path, card: DatasetCard) -> Dataset:
 
 
 def ground_truth(content: object) -> GroundTruth:
-    """The content of a pickle, checked. Raises ValueError, TypeError or LookupError for anything else."""
+    """Validated content of a pickle. Raises ValueError, TypeError or LookupError if invalid."""
     if not isinstance(content, Mapping):
-        raise TypeError(f"it holds a {type(content).__name__}, not a dictionary")
+        raise TypeError(f"it contains a {type(content).__name__}, not a dictionary")
     database, queries = _names(content["imlist"]), _names(content["qimlist"])
     entries = content["gnd"]
     if not isinstance(entries, Sequence) or len(entries) != len(queries):

@@ -1,7 +1,7 @@
-"""Images and labels as torchvision's dataset classes list them, wherever the layout begins.
+"""Images and labels as listed by torchvision's dataset classes, with or without torchvision's folder level.
 
-torchvision wants its own folder level above some layouts (`root/flowers-102/jpg`); the paper's code does without. A
-symbolic link in a temporary folder stands for that level, so that one class reads both.
+torchvision requires its own folder level above some layouts (`root/flowers-102/jpg`), which the paper's code does not
+have. A symbolic link in a temporary folder provides that level, so that one class reads both.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tasks.datasets.dataset import DataError, Dataset, SourceSplit
 from tasks.datasets.readers.make_splits import array_split, file_split, label_by_folder, read_lines, wrong_content
 
 FAILURES = (RuntimeError, ValueError, LookupError, TypeError, OSError, EOFError, pickle.UnpicklingError)
-"""What torchvision's classes raise for annotation files that are missing, cut short or of another dataset."""
+"""Exceptions raised by torchvision's classes for annotation files that are missing, truncated or of another dataset."""
 
 Make = Callable[[Path, str], Any]
-"""Makes torchvision's dataset from its root folder and the name of a split."""
+"""Function that creates torchvision's dataset from its root folder and the name of a split."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Listing:
 def list_splits(
     card: DatasetCard, base: Path, make: Make, splits: Mapping[str, str], level: str = ""
 ) -> dict[str, Listing]:
-    """List the splits of a layout that begins in `base`.
+    """List the splits of the layout in `base`.
 
-    `splits` gives torchvision's name for each of ours; `level` is the folder that torchvision adds to its root.
+    `splits` maps standard split names to torchvision's; `level` is the folder that torchvision adds to its root.
 
     Raises:
         DataError: torchvision cannot read the annotations.
@@ -53,7 +53,7 @@ def list_splits(
 
 @contextmanager
 def torchvision_root(base: Path, level: str) -> Iterator[Path]:
-    """A folder in which `level` leads to `base`; `base` itself when there is no level."""
+    """A folder in which `level` links to `base`; `base` itself without a level."""
     if not level:
         yield base
         return
@@ -66,7 +66,7 @@ def torchvision_root(base: Path, level: str) -> Iterator[Path]:
 
 @contextmanager
 def as_data_error(card: DatasetCard, path: Path) -> Iterator[None]:
-    """Turn what torchvision raises about files below `path` into a DataError."""
+    """Convert torchvision's exceptions about files below `path` into a DataError."""
     try:
         yield
     except DataError:
@@ -116,7 +116,7 @@ DTD_IMAGES = "images"
 def read_dtd(root: Path, card: DatasetCard) -> Dataset:
     """The official train, val and test splits of partition 1; the class is the image's folder.
 
-    torchvision numbers the classes of each split on its own, so labels are taken from the folders of all splits.
+    torchvision numbers the classes of each split separately, so labels are derived from the folders of all splits.
     """
     names = {name: name for name in ("train", "val", "test")}
     found = list_splits(
@@ -144,7 +144,7 @@ tree poppy, gazania, azalea, water lily, rose, thorn apple, morning glory, passi
 anthurium, frangipani, clematis, hibiscus, columbine, desert-rose, tree mallow, magnolia, cyclamen, watercress,
 canna lily, hippeastrum, bee balm, ball moss, foxglove, bougainvillea, camellia, mallow, mexican petunia, bromelia,
 blanket flower, trumpet creeper, blackberry lily"""
-"""The categories in the order of `imagelabels.mat`, written here because not every torchvision has them."""
+"""The categories in the order of `imagelabels.mat`, listed here because not every torchvision version has them."""
 
 
 def read_flowers(root: Path, card: DatasetCard) -> Dataset:
@@ -172,7 +172,7 @@ def read_food(root: Path, card: DatasetCard) -> Dataset:
 
 
 def read_pets(root: Path, card: DatasetCard) -> Dataset:
-    """The official trainval split, here called train, and test."""
+    """The official trainval split, here named train, and test."""
     names = {"train": "trainval", "test": "test"}
     found = list_splits(card, root, lambda at, split: OxfordIIITPet(str(at), split=split), names, "oxford-iiit-pet")
     classes = found["train"].classes

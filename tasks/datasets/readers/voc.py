@@ -20,8 +20,8 @@ from tasks.datasets.readers.make_splits import file_split, listed_files, missing
 def read_classification(root: Path, card: DatasetCard) -> Dataset:
     """The official train, val and test splits; labels [n, 20] of 0 and 1.
 
-    An image is positive only where its line says 1: an object that is marked difficult (0) counts as absent, as in the
-    paper's code (`datasets/voc2007.py`).
+    An image is positive only if its line has a 1: an object marked difficult (0) counts as absent, as in the paper's
+    code (`datasets/voc2007.py`).
     """
     splits = {name: _classification_split(root, card, name) for name in ("train", "val", "test")}
     return Dataset(card.name, VOC_CLASSES, multi_label=True, splits=splits)
@@ -95,7 +95,7 @@ def _detection_split(root: Path, card: DatasetCard, name: str, parts: Sequence[t
 
 
 def _base(root: Path, card: DatasetCard, year: int, image_set: str) -> Path:
-    """The folder of the year that has the list of images."""
+    """The folder of the year that contains the image list."""
     places = [root / folder for folder in VOC_YEARS[year]]
     lists = [place / "ImageSets" / "Main" / f"{image_set}.txt" for place in places]
     found = [place for place, path in zip(places, lists, strict=True) if path.is_file()]
@@ -114,7 +114,7 @@ def _content(card: DatasetCard, path: Path) -> bytes:
 
 
 def _boxes(card: DatasetCard, path: Path, content: bytes) -> tuple[Boxes, tuple[int, int] | None]:
-    """The objects of an image, and the width and height that they are declared for."""
+    """The objects of an image, and its declared width and height."""
     try:
         root = ElementTree.fromstring(content)  # noqa: S314 - expat bounds the expansion of entities
         objects = [_object(one) for one in root.iter("object")]
@@ -130,16 +130,16 @@ def _boxes(card: DatasetCard, path: Path, content: bytes) -> tuple[Boxes, tuple[
 
 
 def _object(element: ElementTree.Element) -> tuple[list[float], int, bool]:
-    """Corners, class and whether it is difficult. Raises ValueError in words."""
+    """Corners, class and difficult flag. Raises ValueError with a description."""
     kind = (element.findtext("name") or "").strip()
     if kind not in VOC_CLASSES:
-        raise ValueError(f"an object is called {kind!r}, which is none of the {len(VOC_CLASSES)} classes")
+        raise ValueError(f"an object is named {kind!r}, which is none of the {len(VOC_CLASSES)} classes")
     numbers = [element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     if None in numbers:
         raise ValueError(f"a {kind} has no bndbox with xmin, ymin, xmax and ymax")
     left, top, right, bottom = (float(number or "") for number in numbers)
     if not (0 <= left <= right and 0 <= top <= bottom):
-        raise ValueError(f"a {kind} has the corners {left:g} {top:g} {right:g} {bottom:g}, which are no box")
+        raise ValueError(f"a {kind} has the corners {left:g} {top:g} {right:g} {bottom:g}, which are not a box")
     return (
         [max(0.0, left - 1), max(0.0, top - 1), right, bottom],
         VOC_CLASSES.index(kind),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.importing.main import bring
+from tasks.datasets.importing.main import run_import
 from tasks.datasets.importing.messages import ImportOptions, ImportRequest, ImportResult
 
 CLASSES = ("ant", "bee")
@@ -41,14 +41,14 @@ def folders(root: Path, ending: str = ".png") -> Path:
 def add(root: Path, **wish: object) -> ImportResult:
     options = ImportOptions.model_validate(wish)
     request = ImportRequest(path=str(root), name="some", index=str(root.parent / "index.csv"), wish=options)
-    return bring(request, lambda _progress: None)
+    return run_import(request, lambda _progress: None)
 
 
 def images(found: ImportResult) -> int:
     return sum(found.card.images.values())
 
 
-def told(found: ImportResult) -> str:
+def notes_text(found: ImportResult) -> str:
     return "\n".join([*found.notes, *(one.words for one in found.warnings)])
 
 

@@ -191,11 +191,11 @@ def test_thorough_reads_everything_and_names_a_change_that_left_no_trace(tmp_pat
 
 
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     root = folder(tmp_path)
-    digests = ContentDigests(advance=lambda done, total: told.append((done, total)))
+    digests = ContentDigests(advance=lambda done, total: reports.append((done, total)))
     open_dataset(card_of(root), Path("/nowhere"), digests=digests)
-    assert told[-1] == (6, 6)
+    assert reports[-1] == (6, 6)
 
 
 def test_a_pipe_among_the_images_is_refused_and_not_read(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_mat_file_that_is_not_one_is_an_error_that_names_it(tmp_path: Path) ->
     base = tmp_path / "Cars"
     cars(base, "devkit/cars_test_annos_withlabels.mat")
     (base / "devkit" / "cars_train_annos.mat").write_text("<html>not found</html>" * 20)
-    with pytest.raises(DataError, match=r"cars_train_annos.mat is not what this dataset has there"):
+    with pytest.raises(DataError, match=r"cars_train_annos.mat has unexpected content"):
         opened("cars", tmp_path)
 
 

@@ -102,7 +102,7 @@ def test_broken_ade20k_is_refused_with_the_file_and_the_way_out(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (np.full((8, 12), 151, np.uint8), "holds the number 151, and there are 150 classes, 1 to 150"),
+        (np.full((8, 12), 151, np.uint8), "has the number 151, and there are 150 classes, 1 to 150"),
         (np.zeros((8, 12, 3), np.uint8), "RGB pixels, and a mask has one number per pixel"),
         (b"not an image", "cannot be read as a mask"),
     ],
@@ -212,7 +212,7 @@ def _other_vocabulary(base: Path) -> None:
     ("breaking", "said"),
     [
         (_no_image, "000003_rgb.png is missing from the 1 images of test"),
-        (_no_list, "test_SN40.json is not what this dataset has there"),
+        (_no_list, "test_SN40.json has unexpected content"),
         (_other_vocabulary, r"a vocabulary of the shape \(40, 2\)"),
     ],
 )
@@ -233,7 +233,7 @@ class Hostile:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (Hostile(), "wants to run .*system"),
+        (Hostile(), "requires .*system"),
         ({"all_normals": np.zeros((1, 8, 12, 3)), "all_valid_depth_masks": np.zeros((1, 8, 11))}, "of the shape"),
         ({"other": 1}, "all_normals"),
     ],

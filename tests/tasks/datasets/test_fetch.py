@@ -190,7 +190,7 @@ def test_an_interrupted_fetch_carries_on_although_the_key_files_are_there_alread
 def test_a_file_with_another_sum_than_the_published_one_is_removed(server: Server, tmp_path: Path) -> None:
     source = server.source("EuroSAT.zip", eurosat())
     server.files["EuroSAT.zip"] = eurosat() + b"changed"
-    with pytest.raises(FetchError, match=r"EuroSAT.zip gave another file than the published one .*it was removed"):
+    with pytest.raises(FetchError, match=r"EuroSAT.zip returned a file unlike the published one .*it was removed"):
         fetch(card("eurosat"), tmp_path, ignore, [source])
     assert not list(tmp_path.rglob("EuroSAT.zip"))
     server.files["EuroSAT.zip"] = eurosat()

@@ -81,7 +81,7 @@ def test_a_val_folder_without_a_test_folder_is_the_test_split_and_the_dataset_sa
 
 def test_a_folder_without_class_folders_is_an_error_that_says_what_it_must_hold(tmp_path: Path) -> None:
     draw(tmp_path / "1.png")
-    with pytest.raises(DataError, match=r"<class> is missing: the folder must hold one folder of images per class"):
+    with pytest.raises(DataError, match=r"<class> is missing: the folder must contain one folder of images per class"):
         own(tmp_path)
 
 
@@ -192,5 +192,5 @@ def test_an_own_folder_names_what_it_leaves_out_and_never_takes_splits_for_class
     assert {name: len(split.images) for name, split in dataset.splits.items()} == {"train": 7, "test": 6}
     assert dataset.splits["train"].identifiers[0] == "cat/0.png"
     notes = " ".join(dataset.notes)
-    assert "1 files in extra, which is no split" in notes
+    assert "1 files in extra, which is not a split" in notes
     assert "1 files in .ipynb_checkpoints" in notes

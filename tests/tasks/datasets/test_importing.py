@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.datasets.csv_index import IndexRow, index_text, read_index
 from tasks.datasets.dataset import Dataset
-from tasks.datasets.importing.main import bring
+from tasks.datasets.importing.main import run_import
 from tasks.datasets.importing.messages import (
     DatasetProblem,
     ImportOptions,
@@ -22,7 +22,7 @@ from tasks.datasets.importing.messages import (
     ImportRequest,
     ImportResult,
 )
-from tasks.datasets.importing.messages import import_dataset as bring_in_a_process
+from tasks.datasets.importing.messages import import_dataset as import_in_a_process
 from tasks.datasets.manifest import manifest_of
 from tasks.datasets.presence import presence, signature
 from tasks.datasets.registry import open_dataset
@@ -149,7 +149,7 @@ def brought(path: Path, folder: Path, **wish: object) -> tuple[ImportResult, Dat
     order = ImportRequest(
         path=str(path), name="mine", index=str(folder / "mine.csv"), wish=ImportOptions.model_validate(wish)
     )
-    found = bring(order, lambda _progress: None)
+    found = run_import(order, lambda _progress: None)
     return found, open_dataset(found.card, folder)
 
 
@@ -184,7 +184,7 @@ def test_splits_that_are_derived_are_stratified_seeded_and_stored(tmp_path: Path
     other, _ = brought(tmp_path / "copy", tmp_path, seed=1)
     assert again.card.manifest == first.card.manifest
     assert other.card.manifest != first.card.manifest
-    assert "drawn under seed 1" in other.notes[0]
+    assert "drawn with seed 1" in other.notes[0]
 
 
 def test_the_same_picture_in_training_and_test_is_found_in_another_format_and_size(tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ def test_splits_are_known_by_their_usual_words(word: str, split: str | None) -> 
 
 
 def test_a_process_of_its_own_tells_progress_and_what_is_wrong(tmp_path: Path) -> None:
-    told: list[ImportProgress] = []
+    reports: list[ImportProgress] = []
     order = ImportRequest(path=str(split_files(tmp_path / "data")), name="mine", index=str(tmp_path / "mine.csv"))
-    assert bring_in_a_process(order, told.append).layout == "split-files"
-    assert told
-    assert told[0].total == 24
-    with pytest.raises(DatasetProblem, match="is not there"):
-        bring_in_a_process(order.model_copy(update={"path": str(tmp_path / "nowhere")}), told.append)
+    assert import_in_a_process(order, reports.append).layout == "split-files"
+    assert reports
+    assert reports[0].total == 24
+    with pytest.raises(DatasetProblem, match="does not exist"):
+        import_in_a_process(order.model_copy(update={"path": str(tmp_path / "nowhere")}), reports.append)

@@ -1,4 +1,4 @@
-"""Files, folders and columns that mean something else than they seem to: read right, told, or asked about."""
+"""Files, folders and columns that mean something else than they seem to: read right, notes_text, or asked about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.datasets.split_words import Ambiguous
-from tests.tasks.datasets.messy import add, folders, images, numbered, picture, png, save, shard, told
+from tests.tasks.datasets.messy import add, folders, images, notes_text, numbered, picture, png, save, shard
 
 TEST = 7
 """Images of each class from this number on are for testing."""
@@ -28,7 +28,7 @@ def listed(root: Path) -> list[tuple[str, str]]:
     return [(f"{number}.png", name) for name, number in numbered()]
 
 
-# -- images that nothing lists ---------------------------------------------------------------------------------------
+# -- images that are not listed ---------------------------------------------------------------------------------------
 
 
 def half_a_table(root: Path) -> None:
@@ -77,7 +77,7 @@ def shards_beside_folders(root: Path) -> None:
 def test_images_that_nothing_lists_are_counted(write: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write(tmp_path / "data")
-    assert "left out: 4 images that nothing lists (" in told(add(tmp_path / "data"))
+    assert "left out: 4 images that are not listed (" in notes_text(add(tmp_path / "data"))
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_splits_inside_the_class_folders_are_kept(tmp_path: Path) -> None:
         save(tmp_path / "data" / name / split / f"{number}.png", number)
     found = add(tmp_path / "data")
     assert (found.card.images, found.card.classes) == ({"train": 14, "test": 6}, 2)
-    assert "the split is the folder inside each class folder" in told(found)
+    assert "the split is the folder inside each class folder" in notes_text(found)
 
 
 @pytest.mark.parametrize("outer", [("animals", "plants"), ("raw", "processed"), ("fold0", "fold1")])
@@ -99,11 +99,11 @@ def test_folders_of_class_folders_are_a_question_that_the_layout_answers(
     for place in outer:
         for name, number in numbered():
             save(tmp_path / "data" / place / name / f"{number}.png", number + 50 * outer.index(place))
-    with pytest.raises(Ambiguous, match=r"2 folders hold folders of images, .* holds ant, bee say"):
+    with pytest.raises(Ambiguous, match=r"2 folders contain folders of images, e\.g\. .* contains ant, bee"):
         add(tmp_path / "data")
     found = add(tmp_path / "data", layout="class-folders")
     assert found.card.classes == 2
-    assert "the first folder is the class" in told(found)
+    assert "the first folder is the class" in notes_text(found)
 
 
 def test_a_single_folder_inside_a_class_is_no_question(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_two_folders_of_one_split_are_told(tmp_path: Path) -> None:
         save(tmp_path / "data" / split / name / f"{number}.png", number)
     found = add(tmp_path / "data")
     assert found.card.images == {"train": 14, "test": 6}
-    assert "the folders train1, train2 together are train" in told(found)
+    assert "the folders train1, train2 together are train" in notes_text(found)
 
 
 def test_a_folder_around_the_dataset_is_named(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_masks_beside_images_are_a_question_and_left_out_on_request(tmp_path: Pa
     for name, number in numbered():
         save(tmp_path / "data" / name / f"{name} ({number}).png", number)
         save(tmp_path / "data" / name / f"{name} ({number})_mask.png", 100 + number)
-    with pytest.raises(Ambiguous, match=r"20 images are called like masks of others, ant/ant \(0\)_mask\.png say"):
+    with pytest.raises(Ambiguous, match=r"20 images have names of masks of others, e\.g\. ant/ant \(0\)_mask\.png"):
         add(tmp_path / "data")
     found = add(tmp_path / "data", leave_out=True)
     assert images(found) == 20
-    assert "20 images that are called like masks of others" in told(found)
+    assert "20 images with names of masks of others" in notes_text(found)
     assert images(add(tmp_path / "data", layout="class-folders")) == 40
 
 
@@ -145,7 +145,7 @@ def test_a_folder_of_masks_is_no_class_and_a_class_may_be_called_mask(tmp_path: 
         save(tmp_path / "data" / "masks" / f"{number}.png", 50 + number)
         save(tmp_path / "faces" / "mask" / f"{number}.png", number)
         save(tmp_path / "faces" / "no mask" / f"{number + 50}.png", 50 + number)
-    with pytest.raises(Ambiguous, match="the folder masks looks like annotations of the images beside it"):
+    with pytest.raises(Ambiguous, match="the folder masks looks like annotations of the images next to it"):
         add(tmp_path / "data")
     assert add(tmp_path / "faces").card.classes == 2
 
@@ -153,14 +153,14 @@ def test_a_folder_of_masks_is_no_class_and_a_class_may_be_called_mask(tmp_path: 
 def test_a_class_without_test_images_is_told(tmp_path: Path) -> None:
     root = folders(tmp_path / "data" / "train").parent
     save(root / "test" / "ant" / "1.png", 99)
-    assert "1 classes have no image in test and are not measured: bee" in told(add(root))
+    assert "1 classes have no image in test and are not measured: bee" in notes_text(add(root))
 
 
 def test_animations_and_stacks_are_counted_of_which_the_first_image_is_read(tmp_path: Path) -> None:
     root = folders(tmp_path / "data")
     picture(50).save(root / "ant" / "moving.gif", save_all=True, append_images=[picture(51)])
     picture(60).save(root / "ant" / "stack.tif", save_all=True, append_images=[picture(61), picture(62)])
-    assert "2 images of train: animations or stacks" in told(add(root, test_share=0.05, seed=1))
+    assert "2 images of train: animations or stacks" in notes_text(add(root, test_share=0.05, seed=1))
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -174,8 +174,8 @@ def test_the_labels_of_a_submission_are_not_taken_for_measured_ones(tmp_path: Pa
     table(root / "sample_submission.csv", ("id", "label"), [(f"{n}.png", "ant") for _, n in numbered() if n % 10 > 6])
     found = add(root)
     assert images(found) == 14
-    assert "(sample_submission.csv)" in told(found)
-    assert "6 images that nothing lists (test/17.png" in told(found)
+    assert "(sample_submission.csv)" in notes_text(found)
+    assert "6 images that are not listed (test/17.png" in notes_text(found)
 
 
 def test_a_table_without_labels_is_told(tmp_path: Path) -> None:
@@ -183,15 +183,17 @@ def test_a_table_without_labels_is_told(tmp_path: Path) -> None:
     table_lines = listed(root)
     table(root / "train.csv", ("file", "label"), table_lines[:8] + table_lines[10:18])
     table(root / "test.csv", ("file",), [(file,) for file, _ in table_lines[8:10]])
-    assert "1 tables without a column of files and one of labels, or called submission (test.csv)" in told(add(root))
+    assert "1 tables without a column of files and one of labels, or named submission (test.csv)" in notes_text(
+        add(root)
+    )
 
 
 @pytest.mark.parametrize("column", ["patient_id", "PatientID", "video", "Subject"])
 def test_images_of_one_group_in_a_split_that_is_drawn_are_told(column: str, tmp_path: Path) -> None:
     lines = listed(tmp_path / "data")
     table(tmp_path / "data" / "a.csv", ("file", "label", column), [(*line, n // 4) for n, line in enumerate(lines)])
-    words = f"the column {column} of a.csv holds 5 values for 20 images: a split that is drawn does not keep"
-    assert words in told(add(tmp_path / "data"))
+    words = f"the column {column} of a.csv holds 5 values for 20 images: a random split does not keep"
+    assert words in notes_text(add(tmp_path / "data"))
 
 
 def test_columns_of_any_name_are_taken_when_they_are_chosen_and_named_when_not(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_backslashes_between_folders_are_understood(tmp_path: Path) -> None:
 def test_classes_that_differ_in_how_a_number_is_written_are_told(tmp_path: Path) -> None:
     lines = [(file, ("1", "1.0")[n % 2] if name == "ant" else "2") for n, (file, name) in enumerate(listed(tmp_path))]
     table(tmp_path / "a.csv", ("file", "label"), lines)
-    assert "spaces, accents' form or zeros: 1 and 1.0" in told(add(tmp_path))
+    assert "spaces, accents' form or zeros: 1 and 1.0" in notes_text(add(tmp_path))
 
 
 def test_metadata_in_json_lines_is_read_and_goes_before_class_folders(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_metadata_in_json_lines_is_read_and_goes_before_class_folders(tmp_path: 
     found = add(root)
     assert (found.layout, images(found)) == ("csv", 20)
     (root / "metadata.jsonl").write_text("\n".join([*lines, "{"]))
-    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 21: it is not JSON"):
+    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 21: not JSON"):
         add(root)
 
 
@@ -229,4 +231,4 @@ def test_captions_beside_classes_in_shards_are_counted(tmp_path: Path) -> None:
     members = [(f"{number}.png", png(number)) for _, number in numbered()]
     members += [(f"{number}.{end}", name.encode()) for name, number in numbered() for end in ("txt", "cls")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
-    assert "20 files of labels or captions that end in .txt" in told(found)
+    assert "20 files of labels or captions that end in .txt" in notes_text(found)

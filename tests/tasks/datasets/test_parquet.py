@@ -13,7 +13,7 @@ import pytest
 from tasks.datasets.dataset import DataError
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.split_words import Ambiguous
-from tests.tasks.datasets.messy import CLASSES, add, folders, images, numbered, picture, png, told
+from tests.tasks.datasets.messy import CLASSES, add, folders, images, notes_text, numbered, picture, png
 
 pa: Any = pytest.importorskip("pyarrow", reason="parquet files need pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet", reason="parquet files need pyarrow")
@@ -89,7 +89,7 @@ def test_a_split_whose_labels_are_kept_secret_is_a_question(tmp_path: Path) -> N
     root = hub(tmp_path / "some", test=lambda _name: -1)
     with pytest.raises(Ambiguous, match="the 8 images of the split test have no labels"):
         add(root)
-    assert "8 rows of test-00000-of-00001.parquet without a label" in told(add(root, leave_out=True))
+    assert "8 rows of test-00000-of-00001.parquet without a label" in notes_text(add(root, leave_out=True))
 
 
 def test_null_labels_are_left_out_and_labels_may_be_words(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_null_labels_are_left_out_and_labels_may_be_words(tmp_path: Path) -> Non
     parquet(tmp_path / "some" / "0.parquet", rows, {"image": IMAGE, "label": pa.string()})
     found = add(tmp_path / "some")
     assert (images(found), found.card.classes) == (19, 2)
-    assert "1 rows of 0.parquet without a label (0.parquet/3/3.png)" in told(found)
+    assert "1 rows of 0.parquet without a label (0.parquet/3/3.png)" in notes_text(found)
 
 
 def test_several_labels_per_row_are_a_question_and_read_with_several(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_further_columns_of_labels_images_or_splits_are_questions(tmp_path: Path
         add(tmp_path / "some", file_column="image")
     found = add(tmp_path / "some", file_column="image", label_column="fine")
     assert found.card.images == {"train": 10, "test": 10}
-    assert "'holdout' is test" in told(found)
+    assert "'holdout' is test" in notes_text(found)
 
 
 def test_configurations_beside_each_other_are_a_question(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_row_without_bytes_is_named_and_a_damaged_file_refused(tmp_path: Path)
     rows = [row(number, label=name) for name, number in numbered()]
     rows[3]["image"]["bytes"] = None
     path = parquet(tmp_path / "some" / "0.parquet", rows, {"image": IMAGE, "label": pa.string()})
-    assert "1 images cannot be read" in told(add(path.parent))
+    assert "1 images cannot be read" in notes_text(add(path.parent))
     assert images(add(path.parent, skip_unreadable=True)) == 19
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"0\.parquet is no parquet file, or is damaged"):
+    with pytest.raises(ValueError, match=r"0\.parquet is not a parquet file, or is damaged"):
         add(path.parent)

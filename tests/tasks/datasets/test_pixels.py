@@ -15,7 +15,7 @@ from PIL import Image
 from tasks.datasets.dataset import DataError
 from tasks.datasets.importing.messages import ImportResult
 from tasks.datasets.registry import open_dataset
-from tests.tasks.datasets.messy import add, folders, numbered, picture, save, told
+from tests.tasks.datasets.messy import add, folders, notes_text, numbered, picture, save
 
 
 def written(root: Path, change: Callable[[Path, int], None]) -> ImportResult:
@@ -40,7 +40,7 @@ def test_hidden_colour_under_transparency_is_not_seen_and_the_background_is_part
 
     found = written(tmp_path / "data", clear)
     assert first_of(found).getextrema() == ((255, 255),) * 3
-    assert "20 images of test: transparent, composited on white (#ffffff)" in told(found)
+    assert "20 images of test: transparent, composited on white (#ffffff)" in notes_text(found)
     black = add(tmp_path / "data", background="black")
     assert first_of(black).getextrema() == ((0, 0),) * 3
     assert black.card.manifest != found.card.manifest
@@ -57,7 +57,7 @@ def test_images_are_turned_as_exif_says_and_counted(ending: str, tmp_path: Path)
     found = written(tmp_path / "data", lying)
     assert first_of(found).size == (4, 8)
     if ending != "TIFF":
-        assert "20 images of test: turned as their EXIF orientation says" in told(found)
+        assert "20 images of test: rotated by their EXIF orientation" in notes_text(found)
         stored = add(tmp_path / "data", orientation="stored")
         assert first_of(stored).size == (8, 4)
         assert stored.card.manifest != found.card.manifest
@@ -71,8 +71,8 @@ def test_deep_greys_are_scaled_by_one_number_for_the_whole_dataset(tmp_path: Pat
 
     found = written(tmp_path / "data", twelve_bits)
     assert first_of(found).getextrema() == ((255, 255),) * 3
-    assert "scaled as 12-bit values" in told(found)
-    assert "also in train" not in told(found)
+    assert "scaled as 12-bit values" in notes_text(found)
+    assert "also in train" not in notes_text(found)
 
 
 def test_a_reading_without_effect_leaves_the_key_as_it_is(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_deep_colours_are_scaled_by_one_number_as_greys_are_and_never_read_as_bl
             number = int(Path(name).name.partition(".")[0])
             expected = noise(number, 4095 if number else 1023) >> 4
             assert np.array_equal(np.asarray(split.images[index]), expected), "also of an image that is darker"
-    assert "10 images of train, 10 images of test: 16-bit values, all scaled as 12-bit values" in told(found)
+    assert "10 images of train, 10 images of test: 16-bit values, all scaled as 12-bit values" in notes_text(found)
 
 
 def test_colours_that_use_all_16_bits_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_alpha_of_deep_colours_is_opaque_in_either_scale(opaque: int, tmp_path: 
     split = open_dataset(found.card, Path("/")).splits["train"]
     assert np.array_equal(np.asarray(split.images[1]), values(1)[:, :, :3] >> 4)
     assert split.images[0].getpixel((0, 0)) == (255, 255, 255)
-    assert "1 image of train: transparent" in told(found)
+    assert "1 image of train: transparent" in notes_text(found)
 
 
 def test_grey_with_alpha_of_which_the_lower_bits_alone_are_used_is_refused_and_not_read_as_black(
@@ -189,7 +189,7 @@ def test_deep_colours_in_separate_planes_are_refused_as_they_would_be_read_as_ot
     planes = struct.pack("<HHIHH", 284, 3, 1, 2, 0)
     assert rows_per_strip in whole
     (root / "ant" / "planes.tif").write_bytes(whole.replace(rows_per_strip, planes))
-    assert "16-bit colours in separate planes are not decoded rightly" in told(add(root))
+    assert "16-bit colours in separate planes are not decoded rightly" in notes_text(add(root))
 
 
 @pytest.mark.parametrize("value", [-1000, 70_000])
@@ -198,5 +198,5 @@ def test_values_below_black_or_above_16_bits_are_refused_and_not_clipped(value: 
     values = np.zeros((8, 8), np.int32)
     values[0, 0] = value
     Image.fromarray(values).save(root / "ant" / "deep.tif")
-    assert "1 images cannot be read" in told(add(root))
-    assert f"{min(value, 0)} to {max(value, 0)}, for which neither black nor white is defined" in told(add(root))
+    assert "1 images cannot be read" in notes_text(add(root))
+    assert f"{min(value, 0)} to {max(value, 0)}, for which neither black nor white is defined" in notes_text(add(root))

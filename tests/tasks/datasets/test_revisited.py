@@ -93,7 +93,7 @@ def with_entry(**changed: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({**ground_truth(), "gnd": Attack()}, "it asks for the name posix.system, and nothing was run"),
+        ({**ground_truth(), "gnd": Attack()}, "it requires the name posix.system, and nothing was run"),
         (without("qimlist"), "qimlist"),
         ({**ground_truth(), "imlist": ["../../etc/passwd"]}, "outside of its folder"),
         ({**ground_truth(), "gnd": []}, "6 queries have 0 entries"),
@@ -112,7 +112,7 @@ def test_a_ground_truth_that_says_something_else_is_refused(tmp_path: Path, cont
 def test_bytes_that_are_no_pickle_are_refused(tmp_path: Path) -> None:
     root = tree(tmp_path, ground_truth())
     (root / "roxford5k" / "gnd_roxford5k.pkl").write_bytes(b"\x80\x02}q")
-    with pytest.raises(DataError, match=r"gnd_roxford5k\.pkl is not what this dataset has there"):
+    with pytest.raises(DataError, match=r"gnd_roxford5k\.pkl has unexpected content"):
         open_dataset(CARD, root)
 
 

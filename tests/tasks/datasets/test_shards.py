@@ -16,7 +16,7 @@ from tasks.datasets.dataset import DataError
 from tasks.datasets.importing.messages import ImportResult
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.split_words import Ambiguous
-from tests.tasks.datasets.messy import add, images, numbered, picture, png, shard, told
+from tests.tasks.datasets.messy import add, images, notes_text, numbered, picture, png, shard
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "v1.0/", "./a.b/c.d/"])
@@ -26,7 +26,7 @@ def test_members_of_shards_may_begin_with_a_dot_or_lie_in_dotted_folders(prefix:
     members += [(f"{prefix}{k}.seg.png", png(k)) for _, k in numbered()] + [(f"{prefix}._0.png", b"fork")]
     found = add(shard(tmp_path / "data" / "s.tar", members).parent)
     assert images(found) == 20
-    assert "20 further images that end in .seg.png" in told(found)
+    assert "20 further images that end in .seg.png" in notes_text(found)
 
 
 def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_question(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_null_labels_in_shards_are_left_out_and_a_shard_without_samples_is_a_que
     root = shard(tmp_path / "data" / "s-000.tar", members).parent
     found = add(root)
     assert (images(found), found.card.classes) == (19, 2)
-    assert "1 samples without a label" in told(found)
+    assert "1 samples without a label" in notes_text(found)
     shard(root / "s-001.tar", [("readme.md", b"")])
     with pytest.raises(Ambiguous, match=r"s-001\.tar has no sample with an image"):
         add(root)
@@ -103,7 +103,7 @@ def test_a_split_drawn_across_one_shard_counts_the_effects_of_reading_in_both_pa
     clear = io.BytesIO()
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(clear, "PNG")
     members[:20] = [(name, clear.getvalue()) for name, _ in members[:20]]
-    words = told(add(shard(tmp_path / "data" / "s.tar", members).parent))
+    words = notes_text(add(shard(tmp_path / "data" / "s.tar", members).parent))
     assert "16 images of train, 4 images of test: transparent" in words
 
 

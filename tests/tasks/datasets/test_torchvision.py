@@ -240,5 +240,5 @@ def test_a_json_file_cut_short_is_an_error(tmp_path: Path) -> None:
     (base / "meta").mkdir()
     (base / "meta" / "train.json").write_text('{"ramen": ["ramen/1"')
     (base / "meta" / "test.json").write_text("{}")
-    with pytest.raises(DataError, match=r"food: .*Food is not what this dataset has there .*data fetch food"):
+    with pytest.raises(DataError, match=r"food: .*Food has unexpected content .*data fetch food"):
         open_dataset(card("food"), tmp_path)

@@ -129,16 +129,16 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("objects", "problem"),
     [
-        ([("unicorn", (1, 1, 9, 9), 0)], "an object is called 'unicorn', which is none of the 20 classes"),
-        ([("dog", (9, 1, 3, 9), 0)], "a dog has the corners 9 1 3 9, which are no box"),
-        ([("dog", (9, 1, float("nan"), 9), 0)], "which are no box"),
+        ([("unicorn", (1, 1, 9, 9), 0)], "an object is named 'unicorn', which is none of the 20 classes"),
+        ([("dog", (9, 1, 3, 9), 0)], "a dog has the corners 9 1 3 9, which are not a box"),
+        ([("dog", (9, 1, float("nan"), 9), 0)], "which are not a box"),
     ],
 )
 def test_an_object_that_cannot_be_is_told_with_its_file(
     tmp_path: Path, objects: list[tuple[str, Sequence[float], int]], problem: str
 ) -> None:
     put(base(tree(tmp_path), 2007), "test", ["000001"], objects)
-    with pytest.raises(DataError, match=rf"000001\.xml is not what this dataset has there \({problem}|{problem}"):
+    with pytest.raises(DataError, match=rf"000001\.xml has unexpected content \({problem}|{problem}"):
         opened(tmp_path)
 
 
@@ -147,7 +147,7 @@ def test_an_object_that_cannot_be_is_told_with_its_file(
 )
 def test_a_torn_annotation_is_told_with_its_file(tmp_path: Path, content: str) -> None:
     (base(tree(tmp_path), 2007) / "Annotations" / "000005.xml").write_text(content)
-    with pytest.raises(DataError, match=r"000005\.xml is not what this dataset has there"):
+    with pytest.raises(DataError, match=r"000005\.xml has unexpected content"):
         opened(tmp_path)
 
 
