@@ -1,8 +1,8 @@
-"""Cases kept outside of the repository: `make cases`, or `python -m tests.cases FOLDER OUT [NAME...]`.
+"""Cases stored outside the repository: `make cases`, or `python -m tests.cases FOLDER OUT [NAME...]`.
 
 FOLDER holds any of `datasets`, `checkpoints` and `verdicts`. Those of the first two are written by the programs of
 their folder and checked through the command line; of the third, the simulations of `tests.verdicts` run in full.
-Files are written to OUT. The exit code is 0 when all programs found all right.
+Files are written to OUT. The exit code is 0 if all programs succeed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Command = list[str]
 
 
 def datasets(folder: Path, out: Path) -> Iterator[Command]:
-    """Write all cases, then add each and run what it asks for."""
+    """Write all cases, then add each and run the requested tasks."""
     yield [sys.executable, str(folder / "datasets.py"), str(out), "--large"]
     yield [sys.executable, str(folder / "check.py"), str(out), "--program", PROGRAM]
 
 
 def checkpoints(folder: Path, out: Path) -> Iterator[Command]:
-    """Write all cases in an environment that has the libraries of their layouts, then add each and compare features."""
+    """Write all cases in an environment with the libraries of their layouts, then add each and compare features."""
     python = out / "venv" / "bin" / "python"
     if not python.exists():
         EnvBuilder(with_pip=True).create(out / "venv")
@@ -42,9 +42,9 @@ def checkpoints(folder: Path, out: Path) -> Iterator[Command]:
 
 
 def verdicts(folder: Path, out: Path) -> Iterator[Command]:
-    """Simulate data of known truth and count how often intervals and tests hold, with this project's own simulations.
+    """Simulate data of known truth and measure error rates of intervals and tests with this project's own simulations.
 
-    They are the same as those of the folder and more, and call the functions where they are today.
+    They include those of the folder and call the current functions.
     """
     del folder, out
     yield [sys.executable, "-m", "tests.verdicts"]
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[Path, Path], Iterator[Command]]] = {
 
 
 def check(kind: str, folder: Path, out: Path) -> int:
-    """Run the programs of one kind until one fails; its exit code."""
+    """Run the programs of one kind until one fails; return its exit code."""
     out.mkdir(parents=True, exist_ok=True)
     for command in KINDS[kind](folder, out):
         print(f"{kind}: {' '.join(command[1:3])} ...", flush=True)
@@ -69,7 +69,7 @@ def check(kind: str, folder: Path, out: Path) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check all kinds that are there, or those that are named; 1 when any of them failed, 2 for wrong usage."""
+    """Check all available kinds, or those that are named; return 1 if any of them failed, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="tests.cases", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="with datasets, checkpoints or verdicts in it")
     parser.add_argument("out", type=Path, help="where the cases are written")

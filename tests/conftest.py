@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["SSL_CONSOLE_TRUSTED_CODE"] = f"{tempfile.mkdtemp(prefix='ssl-console-tests-')}/trusted-code"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # a test run in a shell's background was given this, and every command that it starts would keep it
+    # inherited by a test run in a shell's background, and by every command that it would start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
@@ -31,7 +31,7 @@ AS_QUICK_ONES = 20
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """How many share the tests with `-n auto`: one more than there are cores, as they often wait for other programs."""
+    """Number of processes of `-n auto`: one more than cores, as tests often wait for other programs."""
     return min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
 
 
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A fresh workspace, which commands started by the test find too."""
+    """A new workspace, also used by commands that the test starts."""
     made = Workspace(tmp_path / "workspace").create()
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(made.root))
     return made

@@ -14,12 +14,12 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".pth")
-"""Endings of files that the hub keeps apart from git, by their SHA-256."""
+"""Suffixes of files that the hub stores outside git, by their SHA-256."""
 
 
 @dataclass
 class Hub:
-    """What the server holds and does. `repositories`: files by commit by name; `branches`: commits by revision."""
+    """Content and behaviour of the server. `repositories`: files by commit by name; `branches`: commits by revision."""
 
     url: str = ""
     repositories: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
@@ -28,13 +28,13 @@ class Hub:
     private: set[str] = field(default_factory=set)
     token: str = "hf_right"
     cuts: list[int] = field(default_factory=list)
-    """For each large file in turn, after how many bytes the connection breaks."""
+    """For each large file in turn, the number of bytes after which the connection breaks."""
     spoilt: bool = False
-    """Whether large files arrive with another byte."""
+    """Whether large files are sent with a changed byte."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def publish(self, repository: str, folder: Path, branch: str = "main") -> str:
-        """Put a folder's files under a new commit; the commit."""
+        """Add a folder's files as a new commit; return the commit."""
         files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         commit = hashlib.sha1(repr(sorted(files.items())).encode(), usedforsecurity=False).hexdigest()
         self.repositories.setdefault(repository, {})[commit] = files
@@ -43,7 +43,7 @@ class Hub:
 
     @property
     def paths(self) -> list[str]:
-        """What was asked for, without queries."""
+        """Requested paths, without queries."""
         return [urlsplit(path).path for path, _ in self.requests]
 
 
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
     def _answer(self, *, body: bool) -> None:
         self.hub.requests.append((self.path, dict(self.headers.items())))
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _commit(self, repository: str, revision: str) -> str | None:
-        """The commit; None when the answer was a refusal."""
+        """The commit; None if the request was refused."""
         allowed = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
         if repository not in self.hub.repositories or (repository in self.hub.private and not allowed):
             self._refuse(404 if allowed else 401, "RepoNotFound")

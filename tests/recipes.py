@@ -1,4 +1,4 @@
-"""Recipes of the documents: files that a reader is told to write, under one heading."""
+"""Recipes of the documents: files listed under one heading, in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STEP = re.compile(r"^\d+\. `(?P<file>[^`]+)`.*?^```\w+\n(?P<text>.*?)^```", re.M
 
 
 def recipe(document: Path, heading: str) -> dict[str, str]:
-    """Contents by file name, in the order of the steps. Raises ValueError where the document has no such heading."""
+    """Contents by file name, in the order of the steps. Raises ValueError for a missing heading."""
     _, found, rest = document.read_text(encoding="utf-8").partition(f"# {heading}\n")
     if not found:
         raise ValueError(f"{document} has no heading {heading!r}")

@@ -1,4 +1,4 @@
-"""What the tests of loading share: small backbones with true names, and a writer of TensorFlow bundles."""
+"""Shared fixtures of the loading tests: small backbones with real names, and a writer of TensorFlow bundles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def catalog() -> BackboneCatalog:
 
 
 def narrow(card: BackboneCard) -> BackboneCard:
-    """The same card for a ResNet-50 with all its tensors and names, a sixteenth as wide inside."""
+    """The card of a ResNet-50 with all its tensors and names, with a sixteenth of the inner width."""
     return card.model_copy(update={"architecture_arguments": {"base_width": 4}})
 
 
@@ -36,7 +36,8 @@ def narrow_card() -> Callable[[BackboneCard], BackboneCard]:
 
 
 def randomised(model: nn.Module, seed: int) -> nn.Module:
-    """Every tensor drawn anew, statistics of batch norms too, so that a tensor left out or mixed up shows."""
+    """Random values for every tensor, including batch norm statistics, so that missing or mixed-up tensors are
+    detected."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
         if value.is_floating_point():
@@ -46,7 +47,7 @@ def randomised(model: nn.Module, seed: int) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def resnet() -> nn.Module:
-    """A narrow ResNet-50 with random tensors: what the published checkpoints are made of in these tests."""
+    """A narrow ResNet-50 with random tensors, from which the published checkpoints are built in these tests."""
     return randomised(make("resnet50", base_width=4), seed=1)
 
 
@@ -57,7 +58,7 @@ def resnet_tensors(resnet: nn.Module) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="session")
 def other_tensors() -> dict[str, Tensor]:
-    """The same names with other values: momentum encoders and other things that must not be loaded."""
+    """The same names with other values: momentum encoders and other weights that must not be loaded."""
     return dict(randomised(make("resnet50", base_width=4), seed=2).state_dict())
 
 
@@ -117,7 +118,7 @@ def _table(entries: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def bundle_bytes(variables: Mapping[str, Array], shards: int = 1) -> tuple[bytes, list[bytes]]:
-    """The index and the data of a TensorFlow V2 checkpoint with these variables, spread over the shards in turn."""
+    """Index and data of a TensorFlow V2 checkpoint with these variables, distributed over the shards in turn."""
     data = [bytearray() for _ in range(shards)]
     header = _field(1, shards) + _field(3, _field(1, 1))
     entries = [(b"", header)]
@@ -150,7 +151,7 @@ def write_bundle() -> Callable[..., Path]:
 
 @pytest.fixture
 def simclr_variables(resnet_tensors: dict[str, Tensor]) -> dict[str, Array]:
-    """The tensors under SimCLR's names in TensorFlow, beside momentum, moving averages and heads."""
+    """Tensors under SimCLR's names in TensorFlow, next to momentum, moving averages and heads."""
     return dict(_simclr_variables(resnet_tensors))
 
 

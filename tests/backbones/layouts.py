@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts that training code writes, in true names and shapes, and a few KB each.
+"""Checkpoints in the layouts of training code, with real names and shapes, of a few KB each.
 
 Every tensor is one stored number spread over its shape, so a ViT-B file is as small as its list of keys.
 """
@@ -21,7 +21,7 @@ Tensors = dict[str, Tensor]
 
 @cache
 def tensors_of(architecture: str, value: float = 0.5, **arguments: Any) -> Tensors:
-    """An architecture's tensors, each of one number."""
+    """An architecture's tensors, each with a single value."""
     with torch.device("meta"):
         model: nn.Module = make(architecture, **arguments)
     return {key: spread(tuple(tensor.shape), value) for key, tensor in model.state_dict().items()}
@@ -36,7 +36,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def mlp(name: str, *sizes: int) -> Tensors:
-    """Linear layers 0, 3, 6 ... with batch norms between them, as projectors are written."""
+    """Linear layers 0, 3, 6 ... with batch norms between them, as in projectors."""
     layers: Tensors = {}
     for place, (given, out) in enumerate(pairwise(sizes)):
         layers[f"{name}.{3 * place}.weight"] = spread((out, given))
@@ -197,4 +197,4 @@ LAYOUTS: dict[str, tuple[Callable[[], object], str, str | None, str]] = {
     "SwAV": (swav, "resnet50", None, "module."),
     "DINOv2": (dinov2, "vit_small_patch14_dinov2", None, ""),
 }
-"""By name: what writes it, then the architecture, container and prefix that it should be recognised by."""
+"""By name: the writing code, then the architecture, container and prefix to be recognised."""

@@ -1,4 +1,4 @@
-"""Parts that a proof may meet: one that hangs with a child, one that crashes, one whose claim does not hold."""
+"""Parts of a proof: one that hangs with a child, one that crashes, one whose check fails."""
 
 from __future__ import annotations
 

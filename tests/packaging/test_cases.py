@@ -1,4 +1,4 @@
-"""`make cases` runs every program of the cases that it is given, and fails where one of them does."""
+"""`make cases` runs every program of the given cases, and fails if one of them does."""
 
 from __future__ import annotations
 

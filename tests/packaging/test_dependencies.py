@@ -1,4 +1,4 @@
-"""What is installed is what is pinned, and for every package that we ask for it is said why."""
+"""Installed packages are pinned, and every direct dependency has a stated reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssl_console.system.torch_build import _TORCH
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = REPOSITORY / "pyproject.toml"
 NOT_INSTALLED = {"transformers"}
-"""Extras that tests do without: those that need them are skipped where they are not installed."""
+"""Optional extras: tests that need them are skipped if they are not installed."""
 
 
 NEWEST, CUDA_12 = "constraints.txt", "constraints-cuda12.txt"
@@ -33,7 +33,7 @@ def pins(file: str = NEWEST) -> dict[str, Version]:
 
 
 def asked_for() -> list[Requirement]:
-    """The packages that we ask for ourselves, those of extras too."""
+    """Direct dependencies, including those of extras."""
     project = tomllib.loads(PROJECT.read_text())["project"]
     tables = project["optional-dependencies"]
     extras = (line for name, lines in tables.items() if name not in NOT_INSTALLED for line in lines)
@@ -41,7 +41,7 @@ def asked_for() -> list[Requirement]:
 
 
 def closure() -> Iterator[str]:
-    """Everything that is installed because of them on this machine."""
+    """All installed packages that they require on this machine."""
     seen: set[str] = set()
     queue = [(requirement, "") for requirement in asked_for()]
     while queue:

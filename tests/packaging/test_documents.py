@@ -1,4 +1,4 @@
-"""The documents: short enough to be read, and every link in them leads somewhere."""
+"""The documents: short, and every link in them resolves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
 def links(document: Path) -> Iterator[tuple[Path, str]]:
-    """Files that a document links to, each with the anchor in it or ''."""
+    """Files that a document links to, each with its anchor or ''."""
     for found in LINK.finditer(document.read_text(encoding="utf-8")):
         if ":" not in found[1]:
             yield (document.parent / found[1]).resolve() if found[1] else document, found[2] or ""
 
 
 def anchors(document: Path) -> set[str]:
-    """Anchors that the headings of a document have on a forge."""
+    """Anchors of the headings of a document on a forge."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""The proof for CUDA machines comes to its end: whatever a part does, and, on the CPU, all parts as they are."""
+"""The proof for CUDA machines terminates whatever a part does, and all parts run on the CPU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_whatever_a_part_does_the_others_run_and_nothing_of_it_stays(
     assert by_name["raises"].problem == "ValueError: no such card"
     assert by_name["disproves"].problem == "two and two"
     assert "| two and two | 5 | **no** |" in (tmp_path / TABLE).read_text()
-    if child.exists():  # its modules may have taken all the time that it had
+    if child.exists():  # its imports may have used all of its time
         gone = psutil.Process(int(child.read_text())) if psutil.pid_exists(int(child.read_text())) else None
         assert gone is None or gone.status() == psutil.STATUS_ZOMBIE
 

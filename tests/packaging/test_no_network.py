@@ -1,4 +1,4 @@
-"""Nothing but the commands that fetch ever reaches for the network."""
+"""Only commands that fetch use the network."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.ssl_console.workspace_fixture import eventually
 OFFLINE = Path(__file__).parent / "offline"
 REPOSITORY = Path(__file__).parents[2]
 DEMO = 'title = "A short demo"\ntasks = ["knn/digits"]\nbackbones = ["demo/random"]\n'
-"""In the place of the built-in suite, which takes minutes."""
+"""A short suite in place of the built-in one, which takes minutes."""
 
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
-    """Where attempts are written down."""
+    """File in which attempts are recorded."""
     return tmp_path / "attempts"
 
 
 @pytest.fixture
 def shell(workspace: Workspace, notes: Path) -> Iterator[Shell]:
-    """The command line, and every process that it starts, without a network and without being told to stay offline."""
+    """The command line and every process that it starts, without a network and without the offline setting."""
     (workspace.tasks / "demo.toml").write_text(DEMO)
     workspace.config.write_text('devices = ["cpu"]\nslots_per_device = 1\n')
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
@@ -62,13 +62,13 @@ def test_demo_run_rank_doctor_and_console_never_reach_for_the_network(shell: She
 
 
 def run_of(shell: Shell) -> str:
-    """The one run that has ended well."""
+    """The only run, which succeeded."""
     return str(shell("results", "--json").document["results"][0]["run_id"])
 
 
 @pytest.mark.parametrize("words", [["weights", "fetch", "paper/moco-v2"], ["data", "fetch", "dtd"]])
 def test_commands_that_fetch_do_reach_for_it(words: list[str], shell: Shell, notes: Path) -> None:
-    """Also shows that an attempt would be seen."""
+    """Also shows that an attempt would be detected."""
     process = shell.start(*words)
     try:
         eventually(lambda: "socket.getaddrinfo" in attempts(notes), "it asks where the server is", 60)

@@ -1,4 +1,4 @@
-"""The benchmarks' README shows what their files hold."""
+"""The benchmarks' README shows the content of their result files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The structure that newcomers rely on: names with one meaning, no import cycles, short files, described rooms."""
+"""The structure of the code: names with one meaning, no import cycles, short files, documented rooms."""
 
 from __future__ import annotations
 

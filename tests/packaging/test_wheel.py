@@ -40,10 +40,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds the wheel, and borrows its dependencies from ours.
+    """The interpreter of an environment with the wheel and the dependencies of this environment.
 
-    A plain path line in a .pth file does not run the borrowed folder's own .pth files, so this checkout's
-    editable install stays invisible.
+    A plain path line in a .pth file does not process the .pth files of that folder, so this checkout's editable install
+    stays invisible.
     """
     home = tmp_path_factory.mktemp("clean")
     venv.create(home, with_pip=False, symlinks=True)

@@ -1,4 +1,4 @@
-"""No file is opened for writing by its path alone: a symbolic link that was left under its name is not followed."""
+"""No file is opened for writing by its path alone: a symbolic link under its name is not followed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED = {
     "tasks/features/array_files.py": "a folder of its own, made a moment before (mkdtemp, 0700)",
     "ssl_console/operations/bundle/archive.py": "the bundle that this call has just made exclusively",
 }
-"""Why a file may write by path."""
+"""Reason why a file may write by path."""
 
 
 def calls(path: Path) -> Iterator[ast.Call]:

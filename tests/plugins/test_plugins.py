@@ -1,4 +1,4 @@
-"""Plug-ins by entry points: an installed package brings a protocol, a dataset, a backbone and a launcher."""
+"""Plug-ins by entry points: an installed package adds a protocol, a dataset, a backbone and a launcher."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPOSITORY = HERE.parents[1]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip has installed the example and a package whose every plug-in is broken."""
+    """A folder with the installed example and a package whose every plug-in is broken."""
     folder = tmp_path_factory.mktemp("installed")
     sources = [shutil.copytree(HERE / name, folder / "sources" / name) for name in ("example", "broken")]
     target = folder / "target"

@@ -1,4 +1,4 @@
-"""The recipes of the documents, followed to the letter: a protocol, a dataset reader and a launcher in one package."""
+"""The recipes of the documents, followed literally: a protocol, a dataset reader and a launcher in one package."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shell(workspace: Workspace, tmp_path: Path) -> Iterator[Shell]:
 
 
 def write_patches(folder: Path) -> None:
-    """What the reader of the recipe reads: dark and bright images."""
+    """Input of the recipe's reader: dark and bright images."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for name in ("train", "test"):

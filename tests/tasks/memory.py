@@ -1,4 +1,4 @@
-"""Memory counted, not measured: the bytes of all tensors and arrays that are alive at the same time."""
+"""Memory counted instead of measured: the bytes of all tensors and arrays alive at the same time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every tensor that an operation makes; memory that is not torch's own is counted by tracemalloc."""
+    """Records every tensor created by an operation; other memory is counted by tracemalloc."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -35,9 +35,9 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most bytes that tensors and arrays made by `work` held together, seen after each operation of torch.
+    """Peak size in bytes of the tensors and arrays created by `work`, sampled after each operation of torch.
 
-    The work is done twice, the first time for what torch imports when it is first needed.
+    The work is done twice, the first time for lazy imports of torch.
     """
     with _Counting(), torch.no_grad():
         work()
@@ -51,5 +51,5 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 
 def _ours(tensor: Tensor) -> bool:
-    """Whether torch's own memory is behind it, and not an array's."""
+    """Whether the storage is torch's, not an array's."""
     return tensor.untyped_storage().resizable()

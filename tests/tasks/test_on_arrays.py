@@ -1,4 +1,4 @@
-"""The protocols as functions on arrays: what a worker computes, from the same features."""
+"""The protocols as functions on arrays: the same results as a worker's, from the same features."""
 
 from __future__ import annotations
 

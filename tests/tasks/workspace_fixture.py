@@ -60,7 +60,7 @@ def shapes(test_images: int, name: str = "shapes") -> DatasetCard:
 def image_inputs(
     backbone: BackboneCard, root: Path, dataset: DatasetCard, *, kept: bool = False, size: int | None = None
 ) -> ImageInputs:
-    """With a checkpoint folder if `kept`, and always a folder for pictures."""
+    """Paths with a checkpoint folder if `kept`, and with a folder for images."""
     if size is not None:
         backbone = backbone.model_copy(update={"input": backbone.input.model_copy(update={"size": size})})
     return ImageInputs(

@@ -1,6 +1,6 @@
 """Simulations of intervals and tests from the command line: `python -m tests.verdicts [NAME...] [--scale S] [--json]`.
 
-Each rate is printed as soon as it is known. The exit code is 1 when any lies outside of its band.
+Each rate is printed as soon as it is available. The exit code is 1 if any is outside its band.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ assert all((backbones, classification, few_shot, images)), "registers the simula
 
 
 def measured(names: Sequence[str], scale: float) -> Iterator[Rate]:
-    """Run the simulations of these names one after another; progress goes to stderr."""
+    """Run the named simulations in sequence; progress is written to stderr."""
     for name in names:
         begun = time.perf_counter()
         for rate in SIMULATIONS[name](scale):
@@ -31,7 +31,7 @@ def measured(names: Sequence[str], scale: float) -> Iterator[Rate]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; the exit code."""
+    """Run the requested simulations; return the exit code."""
     parser = argparse.ArgumentParser(prog="tests.verdicts", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SIMULATIONS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of repetitions")

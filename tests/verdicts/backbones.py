@@ -26,7 +26,7 @@ from tests.verdicts.rates import AT_MOST, COVERED, Floats, Labels, Rate, repeate
 
 @simulation
 def correlation(scale: float) -> Iterator[Rate]:
-    """The intervals of Pearson's and Spearman's coefficients between two measurements: `associate`."""
+    """Intervals of Pearson's and Spearman's coefficients between two measurements: `associate`."""
     truth, ranked = 0.6, 6 / np.pi * np.arcsin(0.3)
     for count in (3, 5, 8, 14, 30):
         times, generator = repeated(500, scale), np.random.default_rng(count)
@@ -44,7 +44,7 @@ def correlation(scale: float) -> Iterator[Rate]:
 
 @simulation
 def three_backbones(scale: float) -> Iterator[Rate]:
-    """Three backbones in the same order twice: one chance in six. No interval may say that this is certain."""
+    """Three backbones in the same order twice, with probability 1/6 by chance: no interval may imply certainty."""
     del scale
     found = associate([1.0, 2.0, 3.0], [1.0, 2.0, 3.1])
     width = 2.0 if found is None else found.spearman.high - found.spearman.low
@@ -53,7 +53,8 @@ def three_backbones(scale: float) -> Iterator[Rate]:
 
 @simulation
 def rank_intervals(scale: float) -> Iterator[Rate]:
-    """Six backbones of fixed true order on twelve tasks that are drawn anew: `bootstrap_ranks` on `of_samples`."""
+    """Six backbones of fixed true order on twelve tasks that are redrawn each time: `bootstrap_ranks` on
+    `of_samples`."""
     times, names = repeated(100, scale), [f"b{place}" for place in range(6)]
     true, covered = np.linspace(0.80, 0.75, 6), 0
     for seed in times:
@@ -72,7 +73,7 @@ def rank_intervals(scale: float) -> Iterator[Rate]:
 
 @simulation
 def chance_badge(scale: float) -> Iterator[Rate]:
-    """A backbone that guesses must bear the badge; one that is worse than guessing must not be called a guesser."""
+    """A backbone that guesses must have the badge; one that is worse than guessing must not be called a guesser."""
     times, generator = repeated(1000, scale), np.random.default_rng(4)
     for classes, total in ((2, 40), (10, 200)):
         labels, marked = np.arange(total) % classes, 0
@@ -130,9 +131,8 @@ def _result(backbone: str, task: str, value: float) -> Result:
 
 @simulation
 def ranking_with_holes(scale: float) -> Iterator[Rate]:
-    """One backbone wins every task that it shares and misses one; another is complete. `rank` must not put the
-    complete one above it: being measured more often is no merit.
-    """
+    """One backbone wins every shared task and misses one; another is complete. `rank` must not rank the complete one
+    higher: more measurements are no merit."""
     del scale
     tasks = [f"linear/{place}" for place in range(6)]
     results = [_result("complete", task, 60.0) for task in tasks]
@@ -150,7 +150,7 @@ def ranking_with_holes(scale: float) -> Iterator[Rate]:
 
 @simulation
 def training_seeds(scale: float) -> Iterator[Rate]:
-    """Two equal backbones with a head trained three or five times each; every training has its own luck."""
+    """Two equal backbones with a head trained three or five times each; every training has a random effect."""
     for seeds in (3, 5):
         times, generator, alarms = repeated(1000, scale), np.random.default_rng(seeds), 0
         for _ in times:
@@ -162,7 +162,7 @@ def training_seeds(scale: float) -> Iterator[Rate]:
 
 
 def _trained(generator: np.random.Generator, hard: Floats, seeds: int) -> npt.NDArray[np.bool_]:
-    """Right or wrong [seeds, n]: luck of the training, of the image, and of both."""
+    """Correct or wrong [seeds, n]: random effects of the training, of the image, and of both."""
     luck = 0.1 * generator.standard_normal((seeds, 1))
     found: npt.NDArray[np.bool_] = hard + luck + 0.5 * generator.standard_normal((seeds, len(hard))) < 0.8
     return found
@@ -170,7 +170,7 @@ def _trained(generator: np.random.Generator, hard: Floats, seeds: int) -> npt.ND
 
 @simulation
 def interval_over_seeds(scale: float) -> Iterator[Rate]:
-    """Coverage of the accuracy over all images and trainings there are, by the score that rankings show."""
+    """Coverage of the accuracy over all images and trainings, for the score shown in rankings."""
     truth = 100 * norm.cdf(0.8 / np.sqrt(1 + 0.1**2 + 0.5**2))
     for seeds in (2, 3, 5):
         times, generator, covered = repeated(1000, scale), np.random.default_rng(seeds), 0
@@ -189,7 +189,7 @@ def _of_seed(seed: int, right: npt.NDArray[np.bool_]) -> Result:
 
 @simulation
 def equivalence(scale: float) -> Iterator[Rate]:
-    """Two backbones whose true difference is exactly the margin must rarely be called equal within it."""
+    """Two backbones whose true difference equals the margin must rarely be called equal within it."""
     times, generator, called = repeated(1000, scale), np.random.default_rng(12), 0
     for _ in times:
         common = generator.standard_normal(2000)

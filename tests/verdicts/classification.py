@@ -67,7 +67,7 @@ def accuracy(scale: float) -> Iterator[Rate]:
 
 @simulation
 def mean_per_class(scale: float) -> Iterator[Rate]:
-    """The interval of mean per-class accuracy and its paired test, through `interval` and `paired_test`."""
+    """Interval of mean per-class accuracy and its paired test, through `interval` and `paired_test`."""
     settings = [
         (kind, total, classes)
         for kind in ("equal", "halving")
@@ -91,7 +91,7 @@ def _ranked(generator: np.random.Generator, truth: Labels, common: Floats, skill
 
 @simulation
 def average_precision(scale: float) -> Iterator[Rate]:
-    """The interval of 11-point mAP and its paired test, through `interval` and `paired_test`."""
+    """Interval of 11-point mAP and its paired test, through `interval` and `paired_test`."""
     for classes, share, skill in ((3, 0.3, 1.2), (3, 0.3, 2.5), (12, 0.1, 1.2)):
         generator = np.random.default_rng(2)
         many = (generator.random((200_000, classes)) < share).astype(np.int64)
@@ -111,7 +111,7 @@ def average_precision(scale: float) -> Iterator[Rate]:
 def _several_labels(
     generator: np.random.Generator, shape: tuple[int, int], share: float, skill: float
 ) -> tuple[Arrays, Arrays]:
-    """What two equally good backbones keep of the same images."""
+    """Predictions of two equally good backbones on the same images."""
     labels = (generator.random(shape) < share).astype(np.int64)
     common = generator.standard_normal(shape)
     ours, theirs = (_ranked(generator, labels, common, skill) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Few-shot comparison on pools of images that episodes share."""
+"""Few-shot comparison on pools of images shared by episodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.protocols.few_shot_splits import split_accuracies
 from tests.verdicts.rates import ALARMS, Arrays, Floats, Labels, Rate, affordable, repeated, simulation
 
 ORACLE_POWER = 1.959964 + 1.281552
-"""Standard deviations of a difference that a test which knows them finds in nine of ten cases."""
+"""Standard deviations of a difference that a test with known variance detects in nine of ten cases."""
 
 
 def _features(
@@ -27,7 +27,7 @@ def _features(
 
 
 def _run(features: npt.NDArray[np.float32], labels: Labels) -> Arrays:
-    """The arrays that the protocol keeps."""
+    """The arrays stored by the protocol."""
     episodes = sample_episodes(labels, ways=5, shots=5, queries=15, episodes=600, seed=0)
     halves = split_accuracies(features, labels, FewShotParameters(), 0)
     assert halves is not None
@@ -72,7 +72,7 @@ def _rates(setting: str, tests: list[PairedTest]) -> Iterator[Rate]:
 
 @simulation
 def few_shot_interval(scale: float) -> Iterator[Rate]:
-    """Coverage of one backbone's accuracy on all images there are, of classes with fixed centres."""
+    """Coverage of one backbone's accuracy over all images, of classes with fixed centres."""
     pool, times = 40, repeated(200, scale, least=20)
     labels, generator = np.repeat(np.arange(9), pool), np.random.default_rng(31)
     centres = 0.45 * generator.standard_normal((9, 16))

@@ -18,7 +18,7 @@ from tests.verdicts.rates import AT_MOST, COVERED, Arrays, Floats, Rate, repeate
 
 
 def _pixels(generator: np.random.Generator, images: int, skill: Floats) -> npt.NDArray[np.int32]:
-    """Right, true and predicted pixels [images, 3, classes]; an image has one or two of the classes."""
+    """Correct, true and predicted pixels [images, 3, classes]; an image has one or two of the classes."""
     found = np.zeros((images, 3, len(skill)), np.int32)
     for image in range(images):
         one, other = generator.integers(0, len(skill), 2)
@@ -84,7 +84,7 @@ def _of_images(
 
 
 def _scene(generator: np.random.Generator) -> tuple[Detections, Boxes]:
-    """One to four objects far apart; each is found with its own probability, and there are false finds."""
+    """One to four objects far apart; each is detected with its own probability, and there are false detections."""
     count = int(generator.integers(1, 5))
     corners = np.array([[100 * place, 0, 100 * place + 50, 50] for place in range(count)], np.float32)
     labels = generator.integers(0, 3, count)
@@ -106,7 +106,7 @@ def _detected(generator: np.random.Generator, images: int) -> AveragePrecision:
 
 @simulation
 def detection(scale: float) -> Iterator[Rate]:
-    """The interval of AP50: `AveragePrecision.interval`."""
+    """Interval of AP50: `AveragePrecision.interval`."""
     truth = float(np.nanmean(_detected(np.random.default_rng(1), 20_000).per_class(0.5)))
     for images in (60, 300):
         generator, times, covered = np.random.default_rng(images), repeated(150, scale), 0

@@ -1,4 +1,4 @@
-"""How often intervals and tests keep what they promise: simulations of which the truth is known."""
+"""Error rates of intervals and tests: simulations with known truth."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COVERED = (0.93, 0.97)
 ALARMS = (0.03, 0.07)
 AT_MOST = (0.0, 0.07)
 FEW_WRONG = 20
-"""With fewer wrong answers than this to be expected, an interval that covers more than 97 % is no fault: counts are
-whole numbers, so none can cover 95 % for every truth."""
+"""With fewer expected wrong answers, coverage over 97 % is not an error: counts are integers, so no interval can
+have exactly 95 % for every truth."""
 CALTECH: tuple[int, ...] = (
     1,
     2,
@@ -66,12 +66,12 @@ class Rate:
     found: float
     low: float
     high: float
-    """What the found rate must lie between."""
+    """Lower and upper bound of the measured rate."""
     repetitions: int
 
     @property
     def holds(self) -> bool:
-        """Whether it does, as far as so many repetitions can tell: two standard errors are granted."""
+        """Whether the rate is in its band, with a tolerance of two standard errors."""
         slack = 2 * np.sqrt(0.05 * 0.95 / self.repetitions) if self.repetitions > 1 else 0.0
         return bool(self.low - slack <= self.found <= self.high + slack)
 
@@ -81,13 +81,13 @@ SIMULATIONS: dict[str, Simulation] = {}
 
 
 def simulation(make: Simulation) -> Simulation:
-    """Register one; its name is the function's."""
+    """Register a simulation; its name is the function's."""
     SIMULATIONS[make.__name__] = make
     return make
 
 
 def repeated(count: int, scale: float, least: int = 40) -> range:
-    """So many repetitions, scaled, and not fewer than `least`."""
+    """Scaled number of repetitions, at least `least`."""
     return range(max(least, round(count * scale)))
 
 
@@ -99,19 +99,20 @@ def affordable(settings: Sequence[S], scale: float, short: Sequence[S]) -> Seque
 def both_right(
     generator: np.random.Generator, chance: Floats, shared: float = 0.6
 ) -> tuple[npt.NDArray[np.bool_], ...]:
-    """Two equal backbones on the same images: right or wrong [n] each, of which `shared` of the luck is common."""
+    """Two equal backbones on the same images: correct or wrong [n] each, with a fraction `shared` of common
+    randomness."""
     common = generator.standard_normal(len(chance)) * np.sqrt(shared)
     limit = norm.ppf(chance)
     return tuple(common + generator.standard_normal(len(chance)) * np.sqrt(1 - shared) < limit for _ in range(2))
 
 
 def predicted(right: npt.NDArray[np.bool_], labels: Labels, classes: int) -> Labels:
-    """Labels where right, the next class where wrong."""
+    """Labels where correct, the next class where wrong."""
     return np.where(right, labels, (labels + 1) % classes)
 
 
 def scored(predictions: Labels, classes: int) -> Floats:
-    """Class scores that say just these predictions."""
+    """Class scores with these predictions."""
     return np.eye(classes)[predictions]
 
 

@@ -1,4 +1,4 @@
-"""Every rate lies within its band: in a short form always, in the long one with SSL_CONSOLE_FAULTS=full."""
+"""Every rate is within its band: a short form by default, the long one with SSL_CONSOLE_FAULTS=full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in cards say what is published, and what timm's own registry says."""
+"""The built-in cards agree with the publications and with timm's registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones by name: built-in cards, own cards, and names that describe themselves."""
+"""Backbones by name: built-in cards, user cards, and names that describe themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CARD = 'title = "{title}"\narchitecture = "resnet18"\n[weights]\nkind = "random"
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory) -> BackboneCatalog:
-    """A catalogue whose answers from timm are kept for all tests of this file."""
+    """A catalogue whose queries of timm are cached for all tests of this file."""
     return BackboneCatalog.load([], tmp_path_factory.mktemp("answers"))
 
 

@@ -1,4 +1,4 @@
-"""Feature maps of every kind of architecture, and what is told of them before anything is queued."""
+"""Feature maps of every kind of architecture, described before anything is queued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights folder against a real HTTP server: states, downloads, interruptions, wrong answers."""
+"""The weights folder with a real HTTP server: states, downloads, interruptions, wrong responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Site:
-    """What the server does. `cuts`: for each request in turn, after how many bytes the connection is dropped."""
+    """Behaviour of the server. `cuts`: for each request in turn, the number of bytes after which the connection
+    drops."""
 
     content: bytes = CONTENT
     cuts: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT are merged where their network is there; whole numbers are turned back by their scales."""
+"""LoRA adapters of PEFT are merged into their network; quantised weights are converted back by their scales."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.backbones.layouts import spread, tensors_of
 
 
 def copied(folder: Path, **settings: object) -> Path:
-    """The adapter and its network in a folder of their own, with other settings."""
+    """The adapter and its network in a folder, with other settings."""
     for name in ("vit", "adapter"):
         shutil.copytree(FILES / name, folder / name)
     path = folder / "adapter/adapter_config.json"

@@ -1,4 +1,4 @@
-"""The restricted unpickler: what it reads, and that nothing else gets through."""
+"""The restricted unpickler: what it reads, and that everything else is refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def test_another_object_than_a_dictionary_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_reader_is_tried_on_the_opcodes_that_protocol_2_writes(tmp_path: Path) -> None:
-    """Guards the other tests: protocol 2 writes bytes through `_codecs.encode`, as in the published file."""
+    """Verifies an assumption of the other tests: protocol 2 writes bytes through `_codecs.encode`, as in the
+    published file."""
     content = pickle.dumps({"a": np.arange(3)}, protocol=2)
     names = {argument for opcode, argument, _ in pickletools.genops(content) if opcode.name == "GLOBAL"}
     assert "_codecs encode" in names

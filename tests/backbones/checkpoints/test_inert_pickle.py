@@ -1,4 +1,4 @@
-"""The reader that puts inert stubs in the place of objects: nothing in a file is run, and no file takes the memory."""
+"""The reader that replaces objects by inert stubs: nothing in a file is run, and no file exhausts the memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def trap() -> Iterator[tuple[types.ModuleType, Ran]]:
 
 
 class Reduced:
-    """Pickled as whatever `__reduce__` names."""
+    """Pickled as the callable that `__reduce__` names."""
 
     def __init__(self, *parts: Any) -> None:
         self.parts = parts
@@ -71,13 +71,13 @@ class Reduced:
 
 
 class Global:
-    """Pickled as a name alone."""
+    """Pickled as a name only."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
 
     def __call__(self) -> None:
-        """Only so that a call of it can be written."""
+        """Makes it possible to write a call of it."""
 
 
 class NamePickler(pickle._Pickler):
@@ -99,7 +99,7 @@ def torch_file(path: Path, description: bytes, storages: dict[str, bytes] | None
 
 
 def described(content: object) -> bytes:
-    """A pickle of protocol 2 in which `Reduced` and `Global` stand for calls and names."""
+    """A pickle of protocol 2 in which `Reduced` and `Global` represent calls and names."""
     file = io.BytesIO()
     NamePickler(file, 2).dump(content)
     return file.getvalue()
@@ -239,7 +239,7 @@ def test_a_tensor_inside_its_storage_is_read(tmp_path: Path) -> None:
 
 
 def doubled(levels: int) -> bytes:
-    """A list that holds another twice, and so on: endlessly many values in a few bytes."""
+    """A list that contains another twice, and so on: exponentially many values in a few bytes."""
     body = b"]q\x01"
     for level in range(levels):
         body += b"(" + (b"h" + bytes([level + 1])) * 2 + b"lq" + bytes([level + 2])
@@ -279,7 +279,7 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
 
 
 class Buffer:
-    """As a logger keeps it."""
+    """As stored by a logger."""
 
     def __init__(self) -> None:
         self.values = np.array([1.0, 2.0])
@@ -337,7 +337,7 @@ def test_stubs_inside_each_other_without_end_are_read_as_one(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("beside", ["SCB", "weight_scale"])
 def test_a_view_that_repeats_one_number_is_not_copied_out(tmp_path: Path, beside: str) -> None:
-    """One byte seen as a matrix of a million times a million, with a scale that asks for its copy."""
+    """One byte viewed as a matrix of a million times a million, with a scale that requires its copy."""
     huge = torch.zeros(1, dtype=torch.int8).expand(2**20, 2**20)
     torch.save({"fc.weight": huge, f"fc.{beside}": torch.ones(1)}, tmp_path / "a.pth")
     read = read_content(tmp_path / "a.pth")

@@ -1,4 +1,4 @@
-"""Comparing keys, and advising on them."""
+"""Comparison of keys, and advice on mismatches."""
 
 from __future__ import annotations
 

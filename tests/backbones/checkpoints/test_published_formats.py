@@ -114,7 +114,7 @@ FORMATS: dict[str, Callable[[Tensors, Tensors], object]] = {
 
 
 def assert_same(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """The very tensors (but counters) and the same features, frozen in evaluation mode."""
+    """Equal tensors (except counters) and equal features, frozen in evaluation mode."""
     loaded = model.state_dict()
     for key, value in without_counters(tensors).items():
         assert torch.equal(loaded[key], value), key
@@ -143,7 +143,7 @@ def test_every_backbone_of_the_paper_has_a_format_that_is_tested(catalog: Backbo
     assert {name for name in catalog.cards if name.startswith("paper/")} <= FORMATS.keys() | others
 
 
-# BYOL: a pickle of haiku objects, written through modules that exist only while it is written.
+# BYOL: a pickle of haiku objects, written through modules that exist only during writing.
 
 
 class _ByolExperimentState(NamedTuple):
@@ -167,7 +167,7 @@ def _create_namedtuple(name: str, fields: tuple[str, ...], module: str) -> type:
 
 
 class DillPickler(pickle._Pickler):
-    """As dill does it: NamedTuple classes are written as a call that makes them anew."""
+    """As dill does it: NamedTuple classes are written as a call that recreates them."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type) and issubclass(obj, tuple) and hasattr(obj, "_fields"):
@@ -177,7 +177,7 @@ class DillPickler(pickle._Pickler):
 
 @pytest.fixture
 def haiku_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`haiku._src.data_structures.FlatMapping` and `dill._dill._create_namedtuple`, as far as pickle looks."""
+    """`haiku._src.data_structures.FlatMapping` and `dill._dill._create_namedtuple`, as far as pickle reads them."""
     for module, item in (("haiku._src.data_structures", FlatMapping), ("dill._dill", _create_namedtuple)):
         fake = types.ModuleType(module)
         setattr(fake, item.__name__, item)
@@ -201,7 +201,7 @@ def haiku_name(layer: str) -> str:
 
 
 def haiku_network(tensors: Mapping[str, Tensor]) -> tuple[FlatMapping, FlatMapping]:
-    """Parameters and state as haiku keeps them, in its alphabetical order, with BYOL's heads beside the encoder."""
+    """Parameters and state as stored by haiku, in its alphabetical order, with BYOL's heads next to the encoder."""
     parameters: dict[str, dict[str, Any]] = {}
     state: dict[str, dict[str, Any]] = {}
     for key, value in without_counters(tensors).items():
@@ -365,7 +365,7 @@ def test_a_checkpoint_of_selective_kernels_is_refused_with_the_reason(
         load_model(catalog.get("paper/simclr-v2"), write_bundle(tmp_path, variables))
 
 
-# What does not fit is never measured.
+# Files that do not match are never evaluated.
 
 
 def test_a_wrong_prefix_is_an_error_that_says_which_would_fit(
@@ -454,7 +454,7 @@ class Exploit:
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[Path]:
-    """A folder that a hostile file would make; asserts afterwards that it did not."""
+    """A folder that a hostile file would create; asserts afterwards that it did not."""
     path = tmp_path / "was-run"
     yield path
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""Batch norms that become part of convolutions: the same features, or the network as it was."""
+"""Batch norms folded into convolutions: the same features, or the network unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NORMS = (nn.BatchNorm2d,)
 
 
 def with_statistics(model: nn.Module) -> nn.Module:
-    """Frozen, with batch norms that do something, as training leaves them."""
+    """Frozen, with non-trivial batch norms, as after training."""
     generator = torch.Generator().manual_seed(1)
     for module in model.modules():
         if isinstance(module, NORMS):
@@ -32,7 +32,7 @@ def with_statistics(model: nn.Module) -> nn.Module:
 
 
 def on(images: Tensor) -> Callable[[nn.Module], Tensor]:
-    """What a network gives for them."""
+    """Outputs of a network for them."""
 
     def features(network: nn.Module) -> Tensor:
         with torch.inference_mode():
@@ -75,7 +75,7 @@ class Crossed(nn.Module):
 
 
 class Twice(nn.Module):
-    """Looks at a convolution's output before the batch norm, too."""
+    """Also reads a convolution's output before the batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Twice(nn.Module):
 
 
 class Asking(nn.Module):
-    """Uses the batch norm's numbers itself."""
+    """Reads the batch norm's numbers itself."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Memory that a process has freed is kept for its next tensors, where the C library can."""
+"""Freed memory of a process is retained for its next tensors, if the C library supports it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def freed_ten_times(how: str, **environment: str) -> tuple[bool, int]:
-    """Whether memory is kept, and how many pages were mapped for ten arrays of 80 MB, one after the other."""
+    """Whether memory is retained, and how many pages were mapped for ten arrays of 80 MB, one after the other."""
     inherited = {name: value for name, value in os.environ.items() if name not in SET_BY_USER}
     command = [sys.executable, "-c", TENSORS, how]
     ran = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Linear layers of frozen networks on a CPU: by oneDNN, to the same values but for rounding."""
+"""Linear layers of frozen networks on a CPU: computed by oneDNN, equal up to rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not ONEDNN, reason="this build of PyTorch lends 
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The names of the operations that are carried out."""
+    """Names of the executed operations."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Linear layers in oneDNN's layout, with their GELUs: the same features, or the network as it was."""
+"""Linear layers in oneDNN's layout, with their GELUs: the same features, or the network unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not PACKS, reason="this build of PyTorch lends n
 
 
 def on(images: Tensor) -> Callable[[nn.Module], Tensor]:
-    """What a network gives for them."""
+    """Outputs of a network for them."""
 
     def features(network: nn.Module) -> Tensor:
         with torch.inference_mode(), arithmetic(torch.device("cpu"), "float32"):
@@ -87,7 +87,7 @@ def test_gradients_pass_through() -> None:
 
 
 class Gated(nn.Module):
-    """Its GELU follows a layer by name only: it is computed from half of what the layer gives."""
+    """Its GELU follows a layer by name only: it is computed from half of the layer's output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Gated(nn.Module):
 
 
 class Asking(nn.Module):
-    """Uses a layer's weight itself, as some attentions do."""
+    """Reads a layer's weight itself, as some attention modules do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Asking(nn.Module):
 
 
 class Twice(nn.Module):
-    """One layer, one GELU, used again and again."""
+    """One layer and one GELU, applied repeatedly."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models that timm does not have: by the class of the transformers library, else named with the way out."""
+"""Models that timm does not have: read by the class of the transformers library, else refused with a fix."""
 
 from __future__ import annotations
 

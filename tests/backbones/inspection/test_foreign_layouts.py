@@ -1,4 +1,4 @@
-"""Checkpoints of other libraries, under their own names of tensors, give timm's features without a flag.
+"""Checkpoints of other libraries, with their own tensor names, yield timm's features without options.
 
 Each test renames a small random network of timm to the other library's names by a table of its own (timm's name on the
 left), saves it as that library does, and reads it back through inspection, card and strict loading.
@@ -36,7 +36,7 @@ Rules = tuple[tuple[str, str], ...]
 
 
 def network(name: str, **arguments: object) -> nn.Module:
-    """A network of which every tensor matters: nothing is left at zero or one."""
+    """A network of which every tensor matters: none is zero or one."""
     torch.manual_seed(0)
     model = make(name, **arguments)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def found_in(path: Path, wish: InspectionHints | None = None) -> Inspection:
 
 
 def features(path: Path, size: int, wish: InspectionHints | None = None) -> Tensor:
-    """Of two images of noise, through inspection, card and loading."""
+    """Features of two noise images, through inspection, card and loading."""
     found = found_in(path, wish)
     chosen = found.chosen
     assert chosen is not None, found.question or found.problem
@@ -135,7 +135,7 @@ def hf_dinov2(tensors: Tensors) -> Tensors:
 
 
 def dinov2_registers(tensors: Tensors) -> Tensors:
-    """A place for the class token in front of the positions, blocks in chunks."""
+    """A position for the class token before the others, blocks in chunks."""
     names = renamed(tensors, ((r"^blocks\.(\d+)\.", r"blocks.0.\1."), (r"^reg_token$", "register_tokens")))
     place = torch.randn(1, 1, 192)
     names["pos_embed"] = torch.cat([place, names["pos_embed"]], 1)
@@ -313,7 +313,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], int, Callable[[Tensors], Tensors]]
     "Swin": ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1, 1, 1)}, 224, swin),
     "detectron2": ("resnet18", {}, 64, detectron2),
 }  # fmt: skip
-"""timm's name and arguments, the side of the images, and the other library's names."""
+"""timm's name and arguments, the image size, and the other library's names."""
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -546,7 +546,7 @@ def test_a_classifier_of_the_users_own_code_is_not_taken_for_features(tmp_path: 
 
 
 def test_mmpretrains_gathering_of_neighbours_is_that_of_a_sliding_window() -> None:
-    """mmcv gathers by `torch.nn.Unfold`, channel first: the same image gives the same sums in timm's order."""
+    """mmcv gathers by `torch.nn.Unfold`, channel first: the same image yields the same sums in timm's order."""
     merging: Any = PatchMerging(3, 5)
     image = torch.rand(2, 3, 4, 6)
     weight, scale, shift = torch.rand(5, 12), torch.rand(12), torch.rand(12)

@@ -1,4 +1,4 @@
-"""Looking into checkpoints: layouts are recognised without a word from the user, wrong files are told apart."""
+"""Inspection of checkpoints: layouts are detected without options, and wrong files are identified."""
 
 from __future__ import annotations
 

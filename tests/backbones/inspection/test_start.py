@@ -1,4 +1,4 @@
-"""The process that inspects a checkpoint starts without what it does not need."""
+"""The process that inspects a checkpoint starts without unneeded imports."""
 
 from __future__ import annotations
 

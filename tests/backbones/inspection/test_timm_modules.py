@@ -1,4 +1,4 @@
-"""One network of every module of timm: its own state dict is recognised by its name, and gives timm's own features."""
+"""One network of every module of timm: its own state dict is recognised by name and yields timm's features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLE = (
     "beit", "convnext", "deit", "efficientnet", "eva", "hiera", "levit", "regnet", "resnet", "swin_transformer", "vgg",
     "vision_transformer", "xcit",
 )  # fmt: skip
-"""Modules that every run of the tests tries; `make faults` tries all."""
+"""Modules covered by every test run; `make faults` covers all."""
 TRIED = MODULES if os.environ.get("SSL_CONSOLE_FAULTS") == "full" else SAMPLE
 
 

@@ -1,4 +1,4 @@
-"""Networks that torchvision itself makes are read without a flag, and give torchvision's features."""
+"""Networks created by torchvision are read without options and yield torchvision's features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classifier(model: Any) -> None:
 
 
 def last_layer(model: Any) -> None:
-    """All of the classifier but its last layer."""
+    """All of the classifier except its last layer."""
     model.classifier[-1] = nn.Identity()
 
 
@@ -59,7 +59,7 @@ LARGE: dict[str, tuple[Callable[[], Any], Cut]] = {
 
 @torch.no_grad()
 def shaken(model: Any) -> Any:
-    """Every tensor with an effect; variances so small that another epsilon shows."""
+    """Every tensor has an effect; variances are small enough to expose another epsilon."""
     generator = torch.Generator().manual_seed(1)
     for name, value in model.state_dict().items():
         if value.is_floating_point():

@@ -1,4 +1,4 @@
-"""Folders that the transformers library wrote are read without a flag, and give the features that it computed."""
+"""Folders written by the transformers library are read without options and yield the features that it computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backbones.model.pooling import pool
 FILES = Path(__file__).parent / "transformers_files"
 """Written by `write_transformers_files.py`."""
 WITHOUT_LAST_NORM = {"data2vec", "upernet"}
-"""Networks whose last norm is in no file: timm's have one, and a norm cannot be without effect."""
+"""Networks whose last norm is in no file, unlike timm's, and a norm cannot be without effect."""
 LAYOUTS = sorted({folder.name for folder in FILES.iterdir() if (folder / "features.npy").is_file()})
 
 

@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 
 
 def adapted(settings: dict[str, object]) -> Any:
-    """The network with an adapter of which every number has an effect."""
+    """The network with an adapter whose every number has an effect."""
     base = hf.ViTModel.from_pretrained(FILES / "vit", add_pooling_layer=False, dtype=torch.float32)
     base.name_or_path = "../vit"
     model = peft.get_peft_model(base, peft.LoraConfig(**settings))
@@ -43,7 +43,7 @@ def adapted(settings: dict[str, object]) -> Any:
 
 
 def main() -> None:
-    """Write all, and one with its network in a single file."""
+    """Write all adapters, and one with its network in a single file."""
     for name, settings in SETTINGS.items():
         model = adapted(settings)
         model.save_pretrained(FILES / name)

@@ -1,4 +1,4 @@
-"""Write small checkpoints by the transformers library, with the features that it computes: run by hand, files are kept.
+"""Write small checkpoints by the transformers library, with its features; run manually, files are committed.
 
     python -m tests.backbones.inspection.write_transformers_files [NAME...]
 
@@ -27,12 +27,12 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 PATCHES = {**SMALL, "image_size": SIDE, "patch_size": 8}
 STAGES = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 12, 16, 20]}
 IN_MEMORY = ("vit", "dinov2-swiglu", "dinov2-registers", "beit", "beit-shared", "swin", "dinov3", "siglip-vision")
-"""Models whose names in memory are others than in files, since version 5."""
+"""Models whose names in memory differ from those in files, since version 5."""
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
 Reading = Callable[[Any, Tensor], Any]
-"""From a model and images to features [b, d]."""
+"""Function from a model and images to features [b, d]."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def of(part: str, how: Reading) -> Reading:
 
 
 def unmasked(model: Any, images: Tensor) -> Any:
-    """The class token of MAE's encoder that sees every patch."""
+    """The class token of MAE's encoder with all patches visible."""
     encoder = model.vit
     encoder.config.mask_ratio = 0.0
     count = encoder.embeddings.patch_embeddings.num_patches
@@ -153,7 +153,7 @@ def cases() -> Iterator[tuple[str, Case]]:
 
 
 def backbone_token(model: Any, images: Tensor) -> Any:
-    """The class token of a DINOv2 that gives maps."""
+    """The class token of a DINOv2 that returns maps."""
     return model.layernorm(model(images, output_hidden_states=True).hidden_states[-1])[:, 0]
 
 
@@ -164,7 +164,7 @@ def backbone_mean(model: Any, images: Tensor) -> Any:
 
 @torch.no_grad()
 def shaken(model: Any) -> Any:
-    """Every tensor with an effect, and exact in half precision."""
+    """Every tensor has an effect and is exact in half precision."""
     generator = torch.Generator().manual_seed(1)
     for name, value in model.state_dict().items():
         if value.is_floating_point():
@@ -175,7 +175,7 @@ def shaken(model: Any) -> Any:
 
 
 def images(side: int) -> Tensor:
-    """Two images [2, 3, side, side] as they enter the network."""
+    """Two images [2, 3, side, side] as network input."""
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -195,7 +195,7 @@ def write(name: str, case: Case) -> None:
 
 
 def write_in_memory(folder: Path, whole: Path, side: int, model: Any, features: Any) -> None:
-    """The state dict under the names that it has in the library's memory, as training code saves it."""
+    """The state dict with the names in the library's memory, as saved by training code."""
     folder.mkdir(exist_ok=True)
     save_file(model.state_dict(), folder / "last.safetensors")
     processor = {**HALF, "do_normalize": True, "size": {"height": side, "width": side}, "resample": 2}
@@ -205,7 +205,7 @@ def write_in_memory(folder: Path, whole: Path, side: int, model: Any, features: 
 
 
 def main(names: list[str]) -> None:
-    """Write those named, or all."""
+    """Write the named layouts, or all."""
     torch.manual_seed(0)
     hf.logging.set_verbosity_error()
     hf.utils.logging.disable_progress_bar()

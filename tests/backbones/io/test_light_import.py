@@ -1,4 +1,4 @@
-"""Our programs import timm and torchvision without torch's compiler, and what then needs it still finds it."""
+"""timm and torchvision are imported without torch's compiler, which remains available when needed later."""
 
 from __future__ import annotations
 

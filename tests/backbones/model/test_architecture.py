@@ -1,4 +1,4 @@
-"""Making architectures: padding, input sizes, seeds, freezing."""
+"""Creation of architectures: padding, input sizes, seeds, freezing."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_a_timm_file_with_its_classifier_loads_without_it(
 def test_a_file_in_the_original_projects_layout_loads_through_timms_own_filter(
     catalog: BackboneCatalog, folder: WeightsFolder
 ) -> None:
-    """As the I-JEPA files: the network inside `encoder`, under `module.`."""
+    """As in the I-JEPA files: the network inside `encoder`, under `module.`."""
     card = timm_card(catalog, "timm/test-vit").model_copy(
         update={"weights": TimmWeights(tag="test_vit.r160_in1k", url="https://example.org/test.pth.tar")}
     )

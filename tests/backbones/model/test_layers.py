@@ -1,4 +1,4 @@
-"""Layer-wise features: equal to timm's own intermediate outputs, from the pass that makes the usual features."""
+"""Layer-wise features: equal to timm's own intermediate outputs, from the pass that computes the usual features."""
 
 from __future__ import annotations
 

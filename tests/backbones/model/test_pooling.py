@@ -26,7 +26,7 @@ FAMILIES: dict[str, dict[str, object]] = {
 
 
 def model_and_features(name: str) -> tuple[nn.Module, Tensor, Tensor]:
-    """The model, its features of two images, and what the model itself gives."""
+    """The model, its features of two images, and the model's own output."""
     torch.manual_seed(0)
     model = freeze(make(name, **FAMILIES[name]))
     side = FAMILIES[name].get("img_size", 224 if "hiera" in name else 64)

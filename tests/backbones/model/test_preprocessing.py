@@ -1,4 +1,4 @@
-"""What is done to an image, against the chains that the paper and timm use."""
+"""Image preprocessing, compared with the transforms of the paper and of timm."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_batch_has_the_images_in_order_with_channels_last_whatever_layout_they
 def test_what_is_cut_off_is_not_computed_and_what_stays_is_the_same(
     size: tuple[int, int], mode: ResizeMode, resize: int
 ) -> None:
-    """To the bit: as the whole image resized by torchvision, then cut."""
+    """Bit-exact: equal to resizing the whole image by torchvision, then cropping."""
     spec = PreprocessingSpec("own", resize, 64, mode, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     whole = transform.resize(

@@ -1,6 +1,6 @@
-"""Python without a network, for every process that finds this folder on its path: who tries is noted and refused.
+"""Python without a network, for every process with this folder on its path: attempts are recorded and refused.
 
-Sockets between processes of this machine by file name (AF_UNIX) are none of it.
+Local sockets by file name (AF_UNIX) are allowed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REACHES = (
 
 
 def refuse(event: str, arguments: tuple[object, ...]) -> None:
-    """An audit hook: it sees every socket that Python code uses, whatever library that code is of."""
+    """An audit hook, called for every socket that Python code of any library uses."""
     if event not in REACHES:
         return
     first = arguments[0]

@@ -1,3 +1,3 @@
-"""Says that it brings protocols and backbones, and brings none that could be used."""
+"""Declares protocols and backbones that cannot be used."""
 
 PROTOCOLS = ("not a protocol",)

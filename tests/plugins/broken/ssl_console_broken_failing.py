@@ -1,3 +1,3 @@
-"""Fails while it is imported."""
+"""Fails on import."""
 
 raise RuntimeError("made for another version")

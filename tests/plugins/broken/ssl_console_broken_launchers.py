@@ -1,4 +1,4 @@
-"""Brings something that is no launcher, and one whose name is taken."""
+"""Declares an object that is not a launcher, and one whose name is taken."""
 
 from ssl_console.launchers.local.launcher import LocalLauncher
 

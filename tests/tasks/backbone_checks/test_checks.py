@@ -1,4 +1,4 @@
-"""The doctor: backbones that would give wrong numbers are told from those that are fit, on the demo data."""
+"""Backbone checks distinguish backbones with wrong numbers from sound ones, on the demo data."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_random_weights_that_call_themselves_trained_are_caught(tmp_path: Path) 
 
 
 def begun_by_torchvision() -> nn.Module:
-    """Its norms begin with one; timm's, the last of each block, with zero."""
+    """Its norms are initialised with one; timm's, the last of each block, with zero."""
     net: nn.Module = torchvision.models.resnet18()
     net.fc = nn.Identity()
     return net

@@ -1,4 +1,4 @@
-"""What protocols that train tell of themselves, so that a result can be doubted: guesses, repeated images, losses."""
+"""Warnings of protocols that train: guesses, repeated images, losses that still decrease."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_equal_images_in_memory_and_equal_files_are_counted(tmp_path: Path) -> N
 
 
 class Made:
-    """Images that are made when they are asked for."""
+    """Images rendered on access."""
 
     def __len__(self) -> int:
         return 1
@@ -57,7 +57,7 @@ def test_a_loss_that_falls_to_the_end_is_told_from_one_that_has_come_to_rest() -
     steps = np.arange(200)
     assert loss_still_decreasing([*(3 - 0.01 * steps + noise)])
     assert not loss_still_decreasing([*(3 * np.exp(-steps / 20) + 0.5 + noise)])
-    assert not loss_still_decreasing([3.0, 2.0, 1.0]), "nothing can be told of three steps"
+    assert not loss_still_decreasing([3.0, 2.0, 1.0]), "three steps are too few"
 
 
 def test_the_guess_of_a_segmentation_is_the_most_frequent_class_everywhere() -> None:

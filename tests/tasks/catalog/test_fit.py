@@ -1,4 +1,4 @@
-"""Which protocols a dataset is offered for follows from what protocols need and what the dataset has."""
+"""The protocols offered for a dataset follow from the needs of protocols and the targets of the dataset."""
 
 from __future__ import annotations
 

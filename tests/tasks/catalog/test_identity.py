@@ -1,4 +1,4 @@
-"""Names, suites and result keys of the built-in catalog: as they were when the first results were stored."""
+"""Names, suites and result keys of the built-in catalog, unchanged since the first results were stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.catalog.spec import TaskSpec, result_key
 
 BUILT_IN = TaskCatalog.load()
 RECORDED: Any = json.loads((Path(__file__).parent / "data" / "built_in_tasks.json").read_text())
-"""By task, in the order of the catalog, and preset: the first 16 digits of the key that `key_of` gives."""
+"""By task, in the order of the catalog, and preset: the first 16 digits of the key of `key_of`."""
 SUITES: Any = json.loads((Path(__file__).parent / "data" / "built_in_suites.json").read_text())
 """By suite, in the order of the suite: task and variant."""
 BACKBONE = {"weights": "0" * 64, "architecture": "resnet18", "pooling": "avg"}
@@ -27,11 +27,11 @@ the other datasets of rendered scenes had them already."""
 DATASETS_ADDED = set(BUILT_IN.datasets) - {name.partition("/")[2] for name in RECORDED}
 """Datasets that came later have no recorded keys."""
 PROTOCOLS_RECORDED = {name.partition("/")[0] for name in RECORDED}
-"""Protocols that came later have no recorded keys."""
+"""Later protocols have no recorded keys."""
 
 
 def key_of(task: TaskSpec) -> str:
-    """The result's key of one made-up backbone on made-up data of the dataset."""
+    """Result key of an invented backbone on invented data of the dataset."""
     metric = BUILT_IN.dataset(task.dataset).metric
     return result_key(BACKBONE, MANIFEST, task, 0, metric=metric)[:DIGITS]
 

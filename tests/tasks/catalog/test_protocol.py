@@ -1,4 +1,4 @@
-"""What protocols declare about their scores."""
+"""Declarations of protocols about their scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small datasets for tests, written as people have them, and `add dataset` in this process."""
+"""Small real-world-like datasets for tests, and `add dataset` in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EACH = 10
 
 
 def picture(number: int) -> Image.Image:
-    """A picture unlike every other number's."""
+    """A picture that differs from those of other numbers."""
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8))
 
 
@@ -53,7 +53,7 @@ def notes_text(found: ImportResult) -> str:
 
 
 def shard(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    """A tar file, compressed as its name says."""
+    """A tar file, compressed by its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz" if path.suffix.lower() in (".gz", ".tgz") else "w") as archive:
         for name, content in members:

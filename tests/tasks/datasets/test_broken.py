@@ -1,4 +1,4 @@
-"""Every reader of data on disk, on a small tree in its true layout that is then broken in every way."""
+"""Every reader of data on disk, on a small tree in its real layout that is then damaged in every way."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ TREES: dict[str, Tree] = {
     "voc07": voc.tree,
     "voc2007": own.voc,
 }
-"""All but CIFAR, whose images are no files and whose files are checked by their sums."""
+"""All except CIFAR, whose images are not files and whose files are verified by checksums."""
 
 
 @pytest.fixture(autouse=True)
 def _any_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision knows the sums of the real flowers' tables, which those of a miniature are not."""
+    """torchvision verifies checksums of the real flowers' tables, which a miniature does not have."""
     monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)
 
 

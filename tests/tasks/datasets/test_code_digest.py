@@ -1,4 +1,4 @@
-"""A manifest belongs to the code that made it: another reader, or another renderer, and the dataset is read again."""
+"""A manifest depends on the code that computed it: with another reader or renderer the dataset is read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(json.dumps({name: signature(cards[name], Path(sys.argv[1], "data")) for na
 
 
 def signatures(tree: Path) -> str:
-    """What the code in `tree` signs the manifests of three datasets with."""
+    """Signatures of the manifests of three datasets with the code in `tree`."""
     command = [sys.executable, "-P", "-c", SIGNATURES, str(tree)]
     return subprocess.check_output(command, text=True)
 

@@ -1,4 +1,4 @@
-"""A dataset is its content: a file that holds something else is noticed, whatever its name, size and times say."""
+"""A dataset is identified by its content: a changed file is noticed whatever its name, size and times are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.datasets.registry import open_dataset
 
 CATALOG = TaskCatalog.load()
 LATER = 10_000_000_000
-"""Nanoseconds after which no file is too young to be trusted."""
+"""Nanoseconds after which a file's times are trusted."""
 
 
 def draw(path: Path, value: int) -> Path:
@@ -64,7 +64,7 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths of every file whose content is read from now on."""
+    """Paths of all files whose content is read from now on."""
     seen: list[str] = []
     of_content = content_digests.of_content
 
@@ -181,7 +181,7 @@ def test_thorough_reads_everything_and_names_a_change_that_left_no_trace(tmp_pat
     kept = ContentDigests.load(place)
     path = next(iter(kept.known))
     kept.used = {**kept.known, path: ReadFile(kept.known[path].state, kept.known[path].read_ns, bytes(32))}
-    kept.record().write(place)  # as if the file had held something else when it was read
+    kept.record().write(place)  # as if the file had had another content when it was read
     trusted = describe(card, tmp_path, cache)
     assert isinstance(trusted, Manifest)
     assert trusted.problems == ()

@@ -1,4 +1,4 @@
-"""Readers of our own, for layouts that torchvision has no class for or reads otherwise."""
+"""Readers of layouts that torchvision does not support or reads differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of data with dense targets and of ImageNet, on small trees in the true layouts, whole and broken."""
+"""Readers of data with dense targets and of ImageNet, on small trees in the real layouts, intact and damaged."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def nyu(root: Path) -> Path:
 
 
 def vocabulary(meta: Path, centres: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
-    """A cell that holds a structure, as the published file has it."""
+    """A cell that contains a structure, as in the published file."""
     savemat(meta / "vocab40.mat", {"vocabs": np.array([[{"normals": centres}]], object)})
 
 
@@ -292,7 +292,7 @@ def test_imagenets_unsorted_validation_images_are_told_apart(tmp_path: Path) -> 
 
 
 def nyu_depth(root: Path, *, lists: str = "nyu_{}.txt") -> Path:
-    """The layout that DINOv3 describes: two scenes for training, one without number for testing."""
+    """DINOv3's layout: two scenes for training, one without number for testing."""
     base = root / "NYU"
     random = np.random.default_rng(0)
     for split, names in (("train", ("kitchen_0001/{}_00045", "bath_0002/{}_00012")), ("test", ("bathroom/{}_00507",))):

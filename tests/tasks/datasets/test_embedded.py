@@ -1,4 +1,4 @@
-"""Data that come with the package: scikit-learn's digits and rendered shapes."""
+"""Data included in the package: scikit-learn's digits and rendered shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching datasets from a real web server on this machine."""
+"""Datasets are fetched from a real web server on the local machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CATALOG = TaskCatalog.load()
 
 @dataclass
 class Server:
-    """Files by name; `requests` holds name and byte range asked for. A name in `cut` breaks off half way, once."""
+    """Files by name; `requests` are the requested names and byte ranges. A file in `cut` breaks off half way, once."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -170,7 +170,7 @@ def test_an_interrupted_fetch_carries_on_although_the_key_files_are_there_alread
     sources = [server.source("images.tar.gz", tar(PETS_IMAGES)), server.source("annotations.tar.gz", tar(PETS_NOTES))]
 
     class Interruption(BaseException):
-        """Ctrl-C, say."""
+        """An interruption, e.g. Ctrl-C."""
 
     def interrupt(progress: FetchProgress) -> None:
         if progress.number == 2 and progress.step == "unpack":
@@ -178,7 +178,7 @@ def test_an_interrupted_fetch_carries_on_although_the_key_files_are_there_alread
 
     with pytest.raises(Interruption):
         fetch(card("pets"), tmp_path, interrupt, sources)
-    for split in PETS_NOTES:  # someone else put the key files there: still unfinished
+    for split in PETS_NOTES:  # key files created by another program: still unfinished
         (tmp_path / "Pets" / split).parent.mkdir(exist_ok=True)
         (tmp_path / "Pets" / split).write_bytes(b"")
     fetch(card("pets"), tmp_path, ignore, sources)

@@ -1,4 +1,4 @@
-"""Class folders, and how single images are decoded."""
+"""Class folders, and decoding of single images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets of one's own: every usual layout is recognised, splits are stored, and what spoils a measurement is told."""
+"""Import of a user's datasets: every common layout is detected, splits are stored, and problems are reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EACH = 8
 
 
 def picture(number: int) -> Image.Image:
-    """A picture unlike every other number's."""
+    """A picture that differs from those of other numbers."""
     random = np.random.default_rng(number)
     small = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     return small.resize((96, 80), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""JPEG files are read by a shorter way than Pillow's, to the same bytes."""
+"""JPEG files are decoded by a faster path than Pillow's, to the same bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backbones.model.preprocessing import prepare
 from tasks.datasets.dataset import DataError
 from tasks.datasets.images import FileImages, pixels_of
 
-# Of images several times as tall as wide new releases of Pillow resize the height first, which the paper's did not.
+# New releases of Pillow resize the height of images several times as tall as wide first, unlike the paper's.
 SIZES = [
     (500, 375),
     (375, 500),
@@ -79,7 +79,7 @@ def test_whatever_else_it_is_pillow_is_asked(content: bytes, tmp_path: Path) -> 
 
 
 def answer(read: Callable[[], Pixels | Image.Image]) -> str | bytes:
-    """Pixels, or what the error says."""
+    """Pixels, or the message of the error."""
     try:
         return np.asarray(read()).tobytes()
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Datasets as people have them: each is read as it is, or what is left out is told, or the user is asked."""
+"""Real-world datasets: everything is read, or reported as left out, or an option is required."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def table(
     encoding: str = "utf-8",
     name: str = "labels.csv",
 ) -> Path:
-    """A table of twenty images, `line(class, number)` giving the cells behind the file's name."""
+    """A table of twenty images; `line(class, number)` returns the cells after the file name."""
     rows = [head.replace(",", separator)]
     for label, number in numbered():
         save(root / "images" / f"{number}.png", number)
@@ -263,7 +263,7 @@ def test_an_image_in_two_splits_or_under_two_labels_is_named(tmp_path: Path) -> 
 
 
 def voc(root: Path) -> Path:
-    """Pictures of one object each; of every fifth, the object is difficult."""
+    """Pictures of one object each; in every fifth one the object is difficult."""
     lists: dict[str, list[str]] = {"train": [], "test": []}
     for name, number in numbered():
         save(root / "JPEGImages" / f"{number}.png", number)

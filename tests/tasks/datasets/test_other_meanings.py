@@ -1,4 +1,4 @@
-"""Files, folders and columns that mean something else than they seem to: read right, notes_text, or asked about."""
+"""Files, folders and columns with another meaning than they seem to have: read correctly, noted, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files with images, as the Hugging Face hub has them, written by pyarrow itself."""
+"""Parquet files with images, as on the Hugging Face hub, written by pyarrow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def parquet(
     path: Path, rows: list[dict[str, Any]], schema: dict[str, Any], names: dict[str, Any] | None = None
 ) -> Path:
-    """A file with two rows to a group; `names` are those of classes by column, as `datasets` writes them."""
+    """A file with two rows per group; `names` are class names by column, as written by `datasets`."""
     features = {column: {"names": list(some), "_type": "ClassLabel"} for column, some in (names or {}).items()}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})} if names else None
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def row(number: int, **cells: Any) -> dict[str, Any]:
 
 
 def hub(root: Path, *, label: Any = CLASSES.index, test: Any = None) -> Path:
-    """Two splits, the second of the last four images of every class."""
+    """Two splits, the second with the last four images of every class."""
     schema = {"image": IMAGE, "label": pa.int64()}
     for split in ("train", "test"):
         chosen = [(name, number) for name, number in numbered() if (number % 10 > 5) == (split == "test")]

@@ -1,4 +1,4 @@
-"""Pixels that need more than decoding: transparency, orientation, and values deeper than 8 bits."""
+"""Pixels that need more than decoding: transparency, orientation, and more than 8 bits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tasks.datasets.messy import add, folders, notes_text, numbered, pictu
 
 
 def written(root: Path, change: Callable[[Path, int], None]) -> ImportResult:
-    """Class folders with a test split whose files `change` writes."""
+    """Class folders with a test split whose files are written by `change`."""
     for name, number in numbered():
         save(root / "train" / name / f"{number}.png", number)
         path = root / "test" / name / f"{number}.png"
@@ -99,7 +99,7 @@ def png16(values: Deep) -> bytes:
 
 
 def tiff16(values: Deep, order: str, *, packed: bool) -> bytes:
-    """A TIFF of 16-bit colour, `order` < or >, of one strip, as it is or compressed by deflate."""
+    """A TIFF of 16-bit colour, `order` < or >, with one strip, uncompressed or compressed by deflate."""
     height, width, channels = values.shape
     strip = values.astype(f"{order}u2").tobytes()
     strip = zlib.compress(strip) if packed else strip

@@ -1,4 +1,4 @@
-"""Whether a dataset is there, and the kept record of what it holds: told without numpy and torch."""
+"""Presence of a dataset and its stored manifest, determined without numpy and torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(path: Path, size: tuple[int, int] = (12, 8)) -> None:
 
 
 def isic(root: Path, images: int = 7) -> Path:
-    """A miniature of the one dataset on disk whose reader needs no torchvision, so that its process starts fast."""
+    """A miniature of the only dataset on disk whose reader needs no torchvision, so that its process starts fast."""
     base = root / "ISIC"
     rows = ["image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"]
     for number in range(images):
@@ -115,7 +115,7 @@ def test_a_kept_manifest_is_found_until_a_key_file_changes(tmp_path: Path) -> No
     assert known_manifest(card, tmp_path, cache) is None
     first = manifests([card], tmp_path, cache)["isic"]
     end = time.monotonic() + 60.0
-    while known_manifest(card, tmp_path, cache) is None:  # files that have just been written are read again
+    while known_manifest(card, tmp_path, cache) is None:  # recently written files are read again
         assert time.monotonic() < end, "the manifest was not kept"
         assert manifests([card], tmp_path, cache)["isic"] == first
     assert known_manifest(card, tmp_path, cache) == first

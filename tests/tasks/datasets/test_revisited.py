@@ -1,4 +1,4 @@
-"""rOxford5k and rParis6k on a miniature of the true layout: queries cropped, pickles read as data, the rule kept."""
+"""rOxford5k and rParis6k on a miniature of the real layout: cropped queries, pickles read as data, published scores."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def inputs_of(dataset: Dataset) -> BankInputs:
 
 
 def published(ranks: npt.NDArray[np.int64], truth: list[Relevance], setup: str) -> tuple[float, float]:
-    """compute_map of evaluate.py of revisitop, with its loops, on ranks [images, queries]; mAP and mP@10 in percent."""
+    """compute_map of revisitop's evaluate.py, with its loops, on ranks [images, queries]; mAP and mP@10 in percent."""
     total, precision, empty = 0.0, 0.0, 0
     for query, one in enumerate(truth):
         ok, junk = {

@@ -1,4 +1,4 @@
-"""Archives from the network are unpacked with suspicion."""
+"""Archives from the network are unpacked safely."""
 
 from __future__ import annotations
 

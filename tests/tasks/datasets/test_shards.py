@@ -65,7 +65,7 @@ def test_shards_give_the_images_that_were_put_into_them_whatever_their_names_say
 
 
 def assert_pictures(found: ImportResult) -> None:
-    """Every image is the one of the number that its member is called by, in any order of reading."""
+    """Every image is the one of the number in its member's name, in any order of reading."""
     for split in open_dataset(found.card, Path("/")).splits.values():
         for index in reversed(range(len(split.images))):
             number = int(Path(split.identifiers[index]).stem)

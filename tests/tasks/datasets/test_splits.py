@@ -1,4 +1,4 @@
-"""Roles made from source splits."""
+"""Roles derived from source splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers that go through torchvision's dataset classes, on miniatures of the true layouts."""
+"""Readers that use torchvision's dataset classes, on miniatures of the real layouts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_batch(path: Path, key: str, classes: list[int], seed: int) -> None:
 
 @pytest.fixture
 def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two images per batch; torchvision's sums are replaced by the miniature's."""
+    """Two images per batch; torchvision's checksums are replaced by the miniature's."""
     folder = tmp_path / "CIFAR10" / CIFAR10.base_folder
     for number in range(1, 6):
         write_batch(folder / f"data_batch_{number}", "labels", [number % 10, 3], number)
@@ -177,7 +177,7 @@ def test_dtd_numbers_its_classes_over_all_splits_together(tmp_path: Path) -> Non
     dtd(tmp_path / "DTD")
     dataset = open_dataset(card("dtd"), tmp_path)
     assert dataset.classes == ("banded", "dotted")
-    assert labels(dataset, "test") == [1]  # torchvision alone would say 0: the test split holds one class
+    assert labels(dataset, "test") == [1]  # torchvision alone would return 0: the test split has one class
 
 
 def test_an_annotation_line_that_is_cut_short_is_an_error_that_names_the_folder(tmp_path: Path) -> None:

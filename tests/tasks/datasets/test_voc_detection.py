@@ -1,4 +1,4 @@
-"""Pascal VOC 07+12 for detection, on miniatures of the true layout, whole and broken."""
+"""Pascal VOC 07+12 for detection, on miniatures of the real layout, intact and damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERSON = ("person", (8, 12, 352, 498), 1)
 
 
 def annotation(objects: Sequence[tuple[str, Sequence[float], int]]) -> str:
-    """As the challenge's files are, parts of persons included."""
+    """As in the challenge's files, including parts of persons."""
     parts = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>10</xmax><ymax>10</ymax></bndbox></part>"
     text = "".join(
         f"<object><name>{name}</name><pose>Left</pose><truncated>1</truncated><difficult>{difficult}</difficult>"
@@ -160,7 +160,7 @@ def test_a_broken_image_is_found_by_decoding_and_numbers_are_compared(tmp_path: 
 
 
 def lying(path: Path, sides: tuple[int, int]) -> None:
-    """A picture of these sides as stored, to be held turned by a quarter."""
+    """A picture with these sides as stored, to be rotated by a quarter turn."""
     image = Image.new("RGB", sides, (9, 9, 9))
     exif = image.getexif()
     exif[0x0112] = 6

@@ -1,4 +1,4 @@
-"""One task from cards to outcome, with a real (tiny, randomly initialised) backbone on real images."""
+"""A task from cards to outcome, with a real (tiny, randomly initialised) backbone on real images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def backbone(weights: Weights | None = None, **changed: Any) -> BackboneCard:
 
 @dataclass
 class CountingCache(EncoderCache):
-    """Counts, inside the network, the images of every forward pass."""
+    """Counts the images of every forward pass inside the network."""
 
     batches: list[int] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class Listener(SilentReporter):
 
 @dataclass
 class Bench:
-    """A place to evaluate in, which keeps features and the loaded backbone between evaluations."""
+    """Paths of an evaluation, with features and the encoder kept between evaluations."""
 
     paths: EvaluationPaths
     cache: CountingCache = field(default_factory=CountingCache)

@@ -42,7 +42,7 @@ CARD = BackboneCard(
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three images of different sizes, and a place for everything else."""
+    """Three images of different sizes, and a folder for everything else."""
     folder = tmp_path_factory.mktemp("export")
     generator = np.random.default_rng(0)
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Layer-wise features from the command's point of view: each image is encoded once, however many tasks read it."""
+"""Layer-wise features end to end: each image is encoded once for any number of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by tests as a process of its own: encode 40 small images into a feature store, telling what happens.
+"""Run by tests as a separate process: encode 40 small images into a feature store and record events.
 
     python encode_in_a_process.py ROOT EVENTS [--hold-at IMAGE] [--until FILE] [--file-limit BYTES]
 
@@ -35,7 +35,7 @@ PREPROCESSING = PreprocessingSpec("paper", 8, 8, "shorter", "bicubic", (0.5, 0.5
 
 
 class Stripes:
-    """Image number i is grey level i."""
+    """Image i has grey level i."""
 
     def __len__(self) -> int:
         return COUNT
@@ -94,7 +94,7 @@ class GreyEncoder:
 
 
 def main() -> int:
-    """Encode, print nothing, say on standard error what was wrong."""
+    """Encode; print nothing on standard output and errors on standard error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("root", type=Path)
     parser.add_argument("events", type=Path)

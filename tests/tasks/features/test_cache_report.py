@@ -42,7 +42,7 @@ def plan(wanted: FeatureKey, dataset: str) -> ExtractionPlan:
 
 
 def store(root: Path, wanted: FeatureKey, dataset: str = "digits") -> Path:
-    """A complete entry of 4 rows, made with the store's own parts."""
+    """A complete entry of 4 rows, written by the store's functions."""
     folder = root / wanted.digest
     (folder / SHARDS).mkdir(parents=True)
     shard = write_shard(folder / SHARDS, 0, np.ones((4, 8), np.float32))

@@ -1,4 +1,4 @@
-"""Decoded images are shared by backbones, within a bound, and never wrong."""
+"""Decoded images are shared by backbones, within a size limit, and never wrong."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tasks.reporter import SilentReporter
 COUNT, SIZE = 30, 6
 SPEC = PreprocessingSpec("paper", SIZE, SIZE, "shorter", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ONE = COUNT * (3 * SIZE * SIZE + 4)
-"""Bytes of the whole split."""
+"""Size of the whole split in bytes."""
 
 
 @dataclass
 class Counted:
-    """Noise that counts how often it is decoded."""
+    """Noise that counts its decodings."""
 
     decoded: int = 0
     pixels: np.ndarray = field(
@@ -78,7 +78,7 @@ def features(of: FeatureStore, wanted: FeatureRequest) -> np.ndarray:
 
 
 def reserved(folder: Path) -> int:
-    """Bytes of images and checksums."""
+    """Size of images and checksums in bytes."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in {".pixels", ".checks"})
 
 
@@ -175,7 +175,7 @@ def test_many_at_once_never_take_more_room_together_than_there_is(tmp_path: Path
 
 
 def write_until_killed(folder: DecodedImages, allowed: Sequence[Tensor], says: int) -> NoReturn:
-    """In a child: all rows again and again, each time another image; says so after the first time."""
+    """Child process: write all rows repeatedly, each time with another image; report after the first time."""
     try:
         with folder.rows("1" * 64, COUNT, SPEC) as rows:
             assert rows is not None
@@ -189,7 +189,7 @@ def write_until_killed(folder: DecodedImages, allowed: Sequence[Tensor], says: i
 
 
 def test_whatever_a_killed_process_leaves_is_whole_or_decoded_again(tmp_path: Path) -> None:
-    """A child writes row after row, different ones each time round, and is killed at some moment of it."""
+    """Child process: write row after row, different ones each round, until killed at a random moment."""
     folder = DecodedImages(tmp_path, ONE)
     allowed = [torch.full((3, SIZE, SIZE), value, dtype=torch.uint8) for value in range(5)]
     for moment in range(8):

@@ -1,4 +1,4 @@
-"""Features whose key was made of names and sizes are used for the same images, and never for others of these names."""
+"""Features with a key made of names and sizes are used for the same images, and never for others with these names."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LATER = 4e9
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    """With the features that an earlier version computed of the noise."""
+    """A store with the features that an earlier version computed of the noise."""
     found = FeatureStore(tmp_path / "features", Machine(batch_size=5, decode_threads=2, shard_rows=12))
     found.features(request(images=NAMED), ProjectingEncoder, Listener())
     return found
 
 
 def wanted(changed: float, *, dataset: str = "noise", source: Noise | None = None) -> FeatureRequest:
-    """The same images under the key of content, of files that changed last at `changed`."""
+    """The same images with a content-based key, from files that last changed at `changed`."""
     asked = request(source)
     split = replace(asked.split, named_digest=NAMED, newest_change=changed)
     return replace(asked, split=split, dataset=dataset)
@@ -103,6 +103,6 @@ def test_a_folder_that_was_renamed_to_take_the_place_of_another_has_changed(tmp_
     (tmp_path / "second" / "cat" / "0.png").write_bytes(b"x")
     root, before = tmp_path / "second", newest_change(tmp_path / "second", ["cat/0.png"], [])
     bound = time.monotonic() + 10
-    while newest_change(root, ["cat/0.png"], []) <= before:  # until the clock of the file system has ticked
+    while newest_change(root, ["cat/0.png"], []) <= before:  # until the clock of the file system has advanced
         assert time.monotonic() < bound
         root = root.rename(tmp_path / ("away" if root.name == "second" else "second"))

@@ -1,4 +1,4 @@
-"""Feature checks find what would make a score misleading, and stay silent otherwise."""
+"""Feature checks detect what would make a score misleading, and report nothing otherwise."""
 
 from __future__ import annotations
 

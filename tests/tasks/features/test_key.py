@@ -1,4 +1,4 @@
-"""The names of stored features: what changes them, and what does not."""
+"""Keys of stored features: components that change them, and settings that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Layer-wise features in the store: one pass with the pooled ones, half precision that never overflows in silence."""
+"""Layer-wise features in the store: computed in one pass with the pooled ones; overflow in half precision is an
+error."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ HALF, FULL = LayerRequest(), LayerRequest(storage="float32")
 
 @dataclass
 class LayeredEncoder(ProjectingEncoder):
-    """Two blocks of two columns each: the pooled features' first numbers, times `scale`."""
+    """Two blocks of two columns each: the pooled features' first columns times `scale`."""
 
     scale: float = 1.0
 

@@ -1,4 +1,4 @@
-"""The feature store: computed once, carried on after a crash, shared by processes, never wrong silently."""
+"""The feature store: computed once, resumed after a crash, shared by processes, never silently wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PREPROCESSING = PreprocessingSpec("paper", 8, 8, "shorter", "bicubic", (0.5, 0.5
 
 
 class Noise:
-    """Small images of fixed noise; asking for one in `broken` fails as an unreadable file does."""
+    """Small images of fixed noise; reading one in `broken` fails like an unreadable file."""
 
     def __init__(self, broken: int = -1) -> None:
         generator = np.random.default_rng(0)
@@ -54,7 +54,7 @@ class Noise:
 
 @dataclass
 class ProjectingEncoder:
-    """A fixed random projection of the pixels, on a device that holds `room` images at most."""
+    """A fixed random projection of the pixels, on a device with room for `room` images."""
 
     room: int = 1000
     nan_at: int = -1

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def truth(*corners: Sequence[float], labels: Sequence[int] | None = None, difficult: Sequence[int] = ()) -> Boxes:
-    """Objects of class 0 unless said otherwise; `difficult` are positions."""
+    """Objects of class 0 by default; `difficult` are indices."""
     marks = np.zeros(len(corners), np.bool_)
     marks[list(difficult)] = True
     array = np.array(corners, np.float32).reshape(-1, 4)
@@ -60,7 +60,7 @@ def test_only_the_best_scored_detection_of_an_object_is_right() -> None:
 
 
 def test_a_detection_belongs_to_the_object_it_overlaps_most_even_when_that_is_taken() -> None:
-    """Unlike in COCO's rules, it does not fall back to a free object that it overlaps less."""
+    """Unlike in COCO's rules, a detection is not matched with a free object that it overlaps less."""
     near = (0, 0, 10, 12)
     one = claims([found((A, 0.9), ((0, 0, 10, 10.5), 0.8))], [truth(A, near)], 0)
     assert one.judged(0.5)[0].tolist() == [True, False]
@@ -101,9 +101,9 @@ def test_overlap_of_boxes() -> None:
 
 
 def scene(seed: int, images: int = 40, *, difficult: float = 0.0) -> tuple[list[Detections], list[Boxes]]:
-    """Random objects that stand apart, and a detector that misses, shifts, doubles and invents.
+    """Random separate objects, and a detector that misses, shifts, duplicates and invents some.
 
-    Objects are apart, so that no detection overlaps two: there VOC and COCO match alike.
+    Objects are separate, so that no detection overlaps two: then VOC and COCO match alike.
     """
     generator = np.random.default_rng(seed)
     detections, truths = [], []
@@ -127,7 +127,7 @@ def scene(seed: int, images: int = 40, *, difficult: float = 0.0) -> tuple[list[
 
 
 def independent(detections: Sequence[Detections], truths: Sequence[Boxes], levels: Floats) -> Floats:
-    """AP in percent [overlaps, classes] by faster-coco-eval, at the recall levels given."""
+    """AP in percent [overlaps, classes] by faster-coco-eval, at the given recall levels."""
     annotations: list[dict[str, Any]] = [
         {"image_id": image, "bbox": _xywh(box), "area": 1.0, "category_id": int(label) + 1, "iscrowd": 0}
         for image, one in enumerate(truths)
@@ -179,7 +179,7 @@ def test_area_is_what_an_independent_evaluator_gives_at_ever_finer_recall_levels
 
 
 def challenge(detections: Sequence[Detections], truths: Sequence[Boxes], label: int, overlap: float) -> float:
-    """The challenge's evaluation, detection by detection, as its published program goes."""
+    """The challenge's evaluation, detection by detection, as in its published program."""
     queue = [
         (float(score), image, box)
         for image, one in enumerate(detections)

@@ -1,4 +1,4 @@
-"""Intervals from random halves stay where scores can be, and never claim certainty."""
+"""Intervals from random halves stay in the range of the score and have positive width."""
 
 from __future__ import annotations
 

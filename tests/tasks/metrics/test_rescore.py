@@ -1,4 +1,4 @@
-"""Every score of a run follows, exactly, from what the run left per sample."""
+"""Every score of a run is recomputed exactly from its per-sample outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIMENSIONS = 12
 
 
 def samples(seed: int, several: bool = False, labels: int = CLASSES) -> Samples:
-    """Images of classes that overlap; the last class may be missing."""
+    """Images of overlapping classes; the last class may be missing."""
     generator = np.random.default_rng(seed)
     label = generator.integers(0, labels, COUNT)
     centres = np.random.default_rng(0).normal(size=(CLASSES, DIMENSIONS))

@@ -1,4 +1,4 @@
-"""Pre-training of the demo backbones: every objective learns, runs repeat and resume, files load."""
+"""Pre-training of the demo backbones: every objective learns, runs are reproducible and resume, files load."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Layer-wise features of three classes, deeper blocks being easier, for protocols on layers."""
+"""Layer-wise features of three classes, with deeper blocks easier, for protocols on layers."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def places(side: int, window: int, stride: int = 1) -> list[tuple[int, int]]:
 
 
 def test_saliency_is_the_mean_change_over_the_windows_that_cover_a_pixel() -> None:
-    """With features that see one pixel alone, worked out by hand."""
+    """Computed by hand for features that depend on one pixel only."""
 
     def features(batch: Tensor) -> Tensor:
         return torch.stack([batch[:, 0, 2, 2], torch.full((len(batch),), 3.0)], dim=1)
@@ -120,7 +120,7 @@ def test_an_interrupted_measurement_carries_on_with_the_next_image(
 
 @dataclass
 class Impatient(SilentReporter):
-    """Interrupts in the middle of an image; `jumps` counts advances over whole images that were done already."""
+    """Interrupts in the middle of an image; `jumps` counts advances over images that were already done."""
 
     patience: int = 3
     jumps: int = 0

@@ -1,4 +1,4 @@
-"""The attentive probe: heads equal to the published modules, chosen on validation images, resumed to the bit."""
+"""The attentive probe: heads equal to the published modules, selected on validation images, resumed bit for bit."""
 
 from __future__ import annotations
 

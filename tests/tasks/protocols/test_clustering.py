@@ -1,4 +1,4 @@
-"""Clustering: equal to scikit-learn's k-means and scores, labels play no part, the interval covers other images."""
+"""Clustering: equal to scikit-learn's k-means and scores, independent of labels, with intervals over other images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours of images, and how well features tell them."""
+"""Colours of images, and their prediction from features."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_where_nothing_varies_the_score_is_all_or_nothing() -> None:
 
 
 def inputs(told: bool) -> ManyShotInputs:
-    """Features that are the colours themselves, or have nothing to do with them."""
+    """Features that are the colours themselves, or independent of them."""
     truths = [GENERATOR.random((count, 3 + HUES)) for count in (200, 50, 100)]
     features = [one if told else GENERATOR.random(one.shape) for one in truths]
     roles = [Samples(one, np.zeros(len(one), np.int64), np.arange(len(one))) for one in features]  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
 
 
 def test_on_shapes_colour_augmentation_and_supervision_cost_the_hues(measured: dict[str, Evaluation]) -> None:
-    """An untrained network keeps most: this is the analysis where pretraining does not beat it, and need not."""
+    """An untrained network preserves most colour: in this analysis pretraining need not be better."""
     hues = {name: one.outcome.metrics["hue-histogram"] for name, one in measured.items()}
     assert hues["random"] > 40
     assert hues["simclr-nocolour"] > 40

@@ -1,4 +1,5 @@
-"""Segmentation and surface normals: sizes, targets, decoders, scores, and that memory does not grow with the images."""
+"""Segmentation and surface normals: sizes, targets, decoders, scores, and memory independent of the number of
+images."""
 
 from __future__ import annotations
 
@@ -118,7 +119,7 @@ def test_all_kinds_of_backbones_are_measured_and_carry_on_bit_for_bit(
 ) -> None:
     inputs = inputs_for(tmp_path, scenes, backbone)
     whole = evaluate(inputs, parameters, 0, SilentReporter())
-    again = evaluate(inputs, parameters, 0, Failing("training"))  # from the checkpoint: nothing is left to train
+    again = evaluate(inputs, parameters, 0, Failing("training"))  # from the checkpoint: no training is left
     assert whole.metrics == again.metrics
     counted = rescore(evaluate.__module__.rpartition(".")[2], whole.predictions)
     assert counted is not None
@@ -130,7 +131,7 @@ def test_all_kinds_of_backbones_are_measured_and_carry_on_bit_for_bit(
 
 @dataclass
 class Failing(SilentReporter):
-    """Fails when a step is taken."""
+    """Fails if a step is taken."""
 
     within: str
     phase_name: str = ""
@@ -229,7 +230,7 @@ def test_padding_is_unknown_and_targets_are_sampled_where_the_pixels_are() -> No
     pixels, targets = images.batch([0, 1], parameters, lambda m: torch.from_numpy(m.astype(np.int64)), 0)
     assert pixels.shape == (2, 3, 64, 64)
     assert targets.shape == (2, 16, 16)
-    assert targets[0, 0].tolist() == [0] * 7 + [1] * 8 + [-1]  # column 7's middle is pixel 30
+    assert targets[0, 0].tolist() == [0] * 7 + [1] * 8 + [-1]  # the centre of column 7 is pixel 30
     assert (targets[0, 10:] == -1).all()
     assert (pixels[:, :, 40:] == 0).all()
 
@@ -323,7 +324,7 @@ def test_the_codebook_that_comes_with_the_data_is_used(scenes: Dataset) -> None:
 
 @dataclass
 class Weighing(SilentReporter):
-    """Weighs all tensors and arrays that live, after the images with these numbers in the phase `test`."""
+    """Counts all live tensors and arrays after the images with these numbers in the phase `test`."""
 
     when: tuple[int, ...] = (20, 120)
     testing: bool = False
@@ -346,7 +347,7 @@ def _tensor_bytes() -> int:
 
 @dataclass(frozen=True, eq=False)
 class Endless:
-    """As many images and targets as are asked for, made when they are asked for."""
+    """Any number of images and targets, created on access."""
 
     count: int
     kind: Kind
@@ -398,4 +399,4 @@ def test_memory_of_an_evaluation_does_not_grow_with_the_images(
     finally:
         tracemalloc.stop()
     early, late = scale.bytes
-    assert late - early < 64 * 64 * 8  # a hundred more images take less than a single one's answer in int64
+    assert late - early < 64 * 64 * 8  # a hundred more images take less than a single prediction in int64

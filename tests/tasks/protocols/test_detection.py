@@ -1,4 +1,4 @@
-"""Detection: what trains and what does not, on every family of backbones; resuming; a detector that learns."""
+"""Detection: trained and frozen parameters for every family of backbones; resuming; a detector that learns."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_an_interrupted_detector_carries_on_and_ends_bit_for_bit_alike(tmp_path:
 
 
 def _two_steps(given: ImageInputs, parameters: DetectionParameters, kept: Checkpoint) -> None:
-    """Two steps, as `evaluate` takes them, and then the state that the loop keeps."""
+    """Two steps, as taken by `evaluate`, and then the state of the loop."""
     with torch_seeded("cpu", 0, 1):
         detector = build_detector(given, parameters, CLASSES)
     batches = TrainingBatches(given, given.split("train"), detector, parameters, seed=0)

@@ -1,4 +1,4 @@
-"""Every family of backbones in every protocol: measured, or refused in words before anything is queued."""
+"""Every family of backbones in every protocol: evaluated, or refused with a message before anything is queued."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PROTOCOL_CHANGES = {
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }
 OWN_SIZE = {"hiera", "mixer", "crossvit"}
-"""Families that take images of their own size alone."""
+"""Families with a fixed input size."""
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks give lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
@@ -67,7 +67,7 @@ ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation"
 
 @cache
 def anatomy(family: str) -> FeatureMapInfo:
-    """What protocols ask of the family's backbone, looked at once."""
+    """Feature map properties of the family's backbone, computed once."""
     return dissect(FeatureMapQuery.of(FAMILIES[family]))
 
 

@@ -1,4 +1,4 @@
-"""Label-free and transferability scores: equal to their published definitions, written out on whole matrices."""
+"""Label-free and transferability scores: equal to their published definitions, computed from whole matrices."""
 
 from __future__ import annotations
 

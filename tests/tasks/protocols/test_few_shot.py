@@ -1,4 +1,4 @@
-"""The few-shot protocol: what an episode is, its interval, and the same episodes for everyone."""
+"""The few-shot protocol: definition of an episode, interval, and identical episodes for all backbones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pool(dimension: int = 12, per_class: int = 30, classes: int = 8, noise: floa
 
 
 def by_the_description(inputs: PoolInputs, parameters: FewShotParameters, seed: int) -> npt.NDArray[np.float64]:
-    """One episode after another, as the paper says it."""
+    """One episode at a time, as described in the paper."""
     episodes = sample_episodes(
         inputs.pool.labels,
         ways=parameters.ways,
@@ -73,7 +73,8 @@ def test_halves_measure_what_episodes_measure() -> None:
 
 
 def test_no_image_is_support_and_query_at_once() -> None:
-    """Features without any class: an image is near itself alone, so one that met itself would be correct."""
+    """Features without class structure: each image is only near itself, so a repeated one would be classified
+    correctly."""
     features = np.random.default_rng(0).standard_normal((240, 400)).astype(np.float32)
     inputs = PoolInputs(Samples(features, np.repeat(np.arange(8), 30), np.arange(240)), CLASSES)
     halves = run(inputs).predictions["split_accuracy"]

@@ -1,4 +1,4 @@
-"""Finetuning: the grid, the choice, the final training, and that nothing of it is lost or repeated."""
+"""Finetuning: grid, selection and final training; nothing is lost or repeated."""
 
 from __future__ import annotations
 

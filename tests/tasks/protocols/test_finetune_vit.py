@@ -1,4 +1,4 @@
-"""Finetuning by AdamW: layer decay, low-rank additions, mixtures and averages as published, resumed to the bit."""
+"""Finetuning by AdamW: layer decay, low-rank additions, mixtures and averages as published, resumed bit for bit."""
 
 from __future__ import annotations
 

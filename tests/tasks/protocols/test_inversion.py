@@ -1,4 +1,4 @@
-"""Inversion: the network that draws, how a drawing is judged, LPIPS, and the protocol."""
+"""Inversion: the deep image prior, scores of reconstructions, LPIPS, and the protocol."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_errors_are_counted_by_channel_on_whole_grey_levels() -> None:
 
 
 def test_structural_similarity_is_that_of_its_definition() -> None:
-    """Window by window, as the formula stands in the paper."""
+    """Window by window, as in the formula of the paper."""
     random = np.random.default_rng(0)
     one = random.integers(0, 256, (14, 13, 3), dtype=np.uint8)
     other = (0.7 * one + random.integers(0, 60, one.shape)).astype(np.uint8)
@@ -96,10 +96,10 @@ def test_structural_similarity_is_that_of_its_definition() -> None:
 
 
 def put_weights(folder: Path, name: str) -> Any:
-    """A network as torchvision saves it, the published channel weights, and the published code with both."""
+    """A network as saved by torchvision, the published channel weights, and the published code with both."""
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package asks torchvision in an old way
+        warnings.simplefilter("ignore")  # the package uses an outdated interface of torchvision
         theirs = lpips.LPIPS(net=name, pnet_rand=True, verbose=False)
     layers = {key.split(".", 1)[1]: value for key, value in theirs.net.state_dict().items()}
     trunk = {f"features.{key}": value for key, value in layers.items()}
@@ -184,7 +184,7 @@ def test_what_an_outcome_leaves_is_countable_again_and_has_a_picture(tmp_path: P
 
 @dataclass
 class Interrupting(SilentReporter):
-    """Interrupts in the middle of an image; `steps` counts those that were taken."""
+    """Interrupts in the middle of an image; `steps` counts the steps taken."""
 
     image: str
     after: int
@@ -211,7 +211,7 @@ def test_an_interrupted_inversion_carries_on_within_the_image_and_ends_the_same(
         evaluate(given, parameters, 0, Interrupting("image 2 of 3", after=4))
     rest = Interrupting("", after=0)
     second = evaluate(given, parameters, 0, rest)
-    assert rest.steps == 3 + 6  # the fourth step was taken, and its state not yet kept
+    assert rest.steps == 3 + 6  # the fourth step was taken, but its state not yet stored
     assert second.metrics == whole.metrics
     assert np.array_equal(second.predictions["reconstruction"], whole.predictions["reconstruction"])
 
@@ -233,7 +233,7 @@ def test_the_codes_way_shows_the_backbone_pixels_as_they_are(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_features_of_an_untrained_network_keep_more_of_an_image_than_those_of_a_supervised_one(tmp_path: Path) -> None:
-    """What training discards cannot be drawn again."""
+    """Information discarded by training cannot be reconstructed."""
     found = {
         name: evaluate(image_inputs(demo(name), tmp_path, shapes(40)), PRESETS["small"], 0, SilentReporter()).value
         for name in ("random", "supervised")

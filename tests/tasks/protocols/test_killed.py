@@ -52,7 +52,7 @@ TRIED = [*KILLED, *IN_FULL] if full() else KILLED
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One for all, with the runs that are not killed: they wait for each other, and load torch once."""
+    """One worker for all, including the uninterrupted runs, so that torch is loaded once."""
     with pytest.MonkeyPatch.context() as patch, a_bench(tmp_path_factory.mktemp("killed"), patch) as made:
         made.workspace.config.write_text("checkpoint_s = 0\n")
         for name in dict(TRIED):

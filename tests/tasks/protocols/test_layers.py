@@ -1,4 +1,5 @@
-"""The layer curve: equal to nearest neighbours on each block alone, the best place chosen on validation images."""
+"""The layer curve: equal to nearest neighbours on each block alone, with the best layer selected on validation
+images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear protocol on digits seen through a tiny backbone: it finds scikit-learn's optimum, and says what it did."""
+"""The linear protocol on digits with a tiny backbone: it finds scikit-learn's optimum and reports its steps."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ManyShotInputs:
 
 @pytest.fixture(scope="module")
 def few_digits(digits: ManyShotInputs) -> ManyShotInputs:
-    """A third of them, for what takes scikit-learn long."""
+    """A third of them, for slow methods of scikit-learn."""
     return with_roles(digits, lambda role: Samples(role.features[::3], role.labels[::3], role.index[::3]))
 
 
 @pytest.fixture(scope="module")
 def labelled(few_digits: ManyShotInputs) -> ManyShotInputs:
-    """As VOC: several labels per image (even, large, prime), ranked by average precision."""
+    """As in VOC: several labels per image (even, large, prime), ranked by average precision."""
 
     def relabel(role: Samples) -> Samples:
         digit = role.labels
@@ -131,7 +131,7 @@ def strengths(parameters: LinearParameters) -> list[float]:
 
 @pytest.mark.slow
 def test_the_optimum_is_scikit_learns(few_digits: ManyShotInputs) -> None:
-    """Same C chosen, objective within 1e-6, same test score."""
+    """Same selected C, objective within 1e-6, same test score."""
     inputs = few_digits
     outcome = evaluate(inputs, HALF_DECADES, 0, SilentReporter())
     path = {c: optimum(inputs.train.features, inputs.train.labels, c) for c in strengths(HALF_DECADES)}

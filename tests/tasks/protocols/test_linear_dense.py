@@ -1,4 +1,4 @@
-"""Linear segmentation and depth: heads, windows, schedules, losses and scores as published, resumed to the bit."""
+"""Linear segmentation and depth: heads, windows, schedules, losses and scores as published, resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FEW: dict[str, tuple[Callable[..., Outcome], object]] = {
 
 
 class Interrupted(SilentReporter):
-    """Ends the process at a step of the training; None: never."""
+    """Ends the process at a training step; None: never."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.steps = at, 0

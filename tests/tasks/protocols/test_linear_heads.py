@@ -1,4 +1,5 @@
-"""Linear heads on layer-wise features: equal to heads trained one by one, chosen on validation, resumed to the bit."""
+"""Linear heads on layer-wise features: equal to heads trained separately, selected on validation, resumed bit for
+bit."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class Listener(SilentReporter):
 
 
 def by_hand(last: int, pooling: str, rate: float, number: int) -> nn.Linear:
-    """One head alone, by a plain loop of torch's own layer, optimiser and schedule."""
+    """A single head, trained in a plain loop with torch's layer, optimiser and schedule."""
     inputs = layer_inputs()
     assert inputs.layers is not None
     blocks = {1: (4,), 4: (1, 2, 3, 4)}[last]

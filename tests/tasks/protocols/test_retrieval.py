@@ -1,4 +1,4 @@
-"""Retrieval: equal to plain loops and to scikit-learn, each image left out as query and gallery, intervals cover."""
+"""Retrieval: equal to plain loops and to scikit-learn, with each query excluded from the gallery; intervals cover."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unit(features: Floats) -> Floats:
 
 
 def plain(features: Floats, labels: npt.NDArray[np.int64]) -> tuple[list[float], list[float], list[int]]:
-    """By sorting whole rankings: average precision by scikit-learn, MAP@R and the first relevant rank by a loop."""
+    """From whole rankings: average precision by scikit-learn, MAP@R and the first relevant rank by a loop."""
     rows = unit(features)
     precisions, at_r, first = [], [], []
     for query, row in enumerate(rows):

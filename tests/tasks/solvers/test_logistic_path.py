@@ -1,4 +1,4 @@
-"""The exact path: optimal at every strength, in blocks as well as in one piece."""
+"""The exact path: optimal at every strength, streamed or resident."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 
 STRENGTHS = np.logspace(-5, 4, 10).tolist()
 LITTLE = Settings(memory=100_000)
-"""Less than the samples take, so that they are streamed."""
+"""Less memory than the samples take, so that they are streamed."""
 
 
 def samples(count: int = 700, dimensions: int = 40, classes: int = 6) -> tuple[Floats, Integers]:
@@ -29,7 +29,7 @@ def samples(count: int = 700, dimensions: int = 40, classes: int = 6) -> tuple[F
 
 
 def in_float64(solution: Solution, features: Floats, targets: Integers) -> float:
-    """The objective of a solution, from its raw weights."""
+    """Objective of a solution, from its raw weights."""
     weights, intercept = solution.weights.double().numpy(), solution.intercept.double().numpy()
     return objective(weights, intercept, features, targets, solution.strength)
 

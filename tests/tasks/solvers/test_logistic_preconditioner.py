@@ -1,4 +1,4 @@
-"""The classes' own blocks, which conjugate gradients are preconditioned with."""
+"""Per-class blocks as a preconditioner of conjugate gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def low_rank(made: torch.Generator) -> Tensor:
-    """Features [n, 16] whose scale falls over three decades, so that the penalty matters in some directions only."""
+    """Features [n, 16] with scales over three decades, so that the penalty matters in some directions only."""
     return torch.randn(SAMPLES, 16, generator=made) * torch.logspace(0, -3, 16)
 
 

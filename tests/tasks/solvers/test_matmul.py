@@ -1,4 +1,4 @@
-"""Products of matrices: right for every layout that a slice or a transpose leaves."""
+"""Matrix products: correct for every layout that results from a slice or transpose."""
 
 from __future__ import annotations
 

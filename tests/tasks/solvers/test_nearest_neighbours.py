@@ -1,4 +1,4 @@
-"""Nearest neighbours are exact, whatever the blocks, and never take memory that grows with the bank."""
+"""Nearest neighbours are exact for any block size, and their memory use does not grow with the bank."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def features(rows: int, dimensions: int = 24, seed: int = 0) -> np.ndarray:
 
 
 def on_disk(folder: Path, rows: int, dimensions: int) -> np.ndarray:
-    """A half-precision bank in a file of its own, mapped as the feature store's are."""
+    """A half-precision bank in a file, memory-mapped like the feature store's."""
     np.save(folder / f"{rows}.npy", features(rows, dimensions).astype(np.float16))
     mapped: np.ndarray = np.load(folder / f"{rows}.npy", mmap_mode="r")
     return mapped
@@ -54,7 +54,7 @@ def test_blocks_give_the_neighbours_that_sorting_everything_gives(
 
 
 def test_a_bank_that_gets_better_block_by_block_is_found_whole(few_queries_held: None) -> None:
-    """Every block displaces what is known: nothing may be lost to the short cut for blocks that hold little."""
+    """Every block replaces all earlier neighbours: the shortcut for blocks with few of them must lose none."""
     query, angles = np.array([[1.0, 0.0]], dtype=np.float32), np.linspace(1.5, 0.1, 50)
     bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     assert nearest(query, bank, 6, blocks=BlockSizes(4, 16)).index.tolist() == [[49, 48, 47, 46, 45, 44]]
@@ -65,7 +65,7 @@ def test_a_bank_that_gets_better_block_by_block_is_found_whole(few_queries_held:
 def test_of_equally_similar_rows_the_first_ones_count(
     few_queries_held: None, blocks: BlockSizes | None, by_numpy: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of 64 signs: every length is 8 and every similarity one of 65 numbers, without any rounding."""
+    """Rows of 64 signs: every norm is 8 and every similarity one of 65 numbers, without rounding."""
     monkeypatch.setattr(nearest_neighbours, "BY_NUMPY", by_numpy)
     signs = np.sign(features(397, 64)).astype(np.float32)
     queries, bank = signs[:97], signs[97:][np.random.default_rng(5).integers(120, size=300)]
@@ -78,7 +78,7 @@ def test_of_equally_similar_rows_the_first_ones_count(
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-5])
 def test_neighbours_are_those_of_scikit_learn_with_duplicates_and_near_ties(noise: float) -> None:
-    """The same similarities to rounding; the same rows, but for those as similar as the last one that counts."""
+    """The same similarities up to rounding; the same rows, except those as similar as the last neighbour."""
     generator = np.random.default_rng(6)
     bank = np.abs(features(700, 96))[generator.integers(700, size=5000)]  # about seven of each
     bank += noise * generator.standard_normal(bank.shape, dtype=np.float32)
@@ -139,7 +139,7 @@ def test_half_precision_banks_are_searched_in_single_precision(few_queries_held:
 
 
 def test_memory_does_not_grow_with_the_bank(tmp_path: Path, few_queries_held: None) -> None:
-    """The bound of the docstring, in bytes, for a bank of 4,000 rows and one of 64,000, in blocks of 500."""
+    """The bound in the docstring, in bytes, for a bank of 4,000 rows and one of 64,000, in blocks of 500."""
     queries, block, dimensions, kept = features(60, 64), 500, 64, 20
     banks = [on_disk(tmp_path, rows, dimensions) for rows in (4_000, 64_000)]
     peaks = [peak_bytes(lambda bank=bank: search(queries, bank, kept, block)) for bank in banks]  # type: ignore[misc]
@@ -152,7 +152,7 @@ def test_memory_does_not_grow_with_the_bank(tmp_path: Path, few_queries_held: No
 
 
 def test_counting_memory_sees_a_whole_matrix_of_similarities() -> None:
-    """The test above could not fail if it did not."""
+    """Control: without this the test above could not fail."""
     queries, bank = torch.randn(60, 8), torch.randn(5_000, 8)
     assert peak_bytes(lambda: (queries @ bank.T).topk(3)) >= FLOAT * 60 * 5_000
     assert peak_bytes(lambda: np.zeros((60, 5_000), np.float32).sum()) >= FLOAT * 60 * 5_000

@@ -1,4 +1,4 @@
-"""The renderer: the same scenes everywhere, and geometry that agrees with itself."""
+"""The renderer: reproducible scenes with consistent geometry."""
 
 import hashlib
 import subprocess
@@ -92,7 +92,7 @@ def test_seed_split_kind_and_index_all_change_the_scene() -> None:
 
 
 def test_known_addresses_keep_their_labels() -> None:
-    """A change of these means a new RENDERER_VERSION; pixels may differ by a level between processors, labels not."""
+    """A change here requires a new RENDERER_VERSION; pixels may differ by a level between processors, labels not."""
     factors = [render(SceneKind.OBJECT, "train", index).factors for index in range(6)]
     assert [(f.solid, f.hue, f.texture) for f in factors] == KNOWN_OBJECTS
     assert [render(SceneKind.SCENE, "train", index).factors.count for index in range(8)] == KNOWN_COUNTS
@@ -125,7 +125,7 @@ def test_normals_are_unit_vectors_towards_the_camera(crowded: list[Scene]) -> No
 
 
 def _angles_to_finite_differences(scene: Scene) -> NDArray[np.float64]:
-    """Degrees between the normals and the cross product of central differences of depth, inside smooth surfaces."""
+    """Angles in degrees between the normals and the cross product of depth differences, inside smooth surfaces."""
     points = scene.depth[:, :, None].astype(np.float64) * camera_rays(scene.depth.shape[0], SceneParameters().half_view)
     down, across = points[2:, 1:-1] - points[:-2, 1:-1], points[1:-1, 2:] - points[1:-1, :-2]
     estimate = np.cross(down, across)
@@ -165,7 +165,7 @@ def test_each_count_is_about_as_frequent() -> None:
 
 
 def test_an_empty_scene_is_drawn_again() -> None:
-    """Addresses whose first layout shows nothing: solids beside the image or behind each other."""
+    """Scenes whose first layout has no visible solid: solids outside the image or behind each other."""
     empty = SceneParameters(sideways=1.35, largest_count=1)
     assert {render(SceneKind.SCENE, "checks", index, parameters=empty).factors.count for index in range(40)} == {1}
     with pytest.raises(ValueError, match="out of view"):
@@ -173,7 +173,7 @@ def test_an_empty_scene_is_drawn_again() -> None:
 
 
 def test_pixels_of_a_hue_are_that_hue() -> None:
-    """The mean colour of red things is red, of green ones green, of azure ones blue, at every light and texture."""
+    """The mean colour of red things is red, of green ones green, of azure ones blue, for every light and texture."""
     strongest = {"red": 0, "green": 1, "azure": 2}
     for scene in _scenes(SceneKind.OBJECT, 80):
         channel = strongest.get(HUE_NAMES[scene.factors.hue])

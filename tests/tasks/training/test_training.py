@@ -1,4 +1,4 @@
-"""Training repeats bit for bit, also across interruptions; its checkpoints are whole or nothing."""
+"""Training is reproducible bit for bit, also across interruptions; its checkpoints are atomic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Listener(SilentReporter):
 
 
 def training(steps: int = STEPS) -> Training:
-    """A small network with batch norm and dropout, so that statistics and randomness matter too."""
+    """A small network with batch norm and dropout, so that statistics and randomness matter."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
     generator = np.random.default_rng(0)

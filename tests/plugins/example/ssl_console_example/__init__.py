@@ -1,1 +1,1 @@
-"""A protocol, a dataset and a backbone for ssl-console, as small as they can be."""
+"""A minimal protocol, dataset and backbone for ssl-console."""

@@ -1,4 +1,4 @@
-"""The dataset `stripes`: its card, and the reader with the targets that it has."""
+"""The dataset `stripes`: its card, and the reader with its targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launcher `nice`: workers as processes of this machine that leave the processor to everything else."""
+"""The launcher `nice`: local workers with the lowest priority."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NiceLauncher(LocalLauncher):
 
     @classmethod
     def open(cls, workspace: Workspace, config: Config) -> Self:
-        """With `niceness` of `[launchers.nice]` in config.toml. Raises ValueError for other settings."""
+        """A launcher with `niceness` of `[launchers.nice]` in config.toml. Raises ValueError for other settings."""
         settings = dict(config.launchers.get(cls.name, {}))
         niceness = settings.pop("niceness", 10)
         if settings or not isinstance(niceness, int):

@@ -1,4 +1,4 @@
-"""The architecture of `example/tiny`: edges in two directions, nothing learnt."""
+"""The architecture of `example/tiny`: edges in two directions, untrained."""
 
 from __future__ import annotations
 

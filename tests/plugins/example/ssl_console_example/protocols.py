@@ -1,4 +1,4 @@
-"""The protocol `centroid`: its parameters, and what it needs of a dataset."""
+"""The protocol `centroid`: its parameters and required targets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tasks.plugin_api import ProtocolSpec
 
 @dataclass(frozen=True)
 class CentroidParameters:
-    """Every field changes the number."""
+    """Every field changes the result."""
 
     preprocessing: str = "paper"
     normalise: bool = True
-    """Whether features have unit length."""
+    """Whether features are normalised to unit length."""
 
 
 PROTOCOLS = (

@@ -1,4 +1,4 @@
-"""Drawn data: stripes that lie or stand."""
+"""Drawn data: horizontal and vertical stripes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.evaluation_api import Dataset, DatasetCard, array_split
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
-    """`images` of each split, half of them lying."""
+    """`images` of each split, half of them horizontal."""
     count, random = int(card.reader_arguments["images"]), np.random.RandomState(0)
     labels = np.arange(count) % 2
     splits = {
