@@ -201,7 +201,7 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
 def test_a_pipe_among_the_images_is_refused_and_not_read(tmp_path: Path) -> None:
     root = folder(tmp_path)
     os.mkfifo(root / "cat" / "pipe.bmp")
-    with pytest.raises(DataError, match="no file but a device, a pipe or a folder: remove it"):
+    with pytest.raises(DataError, match="not a file but a device, a pipe or a folder: remove it"):
         opened(root)
 
 

@@ -237,7 +237,7 @@ def test_two_columns_that_could_be_labels_are_asked_about(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda path: (path / "labels.csv").write_text("a,b\n1,2\n"), "no layout that is known"),
+        (lambda path: (path / "labels.csv").write_text("a,b\n1,2\n"), "no known layout"),
         (lambda path: (path / "pictures" / "3.png").unlink(), "names '3', which is neither"),
     ],
 )
