@@ -1,4 +1,4 @@
-"""What every test area shares: an own workspace, one thread per process, no network by accident, slow files first."""
+"""Shared setup of all tests: a separate workspace, one thread per process, no network access, slow files first."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ssl_console.workspace.paths import Workspace
 
 atexit.register(shutil.rmtree, Path(os.environ["SSL_CONSOLE_TRUSTED_CODE"]).parent, ignore_errors=True)
 MOST_PROCESSES = 4
-"""Each of them has torch loaded, and takes up to 2 GB."""
+"""Each process imports torch and takes up to 2 GB."""
 AS_QUICK_ONES = 20
-"""As many quick tests take about as long as a slow one."""
+"""Number of quick tests that take about as long as a slow one."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,7 +37,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several processes, let each begin with files of slow tests: one at the end would keep the others idle.
+    """Start every process with files of slow tests: one at the end would leave the others idle.
 
     With `--no-loadscope-reorder`, as a slow test counts as any other there.
     """

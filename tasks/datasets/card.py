@@ -46,9 +46,9 @@ class DatasetCard(CardModel):
     background: str = "white"
     """Background colour of transparent images: a name or #rrggbb."""
     orientation: Literal["upright", "stored"] = "upright"
-    """Whether images are turned as their EXIF data say, or read as they are stored."""
+    """Whether images are rotated by their EXIF orientation or read as stored."""
     shifts: tuple[DatasetCard, ...] = ()
-    """Further test sets that are read along with it, by a catalog from the parameters of a task; not in card files."""
+    """Further test sets read with it, set by a catalog from the parameters of a task; not in card files."""
     page: str | None = None
     instructions: str | None = None
     note: str | None = None

@@ -63,7 +63,7 @@ class ManyShotInputs:
     pixel_targets: PixelTargets | None = None
     """Pixel targets, if the protocol declares them."""
     layers: LayerInputs | None = None
-    """None unless the protocol declares them."""
+    """Layer-wise features, if the protocol declares them."""
     shifts: Mapping[str, Samples] = field(default_factory=dict)
     """Further splits and test sets by name; empty unless the protocol declares them."""
     key: str = ""

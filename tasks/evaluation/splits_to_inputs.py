@@ -56,9 +56,9 @@ class SplitFeatures:
     layers: Mapping[str, npt.NDArray[np.floating]] | None = None
     """Layer-wise features [n, d] of every source split; None unless the protocol declares them."""
     columns: tuple[LayerColumn, ...] = ()
-    """Those of `layers`."""
+    """Columns of `layers`."""
     shifts: Mapping[str, SourceSplit] = field(default_factory=dict)
-    """Further splits, by the name that their features have; empty unless the protocol reads them."""
+    """Further splits by the name of their features; empty unless the protocol declares them."""
 
     def inputs(self, protocol: ProtocolSpec, parameters: Parameters, reporter: Reporter) -> FeatureInputs:
         """Inputs that the protocol declares."""
@@ -86,7 +86,7 @@ class SplitFeatures:
         )
 
     def shifted(self) -> dict[str, Samples]:
-        """Every further split, whole."""
+        """All images of every further split."""
         return {
             name.removeprefix(SHIFT): Samples(self.features[name], split.labels, np.arange(len(split.labels)))
             for name, split in self.shifts.items()

@@ -135,5 +135,5 @@ def _name(images_digest: str, spec: PreprocessingSpec) -> str:
 
 
 def _check(content: bytes | memoryview) -> bytes:
-    """A checksum that is never zero, which means absent."""
+    """A non-zero checksum; zero marks a missing row."""
     return max(1, zlib.crc32(content)).to_bytes(CHECK_BYTES, "little")

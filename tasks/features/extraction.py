@@ -28,10 +28,10 @@ from tasks.reporter import Reporter
 Floats = npt.NDArray[np.float32]
 
 BATCHES_AHEAD = 3
-"""Batches of prepared images kept ready for the encoder."""
+"""Batches prepared in advance for the encoder."""
 BATCHES_BEGUN = {"cpu": 1, "cuda": 2}
-"""Batches that a device may still be computing while the next one is begun: while the host writes features to the disk,
-a card has two to go on with."""
+"""Batches that may still be running when the next one is started: a GPU has two left while the host writes features
+to disk."""
 FEWEST_DECODERS, MOST_DECODERS = 4, 32
 MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -52,9 +52,9 @@ class EncoderLike(Protocol):
 
 @dataclass
 class Machine:
-    """How this machine works; nothing here can change a number.
+    """Execution settings, none of which changes a result.
 
-    `batch_size` shrinks when memory runs out, and from 64 on doubles while a card has room.
+    `batch_size` is reduced when memory runs out, and from 64 on doubled while the device has free memory.
     """
 
     batch_size: int = 64
@@ -75,16 +75,16 @@ class SplitImages:
 
 @dataclass(frozen=True)
 class _Computing:
-    """Features of one batch on their way to the host. The copy begins at once: it waits for no later batch."""
+    """Features of one batch being copied to the host. The copy starts at once and does not wait for later batches."""
 
     row: int
-    """Of its first image."""
+    """Row of its first image."""
     features: Tensor
     done: torch.cuda.Event | None = None
 
     @classmethod
     def begun(cls, row: int, features: Tensor) -> _Computing:
-        """Of `features` [b, d], which their device may still be computing."""
+        """Start the copy of `features` [b, d], which may still be under computation."""
         if features.device.type != "cuda":
             return cls(row, features)
         host = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
@@ -94,7 +94,7 @@ class _Computing:
         return cls(row, host, done)
 
     def numbers(self) -> Floats:
-        """[b, d], when they are there."""
+        """Features [b, d], after waiting for the copy."""
         if self.done is not None:
             self.done.synchronize()
         return np.array(self.features.cpu().numpy(), dtype=np.float32)
@@ -110,7 +110,7 @@ class Extraction:
     machine: Machine
     reporter: Reporter
     decoded: DecodedRows | None = None
-    """Images that another backbone has had decoded already, and where this one leaves the rest."""
+    """Images decoded for other backbones, where this extraction also stores the ones that it decodes."""
     growth: BatchGrowth = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ class Extraction:
         return image
 
     def _encoded(self, images: PreparedImages, wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-        """Features [b, d] batch by batch. While numbers are taken from the device, it has the next to compute."""
+        """Features [b, d] batch by batch; the next one is computed while results are copied from the device."""
         begun: deque[_Computing] = deque()
         most = BATCHES_BEGUN["cuda" if self._on_card else "cpu"]
         rows = (row for start, stop in wanted for row in range(start, stop))
@@ -183,7 +183,7 @@ class Extraction:
             yield self._taken(begun.popleft())
 
     def _taken(self, computing: _Computing) -> Floats:
-        """The numbers of one batch."""
+        """Features of one batch on the CPU."""
         features = computing.numbers()
         self._check_finite(features, computing.row)
         self.reporter.advance(len(features))

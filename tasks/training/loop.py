@@ -187,7 +187,7 @@ class Prefetched(Generic[BatchT]):
 
 @contextmanager
 def prefetched(make: Callable[[int], BatchT], end: int) -> Iterator[Prefetched[BatchT]]:
-    """Make batches ahead; what is not needed any more is dropped at the end."""
+    """Create batches ahead of their use in threads; unused ones are discarded at the end."""
     pool = one_core_threads(AHEAD, "batches")
     try:
         yield Prefetched(make, end, pool)

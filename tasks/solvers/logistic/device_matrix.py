@@ -16,11 +16,11 @@ BLOCK = 16_384
 FREE_SHARE = 0.8
 """Fraction of free CUDA memory that a path uses by default."""
 MARGINS_HELD = 20
-"""Arrays [classes, samples] that a path has on the device at its peak: span, point, state and what is being made."""
+"""Arrays [classes, samples] on the device at the peak of a path: directions, iterate, state and temporaries."""
 TRIALS_HELD = 64
-"""Solutions [classes, dimensions] of a selection that are kept on the device: the grid's and its extension's."""
+"""Solutions [classes, dimensions] of a selection stored on the device: those of the grid and its extension."""
 CLASSES_AT_ONCE = 1 << 26
-"""Numbers that the weighted coordinates of several classes take on a card, where one class does not keep it busy."""
+"""Elements of the weighted coordinates of several classes on a GPU, which one class does not fully use."""
 MOST_LEADING = 192
 """Maximum number of coordinates, without the intercept, in which the Hessian is not approximated by its diagonal."""
 
@@ -47,7 +47,7 @@ class DeviceMatrix:
         return iter([(slice(0, len(self.values)), self.values)])
 
     def blocks_of_bounded_size(self) -> Iterator[tuple[slice, Tensor]]:
-        """The same, on a card `BLOCK` rows at once, for what takes as much memory again."""
+        """Row ranges and their rows, at most `BLOCK` rows on a GPU, for operations that need as much memory again."""
         return device_blocks(self.values, self.device) if is_card(self.device) else self.blocks()
 
     def logits(self, weights: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ def resident_bytes(samples: int, dimensions: int, classes: int) -> int:
     """Upper bound of the device memory of a path with resident samples: features, coordinates, margins, eigenbasis,
     blocks.
 
-    Streamed, the samples themselves leave it: 4 x 2 d n bytes less. 50,000 x 2,048 with 100 classes take 2.0 GB.
+    With streaming, the samples are not included: 4 x 2 d n bytes less. Example: 50,000 x 2,048 with 100 classes need
+    2.0 GB.
     """
     leading = min(MOST_LEADING, dimensions) + 1
     basis = 8 * dimensions * (2 * BLOCK + 4 * min(dimensions, samples))
@@ -108,5 +109,5 @@ def resident_bytes(samples: int, dimensions: int, classes: int) -> int:
 
 
 def is_card(device: torch.device) -> bool:
-    """Whether the host runs ahead of the device: reading a number from it waits for all that was asked before."""
+    """Whether the device runs asynchronously, so that reading a number from it waits for all earlier operations."""
     return device.type == "cuda"

@@ -81,7 +81,7 @@ def inverses(leading: Tensor, curvatures: Tensor, lam: float) -> Tensor | None:
 
 
 def _weighted_moments(columns: Tensor, curvatures: Tensor) -> Tensor:
-    """[c, k, k] of `columns` [k, n], weighted by each class's curvatures [n]; on a card of several classes at once."""
+    """[c, k, k] of `columns` [k, n], weighted by each class's curvatures [n]; on a GPU for several classes at once."""
     if not device_matrix.is_card(columns.device):
         return torch.stack([matmul_transposed(columns * weights, columns) for weights in curvatures])
     at_once = max(1, CLASSES_AT_ONCE // columns.numel())
@@ -90,7 +90,7 @@ def _weighted_moments(columns: Tensor, curvatures: Tensor) -> Tensor:
 
 
 def _inverse(factors: Tensor) -> Tensor:
-    """[c, k, k] of the matrices with these Cholesky factors; on a card by two operations for all classes together."""
+    """Inverses [c, k, k] of the matrices with these Cholesky factors; on a GPU by two operations for all classes."""
     if not device_matrix.is_card(factors.device):
         return torch.cholesky_inverse(factors)
     unit = torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device).expand_as(factors)
@@ -178,9 +178,10 @@ class Leading:
 
 
 def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
-    """Solve the system for `right` [c, k] approximately, each group of rows by itself; and in how many rounds.
+    """Approximate solution for `right` [c, k], independently per group of rows, and the number of iterations.
 
-    On a card a round is asked for before the last one's residual is known, so that the card never waits for the host.
+    On a GPU an iteration is started before the previous residual is known, so that the device does not wait for the
+    host.
     """
     groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
     residual, solution = right.clone(), torch.zeros_like(right)
@@ -206,15 +207,15 @@ def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
 
 @dataclass(frozen=True)
 class _Flag:
-    """A truth value that a device computes, on its way to the host."""
+    """A boolean computed by a device, being copied to the host."""
 
     value: Tensor | None = None
-    """None: false."""
+    """None means false."""
     there: torch.cuda.Event | None = None
 
     @classmethod
     def of(cls, value: Tensor) -> _Flag:
-        """The copy begins at once, behind what was asked of the device before."""
+        """Start the copy, in order after earlier operations of the device."""
         if value.device.type != "cuda":
             return cls(value)
         host = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(value, non_blocking=True)
@@ -223,7 +224,7 @@ class _Flag:
         return cls(host, there)
 
     def read(self) -> bool:
-        """The value, when it is there."""
+        """The value, after waiting for the copy."""
         if self.there is not None:
             self.there.synchronize()
         return self.value is not None and bool(self.value)

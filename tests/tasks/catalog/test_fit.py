@@ -46,7 +46,7 @@ def test_dense_targets_are_offered_for_the_protocols_that_need_them(targets: lis
 
 ONE_LABEL = {"linear-heads", "layers", "k-shot", "transferability", "attentive", "retrieval", "clustering"}
 ONE_LABEL |= {"finetune-vit", "robustness"}
-"""Protocols on one label an image, with a test split of its own."""
+"""Protocols on single labels with a separate test split."""
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ PROTOCOL_CHANGES = {
 OWN_SIZE = {"hiera", "mixer", "crossvit"}
 """Families with a fixed input size."""
 WITHOUT_BLOCKS = {"crossvit"}
-"""Its blocks give lists of tokens, one for each branch."""
+"""Its blocks return lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
 
 
@@ -82,7 +82,7 @@ def test_the_table_has_every_protocol() -> None:
 
 
 VECTORS_ALONE = {"robustness", "knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
-"""Protocols that see the vectors of `linear` and nothing else of a backbone: two families stand for all."""
+"""Protocols that use only the vectors of `linear`: two families are sufficient for all."""
 
 
 def pairs() -> list[tuple[str, str]]:

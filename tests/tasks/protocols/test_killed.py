@@ -1,6 +1,6 @@
-"""Trainings whose worker is killed in the middle: they carry on, and end bit for bit as those that were not.
+"""Trainings whose worker is killed resume, and end bit for bit like uninterrupted ones.
 
-Two of them always, all in `make faults`. Each protocol's own tests interrupt its training without a process, too.
+Two of them always, all in `make faults`. Each protocol's own tests also interrupt its training within the process.
 """
 
 from __future__ import annotations
