@@ -28,7 +28,7 @@ from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.depth_losses import depth_of_bins, gradient_loss, scale_invariant_loss
 from tasks.protocols.dense.depth_views import EIGEN_BOX, box_of, depth_view, normalised_view
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, linear_head
+from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
 from tasks.protocols.dense.network import curve
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
@@ -53,6 +53,7 @@ def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, report
     )
     maps = FrozenMaps(inputs, parameters.layers, class_token=parameters.class_token)
     head = linear_head(maps, parameters.bins, seed, norm=parameters.norm, upsampling=parameters.upsampling)
+    tokens = check_tokens(maps, judged, reporter)
     losses = _train(maps, head, learning, parameters, seed, reporter)
     errors, guesses = _test(maps, head.eval(), judged, parameters, _mean_depth(learning, parameters), reporter)
     arrays = depth_arrays(errors)
@@ -65,6 +66,7 @@ def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, report
             "loss_curve": curve(losses),
             "loss_falling": loss_still_decreasing(losses),
             "chance": float(np.nanmean(guesses[:, 0])),
+            **tokens,
             "images_without_depth": len(errors) - len(arrays["rmse"]),
         },
         predictions={"index": np.flatnonzero(~np.isnan(errors).any(axis=1)), **arrays},

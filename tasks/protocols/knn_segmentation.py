@@ -31,7 +31,7 @@ from tasks.metrics.segmentation import Confusion
 from tasks.protocols.dense.crops import nearest
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps
+from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import spread_over
@@ -71,6 +71,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationParameters, seed: i
     pixels = Pixels.of(parameters.normalisation, inputs.spec)
     learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, 1) for split in (train, test))
     views = SquashedImages(FrozenMaps(inputs, parameters.layers), pixels, parameters.size)
+    tokens = check_tokens(views.maps, judged, reporter)
     memory = fill(views, learning, len(classes), parameters, seed, reporter)
     confusion = _test(views, judged, memory, parameters, reporter)
     counts = confusion.counts
@@ -83,6 +84,7 @@ def evaluate(inputs: ImageInputs, parameters: KnnSegmentationParameters, seed: i
             "patches": len(memory.features),
             "chance": counts.chance,
             "class_iou": class_ious(classes, counts),
+            **tokens,
             "matched_miou": matched_miou(confusion.matrix),
         },
         predictions={

@@ -31,7 +31,7 @@ from tasks.metrics.segmentation import Confusion
 from tasks.protocols.dense.crops import shorter_side, training_crop
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
-from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, linear_head
+from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
 from tasks.protocols.dense.network import curve
 from tasks.protocols.dense.sliding_windows import slide
 from tasks.protocols.segmentation import class_ious
@@ -55,6 +55,7 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
     )
     maps = FrozenMaps(inputs, parameters.layers)
     head = linear_head(maps, len(classes), seed, dropout=parameters.dropout)
+    tokens = check_tokens(maps, judged, reporter)
     losses = _train(maps, head, learning, parameters, seed, reporter)
     confusion = _test(SegmentationTest(maps, head.eval(), parameters, pixels), judged, len(classes), reporter)
     counts = confusion.counts
@@ -68,6 +69,7 @@ def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed
             "loss_falling": loss_still_decreasing(losses),
             "chance": counts.chance,
             "class_iou": class_ious(classes, counts),
+            **tokens,
         },
         predictions={
             "index": np.arange(len(judged)),

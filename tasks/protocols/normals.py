@@ -28,8 +28,9 @@ from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.normals import AngleHistogram, Angles, angles_between
 from tasks.metrics.outcome import Outcome
 from tasks.protocols.dense.decoders import resized
-from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
+from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
+from tasks.protocols.dense.outlier_tokens import check_outliers
 from tasks.protocols.segmentation import criterion as class_criterion
 from tasks.reporter import Reporter
 from tasks.training.loop import loss_still_decreasing
@@ -112,6 +113,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
     learning, judged = (
         DenseImages(split, inputs.targets(split, "normals"), pixels, unit, mirrored) for split in (train, test)
     )
+    tokens = check_outliers(network.maps.model, some_views(judged, parameters), reporter)
     training = train_dense(
         network,
         learning,
@@ -132,6 +134,7 @@ def evaluate(inputs: ImageInputs, parameters: NormalsParameters, seed: int, repo
             "loss_curve": curve(training.losses),
             "loss_falling": loss_still_decreasing(training.losses),
             "strides": list(network.strides),
+            **tokens,
             "chance": guessed.scores["mean-angle"],
         },
         predictions={

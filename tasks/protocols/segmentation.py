@@ -26,8 +26,9 @@ from tasks.metrics.confidence_intervals import over_images
 from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.segmentation import Confusion, PixelCounts
 from tasks.protocols.dense.decoders import resized
-from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
+from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels, some_views
 from tasks.protocols.dense.network import DenseNetwork, curve, train_dense
+from tasks.protocols.dense.outlier_tokens import check_outliers
 from tasks.reporter import Reporter
 from tasks.training.loop import loss_still_decreasing
 
@@ -44,6 +45,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
     )
     pixels, unit = Pixels.of(parameters.normalisation, inputs.spec), max(network.strides)
     learning, judged = (DenseImages(split, inputs.targets(split, "masks"), pixels, unit) for split in (train, test))
+    tokens = check_outliers(network.maps.model, some_views(judged, parameters), reporter)
     training = train_dense(
         network,
         learning,
@@ -66,6 +68,7 @@ def evaluate(inputs: ImageInputs, parameters: SegmentationParameters, seed: int,
             "loss_falling": loss_still_decreasing(training.losses),
             "chance": counts.chance,
             "strides": list(network.strides),
+            **tokens,
             "class_iou": class_ious(classes, counts),
         },
         predictions={

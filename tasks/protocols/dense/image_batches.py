@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,6 +127,12 @@ class DenseImages:
 
 UNKNOWN = {torch.int64: -1, torch.float32: 0}
 """What stands where a target is not known: no class, or a vector of length 0."""
+
+
+def some_views(images: DenseImages, parameters: DenseParameters, count: int = 16) -> Iterator[Tensor]:
+    """Some images [1, 3, h, w] as a test shows them, evenly spaced, on the CPU."""
+    for index in np.linspace(0, len(images) - 1, min(count, len(images))).round():
+        yield images.inputs(images.split.images[int(index)], parameters.test_sizes[0], parameters.longest)
 
 
 def orientations(images: DenseImages) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +13,12 @@ from backbones.model.architecture import freeze
 from backbones.model.normed_maps import LayerChoice, NormedMaps
 from backbones.model.precision import arithmetic
 from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.outcome import Json
 from tasks.protocols.dense.decoders import resized
+from tasks.protocols.dense.image_batches import DenseImages
+from tasks.protocols.dense.outlier_tokens import SHOWN, check_outliers
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import spread_over
 from tasks.training.seeding import torch_seeded
 
 DEVIATION = 0.01
@@ -65,6 +71,15 @@ class FrozenMaps:
         with arithmetic(device, self.inputs.precision):
             found = self.maps(padded)
         return [one.float() for one in found]
+
+
+def check_tokens(maps: FrozenMaps, images: DenseImages, reporter: Reporter) -> dict[str, Json]:
+    """Outlier tokens of some images at their own size, as a diagnostic and a warning."""
+    unit, device = maps.maps.unit, maps.inputs.device
+    rows = spread_over(len(images), SHOWN)
+    pictures = (torch.from_numpy(np.array(images.split.images[row])).permute(2, 0, 1) for row in rows)
+    views = (padded_to(images.pixels.normalised(picture)[None], unit).to(device) for picture in pictures)
+    return check_outliers(maps.maps.model, views, reporter)
 
 
 def padded_to(images: Tensor, unit: int) -> Tensor:
