@@ -44,9 +44,8 @@ def outlier_shares(model: nn.Module, images: Iterable[Tensor]) -> list[float]:
             if any(name not in outputs or outputs[name].ndim != 3 for name in names):
                 return []
             norms = [outputs[name][:, prefix:].float().norm(dim=2) for name in names]
-            counts += torch.stack(
-                [(one > BEYOND * one.median(dim=1, keepdim=True).values).sum() for one in norms]
-            ).cpu()
+            beyond = [one > BEYOND * one.median(dim=1, keepdim=True).values for one in norms]
+            counts += torch.stack([one.sum() for one in beyond]).cpu()
             total += norms[0].numel()
     return [100 * float(count) / total for count in counts] if total else []
 
@@ -61,7 +60,7 @@ def check_outliers(model: nn.Module, images: Iterable[Tensor], reporter: Reporte
     worst = max(range(len(shares)), key=lambda block: shares[block])
     if shares[worst] >= NOTABLE:
         reporter.warn(
-            f"{shares[worst]:.1f} % of the patch tokens of block {worst + 1} have more than {BEYOND:g} times the median "
-            "norm of their image: such outliers disturb dense predictions (a model with registers has fewer)"
+            f"{shares[worst]:.1f} % of the patch tokens of block {worst + 1} have more than {BEYOND:g} times the "
+            "median norm of their image: such outliers disturb dense predictions (a model with registers has fewer)"
         )
     return {"outlier_tokens": cast("list[Json]", shares)}

@@ -36,7 +36,7 @@ def test_tokens_of_a_high_norm_are_counted_from_the_block_that_makes_them_on() -
         tokens[:, 0] *= 500
         return tokens
 
-    vit.blocks[2].register_forward_hook(enlarge)  # type: ignore[index,operator]
+    vit.get_submodule("blocks.2").register_forward_hook(enlarge)
     listener = Listener()
     shares = check_outliers(vit, [images()], listener)["outlier_tokens"]
     assert isinstance(shares, list)
