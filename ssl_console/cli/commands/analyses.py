@@ -57,3 +57,20 @@ def similarity(
     from ssl_console.cli.handlers.similarity import similarity
 
     similarity(context.obj, dataset, tuple(backbone or ()), as_json=as_json)
+
+
+@analyses.command("layer-curve")
+def layer_curve(
+    context: typer.Context,
+    dataset: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATASET]...", help="Datasets measured by layers/. Default: all.")
+    ] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the score by depth and pooling of every backbone measured by layers/."""
+    from ssl_console.cli.handlers.layer_curves import layer_curves
+
+    layer_curves(context.obj, tuple(dataset or ()), tuple(backbone or ()), as_json=as_json)

@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from ssl_console.analysis.layer_curves import LayerCurve, layer_curve
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
@@ -18,6 +19,7 @@ from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import compare
 from ssl_console.tui.views.compare import TASK, CompareTable, CostAxis, PairedTests
+from ssl_console.tui.views.layer_curves import layer_chart
 from ssl_console.tui.views.ranking_query import badged, base_ranking
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -56,6 +58,8 @@ class CompareScreen(ConsoleScreen):
         self._chosen_task: str | None = None
         self._axis: CostAxis = "parameters"
         self._curves: dict[str, Mapping[str, Curve]] = {}
+        self._layer_curves: dict[str, LayerCurve | None] = {}
+        """By run; None while it is read, and for one that has none."""
         self._asked: tuple[tuple[str, str], ...] = ()
         self._paired = PairedTests({})
         self._tested: tuple[object, ...] = ()
@@ -150,9 +154,33 @@ class CompareScreen(ConsoleScreen):
                 chart.show(comparison.transfer())
             case "cost":
                 chart.show(comparison.cost(self._axis))
+            case _ if comparison.shows_layers:
+                chart.show(layer_chart(comparison.backbones, self._layer_curves_of(comparison)))
+                self._fetch_layer_curves(comparison)
             case _:
                 chart.show(comparison.curves(self._curves_of(comparison)))
                 self._fetch_curves(comparison)
+
+    def _layer_curves_of(self, comparison: CompareTable) -> dict[str, LayerCurve]:
+        runs = comparison.runs
+        found = {name: self._layer_curves.get(run_id) for name, run_id in runs.items()}
+        return {name: curve for name, curve in found.items() if curve is not None}
+
+    def _fetch_layer_curves(self, comparison: CompareTable) -> None:
+        run_ids = [run_id for run_id in comparison.runs.values() if run_id not in self._layer_curves]
+        session = host(self).backend.session
+
+        def work() -> dict[str, LayerCurve | None]:
+            records = {run_id: session.outputs.record(run_id) for run_id in run_ids}
+            return {run_id: None if one is None else layer_curve(one) for run_id, one in records.items()}
+
+        if run_ids:
+            self._layer_curves |= dict.fromkeys(run_ids)
+            self.in_background(work, self._take_layer_curves, group="layers")
+
+    def _take_layer_curves(self, curves: dict[str, LayerCurve | None]) -> None:
+        self._layer_curves.update(curves)
+        self.refresh_view()
 
     def _curves_of(self, comparison: CompareTable) -> dict[str, Mapping[str, Curve]]:
         curves = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from ssl_console.analysis.layer_curves import PROTOCOL as LAYERS
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow
 from ssl_console.analysis.ranking_cell import RankingCell
@@ -264,6 +265,17 @@ class CompareTable:
             if shown in by_backbone.get(name, {})
         )
         return Chart(series, "step", shown, note=shown)
+
+    @property
+    def shows_layers(self) -> bool:
+        """Whether the chosen task is a layer curve."""
+        return any(column.label == self.task and column.protocol == LAYERS for column in self.columns)
+
+    @property
+    def runs(self) -> Mapping[str, str]:
+        """The run behind each compared backbone's score on the chosen task."""
+        cells = {name: self._score(name, self.task or "") for name in self.backbones}
+        return {name: cell.run_id for name, cell in cells.items() if cell is not None}
 
     @property
     def _height_name(self) -> str:
