@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from backbones.catalog import timm_info
 from backbones.catalog.card import FileWeights, TimmWeights
 from backbones.catalog.catalog import BackboneCatalog
 from backbones.catalog.timm_info import Description, Resolver
-from backbones.catalog.timm_info_main import main
+from backbones.catalog.timm_info_main import describe, main
 from backbones.io.card_files import CardProblem, MalformedName, UnknownName
 
 CARD = 'title = "{title}"\narchitecture = "resnet18"\n[weights]\nkind = "random"\n[facts]\nmethod = "none"\n'
@@ -22,6 +23,12 @@ CARD = 'title = "{title}"\narchitecture = "resnet18"\n[weights]\nkind = "random"
 def cached(tmp_path_factory: pytest.TempPathFactory) -> BackboneCatalog:
     """A catalogue whose queries of timm are cached for all tests of this file."""
     return BackboneCatalog.load([], tmp_path_factory.mktemp("answers"))
+
+
+@pytest.fixture
+def asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask timm in this process, which has it already."""
+    monkeypatch.setattr(timm_info, "_run", describe)
 
 
 def test_the_built_in_cards_are_all_good(catalog: BackboneCatalog) -> None:
@@ -86,18 +93,18 @@ def test_any_timm_tag_is_a_backbone(cached: BackboneCatalog) -> None:
     assert card.keys.drop == ("head.",)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_an_architecture_without_a_tag_means_its_default_tag(cached: BackboneCatalog) -> None:
     assert cached.get("timm:resnet18").name.startswith("timm:resnet18.")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_an_unknown_timm_name_is_an_error_that_suggests_names(cached: BackboneCatalog) -> None:
     with pytest.raises(UnknownName, match=r"did you mean 'timm:resnet50\.a1_in1k'"):
         cached.get("timm:resnet50.a1")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_what_timm_said_is_kept_and_not_asked_again(tmp_path: Path, cached: BackboneCatalog) -> None:
     folder = cached.resolver.cache_folder
     assert folder is not None
@@ -108,7 +115,7 @@ def test_what_timm_said_is_kept_and_not_asked_again(tmp_path: Path, cached: Back
     assert Resolver(tmp_path).describe("resnet18").feature_dimension == 123
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_a_broken_kept_answer_is_asked_anew(tmp_path: Path, cached: BackboneCatalog) -> None:
     folder = cached.resolver.cache_folder
     assert folder is not None
@@ -118,7 +125,7 @@ def test_a_broken_kept_answer_is_asked_anew(tmp_path: Path, cached: BackboneCata
     assert Resolver(tmp_path).describe("resnet18").feature_dimension == 512
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_a_checkpoint_file_is_a_backbone_by_its_name_alone(cached: BackboneCatalog) -> None:
     name = (
         "file:/data/my%20net.pth?arch=resnet18&container=state_dict&prefix=module."
@@ -150,7 +157,7 @@ def test_a_malformed_name_says_what_is_wrong_with_it(cached: BackboneCatalog, na
         cached.get(name)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("asked_here")
 def test_a_checkpoint_of_an_unknown_architecture_is_an_error_that_suggests_one(cached: BackboneCatalog) -> None:
     with pytest.raises(UnknownName, match="resnet18"):
         cached.get("file:/x.pth?arch=resnet_18")

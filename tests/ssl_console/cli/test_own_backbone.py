@@ -13,6 +13,10 @@ import pytest
 import torch
 
 from backbones.catalog.weights_folder import SHIPPED
+from backbones.inspection.inspect_main import propose
+from ssl_console.cli.entry import run
+from ssl_console.operations import add_backbone
+from ssl_console.workspace.paths import Workspace
 from tests.backbones.layouts import LAYOUTS, tensors_of, under
 from tests.ssl_console.cli.shell import SECONDS, Shell
 
@@ -46,14 +50,17 @@ def test_a_checkpoint_becomes_a_card_that_is_listed(shell: Shell, tmp_path: Path
     assert "--replace" in again.err
 
 
-def test_what_only_the_user_can_decide_is_an_error_that_names_the_choices(shell: Shell, tmp_path: Path) -> None:
+def test_what_only_the_user_can_decide_is_an_error_that_names_the_choices(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(add_backbone, "inspect", propose)  # in this process, which has torch already
     net = tensors_of("resnet18")
     torch.save({**under("first.", net), **under("second.", tensors_of("resnet18", 0.25))}, tmp_path / "two.pth")
-    asked = shell("add", "backbone", str(tmp_path / "two.pth"))
-    assert asked.code == 2
-    assert "--prefix 'first.' or --prefix 'second.'" in asked.err
-    assert not (shell.workspace.backbones / "own" / "two.toml").exists()
-    assert shell("add", "backbone", str(tmp_path / "two.pth"), "--json").code == 2
+    assert run(["add", "backbone", str(tmp_path / "two.pth")]) == 2
+    assert "--prefix 'first.' or --prefix 'second.'" in capsys.readouterr().err
+    assert not (workspace.backbones / "own" / "two.toml").exists()
+    assert run(["add", "backbone", str(tmp_path / "two.pth"), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["card"] is None
 
 
 def test_at_a_terminal_the_user_is_asked(shell: Shell, tmp_path: Path) -> None:
