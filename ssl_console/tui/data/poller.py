@@ -77,7 +77,7 @@ class WorkspacePoller:
         log = run.folder.log(attempt)
         if not log.exists():
             log = worker_output(self.session.workspace, self.session.config, run.folder) or log
-        return RunFiles(log if log.exists() else None, tuple(map(event_line, events)))
+        return RunFiles(log, tuple(map(event_line, events)))
 
     def curves(self, run_id: str) -> Mapping[str, Curve]:
         """Every metric that its newest attempt reported; none for a result whose run folder is gone."""

@@ -18,8 +18,10 @@ from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.styled_text import Lines
 
 KEY_WIDTH = 14
-HELP_WIDTH = 56
-"""Width next to the keys in a terminal of 80 columns."""
+HELP_WIDTH, ABOUT_WIDTH = 56, 72
+"""Largest widths of the texts next to the keys and above them."""
+FRAME = 7
+"""Cells of the terminal that are not the help's text: border, padding, scrollbar."""
 
 
 class ProblemDialog(Dialog[None]):
@@ -52,14 +54,25 @@ class HelpDialog(Dialog[None]):
 
     def __init__(self, about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> None:
         super().__init__()
-        self._lines = help_lines(about, scopes, chosen)
+        self._content = about, scopes, chosen
 
     def compose(self) -> ComposeResult:
         """The panel."""
         with Vertical(classes="dialog help") as panel:
             panel.border_title = "Help"
-            yield Lines(self._lines, id="text")
+            yield Lines(id="text")
             yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Wrap the help to the terminal's width."""
+        self._show()
+
+    def on_resize(self) -> None:
+        """Wrap it again."""
+        self._show()
+
+    def _show(self) -> None:
+        self.query_one(Lines).show(help_lines(*self._content, self.app.size.width - FRAME))
 
 
 COLOURS = {ColourDepth.SIXTEEN: "16", ColourDepth.MANY: "256", ColourDepth.TRUE: "16.7 million"}
@@ -72,24 +85,24 @@ def situation(app: Host, theme: str) -> tuple[str]:
     return (f"Workspace {app.backend.session.workspace.root}. Theme {theme}, {colours} colours; {link}.",)
 
 
-def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str]) -> list[Line]:
-    """The help as lines: the purpose of the screen and its pane, then the keys of each scope.
+def help_lines(about: Sequence[str], scopes: Sequence[str], chosen: dict[str, str], width: int) -> list[Line]:
+    """The help on lines of `width` cells: the purpose of the screen and its pane, then the keys of each scope.
 
     `chosen` are the user's own keys.
     """
     lines: list[Line] = []
     for paragraph in filter(None, about):
-        lines += [*([()] if lines else []), *(line(text) for text in wrap(paragraph, 72))]
+        lines += [*([()] if lines else []), *(line(text) for text in wrap(paragraph, min(width, ABOUT_WIDTH)))]
     for scope in scopes:
         lines += [(), line(Span(TITLES[scope], Tone.TITLE))]
         for key in KEYS[scope]:
-            lines += _help_lines(key, chosen.get(f"{scope}.{key.name}", key.keys))
+            lines += _help_lines(key, chosen.get(f"{scope}.{key.name}", key.keys), width)
     return lines
 
 
-def _help_lines(key: Key, keys: str) -> list[Line]:
+def _help_lines(key: Key, keys: str, width: int) -> list[Line]:
     names = "  ".join(shown(name.strip()) for name in keys.split(","))
-    first, *rest = wrap(key.help, HELP_WIDTH)
+    first, *rest = wrap(key.help, max(8, min(width - KEY_WIDTH - 3, HELP_WIDTH)))
     return [
         line(Span(f"  {fit(names, KEY_WIDTH)} ", Tone.KEY), first),
         *(line(" " * (KEY_WIDTH + 3), text) for text in rest),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.tui.data.backend import EventLine
@@ -18,6 +19,7 @@ from ssl_console.tui.widgets.table_model import Column, TableModel
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
+from ssl_console.workspace.run_status import PAUSED
 
 SILENT_S = 120.0
 """Seconds without an event after which a running run is flagged as silent."""
@@ -26,6 +28,8 @@ SCORE_WIDTH = 13
 WIDE_ENOUGH = 90
 """Cells from which long names of tasks get a part of what is left."""
 GIGABYTE = 1024.0
+BEFORE_COMMAND = re.compile(r"[\s:;,(]*(run|see)?\s*$")
+"""What leads to a command at the end of a text."""
 
 TONES: Mapping[RunState, Tone] = {
     RunState.QUEUED: Tone.DIM,
@@ -49,6 +53,8 @@ class RunList:
     history: History
     marked: frozenset[str] = frozenset()
     """Runs whose curves are drawn over each other."""
+    note_room: int = 0
+    """Cells of a note that are in view while the table is not scrolled."""
 
     @classmethod
     def of(
@@ -78,7 +84,8 @@ class RunList:
             Column("device", "device", max(7, min(places, 16))),
             Column("note", "", max(20, width)),
         )
-        return TableModel(columns, list(self.runs), self._cell)
+        room = width - sum(column.width + 1 for column in columns[:-1]) - 1
+        return TableModel(columns, list(self.runs), replace(self, note_room=room)._cell)
 
     def _cell(self, run_id: str, column: Column) -> Cell:
         return _CELLS[column.key](self, self.runs[run_id])
@@ -102,7 +109,8 @@ class RunList:
         return Cell(run.device, Tone.DIM)
 
     def _note(self, run: RunView) -> Cell:
-        return Cell(_note(run, self.now), Tone.WARN if _silent(run, self.now) else Tone.DIM)
+        note = uncut_note(_note(run, self.now), self.note_room)
+        return Cell(note, Tone.WARN if _silent(run, self.now) else Tone.DIM)
 
     def _progress(self, run: RunView) -> Cell:
         if run.state is RunState.RUNNING:
@@ -249,7 +257,15 @@ def _note(run: RunView, now: float) -> str:
         return f"silent for {format_duration(silence)}: D writes its stacks to the log"
     if run.state is RunState.RUNNING:
         return run.reason or _phase(run)
-    return run.reason
+    return "paused: p resumes" if run.reason == PAUSED else run.reason
+
+
+def uncut_note(note: str, room: int) -> str:
+    """The note; one whose command would be cut ends before it, as the details have the whole."""
+    start = note.find("`")
+    if start < 0 or len(note) <= room or note.find("`", start + 1) < room:
+        return note
+    return f"{BEFORE_COMMAND.sub('', note[:start])}: see details"
 
 
 def _phase(run: RunView) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssl_console.system.safe_text import last_state, printable
 from ssl_console.tui.host import host
-from ssl_console.tui.style.text import Line, Span, Tone, line
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.styled_text import Lines
 
 BLOCK = 1 << 16
@@ -144,6 +144,14 @@ def _shown(raw: bytes) -> str:
 NO_LOG = [line(Span(" no log yet", Tone.DIM))]
 
 
+def empty_log(path: Path | None, width: int) -> list[Line]:
+    """What stands in the place of a log without a line: the file in which output would be."""
+    if path is None:
+        return NO_LOG
+    head = line(Span(" nothing has been printed; output would be in", Tone.DIM))
+    return [head, *(line(Span(f"   {part}", Tone.DIM)) for part in wrap(str(path), max(8, width - 3)))]
+
+
 class LogView(Lines):
     """A log widget. It follows the file while it is scrolled to the end."""
 
@@ -184,8 +192,7 @@ class LogView(Lines):
             return
         self.window, self._read_once = window, True
         self.show(
-            [_line(text) for text in window.lines]
-            or [line(Span(" nothing has been printed: the log is empty", Tone.DIM))]
+            [_line(text) for text in window.lines] or empty_log(window.path, self.scrollable_content_region.width)
         )
         if self.following:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
