@@ -1,9 +1,9 @@
-"""Run benchmarks, one process each, and make the README's table from what they leave.
+"""Run benchmarks, one process each, and generate the README's table from their results.
 
     python -m tests.benchmarks [--quick | --full] [--results DIR] [NAME ...]
     python -m tests.benchmarks --table
 
-A benchmark that fails is told at the end, and the others run all the same.
+A benchmark that fails is reported at the end, and the others still run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def main() -> int:
-    """0 when every benchmark ran."""
+    """Return 0 if every benchmark ran."""
     options = parser(__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)}; without one: all")
     options.add_argument("--table", action="store_true", help="run nothing, write the README's table")
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def ran(name: str, given: Namespace) -> bool:
-    """Run one benchmark; whether it came to its end."""
+    """Run one benchmark; return whether it completed."""
     sizes = [option for option in ("quick", "full") if getattr(given, option)]
     arguments = [*(f"--{size}" for size in sizes), "--results", str(given.results)]
     tell(f"== {name}")

@@ -1,4 +1,4 @@
-"""Two ways of doing the same thing, measured in turns in one process.
+"""Two implementations of the same computation, measured alternately in one process.
 
 Every ratio is the other way's time over ours, of the same turn; its median and its extremes over the turns are kept, by
 wall clock and by processor time, which a machine that others use disturbs less.
@@ -25,21 +25,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that a piece of work took, by the wall clock and of all processors."""
+    """Seconds of a piece of work, in wall-clock time and in processor time over all cores."""
 
     wall_s: float
     cpu_s: float
 
 
 def timed(work: Callable[[], T]) -> tuple[Timing, T]:
-    """Do it once. Processor time counts this process and the children that it has waited for."""
+    """Time it once. Processor time counts this process and the children that it has waited for."""
     wall, cpu = time.perf_counter(), _cpu_s()
     made = work()
     return Timing(time.perf_counter() - wall, _cpu_s() - cpu), made
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[Timing]]:
-    """Every way once per turn, in rotating order. One that runs in another process says itself how long it took."""
+    """Time all implementations once per turn, in rotating order. One that runs in another process returns its own
+    duration."""
     found: dict[str, list[Timing]] = {name: [] for name in ways}
     for turn in range(turns):
         names = list(ways)[turn % len(ways) :] + list(ways)[: turn % len(ways)]
@@ -60,7 +61,7 @@ def row(
     headline: bool = True,
     **facts: Fact,
 ) -> Row:
-    """The comparison of timings taken in the same turns; a way timed once is compared with every turn of the other."""
+    """Comparison of timings from the same turns; a single timing is compared with every turn of the other."""
     turns = max(len(ours), len(theirs))
     pairs = [(ours[turn % len(ours)], theirs[turn % len(theirs)]) for turn in range(turns)]
     return Row(
@@ -79,7 +80,7 @@ def row(
 
 @functools.cache
 def scratch_folder() -> Path:
-    """A folder that is gone when the process ends."""
+    """A folder that is removed when the process ends."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

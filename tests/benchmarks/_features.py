@@ -1,4 +1,4 @@
-"""Labelled features of the sizes that the linear path is measured on: real images where they are at hand."""
+"""Labelled features of the sizes used by the benchmarks of the linear path: real images where available."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 SPECTRUM = 0.7
-"""Exponent with which the scale of made-up features falls, about that of pooled ResNet features."""
+"""Exponent of the scale of synthetic features, about that of pooled ResNet features."""
 TOGETHER = 3
 """Labels per image, on average, of the multi-label case (VOC 2007 has 1.5 to 2.5)."""
 
@@ -35,7 +35,7 @@ class Labelled:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a sample may carry several labels."""
+        """Whether a sample may have several labels."""
         return self.train[1].ndim == 2
 
 
@@ -48,7 +48,7 @@ def made_up(samples: int, dimensions: int, classes: int, signal: float, seed: in
 
 
 def made_up_labels(samples: int, dimensions: int, classes: int, signal: float, seed: int = 0) -> Labelled:
-    """The same with several labels per sample, and as many samples for validation, as VOC 2007 has."""
+    """The same with several labels per sample, and as many samples for validation, as in VOC 2007."""
     generator = np.random.default_rng(seed)
     share = generator.uniform(0.3, 1.7, classes) * TOGETHER / classes
     labels = (generator.random((2 * samples, classes)) < share).astype(np.int64)
@@ -63,7 +63,7 @@ def digits() -> Labelled:
 
 
 def crops() -> Labelled:
-    """Crops of scikit-learn's two photographs through a random ResNet-50; the class is the place they are from."""
+    """Crops of scikit-learn's two photographs through a random ResNet-50; the class is the position of the crop."""
     generator = np.random.default_rng(0)
     photographs = load_sample_images().images
     labels = np.arange(5000) % 48
@@ -86,7 +86,7 @@ def _one_hot(labels: Integers, classes: int) -> Floats:
 
 
 def _around(generator: np.random.Generator, marks: Floats, dimensions: int, signal: float) -> Floats:
-    """A class is a direction in a latent space of falling scales; rectified noise around it is what is seen."""
+    """A class is a direction in a latent space of falling scales; features are rectified and noisy."""
     latent = min(dimensions, 512)
     scales = (np.arange(1, latent + 1) ** -SPECTRUM).astype(np.float32)
     means = generator.standard_normal((marks.shape[1], latent), dtype=np.float32)
@@ -102,7 +102,7 @@ def _split(features: Floats, labels: Integers, samples: int, classes: int) -> La
 
 
 def _crop(photograph: npt.NDArray[np.uint8], cell: int, generator: np.random.Generator) -> Image.Image:
-    """A 48-pixel crop from somewhere in one of 4 x 6 cells."""
+    """A 48-pixel crop from a random position in one of 4 x 6 cells."""
     top = 100 * (cell // 6) + int(generator.integers(50))
     left = 105 * (cell % 6) + int(generator.integers(55))
     return Image.fromarray(photograph[top : top + 48, left : left + 48])

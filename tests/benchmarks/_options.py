@@ -1,4 +1,4 @@
-"""The options that every benchmark has, and where its JSON goes."""
+"""Options of every benchmark, and the folder of its JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
-"""What the README's table is made from."""
+"""Results from which the README's table is generated."""
 QUICK_RESULTS = ROOT / "build" / "benchmarks"
-"""Quick runs never get there by themselves."""
+"""Results of quick runs, unless another folder is given."""
 
 
 class _Quick(argparse.Action):
-    """Small sizes, and their results elsewhere unless `--results` says where."""
+    """Parse the options; quick runs use small sizes and another folder by default."""
 
     def __call__(
         self,

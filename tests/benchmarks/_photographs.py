@@ -1,4 +1,4 @@
-"""JPEG files of usual sizes, cut from scikit-learn's two photographs."""
+"""JPEG files of common sizes, cut from scikit-learn's two photographs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def photographs(folder: Path, count: int, size: tuple[int, int]) -> SourceSplit:
 
 
 def published_chain(crop: int = 224) -> transforms.Compose:
-    """What the published script does to an image: bicubic on the Pillow image, numbers one image at a time."""
+    """Preprocessing of the published script: bicubic on the Pillow image, one image at a time."""
     return transforms.Compose(
         [
             transforms.Resize(crop, interpolation=transforms.InterpolationMode.BICUBIC),

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: ratios and figures with the machine that they were measured on, one JSON file each."""
+"""Results of a benchmark: ratios and figures with the machine they were measured on, one JSON file each."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pydantic import TypeAdapter
 
 PACKAGES = ("numpy", "pillow", "scikit-learn", "textual", "timm", "torch", "torchvision")
 LOAD_BEFORE = os.getloadavg()[0]
-"""Processes that wanted a core before this benchmark added its own."""
+"""Load average before this benchmark started."""
 
 Fact = float | int | str | bool | None
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long the other way took: median, lowest and highest over the turns."""
+    """Duration of the alternative relative to ours: median, minimum and maximum over the turns."""
 
     median: float
     lowest: float
     highest: float
     at_least: bool = False
-    """The other way was stopped before it was done, so that these are lower bounds."""
+    """The alternative was stopped before it was done, so these are lower bounds."""
 
     def __str__(self) -> str:
         spread = f" ({short(self.lowest)} to {short(self.highest)})" if self.highest > self.lowest else ""
@@ -38,23 +38,23 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: what was done, both ways' median seconds, and their ratios."""
+    """One comparison: its subject, median seconds of both, and their ratios."""
 
     work: str
     other: str
     ours_s: float
     other_s: float
     cpu: Ratio
-    """By the time of all processors."""
+    """Ratio by processor time."""
     wall: Ratio
-    """By the clock."""
+    """Ratio by wall-clock time."""
     turns: int
     goal: float | None = None
-    """The ratio should be at least this."""
+    """Minimum ratio aimed at."""
     headline: bool = True
-    """It belongs in the table of the README."""
+    """Whether it is shown in the table of the README."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
-    """What belongs to it besides the times: gaps, limits, differences between the results."""
+    """Further data: gaps, limits, differences between the results."""
 
     def __str__(self) -> str:
         facts = "".join(
@@ -75,12 +75,12 @@ class Figure:
     value: float
     unit: str
     limit: float | None = None
-    """It should be at most this."""
+    """Upper limit aimed at."""
     note: str = ""
 
     @property
     def within(self) -> bool | None:
-        """Whether it is; None without a limit."""
+        """Whether the limit is met; None without a limit."""
         return None if self.limit is None else self.value <= self.limit
 
     def __str__(self) -> str:
@@ -90,12 +90,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Machine:
-    """What has to be known of the machine to read the numbers."""
+    """Machine and library versions."""
 
     processor: str
     cores: int
     threads: int | None
-    """Of torch in this process; None where it was not loaded."""
+    """Threads of torch in this process; None if it was not imported."""
     load_before: float
     load_after: float
     python: str
@@ -105,7 +105,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that one benchmark found."""
+    """All results of one benchmark."""
 
     name: str
     title: str
@@ -113,26 +113,26 @@ class Document:
     figures: Sequence[Figure]
     machine: Machine
     command: Sequence[str] = ()
-    """The options that it was run with."""
+    """Options of the run."""
 
 
 _DOCUMENT = TypeAdapter(Document)
 
 
 def keep(name: str, title: str, rows: Sequence[Row], folder: Path, figures: Sequence[Figure] = ()) -> None:
-    """Write `folder/name.json`: what was found, and the machine that it was measured on."""
+    """Write `folder/name.json`: results and machine."""
     folder.mkdir(parents=True, exist_ok=True)
     document = Document(name, title, tuple(rows), tuple(figures), machine(), tuple(sys.argv[1:]))
     (folder / f"{name}.json").write_bytes(_DOCUMENT.dump_json(document, indent=1) + b"\n")
 
 
 def read(folder: Path) -> list[Document]:
-    """Every document of a folder, by name."""
+    """All documents of a folder, by name."""
     return [_DOCUMENT.validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 
 
 def machine() -> Machine:
-    """This one, now."""
+    """The current machine."""
     torch = sys.modules.get("torch")
     return Machine(
         processor=_processor(),
@@ -147,7 +147,7 @@ def machine() -> Machine:
 
 
 def overall(work: str, rows: Sequence[Row], goal: float | None = None) -> Row:
-    """Geometric mean of comparisons with the same other way; its spread is from the lowest to the highest of them."""
+    """Geometric mean of comparisons with the same alternative; its range is from their minimum to their maximum."""
     return Row(
         work=work,
         other=rows[0].other,
@@ -161,13 +161,13 @@ def overall(work: str, rows: Sequence[Row], goal: float | None = None) -> Row:
 
 
 def tell(line: object) -> None:
-    """One line on standard output, at once."""
+    """Print one line immediately."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def short(value: float) -> str:
-    """Three digits, more only where they are whole."""
+    """Three significant digits, more only for integers."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -32,12 +32,12 @@ OLD_TOLERANCE = 1e-4
 
 @dataclass
 class Sweep:
-    """Weights [c, 1 + d], intercept first, by C; and what became of the choice."""
+    """Weights [c, 1 + d], intercept first, by C; and the selected one."""
 
     weights: dict[float, Floats] = field(default_factory=dict)
     strength: float = 0.0
     stopped: bool = False
-    """It ran out of time."""
+    """Whether the time limit was reached."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Problem:
     start: Floats | None
     """Weights [c, 1 + d] of the last fit."""
     label: int | None = None
-    """Which of several labels this is."""
+    """Index of the label for multi-label data."""
 
 
 Fit = Callable[[Problem], Floats]
 
 
 def sweep(data: Labelled, strengths: Sequence[float], score: Score, fit: Fit) -> Sweep:
-    """The whole selection with one way to fit. Several labels are fitted one by one, each with 2 C."""
+    """The whole selection with one fitting method. Several labels are fitted one by one, each with 2 C."""
     found = Sweep()
     best, state = -np.inf, None
     for strength in sorted(strengths, reverse=True):
@@ -73,7 +73,7 @@ def sweep(data: Labelled, strengths: Sequence[float], score: Score, fit: Fit) ->
 
 
 def scikit_learn(problem: Problem) -> Floats:
-    """As it is: L-BFGS, cut off after 100 iterations."""
+    """scikit-learn's defaults: L-BFGS, stopped after 100 iterations."""
     return _by_scikit_learn(problem, ITERATIONS, OLD_TOLERANCE)
 
 
@@ -103,7 +103,7 @@ class ToTheGap:
     _until: float | None = None
 
     def __call__(self, problem: Problem) -> Floats:
-        """One fit; after the time limit nothing is done any more."""
+        """One fit; after the time limit nothing is computed."""
         self._until = self._until or time.process_time() + self.limit_s
         goal = self.goal(problem)
 
@@ -125,7 +125,7 @@ class ToTheGap:
 
 
 def objective(weights: Floats, rows: Rows, targets: Integers, strength: float) -> float:
-    """Mean loss plus |W|^2 / (2 C n) in float64, intercept first and free; of labels the sum over their columns."""
+    """Mean loss plus |W|^2 / (2 C n) in float64, intercept first and free; for labels the sum over their columns."""
     exact = rows.astype(np.float64)
     if targets.ndim == 2:
         return sum(label_objectives(weights, exact, targets, strength))

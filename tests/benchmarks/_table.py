@@ -1,4 +1,4 @@
-"""The performance table of the README, made from the JSON files of benchmarks and from nothing else."""
+"""The benchmark table of the README, generated from the JSON files only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table(documents: Sequence[Document]) -> str:
     if not ratios and not limits:
         return "Nothing is measured yet: `make bench`, then `make bench-table`.\n"
     parts = [
-        "| Ours | beside | times as fast, by the clock | by processor time | goal |\n|---|---|---|---|---|",
+        "| Ours | compared with | speed ratio, clock time | by processor time | goal |\n|---|---|---|---|---|",
         *ratios,
         "",
         "| Figure | measured | at most |\n|---|---|---|" if limits else "",
@@ -30,12 +30,12 @@ def table(documents: Sequence[Document]) -> str:
 
 
 def write(readme: Path, documents: Sequence[Document]) -> None:
-    """Put the table between the markers. Raises ValueError when the file has none."""
+    """Insert the table between the markers. Raises ValueError if the file has none."""
     readme.write_text(replaced(readme.read_text(encoding="utf-8"), table(documents)), encoding="utf-8")
 
 
 def replaced(text: str, made: str) -> str:
-    """`text` with what stands between its markers replaced."""
+    """`text` with the content between its markers replaced."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -68,7 +68,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _machines(documents: Sequence[Document]) -> str:
-    """One sentence for every kind of machine and set of versions; the busiest moment counts."""
+    """A sentence for every machine and set of versions, with the highest load."""
     found: dict[tuple[str, ...], float] = {}
     for machine in (document.machine for document in documents):
         versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())

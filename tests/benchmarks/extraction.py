@@ -61,7 +61,7 @@ FILES, BATCH, SIZE = 256, 64, (500, 375)
 
 
 def main() -> int:
-    """Print and keep the comparisons of every model."""
+    """Print and store the comparisons of every model."""
     options = parser(__doc__)
     options.add_argument("--models", nargs="+", help=f"timm's names; without: {', '.join(MODELS)}")
     options.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
@@ -82,7 +82,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Subject:
-    """One backbone, files, and where features go."""
+    """A backbone, files, and a folder for features."""
 
     folder: Path
     encoder: Encoder
@@ -102,7 +102,7 @@ class Subject:
         return cls(folder, Encoder.load(_card(architecture), WeightsFolder(folder), device, precision), split)
 
     def pipeline(self, decoded: DecodedImages | None = None, machine: Machine | None = None) -> None:
-        """Through the feature store, into a new one."""
+        """Features through a new feature store."""
         spec = preprocessing_for(self.encoder.card, "paper")
         key = FeatureKey(identity(self.encoder.card, self.encoder.weights_digest, spec), self.split.images_digest)
         request = FeatureRequest(key, self.encoder.card.name, "photographs", self.split, spec)
@@ -112,7 +112,7 @@ class Subject:
             )
 
     def batch(self) -> Tensor:
-        """All images, as the model takes them."""
+        """All images as the model's input."""
         spec = preprocessing_for(self.encoder.card, "paper")
         places = range(len(self.split.images))
         batch = normalise(stack([prepare(pixels_of(self.split.images, place), spec) for place in places]), spec)
@@ -122,14 +122,14 @@ class Subject:
 
     @torch.inference_mode()
     def bare(self, batch: Tensor) -> None:
-        """The model and nothing else."""
+        """The forward pass only."""
         with arithmetic(self.encoder.device, self.encoder.precision):
             for part in self.encoder.parts(batch):
                 self.encoder.network(part)
 
 
 def forwarded(encoder: Encoder, images: Tensor, spec: PreprocessingSpec, rounds: int) -> None:
-    """The same prepared images [b, 3, h, w] through the encoder, again and again; done when the device is."""
+    """The same prepared images [b, 3, h, w] through the encoder repeatedly, with device synchronisation."""
     for _ in range(rounds):
         features = encoder.encode(images, spec)
     features.cpu()
@@ -148,7 +148,7 @@ def _card(architecture: str) -> BackboneCard:
 
 @dataclass(frozen=True)
 class Chained(Dataset[Tensor]):
-    """Images through the published chain."""
+    """Images through the published preprocessing."""
 
     split: SourceSplit
 
@@ -164,17 +164,17 @@ class Chained(Dataset[Tensor]):
 
 @dataclass(frozen=True)
 class Script:
-    """What a script of somebody else does with the same files: the model as it was loaded, in the usual layout."""
+    """A plain script on the same files: the model as loaded, in the default memory layout."""
 
     split: SourceSplit
     model: torch.nn.Module
     images: Tensor
-    """All of them, as the model takes them."""
+    """All images as the model's input."""
 
     @classmethod
     @functools.cache
     def made(cls, folder: Path, architecture: str, threads: int, quick: bool) -> Script:
-        """Once in a process, in float32."""
+        """Run once per process, in float32."""
         torch.set_num_threads(threads)
         subject = Subject.made(folder, architecture, Namespace(quick=quick, precision="float32"))
         usual = torch.contiguous_format
@@ -183,7 +183,7 @@ class Script:
 
     @torch.no_grad()
     def plain(self) -> None:
-        """The forward pass and nothing else."""
+        """The forward pass only."""
         for batch in torch.split(self.images, BATCH):
             self.model(batch)
 
@@ -197,12 +197,12 @@ class Script:
 
 
 def scripted(way: str, *made: object) -> Timing:
-    """How long one way of a script takes, measured in its own process."""
+    """Duration of a script's method, measured in its own process."""
     return timed(getattr(Script.made(*made), way))[0]
 
 
 def compared(subject: Subject, script: ProcessPoolExecutor, given: Namespace) -> list[Row]:
-    """One model, four ways in turns."""
+    """One model, four methods alternately."""
     batch, architecture = subject.batch(), subject.encoder.card.architecture
     theirs = (subject.folder, architecture, given.threads, given.quick)
     ways: dict[str, Callable[[], object]] = {
@@ -229,7 +229,7 @@ def compared(subject: Subject, script: ProcessPoolExecutor, given: Namespace) ->
 
 
 def second_backbone(subject: Subject, turns: int) -> Row:
-    """What the next small backbone saves when another one has left its decoded images."""
+    """Time saved for a second, small backbone by decoded images of the first."""
     shared = DecodedImages(subject.folder / "decoded", 10**9)
     subject.pipeline(shared)
     found = in_turns({"ours": lambda: subject.pipeline(shared), "alone": subject.pipeline}, turns)

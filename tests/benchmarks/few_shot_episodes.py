@@ -49,7 +49,7 @@ SHOTS = (5, 20, 50)
 WAYS, QUERIES, EPISODES = 5, 15, 600
 POOL, CLASSES, DIMENSION = 5000, 50, 2048
 LIMIT_S = 2.0
-"""Of 600 episodes at one shot count."""
+"""Accuracies of 600 episodes at one shot count."""
 
 CARD = BackboneCard(
     name="benchmark/small",
@@ -62,9 +62,9 @@ CARD = BackboneCard(
 
 
 def main() -> int:
-    """Print and keep both comparisons."""
+    """Print and store both comparisons."""
     given = parser(__doc__).parse_args()
-    keep_freed_memory()  # as in a worker; the others profit too
+    keep_freed_memory()  # as in a worker; the alternatives profit too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows, figures = beside_a_loop(wide_inputs(Path(folder)), 1 if given.quick else 5)
@@ -112,7 +112,7 @@ def looped(inputs: PoolInputs, shots: int) -> float:
 
 
 def beside_encoding_again(folder: Path, episodes: int) -> list[Row]:
-    """The whole of all shot counts on digits, the one encoding included; the other way from a few episodes of each."""
+    """All shot counts on digits, including one encoding; the alternative from a few episodes of each."""
     dataset = open_dataset(TaskCatalog.load().dataset("digits"), folder)
     spec, encoder = preprocessing_for(CARD, "paper"), Encoder.load(CARD, WeightsFolder(folder))
     encoding, inputs = timed(lambda: stored_inputs(folder, dataset, encoder, spec))
@@ -138,7 +138,7 @@ def beside_encoding_again(folder: Path, episodes: int) -> list[Row]:
 
 
 def one_of_each(inputs: PoolInputs, dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, number: int) -> float:
-    """One episode of every shot count with its images encoded again; how far the accuracies are from ours."""
+    """One episode of every shot count with its images encoded again, and the difference of the accuracies."""
     found = []
     for shots in SHOTS:
         episodes = sample_episodes(
@@ -151,12 +151,12 @@ def one_of_each(inputs: PoolInputs, dataset: Dataset, encoder: Encoder, spec: Pr
 
 
 def total(timings: Sequence[Timing]) -> Timing:
-    """One after the other."""
+    """Episode by episode."""
     return Timing(sum(one.wall_s for one in timings), sum(one.cpu_s for one in timings))
 
 
 def wide_inputs(folder: Path) -> PoolInputs:
-    """Random features as wide as a ResNet-50's, memory-mapped as the store's are."""
+    """Random features with the width of a ResNet-50's, memory-mapped like the store's."""
     generator = np.random.default_rng(0)
     labels = np.arange(POOL) % CLASSES
     means = generator.standard_normal((CLASSES, DIMENSION), dtype=np.float32)
@@ -178,9 +178,10 @@ def stored_inputs(folder: Path, dataset: Dataset, encoder: Encoder, spec: Prepro
 
 
 def encoded_again(dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, episode: Episodes) -> float:
-    """The published way (few_shot.py of linusericsson/ssl-transfer): one episode's images through the backbone.
+    """The published method (few_shot.py of linusericsson/ssl-transfer): one episode's images through the backbone.
 
-    Images are prepared anew too; there they lie prepared in memory, 0.6 MB each, which few datasets allow.
+    Images are also preprocessed again; there they are stored preprocessed in memory, 0.6 MB each, which few datasets
+    allow.
     """
     images = [(split.images, place) for split in dataset.splits.values() for place in range(len(split.images))]
     rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
@@ -191,7 +192,7 @@ def encoded_again(dataset: Dataset, encoder: Encoder, spec: PreprocessingSpec, e
 
 
 def prepared(encoder: Encoder, spec: PreprocessingSpec, images: ImageSource, place: int) -> torch.Tensor:
-    """One image as the encoder wants it."""
+    """One image as the encoder's input."""
     return encoder.prepare(images[place], spec)
 
 

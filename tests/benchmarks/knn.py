@@ -37,12 +37,12 @@ Floats = npt.NDArray[np.float32]
 
 
 def main() -> int:
-    """Print and keep the comparisons."""
+    """Print and store the comparisons."""
     options = parser(__doc__)
     options.add_argument("--imagenet", action="store_true", help="a bank of 1,281,167 rows instead")
     options.add_argument("--folder", type=Path, help="where its file may be while this runs")
     given = options.parse_args()
-    keep_freed_memory()  # as in a worker; the others profit too
+    keep_freed_memory()  # as in a worker; the alternatives profit too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, threadpool_limits(1):
         if given.imagenet:
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def side_by_side(folder: Path, given: Namespace) -> tuple[list[Row], list[Figure]]:
-    """Three ways in turns: ours from the disk, the others with the bank in memory as float32."""
+    """Three methods alternately: ours from disk, the others with the bank in memory as float32."""
     count, asked, turns = (5_000, 200, 1) if given.quick else (40_000, 1_000, 5)
     bank, queries = stored(folder, count), features(asked, 1)
     whole = np.asarray(bank, dtype=np.float32)
@@ -75,7 +75,7 @@ def side_by_side(folder: Path, given: Namespace) -> tuple[list[Row], list[Figure
 
 
 def as_large_as_imagenet(folder: Path, asked: int) -> tuple[list[Row], list[Figure]]:
-    """Once, streamed from the disk; the matrix product alone for every tenth block."""
+    """Once, streamed from disk; the matrix product alone for every tenth block."""
     making, bank = timed(lambda: stored(folder, IMAGENET))
     tell(f"made a bank of {bank.nbytes / 1e9:.2f} GB in {making.wall_s:.0f} s")
     queries = features(asked, 1)
@@ -94,7 +94,7 @@ def as_large_as_imagenet(folder: Path, asked: int) -> tuple[list[Row], list[Figu
 
 
 def features(rows: int, seed: int) -> Floats:
-    """Rectified noise around 1,000 directions, about as similar to one another as pooled ResNet features are."""
+    """Rectified noise around 1,000 directions, with similarities like those of pooled ResNet features."""
     generator = np.random.default_rng(seed)
     means = np.random.default_rng(0).standard_normal((1000, DIMENSIONS), dtype=np.float32)
     made = means[generator.integers(1000, size=rows)] + generator.standard_normal((rows, DIMENSIONS), dtype=np.float32)
@@ -102,11 +102,11 @@ def features(rows: int, seed: int) -> Floats:
 
 
 def stored(folder: Path, rows: int) -> npt.NDArray[np.float16]:
-    """A bank in half precision in a file, mapped as the feature store's arrays are."""
+    """A half-precision bank in a file, memory-mapped like the feature store's arrays."""
     made = np.lib.format.open_memmap(folder / "bank.npy", mode="w+", dtype=np.float16, shape=(rows, DIMENSIONS))
     pattern = features(16_384, 2).astype(np.float16)
     generator = np.random.default_rng(3)
-    for start in range(0, rows, len(pattern)):  # shifted copies of one block: quick to make, none like another
+    for start in range(0, rows, len(pattern)):  # shifted copies of one block: fast to create, all different
         part = made[start : start + len(pattern)]
         part[:] = np.roll(pattern, int(generator.integers(DIMENSIONS)), axis=1)[: len(part)]
     made.flush()
@@ -114,13 +114,13 @@ def stored(folder: Path, rows: int) -> npt.NDArray[np.float16]:
 
 
 def by_scikit_learn(queries: Floats, bank: Floats) -> object:
-    """As its user would ask for it."""
+    """As in typical use."""
     found = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine", algorithm="brute").fit(bank)
     return found.kneighbors(queries)
 
 
 def by_sorting(queries: Floats, bank: Floats) -> object:
-    """The short way to write it."""
+    """The simplest implementation."""
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, bank)]
     similarity = unit[0] @ unit[1].T
     order = np.argsort(-similarity, axis=1)[:, :NEIGHBOURS]
@@ -128,7 +128,7 @@ def by_sorting(queries: Floats, bank: Floats) -> object:
 
 
 def products(queries: Floats, rows: int) -> None:
-    """The floating-point work that no way can do without, on one block that stays in memory."""
+    """The minimum floating-point work, on one block that stays in memory."""
     block, asked = torch.rand(CACHED.bank, DIMENSIONS), torch.from_numpy(queries)
     for start in range(0, rows, CACHED.bank):
         for part in torch.split(asked, CACHED.queries):

@@ -2,9 +2,9 @@
 
 python -m tests.benchmarks.launchers
 
-Both over six slots. The cluster is one of this machine alone, brought up for the purpose (`tests/slurm/cluster.py`), so
-its nodes share the processors; it is looked at every half second. Jobs are measured with four runs of a backbone each,
-which is the default, and with one.
+Both over six slots. The cluster is the local machine and is started for the purpose (`tests/slurm/cluster.py`), so its
+nodes share the processors; it is polled every half second. Jobs are measured with four runs of a backbone each, which
+is the default, and with one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATIENCE_S = 900.0
 
 @dataclass(frozen=True)
 class Measured:
-    """All runs of one way."""
+    """All runs of one launcher."""
 
     name: str
     runs: int
@@ -46,12 +46,12 @@ class Measured:
 
     @property
     def each_s(self) -> float:
-        """Seconds of a slot that one run takes."""
+        """Slot seconds per run."""
         return self.wall_s * SLOTS / self.runs
 
 
 def main() -> int:
-    """Measure what is there; 1 when a run was lost or done twice."""
+    """Measure the available launchers; return 1 if a run was lost or done twice."""
     given = parser(__doc__).parse_args()
     runs = FEW_RUNS if given.quick else RUNS
     os.environ |= {"PYTHONPATH": str(ROOT), ENVIRONMENT_VARIABLE: "tests.ssl_console.rehearsal", "PATH": SYSTEM_PATH}
@@ -65,14 +65,14 @@ def main() -> int:
 
 
 def told(one: Measured, base: Measured) -> Iterator[Figure]:
-    """Seconds per run, and how many times those of local processes."""
+    """Seconds per run, and the ratio to local processes."""
     yield Figure(f"overhead per run, {one.name}", one.each_s, "s", note=f"{one.runs} runs in {one.wall_s:.1f} s")
     if one is not base:
         yield Figure(f"{one.name} / {base.name}", one.each_s / base.each_s, "x", note="by the clock, in the same run")
 
 
 def local(folder: Path, runs: int) -> Measured:
-    """As processes of this machine."""
+    """As local processes."""
     options = SupervisorOptions(devices=("cpu",), slots_per_device=SLOTS, linger_s=0.1)
     bench = Bench(Workspace(folder / "local").create(), options)
     with cleaned(bench):
@@ -80,7 +80,7 @@ def local(folder: Path, runs: int) -> Measured:
 
 
 def on_cluster(folder: Path, runs: int) -> Iterator[Measured]:
-    """As jobs; nothing where Slurm is not installed."""
+    """As jobs; empty without Slurm."""
     if lacking := missing_daemons():
         tell(f"no cluster: needs {', '.join(lacking)} (Debian: slurmctld slurmd slurm-client munge)")
         return
@@ -91,7 +91,7 @@ def on_cluster(folder: Path, runs: int) -> Iterator[Measured]:
 
 
 def as_jobs(folder: Path, cluster: TestCluster, runs: int, together: int) -> Measured:
-    """As jobs of so many runs."""
+    """As jobs of a number of runs each."""
     bench = bench_of(folder, cluster)
     bench.configure(runs_per_job=str(together), jobs=str(runs))
     with cleaned(bench):
@@ -117,7 +117,7 @@ def seconds(bench: Bench, runs: int, launcher: str = "local") -> float:
 
 @contextmanager
 def cleaned(bench: Bench) -> Iterator[None]:
-    """End what is left of its processes."""
+    """End its remaining processes."""
     try:
         yield
     finally:

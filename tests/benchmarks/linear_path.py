@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.linear_path [--full] [--sizes N ...] [--gap-limit 110] [--threads 1 2]
 
-By default both with one thread, and then with one for every core, as they run when nobody says otherwise. Memory that
+By default both with one thread, and then with one for every core, as by default. Memory that
 is freed is kept, as in a worker, which makes both faster.
 
 Every row is a whole selection: path, validation, final fit. Ours is converged at every C. Three others: scikit-learn as
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """Geometric mean over the sizes, by the number of threads and the other way."""
+    """Geometric mean over the sizes, by the number of threads and the alternative."""
     found = []
     for threads in sorted({int(str(one.facts["threads"])) for one in rows}):
         for other, goal in GOALS.items():
@@ -88,7 +88,7 @@ def _threads(count: int) -> str:
 
 
 def compared(name: str, data: Labelled, limit: float, given: Namespace, threads: int) -> list[Row]:
-    """One size, ours beside the others, which are timed once between our turns."""
+    """One size: ours, and the alternatives, which are timed once between our turns."""
     first, selection = timed(lambda: selected(data))
     mine = {trial.strength: trial.objective for trial in selection.trials}
     gap = max(trial.gap or 0.0 for trial in selection.trials)
@@ -121,7 +121,7 @@ def compared(name: str, data: Labelled, limit: float, given: Namespace, threads:
 
 
 def goal(data: Labelled, mine: Mapping[float, float]) -> Callable[[sweeps.Problem], float]:
-    """What scikit-learn's objective has to come down to: as much above ours as ours may be above the optimum."""
+    """Objective that scikit-learn has to reach: as far above ours as ours may be above the optimum."""
     if not data.multi_label:
         return lambda problem: mine[problem.strength] * (1 + GAP)
     path = solve_path(*data.train, [2 * strength for strength in GRID.strengths])
@@ -145,7 +145,7 @@ def score(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> 
 
 
 def excess(data: Labelled, mine: Mapping[float, float], sweep: sweeps.Sweep) -> dict[str, float]:
-    """By how much, relative, our objective exceeds the other's at worst; and the other's ours."""
+    """Maximum relative excess of our objective over the alternative's, and vice versa."""
     theirs = {c: sweeps.objective(weights, *data.train, c) for c, weights in sweep.weights.items()}
     ours_over = max(mine[c] / theirs[c] - 1 for c in mine)
     return {"ours above theirs, at worst": ours_over, "theirs above ours": max(theirs[c] / mine[c] - 1 for c in mine)}

@@ -39,7 +39,7 @@ QUICK = {"5,000 x 256, 10 classes": (5_000, 256, 10)}
 
 
 def main() -> int:
-    """Print and keep the comparisons, where there is a GPU."""
+    """Print and store the comparisons, if there is a GPU."""
     options = parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="*", help=f"numbers from 0 to {len(SIZES) - 1}")
     given = options.parse_args()
@@ -62,7 +62,7 @@ def main() -> int:
 def compared(
     name: str, samples: int, dimensions: int, classes: int, *, device: str = DEVICE, warm: bool = True
 ) -> tuple[Row, list[Figure]]:
-    """One size; if `warm` ours twice, as the first time libraries are loaded. Memory on a CUDA device alone."""
+    """One size; if `warm` ours twice, as libraries are loaded the first time. Memory of a CUDA device only."""
     data = made_up(samples, dimensions, classes, 0.2)
     if warm:
         selected(data, device)
@@ -98,7 +98,7 @@ def selected(data: Labelled, device: str = DEVICE) -> StrengthSelection:
 
 @dataclass
 class Sweep:
-    """The other way, and what it reached."""
+    """The alternative, and its objective."""
 
     data: Labelled
     device: str
@@ -108,7 +108,7 @@ class Sweep:
     products: int = 0
 
     def run(self) -> Sweep:
-        """Choose C on validation data, then fit all data with it."""
+        """Select C on validation data, then fit all data with it."""
         train, held = (self._sent(*part) for part in (self.data.train, self.data.validation))
         weights = torch.zeros(self.data.classes, 1 + train[0].shape[1], device=self.device, requires_grad=True)
         best = -1.0

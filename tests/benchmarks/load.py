@@ -1,4 +1,4 @@
-"""What a supervisor takes under load, and how long a start takes in a workspace of many runs.
+"""Resources of a supervisor under load, and start times in a workspace with many runs.
 
     python -m tests.benchmarks.load             # 5,000 queued runs of a no-op protocol, 64 workers on the CPU
     python -m tests.benchmarks.load --only start    # starts with 10,000 run folders alone
@@ -48,7 +48,7 @@ def measure(part: str) -> Iterator[Figure]:
 
 
 def under_load() -> Sequence[Figure]:
-    """A queue, and workers that have nothing to do but to take from it."""
+    """A queue, and workers whose runs do nothing."""
     with tempfile.TemporaryDirectory() as folder:
         stage = set_stage(Path(folder) / "workspace", SLOTS)
         try:
@@ -84,7 +84,7 @@ def starts() -> Iterator[Figure]:
 
 
 def console_s(workspace: Workspace) -> tuple[float, float]:
-    """The console from its start to the moment at which the grid is whole."""
+    """The console from its start until the grid is complete."""
     begun = time.perf_counter()
     with a_terminal(*console_command(workspace)) as terminal:
         terminal.until_shown("demo/mae on")

@@ -31,9 +31,9 @@ GOAL = 3.0
 
 
 def main() -> int:
-    """Every size in turns."""
+    """All sizes alternately."""
     given = parser(__doc__).parse_args()
-    keep_freed_memory()  # as in a worker; the others profit too
+    keep_freed_memory()  # as in a worker; the alternative profits too
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = [
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def compared(split: SourceSplit, size: tuple[int, int], turns: int) -> Row:
-    """One size: both ways in turns, and how far apart the pixels are."""
+    """One size: both methods alternately, and the difference of the pixels."""
     levels = (ours(split) - theirs(split)).abs() * torch.tensor(STD).view(3, 1, 1) * 255
     found = in_turns({"ours": lambda: ours(split), "theirs": lambda: theirs(split)}, turns)
     return row(
@@ -63,13 +63,13 @@ def compared(split: SourceSplit, size: tuple[int, int], turns: int) -> Row:
 
 
 def ours(split: SourceSplit) -> Tensor:
-    """Bytes until the batch is whole, then numbers."""
+    """Bytes until the batch is complete, then floats."""
     images = [prepare(pixels_of(split.images, place), SPEC) for place in range(len(split.images))]
     return normalise(stack(images), SPEC)
 
 
 def theirs(split: SourceSplit) -> Tensor:
-    """As a torchvision dataset's loader and transform do it."""
+    """As in a torchvision dataset's loader and transform."""
     assert isinstance(split.images, FileImages)
     made = []
     for name in split.images.files:

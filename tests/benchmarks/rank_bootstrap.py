@@ -1,4 +1,4 @@
-"""What a ranking costs, its ranks with their uncertainty, and a comparison: 50 backbones, 60 tasks, 1,000 replicates.
+"""Time of a ranking, of ranks with their uncertainty, and of a comparison: 50 backbones, 60 tasks, 1,000 replicates.
 
     python -m tests.benchmarks.rank_bootstrap
 
@@ -31,7 +31,7 @@ FAMILIES = ("linear", "knn", "few-shot", "finetune", "dense")
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to rank."""
+    """Size of the ranking."""
 
     backbones: int
     tasks: int
@@ -40,7 +40,7 @@ class Size:
 
 
 def main() -> int:
-    """Print and keep both times."""
+    """Print and store both times."""
     options = parser(__doc__)
     options.add_argument("--backbones", type=int, default=50)
     options.add_argument("--tasks", type=int, default=60)
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def spread(task: int, size: Size) -> Spread:
-    """One task on which backbones differ, and agree about which images are hard."""
+    """A task on which backbones differ, with the same images hard for all."""
     generator = np.random.default_rng(task)
     skill = np.linspace(-0.5, 0.5, size.backbones)[:, None] + 0.3 * generator.standard_normal((size.backbones, 1))
     hard = generator.standard_normal(size.samples)
@@ -82,7 +82,7 @@ def ranking_s(spreads: list[Spread], size: Size) -> float:
 
 
 def table_s(size: Size) -> dict[str, float]:
-    """Seconds of the table with its estimates, a tenth of the cells missing, and of two backbones' comparison."""
+    """Seconds of the table with estimates for a tenth of the cells, and of two backbones' comparison."""
     results, outputs = measured(size)
     tables, comparisons = [], []
     for _ in range(REPEATS):
@@ -97,7 +97,7 @@ def table_s(size: Size) -> dict[str, float]:
 
 
 def measured(size: Size) -> tuple[list[Result], dict[str, Arrays]]:
-    """Results with holes, and the predictions of a pair that was measured on everything."""
+    """Results with missing cells, and the predictions of a pair with all results."""
     generator = np.random.default_rng(0)
     results: list[Result] = []
     outputs: dict[str, Arrays] = {}
@@ -115,7 +115,7 @@ def measured(size: Size) -> tuple[list[Result], dict[str, Arrays]]:
 
 
 def one_result(backbone: str, task: int, value: float, size: Size) -> Result:
-    """Of accuracy, mean per-class accuracy or few-shot episodes, in turn."""
+    """Accuracy, mean per-class accuracy and few-shot episodes, in turn."""
     protocol, metric = (("linear", "accuracy"), ("linear", "mean-per-class"), ("few-shot-5", "accuracy"))[task % 3]
     name = f"{protocol}/{task}"
     words = {"key": name, "backbone": backbone, "task": name, "column": name, "metric": metric}
@@ -124,7 +124,7 @@ def one_result(backbone: str, task: int, value: float, size: Size) -> Result:
 
 
 def kept(result: Result, labels: npt.NDArray[np.int64], generator: np.random.Generator) -> Arrays:
-    """What a run of the result leaves."""
+    """Outputs of a run."""
     if result.protocol_name == "few-shot-5":
         halves, images = generator.normal(result.value, 1, (40, 4, 2, 2)), np.full(9, 40)
         episodes = {"accuracy": generator.normal(result.value, 5, 600), "classes": np.zeros((600, 5))}

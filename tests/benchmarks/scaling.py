@@ -1,4 +1,4 @@
-"""What the console adds to a run as grids grow: runs that do nothing, through a real supervisor and a real worker.
+"""Overhead of the console per run as grids grow: runs that do nothing, through a real supervisor and a real worker.
 
     python -m tests.benchmarks.scaling [--quick | --full] [--grids 10 100 1000]
 
@@ -38,31 +38,31 @@ SCRIPT = "import torch, torchvision, timm, sklearn.linear_model"
 
 @dataclass(frozen=True)
 class Grid:
-    """One grid, carried out."""
+    """One executed grid."""
 
     runs: int
     submitting_s: float
     whole_s: float
     first_s: float
-    """Until the first run had begun: the starts of supervisor and worker."""
+    """Seconds until the first run began: start of supervisor and worker."""
     supervisor_cpu_s: float
     worker_cpu_s: float
     workers: int
-    """Processes that carried out runs."""
+    """Number of worker processes."""
 
     @property
     def each_ms(self) -> float:
-        """One run's cost without the start."""
+        """Cost of one run without the start."""
         return 1000 * (self.whole_s - self.first_s) / self.runs
 
     @property
     def timing(self) -> Timing:
-        """One run, the start included."""
+        """Cost of one run including the start."""
         return Timing(self.whole_s / self.runs, (self.supervisor_cpu_s + self.worker_cpu_s) / self.runs)
 
 
 def main() -> int:
-    """Grids of growing size."""
+    """Grids of increasing size."""
     options = parser(__doc__)
     options.add_argument(
         "--grids", type=int, nargs="+", help="numbers of runs (default 10 100 1000, and 5000 with --full)"
@@ -79,12 +79,12 @@ def main() -> int:
     )
     for line in (*rows, *figures):
         tell(line)
-    keep("scaling", "What the console adds to a run", rows, given.results, figures)
+    keep("scaling", "Overhead of the console per run", rows, given.results, figures)
     return 0
 
 
 def figures_of(grid: Grid) -> Sequence[Figure]:
-    """Of one grid."""
+    """Figures of one grid."""
     name = f"grid of {grid.runs:,}"
     worker_ms = 1000 * grid.worker_cpu_s / grid.runs
     return [
@@ -101,18 +101,18 @@ def figures_of(grid: Grid) -> Sequence[Figure]:
 
 
 def beside_scripts(grid: Grid, scripts: Sequence[Timing]) -> Row:
-    """One run, the start's share included, and one script."""
+    """One run, including its part of the start, and one script."""
     work = f"a run that does nothing, in a grid of {grid.runs:,}"
     return row(work, "a new process with torch, torchvision, timm and sklearn", [grid.timing], scripts)
 
 
 def script() -> None:
-    """What a script per run pays before it does anything."""
+    """Start-up cost of a separate script per run."""
     subprocess.run([sys.executable, "-P", "-c", SCRIPT], check=True)
 
 
 def carried_out(runs: int) -> Grid:
-    """Submit that many, have a supervisor, wait for the last row."""
+    """Submit the runs, start a supervisor, wait for the last row."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Workspace(Path(folder) / "workspace").create(), OPTIONS)
         try:

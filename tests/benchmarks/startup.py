@@ -1,4 +1,4 @@
-"""What commands take to start, beside an empty interpreter and beside the libraries that they stand on.
+"""Start times of commands, compared with an empty interpreter and with the libraries they import.
 
 python -m tests.benchmarks.startup
 """
@@ -23,7 +23,7 @@ BARE, LIBRARIES = "python -c pass", "python -c 'import typer, pydantic'"
 
 
 def main() -> int:
-    """Every command and both programs beside it in turns."""
+    """Every command and both reference programs alternately."""
     given = parser(__doc__).parse_args()
     ways = {
         BARE: functools.partial(started, "-c", "pass"),
@@ -37,12 +37,12 @@ def main() -> int:
     figures = list(chain.from_iterable(measured(number, name, found) for number, name in enumerate(list(ways)[2:])))
     for figure in figures:
         tell(figure)
-    keep("startup", "What commands take to start", [], given.results, figures)
+    keep("startup", "Start times of commands", [], given.results, figures)
     return 0
 
 
 def measured(number: int, name: str, found: Mapping[str, Sequence[Timing]]) -> Iterator[Figure]:
-    """One command's CPU seconds, the best of all turns, and how many times those of the programs beside it."""
+    """Minimum CPU seconds of one command over all turns, and the ratio to the reference programs."""
     limit = LIMIT_S if number < len(LIMITED) else None
     yield Figure(name, min(timing.cpu_s for timing in found[name]), "s of CPU", limit, "best of all turns")
     for other in (BARE, LIBRARIES):

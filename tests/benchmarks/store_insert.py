@@ -1,4 +1,4 @@
-"""What adding one result costs as the results file grows, beside TinyDB's own storage in the same run.
+"""Time of adding one result as the results file grows, compared with TinyDB's storage in the same run.
 
     python -m tests.benchmarks.store_insert [--sizes 1000 10000] [--repeats 9]
 
@@ -27,7 +27,7 @@ BUDGET_MS = {1_000: 20.0, 10_000: 150.0}
 
 
 def a_result(number: int) -> Result:
-    """A row of usual length."""
+    """A row of typical length."""
     return Result(
         run_id=f"{number:012x}",
         key=f"{number:064x}",
@@ -49,7 +49,7 @@ def a_result(number: int) -> Result:
 
 
 def compared(size: int, repeats: int) -> tuple[list[Row], list[Figure]]:
-    """Adding one result to so many, both ways in turns; and our reading them."""
+    """Adding one result, both methods alternately; and reading all."""
     with tempfile.TemporaryDirectory() as folder, TinyDB(Path(folder) / "plain.json") as database:
         workspace = Workspace(Path(folder) / "workspace").create()
         store, table, fresh = ResultStore(workspace), database.table("results"), count(size)
@@ -73,7 +73,7 @@ def compared(size: int, repeats: int) -> tuple[list[Row], list[Figure]]:
 
 
 def main() -> int:
-    """Print and keep what was found."""
+    """Print and store the results."""
     options = parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000])
     options.add_argument("--repeats", type=int, default=9)

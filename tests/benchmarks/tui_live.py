@@ -1,4 +1,4 @@
-"""What watching costs: the screen Live while workers write events, in a real terminal of 120 by 40.
+"""Cost of watching: the screen Live while workers write events, in a real terminal of 120 by 40.
 
     python -m tests.benchmarks.tui_live
 
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def measure(quick: bool) -> Sequence[Figure]:
-    """Each situation with a console of its own."""
+    """Each situation with a new console."""
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         for count, limit in ((8, 40.0),) if quick else ((8, 40.0), (64, 60.0)):
@@ -59,7 +59,7 @@ def measure(quick: bool) -> Sequence[Figure]:
 
 @contextmanager
 def watching(root: Path, count: int, *options: str) -> Iterator[Terminal]:
-    """A console on Live, in a workspace with 1,000 results and 200 finished runs, while `count` runs go on."""
+    """A console on Live, in a workspace with 1,000 results and 200 finished runs, during `count` runs."""
     workspace = used_workspace(root, results=1000, runs=200)
     with writers(workspace, queue_many(workspace, count), rate=RATE), a_console(workspace, *options) as terminal:
         terminal.until_shown("demo/mae on")
@@ -70,7 +70,7 @@ def watching(root: Path, count: int, *options: str) -> Iterator[Terminal]:
 
 
 def eight_gpus(root: Path) -> list[Figure]:
-    """Devices above and below the runs: stand-ins for eight GPUs of two kinds, whose figures change all the time."""
+    """Devices above and below the runs: eight simulated GPUs of two kinds, whose figures change constantly."""
     root.mkdir()
     environment = stand_in_driver(root, "-DCARDS=8")
     with a_console(used_workspace(root / "workspace", results=60, runs=12), environment=environment) as terminal:
@@ -82,13 +82,13 @@ def eight_gpus(root: Path) -> list[Figure]:
 
 
 def queue_many(workspace: Workspace, count: int) -> list[str]:
-    """So many queued runs; their names."""
+    """Create queued runs; return their names."""
     pairs = [(backbone, task) for task in task_names(3) for backbone in backbone_names(30)][:count]
     return [queue(workspace, f"live{number:08x}", *pair).run_id for number, pair in enumerate(pairs)]
 
 
 def keys(terminal: Terminal, count: int, limit: float, presses: int) -> list[Figure]:
-    """Up and down the table at uneven moments, as a person presses keys."""
+    """Up and down the table at irregular intervals, like a user."""
     chance, times = random.Random(0), []
     rows = rows_of(terminal)
     for number in range(presses):
@@ -104,7 +104,7 @@ def keys(terminal: Terminal, count: int, limit: float, presses: int) -> list[Fig
 
 
 def watched(terminal: Terminal, what: str, most_bytes: float | None, most_cpu: float | None) -> list[Figure]:
-    """Bytes and CPU time while nobody presses a key."""
+    """Bytes and CPU time without key presses."""
     begun, cpu = time.monotonic(), terminal.cpu_seconds()
     count = terminal.watch(WATCHED_S)
     seconds = time.monotonic() - begun
@@ -117,7 +117,7 @@ def watched(terminal: Terminal, what: str, most_bytes: float | None, most_cpu: f
 
 
 def idle(workspace: Workspace) -> list[Figure]:
-    """Bytes while nothing goes on, screen by screen."""
+    """Bytes while nothing changes, screen by screen."""
     figures = []
     with a_console(workspace) as terminal:
         terminal.until_shown("demo/mae on")
@@ -132,18 +132,18 @@ def idle(workspace: Workspace) -> list[Figure]:
 
 
 FIRST_ROW = 3
-"""Lines above the first run: the bar, the summary, the heads."""
+"""Lines above the first run: the bar, the summary, the headers."""
 
 
 def rows_of(terminal: Terminal) -> int:
-    """How many of the first rows the cursor goes through: those above the panes."""
+    """Number of first rows that the cursor moves through: those above the panes."""
     return min(
         8, sum(1 for line in terminal.text.splitlines()[FIRST_ROW : FIRST_ROW + 10] if "live" in line or "%" in line)
     )
 
 
 def cursor_row(terminal: Terminal) -> int:
-    """The row under the cursor: the one on the cursor's background, counted from 0; -1 when none is."""
+    """Row under the cursor, by its background colour, counted from 0; -1 if there is none."""
     _ = terminal.text
     buffer = terminal.screen.buffer
     plain = buffer[0][terminal.screen.columns - 1].bg
@@ -154,12 +154,12 @@ def cursor_row(terminal: Terminal) -> int:
 
 
 def background(terminal: Terminal) -> str:
-    """The background of a row that the cursor is not on: of the tables' empty part."""
+    """Background colour of a row without the cursor, from the tables' empty part."""
     return str(terminal.screen.buffer[1][terminal.screen.columns - 1].bg)
 
 
 def load() -> str:
-    """How busy the machine is with everything."""
+    """Load of the machine."""
     return f"at load {os.getloadavg()[0]:.1f}"
 
 

@@ -1,4 +1,4 @@
-"""What an hour of watching leaves in memory: 8 runs that write 50 events a second, replayed as fast as they can.
+"""Memory use after an hour of watching: 8 runs that write 50 events a second, replayed as fast as they can.
 
     python -m tests.benchmarks.tui_memory
 
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def measure(quick: bool) -> Sequence[Figure]:
-    """One console, from before the first event until it shows every run as done."""
+    """One console, from before the first event until all runs are shown as done."""
     events = EVENTS // 100 if quick else EVENTS
     with tempfile.TemporaryDirectory() as folder:
         workspace = used_workspace(Path(folder), results=1000, runs=200)
@@ -64,7 +64,7 @@ def measure(quick: bool) -> Sequence[Figure]:
 
 
 def resident_mib(terminal: Terminal) -> float:
-    """Of the console now."""
+    """Current resident memory of the console."""
     return float(terminal.process.memory_info().rss) / 2**20
 
 

@@ -1,4 +1,4 @@
-"""How long the console takes to show something, beside an empty Textual app started in turn with it.
+"""Time to the console's first output, compared with an empty Textual app started alternately.
 
     python -m tests.benchmarks.tui_start
 
@@ -48,11 +48,11 @@ def main() -> int:
 
 
 def measure(quick: bool) -> Sequence[Figure]:
-    """Starts of both in turn."""
+    """Starts of both alternately."""
     with tempfile.TemporaryDirectory() as folder:
         console = console_command(used_workspace(Path(folder) / "workspace", results=1000, runs=200))
         empty = [sys.executable, "-P", "-c", EMPTY]
-        until_shown(console, "backbones")  # both once before counting: compiled files, caches of the disk
+        until_shown(console, "backbones")  # both once before counting: compiled files, disk caches
         until_shown(empty, "nothing here")
         starts = [
             (
@@ -81,7 +81,7 @@ def compared(empty: list[Start], first: list[Start], whole: list[Start]) -> Sequ
 
 
 def until_shown(command: Sequence[str], words: str) -> Start:
-    """Start a program and wait for its words."""
+    """Start a program and wait for its text."""
     begun = time.perf_counter()
     with a_terminal(*command) as terminal:
         terminal.until_shown(words)

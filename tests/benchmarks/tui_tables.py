@@ -1,4 +1,4 @@
-"""How long a key takes in tables of 10,000 results: from the key press to the last byte of what it changes.
+"""Key latency in tables of 10,000 results: from the key press to the last byte of its update.
 
     python -m tests.benchmarks.tui_tables
 
@@ -26,17 +26,17 @@ SIZE = (160, 50)
 REPEATS = 9
 LIMIT_MS = 60.0
 SETTLED_S = 0.3
-"""After so long without a byte an update is over; not part of the time."""
+"""An update ends after this long without a byte; not included in the time."""
 
 
 @dataclass(frozen=True)
 class Reaction:
-    """What one key press took."""
+    """Measurements of one key press."""
 
     first_ms: float
-    """Until the first byte came."""
+    """Until the first byte."""
     whole_ms: float
-    """Until the last one had come."""
+    """Until the last byte."""
     cpu_ms: float
     bytes: int
 
@@ -87,7 +87,7 @@ def many(round_: Callable[[], list[Reaction]], rounds: int) -> list[list[Reactio
 
 
 def react(terminal: Terminal, key: str, *words: str) -> Reaction:
-    """Press a key and wait until these words are there and nothing more comes."""
+    """Press a key and wait until this text is shown and no more output follows."""
     begun, cpu, first, before = 0.0, terminal.cpu_seconds(), [0.0], len(terminal.written)
 
     def painted() -> bool:

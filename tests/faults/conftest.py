@@ -30,30 +30,30 @@ MakeStage = Callable[..., Stage]
 
 @pytest.fixture
 def scale() -> Scale:
-    """How much is wanted."""
+    """Size of the suite."""
     return chosen()
 
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Tally:
-    """Where a test's figures go, under the title of its file (`GROUP`)."""
+    """Collector of a test's figures, under the title of its file (`GROUP`)."""
     return Tally(request.module.GROUP, request.node.user_properties)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect figures; of several processes, in the one that leads them."""
+    """Collect figures; with several processes, in the controlling one."""
     FIGURES.take(report)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The figures of this run, if they are wanted."""
+    """Write the figures of this run, if requested."""
     if not hasattr(session.config, "workerinput"):
         FIGURES.write(time.monotonic() - BEGUN)
 
 
 @pytest.fixture(scope="session")
 def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root and a cache folder that knows its digits, so that not every stage has to look at them."""
+    """A data root and a cache folder with the manifest of its digits, so that not every stage has to read them."""
     folder = tmp_path_factory.mktemp("known")
     card = DatasetCard.model_validate({"name": "things", **tomllib.loads(DATASET)})
     assert isinstance(manifests([card], folder / "data", folder / "cache")["things"], Manifest)
@@ -62,7 +62,7 @@ def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_stage(tmp_path: Path, known_data: Path) -> Iterator[MakeStage]:
-    """Sets stages; their processes are ended with the test."""
+    """Creates stages; their processes are ended with the test."""
     stages: list[Stage] = []
 
     def make(root: Path | None = None, slots: int = 2, devices: tuple[str, ...] = CPU, **environment: str) -> Stage:

@@ -1,4 +1,4 @@
-"""A disk that is full, or read-only, at will: a small file system in memory, mounted for one test."""
+"""A disk that can be filled or made read-only: a small file system in memory, mounted for one test."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Disk:
 
     @property
     def filler(self) -> Path:
-        """What takes the room."""
+        """File that occupies the space."""
         return self.root / "filler"
 
     def leave_pages(self, count: int) -> None:
-        """Fill it up but for so many pages. Every file that holds anything takes at least one."""
+        """Fill it except for a number of pages. Every non-empty file takes at least one."""
         self.make_room()
         with self.filler.open("wb", buffering=0) as file:
             try:
@@ -36,18 +36,18 @@ class Disk:
                 file.truncate(max(0, file.tell() - count * PAGE))
 
     def make_room(self) -> None:
-        """Take the filler away."""
+        """Remove the filler."""
         self.filler.unlink(missing_ok=True)
 
     def remount(self, *, readonly: bool) -> None:
-        """Refuse all writing, or allow it again; waits until nobody has a file open for writing."""
+        """Refuse all writing, or allow it again; waits until no file is open for writing."""
         command = ["mount", "-o", f"remount,{'ro' if readonly else 'rw'}", str(self.root)]
         eventually(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "remounted")
 
 
 @contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
-    """Inside, whatever this process writes beyond so many bytes of any file is refused (RLIMIT_FSIZE)."""
+    """Refuse in the context what this process writes beyond a number of bytes of any file (RLIMIT_FSIZE)."""
     _, most = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
     try:
@@ -58,7 +58,7 @@ def no_file_longer_than(size: int) -> Iterator[None]:
 
 @contextmanager
 def a_disk(root: Path, megabytes: int) -> Iterator[Disk | None]:
-    """A fresh file system of that size at `root`; None where none can be mounted."""
+    """A new file system of that size at `root`; None if it cannot be mounted."""
     root.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "ssl-console-faults", str(root)]
     try:

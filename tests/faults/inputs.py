@@ -1,4 +1,4 @@
-"""Inputs as nobody means them: true files with a few bytes changed, and values of every form where one is expected."""
+"""Invalid inputs: real files with a few bytes changed, and values of every type where one type is expected."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ NAMES = st.one_of(
         ]
     ),
 )
-"""Names that steer terminals, spreadsheets, LaTeX, Markdown, markup or paths, among any others."""
+"""Names that control terminals, spreadsheets, LaTeX, Markdown, markup or paths, among others."""
 
 
 def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
-    """The file with up to four places changed, cut or lengthened; or bytes that have nothing to do with it."""
+    """The file with up to four places changed, cut or lengthened; or unrelated bytes."""
     places = st.integers(0, max(0, len(whole) - 1))
     edit = st.tuples(places, st.integers(0, 12), st.binary(max_size=8))
     return st.one_of(st.lists(edit, min_size=1, max_size=4).map(lambda edits: _edited(whole, edits)), st.binary())
 
 
 def values() -> st.SearchStrategy[object]:
-    """Anything that TOML or JSON can say."""
+    """Any value that TOML or JSON can represent."""
     plain = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), NAMES)
     return st.recursive(plain, lambda inner: st.one_of(st.lists(inner), st.dictionaries(NAMES, inner)), max_leaves=8)
 
 
 def try_inputs(strategy: st.SearchStrategy[Item], look: Callable[[Path, Item], object]) -> int:
-    """Have a reader look at many inputs, each in a folder that is empty at first; how many that were."""
+    """Run a reader on many inputs, each in a folder that is empty at first; return their number."""
     count = 0
 
     @FUZZ

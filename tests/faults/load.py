@@ -1,4 +1,4 @@
-"""A great many runs: queued ones for a real supervisor with many workers, and ended ones that only lie there."""
+"""Large numbers of runs: queued ones for a real supervisor with many workers, and ended ones in run folders."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Carried:
-    """How a supervisor did."""
+    """Measurements of a supervisor."""
 
     runs: int
-    """Done within the time."""
+    """Runs completed within the time."""
     seconds: float
     cpu_s: float
-    """Of the supervisor alone."""
+    """CPU time of the supervisor alone."""
     peak_mb: float
     workers: int
-    """The most that lived at once."""
+    """Maximum number of workers alive at once."""
     descriptors: tuple[int, ...] = ()
-    """Of the supervisor, at even distances of time."""
+    """Samples of the supervisor at equal intervals."""
     memory_mb: tuple[float, ...] = ()
-    """The same."""
+    """Samples at the same times."""
 
     @property
     def cores(self) -> float:
-        """Of one, on average."""
+        """Mean per run."""
         return self.cpu_s / self.seconds
 
 
 def queue_many(stage: Stage, count: int) -> None:
-    """Queue one run with the command line, and copies of it under other seeds; nothing runs yet."""
+    """Queue one run with the command line, and copies of it with other seeds; nothing runs yet."""
     assert stage("pause").code == 0
     assert stage(*stage.run_arguments([0]), "--detach").code == 0
     (first,) = stage.workspace.run_folders()
@@ -65,7 +65,7 @@ def queue_many(stage: Stage, count: int) -> None:
 
 
 def carry_out(stage: Stage, until_s: float) -> Carried:
-    """Let the supervisor work until all is done or the time is over, and look at it meanwhile."""
+    """Let the supervisor work until all is done or the time is over, and sample it meanwhile."""
     assert stage("resume").code == 0
     pid = stage.supervisor_pid()
     assert pid is not None
@@ -81,7 +81,7 @@ def carry_out(stage: Stage, until_s: float) -> Carried:
             workers = max(workers, len(stage.workers()))
             seconds, cpu = time.monotonic() - begun, _cpu(process)
         except psutil.NoSuchProcess:
-            break  # it has done everything, and left
+            break  # all done; it has exited
         if seconds > until_s:
             break
         time.sleep(EVERY_S)
@@ -99,7 +99,7 @@ def carry_out(stage: Stage, until_s: float) -> Carried:
 
 
 def fill_with_ended_runs(workspace: Workspace, count: int) -> None:
-    """So many run folders with results, and the database of them, as after months of use."""
+    """Create run folders with results, and their database, as after months of use."""
     results = [
         result(f"demo/b{n % 100}", f"knn/d{n // 100}", run_id=f"{n:012x}").model_copy(update={"key": f"{n:064x}"})
         for n in range(count)
@@ -124,7 +124,7 @@ def fill_with_ended_runs(workspace: Workspace, count: int) -> None:
 
 
 def _put(folder: RunFolder, files: dict[str, bytes]) -> None:
-    """A run folder without waiting for the disk."""
+    """Create a run folder without syncing the disk."""
     folder.path.mkdir(mode=0o700)
     for name, content in files.items():
         (folder.path / name).write_bytes(content)
@@ -136,7 +136,7 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def start_up_s(workspace: Workspace, environment: dict[str, str]) -> tuple[float, float]:
-    """From asking for a supervisor to its first state file, with everything in it known: clock and CPU seconds."""
+    """From requesting a supervisor to its first state file with all runs: clock and CPU seconds."""
     shutil.rmtree(workspace.supervisor, ignore_errors=True)
     workspace.create()
     words = [sys.executable, "-P", "-m", "ssl_console.supervisor", "--workspace", str(workspace.root), "--linger-s=600"]
@@ -151,7 +151,7 @@ def start_up_s(workspace: Workspace, environment: dict[str, str]) -> tuple[float
 
 
 def wait(fact: Callable[[], bool]) -> None:
-    """As closely as a clock on the wall asks for."""
+    """Precise enough for wall-clock times."""
     until = time.monotonic() + 120
     while not fact():
         assert time.monotonic() < until
@@ -159,7 +159,7 @@ def wait(fact: Callable[[], bool]) -> None:
 
 
 def command_s(environment: dict[str, str], *words: str) -> tuple[float, float]:
-    """A command line from its start to its end: clock and CPU seconds."""
+    """One command line from start to end: clock and CPU seconds."""
     before, begun = os.times(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_console", *words], env=environment, capture_output=True, check=False

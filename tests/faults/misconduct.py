@@ -1,4 +1,4 @@
-"""A protocol that behaves as badly as it is told to: `$SSL_CONSOLE_PROTOCOLS=tests.faults.misconduct`.
+"""A protocol with configurable misbehaviour: `$SSL_CONSOLE_PROTOCOLS=tests.faults.misconduct`.
 
 Imports neither torch nor numpy.
 """
@@ -30,15 +30,15 @@ Fate = Literal[
 
 @dataclass(frozen=True)
 class MisconductParameters:
-    """What happens."""
+    """Kind of misbehaviour."""
 
     fate: Fate = "finish"
     seconds: float = 0.0
-    """How long it reports progress first."""
+    """Duration of progress reports before it."""
     wait: bool = False
-    """Whether it waits for the file `go` first."""
+    """Whether to wait for the file `go` first."""
     size: int = 0
-    """Of the fate: bytes printed by `flood`, warnings of `warn`, bytes of predictions of `predict`."""
+    """Size for the fate: bytes printed by `flood`, warnings of `warn`, bytes of predictions of `predict`."""
 
 
 PROTOCOLS = (
@@ -49,7 +49,7 @@ PROTOCOLS = (
         presets={"default": MisconductParameters()},
         module="tests.faults.misconduct_evaluation",
         summary="behaves as badly as it is told to",
-        needs=("misconduct",),  # no dataset has it: cards name the protocol
+        needs=("misconduct",),  # no dataset offers it: cards name the protocol
         evaluation="tests.faults.misconduct_evaluation",
     ),
 )

@@ -1,4 +1,4 @@
-"""What the protocol `misconduct` does. Its facts are those of a real evaluation, so plan and result agree."""
+"""Evaluation of the protocol `misconduct`, with the provenance of a real evaluation, so that plan and result agree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOSTILE = (
     b"progress 1\rprogress 2\rdone\x08\x08\n"
     b"[bold red]markup[/] [@click=app.quit]click[/]\n"
 )
-"""Binary, escape sequences that clear, colour, set the title and the clipboard, and textual's own markup."""
+"""Binary data, escape sequences that clear, colour, set the title and the clipboard, and textual's markup."""
 
 
 def evaluate_task(
@@ -48,7 +48,7 @@ def evaluate_task(
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
-    """Note that it began, work, do what it is told, note that it finished."""
+    """Record the start, work, misbehave as configured, record the end."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, MisconductParameters)
     note(paths.features, "begin", seed)
@@ -66,21 +66,21 @@ def evaluate_task(
 
 
 def notes(features: Path) -> list[tuple[str, int, int]]:
-    """What every evaluation so far noted: begin, finish or clash, seed, pid."""
+    """Records of every evaluation so far: begin, finish or clash, seed, pid."""
     path = features / "journal"
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     return [(what, int(seed), int(pid)) for what, seed, pid in lines]
 
 
 def note(features: Path, what: str, seed: int) -> None:
-    """One line, by one write."""
+    """Append one line with one write."""
     with (features / "journal").open("a") as file:
         file.write(f"{what} {seed} {os.getpid()}\n")
 
 
 @contextmanager
 def _alone(features: Path, what: str, seed: int) -> Iterator[None]:
-    """Inside, this process is the only one that has `what`; another one that has it already is a clash."""
+    """Hold `what` exclusively in the context; if another process holds it already, record a clash."""
     if not what:
         yield
         return
@@ -93,7 +93,7 @@ def _alone(features: Path, what: str, seed: int) -> Iterator[None]:
 
 
 def _gpu() -> str:
-    """The GPU that this worker was given; empty on the CPU, which workers share."""
+    """GPU assigned to this worker; empty on the CPU, which workers share."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -164,7 +164,7 @@ def _allocate_without_end() -> None:
 
 
 def _daemons() -> list[int]:
-    """A child in a session of its own, and a grandchild whose parent has left it behind."""
+    """A child in a separate session, and a grandchild orphaned by its parent."""
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     own_session = subprocess.Popen(sleeper, start_new_session=True).pid
     options = "stdout=subprocess.DEVNULL, start_new_session=True"
@@ -174,7 +174,7 @@ def _daemons() -> list[int]:
 
 
 def _flood(size: int) -> None:
-    """Print so many bytes, at the speed of a fast disk."""
+    """Print this many bytes, at the speed of a fast disk."""
     line = b"x" * 199 + b"\n"
     chunk = line * (CHUNK // len(line))
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""How much of the suite is run: a share that every test run affords, or, by `make faults`, all of it."""
+"""Size of the suite: a part that every test run covers, or, by `make faults`, all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENVIRONMENT_VARIABLE = "SSL_CONSOLE_FAULTS"
 
 @dataclass(frozen=True)
 class Scale:
-    """The numbers of one size of the suite."""
+    """Numbers of one size of the suite."""
 
     kills: int
     """Random moments at which a process of the tiny workload is killed."""
@@ -21,7 +21,7 @@ class Scale:
     flips: int
     """Damages per kind of file."""
     together_s: float
-    """How long several consoles and command lines work on the same runs."""
+    """Duration of several consoles and command lines working on the same runs."""
     queued: int
     """Runs in the queue of the load test."""
     slots: int
@@ -29,9 +29,9 @@ class Scale:
     racers: int
     """Rounds in which supervisors race for the lock."""
     life: int
-    """Runs that one supervisor carries out one after another."""
+    """Runs that one supervisor executes in sequence."""
     years: int
-    """Ended runs that a workspace holds."""
+    """Ended runs in a workspace."""
 
 
 SHARE = Scale(
@@ -52,10 +52,10 @@ FULL = Scale(
 
 
 def full() -> bool:
-    """Whether all of it is wanted: `$SSL_CONSOLE_FAULTS=full`."""
+    """Whether the full suite is requested: `$SSL_CONSOLE_FAULTS=full`."""
     return os.environ.get(ENVIRONMENT_VARIABLE) == "full"
 
 
 def chosen() -> Scale:
-    """The size that is wanted."""
+    """The requested size."""
     return FULL if full() else SHARE

@@ -1,4 +1,4 @@
-"""Another user of this machine, made for a test and removed after it: who tries what a colleague could try."""
+"""Another user of the local machine, created for a test and removed after it, who attempts what a colleague could."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ class SecondUser:
     gid: int
 
     def __call__(self, script: str, given: object = None, imports: str = "") -> Any:
-        """Run Python as this user, with the value `given`; what it prints as JSON. Modules are imported as root first:
-        the user may not be allowed to read them.
-        """
+        """Run Python as this user, with the value `given`; return its JSON output. Modules are imported as root
+        first, as the user may not be allowed to read them."""
         told = json.dumps([self.uid, self.gid, given])
         done = subprocess.run(
             [sys.executable, "-P", "-c", PREPARED.format(imports=imports, script=script), told],
@@ -58,7 +57,7 @@ class SecondUser:
 
 @contextmanager
 def second_user() -> Iterator[SecondUser]:
-    """An account that exists meanwhile."""
+    """An account that exists within the context."""
     name = f"sslc-{secrets.token_hex(4)}"
     subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True, capture_output=True)
     try:
@@ -69,7 +68,7 @@ def second_user() -> Iterator[SecondUser]:
 
 
 def open_parents(path: Path) -> None:
-    """Let others pass through the folders above, which pytest makes private."""
+    """Make the parent folders, which pytest makes private, accessible to others."""
     for folder in path.parents:
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)

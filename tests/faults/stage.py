@@ -1,4 +1,4 @@
-"""A workspace used as people use it - command line, console, supervisor, workers - and what must hold of it always."""
+"""A workspace in use - command line, console, supervisor, workers - and its invariants."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from tests.ssl_console.workspace_fixture import eventually
 ROOT = Path(__file__).parents[2]
 MARK = "SSL_CONSOLE_FAULTS_MARK"
 PATIENCE_S = 120.0
-"""Bound of every wait: generous, because it is only used up by a failing test."""
+"""Timeout of every wait: generous, because only failing tests reach it."""
 DRIVER = Path(__file__).parent / "driver"
-"""Where a stand-in for the GPUs' driver lies."""
+"""Folder of the replacement of the GPU driver library."""
 CPU, GPUS = ("cpu",), ("cuda:0", "cuda:1")
 CONFIG = "devices = {devices}\nslots_per_device = {slots}\n"
 BACKBONE = """
@@ -54,26 +54,26 @@ WORK = ("-b", "own", "-t", "misconduct/things")
 
 @dataclass
 class Stage:
-    """One workspace and everything that was started for it."""
+    """A workspace and all processes started for it."""
 
     workspace: Workspace
     environment: dict[str, str]
     mark: str
     slots: int
-    """How many runs the supervisor may have at once."""
+    """Maximum number of simultaneous runs."""
     started: dict[int, tuple[Popen[bytes], IO[bytes]]] = field(default_factory=dict)
-    """Command lines that go on, by pid, and what they say."""
+    """Running command lines by pid, with their output."""
     _results_seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
-    """Of every result ever seen in a run folder: inode, time of change, value."""
+    """For every result ever found in a run folder: inode, change time, value."""
 
     # -- using it -----------------------------------------------------------------------------------------------
 
     def __call__(self, *arguments: str) -> Finished:
-        """One command line to its end."""
+        """Run one command line to its end."""
         return Shell(self.workspace, self.environment)(*arguments)
 
     def start(self, *arguments: str) -> Popen[bytes]:
-        """One command line in a session of its own, as a terminal window has it."""
+        """Start a command line in a separate session, as a terminal window does."""
         words = tempfile.TemporaryFile()  # noqa: SIM115 - open until `finish`; outside of the workspace, whose disk may be full
         command = [sys.executable, "-P", "-m", "ssl_console", *arguments]
         process = Popen(
@@ -83,12 +83,12 @@ class Stage:
         return process
 
     def words(self, process: Popen[bytes]) -> str:
-        """What a command line that was started has said so far."""
+        """Output so far of a command line that was started."""
         descriptor = self.started[process.pid][1].fileno()
         return os.pread(descriptor, 1 << 20, 0).decode(errors="replace")
 
     def finish(self, process: Popen[bytes]) -> int:
-        """Wait for the end of one that was started; its exit code."""
+        """Wait for the end of one that was started; return its exit code."""
         code = process.wait(timeout=PATIENCE_S)
         self.started.pop(process.pid)[1].close()
         return code
@@ -109,7 +109,7 @@ class Stage:
         return ["run", *WORK, *(word for seed in seeds for word in ("--seed", str(seed))), *settings]
 
     def run_to_the_end(self, seeds: list[int], **parameters: object) -> None:
-        """The same command again until it says that all is done, as a user would after every mishap."""
+        """Repeat the same command until it reports that all is done, as a user would after every failure."""
         for _ in range(6):
             done = self(*self.run_arguments(seeds, **parameters))
             if done.code == 0:
@@ -120,11 +120,11 @@ class Stage:
     # -- looking at it ------------------------------------------------------------------------------------------
 
     def statuses(self) -> dict[str, RunStatus]:
-        """Where every run stands."""
+        """State of every run."""
         return {folder.run_id: read_status(folder, time.time()) for folder in self.workspace.run_folders()}
 
     def seeds(self) -> dict[str, int]:
-        """The seed of every run."""
+        """Seed of every run."""
         return {f.run_id: int(orjson.loads(f.spec.read_bytes())["seed"]) for f in self.workspace.run_folders()}
 
     def supervisor_pid(self) -> int | None:
@@ -133,18 +133,18 @@ class Stage:
         return state.pid if state else None
 
     def workers(self) -> list[int]:
-        """The living supervisor's workers."""
+        """Workers of the living supervisor."""
         state = SupervisorView(self.workspace).living()
         return [slot.worker for slot in state.slots if slot.worker] if state else []
 
     def processes(self) -> set[int]:
-        """Everything alive that carries this stage's mark."""
+        """All living processes with this stage's mark."""
         return set(marked(self.mark))
 
     # -- what must hold -----------------------------------------------------------------------------------------
 
     def check_now(self) -> None:
-        """At any moment: the database can be read, and no result that was ever there has gone or changed."""
+        """At any moment: the database is readable, and no earlier result has disappeared or changed."""
         rows = [result.run_id for result in ResultStore(self.workspace).results()]
         assert len(rows) == len(set(rows)), "a result is in the database twice"
         for folder in self.workspace.run_folders():
@@ -158,9 +158,8 @@ class Stage:
         self._check_journal()
 
     def check_soon(self) -> None:
-        """Soon after any mishap, with runs going on: what is under way has a living worker, whatever has ended says
-        why, and nobody has a process or a slot who should not.
-        """
+        """Soon after any failure, during other runs: active runs have living workers, ended ones have a reason, and
+        no process or slot is held without one."""
         self.check_now()
         until = time.monotonic() + PATIENCE_S
         while problems := [*self._mute_runs(), *self._leaked_slots(), *self._strange_processes()]:
@@ -168,7 +167,7 @@ class Stage:
             time.sleep(0.05)
 
     def check_at_rest(self) -> None:
-        """When everything asked for is done: each result once, none computed again after it was there, no leftovers."""
+        """When everything is done: each result exactly once, never computed again, no leftovers."""
         self.check_now()
         statuses = self.statuses()
         assert {status.state for status in statuses.values()} <= {RunState.DONE}
@@ -178,7 +177,8 @@ class Stage:
         eventually(lambda: not self._strangers(), "no process is left over", PATIENCE_S)
 
     def _check_journal(self) -> None:
-        """No run began more often than it had attempts, and none beside itself or another one on its GPU."""
+        """No run began more often than it had attempts, and none at the same time as itself or another one on its
+        GPU."""
         journal, statuses = notes(self.workspace.features), self.statuses()
         assert not [note for note in journal if note[0] == "clash"]
         for run_id, seed in self.seeds().items():
@@ -212,11 +212,11 @@ class Stage:
         yield from (f"process {pid} is left over" for pid in self._strangers() - at_work)
 
     def stored(self) -> set[str]:
-        """The runs whose results the database holds."""
+        """Runs with results in the database."""
         return {result.run_id for result in ResultStore(self.workspace).results()}
 
     def _check_reasons(self) -> None:
-        """Every attempt but the last has an end that says what it was, in one line."""
+        """Every attempt except the last has an end with a one-line reason."""
         for folder in self.workspace.run_folders():
             last = read_status(folder, time.time()).attempt
             for attempt in range(1, last):
@@ -230,12 +230,12 @@ class Stage:
         return state is None or (len(state.slots) == self.slots and not any(slot.run_id for slot in state.slots))
 
     def _strangers(self) -> set[int]:
-        """Processes that neither a person nor the living supervisor has any use for."""
+        """Processes needed neither by a user nor by the living supervisor."""
         known = {self.supervisor_pid(), *self.workers(), *self.started}
         return {pid for pid in self.processes() if pid not in known and not _is_console(pid)}
 
     def check_all_gone(self) -> None:
-        """After the supervisor has left by itself, nothing of it is left."""
+        """After the supervisor has exited, nothing of it is left."""
         eventually(
             lambda: all(_is_console(pid) for pid in self.processes() - self.started.keys()),
             "supervisor and workers have left",
@@ -243,7 +243,7 @@ class Stage:
         )
 
     def clean_up(self) -> None:
-        """End whatever is left."""
+        """End all remaining processes."""
         for process, words in self.started.values():
             process.kill()
             process.wait()
@@ -253,7 +253,7 @@ class Stage:
 
 
 def set_stage(root: Path, slots: int = 2, devices: tuple[str, ...] = CPU, **environment: str) -> Stage:
-    """A fresh workspace with one backbone and one dataset of its own, and so many slots per device."""
+    """A new workspace with one backbone and one dataset of its own, and a number of slots per device."""
     workspace = Workspace(root).create()
     workspace.config.write_text(CONFIG.format(devices=list(devices), slots=slots))
     (workspace.backbones / "own.toml").write_text(BACKBONE)
@@ -271,7 +271,7 @@ def set_stage(root: Path, slots: int = 2, devices: tuple[str, ...] = CPU, **envi
 
 
 def marked(mark: str) -> Iterator[int]:
-    """Every process of this machine whose environment carries the mark, zombies not counted."""
+    """All processes with the mark in their environment, except zombies."""
     wanted = f"{MARK}={mark}".encode()
     for pid in psutil.pids():
         try:
@@ -282,7 +282,7 @@ def marked(mark: str) -> Iterator[int]:
 
 
 def wait_for(fact: Callable[[], object], seconds: float) -> bool:
-    """Whether it becomes true within so many seconds."""
+    """Whether it becomes true within this many seconds."""
     until = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > until:
@@ -292,7 +292,7 @@ def wait_for(fact: Callable[[], object], seconds: float) -> bool:
 
 
 def runs_module(pid: int, module: str) -> bool:
-    """Whether the process is a Python that was started with this module."""
+    """Whether the process is a Python started with this module."""
     try:
         return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -300,7 +300,7 @@ def runs_module(pid: int, module: str) -> bool:
 
 
 def _is_console(pid: int) -> bool:
-    """Whether the process is a console or a command line: those are ended by whoever opened them."""
+    """Whether the process is a console or a command line, which are ended by the test that opened them."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""What the suite tried, how often, and what was lost: collected while it runs, kept as JSON, shown in a README.
+"""Figures of the suite: tests, repetitions and losses, collected while it runs, stored as JSON, shown in a README.
 
     tally.add("a feature shard, damaged", times=60, outcome="found by its digest and computed again", lost=0)
 
@@ -24,46 +24,46 @@ FIGURES = Path(__file__).parent / "figures.json"
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures of make faults -->\n", "<!-- end of the figures -->\n"
 PROPERTY = "fault figure"
-"""Under which a test's report carries its figures to the process that writes them."""
+"""Key of a test report's figures, sent to the process that writes them."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table."""
+    """One row of the table."""
 
     group: str
-    """What it is about, in a word or two: lines of one group stand together."""
+    """Subject in a word or two; rows of one group are adjacent."""
     tried: str
-    """What was done."""
+    """Injected fault."""
     times: int
-    """How often."""
+    """Number of times."""
     lost: int
-    """Finished results lost or repeated, files damaged, or harm done; whatever the line is about."""
+    """Finished results lost or repeated, files damaged, or other harm."""
     outcome: str
-    """What was seen instead, in a few words."""
+    """Observed behaviour, in a few words."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Where one test notes its figures; they count if the test passes."""
+    """Figures of one test; they count if the test passes."""
 
     group: str
     properties: list[tuple[str, object]]
-    """Of the test's report."""
+    """Properties of the test's report."""
 
     def add(self, tried: str, times: int, outcome: str, *, lost: int = 0) -> None:
-        """Note one line."""
+        """Add a row."""
         self.properties.append((PROPERTY, asdict(Figure(self.group, tried, times, lost, outcome))))
 
 
 @dataclass
 class Figures:
-    """The figures of one run of the suite."""
+    """Figures of one run of the suite."""
 
     found: dict[tuple[str, str], Figure] = field(default_factory=dict)
 
     def take(self, report: pytest.TestReport) -> None:
-        """Those of a test that passed."""
+        """Add those of a test that passed."""
         for name, value in report.user_properties:
             if name == PROPERTY and report.when == "call" and report.passed and isinstance(value, dict):
                 self._add(Figure(**value))
@@ -74,7 +74,7 @@ class Figures:
         self.found[place] = Figure(*place, before.times + one.times, before.lost + one.lost, one.outcome)
 
     def write(self, seconds: float) -> None:
-        """To the file that the environment names, if it names one."""
+        """Write them to the file named by the environment variable, if any."""
         path = Path(os.environ.get(ENVIRONMENT_VARIABLE, ""))
         if path.name and self.found:
             before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"seconds": 0, "figures": []}
@@ -96,7 +96,7 @@ def table(path: Path = FIGURES) -> str:
 
 
 def _rows(figures: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    """The name of a group stands at its first line."""
+    """The name of a group is in its first row only."""
     group = ""
     for one in figures:
         name = "" if one["group"] == group else f"**{one['group']}**"
@@ -105,12 +105,12 @@ def _rows(figures: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def shown(readme: str) -> str:
-    """What a README holds between the two marks."""
+    """Text of a README between the two marks."""
     return readme.partition(BEGIN)[2].partition(END)[0]
 
 
 def main() -> None:
-    """Put the committed figures into the README."""
+    """Write the committed figures into the README."""
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     README.write_text(f"{before}{BEGIN}{table()}{END}{rest.partition(END)[2]}")

@@ -1,4 +1,4 @@
-"""Machines with cards that differ: numbers mean what CUDA means by them, and what is wrong is one sentence."""
+"""Machines with different GPUs: device numbers are CUDA's, and every problem is one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C co
 
 @pytest.fixture(scope="session")
 def cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a stand-in for CUDA's driver library."""
+    """A folder with a replacement of CUDA's driver library."""
     folder = tmp_path_factory.mktemp("cuda")
     source = DRIVER / "libcuda.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / "libcuda.so.1"), str(source)], check=True)
@@ -35,7 +35,7 @@ def cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(script: str, **variables: str | None) -> Any:
-    """What a process with the stand-in driver prints."""
+    """Output of a process with the replacement driver."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
     given = {name: value for name, value in variables.items() if value is not None}
     environment = {**plain, "PYTHONPATH": f"{DRIVER}{os.pathsep}{ROOT}", "STANDIN_CARDS": CARDS, **given}

@@ -1,4 +1,4 @@
-"""What containers bring along: process numbers of their own, users without account or home, streams that are closed."""
+"""Properties of containers: separate process ids, users without account or home, closed streams."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VERBS = ("backbones", "runs", "plan -b own -t misconduct/things", "")
 
 
 def namespaces_work() -> bool:
-    """Whether this user may make PID namespaces here."""
+    """Whether this user may create PID namespaces."""
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
@@ -74,7 +74,7 @@ def test_a_run_is_living_when_seen_from_a_container_with_the_same_host_name(stag
 
 
 def from_container(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command in a PID namespace of its own."""
+    """Run a command in a separate PID namespace."""
     return subprocess.run(
         [*IN_NAMESPACE, sys.executable, "-P", "-m", "ssl_console", *words],
         env=stage.environment,
@@ -124,7 +124,7 @@ def test_a_user_without_account_and_home_gets_a_sentence_or_the_workspace_that_i
 
 
 def homeless(*words: str) -> subprocess.CompletedProcess[str]:
-    """A command of a user that the machine has no account for."""
+    """Run a command as a user without an account on the machine."""
     environment = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_DATA_HOME"}}
     told = json.dumps([STRANGER, "", *words])
     return subprocess.run(

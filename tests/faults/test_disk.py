@@ -1,4 +1,4 @@
-"""A disk that is full or read-only: one clear sentence, nothing damaged, and it carries on when there is room."""
+"""A full or read-only disk: one clear sentence, no damage, and work resumes when there is room."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PREDICTIONS = {"fate": "predict", "size": 6000}
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A small disk of its own."""
+    """A separate small disk."""
     with a_disk(tmp_path / "little disk", MEGABYTES) as mounted:
         if mounted is None:
             pytest.skip("needs the right to mount a file system")
@@ -149,7 +149,7 @@ def _over(folder: RunFolder) -> bool:
 
 
 def _at_work(stage: Stage, seed: int) -> str:
-    """Wait until the evaluation of this seed has begun; its run id."""
+    """Wait until the evaluation of this seed has begun; return its run id."""
     found: list[str] = []
 
     def there() -> bool:

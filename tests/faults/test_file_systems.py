@@ -1,4 +1,4 @@
-"""File systems that cannot do everything: what works without goes on, what does not is refused in one sentence."""
+"""Limited file systems: what works without the missing feature continues, the rest is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C co
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that lets calls fail, compiled."""
+    """The library that makes calls fail, compiled."""
     target = tmp_path_factory.mktemp("shim") / "shim.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(target), str(SOURCE), "-ldl"], check=True)
     return target
 
 
 def broken_stage(make_stage: MakeStage, shim: Path, tmp_path: Path, **faults: int | str) -> Stage:
-    """A stage whose file system fails so."""
+    """A stage whose file system fails in this way."""
     root = tmp_path / "a wörkspace"
     variables = {f"FAULT_{name}": str(value) for name, value in faults.items()}
     return make_stage(root, slots=1, LD_PRELOAD=str(shim), FAULT_BELOW=str(root), **variables)

@@ -1,4 +1,4 @@
-"""A machine that slept, a container that was paused, a clock that was set: none of it ends a run."""
+"""A suspended machine, a paused container, a changed clock: none of them ends a run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_run_goes_on_after_a_pause_longer_than_silence_may_last(stage: Stage, 
 
 
 def running(stage: Stage) -> bool:
-    """Whether the one run is under way."""
+    """Whether the single run is active."""
     return [status.state for status in stage.statuses().values()] == [RunState.RUNNING]
 
 

@@ -1,4 +1,4 @@
-"""Readers given thousands of inputs that nobody meant: each ends in a value or in the reader's own refusal."""
+"""Readers with thousands of invalid inputs: each returns a value or raises the reader's own error."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def tarred(mode: str = "w", kind: int = tarfile.PAX_FORMAT, members: Mapping[str
 
 
 def backbone_tables() -> st.SearchStrategy[bytes]:
-    """A card of which one key, at the top or in its weights or input, has any value."""
+    """A card with any value of one key, at the top level or in its weights or input."""
     fields = [*BackboneCard.model_fields, *(f"weights.{name}" for name in ("kind", "url", "filename", "tag", "path"))]
     base = {
         "title": "T",
@@ -233,7 +233,7 @@ def test_tensorflow_indices_with_changed_bytes_are_read_or_refused(tally: Tally)
 
 
 def checkpoint_trees() -> st.SearchStrategy[dict[object, object]]:
-    """Dictionaries whose keys are parts of true names, or anything, and whose tensors have any small shape."""
+    """Dictionaries whose keys are parts of real names, or anything, and whose tensors have any small shape."""
     parts = ["module", "encoder_q", "backbone", "conv1", "layer1", "0", "bn1", "weight", "bias", "net", "teacher", ""]
     keys = st.one_of(st.lists(st.sampled_from(parts), min_size=1, max_size=5).map(".".join), NAMES, st.integers(0, 5))
     tensors = st.lists(st.integers(0, 4), max_size=4).map(torch.zeros)

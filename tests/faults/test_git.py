@@ -1,4 +1,4 @@
-"""What a run records of its code: the repository that the code is in, and nothing of that repository is run."""
+"""Provenance of a run's code: the repository of the code is recorded, and nothing in that repository is run."""
 
 from __future__ import annotations
 

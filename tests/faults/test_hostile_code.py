@@ -1,4 +1,4 @@
-"""Files that would run a program when they are opened carelessly: none is run, each is refused by name."""
+"""Files that would run a program when opened carelessly: none is run, each is refused by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RAN = f'touch "${CANARY}"'
 
 
 class Touch:
-    """Unpickled, it makes a file."""
+    """Creates a file when unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, (RAN,)
@@ -50,7 +50,7 @@ class Touch:
 
 @pytest.fixture
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is there as soon as any of it has run, in this process or in one that it started."""
+    """A file that exists once any code of it has run, in this process or a child."""
     path = tmp_path / "it ran"
     monkeypatch.setenv(CANARY, str(path))
     with suppress(pickle.UnpicklingError):
@@ -61,7 +61,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(module: str, name: str, argument: str) -> bytes:
-    """A pickle of a dictionary in which a function is called, by bare opcodes."""
+    """A pickle of a dictionary that calls a function, in bare opcodes."""
     return b"\x80\x02}X\x01\x00\x00\x00a" + f"c{module}\n{name}\n".encode() + f"(V{argument}\ntR".encode() + b"s."
 
 
@@ -91,7 +91,7 @@ PICKLES = {
 }
 
 INERT = {"numpy runstring", "torch.hub.load", "timm", "dill", "a dotted name"}
-"""Names that published checkpoints may contain too: torch's reader keeps them as inert objects and runs nothing."""
+"""Names that published checkpoints may contain: torch's reader keeps them as inert objects and runs nothing."""
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -122,7 +122,7 @@ def test_pickles_that_call_anything_are_refused_or_inert_wherever_weights_are_re
 
 
 def attempted(read: Callable[[Path], object], path: Path) -> tuple[str, object]:
-    """The refusal, or what was read."""
+    """The refusal, or the content."""
     try:
         return "", read(path)
     except WeightsError as error:
@@ -130,7 +130,7 @@ def attempted(read: Callable[[Path], object], path: Path) -> tuple[str, object]:
 
 
 def harmless(outcome: object) -> bool:
-    """Whether what was read holds inert objects, or a proposal that has nothing to load."""
+    """Whether the content has inert objects, or is a proposal that loads nothing."""
     if isinstance(outcome, dict):
         return all(isinstance(value, InertObject) for value in outcome.values())
     return isinstance(outcome, Inspection) and outcome.chosen is None and "no tensors at all" in str(outcome.problem)
@@ -190,7 +190,7 @@ def test_pickles_in_caches_and_run_folders_are_never_opened(
 
 
 def nested(levels: int) -> dict[str, object]:
-    """A dictionary that holds another twice, which holds another twice, and so on: 2 to the power of `levels`."""
+    """A dictionary that contains another twice, which contains another twice, and so on: 2 to the power of `levels`."""
     inner: dict[str, object] = {"w": torch.zeros(1)}
     for _ in range(levels):
         inner = {"a": inner, "b": inner}

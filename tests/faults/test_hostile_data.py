@@ -1,4 +1,4 @@
-"""Data that would exhaust, hang or lead astray who reads it: images, links, pipes, and folders that lead elsewhere."""
+"""Data that would exhaust memory, block or mislead a reader: images, links, pipes, and folders outside the dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def huge_png(side: int) -> bytes:
-    """A whole PNG of one bit per pixel: 50,000 x 50,000 pixels are 300 MB unpacked, and 7.5 GB as RGB."""
+    """A complete PNG of one bit per pixel: 50,000 x 50,000 pixels are 300 MB unpacked, and 7.5 GB as RGB."""
     packer = zlib.compressobj(1)
     line = bytes(1 + (side + 7) // 8)
     content = b"".join(packer.compress(line) for _ in range(side)) + packer.flush()
@@ -44,7 +44,7 @@ def huge_png(side: int) -> bytes:
 
 
 def header_of(form: str, side: int) -> bytes:
-    """The smallest file of a form, with another size written into it."""
+    """The smallest file of a format, with another size in its header."""
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, form)
     content = buffer.getvalue()
@@ -196,7 +196,7 @@ def shell_in(workspace: Workspace) -> Shell:
 
 
 def ignore(_done: int, _total: int) -> None:
-    """For who does not watch."""
+    """Ignore the progress."""
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])

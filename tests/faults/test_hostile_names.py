@@ -1,4 +1,4 @@
-"""Names that steer terminals, spreadsheets, LaTeX, Markdown, markup or paths come out as what they are: text."""
+"""Names that control terminals, spreadsheets, LaTeX, Markdown, markup or paths are output as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LATEX = re.compile(
     r"\\(textbf|underline)\{|\\text(backslash|asciitilde|asciicircum)\{\}|\\[&%$#_{}]|\$\\(pm|dagger)\$|\$\^\{=\}\$"
     r"|\\,\{\\scriptsize|\\\\$|^\{\}"
 )
-"""Everything with a meaning in LaTeX that a row of the table may hold."""
+"""All characters with a meaning in LaTeX that a row of the table may contain."""
 NUMBERS = re.compile(r"-?\d[\d.]*\}*")
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 HOSTILE = (
@@ -94,7 +94,7 @@ def check_exports(texts: dict[str, str]) -> None:
         bare = LATEX.sub("", line.replace(r"\S{}", ""))  # the sign for a paragraph
         assert not re.search(r"[\\$%#_^~]", bare), line
         assert not line.startswith(("[", "*")), line
-    lines = texts["markdown"].partition("\n\n")[0].splitlines()  # the legend stands below the table
+    lines = texts["markdown"].partition("\n\n")[0].splitlines()  # the legend is below the table
     assert len(lines) == len(rows) + 1
     assert len({len(re.findall(r"(?<!\\)\|", line.replace(r"\\", ""))) for line in lines}) == 1
     assert not any("<" in line.replace("&lt;", "") for line in lines)
@@ -145,7 +145,7 @@ def test_names_on_the_command_line_end_in_a_sentence_and_touch_nothing(
     tried = 0
     for verb in (*OF_RUNS, *OTHERS):
         for name in HOSTILE if verb in OF_RUNS else HOSTILE[::6]:
-            if "\x00" in name:  # no command line can hold it
+            if "\x00" in name:  # impossible on a command line
                 continue
             code = run([*verb, "--", name] if name.startswith("-") else [*verb, name])
             said = capfd.readouterr()
@@ -221,7 +221,7 @@ def test_the_console_shows_hostile_titles_names_and_messages_as_text(workspace: 
         written = bytes(console.written)
         assert b"\x1b]0;title" not in written
         assert "\u202e".encode() not in written
-        for key in ("escape", "escape", "q"):  # apart: an escape and a letter at once are another key
+        for key in ("escape", "escape", "q"):  # separately: an escape followed at once by a letter is another key
             console.press(key)
             console.watch(0.5)
         assert console.until_ended() == 0, console.scrollback

@@ -1,4 +1,4 @@
-"""Any process killed at any moment: every finished result is there once, nothing runs twice, the rest carries on."""
+"""Any process killed at any moment: every finished result exists once, nothing runs twice, the rest resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CAMPAIGNS = 6 if full() else 1
 KILLS_A_ROUND = 2
 RUNS_A_ROUND = 4
 FIRST_ROUND_S = 3.0
-"""Kills fall into the time that the runs of a round take, which is told from the rounds before."""
+"""Kills occur within the duration of a round's runs, estimated from the previous rounds."""
 NAMES = {"worker": "a worker", "supervisor": "the supervisor", "console": "the console", "command": "`run`"}
 KILLS = [(victim, number) for victim in NAMES for number in (signal.SIGKILL, signal.SIGHUP)]
 SECONDS = 0.6
@@ -40,7 +40,7 @@ REAL = ("-b", "demo/random", "-t", "knn/digits")
 
 @dataclass
 class Campaign:
-    """Rounds of a tiny workload on two stand-in GPUs; in each, processes are killed at random moments."""
+    """Rounds of a tiny workload on two simulated GPUs; in each, processes are killed at random moments."""
 
     stage: Stage
     chance: random.Random
@@ -48,10 +48,10 @@ class Campaign:
     done: Counter[tuple[str, signal.Signals]] = field(default_factory=Counter)
     runs: int = 0
     took: deque[float] = field(default_factory=lambda: deque([FIRST_ROUND_S], maxlen=3))
-    """Seconds from the beginning of each of the last rounds to its last result."""
+    """Seconds from the start of each of the last rounds to its last result."""
 
     def round(self) -> None:
-        """Start a few runs, kill at some moments, look after each, and let the same command finish the rest."""
+        """Start a few runs, kill at some moments, check after each, and let the same command finish the rest."""
         begun = time.time()
         seeds = list(range(self.runs, self.runs + RUNS_A_ROUND))
         self.runs += RUNS_A_ROUND
@@ -80,7 +80,7 @@ class Campaign:
             self.console.press("2")
 
     def _await_moment(self) -> None:
-        """Any moment of the round; or, so that not most of them fall between runs, one while some run is under way."""
+        """Any moment of the round; or one during a run, so that not most of them fall between runs."""
         if self.chance.random() < SHARE_AT_WORK and wait_for(self._at_work, min(self.took)):
             self._pass_time(self.chance.uniform(0, SECONDS))
         else:
@@ -91,14 +91,14 @@ class Campaign:
         return bool(states & {RunState.STARTING, RunState.RUNNING})
 
     def _pass_time(self, seconds: float) -> None:
-        """Let the console draw meanwhile: a terminal that nobody reads would stand still."""
+        """Read the console's output meanwhile: a terminal that is not read would block."""
         if self.console is not None and self.console.exit_code is None:
             self.console.watch(seconds)
         else:
             wait_for(lambda: False, seconds)
 
     def _strike(self) -> None:
-        """Kill what has been killed least often so far, of what is there."""
+        """Kill the kind of process that has been killed least often so far."""
         by_chance = self.chance.sample(KILLS, len(KILLS))
         for victim, number in sorted(by_chance, key=lambda kill: self.done[kill]):
             if self._hit(victim, number):
@@ -106,7 +106,7 @@ class Campaign:
                 return
 
     def _hit(self, victim: str, number: signal.Signals) -> bool:
-        """Send the signal; whether there was somebody to send it to."""
+        """Send the signal; return whether the process existed."""
         if victim == "console":
             return self._hit_console(number)
         pids = sorted(self._pids(victim))
@@ -129,7 +129,7 @@ class Campaign:
         return True
 
     def _pids(self, victim: str) -> set[int]:
-        """All of that kind, those that are about to begin or to leave too."""
+        """All processes of that kind, including those about to start or exit."""
         if victim == "command":
             return {pid for pid, (process, _) in self.stage.started.items() if process.poll() is None}
         return {pid for pid in self.stage.processes() if runs_module(pid, f"ssl_console.{victim}")}
@@ -143,7 +143,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(make_stage: MakeStage) -> Iterator[Campaign]:
-    """A campaign; its chance has a seed, so that it can be repeated. The moments on the clock cannot."""
+    """A campaign with a random seed, which makes it repeatable except for the moments on the clock."""
     made = Campaign(make_stage(slots=1, devices=GPUS), random.Random(SEED))
     yield made
     made.leave()
@@ -203,7 +203,7 @@ def test_real_evaluation_killed_at_random_moments_comes_to_the_same_number(
 
 
 def _real_result(stage: Stage, seed: int) -> tuple[tuple[float, ...], str]:
-    """Score, interval and run id of a real run that was brought to its end."""
+    """Score, interval and run id of a real run that was completed."""
     for _ in range(4):
         if stage("run", *REAL, "--seed", str(seed)).code == 0:
             break

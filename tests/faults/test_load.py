@@ -1,4 +1,4 @@
-"""Long queues and many workers: everything is done, once, and the supervisor stays small."""
+"""Long queues and many workers: every run is done once, and the supervisor stays small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workspaces that are used for years: what may go, what stays, and what a thousand broken cards say."""
+"""Workspaces used for years: what may be removed, what stays, and reports of a thousand broken cards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROKEN_CARDS = 1000
 
 
 def age(stage: Stage, seeds: list[int], days: float) -> None:
-    """Let the runs of these seeds have ended so long ago."""
+    """Make the runs of these seeds end this long ago."""
     then = time.time() - days * DAY_S
     for folder in stage.workspace.run_folders():
         if stage.seeds()[folder.run_id] in seeds:
@@ -142,12 +142,12 @@ def test_years_of_runs_cost_a_verb_little_memory_and_time(
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command itself took, without processes that it started."""
+    """CPU time of a command itself, without its child processes."""
 
     cpu_s: float
     memory_mb: float
     lines: int
-    """Of its standard output."""
+    """Lines of its standard output."""
 
 
 USAGE = """
@@ -165,6 +165,6 @@ def own_usage(workspace: Workspace, verb: str) -> Usage:
     command = [sys.executable, "-P", "-c", USAGE, verb]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SSL_CONSOLE_WORKSPACE": str(workspace.root)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode in {0, 1}, done.stderr  # `doctor` answers 1 where something of this machine is bad
+    assert done.returncode in {0, 1}, done.stderr  # `doctor` returns 1 if something of this machine is bad
     cpu_s, memory_mb = map(float, done.stderr.splitlines()[-1].split())
     return Usage(cpu_s, memory_mb, len(done.stdout.splitlines()))

@@ -1,4 +1,4 @@
-"""Workers that misbehave: each is ended or bounded, its run says what it was, and nothing else suffers."""
+"""Misbehaving workers: each is ended or bounded, its run has a reason, and nothing else is affected."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ GROUP = "workers that misbehave"
 LIMIT_MB = 400
 FLOOD = (4_000 if full() else 400) << 20
 STEERS = (b"title\x07", b"\x1b]0;title", b"\x1b]52", b"\x1bP+q", b"\xc2\x9b31m", b"\xc2\x9d", b"\x08\x08")
-"""What of the hostile output would steer a terminal, and no console writes by itself."""
+"""Parts of the hostile output that would control a terminal, and that no console writes itself."""
 
 CLOCK = "the clock set back in a worker, an hour back in the supervisor, and hours ahead"
 NO_HARM = "nothing is ended, silenced or measured wrongly"
 
 
 def configure(stage: Stage, **settings: object) -> None:
-    """Put settings before the number of slots."""
+    """Insert settings before the number of slots."""
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     stage.workspace.config.write_text(lines + stage.workspace.config.read_text())
 
 
 def failed(stage: Stage, **parameters: Any) -> Any:
-    """The JSON row of the one run, which is expected to fail."""
+    """The JSON row of the single run, which is expected to fail."""
     done = stage(*stage.run_arguments([0], **parameters))
     assert done.code == 1, done.err
     (row,) = stage("runs", "--json").document["runs"]
@@ -223,7 +223,7 @@ def test_clock_set_back_an_hour_does_not_silence_the_supervisor(tmp_path: Path, 
 
 @pytest.mark.slow
 def test_clock_that_jumps_ahead_does_not_end_a_run_as_stalled(stage: Stage, tally: Tally) -> None:
-    """As when a machine that was asleep wakes up: the last events look hours old."""
+    """As when a suspended machine wakes up: the last events are hours old."""
     command = stage.start(*stage.run_arguments([0], fate="wait"))
     eventually(stage.workers, "there is a worker", PATIENCE_S)
     (run_id,) = stage.seeds()

@@ -1,4 +1,4 @@
-"""A workspace belongs to one user: nobody else can read or write it, and is told whose it is."""
+"""A workspace belongs to one user: others can neither read nor write it, and get the owner's name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERBS = (
     ["rebuild"],
 )
 SHARED = (["runs"], ["resume"])
-"""Where the folders were opened by their owner: what is in the files, and the supervisor's lock, are still its own."""
+"""If the folders were opened by their owner: contents of files and the supervisor's lock are still private."""
 AS_ANOTHER = """
 import json, os, sys
 from ssl_console.cli.entry import run
@@ -43,7 +43,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a
 
 @pytest.mark.slow
 def test_everything_in_a_workspace_is_private_whatever_the_umask(stage: Stage, tally: Tally) -> None:
-    shutil.rmtree(stage.workspace.cache)  # which the test has filled
+    shutil.rmtree(stage.workspace.cache)  # filled by the test
     given = {stage.workspace.root, *stage.workspace.root.rglob("*")}
     mask = os.umask(0)
     try:
@@ -55,7 +55,7 @@ def test_everything_in_a_workspace_is_private_whatever_the_umask(stage: Stage, t
         os.umask(mask)
     found = [path for path in stage.workspace.root.rglob("*") if path not in given]
     modes = {path.relative_to(stage.workspace.root).as_posix(): stat.S_IMODE(path.lstat().st_mode) for path in found}
-    journal = modes.pop("cache/features/journal")  # the test's own protocol writes it
+    journal = modes.pop("cache/features/journal")  # written by the test's protocol
     assert journal
     open_to_others = {name: oct(mode) for name, mode in modes.items() if mode & 0o077}
     assert open_to_others == {}
@@ -104,7 +104,7 @@ def test_another_user_is_told_whose_workspace_it_is_and_breaks_no_lock(
 
 
 def snapshot(root: Path) -> set[tuple[str, int]]:
-    """Every file that is there, and who owns it; of short-lived ones only that they are ours."""
+    """All existing files and their owners; short-lived ones only need to be owned by this user."""
     found = {(str(path), path.lstat().st_uid) for path in root.rglob("*") if path.suffix != ".tmp"}
     assert {owner for _, owner in found} == {os.geteuid()}
     return found

@@ -1,4 +1,4 @@
-"""A workspace that another user could change is refused in one sentence, with the command that mends it."""
+"""A workspace that another user could change is refused in one sentence, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUP = "another user of the machine"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """One that nobody else can change, in a folder of its own."""
+    """A workspace that other users cannot change, in a separate folder."""
     return Workspace(tmp_path / "folder" / "own").create()
 
 
@@ -47,7 +47,7 @@ def problem(workspace: Workspace) -> OwnershipProblem:
 
 
 def mended(workspace: Workspace, found: OwnershipProblem) -> bool:
-    """Whether the command that is given ends the problem."""
+    """Whether the suggested command fixes the problem."""
     subprocess.run(found.command, shell=True, check=True)
     return not list(ownership_problems(workspace))
 

@@ -1,4 +1,4 @@
-"""Logins and tokens in addresses: they fetch what they are for, and are in no file and no message afterwards."""
+"""Logins and tokens in addresses: used for their downloads, and in no file and no message afterwards."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ facts = {{ method = "none" }}
 
 @dataclass
 class Site:
-    """A server that gives its file to those with the login and the token."""
+    """A server that sends its file to requests with the login and the token."""
 
     url: str
     refused: list[int] = field(default_factory=list)
@@ -70,7 +70,7 @@ def guarded_site(content: bytes) -> Iterator[Site]:
 
 
 def leaks(root: Path) -> list[str]:
-    """Files with a planted secret, but for the user's own card."""
+    """Files with a planted secret, except the user's own card."""
     files = [path for path in root.rglob("*") if path.is_file() and path.parent.name != "backbones"]
     return [f"{path}: {secret}" for path in files for secret in PLANTED if secret.encode() in path.read_bytes()]
 

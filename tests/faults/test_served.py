@@ -1,4 +1,4 @@
-"""A console in a browser belongs to the user who serves it: others of the same machine do not get in."""
+"""A console in a browser belongs to the user who serves it: other users of the machine have no access."""
 
 from __future__ import annotations
 

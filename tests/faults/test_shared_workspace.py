@@ -1,4 +1,4 @@
-"""A lab's shared workspace: what its owner, members of its group and all others may do (`ssl_console/README.md`)."""
+"""A lab's shared workspace: permissions of its owner, members of its group and all others (`ssl_console/README.md`)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ print(json.dumps(os.stat(place).st_uid))
 
 @pytest.fixture
 def stage(make_stage: MakeStage) -> Iterator[Stage]:
-    """One in a folder that others may pass through, and that no other pytest of this user closes meanwhile."""
+    """A workspace in a folder that others may traverse, and that no other pytest of this user closes meanwhile."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         open_parents(Path(folder, "workspace"))
         made = make_stage(Path(folder, "workspace"))
@@ -85,7 +85,7 @@ def as_user(
 
 
 def share(stage: Stage, group: int) -> None:
-    """As `ssl_console/README.md` tells an owner, with a folder of runs that the group may write, too."""
+    """As described for an owner in `ssl_console/README.md`, with a folder of runs that the group may also write."""
     root = stage.workspace.root
     stage.workspace.config.write_text(f'{stage.workspace.config.read_text()}shared = "group"\n')
     for path in (root, *root.rglob("*")):

@@ -1,4 +1,4 @@
-"""The figures that the README shows are those of the last `make faults`."""
+"""The README shows the figures of the last `make faults`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks that exclude nobody, and workspaces that are moved while they are supervised."""
+"""Locks that do not exclude, and workspaces moved while they are supervised."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANOTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"
 
 
 def other_hosts_work() -> bool:
-    """Whether this user may play another machine here."""
+    """Whether this user may simulate another machine."""
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*ANOTHER_HOST, "true"], capture_output=True, check=False).returncode == 0
@@ -96,7 +96,7 @@ def test_an_older_one_that_appears_later_is_seen(workspace: Workspace, monkeypat
 
 
 def own_start_of_first() -> float:
-    """When process 1 began."""
+    """Start time of process 1."""
     import psutil  # noqa: PLC0415
 
     return float(psutil.Process(1).create_time())

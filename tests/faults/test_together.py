@@ -1,4 +1,4 @@
-"""Several at once: consoles and command lines that submit, cancel and retry the same runs; supervisors that race."""
+"""Concurrent use: consoles and command lines that submit, cancel and retry the same runs; racing supervisors."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ KEYS = ("down", "up", "down", "x", "y", "r", "x", "y", "2", "home", "end", "r")
 
 @dataclass
 class CommandLine:
-    """Somebody at a shell, who asks for one thing after another until told to stop."""
+    """A user at a shell who runs one command after another until stopped."""
 
     stage: Stage
     chance: random.Random
     over: threading.Event
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    """What should never be said: a traceback, an exit code that no verb has."""
+    """Output that must never occur: a traceback, an undefined exit code."""
 
     def work(self) -> None:
-        """Ask on."""
+        """Run further commands."""
         while not self.over.is_set():
             verb = self.chance.choice(("run", "run", "cancel", "cancel", "retry", "retry", "runs", "rank"))
             ended = self.stage(*self._words(verb))
@@ -69,7 +69,7 @@ class CommandLine:
 
 
 def press_on(consoles: list[Terminal], chance: random.Random, seconds: float) -> int:
-    """Press keys on all consoles for so long; how many that were."""
+    """Press keys on all consoles for this long; return their number."""
     pressed, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
         for console in consoles:
@@ -108,7 +108,7 @@ def test_consoles_and_command_lines_on_the_same_runs_lose_and_repeat_nothing(
             for thread in threads:
                 thread.join(PATIENCE_S)
         for console in consoles:
-            for key in ("escape", "escape", "q"):  # apart: an escape and a letter at once are another key
+            for key in ("escape", "escape", "q"):  # separately: an escape followed at once by a letter is another key
                 console.press(key)
                 console.watch(0.5)
             assert console.until_ended(PATIENCE_S) == 0

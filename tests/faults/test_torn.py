@@ -1,4 +1,5 @@
-"""Torn files: cut short or with flipped bits, each is passed over, set aside, rebuilt or named; nothing falls over."""
+"""Torn files: truncated or with flipped bits, each is skipped, set aside, rebuilt or named in an error; nothing
+crashes."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ SEED = 7
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Cut short, a bit flipped, or a page of zeros where bytes were."""
+    """Truncate it, flip a bit, or write a page of zeros over its bytes."""
     place = chance.randrange(len(content))
     match chance.randrange(3):
         case 0:
@@ -61,7 +62,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def try_all(path: Path, times: int, look: Callable[[], object]) -> None:
-    """Damage a file again and again, look each time, and put it right in the end."""
+    """Damage a file repeatedly, read it each time, and repair it at the end."""
     whole, chance = path.read_bytes(), random.Random(SEED)
     for _ in range(times):
         path.write_bytes(damaged(whole, chance))
@@ -305,7 +306,7 @@ def test_torn_result_is_named_and_never_ranked(workspace: Workspace, scale: Scal
 
 
 def _names(error: Exception, path: Path, *ways_out: str) -> bool:
-    """That the sentence says where, and one of the ways out."""
+    """Whether the sentence contains the place and a fix."""
     assert str(path) in str(error)
     assert any(way_out in str(error) for way_out in ways_out), str(error)
     return True

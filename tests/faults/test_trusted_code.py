@@ -1,4 +1,4 @@
-"""Code that the user has trusted runs as the bytes that were hashed, and nothing beside it runs."""
+"""Trusted code runs as the bytes that were hashed, and no other file next to it runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVIL = "import os, pathlib\npathlib.Path(os.environ['CANARY']).touch()\n"
 
 @pytest.fixture(autouse=True)
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file that is there once hostile code has run; a trust list and a module search path of the test's own."""
+    """A file that exists once hostile code has run; a separate trust list and module search path."""
     monkeypatch.setenv("CANARY", str(tmp_path / "it ran"))
     monkeypatch.setenv("SSL_CONSOLE_TRUSTED_CODE", str(tmp_path / "trusted"))
     before = set(sys.modules)
@@ -46,14 +46,14 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """A folder that a colleague may write to, too."""
+    """A folder that a colleague can also write to."""
     folder = tmp_path / "lab"
     folder.mkdir()
     return folder
 
 
 def plant(path: Path, source: str) -> None:
-    """Leave compiled code beside a module, for which Python would take it: dated and sized as the module is."""
+    """Leave compiled code next to a module that Python would accept for it: with its time and size."""
     honest = path.read_bytes(), path.stat()
     path.write_text(source + "#" * max(0, len(honest[0]) - len(source)))
     os.utime(path, ns=(honest[1].st_atime_ns, honest[1].st_mtime_ns))
@@ -66,7 +66,7 @@ def plant(path: Path, source: str) -> None:
 
 
 def python_takes(path: Path, canary: Path) -> bool:
-    """Whether plain importing runs what was planted."""
+    """Whether a plain import runs the planted code."""
     specification = importlib.util.spec_from_file_location("lab_probe", path)
     assert specification is not None
     assert specification.loader is not None

@@ -1,6 +1,5 @@
-"""Every kind of file, when its writing fails: the state before stays as it was, nothing half is left, and it is written
-as soon as that is possible again.
-"""
+"""Failed writes of every kind of file: the previous state is unchanged, nothing partial is left, and a retry
+succeeds."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from tests.tasks.training.test_training import same, training
 
 GROUP = "full or read-only disk"
 LIMITS = 40 if full() else 4
-"""Lengths beyond which a file may not grow, of those that its writing would pass."""
+"""Maximum file lengths, among those that its writing would pass."""
 SEED = 11
 NOTHING_CHANGED = (
     "one error that names the place; the state before stays, nothing half is left; done when there is room"
@@ -40,7 +39,7 @@ SPEC = PreprocessingSpec("paper", PIXELS, PIXELS, "shorter", "bicubic", (0.5, 0.
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    """A small disk that the tests of this file share."""
+    """A small disk shared by the tests of this file."""
     with a_disk(tmp_path_factory.mktemp("writes") / "little disk", 32) as mounted:
         if mounted is None:
             pytest.skip("needs the right to mount a file system")
@@ -48,7 +47,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 
 
 def refused(writing: Writing, place: Path, number: int, failing: AbstractContextManager[object]) -> None:
-    """Have it fail; nothing has changed then, and the error says where."""
+    """Make the write fail; check that nothing has changed and the error names the place."""
     before = contents(place)
     if writing.optional:
         with failing:
@@ -61,7 +60,7 @@ def refused(writing: Writing, place: Path, number: int, failing: AbstractContext
 
 
 def written(writing: Writing, place: Path, number: int) -> int:
-    """Have it succeed; how long the longest file is that has changed."""
+    """Let it succeed; return the length of the longest changed file."""
     before = contents(place)
     writing.write(place, number)
     after = contents(place)
@@ -142,7 +141,7 @@ def test_events_that_cannot_be_written_are_lost_alone(tmp_path: Path, tally: Tal
 def test_training_whose_state_cannot_be_kept_ends_in_words_and_goes_on_from_the_last_one(
     tmp_path: Path, tally: Tally
 ) -> None:
-    """The loop that finetune, segmentation, normals, detection and the analysis of attention share."""
+    """The loop shared by finetune, segmentation, normals, detection and the analysis of attention."""
     whole = training()
     train(whole, None, SilentReporter())
     kept = Checkpoint(tmp_path / "state.pt", "me")

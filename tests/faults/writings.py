@@ -1,4 +1,4 @@
-"""Every kind of file that the system writes, as a function that writes its first or second state into a folder."""
+"""Every kind of file written by the system, as a function that writes its first or second state into a folder."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ DATASET = {"name": "things", "title": "Things", "reader": "listed", "protocols":
 
 @dataclass(frozen=True)
 class Writing:
-    """One kind of file. Each state differs from the one before, and takes more than a page."""
+    """One kind of file. Each state differs from the previous one and takes more than a page."""
 
     name: str
     write: Callable[[Path, int], object]
     """Writes state 1, 2, ... into the folder."""
     prepare: Callable[[Path, int], object] = lambda _place, _number: None
-    """What has to be there before, while there is room."""
+    """Prerequisites, created while there is room."""
     optional: bool = False
-    """Something that is only kept to be faster: doing without it is no error."""
+    """A cache: failing to write it is not an error."""
 
 
 def workspace_in(place: Path) -> Workspace:
-    """The one that lies in the folder."""
+    """The single one in the folder."""
     return Workspace(place / "workspace").create()
 
 
@@ -226,7 +226,7 @@ WRITINGS = (
 
 
 def contents(place: Path) -> dict[str, bytes]:
-    """Every file below the folder but locks, and the database's backup, which is made before it is written."""
+    """All files below the folder except locks, and the database's backup, which is written before it."""
     return {
         str(path.relative_to(place)): path.read_bytes()
         for path in sorted(place.rglob("*"))

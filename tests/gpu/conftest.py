@@ -1,4 +1,4 @@
-"""Tests of this folder need a CUDA device, and skip themselves where there is none."""
+"""Tests in this folder require a CUDA device and are skipped without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def gpu() -> torch.device:
-    """The first CUDA device, nothing of ours on it, its memory counted from here."""
+    """The first CUDA device, without allocations of this process, its memory counted from here."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     torch.cuda.empty_cache()

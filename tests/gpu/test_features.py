@@ -1,4 +1,4 @@
-"""Encoding, neighbours and episodes on a GPU: a CPU's numbers, and no less when the card is nearly full."""
+"""Encoding, neighbours and episodes on a GPU: the results of a CPU, also when the GPU is nearly full."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH = 40
 
 @pytest.fixture
 def little_memory(gpu: torch.device, tmp_path: Path) -> Iterator[None]:
-    """The memory of `LARGE` itself and a third of what `BATCH` images take besides: measured, as kernels differ."""
+    """The memory of `LARGE` itself and a third of that of `BATCH` images: measured, as kernels differ."""
     card = network(LARGE, 224)
     encoder = Encoder.load(card, WeightsFolder(tmp_path), "cuda", "float32")
     torch.cuda.empty_cache()
@@ -104,5 +104,5 @@ def test_accuracies_of_episodes_are_the_cpus() -> None:
     episodes = sample_episodes(labels, ways=5, shots=5, queries=15, episodes=600, seed=0)
     on_cpu, on_gpu = (episode_accuracies(features, episodes, device=device) for device in ("cpu", "cuda"))
     right = [np.rint(accuracies * 5 * 15 / 100) for accuracies in (on_cpu, on_gpu)]
-    assert np.mean(right[0] == right[1]) > 0.99  # counts of right answers: means of float32 differ in the last bit
+    assert np.mean(right[0] == right[1]) > 0.99  # counts of correct answers: means in float32 differ in the last bit
     assert on_gpu.mean() == pytest.approx(on_cpu.mean(), abs=0.02)

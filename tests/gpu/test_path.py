@@ -1,4 +1,4 @@
-"""The exact path on a GPU: the optimum that a CPU finds, within the memory that is promised."""
+"""The exact path on a GPU: the optimum of a CPU, within the stated memory."""
 
 from __future__ import annotations
 

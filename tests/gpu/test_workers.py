@@ -1,4 +1,4 @@
-"""Workers on a GPU, started from the command line: every kind of task, and what the results say of the card."""
+"""Workers on a GPU, started from the command line: every kind of task, and the device information in results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FROM_FEATURES = ("linear/", "knn/", "few-shot-")
-"""Tasks that train no network, so that a CPU's value is to be met."""
+"""Tasks without network training, whose scores must equal a CPU's."""
 
 
 def evaluated(folder: Path, device: str) -> Mapping[str, Mapping[str, Any]]:
-    """Results of `demo/simclr` on the demo suite by task, as `results --json` gives them."""
+    """Results of `demo/simclr` on the demo suite by task, from `results --json`."""
     packages = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": packages, ENVIRONMENT_VARIABLE: str(folder)}
     console = (sys.executable, "-P", "-m", "ssl_console")

@@ -29,19 +29,19 @@ CALM_S = 12.0
 
 
 def missing_daemons() -> list[str]:
-    """What of Slurm is not installed."""
+    """Components of Slurm that are not installed."""
     return [name for name in DAEMONS if shutil.which(name, path=SYSTEM_PATH) is None]
 
 
 @dataclass
 class TestCluster:
-    """One cluster below `folder`, whose path must be short: sockets have at most 107 characters."""
+    """A cluster below `folder`, whose path must be short: socket names have at most 107 characters."""
 
     __test__ = False
     folder: Path
     port: int
     grace_s: int = 5
-    """Between the warning of a preempted job and its end."""
+    """Time between the warning of a preempted job and its end."""
     _daemons: dict[str, Popen[bytes]] = field(default_factory=dict)
     _requeued: dict[str, float] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class TestCluster:
         return [f"gpu{number}" for number in range(1, NODES + 1)]
 
     def start(self) -> None:
-        """Have everything up, all nodes idle."""
+        """Start everything and wait until all nodes are idle."""
         for name in ("state", "spool", "munge", "dev", "log"):
             (self.folder / name).mkdir(parents=True)
         self._write_configuration()
@@ -67,7 +67,7 @@ class TestCluster:
         self.wait_until_idle()
 
     def stop(self) -> None:
-        """End every job and daemon, and what is left of them."""
+        """End all jobs and daemons."""
         with suppress(subprocess.SubprocessError):
             self.ask("scancel", f"--user={os.getuid()}")
         for name in (*(f"slurmd.{node}" for node in self.nodes), "slurmctld", "munged"):
@@ -78,18 +78,18 @@ class TestCluster:
                     process.kill()
 
     def end_all_jobs(self) -> None:
-        """Have no job left, and every node idle."""
+        """Remove all jobs and wait until all nodes are idle."""
         self.ask("scancel", f"--user={os.getuid()}")
         self.wait_for(lambda: not self.ask("squeue", "-h", "-o", "%i").strip())
 
     def wait_until_idle(self) -> None:
-        """Every node is up and has nothing to do."""
+        """Whether all nodes are up and idle."""
         self.wait_for(
             lambda: self.ask("sinfo", "-h", "-N", "-t", "idle", "-p", "main", "-o", "%N").count("gpu") == NODES, 120
         )
 
     def occupy(self, partition: str) -> str:
-        """A job that takes every GPU there is, before all others; its number."""
+        """A job that takes all GPUs, with priority over all others; returns its number."""
         options = [f"--partition={partition}", f"--nodes={NODES}", f"--gres=gpu:{GPUS}", "--output=/dev/null"]
         return self.ask("sbatch", "--parsable", *options, "--wrap=sleep 600").strip()
 
@@ -112,12 +112,12 @@ class TestCluster:
         self._end("slurmctld", signal.SIGKILL)
 
     def start_controller(self) -> None:
-        """The controller, which reads its state if there is one."""
+        """Start the controller, which reads its saved state if there is one."""
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self.config))
         self.wait_for(lambda: "UP" in self.ask("scontrol", "ping"))
 
     def kill_node(self, node: str, *, with_jobs: bool = False) -> None:
-        """`kill -9` of the node's daemon; with its jobs it is a power cut."""
+        """`kill -9` of the node's daemon; with its jobs, a power failure."""
         jobs = self.processes_of(node) if with_jobs else []
         self._end(f"slurmd.{node}", signal.SIGKILL)
         for process in jobs:
@@ -125,19 +125,19 @@ class TestCluster:
                 process.kill()
 
     def start_node(self, node: str) -> None:
-        """A node's daemon."""
+        """Start a node's daemon."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
         self._start(f"slurmd.{node}", "slurmd", "-D", "-N", node, "-f", str(self.config))
 
     def kill_step_daemon(self, worker: int) -> None:
-        """`kill -9` of what stands between a job and its node; the worker lives on."""
+        """`kill -9` of the processes between a job and its node; the worker survives."""
         step = psutil.Process(worker).parent()
         assert step is not None
         assert step.name() == "slurmstepd"
         step.kill()
 
     def processes_of(self, node: str) -> list[psutil.Process]:
-        """The workers on a node, and their step daemons."""
+        """Workers on a node, and their step daemons."""
         found = []
         for process in self._workers():
             with suppress(psutil.Error):
@@ -146,16 +146,16 @@ class TestCluster:
                     found += [process, *([step] if step is not None and step.name() == "slurmstepd" else [])]
         return found
 
-    # -- asking -------------------------------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------------------------------
 
     def ask(self, *command: str) -> str:
-        """What one of Slurm's commands writes."""
+        """Output of a Slurm command."""
         return subprocess.run(
             command, env=self._environment, capture_output=True, text=True, timeout=60, check=False
         ).stdout
 
     def jobs(self, **wanted: str) -> list[dict[str, str]]:
-        """All jobs that the controller remembers, with `job_id`, `state`, `node` and `name`."""
+        """All jobs known to the controller, with `job_id`, `state`, `node` and `name`."""
         lines = self.ask("squeue", "-h", "-r", "-t", "all", "-o", "%A|%T|%N|%j|%i").splitlines()
         jobs = [dict(zip(("job_id", "state", "node", "name", "id"), line.split("|"), strict=True)) for line in lines]
         return [job for job in jobs if all(job[key] == value for key, value in wanted.items())]
@@ -207,7 +207,7 @@ class TestCluster:
         )
 
     def _write_configuration(self) -> None:
-        for number in range(GPUS):  # a real device file, or Slurm tells the jobs nothing of their GPUs
+        for number in range(GPUS):  # a real device file, otherwise Slurm does not set the GPUs of jobs
             (self.folder / "dev" / f"nvidia{number}").symlink_to("/dev/null")
         self.config.write_text(self._slurm_conf())
         (self.folder / "gres.conf").write_text(
@@ -268,7 +268,7 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMo
 """
 
     def _workers(self) -> Iterator[psutil.Process]:
-        """What the jobs of this cluster have started."""
+        """Processes started by the jobs of this cluster."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 environment = process.environ()
@@ -282,7 +282,7 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMo
 
 @contextmanager
 def a_cluster(folder: Path) -> Iterator[TestCluster]:
-    """A cluster on free ports; nothing of it is left afterwards."""
+    """A cluster on free ports, removed completely afterwards."""
     made = TestCluster(folder, free_ports(NODES + 1))
     try:
         made.start()
@@ -292,7 +292,7 @@ def a_cluster(folder: Path) -> Iterator[TestCluster]:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses now; processes next to each other begin to look apart."""
+    """First of a number of consecutive unused ports; concurrent processes start searching at different ports."""
     for first in range(20_000 + os.getpid() % 750 * 16, 60_000, count):
         with suppress(OSError):
             for port in range(first, first + count):

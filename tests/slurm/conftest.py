@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder: it starts in a second and is the same for everybody."""
+"""One cluster for all tests of this folder: it starts in a second and is shared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUIRED = "SSL_CONSOLE_REQUIRE_SLURM"
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[TestCluster]:
-    """Skips where Slurm is not installed, unless it is required."""
+    """Skips without Slurm, unless it is required."""
     lacking = missing_daemons()
     if lacking and os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED}=1, and these are not installed: {', '.join(lacking)}")
@@ -36,7 +36,7 @@ def cluster() -> Iterator[TestCluster]:
 
 @pytest.fixture
 def bench(cluster: TestCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmBench]:
-    """A fresh workspace; its processes and jobs are ended with the test."""
+    """A new workspace; its processes and jobs are ended with the test."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SLURM_CONF", str(cluster.config))
     monkeypatch.setenv("PATH", SYSTEM_PATH)

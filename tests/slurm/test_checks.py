@@ -1,4 +1,4 @@
-"""The doctor asks the cluster whether it would take what `[slurm]` says, and shows what Slurm answers."""
+"""`doctor` checks with the cluster whether it accepts the `[slurm]` settings, and shows Slurm's answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_machine_whose_settings_do_not_speak_of_slurm_is_not_asked(bench: Slur
     assert not checks(bench)
 
 
-@pytest.mark.slurm_faults  # it imports torch, as the doctor does
+@pytest.mark.slurm_faults  # it imports torch, as `doctor` does
 def test_the_doctor_says_so_and_ends_with_1(bench: SlurmBench) -> None:
     bench.configure(partition='"nope"')
     told = console(bench, "doctor", code=1)

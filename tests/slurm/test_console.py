@@ -1,4 +1,4 @@
-"""The terminal app on a workspace whose runs are jobs: why they wait, where they are, what their jobs wrote."""
+"""The terminal app on a workspace whose runs are jobs: waiting reasons, nodes, and output of jobs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def _turn_to(pilot: Pilot[int], pane: str) -> None:
 
 
 async def until(pilot: Pilot[int], fact: Callable[[], object]) -> None:
-    """Let the app work until something is true."""
+    """Let the app run until a condition holds."""
     end = time.monotonic() + PATIENCE_S
     while not fact():
         assert time.monotonic() < end, "it did not come to pass"

@@ -1,4 +1,4 @@
-"""The demo suite as jobs of a cluster and as processes of this machine: the same numbers."""
+"""The demo suite as jobs of a cluster and as local processes: the same scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ON_THE_CPU = {"gpus": "0", "cpus": "1", "runs_per_job": "4"}
 
 @pytest.fixture
 def local(tmp_path: Path, bench: SlurmBench) -> SlurmBench:
-    """The same console in a workspace of its own, whose runs stay on this machine; with a thread each, as the jobs."""
+    """The same console in a separate workspace with local runs of one thread each, like the jobs."""
     workspace = Workspace(tmp_path / "local").create()
     workspace.config.write_text(f'devices = ["cpu"]\nslots_per_device = {max(2, os.cpu_count() or 1)}\n')
     return SlurmBench(workspace, cluster=bench.cluster)

@@ -1,4 +1,4 @@
-"""What may go wrong between a run and its cluster: nothing is lost, done twice, or published twice."""
+"""Failures between a run and its cluster: nothing is lost, done twice, or published twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.ssl_console.workspace_fixture import eventually, gone
 
 pytestmark = pytest.mark.slow
 patiently = pytest.mark.slurm_faults
-"""Of tests in which the cluster takes its time, so that not every test run waits for them."""
+"""For tests in which the cluster takes its time, so that not every test run waits for them."""
 
 
 def test_worker_that_is_killed_fails_its_run_which_can_be_retried(bench: SlurmBench) -> None:
@@ -53,7 +53,7 @@ def test_crashed_run_resumes_from_its_checkpoint(bench: SlurmBench) -> None:
 
 @patiently
 def test_orphan_of_a_lost_step_daemon_publishes_nothing(bench: SlurmBench) -> None:
-    """Slurm starts the job a second time while the worker of its first life goes on."""
+    """Slurm starts the job a second time while the worker of its first start continues."""
     bench.submit("one", "deaf")
     bench.supervise()
     orphan = bench.until_at_work("one")
@@ -216,7 +216,7 @@ def test_job_that_somebody_cancels_with_slurm_cancels_its_run(bench: SlurmBench)
 
 
 def runs_with_jobs(bench: SlurmBench) -> set[str | None]:
-    """As the living supervisor tells; empty until it has told anything."""
+    """As reported by the living supervisor; empty until its first report."""
     state = SupervisorView(bench.workspace).living()
     return {slot.run_id for slot in state.slots if slot.job} if state else set()
 

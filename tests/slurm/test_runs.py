@@ -1,4 +1,4 @@
-"""Runs as jobs of a real cluster: what is asked for is done, on GPUs that nobody shares, and said."""
+"""Runs as jobs of a real cluster: executed as requested, on exclusive GPUs, and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workspace whose runs go to a test cluster, beyond what the engine's bench has."""
+"""A workspace whose runs go to a test cluster, extending the workspace of the engine's tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.ssl_console.workspace_fixture import Bench, eventually
 
 PATIENCE_S = 90.0
 COMMAND_S = 3600.0
-"""Bound of a command that may evaluate a whole suite."""
+"""Timeout of a command that may evaluate a whole suite."""
 SETTINGS = {"gpus": "1", "poll_s": "0.5", "runs_per_job": "1"}
 
 
@@ -42,28 +42,28 @@ class SlurmBench(Bench):
         return super().submit(run_id, fate, **{"launcher": "slurm", **others})
 
     def until(self, run_id: str, *states: Any, patience_s: float = PATIENCE_S) -> Any:
-        """Wait longer: a cluster decides when a job starts."""
+        """Wait longer, since a cluster decides when a job starts."""
         return super().until(run_id, *states, patience_s=patience_s)
 
     def until_at_work(self, run_id: str, attempt: int = 1) -> int:
-        """Wait until so many evaluations of the run have begun; the pid of the last one's worker."""
+        """Wait until this many evaluations of the run have begun; return the pid of the last one's worker."""
         eventually(lambda: self.noted("begin", run_id) >= attempt, f"{run_id} has begun", PATIENCE_S)
         owner = self.status(run_id).owner
         assert owner is not None
         return owner.pid
 
     def job(self, run_id: str) -> dict[str, str]:
-        """Slurm's view of the job that carried out the run's newest attempt."""
+        """Slurm's record of the job of the run's newest attempt."""
         owner = self.status(run_id).owner
         assert owner is not None
         return self.cluster.jobs(id=owner.job_id)[0]
 
     def job_names(self) -> set[str]:
-        """Slurm's names of this workspace's batches."""
+        """Names of this workspace's batches in Slurm."""
         return {path.stem for path in (self.workspace.supervisor / "slurm").glob("sslc-*.sh")}
 
     def end(self, run_id: str, attempt: int) -> End:
-        """How an attempt ended."""
+        """End of an attempt."""
         return End.model_validate_json(self.workspace.run(run_id).end(attempt).read_bytes())
 
     def result_attempt(self, run_id: str) -> int:
@@ -71,16 +71,16 @@ class SlurmBench(Bench):
         return ResultRecord.model_validate_json(self.workspace.run(run_id).result.read_bytes()).attempt
 
     def gpus(self) -> list[list[str]]:
-        """Begin or finish, node and GPU of every evaluation, in order of time."""
+        """Start or end, node and GPU of every evaluation, in order of time."""
         return [[note[0], *note[5:]] for note in journal(self.workspace.features)]
 
     def supervisor_log(self) -> str:
-        """What the supervisor did."""
+        """Actions of the supervisor."""
         return self.workspace.supervisor_log.read_text()
 
 
 def console(bench: SlurmBench, *arguments: str, code: int = 0) -> str:
-    """What a command in this workspace writes; it has to end with this code."""
+    """Output of a command in this workspace, which must end with this code."""
     command = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(bench.workspace.root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=COMMAND_S, check=False)
     assert done.returncode == code, done.stderr
@@ -88,7 +88,7 @@ def console(bench: SlurmBench, *arguments: str, code: int = 0) -> str:
 
 
 def bench_of(folder: Path, cluster: TestCluster) -> SlurmBench:
-    """A fresh workspace with spaces in its path."""
+    """A new workspace with spaces in its path."""
     made = SlurmBench(Workspace(folder / "my workspace").create(), cluster=cluster)
     made.configure()
     return made

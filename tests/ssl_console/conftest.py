@@ -60,7 +60,7 @@ backbones = ["own/*"]
 
 @pytest.fixture(scope="session")
 def known_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that knows the digits, so that not every test has to look at them."""
+    """A cache folder with the manifest of the digits, so that not every test has to read them."""
     folder = tmp_path_factory.mktemp("known")
     cards = [DatasetCard.model_validate({"name": name, **tomllib.loads(text)}) for name, text in DATASETS.items()]
     found = manifests(cards, folder / "data", folder / "cache")
@@ -117,7 +117,7 @@ def furnished(workspace: Workspace, known_data: Path) -> Shell:
 
 
 def end_supervisor(workspace: Workspace) -> None:
-    """End a supervisor that a test has started, and so its workers."""
+    """End a supervisor started by a test, and so its workers."""
     state = SupervisorView(workspace).state()
     if state is not None and lives(state.pid, state.pid_started):
         os.kill(state.pid, signal.SIGTERM)
@@ -129,6 +129,6 @@ settings.load_profile("engine")
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A fresh workspace; its processes are ended with the test."""
+    """A new workspace; its processes are ended with the test."""
     with a_bench(tmp_path, monkeypatch) as made:
         yield made

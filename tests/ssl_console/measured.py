@@ -1,4 +1,4 @@
-"""Workspaces with run folders as a worker leaves them: real protocols on made-up features, written by its writer."""
+"""Workspaces with run folders written by the worker's code: real protocols on synthetic features."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TASKS = ("knn/digits", "few-shot-5/digits")
 
 
 def measure(workspace: Workspace, backbone: str, task: str, skill: float) -> ResultRecord:
-    """One finished run; more `skill` makes classes easier to tell apart."""
+    """One finished run; higher `skill` makes classes easier to separate."""
     plan = spec("unknown", backbone, task)
     outcome = _outcome(plan, skill)
     about: dict[str, Json] = {"weights": backbone, "preprocessing": {"size": 8}}
@@ -66,7 +66,7 @@ def filled(root: Path) -> Workspace:
 
 
 def on_other_data(workspace: Workspace, record: ResultRecord) -> None:
-    """The same measurement once more, as if the dataset had had other images then."""
+    """The same measurement again, as if the dataset had had other images before."""
     data = {"manifest": "0" * 64, "metric": "accuracy"}
     row = record.result.model_copy(update={"run_id": "otherdata000", "column": "0" * 64, "finished": 1.0})
     folder = workspace.run(row.run_id)

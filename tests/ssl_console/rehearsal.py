@@ -1,4 +1,4 @@
-"""A protocol without a backbone: it does what its parameters say, so that tests meet every fate of a run.
+"""A protocol without a backbone, whose parameters select every possible outcome of a run.
 
 Named by `$SSL_CONSOLE_PROTOCOLS=tests.ssl_console.rehearsal`, with the repository on `PYTHONPATH`. Imports no torch.
 """
@@ -31,11 +31,11 @@ Fate = Literal[
 
 @dataclass(frozen=True)
 class RehearsalParameters:
-    """What happens."""
+    """Outcome of the run."""
 
     fate: Fate = "finish"
     seconds: float = 0.0
-    """How long it reports progress first."""
+    """Duration of progress reports before it."""
     value: float = 50.0
     code: int = 0
     """Exit code of the fate `exit`."""
@@ -49,7 +49,7 @@ PROTOCOLS = (
         presets={"default": RehearsalParameters()},
         module="tests.ssl_console.rehearsal_evaluation",
         summary="does what it is told, without a backbone",
-        needs=("rehearsal",),  # no dataset has it: cards name the protocol
+        needs=("rehearsal",),  # no dataset offers it: cards name the protocol
         evaluation="tests.ssl_console.rehearsal_evaluation",
     ),
 )

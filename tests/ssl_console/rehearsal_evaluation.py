@@ -1,4 +1,4 @@
-"""What the protocol `rehearsal` does."""
+"""Evaluation of the protocol `rehearsal`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate_task(
     batch_size: int,
     **_machine: Any,
 ) -> Evaluation:
-    """Note that it began, work, meet the fate, note that it finished."""
+    """Record the start, work, produce the outcome, record the end."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, RehearsalParameters)
     _note(paths, f"begin {card.name} {task.name} {seed} {os.getpid()}")
@@ -63,7 +63,7 @@ def evaluate_task(
 
 
 def journal(features: Path) -> list[list[str]]:
-    """The notes of every evaluation so far: begin or finish, backbone, task, seed, pid, node and GPU of a cluster."""
+    """Records of every evaluation so far: begin or finish, backbone, task, seed, pid, node and GPU of a cluster."""
     path = features / "journal"
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -85,7 +85,7 @@ def _work(parameters: RehearsalParameters, reporter: Reporter) -> None:
 
 
 def _resume(parameters: RehearsalParameters, paths: EvaluationPaths, reporter: Reporter) -> None:
-    """Count steps until it may finish, from where an earlier attempt was."""
+    """Count steps until it may finish, starting where an earlier attempt stopped."""
     if parameters.fate != "resume" or paths.checkpoint is None:
         return
     kept = paths.checkpoint / "step"
@@ -138,7 +138,7 @@ def _fail(parameters: RehearsalParameters, batch_size: int) -> None:
 
 
 def _have_children() -> tuple[int | None, int]:
-    """One that is forked, one that is another program."""
+    """One forked child, and one that is another program."""
     forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     forked.start()
     return forked.pid, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid

@@ -1,4 +1,4 @@
-"""Runs as the front ends see them, made without files."""
+"""Runs as shown by the front ends, created without files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_view(
     priority: int = 0,
     **others: Any,
 ) -> RunView:
-    """A run of backbone `a` on `linear/x` with seed 0, unless `others` (fields of RunView) say otherwise."""
+    """A run of backbone `a` on `linear/x` with seed 0, with `others` (fields of RunView) replaced."""
     end = (
         End(attempt=attempt, state=ENDED[state], kind=kind, ended=others.get("created", 0.0))
         if state in ENDED

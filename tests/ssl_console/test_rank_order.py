@@ -1,4 +1,4 @@
-"""`rank` orders the rows that it shows, by what it shows."""
+"""`rank` orders its rows by their displayed values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workspace with a real supervisor and real workers, for tests: submit, wait for a fact, kill, look."""
+"""A workspace with a real supervisor and real workers, for tests: submit, wait for a condition, kill, inspect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.ssl_console.rehearsal_evaluation import journal
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
-"""Bound of every wait: generous, because it is only used up by a failing test."""
+"""Timeout of every wait: generous, because only failing tests reach it."""
 
 
 def spec(run_id: str, fate: str = "finish", *, backbone: str = "demo/a", **others: Any) -> RunSpec:
@@ -55,7 +55,7 @@ def spec(run_id: str, fate: str = "finish", *, backbone: str = "demo/a", **other
 
 
 def eventually(fact: Callable[[], object], what: str = "", patience_s: float = PATIENCE_S) -> None:
-    """Poll until `fact()` is true; fail the test if it does not become so."""
+    """Poll until `fact()` is true; fail the test at the timeout."""
     until = time.monotonic() + patience_s
     while not fact():
         assert time.monotonic() < until, f"still not so after {patience_s:.0f} s: {what or fact}"
@@ -77,19 +77,19 @@ class Bench:
         return submit(self.workspace, run_id, spec(run_id, fate, **others).model_dump_json().encode())
 
     def supervise(self, **options: Any) -> bool:
-        """Have a supervisor."""
+        """Start a supervisor."""
         return ensure_supervisor(self.workspace, self.options.model_copy(update=options))
 
     def status(self, run_id: str) -> RunStatus:
-        """Where a run stands now."""
+        """Current state of a run."""
         return read_status(self.workspace.run(run_id), time.time())
 
     def state(self, run_id: str) -> RunState:
-        """The same, in one word."""
+        """Current state of a run as one word."""
         return self.status(run_id).state
 
     def until(self, run_id: str, *states: RunState, patience_s: float = PATIENCE_S) -> RunStatus:
-        """Wait until the run stands there, with the end recorded if that is an end."""
+        """Wait until the run has this state, with its end recorded if it is a final one."""
 
         def there() -> bool:
             status = self.status(run_id)
@@ -99,14 +99,14 @@ class Bench:
         return self.status(run_id)
 
     def until_at_work(self, run_id: str) -> int:
-        """Wait until the run's evaluation has begun; the pid of its worker."""
+        """Wait until the run's evaluation has begun; return the pid of its worker."""
         eventually(lambda: self.noted("begin", run_id), f"{run_id} has begun")
         owner = self.status(run_id).owner
         assert owner is not None
         return owner.pid
 
     def noted(self, what: str, run_id: str) -> int:
-        """How often the evaluation of the run noted this. (A run's seed is its number in these tests.)"""
+        """Number of times the run's evaluation recorded this event. (A run's seed is its number in these tests.)"""
         seed = str(orjson.loads(self.workspace.run(run_id).spec.read_bytes())["seed"])
         return sum(1 for note in journal(self.workspace.features) if note[0] == what and note[3] == seed)
 
@@ -115,7 +115,7 @@ class Bench:
         (self.workspace.features / "go").touch()
 
     def results(self) -> dict[str, Result]:
-        """What the database holds."""
+        """Results in the database."""
         return {result.run_id: result for result in ResultStore(self.workspace).results()}
 
     def log(self, run_id: str, attempt: int = 1) -> str:
@@ -123,7 +123,7 @@ class Bench:
         return self.workspace.run(run_id).log(attempt).read_text()
 
     def supervisor_pid(self) -> int:
-        """The supervisor's pid, living or not."""
+        """Pid of the supervisor, living or not."""
         return int(orjson.loads((self.workspace.supervisor / "lock").read_bytes())["pid"])
 
     def supervisor_lives(self) -> bool:
@@ -131,21 +131,22 @@ class Bench:
         return started_at(self.supervisor_pid()) is not None
 
     def kill_supervisor(self) -> None:
-        """`kill -9`, and wait until it is gone, its lock with it: of several threads the last one takes that along."""
+        """`kill -9`, and wait until the process and its lock are gone; the lock is released by the last of several
+        threads."""
         pid = self.supervisor_pid()
         os.kill(pid, signal.SIGKILL)
         eventually(gone(pid), "the supervisor is gone")
         eventually(lambda: not is_supervised(self.workspace), "its lock is free")
 
     def worker(self, *run_ids: str) -> Popen[bytes]:
-        """A worker by hand, without a supervisor."""
+        """A worker started directly, without a supervisor."""
         command = [sys.executable, "-P", "-m", "ssl_console.worker", "--workspace", str(self.workspace.root), *run_ids]
         process = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, start_new_session=True)
         self.started.append(process)
         return process
 
     def clean_up(self) -> None:
-        """End every process that this workspace has."""
+        """End all processes of this workspace."""
         pids = [self.supervisor_pid()] if (self.workspace.supervisor / "lock").exists() else []
         for folder in self.workspace.run_folders():
             with suppress(FileNotFoundError):
@@ -161,7 +162,7 @@ class Bench:
 
 @contextmanager
 def a_bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A fresh workspace with spaces and accents in its path, whose processes know the rehearsal."""
+    """A new workspace with spaces and accents in its path, with the rehearsal protocol available to its processes."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "tests.ssl_console.rehearsal")
     made = Bench(Workspace(folder / "my wörkspace").create())
@@ -177,7 +178,7 @@ def gone(pid: int) -> Callable[[], bool]:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether the process is a supervisor or worker: a pid from a file may be somebody else's by now."""
+    """Whether the process is a supervisor or worker: a pid from a file may have been reused."""
     try:
         return b"ssl_console." in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

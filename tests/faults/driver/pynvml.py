@@ -1,6 +1,6 @@
-"""Stands in for NVIDIA's management library, found before it through PYTHONPATH: two GPUs that nobody else uses.
+"""Replacement of NVIDIA's management library, found first through PYTHONPATH: two GPUs without other processes.
 
-So the supervisor hands out GPUs where there are none. What computes on them is the protocol `misconduct`, which needs
+The supervisor then assigns GPUs on machines without any. They are used by the protocol `misconduct`, which needs
 none and notes what it was given.
 """
 
@@ -19,7 +19,7 @@ GIGABYTE = 2**30
 
 
 class NVMLError(Exception):
-    """What questions about other devices raise."""
+    """Error of queries about other devices."""
 
     def __init__(self, value: object) -> None:
         super().__init__(value)
@@ -27,7 +27,7 @@ class NVMLError(Exception):
 
 
 def nvmlInit() -> None:  # noqa: N802
-    """Nothing is needed; fails with the number that the environment names."""
+    """Do nothing, or fail with the error number in the environment."""
     if number := os.environ.get("STANDIN_INIT_ERROR"):
         raise NVMLError(int(number))
 
@@ -85,4 +85,4 @@ def nvmlSystemGetDriverVersion() -> str:  # noqa: N802
 
 
 def nvmlSystemGetCudaDriverVersion() -> int:  # noqa: N802
-    return 99_000  # newer than what any torch is built for
+    return 99_000  # newer than any supported by torch

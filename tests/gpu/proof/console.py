@@ -1,4 +1,4 @@
-"""The console from its command line: environment, main job, and the tests of this folder."""
+"""The console from its command line: environment, main job, and the tests in this folder."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tests.gpu.proof.record import Check, Setting
 
 ROOT = Path(__file__).parents[3]
 FROM_FEATURES = ("linear/", "knn/", "few-shot-")
-"""Tasks that train no network, so that a CPU's value is to be met."""
+"""Tasks without network training, whose scores must equal a CPU's."""
 NEAR = 0.5
-"""Points: features differ by rounding, and a choice of C between two that are level may fall the other way."""
+"""Percentage points: features differ by rounding, and the selection of C between two equal values may differ."""
 
 
 @dataclass(frozen=True)
 class Console:
-    """`ssl-console` in a workspace of its own."""
+    """`ssl-console` in a separate workspace."""
 
     workspace: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """Ours, with the repository before whatever else PYTHONPATH names."""
+        """Environment with the repository first in PYTHONPATH."""
         packages = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         return {**os.environ, "PYTHONPATH": packages, ENVIRONMENT_VARIABLE: str(self.workspace)}
 
@@ -46,7 +46,7 @@ class Console:
         return [sys.executable, "-P", "-m", "ssl_console", *arguments]
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
-        """Its standard output. Raises RuntimeError where `check` and the exit code is not 0."""
+        """Its standard output. Raises RuntimeError if `check` and the exit code is not 0."""
         command = self.command(*arguments)
         ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         print(f"$ ssl-console {' '.join(arguments)}\n{ran.stdout}{ran.stderr}", flush=True)
@@ -55,7 +55,7 @@ class Console:
         return ran.stdout
 
     def runs(self) -> list[Mapping[str, Any]]:
-        """Every run, newest state."""
+        """All runs with their newest state."""
         found: list[Mapping[str, Any]] = json.loads(self("runs", "--json"))["runs"]
         return found
 
@@ -71,7 +71,7 @@ def _last(text: str) -> str:
 
 
 def environment(setting: Setting) -> Sequence[Check]:
-    """Versions, the device, and what `doctor` finds."""
+    """Versions, the device, and the findings of `doctor`."""
     console = Console(setting.folder / "workspace")
     console.workspace.mkdir(mode=0o700)
     build, cuda = built_for(), driver_cuda_version()
@@ -91,7 +91,8 @@ def environment(setting: Setting) -> Sequence[Check]:
 
 
 def main_job(setting: Setting) -> Sequence[Check]:
-    """The demo suite on the device, meanwhile on the CPU; what trains no network has to give the same scores."""
+    """The demo suite on the device and concurrently on the CPU; tasks without network training must have the same
+    scores."""
     picked = ["-b", "demo/simclr", "-t", "knn/digits", "-t", "knn/shapes"]
     if not setting.rehearsal:
         picked = ["-b", "demo/simclr", "-b", "demo/supervised", "--suite", "demo"]
@@ -119,7 +120,7 @@ def _beside(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Ch
 
 
 def tests(setting: Setting) -> Sequence[Check]:
-    """tests/gpu with short tracebacks."""
+    """Run tests/gpu with short tracebacks."""
     report = setting.folder / "report.xml"
     os.chdir(ROOT)
     pytest.main(["tests/gpu", "-q", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}"])

@@ -1,4 +1,4 @@
-"""Run the parts of the proof one after another, each in a process with a time limit: see `tests/gpu/prove.sh`."""
+"""Run the parts of the proof in sequence, each in a process with a time limit: see `tests/gpu/prove.sh`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tests.gpu.proof.parts import PARTS
 from tests.gpu.proof.record import Check, NeedsDeviceError, Part, PartOutcome, Proof, Setting, Status, markdown
 
 WHOLE_S = 540.0
-"""Nine minutes: such a machine may be there for fifteen."""
+"""Nine minutes, as such a machine may be available for fifteen."""
 PATIENCE_OF_A_REHEARSAL = 3.0
-"""Factor on every limit: its machine may be small, and busy with other tests."""
+"""Factor on every limit in a rehearsal, as the machine may be small and busy."""
 GRACE_S = 8.0
-"""For a part that ran out of time to end what it has started."""
+"""Seconds for a part that ran out of time to end its processes."""
 DOCUMENT, TABLE = "gpu_proof.json", "gpu_proof.md"
 _OUTCOME, _PROOF = TypeAdapter(PartOutcome), TypeAdapter(Proof)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when everything held."""
+    """Return 0 if everything passed."""
     given = _parser().parse_args(arguments)
     if given.list:
         sys.stdout.writelines(f"{part.name:<14} {part.limit_s:>4.0f} s  {part.title}\n" for part in PARTS.values())
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prove(parts: Sequence[Part], out: Path, *, rehearsal: bool, whole_s: float | None = None) -> Proof:
-    """Run the parts in order; what is left of `whole_s` bounds each of them too. The document grows part by part."""
+    """Run the parts in order; the remainder of `whole_s` also bounds each of them. The document grows part by part."""
     factor = PATIENCE_OF_A_REHEARSAL if rehearsal else 1.0
     whole_s = factor * WHOLE_S if whole_s is None else whole_s
     context = multiprocessing.get_context("forkserver")
@@ -98,7 +98,7 @@ def _carried_out(part: Part, out: Path, rehearsal: bool, limit: float, context: 
 
 
 def _end(process: ForkServerProcess) -> None:
-    """End a part and every process of its session: politely, then for good."""
+    """End a part and every process of its session: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, number)
@@ -110,7 +110,7 @@ def _end(process: ForkServerProcess) -> None:
 
 
 def _in_a_process(part: Part, out: Path, rehearsal: bool) -> None:
-    """The part's process: a session of its own, its output in a log, SIGTERM an exception so that it cleans up."""
+    """Process of a part: a separate session, its output in a log, SIGTERM as an exception so that it cleans up."""
     os.setsid()
     signal.signal(signal.SIGTERM, _leave)
     with (out / f"{part.name}.log").open("w", encoding="utf-8") as log:

@@ -1,4 +1,4 @@
-"""What every part imports, once for all of them. Nothing here may touch a device."""
+"""Imports of all parts, done once. No module here may use a device."""
 
 import tests.gpu.proof.parts
 import tests.gpu.proof.speed

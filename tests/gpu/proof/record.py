@@ -1,4 +1,4 @@
-"""What a part of the proof is, and what it leaves."""
+"""A part of the proof and its results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Status = Literal["passed", "failed", "skipped", "out of time"]
 
 
 class NeedsDeviceError(Exception):
-    """The part has no meaning without a CUDA device; the message is the reason."""
+    """The part requires a CUDA device; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A claim that holds or not, or a figure that claims nothing."""
+    """A check that passed or failed, or a figure without a check."""
 
     name: str
     value: float | int | str
@@ -28,12 +28,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a part runs."""
+    """Device and folder of a part."""
 
     device: str
     """`cuda:0`, or `cpu` in a rehearsal."""
     folder: Path
-    """The part's own, empty at first."""
+    """The part's own folder, empty at first."""
     rehearsal: bool = False
     """On the CPU, with sizes that take seconds."""
 
@@ -45,23 +45,23 @@ class Setting:
 
 @dataclass(frozen=True)
 class Part:
-    """One part, which runs in a process of its own."""
+    """One part, which runs in a separate process."""
 
     name: str
     title: str
     limit_s: float
     module: str
-    """Has the part's function, which is called as the part is, with underscores; may import torch."""
+    """Module with the part's function, named like the part with underscores; may import torch."""
 
     def run(self, setting: Setting) -> Sequence[Check]:
-        """Carry it out here."""
+        """Run it in this process."""
         found: Sequence[Check] = getattr(import_module(self.module), self.name.replace("-", "_"))(setting)
         return found
 
 
 @dataclass(frozen=True)
 class PartOutcome:
-    """What became of a part."""
+    """Result of a part."""
 
     name: str
     status: Status
@@ -69,12 +69,12 @@ class PartOutcome:
     limit_s: float
     checks: tuple[Check, ...] = ()
     problem: str = ""
-    """Of a part that failed or was skipped, one line; the log has the rest."""
+    """One line for a part that failed or was skipped; details are in the log."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The document that is written."""
+    """The written document."""
 
     machine: str
     rehearsal: bool
@@ -88,7 +88,7 @@ class Proof:
 
 
 def markdown(proof: Proof) -> str:
-    """The table: one line per part, and one per check below it."""
+    """The table: one row per part, and one per check below it."""
     lines = [
         f"{'Rehearsal on a CPU' if proof.rehearsal else 'GPU'}: {proof.machine}; {proof.seconds:.0f} s",
         "",

@@ -1,4 +1,4 @@
-"""A card that several processes use: two workers of ours, and a foreign process that holds its memory."""
+"""A GPU used by several processes: two workers of this project, and another process that occupies its memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gpu.proof.console import Console
 from tests.gpu.proof.record import Check, Setting
 
 LEFT_MB = 300
-"""What the foreign process leaves: less than a process takes of a card before it computes anything."""
+"""Memory left by the other process: less than a process allocates on a GPU before it computes anything."""
 _HOLD = """
 import sys, torch
 free = torch.cuda.mem_get_info()[0]
@@ -46,7 +46,7 @@ def two_workers(setting: Setting) -> Sequence[Check]:
 
 
 def out_of_memory(setting: Setting) -> Sequence[Check]:
-    """A run that starts on a full card, of which nothing was known, fails or waits; when there is room it is done."""
+    """A first run of unknown memory need on a full GPU fails or waits; it is done when there is room."""
     setting.require_cuda("a full card cannot be made on a CPU")
     console = _console(setting)
     with _held(setting):
@@ -61,7 +61,7 @@ def out_of_memory(setting: Setting) -> Sequence[Check]:
 
 
 def held_card(setting: Setting) -> Sequence[Check]:
-    """A run whose need is known waits for the memory that another process holds, names it, and goes on afterwards."""
+    """A run of known need waits for memory held by another process, names that process, and continues afterwards."""
     setting.require_cuda("a full card cannot be made on a CPU")
     console = _console(setting)
     console("run", *_RUN, "--devices", setting.device)
@@ -86,7 +86,7 @@ def _console(setting: Setting, config: str = "") -> Console:
 
 
 def _ended(console: Console, run: Mapping[str, Any]) -> None:
-    """Ask for another attempt of a run that has failed and is not queued again by itself."""
+    """Request another attempt of a failed run that is not retried automatically."""
     found = _newest(console)
     if run["state"] == "failed" and found["state"] == "failed":
         console("retry", found["run_id"], check=False)
@@ -97,7 +97,7 @@ def _newest(console: Console) -> Mapping[str, Any]:
 
 
 def _until(console: Console, fact: Callable[[Mapping[str, Any]], bool], patience_s: float) -> Mapping[str, Any]:
-    """The newest run as soon as the fact is true of it, or as it is when patience ends."""
+    """The newest run once the condition holds for it, or as it is at the timeout."""
     until = time.monotonic() + patience_s
     while not fact(found := _newest(console)) and time.monotonic() < until:
         time.sleep(0.5)
@@ -106,7 +106,7 @@ def _until(console: Console, fact: Callable[[Mapping[str, Any]], bool], patience
 
 @contextmanager
 def _held(setting: Setting) -> Iterator[int]:
-    """The pid of a process that holds nearly the whole card."""
+    """Pid of a process that occupies almost the whole GPU."""
     command = [sys.executable, "-P", "-c", _HOLD, str(LEFT_MB)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

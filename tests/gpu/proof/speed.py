@@ -26,7 +26,7 @@ from tests.benchmarks.linear_path_cuda import SIZES, compared
 from tests.gpu.proof.record import Check, Setting
 
 FILES, TIMES = 1024, 8
-"""Files, and how often each is listed: enough images for a card, without minutes of encoding them here."""
+"""Number of files, and how often each is listed: enough images for a GPU, without minutes of encoding them first."""
 NETWORKS: Sequence[tuple[str, Precision]] = (
     ("resnet50", "float32"),
     ("resnet50", "bfloat16"),
@@ -34,13 +34,14 @@ NETWORKS: Sequence[tuple[str, Precision]] = (
 )
 BATCH = 256
 TINY = (800, 32, 4)
-"""Samples, dimensions, classes of a path that takes a second."""
+"""Samples, dimensions and classes of a path that takes a second."""
 OF_BARE, OF_PUBLISHED = 0.9, 1.0
-"""Goals: of the bare forward pass from decoded images, of the published loop with as many workers as cores."""
+"""Goals: relative to the bare forward pass from decoded images, and to the published loop with as many workers as
+cores."""
 
 
 def extraction(setting: Setting) -> Sequence[Check]:
-    """Images per second: the pipeline, beside the forward pass from bytes on the host and the published loop."""
+    """Images per second of the pipeline, the forward pass from bytes on the host, and the published loop."""
     keep_freed_memory()
     split = _files(setting)
     checks = []
@@ -76,7 +77,7 @@ def decoded(setting: Setting) -> Sequence[Check]:
 
 
 def path(setting: Setting) -> Sequence[Check]:
-    """The whole selection of C, beside the sweep; converged, and within the memory that is stated."""
+    """The whole selection of C, compared with the sweep; converged, and within the stated memory."""
     checks = []
     compared("first use", *TINY, device=setting.device, warm=False)
     for name, size in ({"800 x 32, 4 classes": TINY} if setting.rehearsal else SIZES).items():
@@ -91,7 +92,7 @@ def path(setting: Setting) -> Sequence[Check]:
 
 
 def knn(setting: Setting) -> Sequence[Check]:
-    """5,000 queries in a bank in half precision that stays in host memory."""
+    """5,000 queries in a half-precision bank in host memory."""
     rows, asked = (20_000, 100) if setting.rehearsal else (IMAGENET, 5_000)
     pattern = features(4096, 2).astype(np.float16)
     bank = np.empty((rows, DIMENSIONS), np.float16)
@@ -133,7 +134,7 @@ def _piped(subject: Subject, store: DecodedImages | None = None) -> float:
 
 
 def _bare(setting: Setting, subject: Subject) -> float:
-    """Images per second through the encoder, bytes ready on the host."""
+    """Images per second through the encoder, with bytes ready on the host."""
     spec, count = preprocessing_for(subject.encoder.card, "paper"), 16 if setting.rehearsal else BATCH
     images = stack([prepare(pixels_of(subject.split.images, place), spec) for place in range(count)])
     rounds = 1 if setting.rehearsal else 32
@@ -142,7 +143,7 @@ def _bare(setting: Setting, subject: Subject) -> float:
 
 
 def _published(subject: Subject) -> float:
-    """Images per second of the published loop: Pillow chain, as many workers as cores, batches of 64."""
+    """Images per second of the published loop: Pillow transforms, as many workers as cores, batches of 64."""
     workers = len(os.sched_getaffinity(0))
     count = min(len(subject.split.images), 256 * workers)
     images = subject.split.images

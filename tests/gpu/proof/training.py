@@ -1,4 +1,4 @@
-"""Training protocols of a ResNet-50 on made-up images: images per second, memory, mixed precision beside float32."""
+"""Training protocols of a ResNet-50 on synthetic images: images per second, memory, mixed precision versus float32."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ from tests.gpu.proof.record import Check, Setting
 from tests.tasks.workspace_fixture import CATALOG, network
 
 WARM = 3
-"""Steps that are not counted: kernels are chosen in them."""
+"""Warm-up steps, in which kernels are selected."""
 LOSS_APART = 0.1
-"""Relative, of the mean loss over the same steps: bfloat16 keeps 8 bits of each factor, and training amplifies it."""
+"""Relative difference of the mean loss over the same steps: bfloat16 keeps 8 bits of each factor, and training
+amplifies it."""
 
 
 @dataclass
 class Stopwatch(SilentReporter):
-    """Times the steps of the longest training phase."""
+    """Measures the steps of the longest training phase."""
 
     times: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
-        """A loss is reported after every step."""
+        """Called with a loss after every step."""
         if name == "loss":
             self.times.append(time.perf_counter())
             self.losses.append(value)
 
     def images_per_s(self, batch: int) -> float:
-        """Over the steps after the first ones."""
+        """Mean over the steps after the first ones."""
         return batch * (len(self.times) - 1 - WARM) / (self.times[-1] - self.times[WARM])
 
 
@@ -77,7 +78,7 @@ def _cases(steps: int, side: int, batch: int) -> Sequence[Case]:
 
 
 def training(setting: Setting) -> Sequence[Check]:
-    """Every protocol in both precisions."""
+    """All protocols in both precisions."""
     checks: list[Check] = []
     steps, side, batch = (WARM + 3, 64, 4) if setting.rehearsal else (30, 480, 64)
     for case in _cases(steps, side, batch):
@@ -94,7 +95,7 @@ def training(setting: Setting) -> Sequence[Check]:
 
 
 def _trained(setting: Setting, case: Case, precision: Precision) -> tuple[float, float, int]:
-    """Images per second, running mean of the loss, bytes of the device at the peak."""
+    """Images per second, running mean of the loss, peak device memory in bytes."""
     cuda = setting.device != "cpu"
     if cuda:
         torch.cuda.empty_cache()

@@ -59,7 +59,7 @@ def test_errors_weigh_as_much_as_percentages_whatever_their_unit() -> None:
 
 
 def test_no_sweep_over_shared_tasks_is_inverted_by_completeness() -> None:
-    """Tables at random: whoever is ahead on every shared task stands above, unless both are in a circle."""
+    """Random tables: a backbone ahead on every shared task is ranked higher, unless both are in a cycle."""
     generator, swept = random.Random(1), 0
     for _ in range(200):
         backbones, tasks = generator.randint(2, 7), generator.randint(1, 6)

@@ -15,7 +15,7 @@ IMAGES = 1000
 
 
 class Laboratory:
-    """Results with the predictions behind them."""
+    """Results with their predictions."""
 
     def __init__(self) -> None:
         self.results: list[Result] = []
@@ -23,7 +23,7 @@ class Laboratory:
         self.identities: dict[str, Identity] = {}
 
     def classify(self, backbone: str, task: str, skill: float, **given: object) -> Result:
-        """Measure accuracy; all backbones find the same images hard."""
+        """Measure accuracy; the same images are hard for all backbones."""
         number = sum(map(ord, task))
         labels = np.random.default_rng(number).integers(0, 10, IMAGES)
         hard = np.random.default_rng(number + 1).normal(size=IMAGES)
@@ -48,7 +48,7 @@ class Laboratory:
         return result
 
     def angle(self, backbone: str, value: float) -> Result:
-        """Measure something that leaves no per-sample scores."""
+        """Measure something without per-sample scores."""
         return self._keep(backbone, "normals/things", value, metric="mean-angle", higher_is_better=False)
 
     def _keep(self, backbone: str, task: str, value: float, **given: object) -> Result:

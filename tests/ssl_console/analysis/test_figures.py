@@ -1,4 +1,4 @@
-"""The pictures are files of their kind, show every name, and are the same for the same numbers."""
+"""Figures are valid files, show every name, and are reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The correlation analysis, on the published numbers beside what the paper prints of it, and on own results."""
+"""The correlation analysis, of the published numbers compared with the paper's, and of own results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published numbers that are no headline of a result: other metrics, and means over datasets."""
+"""Published numbers that are not headline scores: other metrics, and means over datasets."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_the_number_of_the_very_protocol_is_held_against_a_measurement() -> None
 
 
 def test_published_metrics_are_those_of_the_dataset_cards() -> None:
-    """A published number can only stand beside an own one of the same metric."""
+    """A published number is only compared with a result of the same metric."""
     datasets = TaskCatalog.load().datasets
     compared = 0
     for result in published():
@@ -135,7 +135,7 @@ def test_imagenet_accuracies_are_those_of_the_backbone_cards(tmp_path: Path) -> 
 
 
 def test_more_shots_are_better_in_every_published_cell() -> None:
-    """Guards against slips of transcription."""
+    """Guards against transcription errors."""
     values = {(r.backbone, r.task): r.value for r in published()}
     compared = 0
     for (backbone, task), value in values.items():
@@ -254,7 +254,7 @@ def test_a_published_suite_shows_one_column_per_task(shell: Shell) -> None:
 
 
 def keep(workspace: Workspace, result: Result) -> None:
-    """Leave the result where a finished run leaves it."""
+    """Write the result like a finished run."""
     folder = workspace.run(result.run_id.replace("/", "-"))
     folder.path.mkdir()
     record = ResultRecord(result=result, metrics={}, interval_method="wilson", samples={"test": result.n})

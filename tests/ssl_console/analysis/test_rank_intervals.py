@@ -24,7 +24,7 @@ def result(backbone: str, task: str, value: float, **given: object) -> Result:
 
 
 def answers(share: float) -> Arrays:
-    """The first share of the images is right, for every backbone: they agree about what is hard."""
+    """The first images are correct for every backbone: the same ones are hard for all."""
     label = np.zeros(IMAGES, dtype=np.int64)
     return {"index": np.arange(IMAGES), "label": label, "predicted": (np.arange(IMAGES) >= share * IMAGES).astype(int)}
 

@@ -1,4 +1,4 @@
-"""A protocol that gives the number it is told: `$SSL_CONSOLE_PROTOCOLS=tests.ssl_console.cli.echo`.
+"""A protocol that returns a given number: `$SSL_CONSOLE_PROTOCOLS=tests.ssl_console.cli.echo`.
 
 Imports neither torch nor numpy.
 """
@@ -13,11 +13,11 @@ from tasks.catalog.protocol import ProtocolSpec
 
 @dataclass(frozen=True)
 class EchoParameters:
-    """What comes back."""
+    """Number to return."""
 
     value: float = 50.0
     seconds: float = 0.0
-    """How long it reports progress first."""
+    """Duration of progress reports before it."""
     fate: Literal["finish", "raise"] = "finish"
 
 
@@ -29,7 +29,7 @@ PROTOCOLS = (
         presets={"default": EchoParameters(), "paper": EchoParameters(value=60.0)},
         module="tests.ssl_console.cli.echo_evaluation",
         summary="gives the number it is told",
-        needs=("echo",),  # no dataset has it: cards name the protocol
+        needs=("echo",),  # no dataset offers it: cards name the protocol
         evaluation="tests.ssl_console.cli.echo_evaluation",
     ),
 )

@@ -1,4 +1,4 @@
-"""What the protocol `echo` does. Its facts are those of a real evaluation, so that plan and result agree on the key."""
+"""Evaluation of the protocol `echo`, with the provenance of a real evaluation, so that plan and result keys agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.ssl_console.cli.echo import EchoParameters
 
 STEPS = 20
 HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07tail"
-"""What a library might print: it must never reach a terminal as it is."""
+"""Output as a library might print it: it must never reach a terminal unescaped."""
 
 
 def evaluate_task(
@@ -30,7 +30,7 @@ def evaluate_task(
     reporter: Reporter,
     **_machine: Any,
 ) -> Evaluation:
-    """Report progress, then give the number, or fail."""
+    """Report progress, then return the number or fail."""
     parameters = task.typed_parameters()
     assert isinstance(parameters, EchoParameters)
     _note(paths, f"{card.name} {task.name} {seed}")
@@ -47,7 +47,7 @@ def evaluate_task(
 
 
 def facts_of(card: BackboneCard, dataset_card: DatasetCard, paths: EvaluationPaths) -> Provenance:
-    """What a real evaluation would say of the backbone and the data."""
+    """Provenance as of a real evaluation of the backbone and the data."""
     digest = WeightsFolder(paths.weights).state(card).digest
     answer = manifests([dataset_card], paths.data, paths.weights.parent / "cache")[dataset_card.name]
     assert digest is not None

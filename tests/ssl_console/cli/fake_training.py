@@ -1,4 +1,4 @@
-"""A training that only writes: `python fake_training.py FOLDER CONTENTS PAUSE`, with a folder of what it is to write.
+"""A simulated training that only writes: `python fake_training.py FOLDER CONTENTS PAUSE`, with the folder to write.
 
 Checkpoints differ a little from one another. Every third is written in place in two parts with a pause between them,
 the others under a temporary name and renamed, as careful trainings do.

@@ -1,4 +1,4 @@
-"""The command line as a user has it: a process of its own, its exit code and what it wrote."""
+"""The command line as a separate process, with its exit code and output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.faults.scale import full
 from tests.fork_server import ForkServer
 
 SECONDS, LOOK_S, LEAST_S = 120, 2.0, 0.02
-"""A command is hung once it and its children have used no CPU for so long: a busy machine makes it slow, not hung."""
+"""A command hangs once it and its children have used no CPU for this long: on a busy machine it is merely slow."""
 BACKBONE = """
 title = "Random {seed}"
 architecture = "test_resnet"
@@ -32,7 +32,7 @@ facts = {{ method = "none" }}
 
 
 def cpu_s_of_all(pid: int) -> float:
-    """CPU seconds of a process, of its living children, and of those that it has waited for."""
+    """CPU seconds of a process, its living children, and those that it has waited for."""
     total = 0.0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -90,7 +90,7 @@ class Finished:
 
     @property
     def document(self) -> Any:
-        """Standard output as one JSON document; fails when anything else is there."""
+        """Standard output as one JSON document; fails if there is anything else."""
         return json.loads(self.out)
 
     @property

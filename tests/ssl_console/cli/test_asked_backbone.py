@@ -1,4 +1,4 @@
-"""What `add backbone` asks at a terminal: arguments that tensors do not show, leftovers, assumptions."""
+"""Prompts of `add backbone` at a terminal: arguments that tensors do not determine, unused tensors, assumptions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def odd(tmp_path: Path) -> Path:
 def added(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, path: Path, answers: str, **options: object
 ) -> tuple[ExitCode, str]:
-    """The exit code, and what stood on the terminal."""
+    """The exit code, and the terminal's content."""
     shown = Terminal()
     monkeypatch.setattr(sys, "stdin", Terminal(answers))
     monkeypatch.setattr(sys, "stderr", shown)

@@ -1,4 +1,4 @@
-"""What fits into some hours, and what tells most about the ranking."""
+"""Runs that fit into a number of hours, and those most informative about the ranking."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_measuring_lowers_the_doubt_and_less_each_time() -> None:
 
 
 def test_the_expected_doubt_is_that_of_the_exact_formula() -> None:
-    """For two equal means, the chance of a wrong order after one more observation is atan(s / r) / pi."""
+    """For two equal means, the probability of a wrong order after one more observation is atan(s / r) / pi."""
     belief = fresh(a=0.0, b=0.0)
     cell = BudgetCell("a", "t", 1.0, "measured")
     noise = NOISE**2 * 3

@@ -1,4 +1,4 @@
-"""From a folder to numbers by the command line: what was done to data is told everywhere, a change is measured."""
+"""From a folder to scores by the command line: effects on data are reported everywhere, and a change is measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture(path: Path, number: int, colour: int) -> None:
 
 
 def scores(shell: Shell) -> list[float]:
-    """In the order in which they were measured."""
+    """In the order of measurement."""
     return [row["value"] for row in sorted(shell("results", "--json").document["results"], key=lambda r: r["finished"])]
 
 

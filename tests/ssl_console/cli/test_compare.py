@@ -14,7 +14,7 @@ IMAGES = 500
 
 
 def leave(workspace: Workspace, backbone: str, task: str, share: float, manifest: str = "1", **given: object) -> str:
-    """A finished run folder, as a worker leaves it: the first `share` of the images is right."""
+    """A finished run folder: the first `share` of the images is correct."""
     run_id = hashlib.sha256(f"{backbone} {task} {manifest}".encode()).hexdigest()[:12]
     labels = np.arange(IMAGES) % 10
     predicted = np.where(np.arange(IMAGES) < share * IMAGES, labels, (labels + 1) % 10)

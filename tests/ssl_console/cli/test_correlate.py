@@ -7,7 +7,7 @@ from tests.ssl_console.cli.shell import Shell
 from tests.ssl_console.cli.test_compare import leave
 
 PAPER_MODELS = {"paper/insdis": 0.5, "paper/byol": 0.7, "paper/swav": 0.75, "paper/moco-v1": 0.52}
-"""Backbones with a published ImageNet accuracy, and the share of `cars` that a test gives them."""
+"""Backbones with a published ImageNet accuracy, and their accuracy on `cars` in this test."""
 
 
 def test_correlate_shows_the_published_analysis(shell: Shell) -> None:

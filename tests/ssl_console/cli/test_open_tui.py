@@ -1,4 +1,4 @@
-"""The short way to the terminal app takes what the command tree would take, and leaves it everything else."""
+"""The shortcut to the terminal app accepts the same arguments as the command tree, which handles everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of one's own through the command line: added, examined, refused, and measured by force."""
+"""User checkpoints through the command line: added, examined, refused, and measured by force."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(width=8):
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A real backbone in a file of the user's own: the demo's SimCLR."""
+    """A real backbone in a user's file: the demo's SimCLR."""
     path = tmp_path / "last.safetensors"
     path.write_bytes((SHIPPED / "simclr.safetensors").read_bytes())
     return path

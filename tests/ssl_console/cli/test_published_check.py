@@ -1,4 +1,4 @@
-"""`doctor --published` against a stand-in of the model hub: fetched, measured, held against the expected scores."""
+"""`doctor --published` with a local model hub: fetched, measured, compared with the expected scores."""
 
 from __future__ import annotations
 

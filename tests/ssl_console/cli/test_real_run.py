@@ -12,7 +12,7 @@ RUN = ("run", "-b", "demo/random", "-t", "knn/digits")
 
 
 def encoded(shell: Shell) -> dict[str, int]:
-    """By task, how many images its run encoded."""
+    """Number of images encoded by the run of each task."""
     found = {}
     for path in shell.workspace.runs.glob("*/result.json"):
         record = json.loads(path.read_text())

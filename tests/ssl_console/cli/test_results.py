@@ -1,4 +1,4 @@
-"""`show`, `why` and `reproduce` on results that a worker has measured."""
+"""`show`, `why` and `reproduce` on results measured by a worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run_id(measured_shell: Shell) -> str:
 
 
 def edit(workspace: Workspace, run_id: str, **parts: Any) -> None:
-    """Another record, as an older version of something would have left it."""
+    """Another record, as written by an older version of a component."""
     path = workspace.run(run_id).result
     record: Mapping[str, Any] = json.loads(path.read_bytes())
     path.write_text(json.dumps({**record, **parts}))

@@ -20,7 +20,7 @@ ECHO = ("-b", "own/first", "-t", "echo/things")
 
 
 def computed(workspace: Workspace) -> list[str]:
-    """What the protocol `echo` was really asked to do."""
+    """Requests received by the protocol `echo`."""
     path = workspace.features / "journal"
     return path.read_text().splitlines() if path.exists() else []
 

@@ -45,7 +45,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def near(shell: Shell, tmp_path: Path) -> Iterator[Path]:
-    """A card whose weights a server of this machine has; the file that it serves."""
+    """A card whose weights are on a local server; the file that it serves."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "near.pth").write_bytes(CONTENT)

@@ -1,4 +1,4 @@
-"""A backbone that a protocol cannot measure is told before anything is queued."""
+"""A backbone that a protocol cannot measure is refused before anything is queued."""
 
 from __future__ import annotations
 

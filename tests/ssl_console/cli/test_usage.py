@@ -9,7 +9,7 @@ from tests.ssl_console.cli.shell import BACKBONE, Shell
 
 @pytest.fixture
 def own(workspace: Workspace) -> Workspace:
-    """A workspace with a backbone of its own, for commands inside this process."""
+    """A workspace with a user backbone, for commands inside this process."""
     (workspace.backbones / "own").mkdir()
     (workspace.backbones / "own" / "first.toml").write_text(BACKBONE.format(seed=0))
     return workspace

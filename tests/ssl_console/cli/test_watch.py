@@ -1,4 +1,4 @@
-"""Watching a training: whatever is killed, every checkpoint is measured exactly once, and none is read half."""
+"""Watching a training: after any kill every checkpoint is measured exactly once, and none is read incompletely."""
 
 from __future__ import annotations
 

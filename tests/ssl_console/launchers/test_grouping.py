@@ -1,4 +1,4 @@
-"""Which queued runs share a job of a cluster."""
+"""Grouping of queued runs into cluster jobs."""
 
 from __future__ import annotations
 

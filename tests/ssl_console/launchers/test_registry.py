@@ -1,4 +1,4 @@
-"""Launchers are found by name, and code outside of them depends on no particular one."""
+"""Launchers are looked up by name, and code outside of them depends on no particular one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle agrees with itself; and whatever is changed in it, checking says where."""
+"""A bundle is consistent; verification locates every change in it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def members(made: Path) -> Members:
 
 
 def only(members: Members, kind: str, word: str = "") -> str:
-    """The first member of a kind, of those that hold the word."""
+    """The first member of a kind that contains the word."""
     return next(name for name in members if name.startswith(kind) and word.encode() in members[name])
 
 
 def repacked(folder: Path, members: Members, **changed: Any) -> Path:
-    """A bundle with other content, and with digests to match: only counting again can tell."""
+    """A bundle with other content and matching digests: only recomputation detects it."""
     whole = {**members, **{name: content for name, content in changed.items() if content is not None}}
     index = json.loads(whole[archive.INDEX])
     listed = {
@@ -159,11 +159,11 @@ def test_members_that_are_gone_or_were_added_are_named(members: Members, tmp_pat
     assert "records/more.json: is there and not listed" in told
 
 
-# -- files that mean harm --------------------------------------------------------------------------------------------
+# -- malicious files --------------------------------------------------------------------------------------------
 
 
 class Trap:
-    """Runs when it is unpickled."""
+    """Runs when unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
         return Path.write_text, (Path("sprung"), "")  # type: ignore[return-value]

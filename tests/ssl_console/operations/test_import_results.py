@@ -1,4 +1,5 @@
-"""Results of a bundle join another workspace: verified, joined by key, conflicts named, the origin kept."""
+"""Results of a bundle are imported into another workspace: verified, joined by key, conflicts named, origin
+recorded."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def imported(path: Path, workspace: Workspace, **options: bool) -> Imported:
 
 
 def repacked(path: Path, members: Members, changed: Members) -> Path:
-    """A bundle with other content, and with digests to match."""
+    """A bundle with other content and matching digests."""
     whole = {**members, **changed}
     index = json.loads(whole[archive.INDEX])
     index["files"] = {
@@ -79,7 +80,7 @@ def repacked(path: Path, members: Members, changed: Members) -> Path:
 
 
 def without_tables(members: Members) -> Members:
-    """As format 1, whose tables are compared by their digests alone."""
+    """As format 1, whose tables are compared by their digests only."""
     kept = {name: content for name, content in members.items() if not name.startswith("tables/")}
     index = json.loads(kept[archive.INDEX])
     kept[archive.INDEX] = json.dumps({**index, "format": 1}).encode()

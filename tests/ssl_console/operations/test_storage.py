@@ -1,4 +1,4 @@
-"""Every byte of a workspace belongs to one purpose."""
+"""Every byte of a workspace is assigned to one purpose."""
 
 from __future__ import annotations
 

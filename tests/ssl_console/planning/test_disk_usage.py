@@ -1,4 +1,4 @@
-"""What a launch will leave on the disk is told from what earlier runs have left."""
+"""Disk usage of a launch is estimated from that of earlier runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results whose keys were made of names and sizes join the keys of content where no file changed, or are marked."""
+"""Results with name-based keys join the content-based keys if no file changed; otherwise they are marked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def measured_earlier(workspace: Workspace, manifest: Manifest, *, begun: float) -> ResultRecord:
-    """What an earlier version left of a run on the dataset, in the workspace's files."""
+    """Files of a run by an earlier version on the dataset."""
     task = TASKS.resolve(f"linear/{manifest.name}")
     about = (BACKBONE, manifest.named_digest, task, 0)
     row = Result(

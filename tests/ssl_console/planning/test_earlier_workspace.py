@@ -23,7 +23,7 @@ RUNS = ("2b075ce62f10", "5a9713fee9f4", "99c03430f0ab", "f22ceee25bba")
 
 @pytest.fixture
 def pictures(workspace: Workspace, tmp_path: Path) -> Path:
-    """The pictures of the workspace, which is opened."""
+    """The opened workspace and its pictures."""
     shutil.copytree(OLD, workspace.root, dirs_exist_ok=True)
     moved = tmp_path / "pictures"
     (workspace.root / "pictures").rename(moved)
@@ -34,13 +34,13 @@ def pictures(workspace: Workspace, tmp_path: Path) -> Path:
 
 
 def badges(shell: Shell) -> dict[tuple[str, str], list[str]]:
-    """Of every result, by backbone and task."""
+    """Every result, by backbone and task."""
     found = shell("results", "--json").document["results"]
     return {(row["backbone"], row["task"]): row["badges"] for row in found}
 
 
 def everywhere(shell: Shell) -> list[str]:
-    """Every listing and export that shows scores."""
+    """Every listing and export with scores."""
     calls: tuple[list[str], ...] = (["--json"], ["--csv"], ["--latex"], ["--markdown"], [])
     return [shell("rank", *call).out for call in calls] + [shell("show", "2b075ce62f10").out]
 

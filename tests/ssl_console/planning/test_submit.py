@@ -1,4 +1,4 @@
-"""What travels to the worker: layer-wise features that another run of the launch reads from the same images."""
+"""Run specifications name the layer-wise features that other runs of the launch need from the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wall clock that is set ends no run."""
+"""Changing the wall clock ends no run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results come into the database soon, and together when they come faster than its file can be written."""
+"""Results reach the database soon, and in groups when they arrive faster than its file can be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ssl_console.workspace_fixture import Bench
 
 
 def done(bench: Bench, index: RunIndex, number: int) -> tuple[RunInfo, ...]:
-    """One more run with a result; what the index says of it."""
+    """Add one more run with a result; return its entry in the index."""
     found = result(number)
     record = ResultRecord(result=found, metrics={}, interval_method="wilson", samples={})
     bench.submit(found.run_id).result.write_text(record.model_dump_json())

@@ -1,4 +1,4 @@
-"""Which run starts where, and the reasons that the others are given."""
+"""Assignment of runs to devices, and the waiting reasons of the others."""
 
 from __future__ import annotations
 

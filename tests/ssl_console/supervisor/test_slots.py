@@ -1,4 +1,4 @@
-"""Slots per device, and those that are opened later."""
+"""Slots per device, and those that are added later."""
 
 from __future__ import annotations
 

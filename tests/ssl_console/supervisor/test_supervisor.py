@@ -1,4 +1,4 @@
-"""The supervisor with real workers: runs are carried out, in order, and what goes wrong stays where it went wrong."""
+"""The supervisor with real workers: runs are executed in order, and failures stay isolated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when supervisors die, race, or leave: no finished result is lost, and nothing is done twice."""
+"""Supervisors that die, race or exit: no finished result is lost, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_a_worker_that_died_after_its_result_had_no_time_to_remove_is_remov
     bench.supervise()
     eventually(lambda: not (done.checkpoint.exists() or done.fresh_features.exists()), "a result needs no checkpoint")
     assert done.result.exists()
-    assert (failed.checkpoint / "state.pt").exists()  # a retry goes on from it
+    assert (failed.checkpoint / "state.pt").exists()  # a retry resumes from it
 
 
 def test_worker_of_a_killed_supervisor_leaves_after_its_run_and_its_result_is_collected(bench: Bench) -> None:
@@ -147,7 +147,7 @@ def test_of_supervisors_started_at_once_one_wins(bench: Bench) -> None:
 
 
 def test_run_submitted_while_the_supervisor_leaves_is_not_forgotten(bench: Bench) -> None:
-    """With no lingering, every submission meets a supervisor that is about to leave, or has just left."""
+    """With no lingering, every submission meets a supervisor that is about to exit, or has just exited."""
     for number in range(12):
         bench.submit(f"r{number}", seed=number)
         bench.supervise(linger_s=0, idle_s=0)

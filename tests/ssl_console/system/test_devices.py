@@ -1,4 +1,4 @@
-"""Finding devices and reading them, with and without an NVIDIA driver."""
+"""Detection and monitoring of devices, with and without an NVIDIA driver."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ GPUS = [Device("cuda:0", "A"), Device("cuda:1", "B")]
 
 
 class DriverError(Exception):
-    """What the stand-in's questions raise."""
+    """Error of the replacement's queries."""
 
 
 class Driver(ModuleType):
-    """Stands in for `pynvml` where there is no NVIDIA device: two GPUs, one of which has fallen off the bus."""
+    """Replacement of `pynvml` without an NVIDIA device: two GPUs, one of which has fallen off the bus."""
 
     NVMLError = DriverError
     NVML_TEMPERATURE_GPU = 0

@@ -1,4 +1,4 @@
-"""NVIDIA's own Python binding on a compiled stand-in for its driver: no machine of a test has the device."""
+"""NVIDIA's Python binding on a compiled replacement of its driver, as no test machine has the device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ json.dump({"title": device.title, "driver": driver_version(), "used": used, "sec
 
 
 def stand_in_driver(folder: Path, *flags: str) -> dict[str, str]:
-    """The environment in which a process finds the stand-in, compiled to `folder`, where the driver's library is."""
+    """Environment in which a process finds the replacement, compiled to `folder`, in the driver library's place."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs Linux and a C compiler")
@@ -43,7 +43,7 @@ def stand_in_driver(folder: Path, *flags: str) -> dict[str, str]:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Callable[..., Any]:
-    """What a process tells that finds the stand-in where the driver's library would be."""
+    """Output of a process that finds the replacement in the driver library's place."""
 
     def ask(*flags: str) -> Any:
         environment = stand_in_driver(tmp_path, *flags)

@@ -1,4 +1,4 @@
-"""The torch that is installed fits the driver, and devices that torch cannot start are refused before a launch."""
+"""The installed torch fits the driver, and devices that torch cannot use are refused before a launch."""
 
 from __future__ import annotations
 

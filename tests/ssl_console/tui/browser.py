@@ -1,4 +1,4 @@
-"""A page in a real browser, driven through its debugging port: what the page was sent, and keys pressed in it."""
+"""A page in a real browser, controlled through its debugging port: traffic of the page, and keys pressed in it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PORT_FILE = "DevToolsActivePort"
 
 
 def browser_command() -> str | None:
-    """The browser there is."""
+    """Path of the installed browser."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Page:
-    """One page, and the terminal in it as its socket has filled it."""
+    """A page, and the terminal in it as filled through its socket."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -44,31 +44,31 @@ class Page:
         self.screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self.screen)
         self.requested: list[str] = []
-        """Every address that the page has asked for."""
+        """All addresses requested by the page."""
         self.complaints: list[str] = []
-        """What the browser refused to do for the page, in its words."""
+        """Actions that the browser refused, in its words."""
 
     @property
     def text(self) -> str:
-        """What the terminal in the page shows."""
+        """Content of the terminal in the page."""
         return "\n".join(self.screen.display)
 
     async def ask(self, method: str, **parameters: Any) -> None:
-        """Tell the browser to do something."""
+        """Send the browser a command."""
         await self._socket.send_json({"id": next(self._numbers), "method": method, "params": parameters})
 
     async def click(self, x: int, y: int) -> None:
-        """A click, which gives the page the keyboard."""
+        """A click, which focuses the page."""
         for kind in ("mousePressed", "mouseReleased"):
             await self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     async def press(self, character: str) -> None:
-        """A key."""
+        """Press a key."""
         await self.ask("Input.dispatchKeyEvent", type="keyDown", text=character, key=character)
         await self.ask("Input.dispatchKeyEvent", type="keyUp", key=character)
 
     async def until(self, fact: Callable[[], object]) -> None:
-        """Take in what the page is sent until something is true."""
+        """Receive the page's traffic until a condition holds."""
         async with asyncio.timeout(PATIENCE_S):
             while not fact():
                 message = (await self._socket.receive()).json()
@@ -89,7 +89,7 @@ class Page:
 
 @asynccontextmanager
 async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
-    """A page in a browser that is started for it."""
+    """A page in a new browser."""
     command = browser_command()
     assert command is not None
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Consoles on real workspaces, with everything that moves by itself held still."""
+"""Consoles on real workspaces, with everything that changes by itself frozen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE_S = 90.0
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Tests that are coroutines are run to their end, each on an event loop of its own."""
+    """Run coroutine tests to completion, each on a separate event loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -44,7 +44,7 @@ Opener = Callable[..., Opened]
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same time zone, the same terminal, the same free space and the same host everywhere."""
+    """Fixed time zone, terminal, free space and host."""
     monkeypatch.setattr("ssl_console.planning.disk_usage._free", lambda _folder: 512 * 10**9)
     monkeypatch.setattr(DevicePoller, "_read_host", lambda poller, *_: setattr(poller, "_host", filled.HOST))
     for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):
@@ -74,7 +74,7 @@ def used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 @pytest.fixture
 def opened() -> Opener:
-    """Opens a console on a workspace; inside, everything that it reads at the start has been read."""
+    """Opens a console on a workspace; in the context, everything read at the start has been read."""
 
     @asynccontextmanager
     async def open_console(
@@ -89,14 +89,14 @@ def opened() -> Opener:
 
 
 def console_on(workspace: Workspace, options: AppOptions | None = None) -> ConsoleApp:
-    """A console whose clock stands still, half an hour after the workspace's last event; on all tasks by itself."""
+    """A console with a fixed clock, half an hour after the workspace's last event; with all tasks by default."""
     app = ConsoleApp(lambda: LocalBackend(Session.of(workspace)), options or AppOptions(suite=""))
     app.clock = lambda: filled.NOW + 1800.0
     return app
 
 
 async def settled(pilot: Pilot[int]) -> None:
-    """Cards, runs and results have been read and are on the screen."""
+    """Whether cards, runs and results have been read and displayed."""
     app = pilot.app
     assert isinstance(app, ConsoleApp)
     await until(pilot, lambda: app.started and app.first_update_done and app.state.catalogue.backbones)
@@ -105,14 +105,14 @@ async def settled(pilot: Pilot[int]) -> None:
 
 
 async def idle(app: ConsoleApp) -> None:
-    """Nothing is done in the background any more. A newer piece of work may have taken the place of an older one."""
+    """Whether no background work is left. Newer work may have replaced older work."""
     while any(not worker.is_finished for worker in app.workers):
         with suppress(WorkerCancelled):
             await app.workers.wait_for_complete()
 
 
 async def until(pilot: Pilot[int], fact: Callable[[], object]) -> None:
-    """Let the app work until something is true."""
+    """Let the app run until a condition holds."""
     end = time.monotonic() + PATIENCE_S
     while not fact():
         assert time.monotonic() < end, "it did not come to pass"

@@ -1,4 +1,4 @@
-"""How the console's benchmarks are run: figures with their limits, as lines to read and as JSON to keep."""
+"""Output of the console's benchmarks: figures with their limits, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ URGENT = -15
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which this share of the values lies (nearest rank)."""
+    """Quantile of the values by nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def run_benchmark(description: str, measure: Callable[[bool], Sequence[Figure]]) -> int:
-    """Measure (`quick` or not), print, and keep as JSON; with `--strict`, 1 when a figure is over its limit."""
+    """Measure (`quick` or not), print, and write JSON; with `--strict`, return 1 if a figure exceeds its limit."""
     options = parser(description)
     options.add_argument("--strict", action="store_true", help="exit with 1 when a figure is over its limit")
     options.add_argument(
@@ -39,7 +39,7 @@ def run_benchmark(description: str, measure: Callable[[bool], Sequence[Figure]])
 
 
 def told(figures: Sequence[Figure]) -> Sequence[Figure]:
-    """The figures, after saying them."""
+    """The figures, after printing them."""
     for figure in figures:
         tell(figure)
     return figures

@@ -1,6 +1,6 @@
-"""Workspaces as they are after much use: results in the database, runs that have ended, runs that go on.
+"""Workspaces after long use: results in the database, ended runs, active runs.
 
-Everything is in the formats that the engine writes, through its own writers where there are any.
+Everything is in the engine's formats, written by its own code where possible.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tasks.catalog.catalog import TaskCatalog
 from tasks.metrics.outcome import OVER_POOLS
 
 NOW = 1_750_000_000.0
-"""When things happened, in seconds since the epoch."""
+"""Time of the events, in seconds since the epoch."""
 RELIABILITY: dict[str, JsonValue] = {
     "confidence": [None, 0.15, 0.35, 0.55, 0.75, 0.95],
     "accuracy": [None, 0.22, 0.31, 0.48, 0.71, 0.93],
@@ -77,17 +77,17 @@ def backbone_catalog() -> BackboneCatalog:
 
 
 def backbone_names(count: int) -> list[str]:
-    """The first so many built-in backbones."""
+    """The first `count` built-in backbones."""
     return list(backbone_catalog().cards)[:count]
 
 
 def task_names(count: int) -> list[str]:
-    """The first so many built-in tasks."""
+    """The first `count` built-in tasks."""
     return list(task_catalog().task_names)[:count]
 
 
 def own_backbones(workspace: Workspace, count: int) -> list[str]:
-    """So many cards of the user's own; their names."""
+    """Create user cards; return their names."""
     folder = workspace.backbones / "own"
     folder.mkdir()
     for number in range(count):
@@ -97,7 +97,7 @@ def own_backbones(workspace: Workspace, count: int) -> list[str]:
 
 
 def result(backbone: str, task: str, *, run_id: str = "", seed: int = 0) -> Result:
-    """A plausible result; the same one for the same arguments."""
+    """A plausible result, the same one for the same arguments."""
     chance = random.Random(f"{backbone} {task} {seed}")
     value = 40 + 55 * chance.random()
     return Result(
@@ -137,12 +137,12 @@ def spec(run_id: str, backbone: str, task: str, seed: int = 0) -> RunSpec:
 
 
 def queue(workspace: Workspace, run_id: str, backbone: str, task: str, seed: int = 0) -> RunFolder:
-    """A run that waits."""
+    """A waiting run."""
     return submit(workspace, run_id, spec(run_id, backbone, task, seed).model_dump_json(indent=2).encode())
 
 
 def go_on(workspace: Workspace, run_id: str, backbone: str, task: str, *, done: int, seed: int = 0) -> None:
-    """A run that is under way, so many of 100 steps; this process is its worker."""
+    """An active run at a step of 100; this process is its worker."""
     folder = workspace.runs / run_id
     folder.mkdir(mode=0o700)
     files = RunFolder(folder)
@@ -176,7 +176,7 @@ def supervise(workspace: Workspace) -> None:
 def finish(
     workspace: Workspace, run_id: str, backbone: str, task: str, seed: int = 0, *, failed: bool = False
 ) -> Result:
-    """A run that has ended, with its events, log, end and, unless it failed, its result; the database is left alone."""
+    """An ended run with its events, log, end and, unless it failed, its result; the database is unchanged."""
     folder = workspace.runs / run_id
     folder.mkdir(mode=0o700)
     files = RunFolder(folder)
@@ -206,7 +206,7 @@ def finish(
 
 
 def fill_runs(workspace: Workspace, backbones: Sequence[str], tasks: Sequence[str], limit: int) -> list[Result]:
-    """So many runs that have ended, every tenth of them badly; the results of the others."""
+    """A number of ended runs, every tenth of them failed; returns the results of the others."""
     pairs = [(backbone, task) for backbone in backbones for task in tasks][:limit]
     found = [
         (number % 10 == 9, finish(workspace, f"{number:012x}", *pair, failed=number % 10 == 9))
@@ -217,7 +217,7 @@ def fill_runs(workspace: Workspace, backbones: Sequence[str], tasks: Sequence[st
 
 
 def used_workspace(root: Path, *, results: int, runs: int) -> Workspace:
-    """A workspace with so many results, of which the run folders of so many are still there."""
+    """A workspace with a number of results, some of which have run folders."""
     workspace = Workspace(root).create()
     tasks = task_names(40)
     backbones = backbone_names(results // len(tasks) + 1)
@@ -228,7 +228,7 @@ def used_workspace(root: Path, *, results: int, runs: int) -> Workspace:
 
 
 def watch_training(workspace: Workspace, means: Sequence[float]) -> None:
-    """A watched training whose checkpoints transferred so well, one after the other."""
+    """A watched training with the given scores of its checkpoints."""
     tasks = ("knn/digits", "knn/shapes")
     checkpoints = tuple(
         WatchedCheckpoint(
@@ -256,7 +256,7 @@ def watch_training(workspace: Workspace, means: Sequence[float]) -> None:
 
 
 def story(steps: int, began: float = NOW, best: float = 90.0) -> Iterator[Event]:
-    """The events of one attempt in the order in which a worker writes them, at most three for every step."""
+    """Events of one attempt in the order written by a worker, at most three per step."""
     yield Event("started", began, device="cuda:0")
     yield Event("phase", began, name="encoding", total=steps, unit="images")
     for step in range(1, steps + 1):

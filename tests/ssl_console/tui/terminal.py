@@ -26,7 +26,7 @@ import pyte
 from ssl_console.workspace.paths import Workspace
 
 PATIENCE_S = 30.0
-"""Bound of every wait: generous, because it is only used up by a failing test."""
+"""Timeout of every wait: generous, because only failing tests reach it."""
 SIZE = (120, 40)
 KEYS: Mapping[str, bytes] = {
     "enter": b"\r",
@@ -45,19 +45,19 @@ KEYS: Mapping[str, bytes] = {
     "ctrl+c": b"\x03",
 }
 ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y"}
-"""Questions that a terminal is asked at the start, and what today's terminals answer: updates can be drawn as one."""
+"""Queries sent to a terminal at the start, and the answers of current terminals: updates can be drawn at once."""
 UNKNOWN_TO_PYTE = b"\x1b[<u"
 LEAVES_SCREEN = b"\x1b[?1049l"
 WAITS = 0.25
-"""Longest single wait in `select`, in seconds, so that facts outside the terminal are looked at too."""
+"""Longest single wait in `select`, in seconds, so that facts outside the terminal are checked too."""
 ENVIRONMENT = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
-"""As a session over SSH has it: nothing says how many colours there are, so there are 256."""
+"""As in an SSH session: nothing declares the number of colours, so there are 256."""
 FOREIGN = ("COLORTERM", "NO_COLOR", "TMUX", "SSL_CONSOLE_ASCII", "TEXTUAL_COLOR_SYSTEM")
-"""Variables of whoever runs the tests that would change what is drawn."""
+"""Environment variables of the user running the tests that would change the output."""
 
 
 PROCESS_CLOCK = 2
-"""With a process's id above it, the clock of the time that this process was given (clock_getcpuclockid(3))."""
+"""With a process id in the higher bits, the CPU clock of that process (clock_getcpuclockid(3))."""
 
 
 @dataclass
@@ -68,11 +68,11 @@ class Terminal:
     master: int
     screen: pyte.Screen
     written: bytearray = field(default_factory=bytearray)
-    """Everything that it wrote."""
+    """All of its output."""
     last_read: float = 0.0
-    """When bytes were last read, on the clock of `time.perf_counter`."""
+    """Time of the last read, on the clock of `time.perf_counter`."""
     exit_code: int | None = None
-    """As a shell would say it: negative for a signal."""
+    """As in a shell: negative for a signal."""
     _stream: pyte.ByteStream = field(init=False)
     _drawn: tuple[int, str] = (0, "")
 
@@ -83,7 +83,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """The screen, line by line. Drawn only when asked for: that takes longer than reading."""
+        """The screen, line by line. Rendered on access, because that takes longer than reading."""
         fresh = bytes(self.written[self._drawn[0] :])
         if fresh:
             self._stream.feed(fresh.replace(UNKNOWN_TO_PYTE, b""))
@@ -91,11 +91,11 @@ class Terminal:
         return self._drawn[1]
 
     def shows(self, *words: str) -> bool:
-        """Whether all of this is on the screen now."""
+        """Whether all of this is on the screen."""
         return all(word in self.text for word in words)
 
     def read(self, wait: float = 0.0) -> int:
-        """Take in what there is, after waiting for it at most so many seconds; how many bytes that were."""
+        """Read available output, after waiting at most this many seconds; return the number of bytes."""
         if self.master < 0 or not select.select([self.master], [], [], wait)[0]:
             return 0
         try:
@@ -113,7 +113,7 @@ class Terminal:
         return len(data)
 
     def until(self, fact: Callable[[], object], what: str = "", patience_s: float = PATIENCE_S) -> None:
-        """Read until `fact()` is true; fails, showing the screen, if it does not become so in time."""
+        """Read until `fact()` is true; fail with the screen's content at the timeout."""
         end = time.monotonic() + patience_s
         while not fact():
             left = end - time.monotonic()
@@ -136,7 +136,7 @@ class Terminal:
             assert time.monotonic() < end, f"still writing after {patience_s:.0f} s\n{self.text}"
 
     def watch(self, seconds: float) -> int:
-        """Read for so long; how many bytes were written."""
+        """Read for this many seconds; return the number of bytes written."""
         end, count = time.monotonic() + seconds, 0
         while (left := end - time.monotonic()) > 0:
             count += self.read(left)
@@ -144,16 +144,16 @@ class Terminal:
 
     @property
     def tail(self) -> str:
-        """The end of everything written, for a message."""
+        """The end of the output, for a message."""
         return bytes(self.written[-2000:]).decode(errors="replace")
 
     @property
     def scrollback(self) -> str:
-        """What was written after the full-screen view had been left: what stays in the terminal."""
+        """Output after the full-screen view was left: the remaining content of the terminal."""
         _, left, rest = bytes(self.written).rpartition(LEAVES_SCREEN)
         return rest.decode(errors="replace").replace("\r\n", "\n") if left else ""
 
-    # -- doing --------------------------------------------------------------------------------------------------
+    # -- actions ------------------------------------------------------------------------------------------------
 
     def press(self, *keys: str) -> None:
         """Press keys: names of `KEYS`, or text as it is typed."""
@@ -161,7 +161,7 @@ class Terminal:
             os.write(self.master, KEYS.get(key, key.encode()))
 
     def measure(self, key: str, painted: Callable[[], object], patience_s: float = PATIENCE_S) -> float:
-        """Press a key; seconds until the bytes had come that made `painted()` true."""
+        """Press a key; return the seconds until the bytes that make `painted()` true."""
         while self.read():
             pass
         started = time.perf_counter()
@@ -170,7 +170,7 @@ class Terminal:
         return self.last_read - started
 
     def resize(self, columns: int, lines: int) -> None:
-        """Another size; the kernel tells the program by SIGWINCH."""
+        """Change the size; the kernel notifies the program by SIGWINCH."""
         _ = self.text
         self.screen.resize(lines, columns)
         _set_size(self.master, columns, lines)
@@ -188,7 +188,7 @@ class Terminal:
 
     @property
     def process(self) -> psutil.Process:
-        """To ask for CPU time and memory."""
+        """For CPU time and memory."""
         return psutil.Process(self.pid)
 
     def cpu_seconds(self) -> float:
@@ -196,7 +196,7 @@ class Terminal:
         return time.clock_gettime((~self.pid << 3) | PROCESS_CLOCK)
 
     def until_ended(self, patience_s: float = PATIENCE_S) -> int:
-        """Read on until the program has ended; its exit code, negative for a signal."""
+        """Read until the program has ended; return its exit code, negative for a signal."""
         end = time.monotonic() + patience_s
         while self.exit_code is None:
             assert time.monotonic() < end, f"still running after {patience_s:.0f} s\n{self.text}"
@@ -234,7 +234,7 @@ class Terminal:
 def start(
     command: Sequence[str], *, size: tuple[int, int] = SIZE, environment: Mapping[str, str] | None = None
 ) -> Terminal:
-    """Run a command in a new terminal of so many columns and lines."""
+    """Run a command in a new terminal of this many columns and lines."""
     surroundings = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     surroundings |= {**ENVIRONMENT, **(environment or {})}
     for name in ("COLUMNS", "LINES"):  # the size is the terminal's own, even if an environment was copied whole
@@ -252,7 +252,7 @@ def start(
 def a_terminal(
     *command: str, size: tuple[int, int] = SIZE, environment: Mapping[str, str] | None = None
 ) -> Iterator[Terminal]:
-    """A command in a terminal, ended with the block."""
+    """A command in a terminal, ended with the context."""
     terminal = start(command, size=size, environment=environment)
     try:
         yield terminal
@@ -272,13 +272,13 @@ def a_console(
     size: tuple[int, int] = SIZE,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Terminal]:
-    """The console on a workspace, ended with the block."""
+    """The console on a workspace, ended with the context."""
     with a_terminal(*console_command(workspace, *options), size=size, environment=environment) as terminal:
         yield terminal
 
 
 def group_with(niceness: int) -> None:
-    """Let the niceness count against other sessions too, where the kernel shares out time between sessions."""
+    """Make the niceness count against other sessions too, where the kernel divides time between sessions."""
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(niceness))
 

@@ -83,7 +83,7 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
 async def test_the_form_takes_what_the_tensors_do_not_show(
     used: Workspace, opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(add_backbone, "inspect", propose)  # in this process, which has torch already
+    monkeypatch.setattr(add_backbone, "inspect", propose)  # in this process, which has imported torch
     net = tensors_of("vit_base_patch16_224", embed_dim=320, depth=1, num_heads=5, img_size=32)
     torch.save({**net, "mystery.weight": spread((4, 4))}, tmp_path / "odd.pth")
     async with opened(used) as pilot:

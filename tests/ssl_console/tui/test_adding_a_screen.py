@@ -1,4 +1,4 @@
-"""A new screen is a module of its own, a pure view, and one line in `SCREENS`: nothing else has to be touched."""
+"""A new screen is a module, a pure view, and one line in `SCREENS`; no other file is changed."""
 
 from __future__ import annotations
 

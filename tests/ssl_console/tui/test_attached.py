@@ -1,4 +1,4 @@
-"""The console in a real terminal: nothing that runs hangs on it, and it ends when its terminal does."""
+"""The console in a real terminal: runs do not depend on it, and it ends with its terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRESSED_EVERY_S = 0.5
 
 @pytest.fixture
 def still(tmp_path: Path) -> Workspace:
-    """A workspace in which nothing goes on: results, ended runs, and one that waits for a supervisor."""
+    """An idle workspace: results, ended runs, and one that waits for a supervisor."""
     made = used_workspace(tmp_path / "still", results=60, runs=12)
     queue(made, "waiting00000", "demo/supervised", "knn/digits")
     return made
@@ -37,7 +37,7 @@ def still(tmp_path: Path) -> Workspace:
 
 @contextmanager
 def busy(root: Path) -> Iterator[Workspace]:
-    """A workspace in which runs go on, every one a process that reports more than a worker does."""
+    """A workspace with active runs, every one a process that reports more than a worker does."""
     made = Workspace(root).create()
     fill_results(made, ["demo/mae", "demo/random"], task_names(3))
     pairs = [("demo/mae", task) for task in task_names(LIVE)]
@@ -52,7 +52,7 @@ def written_events(workspace: Workspace) -> int:
 
 
 def leave_alone(terminal: Terminal, seconds: float) -> None:
-    """Read nothing for so long, while somebody goes on pressing keys: the only fact to wait for is the time."""
+    """Read nothing for this long while keys are pressed: the only condition is time."""
     end = time.monotonic() + seconds
     for key in cycle("31"):
         if time.monotonic() > end:
@@ -178,7 +178,7 @@ def test_a_run_that_another_process_cancels_is_shown_so(still: Workspace) -> Non
 
 
 def screens(terminal: Terminal) -> list[str]:
-    """Plan, Live and Rankings, as they stand when nothing moves any more."""
+    """Plan, Live and Rankings, once nothing changes."""
     found = []
     for key, words in (("1", "ticked"), ("2", "failed"), ("3", "columns")):
         terminal.press(key)

@@ -1,4 +1,4 @@
-"""What goes over the wire of a real terminal: nothing while nothing changes, little over a slow link, plain signs."""
+"""Bytes to a real terminal: none while nothing changes, few over a slow link, plain characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOUR = re.compile(rb"[34]8;5;(\d+)")
 CLIPBOARD = re.compile(rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07")
 WATCHED_S = 4.0
 SCREENS = (("1", "ticked"), ("2", "failed"), ("3", "columns"), ("4", "against"), ("5", "place"))
-"""Keys, and words of the screens they lead to."""
+"""Keys, and words on the screens they open."""
 
 
 def test_nothing_is_written_while_a_filter_or_a_search_waits_for_the_next_letter(still: Workspace) -> None:
@@ -34,7 +34,7 @@ def test_nothing_is_written_while_a_filter_or_a_search_waits_for_the_next_letter
 
 @pytest.fixture
 def still(tmp_path: Path) -> Workspace:
-    """A workspace in which nothing goes on."""
+    """An idle workspace."""
     return used_workspace(tmp_path / "still", results=60, runs=12)
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_written_while_nothing_changes(still: Workspace) -> None:
 
 
 def updates(terminal: Terminal) -> tuple[int, int]:
-    """Updates and bytes while runs go on and nobody presses a key."""
+    """Updates and bytes during runs without key presses."""
     terminal.press("2")
     terminal.until_shown("4 running", "img/s")
     terminal.watch(1.0)
@@ -80,7 +80,7 @@ def is_grey(number: int) -> bool:
 
 
 def colours(terminal: Terminal) -> set[int]:
-    """Every colour that was written."""
+    """All colours that were written."""
     return {int(number) for number in COLOUR.findall(terminal.written)}
 
 

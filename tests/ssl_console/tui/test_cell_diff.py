@@ -1,4 +1,4 @@
-"""The terminal shows what Textual would have drawn, for fewer bytes; and nothing is written for nothing."""
+"""The terminal shows Textual's rendering with fewer bytes, and unchanged content writes nothing."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def whole(picture: list[list[tuple[str, Style | None]]]) -> LayoutUpdate:
 
 
 def drawn(screen: pyte.Screen) -> list[list[tuple[object, ...]]]:
-    """What a terminal shows; the colour of a blank's ink is not seen."""
+    """Content of a terminal; the foreground colour of blanks is ignored."""
     return [[seen(screen.buffer[y][x]) for x in range(screen.columns)] for y in range(screen.lines)]
 
 
 def seen(cell: pyte.screens.Char) -> tuple[object, ...]:
-    """A cell as the eye has it."""
+    """A cell as displayed."""
     blank = cell.data == " " and not cell.underscore
     return (cell.data, cell.bg, cell.underscore, *(() if blank else (cell.fg, cell.bold)))
 

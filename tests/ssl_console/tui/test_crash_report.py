@@ -1,4 +1,4 @@
-"""A mistake of the console's own, in a real terminal."""
+"""An internal error of the console, in a real terminal."""
 
 from __future__ import annotations
 

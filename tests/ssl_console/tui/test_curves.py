@@ -1,4 +1,4 @@
-"""Curves of runs over each other: by step or time, linear or logarithmic, whole or magnified."""
+"""Overlaid curves of runs: by step or time, linear or logarithmic, whole or magnified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices as Live shows them: figures, histories, whose processes hold the memory; little over the wire."""
+"""Devices on Live: figures, histories, and processes that hold memory; few bytes over the link."""
 
 from __future__ import annotations
 

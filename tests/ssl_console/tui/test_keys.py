@@ -23,7 +23,7 @@ PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
     r"|question_mark|colon|slash|plus|minus|equals_sign|asterisk|dollar_sign|ctrl\+[clp]"
 )
-"""Keys that every terminal sends and tmux and SSH pass on."""
+"""Keys that every terminal sends and that tmux and SSH pass on."""
 
 
 def test_every_key_works_in_any_terminal() -> None:
@@ -92,7 +92,7 @@ SHEETS = {
     "adding": (AppOptions(suite="demo"), ("B",)),
     "help": (AppOptions(suite="demo"), ("f1",)),
 }
-"""Where each small scope is met, and the keys that lead there."""
+"""Screens of each small scope, and the keys that lead there."""
 
 
 @pytest.mark.parametrize("scope", SHEETS)

@@ -1,4 +1,4 @@
-"""The console slows down by itself when the terminal does not keep up, and takes up its pace again."""
+"""The console slows down when the terminal does not keep up, and speeds up again afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A score on data that the backbone's card names has its mark on every screen; margins are those of the settings."""
+"""A score on data named by the backbone's card has its mark on every screen; margins are those of the settings."""
 
 from __future__ import annotations
 

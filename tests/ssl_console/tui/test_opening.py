@@ -1,4 +1,4 @@
-"""What the console shows first, and what it remembers of the last time."""
+"""First screen of the console, and preferences restored from the last session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture that a run left, in character cells: on the Result screen, and after `show`."""
+"""The image of a run, in character cells: on the Result screen, and after `show`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pictured(tmp_path: Path) -> Workspace:
-    """One result with a picture, and an older one without."""
+    """One result with an image, and an older one without."""
     workspace = Workspace(tmp_path / "pictured").create()
     workspace.config.write_text('devices = ["cpu"]\n')
     results = filled.fill_runs(workspace, ["demo/mae"], ["linear/digits", "knn/digits"], 2)

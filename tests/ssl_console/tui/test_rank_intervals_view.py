@@ -1,4 +1,4 @@
-"""What the screens say about how far a number can be trusted."""
+"""Uncertainty of scores on the screens."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def any_record(workspace: Workspace) -> ResultRecord:
 
 
 async def test_scores_to_doubt_are_marked_with_one_sentence_of_advice(measured: Workspace, opened: Opener) -> None:
-    """The made-up features of this workspace repeat no image, so a badge is put into a record first."""
+    """The synthetic features of this workspace repeat no image, so a badge is added to a record first."""
     async with opened(measured, AppOptions(mode="rankings")) as pilot:
         app = app_of(pilot)
         changed = tuple(one.model_copy(update={"badges": ("grid edge",)}) for one in app.state.results)

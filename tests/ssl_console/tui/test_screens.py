@@ -1,4 +1,4 @@
-"""What the screens do with keys, on a real workspace: read from real files, asked through the real core."""
+"""Reactions of the screens to keys, on a real workspace: real files, and the real backend."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def cells(pilot: Pilot[int], *columns: str) -> list[Cell]:
 
 
 def drawn(pilot: Pilot[int]) -> str:
-    """The table as it is on the screen."""
+    """The table as displayed."""
     lines = table(pilot)
     return "\n".join(lines.render_line(y).text for y in range(lines.size.height))
 

@@ -1,4 +1,4 @@
-"""Every screen at the three sizes, as it is on a workspace after some use."""
+"""Every screen at the three sizes, on a workspace after some use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def supervised(used: Workspace) -> Workspace:
 
 
 def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) -> Before:
-    """Press keys once everything has been read, and wait for what they lead to."""
+    """Press keys once everything has been read, and wait for their effect."""
 
     async def press(pilot: Pilot[int]) -> None:
         app = pilot.app
@@ -46,7 +46,7 @@ def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) 
 
 
 def snapshot_of(workspace: Workspace, mode: str, *, ascii_only: bool = False) -> ConsoleApp:
-    """The console with only the demo suite shown, so that a new card elsewhere changes no picture."""
+    """The console showing only the demo suite, so that a new card elsewhere changes no snapshot."""
     return console_on(workspace, AppOptions(mode=mode, ascii_only=ascii_only, suite="demo"))
 
 

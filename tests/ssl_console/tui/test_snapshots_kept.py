@@ -1,4 +1,4 @@
-"""The pictures that screens are compared with, themselves."""
+"""The snapshots that screens are compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The style sheet names widgets by their class: a name that no class has would style nothing, in silence."""
+"""The style sheet names widgets by their class: a name of no class would silently style nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table widget on its own: what the cursor follows, and what goes to the terminal."""
+"""The table widget alone: behaviour of the cursor, and bytes to the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = (Column("name", "name", 12), *(Column(f"c{n}", f"c{n}", 6, "right") fo
 
 @dataclass
 class Content:
-    """Cells that can be changed, and how many were asked for."""
+    """Cells that can be changed, with a count of accesses."""
 
     keys: Sequence[str]
     changed: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Content:
 
 
 class RecordingTable(LineTable):
-    """Remembers which parts it was asked to repaint."""
+    """Records the regions it was asked to repaint."""
 
     def __init__(self) -> None:
         super().__init__(cursor="cell")
@@ -48,7 +48,7 @@ class RecordingTable(LineTable):
 
 
 class TableApp(App[None]):
-    """A table and nothing else."""
+    """An app with a table only."""
 
     render_context = RenderContext(Palette.of(DARK), UNICODE)
 

@@ -1,4 +1,4 @@
-"""Time left is of the whole run and of the whole queue, from what such runs took before."""
+"""Remaining time of the whole run and the whole queue, from the durations of similar runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NOW = filled.NOW
 
 
 def finished(seconds: float) -> AppState:
-    """A state in which `demo/mae` on `knn/digits` took so long."""
+    """A state in which `demo/mae` on `knn/digits` took this long."""
     return AppState(results=(filled.result("demo/mae", "knn/digits").model_copy(update={"duration_s": seconds}),))
 
 
 @pytest.fixture
 def used_runs() -> tuple[RunView, RunView]:
-    """One that began 40 s ago, and one that waits."""
+    """One run that began 40 s ago, and one that waits."""
     progress = Progress(started=NOW - 40.0)
     running = run_view("a", RunState.RUNNING, progress=progress, backbone="demo/mae", task="knn/digits")
     return running, run_view("b", RunState.QUEUED, backbone="demo/mae", task="knn/digits")

@@ -1,4 +1,4 @@
-"""The console inside tmux, where most people have it: drawn, driven by its keys, and ended with its window."""
+"""The console inside tmux: drawn, controlled by its keys, and ended with its window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux is
 
 
 class Window:
-    """A window of a tmux server of its own."""
+    """A window of a separate tmux server."""
 
     def __init__(self, socket: Path, command: list[str]) -> None:
         self._socket = socket
@@ -49,7 +49,7 @@ class Window:
 
     @property
     def process(self) -> psutil.Process:
-        """What runs in it."""
+        """The command running in it."""
         return psutil.Process(int(self._tmux("display-message", "-p", "#{pane_pid}")))
 
     def close(self) -> None:

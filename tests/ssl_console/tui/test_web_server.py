@@ -1,4 +1,4 @@
-"""The console in a browser: the same app, on this machine only, for no page but its own."""
+"""The console in a browser: the same app, on the local machine only, for no page but its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.ssl_console.tui.filled import used_workspace
 
 @pytest.fixture
 def still(tmp_path: Path) -> Workspace:
-    """A workspace in which nothing goes on."""
+    """An idle workspace."""
     return used_workspace(tmp_path / "still", results=60, runs=12)
 
 
@@ -42,7 +42,7 @@ class Served:
     url: str
     """Its secret address."""
     to_look: str
-    """The one that changes nothing."""
+    """The read-only address."""
     process: psutil.Process
 
     @property
@@ -53,7 +53,7 @@ class Served:
 
 @contextmanager
 def serving(workspace: Workspace, *options: str, stderr: IO[str] | None = None) -> Iterator[Served]:
-    """The console, served meanwhile; what it writes after its start goes to `stderr`, or nowhere."""
+    """A console that is being served; its output after the start goes to `stderr`, or nowhere."""
     command = [*serve_command(workspace), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -67,7 +67,7 @@ def serving(workspace: Workspace, *options: str, stderr: IO[str] | None = None) 
 
 
 def addresses(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """The two addresses that it prints once it listens; for a console to look only, twice the same."""
+    """The two addresses that it prints once it listens; for a read-only console, twice the same."""
     assert process.stderr is not None
     first = ""
     for line in process.stderr:
@@ -81,7 +81,7 @@ def addresses(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A port without a listener."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -239,13 +239,13 @@ def test_an_address_that_other_machines_reach_is_warned_of(still: Workspace) -> 
 
 
 def serve_command(workspace: Workspace) -> list[str]:
-    """At a free port."""
+    """Serve at a free port."""
     words = [sys.executable, "-P", "-m", "ssl_console", "--workspace", str(workspace.root), "serve"]
     return [*words, "--port", str(free_port())]
 
 
 def refused(workspace: Workspace, *options: str, code: int = 1) -> subprocess.CompletedProcess[str]:
-    """One that does not serve."""
+    """A server that does not respond."""
     command = [*serve_command(workspace), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr

@@ -1,4 +1,4 @@
-"""One process a run, each appending events at a given rate, as workers do. Started by path: see `filled.writers`.
+"""One process per run, each appending events at a given rate, like a worker. Started by path: see `filled.writers`.
 
 python -P tests/ssl_console/tui/writers.py WORKSPACE RATE EVENTS RUN...
 """
@@ -24,11 +24,11 @@ from ssl_console.workspace.result import Result, ResultRecord
 PHASE = 3000
 """Steps of a phase: a minute at 50 events a second."""
 BATCH = 200
-"""Events written at once when there is no rate."""
+"""Events written at once without a rate."""
 
 
 def main() -> None:
-    """Fork a writer for every run; end them when standard input closes, or when told to."""
+    """Fork a writer for every run; end them when standard input closes, or on a signal."""
     root, rate, events, *run_ids = sys.argv[1:]
     workspace = Workspace(Path(root))
     pids = [_fork(workspace, run_id, float(rate), int(events), place) for place, run_id in enumerate(run_ids)]

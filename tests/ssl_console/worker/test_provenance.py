@@ -1,4 +1,4 @@
-"""Which code computed a result: the commit, whether files differed from it, and a digest that needs no repository."""
+"""Provenance of a result's code: the commit, whether files differed from it, and a digest that needs no repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker process by itself: claims, signals, logs, and that it takes no more than it needs."""
+"""The worker process alone: claims, signals, logs, and limited resource use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.ssl_console.workspace_fixture import PATIENCE_S, ROOT, Bench, eventua
 
 
 def leaves(process: Popen[bytes]) -> int:
-    """Its exit code, once it has left."""
+    """Its exit code, once it has exited."""
     process.communicate(timeout=PATIENCE_S)
     return process.returncode
 

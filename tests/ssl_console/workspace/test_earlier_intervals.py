@@ -1,4 +1,4 @@
-"""A workspace of an earlier version: its records stay, and what is shown has an interval that holds or a mark."""
+"""A workspace of an earlier version: its records are unchanged, and displayed intervals are valid or marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 def earlier(
     workspace: Workspace, task: str, metric: str, method: str, arrays: Arrays | None, **given: object
 ) -> Result:
-    """A result as earlier versions left it: the row has no method."""
+    """A result written by earlier versions: the row has no method."""
     row: dict[str, object] = {
         "run_id": f"run-{task.replace('/', '-')}", "key": "k", "backbone": "b", "task": task, "column": "c", "seed": 0,
         "metric": metric, "value": 100.0, "ci_low": 100.0, "ci_high": 100.0, "n": 20, "finished": 1.0,

@@ -1,4 +1,4 @@
-"""Results that an earlier version measured under a task card's own name have the protocol of their run."""
+"""Results measured by an earlier version under a task card's own name have the protocol of their run."""
 
 from __future__ import annotations
 

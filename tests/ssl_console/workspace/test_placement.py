@@ -1,4 +1,4 @@
-"""Launcher and devices of a run in its files, as this version and earlier ones write and read them."""
+"""Launcher and devices of a run in its files, written and read by this version and earlier ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_records_of_earlier_versions_name_a_launcher_in_place_of_a_device(
 
 
 def test_a_supervisor_of_an_earlier_version_never_starts_a_run_of_another_launcher_as_a_local_process() -> None:
-    """It reads `devices` alone, and compares each with the names and kinds of this machine's devices."""
+    """It reads `devices` only, and compares each with the names and kinds of this machine's devices."""
     assert orjson.loads(spec("one", launcher="slurm").model_dump_json())["devices"] == ["slurm"]
     stored = orjson.loads(spec("one", launcher="nice", devices=("cuda:0", "cpu")).model_dump_json())["devices"]
     assert stored == ["nice:cuda:0", "nice:cpu"]

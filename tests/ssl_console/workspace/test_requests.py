@@ -1,4 +1,4 @@
-"""Requests as files: what they change, when they are refused, and that two at once make one."""
+"""Requests as files: their effects, their refusals, and merging of two simultaneous ones."""
 
 from __future__ import annotations
 

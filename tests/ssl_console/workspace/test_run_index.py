@@ -1,4 +1,4 @@
-"""Keeping up with all runs of a workspace, cheaply."""
+"""Efficient tracking of all runs of a workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run stands, told from facts about its folder."""
+"""State of a run, derived from its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summaries of ended runs save reading, and never change what is seen of a run."""
+"""Summaries of ended runs save reading, and never change the displayed state of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LATER_S = SETTLED_S + 60.0
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Ended runs of every kind, whose summaries are kept however few they are."""
+    """Ended runs of every kind, whose summaries are stored however few they are."""
     monkeypatch.setattr(run_index, "MANY_UNKNOWN", 1)
     workspace = Workspace(tmp_path / "workspace").create()
     for name in ("done", "failed", "cancelled", "cut"):
@@ -51,7 +51,7 @@ def _end(folder: RunFolder, state: str, kind: str | None) -> None:
 
 
 def seen(workspace: Workspace, after_s: float = LATER_S) -> dict[str, RunInfo]:
-    """What a process that has just started sees."""
+    """State seen by a process that has just started."""
     index = RunIndex(workspace)
     index.refresh(time.time() + after_s)
     return index.entries

@@ -1,4 +1,4 @@
-"""Following files that grow: whole lines, nothing twice, nothing lost, whatever is in them."""
+"""Following files that grow: whole lines, none twice, none lost, for any content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workspaces that earlier versions of this program wrote are opened and carried on; a newer version's are refused.
+"""Workspaces written by earlier versions of this program can be used further; those of a newer version are refused.
 
 `data/workspaces` holds what three earlier states of the program left behind, in the order in which they were written.
 The schema of all of them is version 1, the only one there has been: records have only gained fields with defaults.
@@ -91,7 +91,7 @@ def test_a_workspace_of_an_earlier_version_is_carried_on(name: str, workspace: W
 def test_a_file_is_migrated_when_it_is_read_and_its_last_state_kept_when_it_is_written(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a next version as there may be one: real files, the real store, one step more."""
+    """A possible next version: real files, the real store, one more migration."""
 
     def rename(document: Document) -> Document:
         rows = {number: {**row, "backbone": f"new/{row['backbone']}"} for number, row in document["results"].items()}
@@ -115,7 +115,7 @@ def test_a_file_is_migrated_when_it_is_read_and_its_last_state_kept_when_it_is_w
     assert SCHEMA_VERSION == 1
 
 
-# -- what a newer version left ------------------------------------------------------------------------------------
+# -- files of a newer version ------------------------------------------------------------------------------------
 
 
 def make_newer(workspace: Workspace) -> None:

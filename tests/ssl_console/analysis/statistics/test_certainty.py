@@ -1,4 +1,4 @@
-"""No test is certain because few samples happen to be alike."""
+"""No test reports certainty because a few samples are alike."""
 
 from __future__ import annotations
 

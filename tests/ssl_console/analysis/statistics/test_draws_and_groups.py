@@ -21,7 +21,7 @@ IMAGES, DRAWS, GROUPS = 120, 5, 10
 
 
 def k_shot(generator: np.random.Generator, hard: npt.NDArray[np.float64], better: float = 0.0) -> Arrays:
-    """Right where a draw's luck and the backbone's own beat what is hard about the image."""
+    """Correct where the random effects of a draw and of the backbone exceed the difficulty of the image."""
     luck = 0.4 * generator.standard_normal((1, DRAWS)) + better
     wrong = hard[:, None] > luck + generator.standard_normal((IMAGES, DRAWS))
     return {"index": np.arange(IMAGES), "label": np.zeros(IMAGES, np.int64), "predicted": wrong.astype(np.int32)}

@@ -56,7 +56,7 @@ def test_other_protocols_have_no_episodes() -> None:
 
 @pytest.mark.slow
 def test_only_the_interval_over_data_covers_the_accuracy_on_other_images() -> None:
-    """400 pools of the same kind: the mean over all of them is the truth that each one's interval ought to hold."""
+    """400 pools of the same kind: their mean is the true value that each interval should contain."""
     generator = np.random.default_rng(0)
     pools = [accuracies(generator, images=40) for _ in range(400)]
     truth = np.mean([pool.mean() for pool in pools])

@@ -1,4 +1,4 @@
-"""The published tables give the same ranks, ties and correlations as ever (see golden/README.md)."""
+"""The published tables yield the same ranks, ties and correlations as before (see golden/README.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.ssl_console.analysis.statistics.golden.analysis import FILE, analysis
 
 STEP = 0.0021
-"""Two replicates of a thousand may fall on the other side on another machine."""
+"""Two replicates of a thousand may differ on another machine."""
 
 
 @pytest.fixture(scope="module")

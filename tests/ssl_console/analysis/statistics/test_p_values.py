@@ -1,4 +1,4 @@
-"""How p-values are written."""
+"""Format of p-values."""
 
 from __future__ import annotations
 

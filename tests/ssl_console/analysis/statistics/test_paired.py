@@ -15,7 +15,7 @@ SAMPLES = 600
 
 
 def outcomes(seed: int, better_by: float = 0.0) -> tuple[paired_tests.Right, paired_tests.Right]:
-    """Two classifiers that find the same images hard."""
+    """Two classifiers for which the same images are hard."""
     generator = np.random.default_rng(seed)
     hard = generator.normal(size=SAMPLES)
     noise = 0.5 * generator.normal(size=(2, SAMPLES))
@@ -105,7 +105,7 @@ def test_backbones_that_answer_alike_differ_by_an_interval_with_width() -> None:
 
 
 def test_an_image_in_a_class_of_its_own_makes_ranks_uncertain() -> None:
-    """Its own class shows no variance, which is no evidence that there is none."""
+    """Its own class has no variance, which is no evidence of zero variance."""
     labels = np.r_[np.zeros(30, int), 1, 2, 3]
     right = np.r_[np.ones(15), np.zeros(15), 1, 0, 1][None]
     error = float(np.sqrt((of_classes(np.array([50.0]), right, labels).factor ** 2).sum()))

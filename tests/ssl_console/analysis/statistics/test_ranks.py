@@ -15,7 +15,7 @@ SAMPLES = 400
 
 
 def right_answers(skill: list[float], seed: int, samples: int = SAMPLES) -> Floats:
-    """[backbones, samples], 0 or 100: all backbones find the same images hard."""
+    """[backbones, samples], 0 or 100: the same images are hard for all backbones."""
     generator = np.random.default_rng(seed)
     hard = generator.normal(size=samples)
     noise = 0.4 * generator.normal(size=(len(skill), samples))
@@ -65,7 +65,7 @@ def test_more_samples_make_ranks_more_certain() -> None:
 
 
 def test_ranks_agree_with_drawing_single_images_again() -> None:
-    """The normal limit against the bootstrap itself, on one task."""
+    """The normal limit, compared with the bootstrap on one task."""
     right = right_answers([0.62, 0.55, 0.5, 0.3], seed=3)
     ranks = bootstrap_ranks(
         NAMES, [weighted_metrics.of_samples(right.mean(axis=1), right)], ["linear"], replicates=4000
@@ -88,7 +88,7 @@ def test_what_backbones_share_does_not_blur_their_order() -> None:
 
 
 def test_tasks_are_drawn_within_their_family() -> None:
-    """One family has a single task: it is in every replicate, so nothing about it is uncertain."""
+    """One family has a single task: it is in every replicate, so it has no uncertainty."""
     sure = Spread(np.array([90.0, 10.0]), np.zeros((2, 1)))
     unsure = Spread(np.array([10.0, 90.0]), np.zeros((2, 1)))
     alone = bootstrap_ranks(("a", "b"), [sure, unsure], ["linear", "knn"])

@@ -27,18 +27,18 @@ ALARMS = (0.03, 0.07) if full() else (0.015, 0.09)
 TRUTH = 400_000 if full() else 80_000
 """Images from which a true score is computed."""
 HALVES = 96
-"""Random halves for an average precision, of which only mean and deviation are taken."""
+"""Random halves for an average precision, of which only mean and deviation are used."""
 IMAGES = 500
 """Of dense tasks."""
 SCENES = 1000
 """Of detection."""
 CLASSES = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
-"""Shares of the classes."""
+"""Fractions of the classes."""
 
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
 Detected = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]
-"""Image and rightness of every detection by falling score, and how many objects every image has."""
+"""Image and correctness of every detection by descending score, and the number of objects per image."""
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_wilson_intervals_cover_the_true_accuracy(share: float) -> None:
 
 
 def test_intervals_of_mean_average_precision_cover_the_true_one() -> None:
-    """The percentiles of a bootstrap would do so in four of five cases only."""
+    """The percentiles of a bootstrap would do so in only four of five cases."""
     truth = mean_average_precision(*images(np.random.default_rng(2), TRUTH, classes=3))
 
     def measured() -> Iterator[Interval]:
@@ -97,7 +97,7 @@ def test_intervals_of_the_mean_angle_cover_the_true_one() -> None:
 
 
 def resampled(score: Callable[[Floats], Floats]) -> Interval:
-    """As `over_images`, with the draws that it makes anew for every result."""
+    """As `over_images`, with its draws repeated for every result."""
     low, high = np.quantile(score(draws()), [0.025, 0.975])
     return Interval(float(low), float(high))
 
@@ -164,7 +164,7 @@ def mean_over_classes(classes: list[Detected], averaging: Averaging, weights: We
 
 
 def segmented(generator: np.random.Generator, images: int) -> PixelCounts:
-    """Images that differ in the classes that they show, and in how hard they are."""
+    """Images that differ in their classes and in difficulty."""
     true = generator.multinomial(400, generator.dirichlet([0.4] * len(CLASSES), images))
     right = generator.binomial(true, np.clip(generator.normal(0.7, 0.15, (images, 1)), 0.05, 0.98))
     predicted = right + np.roll(true - right, 1, axis=1)
@@ -172,13 +172,13 @@ def segmented(generator: np.random.Generator, images: int) -> PixelCounts:
 
 
 def angled(generator: np.random.Generator, images: int) -> Angles:
-    """Images that differ in how many of their pixels are known, and in how hard they are."""
+    """Images that differ in the number of known pixels and in difficulty."""
     pixels, degrees = generator.integers(50, 400, images), generator.gamma(4, 5, images)
     return Angles(np.zeros(1, np.int64), np.stack([pixels, pixels * degrees], axis=1).astype(np.float64))
 
 
 def equals(generator: np.random.Generator, count: int) -> tuple[paired_tests.Right, paired_tests.Right]:
-    """Two classifiers of the same skill that find the same images hard."""
+    """Two classifiers of equal skill for which the same images are hard."""
     hard = generator.normal(size=count)
     right = hard + 0.6 * generator.normal(size=(2, count)) < 0.8
     return right[:1], right[1:]

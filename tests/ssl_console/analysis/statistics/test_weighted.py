@@ -1,4 +1,4 @@
-"""Scores that are no means over images: tested in pairs and ranked over images all the same."""
+"""Scores that are not means over images: paired tests and ranks over images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def truths() -> list[Boxes]:
 
 
 def detections(noise: float, seed: int) -> list[Detections]:
-    """The true boxes, moved by some noise, with a false one now and then."""
+    """The true boxes with noise, and occasionally a false one."""
     generator = np.random.default_rng(seed)
     found = []
     for truth in truths():
@@ -119,7 +119,7 @@ def test_ranks_of_detectors_vary_with_the_images() -> None:
 
 
 def segmented(noise: float, seed: int) -> Arrays:
-    """What a segmentation run keeps; every backbone meets the same images in the same order."""
+    """Outputs of a segmentation run; every backbone has the same images in the same order."""
     generator, given = np.random.default_rng(seed), np.random.default_rng(0)
     confusion = Confusion(4)
     for _ in range(IMAGES):
@@ -130,7 +130,7 @@ def segmented(noise: float, seed: int) -> Arrays:
 
 
 def angled(noise: float, seed: int) -> Arrays:
-    """What a run of surface normals keeps; some images are hard for all backbones."""
+    """Outputs of a run of surface normals; some images are hard for all backbones."""
     generator, hard = np.random.default_rng(seed), np.random.default_rng(0).uniform(5, 25, IMAGES)
     histogram = AngleHistogram()
     for angle in hard:

@@ -1,8 +1,8 @@
-"""Computes what `published.json` holds: rank intervals and correlations of the published tables.
+"""Compute `published.json`: rank intervals and correlations of the published tables.
 
     python -P tests/ssl_console/analysis/statistics/golden/analysis.py
 
-writes the file anew. README.md beside it explains the numbers.
+rewrites the file. README.md next to it explains the numbers.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ HEADLINES = {
     "normals": "within-11.25",
     "segmentation": "miou",
 }
-"""The metric by which the paper's figure 1 judges a protocol."""
+"""Metric by which the paper's figure 1 judges a protocol."""
 RECOGNITION = ("linear", "finetune", "few-shot")
 
 
 def protocol(result: Result) -> str:
-    """`few-shot-5` for `few-shot-5/aircraft`."""
+    """Protocol part of a task name, e.g. `few-shot-5` of `few-shot-5/aircraft`."""
     return result.task.partition("/")[0]
 
 
@@ -48,7 +48,7 @@ GROUPS: Mapping[str, Callable[[Result], bool]] = {
 
 
 def analysis() -> dict[str, Any]:
-    """Everything, rounded."""
+    """All values, rounded."""
     tables = {name: rank_table(rank(filter(belongs, published())), _nothing) for name, belongs in GROUPS.items()}
     found: dict[str, Any] = rounded(
         {
@@ -80,7 +80,7 @@ def _nothing(_run_id: str) -> None:
 
 
 def written(content: object) -> str:
-    """As the file has it: one line per backbone or coefficient."""
+    """In the file's format: one line per backbone or coefficient."""
     lines = json.dumps(content, indent=1)
     return lines + "\n"
 
