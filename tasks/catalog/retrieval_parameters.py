@@ -47,6 +47,7 @@ RETRIEVAL = (
         family="retrieval",
         presets={
             "default": RetrievalParameters(),
+            "paper": RetrievalParameters(),
             "published": RetrievalParameters(preprocessing="resize-256", recalls=(1, 2, 4, 8, 10, 100, 1000)),
         },
         module="tasks.protocols.retrieval",
@@ -61,6 +62,7 @@ RETRIEVAL = (
         family="clustering",
         presets={
             "default": ClusteringParameters(),
+            "paper": ClusteringParameters(),
             "published": ClusteringParameters(preprocessing="resize-256"),
         },
         module="tasks.protocols.clustering",

@@ -12,11 +12,11 @@ from ssl_console.workspace.result import ResultRecord
 from tests.ssl_console.analysis.test_rank_intervals import result
 
 
-def record(backbone: str, blocks: int, finished: float = 1.0, **diagnostics: Any) -> ResultRecord:
+def record(backbone: str, depth: int, finished: float = 1.0, **diagnostics: Any) -> ResultRecord:
     curve = [
         {"block": block, "pooling": pooling, "score": 10.0 * block, "low": 1.0, "high": 99.0, "validation_score": 5}
         for pooling in ("mean", "cls")
-        for block in range(blocks, 0, -1)
+        for block in range(depth, 0, -1)
     ]
     return ResultRecord.model_validate(
         {
@@ -24,8 +24,8 @@ def record(backbone: str, blocks: int, finished: float = 1.0, **diagnostics: Any
             "metrics": {"accuracy": 50.0},
             "interval_method": "wilson",
             "samples": {},
-            "hyperparameters": {"block": blocks, "pooling": "cls"},
-            "diagnostics": {"curve": curve, "blocks": blocks, **diagnostics},
+            "hyperparameters": {"block": depth, "pooling": "cls"},
+            "diagnostics": {"curve": curve, "blocks": depth, **diagnostics},
         }
     )
 
