@@ -12,6 +12,12 @@ from tasks.solvers.logistic.device_matrix import resident_bytes
 from tests.benchmarks._features import made_up, made_up_labels
 
 STRENGTHS = np.logspace(-6, 4, 11).tolist()
+OBJECTIVE = 2e-6
+"""Relative distance of two objectives: each solution is within 5e-7 of the optimum by its certificate, its objective
+within 5e-7 of what its weights have (`PathSolver._repaired`), so 2 x (5e-7 + 5e-7)."""
+RAW = OBJECTIVE + 3e-6
+"""The same of an objective from the raw weights: rotating them back rounds each to 6e-8, so that at the margins of 50
+that C = 1e4 leads to, logits are off by 3e-6, and so is the loss, relative."""
 SHAPES = {"many samples": (3000, 300, 10), "few samples": (200, 600, 7), "many classes": (2500, 128, 150)}
 
 
@@ -21,8 +27,8 @@ def test_objectives_are_the_cpus(shape: str) -> None:
     on_cpu, on_gpu = (solve_path(*data.train, STRENGTHS, settings=Settings(device=name)) for name in ("cpu", "cuda"))
     for ours, theirs in zip(on_gpu.solutions, on_cpu.solutions, strict=True):
         assert ours.converged
-        assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
-        assert exact_objective(ours, *data.train) == pytest.approx(theirs.objective, rel=5e-6)
+        assert ours.objective == pytest.approx(theirs.objective, rel=OBJECTIVE)
+        assert exact_objective(ours, *data.train) == pytest.approx(theirs.objective, rel=RAW)
 
 
 def test_objectives_of_several_labels_are_the_cpus() -> None:
@@ -30,7 +36,7 @@ def test_objectives_of_several_labels_are_the_cpus() -> None:
     on_cpu, on_gpu = (solve_path(*data.train, STRENGTHS, settings=Settings(device=name)) for name in ("cpu", "cuda"))
     for ours, theirs in zip(on_gpu.solutions, on_cpu.solutions, strict=True):
         assert ours.converged
-        assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
+        assert ours.objective == pytest.approx(theirs.objective, rel=OBJECTIVE)
 
 
 def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.device) -> None:
@@ -45,7 +51,7 @@ def test_streamed_samples_give_the_same_choice_within_their_memory(gpu: torch.de
     )
     assert streamed.strength == whole.strength
     assert [trial.objective for trial in streamed.trials] == pytest.approx(
-        [trial.objective for trial in whole.trials], rel=2e-6
+        [trial.objective for trial in whole.trials], rel=OBJECTIVE
     )
     assert held <= resident_bytes(75_000, 512, 20)
     assert torch.cuda.max_memory_allocated(gpu) <= memory

@@ -24,6 +24,10 @@ MEMORY = 2
 """Number of past steps over which the corrector minimises, in addition to the new gradient."""
 PREDICTOR_ROUNDS = 8
 CORRECTOR_ROUNDS = 3
+DRIFT_FROM = 8
+"""Steps of a descent from which its margins are computed again at the end: with fewer, steps are far from parallel."""
+REPAIRS = 6
+"""Descents at one strength, each from the margins that the last one's weights have."""
 
 
 class DirectionBuffer:
@@ -155,6 +159,15 @@ class PathSolver:
         return start
 
     def _descend(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
+        """Minimise until the certificate meets the tolerance at margins computed from the weights."""
+        for _ in range(REPAIRS):
+            descent = self._approach(ridge, tolerance)
+            if descent.steps < DRIFT_FROM or not self._repaired(ridge, tolerance):
+                return descent
+        descent.last = math.inf
+        return descent
+
+    def _approach(self, ridge: L2Penalty, tolerance: float) -> ConvergenceTrace:
         """Minimise over Newton directions and past steps until the certificate meets the tolerance."""
         self.steps.forget()
         descent = ConvergenceTrace()
@@ -168,6 +181,20 @@ class PathSolver:
             self.steps.remember(moved.weights, moved.margins)
             descent.steps += 1
         return descent
+
+    def _repaired(self, ridge: L2Penalty, tolerance: float) -> bool:
+        """Whether the point's margins had drifted away from its weights; then it has those of its weights.
+
+        Margins are sums of all steps'. Past steps that are nearly parallel, as they become at weak regularisation, may
+        be combined with large coefficients of opposite signs: then what is left of the margins is rounding.
+        """
+        margins = self._margins(self.point.weights)
+        state = self.likelihood.state(margins)
+        objective = state.loss + ridge.value(self.point.weights)
+        if abs(objective - self.point.objective) <= tolerance * self.point.objective:
+            return False
+        self.point = Iterate(self.point.weights, margins, state, objective)
+        return True
 
     def _minimise(
         self, ridge: L2Penalty, start: Iterate, span: DirectionBuffer, rounds: int

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from tasks.solvers.logistic import Settings, StrengthGrid, fit_selected, solve_path
+from tasks.solvers.logistic import Settings, Solution, StrengthGrid, fit_selected, path_solver, solve_path
 from tasks.solvers.logistic import device_matrix as device_matrix_module
 from tasks.solvers.logistic.device_matrix import MARGINS_HELD, resident_bytes
 from tasks.solvers.logistic.eigenbasis import Design
 from tasks.solvers.logistic.path_solver import PathSolver, checked_features, likelihood_of
+from tasks.solvers.logistic.subspace_newton import Iterate, NewtonStep
 from tests.benchmarks._features import Labelled, made_up, made_up_labels
 from tests.tasks.dispatch_counts import counted
 
@@ -42,7 +45,7 @@ def test_a_card_finds_the_optimum_that_a_cpu_finds(data: Labelled, request: pyte
 
 
 def test_a_card_finds_the_optimum_of_several_labels_too(request: pytest.FixtureRequest) -> None:
-    labels = made_up_labels(500, 96, 12, signal=0.3)
+    labels = made_up_labels(500, 96, 6, signal=0.3)
     on_cpu = solve_path(*labels.train, STRENGTHS)
     request.getfixturevalue("card")
     on_card = solve_path(*labels.train, STRENGTHS)
@@ -113,3 +116,35 @@ def test_the_final_fit_begins_when_the_search_has_let_its_margins_go(monkeypatch
 
 def accuracy(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.generic]) -> float:
     return 100 * float(np.mean(logits.argmax(axis=1) == targets))
+
+
+def test_margins_that_drifted_from_their_weights_are_found_and_the_descent_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As near C = 1e3 of separable labels, where nearly parallel steps leave rounding: 2e-2 of the objective."""
+    data, drifts = made_up_labels(400, 64, 6, signal=0.0), []
+    minimise = PathSolver._minimise
+
+    def drifting(self: PathSolver, *arguments: object) -> tuple[Iterate, NewtonStep]:
+        point, moved = minimise(self, *arguments)  # type: ignore[arg-type]
+        drifts.append(len(drifts))
+        return (replace(point, objective=0.97 * point.objective) if len(drifts) % 19 == 0 else point), moved
+
+    monkeypatch.setattr(path_solver, "DRIFT_FROM", 1)
+    monkeypatch.setattr(PathSolver, "_minimise", drifting)
+    path = solve_path(*data.train, STRENGTHS)
+    assert len(drifts) >= 19
+    for solution in path.solutions:
+        assert not solution.converged or exact_objective(solution, *data.train) == pytest.approx(
+            solution.objective, rel=1e-6
+        )
+    assert path.converged
+
+
+def exact_objective(solution: Solution, rows: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> float:
+    """Of binary labels, in float64 from the raw weights."""
+    weights, known = solution.weights.double(), torch.from_numpy(targets).double()
+    logits = torch.from_numpy(rows).double() @ weights.T + solution.intercept.double()
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, known, reduction="none")
+    penalty = weights.square().sum() / (2 * solution.strength * len(known))
+    return float(losses.sum(dim=1).mean() + penalty)
