@@ -122,7 +122,8 @@ def test_margins_that_drifted_from_their_weights_are_found_and_the_descent_goes_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As near C = 1e3 of separable labels, where nearly parallel steps leave rounding: 2e-2 of the objective."""
-    data, drifts = made_up_labels(400, 64, 6, signal=0.0), []
+    data = made_up_labels(400, 64, 6, signal=0.0)
+    drifts: list[int] = []
     minimise = PathSolver._minimise
 
     def drifting(self: PathSolver, *arguments: object) -> tuple[Iterate, NewtonStep]:
