@@ -44,7 +44,8 @@ Opener = Callable[..., Opened]
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fixed time zone, terminal, free space and host."""
+    """Fixed time zone, terminal, free space and host, and no histories of devices."""
+    monkeypatch.setattr("ssl_console.tui.data.devices.STEP_S", float("inf"))
     monkeypatch.setattr("ssl_console.planning.disk_usage._free", lambda _folder: 512 * 10**9)
     monkeypatch.setattr(DevicePoller, "_read_host", lambda poller, *_: setattr(poller, "_host", filled.HOST))
     for name in ("NO_COLOR", "COLORTERM", ASCII_VARIABLE):

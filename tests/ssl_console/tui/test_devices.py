@@ -12,7 +12,7 @@ from ssl_console.system.device import Device, DeviceProcess, Reading
 from ssl_console.system.host_memory import largest_processes, parents_of
 from ssl_console.system.processes import own_start, this_host
 from ssl_console.tui.app import AppOptions
-from ssl_console.tui.data import device_poller
+from ssl_console.tui.data import device_poller, devices
 from ssl_console.tui.data.device_poller import DevicePoller
 from ssl_console.tui.data.devices import (
     SAMPLES_KEPT,
@@ -91,7 +91,8 @@ def test_a_device_without_figures_shows_its_problem() -> None:
     assert text(device_lines([], UNICODE, 60)) == [" no device has been read yet"]
 
 
-def test_a_sample_is_the_mean_of_the_readings_of_its_step() -> None:
+def test_a_sample_is_the_mean_of_the_readings_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "STEP_S", STEP_S)
     recorder = DeviceRecorder()
     for number, load in enumerate((20.0, 40.0, 90.0)):
         (device,) = recorder.record([DeviceView("cuda:0", utilisation=load)], now=2.0 * number)
@@ -118,18 +119,18 @@ def test_the_host_is_read_here_and_workers_are_named_by_what_they_hold(monkeypat
     mine = DeviceProcess(os.getpid(), "me", 80.0, command="python")
     monkeypatch.setattr(device_poller, "largest_processes", lambda _: (mine,))
     poller = DevicePoller()
-    devices = poller.poll(supervisor(DeviceProcess(4242, "me", 900.0, ours=True)), {}, now=100.0)
-    assert devices is not None
-    assert [device.name for device in devices] == ["cuda:0", "cpu"]
-    assert [(user.role, user.ours) for user in devices[0].users] == [("worker with demo/mae", True)]
-    assert [(user.role, user.ours) for user in devices[1].users] == [("this console", True)]
-    assert devices[1].title != "its CPU", "of the host there is one line"
+    found = poller.poll(supervisor(DeviceProcess(4242, "me", 900.0, ours=True)), {}, now=100.0)
+    assert found is not None
+    assert [device.name for device in found] == ["cuda:0", "cpu"]
+    assert [(user.role, user.ours) for user in found[0].users] == [("worker with demo/mae", True)]
+    assert [(user.role, user.ours) for user in found[1].users] == [("this console", True)]
+    assert found[1].title != "its CPU", "of the host there is one line"
 
 
 def test_a_supervisor_on_another_machine_shows_its_own_cpu() -> None:
     away = supervisor().model_copy(update={"host": "elsewhere"})
-    devices = DevicePoller().poll(away, {}, now=100.0)
-    assert [device.title for device in devices or ()] == ["Test GPU", "its CPU"]
+    found = DevicePoller().poll(away, {}, now=100.0)
+    assert [device.title for device in found or ()] == ["Test GPU", "its CPU"]
 
 
 def test_unchanged_readings_are_no_update() -> None:
