@@ -39,7 +39,7 @@ REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError)
 
 
 def evaluate(inputs: ImageInputs, parameters: AttentionParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Make the saliency maps of test images; `seed` changes nothing."""
+    """Compute the saliency maps of test images; `seed` has no effect."""
     del seed
     split = inputs.split("test", "val", "all", "train")
     indices = spread_over(len(split.images), parameters.images)
@@ -165,7 +165,7 @@ def occlusion_saliency(
 
 
 def attentive_diffusion(saliency: Map) -> float:
-    """Percent of the map that lies above its mean."""
+    """Percentage of the map above its mean."""
     values = saliency.astype(np.float64)
     return 100.0 * float((values > values.mean()).mean())
 

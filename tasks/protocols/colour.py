@@ -1,8 +1,8 @@
-"""How much colour the features keep: ridge regression of mean colour and hue histogram from stored features.
+"""Colour information in features: ridge regression of mean colour and hue histogram from stored features.
 
-The cheap companion of `inversion` (paper section 4.8 looks at colours of reconstructed images), which every run can
-afford. Scores are R squared in percent: 100 where the features tell the colours exactly, 0 where they tell no more
-than the mean. An untrained network keeps much of the colours, so it is the line to compare with.
+The cheap companion of `inversion` (paper section 4.8 examines colours of reconstructed images). Scores are R squared in
+percent: 100 for exact predictions, 0 for predictions no better than the mean. An untrained network preserves much of
+the colours, so it is the baseline for comparison.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.solvers.ridge import Ridge
 
 
 def evaluate(inputs: ManyShotInputs, parameters: ColourParameters, seed: int, reporter: Reporter) -> Outcome:
-    """Choose the penalty on validation images, fit on both, score on test. `seed` drew the split."""
+    """Select the penalty on validation images, fit on both, score on test. `seed` has determined the split."""
     del seed
     colours = inputs.pixel_targets
     assert colours is not None, "declared in the protocol's specification"

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 SPLITS, DRAWS = 160, 4
 MOST_CLASSES = 20
-"""Classes that are told from one another at once; more are dealt into random groups."""
+"""Maximum number of classes compared at once; more are divided into random groups."""
 MOST_QUERIES = 64
 """Queries of a class from one half in one draw."""
 EVERY = 20

@@ -82,7 +82,8 @@ def _calibration(
 def _warn(
     inputs: ManyShotInputs, parameters: LinearParameters, selection: StrengthSelection, reporter: Reporter
 ) -> None:
-    """What a reader of the score has to know. Not converging is what `published` fits do, so it is no news there."""
+    """Warn about the selection and the fits. Fits of `published` are not expected to converge, so this is not
+    reported."""
     if selection.on_edge:
         reporter.warn(
             f"the chosen C = {selection.strength:.3g} is the last one tried: a better one may lie beyond; "

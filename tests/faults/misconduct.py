@@ -48,7 +48,7 @@ PROTOCOLS = (
         family="misconduct",
         presets={"default": MisconductParameters()},
         module="tests.faults.misconduct_evaluation",
-        summary="behaves as badly as it is told to",
+        summary="configurable misbehaviour",
         needs=("misconduct",),  # no dataset offers it: cards name the protocol
         evaluation="tests.faults.misconduct_evaluation",
     ),

@@ -42,9 +42,9 @@ class SecondUser:
     def __call__(self, script: str, given: object = None, imports: str = "") -> Any:
         """Run Python as this user, with the value `given`; return its JSON output. Modules are imported as root
         first, as the user may not be allowed to read them."""
-        told = json.dumps([self.uid, self.gid, given])
+        request = json.dumps([self.uid, self.gid, given])
         done = subprocess.run(
-            [sys.executable, "-P", "-c", PREPARED.format(imports=imports, script=script), told],
+            [sys.executable, "-P", "-c", PREPARED.format(imports=imports, script=script), request],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

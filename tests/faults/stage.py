@@ -93,15 +93,15 @@ class Stage:
         self.started.pop(process.pid)[1].close()
         return code
 
-    def says(self, words: str, *arguments: str) -> bool:
+    def reports(self, words: str, *arguments: str) -> bool:
         """Whether a command line writes this; it is ended then, with what it has started."""
         process = self.start(*arguments)
         wait_for(lambda: words in self.words(process) or process.poll() is not None, PATIENCE_S)
-        said = words in self.words(process)
+        found = words in self.words(process)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         self.finish(process)
-        return said
+        return found
 
     def run_arguments(self, seeds: list[int], **parameters: object) -> list[str]:
         """The command line that runs these seeds."""

@@ -126,9 +126,9 @@ def test_a_user_without_account_and_home_gets_a_sentence_or_the_workspace_that_i
 def homeless(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a user without an account on the machine."""
     environment = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_DATA_HOME"}}
-    told = json.dumps([STRANGER, "", *words])
+    request = json.dumps([STRANGER, "", *words])
     return subprocess.run(
-        [sys.executable, "-P", "-c", HOMELESS, told],
+        [sys.executable, "-P", "-c", HOMELESS, request],
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -91,7 +91,7 @@ def test_disk_that_becomes_full_during_a_run_fails_it_with_a_sentence_and_damage
         f"the disk full in the middle of a run, with {PAGES_AT_WORK[0]} to {PAGES_AT_WORK[-1]} pages left for events, "
         "predictions, result and database",
         len(PAGES_AT_WORK),
-        f"{failed} runs failed and say why, the others came through; all done after `run` again",
+        f"{failed} runs failed with a reason, the others succeeded; all done after a further `run`",
     )
 
 
@@ -138,10 +138,10 @@ def test_checkpoint_on_a_full_disk_leaves_the_last_one_and_no_half_one(disk: Dis
 
 
 def _until_said(stage: Stage, command: Popen[bytes], what: str, folder: RunFolder | None = None) -> None:
-    def said() -> bool:
+    def reported() -> bool:
         return "is full" in stage.words(command) or (folder is not None and _over(folder))
 
-    eventually(said, what, PATIENCE_S)
+    eventually(reported, what, PATIENCE_S)
 
 
 def _over(folder: RunFolder) -> bool:

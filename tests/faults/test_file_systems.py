@@ -53,7 +53,7 @@ def test_runs_are_done_on_a_file_system_without_hard_links(
     make_stage: MakeStage, shim: Path, tmp_path: Path, number: int, tally: Tally
 ) -> None:
     stage = broken_stage(make_stage, shim, tmp_path, LINK=number)
-    assert stage.says("making hard links does not work there", "doctor")
+    assert stage.reports("making hard links does not work there", "doctor")
     seeds = list(range(6 if full() else 2))
     stage.run_to_the_end(seeds)
     failed = stage(*stage.run_arguments([100], fate="raise"))
@@ -91,7 +91,7 @@ def test_a_file_system_that_cannot_do_what_is_needed_is_refused_in_one_sentence(
     assert "Traceback" not in done.err
     assert len(done.err.splitlines()) <= 2, done.err
     if "OPEN" not in faults:
-        assert stage.says("BAD  workspace", "doctor")
+        assert stage.reports("BAD  workspace", "doctor")
     tally.add(
         "runs on a file system without locks, maps or syncing, or whose server forgot a file", 1, "refused by name"
     )
@@ -178,4 +178,4 @@ def test_a_run_waits_for_inodes_and_says_so(make_stage: MakeStage, tmp_path: Pat
         assert stage.finish(command) == 0, stage.words(command)
         stage.check_at_rest()
         stage.check_all_gone()
-    tally.add("runs on a file system without free inodes", 1, "waits and says so; done as soon as there is room")
+    tally.add("runs on a file system without free inodes", 1, "waits and reports it; done as soon as there is room")

@@ -148,10 +148,10 @@ def test_names_on_the_command_line_end_in_a_sentence_and_touch_nothing(
             if "\x00" in name:  # impossible on a command line
                 continue
             code = run([*verb, "--", name] if name.startswith("-") else [*verb, name])
-            said = capfd.readouterr()
-            assert code in (0, 1, 2, 3), (verb, name[:40], said.err[-500:])
-            assert "Traceback" not in said.err, (verb, name[:40])
-            assert not STEERING.search(said.err + said.out), (verb, name[:40])
+            captured = capfd.readouterr()
+            assert code in (0, 1, 2, 3), (verb, name[:40], captured.err[-500:])
+            assert "Traceback" not in captured.err, (verb, name[:40])
+            assert not STEERING.search(captured.err + captured.out), (verb, name[:40])
             tried += 1
     assert {path for path in _files(tmp_path) - before if "supervisor" not in str(path)} == set()
     tally.add("hostile names given to verbs of the command line", tried, "a sentence and an exit code; nothing written")

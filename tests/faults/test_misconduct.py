@@ -182,7 +182,7 @@ def test_leaving_with_code_0_without_a_result_is_a_failure(stage: Stage, tally: 
         "crash",
         "its worker left with exit code 0 without a result",
     )
-    tally.add("a worker that leaves with exit code 0 without a result", 1, "failed (crash), says so")
+    tally.add("a worker that leaves with exit code 0 without a result", 1, "failed (crash), reported")
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_warnings_and_curves_without_end_are_bounded(stage: Stage, tally: Tally)
     assert stage.workspace.run(run_id).events(1).stat().st_size < 1 << 18
     (row,) = stage("results", "--json").document["results"]
     assert row["warnings"] == 1001
-    tally.add("20,000 warnings and as many curves of one run", 1, "1,000 warnings and 200 curves are kept")
+    tally.add("20,000 warnings and as many curves of one run", 1, "1,000 warnings and 200 curves are stored")
 
 
 @pytest.mark.slow

@@ -79,27 +79,29 @@ def test_another_user_is_told_whose_workspace_it_is_and_breaks_no_lock(
             path.chmod(0o777 if path.is_dir() else path.stat().st_mode)
     before, pid = snapshot(stage.workspace.root), stage.supervisor_pid()
     verbs = SHARED if shared else VERBS
-    told = json.dumps([str(tmp_path / "scratch"), str(stage.workspace.root), NOBODY, verbs])
+    request = json.dumps([str(tmp_path / "scratch"), str(stage.workspace.root), NOBODY, verbs])
     done = subprocess.run(
-        [sys.executable, "-P", "-c", AS_ANOTHER, told],
+        [sys.executable, "-P", "-c", AS_ANOTHER, request],
         capture_output=True,
         text=True,
         env={**stage.environment, "PYTHONPATH": str(ROOT)},
         timeout=PATIENCE_S,
         check=False,
     )
-    _, _, said = done.stderr.partition("and now as another user\n")
+    _, _, messages = done.stderr.partition("and now as another user\n")
     codes = json.loads(done.stdout.splitlines()[-1])
-    lines = said.splitlines()
-    assert len(lines) == len(verbs), said
-    assert all("it belongs to root, whose workspace this is" in line for line in lines), said
+    lines = messages.splitlines()
+    assert len(lines) == len(verbs), messages
+    assert all("it belongs to root, whose workspace this is" in line for line in lines), messages
     assert set(codes) <= {1, 2}, codes
     assert snapshot(stage.workspace.root) >= before
     assert stage.supervisor_pid() == pid
     (stage.workspace.features / "go").touch()
     assert stage.finish(command) == 0
     tally.add(
-        "verbs of another user on a workspace that is supervised", len(verbs), "told whose it is; nothing touched"
+        "verbs of another user on a workspace that is supervised",
+        len(verbs),
+        "refused with the owner's name; nothing touched",
     )
 
 

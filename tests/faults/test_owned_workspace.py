@@ -120,7 +120,7 @@ def test_a_folder_of_another_user_on_the_way_is_refused_unless_that_user_is_trus
     for given in (other.name, str(other.uid), f"somebody,{other.name}"):
         monkeypatch.setenv(OWNERS_VARIABLE, given)
         assert list(ownership_problems(workspace)) == []
-    tally.add("workspaces below a folder of another user", 1, "refused; trusted by name where the user says so")
+    tally.add("workspaces below a folder of another user", 1, "refused; accepted if the user trusts it by name")
 
 
 @needs_second_user
@@ -174,8 +174,8 @@ def test_verbs_refuse_a_workspace_that_others_can_change_and_doctor_lists_everyt
         assert done.code == 1, done.out
         assert "1 more: `ssl-console doctor` lists them" in done.err
         assert len(done.err.splitlines()) == 1
-    assert stage.says(f"{stage.workspace.config} belongs to {other.name}", "doctor")
-    assert stage.says(f"chmod go-w {shlex.quote(str(stage.workspace.runs))}", "doctor")
+    assert stage.reports(f"{stage.workspace.config} belongs to {other.name}", "doctor")
+    assert stage.reports(f"chmod go-w {shlex.quote(str(stage.workspace.runs))}", "doctor")
     assert not list(stage.workspace.run_folders())
     tally.add("verbs on a workspace that others can change", len(verbs), "refused in one sentence; `doctor` lists all")
 

@@ -95,21 +95,21 @@ def test_no_file_and_no_message_of_a_fetch_a_run_and_a_bundle_holds_a_planted_se
     place = stage.workspace.backbones / "secret.toml"
     with guarded_site(weights_file()) as site:
         place.write_text(CARD.format(url=site.url))
-        said = [stage("weights", "fetch", "secret")]
-        assert said[0].code == 0, said[0].err
+        commands = [stage("weights", "fetch", "secret")]
+        assert commands[0].code == 0, commands[0].err
         place.with_name("wrong.toml").write_text(CARD.format(url=site.url.replace("download", "dl") + "&token=x"))
-        said.append(stage("weights", "fetch", "wrong"))
+        commands.append(stage("weights", "fetch", "wrong"))
     place.with_name("away.toml").write_text(CARD.format(url=site.url.replace("net.pth", "away.pth")))
-    said += [stage("weights", "fetch", "away"), stage("run", "-b", "secret", "-t", "knn/digits", "--force")]
-    assert said[-1].code == 0, said[-1].err
-    said += [
+    commands += [stage("weights", "fetch", "away"), stage("run", "-b", "secret", "-t", "knn/digits", "--force")]
+    assert commands[-1].code == 0, commands[-1].err
+    commands += [
         stage(*words) for words in (["backbones"], ["doctor"], ["show", next(stage.workspace.run_folders()).run_id])
     ]
-    said.append(stage("bundle", "-o", str(tmp_path / "bundle.zip")))
-    assert said[-1].code == 0, said[-1].err
+    commands.append(stage("bundle", "-o", str(tmp_path / "bundle.zip")))
+    assert commands[-1].code == 0, commands[-1].err
     with zipfile.ZipFile(tmp_path / "bundle.zip") as packed:
         packed.extractall(tmp_path / "bundle")
-    texts = [text for done in said for text in (done.out, done.err)]
+    texts = [text for done in commands for text in (done.out, done.err)]
     assert [secret for secret in PLANTED for text in texts if secret in text] == []
     assert leaks(stage.workspace.root) == []
     assert leaks(tmp_path / "bundle") == []

@@ -57,8 +57,8 @@ with socket.socket(socket.AF_UNIX) as one:
 def test_another_user_gets_no_page_no_file_and_no_socket_of_a_served_console(stage: Stage, tally: Tally) -> None:
     written = io.StringIO()
     with second_user() as other, serving(stage.workspace, stderr=written) as served:
-        told = served.origin, served.url.split("/")[3], served.process.pid
-        tried, seen = other(ATTACK, told, imports="import aiohttp, asyncio")
+        request = served.origin, served.url.split("/")[3], served.process.pid
+        tried, seen = other(ATTACK, request, imports="import aiohttp, asyncio")
         assert served.process.children() == []
     assert [one for one in tried if one[1] != 403] == []
     assert seen == 0

@@ -69,9 +69,9 @@ def as_user(
     stage: Stage, scratch: Path, user: SecondUser, groups: Sequence[int], commands: Sequence[Sequence[str]]
 ) -> list[Finished]:
     """Commands of another user on the stage's workspace."""
-    told = json.dumps([str(scratch), str(stage.workspace.root), user.uid, groups, commands])
+    request = json.dumps([str(scratch), str(stage.workspace.root), user.uid, groups, commands])
     done = subprocess.run(
-        [sys.executable, "-P", "-c", AS_MEMBER, told],
+        [sys.executable, "-P", "-c", AS_MEMBER, request],
         capture_output=True,
         text=True,
         env={**stage.environment, "PYTHONPATH": str(ROOT)},

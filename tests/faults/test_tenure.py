@@ -124,7 +124,7 @@ def test_one_supervisor_stays_where_locks_exclude_nobody_and_every_run_is_done_o
     supervisors = re.findall(r"supervising .* as process (\d+)", log)
     left = log.count("this process leaves")
     tally.add(
-        "runs from two host names where locks exclude nobody",
+        "runs from two host names with locks that do not exclude",
         len(seeds),
         "each done once; every younger supervisor left by itself",
     )
@@ -188,5 +188,5 @@ def test_a_workspace_that_is_moved_leaves_no_husk_and_its_runs_say_so(stage: Sta
     assert f"was moved to {new}: this process leaves" in moved.supervisor_log.read_text()
     assert not old.exists(), [str(path) for path in old.rglob("*")]
     tally.add(
-        "workspaces moved while a run was under way", 1, "the run says where to; nothing is left at the old place"
+        "workspaces moved while a run was under way", 1, "the run reports the new path; nothing is left at the old one"
     )

@@ -138,9 +138,9 @@ def race(stage: Stage, words: list[str]) -> None:
         eventually(lambda: stage.supervisor_pid() == winner.pid, "the fourth supervises", PATIENCE_S)
         for loser in (one for one in racers if one is not winner):
             assert loser.stderr is not None
-            said = loser.stderr.read()
-            assert (loser.returncode, f"{stage.workspace.root} has a supervisor already" in said) == (1, True), said
-            assert f'"pid":{winner.pid}' in said or "unknown" in said, said
+            errors = loser.stderr.read()
+            assert (loser.returncode, f"{stage.workspace.root} has a supervisor already" in errors) == (1, True), errors
+            assert f'"pid":{winner.pid}' in errors or "unknown" in errors, errors
     finally:
         for one in racers:
             one.kill()
@@ -166,4 +166,4 @@ def test_of_supervisors_that_race_for_the_lock_one_works_and_the_others_name_it(
     stage.run_to_the_end([0])
     stage.check_at_rest()
     assert {status.state for status in stage.statuses().values()} == {RunState.DONE}
-    tally.add("four supervisors started at once for one workspace", scale.racers, "one works, three say which")
+    tally.add("four supervisors started at once for one workspace", scale.racers, "one works, the others name it")

@@ -85,7 +85,7 @@ def test_compiled_code_beside_a_trusted_file_is_not_run(lab: Path, canary: Path,
     assert python_takes(net, canary), "the attack itself does not work"
     make_by_code(architecture, code_digest(architecture), {})
     assert not canary.exists()
-    tally.add("`__pycache__` planted beside a trusted file", 1, "not read: the bytes that were hashed are compiled")
+    tally.add("`__pycache__` planted next to a trusted file", 1, "not read: the bytes that were hashed are compiled")
 
 
 def test_compiled_code_beside_a_module_that_a_trusted_file_imports_is_not_run(
@@ -227,4 +227,4 @@ def test_a_run_with_trusted_code_ignores_what_was_planted_beside_it(
     words = stage.words(command)
     assert stage.finish(command) == 0, words
     assert not canary.exists()
-    tally.add("runs of trusted code with compiled code planted beside it", 1, "the trusted source ran")
+    tally.add("runs of trusted code with compiled code planted next to it", 1, "the trusted source ran")

@@ -30,7 +30,7 @@ class DenseNetwork(nn.Module):
     """Images [b, 3, h, w] to predictions [b, outputs, h', w'].
 
     Frozen, the backbone stays in evaluation mode and gets no gradient, batch norm statistics and factors included.
-    `dilate` asks for a last map of stride 8 where the architecture can be dilated; `strides` says what came of it.
+    `dilate` requests a last map of stride 8 if the architecture can be dilated; `strides` are the actual strides.
     """
 
     def __init__(self, inputs: ImageInputs, decoder: Decoder, width: int, outputs: int, **how: bool | int) -> None:

@@ -30,7 +30,7 @@ TINY = 1e-10
 
 
 class NoWeights(RuntimeError):  # noqa: N818 - a domain word, raised as such
-    """A distance cannot be measured; the message says which file is missing or unfit."""
+    """A distance cannot be computed; the message names the missing or invalid file."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Inversion: how much of an image its features keep, by drawing an image anew that has the same features.
+"""Inversion: information about an image in its features, by reconstructing an image with the same features.
 
 A network (`tasks.protocols.inversion.deep_image_prior`) draws from fixed noise; Adam changes its weights until the
 backbone's last feature map of what it draws is that of the image, by mean squared error. Source: paper section 4.8 and
@@ -100,7 +100,7 @@ class Inverter:
         return prepare(image, self.inputs.spec)
 
     def invert(self, image: Tensor, index: int, label: str) -> Tensor:
-        """The image, uint8 [3, size, size], drawn anew. Carries on from its checkpoint, if it has one."""
+        """The reconstructed image, uint8 [3, size, size]. Resumes from its checkpoint, if there is one."""
         with torch.no_grad():
             target = self.features(self._bright(image))
         with torch_seeded("cpu", self.seed, 1, index):

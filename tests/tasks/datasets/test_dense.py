@@ -87,20 +87,20 @@ def _no_classes(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaking", "said"),
+    ("breaking", "message"),
     [(_no_mask, "ADE_val_00000001.png is missing from the 2 images of val"), (_no_classes, "1 lines of classes")],
 )
 def test_broken_ade20k_is_refused_with_the_file_and_the_way_out(
-    breaking: Callable[[Path], None], said: str, tmp_path: Path
+    breaking: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     breaking(ade(tmp_path))
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         open_dataset(card("ade20k"), tmp_path)
     assert "ssl-console data fetch ade20k" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (np.full((8, 12), 151, np.uint8), "has the number 151, and there are 150 classes, 1 to 150"),
         (np.zeros((8, 12, 3), np.uint8), "RGB pixels, and a mask has one number per pixel"),
@@ -109,7 +109,7 @@ def test_broken_ade20k_is_refused_with_the_file_and_the_way_out(
     ids=["label out of range", "three channels", "no image"],
 )
 def test_a_bad_mask_is_named_when_it_is_read_and_by_a_check_that_decodes(
-    content: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | bytes, said: str, tmp_path: Path
+    content: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | bytes, message: str, tmp_path: Path
 ) -> None:
     path = ade(tmp_path) / "annotations" / "training" / "ADE_train_00000002.png"
     if isinstance(content, bytes):
@@ -117,7 +117,7 @@ def test_a_bad_mask_is_named_when_it_is_read_and_by_a_check_that_decodes(
     else:
         Image.fromarray(content).save(path)
     masks = open_dataset(card("ade20k"), tmp_path).splits["train"].targets["masks"]
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         masks[2]
     assert str(path) in str(caught.value)
     found = describe(card("ade20k"), tmp_path, decode=True)
@@ -209,7 +209,7 @@ def _other_vocabulary(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaking", "said"),
+    ("breaking", "message"),
     [
         (_no_image, "000003_rgb.png is missing from the 1 images of test"),
         (_no_list, "test_SN40.json has unexpected content"),
@@ -217,10 +217,10 @@ def _other_vocabulary(base: Path) -> None:
     ],
 )
 def test_broken_nyuv2_is_refused_with_the_file_and_the_way_out(
-    breaking: Callable[[Path], None], said: str, tmp_path: Path
+    breaking: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     breaking(nyu(tmp_path))
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         opened(tmp_path)
     assert "nyu_depth_v2" in str(caught.value)
 
@@ -231,7 +231,7 @@ class Hostile:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (Hostile(), "requires .*system"),
         ({"all_normals": np.zeros((1, 8, 12, 3)), "all_valid_depth_masks": np.zeros((1, 8, 11))}, "of the shape"),
@@ -239,10 +239,10 @@ class Hostile:
     ],
     ids=["hostile", "shapes", "keys"],
 )
-def test_normals_that_are_none_are_refused_and_nothing_is_run(content: object, said: str, tmp_path: Path) -> None:
+def test_normals_that_are_none_are_refused_and_nothing_is_run(content: object, message: str, tmp_path: Path) -> None:
     path = nyu(tmp_path) / "surfacenormal_metadata" / "all_normals.pklz"
     pack(path, content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         opened(tmp_path).splits["train"].targets["normals"][0]
     assert str(path) in str(caught.value)
     assert not Path("hostile").exists()

@@ -50,21 +50,21 @@ class Teller:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def tell(self, **event: object) -> None:
+    def record(self, **event: object) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(event) + "\n")
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
-        self.tell(phase=name, total=total)
+        self.record(phase=name, total=total)
 
     def advance(self, count: int = 1) -> None:
-        self.tell(advance=count)
+        self.record(advance=count)
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
-        self.tell(metric=name, value=value)
+        self.record(metric=name, value=value)
 
     def warn(self, message: str) -> None:
-        self.tell(warning=message)
+        self.record(warning=message)
 
 
 class GreyEncoder:
@@ -72,8 +72,8 @@ class GreyEncoder:
 
     dimension = 64
 
-    def __init__(self, teller: Teller, hold_at: int, until: Path | None) -> None:
-        self.teller, self.hold_at, self.until = teller, hold_at, until
+    def __init__(self, recorder: Teller, hold_at: int, until: Path | None) -> None:
+        self.recorder, self.hold_at, self.until = recorder, hold_at, until
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -81,9 +81,9 @@ class GreyEncoder:
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         grey = batch[:, 0, 0, 0].float()
         if self.hold_at in grey.int().tolist():
-            self.teller.tell(holding=self.hold_at)
+            self.recorder.record(holding=self.hold_at)
             self.hold()
-        self.teller.tell(encoded=grey.int().tolist())
+        self.recorder.record(encoded=grey.int().tolist())
         return grey[:, None].expand(-1, self.dimension)
 
     def hold(self) -> None:
@@ -105,17 +105,17 @@ def main() -> int:
     if given.file_limit:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (given.file_limit, given.file_limit))
-    teller = Teller(given.events)
+    recorder = Teller(given.events)
     labels = np.zeros(COUNT, dtype=np.int64)
     split = SourceSplit("train", Stripes(), labels, [f"grey/{i}" for i in range(COUNT)], "1" * 64, "2" * 64)
     store = FeatureStore(given.root, Machine(batch_size=3, decode_threads=2, shard_rows=8))
     request = FeatureRequest(KEY, "grey", "stripes", split, PREPROCESSING)
     try:
-        stored = store.features(request, lambda: GreyEncoder(teller, given.hold_at, given.until), teller)
+        stored = store.features(request, lambda: GreyEncoder(recorder, given.hold_at, given.until), recorder)
     except FeatureError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    teller.tell(done=stored.encoded, values=stored.values[:, 0].tolist())
+    recorder.record(done=stored.encoded, values=stored.values[:, 0].tolist())
     return 0
 
 
