@@ -51,7 +51,7 @@ def test_copies_in_jpeg_are_noted_on_every_result(tmp_path: Path) -> None:
 def test_a_line_that_is_no_path_with_a_class_is_named(tmp_path: Path, line: str) -> None:
     root = vtab(tmp_path)
     (root / "vtab-1k" / "oxford_iiit_pet" / "val200.txt").write_text(f"{line}\n")
-    with pytest.raises(DataError, match=r"val200\.txt is not what this dataset has there"):
+    with pytest.raises(DataError, match=r"val200\.txt has unexpected content"):
         open_dataset(PETS, root)
 
 
