@@ -24,7 +24,7 @@ from backbones.io.files import lock, make_private_folder, open_own
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import OperationFailed, shortage
 from ssl_console.system.processes import is_going, is_here, lives, own_start, this_host, this_machine
-from ssl_console.workspace.config import Config
+from ssl_console.workspace.config import Config, Share
 from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.tail import last_lines
@@ -52,6 +52,8 @@ class SupervisorOptions(BaseModel):
     """Names of devices; empty for every CUDA device, else MPS, else the CPU."""
     slots_per_device: int | None = Field(None, ge=1)
     """None for two on a CPU of several cores, one elsewhere."""
+    share: Share = "free-memory"
+    """When a run starts on a card that other processes use."""
     stall_s: float = Field(300, gt=0)
     """Seconds without a sign of life after which a run is ended."""
     timeout_s: float | None = Field(None, gt=0)
@@ -75,6 +77,7 @@ class SupervisorOptions(BaseModel):
         return cls(
             devices=config.devices,
             slots_per_device=config.slots_per_device,
+            share=config.share,
             stall_s=config.stall_s,
             timeout_s=config.timeout_s,
             worker_memory_mb=config.worker_memory_mb,

@@ -289,6 +289,8 @@ class Supervisor:
                 {name: device.name for name, device in devices.items()},
             ),
             peaks_mb=self.memory.peaks_mb,
+            share=self.options.share,
+            busy_devices=frozenset(device.name for device in devices.values()),
             paused=self.paused,
             known_devices=tuple(device.name for device in self.slots.devices),
         )

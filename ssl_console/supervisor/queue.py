@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ssl_console.system.device import Device, DeviceProcess, Reading
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
 HEADROOM = 1.1
@@ -56,7 +57,11 @@ class SchedulerState:
     """By device name, what runs that started lately will still take."""
     peaks_mb: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """Peaks measured earlier, by backbone, task and kind of device."""
+    share: Share = "free-memory"
+    """When a run starts on a card that other processes use."""
     paused: bool = False
+    busy_devices: frozenset[str] = frozenset()
+    """Names of devices on which a run is under way."""
     known_devices: tuple[str, ...] = ()
     """Names of all devices that have slots."""
 
@@ -157,7 +162,21 @@ def _best_for(
 
 def _fits(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> bool:
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
+    taken = situation.share == "never" and slot.device.kind == "cuda" and slot.device.name in reserved
+    if taken or _disturbing(slot, situation):
+        return False
     return need is None or reading is None or need <= _available(slot, reading, reserved)
+
+
+def _disturbing(slot: FreeSlot, situation: SchedulerState) -> list[DeviceProcess]:
+    """Processes on a card beside which the setting `share` starts no run: of others, with `never` of ours as well."""
+    reading = situation.readings.get(slot.device.name)
+    if reading is None or slot.device.kind != "cuda" or situation.share == "free-memory":
+        return []
+    beside = [process for process in reading.processes if not process.ours]
+    if situation.share == "never" and slot.device.name in situation.busy_devices:
+        beside += [process for process in reading.processes if process.ours]
+    return beside
 
 
 def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) -> float:
@@ -166,6 +185,8 @@ def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) 
 
 def _reason(run: QueuedRun, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: SchedulerState) -> str:
     allowed = [slot for slot in free if allows(run, slot)]
+    if allowed and (beside := _disturbing(allowed[0], situation)):
+        return _not_shared(allowed[0], beside, situation)
     if allowed:
         return _too_small(run, allowed[0], reserved, situation)
     if run.devices and not any(_matches(name, run.devices) for name in situation.known_devices):
@@ -176,6 +197,13 @@ def _reason(run: QueuedRun, free: Sequence[FreeSlot], reserved: Mapping[str, flo
 
 def _matches(device: str, wanted: tuple[str, ...]) -> bool:
     return device in wanted or device.partition(":")[0] in wanted
+
+
+def _not_shared(slot: FreeSlot, beside: Sequence[DeviceProcess], situation: SchedulerState) -> str:
+    """`cuda:0 is not shared (share = "idle"): pid 812 of alice holds 68 GB`."""
+    holders = sorted(beside, key=lambda process: -(process.memory_mb or 0.0))[:SHOWN_HOLDERS]
+    named = ", ".join(f"{_holder(process)} GB" for process in holders)
+    return f'{slot.device.name} is not shared (share = "{situation.share}"): {named}'
 
 
 def _too_small(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> str:

@@ -105,6 +105,7 @@ class SlurmSettings(JobRequest):
 
 
 DATA_VARIABLE = "SSL_CONSOLE_DATA"
+Share = Literal["idle", "free-memory", "never"]
 Device = Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -119,6 +120,9 @@ class Config(BaseModel):
     """Devices to use; empty means every CUDA device, else MPS, else the CPU."""
     slots_per_device: int | None = Field(None, ge=1, le=64)
     """How many workers share one device; by default two on a CPU of several cores, one elsewhere."""
+    share: Share = "free-memory"
+    """When a run starts on a CUDA device that other processes use: `free-memory`, as soon as its need is free; `idle`,
+    beside runs of this workspace alone; `never`, beside nothing."""
     launcher: str = LOCAL
     """Name of the launcher that starts workers, unless `--launcher` names another: local, slurm, or a plug-in's."""
     slurm: SlurmSettings = SlurmSettings()

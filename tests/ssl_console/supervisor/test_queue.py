@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ssl_console.supervisor.queue import NO_SLOT, Assignments, FreeSlot, SchedulerState, choose
 from ssl_console.system.device import Device, DeviceProcess, Reading
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
 GPU = Device("cuda:0", "GPU", "GPU-0", 80 * 1024.0)
@@ -141,3 +142,39 @@ def test_ten_thousand_queued_runs_are_ordered_in_a_moment() -> None:
     choice = choose(queued, [slot(f"s{n}") for n in range(8)], PLAIN)
     assert len(choice.assignments) == 8
     assert len(choice.waiting) == 9_992
+
+
+ALICE, OURS = DeviceProcess(812, "alice", 4096.0), DeviceProcess(9, "bob", 512.0, ours=True)
+
+
+def sharing(share: Share, *processes: DeviceProcess, busy: bool = False) -> Assignments:
+    """One run, for which there is memory, and these processes on its card."""
+    busy_devices = frozenset({"cuda:0"}) if busy else frozenset()
+    state = replace(PLAIN, share=share, readings=gpu_memory(70, *processes), busy_devices=busy_devices)
+    return choose([run("a")], [slot("s")], state)
+
+
+def test_a_card_is_shared_as_the_setting_says() -> None:
+    assert starts(sharing("free-memory", ALICE, OURS, busy=True))
+    assert starts(sharing("idle", OURS, busy=True))
+    assert not starts(sharing("idle", ALICE))
+    assert not starts(sharing("never", OURS, busy=True))
+    assert starts(sharing("never", OURS)), "an idle worker of ours carries out the run itself"
+    assert not starts(sharing("never", ALICE))
+
+
+def test_a_run_that_waits_for_a_card_to_be_idle_names_the_setting_and_the_process() -> None:
+    assert sharing("idle", ALICE, OURS).waiting == {
+        "a": 'cuda:0 is not shared (share = "idle"): pid 812 of alice holds 4.0 GB'
+    }
+
+
+def test_the_setting_is_for_cards_alone() -> None:
+    readings = {"cpu": Reading(16384.0, 100.0, processes=(ALICE,))}
+    state = replace(PLAIN, share="never", readings=readings)
+    assert starts(choose([run("a")], [slot("s", CPU)], state)) == {"s": "a"}
+
+
+def test_two_runs_that_share_nothing_do_not_start_on_one_card_at_the_same_time() -> None:
+    state = replace(PLAIN, share="never", readings=gpu_memory(70))
+    assert starts(choose([run("a"), run("b")], [slot("s"), slot("t")], state)) == {"s": "a"}
