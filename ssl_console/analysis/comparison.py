@@ -281,9 +281,9 @@ def _per_task(comparison: Comparison) -> str:
     parts = [f"{first} than {comparison.second} on {count} of {tasks} task{'s' * (tasks > 1)}"]
     parts += [f"worse on {worse}"] if better and worse else []
     parts += [f"equal to it within the margin on {equal}"] if equal else []
-    parts += [f"not to be told from it on {alike - equal}"] if alike - equal else []
     joined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-    return f"{comparison.first} is {joined}."
+    rest = f", with no significant difference on {alike - equal}" if alike - equal else ""
+    return f"{comparison.first} is {joined}{rest}."
 
 
 def _over_all(comparison: Comparison, across: Across) -> str:
@@ -291,7 +291,7 @@ def _over_all(comparison: Comparison, across: Across) -> str:
     if across.tasks == 1:
         return "One task says nothing about others."
     every = across.tasks == len(comparison.judged)
-    where = "Over all tasks" if every else f"Over the {across.tasks} tasks whose scores are shares"
+    where = "Over all tasks" if every else f"Over the {across.tasks} tasks whose scores are percentages"
     possible = 2 ** (1 - test.n)
     if test.n and possible >= LEVEL:
         return f"{test.n} tasks are too few to say anything about others: six is the least."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_console.analysis.latex_head import grouped_head
 from ssl_console.analysis.marked_scores import legend
 from ssl_console.analysis.published.agreement import differences
 from ssl_console.analysis.ranking import (
@@ -178,10 +179,11 @@ def to_latex(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         doubts=True,
     )
     head, *body = cells(ranking, style, notes)
+    titles = ["backbone", *(c.label for c in ranking.columns), *(a.title for a in notes.aggregates)]
     rows = [_no_argument(" & ".join(line)) + r" \\" for line in body]
     columns = "l" + "r" * (len(head) - 1)
     note = "% bold: best; underlined: second; raised =: not significantly below; intervals: 95 %; *: incomplete"
-    top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    top = [note, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *grouped_head(titles, _escape_latex), r"\midrule"]
     told = [f"{sign} {text}" for sign, text in footnotes(ranking)]
     told += [f"{label}: {notes}" for label, notes in data_notes_of(ranking).items()]
     below = [rf"\par{{\footnotesize {_escape_latex(text)}}}" for text in told]

@@ -53,9 +53,9 @@ def save_critical_difference(picture: CriticalDifference, path: Path, notes: Seq
 
     def draw(figure: Figure) -> None:
         _draw_critical_difference(figure.add_axes((0, 0, 1, 1)), picture)
-        _draw_notes(figure, notes)
+        draw_notes(figure, notes)
 
-    _save(path, (7.5, height), draw)
+    save_figure(path, (7.5, height), draw)
 
 
 def save_transfer(settings: Sequence[Setting], path: Path) -> None:
@@ -68,12 +68,13 @@ def save_transfer(settings: Sequence[Setting], path: Path) -> None:
         for number, setting in enumerate(settings, start=1):
             _draw_setting(figure.add_subplot(down, across, number), setting)
         figure.tight_layout()
-        _draw_notes(figure, mark_sentences(list(marked)))
+        draw_notes(figure, mark_sentences(list(marked)))
 
-    _save(path, (4.0 * across, 3.4 * down), draw)
+    save_figure(path, (4.0 * across, 3.4 * down), draw)
 
 
-def _save(path: Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
+def save_figure(path: Path, inches: tuple[float, float], draw: Callable[[Figure], None]) -> None:
+    """Write what `draw` draws, as the ending of `path` says. Raises ConsoleError without matplotlib, OSError."""
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -93,7 +94,7 @@ def _undated(suffix: str) -> Mapping[str, None]:
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 
-def _draw_notes(figure: Figure, notes: Sequence[str]) -> None:
+def draw_notes(figure: Figure, notes: Sequence[str]) -> None:
     """Below the picture, one a line; the figure is saved with all that is drawn outside of it."""
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_COLUMNS)]
     figure.text(0.02, -0.02, "\n".join(lines), fontsize=6, color=DARK, va="top")

@@ -119,7 +119,7 @@ def edit_card(session: Session, name: str, ask_again: Callable[[str], bool]) -> 
     shutil.copyfile(path, draft)
     draft.chmod(0o600)
     while True:
-        _open_editor(draft)
+        open_editor(draft)
         after = draft.read_bytes()
         if after == before:
             draft.unlink()
@@ -174,7 +174,8 @@ def _measured_fields(content: bytes) -> dict[str, object]:
     return {name: value for name, value in card.items() if name not in DESCRIPTIVE}
 
 
-def _open_editor(path: Path) -> None:
+def open_editor(path: Path) -> None:
+    """Open a file in `$VISUAL` or `$EDITOR`. Raises ConsoleError when there is none, or when it fails."""
     given = next((words for name in EDITORS if (words := os.environ.get(name))), None)
     editor = given or next((found for name in USUAL_EDITORS if (found := shutil.which(name))), None)
     if editor is None:
@@ -184,4 +185,4 @@ def _open_editor(path: Path) -> None:
     except OSError as error:
         raise ConsoleError(f"$EDITOR ({editor}) cannot be started: {error.strerror or error}") from error
     if done.returncode:
-        raise ConsoleError(f"the editor ({editor}) ended with {done.returncode}: the card is as it was")
+        raise ConsoleError(f"the editor ({editor}) ended with {done.returncode}: the file is as it was")

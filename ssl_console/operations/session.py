@@ -124,6 +124,10 @@ class Session:
         self._report([*catalog.problems, *catalog.replacements])
         return catalog
 
+    def reload_tasks(self) -> None:
+        """Read the dataset, task and suite cards again when they are next needed."""
+        self.__dict__.pop("tasks", None)
+
     @cached_property
     def weights(self) -> WeightsFolder:
         """The weights folder."""

@@ -273,9 +273,10 @@ class ConsoleApp(Navigation):
     def choose_suite(self, name: str | None) -> None:
         """Show the tasks of one suite, or of all, now and at the next start."""
         self.set_state(replace(self.state, suite=name, opening=""))
-        self._save(replace(self.preferences, suite=name or ""))
+        self.save_preferences(replace(self.preferences, suite=name or ""))
 
-    def _save(self, preferences: Preferences) -> None:
+    def save_preferences(self, preferences: Preferences) -> None:
+        """Use these from now on, and keep them for the next start."""
         self.preferences = preferences
         if not self.readonly:
             self.in_background(self._write_preferences, lambda _: None, group="preferences")
@@ -391,7 +392,7 @@ class ConsoleApp(Navigation):
 
     def _take_theme(self, name: str | None) -> None:
         if name is not None:
-            self._save(replace(self.preferences, theme=name))
+            self.save_preferences(replace(self.preferences, theme=name))
 
     def watch_theme(self) -> None:
         """Redraw every widget: those that draw line by line read the theme as they draw."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from ssl_console.tui.data.backend import Backend
-    from ssl_console.tui.data.state import AppState
+    from ssl_console.tui.data.state import AppState, Preferences
     from ssl_console.tui.style.palette import RenderContext
     from ssl_console.workspace.result import Result
 
@@ -58,6 +58,7 @@ class Host(Protocol):
 
     screens: Sequence[ScreenEntry]
     state: AppState
+    preferences: Preferences
     readonly: bool
     slow: bool
     clock: Callable[[], float]
@@ -75,6 +76,14 @@ class Host(Protocol):
 
     def set_state(self, state: AppState) -> None:
         """Replace the state, and redraw the screen in front."""
+        ...
+
+    def save_preferences(self, preferences: Preferences) -> None:
+        """Use these from now on, and keep them for the next start."""
+        ...
+
+    def undoable(self, text: str, undo: Callable[[], object]) -> None:
+        """Remember a change of the user that `undo` takes back; `text` is a noun phrase."""
         ...
 
     def show_screen(self, name: str) -> None:

@@ -49,6 +49,17 @@ APP = (
     Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
     Key("theme", "T", "theme", "theme", "Choose the colour theme", footer=False),
     Key(
+        "edit",
+        "e",
+        "edit",
+        "edit",
+        "Open card, suite, log or settings in $EDITOR or $PAGER",
+        footer=False,
+        changes=True,
+    ),
+    Key("undo", "u", "undo", "undo", "Undo the last mark, hidden column or cancellation", footer=False),
+    Key("jump", "J", "jump", "jump", "Letters on every pane and column; the next key goes there", footer=False),
+    Key(
         "redraw",
         "ctrl+l",
         "redraw",
@@ -72,6 +83,15 @@ TABLE = (
     Key("page-down", "pagedown", "page_down", "page down", "A screenful down", footer=False),
     Key("first", "home,g", "first", "first", "The first row", footer=False),
     Key("last", "end,G", "last", "last", "The last row", footer=False),
+    Key(
+        "next-hit",
+        "n",
+        "hit(1)",
+        "next match",
+        "The next match of the last filter, also after it was cleared",
+        footer=False,
+    ),
+    Key("previous-hit", "N", "hit(-1)", "previous match", "The previous match of the last filter", footer=False),
 )
 
 TEXT = (
@@ -120,10 +140,16 @@ EXPORT = (
     Key("csv", "c", "write('csv')", "CSV", "CSV"),
     Key("latex", "l", "write('latex')", "LaTeX", "LaTeX (booktabs)"),
     Key("json", "j", "write('json')", "JSON", "JSON"),
-    Key("svg", "s", "draw('svg')", "SVG", "Critical-difference diagram of this view, as SVG"),
+    Key("svg", "s", "draw('svg')", "SVG of the table", "This view with its heat colours, as SVG"),
+    Key("pdf", "f", "draw('pdf')", "PDF", "The same, as PDF"),
     Key("png", "p", "draw('png')", "PNG", "The same, as PNG"),
+    Key(
+        "diagram-svg", "d", "diagram('svg')", "critical difference", "Critical-difference diagram of this view, as SVG"
+    ),
+    Key("diagram-png", "D", "diagram('png')", "as PNG", "The same, as PNG"),
     Key("scatter-svg", "S", "scatter('svg')", "scatter", "ImageNet accuracy against transfer, as SVG"),
-    Key("scatter-png", "P", "scatter('png')", "scatter PNG", "The same, as PNG", footer=False),
+    Key("scatter-png", "P", "scatter('png')", "as PNG", "The same, as PNG"),
+    Key("marked", "a", "marked", "all or marked", "All rows of the view, or only the marked ones"),
     Key("close", "escape", "close", "back", "Back"),
 )
 
@@ -170,6 +196,20 @@ ADDING = (
     Key("close", "escape", "close", "back", "Go back without writing anything"),
 )
 
+NAMING = (
+    Key("accept", "enter", "accept", "done", "Use the name", priority=True),
+    Key("close", "escape", "close", "back", "Go back without a change"),
+)
+
+VIEWS = (*PICKER, Key("remove", "delete", "remove", "remove", "Remove the highlighted one", priority=True))
+
+IMAGES = (
+    Key("copy", "y", "copy", "copy paths", "Copy the paths of the images that the first backbone alone has right"),
+    Key("close", "escape", "close", "back", "Back"),
+)
+
+JUMP = (Key("close", "escape", "close", "back", "Go back without a jump"),)
+
 HELP = (Key("close", "escape,f1,question_mark,q", "close", "close", "Close the help"),)
 
 KEYS: dict[Scope, tuple[Key, ...]] = {
@@ -186,6 +226,10 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "picker": PICKER,
     "confirm": CONFIRM,
     "adding": ADDING,
+    "naming": NAMING,
+    "views": VIEWS,
+    "images": IMAGES,
+    "jump": JUMP,
     "help": HELP,
 }
 
@@ -203,6 +247,10 @@ TITLES: dict[Scope, str] = {
     "picker": "Choosing one",
     "confirm": "Confirming",
     "adding": "Adding a backbone",
+    "naming": "Naming",
+    "views": "Saved views",
+    "images": "Images on which backbones disagree",
+    "jump": "Jumping",
     "help": "Help",
 }
 
@@ -260,6 +308,8 @@ _SHOWN: Mapping[str, str] = {
     "ctrl+l": "ctrl-l",
     "asterisk": "*",
     "dollar_sign": "$",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
 }
 
 

@@ -309,6 +309,12 @@ def rank(
             "--sort", metavar="COLUMN", help="A task, backbone, estimate, mean, mean_log_odds, mean_rank or win_rate."
         ),
     ] = None,
+    terms: Annotated[
+        str,
+        typer.Option(
+            "--filter", metavar="TERMS", help="Rows and columns, e.g. 'family:dino score:linear/dtd>70 or mae'."
+        ),
+    ] = "",
     as_json: AsJson = False,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
@@ -326,7 +332,7 @@ def rank(
 
     formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
     chosen = [name for name, wanted in formats.items() if wanted]
-    view = replace(RankView.of(suite, backbone, task, sort, chosen, source), missing=missing)
+    view = replace(RankView.of(suite, backbone, task, sort, chosen, source), missing=missing, filter=terms)
     if figure is not None:
         rank_picture(context.obj, view, figure)
     elif intervals:

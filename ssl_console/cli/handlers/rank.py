@@ -21,14 +21,16 @@ from ssl_console.analysis.export import (
     data_notes_of,
     to_text,
 )
+from ssl_console.analysis.filter_query import Filterable
 from ssl_console.analysis.marked_scores import legend, mark_sentences, marked_scores
-from ssl_console.analysis.published import PUBLISHED, all_published, published, with_published
+from ssl_console.analysis.published import PUBLISHED, all_published, published, unmarked, with_published
 from ssl_console.analysis.published.tables import VARIANT, published_tasks
 from ssl_console.analysis.ranking import (
     ABOUT_CIRCLE,
     CIRCLE,
     ESTIMATE,
     Ranking,
+    RankingColumn,
     common_columns,
     judged,
     pick_columns,
@@ -37,6 +39,16 @@ from ssl_console.analysis.ranking import (
 )
 from ssl_console.analysis.ranking import rank as make_ranking
 from ssl_console.analysis.ranking_cell import unit_of
+from ssl_console.analysis.ranking_filter import (
+    COLUMN_FIELDS,
+    RANKING_FIELDS,
+    ROW_FIELDS,
+    backbone_subject,
+    column_subject,
+    filter_ranking,
+    row_subject,
+    task_subject,
+)
 from ssl_console.analysis.sample_text import size_text
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
@@ -45,6 +57,7 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.badges import IMPORTED, MARK, marks
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import rebuild as rebuild_database
+from tasks.datasets.presence import presence
 
 ABOUT_ESTIMATE = (
     "estimate: the backbone's effect in log-odds, of an additive model of backbones and tasks over the scores that "
@@ -64,6 +77,8 @@ class RankView:
     format: Format | None = None
     origin: Origin = "mine"
     """Whose numbers: measured here, published, or the ones beside the others."""
+    filter: str = ""
+    """In the language of `analysis.filter_query`."""
     missing: str = "complete"
     """What becomes of missing cells: `complete` rows alone have a mean and a rank, or only `common` tasks count."""
 
@@ -217,7 +232,32 @@ def _ranking(session: Session, view: RankView) -> Ranking:
     if view.backbones:
         chosen = match(view.backbones, [row.backbone for row in ranking.rows], "ranked backbone")
         ranking = pick_rows(ranking, [*chosen, *(f"{name}{PUBLISHED}" for name in chosen)])
-    return ranking
+    return _filtered(session, ranking, view.filter) if view.filter else ranking
+
+
+def _filtered(session: Session, ranking: Ranking, text: str) -> Ranking:
+    """The rows and columns that match. Raises ConsoleError for a field that there is not, and when none match."""
+    cards, rows = session.backbones.cards, {}
+    for row in ranking.rows:
+        card = cards.get(unmarked(row.backbone))
+        weights = "present" if card and session.weights.state(card).status == "present" else "missing"
+        rows[row.backbone] = row_subject(row, backbone_subject(card, weights) if card else None)
+    columns = {column.label: column_subject(column, _task(session, column)) for column in ranking.columns}
+    found, unknown = filter_ranking(ranking, text, rows, columns)
+    if unknown:
+        fields = f"{ROW_FIELDS}, {RANKING_FIELDS}; {COLUMN_FIELDS}"
+        raise ConsoleError(f"--filter {text!r}: no field {', '.join(unknown)}; the fields are {fields}")
+    if not found.rows or not found.columns:
+        raise ConsoleError(f"--filter {text!r}: no backbone or no task of the ranking matches")
+    return found
+
+
+def _task(session: Session, column: RankingColumn) -> Filterable | None:
+    dataset = session.tasks.datasets.get(column.dataset)
+    if dataset is None:
+        return None
+    data = presence(dataset, session.data_root).status
+    return task_subject(column.task, column.protocol, dataset, "present" if data == "present" else "missing")
 
 
 def _results(session: Session, view: RankView, wanted: Sequence[tuple[str, str]] | None) -> list[Result]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
-from ssl_console.analysis.result_diff import Change, FieldDifference, Group, difference, flips
+from ssl_console.analysis.result_diff import Change, FieldDifference, Group
 from ssl_console.analysis.sample_text import record_text, seeds_text
 from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.image import show_pictures
+from ssl_console.operations.result_difference import record_difference
 from ssl_console.operations.session import Session, resolve_run
 from ssl_console.planning.candidates import folders_of_key
 from ssl_console.planning.plan import new_run_id
@@ -187,12 +188,6 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
     if rows:
         stdout.table(head, rows)
     stdout.lines([*([""] if rows else []), found.sentence])
-
-
-def record_difference(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
-    """The difference of two records and of their predictions."""
-    predictions = session.outputs.predictions
-    return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))
 
 
 def difference_document(found: FieldDifference) -> dict[str, object]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from backbones.catalog.card import BackboneCard
+from ssl_console.analysis.filter_query import Filterable
+from ssl_console.analysis.ranking_filter import backbone_subject, task_subject
 from ssl_console.planning.plan import Blocker
-from ssl_console.tui.data.filter_query import Filterable, Value
 from tasks.datasets.card import DatasetCard
 
 
@@ -33,20 +34,7 @@ class BackboneEntry:
     @cached_property
     def subject(self) -> Filterable:
         """The words and fields that a filter is matched against."""
-        facts = self.card.facts
-        fields: dict[str, Value] = {
-            "name": self.name,
-            "method": facts.method,
-            "arch": self.card.architecture,
-            "params": facts.parameters_millions,
-            "top1": facts.imagenet_top1,
-            "year": facts.year,
-            "epochs": facts.epochs,
-            "dim": facts.feature_dimension,
-            "size": self.card.input.size,
-            "weights": "missing" if self.missing else "present",
-        }
-        return Filterable(f"{self.name} {facts.method} {self.card.architecture}", fields)
+        return backbone_subject(self.card, "missing" if self.missing else "present")
 
 
 @dataclass(frozen=True)
@@ -68,16 +56,7 @@ class TaskEntry:
     @cached_property
     def subject(self) -> Filterable:
         """The words and fields that a filter is matched against."""
-        fields: dict[str, Value] = {
-            "task": self.name,
-            "protocol": self.protocol,
-            "dataset": self.dataset.name,
-            "domain": self.dataset.domain,
-            "metric": self.dataset.metric,
-            "classes": self.dataset.classes,
-            "data": "missing" if self.missing else "present",
-        }
-        return Filterable(f"{self.name} {self.dataset.title}", fields)
+        return task_subject(self.name, self.protocol, self.dataset, "missing" if self.missing else "present")
 
 
 @dataclass(frozen=True)

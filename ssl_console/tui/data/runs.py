@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ssl_console.tui.data.filter_query import Filterable, Value
+from ssl_console.analysis.filter_query import Filterable, Value
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 

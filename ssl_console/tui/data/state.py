@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from pydantic import JsonValue
+
 from backbones.io.files import make_private_folder, write_atomically
 from ssl_console.operations.weights_queue import DownloadProgress
 from ssl_console.tui.data.catalog import Catalog, Suite
@@ -132,6 +134,8 @@ class AppState:
     selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()
     """Backbones marked for Compare, in the order of marking."""
+    ranking_filter: str = ""
+    """The filter of Rankings and Compare."""
     suite: str | None = None
     """Chosen by the user, and shown in Plan and Rankings; None for everything."""
     opening: str | None = None
@@ -185,6 +189,8 @@ class Preferences:
     suite: str | None = None
     """Name of the suite; empty for all tasks, None before anything has been chosen."""
     theme: str = ""
+    views: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Saved views of the rankings, by name."""
 
 
 def read_preferences(path: Path) -> Preferences:
@@ -195,8 +201,12 @@ def read_preferences(path: Path) -> Preferences:
         return Preferences()
     if not isinstance(content, dict):
         return Preferences()
-    suite, theme = content.get("suite"), content.get("theme")
-    return Preferences(suite if isinstance(suite, str) else None, theme if isinstance(theme, str) else "")
+    suite, theme, views = content.get("suite"), content.get("theme"), content.get("views")
+    return Preferences(
+        suite if isinstance(suite, str) else None,
+        theme if isinstance(theme, str) else "",
+        views if isinstance(views, dict) else {},
+    )
 
 
 def write_preferences(path: Path, preferences: Preferences) -> None:

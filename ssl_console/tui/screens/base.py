@@ -19,6 +19,7 @@ from ssl_console.tui.widgets.styled_text import StyledText
 
 if TYPE_CHECKING:
     from ssl_console.tui.data.state import AppState
+    from ssl_console.tui.screens.editing import EditTarget
 
 ScreenResult = TypeVar("ScreenResult")
 Answer = TypeVar("Answer")
@@ -39,8 +40,9 @@ class ConsoleScreen(Screen[None]):
     """Textual would draw the whole screen again whenever the keyboard goes to another pane."""
 
     def __init_subclass__(cls, **options: bool) -> None:
-        """Bind the declared keys."""
-        cls.BINDINGS = bindings(cls.MODE, cls.KEYS)
+        """Bind the declared keys; a base class of several screens has no mode."""
+        if hasattr(cls, "MODE"):
+            cls.BINDINGS = bindings(cls.MODE, cls.KEYS)
         super().__init_subclass__(**options)
 
     def compose(self) -> ComposeResult:
@@ -84,6 +86,10 @@ class ConsoleScreen(Screen[None]):
 
     def update_view(self, state: AppState) -> None:
         """Update every widget."""
+
+    def edit_targets(self) -> list[EditTarget]:
+        """What `e` can open here, the likeliest first."""
+        return []
 
     def go_back(self) -> bool:
         """Leave the innermost layer (a filter, a zoomed pane); False when there is none."""

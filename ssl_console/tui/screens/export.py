@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,14 +13,15 @@ from textual.containers import Vertical
 from backbones.io.files import write_atomically
 from ssl_console.analysis.comparability import apart_document, kept_apart
 from ssl_console.analysis.export import EXPORTS, NO_TIES, SHOW_TIES, Format, Notes
-from ssl_console.analysis.ranking import Ranking
+from ssl_console.analysis.published import unmarked
+from ssl_console.analysis.ranking import Ranking, pick_rows
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.text import Span, Tone, line
-from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.views.export import export_lines
 from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
 
 if TYPE_CHECKING:
     from ssl_console.workspace.predictions import Predictions
@@ -32,23 +34,49 @@ class ExportDialog(Dialog[None]):
 
     BINDINGS: ClassVar = bindings("export")
 
-    def __init__(self, ranking: Ranking, hidden: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        ranking: Ranking,
+        hidden: frozenset[str] = frozenset(),
+        filters: Sequence[str] = (),
+        marks: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        self._ranking, self._hidden = ranking, hidden
+        self._whole, self._hidden, self._filters = ranking, hidden, filters
+        self._marks = [row.backbone for row in ranking.rows if unmarked(row.backbone) in marks]
+        self._marked_alone = False
+
+    @property
+    def _ranking(self) -> Ranking:
+        """The rows that go out, compared among themselves, in the order of the view."""
+        if not self._marked_alone:
+            return self._whole
+        picked = {row.backbone: row for row in pick_rows(self._whole, self._marks).rows}
+        return replace(self._whole, rows=tuple(picked[name] for name in self._marks))
 
     def compose(self) -> ComposeResult:
         """The panel."""
-        rows, columns = len(self._ranking.rows), len(self._ranking.columns)
         with Vertical(classes="dialog small") as panel:
             panel.border_title = "Export"
-            yield StyledText(
-                [
-                    line(f"This view: {rows} rows, {columns} columns, in this order."),
-                    line(Span("Written to a file in the current folder, and copied.", Tone.DIM)),
-                    (),
-                ]
-            )
-            yield KeyLine()
+            yield StyledText(id="contents")
+            yield WrappedKeys()
+
+    def on_mount(self) -> None:
+        """Show what will be written."""
+        self._show_contents()
+
+    def _show_contents(self) -> None:
+        text = self.query_one("#contents", StyledText)
+        folder, width = str(Path.cwd()), min(72, self.app.size.width - 6)
+        marked = (len(self._marks), self._marked_alone)
+        text.show(export_lines(self._ranking, Notes(hidden=self._hidden), self._filters, marked, folder, width))
+        text.refresh(layout=True)
+
+    def action_marked(self) -> None:
+        """Only the marked rows, or all."""
+        if self._marks:
+            self._marked_alone = not self._marked_alone
+            self._show_contents()
 
     def action_write(self, name: Format) -> None:
         """In this format."""
@@ -74,9 +102,14 @@ class ExportDialog(Dialog[None]):
         self.dismiss(None)
 
     def action_draw(self, suffix: str) -> None:
+        """Write this view as a picture: the table with heat colours."""
+        ranking, notes = self._ranking, Notes(hidden=self._hidden)
+        self._picture(f"ranking.{suffix}", lambda path: _draw_table(path, ranking, notes))
+
+    def action_diagram(self, suffix: str) -> None:
         """Write the critical-difference diagram."""
         ranking, predictions = self._ranking, host(self).backend.session.outputs.predictions
-        self._picture(f"ranking.{suffix}", lambda path: _draw(path, ranking, predictions))
+        self._picture(f"critical-difference.{suffix}", lambda path: _draw(path, ranking, predictions))
 
     def action_scatter(self, suffix: str) -> None:
         """ImageNet accuracy against transfer."""
@@ -89,6 +122,13 @@ class ExportDialog(Dialog[None]):
         app, path = host(self), _free_name(Path.cwd(), name)
         app.in_background(lambda: draw(path), lambda _: app.notify_user(f"{path} written."), group="export")
         self.dismiss(None)
+
+
+def _draw_table(path: Path, ranking: Ranking, notes: Notes) -> None:
+    """Raises ConsoleError when there is nothing to draw with."""
+    from ssl_console.analysis.heat_table import save_heat_table  # noqa: PLC0415 - as below
+
+    save_heat_table(ranking, path, notes)
 
 
 def _draw(path: Path, ranking: Ranking, predictions: Predictions) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from ssl_console.analysis.filter_query import parse
 from ssl_console.tui.data.backend import RunFiles
+from ssl_console.tui.data.runs import filterable
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
+from ssl_console.tui.screens.editing import EditTarget, card_target, log_target
 from ssl_console.tui.screens.live_curve import CurvePane
 from ssl_console.tui.screens.live_requests import RunRequests
+from ssl_console.tui.screens.marking import marking_keys
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line, Span, Tone, line
 from ssl_console.tui.views import live
@@ -23,6 +28,7 @@ from ssl_console.tui.views.live import RunList
 from ssl_console.tui.widgets.filter_bar import FilterBar, FilterLine
 from ssl_console.tui.widgets.log_view import LogView
 from ssl_console.tui.widgets.styled_text import Lines, StyledText, Tail
+from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
@@ -79,8 +85,7 @@ class LiveScreen(RunRequests):
             footer=False,
             changes=True,
         ),
-        Key("mark", "space", "mark", "mark", "Mark the run, or unmark it: curves of marked runs are overlaid"),
-        Key("mark-all", "asterisk", "mark_all", "mark all", "Mark all runs that are listed, or none", footer=False),
+        *marking_keys("run", ": curves of marked runs are overlaid"),
         Key("devices", "d", "gauges", "devices", "Show or hide a line for each device above the runs"),
         Key("finished", "f", "finished", "finished", "Hide or show finished runs"),
         Key("metric", "m", "metric", "metric", "Draw the next metric", footer=False),
@@ -132,6 +137,7 @@ class LiveScreen(RunRequests):
         """Focus the runs; redraw now and then, because runs may have fallen silent."""
         self.show_pane("details")
         self.query_one("#runs", LineTable).focus()
+        self.query_one("#runs", LineTable).hits = self._hits
         self.set_interval(TICK_S, self._tick)
 
     def _tick(self) -> None:
@@ -241,6 +247,10 @@ class LiveScreen(RunRequests):
     def _filtered(self) -> None:
         self.refresh_view()
 
+    def edit_targets(self) -> list[EditTarget]:
+        """The log of the run under the cursor, and the card of its backbone."""
+        return [log_target(self.run.run_id), card_target(self.run.backbone)] if self.run else []
+
     def go_back(self) -> bool:
         """Out of the filter, then out of the zoomed pane."""
         if self.query_one(FilterBar).clear():
@@ -296,20 +306,30 @@ class LiveScreen(RunRequests):
         self.show_pane("curve")
         self._curves.next_metric()
 
-    def action_mark(self) -> None:
-        """Mark the run, or unmark it."""
-        run_id = self.query_one("#runs", LineTable).row
-        if run_id is not None:
-            kept = tuple(name for name in self._marked if name != run_id)
-            self._marked = kept if len(kept) < len(self._marked) else (*kept, run_id)
-            self.show_pane("curve")
-            self.refresh_view()
+    @property
+    def marks(self) -> Sequence[str]:
+        """The marked runs, in the order of marking."""
+        return self._marked
 
-    def action_mark_all(self) -> None:
-        """Mark all runs that are listed, or none."""
-        listed = tuple(self.query_one("#runs", LineTable).rows.keys)
-        self._marked = () if set(listed) <= set(self._marked) else listed
+    def set_marks(self, marks: Sequence[str]) -> None:
+        """Mark these runs."""
+        self._marked = tuple(marks)
         self.refresh_view()
+
+    def items(self, rows: Sequence[str], columns: Sequence[str]) -> Sequence[str]:  # noqa: ARG002 - rows alone are marked
+        """The runs of these rows."""
+        return [row for row in rows if row]
+
+    def action_mark(self) -> None:
+        """Mark the run, or unmark it, and show the curves."""
+        super().action_mark()
+        self.show_pane("curve")
+
+    def _hits(self) -> FilterHits:
+        """Runs that the last filter matches."""
+        text = self.query_one(FilterBar).last
+        terms = parse(text)
+        return FilterHits([run.run_id for run in self.state.runs.values() if text and terms.matches(filterable(run))])
 
     def action_log(self) -> None:
         """A logarithmic or a linear vertical axis."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ssl_console.tui.host import host
-from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import ConfirmDialog
+from ssl_console.tui.screens.marking import MarkingScreen
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 
-class RunRequests(ConsoleScreen):
+class RunRequests(MarkingScreen[str]):
     """A screen with a table of runs, whose keys change the run under the cursor."""
 
     MODE = "live"
@@ -41,6 +41,7 @@ class RunRequests(ConsoleScreen):
     def _cancel(self, run_id: str) -> None:
         session = host(self).backend.session
         self._ask(lambda: session.cancel(run_id))
+        host(self).undoable(f"cancellation of run {run_id}", lambda: self._ask(lambda: session.retry(run_id)))
 
     def action_retry(self) -> None:
         """Run it again."""

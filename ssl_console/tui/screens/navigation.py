@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-from ssl_console.tui.host import ScreenEntry
+from ssl_console.tui.data.undo import UndoHistory
+from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.terminal.attention import alert, attention
 from ssl_console.tui.terminal.cell_diff import DiffingApp
@@ -25,6 +27,11 @@ class Navigation(DiffingApp[int]):
 
     screens: Sequence[ScreenEntry]
     backend: Backend
+
+    @cached_property
+    def undo_history(self) -> UndoHistory:
+        """The user's last changes."""
+        return UndoHistory()
 
     @abstractmethod
     def poll_now(self) -> None:
@@ -49,6 +56,37 @@ class Navigation(DiffingApp[int]):
         sequence = alert(self.backend.session.config.notifications.terminal, text) if text else ""
         if sequence and self._driver is not None:
             self._driver.write(sequence)
+
+    def undoable(self, text: str, undo: Callable[[], object]) -> None:
+        """Remember a change of the user that `undo` takes back."""
+        self.undo_history.add(text, undo)
+
+    def action_undo(self) -> None:
+        """Take the last change back."""
+        undone = self.undo_history.undo()
+        self.notify_user(f"Undone: {undone}." if undone else "Nothing to undo.")
+
+    def action_edit(self) -> None:
+        """Choose what is opened in the editor or the pager."""
+        from ssl_console.tui.screens.choosers import PickDialog  # noqa: PLC0415 - loaded when it is needed
+        from ssl_console.tui.screens.editing import general_targets, open_target  # noqa: PLC0415
+
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            targets = {one.name: one for one in (*screen.edit_targets(), *general_targets(screen.state))}
+
+            def open_it(name: str | None) -> None:
+                if name is not None:
+                    open_target(self, host(screen), targets[name])
+
+            self.push_screen(PickDialog("Open", [(name, name) for name in targets], None), open_it)
+
+    def action_jump(self) -> None:
+        """Put letters on panes and columns."""
+        from ssl_console.tui.screens.jump import JumpDialog, jump_targets  # noqa: PLC0415 - loaded when it is needed
+
+        if isinstance(self.screen, ConsoleScreen):
+            self.push_screen(JumpDialog(jump_targets(self.screen)))
 
     def show_screen(self, name: str) -> None:
         """Go to a screen."""

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
 
+from ssl_console.analysis.published import unmarked
+from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog
-from ssl_console.tui.data.state import AppState, Pair
+from ssl_console.tui.data.state import AppState, Pair, PairSelection
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.base import ConsoleScreen
-from ssl_console.tui.screens.choosers import PickDialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog
+from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.launch import LaunchDialog
+from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
+from ssl_console.tui.screens.saved_views import NameDialog
+from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
 from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
 from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable
 
-ALL_TASKS = "*"
-FIELDS = (
-    "name, method, arch, params, top1, year, epochs, dim, size, weights of backbones; "
-    "task, protocol, dataset, domain, metric, classes, data of tasks"
-)
+FIELDS = f"{ROW_FIELDS} of backbones; {COLUMN_FIELDS} of tasks"
 
 
 def _advice(entry: BackboneEntry) -> str:
@@ -38,22 +41,21 @@ def _advice(entry: BackboneEntry) -> str:
 def _when_empty(state: AppState) -> str:
     if not state.catalogue.backbones or state.opening is None:
         return "Reading the cards ..."
-    within = f" in suite {state.planned_suite}: escape clears the filter, then s shows all tasks."
+    within = f" in suite {state.planned_suite}: escape clears the filter, then t shows all tasks."
     return f"No match{within if state.planned_suite else ': escape clears the filter.'}"
 
 
-class PlanScreen(ConsoleScreen):
+class PlanScreen(MarkingScreen[Pair]):
     """The coverage grid."""
 
     MODE = "plan"
     KEYS = (
-        Key("tick", "space", "tick", "tick", "Tick or untick the cell under the cursor"),
+        *marking_keys("pair", mark="tick", label="tick"),
         Key("launch", "enter", "launch", "launch", "See what would run, then start it", changes=True),
         Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
         Key("tick-missing", "m", "tick_missing", "missing", "Tick everything shown that has no up-to-date result"),
         Key("tick-row", "r", "tick_row", "row", "Tick the backbone for every task shown"),
         Key("tick-column", "c", "tick_column", "column", "Tick the task for every backbone shown"),
-        Key("suite", "s", "suite", "suite", "Show the tasks of one suite, or of all"),
         Key(
             "fetch",
             "w",
@@ -62,7 +64,17 @@ class PlanScreen(ConsoleScreen):
             "Fetch the weights of the ticked backbones, or of the one under the cursor",
             changes=True,
         ),
-        Key("untick", "u", "untick", "untick all", "Untick everything", footer=False),
+        Key("suite", "t,s", "suite", "suite", "Show the tasks of one suite, or of all"),
+        Key(
+            "save-suite",
+            "O",
+            "save_suite",
+            "save suite",
+            "Save the ticked tasks as a suite",
+            footer=False,
+            changes=True,
+        ),
+        Key("untick", "X", "untick", "untick all", "Untick everything", footer=False),
         Key("details", "d", "details", "result", "Open the result or the run under the cursor", footer=False),
     )
     HELP_TEXT = (
@@ -80,7 +92,21 @@ class PlanScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         """Begin in the grid."""
-        self.query_one(LineTable).focus()
+        table = self.query_one(LineTable)
+        table.hits = self._hits
+        table.focus()
+
+    def _hits(self) -> FilterHits:
+        """Backbones and tasks that the last filter matches."""
+        text, state = self.query_one(FilterBar).last, self.state
+        if not text:
+            return FilterHits()
+        found, everything = (filter_catalog(state.catalogue, state.planned_suite, words) for words in (text, ""))
+        rows, columns = [one.name for one in found.backbones], [one.name for one in found.tasks]
+        return FilterHits(
+            rows if len(rows) < len(everything.backbones) else (),
+            columns if len(columns) < len(everything.tasks) else (),
+        )
 
     @property
     def grid(self) -> CoverageGrid:
@@ -121,11 +147,16 @@ class PlanScreen(ConsoleScreen):
     @on(LineTable.HeaderClicked)
     def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
         if message.column not in {None, NAME}:
-            self._toggle(self.grid.column(message.column or ""))
+            self.toggle(self.grid.column(message.column or ""), message.column or "")
 
     @on(LineTable.Opened)
     def _opened(self) -> None:
-        self.action_tick()
+        self.action_mark()
+
+    def edit_targets(self) -> list[EditTarget]:
+        """The card of the backbone under the cursor."""
+        name = unmarked(self.query_one("#grid", LineTable).row or "")
+        return [card_target(name)] if name in self.state.catalogue.backbone else []
 
     def go_back(self) -> bool:
         """Out of the filter."""
@@ -136,9 +167,20 @@ class PlanScreen(ConsoleScreen):
 
     # -- ticking ------------------------------------------------------------------------------------------------
 
-    def _toggle(self, pairs: list[Pair]) -> None:
+    @property
+    def marks(self) -> Sequence[Pair]:
+        """The ticked pairs."""
+        return sorted(self.state.selection.pairs)
+
+    def set_marks(self, marks: Sequence[Pair]) -> None:
+        """Tick these pairs."""
         app = host(self)
-        app.set_state(replace(app.state, selection=app.state.selection.toggle(pairs)))
+        app.set_state(replace(app.state, selection=PairSelection(frozenset(marks))))
+
+    def items(self, rows: Sequence[str], columns: Sequence[str]) -> Sequence[Pair]:
+        """The pairs of these backbones and tasks."""
+        tasks = self.state.catalogue.task
+        return [(row, column) for row in rows for column in columns if row and column in tasks]
 
     def _cursor(self) -> Pair | None:
         table = self.query_one("#grid", LineTable)
@@ -146,23 +188,17 @@ class PlanScreen(ConsoleScreen):
             return None
         return table.row, table.column or ""
 
-    def action_tick(self) -> None:
-        """The cell under the cursor."""
-        pair = self._cursor()
-        if pair is not None:
-            self._toggle([pair])
-
     def action_tick_row(self) -> None:
         """The whole row under the cursor."""
         pair = self._cursor()
         if pair is not None:
-            self._toggle(self.grid.row(pair[0]))
+            self.toggle(self.grid.row(pair[0]), pair[0])
 
     def action_tick_column(self) -> None:
         """The whole column under the cursor."""
         pair = self._cursor()
         if pair is not None:
-            self._toggle(self.grid.column(pair[1]))
+            self.toggle(self.grid.column(pair[1]), pair[1])
 
     def action_tick_missing(self) -> None:
         """Everything shown that has no up-to-date result."""
@@ -172,12 +208,11 @@ class PlanScreen(ConsoleScreen):
                 "Nothing is missing: every pair has a result, is running or queued, or lacks weights or data."
             )
             return
-        app = host(self)
-        app.set_state(replace(app.state, selection=app.state.selection.add(pairs)))
+        self.change_marks([*self.marks, *pairs], f"mark of {len(pairs)} missing pairs")
 
     def action_untick(self) -> None:
         """Untick everything."""
-        self._toggle(list(self.state.selection.pairs))
+        self.change_marks([], "unmarking of everything")
 
     # -- suites, filters, launching -----------------------------------------------------------------------------
 
@@ -187,15 +222,32 @@ class PlanScreen(ConsoleScreen):
 
     def action_suite(self) -> None:
         """Pick a suite."""
-        suites = self.state.catalogue.suites
-        options = [(ALL_TASKS, f"all {len(self.state.catalogue.tasks)} tasks")]
-        options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
-        dialog = PickDialog("Suite", options, self.state.planned_suite or ALL_TASKS)
-        self.app.push_screen(dialog, self._take_suite)
+        everything = f"all {len(self.state.catalogue.tasks)} tasks"
+        dialog = suite_dialog(self.state, everything, self.state.planned_suite)
+        self.app.push_screen(dialog, lambda name: take_suite(host(self), name))
 
-    def _take_suite(self, name: str | None) -> None:
-        if name is not None:
-            host(self).choose_suite(None if name == ALL_TASKS else name)
+    def action_save_suite(self) -> None:
+        """Save the ticked tasks as a suite; all that are shown, while none is ticked."""
+        chosen = {task for _, task in self.state.selection.pairs} or {task.name for task in self.grid.shown.tasks}
+        tasks = [name for name in self.state.catalogue.task if name in chosen]
+        about = f"{len(tasks)} tasks: {', '.join(tasks[:4])}{' ...' if len(tasks) > 4 else ''}"
+        self.app.push_screen(NameDialog("Save as suite", about), lambda name: self._save_suite(name, tasks))
+
+    def _save_suite(self, name: str | None, tasks: Sequence[str]) -> None:
+        app = host(self)
+
+        def work() -> Path:
+            from ssl_console.operations.edit_files import save_suite  # noqa: PLC0415 - loaded when it is needed
+
+            return save_suite(app.backend.session, name or "", tasks)
+
+        def saved(path: Path) -> None:
+            app.notify_user(f"{path} was written. e edits it.")
+            app.reload_catalogue()
+            app.choose_suite(name)
+
+        if name:
+            self.in_background(work, saved, group="suite")
 
     def action_fetch(self) -> None:
         """Queue the downloads of missing weights, after a question if there are several."""
@@ -233,7 +285,7 @@ class PlanScreen(ConsoleScreen):
     def _launched(self, started: int | None) -> None:
         if started:
             app = host(self)
-            app.set_state(replace(app.state, selection=type(app.state.selection)()))
+            app.set_state(replace(app.state, selection=PairSelection()))
             app.notify_user(f"{started} run{'s' if started != 1 else ''} queued. They continue without this window.")
             app.poll_now()
 

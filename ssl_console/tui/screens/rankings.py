@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from textual import on
 from textual.app import ComposeResult
 
-from ssl_console.analysis.published import PUBLISHED
+from ssl_console.analysis.published import PUBLISHED, unmarked
 from ssl_console.analysis.ranking import AGGREGATES
+from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, RANKING_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.choosers import ChooseDialog, PickDialog
 from ssl_console.tui.screens.comparability import IncomparableDialog
+from ssl_console.tui.screens.editing import EditTarget, card_target
 from ssl_console.tui.screens.export import ExportDialog
-from ssl_console.tui.screens.plan import FIELDS
+from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
+from ssl_console.tui.screens.saved_views import (
+    NameDialog,
+    ViewsDialog,
+    about_view,
+    opened_view,
+    save_view,
+    saved_views,
+)
+from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.palette import render_context
-from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score, ranking_table, summary
-from ssl_console.tui.views.ranking_query import Published, RankingQuery, badged, base_ranking
+from ssl_console.tui.style.text import Line
+from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, ranking_table
+from ssl_console.tui.views.ranking_details import about_score, column_name, copied_cell, left_out_of_view, summary_lines
+from ssl_console.tui.views.ranking_order import GROUP, GROUPINGS
+from ssl_console.tui.views.ranking_query import Published, RankingQuery, apply_query, badged, base_ranking
 from ssl_console.tui.widgets.filter_bar import FilterBar
 from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable
 
-EVERYTHING = "*"
 NO_RESULTS = "No results yet: tick something in Plan and launch it. Press p for the published numbers of the paper."
 PUBLISHED_NEXT: Mapping[Published, Published] = {"beside": "all", "all": "off", "off": "beside"}
 
 
-class RankingsScreen(ConsoleScreen):
+class RankingsScreen(MarkingScreen[str]):
     """The ranking table."""
 
     MODE = "rankings"
     KEYS = (
         Key("open", "enter", "open", "result", "Open the result under the cursor"),
         Key("sort", "s", "sort", "sort", "Sort by the column under the cursor; again: reverse the order"),
-        Key("mark", "space", "mark", "mark", "Mark the backbone for Compare"),
+        *marking_keys("backbone", ", for Compare and the export"),
+        Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
+        Key("filter", "slash", "filter", "filter", "Filter, e.g. family:dino score:linear/dtd>70 or name:own/*"),
+        Key("columns", "c", "columns", "columns", "Choose the columns"),
+        Key("compare", "C", "compare", "compare", "Compare the marked backbones"),
+        Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
+        Key("suite", "t", "suite", "suite", "The columns of one suite, or all"),
+        Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
+        Key(
+            "sort-also", "S", "sort_also", "sort also", "Sort also by this column, where rows look alike", footer=False
+        ),
+        Key("hide", "minus", "hide", "hide", "Hide the column under the cursor", footer=False),
+        Key("pin", "P", "pin", "pin", "Keep the column under the cursor at the left, or let it scroll", footer=False),
+        Key("find-column", "F", "find_column", "find column", "Go to a column by its name", footer=False),
+        Key("group", "b", "group", "group", "Group by family, architecture, pre-training data or size", footer=False),
+        Key("weights", "W", "weights", "with weights", "Only backbones whose weights are here, or all", footer=False),
+        Key("views", "o", "views", "views", "Open or remove a saved view", footer=False),
+        Key("save-view", "O", "save_view", "save view", "Save this view under a name", footer=False),
+        Key("copy", "y", "copy", "copy cell", "Copy the cell under the cursor", footer=False),
         Key(
             "difference",
             "d",
@@ -48,16 +79,9 @@ class RankingsScreen(ConsoleScreen):
             "Difference of own scores to the published ones",
             footer=False,
         ),
-        Key("export", "x", "export", "export", "Write this view to a file and to the clipboard"),
-        Key("filter", "slash", "filter", "filter", "Filter, e.g. dino params:<30 linear"),
-        Key("columns", "c", "columns", "columns", "Choose the columns"),
-        Key("intervals", "i", "intervals", "intervals", "Show the 95 % intervals"),
-        Key("suite", "u", "suite", "suite", "The columns of one suite, or all"),
         Key("heat", "H", "heat", "heat", "Heat colours on or off", footer=False),
         Key("paper", "p", "paper", "paper", "Published numbers: in the measured columns, all, or none", footer=False),
-        Key("ranks", "r", "ranks", "rank intervals", "Rank confidence intervals, ties, critical difference"),
         Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks common to all", footer=False),
-        Key("compare", "v", "compare", "compare", "Compare the marked backbones", footer=False),
         Key("apart", "w", "apart", "kept apart", "Why results of these tasks are in other columns", footer=False),
     )
     HELP_TEXT = (
@@ -76,25 +100,45 @@ class RankingsScreen(ConsoleScreen):
     def body(self) -> ComposeResult:
         """Summary, filter, table, details."""
         yield StyledText(id="summary", classes="hint")
-        yield FilterBar(FIELDS)
+        yield FilterBar(f"{ROW_FIELDS}, {RANKING_FIELDS} of backbones; {COLUMN_FIELDS} of tasks")
         yield LineTable(cursor="cell", id="ranking")
         yield StyledText(id="details", classes="details")
 
     def on_mount(self) -> None:
         """Begin in the table."""
-        self.query_one(LineTable).focus()
+        table = self.query_one(LineTable)
+        table.hits = self._hits
+        table.focus()
+
+    def _hits(self) -> FilterHits:
+        """Backbones and columns that the last filter matches."""
+        text, table = self.query_one(FilterBar).last, self.table
+        if not text or table is None:
+            return FilterHits()
+        found, _ = apply_query(table.ranking, RankingQuery(filter=text), self.state.catalogue)
+        rows, columns = [row.backbone for row in found.rows], [column.label for column in found.columns]
+        narrow = len(rows) < table.total
+        return FilterHits(rows if narrow else (), columns if len(columns) < table.columns or not narrow else ())
 
     def update_view(self, state: AppState) -> None:
         """Show the table, and details of the cell under the cursor."""
-        query = replace(self._ranking_query, suite=state.suite, filter=self.query_one(FilterBar).text)
+        self._filter.show_text(state.ranking_filter)
+        query = replace(self._ranking_query, suite=state.suite, filter=state.ranking_filter)
         results = badged(state.results, state.catalogue)
         shown = ranking_table(results, query, state.catalogue, render_context(self).glyphs, state.marked)
         self.table = shown
         table = self.query_one("#ranking", LineTable)
         table.empty = NO_RESULTS if not state.results else "No match: escape clears the filter."
         table.show(shown.rows(self.size.width))
-        self.query_one("#summary", StyledText).show([summary(shown, state.suite)])
+        self._show_summary(summary_lines(shown, state.suite, self.size.width))
         self._show_details()
+
+    def _show_summary(self, lines: list[Line]) -> None:
+        text = self.query_one("#summary", StyledText)
+        before = len(text.content)
+        text.show(lines)
+        if len(lines) != before:
+            text.refresh(layout=True)
 
     def _show_details(self) -> None:
         table = self.query_one("#ranking", LineTable)
@@ -110,8 +154,9 @@ class RankingsScreen(ConsoleScreen):
         self._show_details()
 
     @on(FilterBar.Changed)
-    def _filtered(self) -> None:
-        self.refresh_view()
+    def _filtered(self, message: FilterBar.Changed) -> None:
+        app = host(self)
+        app.set_state(replace(app.state, ranking_filter=message.text))
 
     @on(LineTable.HeaderClicked)
     def _header_clicked(self, message: LineTable.HeaderClicked) -> None:
@@ -121,10 +166,15 @@ class RankingsScreen(ConsoleScreen):
     def _opened(self) -> None:
         self.action_open()
 
+    def edit_targets(self) -> list[EditTarget]:
+        """The card of the backbone under the cursor."""
+        name = unmarked(self.query_one("#ranking", LineTable).row or "")
+        return [card_target(name)] if name in self.state.catalogue.backbone else []
+
     def go_back(self) -> bool:
         """Out of the filter."""
-        had_filter = self.query_one(FilterBar).clear()
-        self.refresh_view()
+        had_filter, app = self._filter.clear(), host(self)
+        app.set_state(replace(app.state, ranking_filter=""))
         self.query_one("#ranking", LineTable).focus()
         return had_filter
 
@@ -146,12 +196,27 @@ class RankingsScreen(ConsoleScreen):
         """By the column under the cursor."""
         self._sort(self.query_one("#ranking", LineTable).column)
 
-    def action_mark(self) -> None:
-        """Mark the backbone for Compare."""
-        row = self.query_one("#ranking", LineTable).row
-        if row is not None and not row.endswith(PUBLISHED):
-            app = host(self)
-            app.set_state(app.state.with_mark_toggled(row))
+    def action_sort_also(self) -> None:
+        """By the column under the cursor, where the rows look alike by those before it."""
+        column = self.query_one("#ranking", LineTable).column
+        if column is not None:
+            self._set_query(self._ranking_query.also_sorted_by(column))
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """The marked backbones, in the order of marking."""
+        return self.state.marked
+
+    def set_marks(self, marks: Sequence[str]) -> None:
+        """Mark these backbones."""
+        app = host(self)
+        app.set_state(replace(app.state, marked=tuple(marks)))
+
+    def items(self, rows: Sequence[str], columns: Sequence[str]) -> Sequence[str]:  # noqa: ARG002 - rows alone are marked
+        """The measured backbones of these rows; of the head of a group alone, those of the group."""
+        groups = self.table.groups if self.table else {}
+        names = groups[rows[0]] if len(rows) == 1 and rows[0] in groups else rows
+        return [name for name in names if name and not name.startswith(GROUP) and not name.endswith(PUBLISHED)]
 
     def action_filter(self) -> None:
         """Type a filter."""
@@ -159,14 +224,7 @@ class RankingsScreen(ConsoleScreen):
 
     def action_suite(self) -> None:
         """Pick a suite."""
-        options = [(EVERYTHING, "everything measured")]
-        suites = self.state.catalogue.suites
-        options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
-        self.app.push_screen(PickDialog("Suite", options, self.state.suite or EVERYTHING), self._take_suite)
-
-    def _take_suite(self, name: str | None) -> None:
-        if name is not None:
-            host(self).choose_suite(None if name == EVERYTHING else name)
+        self.app.push_screen(suite_dialog(self.state), lambda name: take_suite(host(self), name))
 
     def action_columns(self) -> None:
         """Choose the columns."""
@@ -180,7 +238,78 @@ class RankingsScreen(ConsoleScreen):
 
     def _take_columns(self, names: list[str], chosen: tuple[str, ...] | None) -> None:
         if chosen is not None:
-            self._set_query(replace(self._ranking_query, hidden=frozenset(names) - frozenset(chosen)))
+            self._hide(frozenset(names) - frozenset(chosen), "choice of columns")
+
+    def _hide(self, hidden: frozenset[str], what: str) -> None:
+        before = self._ranking_query.hidden
+        host(self).undoable(what, lambda: self._set_query(replace(self._ranking_query, hidden=before)))
+        self._set_query(replace(self._ranking_query, hidden=hidden))
+
+    def action_hide(self) -> None:
+        """Hide the column under the cursor."""
+        column = self.query_one("#ranking", LineTable).column
+        if column not in {None, NAME, PLACE}:
+            self._hide(self._ranking_query.hidden | {column or ""}, f"hiding of {column_name(column or '')}")
+
+    def action_pin(self) -> None:
+        """Pin the column under the cursor, or unpin it."""
+        column = self.query_one("#ranking", LineTable).column
+        if column is not None:
+            self._set_query(self._ranking_query.pinned(column))
+
+    def action_find_column(self) -> None:
+        """Go to a column by its name."""
+        table = self.query_one("#ranking", LineTable)
+        options = [(column.key, column_name(column.key)) for column in table.rows.columns[table.rows.first_reached :]]
+        self.app.push_screen(PickDialog("Column", options, table.column), lambda name: table.move_to(column=name))
+
+    def action_group(self) -> None:
+        """Choose what the rows are grouped by."""
+        options = [(name, name or "no groups") for name in GROUPINGS]
+        self.app.push_screen(PickDialog("Group by", options, self._ranking_query.group), self._take_group)
+
+    def _take_group(self, name: str | None) -> None:
+        if name is not None:
+            self._set_query(replace(self._ranking_query, group=name))
+
+    def action_weights(self) -> None:
+        """Only backbones whose weights are here, or all."""
+        self._set_query(replace(self._ranking_query, weights=not self._ranking_query.weights))
+
+    def action_copy(self) -> None:
+        """The cell under the cursor, with its interval and its warnings."""
+        table = self.query_one("#ranking", LineTable)
+        if self.table is not None and table.row is not None:
+            host(self).copy(copied_cell(self.table, table.row, table.column or ""))
+
+    def action_save_view(self) -> None:
+        """Save this view under a name."""
+
+        def save(name: str | None) -> None:
+            if name:
+                save_view(self, name, replace(self._ranking_query, suite=self.state.suite, filter=self._filter.text))
+
+        self.app.push_screen(NameDialog("Save this view", "Suite, filter, sort keys, columns, pins and groups."), save)
+
+    def action_views(self) -> None:
+        """Open or remove a saved view."""
+        options = [(name, f"{name}  {about_view(view)}") for name, view in saved_views(self).items()]
+        if options:
+            self.app.push_screen(ViewsDialog("Views", options, None), self._open_view)
+        else:
+            host(self).notify_user("No view has been saved yet: O saves this one.")
+
+    def _open_view(self, name: str | None) -> None:
+        query = opened_view(self, name) if name else None
+        if query is not None:
+            self._ranking_query = query
+            app = host(self)
+            app.state = replace(app.state, ranking_filter=query.filter)
+            app.choose_suite(query.suite)
+
+    @property
+    def _filter(self) -> FilterBar:
+        return self.query_one(FilterBar)
 
     def action_intervals(self) -> None:
         """Intervals on or off."""
@@ -220,7 +349,9 @@ class RankingsScreen(ConsoleScreen):
     def action_export(self) -> None:
         """Write exactly this view."""
         if self.table is not None and self.table.ranking.rows:
-            self.app.push_screen(ExportDialog(self.table.ranking, self.table.query.hidden))
+            left_out = left_out_of_view(self.table)
+            dialog = ExportDialog(self.table.ranking, self.table.query.hidden, left_out, self.state.marked)
+            self.app.push_screen(dialog)
 
     def action_compare(self) -> None:
         """Compare what is marked."""
@@ -231,7 +362,9 @@ class RankingsScreen(ConsoleScreen):
         table = self.query_one("#ranking", LineTable)
         if self.table is None or table.row is None:
             return
-        row = self.table.row[table.row]
+        row = self.table.row.get(table.row)
+        if row is None:
+            return
         score = row.cells.get(table.column or "") or next(iter(row.cells.values()), None)
         if score is not None and score.source == "mine":
             among = tuple(cell.run_id for cell in row.cells.values() if cell.source == "mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -13,14 +14,20 @@ from ssl_console.tui.data.state import AppState
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.choosers import PickDialog
+from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
 from ssl_console.tui.views import result as resultview
 from ssl_console.tui.views.ranking_query import badge_sources
+from ssl_console.tui.views.result_difference import about, candidates, difference_lines
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.image import ImageView
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.pictures import Picture
 from ssl_console.workspace.result import Result, ResultRecord
+
+if TYPE_CHECKING:
+    from ssl_console.analysis.result_diff import FieldDifference
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,10 @@ class ResultScreen(ConsoleScreen):
     KEYS = (
         Key("copy", "y", "copy", "copy command", "Copy the command that reproduces it"),
         Key("copy-json", "Y", "copy_json", "copy JSON", "Copy the whole record as JSON", footer=False),
-        Key("chart", "tab,v", "chart", "chart", "Show the chart, where it does not fit next to the text"),
-        Key("next", "n", "step(1)", "next", "The next result of the list that it was opened from"),
-        Key("previous", "p", "step(-1)", "previous", "The previous result of that list"),
+        Key("chart", "tab", "chart", "chart", "Show the chart, where it does not fit next to the text"),
+        Key("next", "right_square_bracket", "step(1)", "next", "The next result of the list that it was opened from"),
+        Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous result of that list"),
+        Key("why", "w", "why", "difference", "Why it differs from another result, part by part"),
         Key(
             "again",
             "r",
@@ -64,6 +72,8 @@ class ResultScreen(ConsoleScreen):
         self._opened = OpenResult()
         self._wanted = ""
         self._among: tuple[str, ...] = ()
+        self._difference: FieldDifference | None = None
+        """To the other result that was chosen; shown in place of the record."""
 
     def body(self) -> ComposeResult:
         """Text, and the chart or the image of the run, next to it or in its place."""
@@ -78,7 +88,7 @@ class ResultScreen(ConsoleScreen):
 
     def open(self, run_id: str, among: tuple[str, ...]) -> None:
         """Show this result; `among` are those that next and previous step through."""
-        self._wanted, self._among = run_id, among
+        self._wanted, self._among, self._difference = run_id, among, None
         self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
         session = host(self).backend.session
 
@@ -107,6 +117,9 @@ class ResultScreen(ConsoleScreen):
             text.show([line(Span(" No results yet: tick something in Plan and launch it.", Tone.DIM))])
             return
         width = max(40, text.size.width or self.size.width)
+        if self._difference is not None:
+            text.show(difference_lines(self._difference, width, render_context(self).glyphs))
+            return
         opened = self._opened
         sources = badge_sources(state.catalogue)
         text.show(
@@ -119,8 +132,11 @@ class ResultScreen(ConsoleScreen):
         self.query_one(ChartView).show(resultview.result_chart(result, opened.record, state.results))
 
     def go_back(self) -> bool:
-        """From the chart to the text, then back to the rankings."""
-        if self.has_class("chart"):
+        """From the difference or the chart to the text, then back to the rankings."""
+        if self._difference is not None:
+            self._difference = None
+            self.refresh_view()
+        elif self.has_class("chart"):
             self.action_chart()
         else:
             host(self).show_screen("rankings")
@@ -146,6 +162,37 @@ class ResultScreen(ConsoleScreen):
         whole = record or result
         if whole is not None:
             host(self).copy(whole.model_dump_json(indent=2))
+
+    def action_why(self) -> None:
+        """Choose another result of the task, and show what differs."""
+        result = self._result(self.state)
+        others = candidates(result, self.state.results) if result else []
+        if not others:
+            host(self).notify_user("There is no other result of this task.")
+            return
+        options = [(one.run_id, about(one)) for one in others]
+        self.app.push_screen(PickDialog("Difference to", options, None), self._compare_with)
+
+    def _compare_with(self, run_id: str | None) -> None:
+        record, session = self._opened.record, host(self).backend.session
+        if run_id is None or record is None:
+            return
+
+        def read() -> FieldDifference | None:
+            from ssl_console.operations.result_difference import record_difference  # noqa: PLC0415 - loads numpy
+
+            other = session.record(run_id)
+            return record_difference(session, other, record) if other is not None else None
+
+        self.in_background(read, self._show_difference, group="difference")
+
+    def _show_difference(self, found: FieldDifference | None) -> None:
+        if found is None:
+            host(self).notify_user("The record of that result has been removed.")
+            return
+        self._difference = found
+        self.query_one(Lines).scroll_to(y=0, animate=False, force=True, immediate=True)
+        self.refresh_view()
 
     def action_step(self, by: int) -> None:
         """The next or the previous of the list that it was opened from: without one, of all results."""

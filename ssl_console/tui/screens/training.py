@@ -14,6 +14,7 @@ from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.style.text import Line, Span, Tone, length, line, wrap
+from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.views.training import chart_of, rows_of
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import StyledText
@@ -30,8 +31,8 @@ class TrainingScreen(ConsoleScreen):
 
     MODE = "training"
     KEYS = (
-        Key("next", "n", "step(1)", "next", "The next watched training"),
-        Key("previous", "p", "step(-1)", "previous", "The previous one"),
+        Key("next", "right_square_bracket", "step(1)", "next", "The next watched training"),
+        Key("previous", "left_square_bracket", "step(-1)", "previous", "The previous one"),
         Key("open", "enter", "open", "result", "Open the result of the checkpoint under the cursor"),
         Key("copy", "y", "copy", "copy command", "Copy the command that continues watching", footer=False),
     )
@@ -79,7 +80,7 @@ class TrainingScreen(ConsoleScreen):
         curve = curve_of(training, state.results)
         self._say(_summary(training, curve, self._place, len(self._trainings), self.size.width))
         self.query_one(ChartView).show(chart_of(curve))
-        self.query_one(LineTable).show(rows_of(training, curve))
+        self.query_one(LineTable).show(rows_of(training, curve, badged(state.results, state.catalogue)))
 
     def _say(self, lines: list[Line]) -> None:
         summary = self.query_one("#summary", StyledText)

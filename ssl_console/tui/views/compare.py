@@ -9,91 +9,28 @@ from typing import TYPE_CHECKING, Literal
 
 from ssl_console.analysis.layer_curves import PROTOCOL as LAYERS
 from ssl_console.analysis.published import unmarked
-from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow
+from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, judged
 from ssl_console.analysis.ranking_cell import RankingCell
-from ssl_console.analysis.sample_text import seeds_text
 from ssl_console.analysis.statistics.correlation import FEWEST_ASSOCIATED, Association, associate, pareto_front
-from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Cell, Line, Span, Tone, length, line, wrap
+from ssl_console.tui.style.text import Cell, Line, Span, Tone, line
+from ssl_console.tui.views.paired_tests import PairedTests, short_name
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.badges import ADVICE, marks
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
-    from ssl_console.analysis.comparison import Comparison, TaskComparison
-
-
-TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described": Tone.DIM}
-
-
-@dataclass(frozen=True)
-class PairedTests:
-    """Comparisons of other backbones with the base, as far as they have been computed."""
-
-    by_backbone: Mapping[str, Comparison]
-
-    def task(self, backbone: str, column: str | None) -> TaskComparison | None:
-        """The test in one column, by its comparability key."""
-        comparison = self.by_backbone.get(backbone)
-        return None if comparison is None else next((task for task in comparison.tasks if task.column == column), None)
-
-    def tone(self, backbone: str, column: str | None) -> Tone | None:
-        """Tone of the verdict; None until it is computed."""
-        task = self.task(backbone, column)
-        return None if task is None else TONES[task.verdict]
-
-    def about(self, backbone: str, column: str | None, width: int) -> list[Line]:
-        """The numbers of the test under the cursor, and the sentence about the backbone over all tasks."""
-        comparison = self.by_backbone.get(backbone)
-        if comparison is None:
-            return [line()]
-        sentence = (line(f" {text}") for text in wrap(comparison.sentence, width - 2))
-        return [*_numbers(self.task(backbone, column), width), *sentence]
-
-
-def _numbers(task: TaskComparison | None, width: int) -> list[Line]:
-    """The test in one line, or in two where one is too short, and its note."""
-    if task is None:
-        return [line()]
-    test = task.test
-    chance = f"p {told(test.p_value)}, with Holm {told(task.adjusted_p)}, effect {test.effect:+.2f}"
-    first = line(
-        Span(f" {task.task}  ", Tone.DIM),
-        f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})",
-        Span(f"  {chance}", Tone.DIM),
-    )
-    more = line(
-        Span(f"  {task.words}", Tone.DIM),
-        Span(f"  smallest to be seen {test.smallest:.1f}  {test.method}{_sample(task)}", Tone.DIM),
-    )
-    note = _doubts(task, width) + [
-        line(Span(f" {text}", Tone.WARN)) for text in wrap(task.note, width - 2) if task.note
-    ]
-    return [(*first, *more), *note] if length((*first, *more)) <= width else [first, more, *note]
-
-
-def _sample(task: TaskComparison) -> str:
-    """What is compared, and with whose seeds, where that is not the test images alone."""
-    drawn = seeds_text(task.protocol, sorted({*task.first.seeds, *task.second.seeds}))
-    if task.first.unit == "episodes":
-        return f", {task.test.n:,} images of the pool, {drawn}"
-    return f", {drawn}" if task.one_training else ""
-
-
-def _doubts(task: TaskComparison, width: int) -> list[Line]:
-    """The reasons to doubt either score."""
-    badges = dict.fromkeys((*task.first.badges, *task.second.badges))
-    texts = [text for name in badges for text in wrap(f"{marks([name])} {name}: {ADVICE.get(name, '')}", width - 2)]
-    return [line(Span(f" {text}", Tone.WARN)) for text in texts]
+    pass
 
 
 CostAxis = Literal["parameters", "images/s"]
 TASK = "task"
-NO_SHARES = "these tasks have no mean, as not all of their scores are shares: press t to choose a task"
-INCOMPLETE = "no backbone has a score in every column: press t to choose a task"
+ALL_TASKS = "\0"
+"""Key of the row of the mean over all tasks."""
+NO_MEAN = "these tasks have no mean, as not all of their scores are percentages: move to a task"
+INCOMPLETE = "no backbone has a score in every column: move to a task"
 
 
 @dataclass(frozen=True)
@@ -130,14 +67,17 @@ class CompareTable:
         columns = [Column(TASK, "task", max(10, min(longest, width // 3)))]
         columns += [self._column(self.base, 6)] if self.base else []
         columns += [self._column(name, 12) for name in others]
-        return TableModel(tuple(columns), [column.label for column in self.columns], self._cell)
+        keys = [ALL_TASKS] if self.columns else []
+        return TableModel(tuple(columns), [*(column.label for column in self.columns), *keys], self._cell)
 
     def _column(self, name: str, least: int) -> Column:
         """As wide as its widest number: half a number misleads. A long name is cut."""
         numbers = max((len(self._text(name, column.label)) for column in self.columns), default=0)
-        return Column(name, _short(name), max(least, numbers, min(len(_short(name)), 18)), "right")
+        return Column(name, short_name(name), max(least, numbers, min(len(short_name(name)), 18)), "right")
 
     def _cell(self, label: str, column: Column) -> Cell:
+        if label == ALL_TASKS:
+            return self._mean_cell(column.key)
         if column.key == TASK:
             return Cell(label, Tone.ACCENT if label == self.task else Tone.PLAIN)
         score, base = self._score(column.key, label), self._score(self.base, label)
@@ -147,6 +87,12 @@ class CompareTable:
         if column.key == self.base:
             return Cell(text, bold=best)
         return Cell(text, self._tone(column.key, score, base, label) if base else Tone.DIM, bold=best)
+
+    def _mean_cell(self, name: str) -> Cell:
+        if name == TASK:
+            return Cell("mean over all", Tone.ACCENT if self.task is None else Tone.DIM)
+        row = self.row.get(name)
+        return Cell(self.glyphs.none if row is None or row.mean is None else f"{row.mean:.1f}", Tone.DIM)
 
     def _text(self, name: str, label: str) -> str:
         """A score and, behind those of the others, the difference to the base's."""
@@ -203,27 +149,39 @@ class CompareTable:
         for name in self.backbones:
             if name != self.base:
                 better, worse, alike = self._verdict(name)
-                spans += [Span(f"   {_short(name)} ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
+                spans += [Span(f"   {short_name(name)} ", Tone.DIM), Span(f"{better} better", Tone.GOOD)]
                 spans += [Span(f" {worse} worse", Tone.BAD), Span(self._undecided(name, alike), Tone.DIM)]
         return tuple(spans)
 
     def _undecided(self, name: str, alike: int) -> str:
         """Tasks without a difference: those that are equal within the margin, and those that cannot tell."""
-        if name not in self.paired.by_backbone:
+        comparison = self.paired.by_backbone.get(name)
+        if comparison is None:
             return f" {alike} alike"
-        keys = {column.key for column in self.columns}
-        tasks = [task for task in self.paired.by_backbone[name].tasks if task.column in keys]
-        equal = sum(task.verdict == "alike" and task.within for task in tasks)
-        unknown = sum(task.verdict == "alike" and not task.within for task in tasks)
-        return f" {equal} equal {unknown} cannot tell"
+        equal = sum(task.verdict == "alike" and task.within for task in comparison.judged)
+        return f" {equal} equal {comparison.count('alike') - equal} cannot tell of {len(comparison.judged)}"
 
     def _verdict(self, name: str) -> tuple[int, int, int]:
+        """Tasks on which it is better, worse or alike: those that the sentence below the table counts."""
+        comparison = self.paired.by_backbone.get(name)
+        if comparison is not None:
+            return comparison.count("better"), comparison.count("worse"), comparison.count("alike")
         tones = []
-        for column in self.columns:
+        for column in judged(self.columns):
             score, base = self._score(name, column.label), self._score(self.base, column.label)
             if score is not None and base is not None:
                 tones.append(self._tone(name, score, base, column.label))
         return tones.count(Tone.GOOD), tones.count(Tone.BAD), tones.count(Tone.DIM)
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """The comparability key of every column by its label."""
+        return {column.label: column.key for column in self.columns}
+
+    def run_of(self, name: str, label: str) -> str | None:
+        """The own run of a backbone's score; None for a published one, and where there is none."""
+        score = self._score(name, label)
+        return score.run_id if score is not None and score.source == "mine" else None
 
     # -- charts -------------------------------------------------------------------------------------------------
 
@@ -257,10 +215,10 @@ class CompareTable:
         """A metric's curve of each compared backbone on the chosen task."""
         names = [name for curves in by_backbone.values() for name, curve in curves.items() if len(curve.points) > 1]
         if not names:
-            return Chart(note="press t to choose a task" if self.task is None else "no curves are kept for this task")
+            return Chart(note="move to a task" if self.task is None else "no curves are kept for this task")
         shown = metric if metric in names else names[0]
         series = tuple(
-            Series(_short(name), _points(by_backbone[name][shown]), number=number)
+            Series(short_name(name), _points(by_backbone[name][shown]), number=number)
             for number, name in enumerate(self.backbones)
             if shown in by_backbone.get(name, {})
         )
@@ -284,7 +242,7 @@ class CompareTable:
     @property
     def _no_height(self) -> str:
         if any(row.complete for row in self.ranking.rows):
-            return NO_SHARES
+            return NO_MEAN
         return INCOMPLETE if self.ranking.rows else "nothing to draw yet"
 
     def _heights(self) -> dict[str, float]:
@@ -300,7 +258,7 @@ class CompareTable:
         series = [Series("others", others, "crowd")] if others else []
         for number, name in enumerate(self.backbones):
             if name in points:
-                series.append(Series(_short(name), (points[name],), "points", number, (_short(name),)))
+                series.append(Series(short_name(name), (points[name],), "points", number, (short_name(name),)))
         return tuple(series)
 
 
@@ -327,7 +285,3 @@ def chosen(marked: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
 
 def _points(curve: Curve) -> tuple[tuple[float, float], ...]:
     return tuple((float(number) if step is None else step, value) for number, (step, value) in enumerate(curve.points))
-
-
-def _short(name: str) -> str:
-    return name.rpartition("/")[2]

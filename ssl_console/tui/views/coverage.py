@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from ssl_console.analysis.filter_query import parse, split
 from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.operations.weights_queue import DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
-from ssl_console.tui.data.filter_query import parse, split
 from ssl_console.tui.data.state import Pair
 from ssl_console.tui.views import memoize_by_identity
 from ssl_console.workspace.badges import marks

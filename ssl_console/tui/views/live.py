@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ssl_console.analysis.filter_query import parse
 from ssl_console.planning.duration import History, format_duration
 from ssl_console.tui.data.backend import EventLine
-from ssl_console.tui.data.filter_query import parse
 from ssl_console.tui.data.runs import Runs, filterable, in_order
 from ssl_console.tui.data.state import AppState
 from ssl_console.tui.style.glyphs import Glyphs, bar
 from ssl_console.tui.style.text import Cell, Line, Span, Tone, line, wrap
+from ssl_console.tui.views.ranking_query import badged_by_run
 from ssl_console.tui.views.time_left import history_of, queue_text, run_left_s, run_share
 from ssl_console.tui.widgets.table_model import Column, TableModel
+from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
@@ -64,8 +66,8 @@ class RunList:
         terms = parse(text)
         shown = (run for run in state.runs.values() if finished or not run.state.final)
         ordered = in_order(run for run in shown if terms.matches(filterable(run)))
-        runs = {run.run_id: run for run in ordered}
-        return cls(runs, state.results_by_run, now, glyphs, history_of(state.results), frozenset(marked))
+        runs, results = {run.run_id: run for run in ordered}, badged_by_run(state.results, state.catalogue)
+        return cls(runs, results, now, glyphs, history_of(state.results), frozenset(marked))
 
     def rows(self, width: int) -> TableModel:
         """As a table for a screen of `width` cells."""
@@ -138,7 +140,7 @@ class RunList:
     def _score(self, run: RunView) -> Cell:
         result = self.results.get(run.run_id)
         if result is not None:
-            return Cell(f"{result.value:.1f}", bold=True)
+            return Cell(f"{result.value:.1f}{marks(result.badges)}", bold=True)
         latest = latest_metric(run) if run.state is RunState.RUNNING else None
         return Cell("" if latest is None else f"{latest[0]} {latest[1]:.4g}", Tone.DIM)
 

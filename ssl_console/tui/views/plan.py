@@ -135,7 +135,7 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
     spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
     if suite and not state.suite:
-        spans += [Span("  s", Tone.KEY), Span(f" all {len(state.catalogue.tasks)}", Tone.DIM)]
+        spans += [Span("  t", Tone.KEY), Span(f" all {len(state.catalogue.tasks)}", Tone.DIM)]
     if filtered:
         spans.append(Span("  filtered", Tone.ACCENT))
     if shown.unknown:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from ssl_console.analysis.comparability import count_apart
 from ssl_console.analysis.published import PUBLISHED
 from ssl_console.analysis.ranking import (
-    ABOUT_CIRCLE,
     AGGREGATES,
     CIRCLE,
     ESTIMATE,
@@ -20,18 +19,17 @@ from ssl_console.analysis.ranking import (
     RankingRow,
     common_columns,
     pick_columns,
-    sort_rows,
 )
 from ssl_console.analysis.ranking_cell import RankingCell
-from ssl_console.analysis.sample_text import seeds_text, size_text
 from ssl_console.tui.data.catalog import Catalog, protocol_title
 from ssl_console.tui.style import palette as heat
 from ssl_console.tui.style.glyphs import Glyphs
-from ssl_console.tui.style.text import Cell, Line, Span, Tone, line
+from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.views import memoize_by_identity
+from ssl_console.tui.views.ranking_order import GROUP, groups_of, order_rows
 from ssl_console.tui.views.ranking_query import RankingQuery, apply_query, base_ranking, reordered
 from ssl_console.tui.widgets.table_model import Column, TableModel
-from ssl_console.workspace.badges import ADVICE, half_widths, marks
+from ssl_console.workspace.badges import half_widths, marks
 from ssl_console.workspace.result import Result
 
 PLACE, NAME = "#", "backbone"
@@ -127,8 +125,8 @@ class RankingTable:
         filtered, unknown = apply_query(base, query, catalogue)
         ranking = pick_columns(filtered, common_columns(filtered)) if query.common else filtered
         sortable = {NAME, *(a.name for a in AGGREGATES), *(column.label for column in ranking.columns)}
-        query = query if query.sort in sortable else replace(query, sort=ESTIMATE, reverse=False)
-        ranked = sort_rows(ranking, query.sort, query.reverse)
+        query = query.limited_to(sortable)
+        ranked = order_rows(ranking, query, catalogue)
         moved = reordered(base, ranking)
         apart = count_apart(results, ranked)
         return cls(
@@ -139,6 +137,18 @@ class RankingTable:
     def row(self) -> Mapping[str, RankingRow]:
         """By backbone."""
         return {row.backbone: row for row in self.ranking.rows}
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The backbones of every group by the key of its head, in the table's order; empty without grouping."""
+        return groups_of(self.ranking, self.query, self.catalogue)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The rows of the table: the backbones, each group below its head."""
+        if not self.groups:
+            return [row.backbone for row in self.ranking.rows]
+        return [key for head, names in self.groups.items() for key in (head, *names)]
 
     @cached_property
     def facts(self) -> Mapping[str, ColumnStats]:
@@ -169,17 +179,19 @@ class RankingTable:
         """As a table for a screen of `width` cells."""
         longest = max((len(row.backbone) for row in self.ranking.rows), default=8)
         name_width = max(12, min(longest + 2, width // 3))
-        columns = [
-            Column(PLACE, "#", 4, "right"),
-            Column(NAME, "  backbone", name_width, sort=self._sign(NAME)),
-        ]
-        columns += [self._aggregate_column(aggregate) for aggregate in self.aggregates]
+        place, name = Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))
+        columns = [self._aggregate_column(aggregate) for aggregate in self.aggregates]
         columns += [self._scored_column(column) for column in self.ranking.columns]
-        return TableModel(tuple(columns), [row.backbone for row in self.ranking.rows], self._cell, fixed=2)
+        pinned = [column for key in self.query.pins for column in columns if column.key == key]
+        others = [column for column in columns if column not in pinned]
+        fixed = 2 + _fitting(pinned, width - name_width)
+        return TableModel((place, name, *pinned, *others), self.keys, self._cell, fixed, reached=2)
 
     # -- cells --------------------------------------------------------------------------------------------------
 
     def _cell(self, backbone: str, column: Column) -> Cell:
+        if backbone.startswith(GROUP):
+            return self._group_cell(backbone, column)
         row = self.row[backbone]
         if column.key == PLACE:
             return Cell(self.places.get(backbone, ""), Tone.DIM)
@@ -189,6 +201,19 @@ class RankingTable:
         if aggregate is not None:
             return self._aggregate(row, aggregate)
         return self._score(row, self.facts[column.key])
+
+    def _group_cell(self, group: str, column: Column) -> Cell:
+        """The head of a group: its name, and the best of its scores."""
+        names = self.groups[group]
+        if column.key == NAME:
+            return Cell(f"{group.removeprefix(GROUP)} ({len(names)})", Tone.TITLE)
+        facts = self.facts.get(column.key)
+        scores = [
+            self.row[name].cells[column.key].value for name in names if facts and column.key in self.row[name].cells
+        ]
+        if facts is None or not scores:
+            return Cell("", Tone.DIM)
+        return Cell(f"{(max if facts.higher_is_better else min)(scores):.1f}", Tone.DIM)
 
     def _name(self, row: RankingRow) -> Cell:
         mark = self.glyphs.ticked if row.backbone in self.marked else " "
@@ -262,9 +287,11 @@ class RankingTable:
     # -- columns ------------------------------------------------------------------------------------------------
 
     def _sign(self, key: str) -> str:
-        if self.query.sort != key:
-            return ""
-        return self.glyphs.up if self.query.reverse else self.glyphs.down
+        """The direction, and which of several sort keys it is."""
+        for number, (by, reverse) in enumerate(self.query.sorts, start=1):
+            if by == key:
+                return (self.glyphs.up if reverse else self.glyphs.down) + (str(number) if self.query.then else "")
+        return ""
 
     def _aggregate_column(self, aggregate: Aggregate) -> Column:
         label, _ = ABOUT_AGGREGATES[aggregate.name]
@@ -312,84 +339,17 @@ ranking_table = memoize_by_identity(RankingTable.of)
 """`RankingTable.of`, memoized: the table is requested whenever a run has progressed."""
 
 
+def _fitting(pinned: Sequence[Column], room: int) -> int:
+    """How many pinned columns stay at the left: half of the screen remains for those that scroll."""
+    count, used = 0, 0
+    for column in pinned:
+        used += column.width + 1
+        count += used <= room // 2
+    return count
+
+
 def _overlap(one: RankingCell, other: RankingCell) -> bool:
     return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
 
 
 _AGGREGATES: Mapping[str, Aggregate] = {aggregate.name: aggregate for aggregate in AGGREGATES}
-
-
-def about_score(table: RankingTable, backbone: str | None, column: str | None) -> list[Line]:
-    """Two lines about the cell under the cursor: the score, and its difference to the published one."""
-    row = table.row.get(backbone or "")
-    if row is None:
-        return [line(), line()]
-    head = [Span(f" {row.backbone}", Tone.STRONG)]
-    if not row.complete:
-        missing = [column.label for column in table.ranking.columns if column.label not in row.cells]
-        head.append(Span(f"  incomplete, no mean: {len(missing)} missing, {missing[0]} first", Tone.WARN))
-    score = row.cells.get(column or "")
-    if score is None:
-        note = "not measured" if column in table.facts else _about_aggregate(table, row, column or "")
-        name = column if column in table.facts else ""
-        return [tuple(head), line(Span(f" {name}  {note}" if name else f" {note}", Tone.DIM))]
-    seeds = seeds_text(table.protocol(column or ""), score.seeds)
-    head += [Span(f"  {marks([badge])} {badge}: {ADVICE.get(badge, '')}", Tone.WARN) for badge in score.badges]
-    spread = "" if score.seed_deviation is None else f" (deviation {score.seed_deviation:.2f})"
-    tail = line(
-        Span(f" {column}  ", Tone.DIM),
-        f"{score.value:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]",
-        Span(f"  n {size_text(score.n, score.unit)}, {seeds}{spread}", Tone.DIM),
-        *_published_difference(table, row, column or "", score),
-    )
-    return [tuple(head), tail]
-
-
-def _about_aggregate(table: RankingTable, row: RankingRow, column: str) -> str:
-    """Its meaning; for a complete row without a value, the reason."""
-    no_shares = [one.label for one in table.ranking.columns if not one.higher_is_better]
-    if row.complete and no_shares and column in {"mean", "mean_log_odds"}:
-        return f"none with {', '.join(no_shares)}, not a percentage: c chooses the columns"
-    about = ABOUT_AGGREGATES.get(column, ("", ""))[1]
-    return f"{_about_estimate(row)}{about}" if column == ESTIMATE else about
-
-
-def _about_estimate(row: RankingRow) -> str:
-    """Its interval, and whether the order of the rows says less than it seems to."""
-    if row.estimate is None:
-        return ""
-    value, half = row.estimate.value, row.estimate.half_width
-    interval = "" if half is None else f"[{value - half:+.2f}, {value + half:+.2f}]  "
-    return interval + (f"{CIRCLE} {ABOUT_CIRCLE}  " if row.circle else "")
-
-
-def _published_difference(table: RankingTable, row: RankingRow, column: str, score: RankingCell) -> list[Span]:
-    twin = table.published_twin(row, column)
-    if twin is None:
-        return []
-    difference = score.value - twin.value
-    tone = Tone.GOOD if twin.ci_low - ROUNDING <= score.value <= twin.ci_high + ROUNDING else Tone.WARN
-    return [Span(f"  published {twin.value:.1f}, ", Tone.DIM), Span(f"{difference:+.1f}", tone)]
-
-
-def summary(table: RankingTable, suite: str | None) -> Line:
-    """The line above the table."""
-    ranking, query = table.ranking, table.query
-    spans = [Span(f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM)]
-    shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
-    spans.append(Span(f"  {shown} backbones {table.glyphs.times} {len(ranking.columns)} columns", Tone.DIM))
-    if query.common:
-        spans.append(Span(f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT))
-    if ranking.incomplete:
-        spans.append(Span(f"  {ranking.incomplete} incomplete", Tone.WARN))
-    if table.apart:
-        spans.append(Span(f"  {table.apart} kept apart", Tone.WARN))
-    if query.hidden:
-        spans.append(Span(f"  {len(query.hidden)} hidden, not counted and not exported", Tone.ACCENT))
-    if table.reordered:
-        spans.append(Span("  all columns would give another order", Tone.WARN))
-    if table.unknown:
-        spans.append(Span(f"  unknown field {', '.join(table.unknown)}", Tone.BAD))
-    if table.marked:
-        spans.append(Span(f"   {table.glyphs.ticked} {len(table.marked)} for Compare", Tone.ACCENT))
-    return tuple(spans)

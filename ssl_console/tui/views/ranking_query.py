@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from ssl_console.analysis.badged_results import BadgeSources
+from ssl_console.analysis.filter_query import Filterable
 from ssl_console.analysis.published import all_published, unmarked, with_published
-from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, pick_columns, pick_rows, rank
+from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, RankingRow, pick_columns, rank
+from ssl_console.analysis.ranking_filter import column_subject, filter_ranking, row_subject
 from ssl_console.tui.data.catalog import Catalog
-from ssl_console.tui.data.filter_query import Filter, Filterable, parse, split
 from ssl_console.tui.views import memoize_by_identity
 from ssl_console.workspace.result import Result
 
@@ -25,6 +29,14 @@ class RankingQuery:
     hidden: frozenset[str] = frozenset()
     sort: str = ESTIMATE
     reverse: bool = False
+    then: tuple[tuple[str, bool], ...] = ()
+    """Further sort keys for rows that look alike by the first, each with its direction."""
+    group: str = ""
+    """One of `views.ranking_order.GROUPINGS`."""
+    pins: tuple[str, ...] = ()
+    """Columns that stay at the left."""
+    weights: bool = False
+    """Only backbones whose weights are here."""
     intervals: bool = False
     differences: bool = False
     """Show how far own scores are from the published ones."""
@@ -34,9 +46,55 @@ class RankingQuery:
     published: Published = "beside"
     """Published numbers: none, in the columns that were measured here too, or in all columns there are."""
 
+    @property
+    def sorts(self) -> tuple[tuple[str, bool], ...]:
+        """Every sort key with its direction, True for the reverse of best first."""
+        return (self.sort, self.reverse), *self.then
+
     def sorted_by(self, column: str) -> RankingQuery:
-        """Sorted by this column; the other way round if it is already."""
-        return replace(self, sort=column, reverse=not self.reverse if self.sort == column else False)
+        """Sorted by this column alone; the other way round if it is already."""
+        reverse = not self.reverse if self.sort == column and not self.then else False
+        return replace(self, sort=column, reverse=reverse, then=())
+
+    def also_sorted_by(self, column: str) -> RankingQuery:
+        """With this column as a further sort key; the other way round if it is one, and without it after that."""
+        if column == self.sort:
+            return replace(self, reverse=not self.reverse)
+        direction = dict(self.then).get(column)
+        others = tuple(pair for pair in self.then if pair[0] != column)
+        if direction is None:
+            return replace(self, then=(*self.then, (column, False)))
+        if not direction:
+            return replace(self, then=tuple((key, key == column or back) for key, back in self.then))
+        return replace(self, then=others)
+
+    def limited_to(self, columns: Collection[str]) -> RankingQuery:
+        """Without sort keys that are not among these columns."""
+        left = [pair for pair in self.sorts if pair[0] in columns] or [(ESTIMATE, False)]
+        return replace(self, sort=left[0][0], reverse=left[0][1], then=tuple(left[1:]))
+
+    def pinned(self, column: str) -> RankingQuery:
+        """With the column pinned, or not any more."""
+        pins = tuple(pin for pin in self.pins if pin != column)
+        return replace(self, pins=pins if column in self.pins else (*self.pins, column))
+
+    @property
+    def terms(self) -> str:
+        """The filter, with the weights that it requires."""
+        return f"({self.filter}) weights:present" if self.weights else self.filter
+
+
+def view_document(query: RankingQuery) -> dict[str, JsonValue]:
+    """A query as JSON, for a saved view."""
+    return cast("dict[str, JsonValue]", TypeAdapter(RankingQuery).dump_python(query, mode="json"))
+
+
+def view_of_document(document: JsonValue) -> RankingQuery | None:
+    """The query of a saved view; None for a document that is none."""
+    try:
+        return TypeAdapter(RankingQuery).validate_python(document)
+    except ValidationError:
+        return None
 
 
 @memoize_by_identity
@@ -60,29 +118,31 @@ def badged(results: tuple[Result, ...], catalogue: Catalog) -> tuple[Result, ...
     return tuple(badge_sources(catalogue).badged(results))
 
 
+@memoize_by_identity
+def badged_by_run(results: tuple[Result, ...], catalogue: Catalog) -> Mapping[str, Result]:
+    """The same by run."""
+    return {result.run_id: result for result in badged(results, catalogue)}
+
+
 def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple[Ranking, tuple[str, ...]]:
     """The rows and columns that a filter and the user's choice of columns leave."""
-    rows = {row.backbone: _backbone_subject(row.backbone, catalogue) for row in base.rows}
-    columns = {column.label: _task_subject(column, catalogue) for column in base.columns}
-    terms = parse(query.filter)
-    for_rows, for_columns = split(terms, rows.values(), columns.values())
-    fields = {name for subject in (*rows.values(), *columns.values()) for name in subject.fields}
-    labels = [label for label, subject in columns.items() if label not in query.hidden and for_columns.matches(subject)]
-    ranking = base if len(labels) == len(base.columns) else pick_columns(base, labels)
-    if for_rows != Filter():
-        ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
-    return ranking, tuple(terms.unknown_fields(fields))
+    if not query.terms.strip():
+        labels = [column.label for column in base.columns if column.label not in query.hidden]
+        return base if len(labels) == len(base.columns) else pick_columns(base, labels), ()
+    rows = {row.backbone: _subject_of(row, catalogue) for row in base.rows}
+    shown = (column for column in base.columns if column.label not in query.hidden)
+    columns = {column.label: _column_subject(column, catalogue) for column in shown}
+    return filter_ranking(base, query.terms, rows, columns)
 
 
-def _backbone_subject(name: str, catalogue: Catalog) -> Filterable:
-    entry = catalogue.backbone.get(unmarked(name))
-    return entry.subject if entry else Filterable(name, {"name": name})
+def _subject_of(row: RankingRow, catalogue: Catalog) -> Filterable:
+    entry = catalogue.backbone.get(unmarked(row.backbone))
+    return row_subject(row, entry.subject if entry else None)
 
 
-def _task_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
+def _column_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
     entry = catalogue.task.get(column.task)
-    fields = {**(entry.subject.fields if entry else {}), "variant": column.variant, "task": column.task}
-    return Filterable(f"{column.label} {entry.subject.words if entry else ''}", fields)
+    return column_subject(column, entry.subject if entry else None)
 
 
 def reordered(base: Ranking, shown: Ranking) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedCheckpoint, WatchedTraining
 from ssl_console.tui.style.text import Cell, Tone
 from ssl_console.tui.widgets.plot import Chart, Series
 from ssl_console.tui.widgets.table_model import Column, TableModel
+from ssl_console.workspace.badges import marks
+from ssl_console.workspace.result import Result
 
 STATUS: Mapping[str, tuple[str, Tone]] = {
     "taken": ("waiting", Tone.DIM),
@@ -45,24 +47,30 @@ def chart_of(curve: TransferCurve) -> Chart:
     return Chart((*levels, *([names] if levels else []), own), x=curve.unit, y="mean transfer")
 
 
-def rows_of(training: WatchedTraining, curve: TransferCurve) -> TableModel:
-    """The checkpoints, newest first."""
+def rows_of(training: WatchedTraining, curve: TransferCurve, results: Sequence[Result] = ()) -> TableModel:
+    """The checkpoints, newest first; the marks of the badged `results` stand behind the means that they are part of."""
+    doubts: dict[str, dict[str, None]] = {}
+    for result in results:
+        if result.task in training.tasks:
+            doubts.setdefault(result.backbone, {}).update(dict.fromkeys(result.badges))
     means = {point.backbone: point.mean for point in curve.points}
     best = curve.best
     by_key = {f"{checkpoint.file}\0{checkpoint.mtime_ns}": checkpoint for checkpoint in reversed(training.checkpoints)}
 
     def cell(key: str, column: Column) -> Cell:
-        return _cell(by_key[key], column.key, means, best.backbone if best else "")
+        signs = marks(doubts.get(by_key[key].backbone, ()))
+        return _cell(by_key[key], column.key, means, best.backbone if best else "", signs)
 
     return TableModel(COLUMNS, list(by_key), cell)
 
 
-def _cell(checkpoint: WatchedCheckpoint, column: str, means: Mapping[str, float], best: str) -> Cell:
+def _cell(checkpoint: WatchedCheckpoint, column: str, means: Mapping[str, float], best: str, signs: str) -> Cell:
     if column == "step":
         return Cell(f"{checkpoint.unit} {checkpoint.step:,}")
     if column == "mean":
         mean = means.get(checkpoint.backbone)
-        return Cell("" if mean is None else f"{mean:.1f}", Tone.STRONG if checkpoint.backbone == best else Tone.PLAIN)
+        tone = Tone.STRONG if checkpoint.backbone == best else Tone.PLAIN
+        return Cell("" if mean is None else f"{mean:.1f}{signs}", tone)
     if column == "status":
         return Cell(*STATUS[checkpoint.status])
     return Cell(checkpoint.file)

@@ -28,8 +28,9 @@ def stop_cursor_blink(screen: Screen[object]) -> None:
 
 
 ABOUT = (
-    "Filter: all terms must match. A word is searched for in names; field:value in one field, where value may be "
-    "several values separated by commas, or a number after <, <=, > or >=; a leading minus negates a term."
+    "Filter: all terms must match, or one of those joined by or; parentheses group, not or a leading minus negates. "
+    "A word is searched for in names; field:value in one field, where value may be several values separated by commas, "
+    "a pattern with *, or a number after <, <=, > or >=; score:linear/dtd>70 compares a score."
 )
 
 
@@ -75,6 +76,8 @@ class FilterBar(Horizontal):
     def __init__(self, fields: str) -> None:
         super().__init__()
         self._fields = fields
+        self.last = ""
+        """The last filter that was typed, also after it was cleared."""
 
     def compose(self) -> ComposeResult:
         """A slash and the line."""
@@ -85,6 +88,15 @@ class FilterBar(Horizontal):
     def text(self) -> str:
         """The typed filter."""
         return self.query_one(Input).value
+
+    def show_text(self, text: str) -> None:
+        """Show a filter that was typed on another screen, without a message."""
+        line = self.query_one(Input)
+        if line.value != text:
+            self.display = bool(text)
+            self.last = text.strip() or self.last
+            with line.prevent(Input.Changed):
+                line.value = text
 
     def edit(self) -> None:
         """Show the line and put the keyboard into it, for the very next key."""
@@ -101,6 +113,7 @@ class FilterBar(Horizontal):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while typing."""
         event.stop()
+        self.last = event.value.strip() or self.last
         self.post_message(self.Changed(event.value))
 
     def keep(self) -> None:

@@ -98,11 +98,11 @@ class KeyLine(Widget):
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
         """The one line."""
         here, everywhere = keys_of(self.screen)
-        right = _spans(everywhere)
+        right = key_spans(everywhere)
         room = self.size.width - length(right) - 1
         left: list[Span] = [Span(" ")]
         for binding in here:
-            pair = _spans([binding])
+            pair = key_spans([binding])
             if length(left) + length(pair) > room - 1:
                 left.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
                 break
@@ -128,7 +128,8 @@ def _typed(screen: Screen[object], key: str) -> bool:
     return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
-def _spans(bindings: Sequence[Binding]) -> tuple[Span, ...]:
+def key_spans(bindings: Sequence[Binding]) -> tuple[Span, ...]:
+    """Keys with their labels."""
     pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}  ", Tone.DIM)) for b in bindings)
     return tuple(span for pair in pairs for span in pair)
 

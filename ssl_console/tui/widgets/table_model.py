@@ -39,6 +39,13 @@ class TableModel:
     cell: Callable[[str, Column], Cell] = _no_cell
     fixed: int = 1
     """How many columns stay at the left when the others scroll."""
+    reached: int | None = None
+    """The first column that a cursor on cells goes to; the first that scrolls unless given."""
+
+    @property
+    def first_reached(self) -> int:
+        """The first column that a cursor on cells goes to."""
+        return self.fixed if self.reached is None else self.reached
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -129,3 +136,23 @@ class Geometry:
             if column.x <= x <= column.x + column.width:
                 return column.number
         return None
+
+
+@dataclass(frozen=True)
+class FilterHits:
+    """Rows and columns that a filter matches."""
+
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+
+
+def next_of(hits: Sequence[str], keys: Sequence[str], current: str | None, step: int) -> str | None:
+    """The hit after `current` in the order of `keys`, or before it for -1, going round; None when there is none."""
+    wanted = set(hits)
+    places = [number for number, key in enumerate(keys) if key in wanted]
+    if not places:
+        return None
+    here = next((number for number, key in enumerate(keys) if key == current), -1)
+    if step > 0:
+        return keys[next((place for place in places if place > here), places[0])]
+    return keys[next((place for place in reversed(places) if place < here), places[-1])]

@@ -5,7 +5,7 @@ The cursor follows the key of the row, not its position: it stays on its row thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
 from rich.segment import Segment
@@ -16,11 +16,13 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.style import palette
 from ssl_console.tui.style.palette import RenderContext, Under, render_context
 from ssl_console.tui.style.text import EMPTY_CELL, Cell, Tone, clean, fit, wrap
-from ssl_console.tui.widgets.table_model import Column, TableModel, VisibleColumn
+from ssl_console.tui.widgets.table_header import label_text, spans_of_groups
+from ssl_console.tui.widgets.table_model import Column, FilterHits, TableModel, VisibleColumn, next_of
 
 CursorKind = Literal["row", "cell"]
 
@@ -66,6 +68,8 @@ class LineTable(ScrollView, can_focus=True):
         """Whether the cursor is as bright as with the keyboard: another widget passes its keys on."""
         self._moved = False
         """Whether a key has been pressed here: until then the cursor stays at the beginning, whatever comes in."""
+        self.hits: Callable[[], FilterHits] = FilterHits
+        """Rows and columns that the last filter matched, in their order."""
         self._painted: dict[str, list[Cell]] = {}
         self._base = Style()
 
@@ -99,7 +103,7 @@ class LineTable(ScrollView, can_focus=True):
         if self._row not in self.rows.index or not self._moved:
             old_row = old_row if self._moved else 0
             self._row = self.rows.keys[min(old_row, len(self.rows.keys) - 1)] if self.rows.keys else None
-        first = min(self.rows.fixed, len(self.rows.columns) - 1) if self.cursor_kind == "cell" else 0
+        first = min(self._first_column, len(self.rows.columns) - 1)
         if self.rows.column_index.get(self._column or "", -1) < first or not self._moved:
             self._column = self.rows.columns[first].key if self.rows.columns else None
 
@@ -174,8 +178,11 @@ class LineTable(ScrollView, can_focus=True):
     def _step_column(self, by: int) -> None:
         if self.rows.columns:
             index = self.rows.column_index.get(self._column or "", 0) + by
-            first = self.rows.fixed if self.cursor_kind == "cell" else 0
-            self.move_to(column=self.rows.columns[min(max(index, first), len(self.rows.columns) - 1)].key)
+            self.move_to(column=self.rows.columns[min(max(index, self._first_column), len(self.rows.columns) - 1)].key)
+
+    @property
+    def _first_column(self) -> int:
+        return self.rows.first_reached if self.cursor_kind == "cell" else 0
 
     def action_up(self) -> None:
         """One row up."""
@@ -216,6 +223,21 @@ class LineTable(ScrollView, can_focus=True):
     def action_last(self) -> None:
         """The last row."""
         self._step_row(len(self.rows.keys))
+
+    def action_hit(self, step: int) -> None:
+        """The next or previous match: a row where the filter was about rows, otherwise a column."""
+        hits = self.hits()
+        rows = next_of(hits.rows, self.rows.keys, self._row, step)
+        keys = [column.key for column in self.rows.columns]
+        columns = next_of(hits.columns, keys, self._column, step) if rows is None else None
+        if rows is None and columns is None:
+            host(self).notify_user("No filter has matched here yet: / types one.")
+        self.move_to(rows, columns)
+
+    def heads(self) -> list[tuple[int, str]]:
+        """First cell and key of every column that the cursor reaches, as drawn."""
+        found = [(visible, self.rows.columns[visible.number].key) for visible in self._visible_columns()]
+        return [(visible.x, key) for visible, key in found if visible.number >= self._first_column]
 
     def on_click(self, event: events.Click) -> None:
         """A click moves the cursor, a second one opens; on a head it sorts."""
@@ -333,7 +355,7 @@ class LineTable(ScrollView, can_focus=True):
             column = self.rows.columns[visible.number]
             style = context.palette.tone(self._label_tone(column)) + Style(bold=True)
             text = f"{clean(column.label)}{column.sort}" if column.sort else column.label
-            fitted = _label(text, column.sort, visible.width, column, context.glyphs.ellipsis)
+            fitted = label_text(text, column.sort, visible.width, column, context.glyphs.ellipsis)
             segments += [Segment(fitted, self._base + style), Segment(" ", self._base)]
         return self._with_more(segments)
 
@@ -359,31 +381,10 @@ class LineTable(ScrollView, can_focus=True):
         context, segments, x = render_context(self), [], 0
         style = self._base + context.palette.tone(Tone.FAINT)
         title = self._base + context.palette.tone(Tone.ACCENT)
-        for name, left, right in _spans_of_groups(self._visible_columns(), self.rows.columns):
+        for name, left, right in spans_of_groups(self._visible_columns(), self.rows.columns):
             segments.append(Segment(" " * (left - x), self._base))
             label = fit(clean(name), min(len(name), right - left), ellipsis=context.glyphs.ellipsis)
             rule = f" {context.glyphs.rule * (right - left - len(label) - 1)}" if right - left > len(label) + 1 else ""
             segments += [Segment(label, title), Segment(rule, style)] if name else []
             x = left + len(label) + len(rule) if name else left
         return segments
-
-
-def _label(text: str, sort: str, width: int, column: Column, ellipsis: str) -> str:
-    """The label, cut before the sort sign rather than through it."""
-    if not sort:
-        return fit(text, width, column.align, ellipsis)
-    body = text[: -len(sort)]
-    room = width - len(sort)
-    cut = fit(body, room, ellipsis=ellipsis) if len(body) > room else body
-    return fit(cut + sort, width, column.align, ellipsis)
-
-
-def _spans_of_groups(visible: list[VisibleColumn], columns: tuple[Column, ...]) -> list[tuple[str, int, int]]:
-    spans: list[tuple[str, int, int]] = []
-    for column in visible:
-        group = columns[column.number].group
-        if spans and spans[-1][0] == group:
-            spans[-1] = (group, spans[-1][1], column.x + column.width)
-        else:
-            spans.append((group, column.x, column.x + column.width))
-    return spans

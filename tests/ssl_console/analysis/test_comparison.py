@@ -81,7 +81,7 @@ def test_each_task_has_its_verdict(laboratory: Laboratory) -> None:
         laboratory.classify("b", task, 0.5)
     found = laboratory.compare()
     assert verdicts(found) == {"linear/x": "better", "linear/y": "alike", "linear/z": "worse"}
-    assert "a is better than b on 1 of 3 tasks, worse on 1 and not to be told from it on 1." in found.sentence
+    assert "a is better than b on 1 of 3 tasks and worse on 1, with no significant difference on 1." in found.sentence
 
 
 def test_a_small_difference_that_is_certain_is_equal_within_the_margin_and_another_cannot_be_told(

@@ -224,3 +224,13 @@ def test_what_was_done_to_the_images_is_in_every_export_and_only_where_something
     assert r"knn/pets: 2 images of test: transparent" in to_markdown(found)
     assert r"\*starred\*" in to_markdown(found)
     assert r"composited on white (\#ffffff); =1 \& *starred*" in to_latex(found)
+
+
+def test_latex_has_the_protocols_above_their_datasets() -> None:
+    scores = [result("a", task, 90) for task in ("knn/x", "linear/x", "linear/y_z")]
+    lines = to_latex(rank(scores)).splitlines()
+    top = lines.index(r"\toprule")
+    assert lines[top + 1].startswith(r" & \multicolumn{1}{c}{knn} & \multicolumn{2}{c}{linear} &")
+    assert lines[top + 2] == r"\cmidrule(lr){2-2} \cmidrule(lr){3-4}"
+    assert lines[top + 3].startswith(r"backbone & x & x & y\_z & estimate")
+    assert lines[top + 1].count("&") + 1 == lines[top + 3].count("&")

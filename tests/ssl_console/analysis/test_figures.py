@@ -8,10 +8,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ssl_console.analysis.export import Notes
 from ssl_console.analysis.figures import check_name, save_critical_difference, save_transfer
+from ssl_console.analysis.heat_table import save_heat_table
 from ssl_console.analysis.imagenet_correlation import published_transfer
 from ssl_console.analysis.rank_intervals import BAR, MARK, CriticalDifference, as_text
+from ssl_console.analysis.ranking import rank
 from ssl_console.system.errors import ConsoleError
+from tests.ssl_console.analysis.test_ranking import result
 
 PICTURE = CriticalDifference({"c$_x": 1.2, "b": 2.0, "a": 3.9, "d": 2.9}, 1.0, 0.01)
 
@@ -70,3 +74,18 @@ def test_without_matplotlib_the_way_out_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConsoleError, match=r"pip install 'ssl-console\[figures\]'"):
         save_critical_difference(PICTURE, tmp_path / "x.svg")
+
+
+@pytest.mark.slow
+def test_the_heat_table_is_the_view_with_its_marks_and_legends(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = [result("a", "knn/x", 90), result("b", "knn/x", 70), result("a", "linear/y", 50)]
+    results[1] = results[1].model_copy(update={"badges": ("few images",)})
+    ranking = rank(results)
+    for suffix in ("svg", "pdf", "png"):
+        save_heat_table(ranking, tmp_path / f"table.{suffix}", Notes(hidden=frozenset({"mean"})))
+    shown = words(tmp_path / "table.svg").splitlines()
+    assert {"knn", "linear", "x", "y", "a", "b*", "90.0", "70.0!", "50.0", "estimate"} <= set(shown)
+    assert "mean" not in shown
+    assert any(line.startswith("! ") for line in shown), "what the mark means"
+    assert (tmp_path / "table.pdf").read_bytes().startswith(b"%PDF")

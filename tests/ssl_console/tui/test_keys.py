@@ -21,7 +21,8 @@ for entry in SCREENS:
 
 PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
-    r"|question_mark|colon|slash|plus|minus|equals_sign|asterisk|dollar_sign|ctrl\+[clp]"
+    r"|question_mark|colon|slash|plus|minus|equals_sign|asterisk|dollar_sign|delete"
+    r"|left_square_bracket|right_square_bracket|ctrl\+[clp]"
 )
 """Keys that every terminal sends and that tmux and SSH pass on."""
 
@@ -87,7 +88,10 @@ SHEETS = {
     "export": (AppOptions(mode="rankings"), ("x",)),
     "chooser": (AppOptions(mode="rankings"), ("c",)),
     "ranks": (AppOptions(mode="rankings"), ("r",)),
-    "picker": (AppOptions(suite="demo"), ("s",)),
+    "naming": (AppOptions(mode="rankings"), ("O",)),
+    "views": (AppOptions(mode="rankings"), ("O", "a", "enter", "o")),
+    "jump": (AppOptions(mode="rankings"), ("J",)),
+    "picker": (AppOptions(suite="demo"), ("t",)),
     "filter": (AppOptions(suite="demo"), ("slash",)),
     "adding": (AppOptions(suite="demo"), ("B",)),
     "help": (AppOptions(suite="demo"), ("f1",)),
@@ -139,7 +143,7 @@ async def test_a_key_can_be_given_to_an_action_in_the_settings(used: Workspace) 
         assert len(app.state.selection.pairs) == 1
         await pilot.press("f1")
         lines = ["".join(span.text for span in line) for line in app.screen.query_one("#text").content]  # type: ignore[attr-defined]
-        assert any(line.split()[:1] == ["t"] and "Tick or untick the cell" in line for line in lines)
+        assert any(line.split()[:1] == ["t"] and "Mark or unmark the pair" in line for line in lines)
 
 
 def test_an_unknown_key_id_is_named() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
-from ssl_console.tui.app import AppOptions
+from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.badges import ADVICE, LEGEND, SEEN
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.measured import filled
 from tests.ssl_console.tui.conftest import Opener, until
+from tests.ssl_console.tui.filled import watch_training
 
 CARD = """
 title = "{name}"
@@ -67,3 +68,29 @@ async def test_rank_intervals_name_the_marked_scores(marked: Workspace, opened: 
     async with opened(marked, AppOptions(mode="rankings")) as pilot:
         await pilot.press("r")
         await until(pilot, lambda: LEGEND["§"][:30] in text(pilot, "#text"))
+
+
+async def test_live_marks_the_score(marked: Workspace, opened: Opener) -> None:
+    async with opened(marked, AppOptions(mode="live")) as pilot:
+        rows, runs = pilot.app.screen.query_one(LineTable).rows, app_of(pilot).state.runs
+        (run_id,) = (
+            one.run_id for one in runs.values() if one.backbone == "demo/mae" and one.task.startswith("few-shot")
+        )
+        assert "§" in rows.cell(run_id, rows.columns[rows.column_index["score"]]).text
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+async def test_training_marks_the_mean(marked: Workspace, opened: Opener) -> None:
+    watch_training(marked, (20.0, 45.0))
+    path = marked.backbones / "training/run/step-200.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(CARD.format(name="x", seen='["digits"]'))
+    async with opened(marked, AppOptions(mode="training")) as pilot:
+        await until(pilot, lambda: len(pilot.app.screen.query_one(LineTable).rows.keys) == 2)
+        keys = pilot.app.screen.query_one(LineTable).rows.keys
+        assert "§" in cell(pilot, keys[0], "mean")
+        assert "§" not in cell(pilot, keys[1], "mean")

@@ -83,7 +83,7 @@ async def test_a_fresh_workspace_opens_on_what_can_be_measured_at_once_and_says_
         summary = pilot.app.screen.query_one("#summary")
         told = "".join(span.text for span in summary.content[0])  # type: ignore[attr-defined]
         everything = len(app.state.catalogue.tasks)
-        assert f"s all {everything}" in told
+        assert f"t all {everything}" in told
         await pilot.press("s", "pageup", "enter")
         await until(pilot, lambda: len(tasks_shown(pilot)) == everything)
 

@@ -8,7 +8,8 @@ from ssl_console.analysis.published import PUBLISHED
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Cell
-from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable, about_score, summary
+from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable
+from ssl_console.tui.views.ranking_details import about_score, summary
 from ssl_console.tui.views.ranking_query import RankingQuery
 from ssl_console.workspace.result import Result
 from tests.ssl_console.tui import filled
@@ -141,11 +142,11 @@ def head_of(shown: RankingTable) -> str:
     return "".join(span.text for span in summary(shown, None))
 
 
-def test_hidden_columns_are_counted_and_it_is_said_when_they_would_change_the_order() -> None:
+def test_hidden_columns_are_named_and_it_is_said_when_they_would_change_the_order() -> None:
     pairs = {("a", "knn/x"): 90, ("b", "knn/x"): 80, ("a", "knn/y"): 50, ("b", "knn/y"): 95}
     results = tuple(score(*pair, value) for pair, value in pairs.items())
     other, same = (table(RankingQuery(hidden=frozenset({name})), results) for name in ("knn/y", "knn/x"))
-    assert "1 hidden, not counted and not exported" in head_of(other)
+    assert "hidden knn/y, neither counted nor exported" in head_of(other)
     assert "all columns would give another order" in head_of(other)
     assert "another order" not in head_of(same)
     assert "hidden" not in head_of(table(results=results))

@@ -66,7 +66,7 @@ async def test_cells_rows_and_columns_are_ticked_and_stay_ticked_under_a_filter(
         await pilot.press("escape")
         assert len(table(pilot).rows.keys) == len(app.state.catalogue.backbones)
         assert column <= app.state.selection.pairs
-        await pilot.press("u")
+        await pilot.press("X")
         assert not app.state.selection.pairs
 
 
@@ -349,7 +349,7 @@ async def test_the_palette_lists_nothing_for_what_no_command_is_named(used: Work
 
 async def test_typing_narrows_a_list_of_choices(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(mode="rankings")) as pilot:
-        await pilot.press("u", *"many shot")
+        await pilot.press("t", *"many shot")
         dialog = pilot.app.screen
         assert isinstance(dialog, PickDialog)
         names = list(table(pilot).rows.keys)

@@ -1,0 +1,275 @@
+"""The filter language: words, fields and comparisons, joined by `and` (or a space), `or`, `not` and parentheses.
+
+dino params:<30 linear                      words, and a number compared
+-method:supervised   not method:mae         what must not match
+state:failed,cancelled   name:own/*         one of several; a pattern
+family:dino score:linear/dtd>70 or mae      `or` binds less than `and`
+"few shot"                                  words that belong together
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+Value = str | float | None
+
+SCORE = "score"
+"""Field of the scores by task: `score:linear/dtd>70`; without a task, of any of them."""
+CLOSE = ")"
+_TOKEN = re.compile(r"""\s*(?:(?P<open>-?\()|(?P<close>\))|(?P<term>-?(?:[\w-]+:)?"[^"]*"?|[^\s()][^\s]*))""")
+_TERM = re.compile(r'(-?)(?:([\w-]+):)?(?:"([^"]*)"?|(.*))$')
+_COMPARED = re.compile(r"(<=|>=|<|>|=)(-?[\d.]+)$")
+_FIELD_COMPARED = re.compile(r"([A-Za-z][\w-]*)((?:<=|>=|<|>|=)-?[\d.]+)$")
+_UNFINISHED = re.compile(r"(<=|>=|<|>|=)-?$")
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Filterable:
+    """Subject of a filter: its words, its fields, and its scores by task where it has any."""
+
+    words: str
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    scores: Mapping[str, float] | None = None
+
+    def has_field(self, name: str) -> bool:
+        """Whether a field is known of it."""
+        return name in self.fields or (name == SCORE and self.scores is not None)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One condition."""
+
+    field: str
+    """Empty for a plain word."""
+    text: str
+    negated: bool = False
+
+    def holds(self, subject: Filterable) -> bool:
+        """Whether the subject meets the term. An unknown value meets no term, not even a negated one."""
+        if not self.field:
+            return _contains(subject.words.lower(), self.text.lower()) != self.negated
+        if self.field == SCORE:
+            return _has_score(subject.scores or {}, self)
+        value = subject.fields.get(self.field)
+        return value is not None and _meets(value, self.text) != self.negated
+
+    @property
+    def complete(self) -> bool:
+        """Whether something has been typed behind the colon or the sign yet."""
+        return bool(self.text) and not (self.field and _UNFINISHED.search(self.text))
+
+    @property
+    def inverse(self) -> Term:
+        """The opposite condition."""
+        return Term(self.field, self.text, not self.negated)
+
+    @property
+    def leaves(self) -> Iterator[Term]:
+        """Itself."""
+        yield self
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conditions of which all must hold, or one."""
+
+    parts: tuple[Node, ...]
+    any_of: bool = False
+
+    def holds(self, subject: Filterable) -> bool:
+        """Whether they do."""
+        return (any if self.any_of else all)(part.holds(subject) for part in self.parts)
+
+    @property
+    def inverse(self) -> Group:
+        """The opposite, by De Morgan's laws: unknown values meet no term on either side."""
+        return Group(tuple(part.inverse for part in self.parts), not self.any_of)
+
+    @property
+    def leaves(self) -> Iterator[Term]:
+        """Every term in it."""
+        for part in self.parts:
+            yield from part.leaves
+
+
+Node = Term | Group
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that must all hold."""
+
+    parts: tuple[Node, ...] = ()
+
+    def matches(self, subject: Filterable) -> bool:
+        """Whether all hold."""
+        return all(part.holds(subject) for part in self.parts)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every term in it."""
+        return tuple(term for part in self.parts for term in part.leaves)
+
+    def uses(self, name: str) -> bool:
+        """Whether a term is about a field."""
+        return any(term.field == name for term in self.terms)
+
+    def unknown_fields(self, known: Iterable[str]) -> list[str]:
+        """Fields that nothing shown has."""
+        names = set(known)
+        return [term.field for term in self.terms if term.field and term.field not in names]
+
+
+def parse(text: str) -> Filter:
+    """Parse a filter. Never fails: unfinished terms and parentheses are ignored, as the text may still be typed."""
+    root = _Parser(text).alternatives()
+    if root is None:
+        return Filter()
+    return Filter(root.parts) if isinstance(root, Group) and not root.any_of else Filter((root,))
+
+
+class _Parser:
+    """Recursive descent over the tokens: alternatives of conjunctions of terms."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = [_token(found) for found in _TOKEN.finditer(text)]
+        self._tokens = [part for token in self._tokens for part in _closed(token)]
+        self._next = 0
+
+    @property
+    def _current(self) -> str | None:
+        return self._tokens[self._next] if self._next < len(self._tokens) else None
+
+    def alternatives(self) -> Node | None:
+        """Conjunctions with `or` between them."""
+        found = [self._conjunction()]
+        while self._current is not None and self._current.lower() == "or":
+            self._next += 1
+            found.append(self._conjunction())
+        return _joined(found, any_of=True)
+
+    def _conjunction(self) -> Node | None:
+        found: list[Node | None] = []
+        while self._current is not None and self._current != CLOSE and self._current.lower() != "or":
+            found.append(self._one())
+        return _joined(found, any_of=False)
+
+    def _one(self) -> Node | None:
+        token = self._current or ""
+        self._next += 1
+        match token.lower():
+            case "and":
+                return None
+            case "not":
+                following = self._one() if self._current not in {None, CLOSE} else None
+                return following.inverse if following else None
+            case "(" | "-(":
+                inner = self.alternatives()
+                self._next += self._current == CLOSE
+                return inner.inverse if inner and token[0] == "-" else inner
+        return _term(token)
+
+
+def _token(found: re.Match[str]) -> str:
+    return found["open"] or found["close"] or found["term"]
+
+
+def _closed(token: str) -> list[str]:
+    """A term without the parentheses that close behind it; those that were opened in it are its own."""
+    closing = 0
+    while token.endswith(")") and len(token) > 1 and token.count(")") > token.count("("):
+        token, closing = token[:-1], closing + 1
+    return [token, *[CLOSE] * closing]
+
+
+def _joined(parts: Iterable[Node | None], *, any_of: bool) -> Node | None:
+    found = tuple(part for part in parts if part is not None)
+    if len(found) < 2:
+        return found[0] if found else None
+    flat: list[Node] = []
+    for part in found:
+        flat += part.parts if isinstance(part, Group) and part.any_of == any_of else (part,)
+    return Group(tuple(flat), any_of)
+
+
+def _term(token: str) -> Term | None:
+    found = _TERM.match(token)
+    assert found is not None
+    negated, name, quoted, text = bool(found[1]), (found[2] or "").lower(), found[3], found[4]
+    if not name and quoted is None and (compared := _FIELD_COMPARED.match(text)):
+        name, text = compared[1].lower(), compared[2]
+    term = Term(name, quoted if quoted is not None else text, negated)
+    return term if term.complete and term.text not in _COMPARE else None
+
+
+def split(terms: Filter, rows: Iterable[Filterable], columns: Iterable[Filterable]) -> tuple[Filter, Filter]:
+    """The conditions for the rows and those for the columns of a grid.
+
+    A field belongs to the side that has it; a word to the rows if any row has it, otherwise to the columns if one of
+    them does. A word that nothing has narrows the rows, to none. Alternatives are for the columns if all of them are.
+    """
+    row_subjects, column_subjects = list(rows), list(columns)
+
+    def is_for_columns(term: Term) -> bool:
+        plain = Term(term.field, term.text)
+        return not _belongs(plain, row_subjects) and _belongs(plain, column_subjects)
+
+    for_columns = [all(is_for_columns(term) for term in part.leaves) for part in terms.parts]
+    sides = list(zip(terms.parts, for_columns, strict=True))
+    return Filter(tuple(one for one, columns in sides if not columns)), Filter(tuple(one for one, c in sides if c))
+
+
+def _belongs(term: Term, subjects: list[Filterable]) -> bool:
+    if term.field:
+        return any(subject.has_field(term.field) for subject in subjects)
+    return any(term.holds(subject) for subject in subjects)
+
+
+def _contains(text: str, part: str) -> bool:
+    """Whether a text contains a part, or matches it as a whole where it is a pattern."""
+    return fnmatchcase(text, part) if "*" in part or "?" in part else part in text
+
+
+def _has_score(scores: Mapping[str, float], term: Term) -> bool:
+    """Whether a score of the tasks meets the comparison; without one, whether there is a score."""
+    compared = _COMPARED.search(term.text)
+    wanted = (term.text[: compared.start()] if compared else term.text).lower()
+    found = [value for name, value in scores.items() if _contains(name.lower(), wanted)]
+    if compared is None:
+        return bool(found) != term.negated
+    return bool(found) and any(_compares(value, compared) for value in found) != term.negated
+
+
+def _meets(value: str | float, text: str) -> bool:
+    compared = _COMPARED.match(text)
+    if compared and isinstance(value, int | float):
+        return _compares(value, compared)
+    return any(_is(value, part) for part in text.lower().split(",") if part)
+
+
+def _compares(value: float, compared: re.Match[str]) -> bool:
+    try:
+        return _COMPARE[compared[1]](value, float(compared[2]))
+    except ValueError:
+        return False
+
+
+def _is(value: str | float, part: str) -> bool:
+    if isinstance(value, str):
+        return _contains(value.lower(), part.lstrip("="))
+    try:
+        return float(part.lstrip("=")) == value
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""Files of the workspace in the user's editor: a copy is edited, and takes the file's place once it is valid."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tomli_w
+
+from backbones.io.card_files import CardNameError, check_card
+from backbones.io.files import make_private_folder, write_atomically
+from ssl_console.operations.backbone_cards import open_editor
+from ssl_console.operations.card_names import NAME
+from ssl_console.operations.session import Session
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.config import load_config
+from ssl_console.workspace.paths import Workspace
+from tasks.catalog.card_folders import AnyCard
+from tasks.catalog.catalog import TaskCatalog
+from tasks.datasets.card import SuiteCard
+
+PAGERS = ("less", "more")
+
+
+def open_pager(path: Path) -> None:
+    """Show a file in `$PAGER`. Raises ConsoleError when there is none, or when it fails."""
+    pager = os.environ.get("PAGER") or next((found for name in PAGERS if (found := shutil.which(name))), None)
+    if pager is None:
+        raise ConsoleError("no pager was found: name one in $PAGER")
+    try:
+        subprocess.run([*shlex.split(pager), str(path)], check=False)
+    except OSError as error:
+        raise ConsoleError(f"$PAGER ({pager}) cannot be started: {error.strerror or error}") from error
+
+
+def edit_checked(path: Path, check: Callable[[Path], str], start: bytes = b"") -> bool:
+    """Edit a copy; it takes the file's place if `check` finds nothing wrong with it. Returns whether it did.
+
+    A file that is not there begins with `start`. Raises ConsoleError with what is wrong and where the text is kept, and
+    for an editor that fails.
+    """
+    before = path.read_bytes() if path.exists() else start
+    draft = path.with_name(f".{path.name}.edited")
+    write_atomically(draft, before)
+    open_editor(draft)
+    after = draft.read_bytes()
+    if after == before:
+        draft.unlink()
+        return False
+    wrong = check(draft)
+    if wrong:
+        raise ConsoleError(f"{path.name} is as it was, as the new text cannot be used ({wrong}); it is kept in {draft}")
+    write_atomically(path, after)
+    draft.unlink()
+    return True
+
+
+def edit_config(session: Session) -> bool:
+    """Edit config.toml; consoles and supervisors that run already keep the settings that they have read."""
+    session.workspace.create()
+    return edit_checked(session.workspace.config, _wrong_config)
+
+
+def _wrong_config(draft: Path) -> str:
+    """Read as the settings of a workspace beside the draft."""
+    folder = draft.with_name(f"{draft.name}.d")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        (folder / "config.toml").write_bytes(draft.read_bytes())
+        load_config(Workspace(folder))
+    except ConsoleError as error:
+        return str(error).replace(str(folder / "config.toml"), "config.toml")
+    finally:
+        shutil.rmtree(folder)
+    return ""
+
+
+def own_task_card(session: Session, name: str) -> Path:
+    """The file of one of the user's dataset, task or suite cards. Raises ConsoleError for cards of others."""
+    path = session.workspace.tasks / f"{name}.toml"
+    if NAME.fullmatch(name) and path.is_file():
+        return path
+    raise ConsoleError(f"{name} is no card of this workspace: only those can be edited")
+
+
+def edit_task_card(session: Session, name: str) -> bool:
+    """Edit one of the user's dataset, task or suite cards."""
+    path = own_task_card(session, name)
+    changed = edit_checked(path, lambda draft: _wrong_card(draft, path, name))
+    if changed:
+        session.reload_tasks()
+    return changed
+
+
+def _wrong_card(draft: Path, path: Path, name: str) -> str:
+    found = check_card(draft, AnyCard, name)
+    if not isinstance(found, AnyCard):
+        return "; ".join(f"{problem.key or 'the card'}: {problem.message}" for problem in found)
+    return _misfit(found, path, name)
+
+
+def _misfit(card: AnyCard, path: Path, name: str) -> str:
+    """What the other cards lack for a suite: a task that does not exist."""
+    if not isinstance(card.root, SuiteCard):
+        return ""
+    catalog = TaskCatalog.load([path.parent])
+    try:
+        for pattern in card.root.tasks:
+            catalog.select([pattern])
+    except CardNameError as error:
+        return f"{name}: {error}"
+    return ""
+
+
+def save_suite(session: Session, name: str, tasks: Sequence[str], backbones: Sequence[str] = ()) -> Path:
+    """A suite of these tasks as a card of the user's own. Raises ConsoleError for a name that cannot be used."""
+    if not NAME.fullmatch(name):
+        raise ConsoleError(f"{name}: use letters, digits, dots and dashes, with / between the parts")
+    path = session.workspace.tasks / f"{name}.toml"
+    if path.exists() or name in session.tasks.suites:
+        raise ConsoleError(f"there is a suite {name} already: choose another name, or edit it with e")
+    if not tasks:
+        raise ConsoleError("a suite needs a task: tick some pairs first")
+    content: dict[str, object] = {"title": f"{name}, {len(tasks)} tasks", "tasks": list(tasks)}
+    if backbones:
+        content["backbones"] = list(backbones)
+    session.workspace.create()
+    make_private_folder(path.parent)
+    write_atomically(path, tomli_w.dumps(content, multiline_strings=False).encode())
+    session.reload_tasks()
+    return path

@@ -1,0 +1,202 @@
+"""The pane beside the table of Compare: a chart, the differences, the classes or the images of the cursor's task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, get_args
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from ssl_console.analysis.layer_curves import LayerCurve, layer_curve
+from ssl_console.operations.disagreements import DisagreeingImages, disagreeing_images
+from ssl_console.tui.host import host
+from ssl_console.tui.style.palette import render_context
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.views.class_differences import ClassScores, class_lines, disagreement_lines
+from ssl_console.tui.views.compare import CompareTable, CostAxis
+from ssl_console.tui.views.layer_curves import layer_chart
+from ssl_console.tui.views.paired_tests import forest
+from ssl_console.tui.widgets.chart import ChartView
+from ssl_console.tui.widgets.image import ImageView
+from ssl_console.tui.widgets.styled_text import Lines, StyledText
+from ssl_console.workspace.events import Curve
+
+PaneView = Literal["differences", "transfer", "cost", "curves", "classes", "images"]
+VIEWS: tuple[PaneView, ...] = get_args(PaneView)
+OF_PAIRS = frozenset({"differences", "classes", "images"})
+"""Those about two backbones; the charts show all that are compared."""
+
+
+class ComparePane(Vertical):
+    """One view at a time, of the task and the backbone under the cursor of the table."""
+
+    def __init__(self) -> None:
+        super().__init__(id="chart-pane")
+        self.view: PaneView = "differences"
+        self.axis: CostAxis = "parameters"
+        self._curves: dict[str, Mapping[str, Curve]] = {}
+        self._layers: dict[str, LayerCurve | None] = {}
+        self._recalls: dict[str, ClassScores] = {}
+        self._images: dict[tuple[str, str], DisagreeingImages | str] = {}
+        self._asked: set[object] = set()
+        self._shown: tuple[CompareTable, str] | None = None
+
+    def compose(self) -> ComposeResult:
+        """The names of the views, and a widget for each kind."""
+        yield StyledText(id="tabs", classes="hint")
+        yield ChartView(id="chart")
+        yield Lines(id="text")
+        yield ImageView(id="sheet")
+
+    def turn(self, step: int) -> None:
+        """Another view."""
+        self.view = VIEWS[(VIEWS.index(self.view) + step) % len(VIEWS)]
+
+    def show(self, comparison: CompareTable, other: str) -> None:
+        """Show the view of the comparison's task, of `other` against the base."""
+        self._shown = comparison, other
+        kind = "chart" if self.view in {"transfer", "cost", "curves"} else "text"
+        images = self.images if self.view == "images" else None
+        self.query_one("#chart").display = kind == "chart"
+        self.query_one("#text").display = kind == "text"
+        self.query_one("#sheet").display = images is not None and images.sheet is not None
+        self.query_one("#tabs", StyledText).show([self._tabs(comparison, other)])
+        match self.view:
+            case "transfer":
+                self._chart.show(comparison.transfer())
+            case "cost":
+                self._chart.show(comparison.cost(self.axis))
+            case "curves" if comparison.shows_layers:
+                self._chart.show(layer_chart(comparison.backbones, self._known_layer_curves(comparison)))
+            case "curves":
+                self._chart.show(comparison.curves(self._known_curves(comparison)))
+            case _:
+                self._show_lines(self._lines(comparison, other))
+        if images is not None and images.sheet is not None:
+            self.query_one(ImageView).show([images.sheet])
+
+    @property
+    def _chart(self) -> ChartView:
+        return self.query_one("#chart", ChartView)
+
+    def _show_lines(self, lines: list[Line]) -> None:
+        self.query_one("#text", Lines).show(lines)
+
+    def _tabs(self, comparison: CompareTable, other: str) -> Line:
+        spans = [Span(f" {name} ", Tone.TITLE if name == self.view else Tone.DIM) for name in VIEWS]
+        about = other if self.view == "differences" else comparison.task or "mean over all tasks"
+        return line(*spans, Span(f"  {about}", Tone.FAINT))
+
+    def _lines(self, comparison: CompareTable, other: str) -> list[Line]:
+        base, task = comparison.base, comparison.task
+        if self.view == "differences":
+            return forest(
+                comparison.paired, other, base, comparison.keys, task or "", self._width, render_context(self).glyphs
+            )
+        if task is None:
+            return [line(Span(" move to a task", Tone.DIM))]
+        one, two = comparison.run_of(other, task), comparison.run_of(base, task)
+        if one is None or two is None:
+            return [line(Span(" both need a result that was measured here", Tone.DIM))]
+        lines = self._class_lines if self.view == "classes" else self._image_lines
+        return lines(other, base, one, two)
+
+    def _class_lines(self, other: str, base: str, one: str, two: str) -> list[Line]:
+        scores = self._class_scores(one), self._class_scores(two)
+        if scores[0] is None or scores[1] is None:
+            return _READING
+        return class_lines((other, base), (scores[0], scores[1]), self._width, render_context(self).glyphs)
+
+    def _image_lines(self, other: str, base: str, one: str, two: str) -> list[Line]:
+        found = self._disagreement((one, two))
+        if isinstance(found, DisagreeingImages):
+            return disagreement_lines((other, base), found, self._width)
+        return (
+            _READING if found is None else [line(Span(f" {text}", Tone.DIM)) for text in wrap(found, self._width - 2)]
+        )
+
+    @property
+    def _width(self) -> int:
+        return max(30, self.query_one("#text").size.width or self.size.width)
+
+    # -- what has to be read --------------------------------------------------------------------------------------
+
+    @property
+    def images(self) -> DisagreeingImages | None:
+        """The images on which the two backbones under the cursor disagree, once they are known."""
+        if self._shown is None:
+            return None
+        comparison, other = self._shown
+        runs = (comparison.run_of(name, comparison.task or "") or "" for name in (other, comparison.base))
+        found = self._images.get((next(runs), next(runs)))
+        return found if isinstance(found, DisagreeingImages) else None
+
+    def _read(self, key: object, work: Callable[[], object], take: Callable[[object], object]) -> None:
+        """Read something once, in a thread, and show it when it is there."""
+        if key in self._asked:
+            return
+        self._asked.add(key)
+
+        def taken(found: object) -> None:
+            take(found)
+            if self._shown is not None and self.is_mounted:
+                self.show(*self._shown)
+
+        host(self).in_background(work, taken, group=f"compare {key}")
+
+    def _class_scores(self, run_id: str) -> ClassScores | None:
+        session = host(self).backend.session
+        self._read(
+            ("classes", run_id),
+            lambda: session.class_scores(run_id),
+            lambda found: self._recalls.update({run_id: found}),  # type: ignore[dict-item]
+        )
+        return self._recalls.get(run_id)
+
+    def _disagreement(self, runs: tuple[str, str]) -> DisagreeingImages | str | None:
+        session = host(self).backend.session
+        self._read(
+            ("images", runs),
+            lambda: disagreeing_images(session, *runs),
+            lambda found: self._images.update({runs: found}),  # type: ignore[dict-item]
+        )
+        return self._images.get(runs)
+
+    def _known_layer_curves(self, comparison: CompareTable) -> dict[str, LayerCurve]:
+        """The layer curves of the compared backbones, as far as they have been read."""
+        session, found = host(self).backend.session, {}
+
+        def read(run_id: str) -> LayerCurve | None:
+            record = session.outputs.record(run_id)
+            return None if record is None else layer_curve(record)
+
+        for name, run_id in comparison.runs.items():
+            self._read(
+                ("layers", run_id),
+                partial(read, run_id),
+                lambda curve, run_id=run_id: self._layers.update({run_id: curve}),  # type: ignore[misc]
+            )
+            if (curve := self._layers.get(run_id)) is not None:
+                found[name] = curve
+        return found
+
+    def _known_curves(self, comparison: CompareTable) -> dict[str, Mapping[str, Curve]]:
+        """The curves of the compared backbones on the cursor's task, as far as they have been read."""
+        backend, found = host(self).backend, {}
+        for name in comparison.backbones:
+            run_id = comparison.run_of(name, comparison.task or "")
+            if run_id is None:
+                continue
+            self._read(
+                ("curves", run_id),
+                lambda run_id=run_id: backend.curves(run_id),  # type: ignore[misc]
+                lambda curves, run_id=run_id: self._curves.update({run_id: curves}),  # type: ignore[misc]
+            )
+            if run_id in self._curves:
+                found[name] = self._curves[run_id]
+        return found
+
+
+_READING = [line(Span(" reading ...", Tone.DIM))]

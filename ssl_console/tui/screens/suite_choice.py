@@ -1,0 +1,23 @@
+"""The choice of a suite, the same on every screen that has tasks."""
+
+from __future__ import annotations
+
+from ssl_console.tui.data.state import AppState
+from ssl_console.tui.host import Host
+from ssl_console.tui.screens.choosers import PickDialog
+
+EVERYTHING = "*"
+
+
+def suite_dialog(state: AppState, everything: str = "everything measured", current: str | None = None) -> PickDialog:
+    """A dialog with every suite, and all tasks."""
+    options = [(EVERYTHING, everything)]
+    suites = state.catalogue.suites
+    options += [(suite.name, f"{suite.name}, {len(suite.tasks)} tasks: {suite.title}") for suite in suites]
+    return PickDialog("Suite", options, current or state.suite or EVERYTHING)
+
+
+def take_suite(app: Host, name: str | None) -> None:
+    """Show the chosen suite; nothing changes without a choice."""
+    if name is not None:
+        app.choose_suite(None if name == EVERYTHING else name)
