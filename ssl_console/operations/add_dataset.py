@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tomli_w
+from pydantic import ValidationError
 
 from backbones.io.files import write_atomically
 from ssl_console.operations.card_names import NAME
@@ -69,6 +70,41 @@ def write_dataset(workspace: Workspace, imported: ImportResult, *, replace: bool
 def discard_draft(workspace: Workspace, name: str) -> None:
     """Remove the index of a dataset that is not to be written after all."""
     _draft(workspace, name).unlink(missing_ok=True)
+
+
+def format_import(imported: ImportResult) -> list[str]:
+    """What was found, a line each."""
+    card = imported.card
+    counts = ", ".join(f"{count:,} {split}" for split, count in card.images.items())
+    labels = "several labels per image" if card.reader_arguments.get("multi_label") else "one label per image"
+    return [
+        f"layout    {imported.layout}",
+        f"images    {counts}",
+        f"classes   {card.classes}, {labels}, measured by {card.metric}",
+        f"manifest  {str(card.manifest)[:16]}",
+        *(f"note      {note}" for note in imported.notes),
+        *(f"WARNING   {warned.words}" for warned in imported.warnings),
+    ]
+
+
+def options_of_dataset_form(fields: Mapping[str, str]) -> ImportOptions:
+    """The options by the texts of the form's fields, empty ones as not given. Raises ConsoleError naming the field."""
+    given = {name: text for name, text in fields.items() if text and name not in {"path", "name"}}
+    values = {
+        name: _yes(name, text) if name in {"skip_unreadable", "leave_out"} else text for name, text in given.items()
+    }
+    try:
+        return ImportOptions.model_validate(values, strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        raise ConsoleError(f"{field.replace('_', ' ')} {given[field]}: {first['msg']}") from error
+
+
+def _yes(name: str, text: str) -> bool:
+    if text.lower() not in {"yes", "no"}:
+        raise ConsoleError(f"{name.replace('_', ' ')} {text}: yes or no")
+    return text.lower() == "yes"
 
 
 def _draft(workspace: Workspace, name: str) -> Path:

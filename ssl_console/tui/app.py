@@ -26,8 +26,8 @@ from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import ScreenEntry, host
 from ssl_console.tui.keys import APP, TITLES, bindings, changing_actions, declare
 from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.adding import Adding
 from ssl_console.tui.screens.base import ConsoleScreen, StartScreen
-from ssl_console.tui.screens.navigation import Navigation
 from ssl_console.tui.style import glyphs, themes
 from ssl_console.tui.style.palette import Palette, RenderContext
 from ssl_console.tui.terminal.colour_depth import ColourDepth
@@ -76,7 +76,7 @@ SCREENS = (
 declare("app", TITLES["app"], (*(entry.key for entry in SCREENS), *APP))
 
 
-class ConsoleApp(Navigation):
+class ConsoleApp(Adding):
     """The console."""
 
     TITLE = "ssl-console"
@@ -175,9 +175,10 @@ class ConsoleApp(Navigation):
 
     def reload_catalogue(self) -> None:
         """Read the cards again, and which weights and data are there."""
-        self.in_background(self.backend.catalogue, self._set_catalogue, group="catalogue")
+        self.in_background(self.backend.catalogue, self.set_catalogue, group="catalogue")
 
-    def _set_catalogue(self, catalogue: Catalog) -> None:
+    def set_catalogue(self, catalogue: Catalog) -> None:
+        """Show the cards as they are now."""
         self.set_state(self._opened(replace(self.state, catalogue=catalogue)))
         self._check_stale()
         self._prepare_rankings()
@@ -364,23 +365,6 @@ class ConsoleApp(Navigation):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Disable the actions that change the workspace with `--readonly`."""
         return not (self.readonly and action in changing_actions())
-
-    def action_add_backbone(self) -> None:
-        """Add a checkpoint of the user as a backbone."""
-        from ssl_console.tui.screens.add_backbone import AddBackboneDialog  # noqa: PLC0415 - loaded when it is needed
-
-        if self.started and isinstance(self.screen, ConsoleScreen):
-            self.push_screen(AddBackboneDialog(), self._added)
-
-    def _added(self, name: str | None) -> None:
-        """Show a backbone that has just been added: read the cards again, and put Plan's cursor on it."""
-
-        def show(catalogue: Catalog) -> None:
-            self._set_catalogue(catalogue)
-            self.go_to_pair(name, None)
-
-        if name:
-            self.in_background(self.backend.catalogue, show, group="catalogue")
 
     def action_theme(self) -> None:
         """Choose a theme; the one under the cursor is shown at once."""

@@ -44,6 +44,7 @@ APP = (
         footer=False,
         changes=True,
     ),
+    Key("add-dataset", "A", "add_dataset", "add data", "Add a dataset of your own", footer=False, changes=True),
     Key("help", "f1,question_mark", "help", "help", "Show the keys of this screen"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
     Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
@@ -208,6 +209,8 @@ IMAGES = (
     Key("close", "escape", "close", "back", "Back"),
 )
 
+PATH = (Key("complete", "tab", "complete", "complete", "Complete the path, or go to the next field", priority=True),)
+
 JUMP = (Key("close", "escape", "close", "back", "Go back without a jump"),)
 
 HELP = (Key("close", "escape,f1,question_mark,q", "close", "close", "Close the help"),)
@@ -229,6 +232,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "naming": NAMING,
     "views": VIEWS,
     "images": IMAGES,
+    "path": PATH,
     "jump": JUMP,
     "help": HELP,
 }
@@ -246,10 +250,11 @@ TITLES: dict[Scope, str] = {
     "chooser": "Choosing several",
     "picker": "Choosing one",
     "confirm": "Confirming",
-    "adding": "Adding a backbone",
+    "adding": "Adding a backbone or a dataset",
     "naming": "Naming",
     "views": "Saved views",
     "images": "Images on which backbones disagree",
+    "path": "While a path is typed",
     "jump": "Jumping",
     "help": "Help",
 }

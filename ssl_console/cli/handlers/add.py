@@ -24,6 +24,7 @@ from ssl_console.operations.add_dataset import (
     dataset_card_path,
     dataset_name,
     discard_draft,
+    format_import,
     scan_dataset,
     write_dataset,
 )
@@ -31,7 +32,7 @@ from ssl_console.operations.hub_models import local_options
 from ssl_console.operations.option_texts import architecture_arguments
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError, ExitCode, MissingInputs
-from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, ImportProgress, ImportResult
+from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, ImportProgress
 
 
 def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, as_json: bool) -> ExitCode:
@@ -154,21 +155,6 @@ def add_dataset(session: Session, request: AddDatasetRequest, *, as_json: bool) 
     else:
         stdout.lines([*format_import(imported), *_dataset_lines(name, path)])
     return ExitCode.DONE
-
-
-def format_import(imported: ImportResult) -> list[str]:
-    """What was found, a line each."""
-    card = imported.card
-    counts = ", ".join(f"{count:,} {split}" for split, count in card.images.items())
-    labels = "several labels per image" if card.reader_arguments.get("multi_label") else "one label per image"
-    return [
-        f"layout    {imported.layout}",
-        f"images    {counts}",
-        f"classes   {card.classes}, {labels}, measured by {card.metric}",
-        f"manifest  {str(card.manifest)[:16]}",
-        *(f"note      {note}" for note in imported.notes),
-        *(f"WARNING   {warned.words}" for warned in imported.warnings),
-    ]
 
 
 def _dataset_lines(name: str, path: Path | None) -> list[str]:

@@ -29,6 +29,7 @@ from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.widgets.filter_bar import StaticInput
 from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.path_input import PathInput
 from ssl_console.tui.widgets.styled_text import StyledText
 
 FIELDS = (
@@ -80,13 +81,18 @@ class AddBackboneDialog(Dialog[str | None]):
             for name, label, hint in FIELDS:
                 with Horizontal():
                     yield Label(label, markup=False)
-                    yield StaticInput(id=name, placeholder=hint, compact=True, select_on_focus=False)
+                    kind = PathInput if name == "path" else StaticInput
+                    yield kind(id=name, placeholder=hint, compact=True, select_on_focus=False)
             yield StyledText(id="found")
             yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin with the path."""
         self.query_one("#path", Input).focus()
+
+    @on(PathInput.Listed)
+    def _listed(self, message: PathInput.Listed) -> None:
+        self._show_lines(self._wrapped("  ".join(message.names), Tone.DIM))
 
     @property
     def options(self) -> BackboneOptions:

@@ -94,6 +94,7 @@ SHEETS = {
     "picker": (AppOptions(suite="demo"), ("t",)),
     "filter": (AppOptions(suite="demo"), ("slash",)),
     "adding": (AppOptions(suite="demo"), ("B",)),
+    "path": (AppOptions(suite="demo"), ("A",)),
     "help": (AppOptions(suite="demo"), ("f1",)),
 }
 """Screens of each small scope, and the keys that lead there."""

@@ -1,0 +1,41 @@
+"""An input for a path, which Tab completes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.message import Message
+
+from ssl_console.system.path_completion import PathCompletion, complete_path
+from ssl_console.tui.host import host
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.widgets.filter_bar import StaticInput
+
+
+class PathInput(StaticInput):
+    """The widget. Tab goes to the next field where there is nothing left to complete."""
+
+    BINDINGS: ClassVar = bindings("path")
+
+    class Listed(Message):
+        """Several entries begin as the path does."""
+
+        def __init__(self, names: tuple[str, ...]) -> None:
+            self.names = names
+            super().__init__()
+
+    def action_complete(self) -> None:
+        """Complete the path, in a thread: folders may be slow."""
+        text = self.value
+        host(self).in_background(lambda: complete_path(text), lambda found: self._take(text, found), group="complete")
+
+    def _take(self, text: str, found: PathCompletion) -> None:
+        if not self.is_mounted or self.value != text:
+            return
+        if found.text != text:
+            self.value = found.text
+            self.cursor_position = len(found.text)
+        elif len(found.names) < 2:
+            self.screen.focus_next()
+        if len(found.names) > 1:
+            self.post_message(self.Listed(found.names))

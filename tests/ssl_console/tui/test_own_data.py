@@ -1,0 +1,108 @@
+"""Paths are completed with Tab, a dataset is added by a form, and what was added is evaluated with one key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ssl_console.operations.add_dataset import options_of_dataset_form
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.path_completion import complete_path
+from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.screens.add_dataset import AddDatasetDialog
+from ssl_console.tui.screens.dialogs import ConfirmDialog
+from ssl_console.tui.screens.launch import LaunchDialog
+from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.widgets.virtual_table import LineTable
+from ssl_console.workspace.paths import Workspace
+from tests.ssl_console.tui import filled
+from tests.ssl_console.tui.conftest import Opener, until
+
+PLAN = AppOptions(suite="demo")
+
+
+def app_of(pilot: Pilot[int]) -> ConsoleApp:
+    assert isinstance(pilot.app, ConsoleApp)
+    return pilot.app
+
+
+def found(pilot: Pilot[int]) -> str:
+    return " ".join(
+        "".join(span.text for span in line) for line in pilot.app.screen.query_one("#found", StyledText).content
+    )
+
+
+def test_a_path_is_completed_as_far_as_there_is_one_way_on(tmp_path: Path) -> None:
+    for name in ("run-1.pth", "run-2.pth", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "images").mkdir()
+    assert complete_path(f"{tmp_path}/im").text == f"{tmp_path}/images/"
+    several = complete_path(f"{tmp_path}/r")
+    assert (several.text, several.names) == (f"{tmp_path}/run-", ("run-1.pth", "run-2.pth"))
+    assert complete_path(f"{tmp_path}/.h").text.endswith(".hidden")
+    assert complete_path(f"{tmp_path}/nothing/x").names == ()
+    assert complete_path("~").text == "~"
+
+
+async def test_tab_completes_a_path_lists_several_and_goes_on(used: Workspace, opened: Opener, tmp_path: Path) -> None:
+    for name in ("run-1.pth", "run-2.pth"):
+        (tmp_path / name).touch()
+    async with opened(used, PLAN) as pilot:
+        await pilot.press("B")
+        line = pilot.app.screen.query_one("#path", Input)
+        line.value = f"{tmp_path}/ru"
+        await pilot.press("tab")
+        await until(pilot, lambda: line.value == f"{tmp_path}/run-" and "run-1.pth  run-2.pth" in found(pilot))
+        line.value = f"{tmp_path}/run-1.pth"
+        await pilot.press("tab")
+        await until(pilot, lambda: getattr(pilot.app.screen.focused, "id", "") == "name")
+
+
+@pytest.mark.slow
+async def test_a_dataset_is_looked_through_and_added_by_a_form(used: Workspace, opened: Opener, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label in ("cats", "dogs"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for number in range(8):
+            pixels = random.integers(0, 255, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{number}.png")
+    async with opened(used, PLAN) as pilot:
+        await pilot.press("A")
+        assert isinstance(pilot.app.screen, AddDatasetDialog)
+        await pilot.press("enter")
+        assert "name a folder or a file first" in found(pilot)
+        pilot.app.screen.query_one("#path", Input).value = str(tmp_path / "pets")
+        await pilot.press("enter")
+        await until(pilot, lambda: "Enter writes the card" in found(pilot))
+        assert "classes   2" in found(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        assert (used.tasks / "pets.toml").is_file()
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchDialog))
+
+
+async def test_what_was_added_is_evaluated_with_one_key(used: Workspace, opened: Opener) -> None:
+    (name,) = filled.own_backbones(used, 1)
+    async with opened(used, PLAN) as pilot:
+        app = app_of(pilot)
+        app._added(name, "")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, LaunchDialog))
+        await pilot.press("escape")
+        assert app.screen.query_one(LineTable).row == name
+
+
+def test_fields_of_the_dataset_form_are_checked_by_name() -> None:
+    fields = dict.fromkeys(("path", "name", "layout", "file_column", "test_share", "leave_out"), "")
+    assert options_of_dataset_form({**fields, "layout": "csv", "test_share": "0.3", "leave_out": "yes"}).leave_out
+    with pytest.raises(ConsoleError, match="layout cvs"):
+        options_of_dataset_form({**fields, "layout": "cvs"})
+    with pytest.raises(ConsoleError, match="leave out maybe: yes or no"):
+        options_of_dataset_form({**fields, "leave_out": "maybe"})
