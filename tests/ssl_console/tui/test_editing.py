@@ -130,11 +130,11 @@ def test_an_editor_in_a_real_terminal_gets_it_and_gives_it_back(
         'echo "in the editor: $(stty -a | grep -c -- " icanon")"; read answer; echo "# $answer" >> "$1"',
     )
     with a_console(used) as terminal:
-        terminal.until_shown("ticked")
+        terminal.until_shown("ticked", patience_s=90)
         terminal.press("e")
         terminal.until_shown("config.toml")
         terminal.press(*"config", "enter")
-        terminal.until_shown("in the editor: 1")
+        terminal.until_shown("in the editor: 1", patience_s=90)
         terminal.press(*"hello", "enter")
-        terminal.until_shown("ticked", "config.toml was changed")
+        terminal.until_shown("ticked", "config.toml was changed", patience_s=90)
     assert used.config.read_text().endswith("# hello\n")
