@@ -67,9 +67,9 @@ class ExportDialog(Dialog[None]):
 
     def _show_contents(self) -> None:
         text = self.query_one("#contents", StyledText)
-        folder, width = str(Path.cwd()), min(72, self.app.size.width - 6)
+        width = min(72, self.app.size.width - 6)
         marked = (len(self._marks), self._marked_alone)
-        text.show(export_lines(self._ranking, Notes(hidden=self._hidden), self._filters, marked, folder, width))
+        text.show(export_lines(self._ranking, Notes(hidden=self._hidden), self._filters, marked, width))
         text.refresh(layout=True)
 
     def action_marked(self) -> None:

@@ -13,7 +13,7 @@ MOST_NAMED = 8
 
 
 def export_lines(
-    ranking: Ranking, notes: Notes, filters: Sequence[str], marked: tuple[int, bool], folder: str, width: int
+    ranking: Ranking, notes: Notes, filters: Sequence[str], marked: tuple[int, bool], width: int
 ) -> list[Line]:
     """Rows, columns, warnings and legends. `marked` are how many rows of the view are, and whether those alone go out.
 
@@ -32,7 +32,7 @@ def export_lines(
     paragraphs.append((f"Legends below the table: {legends or 'none needed'}.", Tone.DIM))
     if count:
         paragraphs.append((f"a: {'all rows' if alone else f'only the {count} marked rows'}", Tone.KEY))
-    paragraphs.append((f"A new file in {folder}; tables are copied, too.", Tone.DIM))
+    paragraphs.append(("Written to a new file in the current folder; tables are copied, too.", Tone.DIM))
     return [line(Span(text, tone)) for paragraph, tone in paragraphs for text in wrap(paragraph, width)] + [()]
 
 

@@ -78,7 +78,12 @@ def test_rankings(snap_compare: Compare, used: Workspace, size: tuple[int, int])
 
 def test_compare(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     app = console_on(used, AppOptions(mode="compare"))
-    assert snap_compare(app, terminal_size=size, run_before=before("tab"))
+    assert snap_compare(app, terminal_size=size, run_before=before(fact=differences_are_drawn))
+
+
+def differences_are_drawn(app: ConsoleApp) -> bool:
+    lines = app.screen.query_one("#text", Lines).content
+    return any("95 % intervals" in span.text for line in lines for span in line)
 
 
 def test_ranks(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
