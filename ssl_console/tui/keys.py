@@ -286,10 +286,14 @@ def changing_actions() -> frozenset[str]:
     return frozenset(key.action.partition("(")[0] for keys in KEYS.values() for key in keys if key.changes)
 
 
+RETIRED = frozenset({"compare.task"})
+"""Ids of earlier versions whose actions are gone: they do no harm in a user's settings."""
+
+
 def unknown_ids(chosen: Iterable[str]) -> list[str]:
     """Ids in a user's `[keys]` that no key in the table has."""
     known = {f"{scope}.{key.name}" for scope, keys in KEYS.items() for key in keys}
-    return sorted(set(chosen) - known)
+    return sorted(set(chosen) - known - RETIRED)
 
 
 _SHOWN: Mapping[str, str] = {

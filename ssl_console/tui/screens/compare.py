@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from textual import on
@@ -17,6 +18,7 @@ from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.choosers import ChooseDialog
 from ssl_console.tui.screens.compare_pane import ComparePane
 from ssl_console.tui.screens.disagreements import DisagreementDialog, paths_of
+from ssl_console.tui.screens.marking import places_of
 from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Span, Tone, line
@@ -180,6 +182,10 @@ class CompareScreen(ConsoleScreen):
         app.set_state(replace(app.state, ranking_filter=""))
         self.query_one("#differences", LineTable).focus()
         return had_filter
+
+    def places(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        """Tasks and backbones, for the palette."""
+        yield from places_of(self.query_one("#differences", LineTable))
 
     # -- actions ------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from ssl_console.tui.host import host
@@ -66,6 +67,10 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
         else:
             self.change_marks([*marked, *(item for item in items if item not in marked)], f"mark of {what}")
 
+    def places(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        """Rows and columns of the table, for the palette."""
+        yield from places_of(self.query_one(LineTable))
+
     def action_mark(self) -> None:
         """The row or cell under the cursor."""
         table = self.query_one(LineTable)
@@ -91,6 +96,15 @@ class MarkingScreen(ConsoleScreen, Generic[Item]):
         items = self.items(rows.keys, [column.key for column in rows.columns])
         if items:
             self.toggle(items, _named(items))
+
+
+def places_of(table: LineTable) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Kind and name of every row and column that the cursor reaches, and what puts it there."""
+    if table.cursor_kind == "cell":
+        for column in table.rows.columns[table.rows.first_reached :]:
+            yield "column", column.key, partial(table.move_to, column=column.key)
+    for row in table.rows.keys:
+        yield "row", row, partial(table.move_to, row=row)
 
 
 def _named(items: Sequence[object]) -> str:

@@ -151,6 +151,19 @@ def test_an_unknown_key_id_is_named() -> None:
     assert unknown_ids(["plan.tick", "plan.tik"]) == ["plan.tik"]
 
 
+def test_ids_of_earlier_versions_stay_valid_in_the_settings() -> None:
+    ids = (
+        "plan.tick",
+        "plan.untick",
+        "rankings.mark",
+        "rankings.compare",
+        "rankings.suite",
+        "compare.task",
+        "result.next",
+    )
+    assert unknown_ids(ids) == []
+
+
 async def test_readonly_takes_every_changing_key_away(used: Workspace, opened: Opener) -> None:
     async with opened(used, AppOptions(readonly=True)) as pilot:
         for key in MODES.values():

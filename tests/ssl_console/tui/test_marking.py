@@ -6,7 +6,10 @@ import pytest
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.dialogs import HelpDialog
 from ssl_console.tui.screens.jump import JumpDialog
+from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.table_model import next_of
 from ssl_console.tui.widgets.virtual_table import LineTable
 from ssl_console.workspace.paths import Workspace
@@ -117,3 +120,43 @@ async def test_jump_mode_goes_to_another_pane(used: Workspace, opened: Opener) -
         await until(pilot, lambda: getattr(pilot.app.screen.focused, "id", "") == "details")
         await pilot.press("J", "escape")
         assert getattr(pilot.app.screen.focused, "id", "") == "details"
+
+
+@pytest.mark.parametrize(
+    ("mode", "words", "place"),
+    [
+        ("rankings", "column knn/shapes", (None, "knn/shapes")),
+        ("plan", "column knn/shapes", (None, "knn/shapes")),
+        ("compare", "row linear/shapes", ("linear/shapes", None)),
+        ("live", f"row {'a' * 12}", ("a" * 12, None)),
+    ],
+)
+async def test_the_palette_jumps_to_a_row_or_column_here(
+    used: Workspace, opened: Opener, mode: str, words: str, place: tuple[str | None, str | None]
+) -> None:
+    async with opened(used, AppOptions(mode=mode, suite="demo")) as pilot:
+        found = [hit async for hit in ConsoleCommands(pilot.app.screen).search(words)]
+        first = max(found, key=lambda hit: hit.score)
+        assert first.text == words
+        first.command()
+        table = table_of(pilot)
+        assert table.row == (place[0] or table.row)
+        assert table.column == (place[1] or table.column)
+        assert len(pilot.app.screen_stack) == 1
+        assert getattr(pilot.app.screen, "MODE", "") == mode
+
+
+async def test_the_palette_runs_nothing_that_is_not_listed(used: Workspace, opened: Opener) -> None:
+    async with opened(used, RANKINGS) as pilot:
+        before = list(table_of(pilot).rows.keys)
+        await pilot.press("colon", *"zzzqqq", "enter")
+        await pilot.press("escape")
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
+        assert list(table_of(pilot).rows.keys) == before
+        assert app_of(pilot).state.marked == ()
+
+
+async def test_a_click_on_the_rest_of_the_footer_opens_all_keys(used: Workspace, opened: Opener) -> None:
+    async with opened(used, RANKINGS, size=(80, 24)) as pilot:
+        await pilot.click(KeyLine, offset=(52, 0))
+        assert isinstance(pilot.app.screen, HelpDialog)
