@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """The only thing that a protocol knows of the outside world."""
+    """Interface through which a protocol reports."""
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
         """A new phase begins, with `total` units of work when that is known."""
@@ -18,11 +18,11 @@ class Reporter(Protocol):
         """A number worth watching; `step` places it on a curve."""
 
     def warn(self, message: str) -> None:
-        """Something that the reader of the result has to know."""
+        """Issue a warning for readers of the result."""
 
 
 class SilentReporter:
-    """Reports to nobody."""
+    """Reporter that discards everything."""
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
         """Ignore the phase."""

@@ -36,7 +36,7 @@ def may_double(memory: CardMemory) -> bool:
 
 @dataclass
 class BatchGrowth:
-    """When a batch doubles. `read` gives the device's memory; None on devices that do not say."""
+    """When a batch doubles. `read` returns the device's memory, or None if the device does not report it."""
 
     largest: int
     read: Callable[[], CardMemory] | None = None
@@ -59,7 +59,7 @@ class BatchGrowth:
 
 
 def card_reader(device: torch.device | None) -> Callable[[], CardMemory] | None:
-    """Readings of a CUDA device, whose peak is left to whoever measures the run; None for others."""
+    """Memory readings of a CUDA device, which do not reset its peak; None for other devices."""
     if device is None or device.type != "cuda":
         return None
 

@@ -91,7 +91,7 @@ def test_bundle_and_verify_say_what_agrees(shell: Shell, workspace: Workspace, r
     assert (finished.code, finished.document["agrees"]) == (0, True)
     assert finished.document["not_counted"] == [f"{run_id}: accuracy"], "this protocol keeps nothing per sample"
     again = shell("bundle", "-o", str(path))
-    assert (again.code, "there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
 
 
 def test_verify_fails_and_names_file_and_number(shell: Shell, workspace: Workspace, run_id: str) -> None:
