@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from tasks.catalog.linear_dense_parameters import DepthParameters
 from tasks.evaluation.inputs import ImageInputs
-from tasks.metrics.depth import depth_arrays, depth_errors, depth_interval, depth_means
+from tasks.metrics.depth import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
 from tasks.metrics.outcome import Outcome
 from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.depth_losses import depth_of_bins, gradient_loss, scale_invariant_loss
@@ -143,7 +143,7 @@ def _test(
     reporter: Reporter,
 ) -> tuple[Floats, Floats]:
     """Errors [images, scores] of the head, and of the same depth everywhere. One image is in memory at a time."""
-    errors, guesses = [], []
+    errors, guesses = (np.empty((len(images), len(DEPTH_SCORES))) for _ in range(2))
     reporter.phase("test", len(images), "images")
     for index in range(len(images)):
         image, truth = images.pair(index)
@@ -153,10 +153,10 @@ def _test(
         )
         known = scored_pixels(truth, parameters)
         depth = predicted.numpy().clip(parameters.nearest, parameters.deepest)[known].astype(np.float64)
-        errors.append(depth_errors(depth, truth[known].astype(np.float64)))
-        guesses.append(depth_errors(np.full(depth.shape, guess), truth[known].astype(np.float64)))
+        errors[index] = depth_errors(depth, truth[known].astype(np.float64))
+        guesses[index] = depth_errors(np.full(depth.shape, guess), truth[known].astype(np.float64))
         reporter.advance()
-    return np.array(errors), np.array(guesses)
+    return errors, guesses
 
 
 @torch.inference_mode()

@@ -23,6 +23,8 @@ from backbones.catalog.weights_folder import WeightsFolder
 from backbones.model.loading import TrainableBackbone
 from tasks.catalog.catalog import TaskCatalog
 from tasks.catalog.dense_parameters import DenseParameters, NormalsParameters, SegmentationParameters, without_maps
+from tasks.catalog.knn_segmentation_parameters import KnnSegmentationParameters
+from tasks.catalog.linear_dense_parameters import SMALL_DEPTH, SMALL_LINEAR_SEGMENTATION
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit
 from tasks.datasets.dense_targets import HeldTargets, Kind
@@ -34,7 +36,7 @@ from tasks.metrics.normals import AngleHistogram, angles_between
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
 from tasks.metrics.segmentation import Confusion
-from tasks.protocols import normals, segmentation
+from tasks.protocols import depth, knn_segmentation, linear_segmentation, normals, segmentation
 from tasks.protocols.dense.decoders import LinearDecoder, PyramidPoolingDecoder, UperNet
 from tasks.protocols.dense.image_batches import DenseImages, Pixels, common_canvas, scaled, up_to_multiple
 from tasks.protocols.normals import Codebook
@@ -337,6 +339,7 @@ class Weighing(SilentReporter):
     def advance(self, count: int = 1) -> None:
         self.seen += self.testing
         if self.testing and self.seen in self.when:
+            gc.collect()
             self.bytes.append(tracemalloc.get_traced_memory()[0] + _tensor_bytes())
 
 
@@ -360,6 +363,8 @@ class Endless:
     def __getitem__(self, index: int) -> Any:
         if self.kind == "masks":
             return np.full((64, 64), index % 3, np.int16)
+        if self.kind == "depth":
+            return np.full((64, 64), 2 + index % 3, np.float32)
         return np.full((64, 64, 3), 3**-0.5, np.float32)
 
 
@@ -387,15 +392,22 @@ def _endless(kind: Kind, count: int) -> Dataset:
 
 @pytest.mark.parametrize(
     ("kind", "evaluate", "parameters"),
-    [("masks", segmentation.evaluate, SEGMENTATION), ("normals", normals.evaluate, NORMALS)],
+    [
+        ("masks", segmentation.evaluate, replace(SEGMENTATION, steps=1)),
+        ("normals", normals.evaluate, replace(NORMALS, steps=1)),
+        ("masks", linear_segmentation.evaluate, replace(SMALL_LINEAR_SEGMENTATION, steps=1, batch_size=2)),
+        ("depth", depth.evaluate, replace(SMALL_DEPTH, steps=1, batch_size=2)),
+        ("masks", knn_segmentation.evaluate, KnnSegmentationParameters(size=64, memory=100)),
+    ],
+    ids=["segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"],
 )
 def test_memory_of_an_evaluation_does_not_grow_with_the_images(
-    tmp_path: Path, kind: Kind, evaluate: Callable[..., Outcome], parameters: DenseParameters
+    tmp_path: Path, kind: Kind, evaluate: Callable[..., Outcome], parameters: object
 ) -> None:
     scale = Weighing()
     tracemalloc.start()
     try:
-        evaluate(inputs_for(tmp_path, _endless(kind, 120)), replace(parameters, steps=1), 0, scale)
+        evaluate(inputs_for(tmp_path, _endless(kind, 120)), parameters, 0, scale)
     finally:
         tracemalloc.stop()
     early, late = scale.bytes

@@ -32,6 +32,12 @@ TRAININGS = {
     "normals": ("normals/shapes-scenes", ("normals.steps=40",)),
     "linear-heads": ("linear-heads/shapes-hue", ("linear-heads.steps=1500",)),
     "attentive": ("attentive/shapes-hue", ("attentive.steps=12", "attentive.batch_size=8")),
+    "linear-segmentation": ("linear-segmentation/shapes-scenes", ("linear-segmentation.steps=40",)),
+    "depth": ("depth/shapes-scenes", ("depth.steps=40",)),
+    "finetune-vit": (
+        "finetune-vit/shapes-hue",
+        ("finetune-vit.steps=12", "finetune-vit.batch_size=8", "finetune-vit.average=0.9", "finetune-vit.mixup=0.8"),
+    ),
     "detection": ("detection-frozen/shapes-scenes", ("detection.iterations=12",)),
     "inversion": ("inversion/shapes", ("inversion.steps=20",)),
 }
@@ -41,6 +47,10 @@ KILLED = [("finetune", "setting-2.pt"), ("segmentation", "dense.pt")]
 IN_FULL = [
     ("finetune", "final.pt"),
     ("normals", "dense.pt"),
+    ("linear-segmentation", "head.pt"),
+    ("depth", "head.pt"),
+    ("finetune-vit", "setting-2.pt"),
+    ("finetune-vit", "head-both.pt"),
     ("detection", "detector.pt"),
     ("inversion", "image-10.pt"),
     ("linear-heads", "heads.pt"),
