@@ -1,4 +1,4 @@
-"""How progress leaves a protocol. The worker implements this, tests fake it, a notebook may print it."""
+"""Progress reports of a protocol. Implemented by the worker, by tests, and e.g. by a notebook that prints them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ class Reporter(Protocol):
     """Interface through which a protocol reports."""
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
-        """A new phase begins, with `total` units of work when that is known."""
+        """Start a phase, with `total` units of work if known."""
 
     def advance(self, count: int = 1) -> None:
-        """`count` more units of the current phase are done."""
+        """Report that `count` more units of the current phase are done."""
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
-        """A number worth watching; `step` places it on a curve."""
+        """Report a number to be monitored; `step` is its position on a curve."""
 
     def warn(self, message: str) -> None:
         """Issue a warning for readers of the result."""

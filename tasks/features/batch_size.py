@@ -1,4 +1,4 @@
-"""How many images a batch has: fewer when memory runs out, more while a card has room."""
+"""Batch size of extraction: reduced when memory runs out, increased while the device has free memory."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import torch
 
 LARGEST = 512
-"""Images of a batch beyond which no card has been seen to be faster."""
+"""Maximum batch size; larger ones were not faster on any device."""
 GROWS_FROM = 64
-"""A smaller batch was asked for, and stays."""
+"""Smaller batch sizes were requested explicitly and do not grow."""
 SHARE_OF_FREE = 0.25
-"""Of what is free, what a larger batch may take besides: other processes use the card too."""
+"""Maximum fraction of free memory that a larger batch may add, since other processes use the device too."""
 STEADY = 3
-"""Batches of one size before the next."""
+"""Number of batches of one size before the next size."""
 
 
 @dataclass(frozen=True)
 class CardMemory:
-    """Bytes of a device."""
+    """Memory of a device in bytes."""
 
     free: int
-    """What no process holds, and what this one holds without using it."""
+    """Memory held by no process, and memory held but unused by this one."""
     peak: int
-    """The most that was in use in this run, so at least what the largest batch took."""
+    """Peak use in this run, at least that of the largest batch."""
     used: int
-    """What is in use between batches."""
+    """Use between batches."""
 
 
 def may_double(memory: CardMemory) -> bool:
-    """Whether a batch twice as large fits by far: it takes about twice what the last took at its peak."""
+    """Whether a batch of twice the size fits with a margin: it needs about twice the peak of the last one."""
     return max(0, memory.peak - memory.used) <= SHARE_OF_FREE * memory.free
 
 
@@ -44,7 +44,7 @@ class BatchGrowth:
     _steady: int = 0
 
     def after(self, size: int, encoded: int) -> int:
-        """The size of the next batch, when `encoded` images were a batch at `size`."""
+        """Size of the next batch, after a batch of `encoded` images at `size`."""
         if self.read is None or encoded < size or 2 * size > self.largest:
             return size
         self._steady = self._steady + 1 if size == self._size else 1
@@ -54,7 +54,7 @@ class BatchGrowth:
         return 2 * size if may_double(self.read()) else size
 
     def failed(self, size: int) -> None:
-        """A batch of `size` images did not fit: from now on batches stay below it."""
+        """Record that a batch of `size` images did not fit; later batches stay below it."""
         self.largest = max(1, size - 1)
 
 

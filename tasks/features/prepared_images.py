@@ -18,12 +18,12 @@ from torch import Tensor
 from backbones.cpu.threads import one_core_threads
 
 MOST_TOGETHER = 8
-"""Images that one task prepares, at most."""
+"""Maximum number of images prepared by one task."""
 
 
 @dataclass
 class _Batch:
-    """Images [b, h, w, 3], made with the first of them, whose size is that of all."""
+    """Images [b, h, w, 3], allocated with the first of them, whose size all have."""
 
     count: int
     pinned: bool
@@ -32,7 +32,7 @@ class _Batch:
     _lock: Lock = field(default_factory=Lock)
 
     def put(self, place: int, image: Tensor) -> None:
-        """Copy `image` [3, h, w] to its place."""
+        """Copy `image` [3, h, w] to its position."""
         pixels = image.permute(1, 2, 0)
         with self._lock:
             if self.images is None:
@@ -42,7 +42,7 @@ class _Batch:
         self.images[place].copy_(pixels)
 
     def whole(self) -> Tensor:
-        """[b, 3, h, w], when all images are there. Raises what the first of its tasks that failed raised."""
+        """The batch [b, 3, h, w], once all images are prepared. Raises the exception of its first failed task."""
         for task in self.tasks:
             task.result()
         assert self.images is not None
