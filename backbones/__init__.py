@@ -1,6 +1,6 @@
-"""What is measured: backbone cards, their loaders and converters. Imports nothing else of this project.
+"""Backbones: cards, loaders and converters. Imports nothing else of this project.
 
-`from backbones import open_backbone` opens a backbone in a notebook; torch is imported with it, and not before.
+`from backbones import open_backbone` opens a backbone in a notebook and imports torch; importing the package does not.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Backbone cards: what is known of a backbone before its weights are read, and where the weights are."""
+"""Backbone cards, available before weights are read, and the weights folder."""

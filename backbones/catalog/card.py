@@ -1,6 +1,6 @@
-"""The backbone card: everything that must be known of a backbone before its weights are touched.
+"""The backbone card: the facts about a backbone that are needed before its weights are read.
 
-A card is one TOML file; its name is its path below the cards folder without the ending (`paper/moco-v2`).
+A card is one TOML file; its name is its path below the cards folder without the suffix (`paper/moco-v2`).
 This module needs neither torch nor numpy, so the console can list every backbone at start-up.
 """
 
@@ -18,10 +18,10 @@ from backbones.io.urls import redacted
 Triple = tuple[float, float, float]
 Scalar = str | int | float | bool
 ArchitectureValue = Scalar | tuple[int, ...]
-"""An argument of an architecture: `depths=(2, 2, 6, 2)`, say."""
+"""An argument of an architecture, e.g. `depths=(2, 2, 6, 2)`."""
 Pooling = Literal["avg", "cls", "cls+avg", "map", "default"]
 Padding = Literal["torchvision", "same", "same-pool"]
-"""`same`: TensorFlow's SAME for strided convolutions and the max-pool (haiku); `same-pool`: for the max-pool alone."""
+"""`same`: TensorFlow's SAME for strided convolutions and the max-pool (haiku); `same-pool`: for the max-pool only."""
 Conversion = Literal[
     "none",
     "byol-haiku",
@@ -58,29 +58,30 @@ Conversion = Literal[
     "torchvision-mobilenet-v3",
     "torchvision-regnet",
 ]
-"""From another project's names and layouts to timm's (`backbones.checkpoints.layouts`); `timm`: by the filter that the
-architecture's module has for published files."""
+"""Conversion from another project's names and layouts to timm's (`backbones.checkpoints.layouts`); `timm`: by the
+filter for published files in the architecture's module.
+"""
 CropMode = Literal["center", "squash", "border"]
 Interpolation = Literal["bicubic", "bilinear"]
 Precision = Literal["float32", "bfloat16"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
-"""A SHA-256 in hexadecimal, or as much of its beginning as was published."""
+"""A SHA-256 in hexadecimal, or its published prefix."""
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 
 FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=200)]
-"""A name that stays in its folder."""
+"""A relative file name that does not leave its folder."""
 
 
 class PublicUrls(CardModel):
-    """A card whose addresses may come with a login or a token: those are kept for fetching in this process, and go
-    into no file and no message.
+    """Base of cards whose addresses may contain a login or a token: these stay in this process for fetching, and
+    are never written to a file or message.
     """
 
     _given: dict[str, str] = PrivateAttr(default_factory=dict)
-    """Addresses as they were given, by their public form."""
+    """Addresses as given, by their public form."""
 
     def model_post_init(self, _: object) -> None:
         """Replace the addresses by their public form."""
@@ -98,22 +99,22 @@ class PublicUrls(CardModel):
         return public
 
     def address(self, url: str) -> str:
-        """The address to fetch from; the public one where this process has read nothing else."""
+        """Address to fetch from; the public one if this process has not read the original."""
         return self._given.get(url, url)
 
 
 class UrlWeights(PublicUrls):
-    """A published file, fetched once into the weights folder and kept with its digest."""
+    """A published file, fetched once into the weights folder and stored with its digest."""
 
     kind: Literal["url"] = "url"
     url: str = Field(pattern="^https?://")
     companions: tuple[str, ...] = ()
-    """Further files that belong to the first: a TensorFlow checkpoint's data beside its index."""
+    """Further files of the same checkpoint, e.g. a TensorFlow checkpoint's data files."""
     filename: FileName | None = None
-    """Its name in the weights folder; without one, the URL's own name with a digest of the URL in it."""
+    """File name in the weights folder; without one, the URL's own name with a digest of the URL."""
     sha256: Digest | None = None
     manual: str | None = None
-    """Why a plain download cannot work (login page) and what to do instead; then `url` is the page to open."""
+    """Why a plain download is impossible (login page) and what to do instead; then `url` is the page to open."""
 
 
 class TimmWeights(PublicUrls):
@@ -123,10 +124,10 @@ class TimmWeights(PublicUrls):
     tag: FileName
     """`architecture.tag`."""
     hub_repository: str | None = Field(None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")
-    """Where the hub keeps it, if not under `timm/` and the tag."""
+    """Repository on the hub, if not `timm/` and the tag."""
     hub_filename: FileName = "model.safetensors"
     url: str | None = Field(None, pattern="^https?://")
-    """The original file, for the tags that are not on the hub."""
+    """Original file, for tags that are not on the hub."""
 
 
 class FileWeights(CardModel):
@@ -134,11 +135,11 @@ class FileWeights(CardModel):
 
     kind: Literal["file"] = "file"
     path: str = Field(pattern="^[/~]")
-    """Absolute, or from the home folder: a worker's own folder is none of the user's business."""
+    """Absolute, or relative to the home folder, because workers run in another folder."""
 
 
 class HubFile(CardModel):
-    """A file of a hub's model, by its path there."""
+    """A file of a model on the hub, by its path there."""
 
     name: str = Field(pattern=r"^[^./\\\x00-\x1f][^\\\x00-\x1f]*$", max_length=400)
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -152,7 +153,7 @@ class HubFile(CardModel):
 
 
 class HubWeights(CardModel):
-    """The weights of a model of the hub at one commit. The first file names the others, where there are shards."""
+    """Weights of a model on the hub at one commit. The first file lists the others, if there are shards."""
 
     kind: Literal["hub"] = "hub"
     repository: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -162,7 +163,7 @@ class HubWeights(CardModel):
 
 
 class ShippedWeights(CardModel):
-    """A small file that comes with this package (the demo backbones)."""
+    """A small file shipped with this package (the demo backbones)."""
 
     kind: Literal["shipped"] = "shipped"
     filename: FileName
@@ -170,7 +171,7 @@ class ShippedWeights(CardModel):
 
 
 class RandomWeights(CardModel):
-    """The architecture's own initialisation under a seed: the baseline that every pretraining must beat."""
+    """The architecture's own initialisation under a seed: the baseline for every pretraining."""
 
     kind: Literal["random"] = "random"
     seed: int = 0
@@ -186,32 +187,36 @@ class KeyMapping(CardModel):
     (`backbones.checkpoints.key_mapping`)."""
 
     container: str | None = None
-    """Dotted path of the dictionary that holds the tensors, `state_dict` say; None when the file is that dictionary."""
+    """Dotted path of the dictionary that contains the tensors, e.g. `state_dict`; None when the file is that
+    dictionary.
+    """
     prefix: str = ""
-    """Only keys that start with this are kept, and it is cut off."""
+    """Only keys with this prefix are used; it is removed."""
     drop: tuple[str, ...] = ()
-    """After cutting the prefix: keys starting with one of these (a head, a projector) are left out by intention."""
+    """Prefixes, after removing `prefix`, of keys that are dropped intentionally (a head, a projector)."""
     conversion: Conversion = "none"
 
 
 class InputCard(CardModel):
-    """What the backbone was trained to see. `mean` and `std` refer to pixels in [0, 1]."""
+    """Preprocessing that the backbone was trained with. `mean` and `std` refer to pixels in [0, 1]."""
 
     size: int = Field(224, ge=8, le=2048)
-    """Side in pixels of the square that it is given."""
+    """Side of the square input in pixels."""
     own_size: int | None = Field(None, ge=8, le=2048)
-    """Side in the model's own transform, where that differs: DINOv2 is measured at 224, its positions are for 518."""
+    """Side in pixels in the model's own transform, where that differs: DINOv2 is measured at 224, its positions
+    are for 518.
+    """
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     crop: float = Field(0.875, gt=0, le=1)
-    """Share of the resized image that the model's own transform keeps (`own` preprocessing only)."""
+    """Fraction of the resized image that the model's own transform crops (`own` preprocessing only)."""
     crop_mode: CropMode = "center"
-    """How the model's own transform makes a square: cut the middle out, squash, or pad."""
+    """How the model's own transform produces a square: centre crop, squash, or pad."""
     interpolation: Interpolation = "bicubic"
 
 
 class FactsCard(CardModel):
-    """What is published about the backbone; shown and filtered on, never used to compute a score."""
+    """Published facts about the backbone; shown and filtered on, never used to compute a score."""
 
     method: str
     paper: str | None = None
@@ -219,7 +224,7 @@ class FactsCard(CardModel):
     year: int | None = None
     pretraining_data: str | None = None
     seen_datasets: tuple[str, ...] = ()
-    """Datasets, by the names of their cards, that the pre-training saw or was curated around, as far as published."""
+    """Names of dataset cards that the pre-training used or was curated around, as far as published."""
     epochs: int | None = None
     imagenet_top1: float | None = Field(None, ge=0, le=100)
     parameters_millions: float | None = Field(None, gt=0)
@@ -229,14 +234,18 @@ class FactsCard(CardModel):
 
 
 class BackboneCard(CardModel):
-    """One backbone. `name` is filled in from the card's place, so a file never repeats it."""
+    """One backbone. `name` is derived from the card's path, so a file never repeats it."""
 
     name: str
     title: str
     architecture: str
-    """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that makes one."""
+    """A timm architecture, without tag; or `package.module:function` or `/path/file.py:function` that returns a
+    network.
+    """
     code_sha256: Digest | None = None
-    """Digest of the file of the user's code in `architecture`; the user has to have trusted it, another is refused."""
+    """Digest of the file of the user's code in `architecture`, which the user must have trusted; other content is
+    refused.
+    """
     architecture_arguments: dict[str, ArchitectureValue] = Field(default_factory=dict)
     padding: Padding = "torchvision"
     pooling: Pooling = "default"
@@ -257,7 +266,7 @@ RESIZE_256 = 256 / 224
 
 @dataclass(frozen=True)
 class PreprocessingSpec:
-    """Resize to `resize` pixels by `mode`, cut the central `crop` x `crop`, scale to [0, 1], normalise."""
+    """Resize to `resize` pixels by `mode`, crop the central `crop` x `crop`, scale to [0, 1], normalise."""
 
     name: PreprocessingName
     resize: int
@@ -269,14 +278,14 @@ class PreprocessingSpec:
 
 
 def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
-    """The named preprocessing for this backbone. Raises ValueError for any other name.
+    """Preprocessing of this name for the backbone. Raises ValueError for any other name.
 
-    `paper`: shorter side bicubic to the input size, centre crop (Ericsson et al., appendix A.2).
-    `own`: what the weights were published with. `squash`: the published few-shot code's 1.15 times the input size
-    in both directions, bilinear, centre crop (`few_shot.py` in ssl-transfer, which differs from the paper's A.3).
-    `resize-256`: shorter side bicubic to 256 / 224 of the input size, centre crop, as DINO and DINOv2 read images for
-    their published k-NN figures. `whole`: longer side bicubic to the input size, the mean colour around it, so that
-    nothing is cropped.
+    `paper`: shorter side bicubic to the input size, centre crop (Ericsson et al., appendix A.2). `own`: the
+    transform published with the weights. `squash`: the published few-shot code's 1.15 times the input size in both
+    directions, bilinear, centre crop (`few_shot.py` in ssl-transfer, which differs from the paper's A.3).
+    `resize-256`: shorter side bicubic to 256 / 224 of the input size, centre crop, as DINO and DINOv2 read images
+    for their published k-NN figures. `whole`: longer side bicubic to the input size, padded with the mean colour,
+    so that nothing is cropped.
     """
     size, mean, std = card.input.size, card.input.mean, card.input.std
     if name == "paper":
@@ -292,19 +301,20 @@ def preprocessing_for(card: BackboneCard, name: str) -> PreprocessingSpec:
         own = card.input.own_size or size
         resize = math.floor(own / card.input.crop)
         return PreprocessingSpec("own", resize, own, _MODES[card.input.crop_mode], card.input.interpolation, mean, std)
-    raise ValueError(f"no preprocessing is named {name!r}: expected one of {', '.join(get_args(PreprocessingName))}")
+    raise ValueError(f"unknown preprocessing {name!r}: expected one of {', '.join(get_args(PreprocessingName))}")
 
 
 ENCODING_VERSION = 1
-"""Raised when the code that loads or runs backbones changes the numbers it gives."""
+"""Incremented when the code that loads or runs backbones changes the features."""
 
 
 def identity(card: BackboneCard, weights_digest: str, spec: PreprocessingSpec) -> dict[str, object]:
-    """Plain JSON values. Two backbones with equal identities give equal features, whatever they are called.
+    """Identity as plain JSON values. Two backbones with equal identities give equal features, independent of their
+    names.
 
-    Left out on purpose: names, titles and facts; where the file lies; the preprocessing's name, so that two
-    preprocessings that do the same to a pixel share their features; and memory layout, folded batch norms and whose
-    products they are, which move features by rounding only.
+    Excluded: names, titles and facts; the path of the file; the preprocessing's name, so that two equivalent
+    preprocessings share their features; and memory layout, folded batch norms and the library of matrix products,
+    which change features by rounding only.
     """
     pixels = {key: value for key, value in asdict(spec).items() if key != "name"}
     code = {} if card.code_sha256 is None else {"code": card.code_sha256}

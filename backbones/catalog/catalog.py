@@ -1,6 +1,6 @@
-"""Every backbone by name: the built-in cards, the user's own, and names that describe a card by themselves.
+"""Every backbone by name: the built-in cards, the user's own, and names that describe a card.
 
-Needs neither torch nor timm: `timm:` and `file:` names are looked up in a process of their own
+Needs neither torch nor timm: `timm:` and `file:` names are resolved in a subprocess
 (`backbones.catalog.timm_info`).
 """
 
@@ -26,7 +26,7 @@ TIMM = "timm:"
 
 @dataclass(frozen=True)
 class Override:
-    """A user's card that stands in the place of another one of the same name."""
+    """A user's card that replaces another one of the same name."""
 
     name: str
     path: Path
@@ -38,7 +38,7 @@ class Override:
 
 @dataclass(frozen=True)
 class BackboneCatalog:
-    """The cards by name, sorted; what was wrong with others; and which of the user's cards replace which."""
+    """Cards by name, sorted; problems of other cards; and the user's cards that replace others."""
 
     cards: dict[str, BackboneCard]
     problems: tuple[CardProblem | PlugInProblem, ...] = ()
@@ -50,10 +50,11 @@ class BackboneCatalog:
     def load(
         cls, user_folders: Sequence[Path] = (), cache_folder: Path | None = None, hub: HubStore | None = None
     ) -> BackboneCatalog:
-        """Reads the built-in cards, those of plug-ins, then each folder; a later one of a name wins, which is told.
+        """Read the built-in cards, those of plug-ins, then each folder; later cards of a name take precedence,
+        which is reported.
 
-        `cache_folder` keeps what timm says about `timm:` and `file:` names; without one it is asked each time. `hub`
-        has the fetched models of `hf:` names.
+        `cache_folder` caches timm's descriptions of `timm:` and `file:` names; without one, each lookup queries timm.
+        `hub` has the fetched models of `hf:` names.
         """
         cards: dict[str, BackboneCard] = {}
         paths: dict[str, Path] = {}
@@ -66,15 +67,19 @@ class BackboneCatalog:
             cards.update(found.cards)
             paths.update(found.paths)
             problems.extend(found.problems)
-        told: list[CardProblem | PlugInProblem] = [*problems, *plug_in_problems]
+        problems_found: list[CardProblem | PlugInProblem] = [*problems, *plug_in_problems]
         return cls(
-            dict(sorted(cards.items())), tuple(told), tuple(overrides), Resolver(cache_folder), hub or HubStore()
+            dict(sorted(cards.items())),
+            tuple(problems_found),
+            tuple(overrides),
+            Resolver(cache_folder),
+            hub or HubStore(),
         )
 
     def get(self, name: str) -> BackboneCard:
         """The card of this name, or the one that a `timm:`, `file:` or `hf:` name or one of torch.hub describes.
 
-        Raises UnknownName or MalformedName (both CardNameError), ResolverError when timm cannot be asked, and
+        Raises UnknownName or MalformedName (both CardNameError), ResolverError when timm cannot be queried, and
         UnfetchedModel for a model of the hub that was not fetched.
         """
         if name in self.cards:
@@ -90,9 +95,9 @@ class BackboneCatalog:
         raise UnknownName("backbone", name, suggest(name, self.cards))
 
     def select(self, patterns: Iterable[str]) -> list[BackboneCard]:
-        """The cards that names and globs (`paper/*`, `*moco*`) choose, each once, in the order of the patterns.
+        """Cards selected by names and globs (`paper/*`, `*moco*`), each once, in the order of the patterns.
 
-        Raises as `get` does, and UnknownName for a glob that fits no card.
+        Raises as `get` does, and UnknownName for a glob without matches.
         """
         chosen: dict[str, BackboneCard] = {}
         for pattern in patterns:
@@ -106,15 +111,15 @@ class BackboneCatalog:
 
     @staticmethod
     def _is_described(name: str) -> bool:
-        """Whether the name describes a card by itself."""
+        """Whether the name itself describes a card."""
         return name.startswith((FILE, TIMM)) or is_hub_name(name) or torch_hub_card(name) is not None
 
     def is_of_hub(self, name: str) -> bool:
-        """Whether the name means a model of the hub that is kept with the others of the hub. Raises MalformedName."""
+        """Whether the name refers to a model of the hub that is stored in the hub's folder. Raises MalformedName."""
         return name not in self.cards and is_hub_name(name) and self._of_timm(name) is None
 
     def _of_timm(self, name: str) -> BackboneCard | None:
-        """The card of the tag where the newest commit of timm's own repository is meant."""
+        """Card of the tag, where the newest commit of timm's own repository is meant."""
         reference = hub_reference(name)
         if reference.repository.startswith("timm/") and reference.name == f"hf:{reference.repository}":
             with suppress(CardNameError):
@@ -122,7 +127,7 @@ class BackboneCatalog:
         return None
 
     def _timm(self, name: str) -> BackboneCard:
-        """The built-in card of a tag if there is one, else a card made from timm's registry."""
+        """Built-in card of a tag if there is one, else a card from timm's registry."""
         by_tag: dict[str, BackboneCard] = {}
         for card in self.cards.values():
             if isinstance(card.weights, TimmWeights):

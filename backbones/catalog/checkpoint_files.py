@@ -1,4 +1,4 @@
-"""The files that belong to a checkpoint: the one that is named, or those of the folder that is named."""
+"""Files that belong to a checkpoint, given as a file or a folder."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".npz", ".tar", ".pkl")
-"""Endings of files that may be a network's weights."""
+"""Suffixes of files that may contain a network's weights."""
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 USUAL = ("model.safetensors", "pytorch_model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
-"""What the model hub's libraries call a whole network's weights; safetensors is preferred where both are there."""
+"""File names of a whole network's weights in the hub's libraries; safetensors takes precedence."""
 PREFERRED = (*SHARD_INDICES[:1], *USUAL, *SHARD_INDICES[1:])
-"""All of these, the preferred ones first."""
+"""All of these, preferred ones first."""
 DEEPSPEED = "mp_rank_00_model_states.pt"
 DISTRIBUTED = ".metadata"
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
-"""PEFT's names of an adapter and its configuration, which names the network that it belongs to."""
+"""PEFT's file names of an adapter and its configuration, which names the base network."""
 BESIDE = ("optim", "scheduler", "rng_state", "training_args", "scaler", "random_states")
-"""Parts of names of files that trainers write beside the weights."""
+"""Parts of the names of files that trainers write next to the weights."""
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """The files of a checkpoint, the first of which names the others.
+    """Files of a checkpoint; the first one lists the others.
 
-    A file itself; of a folder its only checkpoint, a TensorFlow index with its data, shards with their index, a
-    distributed checkpoint, or what DeepSpeed's `latest` names. A folder with a choice is returned as it is.
+    For a file, the file itself; for a folder its only checkpoint, a TensorFlow index with its data, shards with their
+    index, a distributed checkpoint, or the target of DeepSpeed's `latest`. An ambiguous folder is returned unchanged.
     """
     if path.is_dir():
         path = _in_folder(path)
@@ -42,13 +42,13 @@ def checkpoint_files(path: Path) -> list[Path]:
 
 
 def candidates(folder: Path) -> list[Path]:
-    """Every file of the folder that may be a checkpoint, in the order of their names."""
+    """Files of the folder that may be a checkpoint, sorted by name."""
     found = [file for file in sorted(folder.iterdir()) if file.suffix in CHECKPOINTS and file.is_file()]
     return [file for file in found if not any(part in file.name for part in BESIDE)]
 
 
 def adapter_base(adapter: Path) -> Path | None:
-    """The network's file or folder as the configuration beside an adapter names it; None where it is not here."""
+    """Base network's file or folder according to the configuration next to an adapter; None where it is missing."""
     try:
         stated = json.loads(adapter.with_name(ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
         place = adapter.parent / Path(stated).expanduser()
@@ -58,7 +58,7 @@ def adapter_base(adapter: Path) -> Path | None:
 
 
 def _in_folder(folder: Path) -> Path:
-    """The file of the folder that names its checkpoint; the folder where nothing decides."""
+    """File that determines the folder's checkpoint; the folder itself where it is ambiguous."""
     try:
         return next(_named(folder), folder)
     except OSError:
@@ -82,7 +82,7 @@ def _named(folder: Path) -> Iterator[Path]:
 
 
 def shards_of(index: Path) -> list[Path]:
-    """The files that an index names, in the order of their names; those outside of its folder are left out."""
+    """Files listed by an index, sorted by name, without those outside of its folder."""
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

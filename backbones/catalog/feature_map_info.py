@@ -1,7 +1,8 @@
-"""What an architecture gives a protocol that wants feature maps, as data that travels between processes.
+"""Feature maps of architectures, as data that is passed between processes.
 
-Told before anything is queued, so that a backbone that does not suit a protocol is refused in words. timm imports
-torch, so `python -m backbones.model.feature_map_main` is asked, once per architecture, and the answers are kept.
+Determined before anything is queued, so that a backbone that is incompatible with a protocol is refused with a message.
+timm imports torch, so `python -m backbones.model.feature_map_main` is run once per architecture, and its answers are
+cached.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class MapFacts(CardModel):
 
 
 class FeatureMapInfo(CardModel):
-    """What an architecture can do. `problem` says why it gives no maps at all; then `maps` is empty."""
+    """Capabilities of an architecture. `problem` is the reason for which it has no maps; then `maps` is empty."""
 
     maps: tuple[MapFacts, ...] = ()
-    """The pyramid (`backbones.model.feature_maps`), finest first; of a plain transformer all have one stride."""
+    """The pyramid (`backbones.model.feature_maps`), finest first; for a plain transformer all have one stride."""
     any_size: bool = False
-    """Whether it takes images of any size and shape, not only the card's square."""
+    """Whether it accepts images of any size and shape, not only the card's square."""
     dilates: bool = False
     """Whether its last stages can be dilated to an output stride of 8."""
     problem: str | None = None
@@ -47,12 +48,12 @@ class FeatureMapInfo(CardModel):
 
     @property
     def plain(self) -> bool:
-        """Whether all maps have one stride, as those of a plain transformer."""
+        """Whether all maps have the same stride, as in a plain transformer."""
         return len({one.stride for one in self.maps}) == 1
 
 
 class FeatureMapQuery(CardModel):
-    """What is to be looked at."""
+    """Key of a query."""
 
     architecture: str
     arguments: dict[str, ArchitectureValue]
@@ -60,18 +61,17 @@ class FeatureMapQuery(CardModel):
 
     @classmethod
     def of(cls, card: BackboneCard) -> FeatureMapQuery:
-        """The card's architecture at the card's input size."""
         return cls(architecture=card.architecture, arguments=card.architecture_arguments, size=card.input.size)
 
     @property
     def filename(self) -> str:
-        """Where the answer is kept: another timm, or another look, is another file."""
+        """File of the cached answer; it depends on timm's version and on the code of the query."""
         asked = f"{self.model_dump_json()} {metadata.version('timm')} {_code_digest()}"
         return f"{self.architecture}.{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 
 def anatomies(cards: Iterable[BackboneCard], cache_folder: Path) -> dict[str, FeatureMapInfo]:
-    """By the cards' names: kept answers, and for the others one process that looks at them all."""
+    """Feature maps by the cards' names: cached answers, and one subprocess for all others."""
     specimens = {card.name: FeatureMapQuery.of(card) for card in cards}
     places = {specimen.filename: specimen for specimen in specimens.values()}
     kept = {place: _kept(cache_folder / place) for place in places}
@@ -79,7 +79,7 @@ def anatomies(cards: Iterable[BackboneCard], cache_folder: Path) -> dict[str, Fe
     fresh = dict(zip(unknown, _ask([places[place] for place in unknown]), strict=False))
     for place, anatomy in fresh.items():
         write_if_possible(cache_folder / place, anatomy.model_dump_json().encode())
-    failed = FeatureMapInfo(problem="the process that looks at architectures failed")
+    failed = FeatureMapInfo(problem="the subprocess that inspects architectures failed")
     return {
         name: kept[specimen.filename] or fresh.get(specimen.filename, failed) for name, specimen in specimens.items()
     }
@@ -93,7 +93,7 @@ def _kept(path: Path) -> FeatureMapInfo | None:
 
 
 def _ask(specimens: Sequence[FeatureMapQuery]) -> list[FeatureMapInfo]:
-    """One answer each; fewer where the process failed in the middle."""
+    """One answer per query; fewer if the subprocess failed."""
     if not specimens:
         return []
     try:
@@ -112,7 +112,7 @@ def _ask(specimens: Sequence[FeatureMapQuery]) -> list[FeatureMapInfo]:
 
 @lru_cache(maxsize=1)
 def _code_digest() -> str:
-    """SHA-256 over the code that looks."""
+    """SHA-256 over the code that inspects architectures."""
     here = Path(__file__).parents[1] / "model"
     files = [here / name for name in ("feature_map_main.py", "feature_maps.py", "layers.py", "architecture.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

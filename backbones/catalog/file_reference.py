@@ -1,4 +1,4 @@
-"""`file:/path/to.pth?arch=resnet50&container=state_dict&prefix=module.`: a card for a checkpoint from a name alone."""
+"""`file:/path/to.pth?arch=resnet50&container=state_dict&prefix=module.`: a card described by a name alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 DEFAULT_NORMALISATION = "imagenet"
-"""One rule for `file:` and `add backbone`: a checkpoint of the user's own is read with what is given, or what a file
-beside it states, else with ImageNet's numbers. What timm publishes for an architecture belongs to timm's weights."""
+"""The same rule for `file:` and `add backbone`: a checkpoint of the user's own is preprocessed with the given
+values, or those of a neighbouring file, else with ImageNet's. timm's published values for an architecture
+apply to timm's weights only.
+"""
 CHOICES: dict[str, tuple[str, ...] | None] = {
     "arch": None,
     "container": None,
@@ -43,13 +45,14 @@ CHOICES: dict[str, tuple[str, ...] | None] = {
     "norm": tuple(NORMALISATIONS),
     "size": None,
 }
-"""The options, and their values where these are a choice. `drop` is a list with commas."""
+"""Options, and their values where these are enumerated. `drop` is a comma-separated list."""
 
 
 def file_card(name: str, describe: Callable[[str], Description]) -> BackboneCard:
-    """The card of `file:PATH?arch=ARCHITECTURE[&option=value...]`; `describe` says what timm knows of an architecture.
+    """The card of `file:PATH?arch=ARCHITECTURE[&option=value...]`; `describe` returns timm's description of an
+    architecture.
 
-    Raises MalformedName for a name that cannot be understood, and whatever `describe` raises for its architecture.
+    Raises MalformedName for an invalid name, and whatever `describe` raises for its architecture.
     """
     path, options = _split(name)
     about = describe(options["arch"])
@@ -86,7 +89,7 @@ def file_card(name: str, describe: Callable[[str], Description]) -> BackboneCard
 
 
 def _split(name: str) -> tuple[Path, dict[str, str]]:
-    """The absolute path and the options, all checked but the architecture."""
+    """Absolute path and options, all validated except the architecture."""
     place, _, query = name.removeprefix(SCHEME).partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     options = dict(pairs)
@@ -95,9 +98,7 @@ def _split(name: str) -> tuple[Path, dict[str, str]]:
     for key, value in options.items():
         _check(name, key, value)
     if not options.get("arch"):
-        raise MalformedName(
-            f"{name!r} does not say what the weights belong to: add ?arch=resnet50 or another timm name"
-        )
+        raise MalformedName(f"{name!r} has no architecture: add ?arch=resnet50 or another timm name")
     return Path(unquote(place)).expanduser().absolute(), options
 
 
@@ -107,7 +108,7 @@ def _check(name: str, key: str, value: str) -> None:
         raise MalformedName(f"{name!r}: unknown option {key!r}; expected {' or '.join(near)}")
     choices = CHOICES[key]
     if choices is not None and value not in choices:
-        raise MalformedName(f"{name!r}: {key}={value!r} is none of {', '.join(choices)}")
+        raise MalformedName(f"{name!r}: {key}={value!r} is not one of {', '.join(choices)}")
 
 
 def _size(name: str, given: str | None, native: int) -> int:

@@ -1,7 +1,7 @@
-"""Asking a model hub what a model's revision holds, and bringing the files that a backbone needs.
+"""Listing of a model's revision on a hub, and download of the files that a backbone needs.
 
-The commit is pinned, every file is compared with the digest that the hub states, downloads resume. A token comes from
-the hub library's own login and is never stored. Needs no torch.
+The commit is pinned, every file is compared with the digest that the hub states, and downloads are resumable. The token
+of the hub library's login is used but never stored. Needs no torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from backbones.io.errors import WeightsError
 from backbones.io.file_digests import sha256_of
 
 NEIGHBOURS = ("config.json", "preprocessor_config.json", "open_clip_config.json", "adapter_config.json")
-"""Files beside the weights that state the architecture and the preprocessing."""
+"""Files next to the weights that state the architecture and the preprocessing."""
 MOST_ANSWER_BYTES = 64 * 1024**2
 SHOWN = 8
 _LOGIN = "`hf auth login` (or HF_TOKEN)"
@@ -34,7 +34,7 @@ _LOGIN = "`hf auth login` (or HF_TOKEN)"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of the hub. `sha256`: of large files; `blob`: git's SHA-1 of others."""
+    """A file on the hub. `sha256`: digest of large files; `blob`: git's SHA-1 of others."""
 
     name: str
     sha256: str | None = None
@@ -43,7 +43,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class HubSnapshot:
-    """What a model's commit holds."""
+    """Files of a model's commit."""
 
     reference: HubReference
     commit: str
@@ -51,25 +51,25 @@ class HubSnapshot:
 
 
 def look_up(reference: HubReference, hub: str) -> HubSnapshot:
-    """Ask the hub for the revision's commit and files. Raises WeightsError: one sentence with the page."""
+    """Query the revision's commit and files. Raises WeightsError: one sentence with the model's page."""
     place = f"{reference.repository}/revision/{quote(reference.revision, safe='')}"
     answer = _ask(f"{hub}/api/models/{place}?blobs=true", reference, hub)
     commit = answer.get("sha")
     siblings = answer.get("siblings")
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or not isinstance(siblings, list):
-        raise WeightsError(f"{reference.name}: {hub} answered with something else than a model's files")
+        raise WeightsError(f"{reference.name}: {hub} returned an invalid list of files")
     return HubSnapshot(reference, commit, {file.name: file for file in _files(siblings)})
 
 
 def bring(snapshot: HubSnapshot, weights: WeightsFolder, on_progress: Progress) -> tuple[Path, HubWeights]:
-    """Download the checkpoint and its neighbours; the file that leads to the others, and the weights for a card.
+    """Download the checkpoint and its neighbouring files; return the main file, and the weights for a card.
 
-    Raises WeightsError. What has arrived is kept, and not fetched again.
+    Raises WeightsError. Downloaded files are not fetched again.
     """
     first = choose(snapshot)
     folder = weights.hub_models.folder(snapshot.reference.repository, snapshot.commit)
-    beside = [str(PurePosixPath(first).with_name(name)) for name in NEIGHBOURS]
-    for name in (*(name for name in beside if name in snapshot.files), first):
+    neighbours = [str(PurePosixPath(first).with_name(name)) for name in NEIGHBOURS]
+    for name in (*(name for name in neighbours if name in snapshot.files), first):
         _fetch(snapshot, name, folder, weights, on_progress)
     shards = [path.name for path in shards_of(folder / first)] if first.endswith(".index.json") else []
     for name in (names := [str(PurePosixPath(first).with_name(shard)) for shard in shards]):
@@ -81,7 +81,7 @@ def bring(snapshot: HubSnapshot, weights: WeightsFolder, on_progress: Progress) 
 
 
 def choose(snapshot: HubSnapshot) -> str:
-    """The file that holds the network, or names the others. Raises WeightsError where that is the user's choice."""
+    """Name of the file that contains the network, or lists the others. Raises WeightsError for an ambiguous model."""
     reference, names = snapshot.reference, snapshot.files
     if reference.file is not None:
         if reference.file in names:
@@ -94,7 +94,7 @@ def choose(snapshot: HubSnapshot) -> str:
     if not found:
         raise WeightsError(f"{reference.name} has no checkpoint among its {len(names)} files: see its page")
     first = HubReference(reference.repository, reference.revision, found[0]).name
-    raise WeightsError(f"{reference.name}: {_listed(found)}: name one, as {first}")
+    raise WeightsError(f"{reference.name}: {_listed(found)}: name one, e.g. {first}")
 
 
 def _checkpoints(names: Mapping[str, RemoteFile]) -> list[str]:
@@ -103,7 +103,7 @@ def _checkpoints(names: Mapping[str, RemoteFile]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"it holds {len(names)} checkpoints ({', '.join(names[:SHOWN])}{more})"
+    return f"it contains {len(names)} checkpoints ({', '.join(names[:SHOWN])}{more})"
 
 
 def _files(siblings: Sequence[object]) -> Iterator[RemoteFile]:
@@ -129,11 +129,11 @@ def _fetch(snapshot: HubSnapshot, name: str, folder: Path, weights: WeightsFolde
         raise WeightsError(_refusal(reference, weights.hub, error.status, error.reason) or str(error)) from error
     if not _is_it(target, remote):
         target.unlink()
-        raise WeightsError(f"{reference.name}: {name} arrived with another digest than the hub states: fetch it again")
+        raise WeightsError(f"{reference.name}: {name} has a different digest than the hub states: fetch it again")
 
 
 def _is_it(path: Path, remote: RemoteFile) -> bool:
-    """Whether the file has the digest that the hub states; a file of which it states none is accepted."""
+    """Whether the file has the digest that the hub states; a file without a stated digest is accepted."""
     if remote.sha256 is not None:
         return sha256_of(path) == remote.sha256
     if remote.blob is None:
@@ -163,12 +163,12 @@ def _ask(url: str, reference: HubReference, hub: str) -> Mapping[str, Any]:
 
 
 def _refusal(reference: HubReference, hub: str, status: int, reason: str) -> str | None:
-    """Why the hub refuses, as a sentence with the page; None for other answers."""
+    """Why the hub refuses, as a sentence with the page; None for other responses."""
     page = f"{hub}/{reference.repository}"
     if reason == "RevisionNotFound":
-        return f"{reference.name}: the model has no revision {reference.revision!r}; those it has are on {page}"
+        return f"{reference.name}: the model has no revision {reference.revision!r}; see those on {page}"
     if reason == "GatedRepo" or (status == 403 and reason != "RepoNotFound"):
         return f"{reference.name} is gated: accept its terms on {page}, log in with {_LOGIN}, and fetch it again"
     if status in (401, 404):
-        return f"{reference.name}: the hub has no such model, or a private one, which takes {_LOGIN}; its page: {page}"
+        return f"{reference.name}: the hub has no such model, or it is private and requires {_LOGIN}; its page: {page}"
     return None

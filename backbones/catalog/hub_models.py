@@ -1,7 +1,7 @@
-"""Models of a model hub by name: `hf:ORG/MODEL[/FILE][@REVISION]`, and the cards of those that were fetched.
+"""Models of a hub by name, `hf:ORG/MODEL[/FILE][@REVISION]`, and the cards of fetched models.
 
-A name leads to a card only after `weights fetch` (or `add backbone`) has read the model's files: no network is used
-here. A branch stays at the commit that was fetched until it is fetched again. Needs no torch.
+A name resolves to a card only after `weights fetch` (or `add backbone`) has read the model's files: this module uses no
+network. A branch stays at the fetched commit until it is fetched again. Needs no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backbones.io.files import write_atomically
 
 SCHEME = "hf:"
 OTHER_SCHEMES = ("timm:hf-hub:", "timm:hf_hub:", "hf-hub:", "hf://", "https://huggingface.co/")
-"""Other ways in which libraries and people write the same."""
+"""Other notations of libraries and users for the same."""
 DEFAULT_REVISION = "main"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -28,12 +28,14 @@ _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 
 
 class UnfetchedModel(WeightsError):  # noqa: N818 - a domain word, raised as such
-    """The model was not fetched, so that its architecture is not known; the message names the command."""
+    """The model is not fetched, so its architecture is unknown; the message names the command."""
 
 
 @dataclass(frozen=True)
 class HubReference:
-    """A model of the hub: `repository` is ORG/MODEL, `file` a path in it, `revision` a branch, tag or commit."""
+    """Reference to a model of the hub: `repository` is ORG/MODEL, `file` a path in it, `revision` a branch, tag
+    or commit.
+    """
 
     repository: str
     revision: str = DEFAULT_REVISION
@@ -41,28 +43,28 @@ class HubReference:
 
     @property
     def name(self) -> str:
-        """The name in its usual form."""
+        """The name in its canonical form."""
         file = f"/{self.file}" if self.file else ""
         revision = f"@{self.revision}" if self.revision != DEFAULT_REVISION else ""
         return f"{SCHEME}{self.repository}{file}{revision}"
 
     @property
     def model(self) -> str:
-        """The last part of the repository's name."""
+        """Last part of the repository's name."""
         return self.repository.partition("/")[2]
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name means a model of the hub."""
+    """Whether a name refers to a model of the hub."""
     return name.startswith((SCHEME, *OTHER_SCHEMES))
 
 
 def hub_reference(name: str) -> HubReference:
-    """The model that a name means. Raises MalformedName."""
+    """Reference that a name stands for. Raises MalformedName."""
     scheme = next((one for one in (*OTHER_SCHEMES, SCHEME) if name.startswith(one)), "")
     place, at, revision = name.removeprefix(scheme).rstrip("/").partition("@")
     parts = place.split("/")
-    if len(parts) > 4 and parts[2] in ("blob", "resolve", "tree"):  # an address as the browser shows it
+    if len(parts) > 4 and parts[2] in ("blob", "resolve", "tree"):  # an address copied from a browser
         revision, at = parts[3], "@"
         del parts[2:4]
     good = len(parts) > 1 and all(_PART.fullmatch(part) and ".." not in part for part in parts)
@@ -73,7 +75,7 @@ def hub_reference(name: str) -> HubReference:
 
 @dataclass(frozen=True)
 class HubStore:
-    """The folder of fetched models: per repository its files by commit, the commits of branches, and cards.
+    """Folder of fetched models: per repository its files by commit, the commits of branches, and cards.
 
     A store without a folder has no models.
     """
@@ -81,11 +83,11 @@ class HubStore:
     root: Path | None = None
 
     def folder(self, repository: str, commit: str) -> Path:
-        """Where the files of a commit are."""
+        """Folder of the files of a commit."""
         return self._repository(repository) / commit
 
     def commit(self, reference: HubReference) -> str | None:
-        """The commit that was last fetched for the revision; None when none was."""
+        """Commit that was last fetched for the revision; None if none was."""
         if COMMIT.fullmatch(reference.revision):
             return reference.revision
         try:
@@ -95,13 +97,13 @@ class HubStore:
         return commit if COMMIT.fullmatch(commit) else None
 
     def pin(self, reference: HubReference, commit: str) -> None:
-        """Have the revision mean this commit from now on."""
+        """Resolve the revision to this commit from now on."""
         if not COMMIT.fullmatch(reference.revision):
             self._pin(reference).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._pin(reference), commit.encode())
 
     def card_at(self, reference: HubReference, commit: str) -> BackboneCard | None:
-        """The card of a fetched commit under the reference's name; None when there is none that can be read."""
+        """Card of a fetched commit under the reference's name; None when there is no readable one."""
         try:
             card = BackboneCard.model_validate_json(self._card(reference, commit).read_bytes())
         except (OSError, ValidationError):
@@ -109,14 +111,14 @@ class HubStore:
         return card.model_copy(update={"name": reference.name})
 
     def keep(self, reference: HubReference, card: BackboneCard) -> None:
-        """Keep the card of a fetched model."""
+        """Store the card of a fetched model."""
         assert isinstance(card.weights, HubWeights)
         path = self._card(reference, card.weights.revision)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, card.model_dump_json().encode())
 
     def get(self, name: str) -> BackboneCard:
-        """The card of a name. Raises MalformedName, and UnfetchedModel with the command that fetches the model."""
+        """Card of a name. Raises MalformedName, and UnfetchedModel with the command that fetches the model."""
         reference = hub_reference(name)
         commit = None if self.root is None else self.commit(reference)
         card = None if commit is None else self.card_at(reference, commit)
@@ -136,5 +138,5 @@ class HubStore:
 
     def _repository(self, repository: str) -> Path:
         if self.root is None:
-            raise WeightsError(f"{SCHEME}{repository}: there is no folder of fetched models here")
+            raise WeightsError(f"{SCHEME}{repository}: no folder of fetched models is configured")
         return self.root / repository.replace("/", "--")

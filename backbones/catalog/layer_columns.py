@@ -1,9 +1,8 @@
 """Columns of layer-wise features: which blocks of a backbone are pooled, by which poolings, in which order. No torch.
 
 A plain transformer gives, per block, its class token, the mean of its patch tokens and the mean of its registers, each
-after the backbone's final norm, as published linear heads take them (`get_intermediate_layers`, `norm=True`, in
-dinov2/eval/linear.py). A network that shrinks its maps in stages gives the mean of the last map of every stride from 4
-on.
+after the backbone's final norm, as in published linear heads (`get_intermediate_layers`, `norm=True`, in
+dinov2/eval/linear.py). A network with stages gives the mean of the last map of every stride from 4.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from pydantic import BaseModel, ConfigDict
 LayerPooling = Literal["cls", "mean", "registers"]
 LAYER_POOLINGS: tuple[LayerPooling, ...] = get_args(LayerPooling)
 BlockChoice = Literal["last-4-and-quarters", "all"]
-"""`last-4-and-quarters`: the last four blocks, and four evenly spaced ones. Stages are always all there."""
+"""`last-4-and-quarters`: the last four blocks, and four evenly spaced ones. Stages are always all included."""
 Storage = Literal["float16", "float32"]
 ITEM_BYTES: dict[Storage, int] = {"float16": 2, "float32": 4}
 LAST = 4
 QUARTERS = 4
 LAYERS_VERSION = 1
-"""Raised whenever the same request would give other numbers."""
+"""Incremented whenever the same request would give other features."""
 
 
 class LayerRecord(BaseModel):
-    """Frozen, and open to fields of newer programs."""
+    """Frozen record that ignores fields of newer programs."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class LayerColumn(LayerRecord):
-    """Neighbouring columns of layer-wise features: one block, pooled in one way."""
+    """Adjacent columns of layer-wise features: one block with one pooling."""
 
     block: int
     """From 1 to the number of blocks (or stages)."""
@@ -43,14 +42,14 @@ class LayerColumn(LayerRecord):
 
 
 class LayerRequest(LayerRecord):
-    """Which blocks are stored, and in which precision."""
+    """Stored blocks and their precision."""
 
     blocks: BlockChoice = "last-4-and-quarters"
     storage: Storage = "float16"
 
     @property
     def conditions(self) -> dict[str, object]:
-        """The parts of a feature key that say so."""
+        """Parts of a feature key that represent the request."""
         layers = {
             "version": LAYERS_VERSION,
             "blocks": self.blocks,
@@ -65,11 +64,11 @@ class BlockInfo(LayerRecord):
     """Blocks of an architecture, or its stages, as far as they can be pooled."""
 
     widths: tuple[int, ...]
-    """Channels of each."""
+    """Number of channels of each."""
     poolings: tuple[LayerPooling, ...] = ("mean",)
-    """Those that its tokens allow."""
+    """Poolings that its tokens allow."""
     plain: bool = False
-    """Whether all blocks have one stride, as those of a plain transformer."""
+    """Whether all blocks have the same stride, as in a plain transformer."""
 
     def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
         """Columns in the order in which they are stored: by block, then by pooling."""
@@ -81,14 +80,14 @@ class BlockInfo(LayerRecord):
         )
 
     def bytes_per_image(self, request: LayerRequest) -> int:
-        """Size of what is stored of an image."""
+        """Stored bytes per image."""
         return ITEM_BYTES[request.storage] * sum(column.width for column in self.columns(request.blocks))
 
 
 def chosen_blocks(depth: int, choice: BlockChoice) -> tuple[int, ...]:
-    """Numbers of the chosen blocks of a plain transformer, from 1, in rising order.
+    """Numbers of the chosen blocks of a plain transformer, starting at 1, in increasing order.
 
-    Of 12 blocks, the last four and the quarters are 3, 6, 9, 10, 11 and 12.
+    For 12 blocks, the last four and the quarters are 3, 6, 9, 10, 11 and 12.
     """
     if choice == "all":
         return tuple(range(1, depth + 1))

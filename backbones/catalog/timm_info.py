@@ -1,7 +1,6 @@
-"""What timm says of an architecture or a pretrained tag, as data that travels between processes.
+"""timm's descriptions of architectures and pretrained tags, as data that is passed between processes.
 
-timm imports torch, so the catalogue asks `python -m backbones.catalog.timm_info_main` and keeps the answer; see
-`backbones.catalog.timm_info`.
+timm imports torch, so the catalogue runs `python -m backbones.catalog.timm_info_main` and caches the answer.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from backbones.io.subprocess_query import last_error_line, run_module
 
 
 class Description(CardModel):
-    """An architecture that timm knows; `tag` and where its weights are, if it was asked for or has a default one."""
+    """An architecture of timm; `tag` and the location of its weights, if one was given or it has a default."""
 
     kind: Literal["found"] = "found"
     architecture: str
@@ -47,16 +46,16 @@ class Description(CardModel):
     crop_mode: CropMode
     interpolation: Interpolation
     classifier: tuple[str, ...] = ()
-    """Names of the layers that `num_classes=0` leaves out."""
+    """Names of the layers that `num_classes=0` omits."""
     parameters_millions: float
-    """Without the classifier."""
+    """Without the classifier, in millions."""
     feature_dimension: int
     license: str | None = None
     paper: str | None = None
     paper_url: str | None = None
 
     def input_card(self) -> InputCard:
-        """What the weights were made for."""
+        """Preprocessing of the weights."""
         return InputCard(
             size=self.size,
             mean=self.mean,
@@ -72,7 +71,7 @@ class Description(CardModel):
 
 
 class UnknownArchitecture(CardModel):
-    """timm has no such architecture, or not with that tag."""
+    """timm has no such architecture, or no such tag of it."""
 
     kind: Literal["unknown"] = "unknown"
     name: str
@@ -84,7 +83,7 @@ ANSWER: TypeAdapter[Description | UnknownArchitecture] = TypeAdapter(Answer)
 
 
 def timm_card(description: Description) -> BackboneCard:
-    """The card of a pretrained tag, named `timm:architecture.tag`. Only for a description that has a tag."""
+    """Card of a pretrained tag, named `timm:architecture.tag`. Only for a description that has a tag."""
     full_name = f"{description.architecture}.{description.tag}"
     return BackboneCard(
         name=f"timm:{full_name}",
@@ -114,12 +113,12 @@ _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_\-]+)?")
 
 
 class ResolverError(RuntimeError):
-    """timm could not be asked: the message says what it said."""
+    """timm could not be queried; the message contains its error."""
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """Answers by name; every answer is kept in `cache_folder` for the installed version of timm."""
+    """Descriptions by name; each is cached in `cache_folder` for the installed version of timm."""
 
     cache_folder: Path | None = None
     _answers: dict[str, Description] = field(default_factory=dict, compare=False, repr=False)
@@ -127,7 +126,7 @@ class Resolver:
     def describe(self, name: str) -> Description:
         """The description of `architecture` or `architecture.tag`.
 
-        Raises UnknownName with suggestions, MalformedName for what cannot be a name, ResolverError when asking fails.
+        Raises UnknownName with suggestions, MalformedName for an invalid name, ResolverError when the query fails.
         """
         if not _NAME.fullmatch(name):
             raise MalformedName(f"{name!r} is not a timm name: expected architecture or architecture.tag")
@@ -165,6 +164,6 @@ def _run(name: str) -> Description | UnknownArchitecture:
         done = run_module("backbones.catalog.timm_info_main", name, seconds=SECONDS)
         return ANSWER.validate_json(done.stdout)
     except subprocess.TimeoutExpired as error:
-        raise ResolverError(f"asking timm about {name!r} took more than {SECONDS:.0f} s") from error
+        raise ResolverError(f"querying timm for {name!r} took more than {SECONDS:.0f} s") from error
     except ValidationError as error:
         raise ResolverError(f"timm could not describe {name!r}: {last_error_line(done)}") from error

@@ -1,6 +1,6 @@
-"""Print what timm knows of one name as JSON: `python -P -m backbones.catalog.timm_info_main resnet50.a1_in1k`.
+"""Print timm's description of a name as JSON: `python -P -m backbones.catalog.timm_info_main resnet50.a1_in1k`.
 
-A process of its own because importing timm imports torch; `backbones.catalog.timm_info` starts it and keeps the answer.
+A separate process because importing timm imports torch; `backbones.catalog.timm_info` starts it and caches the answer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from backbones.io.card_files import suggest
 
 
 def describe(name: str) -> Description | UnknownArchitecture:
-    """What timm knows of `architecture` or `architecture.tag`; nothing is downloaded and no weights are made.
+    """timm's description of `architecture` or `architecture.tag`; nothing is downloaded and no weights are
+    created.
 
-    Without a tag the architecture's default tag is meant; an architecture that has none is described without.
+    Without a tag, the architecture's default tag is used; an architecture that has none is described without.
     """
     architecture, _, tag = name.partition(".")
     if not is_model(architecture):
@@ -74,7 +75,7 @@ def _paper_url(identifiers: object) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the description; exit code 0, or 1 when timm has no such name, or 2 for a wrong call."""
+    """Print the description; exit code 0, 1 when timm has no such name, 2 for a wrong call."""
     if len(arguments) != 1:
         print("usage: python -P -m backbones.catalog.timm_info_main ARCHITECTURE[.TAG]", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""Names by which `torch.hub.load` knows published backbones, and the cards of the same weights.
+"""Names of published backbones for `torch.hub.load`, and the cards of the same weights.
 
-`facebookresearch/dinov2:dinov2_vits14`, also with a branch (`facebookresearch/swav:main/resnet50`); an entry that only
-one repository has (`dinov2_vits14`) is enough. Nothing of such a repository is downloaded or run.
+`facebookresearch/dinov2:dinov2_vits14`, also with a branch (`facebookresearch/swav:main/resnet50`); an entry point
+of only one repository (`dinov2_vits14`) is enough. Nothing of such a repository is downloaded or run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ALONE = {entry: name for entries in ENTRIES.values() for entry, name in entries
 
 
 def torch_hub_card(name: str) -> str | None:
-    """The card's name; None for a name that is none of torch.hub's. Raises UnknownName for an unknown entry."""
+    """Name of the card; None if the name is not one of torch.hub. Raises UnknownName for an unknown entry point."""
     if name in _ALONE:
         return _ALONE[name]
     parts = [part for part in re.split(r"[/:]", name.removeprefix("torch.hub:").removeprefix(OWNER)) if part]
@@ -55,4 +55,4 @@ def torch_hub_card(name: str) -> str | None:
     if len(parts) > 1 and parts[-1] in entries:
         return entries[parts[-1]]
     known = [f"{OWNER}{parts[0]}:{entry}" for entry in entries]
-    raise UnknownName("entry of torch.hub", name, suggest(name, known) or known)
+    raise UnknownName("entry point of torch.hub", name, suggest(name, known) or known)

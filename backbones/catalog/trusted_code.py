@@ -1,7 +1,8 @@
-"""Whose code may make an architecture. Needs no torch.
+"""Trust in code that defines architectures. Needs no torch.
 
-A card may be anybody's, and its architecture may be a function of any file or package: `subprocess:getoutput`, say. So
-trust is given by the user of this machine, on a list of digests, and never by a card. Plug-ins were installed as such.
+Cards may come from others, and an architecture may be a function of any file or package, e.g. `subprocess:getoutput`.
+Trust is therefore given by the user of this machine, on a list of digests, and never by a card. Plug-ins are trusted by
+their installation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from backbones.io.plugins import BACKBONES, DATASETS, PROTOCOLS
 
 
 def is_code(architecture: str) -> bool:
-    """Whether an architecture's name is `module:function` or `file.py:function`, not one of timm's."""
+    """Whether an architecture is `module:function` or `file.py:function`, not one of timm's."""
     return ":" in architecture
 
 
@@ -35,11 +36,11 @@ def code_file(architecture: str) -> Path | None:
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_TRUSTED_CODE"
 SERVED_VARIABLE = "SSL_CONSOLE_SERVED"
-"""Set in consoles that are shown in a browser."""
+"""Set in consoles that are served to a browser."""
 
 
 def code_digest(architecture: str) -> str:
-    """SHA-256 of the file that the function stands in, which is not run. Raises WeightsError when there is none."""
+    """SHA-256 of the file that defines the function; it is not run. Raises WeightsError when there is none."""
     path = code_place(architecture)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -48,12 +49,12 @@ def code_digest(architecture: str) -> str:
 
 
 def code_place(architecture: str) -> Path:
-    """The file that the function stands in. Raises WeightsError when there is none."""
+    """File that defines the function. Raises WeightsError when there is none."""
     return code_file(architecture) or _module_file(architecture)
 
 
 def trust(architecture: str) -> None:
-    """Put the function's file, as it is now, on the user's list. Raises WeightsError, OSError."""
+    """Add the function's file in its present state to the user's list. Raises WeightsError, OSError."""
     if os.environ.get(SERVED_VARIABLE):
         raise WeightsError("code is trusted in a terminal, not in a browser: `ssl-console add backbone --trust-code`")
     _put_on_list(code_digest(architecture), architecture)
@@ -67,7 +68,7 @@ def _put_on_list(digest: str, name: str) -> None:
 
 
 def check_trust(architecture: str, digest_in_card: str | None) -> None:
-    """Raises WeightsError unless the function may be run: see above."""
+    """Raise WeightsError unless the function may be run."""
     if comes_with_plug_in(architecture):
         return
     trusted = digest_in_card in trusted_digests()
@@ -77,23 +78,23 @@ def check_trust(architecture: str, digest_in_card: str | None) -> None:
 
 
 def _refusal(place: Path | str, *, changed: bool) -> WeightsError:
-    state = "has changed since it was trusted" if changed else "was never trusted by you"
+    state = "has changed since it was trusted" if changed else "is not on your list of trusted code"
     return WeightsError(
-        f"{place} {state}: look at it, then repeat `ssl-console add backbone` with --trust-code (and --replace)"
+        f"{place} {state}: review it, then repeat `ssl-console add backbone` with --trust-code (and --replace)"
     )
 
 
 @dataclass(frozen=True)
 class CodeTrust:
-    """What code may run: files whose content is on the user's list."""
+    """Code that may run: files whose content is on the user's list."""
 
     add: bool = False
-    """Put files that are not on the list onto it instead: the user trusts what this code loads."""
+    """Add files that are not on the list instead of refusing them: the user trusts what this code imports."""
     expected: Mapping[Path, str] = field(default_factory=dict)
-    """Digests that certain files must have, whatever else is on the list."""
+    """Required digests of certain files, in addition to the list."""
 
     def source(self, path: Path) -> bytes:
-        """Content of a file that may run. Raises WeightsError for one that may not, or cannot be read."""
+        """Content of a file that may run. Raises WeightsError for a file that may not, or cannot be read."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -111,11 +112,11 @@ class CodeTrust:
 
 
 OTHERS = ((stat.S_IWOTH, ("everyone", "o")), (stat.S_IWGRP, ("its group", "g")))
-"""Permission bits, whom they allow to write, and the letter by which chmod names them."""
+"""Permission bits, the users whom they allow to write, and their letter for chmod."""
 
 
 def writable_by_others(path: Path) -> list[str]:
-    """The file and the folders above it that other users may write, with the reason, as sentences."""
+    """Sentences about the file and its parent folders that other users can write to."""
     found = []
     for place in (path, *path.absolute().parents):
         state = place.stat()
@@ -129,7 +130,7 @@ def writable_by_others(path: Path) -> list[str]:
 
 
 def comes_with_plug_in(architecture: str) -> bool:
-    """Whether the function is of a package that was installed as a plug-in."""
+    """Whether the function belongs to a package that was installed as a plug-in."""
     if code_file(architecture) is not None:
         return False
     packages = {
@@ -141,23 +142,21 @@ def comes_with_plug_in(architecture: str) -> bool:
 
 
 def trusted_list() -> Path:
-    """The user's list: a digest and what it was given for on each line."""
+    """The user's list: one digest and its origin per line."""
     given = os.environ.get(ENVIRONMENT_VARIABLE)
     try:
         return Path(given) if given else platformdirs.user_config_path("ssl-console") / "trusted-code"
     except RuntimeError as error:  # a user without a home folder
-        raise WeightsError(
-            f"there is no place for the list of trusted code: set HOME or {ENVIRONMENT_VARIABLE}"
-        ) from error
+        raise WeightsError(f"no folder for the list of trusted code: set HOME or {ENVIRONMENT_VARIABLE}") from error
 
 
 def trusted_digests() -> set[str]:
-    """Digests of the code that the user trusts."""
+    """Digests of trusted code."""
     return {line.partition(" ")[0] for line in trusted_lines()}
 
 
 def trusted_lines() -> list[str]:
-    """The user's list; empty where there is none."""
+    """Lines of the user's list; empty if there is none."""
     try:
         return trusted_list().read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -165,14 +164,14 @@ def trusted_lines() -> list[str]:
 
 
 def _module_file(architecture: str) -> Path:
-    """Where a module's source lies, found without importing it or what it is in."""
+    """Source file of a module, found without importing it or its packages."""
     first, *rest = architecture.rpartition(":")[0].split(".")
     try:
         found = find_spec(first)
     except ValueError:
         found = None
     if found is None or found.origin is None or not found.has_location:
-        raise WeightsError(f"{architecture}: there is no file of a module {first}")
+        raise WeightsError(f"{architecture}: no file for module {first}")
     if not rest:
         return Path(found.origin)
     place = Path(found.origin).parent.joinpath(*rest)

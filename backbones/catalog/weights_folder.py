@@ -1,4 +1,4 @@
-"""The weights folder: where each card's file lies, whether it is whole, and how it gets there."""
+"""The weights folder: path and state of each card's file, and its download."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Status = Literal["present", "missing", "damaged"]
 
 @dataclass(frozen=True)
 class WeightsState:
-    """What there is of a card's weights. `digest` is known when present; `advice` says the way out when not."""
+    """State of a card's weights. `digest` is known when present; `advice` is the fix when not."""
 
     status: Status
     path: Path | None
@@ -49,16 +49,16 @@ class WeightsState:
 
 @dataclass(frozen=True)
 class _Source:
-    """A file that a card needs, and where it comes from: None where only the user can put it."""
+    """A file that a card needs, and its source; None where only the user can provide it."""
 
     path: Path
     url: str | None = None
 
 
 class WeightsFolder:
-    """The folder of downloaded weights; also remembers the digests of files that lie elsewhere.
+    """Folder of downloaded weights; also caches the digests of files elsewhere.
 
-    `hub` is the model hub's address; without it `HF_ENDPOINT` says, as for the hub's own tools.
+    `hub` is the model hub's address; by default that of `HF_ENDPOINT`, as in the hub's own tools.
     """
 
     def __init__(self, root: Path, hub: str | None = None) -> None:
@@ -68,20 +68,20 @@ class WeightsFolder:
         self._digests = DigestBook(root / "digests")
 
     def state(self, card: BackboneCard) -> WeightsState:
-        """Whether the weights are there and whole, by remembered digests: cheap enough for every listing."""
+        """Whether the weights are present and whole, by cached digests: cheap enough for every listing."""
         return self._state(card, deep=False)
 
     def verified(self, card: BackboneCard) -> WeightsState:
-        """The state after reading every byte, for loading. Raises WeightsError unless the weights are present."""
+        """State after reading every byte, for loading. Raises WeightsError unless the weights are present."""
         state = self._state(card, deep=True)
         if state.status != "present":
             raise WeightsError(f"{card.name}: the weights are {state.status}: {state.advice}")
         return state
 
     def fetch(self, card: BackboneCard, on_progress: Progress | None = None) -> WeightsState:
-        """Downloads what is missing or damaged and returns the verified state.
+        """Download what is missing or damaged and return the verified state.
 
-        Raises WeightsError with the way out: a page to open, a disk that is full, a server that does not answer.
+        Raises WeightsError with the fix: a page to open, a full disk, a server that does not respond.
         """
         manual = self.state(card).status != "present" and self._manual(card)
         if manual:
@@ -92,7 +92,7 @@ class WeightsFolder:
         return self.verified(card)
 
     def path(self, card: BackboneCard) -> Path | None:
-        """Where the (first) file is or will be; None for weights that need no file."""
+        """Path of the (first) file, existing or not; None for weights without a file."""
         sources = self._sources(card)
         return sources[0].path if sources else None
 
@@ -112,7 +112,7 @@ class WeightsFolder:
         return WeightsState("present", paths[0], joint_digest(digests), sum(path.stat().st_size for path in paths))
 
     def _digest(self, card: BackboneCard, path: Path, *, deep: bool) -> str:
-        """The file's digest, checked against what the card expects of its first file."""
+        """Digest of the file, checked against the card's expectation for its first file."""
         if isinstance(card.weights, ShippedWeights):
             found = sha256_of(path)
         else:
@@ -123,7 +123,7 @@ class WeightsFolder:
         return found
 
     def _expected(self, card: BackboneCard, path: Path) -> str | None:
-        """The digest that the card states of a file, or its beginning."""
+        """Digest that the card states for a file, or its prefix."""
         if isinstance(card.weights, HubWeights):
             names = zip(self._sources(card), card.weights.files, strict=True)
             return next((file.sha256 for source, file in names if source.path == path), None)
@@ -147,17 +147,17 @@ class WeightsFolder:
         if expected and not found.startswith(expected):
             source.path.unlink()
             raise WeightsError(
-                f"{card.name}: {source.url} is not the file that the card means: its SHA-256 begins with {found[:12]}, "
+                f"{card.name}: {source.url} is not the file of the card: its SHA-256 begins with {found[:12]}, "
                 f"expected {expected[:12]}. Fetch it again, or correct the card"
             )
         self._digests.remember(source.path, found, "fetched")
 
     def hub_address(self, repository: str, revision: str, name: str) -> str:
-        """Where the hub serves a file of a model."""
+        """Address of a model's file on the hub."""
         return f"{self.hub}/{repository}/resolve/{quote(revision, safe='')}/{quote(name)}"
 
     def hub_secrets(self) -> dict[str, str]:
-        """The header that carries the token of the hub library's own login; empty without a login."""
+        """Header with the token of the hub library's own login; empty without a login."""
         token = hub_token()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -209,26 +209,26 @@ class WeightsFolder:
         if isinstance(card.weights, ShippedWeights):
             return f"{missing.path} is missing from the installation: install the package again"
         if missing.url is None:
-            return f"there is no file {missing.path}: correct the path"
+            return f"file {missing.path} does not exist: correct the path"
         return f"not downloaded yet: fetch them, or save {missing.url} as {missing.path}"
 
     def _how_to_repair(self, card: BackboneCard) -> str:
         if isinstance(card.weights, ShippedWeights):
             return "install the package again"
         if isinstance(card.weights, FileWeights):
-            return "the disk returns other bytes than before: copy the file anew"
+            return "the file has changed on disk: copy it again"
         return "fetch them again"
 
 
 def hub_token() -> str | None:
-    """The token of the hub library's own login (`hf auth login`, or HF_TOKEN). It is read, never stored."""
-    library: Any = importlib.import_module("huggingface_hub")  # a tenth of a second, for downloads alone
+    """Token of the hub library's own login (`hf auth login`, or HF_TOKEN). It is read, never stored."""
+    library: Any = importlib.import_module("huggingface_hub")  # takes a tenth of a second; only needed for downloads
     token: str | None = library.get_token()
     return token
 
 
 def _no_progress(_done: int, _total: int | None) -> None:
-    """For callers who do not watch."""
+    """Ignore progress."""
 
 
 def _url_name(url: str) -> str:
@@ -236,20 +236,20 @@ def _url_name(url: str) -> str:
 
 
 def _distinct_name(url: str) -> str:
-    """The URL's file name with a digest of the URL in it: many projects publish a `resnet50.pth`."""
+    """The URL's file name with a digest of the URL: many projects publish a `resnet50.pth`."""
     name = _url_name(url)
     suffix = _suffix(name)
     return f"{name.removesuffix(suffix)}-{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}"
 
 
 def _companion_name(url: str, name: str, companion: str) -> str:
-    """`m.index` kept as `x.index`: its companion `m.data-0` is kept as `x.data-0`."""
+    """`m.index` is stored as `x.index`: its companion `m.data-0` is stored as `x.data-0`."""
     first, second = _url_name(url), _url_name(companion)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
     return name.removesuffix(first[shared:]) + second[shared:]
 
 
 def _suffix(name: str) -> str:
-    """`.pth.tar`, `.safetensors`: the ending, with the one before it for archives."""
+    """Suffix such as `.pth.tar` or `.safetensors`, including the inner one of archives."""
     suffixes: Sequence[str] = PurePosixPath(name).suffixes
     return "".join(suffixes[-2:]) if suffixes[-1:] == [".tar"] else "".join(suffixes[-1:])

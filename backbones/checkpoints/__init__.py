@@ -1,1 +1,1 @@
-"""Checkpoint files read as data, and the key mappings that turn them into an architecture's state dict."""
+"""Checkpoint files read as data, and key mappings that convert them to an architecture's state dict."""

@@ -1,4 +1,4 @@
-"""LoRA adapters of the PEFT library merged into the network that they belong to, where both are there.
+"""Merging of LoRA adapters of the PEFT library into their base network, where both are available.
 
 The result is that of PEFT's `merge_and_unload`: W + s B A, with s = alpha / r, or alpha / sqrt(r) (rank-stabilised).
 Both numbers are in `adapter_config.json`; without it, and for other kinds of adapters, nothing is merged.
@@ -32,12 +32,12 @@ _UNKNOWN = (
     "corda_config",
     "arrow_config",
 )
-"""Settings of PEFT that change the function and are not merged here."""
+"""PEFT settings that change the function and are not supported."""
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """What an adapter's configuration states. Patterns have a number of their own for layers whose names end so."""
+    """Settings of an adapter's configuration. Patterns give layers with a matching name their own values."""
 
     rank: int
     alpha: float
@@ -61,7 +61,7 @@ def _of_layer(pattern: Mapping[str, float] | None, layer: str) -> float | None:
 
 
 def lora_settings(folder: Path) -> LoraSettings | None:
-    """The settings in the folder; None where there are none. Raises WeightsError for kinds that are not merged."""
+    """Settings in the folder; None if there are none. Raises WeightsError for unsupported kinds."""
     path = folder / ADAPTER_CONFIG
     try:
         if path.stat().st_size > LARGEST_CONFIG:
@@ -89,14 +89,14 @@ def lora_settings(folder: Path) -> LoraSettings | None:
 
 
 def merged_inside(tensors: Mapping[str, object], settings: LoraSettings) -> dict[str, object]:
-    """One dictionary that holds the network and its adapter (`base_layer`, `lora_A`, `lora_B`), merged."""
+    """Merge a dictionary that contains the network and its adapter (`base_layer`, `lora_A`, `lora_B`)."""
     network = {key: value for key, value in tensors.items() if not _LORA.match(key)}
     network = {key.replace(".base_layer.", "."): value for key, value in network.items()}
     return _merged(network, {key: value for key, value in tensors.items() if _LORA.match(key)}, settings, "")
 
 
 def merged(base: Mapping[str, object], adapter: Mapping[str, object], settings: LoraSettings) -> dict[str, object]:
-    """The network with an adapter of another file. Raises WeightsError where they do not belong together."""
+    """Merge the adapter of another file into the network. Raises WeightsError where they do not match."""
     inner = {key.removeprefix(_OUTER): value for key, value in adapter.items()}
     lora = {key: value for key, value in inner.items() if _LORA.match(key)}
     saved = {key: value for key, value in inner.items() if key not in lora}
@@ -108,7 +108,7 @@ def merged(base: Mapping[str, object], adapter: Mapping[str, object], settings: 
 
 
 def holds_lora(tensors: Mapping[str, object]) -> bool:
-    """Whether the dictionary holds layers with an adapter that is not merged."""
+    """Whether the dictionary contains layers with an unmerged adapter."""
     return any(".base_layer." in key for key in tensors) and any(_LORA.match(key) for key in tensors)
 
 
@@ -122,11 +122,11 @@ _OLDER = (
     (r"(^|.*\.)layers\.(\d+)\.mlp\.fc2$", rf"{_HF}output.dense"),
     (r"(^|.*\.)layers\.(\d+)\.(mlp\.fc[12])$", rf"{_HF}\3"),
 )
-"""Names of layers in transformers 5, whose files keep those of transformers 4."""
+"""Layer names of transformers 5, whose files use those of transformers 4."""
 
 
 def _in_network(network: Mapping[str, object], layer: str) -> str:
-    """The network's own name of a layer; the layer's name where it has none."""
+    """The network's own name of a layer; the given name if it has none."""
     names = [layer, *(re.sub(new, old, layer) for new, old in _OLDER if re.match(new, layer))]
     return next((name for name in names if f"{name}.weight" in network), layer)
 
@@ -138,7 +138,7 @@ def _layer(key: str) -> str:
 
 
 def _prefix(base: Mapping[str, object], layers: list[str]) -> str:
-    """What the network's keys begin with before the adapter's names of layers."""
+    """Prefix of the network's keys before the adapter's layer names."""
     starts = {key.partition(".")[0] + "." for key in base if "." in key}
     here = [start for start in ("", *sorted(starts)) if all(_has(base, f"{start}{layer}") for layer in layers[:1])]
     return here[0] if here else ""
@@ -157,11 +157,11 @@ def _merged(
         found = _LORA.match(key)
         assert found is not None
         if not isinstance(value, Tensor):
-            raise WeightsError(f"{key} of the adapter is no tensor")
+            raise WeightsError(f"{key} of the adapter is not a tensor")
         pairs.setdefault((found["layer"], found["name"]), {})[found["part"]] = value
     names = {name for _, name in pairs}
     if len(names) > 1:
-        raise WeightsError(f"it holds {len(names)} adapters ({', '.join(map(str, names))}): save the one that counts")
+        raise WeightsError(f"it holds {len(names)} adapters ({', '.join(map(str, names))}): save the one to use")
     for (layer, _), pair in pairs.items():
         name = f"{_in_network(result, f'{prefix}{layer}')}.weight"
         weight = result.get(name)
@@ -172,7 +172,7 @@ def _merged(
 
 
 def _with_product(layer: str, weight: Tensor, down: Tensor, up: Tensor, settings: LoraSettings) -> Tensor:
-    """The weight with the scaled product of the adapter's two matrices, of which convolutions have axes of length 1."""
+    """Weight plus the scaled product of the adapter's two matrices; those of convolutions have axes of length 1."""
     rows, columns = up.shape[0], math.prod(down.shape[1:])
     if rows * columns != weight.numel() or not all(map(is_stored, (weight, up, down))):
         raise WeightsError(f"the adapter's product for {layer} is {rows} x {columns}, its weight {tuple(weight.shape)}")

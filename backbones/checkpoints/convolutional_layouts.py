@@ -1,4 +1,4 @@
-"""Other projects' names of convolutional and windowed networks, turned into timm's."""
+"""Conversion of other projects' names of convolutional and windowed networks to timm's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def from_hf_dinov3_convnext(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_torchvision_convnext(tensors: Tensors) -> dict[str, Tensor]:
-    """torchvision's ConvNeXt: odd features are stages, even ones shrink."""
+    """torchvision's ConvNeXt: odd features are stages, even ones downsample."""
     parts = {"0": "conv_dw", "2": "norm", "3": "mlp.fc1", "5": "mlp.fc2"}
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():
@@ -74,13 +74,13 @@ def from_torchvision_convnext(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _flat_scales(tensors: Tensors) -> dict[str, Tensor]:
-    """Vectors that other projects keep with axes of length one."""
+    """Vectors that other projects store with axes of length one."""
     flat = (".gamma", ".mlp.grn.weight", ".mlp.grn.bias")
     return {key: value.reshape(-1) if key.endswith(flat) else value for key, value in tensors.items()}
 
 
 def from_swin(tensors: Tensors) -> dict[str, Tensor]:
-    """microsoft/Swin-Transformer: a stage ends with the downsampling that timm's next one begins with."""
+    """microsoft/Swin-Transformer: downsampling ends a stage, while in timm it begins the next one."""
     return {
         re.sub(r"^layers\.(\d)\.downsample\.", lambda found: f"layers.{int(found[1]) + 1}.downsample.", key): value
         for key, value in tensors.items()
@@ -136,7 +136,7 @@ def from_hf_swin(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_torchvision_swin(tensors: Tensors) -> dict[str, Tensor]:
-    """torchvision's Swin and Swin V2: features 1, 3, 5 and 7 are stages, 2, 4 and 6 shrink."""
+    """torchvision's Swin and Swin V2: features 1, 3, 5 and 7 are stages, 2, 4 and 6 downsample."""
 
     def stage(found: re.Match[str]) -> str:
         number = int(found[1])
@@ -155,8 +155,9 @@ def from_torchvision_swin(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _without_key_biases(tensors: Tensors) -> dict[str, Tensor]:
-    """Swin V2's keys have no bias: torchvision stores one and does not use it. Its perceptron of positions is `cpb_mlp`
-    in both."""
+    """Swin V2's keys have no bias: torchvision stores an unused one. The MLP of relative positions is `cpb_mlp`
+    in both.
+    """
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():
         if key.endswith(".attn.qkv.bias"):
@@ -168,7 +169,7 @@ def _without_key_biases(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_detectron2(tensors: Tensors) -> dict[str, Tensor]:
-    """detectron2's ResNet: torchvision's with other names of the parts."""
+    """detectron2's ResNet: torchvision's with other names."""
     rules = (
         (r"^stem\.conv1\.norm\.", "bn1."),
         (r"^stem\.(conv1|bn1)\.", r"\1."),
@@ -204,7 +205,7 @@ def from_hf_resnet(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_torchvision_efficientnet(tensors: Tensors) -> dict[str, Tensor]:
-    """torchvision's EfficientNet, V2 and MobileNets of the same blocks."""
+    """torchvision's EfficientNet, V2 and MobileNets with the same blocks."""
     blocks: dict[str, int] = {}
     last = max((int(found[1]) for key in tensors if (found := re.match(r"features\.(\d+)\.", key))), default=0)
     for key in tensors:
@@ -230,7 +231,7 @@ def _efficientnet_name(key: str, blocks: dict[str, int], last: int, tensors: Ten
 
 
 def _efficientnet_layers(block: str, end: int, tensors: Tensors) -> dict[int, tuple[str, str]]:
-    """timm's names of a block's convolutions and norms, by torchvision's number of the part."""
+    """timm's names of a block's convolutions and norms, by torchvision's index of the part."""
     excites = any(key.startswith(f"{block}.block.{end - 1}.fc1.") for key in tensors) if end else False
     if end == 0:
         return {0: ("conv", "bn1")}
@@ -264,7 +265,7 @@ def from_torchvision_regnet(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_hf_hiera(tensors: Tensors) -> dict[str, Tensor]:
-    """transformers' Hiera: blocks are numbered within their stage there, and throughout in timm."""
+    """transformers' Hiera: blocks are numbered within their stage, in timm across all stages."""
     firsts = _stage_starts(tensors)
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():

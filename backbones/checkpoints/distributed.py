@@ -1,7 +1,7 @@
-"""Reads a folder of torch.distributed.checkpoint: `.metadata` and `__RANK_N.distcp`, without running anything.
+"""Reading of torch.distributed.checkpoint folders, `.metadata` and `__RANK_N.distcp`, without running anything.
 
-torch's own reader unpickles the metadata. Here `InertUnpickler` does: the plan is data, and every chunk of a tensor is
-a torch file of its own inside a shard, read with `weights_only`.
+torch's own reader unpickles the metadata. `InertUnpickler` is used instead: the plan is data, and every chunk of a
+tensor is a separate torch file inside a shard, read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PREFIX = "torch.distributed.checkpoint."
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A part of a tensor: where in the tensor, and where in which file."""
+    """A part of a tensor: its position in the tensor and in the file."""
 
     name: str
     offsets: tuple[int, ...]
@@ -36,7 +36,9 @@ class _Chunk:
 
 
 def read_distributed(folder: Path) -> dict[str, object]:
-    """Every tensor of the folder by its full name; other values are left out. Raises WeightsError, RefusedPickle."""
+    """Read every tensor of the folder by its full name; other values are ignored. Raises WeightsError,
+    RefusedPickle.
+    """
     path = folder / METADATA
     with path.open("rb") as file:
         metadata = InertUnpickler(file, path.stat().st_size).load()
@@ -62,7 +64,7 @@ def _attributes(value: object, kind: str, path: Path) -> Mapping[Any, Any]:
 
 
 def _sizes(plan: object) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The whole tensors' shapes."""
+    """Shapes of the whole tensors."""
     for name, entry in plan.items() if isinstance(plan, dict) else ():
         size = entry.attributes.get("size") if isinstance(entry, InertObject) else None
         if isinstance(size, tuple):
@@ -96,7 +98,7 @@ def _read(folder: Path, chunk: _Chunk) -> Tensor:
 
 
 def _place(tensors: dict[str, object], chunk: _Chunk, part: Tensor, size: tuple[int, ...]) -> None:
-    """Puts the part where it belongs; a tensor of a single part is that part."""
+    """Copy the part to its position; a tensor of a single part is that part."""
     if tuple(part.shape) == size:
         tensors[chunk.name] = part
         return

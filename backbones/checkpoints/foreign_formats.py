@@ -1,11 +1,11 @@
-"""Files that are no state dict: recognised by their content, refused by name and with the way out."""
+"""Files that are not a state dict: recognised by their content, refused by name with a fix."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
-SAVE_STATE = "save its state dict where the network was made: torch.save(model.state_dict(), 'weights.pth')"
+SAVE_STATE = "save its state dict where the network was created: torch.save(model.state_dict(), 'weights.pth')"
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "is a Git LFS pointer and not the file itself: run `git lfs pull` where it came from"),
     (b"<!DOCTYPE", "is a web page, not a checkpoint: the download needed a login or failed; fetch the file again"),
@@ -18,7 +18,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "is a GGUF file of a language model, not a vision backbone's checkpoint"),
     (b"ftrt", f"is a TensorRT engine, compiled for one GPU, which holds no state dict: {SAVE_STATE}"),
     (b"ptrt", f"is a TensorRT engine, compiled for one GPU, which holds no state dict: {SAVE_STATE}"),
-    (b"<?xml", f"is an XML file (OpenVINO's, say), which holds no state dict: {SAVE_STATE}"),
+    (b"<?xml", f"is an XML file (e.g. of OpenVINO), which holds no state dict: {SAVE_STATE}"),
 )
 _INSIDE_TAR = 257
 _BY_SUFFIX = {
@@ -34,7 +34,7 @@ _BY_SUFFIX = {
 
 
 def foreign_format(path: Path) -> str | None:
-    """Why the file cannot be a checkpoint, as the rest of a sentence; None when it may be one. Raises OSError."""
+    """Why the file cannot be a checkpoint, as the predicate of a sentence; None when it may be one. Raises OSError."""
     if path.stat().st_size == 0:
         return "is empty: the disk was full, or the writing was interrupted"
     with path.open("rb") as file:
@@ -60,12 +60,12 @@ def _by_name(path: Path, start: bytes) -> str | None:
 
 
 def _is_onnx(start: bytes) -> bool:
-    """A protobuf whose first field is ONNX's version of the format, and whose second is a producer or a graph."""
+    """Whether the first protobuf field is ONNX's version of the format, and the second a producer or a graph."""
     return len(start) > 4 and start[0] == 0x08 and start[1] < 0x20 and start[2] in (0x12, 0x3A)
 
 
 def _zip_format(path: Path) -> str | None:
-    """What kind of zip archive it is, where it is not torch's or numpy's."""
+    """Kind of a zip archive that is not torch's or numpy's."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

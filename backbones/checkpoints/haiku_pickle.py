@@ -1,7 +1,8 @@
-"""Reads a haiku checkpoint (BYOL's published pickle) without jax, haiku or dill, and without running anything.
+"""Reading of haiku checkpoints (BYOL's published pickle) without jax, haiku or dill, and without running
+anything.
 
-A pickle is a program that calls what it names. Here every name is answered from a fixed table of inert stand-ins:
-nothing is imported, and a name outside the table is refused. Arrays become numpy arrays of plain numbers.
+A pickle is a program that calls named functions. Here every name resolves to a fixed table of inert stand-ins: nothing
+is imported, and a name outside the table is refused. Arrays become numpy arrays of plain numbers.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from backbones.io.errors import WeightsError
 
 LARGEST = 4 * 1024**3
 MOST_ITEMS = 200_000
-"""A checkpoint has thousands. A list that holds another twice, and so on, has endlessly many in a few bytes."""
+"""A checkpoint has thousands of values. A list that contains another one twice, and so on, has exponentially many
+in a few bytes.
+"""
 _NUMBER = re.compile(r"[<>|=]?[biuf][1248]")
 
 
 class RefusedPickle(Exception):  # noqa: N818 - a domain word, raised as such
-    """The pickle asks for something that a checkpoint has no use for; the message names it."""
+    """The pickle names something that no checkpoint needs; the message names it."""
 
 
 class NumberType:
-    """Stands in for numpy.dtype: a type of plain numbers."""
+    """Stand-in for numpy.dtype: a type of plain numbers."""
 
     def __init__(self, code: object, *_: object) -> None:
         text = code if isinstance(code, str) else ""
@@ -38,7 +41,7 @@ class NumberType:
         self.dtype = np.dtype(text)
 
     def set_state(self, state: object) -> None:
-        """The byte order."""
+        """Set the byte order."""
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "|", "="):
             raise RefusedPickle(f"the byte order {order!r}")
@@ -46,12 +49,12 @@ class NumberType:
 
 
 class ArrayStandIn:
-    """Stands in for numpy.ndarray while it is being filled."""
+    """Stand-in for numpy.ndarray while it is being filled."""
 
     value: np.ndarray[Any, np.dtype[Any]]
 
     def set_state(self, state: object) -> None:
-        """Shape, type and bytes."""
+        """Set shape, type and bytes."""
         _, shape, number_type, fortran, raw = state if isinstance(state, tuple) and len(state) == 5 else (None,) * 5
         if not isinstance(number_type, NumberType) or not isinstance(raw, bytes) or not isinstance(shape, tuple):
             raise RefusedPickle("an array whose content is not plain bytes")
@@ -60,7 +63,7 @@ class ArrayStandIn:
 
 
 def _new_array(*_: object) -> ArrayStandIn:
-    """numpy's `_reconstruct`, and dill's and jax's ways to the same: an empty array that the state fills."""
+    """numpy's `_reconstruct`, and the equivalents of dill and jax: an empty array that the state fills."""
     return ArrayStandIn()
 
 
@@ -71,7 +74,7 @@ def _filled_array(_make: object, _arguments: object, state: object, *_: object) 
 
 
 def array_from_bytes(raw: object, number_type: object, shape: object, order: object = "C", *_: object) -> ArrayStandIn:
-    """numpy's `_frombuffer`, which pickles of protocol 5 use."""
+    """numpy's `_frombuffer`, used by pickles of protocol 5."""
     array = ArrayStandIn()
     array.set_state((1, shape, number_type, order == "F", raw))
     return array
@@ -85,7 +88,7 @@ def number_from_bytes(number_type: object, raw: object = b"") -> object:
 
 
 def latin1_bytes(text: object, encoding: object = "latin1") -> bytes:
-    """`_codecs.encode`, which protocol 2 uses for bytes."""
+    """`_codecs.encode`, used by protocol 2 for bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise RefusedPickle(f"text in the encoding {encoding!r}")
     return text.encode("latin1")
@@ -93,12 +96,12 @@ def latin1_bytes(text: object, encoding: object = "latin1") -> bytes:
 
 def _mapping(value: object = None) -> dict[object, object]:
     if value is not None and not isinstance(value, dict):
-        raise RefusedPickle("a mapping that is not made of a dictionary")
+        raise RefusedPickle("a mapping that is not created from a dictionary")
     return cast("dict[object, object]", value or {})
 
 
 def _named_tuple(name: object, fields: object, *_: object) -> type:
-    """dill's way to a NamedTuple: a tuple class that remembers the names of its fields."""
+    """dill's representation of a NamedTuple: a tuple class with field names."""
     names = (
         tuple(fields.replace(",", " ").split()) if isinstance(fields, str) else tuple(cast("tuple[str, ...]", fields))
     )
@@ -128,7 +131,7 @@ TABLE: Mapping[str, object] = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler, in Python: its memory grows only with what the file really holds."""
+    """Python's own unpickler, in Python: its memory only grows with the content of the file."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the signature of the standard library
         full = f"{module}.{name}"
@@ -137,10 +140,10 @@ class _Unpickler(pickle._Unpickler):
         return TABLE[full]
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - as above
-        raise RefusedPickle(f"an object from elsewhere ({pid!r})")
+        raise RefusedPickle(f"an external object ({pid!r})")
 
     def build(self) -> None:
-        """Gives a state to an array or its type only: on a function it would set the function's attributes."""
+        """Set the state of an array or its type only: on a function it would set the function's attributes."""
         stack = cast("Any", self).stack
         state, target = stack.pop(), stack[-1]
         if not isinstance(target, (ArrayStandIn, NumberType)):
@@ -148,7 +151,7 @@ class _Unpickler(pickle._Unpickler):
         target.set_state(state)
 
     def bytearray8(self) -> None:
-        """Never: the room for it is filled before a single byte of it has been read."""
+        """Refuse: the memory would be allocated before a single byte has been read."""
         raise RefusedPickle("a bytearray")
 
     dispatch = cast("Any", {**pickle._Unpickler.dispatch, pickle.BUILD[0]: build, pickle.BYTEARRAY8[0]: bytearray8})
@@ -157,7 +160,7 @@ class _Unpickler(pickle._Unpickler):
 def read_haiku_pickle(path: Path) -> dict[str, object]:
     """The file's dictionary; NamedTuples become dictionaries by field name, arrays numpy arrays.
 
-    Raises WeightsError when the file is no pickle of arrays, and names what it asked for; nothing has been run then.
+    Raises WeightsError when the file is not a pickle of arrays, with the refused name; nothing has been run then.
     """
     size = path.stat().st_size
     if size > LARGEST:
@@ -166,7 +169,7 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
         content = read_plain_pickle(path)
     except RefusedPickle as error:
         raise WeightsError(
-            f"{path} asks for {error}: refused, and nothing was run. It is not a haiku checkpoint"
+            f"{path} uses {error}: refused, and nothing was run. It is not a haiku checkpoint"
         ) from error
     except BROKEN as error:
         raise WeightsError(
@@ -178,9 +181,9 @@ def read_haiku_pickle(path: Path) -> dict[str, object]:
 
 
 def read_plain_pickle(path: Path) -> object:
-    """Lists, dictionaries, numbers, text and numpy arrays of a pickle; nothing is run.
+    """Read lists, dictionaries, numbers, text and numpy arrays of a pickle; nothing is run.
 
-    Raises RefusedPickle naming anything else that it asks for, and one of `BROKEN` for bytes that are no pickle.
+    Raises RefusedPickle naming anything else that it uses, and one of `BROKEN` for bytes that are not a pickle.
     """
     with path.open("rb") as file:
         return _plain(_Unpickler(file).load(), _UnpickleBudget())
@@ -198,12 +201,12 @@ BROKEN = (
     ValueError,
     struct.error,
 )
-"""What Python's unpickler raises for bytes that are no pickle."""
+"""Exceptions of Python's unpickler for bytes that are not a pickle."""
 
 
 @dataclass
 class _UnpickleBudget:
-    """How many more values may be handed out."""
+    """Number of further values that may be returned."""
 
     left: int = MOST_ITEMS
 
@@ -214,7 +217,7 @@ class _UnpickleBudget:
 
 
 def _plain(value: object, budget: _UnpickleBudget) -> object:
-    """Stand-ins to plain values, all the way down."""
+    """Convert stand-ins to plain values, recursively."""
     budget.take()
     if isinstance(value, ArrayStandIn):
         return value.value

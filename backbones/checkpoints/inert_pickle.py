@@ -1,8 +1,8 @@
-"""A pickle reader that runs nothing: tensors and arrays are read, every other object becomes an inert stub.
+"""Pickle reader that runs nothing: tensors and arrays are read, every other object becomes an inert stub.
 
-A pickle is a program that calls what it names. Here a name is answered from a fixed table of constructors of plain
-data, or by a stub that records its arguments and does nothing. Nothing is imported. Names that no checkpoint needs and
-that attacks use (`os.system`, `builtins.eval`) refuse the whole file.
+A pickle is a program that calls named functions. Here a name resolves to a fixed table of constructors of plain data,
+or to a stub that records its arguments and does nothing. Nothing is imported. Names that no checkpoint needs and that
+attacks use (`os.system`, `builtins.eval`) cause the whole file to be refused.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ HOSTILE_MODULES = {
     *("webbrowser", "code", "codeop", "pickle", "_pickle", "marshal", "multiprocessing", "signal", "asyncio", "http"),
     *("urllib", "tempfile", "platform", "pdb", "bdb", "timeit", "cProfile", "profile", "trace"),
 }
-"""Modules whose names in a pickle have no use beside an attack; their submodules count too."""
+"""Modules whose names in a pickle have no legitimate use; including their submodules."""
 HARMLESS_BUILTINS = {
     *("set", "frozenset", "complex", "slice", "range", "bytearray", "object", "int", "float", "bool", "str", "bytes"),
     *("list", "tuple", "dict", "type"),
 }
-"""Of `builtins`, what a pickle may name; `eval`, `exec`, `getattr` and the like are refused."""
+"""Names of `builtins` that a pickle may contain; `eval`, `exec`, `getattr` and the like are refused."""
 STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -59,7 +59,7 @@ class InertName:
 
 @dataclass(eq=False)
 class InertObject:
-    """What the pickle would have made of a name: its arguments and state, as data. Compared and hashed by identity."""
+    """Stub of an object: its arguments and state, as data. Compared and hashed by identity."""
 
     name: str
     arguments: object = ()
@@ -68,7 +68,7 @@ class InertObject:
 
     @property
     def attributes(self) -> dict[object, object]:
-        """Its state where that is a dictionary, and what was set by key."""
+        """Its state where that is a dictionary, and attributes set by key."""
         return {**(self.state if isinstance(self.state, dict) else {}), **self.items}
 
 
@@ -81,21 +81,21 @@ class Constructor:
 
 @dataclass(frozen=True)
 class TypedBytes:
-    """Bytes of the file with the type of their numbers."""
+    """Bytes of the file with their number type."""
 
     storage: torch.UntypedStorage
     dtype: torch.dtype
 
 
 StorageReader = Callable[[str, torch.dtype, int], torch.UntypedStorage]
-"""From a storage's key, type and number of elements to its bytes."""
+"""Function from a storage's key, type and number of elements to its bytes."""
 
 
 class InertUnpickler(pickle._Unpickler):
-    """Python's own unpickler, in Python, with every operation that would call something replaced.
+    """Python's own unpickler, in Python, with every calling operation replaced.
 
-    `names` counts what was answered by a stub. `size` is the length of the file in bytes. `storages` reads tensors'
-    bytes; without it a pickle holds none.
+    `names` counts the names replaced by stubs. `size` is the length of the file in bytes. `storages` reads tensors'
+    bytes; without it, storages are refused.
     """
 
     def __init__(self, file: Any, size: int, storages: StorageReader | None = None) -> None:  # noqa: ANN401 - as pickle's
@@ -105,7 +105,7 @@ class InertUnpickler(pickle._Unpickler):
         self._storages = storages
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the signature of the standard library
-        """A constructor of plain data, or a stub; nothing is imported."""
+        """Constructor of plain data, or a stub; nothing is imported."""
         full = f"{module}.{name}"
         if full in CONSTRUCTORS:
             return Constructor(CONSTRUCTORS[full])
@@ -121,19 +121,19 @@ class InertUnpickler(pickle._Unpickler):
         return InertName(full)
 
     def persistent_load(self, pid: Any) -> Any:  # noqa: ANN401 - as above
-        """A storage of this file; any other object from elsewhere is refused.
+        """Storage of this file; any other external object is refused.
 
-        torch's older format also gives a class with its source so; the class is the name that it is anyway.
+        torch's older format also stores a class with its source in this way; it is treated as its name.
         """
         if self._storages is not None and isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
             return pid[1]
         if self._storages is None or not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            raise RefusedPickle(f"an object from elsewhere ({str(pid)[:60]})")
+            raise RefusedPickle(f"an external object ({str(pid)[:60]})")
         _, dtype, key, _, count = pid[:5]
         if isinstance(dtype, InertName):
             raise RefusedPickle(f"a storage of type {dtype.name}, which is quantised or unknown")
         if not isinstance(dtype, torch.dtype) or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-            raise RefusedPickle("a storage that is described by something else than text and numbers")
+            raise RefusedPickle("a storage whose description is not text and numbers")
         return TypedBytes(self._storages(key, dtype, count), dtype)
 
     def _make(self, named: object, arguments: object) -> object:
@@ -146,19 +146,19 @@ class InertUnpickler(pickle._Unpickler):
         raise RefusedPickle(f"a call of a {type(named).__name__}")
 
     def reduce(self) -> None:
-        """A call becomes a stub, or plain data."""
+        """Replace a call by a stub, or by plain data."""
         stack = cast("Any", self).stack
         arguments = stack.pop()
         stack[-1] = self._make(stack[-1], arguments)
 
     def newobj_ex(self) -> None:
-        """The same with named arguments, which only stubs take."""
+        """The same with named arguments, which only stubs accept."""
         stack = cast("Any", self).stack
         named, arguments = stack.pop(), stack.pop()
         stack[-1] = self._make(stack[-1], (*arguments, named) if named else arguments)
 
     def inst(self) -> None:
-        """Protocol 0: the name is read from the stream, the arguments from the stack."""
+        """Protocol 0: name from the stream, arguments from the stack."""
         this = cast("Any", self)
         module, name = (this.readline()[:-1].decode("ascii") for _ in range(2))
         this.append(self._make(self.find_class(module, name), tuple(this.pop_mark())))
@@ -170,7 +170,7 @@ class InertUnpickler(pickle._Unpickler):
         this.append(self._make(named, tuple(arguments)))
 
     def build(self) -> None:
-        """A state is given to stubs and to arrays; of an ordered dictionary and of a tensor it is left out."""
+        """Set the state of stubs and arrays; ignore that of an ordered dictionary or a tensor."""
         stack = cast("Any", self).stack
         state, target = stack.pop(), stack[-1]
         if isinstance(target, InertObject):
@@ -187,13 +187,13 @@ class InertUnpickler(pickle._Unpickler):
         (target.items if isinstance(target, InertObject) else target).update(pairs)
 
     def setitem(self) -> None:
-        """One key."""
+        """Set one key."""
         stack = cast("Any", self).stack
         value, key = stack.pop(), stack.pop()
         self._put([(key, value)])
 
     def setitems(self) -> None:
-        """Several keys."""
+        """Set several keys."""
         items = cast("Any", self).pop_mark()
         self._put(zip(items[::2], items[1::2], strict=True))
 
@@ -209,15 +209,14 @@ class InertUnpickler(pickle._Unpickler):
             raise RefusedPickle(f"elements for a {type(target).__name__}")
 
     def append_one(self) -> None:
-        """One element."""
         self._add([cast("Any", self).stack.pop()])
 
     def append_many(self) -> None:
-        """Several elements."""
+        """Append several elements."""
         self._add(cast("Any", self).pop_mark())
 
     def bytearray8(self) -> None:
-        """Bytes, read before memory is taken for them."""
+        """Bytes, whose length is checked before memory is allocated."""
         this = cast("Any", self)
         count = int.from_bytes(this.read(8), "little")
         if count > self._size:
@@ -225,8 +224,8 @@ class InertUnpickler(pickle._Unpickler):
         this.append(bytes(this.read(count)))
 
     def never(self) -> None:
-        """Operations that reach outside the file."""
-        raise RefusedPickle("an extension code or a buffer from elsewhere")
+        """Refuse operations that reach outside the file."""
+        raise RefusedPickle("an extension code or an external buffer")
 
     dispatch = cast(
         "Any",
@@ -251,7 +250,7 @@ class InertUnpickler(pickle._Unpickler):
 
 
 def _tensor(storage: object, offset: object, size: object, stride: object, *rest: object) -> Tensor:
-    """torch's `_rebuild_tensor_v2`; torch checks that it stays inside the storage."""
+    """torch's `_rebuild_tensor_v2`; torch checks that the tensor stays within the storage."""
     dtype = next((item for item in rest if isinstance(item, torch.dtype)), None)
     if not isinstance(storage, TypedBytes) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise RefusedPickle("a tensor whose content is not a storage of this file")
@@ -264,14 +263,14 @@ def _parameter(data: object, *_: object) -> object:
 
 
 def _of_type(make: object, _type: object, arguments: object, _state: object = None) -> object:
-    """A subclass of tensors: its plain tensor."""
+    """Plain tensor of a tensor subclass."""
     if not isinstance(make, Constructor) or not isinstance(arguments, tuple):
-        raise RefusedPickle("a tensor of a class of its own")
+        raise RefusedPickle("a tensor of a custom class")
     return make.call(*arguments)
 
 
 def _mapping(value: object = None, *_: object) -> dict[object, object]:
-    """A dictionary of any class; the factory of a defaultdict is left out."""
+    """Dictionary of any class; the factory of a defaultdict is ignored."""
     if isinstance(value, dict):
         return dict(value)
     return dict(cast("Any", value)) if isinstance(value, list | tuple) else {}
@@ -310,4 +309,4 @@ CONSTRUCTORS: dict[str, Callable[..., object]] = {
     "torch._tensor._rebuild_from_type_v2": _of_type,
     **{f"numpy.{name}": call for name, call in _NUMPY.items()},
 }
-"""Constructors of plain data; each looks at what it is given."""
+"""Constructors of plain data; each validates its arguments."""

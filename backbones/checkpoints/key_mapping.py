@@ -1,6 +1,7 @@
-"""From a checkpoint's keys to an architecture's, explicitly, and the check that everything fits.
+"""Explicit mapping of a checkpoint's keys to an architecture's, and the check that all of them match.
 
-Nothing is guessed while loading. Only when it fails do the keys vote, so that the message can say what would fit.
+Nothing is guessed while loading. Only after a failure are the keys compared, so that the message can name a matching
+prefix.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from backbones.io.errors import WeightsError
 
 Shape = tuple[int, ...]
 OPTIONAL = "num_batches_tracked"
-"""A counter that only training reads; old checkpoints and conversions lack it."""
+"""A counter that only training uses; old checkpoints and conversions lack it."""
 
 
 class KeyMismatch(WeightsError):  # noqa: N818 - a domain word, raised as such
-    """The checkpoint does not hold exactly the architecture's tensors; the message says which and what would fit."""
+    """The checkpoint does not contain exactly the architecture's tensors; the message lists differences and a
+    matching prefix.
+    """
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How the given keys compare with the expected ones. `wrong_shape`: key, expected shape, given shape."""
+    """Comparison of the given keys with the expected ones. `wrong_shape`: key, expected shape, given shape."""
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -36,11 +39,11 @@ class KeyReport:
 
     @property
     def exact(self) -> bool:
-        """Whether every tensor was there, with its shape, and no other."""
+        """Whether all tensors are present with their shapes, and no others."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def sentence(self, first: int = 3) -> str:
-        """What is wrong, with the first few of each kind."""
+        """Description of the differences, with the first few of each kind."""
         shapes = [f"{key} is {given} and should be {expected}" for key, expected, given in self.wrong_shape]
         kinds = (
             ("missing", list(self.missing)),
@@ -60,7 +63,7 @@ class Fit:
 
 
 def check(expected: Mapping[str, Shape], given: Mapping[str, Shape]) -> KeyReport:
-    """Compares names and shapes; `num_batches_tracked` may be missing, nothing else."""
+    """Compare names and shapes; only `num_batches_tracked` may be missing."""
     shared = expected.keys() & given.keys()
     return KeyReport(
         matched=tuple(key for key in expected if key in shared and expected[key] == given[key]),
@@ -73,10 +76,9 @@ def check(expected: Mapping[str, Shape], given: Mapping[str, Shape]) -> KeyRepor
 
 
 def select(checkpoint: Mapping[str, object], keys: KeyMapping) -> dict[str, Tensor]:
-    """The tensors below the container whose key starts with the prefix, without it and without names of wrappers.
+    """Tensors below the container whose key starts with the prefix, without it and without names of wrappers.
 
-    `drop` comes later: `without`.
-    Raises KeyMismatch when the container is not there.
+    `drop` is applied later by `without`. Raises KeyMismatch when the container is missing.
     """
     inside = _unwrap(checkpoint, keys.container)
     prefix = unwrapped_name(keys.prefix)
@@ -85,17 +87,17 @@ def select(checkpoint: Mapping[str, object], keys: KeyMapping) -> dict[str, Tens
 
 
 def without(tensors: Mapping[str, Tensor], drop: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors but those that the card leaves out by intention: heads and projectors."""
+    """Tensors without those that the card drops intentionally: heads and projectors."""
     return {key: value for key, value in tensors.items() if not key.startswith(drop)} if drop else dict(tensors)
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """The shapes by key."""
+    """Shapes by key."""
     return {key: tuple(value.shape) for key, value in tensors.items()}
 
 
 def best_fit(checkpoint: Mapping[Any, object], expected: Mapping[str, Shape]) -> Fit | None:
-    """The container and prefix under which most of the expected tensors lie, by name and shape; None if none does."""
+    """Container and prefix that contain most of the expected tensors, by name and shape; None if none does."""
     votes: Counter[tuple[str | None, str]] = Counter()
     by_ending: dict[str, list[str]] = {}
     for key in expected:
@@ -114,7 +116,7 @@ def best_fit(checkpoint: Mapping[Any, object], expected: Mapping[str, Shape]) ->
 def mismatch(
     place: str, report: KeyReport, checkpoint: Mapping[str, object], expected: Mapping[str, Shape], keys: KeyMapping
 ) -> KeyMismatch:
-    """The error for a report that is not exact. `place` says which checkpoint and architecture."""
+    """Error for a report that is not exact. `place` names checkpoint and architecture."""
     fit = best_fit(checkpoint, expected)
     return KeyMismatch(f"{place}: {report.sentence()}. {_advice(fit, len(expected), keys)}")
 
@@ -129,7 +131,7 @@ def _advice(fit: Fit | None, total: int, keys: KeyMapping) -> str:
 
 
 def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[str, object]:
-    """The dictionary at a dotted path; a key that itself holds dots is tried first."""
+    """Dictionary at a dotted path; a key that itself contains dots is tried first."""
     if container is None:
         return checkpoint
     if isinstance(found := checkpoint.get(container), Mapping):
@@ -138,13 +140,13 @@ def _unwrap(checkpoint: Mapping[str, object], container: str | None) -> Mapping[
     inside = checkpoint.get(first)
     if not rest or not isinstance(inside, Mapping):
         dictionaries = [str(key) for key, value in checkpoint.items() if isinstance(value, Mapping)]
-        there = f"the dictionaries there are {_first(dictionaries, 6)}" if dictionaries else "there is no dictionary"
+        there = f"available dictionaries: {_first(dictionaries, 6)}" if dictionaries else "it contains no dictionary"
         raise KeyMismatch(f"the checkpoint has no container {container!r}; {there}")
     return _unwrap(inside, rest)
 
 
 def tensors_of(value: Mapping[Any, object], container: str | None = None) -> Iterator[tuple[str | None, str, Tensor]]:
-    """Every tensor with the container it is in, however deep."""
+    """Every tensor with its container, at any depth."""
     for key, item in value.items():
         if isinstance(item, Tensor):
             yield container, str(key), item

@@ -1,7 +1,7 @@
-"""All layouts of keys that are not timm's: how each is recognised, and the function that turns it into timm's.
+"""Registry of key layouts other than timm's: how each is recognised, and the function that converts it to timm's.
 
-A layout is recognised by its first layer, whose name ends a key, and by a sign among the other keys below the same
-prefix. The order matters: the first that fits counts.
+A layout is recognised by its first layer, whose name ends a key, and by a sign among the other keys with the same
+prefix. The order matters: the first match counts.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """First layers, a sign that another key (without the prefix) begins with, and the conversion."""
+    """First layers, a pattern that another key (without the prefix) begins with, and the conversion."""
 
     stems: tuple[str, ...]
     sign: re.Pattern[str]
     convert: Convert
 
     def fits(self, keys: Iterable[str]) -> bool:
-        """Whether the sign is there."""
+        """Whether any key matches the pattern."""
         return any(self.sign.match(key) for key in keys)
 
 
@@ -107,6 +107,6 @@ LAYOUTS: Mapping[Conversion, CheckpointLayout] = {
 
 
 def convert(conversion: Conversion, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under timm's names; other conversions than those of keys leave them as they are."""
+    """Tensors under timm's names; unchanged for conversions that do not concern keys."""
     layout = LAYOUTS.get(conversion)
     return dict(tensors) if layout is None else layout.convert(tensors)

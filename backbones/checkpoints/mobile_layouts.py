@@ -1,4 +1,4 @@
-"""torchvision's names of MobileNets, turned into timm's, which numbers blocks within stages."""
+"""Conversion of torchvision's names of MobileNets to timm's, which numbers blocks within stages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def from_torchvision_mobilenet_v3(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _layer(part: int, end: int, rest: str, key: str, tensors: Tensors) -> str:
-    """timm's name of a block's part; the squeeze-and-excitation before the last part has layers of its own."""
+    """timm's name of a block's part; the squeeze-and-excitation before the last part has its own layers."""
     if rest.startswith(("fc1.", "fc2.")):
         return f"se.{rest.replace('fc1', 'conv_reduce').replace('fc2', 'conv_expand')}"
     block = key.rpartition(".block.")[0]
@@ -73,7 +73,7 @@ def _end(key: str, last: int, convolution: str, norm: str) -> str:
 
 
 def _block(number: int, stages: Sequence[int]) -> str:
-    """`blocks.STAGE.BLOCK` of the block with this number throughout."""
+    """`blocks.STAGE.BLOCK` for a block's number across all stages."""
     for stage, count in enumerate(stages):
         if number < count:
             return f"blocks.{stage}.{number}"

@@ -1,7 +1,7 @@
-"""Whole-number weights turned back into floating-point ones, where the format states their scales.
+"""Conversion of integer weights to floating point, where the format states their scales.
 
 bitsandbytes (LLM.int8: `SCB`), compressed-tensors (`weight_scale`, int8 or float8), optimum-quanto (`_data`, `_scale`).
-Packed formats of 4 bits and whole numbers without scales of a known format are left as they are, and refused later.
+Packed 4-bit formats and integers without scales of a known format are left unchanged, and refused later.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 BITSANDBYTES_RANGE = 127.0
-"""`SCB` holds the largest magnitude of each row."""
+"""`SCB` contains the largest magnitude of each row."""
 _SMALL = (torch.int8, torch.float8_e4m3fn, torch.float8_e5m2)
 _BESIDE = ("SCB", "weight_format", "weight_scale", "weight_zero_point", "input_scale", "output_scale")
 
 
 def dequantised(tensors: Mapping[str, object]) -> tuple[dict[str, object], str]:
-    """The dictionary with floating-point weights, and the format; as it is, and no format, where there is none."""
+    """Dictionary with floating-point weights, and the format; unchanged, and no format, if there is none."""
     result, found = dict(tensors), ""
     for key in tensors:
         layer, _, kind = key.rpartition(".")
@@ -41,7 +41,7 @@ def _is_plain(tensors: Mapping[str, object], layer: str) -> bool:
 
 
 def _replace(result: dict[str, object], layer: str, part: str, scale: object, divisor: float) -> bool:
-    """Put the weight in the place of its parts; False where they do not fit each other."""
+    """Replace a weight's parts by the weight; False where they do not match."""
     whole = result.get(f"{layer}.{part}")
     if not isinstance(whole, Tensor) or not isinstance(scale, Tensor) or whole.dtype not in _SMALL or whole.ndim < 2:
         return False
@@ -55,17 +55,17 @@ def _replace(result: dict[str, object], layer: str, part: str, scale: object, di
         numbers = numbers - _rows(shift, whole)
     name = layer if part == "_data" else f"{layer}.weight"
     inner = layer.rpartition(".")[0] if part == "_data" else layer
-    for beside in (f"{layer}.{part}", f"{layer}._scale", *(f"{inner}.{kind}" for kind in _BESIDE)):
-        result.pop(beside, None)
+    for neighbour in (f"{layer}.{part}", f"{layer}._scale", *(f"{inner}.{kind}" for kind in _BESIDE)):
+        result.pop(neighbour, None)
     result[name] = numbers * _rows(scale, whole) / divisor
     return True
 
 
 def is_stored(tensor: Tensor) -> bool:
-    """Whether every number is in memory: a view may repeat one number, and its copy would fill the memory."""
+    """Whether every number is in memory: a view may repeat one number, and its copy would exhaust the memory."""
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _rows(values: Tensor, like: Tensor) -> Tensor:
-    """One number, or one per row, laid out along the first axis."""
+    """One number, or one per row, broadcast along the first axis."""
     return values.float().reshape(-1, *([1] * (like.ndim - 1)))

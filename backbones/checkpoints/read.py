@@ -1,7 +1,7 @@
-"""Reads checkpoint files as data, never anything that runs code.
+"""Reading of checkpoint files as data, without running code.
 
 safetensors (also in shards), torch files with `weights_only`, numpy archives, distributed checkpoints. A torch file or
-pickle that names an object which is no data is read again with `InertUnpickler`, in which such objects are stubs.
+pickle that contains other objects is read again with `InertUnpickler`, which replaces them by stubs.
 """
 
 from __future__ import annotations
@@ -43,33 +43,35 @@ from backbones.io.errors import WeightsError
 
 _REFUSED = re.compile(r"(?:GLOBAL|the name) ([\w.]+)")
 MOST_ENTRIES, DEEPEST = 1_000_000, 30
-"""Of a checkpoint's dictionaries: its optimizer may keep thousands. One that holds another twice, and so on, has
-endlessly many entries in a file of a few bytes."""
+"""Limits on a checkpoint's dictionaries: an optimizer may have thousands of entries. One that contains another
+twice, and so on, has exponentially many in a file of a few bytes.
+"""
 _NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
 @dataclass(frozen=True)
 class CheckpointContent:
-    """What a file holds, nested as it was saved, tensors on the CPU.
+    """Content of a file, nested as it was saved, tensors on the CPU.
 
-    `stubs`: names of objects beside the tensors that were not made but stand as inert stubs.
+    `stubs`: names of other objects that were replaced by inert stubs.
     """
 
     tensors: dict[str, object]
     stubs: tuple[str, ...] = ()
     merged: str = ""
-    """What was merged into the tensors, for people; empty for most files."""
+    """Description of what was merged into the tensors; empty for most files."""
 
 
 def read_checkpoint(path: Path) -> dict[str, object]:
-    """The dictionary that the file holds. Raises WeightsError for a file that is broken or is no dictionary."""
+    """Dictionary in the file. Raises WeightsError for a file that is damaged or not a dictionary."""
     return read_content(path).tensors
 
 
 def read_content(path: Path) -> CheckpointContent:
-    """The dictionary that the file holds, and the stubs in it.
+    """Dictionary in the file, and its stubs.
 
-    Raises WeightsError for a file that is broken, is no dictionary, or names what only an attack would.
+    Raises WeightsError for a file that is damaged, is not a dictionary, or contains names that only an attack would
+    use.
     """
     try:
         if path.name in ADAPTERS and (base := adapter_base(path)) is not None:
@@ -96,7 +98,7 @@ def read_content(path: Path) -> CheckpointContent:
 
 
 def _dequantised(content: CheckpointContent) -> CheckpointContent:
-    """Whole-number weights by their scales, in the file's own dictionary and in those inside."""
+    """Content with integer weights multiplied by their scales, in the file's own dictionary and nested ones."""
     tensors, found = dequantised(content.tensors)
     for key, value in content.tensors.items():
         if isinstance(value, Mapping):
@@ -106,7 +108,7 @@ def _dequantised(content: CheckpointContent) -> CheckpointContent:
 
 
 def _adapted(path: Path, base: Path) -> CheckpointContent:
-    """The network of `base` with the adapter of `path` merged into it; the adapter alone where that is impossible."""
+    """Network of `base` with the adapter of `path` merged; the adapter alone where that is impossible."""
     adapter, _ = _content(path)
     settings = lora_settings(path.parent)
     if settings is None or base.is_dir() or not isinstance(adapter, Mapping):
@@ -120,7 +122,9 @@ def _adapted(path: Path, base: Path) -> CheckpointContent:
 
 
 def _merged_inside(path: Path, content: CheckpointContent) -> CheckpointContent:
-    """Adapters stored in one dictionary with their network, whose configuration is in the same folder."""
+    """Content with adapters merged that are stored in one dictionary with their network, with the configuration
+    in the same folder.
+    """
     places = [None, *(key for key, value in content.tensors.items() if isinstance(value, Mapping))]
     dictionaries = [(key, content.tensors if key is None else content.tensors[key]) for key in places]
     found = [(key, value) for key, value in dictionaries if isinstance(value, Mapping) and holds_lora(value)]
@@ -134,7 +138,7 @@ def _merged_inside(path: Path, content: CheckpointContent) -> CheckpointContent:
 
 
 def _content(path: Path) -> tuple[object, Mapping[str, int]]:
-    """By what the file is. Raises whatever its reader raises."""
+    """Content by type of file. Raises the reader's exceptions."""
     if path.name == METADATA:
         return read_distributed(path.parent), {}
     if path.name.endswith(".index.json"):
@@ -151,7 +155,7 @@ def _content(path: Path) -> tuple[object, Mapping[str, int]]:
 
 
 def _shards(index: Path) -> dict[str, object]:
-    """All tensors that the index lists, from the files that it names."""
+    """All tensors listed by the index, from its shards."""
     weight_map = json.loads(index.read_bytes())["weight_map"]
     tensors: dict[str, object] = {}
     for name in sorted(set(weight_map.values())):
@@ -165,7 +169,7 @@ def _shards(index: Path) -> dict[str, object]:
 
 
 def _arrays(path: Path) -> dict[str, object]:
-    """A numpy archive; arrays of objects are refused by numpy."""
+    """Arrays of a numpy archive; arrays of objects are refused by numpy."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return {name: tensor_of(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
@@ -190,24 +194,24 @@ _BROKEN = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What torch's reader raises for bytes that are no checkpoint, `RecursionError` among the `RuntimeError`s."""
+"""Exceptions of torch's reader for bytes that are not a checkpoint, `RecursionError` among the `RuntimeError`s."""
 
 
 def _check_extent(path: Path, content: Mapping[object, object]) -> None:
-    """That walking through all dictionaries comes to an end. Raises WeightsError."""
+    """Check that the nested dictionaries are finite. Raises WeightsError."""
     left, level = MOST_ENTRIES, [content]
     for _ in range(DEEPEST):
         left -= sum(map(len, level))
         if left < 0:
-            raise WeightsError(f"{path} holds more than {MOST_ENTRIES:,} entries, as no checkpoint does: not read")
+            raise WeightsError(f"{path} holds more than {MOST_ENTRIES:,} entries, which no checkpoint has: not read")
         level = [value for one in level for value in one.values() if isinstance(value, Mapping)]
         if not level:
             return
-    raise WeightsError(f"{path} is nested more than {DEEPEST} levels deep, as no checkpoint is: not read")
+    raise WeightsError(f"{path} is nested more than {DEEPEST} levels deep, which no checkpoint is: not read")
 
 
 def safe_globals() -> Any:  # noqa: ANN401 - torch gives its context manager no name
-    """A context in which torch also takes the harmless types that published checkpoints hold beside their tensors.
+    """Context in which torch also accepts the harmless types of published checkpoints.
 
     Arguments of scripts (PyContrast, DINO, MoCo v3) and numpy's numbers under their old and new names.
     """
@@ -230,7 +234,7 @@ _HARMLESS = _harmless()
 
 
 def _load(path: Path) -> tuple[object, Mapping[str, int]]:
-    """By torch's own reader of plain data; where it refuses an object, by the one that puts stubs in its place."""
+    """Content by torch's own reader of plain data; with stubs where that refuses an object."""
     archive = zipfile.is_zipfile(path)
     try:
         with safe_globals():
@@ -242,7 +246,7 @@ def _load(path: Path) -> tuple[object, Mapping[str, int]]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By content: eight bytes of length, then a JSON object."""
+    """Whether the file begins with eight bytes of length and a JSON object."""
     with path.open("rb") as file:
         start = file.read(9)
     return path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and start[:4] != b"PK\x03\x04")

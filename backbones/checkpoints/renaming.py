@@ -1,4 +1,4 @@
-"""Steps that key maps share: renaming by rules, fusing query, key and value, numbering blocks."""
+"""Common steps of key maps: renaming by rules, fusing query, key and value, numbering blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rule = tuple[str, str]
 
 
 def renamed(tensors: Tensors, rules: Iterable[Rule]) -> dict[str, Tensor]:
-    """Every rule applied to every key, in order."""
+    """Apply every rule to every key, in order."""
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():
@@ -26,9 +26,9 @@ def renamed(tensors: Tensors, rules: Iterable[Rule]) -> dict[str, Tensor]:
 
 
 def fused(tensors: Tensors, parts: Sequence[str], whole: str) -> dict[str, Tensor]:
-    """`X.{parts[0]}.weight`, ... become `X.{whole}.weight`, concatenated; where one bias is missing, it is zero.
+    """`X.{parts[0]}.weight`, ... become `X.{whole}.weight`, concatenated; a single missing bias becomes zero.
 
-    A layer without any bias keeps none. Layers that lack a weight stay as they are.
+    A layer without any bias gets none. Layers that lack a weight are left unchanged.
     """
     result = dict(tensors)
     for key in tensors:
@@ -53,11 +53,13 @@ def fused(tensors: Tensors, parts: Sequence[str], whole: str) -> dict[str, Tenso
 
 
 def without_chunks(tensors: Tensors) -> dict[str, Tensor]:
-    """`blocks.2.7.attn` becomes `blocks.7.attn`: DINOv2 trains with its blocks in chunks, numbered throughout."""
+    """`blocks.2.7.attn` becomes `blocks.7.attn`: DINOv2 is trained with its blocks in chunks, numbered across all
+    chunks.
+    """
     return renamed(tensors, [(r"(^|\.)blocks\.\d+\.(\d+)\.", r"\1blocks.\2.")])
 
 
 def has(tensors: Iterable[str], pattern: str) -> bool:
-    """Whether a key begins as the pattern says."""
+    """Whether a key begins with the pattern."""
     compiled = re.compile(pattern)
     return any(compiled.match(key) for key in tensors)

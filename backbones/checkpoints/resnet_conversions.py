@@ -1,6 +1,6 @@
-"""Other projects' names and layouts for a ResNet's tensors, turned into torchvision's (which are timm's).
+"""Conversion of other projects' names and layouts of a ResNet's tensors to torchvision's (which are timm's).
 
-Convolution kernels come as height, width, in, out from TensorFlow and haiku, and leave as out, in, height, width.
+Convolution kernels of TensorFlow and haiku, [height, width, in, out], become [out, in, height, width].
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _LIGHTLY = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3
 def from_byol(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
     """The online network of BYOL's checkpoint (`experiment_state.online_params` and `.online_state`).
 
-    Projector, predictor and classifier have other names and stay behind. By name, not by order: haiku's
+    Projector, predictor and classifier have other names and are dropped. By name, not by order: haiku's
     `block_group_g/block_b/conv_i` is `layer{g+1}.{b}.conv{i+1}`, its `shortcut_*` torchvision's `downsample`.
-    Raises WeightsError when the file is another project's.
+    Raises WeightsError for a file of another project.
     """
     state = checkpoint.get("experiment_state")
     parts = [state.get(key) if isinstance(state, Mapping) else None for key in ("online_params", "online_state")]
@@ -58,13 +58,13 @@ def from_byol(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
 def from_simclr(variables: Mapping[str, Array]) -> dict[str, Tensor]:
     """The encoder of a SimCLR TensorFlow checkpoint (v1, and v2 without selective kernels).
 
-    Layers are numbered as they were made: the stem, then block by block, and in a stage's first block the shortcut
-    before the three others. Raises WeightsError when the number of convolutions is no ResNet's.
+    Layers are numbered in order of creation: the stem, then block by block, and in a stage's first block the shortcut
+    before the three others. Raises WeightsError when the number of convolutions does not match a ResNet.
     """
     convolutions = sum(1 for name in variables if (found := _SIMCLR.fullmatch(name)) and found[1] == "conv2d")
     if convolutions not in STAGES:
         raise WeightsError(
-            f"the checkpoint has {convolutions} convolutions, and a ResNet-50, -101 or -152 has 53, 104 or 155: "
+            f"the checkpoint has {convolutions} convolutions, while a ResNet-50, -101 or -152 has 53, 104 or 155: "
             "a variant with selective kernels, or not SimCLR's"
         )
     layers = list(_creation_order(STAGES[convolutions]))
@@ -78,17 +78,17 @@ def from_simclr(variables: Mapping[str, Array]) -> dict[str, Tensor]:
 
 
 def wanted_from_simclr(name: str) -> bool:
-    """Which variables of the checkpoint `from_simclr` uses: no momentum, no moving average of the whole, no heads."""
+    """Whether `from_simclr` uses a variable: not momentum, moving averages of the whole, or heads."""
     return _SIMCLR.fullmatch(name) is not None
 
 
 def from_separius(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of the PyTorch conversion of SimCLR v2 (`Separius/SimCLRv2-Pytorch`); other keys stay as they are."""
+    """The PyTorch conversion of SimCLR v2 (`Separius/SimCLRv2-Pytorch`); other keys are unchanged."""
     return {separius_name(key): value for key, value in tensors.items()}
 
 
 def from_lightly(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A torchvision ResNet cut into `nn.Sequential(*children[:-1])`: children by number; other keys stay."""
+    """A torchvision ResNet cut into `nn.Sequential(*children[:-1])`: children by number; other keys are unchanged."""
     return {lightly_name(key): value for key, value in tensors.items()}
 
 
@@ -105,7 +105,7 @@ def _haiku_parameters(parameters: Mapping[object, object]) -> Iterator[tuple[str
 
 
 def _haiku_statistic(module: str, values: object) -> dict[str, Tensor]:
-    """`.../batchnorm_0/~/mean_ema` with its `average`; haiku also keeps the average before its bias correction."""
+    """`.../batchnorm_0/~/mean_ema` with its `average`; haiku also stores the average before bias correction."""
     layer, kind = _haiku_layer(module), module.rsplit("/", 1)[-1]
     names = {"mean_ema": "running_mean", "var_ema": "running_var"}
     if layer is None or kind not in names or not isinstance(values, Mapping):
@@ -114,7 +114,7 @@ def _haiku_statistic(module: str, values: object) -> dict[str, Tensor]:
 
 
 def _haiku_layer(module: str) -> str | None:
-    """torchvision's name of a layer of haiku's ResNet; None for a module that is no part of it."""
+    """torchvision's name of a layer of haiku's ResNet; None for a module that does not belong to it."""
     if found := _HAIKU_STEM.search(module):
         return "conv1" if found[1] == "conv" else "bn1"
     found = _HAIKU_BLOCK.search(module)
@@ -129,7 +129,7 @@ def _haiku_layer(module: str) -> str | None:
 
 
 def _creation_order(stages: tuple[int, ...]) -> Iterator[tuple[str, str]]:
-    """The convolutions, each with its norm, in the order in which SimCLR's code makes them."""
+    """Convolutions, each with its norm, in the order in which SimCLR's code creates them."""
     yield "conv1", "bn1"
     for stage, blocks in enumerate(stages, start=1):
         for block in range(blocks):
@@ -140,7 +140,7 @@ def _creation_order(stages: tuple[int, ...]) -> Iterator[tuple[str, str]]:
 
 
 def separius_name(key: str) -> str:
-    """torchvision's name of a tensor of `Separius/SimCLRv2-Pytorch`; another key as it is."""
+    """torchvision's name of a tensor of `Separius/SimCLRv2-Pytorch`; other keys are unchanged."""
     if found := _SEPARIUS_STEM.fullmatch(key):
         return f"{'conv1' if found[1] else 'bn1'}.{found[2]}"
     found = _SEPARIUS_BLOCK.fullmatch(key)
@@ -155,7 +155,7 @@ def separius_name(key: str) -> str:
 
 
 def lightly_name(key: str) -> str:
-    """torchvision's name of a tensor of a ResNet cut into `nn.Sequential`; another key as it is."""
+    """torchvision's name of a tensor of a ResNet cut into `nn.Sequential`; other keys are unchanged."""
     child, _, rest = key.partition(".")
     return f"{_LIGHTLY[child]}.{rest}" if child in _LIGHTLY else key
 

@@ -1,4 +1,4 @@
-"""Reads a TensorFlow V2 checkpoint (`x.index` beside `x.data-00000-of-00001`) without TensorFlow.
+"""Reading of TensorFlow V2 checkpoints (`x.index` and `x.data-00000-of-00001`) without TensorFlow.
 
 The index is a sorted string table: blocks of prefix-compressed keys, found through a footer (LevelDB's
 `doc/table_format.md`). Its values are protocol buffers, BundleEntryProto of `tensor_bundle.proto`: type, shape, shard,
@@ -25,10 +25,10 @@ MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 LARGEST_INDEX = 64 * 1024**2
 LARGEST_SHARD = 4 * 1024**3
-"""Of a zip file, which says how large its members are before they are unpacked."""
+"""Maximum size in bytes of a shard in a zip file, which states the size of its members before they are unpacked."""
 MOST_ENTRIES = 100_000
 NUMBER_TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
-"""TensorFlow's DataType numbers of plain little-endian numbers."""
+"""TensorFlow's DataType codes of plain little-endian numbers."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -39,7 +39,7 @@ class _BrokenError(ValueError):
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a tensor lies. `kind` is TensorFlow's number of its type."""
+    """Position of a tensor. `kind` is TensorFlow's code of its type."""
 
     kind: int
     shape: tuple[int, ...]
@@ -50,17 +50,17 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Files:
-    """The index and the data shards, wherever they lie."""
+    """The index and the data shards, independent of their storage."""
 
     index: bytes
     shard: Callable[[int, int], Array]
-    """From number and number of all to the shard's bytes."""
+    """Function from a shard's index and the number of shards to its bytes."""
 
 
 def read_bundle(path: Path, wanted: Callable[[str], bool]) -> dict[str, Array]:
-    """The tensors whose names are wanted. `path`: the index, a folder with one, or a zip file with one.
+    """Read the tensors with the wanted names. `path`: the index, or a folder or zip file with one.
 
-    Raises WeightsError for anything that is not a whole bundle, and for a wanted tensor that is not of plain numbers.
+    Raises WeightsError for anything but a complete bundle, and for a wanted tensor that is not of plain numbers.
     """
     try:
         files = _open(path)
@@ -85,7 +85,7 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What the table's, numpy's and zipfile's readers raise for bytes that are no bundle."""
+"""Exceptions of the readers of the table, numpy and zipfile for bytes that are not a bundle."""
 
 
 def _open(path: Path) -> _Files:
@@ -126,7 +126,7 @@ def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
 
 def _only_index(names: list[str]) -> str:
     if len(names) != 1:
-        raise _BrokenError(f"it holds {len(names)} index files, expected one")
+        raise _BrokenError(f"it contains {len(names)} index files, expected one")
     return names[0]
 
 
@@ -148,10 +148,10 @@ def _table(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of one block; each key shares a beginning with the one before."""
+    """Keys and values of one block; each key shares a prefix with the previous one."""
     start, size = handle
     if start + size + 5 > len(data):
-        raise _BrokenError("a block lies beyond the end of the index")
+        raise _BrokenError("a block is beyond the end of the index")
     if data[start + size] != 0:
         raise _BrokenError("the index is compressed, which TensorFlow does not do")
     block = data[start : start + size]
@@ -240,6 +240,6 @@ def _tensor(name: str, entry: _Entry, data: Array) -> Array:
     if entry.size != math.prod(entry.shape) * number_type.itemsize:
         raise _BrokenError(f"{name} has {entry.size} bytes, which is not {entry.shape} of {number_type}")
     if entry.offset + entry.size > len(data):
-        raise _BrokenError(f"{name} lies beyond the end of the data: the file is cut off")
+        raise _BrokenError(f"{name} is beyond the end of the data: the file is truncated")
     raw = data[entry.offset : entry.offset + entry.size].tobytes()
     return np.frombuffer(raw, dtype=number_type).reshape(entry.shape)

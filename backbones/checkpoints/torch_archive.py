@@ -1,7 +1,7 @@
-"""Torch's two file formats read with `InertUnpickler`: the zip archive, and the older sequence of pickles.
+"""Reading of torch's two file formats with `InertUnpickler`: the zip archive, and the older sequence of pickles.
 
-For files that torch's own `weights_only` reader refuses because of an object beside the tensors. Storages of an archive
-are mapped, not read, so that looking at shapes costs nothing.
+For files that torch's own `weights_only` reader refuses because of other objects. Storages of an archive are
+memory-mapped, so that inspecting shapes reads no data.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from backbones.checkpoints.inert_pickle import InertUnpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MOST_PICKLE_BYTES = 512 * 1024**2
-"""Of the part of an archive that describes the tensors."""
+"""Maximum size in bytes of the part of an archive that describes the tensors."""
 MOST_VALUES = 2_000_000
 LOCAL_HEADER = 30
-"""Bytes of a zip member's local header before its name."""
+"""Size in bytes of a zip member's local header before its name."""
 
 
 def read_archive(path: Path) -> tuple[object, dict[str, int]]:
-    """The content of a zip archive of torch, and the names that stubs stand for. Raises RefusedPickle, ValueError."""
+    """Content of torch's zip archive, and the names replaced by stubs. Raises RefusedPickle, ValueError."""
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
         description = next((name for name in members if name.endswith("/data.pkl")), None)
@@ -46,7 +46,7 @@ def read_archive(path: Path) -> tuple[object, dict[str, int]]:
                 member = members.get(f"{root}data/{key}")
                 wanted = count * dtype.itemsize
                 if member is None or member.compress_type != zipfile.ZIP_STORED or member.file_size < wanted:
-                    raise RefusedPickle(f"a storage {key!r} that the archive does not hold whole")
+                    raise RefusedPickle(f"a storage {key!r} that the archive does not contain completely")
                 start = _start(path, member)
                 read[key] = cast("torch.UntypedStorage", mapped[start : start + member.file_size])
             return read[key]
@@ -58,7 +58,7 @@ def read_archive(path: Path) -> tuple[object, dict[str, int]]:
 
 
 def read_legacy(path: Path) -> tuple[object, dict[str, int]]:
-    """The content of torch's older format: magic number, version, system, content, keys, then the storages' bytes."""
+    """Content of torch's older format: magic number, version, system, content, keys, then the storages' bytes."""
     size = path.stat().st_size
     made: dict[str, torch.UntypedStorage] = {}
     left = size
@@ -74,7 +74,7 @@ def read_legacy(path: Path) -> tuple[object, dict[str, int]]:
 
     with path.open("rb") as file:
         if InertUnpickler(file, size).load() != LEGACY_MAGIC:
-            raise ValueError("it does not begin as torch's files do")
+            raise ValueError("it does not begin like a torch file")
         for _ in range(2):
             InertUnpickler(file, size).load()
         unpickler = InertUnpickler(file, size, storage)
@@ -86,7 +86,7 @@ def read_legacy(path: Path) -> tuple[object, dict[str, int]]:
 
 
 def read_plain(path: Path) -> tuple[object, dict[str, int]]:
-    """The content of a pickle that is no torch file, arrays as tensors: detectron2's, and dictionaries of arrays."""
+    """Content of a pickle that is not a torch file, arrays as tensors: detectron2's, and dictionaries of arrays."""
     with path.open("rb") as file:
         unpickler = InertUnpickler(file, path.stat().st_size)
         return _plain(unpickler.load()), unpickler.names
@@ -99,13 +99,13 @@ def is_legacy(path: Path) -> bool:
 
 
 def tensor_of(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
-    """A tensor of its own memory, in this machine's byte order."""
+    """A tensor with its own memory, in this machine's byte order."""
     native = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(native)
 
 
 def with_tensors(value: object) -> object:
-    """Arrays of numbers become tensors in all dictionaries; those must not hold each other without end."""
+    """Convert arrays of numbers to tensors in all nested dictionaries, which must be finite."""
     if isinstance(value, np.ndarray):
         return tensor_of(value) if value.dtype.kind in "fiub" else value
     if isinstance(value, Mapping):
@@ -119,7 +119,7 @@ def _check_order(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> No
 
 
 def _start(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin."""
+    """Position of a stored member's bytes."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         header = file.read(LOCAL_HEADER)
@@ -134,13 +134,13 @@ def _fill(file: BinaryIO, storage: torch.UntypedStorage | None) -> None:
     size = storage.nbytes()
     content = file.read(size)
     if len(content) < size or (count and size % count):
-        raise EOFError("a storage is cut off")
+        raise EOFError("a storage is truncated")
     if size:
         storage.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8).untyped_storage())
 
 
 def _plain(content: object) -> object:
-    """Arrays become tensors in all dictionaries and lists; a number of values that no checkpoint has is refused."""
+    """Convert arrays to tensors in all dictionaries and lists; an excessive number of values is refused."""
     left = iter(range(MOST_VALUES))
     return _plain_value(content, left, 0)
 

@@ -1,4 +1,4 @@
-"""Other projects' names of vision transformers, turned into timm's."""
+"""Conversion of other projects' names of vision transformers to timm's."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _HF_EMBEDDINGS: tuple[Rule, ...] = (
 
 
 def from_hf_vit(tensors: Tensors) -> dict[str, Tensor]:
-    """transformers' ViT, DeiT, DINOv2 (with registers), I-JEPA, the encoder of MAE: q, k and v apart.
+    """transformers' ViT, DeiT, DINOv2 (with registers), I-JEPA, the encoder of MAE: separate q, k and v.
 
-    Files have the names of version 4, state dicts in the memory of version 5 others.
+    Files use the names of version 4, state dicts in the memory of version 5 use others.
     """
     names = renamed(tensors, (*_HF_EMBEDDINGS, *_HF_BLOCK, (r"\.mlp\.down_proj\.", ".mlp.fc2.")))
     names = fused(names, ("mlp.gate_proj", "mlp.up_proj"), "mlp.fc1")
@@ -46,7 +46,7 @@ def from_hf_vit(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_hf_beit(tensors: Tensors) -> dict[str, Tensor]:
-    """transformers' BEiT and Data2Vec: no bias of the keys, a bias for the distance of positions."""
+    """transformers' BEiT and Data2Vec: no bias of the keys, a bias for relative positions."""
     rules = (
         (r"\.attention\.attention\.relative_position_bias\.", ".attn."),
         (r"^(?:encoder\.relative|shared)_position_bias\.", "rel_pos_bias."),
@@ -66,8 +66,8 @@ def from_hf_beit_masked(tensors: Tensors) -> dict[str, Tensor]:
 def with_registers(tensors: Tensors) -> dict[str, Tensor]:
     """DINOv2's own names: blocks in chunks, registers, SwiGLU.
 
-    With registers timm's positions are for the patches alone: the class token's is added to the token. Both are sums
-    of the same numbers.
+    With registers, timm's positions are for the patches only: that of the class token is added to the token. Both are
+    sums of the same numbers.
     """
     names = renamed(without_chunks(tensors), [(r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2.")])
     if "register_tokens" in names:
@@ -80,8 +80,9 @@ def with_registers(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_dinov3(tensors: Tensors) -> dict[str, Tensor]:
-    """facebookresearch/dinov3's own names. The bias of the keys is masked there, and moves no attention anyway;
-    the mask and the periods of the rotation are constants."""
+    """facebookresearch/dinov3's own names. The bias of the keys is masked and does not affect attention; the mask
+    and the periods of the rotation are constants.
+    """
     rules = ((r"\.ls(\d)\.gamma$", r".gamma_\1"), (r"^storage_tokens$", "reg_token"), *_GATED)
     computed = ("qkv.bias_mask", "rope_embed.periods")
     kept = {key: value for key, value in tensors.items() if not key.endswith(computed)}
@@ -160,7 +161,7 @@ def from_mmpretrain_vit(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def from_clip(tensors: Tensors) -> dict[str, Tensor]:
-    """The image tower of OpenAI's and open_clip's CLIP; its projection becomes timm's last layer, without a bias."""
+    """Image tower of OpenAI's and open_clip's CLIP; its projection becomes timm's last layer, without a bias."""
     rules = (
         (r"^conv1\.", "patch_embed.proj."),
         (r"^transformer\.resblocks\.", "blocks."),
@@ -189,7 +190,7 @@ def _clip_tokens(names: dict[str, Tensor], first: str, places: str, projection: 
 
 
 def from_hf_clip(tensors: Tensors) -> dict[str, Tensor]:
-    """The image tower of transformers' CLIP and SigLIP, alone or beside the text tower."""
+    """Image tower of transformers' CLIP and SigLIP, with or without the text tower."""
     rules = (
         (r"^vision_model\.", ""),
         (r"^embeddings\.patch_embedding\.", "patch_embed.proj."),
@@ -252,7 +253,7 @@ _FLAX_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 
 
 def from_flax_vit(tensors: Tensors) -> dict[str, Tensor]:
-    """google-research/vision_transformer's arrays: kernels transposed, heads apart."""
+    """google-research/vision_transformer's arrays: kernels transposed, heads separate."""
     names: dict[str, Tensor] = {}
     for key, value in tensors.items():
         name = _flax_name(key)
@@ -278,7 +279,7 @@ def _flax_name(key: str) -> str:
 
 
 def _flax_value(name: str, value: Tensor) -> Tensor:
-    """Kernels have their inputs first; of attention, heads are an axis of their own."""
+    """Kernels have their inputs first; in attention, heads are a separate axis."""
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1)
     if value.ndim < 2 or not name.startswith("blocks."):

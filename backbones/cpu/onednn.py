@@ -1,7 +1,7 @@
-"""Products of float32 matrices on a CPU. oneDNN makes them: it uses the widest instructions of any vendor's processor.
+"""Products of float32 matrices on a CPU by oneDNN, which uses the widest instructions of any vendor's processor.
 
-PyTorch's own go to MKL, which on processors of another vendor than its own is two to three times slower. The sums are
-float32 either way, in another order: values agree to rounding, about 1e-6 of a feature vector's length.
+PyTorch's own products use MKL, which is two to three times slower on processors of other vendors. The sums are float32
+in both, in another order: values agree to rounding, about 1e-6 of a feature vector's length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 MOST_PACKED = 2**30
-"""Bytes that may be held twice, as they are and packed; ViT-B's weights are a third of that."""
+"""Bytes of weights that may exist twice, plain and packed; ViT-B's weights are a third of that."""
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -24,9 +24,9 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pack(weight: Tensor, rows: int | None = None) -> Tensor | None:
-    """`weight` [n, k] in the layout that oneDNN multiplies `rows` rows with fastest, for `linear_packed` alone.
+    """`weight` [n, k] in oneDNN's fastest layout for products with `rows` rows, for `linear_packed` only.
 
-    A copy, which takes `weight.nbytes`. None where oneDNN does not take it.
+    A copy of `weight.nbytes` bytes. None where oneDNN does not support it.
     """
     plain = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and weight.numel() > 0
     if not (ONEDNN and plain):
@@ -36,14 +36,16 @@ def pack(weight: Tensor, rows: int | None = None) -> Tensor | None:
 
 
 def linear_packed(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: str | None = None) -> Tensor:
-    """`linear` of what oneDNN takes, for a `weight` as it is or from `pack`; with `gelu`, such a GELU after it."""
+    """`linear` for supported inputs, with a plain `weight` or one from `pack`; with `gelu`, followed by that GELU."""
     activation = ("none", "") if gelu is None else ("gelu", gelu)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, activation[0], [], activation[1])
     return product
 
 
 class LinearByOneDNN(TorchFunctionMode):
-    """Within it every linear layer of this thread is computed by `linear`, wherever the network's code calls it."""
+    """Context in which every linear layer of this thread is computed by `linear`, wherever the network's code
+    calls it.
+    """
 
     def __torch_function__(
         self,
@@ -63,7 +65,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def takes(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the shorter way takes these: plain float32 matrices with something in them, no gradient wanted."""
+    """Whether oneDNN supports these: non-empty plain float32 matrices without gradients."""
     given = (rows, weight) if bias is None else (rows, weight, bias)
     if torch.is_grad_enabled() and any(one.requires_grad for one in given):
         return False
@@ -72,7 +74,7 @@ def takes(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _has_onednn() -> bool:
-    """Whether this build of PyTorch lends oneDNN's product, which is no public function, and it is right."""
+    """Whether this build of PyTorch exposes oneDNN's product, which is not a public function, and it is correct."""
     if not (hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
         return False
     left, right = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(4, 3)

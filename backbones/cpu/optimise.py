@@ -1,8 +1,9 @@
-"""Batch norms of a frozen network become part of the convolutions before them: the same function, fewer passes.
+"""Folding of batch norms of a frozen network into the preceding convolutions: the same function with fewer
+passes.
 
-A batch norm in evaluation mode scales and shifts every channel by constants; so does the convolution before it. Which
-convolution a batch norm follows is guessed from the order of a module's children, and the guess is checked by values: a
-network that does something else with its convolutions stays as it is.
+A batch norm in evaluation mode scales and shifts every channel by constants, and so can the preceding convolution. The
+pairs are guessed from the order of a module's children, and the guess is verified by values: a network that uses its
+convolutions otherwise is left unchanged.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from backbones.cpu.onednn import MOST_PACKED, ONEDNN, linear_packed, pack, takes
 
 TOLERANCE = 1e-4
-"""Of the features' norm. Rounding moves them by about 1e-6; a wrong pair by more than 1e-1."""
+"""Fraction of the features' norm. Rounding changes them by about 1e-6; a wrong pair by more than 1e-1."""
 
 Pair = tuple[nn.Module, str, str]
-"""A module, and its children that are convolution and batch norm."""
+"""A module, and the names of a convolution and a batch norm among its children."""
 
 
 def folded(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Module:
-    """A copy of the frozen `model` with folded batch norms, or `model` itself where it has none that can be folded.
+    """A copy of the frozen `model` with folded batch norms, or `model` itself where none can be folded.
 
-    The copy shares every tensor that stays the same. `features` says what is to stay the same: what a network gives
-    for some images.
+    The copy shares every unchanged tensor. `features` returns the values that must stay the same: outputs for some
+    images.
     """
     made = twin(model) if any(_pairs(model)) else None
     if made is None:
@@ -44,7 +45,7 @@ def folded(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Modu
 
 
 def twin(model: nn.Module) -> nn.Module | None:
-    """A copy whose modules may be replaced; it shares every tensor. None where code of others cannot be copied."""
+    """A copy whose modules can be replaced; it shares every tensor. None where foreign code cannot be copied."""
     tensors = [*model.parameters(), *model.buffers()]
     try:
         return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
@@ -53,11 +54,11 @@ def twin(model: nn.Module) -> nn.Module | None:
 
 
 def agree(features: Callable[[nn.Module], Tensor], model: nn.Module, made: nn.Module) -> bool:
-    """Whether both networks give the same but for rounding."""
+    """Whether both networks have the same outputs up to rounding."""
     wanted = features(model)
     try:
         found = features(made)
-    except (AttributeError, TypeError, RuntimeError):  # its code asks a layer for what it no longer has
+    except (AttributeError, TypeError, RuntimeError):  # its code uses an attribute that the new layer lacks
         return False
     return found.shape == wanted.shape and bool((found - wanted).norm() <= TOLERANCE * wanted.norm())
 
@@ -70,7 +71,7 @@ def _pairs(model: nn.Module) -> Iterator[Pair]:
 
 
 def _foldable(one: nn.Module, other: nn.Module) -> bool:
-    """Exact types only: subclasses may do anything to their weights."""
+    """Exact types only: subclasses may modify their weights."""
     if type(one) not in (nn.Conv2d, Conv2dSame) or type(other) not in (nn.BatchNorm2d, BatchNormAct2d):
         return False
     convolution, norm = cast("nn.Conv2d", one), cast("nn.BatchNorm2d", other)
@@ -79,7 +80,7 @@ def _foldable(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _fold(parent: nn.Module, first: str, second: str) -> None:
-    """Put the merged convolution and what is left of the batch norm, an activation or nothing, into their places."""
+    """Replace the pair by the merged convolution and the rest of the batch norm, an activation or nothing."""
     convolution, norm = cast("nn.Conv2d", getattr(parent, first)), cast("nn.BatchNorm2d", getattr(parent, second))
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -90,11 +91,11 @@ def _fold(parent: nn.Module, first: str, second: str) -> None:
 
 
 Site = tuple[nn.Module, str, str | None]
-"""A module, and its children that are linear layer and, perhaps, the GELU after it."""
+"""A module, and the names of a linear layer and, possibly, a subsequent GELU among its children."""
 
 
 class LinearGELU(nn.Linear):
-    """A frozen linear layer of `like`'s weights, and a GELU unless `approximate` is None."""
+    """A frozen linear layer with the weights of `like`, and a GELU unless `approximate` is None."""
 
     def __init__(self, like: nn.Linear, approximate: str | None, *, laid_out: bool) -> None:
         super().__init__(like.in_features, like.out_features, bias=like.bias is not None, device="meta")
@@ -112,9 +113,10 @@ class LinearGELU(nn.Linear):
 
 
 def packed(model: nn.Module, features: Callable[[nn.Module], Tensor]) -> nn.Module:
-    """A copy of the frozen `model` with packed linear layers, or `model` itself where it has none or disagrees.
+    """A copy of the frozen `model` with packed linear layers, or `model` itself where it has none or its outputs
+    differ.
 
-    The copy shares every tensor. `features` says what is to stay the same: what a network gives for some images.
+    The copy shares every tensor. `features` returns the values that must stay the same: outputs for some images.
     """
     if not PACKS or not any(_sites(model)):
         return model
@@ -138,7 +140,7 @@ def _packed(model: nn.Module, with_gelu: bool, laid_out: bool) -> nn.Module | No
 
 
 def _sites(model: nn.Module) -> Iterator[Site]:
-    """Exact types only: subclasses may do anything to their weights, hooks to what goes in and comes out."""
+    """Exact types only: subclasses may modify their weights, hooks their inputs and outputs."""
     for parent in model.modules():
         children = [*parent.named_children(), ("", nn.Identity())]
         for (first, one), (second, other) in pairwise(children):
@@ -152,7 +154,7 @@ def _weight(parent: nn.Module, layer: str, _activation: str | None) -> Tensor:
 
 
 def _approximate(activation: nn.Module) -> str | None:
-    """torch's word for the kind of GELU that it is; None for everything else."""
+    """torch's name of the GELU's approximation; None for other activations."""
     if type(activation) is nn.GELU:
         return activation.approximate
     return {GELU: "none", GELUTanh: "tanh"}.get(type(activation))
@@ -163,7 +165,7 @@ def _hooked(module: nn.Module) -> bool:
 
 
 def _packs() -> bool:
-    """Whether this build of PyTorch lends oneDNN's products with a GELU in them, and they are right."""
+    """Whether this build of PyTorch exposes oneDNN's products with a GELU, and they are correct."""
     if not ONEDNN:
         return False
     layer, rows = nn.Linear(3, 4).requires_grad_(False), torch.arange(6.0).view(2, 3)

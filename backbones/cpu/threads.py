@@ -1,7 +1,7 @@
-"""Threads that each compute on one core.
+"""Thread pools whose threads each compute on one core.
 
-By default every thread that uses torch's parallel operations gets a team of its own, as large as the machine: sixteen
-threads that resize images on sixteen cores start 256, which wait for one another.
+By default every thread that uses torch's parallel operations gets its own team, as large as the machine: sixteen
+threads that resize images on sixteen cores start 256, which compete for the cores.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 START_S = 60.0
-"""How long the threads of a pool may take to start."""
+"""Seconds that the threads of a pool may take to start."""
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_core_threads(count: int, name: str) -> ThreadPoolExecutor:
-    """A pool of `count` threads, all of them started, whose tensor operations take one core each.
+    """A pool of `count` started threads whose tensor operations use one core each.
 
-    torch keeps the number for threads to come in one place for all of them, so it is put back once these have started.
+    torch stores the number for new threads globally, so it is restored once these have started.
     """
     usual, started = torch.get_num_threads(), threading.Barrier(count)
     pool = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_take_one_core, initargs=(started,))
@@ -41,10 +41,10 @@ def one_core_threads(count: int, name: str) -> ThreadPoolExecutor:
 
 
 def _take_one_core(started: threading.Barrier) -> None:
-    torch.get_num_threads()  # else the first operation would set the number of all threads again
+    torch.get_num_threads()  # otherwise the first operation would reset the number of all threads
     torch.set_num_threads(1)
     started.wait(START_S)
 
 
 def _nothing() -> None:
-    """A task for a thread to start with."""
+    """First task of a thread."""

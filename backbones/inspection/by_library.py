@@ -1,4 +1,4 @@
-"""A model that timm does not have, proposed by the class that the transformers library has for its configuration."""
+"""Proposals for models that timm does not have, by the transformers library's class for their configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USUAL_SIDE = 224
 def by_library(
     found: Inspection, content: Mapping[str, object], evidence: Evidence, drop: tuple[str, ...]
 ) -> Inspection:
-    """The inspection with a proposal of the library, or with what stands against it; as it is for other files."""
+    """Inspection with a proposal of the library, or with the reason against it; unchanged for other files."""
     kind = evidence.whole_config.get("model_type")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not isinstance(kind, str) or not tensors:
@@ -46,7 +46,7 @@ def _proposal(kind: str, tensors: Mapping[str, Tensor], evidence: Evidence, drop
         images = torch.rand(2, 1, 3, side, side, generator=torch.Generator().manual_seed(0))[0]
         first, second = (model.eval().forward_features(images) for _ in range(2))
     if not torch.equal(first, second):
-        raise WeightsError(f"{type(model.network).__name__} of transformers gives other features each time")
+        raise WeightsError(f"{type(model.network).__name__} of transformers is not deterministic")
     undecided = tuple(key for key in unused if harmless(key) is None and not (drop and key.startswith(drop)))
     card = preprocessing(evidence, "none", {})
     count = len(model.network.state_dict())
@@ -55,11 +55,11 @@ def _proposal(kind: str, tensors: Mapping[str, Tensor], evidence: Evidence, drop
         matched=count, expected=count, mean=card.mean, std=card.std, crop=card.crop, interpolation=card.interpolation,
         assumptions=(
             model.pooling_in_words,
-            *(() if evidence.images else ("ImageNet's mean and deviation, as no file states others",)),
+            *(() if evidence.images else ("ImageNet's mean and deviation, because no file states others",)),
         ),
         dropped=tuple(
             Dropped(prefix=key, tensors=1, parameters=tensors[key].numel() if key in tensors else 0,
-                    reason=harmless(key) or "you chose to drop it")
+                    reason=harmless(key) or "dropped by --drop")
             for key in unused
         ),
         undecided=undecided,

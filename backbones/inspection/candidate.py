@@ -1,4 +1,4 @@
-"""An architecture to try for a network."""
+"""Candidate architectures for a network."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from backbones.checkpoints.key_mapping import Shape
 
 @dataclass(frozen=True)
 class Question:
-    """An argument that the tensors do not show: what it is, its name, and a plausible value."""
+    """An argument that does not follow from the tensors: its description, name, and a plausible value."""
 
     about: str
     argument: str
     suggestion: int
 
     def __str__(self) -> str:
-        return f"its tensors do not show {self.about}: give it, --arg {self.argument}={self.suggestion} say"
+        return f"{self.about} does not follow from the tensors: set it, e.g. --arg {self.argument}={self.suggestion}"
 
 
 HEADS = "the number of attention heads"
@@ -29,22 +29,24 @@ HEADS = "the number of attention heads"
 
 @dataclass(frozen=True)
 class ArchitectureCandidate:
-    """An architecture with what it needs. Tensors decide whether it fits; `assumptions` are what they do not show."""
+    """An architecture with its arguments. The tensors decide whether it matches; `assumptions` are what they do
+    not show.
+    """
 
     architecture: str
     arguments: dict[str, ArchitectureValue] = field(default_factory=dict)
     published: bool = False
-    """Whether it is the one published model of its shape, so that it is proposed without asking."""
+    """Whether it is the only published model of its shape, so that it is proposed without a question."""
     pooling: Pooling = "default"
     assumptions: tuple[str, ...] = ()
     trust_imports: bool = False
-    """Whether the user trusts what its code imports, where it is code of the user's."""
+    """Whether the user trusts the imports of the architecture's code, if it is the user's own."""
     question: Question | None = None
-    """What must be given before it can be used."""
+    """Argument that must be given before it can be used."""
 
 
 class NoArchitecture(ValueError):  # noqa: N818 - a domain word, raised as such
-    """The tensors are a network's, and timm has none like it; the message says what was seen."""
+    """The tensors belong to a network that timm does not have; the message describes it."""
 
 
 def count(shapes: Mapping[str, Shape], name: str) -> int:
@@ -54,5 +56,5 @@ def count(shapes: Mapping[str, Shape], name: str) -> int:
 
 
 def fitting_names(*patterns: str) -> list[str]:
-    """timm's architectures of these patterns."""
+    """timm's architectures that match these patterns."""
     return [name for pattern in patterns for name in list_models(pattern)]

@@ -1,7 +1,7 @@
-"""From the names and shapes of a network's tensors to the timm architectures that could have them.
+"""Detection of the timm architectures that could have a network's tensors, from their names and shapes.
 
-Only a hint: whoever asks compares every tensor afterwards. Depth, width and patch size show in shapes; what does not
-(activations, padding, where strides lie) is that of the published model of the shape.
+The result is only a hint: callers compare every tensor afterwards. Depth, width and patch size follow from shapes;
+everything else (activations, padding, the position of strides) is taken from the published model of the same shape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMED = {
     ("resnet50", 32, 4): "resnext50_32x4d",
     ("resnet101", 32, 8): "resnext101_32x8d",
 }
-"""Depth, groups and width per group of the variants that have a name of their own."""
+"""Depth, groups and width per group of the variants with their own names."""
 FAMILIES = (
     (re.compile(r"stages\.0\.blocks\.0\.mlp\.grn\."), ("convnextv2_*", "test_convnext*")),
     (re.compile(r"stages\.0\.blocks\.0\.conv_dw\."), ("convnext_*", "test_convnext*")),
@@ -47,22 +47,23 @@ FAMILIES = (
     (re.compile(r"blocks\.0\.attn\.qkv\."), ("test_vit*", "deit3_*")),
     (re.compile(r"features\.0\.weight"), ("vgg*",)),
 )
-"""A tensor that only one family has, and the names to try; the first that fits counts."""
+"""A tensor that only one family has, and its architectures; the first match counts."""
 
 
 def guesses(
     shapes: Shapes, evidence: Evidence | None = None, conversion: Conversion = "none", place: str = ""
 ) -> tuple[ArchitectureCandidate, ...]:
-    """What to try, likeliest first; empty when nothing is recognised. Raises NoArchitecture for a known stranger.
+    """Candidates, most likely first; empty when nothing is recognised. Raises NoArchitecture for a known network
+    that timm lacks.
 
-    An architecture that the file itself names comes first.
+    An architecture named by the file itself comes first.
     """
     evidence = evidence or Evidence()
     return (*_named(shapes, evidence), *_seen(shapes, evidence, conversion, place))
 
 
 def _named(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
-    """timm's architectures that the file names (`vit_small` alone is none of timm's)."""
+    """timm's architectures that the file names (`vit_small` alone is not one)."""
     for stated in evidence.architectures:
         name = stated.partition(".")[0]
         if is_model(name) and not (evidence.heads and "blocks.0.attn.qkv.weight" in shapes):
@@ -76,11 +77,11 @@ OTHERS: Mapping[Conversion, tuple[str, ...]] = {
     "torchvision-regnet": ("regnety_*", "regnetx_*"),
     "hf-hiera": ("hiera_*_224",),
 }
-"""timm's architectures of other projects' families, where shapes alone have several."""
+"""timm's architectures of other projects' families, where several share the shapes."""
 
 
 LARGER_EPSILON = re.compile(r"efficientnet_b[567]|efficientnetv2_[sml]|mobilenetv3_.+")
-"""Architectures whose batch norms torchvision gives an epsilon of 0.001."""
+"""Architectures whose batch norms have an epsilon of 0.001 in torchvision."""
 
 
 def _seen(shapes: Shapes, evidence: Evidence, conversion: Conversion, place: str) -> Iterator[ArchitectureCandidate]:
@@ -119,7 +120,7 @@ def _resnet(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     if stem[-1] == 3 and count(shapes, "layer4"):
         raise NoArchitecture(
             f"a ResNet whose first convolution is {stem[-2]} x {stem[-1]} (the variant for CIFAR), which timm does not "
-            "have: give its code by --arch FILE.py:FUNCTION --trust-code"
+            "have: give its code with --arch FILE.py:FUNCTION --trust-code"
         )
     stages = tuple(count(shapes, f"layer{stage}") for stage in (1, 2, 3, 4))
     if "layer1.0.conv3.weight" not in shapes:
@@ -135,8 +136,8 @@ def _resnet(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
     groups = width // per_group
     if stem[0] != 64:
         raise NoArchitecture(
-            f"a {depth} that is {stem[0] / 64:g} times as wide everywhere, which timm does not have: give its code by "
-            "--arch FILE.py:FUNCTION --trust-code"
+            f"a {depth} that is {stem[0] / 64:g} times as wide in all layers, which timm does not have: give its code "
+            "with --arch FILE.py:FUNCTION --trust-code"
         )
     if (groups, per_group) == (1, 64):
         yield ArchitectureCandidate(depth, published=True)

@@ -1,4 +1,4 @@
-"""Networks that shrink their maps in stages: ConvNeXt, Swin and Hiera of any size, from the shapes of their tensors."""
+"""Detection of hierarchical networks, ConvNeXt, Swin and Hiera of any size, from the shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONVNEXT: Mapping[tuple[tuple[int, ...], int], str] = {
 }
 """Depths and first width of the published sizes."""
 CONVOLUTIONAL = ("atto", "femto", "pico", "nano")
-"""Sizes whose perceptrons timm makes of convolutions."""
+"""Sizes whose MLPs are convolutions in timm."""
 SWIN: Mapping[tuple[tuple[int, ...], int], str] = {
     ((2, 2, 6, 2), 96): "tiny",
     ((2, 2, 18, 2), 96): "small",
@@ -38,7 +38,7 @@ WINDOW_SIZES = {7: 224, 12: 384, 8: 256, 16: 256, 24: 384}
 
 
 def convnext(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
-    """ConvNeXt, or its second version where responses are normalised; a size of its own by depths and widths."""
+    """ConvNeXt, or ConvNeXt V2 where responses are normalised; other sizes by depths and widths."""
     depths = tuple(count(shapes, f"stages.{stage}.blocks") for stage in range(count(shapes, "stages")))
     widths = tuple(shapes[f"stages.{stage}.blocks.0.conv_dw.weight"][0] for stage in range(len(depths)))
     second = "stages.0.blocks.0.mlp.grn.weight" in shapes
@@ -56,7 +56,7 @@ def convnext(shapes: Shapes) -> Iterator[ArchitectureCandidate]:
 
 
 def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
-    """Swin, or its second version where attention is scaled; windows show in the table of biases of the first."""
+    """Swin, or Swin V2 where attention is scaled; for the former, window sizes follow from the table of biases."""
     depths = tuple(count(shapes, f"layers.{stage}.blocks") for stage in range(count(shapes, "layers")))
     width = shapes["patch_embed.proj.weight"][0]
     second = "layers.0.blocks.0.attn.logit_scale" in shapes
@@ -91,7 +91,7 @@ def swin(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
 
 
 def hiera(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
-    """Hiera as a configuration states it; its heads and the blocks that attend locally do not show in tensors."""
+    """Hiera according to a configuration; its heads and the blocks with local attention do not follow from tensors."""
     stages, heads = evidence.numbers("depths"), evidence.numbers("num_heads")
     local, units = evidence.config.get("masked_unit_attention"), evidence.numbers("masked_unit_size")
     if stages is None or heads is None or not isinstance(local, list) or units is None:
@@ -122,7 +122,7 @@ def _heads(shapes: Shapes, stage: int) -> int:
 
 
 def _scaled_window(shapes: Shapes) -> int | None:
-    """Of the second version, by the tables that the checkpoint of some libraries holds."""
+    """Window side of Swin V2, from the tables in the checkpoints of some libraries."""
     coordinates = shapes.get("layers.0.blocks.0.attn.relative_coords_table", (0,))
     if len(coordinates) == 4:
         return (coordinates[1] + 1) // 2

@@ -1,8 +1,9 @@
-"""Vision transformers of any width and depth: from shapes and evidence to a timm name and its arguments.
+"""Detection of vision transformers of any width and depth: a timm name and its arguments from shapes and
+evidence.
 
-Shapes show width, depth, patches, tokens, norms, biases and layer scale. They do not show the number of attention heads
-nor the activation: those come from the evidence, or from the convention of published models, which is then stated as
-an assumption; a width that no published model has needs the number of heads from the user.
+Width, depth, patches, tokens, norms, biases and layer scale follow from shapes. The number of attention heads and the
+activation do not: they come from the evidence, or from the convention of published models, which is then stated as an
+assumption; for a width that no published model has, the user has to give the number of heads.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PUBLISHED_HEADS = {
 }
 """Attention heads of published vision transformers by width; nearly all have 64 numbers per head."""
 MOCO_V3_HEADS = {384: 12}
-"""MoCo v3's ViT-S has twice the heads of others (`vits.py`: 384 wide, 12 heads)."""
+"""MoCo v3's ViT-S has twice as many heads as others (`vits.py`: 384 wide, 12 heads)."""
 MOCO_V3 = re.compile(r"(base|momentum)_encoder|moco.?v3")
 TRANSFORMERS = {
     (192, 12, 16): "vit_tiny_patch16_224",
@@ -58,20 +59,20 @@ DINOV2 = {
 }
 DINOV2_REGISTERS = {shape: name.replace("patch14", "patch14_reg4") for shape, name in DINOV2.items()}
 GIANT_WIDTH = 1536
-"""Of DINOv2's ViT-g, whose perceptrons timm makes by its name."""
+"""Width of DINOv2's ViT-g, whose MLPs timm selects by its name."""
 DINOV3 = {384: "small", 768: "base", 1024: "large", 1280: "huge_plus", 4096: "7b"}
 DINOV3_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 20, 4096: 32}
 AIMV2_HEADS = {1024: 8, 1536: 12, 2048: 16, 3072: 24}
 AIMV2 = {1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 CLIP_LIKE: tuple[Conversion, ...] = ("clip", "hf-clip")
 ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "silu": "silu"}
-"""transformers' name of an activation, and timm's, where it is not the plain GELU."""
+"""transformers' names of activations and timm's, where it is not the plain GELU."""
 
 
 def vision_transformer(
     shapes: Shapes, evidence: Evidence, conversion: Conversion = "none", place: str = ""
 ) -> Iterator[ArchitectureCandidate]:
-    """What to try for a network of blocks with attention behind a layer of patches."""
+    """Candidates for a network of attention blocks after a patch embedding."""
     if "pos_embed" not in shapes and "blocks.0.gamma_1" in shapes and "reg_token" in shapes:
         yield _dinov3(shapes, evidence)
     elif any(key.endswith("relative_position_bias_table") for key in shapes):
@@ -115,7 +116,7 @@ def _shape(shapes: Shapes) -> tuple[int, int, int]:
 def _base(
     shapes: Shapes, conversion: Conversion, shape: tuple[int, int, int]
 ) -> tuple[str, dict[str, ArchitectureValue]]:
-    """The timm name to start from, and what it stands for without arguments."""
+    """timm name to start from, and its own values of the arguments."""
     width, depth, patch = shape
     plain: dict[str, ArchitectureValue] = {
         "embed_dim": width, "depth": depth, "patch_size": patch, "num_heads": PUBLISHED_HEADS.get(width, 0),
@@ -138,19 +139,19 @@ def _base(
 
 
 def _tower(shapes: Shapes, plain: Mapping[str, ArchitectureValue]) -> tuple[str, dict[str, ArchitectureValue]]:
-    """The image tower of CLIP, or without a norm before the blocks SigLIP's."""
+    """Image tower of CLIP, or of SigLIP without a norm before the blocks."""
     if "norm_pre.weight" in shapes:
         return "vit_base_patch16_clip_224", _of_base({**plain, "pre_norm": True})
     return "vit_base_patch16_siglip_224", _of_base({**plain, "class_token": False, "global_pool": "map"})
 
 
 def _of_base(plain: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureValue]:
-    """A name whose own sizes are ViT-B's."""
+    """Base name with the sizes of ViT-B."""
     return {**plain, "embed_dim": 768, "depth": 12, "num_heads": 12, "patch_size": 16}
 
 
 def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, ...], Question | None]:
-    """The number of heads, what was assumed, and the question where nothing states it of a network of this width."""
+    """Number of heads, assumptions, and the question where nothing states it for a network of this width."""
     if evidence.heads is not None and evidence.number("hidden_size") in (None, width):
         return evidence.heads, (), None
     if width in MOCO_V3_HEADS and MOCO_V3.search(f"{place} {evidence.names} {evidence.text('arch') or ''}"):
@@ -163,7 +164,7 @@ def _heads(width: int, evidence: Evidence, place: str) -> tuple[int, tuple[str, 
 
 
 def _size(shapes: Shapes, patch: int) -> dict[str, ArchitectureValue]:
-    """Image side that the positions are for, and whether the other tokens have positions."""
+    """Image side of the position embedding, and whether the other tokens have positions."""
     if "pos_embed" not in shapes:
         return {}
     places, prefix = shapes["pos_embed"][-2], _prefix(shapes)
@@ -197,7 +198,7 @@ def _norms(shapes: Shapes) -> dict[str, ArchitectureValue]:
 
 
 def _pooling(shapes: Shapes, evidence: Evidence) -> dict[str, ArchitectureValue]:
-    """What the tensors show: an attention pool, a norm behind the mean, no class token."""
+    """Pooling according to the tensors: an attention pool, a norm after the mean, no class token."""
     if any(key.startswith("attn_pool.") for key in shapes):
         return {"global_pool": "map"}
     if "fc_norm.weight" in shapes and "norm.weight" not in shapes:
@@ -215,13 +216,13 @@ def _mlp(shapes: Shapes, width: int) -> dict[str, ArchitectureValue]:
 
 
 def _packed(shapes: Shapes) -> bool:
-    """Whether the first layer of the perceptrons is gate and value in one (SwiGLU)."""
+    """Whether the first layer of the MLPs contains gate and value (SwiGLU)."""
     hidden = shapes.get("blocks.0.mlp.fc1.weight", (0,))[0]
     return hidden > 0 and shapes.get("blocks.0.mlp.fc2.weight", (0, 0))[1] * 2 == hidden
 
 
 def _activation(evidence: Evidence, conversion: Conversion) -> dict[str, ArchitectureValue]:
-    """OpenAI's own files, which hold the side of their images as a number, use a quicker GELU."""
+    """Quick GELU for OpenAI's own files, which store the side of their images as a number."""
     stated = str(evidence.config.get("hidden_act", ""))
     if stated in ACTIVATIONS:
         return {"act_layer": ACTIVATIONS[stated]}
@@ -230,7 +231,7 @@ def _activation(evidence: Evidence, conversion: Conversion) -> dict[str, Archite
 
 
 def _dinov3(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
-    """timm's Eva with rotary positions as DINOv3 has them; features are the class token's, as published."""
+    """timm's Eva with the rotary positions of DINOv3; features are the class token, as published."""
     width, depth, patch = _shape(shapes)
     gated = "blocks.0.mlp.fc1_g.weight" in shapes
     size = DINOV3.get(width, "small")
@@ -258,7 +259,9 @@ def _dinov3(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
 
 
 def _beit(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
-    """timm's Beit: the bias, of every block or shared, has a column per head and shows the side of the image."""
+    """timm's Beit: the bias, per block or shared, has a column per head, and its rows determine the side of the
+    image.
+    """
     width, depth, patch = _shape(shapes)
     shared = "rel_pos_bias.relative_position_bias_table" in shapes
     table = "rel_pos_bias" if shared else "blocks.0.attn"
@@ -282,7 +285,7 @@ def _beit(shapes: Shapes, evidence: Evidence) -> ArchitectureCandidate:
 
 
 def _distilled(shapes: Shapes, evidence: Evidence, conversion: Conversion) -> ArchitectureCandidate:
-    """DeiT with a token of distillation. transformers' features are the class token, timm's the mean of both."""
+    """DeiT with a distillation token. transformers' features are the class token, timm's the mean of both."""
     width, depth, patch = _shape(shapes)
     heads, assumed, question = _heads(width, evidence, "")
     side = math.isqrt(shapes["pos_embed"][-2] - 2) * patch
@@ -307,7 +310,7 @@ def _distilled(shapes: Shapes, evidence: Evidence, conversion: Conversion) -> Ar
 
 
 def _aimv2(shapes: Shapes, evidence: Evidence) -> Iterator[ArchitectureCandidate]:
-    """timm's published AIMv2 of this width, or one of the stated heads."""
+    """timm's published AIMv2 of this width, or one with the stated heads."""
     width, depth, patch = _shape(shapes)
     places = shapes.get("pos_embed", (0, 0, 0))[-2]
     side = math.isqrt(places) * patch

@@ -1,4 +1,4 @@
-"""What a checkpoint and the files beside it state about the network, that its tensors do not show.
+"""Statements of a checkpoint and its neighbouring files about the network that do not follow from its tensors.
 
 Sources in this order: `config.json` and `preprocessor_config.json` of transformers and timm, `open_clip_config.json`,
 mmengine's `data_preprocessor`, and the arguments of the training script (`args`, `hyper_parameters`, `config`).
@@ -19,19 +19,19 @@ from backbones.catalog.card import Interpolation, Triple
 from backbones.checkpoints.inert_pickle import InertObject
 
 MOST_BYTES = 4 * 1024**2
-"""Of a configuration file; a larger one is none."""
+"""Maximum size of a configuration file in bytes; a larger one is ignored."""
 ARGUMENTS = ("args", "hyper_parameters", "config", "cfg", "hparams", "opt", "model_args", "params", "model_config")
-"""Keys under which training scripts keep what they were called with."""
+"""Keys under which training scripts store their arguments."""
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads", "nhead")
 ARCHITECTURES = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "net", "name")
 DEEPEST = 6
 RESAMPLING: Mapping[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
-"""PIL's numbers of its filters."""
+"""PIL's codes of its filters."""
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """Preprocessing that a file states. `source` names it."""
+    """Preprocessing stated by a file. `source` names it."""
 
     source: str
     mean: Triple | None = None
@@ -43,23 +43,23 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything stated. `values`: settings by name, the first statement of each; `config`: transformers' or timm's."""
+    """All statements. `values`: settings by name, the first statement of each; `config`: transformers' or timm's."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     images: ImageFacts | None = None
     whole_config: Mapping[str, Any] = field(default_factory=dict)
-    """`config.json` as it is."""
+    """`config.json`, unchanged."""
     names: str = ""
     """Names of the file and its folder, in lower case."""
 
     def number(self, *names: str) -> int | None:
-        """The first of these settings that is a whole number."""
+        """First of these settings that is an integer."""
         found = (self.config.get(name, self.values.get(name)) for name in names)
         return next((value for value in found if type(value) is int), None)
 
     def text(self, *names: str) -> str | None:
-        """The first of these settings that is a text."""
+        """First of these settings that is a string."""
         found = (self.config.get(name, self.values.get(name)) for name in names)
         return next((value for value in found if isinstance(value, str)), None)
 
@@ -69,25 +69,27 @@ class Evidence:
         return self.number(*HEADS)
 
     def numbers(self, name: str) -> tuple[int, ...] | None:
-        """A setting that is a list of whole numbers."""
+        """A setting that is a list of integers."""
         value = self.config.get(name, self.values.get(name))
         good = isinstance(value, list | tuple) and value and all(type(item) is int for item in value)
         return tuple(cast("Sequence[int]", value)) if good else None
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Names of the architecture, as training scripts call it; may be timm's."""
+        """Names of the architecture in training scripts; may be timm's."""
         found = (self.config.get(name, self.values.get(name)) for name in ARCHITECTURES)
         return tuple(dict.fromkeys(value for value in found if isinstance(value, str)))
 
     @property
     def model_type(self) -> str:
-        """transformers' kind of model; empty where there is no configuration of transformers."""
+        """transformers' model type; empty without a configuration of transformers."""
         return str(self.config.get("model_type", ""))
 
 
 def evidence_of(content: Mapping[str, object], path: Path) -> Evidence:
-    """Read what the file and its neighbours state. `path`: the file, of a folder the one that names the others."""
+    """Read the statements of the file and its neighbours. `path`: the file; for a folder, the file that lists the
+    others.
+    """
     config = _json(path.parent / "config.json")
     flat = _of_backbone(config)
     values = dict(_settings(content))
@@ -102,13 +104,13 @@ def evidence_of(content: Mapping[str, object], path: Path) -> Evidence:
 
 
 INNER = ("vision_config", "backbone_config", "encoder", "perception_encoder_config")
-"""Where a configuration of transformers keeps that of the image network inside a larger model."""
+"""Keys of the image network's configuration inside that of a larger model."""
 
 
 def _of_backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of the image network, and of the whole model what that does not state itself.
+    """Configuration of the image network, completed by settings of the whole model.
 
-    Sizes of the whole model, a decoder's heads say, are not those of the network inside.
+    Sizes of the whole model, e.g. a decoder's heads, are not those of the network inside.
     """
     inner = next((found for name in INNER if isinstance(found := config.get(name), Mapping) and found), None)
     if inner is None:
@@ -118,7 +120,7 @@ def _of_backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    """A JSON object; empty where there is none."""
+    """A JSON object; empty if there is none."""
     try:
         if path.stat().st_size > MOST_BYTES:
             return {}
@@ -129,7 +131,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 
 def _of_processor(config: Mapping[str, Any]) -> ImageFacts | None:
-    """transformers' image processor."""
+    """From transformers' image processor."""
     mean, std = _triple(config.get("image_mean")), _triple(config.get("image_std"))
     if mean is None or std is None or config.get("do_normalize") is False:
         return None
@@ -147,7 +149,7 @@ def _of_processor(config: Mapping[str, Any]) -> ImageFacts | None:
 
 
 def _of_timm(config: object) -> ImageFacts | None:
-    """timm's `pretrained_cfg`."""
+    """From timm's `pretrained_cfg`."""
     if not isinstance(config, Mapping) or _triple(config.get("mean")) is None:
         return None
     size = config.get("input_size")
@@ -171,7 +173,7 @@ def _of_open_clip(config: Mapping[str, Any]) -> ImageFacts | None:
 
 
 def _of_tensors(content: Mapping[str, object]) -> ImageFacts | None:
-    """mmengine's `data_preprocessor.mean` and detectron2's `pixel_mean`, of pixels from 0 to 255."""
+    """From mmengine's `data_preprocessor.mean` and detectron2's `pixel_mean`, for pixels from 0 to 255."""
     inside = [content, *(value for value in content.values() if isinstance(value, Mapping))]
     for tensors in inside:
         for mean_name, std_name in (("data_preprocessor.mean", "data_preprocessor.std"), ("pixel_mean", "pixel_std")):
@@ -182,7 +184,7 @@ def _of_tensors(content: Mapping[str, object]) -> ImageFacts | None:
 
 
 def _of_settings(values: Mapping[str, object]) -> ImageFacts | None:
-    """`mean` and `std` of the training script, both of three numbers up to 1."""
+    """From `mean` and `std` of the training script, both of three numbers up to 1."""
     mean, std = _triple(values.get("mean")), _triple(values.get("std"))
     return ImageFacts("the training's arguments", mean, std) if mean and std and max(*mean, *std) <= 1 else None
 
@@ -204,14 +206,14 @@ def _triple(value: object) -> Triple | None:
 
 
 def _side(value: object) -> int | None:
-    """transformers states a side as a number, or by `height`, or by `shortest_edge`."""
+    """A side, which transformers states as a number, or by `height`, or by `shortest_edge`."""
     if isinstance(value, Mapping):
         value = value.get("height", value.get("shortest_edge"))
     return value if type(value) is int else None
 
 
 def _settings(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Settings by name, the innermost first, so that the outermost counts in a dictionary made of them."""
+    """Settings by name, the innermost first, so that the outermost takes precedence in a dictionary."""
     named = ("arch", "model_name", "architecture")
     found = [(name, content[name]) for name in named if isinstance(content.get(name), str)]
     for name in ARGUMENTS:
@@ -230,7 +232,7 @@ def _inside(value: object, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _dictionary(value: object) -> Mapping[object, object]:
-    """The settings in a dictionary, a namespace, or a stub (OmegaConf keeps values below `_content` and `_val`)."""
+    """Settings in a dictionary, a namespace, or a stub (OmegaConf stores values below `_content` and `_val`)."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, InertObject):

@@ -1,4 +1,4 @@
-"""Compares a network of the checkpoint with an architecture, tensor by tensor."""
+"""Comparison of a network of the checkpoint with an architecture, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ HALF: Triple = (0.5, 0.5, 0.5)
 def proposals(
     network: CheckpointNetwork, tries: Sequence[ArchitectureCandidate], evidence: Evidence, drop: tuple[str, ...] = ()
 ) -> Iterator[Proposal]:
-    """Proposals of one network. The published model of a shape comes first, and its namesakes are not tried."""
+    """Proposals for one network. The published model of a shape comes first; other candidates with its name are
+    skipped.
+    """
     for candidate in tries:
         try:
             found = proposal(network, candidate, evidence, drop)
@@ -47,7 +49,7 @@ def proposals(
 def proposal(
     network: CheckpointNetwork, candidate: ArchitectureCandidate, evidence: Evidence, drop: tuple[str, ...] = ()
 ) -> Proposal:
-    """How the architecture would be filled from the network. Raises WeightsError where it cannot be made."""
+    """Proposal for filling the architecture from the network. Raises WeightsError where it cannot be created."""
     model, size = _made(candidate)
     expected = shapes(model.state_dict())
     given, conversion = network.shapes, network.conversion
@@ -100,12 +102,13 @@ def proposal(
 def _contradicted(evidence: Evidence, network: CheckpointNetwork) -> Iterator[str]:
     found = ", ".join(contradictions(evidence.config, network.conversion, network.shapes))
     if found:
-        yield f"config.json states {found}: it would be another function"
+        yield f"config.json states {found}: the function would differ"
 
 
 def preprocessing(evidence: Evidence, conversion: Conversion, expected: Mapping[str, Shape]) -> InputCard:
-    """Mean, deviation, crop and filter: what the file or a neighbour states, else CLIP's and SigLIP's own, else
-    ImageNet's."""
+    """Mean, deviation, crop and filter: those of the file or a neighbour, else CLIP's and SigLIP's own, else
+    ImageNet's.
+    """
     images = evidence.images
     mean, std = (images.mean, images.std) if images and images.mean and images.std else _usual(conversion, expected)
     given: dict[str, Any] = {"mean": mean, "std": std}
@@ -121,19 +124,19 @@ ANY_SIDE: tuple[Conversion, ...] = (
     "dinov3", "hf-dinov3", "hf-dinov3-convnext", "hf-convnext", "convnext", "hf-resnet", "detectron2",
     "torchvision-regnet", "torchvision-convnext",
 )  # fmt: skip
-"""Other projects' networks for images of any size: timm's own size for the architecture is another project's."""
+"""Other projects' networks for images of any size, for which timm's own size of the architecture does not apply."""
 
 
 def _side(
     candidate: ArchitectureCandidate, evidence: Evidence, conversion: Conversion, native: int
 ) -> tuple[int, tuple[str, ...]]:
-    """Input side in pixels: as stated, as the positions show, else assumed, which is then said."""
+    """Input side in pixels: as stated, as the positions show, else assumed and reported as such."""
     if evidence.images is not None and evidence.images.size:
         return evidence.images.size, ()
     if "img_size" in candidate.arguments:
         return native, ()
     side = USUAL_SIDE if conversion in ANY_SIDE else native
-    return side, (f"images of {side} pixels, as no file states another size",)
+    return side, (f"images of {side} pixels, because no file states another size",)
 
 
 def _usual(conversion: Conversion, expected: Mapping[str, Shape]) -> tuple[Triple, Triple]:
@@ -148,11 +151,11 @@ def _usual(conversion: Conversion, expected: Mapping[str, Shape]) -> tuple[Tripl
 def _assumed_images(evidence: Evidence, conversion: Conversion) -> Iterator[str]:
     if evidence.images is None:
         whose = {"clip": "CLIP's", "hf-clip": "CLIP's or SigLIP's", "aimv2": "CLIP's", "hf-aimv2": "CLIP's"}
-        yield f"{whose.get(conversion, 'ImageNet' + chr(39) + 's')} mean and deviation, as no file states others"
+        yield f"{whose.get(conversion, 'ImageNet' + chr(39) + 's')} mean and deviation, because no file states others"
 
 
 def _made(candidate: ArchitectureCandidate) -> tuple[nn.Module, int]:
-    """The architecture without content, and its input side in pixels."""
+    """Architecture without weights, and its input side in pixels."""
     side = candidate.arguments.get("img_size")
     if is_code(candidate.architecture):
         digest, trusts = code_of(candidate.architecture), candidate.trust_imports
@@ -170,7 +173,7 @@ CLASSIFIERS = ("fc", "head", "heads", "classifier", "last_linear", "linear", "lo
 
 
 def _classifier(candidate: ArchitectureCandidate, model: nn.Module) -> str | None:
-    """The classifier in which the user's own network ends; None where there is none, or where features are apart."""
+    """Classifier at the end of the user's own network; None if there is none, or if features are separate."""
     if not is_code(candidate.architecture) or getattr(model, "forward_features", None) != model.forward:
         return None
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
@@ -179,12 +182,12 @@ def _classifier(candidate: ArchitectureCandidate, model: nn.Module) -> str | Non
 
 
 def expected_shapes(candidate: ArchitectureCandidate) -> dict[str, Shape]:
-    """The architecture's tensors."""
+    """Shapes of the architecture's tensors."""
     return shapes(_made(candidate)[0].state_dict())
 
 
 def code_of(architecture: str) -> str | None:
-    """The digest that a card has to name; None for a plug-in's function."""
+    """Digest that a card has to contain; None for a plug-in's function."""
     return None if comes_with_plug_in(architecture) else code_digest(architecture)
 
 
@@ -197,7 +200,7 @@ def _is_harmless(key: str, drop: tuple[str, ...]) -> bool:
 
 
 def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Shape]) -> tuple[str, ...]:
-    """What timm's architecture has with a classifier and not without one, whatever the layers are called."""
+    """Keys that timm's architecture has only with a classifier, whatever the layers are called."""
     if is_code(candidate.architecture) or "num_classes" in candidate.arguments:
         return ()
     whole = hollow(candidate.architecture, **{**candidate.arguments, "num_classes": 1000})
@@ -205,7 +208,7 @@ def classifier_keys(candidate: ArchitectureCandidate, expected: Mapping[str, Sha
 
 
 def _groups(unexpected: Sequence[str], expected: Mapping[str, Shape]) -> dict[str, list[str]]:
-    """Keys that the architecture does not have, under the shortest beginning that none of its own keys has."""
+    """Keys that the architecture does not have, grouped by the shortest prefix that none of its own keys has."""
     groups: dict[str, list[str]] = {}
     for key in unexpected:
         groups.setdefault(_beginning(key, expected), []).append(key)
@@ -226,20 +229,20 @@ def _dropped(prefix: str, keys: Sequence[str], given: Mapping[str, Shape], own: 
         prefix=prefix,
         tensors=len(keys),
         parameters=sum(math.prod(given[key]) for key in keys),
-        reason=harmless(keys[0]) or ("the architecture's classifier" if keys[0] in own else "you chose to drop it"),
+        reason=harmless(keys[0]) or ("the architecture's classifier" if keys[0] in own else "dropped by --drop"),
     )
 
 
 def _obstacles(network: CheckpointNetwork, report: KeyReport, classifier: str | None) -> Iterator[str]:
-    """What stands against loading: anything missing, whole numbers, class scores for features."""
+    """Reasons against loading: missing tensors, integer weights, class scores instead of features."""
     if network.unread is not None:
         yield (
-            f"its weights are {network.unread.removeprefix('torch.')}, whole numbers of a quantised network: use the "
+            f"its weights are {network.unread.removeprefix('torch.')}, integers of a quantised network: use the "
             "weights from before the quantisation"
         )
     if classifier is not None:
         yield (
-            f"its output are the class scores (logits) of a classifier, {classifier}, and no features: have the "
+            f"its outputs are the class scores (logits) of a classifier, {classifier}, not features: have the "
             "function replace it by torch.nn.Identity()"
         )
     if report.missing or report.wrong_shape:
@@ -249,7 +252,7 @@ def _obstacles(network: CheckpointNetwork, report: KeyReport, classifier: str | 
 def _undecided(
     groups: Mapping[str, Sequence[str]], expected: Mapping[str, Shape], drop: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Leftovers that features may need: those of parts that the architecture has, and others."""
+    """Leftovers that features may depend on: those of parts that the architecture has, and others."""
     own = {name.partition(".")[0] for name in expected if "." in name}
     kept = {prefix: keys for prefix, keys in groups.items() if not all(_is_harmless(key, drop) for key in keys)}
     more = sorted(prefix for prefix in kept if prefix.partition(".")[0] in own)
@@ -257,13 +260,13 @@ def _undecided(
 
 
 def leftovers(more: Sequence[str], other: Sequence[str]) -> Iterator[str]:
-    """Obstacles: leftovers of parts that the architecture has, and others, that features may need."""
+    """Obstacles from leftovers of parts that the architecture has, and from others, that features may depend on."""
     if more:
         yield f"the checkpoint has more of the network than this architecture: {_some(more)}"
     if other:
         yield (
-            f"the checkpoint also has {_some(other)}, of which it is not known that features can do without: if they "
-            f"can, add --drop {other[0]}"
+            f"the checkpoint also has {_some(other)}, which the features may depend on: if they "
+            f"do not, add --drop {other[0]}"
         )
 
 

@@ -1,7 +1,8 @@
-"""Inspect a checkpoint and print how it could be loaded: `python -P -m backbones.inspection.inspect_main PATH [HINTS]`.
+"""Inspect a checkpoint and print how it can be loaded: `python -P -m backbones.inspection.inspect_main PATH
+[HINTS]`.
 
-`HINTS` is a `backbones.inspection.proposal.Wish` as JSON. A process of its own because reading checkpoints takes torch.
-Nothing in the file is run. Exit code 0 when the file is a checkpoint, 1 when it is none, 2 for a wrong call.
+`HINTS` is a `backbones.inspection.proposal.InspectionHints` as JSON. A separate process because reading checkpoints
+requires torch. Nothing in the file is run. Exit code 0 for a checkpoint, 1 for any other file, 2 for a wrong call.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ from backbones.model.trusted_import import LOADED
 
 SHOWN = 3
 NEAR = 0.2
-"""Share of an architecture's tensors below which it is not worth being named as what the file might be."""
+"""Minimum fraction of an architecture's tensors for naming it as the nearest one."""
 PROGRESS = ("epoch", "global_step", "step", "iteration", "iter")
 
 
-def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
-    """Look into the file. Raises WeightsError when it is no checkpoint, or the wish cannot be fulfilled."""
-    wish = wish or InspectionHints()
+def propose(path: Path, hints: InspectionHints | None = None) -> Inspection:
+    """Inspect the file. Raises WeightsError when it is not a checkpoint, or the hints do not apply."""
+    hints = hints or InspectionHints()
     first, content, whole = _read(path)
     checkpoint = content.tensors
     evidence = evidence_of(checkpoint, _stating(first))
@@ -63,7 +64,7 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
         tensors=len(whole.tensors) if whole else sum(1 for _ in tensors_of(checkpoint)),
         progress=_progress(checkpoint),
         method=_METHODS.get(whole.conversion if whole else "none") or method_of(checkpoint) or "own checkpoint",
-        code_sha256=code_of(wish.architecture) if wish.architecture and is_code(wish.architecture) else None,
+        code_sha256=code_of(hints.architecture) if hints.architecture and is_code(hints.architecture) else None,
         stubs=content.stubs,
         merged=content.merged,
         images_from=evidence.images.source if evidence.images else None,
@@ -72,25 +73,25 @@ def propose(path: Path, wish: InspectionHints | None = None) -> Inspection:
         return about.model_copy(update={"problem": problem})
     if found := adapters(key for _, key, _ in tensors_of(checkpoint)):
         return about.model_copy(update={"problem": adapter(found)})
-    networks = [whole] if whole is not None else _networks(checkpoint, wish)
+    networks = [whole] if whole is not None else _networks(checkpoint, hints)
     if networks:
-        tried, strangers = _try(networks, wish, evidence)
-        decided = _with_code(_decide(about, tried, strangers, wish, checkpoint))
+        tried, strangers = _try(networks, hints, evidence)
+        decided = _with_code(_decide(about, tried, strangers, hints, checkpoint))
     else:
-        decided = about.model_copy(update={"problem": no_network(checkpoint, wish)})
-    if decided.problem is not None and wish.architecture is None:
-        return by_library(decided, checkpoint, evidence, wish.drop)
+        decided = about.model_copy(update={"problem": no_network(checkpoint, hints)})
+    if decided.problem is not None and hints.architecture is None:
+        return by_library(decided, checkpoint, evidence, hints.drop)
     return decided
 
 
 def _stating(first: Path) -> Path:
-    """The file beside which configurations are: of an adapter, its network's."""
+    """File whose neighbours are the configurations: for an adapter, its network's."""
     base = adapter_base(first) if first.name in ADAPTERS else None
     return first if base is None else checkpoint_files(base)[0]
 
 
 def _with_code(found: Inspection) -> Inspection:
-    """With the files of the user's that were run for it."""
+    """Inspection with the user's code files that were run for it."""
     files = tuple(dict.fromkeys(LOADED))
     open_places = dict.fromkeys(words for file in files for words in writable_by_others(file))
     return found.model_copy(update={"code_loaded": tuple(map(str, files)), "code_writable": tuple(open_places)})
@@ -100,7 +101,7 @@ _METHODS: Mapping[Conversion, str] = {"byol-haiku": "byol", "simclr-tensorflow":
 
 
 def _read(path: Path) -> tuple[Path, CheckpointContent, CheckpointNetwork | None]:
-    """The file, its content, and the one network in it where the format itself shows it (BYOL, TensorFlow)."""
+    """File, content, and the single network in it where the format itself identifies it (BYOL, TensorFlow)."""
     first = first_file(path)
     nothing = CheckpointContent({})
     if first.suffix == ".index":
@@ -116,37 +117,37 @@ def _whole(conversion: Conversion, tensors: Mapping[str, Tensor]) -> CheckpointN
     return CheckpointNetwork(None, "", conversion, {key: hollow(value) for key, value in tensors.items()})
 
 
-def _networks(checkpoint: Mapping[str, object], wish: InspectionHints) -> list[CheckpointNetwork]:
-    """The networks in the file, or at the place that the user names, or where the named architecture fits best."""
+def _networks(checkpoint: Mapping[str, object], hints: InspectionHints) -> list[CheckpointNetwork]:
+    """Networks in the file, at the place named by the user, or where the named architecture fits best."""
     found = find_streams(checkpoint)
-    if wish.container is not None or wish.prefix is not None:
+    if hints.container is not None or hints.prefix is not None:
         named = [
             network
             for network in found
-            if wish.container in (None, network.container) and wish.prefix in (None, network.prefix)
+            if hints.container in (None, network.container) and hints.prefix in (None, network.prefix)
         ]
-        exact = stream_at(checkpoint, wish.container, wish.prefix or "")
+        exact = stream_at(checkpoint, hints.container, hints.prefix or "")
         return named or ([exact] if exact else [])
-    if wish.architecture is None:
+    if hints.architecture is None:
         return found
-    expected = expected_shapes(_named(wish.architecture, wish))
+    expected = expected_shapes(_named(hints.architecture, hints))
     fits = [
         (container, fit)
         for container, tensors in by_container(checkpoint).items()
         if (fit := best_fit(tensors, expected))
     ]
     most = max((fit.count for _, fit in fits), default=0)
-    there = set() if is_code(wish.architecture) else {(network.container, network.prefix) for network in found}
+    there = set() if is_code(hints.architecture) else {(network.container, network.prefix) for network in found}
     best = {(container, fit.prefix) for container, fit in fits if fit.count == most} - there
     places = [stream_at(checkpoint, container, prefix) for container, prefix in best]
     fitting = [network for network in places if network is not None]
-    return fitting if is_code(wish.architecture) else [*found, *fitting]
+    return fitting if is_code(hints.architecture) else [*found, *fitting]
 
 
 def _try(
-    networks: Sequence[CheckpointNetwork], wish: InspectionHints, evidence: Evidence
+    networks: Sequence[CheckpointNetwork], hints: InspectionHints, evidence: Evidence
 ) -> tuple[list[Proposal], list[str]]:
-    """Every guess for every network; and what was seen of networks that timm does not have."""
+    """Proposals for every network, and descriptions of networks that timm does not have."""
     found: list[Proposal] = []
     strangers: list[str] = []
     for network in networks:
@@ -155,30 +156,30 @@ def _try(
         except NoArchitecture as error:
             strangers.append(str(error))
             seen = ()
-        tries = _wished(seen, wish) if wish.architecture else [_with_arguments(one, wish) for one in seen]
-        found.extend(proposals(network, tries, evidence, wish.drop))
+        tries = _requested(seen, hints) if hints.architecture else [_with_arguments(one, hints) for one in seen]
+        found.extend(proposals(network, tries, evidence, hints.drop))
     return found, strangers
 
 
-def _wished(seen: Sequence[ArchitectureCandidate], wish: InspectionHints) -> list[ArchitectureCandidate]:
-    """The named architecture as it is, and then with the arguments that the tensors of a transformer show."""
-    assert wish.architecture is not None
-    named = _named(wish.architecture, wish)
-    if is_code(wish.architecture) or wish.arguments:
+def _requested(seen: Sequence[ArchitectureCandidate], hints: InspectionHints) -> list[ArchitectureCandidate]:
+    """The named architecture as it is, and then with the arguments that follow from the tensors of a transformer."""
+    assert hints.architecture is not None
+    named = _named(hints.architecture, hints)
+    if is_code(hints.architecture) or hints.arguments:
         return [named]
-    shown = [replace(one, architecture=wish.architecture) for one in seen if one.architecture == wish.architecture]
+    shown = [replace(one, architecture=hints.architecture) for one in seen if one.architecture == hints.architecture]
     return [named, *(one for one in shown if one.arguments)]
 
 
-def _named(architecture: str, wish: InspectionHints) -> ArchitectureCandidate:
-    return ArchitectureCandidate(architecture, wish.arguments, published=True, trust_imports=wish.trust_code)
+def _named(architecture: str, hints: InspectionHints) -> ArchitectureCandidate:
+    return ArchitectureCandidate(architecture, hints.arguments, published=True, trust_imports=hints.trust_code)
 
 
-def _with_arguments(candidate: ArchitectureCandidate, wish: InspectionHints) -> ArchitectureCandidate:
-    """Arguments that the user gives without naming the architecture are added, and may answer its question."""
+def _with_arguments(candidate: ArchitectureCandidate, hints: InspectionHints) -> ArchitectureCandidate:
+    """Candidate with arguments that the user gives without naming the architecture, which may answer its question."""
     asked = candidate.question
-    answered = asked is None or asked.argument in wish.arguments
-    arguments = {**candidate.arguments, **wish.arguments}
+    answered = asked is None or asked.argument in hints.arguments
+    arguments = {**candidate.arguments, **hints.arguments}
     return replace(candidate, arguments=arguments, question=None if answered else asked)
 
 
@@ -186,25 +187,25 @@ def _decide(
     about: Inspection,
     tried: Sequence[Proposal],
     strangers: Sequence[str],
-    wish: InspectionHints,
+    hints: InspectionHints,
     checkpoint: Mapping[str, object],
 ) -> Inspection:
     exact = [proposal for proposal in tried if proposal.exact]
     if not exact:
         best = sorted(tried, key=lambda proposal: -proposal.share)[:SHOWN]
-        problem = f"it holds {' and '.join(dict.fromkeys(strangers))}" if strangers else _no_fit(best)
+        problem = f"it contains {' and '.join(dict.fromkeys(strangers))}" if strangers else _no_fit(best)
         return about.model_copy(update={"others": tuple(best), "problem": problem})
     places = {(p.keys.container, p.keys.prefix): p.place for p in exact}
     chosen, convention = _place(list(places), checkpoint)
     if chosen is None:
         options = " or ".join((f"--container {c} " if c else "") + f"--prefix {p!r}" for c, p in places)
-        question = f"it holds {len(places)} networks that nothing tells apart: choose by {options}"
+        question = f"it contains {len(places)} networks that no convention distinguishes: choose with {options}"
         return about.model_copy(update={"others": tuple(exact), "question": question})
     here = [proposal for proposal in exact if (proposal.keys.container, proposal.keys.prefix) == chosen]
     others = tuple(proposal for proposal in exact if proposal not in here)
-    if len(here) > 1 and wish.architecture is None:
+    if len(here) > 1 and hints.architecture is None:
         names = ", ".join(proposal.architecture for proposal in here)
-        question = f"its tensors fit {names} alike, which differ in what no file shows: choose by --arch"
+        question = f"its tensors fit {names} equally, which differ in settings that no file states: choose with --arch"
         return about.model_copy(update={"others": (*here, *others), "question": question})
     if here[0].question is not None:
         return about.model_copy(update={"others": tuple(exact), "question": here[0].question})
@@ -214,7 +215,7 @@ def _decide(
 
 
 def _place(places: Sequence[Place], checkpoint: Mapping[str, object]) -> tuple[Place | None, Convention | None]:
-    """The place to take, and the convention that says so; a network under two names is one."""
+    """The place to use, and the convention that selects it; one network under two names counts once."""
     if len(places) == 1:
         return places[0], None
     found = prefer([(place, f"{place[0] or ''}.{place[1]}") for place in places])
@@ -230,17 +231,17 @@ def _place(places: Sequence[Place], checkpoint: Mapping[str, object]) -> tuple[P
 
 def _no_fit(best: Sequence[Proposal]) -> str:
     if not best:
-        return "its layout is none of a known family: name the architecture by --arch (a timm name)"
+        return "its layout is not of a known family: name the architecture with --arch (a timm name)"
     first = best[0]
     if first.share < NEAR:
         return (
-            f"no known architecture is like it (of {first.architecture}, the nearest, {first.matched} of "
-            f"{first.expected} tensors are there): is the file incomplete? For a network of your own, give its code by "
+            f"no known architecture matches it (of {first.architecture}, the nearest, {first.matched} of "
+            f"{first.expected} tensors match): is the file incomplete? For a network of your own, give its code with "
             "--arch FILE.py:FUNCTION --trust-code"
         )
     return (
-        f"{first.architecture} comes nearest, with {first.matched} of {first.expected} tensors "
-        f"at {first.place or 'the top'} ({'; '.join(first.obstacles)}): name another architecture by --arch"
+        f"{first.architecture} is the nearest, with {first.matched} of {first.expected} tensors "
+        f"at {first.place or 'the top'} ({'; '.join(first.obstacles)}): name another architecture with --arch"
     )
 
 
@@ -249,15 +250,15 @@ def _progress(checkpoint: Mapping[str, object]) -> dict[str, int]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the inspection."""
+    """Print the inspection and return the exit code."""
     try:
         path = Path(arguments[0]).expanduser().absolute()
-        wish = InspectionHints.model_validate_json(arguments[1]) if len(arguments) > 1 else InspectionHints()
+        hints = InspectionHints.model_validate_json(arguments[1]) if len(arguments) > 1 else InspectionHints()
     except (IndexError, ValidationError) as error:
-        print(f"usage: python -P -m backbones.inspection.inspect_main PATH [WISH]: {error}", file=sys.stderr)
+        print(f"usage: python -P -m backbones.inspection.inspect_main PATH [HINTS]: {error}", file=sys.stderr)
         return 2
     try:
-        answer: Inspection | Refused = propose(path, wish)
+        answer: Inspection | Refused = propose(path, hints)
     except WeightsError as error:
         answer = Refused(path=str(path), error=str(error))
     print(answer.model_dump_json())

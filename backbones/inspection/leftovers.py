@@ -1,4 +1,6 @@
-"""Tensors that a backbone's features do not need, each kind with the reason; any other leftover must not be dropped."""
+"""Tensors that a backbone's features do not depend on, with the reason for each kind; other leftovers must not be
+dropped.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,8 @@ _KINDS: tuple[tuple[str, str], ...] = (
         r"(data_preprocessor|pixel_mean|pixel_std|image_mean|image_std|normalize|preprocess)(\.|$)",
         "numbers of the preprocessing",
     ),
-    (r"pooler\.dense\.", "transformers' pooler, a layer behind the features"),
-    (r"pre_logits\.", "a layer of the classifier, which timm leaves out too"),
+    (r"pooler\.dense\.", "transformers' pooler, a layer after the features"),
+    (r"pre_logits\.", "a layer of the classifier, which timm omits as well"),
     (
         (
             r"(text_model|text|text_projection|token_embedding|ln_final|logit_scale|logit_bias|text_encoder|bert|"
@@ -57,16 +59,16 @@ _KINDS: tuple[tuple[str, str], ...] = (
 )
 HARMLESS = tuple((re.compile(pattern), reason) for pattern, reason in _KINDS)
 ADAPTER = re.compile(r"(^|[._])(lora|loha|lokr|adapter|adapters|dora|ia3|vera)([._]|$|[AB]_)", re.IGNORECASE)
-"""Parts of names of adapters, which change the network's function."""
+"""Parts of the names of adapters, which change the network's function."""
 
 
 def harmless(key: str) -> str | None:
-    """Why features do not need the tensor; None when that is not known."""
+    """Why features do not depend on the tensor; None when unknown."""
     if ADAPTER.search(key):
         return None
     return next((reason for pattern, reason in HARMLESS if pattern.match(key)), None)
 
 
 def adapters(keys: Iterable[str]) -> list[str]:
-    """The keys that belong to an adapter."""
+    """Keys that belong to an adapter."""
     return [key for key in keys if ADAPTER.search(key)]

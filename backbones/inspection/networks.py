@@ -1,7 +1,7 @@
-"""The networks that a checkpoint holds side by side, and which of them is meant to be used.
+"""The networks in a checkpoint, and the one that is evaluated.
 
-Self-supervised training keeps two copies of a network, and each method's own evaluation takes a particular one. Only
-such conventions decide; two networks that no convention tells apart are the user's to choose from.
+Self-supervised training stores two copies of a network, and each method's own evaluation uses a particular one. Only
+such conventions decide; between two networks that no convention distinguishes, the user has to choose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 Place = tuple[str | None, str]
 """Container and prefix."""
 MOSTLY = 0.9
-"""Share of the names that one network under two places has in both; heads may differ."""
+"""Fraction of names that one network at two places has in common; heads may differ."""
 
 STEMS = (
     "patch_embed.proj.weight",
@@ -36,16 +36,17 @@ STEMS = (
     "conv1.0.weight",
     "conv1.weight",
 )
-"""How architectures call their first layer; the longest that fits is cut off to find the prefix."""
+"""Names of first layers of architectures; the longest match is removed to find the prefix."""
 COLOURS = 3
 BANDS = range(1, 33)
-"""Channels of images that are no photographs: grey, near infrared, satellites' bands."""
+"""Channels of images other than photographs: grey, near infrared, satellite bands."""
 
 
 @dataclass(frozen=True)
 class CheckpointNetwork:
-    """One network's tensors, without content, by their names in the architecture; `outside` names the container's
-    other keys, `unread` is the type of weights that are no floating-point numbers."""
+    """Tensors of one network, without content, by their names in the architecture; `outside` lists the
+    container's other keys, `unread` is the type of weights that are not floating-point numbers.
+    """
 
     container: str | None
     prefix: str
@@ -56,18 +57,17 @@ class CheckpointNetwork:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The tensors' shapes."""
         return shapes(self.tensors)
 
     @property
     def place(self) -> str:
-        """Container and prefix in one text, which conventions are told by."""
+        """Container and prefix in one string, which the patterns of conventions match."""
         return f"{self.container or ''}.{self.prefix}"
 
 
 @dataclass(frozen=True)
 class Convention:
-    """Of two networks, the one that a method's own evaluation uses."""
+    """Choice between two networks: the one that a method's own evaluation uses."""
 
     preferred: re.Pattern[str]
     other: re.Pattern[str]
@@ -109,11 +109,11 @@ METHODS = (
     (re.compile(r"\bonline_"), "byol"),
     (re.compile(r"(^|\.)predictor\."), "simsiam"),
 )
-"""What else in a checkpoint tells the method; the first that is there counts."""
+"""Further patterns that identify the method of a checkpoint; the first match counts."""
 
 
 def find_streams(checkpoint: Mapping[str, object]) -> list[CheckpointNetwork]:
-    """Every network of the checkpoint: whatever begins with a layer that takes three colours."""
+    """Every network of the checkpoint, recognised by a first layer with three input channels."""
     return [
         _stream(container, tensors, prefix, conversion)
         for container, tensors in by_container(checkpoint).items()
@@ -124,13 +124,13 @@ def find_streams(checkpoint: Mapping[str, object]) -> list[CheckpointNetwork]:
 def stream_at(
     checkpoint: Mapping[str, object], container: str | None, prefix: str, conversion: Conversion = "none"
 ) -> CheckpointNetwork | None:
-    """The tensors at a place, by default under the names that they have there; None when there are none."""
+    """Tensors at a place, by default under their own names; None when there are none."""
     found = _stream(container, by_container(checkpoint).get(container, {}), prefix, conversion)
     return found if found.tensors else None
 
 
 def by_container(checkpoint: Mapping[str, object]) -> dict[str | None, dict[str, Tensor]]:
-    """The tensors of every dictionary without their content, under keys without the names of wrappers."""
+    """Tensors of every dictionary without their content, under keys without the names of wrappers."""
     found: dict[str | None, dict[str, Tensor]] = {}
     for container, key, tensor in tensors_of(checkpoint):
         found.setdefault(container, {})[key] = hollow(tensor)
@@ -138,13 +138,13 @@ def by_container(checkpoint: Mapping[str, object]) -> dict[str | None, dict[str,
 
 
 def hollow(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape and type without numbers. A quantised one counts as whole numbers."""
+    """Tensor of the same shape and type without content. A quantised one counts as integers."""
     dtype = torch.int8 if tensor.is_quantized else tensor.dtype
     return torch.empty(tensor.shape, dtype=dtype, device="meta")
 
 
 def other_channels(checkpoint: Mapping[str, object]) -> tuple[str, int] | None:
-    """A first layer for images of another number of channels: its name and the number."""
+    """First layer for another number of channels: its name and the number."""
     for tensors in by_container(checkpoint).values():
         for key, tensor in tensors.items():
             stem = any(_ends(key, name) for name in all_stems() if not name.startswith("0."))
@@ -154,14 +154,14 @@ def other_channels(checkpoint: Mapping[str, object]) -> tuple[str, int] | None:
 
 
 def all_stems() -> Iterator[str]:
-    """How architectures and other projects call their first layer."""
+    """Names of the first layer in architectures and other projects."""
     yield from STEMS
     for layout in LAYOUTS.values():
         yield from layout.stems
 
 
 def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
-    """Of several things with their places, the one that a convention chooses; None when none tells them apart."""
+    """Of several items with their places, the one that a convention selects; None when none applies."""
     for convention in CONVENTIONS:
         chosen = [item for item, place in items if convention.preferred.search(place)]
         others = [item for item, place in items if convention.other.search(place)]
@@ -171,7 +171,7 @@ def prefer(items: Sequence[tuple[Item, str]]) -> tuple[Item, Convention] | None:
 
 
 def distinct(checkpoint: Mapping[str, object], places: Sequence[Place]) -> list[list[Place]]:
-    """The places in groups whose networks are the same, number by number: one network under several names."""
+    """Places grouped by equal networks, compared number by number: one network under several names."""
     groups: list[list[Place]] = []
     for place in places:
         same = next((group for group in groups if _equal(checkpoint, group[0], place)), None)
@@ -191,7 +191,7 @@ def _equal(checkpoint: Mapping[str, object], first: Place, second: Place) -> boo
 
 
 def method_of(checkpoint: Mapping[str, object]) -> str | None:
-    """The method whose layout this is, where it shows."""
+    """Method whose layout this is, where it can be recognised."""
     names = [f"{container or ''}.{key}" for container, key, _ in tensors_of(checkpoint)]
     return next((method for pattern, method in METHODS if any(pattern.search(name) for name in names)), None)
 
@@ -207,7 +207,7 @@ def _beginnings(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Conversion
 
 
 def _layout(key: str, tensors: Mapping[str, Tensor]) -> tuple[str, Conversion] | None:
-    """The first layout whose first layer this is, and whose sign is below the same prefix."""
+    """The first layout with this first layer, and with its sign below the same prefix."""
     for conversion, layout in LAYOUTS.items():
         for stem in layout.stems:
             if _ends(key, stem):

@@ -1,7 +1,7 @@
-"""What a checkpoint turned out to hold and how it could be loaded, as data that travels between processes.
+"""Content of a checkpoint and how it can be loaded, as data that is passed between processes.
 
-Looking into one takes torch, so the console asks `python -m backbones.inspection` (see there) and gets
-this back.
+Inspecting a checkpoint requires torch, so the console runs `python -m backbones.inspection.inspect_main` and receives
+these records.
 """
 
 from __future__ import annotations
@@ -33,94 +33,94 @@ SECONDS = 900.0
 
 
 class Dropped(CardModel):
-    """Tensors that are left out by intention: a head, a projector."""
+    """Tensors that are dropped intentionally: a head, a projector."""
 
     prefix: str
     tensors: int
     parameters: int
     reason: str = ""
-    """Why features do not need them."""
+    """Why features do not depend on them."""
 
 
 class Proposal(CardModel):
-    """One way to load the file: a place in it, and the architecture whose tensors lie there."""
+    """One way to load the file: a place in it, and the architecture that matches the tensors there."""
 
     architecture: str
     arguments: dict[str, ArchitectureValue] = Field(default_factory=dict)
     keys: KeyMapping
     size: int
-    """Input side in pixels that the architecture, or the checkpoint's position embedding, was made for."""
+    """Input side in pixels of the architecture or of the checkpoint's position embedding."""
     matched: int
     expected: int
-    """Tensors of the architecture; counters that only training reads are not counted."""
+    """Tensors of the architecture, without counters that only training uses."""
     pooling: Pooling = "default"
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     crop: float = 0.875
     interpolation: Interpolation = "bicubic"
     assumptions: tuple[str, ...] = ()
-    """What neither the tensors nor a file beside them state, and what was taken instead."""
+    """Values that were assumed because neither the tensors nor a neighbouring file states them."""
     question: str | None = None
-    """What must be given before it can be used."""
+    """Question to answer before it can be used."""
     asks: tuple[str, int] | None = None
-    """The argument that is asked for, and a plausible value."""
+    """The argument in question, and a plausible value."""
     undecided: tuple[str, ...] = ()
-    """Beginnings of keys of which it is not known whether features can do without; nothing else is in the way."""
+    """Prefixes of keys that features may depend on; nothing else prevents loading."""
     dropped: tuple[Dropped, ...] = ()
     obstacles: tuple[str, ...] = ()
-    """Why it cannot be loaded; empty when every tensor is there with its shape."""
+    """Why it cannot be loaded; empty when every tensor is present with its shape."""
 
     @property
     def exact(self) -> bool:
-        """Whether every tensor of the architecture is there, and nothing of the network is left over."""
+        """Whether every tensor of the architecture is present, and nothing of the network is left over."""
         return not self.obstacles
 
     @property
     def share(self) -> float:
-        """Of the architecture's tensors, how many were found."""
+        """Fraction of the architecture's tensors that were found."""
         return self.matched / self.expected if self.expected else 0.0
 
     @property
     def place(self) -> str:
-        """Where in the file, for people: `state_dict, module.encoder_q.*`."""
+        """Place in the file for display: `state_dict, module.encoder_q.*`."""
         return ", ".join(part for part in (self.keys.container, f"{self.keys.prefix}*") if part)
 
 
 class Inspection(CardModel):
-    """A file that is a checkpoint. `chosen` is what is proposed; without one, `question` or `problem` says why."""
+    """A checkpoint. `chosen` is the proposal; without one, `question` or `problem` gives the reason."""
 
     kind: Literal["inspected"] = "inspected"
     path: str
     tensors: int
     chosen: Proposal | None = None
     reason: str = ""
-    """Why `chosen` was preferred to the others, where there was a choice; empty where there was none."""
+    """Why `chosen` was preferred to the others; empty where there was no choice."""
     others: tuple[Proposal, ...] = ()
-    """Other ways, best first."""
+    """Other proposals, best first."""
     question: str | None = None
-    """What only the user can decide."""
+    """A choice that is left to the user."""
     problem: str | None = None
-    """Why no way to load it was found."""
+    """Why no architecture matches."""
     method: str = "own checkpoint"
-    """The pretraining method whose layout this is, where it shows."""
+    """Pretraining method of the layout, where it can be recognised."""
     progress: dict[str, int] = Field(default_factory=dict)
-    """`epoch`, `step` and the like, where the file says so."""
+    """`epoch`, `step` and the like, where the file states them."""
     code_sha256: str | None = None
-    """Digest of the user's own file that makes the architecture."""
+    """Digest of the user's own file that defines the architecture."""
     code_loaded: tuple[str, ...] = ()
     """The user's own files that were run."""
     code_writable: tuple[str, ...] = ()
-    """What of those other users may change, as sentences."""
+    """Which of them other users can change, as sentences."""
     stubs: tuple[str, ...] = ()
-    """Names of objects in the file that were not made, but stand as inert stubs."""
+    """Names of objects in the file that were replaced by inert stubs."""
     merged: str = ""
-    """What was merged into the network (an adapter); empty for most files."""
+    """Description of what was merged into the network (an adapter); empty for most files."""
     images_from: str | None = None
-    """The file that states the preprocessing; None where it is assumed."""
+    """File that states the preprocessing; None where it is assumed."""
 
 
 class Refused(CardModel):
-    """A file that is no checkpoint, or none that may be read."""
+    """A file that is not a checkpoint, or must not be read."""
 
     kind: Literal["refused"] = "refused"
     path: str
@@ -128,7 +128,7 @@ class Refused(CardModel):
 
 
 class InspectionHints(CardModel):
-    """What the user said already; everything may be left open."""
+    """The user's choices; all are optional."""
 
     architecture: str | None = None
     """A timm name, or `module:function` or `/path/to/file.py:function`."""
@@ -136,9 +136,9 @@ class InspectionHints(CardModel):
     container: str | None = None
     prefix: str | None = None
     trust_code: bool = False
-    """Whether everything that the architecture's code imports is trusted as it is now."""
+    """Whether all imports of the architecture's code are trusted in their present state."""
     drop: tuple[str, ...] = ()
-    """Beginnings of keys that features can do without, as the user states."""
+    """Prefixes of keys that features do not depend on, according to the user."""
 
 
 Answer = Annotated[Inspection | Refused, Field(discriminator="kind")]
@@ -146,17 +146,19 @@ ANSWER: TypeAdapter[Inspection | Refused] = TypeAdapter(Answer)
 
 
 def present_files(path: Path) -> list[Path]:
-    """The files of the checkpoint. Raises WeightsError where one of them is no file."""
+    """Files of the checkpoint. Raises WeightsError if one of them is not a file."""
     files = checkpoint_files(path)
     absent = next((file for file in files if not file.is_file()), None)
     if absent is not None and absent.is_dir():
         found = [file.name for file in candidates(absent)]
         there = (
-            f"holds {len(found)} checkpoints ({', '.join(found[:6])})" if found else "is a folder without checkpoints"
+            f"contains {len(found)} checkpoints ({', '.join(found[:6])})"
+            if found
+            else "is a folder without checkpoints"
         )
         raise WeightsError(f"{absent} {there}: name one file")
     if absent is not None:
-        raise WeightsError(f"{absent} is not there: name a checkpoint file")
+        raise WeightsError(f"{absent} does not exist: name a checkpoint file")
     return files
 
 
@@ -172,20 +174,20 @@ def first_file(path: Path) -> Path:
     return first
 
 
-def inspect(path: Path, wish: InspectionHints | None = None) -> Inspection:
-    """Look into a file, in a process of its own, without running anything that is in it.
+def inspect(path: Path, hints: InspectionHints | None = None) -> Inspection:
+    """Inspect a file in a subprocess, without running its content.
 
-    With an architecture of the user's own code in `wish`, that code is run: ask first. Raises WeightsError with the
+    An architecture of the user's own code in `hints` is run: get the user's consent first. Raises WeightsError with the
     reason for a file that cannot be used at all; for one that is absent or in a foreign format, without that process.
     """
     first_file(path)
     try:
-        done = run_module(PROPOSE, str(path), (wish or InspectionHints()).model_dump_json(), seconds=SECONDS)
+        done = run_module(PROPOSE, str(path), (hints or InspectionHints()).model_dump_json(), seconds=SECONDS)
         answer = ANSWER.validate_json(done.stdout.splitlines()[-1] if done.stdout.strip() else "")
     except subprocess.TimeoutExpired as error:
-        raise WeightsError(f"{path}: looking into it took more than {SECONDS:.0f} s: is the disk slow?") from error
+        raise WeightsError(f"{path}: the inspection took more than {SECONDS:.0f} s: is the disk slow?") from error
     except ValidationError as error:
-        raise WeightsError(f"{path} could not be looked into: {last_error_line(done)}") from error
+        raise WeightsError(f"{path} could not be inspected: {last_error_line(done)}") from error
     if isinstance(answer, Refused):
         raise WeightsError(answer.error)
     return answer

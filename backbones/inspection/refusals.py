@@ -1,4 +1,4 @@
-"""Why the content of a file cannot be used: what it holds instead of a network, and the way out."""
+"""Reasons why the content of a file cannot be used, each with a fix."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from backbones.inspection.proposal import InspectionHints
 
 TEXT = ("word_embeddings", "tok_embeddings", "embed_tokens", "wte.weight")
 FEW = 8
-"""Tensors up to which a file holds a head and no network."""
+"""Number of tensors up to which a file may contain a head without a network."""
 _CONSOLIDATE = (
-    "consolidate them where they were made: load and save with StateDictType.FULL_STATE_DICT, or for a folder "
+    "consolidate them where they were created: load and save with StateDictType.FULL_STATE_DICT, or for a folder "
     "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth"
 )
 _ZERO = "python -m deepspeed.utils.zero_to_fp32 FOLDER OUTPUT"
 
 
 def unusable(checkpoint: Mapping[str, object]) -> str | None:
-    """What stands against the whole file, whatever the architecture; None for most files."""
+    """Why the whole file cannot be used with any architecture; None for most files."""
     tensors = [(key, tensor) for _, key, tensor in tensors_of(checkpoint)]
     flat = sum("_flat_param" in key or "flat_param_" in key for key, _ in tensors)
     if flat:
-        return f"it holds {flat} flat parameters of FSDP, one rank's shard of the network: {_CONSOLIDATE}"
+        return f"it contains {flat} flat parameters of FSDP, one rank's shard of the network: {_CONSOLIDATE}"
     empty = sum(tensor.numel() == 0 for _, tensor in tensors)
     if empty and 2 * empty > len(tensors):
         return (
-            f"{empty} of its {len(tensors)} tensors are empty, as DeepSpeed ZeRO-3 writes them beside its shards: "
-            f"consolidate them where they were made ({_ZERO}, DeepSpeed's own zero_to_fp32)"
+            f"{empty} of its {len(tensors)} tensors are empty, as DeepSpeed ZeRO-3 writes them next to its shards: "
+            f"consolidate them where they were created ({_ZERO}, DeepSpeed's own zero_to_fp32)"
         )
     packed = sum(key.endswith(("zero_point", "_packed_params.dtype", "qweight", "qzeros")) for key, _ in tensors)
     if packed:
@@ -37,29 +37,29 @@ def unusable(checkpoint: Mapping[str, object]) -> str | None:
 
 
 def adapter(keys: Sequence[str]) -> str:
-    """For a file with tensors of an adapter, with or without the network."""
+    """Reason for a file with tensors of an adapter, with or without the network."""
     return (
         f"{len(keys)} of its tensors belong to an adapter (LoRA: {keys[0]}, ...), which changes the network's function "
         "and is not merged into it: merge them where it was trained (peft: merge_and_unload()) and save it again; or "
-        "put its adapter_config.json beside, in which base_model_name_or_path is the path of the network"
+        "add its adapter_config.json to the folder, with the network's path as base_model_name_or_path"
     )
 
 
-def no_network(checkpoint: Mapping[str, object], wish: InspectionHints) -> str:
+def no_network(checkpoint: Mapping[str, object], hints: InspectionHints) -> str:
     """Why there is no network among the tensors."""
     names = [key for _, key, _ in tensors_of(checkpoint)]
-    if wish.prefix is not None or wish.container is not None:
-        return f"there are no tensors at container {wish.container!r}, prefix {wish.prefix or ''!r}"
+    if hints.prefix is not None or hints.container is not None:
+        return f"there are no tensors at container {hints.container!r}, prefix {hints.prefix or ''!r}"
     if not names:
-        return "it holds no tensors at all"
+        return "it contains no tensors"
     if (found := other_channels(checkpoint)) is not None:
         name, channels = found
         return (
-            f"its first layer ({name}) takes {channels} channel{'s' * (channels > 1)}, and images of tasks have three: "
-            "a network for other images cannot be measured on photographs"
+            f"its first layer ({name}) has {channels} input channel{'s' * (channels > 1)}, but images of tasks have "
+            "three: a network for other images cannot be measured on photographs"
         )
     if any(part in name for name in names for part in TEXT):
-        return "it holds a language model: no layer takes an image"
+        return "it contains a language model: no layer has an image as input"
     if len(names) <= FEW:
-        return f"it holds only {', '.join(names)}: a head without its network"
-    return f"none of its {len(names)} tensors is a layer that takes three colours: it holds no image network"
+        return f"it contains only {', '.join(names)}: a head without its network"
+    return f"none of its {len(names)} tensors is a layer with three input channels: it contains no image network"

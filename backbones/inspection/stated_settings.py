@@ -1,6 +1,6 @@
-"""Settings of a configuration of transformers that change the function and that timm's architecture has otherwise.
+"""Settings in a configuration of transformers that change the function and differ from timm's architecture.
 
-Tensors do not show them, so that without this check such a network would be loaded as another one.
+Tensors do not show them; without this check such a network would be loaded with another function.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ACTIVATIONS: Mapping[Conversion, str] = {
     "hf-resnet": "relu",
     "hf-aimv2": "silu",
 }
-"""Of the architectures whose activation no argument changes."""
+"""Activations of the architectures whose activation no argument changes."""
 ROTATION = 100.0
 """Base of the rotary positions of DINOv3."""
 
 
 def contradictions(config: Mapping[str, Any], conversion: Conversion, shapes: Mapping[str, Shape]) -> Iterator[str]:
-    """Settings that the architecture does not have, each with the one that it has."""
+    """Settings that the architecture does not support, each with the supported value."""
     has = dict(ACTIVATIONS)
     has["hf-dinov3"] = "silu" if "blocks.0.mlp.fc1_g.weight" in shapes else "gelu"
     stated = config.get("hidden_act")

@@ -1,1 +1,1 @@
-"""Files, cards, downloads, digests and plug-ins: input and output that every other room uses."""
+"""Files, cards, downloads, digests and plug-ins: input and output that every other package uses."""

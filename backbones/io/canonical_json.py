@@ -6,5 +6,5 @@ import json
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys and no spaces: the bytes over which every digest is taken."""
+    """JSON with sorted keys and no spaces, as bytes: the input of every digest."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()

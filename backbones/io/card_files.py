@@ -1,7 +1,7 @@
-"""Folders of TOML cards: reading them, naming them, finding them by name or glob.
+"""Folders of TOML cards: reading, naming, and search by name or glob.
 
-Generic over the card's pydantic model, so backbones, datasets, tasks and suites share one reader. A broken card never
-hides the others: it becomes a `CardProblem` that names file, key and value. Needs neither torch nor numpy.
+Generic over the card's pydantic model, so backbones, datasets, tasks and suites share one reader. An invalid card
+never hides the others: it becomes a `CardProblem` that names file, key and value. Needs neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ CardT = TypeVar("CardT", bound=BaseModel)
 
 LARGEST_CARD = 256 * 1024
 MOST_PROBLEMS = 10
-"""Of one card that are told."""
+"""Maximum number of reported problems per card."""
 _NOT_IN_NAMES = re.compile(r"[\s*?\[\]:,]")
 _GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class CardProblem:
-    """Why a card was left out. `key` is the dotted place inside the file, None when the whole file is meant."""
+    """Why a card was left out. `key` is the dotted key in the file, None when the whole file is meant."""
 
     path: Path
     key: str | None
@@ -43,7 +43,7 @@ class CardProblem:
 
 @dataclass(frozen=True)
 class CardFolder(Generic[CardT]):
-    """What a folder of cards held: the good cards by name, where each lies, and what was wrong with the others."""
+    """Content of a folder of cards: valid cards by name, their paths, and the problems of the others."""
 
     cards: dict[str, CardT]
     paths: dict[str, Path]
@@ -51,11 +51,11 @@ class CardFolder(Generic[CardT]):
 
 
 class CardNameError(ValueError):
-    """A name that leads to no card; the message says what was asked for and what would work."""
+    """A name without a card; the message contains the name and possible alternatives."""
 
 
 class UnknownName(CardNameError):  # noqa: N818 - a domain word, raised as such
-    """No card has this name, or no name fits this pattern."""
+    """No card has this name, or no name matches this pattern."""
 
     def __init__(self, kind: str, name: str, suggestions: Sequence[str] = ()) -> None:
         self.kind, self.name, self.suggestions = kind, name, tuple(suggestions)
@@ -64,13 +64,13 @@ class UnknownName(CardNameError):  # noqa: N818 - a domain word, raised as such
 
 
 class MalformedName(CardNameError):  # noqa: N818 - as above
-    """A name that describes a card by itself (`file:...`, `timm:...`) but is written wrongly."""
+    """A name that describes a card (`file:...`, `timm:...`) with invalid syntax."""
 
 
 def read_cards(folder: Path, model: type[CardT], **fixed: object) -> CardFolder[CardT]:
-    """Reads every `*.toml` below `folder`; a card's name is its path there without the ending (`paper/moco-v2`).
+    """Read every `*.toml` below `folder`; a card's name is its path there without the suffix (`paper/moco-v2`).
 
-    `fixed` is given to every card beside its name and its file's content. A folder that does not exist holds no cards.
+    `fixed` is added to every card in addition to its name and its file's content. A missing folder contains no cards.
     """
     cards: dict[str, CardT] = {}
     paths: dict[str, Path] = {}
@@ -86,12 +86,12 @@ def read_cards(folder: Path, model: type[CardT], **fixed: object) -> CardFolder[
 
 
 def check_card(path: Path, model: type[CardT], name: str) -> CardT | list[CardProblem]:
-    """One file as the card of a name, wherever it lies; or everything that is wrong with it."""
+    """Validate one file as the card of a name, whatever its path; returns the card or all of its problems."""
     return _read_card(path, model, {"name": name})
 
 
 def suggest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
-    """The known names most like `name`, best first; a name's last part counts as much as the whole."""
+    """Known names most similar to `name`, best first; a name's last part counts as much as the whole."""
     wanted = name.lower()
     scored = [(_likeness(wanted, candidate.lower()), candidate) for candidate in known]
     close = sorted((item for item in scored if item[0] >= 0.6), key=lambda item: (-item[0], item[1]))
@@ -99,9 +99,9 @@ def suggest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
 
 
 def match(patterns: Iterable[str], known: Iterable[str], kind: str = "card") -> list[str]:
-    """The known names that the patterns choose, each once, in the patterns' order and then in `known`'s.
+    """Known names selected by the patterns, each once, in the patterns' order and then in that of `known`.
 
-    A pattern that is itself a known name means just that one. Raises UnknownName when a pattern chooses nothing.
+    A pattern that is itself a known name selects just that one. Raises UnknownName when a pattern selects nothing.
     """
     names = list(known)
     chosen: dict[str, None] = {}
@@ -114,12 +114,12 @@ def match(patterns: Iterable[str], known: Iterable[str], kind: str = "card") -> 
 
 
 def is_glob(name: str) -> bool:
-    """Whether a name asks for matching (`paper/*`) rather than meaning one card."""
+    """Whether a name is a pattern (`paper/*`) rather than the name of one card."""
     return _GLOB.search(name) is not None
 
 
 def _card_files(folder: Path) -> list[Path]:
-    """Every TOML file below the folder, sorted; hidden ones are an editor's own business."""
+    """Every TOML file below the folder, sorted, without hidden ones."""
     files = (path for path in folder.rglob("*.toml") if path.is_file())
     return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
@@ -129,7 +129,7 @@ def _read_card(path: Path, model: type[CardT], given: dict[str, object]) -> Card
         content = tomllib.loads(_card_text(path, str(given["name"])))
         taken = sorted(set(content) & set(given))
         if taken:
-            raise ValueError(f"{', '.join(taken)}: not for the file to say; a card is named by its place")
+            raise ValueError(f"{', '.join(taken)}: must not be in the file; a card's name is its path")
     except OSError as error:
         return [CardProblem(path, None, f"cannot be read: {error.strerror or error}")]
     except RecursionError:
@@ -143,12 +143,12 @@ def _read_card(path: Path, model: type[CardT], given: dict[str, object]) -> Card
 
 
 def _card_text(path: Path, name: str) -> str:
-    """The file's text. Raises ValueError for a name or a size that no card has, or text that is not UTF-8."""
+    """Text of the file. Raises ValueError for an invalid name or size, or text that is not UTF-8."""
     if not name.isprintable() or _NOT_IN_NAMES.search(name):
-        raise ValueError(f"the name {name!r} holds a space, a control character or one of * ? [ ] : ,")
+        raise ValueError(f"the name {name!r} contains a space, a control character or one of * ? [ ] : ,")
     size = path.stat().st_size
     if size > LARGEST_CARD:
-        raise ValueError(f"it has {size:,} bytes, and a card at most {LARGEST_CARD:,}")
+        raise ValueError(f"it has {size:,} bytes, but a card has at most {LARGEST_CARD:,}")
     return path.read_text(encoding="utf-8")
 
 
@@ -170,7 +170,7 @@ def _problems(
 
 
 def _place(location: tuple[int | str, ...], content: object) -> str:
-    """The key as the file has it: pydantic also lists which member of a union it tried, which no file says."""
+    """Key as in the file: pydantic also lists the attempted member of a union, which is not in the file."""
     parts: list[str] = []
     for index, part in enumerate(location):
         here = _child(content, part)
@@ -191,7 +191,7 @@ def _child(content: object, part: int | str) -> object:
 
 @cache
 def _field_names(model: type[BaseModel]) -> frozenset[str]:
-    """The names of all fields of the model and of the models inside it."""
+    """Names of all fields of the model and of nested models."""
     schema = model.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
     return frozenset(name for part in parts for name in part.get("properties", {}))
@@ -222,6 +222,6 @@ def _ratio(left: str, right: str) -> float:
 
 
 class CardModel(BaseModel):
-    """Frozen, and strict about keys: a misspelt key is an error, never silently ignored."""
+    """Frozen model that rejects unknown keys, so that a misspelt key is never silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

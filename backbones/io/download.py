@@ -1,4 +1,4 @@
-"""One HTTP download that survives interruption: a `.part` file, resumed by range, hashed, renamed when whole."""
+"""HTTP downloads that survive interruption: a `.part` file, resumed by range, hashed, renamed when complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from backbones.io.files import no_follow_opener
 from backbones.io.urls import basic_authorization, redacted, without_secrets
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes there are and the bytes there will be, None while that is unknown."""
+"""Called with the received and the total number of bytes, None while unknown."""
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0
@@ -32,7 +32,7 @@ _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RefusedDownload(WeightsError):  # noqa: N818 - a domain word, raised as such
-    """The server refuses: `status` is HTTP's, `reason` what the server calls it (a model hub's X-Error-Code)."""
+    """The server refused: `status` is HTTP's, `reason` the server's code (a model hub's X-Error-Code)."""
 
     def __init__(self, message: str, status: int, reason: str = "") -> None:
         super().__init__(message)
@@ -40,41 +40,43 @@ class RefusedDownload(WeightsError):  # noqa: N818 - a domain word, raised as su
 
 
 class _LostConnectionError(Exception):
-    """The transfer broke off; what arrived is kept."""
+    """The transfer was interrupted; received bytes are stored."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """What to get and where to put it. `secret_headers` go to the first host only, never along with a redirect.
+    """One download. `secret_headers` are sent to the first host only, never along with a redirect.
 
-    The address may hold a user, a password or a token; messages show it without (`backbones.io.urls`).
+    The address may contain a user, a password or a token; messages omit them (`backbones.io.urls`).
     """
 
     url: str = field(repr=False)
     target: Path
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     attempts: int = 5
-    """How often in a row the connection may fail without a single byte arriving."""
+    """Number of consecutive connections that may fail without receiving a byte."""
     pause: float = 1.0
     """Seconds before the second attempt; doubled before each further one."""
 
     @property
     def shown(self) -> str:
-        """The address, without secrets."""
+        """Address without secrets."""
         return redacted(self.url)
 
     @property
     def part(self) -> Path:
-        """Where the bytes are until they are all there."""
+        """File of the received bytes until the download is complete."""
         return self.target.with_name(self.target.name + ".part")
 
     @property
     def validator(self) -> Path:
-        """Keeps what the server calls this version of the file, so that two versions are never joined."""
+        """File of the server's identifier of this version, so that two versions are never joined."""
         return self.target.with_name(self.target.name + ".part.version")
 
     def run(self, on_progress: Progress) -> str:
-        """Downloads the file and returns its SHA-256. Raises WeightsError; what has arrived is kept for next time."""
+        """Download the file and return its SHA-256. Raises WeightsError; received bytes are stored for the next
+        attempt.
+        """
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self.part) as file:
@@ -100,16 +102,16 @@ class Download:
                 time.sleep(self.pause * 2**failures)
 
     def _attempt(self, file: IO[bytes], on_progress: Progress) -> str:
-        """One connection: the digest if it brought the rest. Raises _LostConnectionError if it broke off."""
+        """One connection; returns the digest if it completes the file. Raises _LostConnectionError if it was
+        interrupted.
+        """
         version = _read(self.validator)
         size = file.seek(0, os.SEEK_END) if version else 0
         try:
             with self._open(size, version) as answer:
                 start = _start(answer)
                 if start not in (0, size):
-                    raise WeightsError(
-                        f"{self.shown}: the server answered with byte {start} when asked for byte {size}"
-                    )
+                    raise WeightsError(f"{self.shown}: the server sent byte {start} instead of byte {size}")
                 return self._receive(answer, file, start, on_progress)
         except urllib.error.HTTPError as error:
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -151,12 +153,12 @@ class Download:
         return digest.hexdigest()
 
     def _after_the_end(self, file: IO[bytes], size: int, error: urllib.error.HTTPError) -> str:
-        """There is nothing after byte `size`: then all of it was here already, or the part belongs to another file."""
+        """Handle a request beyond the end: the file is complete, or the part belongs to another file."""
         if error.headers.get("Content-Range") == f"bytes */{size}":
             return _digest_of_start(file, size).hexdigest()
         file.truncate(0)
         self.validator.unlink(missing_ok=True)
-        raise _LostConnectionError("the kept part was not part of the file") from error
+        raise _LostConnectionError("the stored part did not belong to the file") from error
 
     def _check_kind(self, answer: http.client.HTTPResponse) -> None:
         if answer.headers.get_content_type() == "text/html":
@@ -169,7 +171,7 @@ class Download:
         free = shutil.disk_usage(self.target.parent).free
         if total is not None and total - start > free:
             raise WeightsError(
-                f"{self.target.parent} has {megabytes(free)} free and {self.target.name} needs "
+                f"{self.target.parent} has {megabytes(free)} free, but {self.target.name} needs "
                 f"{megabytes(total - start)} more: free some space or choose another folder"
             )
 
@@ -177,14 +179,14 @@ class Download:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
                 f"the disk of {self.target.parent} is full: free some space and fetch again, "
-                "the download carries on where it stopped"
+                "the download resumes where it stopped"
             )
         if isinstance(error, BlockingIOError):
             return f"{self.part} is being downloaded by another process: wait for it"
         return f"{self.target} cannot be written: {error.strerror or error}"
 
     def _lost_sentence(self, size: int, error: Exception) -> str:
-        kept = f"; the first {megabytes(size)} are kept, fetch again to carry on" if size else ""
+        kept = f"; the first {megabytes(size)} are stored, fetch again to resume" if size else ""
         return f"{self.shown} cannot be downloaded: {error}{kept}. Or save the file as {self.target} by other means"
 
     def _status_sentence(self, code: int) -> str:
@@ -192,14 +194,14 @@ class Download:
         way_out = {
             401: f"it needs a login: {login}",
             403: f"it needs permission: {login}",
-            404: "it is no longer there",
-            410: "it is no longer there",
+            404: "the file no longer exists",
+            410: "the file no longer exists",
         }.get(code, "the server refuses it")
         return f"{self.shown}: HTTP {code}, {way_out}. Or save the file as {self.target} by other means"
 
 
 class _SameHostKeepsSecrets(urllib.request.HTTPRedirectHandler):
-    """Secret headers go along with a redirect within the same host and scheme alone: model hubs send one so."""
+    """Redirect handler that sends secret headers along within the same host and scheme only, as model hubs require."""
 
     def redirect_request(
         self,
@@ -210,7 +212,7 @@ class _SameHostKeepsSecrets(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """The request for the new address."""
+        """Request for the new address."""
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         before, after = urlsplit(req.full_url), urlsplit(newurl)
         if request is not None and (before.scheme, before.netloc) == (after.scheme, after.netloc):
@@ -224,17 +226,17 @@ _OPENER = urllib.request.build_opener(_SameHostKeepsSecrets)
 
 
 def megabytes(size: int) -> str:
-    """A size for people."""
+    """A size in megabytes or gigabytes for display."""
     return f"{size / 1e6:,.1f} MB"
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """The file open for appending, held by this process alone. Raises BlockingIOError when another holds it."""
+    """File opened for appending and locked by this process. Raises BlockingIOError when another process holds it."""
     with open(path, "a+b", opener=no_follow_opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            raise BlockingIOError(errno.EAGAIN, "finished by another process meanwhile")
+            raise BlockingIOError(errno.EAGAIN, "finished by another process in the meantime")
         yield file
 
 
@@ -246,7 +248,7 @@ def _read(path: Path) -> str:
 
 
 def _digest_of_start(file: IO[bytes], size: int) -> hashlib._Hash:
-    """Cuts the file to `size` bytes and hashes them; the file is then at its end."""
+    """Truncate the file to `size` bytes and hash them; the position is then at its end."""
     file.truncate(size)
     file.seek(0)
     digest = hashlib.sha256()
@@ -256,7 +258,7 @@ def _digest_of_start(file: IO[bytes], size: int) -> hashlib._Hash:
 
 
 def _start(answer: http.client.HTTPResponse) -> int:
-    """The first byte that the answer holds: that of `Content-Range: bytes 5-9/10`, or 0 for a whole file."""
+    """First byte in the response: that of `Content-Range: bytes 5-9/10`, or 0 for a whole file."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return 0
     first = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
@@ -269,6 +271,8 @@ def _total(answer: http.client.HTTPResponse, start: int) -> int | None:
 
 
 def _version(answer: http.client.HTTPResponse) -> str:
-    """A strong entity tag or the date of the file; empty when the server says neither, and then nothing is resumed."""
+    """A strong entity tag or the date of the file; empty when the server sends neither, and then downloads are
+    not resumed.
+    """
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")

@@ -1,5 +1,5 @@
-"""The one kind of failure that using weights has."""
+"""Error of missing or unusable weights."""
 
 
 class WeightsError(RuntimeError):
-    """Weights that cannot be had or must not be used: one sentence with the place and the way out."""
+    """Weights that are unavailable or must not be used: one sentence with the place and the fix."""

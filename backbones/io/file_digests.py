@@ -1,6 +1,6 @@
-"""SHA-256 digests of weight files, remembered so that listing backbones does not read gigabytes.
+"""SHA-256 digests of weight files, cached so that listing backbones does not read gigabytes.
 
-A remembered digest holds for one size and modification time; when these change the file is read again.
+A cached digest is valid for one size and modification time; when these change, the file is read again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from backbones.io.card_files import CardModel
 
 Origin = Literal["fetched", "found"]
-"""Whether the file was fetched by us, so that a change is damage, or was put there, so that a change is intended."""
+"""Whether the file was fetched, so that a change is damage, or was placed by the user, so that a change is intended."""
 
 
 class DigestRecord(CardModel):
-    """What a file was when it was last read."""
+    """State of a file when it was last read."""
 
     path: str
     size: int
@@ -32,19 +32,19 @@ class DigestRecord(CardModel):
     origin: Origin
 
     def holds(self) -> bool:
-        """Whether the file's size and time are still those of the record. Raises OSError without a file."""
+        """Whether the file's size and time equal those of the record. Raises OSError without a file."""
         status = Path(self.path).stat()
         return (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class DigestBook:
-    """Remembered digests of any files, one small JSON file each in `folder`."""
+    """Cached digests of any files, one small JSON file each in `folder`."""
 
     folder: Path
 
     def recall(self, path: Path) -> DigestRecord | None:
-        """The record of this file, also when the file has changed since; None without one."""
+        """Record of this file, even if the file has changed since; None without one."""
         try:
             record = DigestRecord.model_validate_json(self._place(path).read_bytes())
         except (OSError, ValidationError):
@@ -52,7 +52,7 @@ class DigestBook:
         return record if record.path == str(path) else None
 
     def remember(self, path: Path, sha256: str, origin: Origin) -> None:
-        """Keeps the digest of the file as it is now; a disk that cannot take it only costs the next reader time."""
+        """Store the digest of the file in its present state; if the disk is full, it is computed again on next use."""
         status = path.stat()
         record = DigestRecord(
             path=str(path), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256, origin=origin
@@ -60,9 +60,9 @@ class DigestBook:
         write_if_possible(self._place(path), record.model_dump_json().encode())
 
     def digest(self, path: Path) -> str:
-        """The file's SHA-256, from memory while size and time are unchanged. Raises OSError for an unreadable file.
+        """The file's SHA-256, from the cache while size and time are unchanged. Raises OSError for an unreadable file.
 
-        Raises ChangedFile when a fetched file is no longer what was fetched.
+        Raises ChangedFile when a fetched file has changed.
         """
         record = self.recall(path)
         if record is not None and record.holds():
@@ -74,7 +74,7 @@ class DigestBook:
         return sha256
 
     def verify(self, path: Path) -> str:
-        """The file's SHA-256, by reading all of it. Raises ChangedFile when that contradicts the remembered one."""
+        """The file's SHA-256, by reading all of it. Raises ChangedFile when it contradicts the cached one."""
         record = self.recall(path)
         if record is None or not record.holds():
             return self.digest(path)
@@ -84,7 +84,7 @@ class DigestBook:
         return found
 
     def forget(self, path: Path) -> None:
-        """Drops the record, so that the file is taken as it is."""
+        """Delete the record, so that the file is accepted in its present state."""
         self._place(path).unlink(missing_ok=True)
 
     def _place(self, path: Path) -> Path:
@@ -93,7 +93,7 @@ class DigestBook:
 
 
 class ChangedFile(ValueError):  # noqa: N818 - a domain word, raised as such
-    """A file's content is not what its digest says."""
+    """Content of a file does not match its digest."""
 
     def __init__(self, path: Path, expected: str, found: str) -> None:
         self.path, self.expected, self.found = path, expected, found
@@ -107,12 +107,12 @@ def sha256_of(path: Path) -> str:
 
 
 def joint_digest(digests: Sequence[str]) -> str:
-    """One digest for files that belong together; a single file's is its own."""
+    """One digest for files that belong together; for a single file, its own."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def write_if_possible(path: Path, content: bytes) -> None:
-    """Writes a small file whole (temporary name, then rename), or not at all on a read-only or full disk."""
+    """Write a small file atomically (temporary name, then rename); ignore a read-only or full disk."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent)
@@ -124,4 +124,4 @@ def write_if_possible(path: Path, content: bytes) -> None:
         Path(name).replace(path)
         return
     with suppress(OSError):
-        Path(name).unlink()  # half a file is of no use
+        Path(name).unlink()  # a partial file is useless

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: a rewrite goes to a temporary file beside it, is synced, then renamed."""
+"""Atomic files: content is written to a temporary file in the same folder, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Modes:
-    """Permissions of what this process makes in a workspace."""
+    """Permissions of files and folders that this process creates in a workspace."""
 
     folder: int = 0o700
     file: int = 0o600
@@ -29,20 +29,20 @@ MODES = _Modes()
 
 
 def share_with_group() -> None:
-    """From now on, let the group read what this process makes: the workspace's owner shares it."""
+    """From now on, give the group read access to new files, where the workspace's owner shares it."""
     MODES.folder, MODES.file = 0o750, 0o640
     os.umask(os.umask(0o077) & ~0o050)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, or leave it as it was. Raises `OSError` (disk full, read-only) that names `path`."""
+    """Replace `path` by `content`, or leave it unchanged. Raises `OSError` (disk full, read-only) that names `path`."""
     with _written_beside(path, content) as temporary:
         temporary.replace(path)
     sync_folder(path.parent)
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:
-    """Write `path` whole unless it exists already; say whether this call made it. Raises `OSError` that names it."""
+    """Write `path` unless it exists; return whether this call created it. Raises `OSError` that names it."""
     with _written_beside(path, content) as temporary:
         try:
             os.link(temporary, path)
@@ -58,13 +58,13 @@ def create_exclusively(path: Path, content: bytes) -> bool:
 
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
-"""What file systems without hard links answer: exFAT, SMB, gcsfuse, sshfs."""
+"""Error codes of file systems without hard links: exFAT, SMB, gcsfuse, sshfs."""
 CLAIM_S = 2.0
-"""After so long, a claim without its file is that of a process that died."""
+"""Seconds after which a claim without its file belongs to a dead process."""
 
 
 def _rename_exclusively(temporary: Path, path: Path) -> bool:
-    """Rename to `path` unless it exists, on a file system without links: a claim, made with O_EXCL, decides who may."""
+    """Rename to `path` unless it exists, on a file system without links: a claim created with O_EXCL decides."""
     claim = path.with_name(f".{path.name}.claim")
     until = time.monotonic() + CLAIM_S
     while not _made(claim):
@@ -91,7 +91,7 @@ def _made(claim: Path) -> bool:
 
 
 def open_own(path: Path, flags: int) -> int:
-    """Open a file that this program writes: never through a symbolic link, and in a folder that is opened first.
+    """Open a file that this program writes: never through a symbolic link, and relative to its opened folder.
 
     Raises OSError that names `path`; ELOOP for a link.
     """
@@ -112,7 +112,7 @@ def own_opener(path: str, flags: int) -> int:
 
 
 def no_follow_opener(path: str, flags: int) -> int:
-    """Opener for files that others may read: never through a symbolic link, permissions by the umask."""
+    """Opener for files that others may read: never through a symbolic link, with permissions by the umask."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
@@ -136,7 +136,7 @@ def lock(descriptor: int, path: Path, operation: int = fcntl.LOCK_EX) -> None:
 
 @contextmanager
 def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
-    """A synced temporary file in the folder of `path`, gone afterwards unless it was renamed."""
+    """A synced temporary file in the folder of `path`, removed afterwards unless it was renamed."""
     temporary: Path | None = None
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -148,7 +148,7 @@ def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
             os.fsync(file.fileno())
         yield temporary
     except OSError as error:
-        error.filename = str(path)  # a failing write names no file at all, and the temporary one says nothing to people
+        error.filename = str(path)  # a failing write names no file, and the temporary name does not help users
         raise
     finally:
         if temporary is not None:
@@ -161,7 +161,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some file systems sync no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some file systems cannot sync folders
             error.filename = str(folder)
             raise
     finally:
@@ -179,11 +179,11 @@ Bytes = bytes | memoryview
 
 
 def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
-    """Write `chunks` one after another to `path`, which appears only when all of them are on the disk.
+    """Write `chunks` one after another to `path`, which appears only when all of them are on disk.
 
-    Plain writes on purpose: an array's own `tofile` loses the error number when the disk is full, and a memory map
-    dies of SIGBUS then. The caller holds the entry's lock, so the temporary name needs no randomness. Raises OSError
-    that names `path`.
+    Uses plain writes: an array's own `tofile` loses the error number when the disk is full, and a memory map is then
+    killed by SIGBUS. The caller holds the entry's lock, so the temporary name needs no randomness. Raises OSError that
+    names `path`.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
@@ -202,8 +202,8 @@ def write_durably(path: Path, chunks: Iterable[Bytes]) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into, which becomes `path` when the block has ended well. Raises OSError that names `path`, and
-    leaves nothing then.
+    """A file that becomes `path` when the block succeeds. Raises OSError that names `path`, and then removes the
+    partial file.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -216,12 +216,12 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)  # half a file takes the room that the disk does not have
+        partial.unlink(missing_ok=True)  # a partial file would occupy space on a full disk
     sync_folder(path.parent)
 
 
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:
-    """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own writing loses."""
+    """Write an array of any shape as a `.npy`. Raises OSError with its number, which numpy's own function loses."""
     import numpy as np  # noqa: PLC0415 - the console, which writes no arrays, starts without it
 
     whole = np.ascontiguousarray(values)
@@ -235,9 +235,10 @@ POLL_S = 0.25
 
 @contextmanager
 def exclusive(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file `path`; `while_waiting` is called several times a second until it is ours.
+    """Hold the lock file `path`; `while_waiting` is called several times a second until it is acquired.
 
-    The file is removed at the end, so locks do not pile up; whoever waited on the removed one starts over.
+    The file is removed at the end, so that lock files do not accumulate; processes that wait on the removed one start
+    over.
     """
     descriptor = _try(path)
     while descriptor is None:
@@ -253,7 +254,7 @@ def exclusive(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def exclusive_now(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` if nobody else does; the value says whether it is held."""
+    """Try to hold the lock file `path`; the value is whether it is held."""
     descriptor = _try(path)
     try:
         yield descriptor is not None
@@ -279,7 +280,7 @@ def _try(path: Path) -> int | None:
 
 
 def _still_there(path: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one that others would open now, not one that its last holder removed."""
+    """Whether the locked file is the one at `path`, not one that its last holder removed."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

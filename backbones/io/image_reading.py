@@ -1,7 +1,8 @@
-"""From an image file's content to 8-bit RGB: orientation, transparency and depth of values.
+"""Conversion of an image file's content to 8-bit RGB: orientation, transparency and bit depth.
 
-What a file's pixels need (`traits`) is found once, when the file is first read, and is part of the images' digest only
-where it has an effect, so that images without orientation, transparency or deep values are named by content alone.
+The necessary conversions (`traits`) are determined once, when the file is first read, and are part of the images'
+digest only where they have an effect, so that images without orientation, transparency or deep values are identified by
+content alone.
 """
 
 from __future__ import annotations
@@ -24,36 +25,36 @@ Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.int64]
 """[h, w] or [h, w, channels]."""
 ORIENTATION = 0x0112
-"""EXIF's and TIFF's tag; 1 is upright, 2 to 8 are turned or mirrored."""
+"""EXIF's and TIFF's tag; 1 is upright, 2 to 8 are rotated or mirrored."""
 TURNED_SIDEWAYS = (5, 6, 7, 8)
 LARGEST_VALUES = (281, 341)
 """TIFF's tags MaxSampleValue and SMaxSampleValue."""
 BITS_PER_SAMPLE = 258
 PLANAR_CONFIGURATION = 284
 SWAPPED = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
-"""Pillow's orders of the bytes of 16-bit colours, and those that exchange upper and lower bytes."""
+"""Pillow's byte orders of 16-bit colours, and those that exchange upper and lower bytes."""
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK")
 WIDEST = 16
-"""Bits of the deepest values that are read."""
+"""Maximum supported bit depth."""
 PIL_FAILURES = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
-"""What Pillow raises for files that are broken in one way or another."""
+"""Exceptions of Pillow for damaged files."""
 START = b"\xff\xd8\xff"
 COLOURS = ("YCbCr", "Gray")
 
 
 @dataclass(frozen=True)
 class ImageReading:
-    """How a dataset's images are read. The defaults are for images that need none of it, too."""
+    """How a dataset's images are read. The defaults also suit images that need no conversion."""
 
     background: str = "white"
-    """A name or #rrggbb of the colour that transparent images are composited on."""
+    """Name or #rrggbb of the background colour of transparent images."""
     upright: bool = True
-    """Whether EXIF's orientation is applied; the published loaders of built-in datasets do not."""
+    """Whether EXIF's orientation is applied; the published loaders of built-in datasets do not apply it."""
     bits: int | None = None
-    """Bits of the deep values of files that declare none, from the training images; None: all 16."""
+    """Bit depth for deep values of files that declare none, from the training images; None: all 16."""
 
     def effect(self, traits: str) -> str:
-        """What this reading does to a file of these traits, for the digest of images; empty for most."""
+        """Effect of this reading on a file of these traits, for the digest of images; empty for most files."""
         found = Traits.parse(traits)
         turned = f"\torientation {found.orientation}" if found.orientation > 1 and self.upright else ""
         mixed = f"\tbackground {colour(self.background)}" if found.transparent else ""
@@ -61,7 +62,7 @@ class ImageReading:
         return f"{turned}{mixed}{shift}"
 
     def bits_of(self, traits: Traits) -> int:
-        """Bits of a deep image's values."""
+        """Bit depth of a deep image's values."""
         return traits.declared or self.bits or WIDEST
 
 
@@ -69,26 +70,26 @@ PLAIN = ImageReading()
 
 
 def colour(name: str) -> str:
-    """`#rrggbb`. Raises ValueError for what is no colour."""
+    """`#rrggbb`. Raises ValueError for an invalid colour."""
     red, green, blue = ImageColor.getrgb(name)[:3]
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What the pixels of one file need before they are 8-bit RGB."""
+    """Conversions that the pixels of one file need to become 8-bit RGB."""
 
     orientation: int = 1
     transparent: bool = False
     """Whether any pixel is not opaque."""
     largest: int | None = None
-    """Of grey or colour values deeper than 8 bits, the largest; None for 8-bit images."""
+    """Largest of grey or colour values deeper than 8 bits; None for 8-bit images."""
     declared: int | None = None
-    """Bits of these values, where the file declares fewer than 16."""
+    """Bit depth of these values, where the file declares fewer than 16."""
     frames: int = 1
-    """Of an animation or a stack of images, of which the first one is read."""
+    """Number of frames of an animation or a stack of images, of which the first is read."""
     shallow: bool = False
-    """Whether it is 16-bit grey with alpha of which only a lower part is used: only the upper 8 bits can be read."""
+    """Whether it is 16-bit grey with alpha that uses only a lower part: only the upper 8 bits can be read."""
 
     def __str__(self) -> str:
         words = [f"turned={self.orientation}"] if self.orientation > 1 else []
@@ -100,7 +101,7 @@ class Traits:
 
     @classmethod
     def parse(cls, text: str) -> Traits:
-        """From `str(traits)`; empty for an image that needs nothing."""
+        """Parse `str(traits)`; an empty text gives no conversions."""
         if not text:
             return NO_TRAITS
         words = dict(word.partition("=")[::2] for word in text.split())
@@ -118,9 +119,9 @@ NO_TRAITS = Traits()
 
 
 def traits_of(content: bytes) -> str:
-    """The traits of an image file; empty for one without any, and for what is no image that can be decoded.
+    """Traits of an image file; empty for one without any, and for files that cannot be decoded.
 
-    Raises nothing that a damaged file could cause: whoever decodes it reports that.
+    Never raises for a damaged file: decoding it reports the error.
     """
     if content.startswith(b"\xff\xd8\xff"):
         number = jpeg_orientation(content)
@@ -135,7 +136,7 @@ def traits_of(content: bytes) -> str:
 
 
 def rgb(image: Image.Image, reading: ImageReading, content: bytes = b"") -> Image.Image:
-    """8-bit RGB of an opened image. Raises ValueError for pixels without a defined white, and what Pillow raises."""
+    """8-bit RGB of an opened image. Raises ValueError for pixels without a defined white, and Pillow's exceptions."""
     pixels = _shallow(image, reading, content)
     if pixels.has_transparency_data:
         layer = pixels.convert("RGBA")
@@ -146,9 +147,11 @@ def rgb(image: Image.Image, reading: ImageReading, content: bytes = b"") -> Imag
 
 
 def _shallow(image: Image.Image, reading: ImageReading, content: bytes) -> Image.Image:
-    """The image with 8 bits per channel."""
+    """Image with 8 bits per channel."""
     if _has_deep_planes(image):
-        raise ValueError("16-bit colours in separate planes are not decoded rightly: save it with interleaved colours")
+        raise ValueError(
+            "16-bit colours in separate planes are not decoded correctly: save it with interleaved colours"
+        )
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined white: save it with 8 bits per channel")
     if deep(image):
@@ -162,7 +165,7 @@ def _shallow(image: Image.Image, reading: ImageReading, content: bytes) -> Image
 
 
 def _shallow_colour(image: Image.Image, bits: int, content: bytes) -> Image.Image:
-    """16-bit colours of which `bits` are used; alpha as well, unless it is larger than these can be."""
+    """16-bit colours of which `bits` are used; alpha as well, unless it exceeds their maximum."""
     values = colour_values(image, content)
     colours = _shifted(values[:, :, : _colours(image)], bits)
     alpha = values[:, :, _colours(image) :]
@@ -175,7 +178,7 @@ def _shifted(values: Values, bits: int) -> Pixels:
 
 
 def grey_values(image: Image.Image) -> Values:
-    """The values of a deep grey image [h, w]. Raises ValueError for negative ones and for more than 16 bits."""
+    """Values of a deep grey image [h, w]. Raises ValueError for negative ones and for more than 16 bits."""
     values = np.asarray(image, dtype=np.int64)
     if values.size and (values.min() < 0 or values.max() >> WIDEST):
         raise ValueError(
@@ -186,16 +189,16 @@ def grey_values(image: Image.Image) -> Values:
 
 
 def deep_colour(image: Image.Image) -> bool:
-    """Whether an image that has just been opened has 16 bits per colour, of which Pillow keeps the upper 8 alone."""
+    """Whether an opened image has 16 bits per colour, of which Pillow only retains the upper 8."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     modes = [_raw_mode(tile).partition(";") for tile in tiles]
     return any(name in COLOUR_MODES and order in SWAPPED for name, _, order in modes)
 
 
 def colour_values(image: Image.Image, content: bytes) -> Values:
-    """The values of a 16-bit colour image [h, w, channels], whose file has this content.
+    """Values of a 16-bit colour image [h, w, channels], whose file has this content.
 
-    Read twice: a second time with the bytes of each value exchanged, so that the upper ones are the lower ones.
+    Read twice: the second time with the bytes of each value exchanged, so that the lower ones become the upper ones.
     """
     upper = np.asarray(image, np.int64)
     with Image.open(io.BytesIO(content)) as again:
@@ -205,7 +208,7 @@ def colour_values(image: Image.Image, content: bytes) -> Values:
 
 
 def _has_deep_planes(image: Image.Image) -> bool:
-    """Whether it is a TIFF that stores 16-bit colours one after the other, which Pillow takes for other numbers."""
+    """Whether it is a TIFF that stores 16-bit colours in separate planes, which Pillow misinterprets."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     separate = image.tag_v2.get(PLANAR_CONFIGURATION, 1) == 2 and len(image.getbands()) > 1
@@ -227,7 +230,7 @@ def _swapped(tile: Any) -> Any:  # noqa: ANN401 - as above
 
 
 def turned(source: Image.Image, pixels: Image.Image, reading: ImageReading) -> Image.Image:
-    """`pixels` as `source` declares that they are to be held."""
+    """`pixels` rotated as declared by `source`."""
     number = orientation_of(source)
     if not reading.upright or number == 1:
         return pixels
@@ -235,7 +238,7 @@ def turned(source: Image.Image, pixels: Image.Image, reading: ImageReading) -> I
 
 
 def transposed(pixels: Image.Image, number: int) -> Image.Image:
-    """An image turned upright from EXIF's orientation 1 to 8."""
+    """Image rotated upright from EXIF's orientation 1 to 8."""
     bare = Image.frombytes(pixels.mode, pixels.size, pixels.tobytes())
     bare.getexif()[ORIENTATION] = number
     return ImageOps.exif_transpose(bare)
@@ -247,15 +250,15 @@ def deep(image: Image.Image) -> bool:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """1 to 8 of an opened image; 1 where nothing is declared."""
-    if image.format == "TIFF":  # Pillow turns these itself
+    """EXIF's orientation (1 to 8) of an opened image; 1 where none is declared."""
+    if image.format == "TIFF":  # Pillow rotates these itself
         return 1
     number = image.getexif().get(ORIENTATION, 1)
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
 def jpeg_orientation(content: bytes) -> int:
-    """1 to 8 from a JPEG's Exif segment; 1 where nothing is declared. Reads no pixels."""
+    """Orientation (1 to 8) from a JPEG's Exif segment; 1 where none is declared. Reads no pixels."""
     place = 2
     while content[place : place + 1] == b"\xff" and len(content) >= place + 4:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
@@ -268,7 +271,7 @@ def jpeg_orientation(content: bytes) -> int:
 
 
 def _orientation_in(block: bytes) -> int:
-    """From a TIFF block: its first directory."""
+    """Orientation from the first directory of a TIFF block."""
     try:
         order = {b"II": "<", b"MM": ">"}[block[:2]]
         (start,) = struct.unpack_from(f"{order}I", block, 4)
@@ -283,7 +286,7 @@ def _orientation_in(block: bytes) -> int:
 
 
 def _plain_png(content: bytes) -> bool:
-    """Whether a PNG has 8 bits or fewer, no transparency and no Exif, told from its chunks before the pixels."""
+    """Whether a PNG has 8 bits or fewer, no transparency and no Exif, according to the chunks before the pixels."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[25:26] not in (b"\0", b"\x02", b"\x03"):
         return False
     pixels = content.find(b"IDAT")
@@ -316,7 +319,7 @@ def _deep_grey_alpha(content: bytes) -> bool:
 
 
 def _declared_bits(image: Image.Image, content: bytes) -> int | None:
-    """Bits of the values, where the file declares fewer than its pixels have: PNG's sBIT, TIFF's tags."""
+    """Bit depth, where the file declares less than its pixels have: PNG's sBIT, TIFF's tags."""
     if content.startswith(b"\x89PNG"):
         place = content.find(b"sBIT", 0, max(content.find(b"IDAT"), 0))
         bits = content[place + 4] if place > 0 else 0
@@ -335,7 +338,7 @@ def _largest(value: object) -> int:
 
 
 def orient_array(values: npt.NDArray[np.generic], number: int) -> npt.NDArray[np.generic]:
-    """An array [h, w, ...] turned upright from EXIF's orientation 1 to 8."""
+    """Array [h, w, ...] rotated upright from EXIF's orientation 1 to 8."""
     if number in TURNED_SIDEWAYS:
         values = values.swapaxes(0, 1)
     flip_rows, flip_columns = number in (3, 4, 7, 8), number in (2, 3, 6, 7)
@@ -343,8 +346,8 @@ def orient_array(values: npt.NDArray[np.generic], number: int) -> npt.NDArray[np
 
 
 def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint8] | None:
-    """uint8 [h, w, 3]; None for what Pillow should look at: other formats, CMYK, damage, sizes that it warns of, and
-    images that are to be turned.
+    """uint8 [h, w, 3]; None where Pillow is needed: other formats, CMYK, damage, very large sizes, and images to
+    be rotated.
     """
     if not content.startswith(START) or (reading.upright and jpeg_orientation(content) != 1):
         return None
@@ -359,11 +362,11 @@ def pixels(content: bytes, reading: ImageReading = PLAIN) -> npt.NDArray[np.uint
 
 
 class ImageError(ValueError):
-    """An image file that cannot be decoded; the message names it and says why."""
+    """An image file that cannot be decoded; the message names it and the reason."""
 
 
 def read_image(path: Path, reading: ImageReading = PLAIN) -> Pixels | Image.Image:
-    """An image file as 8-bit RGB, by the shortest way. Raises ImageError, FileNotFoundError."""
+    """Read an image file as 8-bit RGB by the fastest decoder. Raises ImageError, FileNotFoundError."""
     content = path.read_bytes()
     found = pixels(content, reading)
     if found is not None:
@@ -372,6 +375,8 @@ def read_image(path: Path, reading: ImageReading = PLAIN) -> Pixels | Image.Imag
         with Image.open(io.BytesIO(content)) as image:
             return rgb(image, reading, content)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is no image, or of a format that is not read: convert it, or leave it out") from error
+        raise ImageError(
+            f"{path} is not an image, or has an unsupported format: convert it, or leave it out"
+        ) from error
     except (Image.DecompressionBombError, *PIL_FAILURES) as error:
-        raise ImageError(f"{path} cannot be decoded ({error}): put the original file there, or leave it out") from error
+        raise ImageError(f"{path} cannot be decoded ({error}): restore the original file, or leave it out") from error

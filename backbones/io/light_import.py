@@ -1,10 +1,10 @@
 """Import timm and torchvision without torch's compiler, which nothing here uses.
 
-Few lines load the compiler, 1.8 s of CPU time and 150 MB in every worker: torchvision's `ops/roi_align.py` asks for a
-function of `torch._dynamo.utils` that it calls in deterministic mode only; its `tv_tensors` and timm's
-`models/naflexvit.py` keep the compiler out of functions with `torch.compiler.disable`. While these modules are imported
-they get what they need at once: the function looks itself up when it is called, and the decorator leaves its function
-as it is. Only this project's own programs import them so, and where such a line is gone nothing changes.
+A few lines load the compiler, 1.8 s of CPU time and 150 MB in every worker: torchvision's `ops/roi_align.py`
+imports a function of `torch._dynamo.utils` that it calls in deterministic mode only; its `tv_tensors` and timm's
+`models/naflexvit.py` keep the compiler out of functions with `torch.compiler.disable`. While these modules are
+imported they get replacements: the function is looked up when it is called, and the decorator returns its function
+unchanged. Only this project's own programs import them in this way, and versions without such a line are unaffected.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ UTILITIES = "torch._dynamo.utils"
 
 
 class LightFinder(MetaPathFinder):
-    """Finds the modules, and imports them with `without_compiler`."""
+    """Finder of these modules that imports them with `without_compiler`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of one of the modules; None for every other, and in programs of others."""
+        """Spec of one of the modules; None for every other, and in other programs."""
         if fullname not in NAMES or not _is_own_program():
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -39,17 +39,15 @@ class LightFinder(MetaPathFinder):
 
 
 class LightLoader(Loader):
-    """Loads a module as its own loader does, while the compiler is left out."""
+    """Loader that wraps a module's own loader and leaves out the compiler."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Create the module."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module."""
         with without_compiler():
             self._loader.exec_module(module)
 
@@ -58,7 +56,7 @@ class LightLoader(Loader):
 
 
 def install() -> None:
-    """Import them like this from now on."""
+    """Import these modules in this way from now on."""
     if not any(isinstance(finder, LightFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, LightFinder())
 
@@ -70,7 +68,7 @@ def _is_own_program() -> bool:
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """While this lasts, what asks for the compiler while it is imported does not load it."""
+    """Prevent imports inside the block from loading the compiler."""
     import torch.compiler  # noqa: PLC0415 - the console imports this module, and no torch
 
     if UTILITIES in sys.modules:
@@ -89,7 +87,7 @@ def without_compiler() -> Iterator[None]:
 
 
 def _of_the_compiler(name: str) -> object:
-    """Anything else that is asked for, by another version of torchvision or timm, is the compiler's own."""
+    """Fallback for other attributes, used by other versions of torchvision or timm: those of the compiler."""
     if name.startswith("__"):
         raise AttributeError(name)
     sys.modules.pop(UTILITIES, None)
@@ -103,5 +101,5 @@ def _is_compile_supported(device_type: str) -> bool:
 
 
 def _left_as_it_is(fn: Callable[..., Any] | None = None, recursive: bool = True, **_options: object) -> Any:  # noqa: ANN401, ARG001 - as in torch
-    """Stands in for `torch.compiler.disable`: there is no compiler that the function must be kept from."""
+    """Replacement of `torch.compiler.disable` that returns the function unchanged."""
     return (lambda function: function) if fn is None else fn

@@ -1,7 +1,7 @@
-"""Other packages' backbones, datasets, protocols and launchers, found by their entry points. Needs no torch.
+"""Plug-ins: other packages' backbones, datasets, protocols and launchers, found by entry points. Needs no torch.
 
-A package names a module in one of the groups below. A module that cannot be used is reported and skipped: one broken
-package never takes the console away.
+A package names a module in one of the groups below. An unusable module is reported and skipped: a broken package
+never prevents the console from starting.
 
     [project.entry-points."ssl_console.protocols"]   module with PROTOCOLS, a sequence of ProtocolSpec
     [project.entry-points."ssl_console.datasets"]    module with CARDS, a folder; LAYOUTS for new readers
@@ -25,7 +25,7 @@ LAUNCHERS = "ssl_console.launchers"
 
 @dataclass(frozen=True)
 class PlugInProblem:
-    """Why something of another package was left out."""
+    """Why a plug-in or a part of it was left out."""
 
     package: str
     group: str
@@ -38,24 +38,23 @@ class PlugInProblem:
 
 @dataclass(frozen=True)
 class PlugIn:
-    """A module of another package that could be imported."""
+    """An imported module of another package."""
 
     entry: EntryPoint
     module: ModuleType
 
     def problem(self, message: str) -> PlugInProblem:
-        """Something in it that cannot be used."""
         return problem(self.entry, message)
 
     def folder(self, name: str) -> Path | None:
-        """The folder that the module names, if there is one."""
+        """Folder that the module names, if any."""
         found = getattr(self.module, name, None)
         return Path(found) if found is not None and Path(found).is_dir() else None
 
 
 @dataclass(frozen=True)
 class PlugIns:
-    """The usable modules of a group, and what was wrong with the others."""
+    """Usable modules of a group, and the problems of the others."""
 
     plug_ins: tuple[PlugIn, ...]
     problems: tuple[PlugInProblem, ...]
@@ -75,14 +74,14 @@ def find(group: str) -> PlugIns:
 
 
 def card_folders(group: str) -> tuple[list[Path], list[PlugInProblem]]:
-    """The folders of cards that the modules of a group name as `CARDS`, and what was wrong."""
+    """Folders of cards that the modules of a group name as `CARDS`, and problems."""
     found = find(group)
     folders = [(plug_in, plug_in.folder("CARDS")) for plug_in in found.plug_ins]
-    missing = [plug_in.problem("its CARDS is no folder") for plug_in, folder in folders if folder is None]
+    missing = [plug_in.problem("its CARDS is not a folder") for plug_in, folder in folders if folder is None]
     return [folder for _, folder in folders if folder is not None], [*found.problems, *missing]
 
 
 def problem(entry: EntryPoint, message: str) -> PlugInProblem:
-    """The problem of an entry point."""
+    """Problem of an entry point."""
     package = entry.dist.name if entry.dist is not None else entry.value
     return PlugInProblem(package, entry.group, entry.name, message)

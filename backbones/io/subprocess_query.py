@@ -1,4 +1,4 @@
-"""Asking a module in a process of its own: whatever imports torch answers from there, and the asker stays small."""
+"""Queries answered by a module in a subprocess, so that the caller does not import torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tempfile import TemporaryFile
 def run_module(
     module: str, *arguments: str, given: str | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -P -m module ARGUMENTS` with `given` on standard input; what it wrote, whatever its exit code.
+    """Run `python -P -m module ARGUMENTS` with `given` on standard input; return its output, whatever its exit
+    code.
 
-    No weights are looked for on the network, and no warnings are printed. Raises subprocess.TimeoutExpired.
+    Network access for weights and warnings are disabled. Raises subprocess.TimeoutExpired.
     """
     return subprocess.run(
         [sys.executable, "-P", "-m", module, *arguments],
@@ -36,14 +37,14 @@ def _environment() -> dict[str, str]:
 def stream_module(
     module: str, *arguments: str, given: str, take: Callable[[str], None], silence_s: float | None = None
 ) -> str:
-    """Run `python -P -m module ARGUMENTS` and hand over each line of its output as it comes.
+    """Run `python -P -m module ARGUMENTS` and pass on each line of its output as it arrives.
 
     Returns the last line of its errors, or its exit code; empty if it succeeded. Raises subprocess.TimeoutExpired and
-    ends the process when no line comes for `silence_s` seconds.
+    kills the process when no line arrives for `silence_s` seconds.
     """
     command = [sys.executable, "-P", "-m", module, *arguments]
     with (
-        TemporaryFile("w+") as errors,  # a pipe that is not read meanwhile would fill, and hold the process
+        TemporaryFile("w+") as errors,  # an unread pipe would fill and block the process
         TemporaryFile("w+") as entered,
     ):
         entered.write(given)
@@ -65,7 +66,7 @@ def stream_module(
 
 
 class _Alarm:
-    """Ends a process that has been silent for too long."""
+    """Kills a process that has been silent for too long."""
 
     def __init__(self, process: subprocess.Popen[str], seconds: float | None) -> None:
         self.process, self.seconds, self.rang = process, seconds, False
@@ -73,7 +74,6 @@ class _Alarm:
         self.restart()
 
     def restart(self) -> None:
-        """Count from now."""
         self.stop()
         if self.seconds is not None:
             self.timer = threading.Timer(self.seconds, self._ring)
@@ -81,7 +81,6 @@ class _Alarm:
             self.timer.start()
 
     def stop(self) -> None:
-        """Count no more."""
         if self.timer is not None:
             self.timer.cancel()
 
@@ -91,5 +90,5 @@ class _Alarm:
 
 
 def last_error_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of standard error, where a process that failed says why; else its exit code."""
+    """Last line of standard error, usually the reason of a failure; else the exit code."""
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

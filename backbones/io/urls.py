@@ -1,4 +1,4 @@
-"""Web addresses without the secrets in them: user, password, and values of the query."""
+"""Web addresses without secrets: user, password, and values of the query."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ HIDDEN = "***"
 PLAIN_KEYS = frozenset(
     {"download", "dl", "raw", "export", "id", "ref", "revision", "version", "format", "file", "path"}
 )
-"""Of a query: what these hold is no secret, and names the file. Every other value is hidden."""
+"""Keys of a query whose values are not secret and identify the file. Every other value is hidden."""
 
 
 def redacted(url: str) -> str:
-    """The address with user, password and values of its query hidden; unchanged where it has none."""
+    """Address with user, password and values of its query hidden; unchanged without any."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -35,12 +35,12 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
 def redacted_text(text: str) -> str:
-    """A text with every address in it redacted."""
+    """Text with every address in it redacted."""
     return ADDRESS.sub(lambda found: redacted(found[0]), text)
 
 
 def without_secrets(text: str, url: str) -> str:
-    """A message about an address, with the address and every secret of it hidden wherever they stand."""
+    """Message about an address, with every occurrence of the address and its secrets hidden."""
     text = text.replace(url, redacted(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
@@ -56,7 +56,7 @@ def _secrets(url: str) -> Iterator[str]:
 
 
 def basic_authorization(url: str) -> tuple[str, dict[str, str]]:
-    """The address without user and password, and the header that carries these; no header where it has none."""
+    """Address without user and password, and the header that contains these; no header without any."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     if not at:

@@ -1,4 +1,4 @@
-"""The workspace folder that is meant where none is named. Needs neither torch nor numpy."""
+"""Default workspace folder. Needs neither torch nor numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes timm architectures without a head, frozen, with the padding that the card asks for."""
+"""Creation of timm architectures without a head, frozen, with the padding of the card."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from backbones.model.transformers_model import is_transformers, make_transformer
 from backbones.model.user_code import make_by_code
 
 ANY_SIZE: Mapping[str, bool] = {"dynamic_img_size": True, "strict_img_size": False}
-"""How timm's classes are told to take images of any size: plain transformers, and Swin."""
+"""Arguments by which timm's classes accept images of any size: plain transformers, and Swin."""
 
 
 def create(card: BackboneCard) -> nn.Module:
-    """The card's architecture with its initial weights, no classifier, in training mode as timm leaves it.
+    """The card's architecture with its initial weights, no classifier, in training mode as created by timm.
 
-    Transformers take any input size that their patches divide. Random weights depend on the card's seed alone.
-    Raises WeightsError when timm has no such architecture or refuses its arguments.
+    Transformers accept any input size that is a multiple of their patch size. Random weights depend on the card's seed
+    only. Raises WeightsError when timm has no such architecture or rejects its arguments.
     """
     seed = card.weights.seed if isinstance(card.weights, RandomWeights) else 0
     try:
@@ -48,7 +48,7 @@ def create(card: BackboneCard) -> nn.Module:
 
 
 def arguments_of(architecture: str, given: Mapping[str, ArchitectureValue]) -> dict[str, ArchitectureValue]:
-    """The arguments given, with those that let a transformer take any input size, if its class knows them."""
+    """The given arguments, and those that let a transformer accept any input size, if its class supports them."""
     model = hollow(architecture, **given)
     known = inspect.signature(type(model).__init__).parameters
     return {**given, **{name: value for name, value in ANY_SIZE.items() if name in known}}
@@ -80,7 +80,7 @@ INITIALISERS = frozenset(
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Skips the initial weights of tensors without memory, which cost most of the time that their network takes."""
+    """Skips the initialisation of tensors without memory, which takes most of the time of creating their network."""
 
     def __torch_function__(
         self,
@@ -89,7 +89,7 @@ class _WithoutInitialisation(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """The tensor itself for a method that would fill it."""
+        """Return the tensor itself for a method that would fill it."""
         given = kwargs or {}
         if getattr(func, "__name__", "") in INITIALISERS:
             target = args[0] if args else given.get("tensor")
@@ -99,20 +99,20 @@ class _WithoutInitialisation(TorchFunctionMode):
 
 
 def hollow(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401 - as timm has it
-    """`make` without memory for the weights: names, shapes and settings alone."""
+    """`make` without memory for the weights: names, shapes and settings only."""
     with torch.device("meta"), _WithoutInitialisation():
         return make(name, **arguments)
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Evaluation mode, statistics of batch norms included, and nothing that a gradient could change."""
+    """Switch to evaluation mode, including batch norm statistics, and disable gradients of all parameters."""
     return model.eval().requires_grad_(requires_grad=False)
 
 
 def pad(model: nn.Module, padding: Padding) -> nn.Module:
-    """Gives strided convolutions and max-pools TensorFlow's SAME padding where the card asks for it, in place.
+    """Give strided convolutions and max-pools TensorFlow's SAME padding in place, where the card requires it.
 
-    SAME pads (0, 1) where torchvision pads (1, 1), so a stride-2 layer looks one pixel further down and right.
+    SAME pads (0, 1) where torchvision pads (1, 1), so a stride-2 layer is shifted by one pixel down and right.
     """
     if padding == "torchvision":
         return model

@@ -23,19 +23,21 @@ from backbones.model.preprocessing import Picture, normalise, prepare
 __all__ = ["Encoder", "Precision"]
 
 CPU_PIXELS = 16 * 224 * 224
-"""How many go through a network at once on a CPU. With more, maps are so large that their memory goes back to the
-system after every layer and is asked for again, page by page: up to two fifths of all processor time, unless the
-process keeps it (`backbones.cpu.malloc`). Then more are no faster, and take more memory."""
+"""Maximum number of pixels in one forward pass on a CPU. With more, feature maps are so large that their memory
+is returned to the system after every layer and allocated again page by page: up to two fifths of all processor
+time, unless the process retains it (`backbones.cpu.malloc`). In that case larger batches are not faster
+either, and take more memory.
+"""
 PROBES = 2
-"""Images of noise on which a faster network is compared with the one that was loaded."""
+"""Number of noise images on which an optimised network is compared with the loaded one."""
 
 
 class Encoder:
-    """A frozen backbone on a device. Made by `Encoder.load`; gives the same vector for the same image every time.
+    """A frozen backbone on a device, created by `Encoder.load`. Deterministic: equal images give equal vectors.
 
-    `model` is the backbone as it was loaded, `network` what images go through: the same function, made faster.
-    `dimension` is the length of a feature vector, `weights_digest` the digest of the weights that it really has, and
-    `images_encoded` counts how many images went through it.
+    `model` is the loaded backbone, `network` the optimised equivalent that encodes images. `dimension` is the
+    length of a feature vector, `weights_digest` the digest of its verified weights, and `images_encoded` the number
+    of encoded images.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Encoder:
     def load(
         cls, card: BackboneCard, weights: WeightsFolder, device: str = "cpu", precision: Precision = "float32"
     ) -> Encoder:
-        """Verifies the weights' digest, loads them strictly, and moves the backbone to the device.
+        """Verify the weights' digest, load them strictly, and move the backbone to the device.
 
         Raises WeightsError when weights are missing, damaged or do not fit, and RuntimeError for a device that torch
         does not have.
@@ -68,20 +70,20 @@ class Encoder:
         return cls(card, model, place, precision, cast("str", state.digest))
 
     def prepare(self, image: Picture, spec: PreprocessingSpec) -> Tensor:
-        """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes may call it."""
+        """One image as uint8 [3, crop, crop]. Needs no device, so loader threads and processes can call it."""
         return prepare(image, spec)
 
     def encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         """Features of prepared images: uint8 [b, 3, h, w] to float32 [b, dimension], on the encoder's device.
 
-        A GPU may still be computing them, so that the caller has time for the next batch until it asks for numbers.
+        On a GPU the call is asynchronous, so the caller can prepare the next batch before reading the values.
         """
         features = self._encode(batch, spec)
         self.images_encoded += len(batch)
         return features
 
     def columns(self, choice: BlockChoice) -> tuple[LayerColumn, ...]:
-        """The columns of layer-wise features. Raises WeightsError for a backbone whose blocks cannot be pooled."""
+        """Columns of layer-wise features. Raises WeightsError for a backbone whose blocks cannot be pooled."""
         try:
             return self._block_info.columns(choice)
         except NoBlocks as error:
@@ -89,7 +91,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_layers(self, batch: Tensor, spec: PreprocessingSpec, choices: Sequence[BlockChoice]) -> Tensor:
-        """Pooled features as `encode` gives them, then the columns of each choice, from one forward pass.
+        """Pooled features as by `encode`, then the columns of each choice, from one forward pass.
 
         float32 [b, dimension + widths], on the encoder's device.
         """
@@ -106,14 +108,14 @@ class Encoder:
         return torch.cat([pooled, *layers], dim=1)
 
     def parts(self, batch: Tensor) -> Sequence[Tensor]:
-        """The images [b, 3, h, w] in as many parts as go through the network one after another."""
+        """Images [b, 3, h, w] split into the parts of consecutive forward passes."""
         if self.device.type != "cpu":
             return (batch,)
         return torch.split(batch, max(1, CPU_PIXELS // (batch.shape[-2] * batch.shape[-1])))
 
     @torch.inference_mode()
     def _encode(self, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        assert not self.model.training, "a frozen backbone runs in evaluation mode, or its batch norms drift"
+        assert not self.model.training, "a frozen backbone must be in evaluation mode"
         return torch.cat([self._pooled(self.network, part, spec) for part in self.parts(batch)])
 
     @cached_property
@@ -126,32 +128,35 @@ class Encoder:
             return pool(network, features, self.card.pooling).float().flatten(1)
 
     def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-        """Pixels go to a GPU from memory that stays in place: else the copy waits for the batch before."""
+        """Forward pass. Pixels are copied to a GPU from pinned memory: otherwise the copy waits for the previous
+        batch.
+        """
         pinned = batch.pin_memory() if self.device.type == "cuda" and not batch.is_pinned() else batch
         pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
         return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
 
     @torch.inference_mode()
     def _probe(self) -> int:
-        """The length of a feature vector, seen: what architectures say of themselves is not always true.
+        """Length of a feature vector by a forward pass, because architectures do not always state it correctly.
 
-        Backbones that make maps are laid out with channels last, in which convolutions are up to 1.6 times as fast.
+        Backbones with maps are converted to channels-last layout, in which convolutions are up to 1.6 times as fast.
         """
         spec = preprocessing_for(self.card, "paper")
         blank = torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8)
         with arithmetic(self.device, self.precision):
             features = self._features(self.model, blank, spec)
             dimension = pool(self.model, features, self.card.pooling).flatten(1).shape[1]
-        if isinstance(features, Tensor) and features.ndim == 4:  # several branches end in a list of maps
+        if isinstance(features, Tensor) and features.ndim == 4:  # networks with several branches return a list of maps
             self._layout = torch.channels_last
             cast("Any", self.model).to(memory_format=self._layout)
         return dimension
 
     @torch.inference_mode()
     def _quickened(self) -> nn.Module:
-        """The model without batch norms, with packed linear layers, where that changes features by rounding only.
+        """Model with folded batch norms and packed linear layers, where that changes features by rounding only.
 
-        In half precision it does more, and on other devices than CPUs nobody has measured that it pays.
+        Not in half precision, where the change is larger, and not on other devices than CPUs, where the gain has not
+        been measured.
         """
         if self.device.type != "cpu" or self.precision != "float32":
             return self.model

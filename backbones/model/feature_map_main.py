@@ -1,7 +1,7 @@
-"""Looks at architectures without weights: JSON lines of `anatomy.Specimen` in, of `anatomy.Anatomy` out.
+"""Inspection of architectures without weights: JSON lines of `FeatureMapQuery` in, of `FeatureMapInfo` out.
 
-`python -P -m backbones.model.feature_map_main`. A process of its own because timm imports torch. Everything happens on
-torch's meta device, which knows shapes and nothing else, so a giant takes no longer than a dwarf.
+`python -P -m backbones.model.feature_map_main`. A separate process because timm imports torch. Everything runs on
+torch's meta device, which has shapes only, so the size of a network does not matter.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from backbones.model.feature_maps import FeatureMaps, NoMaps
 from backbones.model.layers import block_info
 
 REFUSALS = (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, KeyError)
-"""What timm's architectures raise for an argument or a size that they do not take."""
+"""Exceptions of timm's architectures for unsupported arguments or sizes."""
 
 
 def dissect(specimen: FeatureMapQuery) -> FeatureMapInfo:
-    """What the architecture gives, at the specimen's size and at an oblong larger one."""
+    """Feature maps of the architecture, at the query's size and at a larger non-square one."""
     try:
         arguments = arguments_of(specimen.architecture, specimen.arguments)
         model = _hollow(specimen.architecture, arguments)
@@ -45,7 +45,7 @@ def _blocks(model: nn.Module, size: int) -> BlockInfo | None:
     try:
         with torch.inference_mode(), torch.device("meta"):
             return block_info(model, size)
-    except REFUSALS:  # `NoBlocks` is one of them
+    except REFUSALS:  # includes `NoBlocks`
         return None
 
 

@@ -1,7 +1,7 @@
 """Feature maps of any timm backbone, finest first, through its own `forward_intermediates`.
 
-A network that shrinks its maps in steps (ResNet, ConvNeXt, Swin, Hiera) gives the last map of every stride from 4 on. A
-plain transformer keeps one stride; it gives four of its blocks, evenly spaced, the last among them.
+A hierarchical network (ResNet, ConvNeXt, Swin, Hiera) gives the last map of every stride from 4. A plain transformer
+has one stride; it gives four of its blocks, evenly spaced, including the last.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ PLAIN_MAPS = 4
 
 
 class NoMaps(RuntimeError):  # noqa: N818 - a domain word, raised as such
-    """The architecture gives no feature maps; the message says why."""
+    """The architecture has no feature maps; the message gives the reason."""
 
 
 class FeatureMaps(nn.Module):
     """`model` as a function from images [b, 3, h, w] to maps [b, channels[i], h / strides[i], w / strides[i]].
 
-    `strides` are pixels per position as seen with an image of `size`, rounded. Raises NoMaps.
+    `strides` are pixels per position, measured with an image of `size` and rounded. Raises NoMaps.
     """
 
     def __init__(self, model: nn.Module, size: int) -> None:
         super().__init__()
         if not hasattr(model, "forward_intermediates"):
-            raise NoMaps(f"{type(model).__name__} has no feature maps to look at (timm's forward_intermediates)")
+            raise NoMaps(f"{type(model).__name__} has no feature maps (timm's forward_intermediates)")
         self.model = model
         self._places: tuple[int, ...] = ()
         probed = self._probe(size)
@@ -40,7 +40,7 @@ class FeatureMaps(nn.Module):
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Positions of the maps among all intermediate outputs of the network."""
+        """Indices of the maps among all intermediate outputs of the network."""
         return self._places
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -60,16 +60,16 @@ class FeatureMaps(nn.Module):
         try:
             maps: list[Tensor] = self(torch.zeros(1, 3, size, size, device=device))
         except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
-            raise NoMaps(f"{type(self.model).__name__} gives no feature maps at {size} pixels: {error}") from error
+            raise NoMaps(f"{type(self.model).__name__} has no feature maps at {size} pixels: {error}") from error
         finally:
             self.model.train(training)
         if not maps or any(one.ndim != 4 for one in maps):
-            raise NoMaps(f"{type(self.model).__name__} gives features that are no maps")
+            raise NoMaps(f"{type(self.model).__name__} returns features that are not maps")
         return maps
 
 
 def _chosen(strides: Sequence[int]) -> list[int]:
-    """Which of all maps make the pyramid."""
+    """Indices of the maps in the pyramid."""
     if len(set(strides)) == 1:
         count = min(PLAIN_MAPS, len(strides))
         return [len(strides) * (number + 1) // count - 1 for number in range(count)]

@@ -1,6 +1,6 @@
-"""Pooled outputs of a network's blocks, taken by hooks from the forward pass that makes its usual features.
+"""Pooled outputs of a network's blocks, recorded by hooks during the forward pass of its usual features.
 
-So one pass serves both, and the usual features are the same bits as without. Blocks are those of timm's `feature_info`.
+One pass yields both, and the usual features are bit-identical. Blocks are those of timm's `feature_info`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backbones.model.feature_maps import FINEST_STRIDE
 
 
 class NoBlocks(RuntimeError):  # noqa: N818 - a domain word, raised as such
-    """The architecture has no blocks whose outputs can be pooled; the message says why."""
+    """The architecture has no blocks whose outputs can be pooled; the message gives the reason."""
 
 
 def block_modules(model: nn.Module) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def block_modules(model: nn.Module) -> tuple[str, ...]:
 
 @torch.no_grad()
 def block_info(model: nn.Module, size: int) -> BlockInfo:
-    """Widths and poolings of the blocks, as seen in a forward pass of a blank image of `size`. Raises NoBlocks."""
+    """Widths and poolings of the blocks, from a forward pass of a blank image of `size`. Raises NoBlocks."""
     blocks, names = _blocks(model), block_modules(model)
     plain = _is_plain(blocks)
     blank = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
@@ -36,14 +36,16 @@ def block_info(model: nn.Module, size: int) -> BlockInfo:
     for name in names:
         output = outputs.get(name)
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
-            raise NoBlocks(f"{name} of {type(model).__name__} gives neither tokens nor a map")
+            raise NoBlocks(f"{name} of {type(model).__name__} returns neither tokens nor a map")
     widths = tuple(_width(model, outputs[name]) for name in names)
     return BlockInfo(widths=widths, poolings=_poolings(model) if plain else ("mean",), plain=plain)
 
 
 @contextmanager
 def recorded_blocks(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Inside, every forward pass of `network` leaves the outputs of the named modules in the mapping."""
+    """Record the outputs of the named modules in the mapping during every forward pass of `network` inside the
+    block.
+    """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:  # noqa: ANN401 - torch's hook
@@ -63,7 +65,7 @@ def recorded_blocks(network: nn.Module, names: Sequence[str]) -> Iterator[dict[s
 def pooled_columns(
     model: nn.Module, info: BlockInfo, columns: Sequence[LayerColumn], outputs: dict[str, Tensor]
 ) -> Tensor:
-    """Float32 [b, sum of widths]: the recorded outputs pooled, column after column."""
+    """Float32 [b, sum of widths]: the recorded outputs pooled, column by column."""
     names = block_modules(model)
     normed = {
         column.block: _final_norm(model, outputs[names[column.block - 1]], plain=info.plain) for column in columns
@@ -111,7 +113,7 @@ def _final_norm(model: nn.Module, output: Tensor, *, plain: bool) -> Tensor:
 
 
 def _pooled(model: nn.Module, output: Tensor, pooling: LayerPooling) -> Tensor:
-    """[b, width] of tokens [b, n, d] or maps [b, d, h, w] ([b, h, w, d] where the model's own are)."""
+    """[b, width] from tokens [b, n, d] or maps [b, d, h, w] ([b, h, w, d] where the model uses that layout)."""
     if output.ndim == 4:
         last = getattr(model, "output_fmt", None) == "NHWC"
         return output.mean(dim=(1, 2) if last else (2, 3))

@@ -1,4 +1,4 @@
-"""Fills an architecture with a card's weights: read as data, mapped by the card's rules, then all or nothing."""
+"""Loading of a card's weights into an architecture: read as data, mapped by the card's rules, complete or refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
     """The card's architecture with the weights of the file, frozen, in evaluation mode, on the CPU.
 
     `path` is None for random weights only. Raises WeightsError for a file that cannot be read, and KeyMismatch (a
-    WeightsError) unless every tensor of the architecture is in it with its shape and nothing else is.
+    WeightsError) unless it contains exactly the tensors of the architecture.
     """
     model = create(card)
     if not isinstance(card.weights, RandomWeights):
@@ -39,7 +39,7 @@ def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
 
 
 def read_tensors(keys: KeyMapping, path: Path) -> tuple[dict[str, Tensor], Mapping[str, object]]:
-    """The file's tensors under the architecture's names, and the whole content for messages. Raises WeightsError."""
+    """Tensors of the file under the architecture's names, and the whole content for messages. Raises WeightsError."""
     content: Mapping[str, object]
     if keys.conversion == "byol-haiku":
         tensors = from_byol(content := read_haiku_pickle(path))
@@ -52,7 +52,7 @@ def read_tensors(keys: KeyMapping, path: Path) -> tuple[dict[str, Tensor], Mappi
 
 
 def expected_shapes(model: nn.Module) -> dict[str, Shape]:
-    """Every tensor that the model keeps, by name."""
+    """Shape of every tensor of the model, by name."""
     return shapes(model.state_dict())
 
 
@@ -76,7 +76,7 @@ def _filled(model: nn.Module, card: BackboneCard, path: Path) -> nn.Module:
 
 
 def _by_transformers(card: BackboneCard, path: Path, content: Mapping[str, object]) -> nn.Module:
-    """Under the file's own names, which the library renames itself."""
+    """Load under the file's own names, which the library renames itself."""
     own = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     tensors = without(own, card.keys.drop)
     model, unused = filled(card.architecture_arguments.get("config"), tensors)
@@ -86,14 +86,14 @@ def _by_transformers(card: BackboneCard, path: Path, content: Mapping[str, objec
 
 
 def _counters(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that a checkpoint may lack, as they are."""
+    """Tensors that a checkpoint may lack, with their present values."""
     return {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
 
 
 def _by_timm(card: BackboneCard, path: Path) -> nn.Module:
-    """A file in a layout that only timm's own loader of the family understands: the original I-JEPA files, say.
+    """Load a file in a layout that only timm's own loader of the family supports, e.g. the original I-JEPA files.
 
-    It loads strictly into the whole model that the tag describes; the classifier is taken off afterwards.
+    It is loaded strictly into the whole model of the tag; the classifier is removed afterwards.
     """
     assert isinstance(card.weights, TimmWeights)
     overlay = {"file": str(path), "custom_load": path.suffix == ".npz"}
@@ -115,7 +115,7 @@ def _by_timm(card: BackboneCard, path: Path) -> nn.Module:
 
 @dataclass(frozen=True)
 class TrainableBackbone:
-    """A card and its verified weights, from which any number of equal models can be made, one after the other."""
+    """A card and its verified weights, from which any number of equal models can be created, one after the other."""
 
     card: BackboneCard
     weights: WeightsFolder
@@ -123,14 +123,14 @@ class TrainableBackbone:
 
     @classmethod
     def verified(cls, card: BackboneCard, weights: WeightsFolder) -> TrainableBackbone:
-        """Reads the whole file once and compares its digest. Raises WeightsError when it is missing or damaged."""
+        """Read the whole file once and compare its digest. Raises WeightsError when it is missing or damaged."""
         return cls(card, weights, cast("str", weights.verified(card).digest))
 
     def fresh(self, **arguments: ArchitectureValue) -> nn.Module:
         """A new model on the CPU with the card's weights, all of them trainable, in training mode.
 
-        `arguments` are added to the architecture's, `output_stride=8` say; they must not change any tensor's shape,
-        because loading stays strict. Raises WeightsError.
+        `arguments` are added to the architecture's, e.g. `output_stride=8`; they must not change any tensor's
+        shape, because loading is strict. Raises WeightsError.
         """
         card = self.card.model_copy(
             update={"architecture_arguments": {**self.card.architecture_arguments, **arguments}}

@@ -1,7 +1,7 @@
-"""Maps of patch tokens after the final norm, as frozen dense heads read them, and the class token beside each map.
+"""Maps of patch tokens after the final norm, the input of frozen dense heads, optionally with the class token.
 
-A plain transformer gives the blocks that are asked for, each through its final norm. A network that shrinks its maps in
-steps gives its last map, or the last map of every stride where several layers are asked for.
+A plain transformer gives the requested blocks, each through its final norm. A hierarchical network gives its last map,
+or the last map of every stride where several layers are requested.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from backbones.model.feature_maps import FeatureMaps, NoMaps
 
 LayerChoice = Literal["last", "last-4", "quarters"]
 PUBLISHED_QUARTERS = (4, 11, 17, 23)
-"""Of 24 blocks, as DINOv2 and DINOv3 take them: the first is not the sixth block."""
+"""Blocks of 24 that DINOv2 and DINOv3 use: the first is not the sixth block."""
 
 
 class NormedMaps(nn.Module):
     """`model` as a function from images [b, 3, h, w] to maps [b, channels[i], h', w'].
 
-    `unit` is the number of pixels that sides of an image must be multiples of. With `class_token`, every position also
+    Sides of an image must be multiples of `unit` pixels. With `class_token`, every position also
     has the class token of its block (the mean over positions where there is none) as further channels.
     """
 
@@ -37,7 +37,7 @@ class NormedMaps(nn.Module):
         self.channels = tuple(one.shape[1] for one in self._probe(size))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps, in the order of the layers; coarser ones are not resized."""
+        """Maps, in the order of the layers; coarser ones are not resized."""
         prefixed = {"norm", "return_prefix_tokens"} <= self._takes
         how = {"norm": True} if "norm" in self._takes else {}
         if prefixed:
@@ -56,21 +56,21 @@ class NormedMaps(nn.Module):
         try:
             maps: list[Tensor] = self(torch.zeros(1, 3, size, size, device=device))
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            raise NoMaps(f"{type(self.model).__name__} gives no maps after its final norm: {error}") from error
+            raise NoMaps(f"{type(self.model).__name__} has no maps after its final norm: {error}") from error
         finally:
             self.model.train(training)
         return maps
 
 
 def with_class_token(patches: Tensor, prefix: Tensor | None) -> Tensor:
-    """[b, 2 d, h, w] of a map [b, d, h, w] and prefix tokens [b, n, d], the first of which is the class token."""
+    """[b, 2 d, h, w] from a map [b, d, h, w] and prefix tokens [b, n, d], the first of which is the class token."""
     has_class = prefix is not None and prefix.shape[1] > 0
     token = prefix[:, 0] if prefix is not None and has_class else patches.mean(dim=(2, 3))
     return torch.cat([patches, token[:, :, None, None].expand_as(patches)], dim=1)
 
 
 def _places(pyramid: FeatureMaps, layers: LayerChoice) -> Sequence[int]:
-    """Positions among the network's own list of intermediate outputs."""
+    """Indices among the network's own list of intermediate outputs."""
     evenly = pyramid.places
     last = evenly[-1]
     if layers == "last":

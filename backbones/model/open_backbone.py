@@ -1,4 +1,4 @@
-"""A backbone in a notebook or a script: opened by name, images in, features out."""
+"""Backbones in a notebook or a script: opened by name, images in, features out."""
 
 from __future__ import annotations
 
@@ -52,12 +52,11 @@ class OpenBackbone:
     ) -> npt.NDArray[np.float32]:
         """Features float32 [n, dimension] of images, in their order, as tasks compute them.
 
-        Each image is resized, cropped and normalised by `preprocessing`; give pixels from 0 to 255 that are not
-        normalised. `progress` is called with the numbers of finished and of all images.
+        Each image is resized, cropped and normalised by `preprocessing`; pixels have to be from 0 to 255, not
+        normalised. `progress` is called with the numbers of finished and all images.
 
-        Raises:
-            TypeError, ValueError: something is no image, or has another shape or dtype; the message gives its index.
-            WeightsError: the backbone returns NaN or infinity.
+        Raises: TypeError, ValueError: an input is not an image, or has another shape or dtype; the message gives its
+        index. WeightsError: the backbone returns NaN or infinity.
         """
         given = _listed(images)
         parts: list[npt.NDArray[np.float32]] = []
@@ -96,13 +95,13 @@ def open_backbone(
 ) -> OpenBackbone:
     """Load a backbone by the name of its card, by a `timm:`, `file:` or fetched `hf:` name, or from a card.
 
-    `workspace` holds the user's cards and the weights, by default the console's own one. `preprocessing` is `paper`
+    `workspace` contains the user's cards and the weights; by default the console's own. `preprocessing` is `paper`
     (that of the tasks), `own`, `squash` or `resize-256`; `pooling` replaces that of the card. Missing weights are
-    downloaded with `fetch` alone.
+    downloaded only with `fetch`.
 
     Raises:
         CardNameError: no backbone has this name.
-        WeightsError: weights are missing, damaged or do not fit; the message contains the way out.
+        WeightsError: weights are missing, damaged or do not fit; the message contains the fix.
         ValueError: no preprocessing has this name.
     """
     root = workspace_folder(workspace)
@@ -118,7 +117,7 @@ def open_backbone(
 
 
 def _listed(images: Images) -> Sequence[OneImage]:
-    """One image becomes a list of one; a batch is taken apart."""
+    """A single image as a list of one; a batch as its images."""
     if isinstance(images, Image.Image | Path | str):
         return [images]
     if isinstance(images, Tensor | np.ndarray):
@@ -141,7 +140,7 @@ def _picture(image: OneImage, index: int) -> Picture:
 
 def _read(path: Path) -> Picture:
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: give its files, sorted(Path({str(path)!r}).glob('*.jpg')) say")
+        raise ValueError(f"{path} is a folder: give its files, e.g. sorted(Path({str(path)!r}).glob('*.jpg'))")
     return read_image(path)
 
 
@@ -166,6 +165,6 @@ def _from_array(image: Array, index: int) -> Picture:
 def _check(right: bool, index: int, kind: str, dtype: object, conversion: str) -> None:
     if not right:
         raise TypeError(
-            f"image {index} is a {kind} of {dtype}: give pixels from 0 to 255 as uint8, not normalised; of values from "
-            f"0 to 1: {conversion}"
+            f"image {index} is a {kind} of {dtype}: give pixels from 0 to 255 as uint8, not normalised; convert values "
+            f"from 0 to 1 by {conversion}"
         )

@@ -1,4 +1,4 @@
-"""From a backbone's feature map or tokens to one vector per image."""
+"""Pooling of a backbone's feature map or tokens to one vector per image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from backbones.io.errors import WeightsError
 
 
 def pool(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
-    """Pools what `forward_features` gave: [b, d, h, w] or [b, h, w, d] maps, [b, n, d] tokens; returns [b, d].
+    """Pool the output of `forward_features`: [b, d, h, w] or [b, h, w, d] maps, [b, n, d] tokens; returns [b, d].
 
-    `default`: the model's own head without its classifier. `avg`: the mean over positions, then the norm that the
-    head puts there. `cls`: the class token. `cls+avg`: both, side by side. `map`: the model's attention pooling.
-    Raises WeightsError when the model has no such pooling.
+    `default`: the model's own head without its classifier. `avg`: the mean over positions, then the head's norm.
+    `cls`: the class token. `cls+avg`: both, concatenated. `map`: the model's attention pooling. Raises WeightsError
+    when the model has no such pooling.
     """
     if pooling == "default":
         return _own(model, features)
@@ -25,11 +25,11 @@ def pool(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
             raise WeightsError(f"{_name(model)} has no attention pooling: use pooling=default")
         return _own(model, features)
     if not isinstance(features, Tensor):
-        raise WeightsError(f"{_name(model)} ends in several maps: use pooling=default")
+        raise WeightsError(f"{_name(model)} returns several maps: use pooling=default")
     if features.ndim == 4:
         return _pool_map(model, features, pooling)
     if features.ndim != 3:
-        raise WeightsError(f"{_name(model)} gives features of {features.ndim} dimensions: use pooling=default")
+        raise WeightsError(f"{_name(model)} returns features of {features.ndim} dimensions: use pooling=default")
     return _pool_tokens(model, features, pooling)
 
 
@@ -38,7 +38,7 @@ def _own(model: nn.Module, features: Tensor) -> Tensor:
 
 
 def _pool_map(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
-    """Where the head averages anyway its own average is meant, norm included."""
+    """Pooled map; where the head averages anyway, its own average is used, including the norm."""
     if pooling != "avg":
         raise WeightsError(f"{_name(model)} has no class token: use pooling=avg")
     if _averages(model):
@@ -48,7 +48,9 @@ def _pool_map(model: nn.Module, features: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _pool_tokens(model: nn.Module, tokens: Tensor, pooling: Pooling) -> Tensor:
-    """Prefix tokens (class, registers) come first and are no positions; the class token is the first of them."""
+    """Pooled tokens. Prefix tokens (class, registers) come first and are not positions; the class token is the
+    first of them.
+    """
     prefix = cast("int", getattr(model, "num_prefix_tokens", 0))
     has_class = prefix > 0 and getattr(model, "cls_token", None) is not None
     if "cls" in pooling and not has_class:

@@ -1,4 +1,4 @@
-"""What numbers are computed in: float32 means float32, bfloat16 means autocast."""
+"""Arithmetic of networks: float32 without TF32, bfloat16 by autocast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backbones.cpu.onednn import LinearByOneDNN
 
 @contextmanager
 def training_arithmetic(device: str, precision: Precision) -> Iterator[None]:
-    """Inside, networks compute in this precision; recent GPUs would otherwise shorten float32 in convolutions."""
+    """Use this precision inside the block; recent GPUs would otherwise reduce float32 in convolutions."""
     half = precision == "bfloat16"
     with (
         torch.backends.cudnn.flags(enabled=True, allow_tf32=half),
@@ -24,9 +24,9 @@ def training_arithmetic(device: str, precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """float32 means float32: by default torch lets convolutions on recent GPUs keep ten bits of each factor.
+    """Use true float32: by default torch uses TF32 (ten bits of mantissa) for convolutions on recent GPUs.
 
-    On a CPU linear layers of frozen networks go the faster of two ways, which differ by rounding only.
+    On a CPU, linear layers of frozen networks use the faster of two libraries, which differ by rounding only.
     """
     half = precision == "bfloat16"
     with (

@@ -1,4 +1,4 @@
-"""Images to a backbone's input: resize and crop on whole bytes, one image at a time; numbers per batch on the device.
+"""Preprocessing of images: resize and crop as bytes, one image at a time; normalisation per batch on the device.
 
 Resizing bytes instead of floats is several times faster and differs from PIL's result by at most one grey level.
 """
@@ -25,7 +25,7 @@ _INTERPOLATIONS = {"bicubic": InterpolationMode.BICUBIC, "bilinear": Interpolati
 
 
 def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
-    """One image as uint8 [3, crop, crop], the three values of a pixel side by side in memory."""
+    """One image as uint8 [3, crop, crop], in channels-last memory layout."""
     array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
     pixels = torch.from_numpy(array)[None].permute(0, 3, 1, 2)
     size = _size(pixels, spec)
@@ -37,18 +37,20 @@ def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:
-    """Prepared images as one batch [b, 3, h, w], the three values of a pixel side by side in memory."""
+    """Prepared images as one batch [b, 3, h, w], in channels-last memory layout."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
-    """uint8 [b, 3, h, w] to float32 with the spec's mean and deviation, on the batch's device, in the same layout."""
+    """uint8 [b, 3, h, w] to float32, normalised by the spec's mean and deviation, on the batch's device, in the
+    same layout.
+    """
     scale, shift = _scale_and_shift(spec.mean, spec.std, batch.device)
     rows = batch.permute(0, 2, 3, 1)
     if not rows.is_contiguous():
         floats = batch.float()
         return torch.addcmul(shift.view(3, 1, 1), floats, scale.view(3, 1, 1), out=floats)
-    width = rows.shape[2]  # a whole row of pixels at once: three values at a time take five times as long
+    width = rows.shape[2]  # whole rows of pixels at once: three values at a time take five times as long
     floats = rows.flatten(2).float()
     torch.addcmul(shift.repeat(width), floats, scale.repeat(width), out=floats)
     return floats.view(rows.shape).permute(0, 3, 1, 2)
@@ -56,8 +58,10 @@ def normalise(batch: Tensor, spec: PreprocessingSpec) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _scale_and_shift(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of bytes, three numbers each on the device; sending them anew would wait for everything that it still does."""
-    with torch.inference_mode(False):  # who trains asks for them too
+    """Scale and shift for bytes, three numbers each on the device; copying them per batch would synchronise with
+    the device.
+    """
+    with torch.inference_mode(False):  # training uses them as well
         middle, deviation = (torch.tensor(three, dtype=torch.float64) for three in (mean, std))
         return (1 / (255 * deviation)).float().to(device), (-middle / deviation).float().to(device)
 
@@ -76,12 +80,12 @@ def _size(pixels: Tensor, spec: PreprocessingSpec) -> tuple[int, int]:
 
 
 def _resized_centre(pixels: Tensor, size: tuple[int, int], crop: int) -> Tensor:
-    """`_crop` of `_resize`, of which what lies below the centre and to the right of it is never computed."""
+    """`_crop` of `_resize`, without computing pixels below and to the right of the crop."""
     given = tuple(pixels.shape[-2:])
     top, left = (round((side - crop) / 2) for side in size)
     if size != given:
         ends = top + crop, left + crop
-        # The function takes a side that stays as long as it was for one that needs no resizing.
+        # The function does not resize along a side that keeps its length.
         made = [end + 1 if end == old != new else end for end, old, new in zip(ends, given, size, strict=True)]
         scales = size[0] / given[0], size[1] / given[1]
         pixels = torch.ops.aten._upsample_bicubic2d_aa.default(pixels, made, False, *scales)
@@ -97,7 +101,7 @@ def _resize(pixels: Tensor, size: tuple[int, int], spec: PreprocessingSpec) -> T
 
 
 def _crop(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
-    """The centre; where the image is smaller (only in mode `border`), the mean colour around it."""
+    """Centre crop; where the image is smaller (only in mode `border`), padded with the mean colour."""
     if spec.mode == "border":
         height, width = pixels.shape[-2:]
         down, right = max(0, spec.crop - height), max(0, spec.crop - width)

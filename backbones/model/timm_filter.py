@@ -1,4 +1,4 @@
-"""timm's own conversion of published files: the filter that an architecture's module has, checked for what it drops."""
+"""timm's own conversion of published files: the filter of an architecture's module, checked for dropped tensors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 FILTERS = ("checkpoint_filter_fn", "_filter_fn")
 _FAILURES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What a filter raises for tensors that it was not written for."""
+"""Exceptions of a filter for tensors of another layout."""
 
 
 def filtered(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors as the filter of the model's module renames and reshapes them; None where there is none or it fails.
+    """Tensors renamed and reshaped by the filter of the model's module; None where there is none or it fails.
 
-    A filter that leaves out or resamples anything is not used: the numbers before and after must be as many.
+    A filter that drops or resamples anything is not used: the number of values must not change.
     """
     function = _function(model)
     if function is None:

@@ -1,7 +1,7 @@
 """Vision models that only the optional `transformers` library has, loaded by the library's own class.
 
-The architecture of a card is `transformers/MODEL_TYPE`, its argument `config` the library's configuration as JSON. Code
-that a model brings along (`auto_map`, trust_remote_code) is never run.
+The architecture of a card is `transformers/MODEL_TYPE`, its argument `config` the library's configuration as JSON.
+Code shipped with a model (`auto_map`, trust_remote_code) is never run.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from backbones.io.errors import WeightsError
 SCHEME = "transformers/"
 EXTRA = "pip install 'ssl-console[transformers]'"
 UNUSED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id", "auto_map")
-"""Entries of a configuration that change no function."""
+"""Entries of a configuration that do not change the function."""
 
 
 def is_transformers(architecture: str) -> bool:
-    """Whether the library makes the architecture."""
+    """Whether the architecture belongs to the library."""
     return architecture.startswith(SCHEME)
 
 
 def is_installed() -> bool:
-    """Whether the library is there."""
+    """Whether the library is installed."""
     return find_spec("transformers") is not None
 
 
 class TransformersBackbone(nn.Module):
-    """A model of the library as an encoder calls timm's: images to the pooled output, else to tokens or a map.
+    """A model of the library with the interface of timm's: images to the pooled output, else to tokens or a map.
 
     Where the model has no pooled output, features are the class token if it has one, else the mean over positions.
     """
@@ -58,28 +58,28 @@ class TransformersBackbone(nn.Module):
 
     @property
     def pooling_in_words(self) -> str:
-        """How features come about."""
+        """Description of the pooling."""
         if getattr(self.network, "pooler", None) is not None:
             return "features are the library's pooled output"
         return f"features are {'the class token' if self.has_class_token else 'the mean over positions'}"
 
 
 def shortened(config: Mapping[str, Any]) -> str:
-    """A configuration as JSON, without what changes no function."""
+    """Configuration as JSON, without entries that do not change the function."""
     return json.dumps({key: value for key, value in config.items() if key not in UNUSED}, sort_keys=True)
 
 
 def make_transformers(config_json: object, *, pools: bool = True) -> TransformersBackbone:
-    """The model of a configuration with initial weights. Raises WeightsError where the library has none for images."""
+    """Model of a configuration with initial weights. Raises WeightsError where the library has none for images."""
     kind, config = _class(config_json)
     without = not pools and _can_do_without_pooler(kind)
     return TransformersBackbone(kind(config, add_pooling_layer=False) if without else kind(config))
 
 
 def filled(config_json: object, tensors: Mapping[str, Tensor]) -> tuple[TransformersBackbone, tuple[str, ...]]:
-    """The model with the tensors, which the library renames, and the keys that it does not use.
+    """Model with the tensors, which the library renames, and the unused keys.
 
-    Raises WeightsError unless every tensor of the model is there with its shape. A pooler without weights is left out.
+    Raises WeightsError unless every tensor of the model is present with its shape. A pooler without weights is dropped.
     """
     kind, config = _class(config_json)
     network, report = _loaded(kind, config, tensors)
@@ -107,18 +107,20 @@ def _loaded(kind: Any, config: Any, tensors: Mapping[str, Tensor], **arguments: 
 
 
 def _class(config_json: object) -> tuple[Any, Any]:
-    """The class of a configuration, and the configuration."""
+    """Class of a configuration, and the configuration."""
     if not is_installed():
-        raise WeightsError(f"it takes the transformers library: {EXTRA}")
+        raise WeightsError(f"it requires the transformers library: {EXTRA}")
     library: Any = importlib.import_module("transformers")
     try:
         stated = json.loads(str(config_json))
         config = library.CONFIG_MAPPING[stated["model_type"]].from_dict(stated)
         kind = library.MODEL_MAPPING[type(config)]
     except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"the transformers library here has no class for its configuration ({error})") from error
+        raise WeightsError(
+            f"the installed transformers library has no class for its configuration ({error})"
+        ) from error
     if getattr(kind, "main_input_name", None) != "pixel_values":
-        raise WeightsError(f"{kind.__name__} of transformers takes more than images")
+        raise WeightsError(f"{kind.__name__} of transformers requires more inputs than images")
     return kind, config
 
 

@@ -1,8 +1,8 @@
-"""Importing code of the user: the bytes that were hashed are the bytes that run.
+"""Import of the user's code such that the hashed bytes are the bytes that run.
 
-Python reads `__pycache__` beside a module when its recorded date and size fit, whatever the module's file holds, and a
-file can change between hashing and importing. Code outside of the installed packages is therefore read once, compared
-by digest with the user's list (`backbones.catalog.trusted_code`), and compiled from those bytes; so is every module
+Python uses `__pycache__` when its recorded date and size match, independent of the module's content, and a file can
+change between hashing and importing. Code outside of the installed packages is therefore read once, compared by
+digest with the user's list (`backbones.catalog.trusted_code`), and compiled from those bytes; so is every module
 that it imports from outside, also later. Compiled modules outside of the installed packages are refused.
 """
 
@@ -27,7 +27,7 @@ from backbones.io.errors import WeightsError
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 OWN_PACKAGES = ("backbones", "tasks", "ssl_console")
 LOADED: list[Path] = []
-"""Files of the user's that this process has run, in this order."""
+"""The user's files that this process has run, in order."""
 
 
 @lru_cache(maxsize=8)
@@ -40,34 +40,39 @@ def installed_folders(search_path: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file is of the Python environment, which is trusted."""
+    """Whether a file belongs to the Python environment, which is trusted."""
     return any(path.resolve().is_relative_to(folder) for folder in installed_folders(tuple(sys.path)))
 
 
 class TrustedLoader(Loader):
-    """Runs the source that it has hashed."""
+    """Loader that runs the source that it has hashed."""
 
     def __init__(self, path: Path, trust: CodeTrust) -> None:
         self.path, self.trust = path, trust
 
     def create_module(self, _: ModuleSpec) -> ModuleType | None:
-        """A plain module."""
+        """Use a plain module."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Raises WeightsError for a file that is not trusted as it is now."""
+        """Run the module. Raises WeightsError for a file that is not trusted in its present state."""
         source = self.trust.source(self.path)
         LOADED.append(self.path)
         lines = source.decode(errors="replace").splitlines(keepends=True)
-        linecache.cache[str(self.path)] = (len(source), None, lines, str(self.path))  # for tracebacks and inspect
+        linecache.cache[str(self.path)] = (
+            len(source),
+            None,
+            lines,
+            str(self.path),
+        )  # for tracebacks and the module inspect
         exec(compile(source, self.path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - trusted by digest
 
 
 class TrustedFinder(MetaPathFinder):
-    """Finds modules as Python does, and has those that are not installed loaded by digest.
+    """Finder that delegates to Python's finders, and loads modules that are not installed by digest.
 
-    It applies to what the thread imports that is loading code of the user, and to every later import from the folders
-    of such code.
+    It applies to imports of the thread that loads the user's code, and to every later import from the folders of such
+    code.
     """
 
     def __init__(self) -> None:
@@ -77,7 +82,7 @@ class TrustedFinder(MetaPathFinder):
 
     @contextmanager
     def loading(self, trust: CodeTrust) -> Iterator[None]:
-        """Code of the user is loaded meanwhile, by this thread."""
+        """Load the user's code in this thread inside the block."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         before, self.trust = getattr(self._loading, "now", False), trust
@@ -90,7 +95,7 @@ class TrustedFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's place. Raises ImportError for one that is neither installed nor source code."""
+        """Spec of the module. Raises ImportError for one that is neither installed nor source code."""
         finders = (finder for finder in sys.meta_path if finder is not self)
         found = next((spec for finder in finders if (spec := finder.find_spec(fullname, path, target))), None)
         if found is None or found.origin is None or not found.has_location:

@@ -1,9 +1,8 @@
-"""Architectures that are not timm's: a function that returns a module, from a package or a file of the user's.
+"""Architectures other than timm's: a function that returns a module, from a package or a file of the user.
 
-Running it is running the user's code, so a card names the digest of the function's file, and the user has to trust
-that (`backbones.catalog.trusted_code`): a file that changed since is refused, and so is what it imports from outside of
-the installed packages. What the function returns needs `forward`
-alone; features of a map are averaged over positions.
+Calling it runs the user's code, so a card contains the digest of the function's file, which the user has to trust
+(`backbones.catalog.trusted_code`): a file that changed since is refused, and so is what it imports from outside of
+the installed packages. The returned module only needs `forward`; features of a map are averaged over positions.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from backbones.model.trusted_import import FINDER, load_file
 def make_by_code(
     architecture: str, trusted: str | None, arguments: dict[str, ArchitectureValue], *, trust_imports: bool = False
 ) -> nn.Module:
-    """Call the function. `trusted` is the digest that its file must have, which the user must have trusted; with
-    `trust_imports`, what the file imports is put on the user's list.
+    """Call the function. `trusted` is the digest of its file, which the user must have trusted; with
+    `trust_imports`, the file's imports are added to the user's list.
 
-    Raises WeightsError when the file, or one that it imports, is another one, or when the code fails.
+    Raises WeightsError when the file, or one that it imports, has another digest, or when the code fails.
     """
     check_trust(architecture, trusted)
     if comes_with_plug_in(architecture):
@@ -43,7 +42,7 @@ def _call(architecture: str, arguments: dict[str, ArchitectureValue]) -> nn.Modu
     name = architecture.rpartition(":")[2]
     function = cast("Callable[..., object] | None", getattr(module, name, None))
     if function is None:
-        raise WeightsError(f"{architecture}: there is no {name} in {architecture.rpartition(':')[0]}")
+        raise WeightsError(f"{architecture}: no {name} in {architecture.rpartition(':')[0]}")
     try:
         model = function(**arguments)
     except WeightsError:
@@ -69,7 +68,7 @@ def _load(architecture: str) -> ModuleType:
 
 
 def _with_timm_calls(model: nn.Module) -> nn.Module:
-    """The two methods by which an encoder calls a timm model, where the module has none of its own."""
+    """Module with the two methods that an encoder calls on a timm model, where it has none of its own."""
     anything = cast("Any", model)
     if not hasattr(model, "forward_features"):
         anything.forward_features = model.forward
@@ -78,5 +77,5 @@ def _with_timm_calls(model: nn.Module) -> nn.Module:
 
 
 def _mean_over_positions(features: Tensor) -> Tensor:
-    """[b, d, h, w] or [b, n, d] to [b, d]; [b, d] stays."""
+    """[b, d, h, w] or [b, n, d] to [b, d]; [b, d] is unchanged."""
     return features.flatten(2).mean(2) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features

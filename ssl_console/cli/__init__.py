@@ -1,4 +1,4 @@
-"""The command line. `main` is the entry; `commands` declare options and help, `handlers` run them."""
+"""Command line. `main` is the entry point; `commands` declare options and help, `handlers` run them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command in `sys.argv` and leave with its exit code."""
+    """Run the command in `sys.argv` and exit with its exit code."""
     try:
         _open_closed_streams()
         _tolerate_any_locale()
@@ -24,18 +24,18 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Let standard streams that the caller has closed lead nowhere; the next file opened would be taken for one."""
+    """Open closed standard streams on the null device; otherwise the next opened file would take their descriptors."""
     for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
 
 
 def _tolerate_any_locale() -> None:
-    """A terminal that cannot show a character gets its code instead of an error."""
+    """Have streams escape characters that the terminal's encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

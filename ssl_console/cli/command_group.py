@@ -17,16 +17,16 @@ EXIT_CODES = (
     "3 weights or data missing, 4 refused by the doctor, 130 interrupted."
 )
 WHOLE = 1000
-"""Characters, more than any first sentence of a help text has."""
+"""Characters; longer than the first sentence of any help text."""
 MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch"})
 MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also"})
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands whose user errors end in a message instead of a traceback."""
+    """Command group whose user errors end in a message instead of a traceback."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - as above
-        """List the commands, each with its whole first sentence, wrapped where it is long."""
+        """List the commands, each with its whole first sentence, wrapped where necessary."""
         found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         shown = [(name, command) for name, command in found if command is not None and not command.hidden]
         if shown:
@@ -34,7 +34,7 @@ class CommandGroup(TyperGroup):
                 formatter.write_dl([(name, command.get_short_help_str(limit=WHOLE)) for name, command in shown])
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer hands out a class of its parser's own
-        """Run a command; exceptions that the user can put right end it with a message and an exit code."""
+        """Run a command; user errors end it with a message and an exit code."""
         try:
             return cast("object", super().invoke(ctx))
         except KeyboardInterrupt as error:
@@ -51,7 +51,7 @@ class CommandGroup(TyperGroup):
 
 
 def expand_options(arguments: Sequence[str]) -> list[str]:
-    """`-b one two` as `-b one -b two`: an option that takes several values may be followed by all of them."""
+    """Expand `-b one two` to `-b one -b two`: an option with several values may be followed by all of them."""
     command = next((place for place, word in enumerate(arguments) if word in MULTI_VALUE_COMMANDS), len(arguments))
     words, option, values = list(arguments[: command + 1]), "", 0
     for word in arguments[command + 1 :]:

@@ -1,4 +1,4 @@
-"""Entry of the command tree."""
+"""Entry point of the command tree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ssl_console.cli.command_group import expand_options
 from ssl_console.system.errors import ExitCode
 
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""A command makes many objects that stay: looking at them again after every 700 took a third of `runs`' time."""
+"""A command creates many long-lived objects: collecting after every 700 took a third of the time of `runs`."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; the exit code."""
+    """Run one command line and return the exit code."""
     from ssl_console.cli.commands.main import app
 
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)

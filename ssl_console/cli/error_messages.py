@@ -1,4 +1,4 @@
-"""Errors that the user can put right: the sentence and the exit code for each."""
+"""User errors: message and exit code for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UserError:
 
 
 def user_error(error: Exception) -> UserError | None:
-    """Message and exit code for an error; None for a bug of the program."""
+    """Message and exit code for an error; None for a bug."""
     if isinstance(error, ConsoleError):
         return UserError(str(error), error.exit_code)
     for module, name, exit_code in EXIT_CODES_OF_ERRORS:

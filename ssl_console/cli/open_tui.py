@@ -1,6 +1,6 @@
-"""`ssl-console` without a command: the terminal app, without loading the command tree.
+"""`ssl-console` without a command: opens the terminal app without loading the command tree.
 
-Loading the tree takes as long as the first picture of the app.
+Loading the tree takes as long as the first frame of the app.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ssl_console.operations.session import Session
 
 PLAN, LIVE = "plan", "live"
 SERVED_VARIABLE = "TEXTUAL_DRIVER"
-"""Set by what serves the app in a browser, over pipes."""
+"""Set by the server that runs the app in a browser, over pipes."""
 
 
 def interactive() -> bool:
@@ -24,7 +24,7 @@ def interactive() -> bool:
 
 
 def open_terminal(session: Session, help_text: str) -> int:
-    """Open the terminal app on a terminal, otherwise print the help; the exit code."""
+    """Open the terminal app on a terminal, otherwise print the help; return the exit code."""
     if interactive() or SERVED_VARIABLE in os.environ:
         return open_app(session)
     stdout.data(f"{help_text}\n")
@@ -32,7 +32,7 @@ def open_terminal(session: Session, help_text: str) -> int:
 
 
 def open_app(session: Session, mode: str = PLAN) -> int:
-    """Run the terminal app until it is left, beginning with a screen; its exit code."""
+    """Run the terminal app from its initial screen until it exits; return its exit code."""
     from ssl_console.tui import launch
 
     return launch(session.workspace, session.card_folders, readonly=session.readonly, slow=session.slow, mode=mode)
@@ -43,7 +43,7 @@ FOLDERS = ("--workspace", "--cards")
 
 
 def open_bare(arguments: Sequence[str]) -> int | None:
-    """Open the app if a person is at the terminal and no command is given; its exit code, otherwise None."""
+    """Open the app on a terminal without a command and return its exit code; otherwise None."""
     session = bare_session(arguments) if interactive() or SERVED_VARIABLE in os.environ else None
     if session is None:
         return None
@@ -61,7 +61,7 @@ def open_bare(arguments: Sequence[str]) -> int | None:
 
 
 def bare_session(arguments: Sequence[str]) -> Session | None:
-    """The session of plain options; None for a command, or for anything else that the command tree has to parse."""
+    """Session of plain options; None for a command, or anything else that the command tree has to parse."""
     folders: dict[str, list[Path]] = {name: [] for name in FOLDERS}
     words = iter(arguments)
     for word in words:

@@ -1,4 +1,4 @@
-"""Option values with a form of their own, checked with the option's name in the error."""
+"""Option values with their own syntax; errors name the option."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssl_console.system.errors import ConsoleError
 
 
 def one_of(option: str, value: str, literal: object) -> str:
-    """`value` if the Literal type has it. Raises ConsoleError."""
+    """Return `value` if the Literal type has it. Raises ConsoleError."""
     if value not in get_args(literal):
         raise ConsoleError(f"{option} {value}: choose {', '.join(get_args(literal))}")
     return value
@@ -34,5 +34,5 @@ def margins(settings: Iterable[str]) -> dict[str, float]:
         except ValueError:
             found[metric] = 0.0
         if not metric or not found[metric] > 0:
-            raise ConsoleError(f"--margin {setting}: write METRIC=SIZE with a size above 0, accuracy=0.5 say")
+            raise ConsoleError(f"--margin {setting}: write METRIC=SIZE with a size above 0, e.g. accuracy=0.5")
     return found

@@ -1,4 +1,4 @@
-"""Where new runs are carried out, from options and settings, and how many at a time."""
+"""Placement of new runs, from options and settings, and their concurrency."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ OPTION = "--launcher"
 
 
 def parse_launcher(text: str | None) -> str | None:
-    """The name of a launcher, or None for the one that the settings name. Raises ConsoleError."""
+    """Name of a launcher, or None for the one in the settings. Raises ConsoleError."""
     return None if text is None else check_launcher(text, OPTION)
 
 
 def resolve_placement(
     workspace: Workspace, config: Config, launcher: str | None = None, devices: tuple[str, ...] = ()
 ) -> Placement:
-    """The launcher and devices of new runs. Devices named on the command line are this machine's, so without a launcher
-    beside them they mean local workers, whatever the settings say.
+    """Launcher and devices of new runs. Devices on the command line belong to this machine, so without a launcher
+    option they mean local workers, whatever the settings are.
 
     Raises ConsoleError for a launcher that is not installed, or one with devices of its own and `devices` named.
     """
@@ -39,7 +39,7 @@ def resolve_placement(
 
 
 def slots_for(workspace: Workspace, config: Config, placement: Placement) -> int:
-    """The number of runs that are carried out at a time. Raises ConsoleError for a device that does not exist."""
+    """Number of concurrent runs. Raises ConsoleError for a device that does not exist."""
     capacity = open_launcher(placement.launcher, workspace, config).capacity()
     if capacity is not None:
         return capacity.workers

@@ -1,4 +1,4 @@
-"""The launchers by name: those of this package, and those of other packages by their entry points.
+"""Registry of launchers: those of this package, and those of other packages by their entry points.
 
 [project.entry-points."ssl_console.launchers"]   module with LAUNCHERS, a sequence of subclasses of Launcher
 """
@@ -34,7 +34,7 @@ class Registry:
 
 @cache
 def registry() -> Registry:
-    """Every launcher that is installed, found once per process."""
+    """Every installed launcher, collected once per process."""
     launchers = {launcher.name: launcher for launcher in BUILT_IN}
     found = find(LAUNCHERS)
     problems = list(found.problems)
@@ -49,21 +49,25 @@ def registry() -> Registry:
 
 
 def check_launcher(name: str, where: str) -> str:
-    """The name, if a launcher has it. Raises ConsoleError that names the place `where` it was given."""
+    """Check that a launcher of this name is installed; returns the name. Raises ConsoleError with `where` it was
+    given.
+    """
     known = registry().launchers
     if name in known:
         return name
     near = suggest(name, known)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConsoleError(f"{where}: there is no launcher {name!r}; {hint}installed are {', '.join(known)}")
+    raise ConsoleError(f"{where}: unknown launcher {name!r}; {hint}available: {', '.join(known)}")
 
 
 def open_launcher(name: str, workspace: Workspace, config: Config, where: str = "launcher") -> Launcher:
-    """The launcher of that name. Raises ConsoleError for an unknown name, or settings that the launcher refuses."""
+    """Open the launcher of that name. Raises ConsoleError for an unknown name, or settings that the launcher
+    rejects.
+    """
     launcher = registry().launchers[check_launcher(name, where)]
     try:
         return launcher.open(workspace, config)
-    except Exception as error:  # whatever another package does wrong, the console goes on
+    except Exception as error:  # an error of another package must not stop the console
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConsoleError(f"launcher {name} cannot be used with {workspace.config}: {words}") from error
 
@@ -76,7 +80,7 @@ def check_settings(workspace: Workspace, config: Config) -> None:
 
 
 def launcher_checks(workspace: Workspace, config: Config, suites: Collection[str]) -> Iterator[Check]:
-    """Checks of the doctor: which launchers exist, and what each finds."""
+    """Checks of the doctor: the available launchers, and the findings of each."""
     problems = [str(problem) for problem in registry().problems]
     try:
         check_settings(workspace, config)
@@ -92,7 +96,7 @@ def launcher_checks(workspace: Workspace, config: Config, suites: Collection[str
 
 
 def worker_output(workspace: Workspace, config: Config, folder: RunFolder) -> Path | None:
-    """What the worker of a run's newest attempt wrote outside of the run; None if there is no such file."""
+    """File of output outside of the run by the worker of a run's newest attempt; None if there is no such file."""
     for name in registry().launchers:
         with suppress(ConsoleError):
             path = open_launcher(name, workspace, config).output(folder)
@@ -107,9 +111,9 @@ def _declared(plug_in: PlugIn) -> tuple[object, ...]:
 
 
 def _refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:
-    """Why an object of a plug-in is not taken as a launcher; empty if it is."""
+    """Why an object of a plug-in is not accepted as a launcher; empty if it is."""
     if not (isinstance(launcher, type) and issubclass(launcher, Launcher)):
-        return f"{launcher!r} is no launcher: LAUNCHERS has to be a sequence of subclasses of Launcher"
+        return f"{launcher!r} is not a launcher: LAUNCHERS must be a sequence of subclasses of Launcher"
     if launcher.name in known:
-        return f"there is a launcher {launcher.name!r} already"
+        return f"a launcher {launcher.name!r} already exists"
     return ""

@@ -1,1 +1,1 @@
-"""What a user can do, for both front ends."""
+"""Operations of both front ends."""

@@ -1,4 +1,4 @@
-"""A card for a checkpoint of the user's own, from an inspection of the file and the user's options. Without torch."""
+"""Cards for the user's own checkpoints, from an inspection of the file and the user's options. Without torch."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from ssl_console.workspace.paths import Workspace
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """The user's options for a checkpoint; None is detected, or a documented default."""
+    """The user's options for a checkpoint; None means detected, or a documented default."""
 
     path: Path
     hub_name: str | None = None
-    """A model of the hub instead of `path`, until its files are here."""
+    """A model of the hub instead of `path`, until its files are fetched."""
     hub: HubWeights | None = None
-    """The weights of the card, where `path` is a fetched model of the hub."""
+    """Weights of the card, where `path` is a fetched model of the hub."""
     architecture: str | None = None
     arguments: dict[str, ArchitectureValue] = field(default_factory=dict)
     name: str | None = None
@@ -62,19 +62,17 @@ class BackboneOptions:
 
     @property
     def card_name(self) -> str:
-        """The name that the card will have."""
         if self.name is None and self.hub_name is not None:
             return f"own/{hub_reference(self.hub_name).model}"
         return self.name or f"own/{name_of_checkpoint(self.path)}"
 
     @property
     def source(self) -> str:
-        """The file's name, or the model's on the hub."""
+        """Name of the file, or of the model on the hub."""
         return self.path.name if self.hub is None else self.hub.repository
 
     @property
     def hints(self) -> InspectionHints:
-        """For looking into the file."""
         return InspectionHints(
             architecture=self.architecture,
             arguments=self.arguments,
@@ -86,9 +84,9 @@ class BackboneOptions:
 
 
 def inspect_checkpoint(options: BackboneOptions) -> Inspection:
-    """Look into the file, once `check` has passed. Raises WeightsError for a file that cannot be used.
+    """Inspect the file after `check_options`. Raises WeightsError for an unusable file.
 
-    With `trust_code` the code that makes the architecture is put on the user's list first: it is run here already.
+    With `trust_code` the code of the architecture is added to the user's list first, because inspection runs it.
     """
     if options.trust_code and options.architecture and is_code(options.architecture):
         trust(options.architecture)
@@ -110,21 +108,20 @@ def check_options(options: BackboneOptions) -> None:
         raise ConsoleError(f"--size {options.size}: a side of 8 to 2048 pixels")
     if options.architecture and is_code(options.architecture) and not options.trust_code:
         raise ConsoleError(
-            f"--arch {options.architecture} runs code of yours in every worker: "
-            "add --trust-code if you know what it does"
+            f"--arch {options.architecture} runs code of yours in every worker: add --trust-code if you trust it"
         )
 
 
 def check_checkpoint(workspace: Workspace, options: BackboneOptions) -> None:
-    """Check the options, that the file exists, and that no card has the name. Raises ConsoleError."""
+    """Check the options, that the file exists, and that the card's name is free. Raises ConsoleError."""
     if options.hub_name is None and not options.path.exists():
-        raise ConsoleError(f"{options.path} is not there")
+        raise ConsoleError(f"{options.path} does not exist")
     check_options(options)
     card_path(workspace, options.card_name, replace=options.replace)
 
 
 def add_card(session: Session, options: BackboneOptions, inspection: Inspection) -> str:
-    """Write the card of an inspected checkpoint and have all cards read again; its name. Raises ConsoleError."""
+    """Write the card of an inspected checkpoint, reload all cards, and return its name. Raises ConsoleError."""
     card = make_card(options, inspection)
     write_card(session.workspace, card, replace=options.replace)
     session.reload_backbones()
@@ -135,7 +132,7 @@ def _check_preprocessing(options: BackboneOptions) -> None:
     if options.normalisation and (options.mean or options.std):
         raise ConsoleError("--norm and --mean or --std: give one or the other")
     if options.resize is not None and options.crop is not None:
-        raise ConsoleError("--resize and --crop say the same: give one of them")
+        raise ConsoleError("--resize and --crop are alternatives: give one of them")
     if options.crop is not None and not 0 < options.crop <= 1:
         raise ConsoleError(f"--crop {options.crop:g}: a fraction of the resized image, above 0 and at most 1")
     if options.resize is not None and not 8 <= options.resize <= 4096:
@@ -145,7 +142,7 @@ def _check_preprocessing(options: BackboneOptions) -> None:
 
 
 def input_of(options: BackboneOptions, chosen: Proposal) -> InputCard:
-    """The preprocessing: what the user gave, else what the file or a neighbour states, else the stated assumption.
+    """Preprocessing: the user's values, else those of the file or a neighbouring one, else the stated assumption.
 
     Raises ConsoleError for a side before cropping that is smaller than the input.
     """
@@ -164,13 +161,13 @@ def input_of(options: BackboneOptions, chosen: Proposal) -> InputCard:
 
 
 def crop_of(size: int, resize: int) -> float:
-    """The fraction that leaves `size` of `resize` pixels, so that size / fraction rounds down to `resize` again."""
+    """Fraction that crops `resize` pixels to `size`, so that size / fraction rounds down to `resize` again."""
     crop = size / resize
     return crop if math.floor(size / crop) == resize else math.nextafter(crop, 0)
 
 
 def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
-    """The card of what was found. Raises ConsoleError when something is left for the user to decide."""
+    """Card of an inspection. Raises ConsoleError when a choice is left to the user."""
     chosen = chosen_proposal(options, inspection)
     return BackboneCard(
         name=options.card_name,
@@ -188,7 +185,7 @@ def make_card(options: BackboneOptions, inspection: Inspection) -> BackboneCard:
 
 
 def chosen_proposal(options: BackboneOptions, inspection: Inspection) -> Proposal:
-    """The proposal that may be taken. Raises ConsoleError for a question, MissingInputs where there is no way."""
+    """The unambiguous proposal. Raises ConsoleError for a question, MissingInputs where no architecture matches."""
     if inspection.chosen is not None:
         return inspection.chosen
     if inspection.question is not None:
@@ -197,7 +194,7 @@ def chosen_proposal(options: BackboneOptions, inspection: Inspection) -> Proposa
 
 
 def write_card(workspace: Workspace, card: BackboneCard, *, replace: bool = False) -> Path:
-    """Put the card where the catalogue finds it. Raises ConsoleError when there is one of this name."""
+    """Write the card to the catalogue's folder. Raises ConsoleError when the name is taken."""
     path = card_path(workspace, card.name, replace=replace)
     workspace.create()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +205,7 @@ def write_card(workspace: Workspace, card: BackboneCard, *, replace: bool = Fals
 
 
 def card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
-    """Where the card of this name will be. Raises ConsoleError when there is one already."""
+    """Path of a new card. Raises ConsoleError when the name is taken."""
     path = workspace.backbones / f"{name}.toml"
     if path.exists() and not replace:
         raise ConsoleError(f"{path} already exists: choose another --name, or --replace it")
@@ -216,7 +213,7 @@ def card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path
 
 
 def _absolute(architecture: str) -> str:
-    """Workers have another current folder."""
+    """Architecture with an absolute file, because workers run in another folder."""
     file = code_file(architecture)
     return architecture if file is None else f"{file.absolute()}:{architecture.rpartition(':')[2]}"
 
@@ -227,13 +224,13 @@ def _short(architecture: str) -> str:
 
 MILLION = 1e6
 STUBS = 6
-"""Names of objects that are not read, shown of a file."""
+"""Maximum number of unread objects that are listed per file."""
 
 
 def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[str]:
-    """What was found, a line each."""
+    """Detected properties, one line each."""
     if inspection.chosen is None:
-        lines = [f"no way to load it was found among its {inspection.tensors} tensors"]
+        lines = [f"no architecture matches its {inspection.tensors} tensors"]
         return lines + [f"  nearest: {proposal_line(other)}" for other in inspection.others]
     chosen = inspection.chosen
     lines = [
@@ -249,14 +246,14 @@ def format_inspection(inspection: Inspection, options: BackboneOptions) -> list[
     lines += [f"merged         {inspection.merged}"] if inspection.merged else []
     lines += [f"method         {options.method or inspection.method}"]
     lines += [f"chosen because {inspection.reason}"] if inspection.reason else []
-    lines += [f"also there     {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
+    lines += [f"alternative    {proposal_line(other)}: {_flags(other)}" for other in inspection.others if other.exact]
     lines += [f"code           {path}, trusted as it is now" for path in inspection.code_loaded]
     lines += [f"WARNING        {words}" for words in inspection.code_writable]
     return [*lines, *_preprocessing(inspection, options, chosen)]
 
 
 def _preprocessing(inspection: Inspection, options: BackboneOptions, chosen: Proposal) -> list[str]:
-    """Normalisation and size with their source, what was assumed, and what was not read."""
+    """Normalisation and size with their source, assumed values, and unread objects."""
     card = input_of(options, chosen)
     given = (
         "given"
@@ -271,7 +268,7 @@ def _preprocessing(inspection: Inspection, options: BackboneOptions, chosen: Pro
         *([] if pooling == "default" else [f"pooling        {pooling}"]),
         *(f"assumed        {words}" for words in chosen.assumptions),
         *(
-            [f"not read       {', '.join(inspection.stubs[:STUBS])}: objects beside the tensors"]
+            [f"not read       {', '.join(inspection.stubs[:STUBS])}: objects other than tensors"]
             if inspection.stubs
             else []
         ),
@@ -279,7 +276,7 @@ def _preprocessing(inspection: Inspection, options: BackboneOptions, chosen: Pro
 
 
 def proposal_line(proposal: Proposal) -> str:
-    """One way to load the file."""
+    """One matching architecture."""
     share = f"{proposal.matched} of {proposal.expected}"
     obstacles = f" ({'; '.join(proposal.obstacles)})" if proposal.obstacles else ""
     return f"{proposal.architecture}{_arguments(proposal)}, {share} tensors at {proposal.place or 'the top'}{obstacles}"

@@ -1,4 +1,4 @@
-"""A card and an index for a dataset of the user's own. No numpy here: a process of its own looks at the images."""
+"""Cards and indices for the user's own datasets. Without numpy: a subprocess reads the images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.datasets.importing.messages import ImportOptions, ImportProgress, Imp
 
 
 def dataset_name(path: Path, given: str | None) -> str:
-    """The card's name. Raises ConsoleError for one that cannot be a file's."""
+    """Name of the card. Raises ConsoleError for one that cannot be a file name."""
     name = given or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-.").lower() or "dataset"
     if not NAME.fullmatch(name):
         raise ConsoleError(f"--name {name}: use letters, digits, dots and dashes, with / between the parts")
@@ -26,7 +26,7 @@ def dataset_name(path: Path, given: str | None) -> str:
 
 
 def dataset_card_path(workspace: Workspace, name: str, *, replace: bool = False) -> Path:
-    """Where the card of this name will be. Raises ConsoleError when there is one already."""
+    """Path of a new card. Raises ConsoleError when the name is taken."""
     path = workspace.tasks / f"{name}.toml"
     if path.exists() and not replace:
         raise ConsoleError(f"{path} already exists: choose another --name, or --replace it")
@@ -36,7 +36,7 @@ def dataset_card_path(workspace: Workspace, name: str, *, replace: bool = False)
 def scan_dataset(
     workspace: Workspace, path: Path, name: str, options: ImportOptions, on_progress: Callable[[ImportProgress], None]
 ) -> ImportResult:
-    """Recognise the dataset, split it and look at every image; the index is kept next to the card's path under a
+    """Recognise the dataset, split it and check every image; the index is stored next to the card's path under a
     hidden name until `write_dataset`. Raises DatasetProblem.
     """
     workspace.create()
@@ -51,9 +51,9 @@ def scan_dataset(
 
 
 def write_dataset(workspace: Workspace, imported: ImportResult, *, replace: bool = False) -> Path:
-    """Put index and card where the catalogue finds them; returns the card's path. Raises ConsoleError, OSError.
+    """Move index and card to the catalogue's folder and return the card's path. Raises ConsoleError, OSError.
 
-    Both are on the disk before either takes its place: a card whose index is another's would be no dataset.
+    Both are on disk before either is moved, so that a card never refers to another dataset's index.
     """
     name = imported.card.name
     path = dataset_card_path(workspace, name, replace=replace)
@@ -68,7 +68,7 @@ def write_dataset(workspace: Workspace, imported: ImportResult, *, replace: bool
 
 
 def discard_draft(workspace: Workspace, name: str) -> None:
-    """Remove the index of a dataset that is not to be written after all."""
+    """Remove the index of a dataset that is not written."""
     _draft(workspace, name).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""The user's own backbone cards: renamed, copied, edited, removed. Results follow a rename."""
+"""Renaming, copying, editing and removing the user's own backbone cards. Results follow a rename."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from ssl_console.workspace.run import RunSpec
 from ssl_console.workspace.run_index import RunIndex
 
 DESCRIPTIVE = frozenset({"name", "title", "facts"})
-"""Fields of a card that change no number."""
+"""Fields of a card that do not affect scores."""
 EDITORS = ("VISUAL", "EDITOR")
 USUAL_EDITORS = ("sensible-editor", "nano", "vi")
 
 
 @dataclass(frozen=True)
 class CardChange:
-    """What was done to a card."""
+    """Change of a card."""
 
     name: str
     path: Path
     results: int = 0
-    """Results that have followed a rename, or that stay under the name of a card that was removed or changed."""
+    """Number of results that followed a rename, or that remain under the name of a removed or changed card."""
     measured: bool = False
-    """Whether a field changed that changes numbers."""
+    """Whether a field changed that affects scores."""
 
 
 def own_card(session: Session, name: str) -> Path:
-    """The file of one of the user's cards. Raises UnknownName, and ConsoleError for cards that are not the user's."""
+    """File of one of the user's cards. Raises UnknownName, and ConsoleError for other cards."""
     path = session.workspace.backbones / f"{name}.toml"
     if NAME.fullmatch(name) and path.is_file():
         return path
     if name in session.backbones.cards:
         raise ConsoleError(
-            f"{name} is no card of this workspace: `ssl-console copy backbone {name} own/NAME` makes one that is"
+            f"{name} is not a card of this workspace: copy it with `ssl-console copy backbone {name} own/NAME`"
         )
     raise UnknownName("backbone", name, suggest(name, session.backbones.cards))
 
 
 def copy_card(session: Session, name: str, new: str) -> CardChange:
-    """Another card with the same content. Raises ConsoleError, UnknownName, and as `BackboneCatalog.get` does."""
+    """Copy a card under a new name. Raises ConsoleError, UnknownName, and as `BackboneCatalog.get` does."""
     target = _free_path(session, new)
     sources = (session.workspace.backbones / f"{name}.toml", BUILT_IN / f"{name}.toml")
     source = next((path for path in sources if NAME.fullmatch(name) and path.is_file()), None)
@@ -71,9 +71,9 @@ def copy_card(session: Session, name: str, new: str) -> CardChange:
 
 
 def rename_card(session: Session, name: str, new: str) -> CardChange:
-    """Another name for a card, its runs and its results.
+    """Rename a card, its runs and its results.
 
-    Raises ConsoleError while runs of the backbone are queued or under way, UnknownName, OSError.
+    Raises ConsoleError while runs of the backbone are queued or active, UnknownName, OSError.
     """
     source, target = own_card(session, name), _free_path(session, new)
     index = RunIndex(session.workspace)
@@ -82,7 +82,7 @@ def rename_card(session: Session, name: str, new: str) -> CardChange:
     waiting = [run.run_id for run in runs if not run.status.state.final]
     if waiting:
         raise ConsoleError(
-            f"{name} has {len(waiting)} runs that are queued or under way ({waiting[0]}): wait for them, or "
+            f"{name} has {len(waiting)} runs that are queued or active ({waiting[0]}): wait for them, or "
             "`ssl-console cancel` them"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,10 +108,10 @@ def remove_card(session: Session, name: str) -> CardChange:
 
 
 def edit_card(session: Session, name: str, ask_again: Callable[[str], bool]) -> CardChange | None:
-    """Open a copy of the card in the user's editor; it takes the card's place once it is valid. None if unchanged.
+    """Open a copy of the card in the user's editor; it replaces the card once it is valid. None if unchanged.
 
-    `ask_again` receives what is wrong and returns whether the editor is to be opened once more. Raises ConsoleError for
-    a card that stays invalid, with the file in which the text is kept, and for an editor that fails.
+    `ask_again` receives the errors and returns whether to open the editor once more. Raises ConsoleError for a card
+    that stays invalid, naming the file that contains the text, and for an editor that fails.
     """
     path = own_card(session, name)
     before = path.read_bytes()
@@ -129,7 +129,9 @@ def edit_card(session: Session, name: str, ask_again: Callable[[str], bool]) -> 
             break
         words = "\n".join(f"{problem.key or 'the card'}: {problem.message}" for problem in found)
         if not ask_again(words):
-            raise ConsoleError(f"{name} is as it was, as the new text is no card ({words}); it is kept in {draft}")
+            raise ConsoleError(
+                f"{name} is unchanged, because the new text is not a valid card ({words}); it is stored in {draft}"
+            )
     write_atomically(path, after)
     draft.unlink()
     measured = _measured_fields(before) != _measured_fields(after)
@@ -139,16 +141,16 @@ def edit_card(session: Session, name: str, ask_again: Callable[[str], bool]) -> 
 
 
 def _free_path(session: Session, name: str) -> Path:
-    """Where a new card goes. Raises ConsoleError for a name that is no name, or is taken."""
+    """Path of a new card. Raises ConsoleError for an invalid name, or one that is taken."""
     if not NAME.fullmatch(name):
         raise ConsoleError(f"{name}: use letters, digits, dots and dashes, with / between the parts")
     if name in session.backbones.cards and not (session.workspace.backbones / f"{name}.toml").exists():
-        raise ConsoleError(f"{name} is a card already: choose another name")
+        raise ConsoleError(f"{name} already exists: choose another name")
     return card_path(session.workspace, name)
 
 
 def _rename_run(folder: RunFolder, new: str) -> None:
-    """In the specification and the record; other readers see the old or the new file, each whole."""
+    """Rename the backbone in specification and record; readers see the old or the new file, each whole."""
     spec = RunSpec.model_validate_json(folder.spec.read_bytes())
     backbone = spec.backbone.model_copy(update={"name": new})
     write_atomically(folder.spec, spec.model_copy(update={"backbone": backbone}).model_dump_json(indent=2).encode())
@@ -158,7 +160,7 @@ def _rename_run(folder: RunFolder, new: str) -> None:
     record = ResultRecord.model_validate_json(folder.result.read_bytes())
     renamed = record.model_copy(update={"result": _named(record.result, new)})
     write_atomically(folder.result, renamed.model_dump_json().encode())
-    os.utime(folder.result, ns=(times.st_atime_ns, times.st_mtime_ns))  # its time is when the run was done
+    os.utime(folder.result, ns=(times.st_atime_ns, times.st_mtime_ns))  # its modification time is when the run was done
 
 
 def _named(row: Result, name: str) -> Result:
@@ -166,7 +168,7 @@ def _named(row: Result, name: str) -> Result:
 
 
 def _measured_fields(content: bytes) -> dict[str, object]:
-    """The fields that change numbers; an earlier text that was no TOML has none."""
+    """Fields that affect scores; none for text that is not valid TOML."""
     try:
         card = tomllib.loads(content.decode())
     except ValueError:

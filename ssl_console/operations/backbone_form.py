@@ -1,4 +1,4 @@
-"""The texts of the form that adds a backbone, turned into options. Errors name the field."""
+"""Conversion of the form that adds a backbone to options. Errors name the field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 def options_of_form(fields: Mapping[str, str]) -> BackboneOptions:
-    """The options by the texts of the fields, empty ones as not given. Raises ConsoleError."""
+    """Options from the texts of the fields; empty ones count as not given. Raises ConsoleError."""
     given = {name: text for name, text in fields.items() if text}
     source = given.get("path", "")
     words = given.get("arguments", "").replace(",", " ") if "(" not in given.get("arguments", "") else ""

@@ -1,8 +1,8 @@
-"""Runs that fit into a time budget, ordered by how much they improve the ranking. Pure.
+"""Selection of runs that fit a time budget, ordered by how much they improve the ranking. Pure functions.
 
-The model: a score's log-odds are a task's height plus a backbone's plus noise. What a run tells is how much it lowers
-the expected number of backbone pairs that the ranking has in the wrong order; per second of work, the run that lowers
-it most comes first. Nothing is known of a run's outcome, so the expectation is over what it may turn out to be.
+Model: a score's log-odds are the sum of a task effect, a backbone effect and noise. The value of a run is the amount by
+which it lowers the expected number of backbone pairs in the wrong order; the run with the largest reduction per second
+comes first. The outcome of a run is unknown, so the expectation is taken over its distribution.
 """
 
 from __future__ import annotations
@@ -21,85 +21,86 @@ from ssl_console.workspace.result import Result
 
 SPREAD = 0.38
 NOISE = 0.22
-"""Standard deviations, in log-odds, of backbones' heights, and of single scores around the sum of both heights: those
-of the paper's Table 1, linear (14 backbones on 11 tasks, two-way analysis of variance)."""
+"""Standard deviations, in log-odds, of backbone effects, and of single scores around the sum of both effects:
+those of the paper's Table 1, linear (14 backbones on 11 tasks, two-way analysis of variance).
+"""
 SHORTEST_S = 1e-3
 OUTCOMES = tuple(NormalDist().inv_cdf((number + 0.5) / 32) for number in range(32))
-"""What a standard normal number may be, 32 equally likely values; none is zero, where the expectation has a kink."""
+"""32 equally likely values of a standard normal variable; none is zero, where the expectation has a kink."""
 
 
 @dataclass(frozen=True)
 class BudgetCell:
-    """A run that could be carried out."""
+    """A run that could be executed."""
 
     backbone: str
     task: str
     seconds: float
     basis: str
-    """How its duration is known: `measured`, `estimated` from like runs, or `profiled`."""
+    """Source of the duration: `measured`, `estimated` from similar runs, or `profiled`."""
     run: PlannedRun | None = None
     dataset: str = ""
     encoding_s: float = 0.0
-    """Of all seconds those for encoding the dataset's images, which only a backbone's first run on it spends."""
+    """Part of the seconds for encoding the dataset's images, which only a backbone's first run on it needs."""
 
 
 @dataclass(frozen=True)
 class BudgetChoice:
-    """A cell that fits, in the order of choosing."""
+    """A selected cell, in the order of selection."""
 
     cell: BudgetCell
     seconds: float
-    """What it takes when the earlier ones have been done."""
+    """Duration after the earlier selected ones."""
     doubt: float
-    """Expected number of pairs in the wrong order once it is done."""
+    """Expected number of pairs in the wrong order afterwards."""
     ends_s: float
     """Seconds from now until it is done."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What fits, what does not, and what it does to the ranking."""
+    """Selected and remaining runs, and their effect on the ranking."""
 
     choices: tuple[BudgetChoice, ...]
     left_out: tuple[BudgetCell, ...]
     doubt_before: float
-    """With what is measured already, or being measured now."""
+    """Expected number of wrong pairs with the finished and active runs."""
     pairs: int
 
     @property
     def doubt_after(self) -> float:
-        """Expected number of wrong pairs when all is done."""
+        """Expected number of wrong pairs when all selected runs are done."""
         return self.choices[-1].doubt if self.choices else self.doubt_before
 
     @property
     def ends_s(self) -> float:
-        """Seconds from now until all is done."""
+        """Seconds from now until all selected runs are done."""
         return max((choice.ends_s for choice in self.choices), default=0.0)
 
 
 @dataclass
 class Slots:
-    """When each of them is free, and whose images will have been encoded by then."""
+    """When each slot becomes free, and which images will have been encoded by then."""
 
     ends: list[float]
     encoded: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, count: int) -> Slots:
-        """All free now."""
+        """All slots free now."""
         return cls([0.0] * max(1, count))
 
     def need(self, cell: BudgetCell) -> float:
-        """Seconds that the cell takes after all that was given so far."""
+        """Duration of the cell in seconds after the cells assigned so far."""
         known = (cell.backbone, cell.dataset) in self.encoded
         return cell.seconds - cell.encoding_s if known else cell.seconds
 
     def ending(self, cell: BudgetCell) -> float:
-        """When it would be done."""
+        """End of the cell in seconds."""
         return self.ends[0] + self.need(cell)
 
     def give(self, cell: BudgetCell) -> float:
-        """Let the slot that is free first carry it out; when it is done."""
+        """Assign the cell to the slot that becomes free first; return its end."""
         done = self.ending(cell)
         heapq.heapreplace(self.ends, done)
         if cell.encoding_s:
@@ -109,18 +110,18 @@ class Slots:
 
 @dataclass
 class Belief:
-    """Belief about each backbone's height, now and after the planned runs."""
+    """Belief about each backbone's effect, now and after the planned runs."""
 
     means: dict[str, float]
     """Current means; the direction in which a planned run will move them is unknown."""
     now: dict[str, float]
-    """Variances as of now."""
+    """Present variances."""
     then: dict[str, float] = field(init=False)
     """Variances once the planned runs are done."""
     measured: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """How many backbones are, or will be, measured on each task."""
+    """Number of backbones that are, or will be, measured on each task."""
     _chances: dict[tuple[str, str, float, float], float] = field(default_factory=dict)
-    """Chances that were worked out: one more planned run changes few of them."""
+    """Cached probabilities: one more planned run changes few of them."""
 
     def __post_init__(self) -> None:
         self.then = dict(self.now)
@@ -130,7 +131,7 @@ class Belief:
         return sum(self._wrong(a, b, self.then[a]) for a, b in combinations(self.means, 2))
 
     def gain(self, cell: BudgetCell) -> float:
-        """By how much measuring the cell too is expected to lower the doubt."""
+        """Expected reduction of the doubt by measuring the cell as well."""
         one, after = cell.backbone, self._variance_after(cell)
         others = (name for name in self.means if name != one)
         return sum(self._wrong(one, other, self.then[one]) - self._wrong(one, other, after) for other in others)
@@ -153,12 +154,16 @@ class Belief:
         self.measured[cell.task] += 1
 
     def _variance_after(self, cell: BudgetCell) -> float:
-        """A task measured on few backbones adds more noise: its own height is uncertain."""
+        """Variance after measuring the cell. A task measured on few backbones adds more noise: its own effect is
+        uncertain.
+        """
         noise = NOISE**2 * (1 + 1 / (self.measured[cell.task] + 0.5))
         return 1 / (1 / self.then[cell.backbone] + 1 / noise)
 
     def _wrong(self, first: str, second: str, variance: float) -> float:
-        """Chance that the pair is in the wrong order when the first has that variance, over all possible outcomes."""
+        """Probability that the pair is in the wrong order when the first has that variance, over all possible
+        outcomes.
+        """
         place = first, second, variance, self.then[second]
         if place not in self._chances:
             lost = self.now[first] - variance + self.now[second] - self.then[second]
@@ -170,7 +175,7 @@ class Belief:
 
 
 def belief_of(backbones: Iterable[str], results: Iterable[Result]) -> Belief:
-    """From what was measured: residuals from each task's mean, drawn towards zero as far as they are noisy."""
+    """Belief from results: residuals from each task's mean, shrunk towards zero according to their noise."""
     names = list(dict.fromkeys(backbones))
     scores = _scores(names, results)
     heights = {task: sum(row.values()) / len(row) for task, row in scores.items()}
@@ -191,9 +196,10 @@ def belief_of(backbones: Iterable[str], results: Iterable[Result]) -> Belief:
 def plan_budget(
     cells: Sequence[BudgetCell], belief: Belief, seconds: float, slots: int = 1, under_way: Iterable[BudgetCell] = ()
 ) -> Budget:
-    """Choose cells until none ends within `seconds` any more: always the one that lowers the doubt most per second.
+    """Select cells until none ends within `seconds`: always the one with the largest reduction of doubt per
+    second.
 
-    What is under way already is carried out first. As many go on at a time as there are slots.
+    Active runs are executed first. As many run concurrently as there are slots.
     """
     left, free = list(cells), Slots.of(slots)
     for cell in under_way:
@@ -212,7 +218,7 @@ def plan_budget(
 
 
 def _scores(names: Sequence[str], results: Iterable[Result]) -> Mapping[str, dict[str, float]]:
-    """Log-odds by task and backbone, of scores that are percentages; the newest of each counts."""
+    """Log-odds by task and backbone, of percentage scores; the newest of each counts."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for result in sorted(results, key=lambda one: one.finished):
         if result.backbone in names and result.higher_is_better and 0 <= result.value <= 100:
@@ -221,12 +227,14 @@ def _scores(names: Sequence[str], results: Iterable[Result]) -> Mapping[str, dic
 
 
 def _expected_tail(gap: float, moved: float, spread: float) -> float:
-    """`_tail` of a distance that is normal itself: what variances lose, the difference of the means may move by."""
+    """Expectation of `_tail` for a normally distributed distance: the variance reduction may move the difference
+    of the means.
+    """
     if moved == 0:
         return _tail(abs(gap), spread)
     return fmean(_tail(abs(gap + outcome * moved), spread) for outcome in OUTCOMES)
 
 
 def _tail(distance: float, spread: float) -> float:
-    """Probability that a normal number falls `distance` below its mean."""
+    """Probability that a normal variable falls `distance` below its mean."""
     return 0.5 * math.erfc(distance / (spread * math.sqrt(2)))

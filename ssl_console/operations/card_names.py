@@ -1,4 +1,6 @@
-"""Names of new cards, from where a checkpoint lies: its file, else the folder or repository that tells it apart."""
+"""Default names of new cards, from the path of a checkpoint: its file, else the folder or repository that
+identifies it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import re
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-"""A card's name; no part of it is a hidden file or a folder above."""
+"""A card's name; no part of it is a hidden file or a parent folder."""
 ENDINGS = frozenset(
     {
         *("safetensors", "pth", "pt", "ckpt", "bin", "tar", "pkl", "pickle", "npz", "npy", "index", "msgpack", "h5"),
@@ -19,27 +21,27 @@ SAME_IN_EVERY_FOLDER = re.compile(
     r"([-_.]?[0-9]+-of-[0-9]+|\.safetensors|[-_](state_dict|checkpoint|ckpt|weights|best))?",
     re.IGNORECASE,
 )
-"""Names of files that hardly differ between trainings: the folder alone names the card."""
+"""File names that are the same in most trainings: the card is named by the folder only."""
 ONE_OF_A_TRAINING = re.compile(
     r"(last|latest|best|final|top|newest)([-_.]?(model|checkpoint|ckpt|weights|epoch|step|state))?([-_.=]?[0-9]+)?"
     r"|(epoch|step|iter|iteration|ep|global_step|training|eval|checkpoint|ckpt|model)[-_=.]?[0-9]+.*|[0-9]+k?",
     re.IGNORECASE,
 )
-"""Names of files that tell checkpoints of one training apart: folder and file name the card."""
+"""File names that distinguish checkpoints of one training: the card is named by folder and file."""
 NO_NAME = re.compile(
     r"(checkpoints?|ckpts?|weights|models?|runs?|outputs?|results?|logs?|lightning_logs|wandb|files|snapshots?|blobs|refs"
     r"|experiments?|exps?|save[sd]?|trained|pretrained|train(ing)?|eval|artifacts?|tmp|temp|downloads?|hub|cache"
     r"|version_[0-9]+|[0-9a-f]{40}|tensorboard|home|data|mnt|scratch|work|root)",
     re.IGNORECASE,
 )
-"""Names of folders that say nothing of a model."""
+"""Folder names that do not identify a model."""
 REPOSITORY = re.compile(r"models--(?P<organisation>[^/]+?)--(?P<model>.+)")
 """Folder of a repository in the model hub's cache."""
 UNNAMED = "checkpoint"
 
 
 def name_of_checkpoint(path: Path) -> str:
-    """A card's name without `own/`: `/exp/simclr-r50/checkpoints/last.pth` is `simclr-r50-last`."""
+    """Name of a card without `own/`: `/exp/simclr-r50/checkpoints/last.pth` gives `simclr-r50-last`."""
     stem, folder = _without_endings(path.name), _folder(path.parent)
     if folder and (SAME_IN_EVERY_FOLDER.fullmatch(stem) or NO_NAME.fullmatch(stem)):
         return plain(folder)
@@ -47,7 +49,7 @@ def name_of_checkpoint(path: Path) -> str:
 
 
 def plain(text: str) -> str:
-    """The text with the characters of a card's name alone."""
+    """Text reduced to the characters of a card's name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or UNNAMED
 
 
@@ -60,7 +62,7 @@ def _without_endings(name: str) -> str:
 
 
 def _folder(folder: Path) -> str:
-    """The nearest folder with a name of its own; empty without one."""
+    """The nearest folder with an identifying name; empty without one."""
     for part in (folder, *folder.parents):
         repository = REPOSITORY.fullmatch(part.name)
         if repository is not None:

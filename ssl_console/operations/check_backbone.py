@@ -1,6 +1,6 @@
-"""Checks of backbones before they are measured: kept findings, else those of a process of its own.
+"""Checks of backbones before they are measured: stored findings, else those of a subprocess.
 
-What fails keeps a backbone out of a plan; overridden, it goes along with every result as a warning.
+A failed check excludes a backbone from a plan; with --override, it accompanies every result as a warning.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tasks.backbone_checks import finding
 from tasks.backbone_checks.finding import FAILED, CheckRequest, Finding, Findings, keep_findings, kept_findings
 
 CHECKED_KINDS = frozenset({"file", "url", "timm"})
-"""Kinds of weights that come from outside: what is shipped was examined already, what is random has no weights."""
+"""Kinds of weights from outside: shipped weights were already examined, random ones need no check."""
 
 
 @dataclass(frozen=True)
 class BackboneChecker:
-    """Where findings are kept and on which device a backbone is looked at."""
+    """Checks of backbones: where findings are stored, and the device that is used."""
 
     workspace: Workspace
     weights: WeightsFolder
@@ -31,7 +31,7 @@ class BackboneChecker:
     """Receives a message before a check that takes seconds."""
 
     def examine(self, card: BackboneCard, *, thorough: bool) -> Iterator[Finding]:
-        """Check a backbone now, finding by finding, and keep the findings."""
+        """Check a backbone now, yielding each finding, and store the findings."""
         request = CheckRequest(backbone=card, weights=str(self.weights.root), device=self.device, thorough=thorough)
         seen: list[Finding] = []
         for one in finding.examine(request):
@@ -47,17 +47,17 @@ class BackboneChecker:
             )
 
     def findings(self, card: BackboneCard) -> tuple[Finding, ...]:
-        """Findings for a backbone whose weights are present: the kept ones, else those of a check now."""
+        """Findings for a backbone with present weights: the stored ones, else those of a new check."""
         digest = self.weights.state(card).digest
         kept = None if digest is None else kept_findings(self.workspace.examinations, card, digest)
         if kept is not None:
             return kept.findings
-        self.notify(f"examining {card.name} before it is measured for the first time ...")
+        self.notify(f"examining {card.name} before its first measurement ...")
         return tuple(self.examine(card, thorough=False))
 
 
 def exclude_failing(plan: Plan, checker: BackboneChecker, *, override: bool = False) -> Plan:
-    """The plan without runs of backbones that fail; with `override` they stay, marked with what is wrong."""
+    """Plan without runs of failing backbones; with `override` they stay, marked with the failed checks."""
     failures = _failures({run.candidate.backbone.name: run.candidate.backbone for run in plan.to_run}, checker)
     return (
         replace(plan, runs=tuple(_judged(run, failures, override=override) for run in plan.runs)) if failures else plan
@@ -81,6 +81,6 @@ def _judged(run: PlannedRun, failures: Mapping[str, tuple[Finding, ...]], *, ove
     if override:
         return replace(run, candidate=replace(run.candidate, concerns=sentences))
     reason = f"{name} fails its examination: {'; '.join(sentences)}"
-    advice = f"{reason} (`{examine(name)}`; --override measures it anyway, and marks every result)"
+    advice = f"{reason} (`{examine(name)}`; measure it anyway with --override, which marks every result)"
     missing = (*run.candidate.missing, Blocker("doctor", name, advice, reason))
     return replace(run, candidate=replace(run.candidate, missing=missing))

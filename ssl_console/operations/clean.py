@@ -1,4 +1,4 @@
-"""Removing runs that ended long ago: which ones that is, and what they take."""
+"""Removal of runs that ended long ago: selection and size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import RunInfo
 
 Kept = Literal["all", "best", "none"]
-"""Which results stay: all, the best of each backbone on each column, or none. Younger ones stay in any case."""
+"""Results that stay: all, the best of each backbone on each column, or none. Newer ones stay in any case."""
 SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 
 
@@ -45,7 +45,7 @@ def outdated_runs(
 
 
 def best_runs(results: Iterable[Result]) -> set[str]:
-    """The run with the best value of each backbone on each column and seed."""
+    """Run with the best value of each backbone on each column and seed."""
     best: dict[tuple[str, str, str], Result] = {}
     for result in results:
         place = result.backbone, result.made_of, result.column
@@ -67,14 +67,14 @@ def _may_go(run: RunInfo, best: Collection[str], keep: Kept) -> bool:
 
 @dataclass(frozen=True)
 class Removed:
-    """What removing runs came to."""
+    """Summary of a removal."""
 
     runs: int
     bytes: int
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder; what vanishes meanwhile counts nothing."""
+    """Bytes of the files below a folder; files that vanish in the meantime are not counted."""
     return sum(_sizes(folder))
 
 
@@ -88,7 +88,7 @@ def _sizes(folder: Path) -> Iterator[int]:
 def remove_runs(workspace: Workspace, runs: Collection[RunInfo]) -> Removed:
     """Remove run folders, and their rows from the database first. Raises StoreError, OSError.
 
-    A folder is hidden by one rename before its files go, so that no reader meets half a run.
+    A folder is hidden by one rename before its files are removed, so that no reader finds a partial run.
     """
     check_owner(workspace)
     ResultStore(workspace).remove({run.run_id for run in runs if run.status.state is RunState.DONE})

@@ -45,11 +45,11 @@ LINGER = Path("/var/lib/systemd/linger")
 
 @dataclass(frozen=True)
 class DoctorContext:
-    """What is examined besides the machine."""
+    """Subjects of the checks in addition to the machine."""
 
     workspace: Workspace
     data_root: Callable[[], Path]
-    """Raises ConsoleError when the settings are broken."""
+    """Raises ConsoleError for invalid settings."""
     card_problems: Callable[[], Iterable[object]]
     results: Callable[[], int]
     suites: Callable[[], Collection[str]]
@@ -80,7 +80,7 @@ def _python() -> Check:
 
 
 def _libraries() -> Iterator[Check]:
-    """In a process of its own, as workers do it: importing torch here would show nothing about them."""
+    """Versions in a subprocess, as in workers: importing torch here would not test that."""
     try:
         done = run_module("backbones.io.library_versions_main", *LIBRARIES, seconds=IMPORT_S)
     except subprocess.TimeoutExpired:
@@ -101,25 +101,25 @@ def _settings(subject: DoctorContext) -> Check:
         root = subject.data_root()
     except ConsoleError as error:
         return Check("settings", "bad", str(error))
-    state = "" if root.is_dir() else " (not there: needed only for data that are not built in)"
+    state = "" if root.is_dir() else " (missing: only needed for data that are not built in)"
     return Check("settings", "good", f"data below {root}{state}")
 
 
 def _writable(workspace: Workspace) -> Check:
-    """Tries what a workspace needs of its file system, where it is or will be."""
+    """Check of the file system features that a workspace requires."""
     place = next(folder for folder in (workspace.root, *workspace.root.parents) if folder.exists())
     try:
         found = sorted(inabilities(place), key=lambda one: not one.required)
     except OSError as error:
-        return Check("workspace", "bad", f"{place}: {error.strerror or error}: choose another one by --workspace")
+        return Check("workspace", "bad", f"{place}: {error.strerror or error}: choose another --workspace")
     if found:
         words = "; ".join(map(str, found))
         return Check("workspace", "bad" if found[0].required else "note", f"{place}: {words}")
-    return Check("workspace", "good", f"{workspace.root}{'' if workspace.root.exists() else ' (will be made)'}")
+    return Check("workspace", "good", f"{workspace.root}{'' if workspace.root.exists() else ' (will be created)'}")
 
 
 def _private(workspace: Workspace) -> Iterator[Check]:
-    """Who else could change it: one line for each place."""
+    """Other users that could change the workspace: one line per place."""
     try:
         problems = list(ownership_problems(workspace))
     except OSError as error:
@@ -127,11 +127,9 @@ def _private(workspace: Workspace) -> Iterator[Check]:
         return
     yield from (Check("privacy", "bad", str(problem)) for problem in problems)
     if is_shared(workspace):
-        yield Check(
-            "privacy", "note", f"{workspace.config} shares it with its group: members are trusted with its runs"
-        )
+        yield Check("privacy", "note", f"{workspace.config} shares it with its group: members can read its runs")
     elif not problems and workspace.root.exists() and workspace.root.stat().st_mode & 0o055:
-        words = f"{workspace.root} can be read by other users: chmod go-rwx {workspace.root}"
+        words = f"{workspace.root} is readable by other users: chmod go-rwx {workspace.root}"
         yield Check("privacy", "note", words)
     elif not problems:
         yield Check("privacy", "good", "no other user can change the workspace, its settings or its cards")
@@ -151,7 +149,7 @@ def _cards(subject: DoctorContext) -> Check:
     problems = [str(problem) for problem in subject.card_problems()]
     if problems:
         return Check("cards", "bad", f"{len(problems)} cannot be used: {'; '.join(problems)}")
-    return Check("cards", "good", "all can be read")
+    return Check("cards", "good", "all are readable")
 
 
 def _results(subject: DoctorContext) -> Check:
@@ -165,7 +163,7 @@ def _results(subject: DoctorContext) -> Check:
 def _supervisor(workspace: Workspace) -> Check:
     state = SupervisorView(workspace).living(time.time())
     if state is None:
-        return Check("supervisor", "good", "none is running; one starts with the next run")
+        return Check("supervisor", "good", "not running; it starts with the next run")
     if state.problems:
         return Check("supervisor", "bad", f"process {state.pid} on {state.host}: {'; '.join(state.problems)}")
     busy = sum(slot.run_id is not None for slot in state.slots)
@@ -203,7 +201,7 @@ def logout_check(environment: Mapping[str, str], logind: Iterable[str]) -> Check
             "systemd ends all your processes at logout (KillUserProcesses): `loginctl enable-linger` keeps runs going"
         )
         return Check("logout", "bad", words)
-    return Check("logout", "good", "runs go on after logout")
+    return Check("logout", "good", "runs continue after logout")
 
 
 def _logind_lines() -> Iterator[str]:
@@ -231,9 +229,7 @@ def _devices() -> Iterator[Check]:
         memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""
         yield Check(device.name, "good", f"{device.title}{memory}")
     if shutil.which("nvidia-smi") and not any(device.kind == "cuda" for device in found):
-        words = (
-            "nvidia-smi is there but no CUDA device can be asked: is the driver loaded, or CUDA_VISIBLE_DEVICES empty?"
-        )
+        words = "no CUDA device can be queried despite nvidia-smi: is the driver loaded, or CUDA_VISIBLE_DEVICES empty?"
         yield Check("cuda", "note", words)
 
 
@@ -241,7 +237,7 @@ __all__ = ["Check", "DoctorContext", "Verdict", "examine", "logout_check", "term
 
 
 def examine_dataset(card: DatasetCard, data_root: Path) -> Iterator[Check]:
-    """Presence first; then the report of a process that opens the data and decodes every image."""
+    """Presence first; then the report of a subprocess that opens the data and decodes every image."""
     found = presence(card, data_root)
     if found.status != "present":
         yield Check("data", "bad", f"{found.missing[0]} is missing: {found.advice}")

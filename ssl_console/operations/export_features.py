@@ -1,4 +1,6 @@
-"""Features of images, folders or datasets to a file. A process of its own computes them; nothing here imports torch."""
+"""Export of features of images, folders or datasets to a file. A subprocess computes them; nothing here imports
+torch.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ ERRORS: dict[Problem, type[ConsoleError]] = {
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The user's options; None is the backbone's or the workspace's own."""
+    """The user's options; None means the value of the backbone or the workspace."""
 
     output: Path
     preprocessing: str = "paper"
@@ -63,11 +65,11 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file of features."""
+    """A written file of features."""
 
     path: Path
     names: Path | None
-    """The file with the names, where the format has no room for them."""
+    """File of the image names, where the format cannot contain them."""
     backbone: str
     exported: Exported
     warnings: tuple[str, ...]
@@ -76,7 +78,7 @@ class ExportedFile:
 def export_features(
     session: Session, backbone: str, images: Sequence[str], options: ExportOptions, progress: Callable[[Report], None]
 ) -> ExportedFile:
-    """Compute the features and write the file. `progress` receives each phase and advance.
+    """Compute the features and write the file. `progress` receives each phase and its progress.
 
     Raises ConsoleError for options and names, MissingInputs for weights and data, OperationFailed.
     """
@@ -96,14 +98,14 @@ def export_features(
         raise ERRORS[failed.problem](failed.words)
     done = next((report for report in reports if isinstance(report, Exported)), None)
     if done is None:
-        raise OperationFailed(f"the process that computes the features failed: {failure or 'it wrote nothing'}")
+        raise OperationFailed(f"the extraction subprocess failed: {failure or 'no output'}")
     names = names_file(options.output) if options.output.suffix == ".npy" else None
     warnings = tuple(report.words for report in reports if isinstance(report, ExportWarning))
     return ExportedFile(options.output, names, request.backbone.name, done, warnings)
 
 
 def export_request(session: Session, backbone: str, images: Sequence[str], options: ExportOptions) -> ExportRequest:
-    """Everything that the computing process needs. Raises as `export_features` does, without computing anything."""
+    """Input of the computing subprocess. Raises as `export_features` does, without computing anything."""
     _check_output(options)
     card = session.backbones.get(backbone)
     card = _pooled(card, options.pooling) if options.layers in ((), (LAST,)) else card
@@ -140,7 +142,7 @@ def _check_output(options: ExportOptions) -> None:
     except FormatError as error:
         raise ConsoleError(str(error)) from error
     if not path.absolute().parent.is_dir():
-        raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
+        raise ConsoleError(f"{path}: folder {path.absolute().parent} does not exist")
     written = [path, names_file(path)] if path.suffix == ".npy" else [path]
     for file in written:
         if file.exists() and not options.replace:
@@ -148,7 +150,7 @@ def _check_output(options: ExportOptions) -> None:
 
 
 def layer_choice(layers: Sequence[str], pooling: str | None) -> LayerChoice | None:
-    """The blocks of `--layers`, and their poolings; None for the pooled features of the tasks. Raises ConsoleError."""
+    """Blocks of `--layers` and their poolings; None for the pooled features of the tasks. Raises ConsoleError."""
     words = [word for given in layers for word in given.split(",") if word]
     if words in ([], [LAST]):
         return None
@@ -159,7 +161,7 @@ def layer_choice(layers: Sequence[str], pooling: str | None) -> LayerChoice | No
 
 
 def _pooled(card: BackboneCard, pooling: str | None) -> BackboneCard:
-    """The card with another pooling, which makes other features: they are stored beside those of the card's own."""
+    """Card with another pooling; its features are stored separately."""
     if pooling is None:
         return card
     return card.model_copy(update={"pooling": _one_of(get_args(Pooling), pooling, "--pooling")})
@@ -168,7 +170,7 @@ def _pooled(card: BackboneCard, pooling: str | None) -> BackboneCard:
 def _sources(
     session: Session, images: Sequence[str], splits: tuple[str, ...]
 ) -> tuple[ImageFiles | DatasetSplits, ...]:
-    """Images and datasets in the order of the command line; neighbouring files are one source."""
+    """Images and datasets in the order of the command line; adjacent files are one source."""
     found: list[ImageFiles | DatasetSplits] = []
     for name in images:
         source = _source(session, name, splits)
@@ -186,7 +188,7 @@ def _source(session: Session, name: str, splits: tuple[str, ...]) -> ImageFiles 
     path = Path(name).expanduser()
     is_dataset = name in session.tasks.datasets
     if is_dataset and path.exists():
-        raise ConsoleError(f"{name} is a dataset and also here in the folder: write ./{name} for what is here")
+        raise ConsoleError(f"{name} is a dataset and also a path: write ./{name} for the path")
     if is_dataset:
         return _dataset(session, name, splits)
     if path.is_dir():
@@ -194,7 +196,7 @@ def _source(session: Session, name: str, splits: tuple[str, ...]) -> ImageFiles 
     if path.is_file():
         return ImageFiles(files=(str(path.absolute()),), names=(name,))
     if os.sep in name:
-        raise ConsoleError(f"{name}: there is no such file or folder")
+        raise ConsoleError(f"{name}: no such file or folder")
     raise UnknownName("image, folder or dataset", name, suggest(name, session.tasks.datasets))
 
 
@@ -208,15 +210,17 @@ def _dataset(session: Session, name: str, splits: tuple[str, ...]) -> DatasetSpl
 
 
 def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
-    """Every image file below a folder, by path; other files are counted aloud. Raises MissingInputs without any."""
+    """All image files below a folder, by path; other files are counted in a notification. Raises MissingInputs
+    without any image.
+    """
     files = list(_files_below(folder))
     chosen = sorted(file for file in files if is_image_name(file.name))
     if not chosen:
-        raise MissingInputs(f"{name}: no image is in this folder, by the endings of its {len(files)} files")
+        raise MissingInputs(f"{name}: no images in this folder, by the suffixes of its {len(files)} files")
     others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))
     if others:
         kinds = ", ".join(f"{count} {ending}" for ending, count in others.most_common(4))
-        session.notify(f"{name}: {others.total()} files are left out, which are no images by their endings ({kinds})")
+        session.notify(f"{name}: {others.total()} files are skipped, which are not images by their suffixes ({kinds})")
     relative = tuple(f"{name.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in chosen)
     return ImageFiles(files=tuple(str(file.absolute()) for file in chosen), names=relative)
 

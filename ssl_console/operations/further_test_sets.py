@@ -1,4 +1,4 @@
-"""Further test sets of robustness tasks, `--test-also NAME=FOLDER`: a card for each folder, and the task's setting."""
+"""Further test sets of robustness tasks, `--test-also NAME=FOLDER`: a card per folder, and the task's setting."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SETTING = "robustness.also"
 def further_test_sets(workspace: Workspace, given: Sequence[str]) -> tuple[str, ...]:
     """Settings that name the test sets, `robustness.also=a,b`; none without any.
 
-    NAME=FOLDER adds a card for a folder of class folders, NAME alone is a dataset that exists. Raises ConsoleError for
-    a name that is taken by another folder, and for a folder that does not exist.
+    NAME=FOLDER adds a card for a folder of class folders, NAME alone is an existing dataset. Raises ConsoleError for a
+    name that is taken by another folder, and for a folder that does not exist.
     """
     names = []
     for each in given:
@@ -34,7 +34,7 @@ def further_test_sets(workspace: Workspace, given: Sequence[str]) -> tuple[str, 
 
 def _add(workspace: Workspace, name: str, folder: Path) -> None:
     if not folder.is_dir():
-        raise ConsoleError(f"--test-also {name}={folder}: there is no such folder; it should hold one folder per class")
+        raise ConsoleError(f"--test-also {name}={folder}: no such folder; expected one with a folder per class")
     path = workspace.tasks / f"{name}.toml"
     content = tomli_w.dumps(
         {
@@ -46,7 +46,7 @@ def _add(workspace: Workspace, name: str, folder: Path) -> None:
     ).encode()
     if path.exists():
         if path.read_bytes() != content:
-            raise ConsoleError(f"{path} already exists and is of something else: choose another name for {folder}")
+            raise ConsoleError(f"{path} already exists for other data: choose another name for {folder}")
         return
     workspace.create()
     path.parent.mkdir(parents=True, exist_ok=True)

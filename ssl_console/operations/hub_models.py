@@ -1,4 +1,4 @@
-"""Models of a hub: fetched on demand, inspected, and kept with the card that `hf:` names lead to."""
+"""Models of a hub: fetched on demand, inspected, and stored with the card that `hf:` names resolve to."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ssl_console.system.errors import ConsoleError
 
 
 def fetch_hub_model(session: Session, name: str, on_progress: Progress) -> BackboneCard:
-    """Bring the revision's newest commit, inspect it, and keep its card under the name.
+    """Fetch the newest commit of the revision, inspect it, and store its card under the name.
 
-    Raises WeightsError where the hub refuses or cannot be reached; ConsoleError where only the user can decide how the
-    model is loaded, with the command that takes the decision.
+    Raises WeightsError where the hub refuses or is unreachable; ConsoleError for an ambiguous model, with the command
+    that resolves it.
     """
     reference = hub_reference(name)
     known = session.weights.hub_models.card_at(reference, reference.revision)
@@ -34,7 +34,7 @@ def fetch_hub_model(session: Session, name: str, on_progress: Progress) -> Backb
         except ConsoleError as error:
             words = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
             raise type(error)(
-                f"{reference.name} is fetched, but {words}: decide by `ssl-console add backbone {reference.name} ...`"
+                f"{reference.name} is fetched, but {words}: decide with `ssl-console add backbone {reference.name} ...`"
             ) from error
         session.weights.hub_models.keep(reference, card)
     session.weights.fetch(card, on_progress)
@@ -45,7 +45,7 @@ def fetch_hub_model(session: Session, name: str, on_progress: Progress) -> Backb
 def local_options(
     session: Session, options: BackboneOptions, on_progress: Progress = lambda _done, _total: None
 ) -> BackboneOptions:
-    """The options for files that are here: those of a model of the hub are fetched first. Raises WeightsError."""
+    """Options for local files: a model of the hub is fetched first. Raises WeightsError."""
     if options.hub_name is None:
         return options
     reference = hub_reference(options.hub_name)

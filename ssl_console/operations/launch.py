@@ -1,4 +1,4 @@
-"""Launching runs: what a launch would do, its disk space, its submission, and the command lines that do the same."""
+"""Launching runs: plan, disk space, submission, and the equivalent command lines."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tasks.catalog.protocols import PROTOCOLS
 from tasks.catalog.spec import TaskSpec
 
 Grid = tuple[Sequence[BackboneCard], Sequence[TaskSpec]]
-"""Backbones, each of which is to be measured on each of the tasks."""
+"""Backbones, each of which is measured on each of the tasks."""
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How the runs of a launch are carried out."""
+    """Options of the runs of a launch."""
 
     seeds: tuple[int, ...] = (0,)
     placement: Placement = field(default_factory=Placement)
     precision: Precision = "float32"
     again: bool = False
-    """Run again what is done."""
+    """Repeat finished runs."""
     override: bool = False
-    """Measure backbones that fail their checks, with what fails as a warning of every result."""
+    """Measure backbones that fail their checks, with a warning on every result."""
 
 
 def plan_launch(session: Session, grids: Iterable[Grid], options: LaunchOptions, results: Iterable[Result]) -> Plan:
-    """What a launch would do. Backbones that fail their checks are excluded; with `override`, marked instead.
+    """Plan of a launch. Backbones that fail their checks are excluded; with `override`, marked instead.
 
     Backbones that have never been checked are checked now, which takes seconds each.
     """
@@ -63,7 +63,7 @@ def plan_unchecked(session: Session, grids: Iterable[Grid], options: LaunchOptio
 
 
 def disk_of_plan(session: Session, plan: Plan, results: Iterable[Result]) -> Disk:
-    """The disk space that the plan's new runs need, and the free space."""
+    """Disk space that the plan's new runs need, and the free space."""
     return disk_for(session.workspace, [run.candidate for run in plan.to_run], results)
 
 
@@ -77,9 +77,9 @@ def run_command(
     preset: str | None = None,
     launcher: str | None = None,
 ) -> str:
-    """The `run` command that measures these backbones on these tasks; the tasks of a `suite` are named by it.
+    """Equivalent `run` command for these backbones and tasks; the tasks of a `suite` are named by it.
 
-    `launcher` is None for the one that the settings name.
+    `launcher` is None for the one in the settings.
     """
     words = ["ssl-console", "--workspace", str(workspace), "run"]
     words += [word for name in backbones for word in ("-b", name)]

@@ -1,4 +1,4 @@
-"""Texts of options and form fields, turned into values; errors name the option."""
+"""Conversion of option and form texts to values; errors name the option."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def three_numbers(option: str, text: str) -> Triple:
 
 
 def architecture_arguments(settings: Iterable[str]) -> dict[str, ArchitectureValue]:
-    """`img_size=96` texts as a dictionary; numbers and true/false are taken as such. Raises ConsoleError."""
+    """`img_size=96` texts as a dictionary; numbers and true/false are converted. Raises ConsoleError."""
     found: dict[str, ArchitectureValue] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
-            raise ConsoleError(f"--arg {setting}: write NAME=VALUE, img_size=96 say")
+            raise ConsoleError(f"--arg {setting}: write NAME=VALUE, e.g. img_size=96")
         found[key] = _scalar(value)
     return found
 

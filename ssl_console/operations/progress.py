@@ -1,6 +1,6 @@
-"""Progress of several followed runs: which have changed, how many have ended, and how long the others will take.
+"""Progress of several followed runs: changed runs, number of ended runs, and time left.
 
-Everything is pure except `RunReader`. Front ends read a few times a second and draw the `ProgressSnapshot`.
+Everything is pure except `RunReader`. Front ends poll a few times a second and draw the `ProgressSnapshot`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ssl_console.workspace.run_observer import Observation, RunObserver, RunView
 Results = Mapping[str, Result]
 """Results by run id."""
 Fingerprint = tuple[RunState, int, str, bool]
-"""State, attempt, reason, and whether the result can be read: the parts of a run that a change is reported for."""
+"""State, attempt, reason, and whether the result can be read: the parts of a run whose change is reported."""
 
 
 @dataclass(frozen=True)
 class ProgressSummary:
-    """All followed runs together."""
+    """Summary of all followed runs."""
 
     counts: Mapping[RunState, int]
     total: int
@@ -47,7 +47,6 @@ class ProgressSummary:
 
     @property
     def ended(self) -> bool:
-        """Whether no run is left to wait for."""
         return self.finished + self.removed == self.total
 
     @property
@@ -68,17 +67,17 @@ class ProgressSnapshot:
     results: Results
     """Results of the runs that are done."""
     changed: Sequence[RunView]
-    """The runs that have changed since the previous snapshot."""
+    """Runs that have changed since the previous snapshot."""
     summary: ProgressSummary
 
     @cached_property
     def active(self) -> list[RunView]:
-        """The runs that a worker has at the moment."""
+        """Runs that are assigned to a worker."""
         return [run for run in self.runs if run.state in {RunState.STARTING, RunState.RUNNING}]
 
     @property
     def ended(self) -> list[RunView]:
-        """The runs that have just ended; a done one once its result can be read."""
+        """Runs that have just ended; a done one once its result can be read."""
         return [
             run
             for run in self.changed
@@ -87,7 +86,7 @@ class ProgressSnapshot:
 
     @property
     def queued(self) -> list[RunView]:
-        """Queued runs that state why they wait."""
+        """Queued runs with a waiting reason."""
         return [run for run in self.runs if run.state is RunState.QUEUED and run.reason]
 
     @property
@@ -151,14 +150,13 @@ class RunReader:
 
     workspace: Workspace
     results: dict[str, Result] = field(default_factory=dict)
-    """Known results by run id; those of the database may be given, so that their records are not opened."""
+    """Known results by run id; those of the database can be passed in, so that their records are not opened."""
     observer: RunObserver = field(init=False)
 
     def __post_init__(self) -> None:
         self.observer = RunObserver(self.workspace)
 
     def poll(self) -> Observation:
-        """Look at the workspace again."""
         return self.observer.poll()
 
     def runs(self, run_ids: Iterable[str] | None = None) -> list[RunView]:
@@ -169,7 +167,7 @@ class RunReader:
         return [runs[run_id] for run_id in run_ids if run_id in runs]
 
     def results_of(self, runs: Iterable[RunView]) -> dict[str, Result]:
-        """The results of the done ones among these runs, as far as they can be read."""
+        """Results of the done runs among these, as far as they can be read."""
         done = [run for run in runs if run.state is RunState.DONE]
         for run in done:
             if run.run_id not in self.results and (result := _read_result(run.folder)) is not None:

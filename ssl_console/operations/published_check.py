@@ -1,4 +1,4 @@
-"""Whether published numbers come out on this machine: real weights, a real dataset, and what a paper printed."""
+"""Reproduction of published scores on this machine: real weights, a real dataset, and the printed value."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ PAPER = "Table 1 of arXiv 2011.13377v2"
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """A score that was published for a backbone on a task."""
+    """A score published for a backbone on a task."""
 
     backbone: str
     task: str
     expected: float
     tolerance: float
-    """How far a measurement may lie from it, in the metric's unit."""
+    """Maximum deviation of a measurement, in the metric's unit."""
     source: str
-    """Where it was printed."""
+    """Paper and table of the score."""
     preset: str = "paper"
-    """The parameters by which it was measured."""
+    """Preset of the measurement."""
 
 
 CELLS = (
@@ -36,7 +36,7 @@ without a login (8,189 images, 345 MB)."""
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """What came out for one cell."""
+    """Verdict for one cell."""
 
     cell: PublishedCell
     result: Result | None
@@ -49,7 +49,7 @@ class CellVerdict:
 
     @property
     def agrees(self) -> bool:
-        """Whether the published score came out."""
+        """Whether the published score is reproduced."""
         return self.difference is not None and abs(self.difference) <= self.cell.tolerance
 
     @property
@@ -58,15 +58,15 @@ class CellVerdict:
         cell = self.cell
         printed = f"published {cell.expected:.2f} ± {cell.tolerance:g} ({cell.source})"
         if self.result is None:
-            return f"{cell.task} was not measured, {printed}: `ssl-console runs` has the reason"
+            return f"{cell.task} was not measured, {printed}: `ssl-console runs` shows the reason"
         measured = f"{cell.task} {self.result.value:.2f}, {printed}"
         if self.agrees:
             return measured
-        return f"{measured}: it does not come out; look at `ssl-console show {self.result.run_id}`"
+        return f"{measured}: not reproduced; see `ssl-console show {self.result.run_id}`"
 
 
 def judge_cells(cells: Iterable[PublishedCell], results: Iterable[Result]) -> list[CellVerdict]:
-    """Hold the newest measurement of each cell, by its own preset and seed 0, against its published score."""
+    """Compare the newest measurement of each cell, by its own preset and seed 0, with its published score."""
     newest = {
         (one.backbone, one.task, one.variant): one
         for one in sorted(results, key=lambda one: one.finished)

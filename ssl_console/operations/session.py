@@ -1,7 +1,7 @@
 """One session on a workspace, behind the command line and the terminal app.
 
-A session opens what both of them need: settings, cards, weights, results, and requests to the supervisor. Each part is
-read once, when it is first used.
+A session opens what both of them need: settings, cards, weights, results, and requests to the supervisor. Each part
+is read once, on first use.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 
 PROBLEMS_SHOWN = 3
-"""Of cards; more than so many are reported as one line with their number."""
+"""Maximum number of card problems that are reported one by one; more are reported as a count."""
 
 
 @dataclass
 class Session:
-    """A workspace in use. No file is read and no folder is made before it is needed."""
+    """A workspace in use. Files are read and folders created only when needed."""
 
     workspace_option: Path | None = None
     """The workspace's folder; None for the default one."""
@@ -55,14 +55,13 @@ class Session:
     notify: Callable[[str], None] = field(default=lambda _message: None, kw_only=True)
     """Receives warnings about cards, and the progress of checks."""
     on_reading: OnProgress = field(default=lambda _progress: None, kw_only=True)
-    """Receives how far the reading of a dataset's files is, which makes the dataset pending."""
+    """Receives the progress of reading a dataset's files, which makes the dataset pending."""
 
     _marked: dict[str, tuple[Result, Result]] = field(default_factory=dict, init=False, repr=False)
-    """Results of earlier versions by run, as they are stored and as they are shown."""
+    """Results of earlier versions by run, as stored and as shown."""
 
     @classmethod
     def of(cls, workspace: Workspace, card_folders: tuple[Path, ...] = ()) -> Session:
-        """A session on a given workspace."""
         session = cls(workspace.root, card_folders)
         session.workspace = workspace
         return session
@@ -93,7 +92,7 @@ class Session:
 
     @cached_property
     def data_root(self) -> Path:
-        """The folder of the datasets; one that the environment sets becomes absolute for processes started here."""
+        """Folder of the datasets; a relative one in the environment becomes absolute for subprocesses."""
         from ssl_console.workspace.config import DATA_VARIABLE, data_root
 
         root = data_root(self.workspace, self.config)
@@ -112,7 +111,7 @@ class Session:
         return catalog
 
     def reload_backbones(self) -> None:
-        """Read the backbone cards again when they are next needed."""
+        """Discard the backbone cards, so that they are read again on next use."""
         self.__dict__.pop("backbones", None)
 
     @cached_property
@@ -130,14 +129,13 @@ class Session:
 
     @cached_property
     def weights(self) -> WeightsFolder:
-        """The weights folder."""
         from backbones.catalog.weights_folder import WeightsFolder
 
         return WeightsFolder(self.workspace.weights)
 
     @property
     def lookup(self) -> LookupContext:
-        """The places in which the candidates of a launch are looked up."""
+        """Lookup context of a launch's candidates."""
         from ssl_console.planning.candidates import LookupContext
 
         return LookupContext(self.workspace, self.data_root, self.weights, self.tasks, self.notify, self.on_reading)
@@ -145,7 +143,7 @@ class Session:
     def _cards(self, kind: str) -> list[Path]:
         for folder in self.card_folders:
             if not ((folder / "backbones").is_dir() or (folder / "tasks").is_dir()):
-                raise ConsoleError(f"--cards {folder}: no cards there: it should hold the folders backbones or tasks")
+                raise ConsoleError(f"--cards {folder}: no cards: expected a folder backbones or tasks")
         return [folder / kind for folder in self.card_folders]
 
     def _report(self, problems: Sequence[object]) -> None:
@@ -160,7 +158,6 @@ class Session:
 
     @cached_property
     def store(self) -> ResultStore:
-        """The results file."""
         from ssl_console.workspace.results_db import ResultStore
 
         return ResultStore(self.workspace)
@@ -172,7 +169,7 @@ class Session:
         return with_unsettled_marks(self.store.results(), self._has_files, self._marked)
 
     def _has_files(self, task: str) -> bool:
-        """Whether the dataset of a task is made of files; so it is taken to be where no card tells."""
+        """Whether the dataset of a task consists of files; assumed where no card states it."""
         from tasks.datasets.layouts import LAYOUTS
 
         card = self.tasks.datasets.get(self.lookup.dataset_of(task))
@@ -180,13 +177,13 @@ class Session:
 
     @property
     def badge_sources(self) -> BadgeSources:
-        """What the backbones' cards say about their results."""
+        """Facts of the backbones' cards about their results."""
         from ssl_console.analysis.badged_results import BadgeSources
 
         return BadgeSources.of(self.backbones.cards.values())
 
     def badged_results(self) -> list[Result]:
-        """All results with every reason to doubt them, as they are shown and exported. Raises StoreError."""
+        """All results with their badges, as they are shown and exported. Raises StoreError."""
         return self.badge_sources.badged(self.results())
 
     def compare(
@@ -204,7 +201,7 @@ class Session:
         return compare(first, second, results, self.outputs.predictions, self.identity, columns, sizes)
 
     def identity(self, run_id: str) -> Identity | None:
-        """What a run's result is the measurement of; None when its record is missing or cannot be read."""
+        """Identity of a run's result; None when its record is missing or unreadable."""
         record = self.outputs.record(run_id)
         return None if record is None else record.identity
 
@@ -216,7 +213,7 @@ class Session:
         return RunOutputs(self.workspace)
 
     def record(self, run_id: str) -> ResultRecord | None:
-        """The record of a finished run; None when the run has none. Raises ConsoleError when it cannot be read."""
+        """Record of a finished run; None when the run has none. Raises ConsoleError when it cannot be read."""
         from pydantic import ValidationError
 
         from ssl_console.workspace.result import ResultRecord
@@ -228,9 +225,7 @@ class Session:
             return None
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"]
-            raise ConsoleError(
-                f"{path} is no result that can be read ({reason}): `ssl-console run --force` makes it again"
-            ) from error
+            raise ConsoleError(f"{path} cannot be read ({reason}): repeat it with `ssl-console run --force`") from error
 
     def class_scores(self, run_id: str) -> list[NamedClassScore]:
         """Recall on every class of the test images; empty without predictions. Raises ConsoleError for damaged ones."""
@@ -242,7 +237,7 @@ class Session:
             raise ConsoleError(str(error)) from error
 
     def pictures(self, run_id: str) -> list[Picture]:
-        """The pictures that a finished run left, without those that cannot be read."""
+        """Images that a finished run has written, without unreadable ones."""
         from ssl_console.workspace.pictures import open_picture, picture_files
 
         opened = map(open_picture, picture_files(self.workspace.run(run_id)))
@@ -251,7 +246,7 @@ class Session:
     # -- placement and checks -------------------------------------------------------------------------------------
 
     def placement(self, launcher: str | None = None, devices: tuple[str, ...] = ()) -> Placement:
-        """Where new runs are carried out, from options and settings. Raises ConsoleError."""
+        """Placement of new runs, from options and settings. Raises ConsoleError."""
         from ssl_console.launchers.placement import resolve_placement
 
         _ = self.launchers  # unusable plug-ins are reported once
@@ -259,7 +254,7 @@ class Session:
 
     @cached_property
     def launchers(self) -> tuple[str, ...]:
-        """Names of the installed launchers, the one that the settings name first; unusable plug-ins are reported."""
+        """Names of the installed launchers, that of the settings first; unusable plug-ins are reported."""
         from ssl_console.launchers.registry import registry
 
         self._report(registry().problems)
@@ -272,13 +267,13 @@ class Session:
         return open_launcher(placement.launcher, self.workspace, self.config)
 
     def slots(self, placement: Placement) -> int:
-        """The number of runs carried out at a time. Raises ConsoleError for a device that does not exist."""
+        """Number of concurrent runs. Raises ConsoleError for a device that does not exist."""
         from ssl_console.launchers.placement import slots_for
 
         return slots_for(self.workspace, self.config, placement)
 
     def checker(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
-        """The checker of backbones: on the device that would measure them, or on one of this machine where a launcher
+        """Checker of backbones, on the device that would measure them, or on one of this machine where a launcher
         has devices of its own.
         """
         from ssl_console.operations.check_backbone import BackboneChecker
@@ -296,7 +291,7 @@ class Session:
         ensure_supervisor(self.workspace, SupervisorOptions.from_config(self.config))
 
     def cancel(self, *run_ids: str) -> None:
-        """Stop runs, or take them out of the queue. Raises NotPossible with every refusal, after all other requests."""
+        """Stop active runs and remove queued ones. Raises NotPossible with every refusal, after all other requests."""
         from ssl_console.workspace.requests import request_cancel
 
         self._request_each(run_ids, request_cancel)
@@ -321,19 +316,17 @@ class Session:
             raise NotPossible("; ".join(refusals))
 
     def set_priority(self, run_id: str, priority: int) -> None:
-        """Move a queued run; higher ones start first. Raises NotPossible."""
+        """Move a queued run; higher priorities start first. Raises NotPossible."""
         from ssl_console.workspace.requests import set_priority
 
         set_priority(self.workspace, run_id, priority)
 
     def pause(self) -> None:
-        """Start no more runs."""
         from ssl_console.workspace.requests import pause
 
         pause(self.workspace.create())
 
     def resume(self) -> None:
-        """Start runs again."""
         from ssl_console.workspace.requests import resume
 
         resume(self.workspace.create())
@@ -344,9 +337,9 @@ MATCHES_SHOWN = 4
 
 
 def resolve_run(name: str, run_ids: Iterable[str]) -> str:
-    """The run with this id, or whose id alone begins with it.
+    """The run with this id or unique prefix.
 
-    Raises UnknownName with suggestions, ConsoleError when several ids begin with it.
+    Raises UnknownName with suggestions, ConsoleError for an ambiguous prefix.
     """
     ids = sorted(run_ids)
     if name in ids:
@@ -355,7 +348,7 @@ def resolve_run(name: str, run_ids: Iterable[str]) -> str:
     if len(matches) > 1:
         more = f" and {len(matches) - MATCHES_SHOWN} more" if len(matches) > MATCHES_SHOWN else ""
         shown = ", ".join(matches[:MATCHES_SHOWN])
-        raise ConsoleError(f"{name!r} is the beginning of {shown}{more}: give more of the id")
+        raise ConsoleError(f"{name!r} matches {shown}{more}: give more of the id")
     if not matches:
         from backbones.io.card_files import UnknownName, suggest
 

@@ -1,4 +1,4 @@
-"""Similarity of backbones from their stored features: what is stored of a dataset, read and compared. Imports numpy."""
+"""Similarity of backbones, from their stored features of a dataset. Imports numpy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ssl_console.operations.session import Session
 
 NEIGHBOURS = 10
-"""Of mutual nearest neighbours, as published."""
+"""Number of mutual nearest neighbours, as published."""
 MOST_IMAGES = 1_000
-"""Evenly spaced over the split: kernels grow with the square of the number."""
+"""Maximum number of images, evenly spaced over the split: kernels grow quadratically."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class SimilarityMatrix:
 
     @property
     def chance(self) -> float:
-        """Mutual nearest neighbours of features that have nothing in common."""
+        """Expected mutual nearest neighbours of independent features."""
         return NEIGHBOURS / (self.images - 1)
 
 
 def stored_datasets(session: Session) -> list[str]:
-    """Datasets of which features of at least two backbones are stored."""
+    """Datasets with stored features of at least two backbones."""
     names: dict[str, set[str]] = {}
     for entry in _pooled(session):
         assert entry.plan is not None
@@ -50,7 +50,7 @@ def stored_datasets(session: Session) -> list[str]:
 
 
 def similarity_matrix(session: Session, dataset: str, wanted: Sequence[str] = ()) -> SimilarityMatrix:
-    """Compare the pooled features that are stored of a dataset, test images where there are any.
+    """Compare the stored pooled features of a dataset, on test images if available.
 
     `wanted` restricts the backbones. Nothing is encoded. Raises ConsoleError where fewer than two have features.
     """
@@ -76,7 +76,7 @@ def similarity_matrix(session: Session, dataset: str, wanted: Sequence[str] = ()
 
 
 def _rows(entry: CacheEntry, step: int) -> npt.NDArray[np.floating]:
-    """Every so many rows, in memory. Raises DamagedEntryError, OSError, and ValueError for another shape."""
+    """Every `step`-th row, in memory. Raises DamagedEntryError, OSError, and ValueError for another shape."""
     import numpy as np  # noqa: PLC0415 - not needed to list what is stored
 
     manifest = read_manifest(entry.path)
@@ -94,9 +94,9 @@ def _pooled(session: Session) -> list[CacheEntry]:
 
 
 def _chosen(found: Sequence[CacheEntry], wanted: Sequence[str]) -> dict[str, CacheEntry]:
-    """By backbone, features of the same images: of the split and the images that most backbones have, test first."""
+    """Features of the same images by backbone: of the split and image set that most backbones have, test first."""
     groups: dict[tuple[str, object], dict[str, CacheEntry]] = {}
-    for entry in found:  # last used first
+    for entry in found:  # most recently used first
         assert entry.plan is not None
         if not wanted or entry.plan.backbone in wanted:
             group = groups.setdefault((entry.plan.split, entry.plan.parts.get("images")), {})

@@ -1,4 +1,4 @@
-"""Durations of runs without comparable results, from a measurement of the backbone's speed on this device."""
+"""Durations of runs without comparable results, from the measured speed of the backbone on this device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.datasets.card import DatasetCard
 
 SPEED = "tasks.backbone_checks.speed"
 PROTOCOL_S = 10.0
-"""What a protocol on stored features takes besides, where none was measured yet."""
+"""Default seconds of a protocol on stored features, where none was measured yet."""
 SECONDS = 600.0
 
 
@@ -43,7 +43,7 @@ class UncertainRun:
 
 @dataclass
 class Profiler:
-    """Speeds by backbone; measured once per weights, card and device, and kept."""
+    """Speeds by backbone; measured once per weights, card and device, and stored."""
 
     folder: Path
     weights: Path
@@ -54,10 +54,10 @@ class Profiler:
     _speeds: dict[str, float | None] = field(default_factory=dict)
 
     def cell(self, run: PlannedRun, history: History) -> BudgetCell:
-        """The run with its expected duration. Raises Unknown.
+        """The run with its expected duration. Raises UnknownDuration.
 
-        Runs of this task were measured best; next, encoding at the backbone's own speed says more than what the
-        protocol took on other datasets does.
+        The best source are runs of this task; next, encoding at the backbone's own speed is more precise than durations
+        of the protocol on other datasets.
         """
         work = run.candidate.work
         known = history.of_task(work)
@@ -68,19 +68,21 @@ class Profiler:
             return self._profiled(run)
         usual = history.seconds(work)
         if usual is None:
-            raise UnknownDuration(f"no {work.protocol} was measured yet: run one, and its time is known")
+            raise UnknownDuration(f"no {work.protocol} was measured yet: run one to learn its duration")
         return BudgetCell(work.backbone, work.task, usual, "estimated", run)
 
     def _profiled(self, run: PlannedRun) -> BudgetCell:
-        """Encoding all images at the measured speed, and the protocol on stored features."""
+        """Duration of encoding all images at the measured speed, and of the protocol on stored features."""
         candidate = run.candidate
         count = self.images(candidate.dataset)
         if count is None:
-            raise UnknownDuration(f"nobody has counted the images of {candidate.dataset.name} yet")
+            raise UnknownDuration(f"the number of images of {candidate.dataset.name} is not known yet")
         speed = self.speed(candidate.backbone)
         if not speed:
             name = candidate.backbone.name
-            raise UnknownDuration(f"{name} cannot be timed: `{command_hints.examine(name)}` says what is wrong with it")
+            raise UnknownDuration(
+                f"{name} cannot be timed: `{command_hints.examine(name)}` shows what is wrong with it"
+            )
         encoding = count / speed
         work, dataset = candidate.work, candidate.dataset.name
         return BudgetCell(work.backbone, work.task, encoding + PROTOCOL_S, "profiled", run, dataset, encoding)
@@ -117,7 +119,7 @@ class Profiler:
         return found
 
     def _place(self, card: BackboneCard) -> Path:
-        """By what decides the speed: architecture, input, device."""
+        """File of a speed, named by what determines it: architecture, input, device."""
         parts = [card.architecture, dict(card.architecture_arguments), card.input.size, card.pooling, self.device]
         return self.folder / f"{hashlib.sha256(canonical(parts)).hexdigest()[:16]}.json"
 
@@ -125,7 +127,7 @@ class Profiler:
 def cells_of(
     runs: Iterable[PlannedRun], history: History, profiler: Profiler
 ) -> tuple[list[BudgetCell], list[UncertainRun]]:
-    """The runs whose duration is known, and the others."""
+    """Runs with a known duration, and the others."""
     cells, unclear = list[BudgetCell](), list[UncertainRun]()
     for run in runs:
         try:

@@ -13,22 +13,22 @@ from ssl_console.workspace.paths import Workspace
 
 CLEAN, PRUNE = "ssl-console clean --older 90d --keep-best", "ssl-console cache prune"
 LOG_NAMES = ("log.", "events.")
-"""Beginnings of the names of files in a run folder that only explain what happened."""
+"""Prefixes of files in a run folder that are logs or events."""
 
 
 @dataclass(frozen=True)
 class StorageUse:
-    """Space that one purpose takes."""
+    """Disk space of one purpose."""
 
     title: str
     size: int
     """Bytes."""
     freed_by: str = ""
-    """Command that frees some of it; empty where nothing is to be removed."""
+    """Command that frees some of it; empty where nothing can be removed."""
 
 
 def storage_of(workspace: Workspace) -> tuple[StorageUse, ...]:
-    """All purposes. Takes a second or two with tens of thousands of runs."""
+    """Disk space by purpose. Takes a second or two with tens of thousands of runs."""
     runs, logs = _runs(workspace)
     features, decoded = size_of(workspace.features), size_of(workspace.decoded)
     supervisor = size_of(workspace.supervisor)
@@ -57,7 +57,7 @@ def _runs(workspace: Workspace) -> tuple[int, int]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Files and folders of a run folder with their sizes; what vanishes meanwhile counts nothing."""
+    """Files and folders of a run folder with their sizes; files that vanish in the meantime are not counted."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Downloads of weights, one after another in a thread of this process; what has arrived is kept when it ends."""
+"""Downloads of weights, one after another in a thread of this process; received bytes are stored when it ends."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ REPORT_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """The download of one backbone's weights."""
+    """Progress of downloading one backbone's weights."""
 
     backbone: str
     state: DownloadState = "waiting"
     done: int = 0
-    """Bytes."""
+    """Received bytes."""
     total: int | None = None
     problem: str = ""
-    """Why it failed, and the way out."""
+    """Why it failed, and the fix."""
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is waiting or downloading."""
         return self.state in {"waiting", "fetching"}
 
     @property
     def share(self) -> float | None:
-        """0 to 1; None while the size is unknown."""
+        """Received fraction, 0 to 1; None while the size is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
     def __str__(self) -> str:
@@ -51,17 +51,19 @@ class DownloadProgress:
 
 @dataclass
 class WeightsQueue:
-    """The queue. `fetch` downloads the weights of a backbone and reports bytes; its errors end one download alone."""
+    """Queue of downloads. `fetch` downloads the weights of a backbone and reports bytes; its errors only end that
+    download.
+    """
 
     fetch: Callable[[str, Progress], object]
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
-    """By backbone, in the order of asking; replaced as a whole."""
+    """By backbone, in the order of requests; replaced as a whole."""
     _names: Queue[str] = field(default_factory=Queue)
     _lock: Lock = field(default_factory=Lock)
     _thread: Thread | None = None
 
     def add(self, names: Iterable[str]) -> int:
-        """Queue downloads; the number of those that were neither waiting nor under way."""
+        """Queue downloads; return the number of those that were neither waiting nor active."""
         with self._lock:
             fresh = [name for name in dict.fromkeys(names) if not self._is_active(name)]
             self.progress = {**self.progress, **{name: DownloadProgress(name) for name in fresh}}
@@ -93,7 +95,7 @@ class WeightsQueue:
 
 @dataclass
 class _Reporter:
-    """Passes on the bytes of a download a few times a second."""
+    """Throttles the progress reports of a download to a few per second."""
 
     name: str
     report: Callable[[DownloadProgress], None]

@@ -1,7 +1,7 @@
-"""From backbones, tasks and seeds to candidates: weights and data looked up, keys computed, folders found.
+"""Resolution of backbones, tasks and seeds into candidates: states of weights and data, keys, run folders.
 
-The reading edge before `ssl_console.planning.plan`. Imports neither torch nor numpy: what a dataset holds is known from
-an earlier look, or asked once of a process of its own.
+Reads the files for `ssl_console.planning.plan`. Imports neither torch nor numpy: the content of a dataset is cached, or
+read once by a subprocess.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ REPORT_EVERY_S = 3.0
 
 @dataclass
 class LookupContext:
-    """Where candidates are looked up."""
+    """Sources that candidates are resolved from."""
 
     workspace: Workspace
     data_root: Path
     weights: WeightsFolder
     tasks: TaskCatalog
     notify: Callable[[str], None] = field(default=lambda _sentence: None)
-    """Told before something that takes a while."""
+    """Called with a message before a slow operation."""
     on_reading: OnProgress = field(default=lambda _progress: None)
-    """Receives which dataset is pending, as its files are read, and how far that is."""
+    """Called with the pending dataset and the reading progress of its files."""
 
     def dataset_of(self, task: str) -> str:
-        """The dataset of a task by the task's name."""
+        """Dataset of a task, by the task's name."""
         card = self.tasks.task_cards.get(task)
         return card.dataset if card is not None else task.partition("/")[2]
 
@@ -61,7 +61,7 @@ def resolve_candidates(
     lookup: LookupContext,
     precision: Precision = "float32",
 ) -> list[Candidate]:
-    """Every backbone on every task with every seed, backbone by backbone so that a worker can keep one in memory."""
+    """Every backbone on every task with every seed, grouped by backbone so that a worker loads each one once."""
     states = {card.name: lookup.weights.state(card) for card in backbones}
     datasets = {_data_of(task): lookup.tasks.card_of(task) for task in tasks}
     measurable = any(state.status == "present" for state in states.values())
@@ -85,7 +85,7 @@ def resolve_candidates(
 
 
 def preprocessing_name(task: TaskSpec) -> str:
-    """How a task's images are prepared; `paper` for a protocol that leaves no choice."""
+    """Preprocessing of a task's images; `paper` for a protocol that leaves no choice."""
     return str(getattr(task.typed_parameters(), "preprocessing", "paper"))
 
 
@@ -100,12 +100,12 @@ def is_fetchable(card: BackboneCard) -> bool:
 
 
 def data_advice(card: DatasetCard, state: Presence) -> str:
-    """How to get the data of a dataset: the command that fetches them, else the steps by hand."""
+    """How to get the data of a dataset: the command that fetches them, else manual steps."""
     return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else state.advice
 
 
 def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
-    """What an earlier result's key was made of; None when its record is gone or cannot be read."""
+    """Parts of an earlier result's key; None when its record is missing or unreadable."""
     try:
         return ResultRecord.model_validate_json(workspace.run(run_id).result.read_bytes()).identity
     except (OSError, ValidationError):
@@ -113,7 +113,7 @@ def identity_of_run(workspace: Workspace, run_id: str) -> Identity | None:
 
 
 def folders_of_key(workspace: Workspace, key: str) -> tuple[tuple[str, RunState], ...]:
-    """The run folders of a key with their states, in the order of their making."""
+    """Run folders of a key with their states, in order of creation."""
     return _states(workspace, _folders_by_key(workspace).get(key[:RUN_ID_DIGITS], ()))
 
 
@@ -147,7 +147,9 @@ def _anatomies(
 
 
 def _look_at(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[tuple[str, str], Answer]:
-    """What each dataset holds, by name and orientation. Says so first where a process has to be started for it."""
+    """Content of each dataset, by name and orientation. Sends a notification first where a subprocess has to be
+    started.
+    """
     by_orientation: dict[tuple[str, str], Answer] = {}
     for orientation in ("upright", "stored"):
         alike = {card.name: card for card in cards if card.orientation == orientation}
@@ -165,7 +167,7 @@ def _look_at_alike(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[
     unknown = [card for card in cards if card.name not in known]
     names = [card.name for card in unknown if presence(card, lookup.data_root).status == "present"]
     if names:
-        lookup.notify(f"looking at the data of {', '.join(names)} for the first time, or again as they changed ...")
+        lookup.notify(f"reading the data of {', '.join(names)}, which are new or have changed ...")
     for name in names:
         lookup.on_reading(ReadingProgress(name=name, done=0, total=0))
     reading = _Reading(lookup.notify, lookup.on_reading)
@@ -174,7 +176,7 @@ def _look_at_alike(cards: Sequence[DatasetCard], lookup: LookupContext) -> dict[
 
 @dataclass
 class _Reading:
-    """Tells how far the reading of a dataset is that is pending until then; in words, every few seconds."""
+    """Progress messages about a pending dataset, every few seconds."""
 
     notify: Callable[[str], None]
     on_reading: OnProgress
@@ -219,7 +221,7 @@ def _candidate(
 
 
 def _layer_bytes(pick: _Pick, manifest: Manifest) -> int:
-    """Size of the layer-wise features that the run reads, over all splits."""
+    """Size in bytes of the layer-wise features that the run reads, over all splits."""
     blocks = pick.anatomy.blocks if pick.anatomy else None
     if pick.layers is None or blocks is None:
         return 0
@@ -227,7 +229,7 @@ def _layer_bytes(pick: _Pick, manifest: Manifest) -> int:
 
 
 def _incompatible(pick: _Pick) -> Blocker | None:
-    """Why the protocol cannot measure the backbone, whatever is fetched."""
+    """Why the protocol cannot measure the backbone, independent of missing files."""
     unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
     if unsuitable is None or pick.anatomy is None:
         return None
@@ -258,7 +260,7 @@ def _missing_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> 
 
 
 def _folders_by_key(workspace: Workspace) -> dict[str, list[str]]:
-    """Run ids by the beginning of their key; of one key, in the order of their making."""
+    """Run ids by the prefix of their key, in order of creation."""
     run_ids: dict[str, list[str]] = {}
     for folder in workspace.run_folders():
         run_ids.setdefault(folder.run_id.partition("-")[0], []).append(folder.run_id)
@@ -275,6 +277,6 @@ def _states(workspace: Workspace, run_ids: Iterable[str]) -> tuple[tuple[str, Ru
     for run_id in run_ids:
         try:
             states.append((run_id, read_status(workspace.run(run_id), time.time()).state))
-        except FileNotFoundError:  # removed meanwhile
+        except FileNotFoundError:  # removed in the meantime
             continue
     return tuple(states)

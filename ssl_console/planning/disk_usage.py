@@ -1,7 +1,7 @@
-"""Disk space that a launch will need, estimated from what earlier runs have stored.
+"""Disk space that a launch needs, estimated from what earlier runs have stored.
 
-Features take the same bytes for every image of a backbone, and are stored once for all protocols on a dataset. The
-rest is a run's folder, about as large as those of its protocol were.
+Features take the same number of bytes for every image of a backbone, and are stored once for all protocols on a
+dataset. The rest is a run's folder, about as large as earlier folders of its protocol.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from tasks.features.cache_report import CacheEntry, entries
 from tasks.features.key import layer_request_of
 
 FOLDERS_ASKED = 20
-"""Run folders of a protocol that are looked into, the newest."""
+"""Number of run folders of a protocol, newest first, that are measured."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """What a launch needs and what there is, in bytes."""
+    """Required and available disk space, in bytes."""
 
     needed: int | None
-    """None while nothing comparable has been measured here."""
+    """None while nothing comparable has been measured in this workspace."""
     free: int
     layers: int = 0
-    """Bytes of layer-wise features, which are known before anything was measured; a part of `needed`."""
+    """Bytes of layer-wise features, which are known in advance; a part of `needed`."""
 
     @property
     def enough(self) -> bool:
-        """Whether the need, if it is known, is below the free space."""
+        """Whether the required space, if known, is available."""
         return max(self.needed or 0, self.layers) < self.free
 
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """What the feature store holds."""
+    """Content of the feature store."""
 
     there: frozenset[tuple[str, str]]
     """Backbone and dataset of complete pooled features."""
     per_image: Mapping[str, float]
-    """Bytes, by backbone."""
+    """Bytes per image, by backbone."""
     images: Mapping[str, int]
-    """Of all splits, by dataset."""
+    """Number of images of all splits, by dataset."""
     layers: frozenset[tuple[str, str, LayerRequest]] = frozenset()
     """Backbone, dataset and kind of complete layer-wise features."""
 
     @classmethod
     def of(cls, found: Iterable[CacheEntry]) -> StoredFeatures:
-        """From the entries of the store."""
+        """Summary of the entries of the store."""
         sizes: dict[str, list[float]] = defaultdict(list)
         rows: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
         layers: set[tuple[str, str, LayerRequest]] = set()
@@ -77,7 +77,7 @@ class StoredFeatures:
         return cls(frozenset(rows), per_image, images, frozenset(layers))
 
     def bytes_for(self, backbone: str, dataset: str) -> float | None:
-        """What the features will take; another backbone's size stands in for one that has none here yet."""
+        """Estimated size of features in bytes; uses another backbone's size where this one has none stored."""
         if (backbone, dataset) in self.there:
             return 0.0
         per_image = self.per_image.get(backbone, median(self.per_image.values()) if self.per_image else None)
@@ -86,7 +86,7 @@ class StoredFeatures:
 
 
 def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterable[Result]) -> Disk:
-    """Disk space that these runs will need in the workspace, and the free space."""
+    """Disk space in the workspace that these runs require, and the free space."""
     stored, folders = StoredFeatures.of(entries(workspace.features)), _folder_sizes(workspace, results)
     featured = {(one.backbone.name, one.dataset.name) for one in to_run if PROTOCOLS[one.task.protocol].reads_features}
     parts = [stored.bytes_for(*pair) for pair in featured]
@@ -98,7 +98,7 @@ def disk_for(workspace: Workspace, to_run: Sequence[Candidate], results: Iterabl
 
 
 def _layer_bytes(to_run: Sequence[Candidate], stored: StoredFeatures) -> int:
-    """Layer-wise features that are not stored yet, each once however many runs read it."""
+    """Layer-wise features that are not stored yet, each counted once."""
     wanted = {(one.backbone.name, one.dataset.name, one.layers): one.layer_bytes for one in to_run if one.layers}
     return sum(size for entry, size in wanted.items() if entry not in stored.layers)
 
@@ -119,6 +119,6 @@ def _size(folder: Path) -> int:
 
 
 def _free(folder: Path) -> int:
-    """Free where the folder is, or will be."""
+    """Free bytes at the folder, or at its future location."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free

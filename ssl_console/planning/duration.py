@@ -1,4 +1,4 @@
-"""Expected durations of runs, estimated from finished ones. Pure."""
+"""Expected durations of runs, estimated from finished ones. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_console.workspace.result import Result
 
 @dataclass(frozen=True)
 class Work:
-    """The facts that a duration depends on."""
+    """Properties of a run that its duration depends on."""
 
     backbone: str
     task: str
@@ -23,14 +23,14 @@ class Work:
 
 @dataclass(frozen=True)
 class History:
-    """Durations of finished runs in seconds, grouped by what they are looked up with."""
+    """Durations of finished runs in seconds, grouped by lookup key."""
 
     exact: dict[tuple[str, str, str], float]
     """By backbone, task and variant: the newest."""
     tasks: dict[tuple[str, str], float]
     """By task and variant: the median over backbones."""
     protocols: dict[str, float]
-    """By protocol: the median over everything."""
+    """By protocol: the median over all runs."""
     speeds: dict[str, float]
     """By backbone: the median of its durations relative to their tasks' medians; 2 is twice as slow as usual."""
 
@@ -58,19 +58,19 @@ class History:
         )
 
     def seconds(self, work: Work) -> float | None:
-        """As `of_task`, else its protocol's time scaled by the backbone's speed; None if that is unknown too."""
+        """As `of_task`, else its protocol's duration scaled by the backbone's speed; None if that is unknown too."""
         known, usual = self.of_task(work), self.protocols.get(work.protocol)
         return known if known is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
 
     def of_task(self, work: Work) -> float | None:
-        """The same run's time, else its task's scaled by the backbone's speed; None for a task never measured."""
+        """Duration of the same run, else its task's scaled by the backbone's speed; None for a task never measured."""
         same = self.exact.get((work.backbone, work.task, work.variant))
         usual = self.tasks.get((work.task, work.variant))
         return same if same is not None or usual is None else usual * self.speeds.get(work.backbone, 1.0)
 
 
 def makespan(durations: Sequence[float | None], slots: int) -> float | None:
-    """Seconds until all are done when `slots` take them in order; None if one duration is unknown."""
+    """Seconds until all runs are done when `slots` execute them in order; None if one duration is unknown."""
     ends = [0.0] * max(1, slots)
     for duration in durations:
         if duration is None:

@@ -1,8 +1,9 @@
-"""Results whose keys name the data by names and sizes of files: joined to keys of content where safe, else marked.
+"""Results whose keys identify the data by names and sizes of files: moved to content-based keys where safe, else
+marked.
 
-Earlier versions could not see that a file's content had changed under its name. Such a result joins the present key
-if no file or folder of the dataset changed since the run began and its images are read as they were then, or if images
-that were encoded again gave the features that the run used (`tasks.features.earlier_entries`).
+Earlier versions could not detect a changed file under the same name. Such a result is moved to the present key if no
+file or folder of the dataset changed since the run began and its images are read as they were then, or if images that
+were encoded again gave the features that the run used (`tasks.features.earlier_entries`).
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ WORDS = (
 def settle_earlier_results(
     workspace: Workspace, manifests: Iterable[Manifest], dataset_of: Callable[[str], str]
 ) -> int:
-    """Join or mark the results of earlier versions on these datasets; how many there were.
+    """Move or mark the results of earlier versions on these datasets; return their number.
 
-    `dataset_of` gives a task's dataset by the task's name. What cannot be written now is left for the next time. A
-    marked result is looked at again: its features may have been compared since.
+    `dataset_of` gives a task's dataset by the task's name. What cannot be written now is left for the next call. A
+    marked result is checked again: its features may have been compared since.
     """
     by_name: dict[str, list[Manifest]] = {}
     for manifest in manifests:
@@ -62,10 +63,10 @@ def settle_earlier_results(
 def with_unsettled_marks(
     results: Sequence[Result], has_files: Callable[[str], bool], marked: dict[str, tuple[Result, Result]]
 ) -> list[Result]:
-    """The results, those of earlier versions that were not compared with their data yet with the mark.
+    """The results, with the mark on those of earlier versions that have not been compared with their data yet.
 
-    `has_files` tells of a task, by its name, whether its dataset is made of files. `marked` keeps what was marked, by
-    run, so that a result that did not change is the same object each time.
+    `has_files` returns, for a task's name, whether its dataset consists of files. `marked` caches the marked results by
+    run, so that an unchanged result is the same object each time.
     """
     return [_with_mark(row, has_files, marked) if _is_unsettled(row) else row for row in results]
 
@@ -87,9 +88,9 @@ def settled_record(
     manifests: Iterable[Manifest],
     same_features: Callable[[ResultRecord, Manifest], bool] = lambda _record, _manifest: False,
 ) -> ResultRecord:
-    """The record with the key of content, or with its mark. `manifests` are of its dataset, in all readings.
+    """The record with the content-based key, or with its mark. `manifests` are those of its dataset, in all readings.
 
-    `same_features` tells whether the features that the record's run used were found to be of today's images.
+    `same_features` returns whether the features that the record's run used match today's images.
     """
     data = cast("Mapping[str, Any]", record.identity.get("data", {}))
     digest = data.get("manifest")
@@ -119,7 +120,7 @@ def settled_record(
 
 
 def same_features(features: Path, record: ResultRecord, manifest: Manifest) -> bool:
-    """Whether the features of every split that the record's run used were found to be of today's images."""
+    """Whether the features of every split that the record's run used match today's images."""
     backbone, precision = record.identity.get("backbone"), record.identity.get("precision")
     if not isinstance(backbone, dict):
         return False

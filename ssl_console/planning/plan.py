@@ -1,7 +1,6 @@
-"""Plan of a launch: each run is done, out of date, active or to be started. Pure.
+"""Plan of a launch: each run is done, out of date, active or to be started. Pure functions.
 
-A run id is the beginning of its result's key. So the same work submitted twice, even by two consoles at once, is one
-folder.
+A run id is a prefix of its result's key, so the same work submitted twice, even by two consoles at once, is one folder.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ STATUSES: tuple[Status, ...] = ("done", "stale", "active", "new")
 
 @dataclass(frozen=True)
 class Blocker:
-    """Weights or data that a run needs and that are not there, or what is wrong with the backbone."""
+    """Missing weights or data of a run, or a problem of its backbone."""
 
     kind: Literal["weights", "data", "backbone", "doctor"]
-    """`backbone`: what it lacks for the protocol; `doctor`: why numbers measured with it would be wrong."""
+    """`backbone`: incompatible with the protocol; `doctor`: failed a check, so its scores would be wrong."""
     name: str
     advice: str
-    """What is wrong, and the command or the steps that mend it, in one sentence."""
+    """The problem and its fix, in one sentence."""
     reason: str = ""
-    """What is wrong alone, where a front end has a way of its own to mend it."""
+    """The problem alone, for front ends with their own fix."""
     fetchable: bool = False
-    """Whether it can be downloaded by its name."""
+    """Whether it can be downloaded by name."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One backbone on one task with one seed, with what has been looked up before it runs."""
+    """One backbone on one task with one seed, with its files resolved."""
 
     backbone: BackboneCard
     task: TaskSpec
@@ -50,21 +49,21 @@ class Candidate:
     key: str | None
     """The result's key; None while weights or data are missing."""
     identity: Identity | None = None
-    """What the key is the digest of."""
+    """The parts that the key is the digest of."""
     missing: tuple[Blocker, ...] = ()
     folders: tuple[tuple[str, RunState], ...] = ()
-    """Run folders of this key: id and state, in the order of their making."""
+    """Run folders of this key: id and state, in order of creation."""
     precision: Precision = "float32"
     concerns: tuple[str, ...] = ()
-    """Failed checks of a backbone that is measured anyway; they become warnings of every result."""
+    """Failed checks of a backbone that is measured with --override; they become warnings of every result."""
     layers: LayerRequest | None = None
     """Layer-wise features that its protocol reads."""
     layer_bytes: int = 0
-    """Size of those of the whole dataset."""
+    """Size of the layer-wise features of the whole dataset, in bytes."""
 
     @property
     def work(self) -> Work:
-        """What its duration depends on."""
+        """Properties that its duration depends on."""
         return Work(self.backbone.name, self.task.name, self.task.variant, self.task.protocol)
 
 
@@ -75,19 +74,19 @@ class PlannedRun:
     candidate: Candidate
     status: Status
     run_id: str | None
-    """The folder that holds, or will hold, the run; None while the key is unknown."""
+    """Existing or future folder of the run; None while the key is unknown."""
     reason: str = ""
-    """Why it is not simply new."""
+    """Explanation of a status other than a new run."""
 
     @property
     def to_run(self) -> bool:
-        """Whether a launch has to start it."""
+        """Whether a launch has to start the run."""
         return self.status in {"stale", "new"} and not self.candidate.missing
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that was picked, in the order of picking."""
+    """All selected runs, in order of selection."""
 
     runs: tuple[PlannedRun, ...]
     eta_s: float | None
@@ -96,12 +95,12 @@ class Plan:
 
     @property
     def to_run(self) -> tuple[PlannedRun, ...]:
-        """The runs that a launch starts."""
+        """Runs that a launch starts."""
         return tuple(run for run in self.runs if run.to_run)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of each status, how many cannot run, how many a launch starts, and all."""
+        """Number of runs per status, blocked runs, runs to start, and the total."""
         found = Counter(run.status for run in self.runs)
         lacking = sum(bool(run.candidate.missing) for run in self.runs)
         return {
@@ -113,7 +112,7 @@ class Plan:
 
     @property
     def missing(self) -> tuple[Blocker, ...]:
-        """All blockers, each once."""
+        """Distinct blockers."""
         return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
 
 
@@ -127,8 +126,8 @@ def make_plan(
 ) -> Plan:
     """Status of every candidate.
 
-    `force` runs again what is done (not what is going on). `old_identity` gives the identity of an earlier run, so
-    that a stale one can say what changed.
+    `force` repeats finished runs (not active ones). `old_identity` returns the identity of an earlier run, from which
+    the reason of an outdated result is derived.
     """
     history = tuple(results)
     known = ResultLookup({result.key: result for result in history}, {result.run_id: result.key for result in history})
@@ -143,7 +142,7 @@ def make_plan(
 
 
 def new_run_id(key: str, taken: Sequence[str]) -> str:
-    """The id of the next run of a key: the beginning of the key, then with -2, -3 and so on."""
+    """Id of the next run of a key: a prefix of the key, then with -2, -3 and so on."""
     first = key[:RUN_ID_DIGITS]
     if not taken:
         return first
@@ -159,7 +158,9 @@ class ResultLookup:
     keys: Mapping[str, str]
 
     def finished(self, candidate: Candidate) -> str | None:
-        """The finished run folder of this key. One whose data changed before it ran left a result under another."""
+        """The finished run folder of this key. A run whose data changed before it started has a result under another
+        key.
+        """
         done = (name for name, state in candidate.folders if state is RunState.DONE)
         return next((name for name in done if self.keys.get(name, candidate.key) == candidate.key), None)
 
@@ -175,17 +176,17 @@ def _decide(candidate: Candidate, known: ResultLookup, *, force: bool) -> Planne
         return _to_run(candidate)
     if force:
         taken = [name for name, _ in candidate.folders] or [candidate.key]
-        return PlannedRun(candidate, "new", new_run_id(candidate.key, taken), "again, as asked for")
+        return PlannedRun(candidate, "new", new_run_id(candidate.key, taken), "repeated, as requested")
     run_id = result.run_id if result is not None else finished
     return PlannedRun(candidate, "done", run_id, _measured_as(candidate, result))
 
 
 def _to_run(candidate: Candidate) -> PlannedRun:
-    """The last run of this key again if it did not succeed, else one of its own."""
+    """Repeat the last run of this key if it did not succeed, else create a new one."""
     assert candidate.key is not None
     name, state = candidate.folders[-1] if candidate.folders else ("", RunState.DONE)
     if state is not RunState.DONE:
-        return PlannedRun(candidate, "new", name, f"again, as it was {state} before")
+        return PlannedRun(candidate, "new", name, f"repeated, was {state} before")
     return PlannedRun(candidate, "new", new_run_id(candidate.key, [name for name, _ in candidate.folders]))
 
 
@@ -195,11 +196,11 @@ def _stale(run: PlannedRun, old: Result | None, old_identity: Callable[[str], Id
     before = old_identity(old.run_id)
     known = before is not None and run.candidate.identity is not None
     reason = what_changed(before or {}, run.candidate.identity or {}) if known else ""
-    return PlannedRun(run.candidate, "stale", run.run_id, reason or "something that changes the number changed")
+    return PlannedRun(run.candidate, "stale", run.run_id, reason or "an input of the score changed")
 
 
 def _measured_as(candidate: Candidate, result: Result | None) -> str:
-    """Equal content under another name is one result: the name under which it is listed."""
+    """Equal content under another name is one result; returns the name under which it is listed."""
     if result is None or (result.backbone, result.task) == (candidate.backbone.name, candidate.task.name):
         return ""
     return f"the same measurement is listed as {result.backbone} on {result.task}"

@@ -1,4 +1,4 @@
-"""From a plan to queued runs: each run's folder appears once, whoever submits the same work at the same time."""
+"""Submission of a plan: each run gets one folder, even when consoles submit the same work concurrently."""
 
 from __future__ import annotations
 
@@ -23,29 +23,27 @@ How = Literal["queued", "queued again", "queued already"]
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submission did."""
+    """Result of a submission."""
 
     hows: dict[str, How]
     """By run id, in the order of submission."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """All of them."""
         return tuple(self.hows)
 
     @property
     def counts(self) -> Counter[How]:
-        """How many of each."""
         return Counter(self.hows.values())
 
 
 def submit_runs(
     workspace: Workspace, runs: Iterable[PlannedRun], placement: Placement = ANYWHERE, *, in_order: bool = False
 ) -> Submitted:
-    """Queue every planned run; one that is queued, or was queued by another console meanwhile, stays one run.
+    """Queue every planned run; a run that is already queued, also by another console, is not duplicated.
 
     With `in_order` they start in this order, by their priorities. Raises OSError when the workspace cannot be written;
-    what was queued before that stays queued.
+    runs queued before that stay queued.
     """
     workspace.create()
     known = [run for run in runs if run.run_id is not None]
@@ -60,7 +58,7 @@ def submit_runs(
 
 
 Pass = tuple[str, str, str, str, str]
-"""Backbone, dataset with orientation, preprocessing and precision: runs that share it encode the same images alike."""
+"""Backbone, dataset with orientation, preprocessing and precision: runs with equal values encode the same images."""
 
 
 def _pass_of(run: PlannedRun) -> Pass:
@@ -71,7 +69,7 @@ def _pass_of(run: PlannedRun) -> Pass:
 
 
 def _layers_by_pass(runs: Iterable[PlannedRun]) -> dict[Pass, tuple[LayerRequest, ...]]:
-    """Layer-wise features that some run reads: whichever run encodes the images first stores them for all."""
+    """Layer-wise features that any run reads; the first run that encodes the images stores them for all."""
     wanted: dict[Pass, dict[LayerRequest, None]] = {}
     for run in runs:
         if run.candidate.layers is not None:
@@ -85,7 +83,7 @@ def spec_of(
     priority: int = 0,
     store_layers: tuple[LayerRequest, ...] = (),
 ) -> RunSpec:
-    """The specification that travels to the worker."""
+    """Specification that is passed to the worker."""
     assert run.run_id is not None
     candidate = run.candidate
     return RunSpec(

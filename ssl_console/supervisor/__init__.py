@@ -1,1 +1,3 @@
-"""The process that owns a workspace's queue, devices and database: it starts, watches and ends workers."""
+"""Supervisor: the process that owns a workspace's queue, devices and database, and starts, monitors and stops
+workers.
+"""

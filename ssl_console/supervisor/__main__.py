@@ -1,6 +1,6 @@
 """`python -P -m ssl_console.supervisor --workspace W [--devices cuda:0,cuda:1] [--slots-per-device N] ...`
 
-Stays until nothing is queued or running. SIGTERM ends it at once; workers then finish the run that they have.
+Runs until nothing is queued or running. SIGTERM ends it at once; workers then finish their present run.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ LOG = logging.getLogger("ssl_console.supervisor")
 IDLE_S = 0.2
 """Seconds between ticks without a busy worker."""
 LEAST_S, SHARE = 0.01, 0.25
-"""A run that was handed out just now may be a short one: the next look comes after a share of the time it has had."""
+"""A recently started run may be short: the next check follows after this share of its running time."""
 AFTER_TROUBLE_S = 1.0
 AT_THE_DOOR_S = 1.0
-"""How long a supervisor that is about to leave waits for whoever is at the door."""
+"""Seconds that an exiting supervisor waits for the startup lock."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Supervise until there is nothing to do; the exit code."""
+    """Supervise until there is nothing to do; return the exit code."""
     given = _parse(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RateLimit(by_text=True))
     os.umask(0o077)
     if given.ready_descriptor is not None and os.fork():
-        os._exit(0)  # so that the console that asked for us is not our parent, and never has to reap us
+        os._exit(0)  # detach, so that the starting console is not the parent and never has to reap this process
     workspace = Workspace.find(given.workspace)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             _say_ready(given.ready_descriptor)
             _ticks(supervisor, tenure, stop, door)
     except TenureLost as lost:
-        LOG.error("%s: this process leaves", lost)
+        LOG.error("%s: exiting", lost)
         _say_ready(given.ready_descriptor)  # the workspace has a supervisor
     except OSError as error:
         LOG.error("%s", format_os_error(error))
@@ -86,13 +86,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check_file_system(workspace: Workspace) -> None:
-    """Raises OperationFailed when the workspace's file system cannot do what is needed."""
+    """Raise OperationFailed when the workspace's file system lacks a required feature."""
     try:
         lacking = next((one for one in inabilities(workspace.supervisor) if one.required), None)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        return  # the supervisor waits for room
+        return  # the supervisor waits for free space
     if lacking is not None:
         raise OperationFailed(f"{workspace.root}: {lacking}")
 
@@ -104,24 +104,24 @@ def _ticks(supervisor: Supervisor, tenure: Tenure, stop: threading.Event, door: 
         try:
             tenure.check()
             supervisor.tick(time.time(), thorough=False)
-            # thousands of queued runs make a round long: at least half of the time is for others
+            # thousands of queued runs make a tick long: at least half of the time is left to other processes
             pause = max(_pause(supervisor, time.time()), time.process_time() - begun)
             if supervisor.may_leave(time.time()) and _leaves(supervisor, door):
                 return
         except TenureLost as lost:
-            LOG.error("%s: this process leaves", lost)
+            LOG.error("%s: exiting", lost)
             if isinstance(lost, PlaceLost):
                 supervisor.give_up(lost.moved_to, str(lost))
             return
-        except OSError as error:  # a full disk, a file server that is away: runs go on, and so do we
+        except OSError as error:  # a full disk, an unavailable file server: runs continue, and so does the supervisor
             LOG.error("%s", format_os_error(error))
             pause = AFTER_TROUBLE_S
         stop.wait(pause)
-    LOG.info("told to stop; workers finish the run that they have")
+    LOG.info("stopping; workers finish their present run")
 
 
 def _pause(supervisor: Supervisor, now: float) -> float:
-    """Seconds until the next tick: no run waits for it longer than a share of what the one before it took."""
+    """Seconds until the next tick; no run waits for it longer than a share of the previous tick's duration."""
     every_s = supervisor.look_every_s
     ages = [abs(now - slot.since) for slot in supervisor.slots.on_devices if slot.run_id]
     if every_s is None or not ages:
@@ -130,14 +130,15 @@ def _pause(supervisor: Supervisor, now: float) -> float:
 
 
 def _leaves(supervisor: Supervisor, door: ExitStack) -> bool:
-    """Look once more with the door closed. If we leave it stays closed until we have let go of the workspace: whoever
-    submitted before is seen now, whoever submits later finds no supervisor and starts one.
+    """Check once more under the startup lock whether there is work; True if the supervisor may exit. The lock is
+    then held until the workspace is released: runs submitted before are seen now, and later submissions find
+    no supervisor and start one.
     """
     with ExitStack() as closed:
         try:
             closed.enter_context(at_the_door(supervisor.workspace, AT_THE_DOOR_S))
         except DoorLocked:
-            return False  # the process that holds the door may be submitting a run
+            return False  # the process that holds the startup lock may be submitting a run
         supervisor.tick(time.time())
         if not supervisor.may_leave(time.time()):
             return False
@@ -174,7 +175,11 @@ def _say_ready(descriptor: int | None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -P -m ssl_console.supervisor", description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--ready-descriptor", type=int, help="where to say that it is up; then it also detaches")
+    parser.add_argument(
+        "--ready-descriptor",
+        type=int,
+        help="descriptor to write to when the supervisor is ready; it then also detaches",
+    )
     for name in SupervisorOptions.model_fields:
         parser.add_argument(f"--{name.replace('_', '-')}")
     return parser.parse_args(arguments)

@@ -1,8 +1,9 @@
-"""Having a supervisor: one process per workspace, started when somebody needs it, found by the lock it holds.
+"""Starting and finding the supervisor: one process per workspace, started on demand, found by the lock that it
+holds.
 
-Two locks in `supervisor/`. `lock` is held as long as the supervisor lives. `door` is held for a moment by whoever
-starts one, and by a supervisor between its last look at the queue and its end: so nobody takes one that is about to
-leave for one that will see the run just submitted.
+There are two locks in `supervisor/`. `lock` is held for the supervisor's lifetime. `door`, the startup lock, is held
+briefly by a process that starts a supervisor, and by a supervisor between its last check of the queue and its exit, so
+that an exiting supervisor is never mistaken for one that will see the run just submitted.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from ssl_console.workspace.tail import last_lines
 READY = b"ready\n"
 LOG_LIMIT = 1 << 20
 GOES_S = 10.0
-"""How long a supervisor that was killed may take to be gone."""
+"""Seconds that a killed supervisor may take to disappear."""
 NAMED_S = 2.0
-"""How long the holder of the lock may take to write its name there."""
+"""Seconds that the holder of the lock may take to write its name to it."""
 DOOR_S, START_S = 120.0, 300.0
-"""How long the door may be locked, and a new supervisor may take to be up: nothing here waits for ever."""
+"""Limits in seconds for waiting for the startup lock and for a new supervisor: no wait is unbounded."""
 
 
 def _names(value: object) -> object:
@@ -44,7 +45,7 @@ def _names(value: object) -> object:
 
 
 class SupervisorOptions(BaseModel):
-    """How a supervisor works. Of no effect on one that runs already."""
+    """Options of a supervisor. They do not affect a running one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,20 +60,20 @@ class SupervisorOptions(BaseModel):
     timeout_s: float | None = Field(None, gt=0)
     """Seconds that one attempt may take."""
     worker_memory_mb: float | None = Field(None, gt=0)
-    """Host memory that a worker and its children may take; None for nine tenths of the machine's."""
+    """Host memory in MB that a worker and its children may use; None for nine tenths of the machine's."""
     retries: int = Field(1, ge=0)
-    """How often a run that ran out of memory is tried again, each time with half the batch."""
+    """Number of retries after running out of memory, each with half the batch size."""
     grace_s: float = Field(10, gt=0)
-    """Seconds between the polite and the hard end of a worker."""
+    """Seconds between SIGTERM and SIGKILL of a worker."""
     idle_s: float = Field(30, ge=0)
-    """How long an idle worker keeps its backbone in memory."""
+    """Seconds for which an idle worker keeps its backbone in memory."""
     linger_s: float = Field(2, ge=0)
-    """How long a supervisor without work stays."""
+    """Seconds for which a supervisor without work keeps running."""
 
     @classmethod
     def from_config(cls, config: Config) -> SupervisorOptions:
-        """As the user's settings say. Devices that a run names are not among them: the supervisor opens those by
-        itself, for the runs that name them alone.
+        """Options from the user's settings. Devices named by runs are not included: the supervisor opens those
+        itself, for these runs only.
         """
         return cls(
             devices=config.devices,
@@ -85,14 +86,14 @@ class SupervisorOptions(BaseModel):
         )
 
     def arguments(self) -> list[str]:
-        """As command line arguments of `ssl_console.supervisor`."""
+        """Command line arguments of `ssl_console.supervisor`."""
         given = self.model_dump(exclude_unset=True, exclude_none=True)
         texts = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
         return [f"--{name.replace('_', '-')}={text}" for name, text in texts.items() if text]
 
 
 class DoorLocked(OperationFailed):
-    """Another process starts a supervisor, or is one that leaves, and does not come to an end of it."""
+    """Another process has held the startup lock for too long."""
 
 
 class AlreadySupervisedError(Exception):
@@ -100,7 +101,9 @@ class AlreadySupervisedError(Exception):
 
 
 def ensure_supervisor(workspace: Workspace, options: SupervisorOptions | None = None) -> bool:
-    """Have a supervisor, and whether it had to be started. Raises OperationFailed with its last words if it fails."""
+    """Ensure that a supervisor runs; True if it had to be started. Raises OperationFailed with its last log line
+    on failure.
+    """
     check_owner(workspace)
     workspace.create()
     with at_the_door(workspace):
@@ -111,8 +114,8 @@ def ensure_supervisor(workspace: Workspace, options: SupervisorOptions | None = 
 
 
 def _has_living_supervisor(workspace: Workspace) -> bool:
-    """Whether there is one that stays. The lock alone does not tell: one that was killed holds it until all of it is
-    gone, and that is waited for. Raises OperationFailed if it does not go.
+    """Whether a supervisor runs and will continue to. A killed one holds the lock until it has disappeared, so
+    this waits for it. Raises OperationFailed if it does not disappear.
     """
     until = time.monotonic() + GOES_S
     while is_supervised(workspace):
@@ -121,15 +124,17 @@ def _has_living_supervisor(workspace: Workspace) -> bool:
             return True
         if time.monotonic() > until:
             raise OperationFailed(
-                f"the supervisor of {workspace.root} was killed, but its process {holder.pid} does not go, as when a "
-                "file server does not answer: try again once it has"
+                f"the supervisor of {workspace.root} was killed, but its process {holder.pid} does not disappear, e.g. "
+                "because a file server does not respond: try again later"
             )
         time.sleep(0.01)
     return False
 
 
 def is_supervised(workspace: Workspace) -> bool:
-    """Whether a supervisor holds the lock. Ask at the door: the question itself takes the lock for a moment."""
+    """Whether a supervisor holds the lock. Call this under the startup lock: the check itself takes the lock for
+    a moment.
+    """
     try:
         with holding(workspace.supervisor / "lock"):
             return False
@@ -138,7 +143,7 @@ def is_supervised(workspace: Workspace) -> bool:
 
 
 class _Holder(BaseModel):
-    """What the lock says of the process that holds it."""
+    """Process that holds the lock, as the lock file names it."""
 
     host: str
     machine: str = ""
@@ -146,16 +151,16 @@ class _Holder(BaseModel):
     pid_started: float
 
     def may_live(self) -> bool:
-        """Whether it runs; True of another machine's, which cannot be asked."""
+        """Whether it may be running; True for another machine's process, which cannot be checked."""
         return not is_here(self.host, self.machine) or lives(self.pid, self.pid_started)
 
     def is_going(self) -> bool:
-        """Whether it has been killed; False of another machine's, which cannot be asked."""
+        """Whether it has been killed; False for another machine's process, which cannot be checked."""
         return is_here(self.host, self.machine) and is_going(self.pid, self.pid_started)
 
 
 def _holder(workspace: Workspace) -> _Holder | None:
-    """None where the lock does not say who holds it: whoever has just taken it writes that a moment later."""
+    """Holder of the lock; None while the file does not name it: a new holder writes its name shortly after locking."""
     try:
         return _Holder.model_validate_json((workspace.supervisor / "lock").read_bytes())
     except (OSError, ValidationError):
@@ -163,7 +168,7 @@ def _holder(workspace: Workspace) -> _Holder | None:
 
 
 def _living_holder(workspace: Workspace) -> str:
-    """The text of the lock, once it names a process that lives; a new holder writes its name a moment after locking."""
+    """Text of the lock, once it names a living process; a new holder writes its name shortly after locking."""
     until = time.monotonic() + NAMED_S
     while time.monotonic() < until:
         holder = _holder(workspace)
@@ -175,14 +180,14 @@ def _living_holder(workspace: Workspace) -> str:
 
 @contextmanager
 def supervising(workspace: Workspace) -> Iterator[None]:
-    """Be the supervisor inside. Raises AlreadySupervisedError."""
+    """Hold the supervisor lock inside the block. Raises AlreadySupervisedError."""
     path = make_private_folder(workspace.supervisor) / "lock"
     with ExitStack() as stack:
         try:
             descriptor = stack.enter_context(holding(path))
         except BlockingIOError:
             raise AlreadySupervisedError(
-                f"{workspace.root} has a supervisor already: {_living_holder(workspace)}"
+                f"{workspace.root} already has a supervisor: {_living_holder(workspace)}"
             ) from None
         about = _Holder(host=this_host(), machine=this_machine(), pid=os.getpid(), pid_started=own_start())
         os.truncate(descriptor, 0)
@@ -192,7 +197,9 @@ def supervising(workspace: Workspace) -> Iterator[None]:
 
 @contextmanager
 def at_the_door(workspace: Workspace, patience_s: float = DOOR_S) -> Iterator[None]:
-    """Nobody else starts a supervisor, and none leaves, inside. Raises DoorLocked after `patience_s`."""
+    """Hold the startup lock: no other process starts a supervisor, and none exits, inside. Raises DoorLocked
+    after `patience_s`.
+    """
     path = make_private_folder(workspace.supervisor) / "door"
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -203,7 +210,7 @@ def at_the_door(workspace: Workspace, patience_s: float = DOOR_S) -> Iterator[No
 
 
 def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
-    """Lock an open file. Raises DoorLocked when another process keeps it locked."""
+    """Lock an open file. Raises DoorLocked when another process holds the lock throughout."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -212,15 +219,15 @@ def _lock_within(seconds: float, descriptor: int, path: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > until:
                 raise DoorLocked(
-                    f"{path} has been locked for {seconds:.0f} s by another process that starts a supervisor, or is "
-                    f"one that leaves: it may be stopped (`fuser {path}` names it)"
+                    f"{path} has been locked for {seconds:.0f} s by another process that starts a supervisor or is "
+                    f"an exiting one; it may be suspended (find it with `fuser {path}`)"
                 ) from None
             time.sleep(0.01)
 
 
 @contextmanager
 def holding(path: Path) -> Iterator[int]:
-    """Hold an exclusive lock on a file, whose descriptor this is. Raises BlockingIOError when another process does."""
+    """Hold an exclusive lock on a file; yields its descriptor. Raises BlockingIOError when another process holds it."""
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         lock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,42 +237,42 @@ def holding(path: Path) -> Iterator[int]:
 
 
 def _start(workspace: Workspace, options: SupervisorOptions) -> None:
-    """Start the process in a session of its own and wait for its word on a pipe that closes when it dies."""
+    """Start the process in a new session and wait for its message on a pipe that closes when it dies."""
     log = _open_log(workspace.supervisor_log)
-    hear, say = os.pipe()
+    reader, writer = os.pipe()
     command = [sys.executable, "-P", "-u", "-m", "ssl_console.supervisor", "--workspace", str(workspace.root)]
     try:
         process = subprocess.Popen(
-            [*command, f"--ready-descriptor={say}", *options.arguments()],
+            [*command, f"--ready-descriptor={writer}", *options.arguments()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=workspace.root,
             start_new_session=True,
-            pass_fds=(say,),
+            pass_fds=(writer,),
         )
     except OSError as error:
-        os.close(hear)
+        os.close(reader)
         raise OperationFailed(f"the supervisor cannot be started: {error}") from error
     finally:
-        os.close(say)
+        os.close(writer)
         os.close(log)
-    with os.fdopen(hear, "rb") as pipe:
+    with os.fdopen(reader, "rb") as pipe:
         answered, _, _ = select.select([pipe], [], [], START_S)
         ready = bool(answered) and pipe.read() == READY
     if not answered:
         raise OperationFailed(
-            f"the supervisor has not said within {START_S:.0f} s that it is up: it goes on, as on a machine or file "
-            f"server that is very busy; see {workspace.supervisor_log}"
+            f"the supervisor did not report within {START_S:.0f} s that it is ready; it continues to start, "
+            f"e.g. on a busy machine or file server; see {workspace.supervisor_log}"
         )
     process.wait()
     if not ready:
-        words = " ".join(last_lines(workspace.supervisor_log, 1)) or shortage(workspace.root) or "it said nothing"
+        words = " ".join(last_lines(workspace.supervisor_log, 1)) or shortage(workspace.root) or "no output"
         raise OperationFailed(f"the supervisor did not start: {words} (see {workspace.supervisor_log})")
 
 
 def _open_log(path: Path) -> int:
-    """Append to the log; one that has grown large becomes `log.old`."""
+    """Open the log for appending; a large one is renamed to `log.old`."""
     try:
         if path.stat().st_size > LOG_LIMIT:
             path.replace(path.with_name("log.old"))

@@ -1,4 +1,4 @@
-"""Bringing results from run folders into the database, of which the supervisor is the only writer."""
+"""Collection of results from run folders into the database, which only the supervisor writes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ssl_console.workspace.run_index import RunInfo
 LOG = logging.getLogger(__name__)
 TRY_AGAIN_S = 5.0
 REST = 4.0
-"""The file is written whole, which takes the longer the more it holds: writing it takes at most a fifth of the time."""
+"""Writing the whole file takes longer the larger it is: it uses at most a fifth of the time."""
 
 
 @dataclass
 class Collector:
-    """Knows which results are in the database, and adds the others, all that are there in one transaction."""
+    """Collector of results: adds those that are not in the database yet, in one transaction."""
 
     workspace: Workspace
     problem: str = ""
@@ -33,7 +33,9 @@ class Collector:
     _try_at: float = 0.0
 
     def open(self) -> list[Result]:
-        """Read the database, made again from the run folders if need be. Raises StoreError for a newer version's."""
+        """Read the database, rebuilding it from the run folders if necessary. Raises StoreError for a newer
+        version's.
+        """
         try:
             results = ResultStore(self.workspace).rows()
         except StoreError as error:
@@ -43,7 +45,7 @@ class Collector:
         return results
 
     def note(self, changed: Iterable[RunInfo]) -> list[Result]:
-        """Remember the new results among these runs; those results."""
+        """Queue the new results among these runs and return them."""
         found = []
         for entry in changed:
             if entry.status.state is RunState.DONE and entry.run_id not in self._stored:
@@ -57,9 +59,9 @@ class Collector:
         return found
 
     def write(self, now: float) -> None:
-        """Bring what is pending into the database; what cannot be written now is tried again later.
+        """Write the queued results to the database; on failure they are written later.
 
-        Results that come faster than the file can be written are written together.
+        Results that arrive faster than the file can be written are written together.
         """
         if not self._pending or 0 < self._try_at - now <= TRY_AGAIN_S:
             return
@@ -68,7 +70,7 @@ class Collector:
             self._add()
         except (StoreError, OSError) as error:
             self.problem = (
-                f"{self.workspace.results} cannot be written: {error}; it is tried again, and no result is lost"
+                f"{self.workspace.results} cannot be written: {error}; writing is retried, and no result is lost"
             )
             self._try_at = now + TRY_AGAIN_S
             LOG.error("%s", self.problem)
@@ -85,9 +87,9 @@ class Collector:
             self._rebuild(error)
 
     def _rebuild(self, error: StoreError) -> None:
-        """The run folders are the truth; the old file is set aside."""
+        """Rebuild the database from the run folders, which are authoritative; the old file is set aside."""
         LOG.warning("%s", error)
-        LOG.warning("made again with %d results", rebuild(self.workspace))
+        LOG.warning("rebuilt with %d results", rebuild(self.workspace))
 
     @property
     def behind(self) -> bool:

@@ -1,7 +1,7 @@
 """Hooks: a command or a webhook gets one JSON object when a run has failed, or when the queue has ended.
 
-They run in a thread, one after another and each within its time limit. The supervisor never waits for them; it only
-stays until they have ended.
+They run in a thread, one after another, each within its time limit. The supervisor never waits for them, except before
+it exits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ssl_console.workspace.run_index import RunInfo
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 100
-"""Events that wait for a slow hook; further ones are left out and logged."""
+"""Maximum number of events that wait for a slow hook; further ones are dropped and logged."""
 LOG_REACH = 4096
-"""Bytes from the end of a command's output in which its last line is looked for."""
+"""Bytes at the end of a command's output in which its last line is searched."""
 ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 
 Message = Mapping[str, object]
@@ -39,17 +39,17 @@ Message = Mapping[str, object]
 
 @dataclass
 class Hooks:
-    """Recognises events from tick to tick. An event is sent one tick later, if it is still so.
+    """Detects events between ticks. An event is sent one tick later, if it still applies.
 
-    A run that ran out of memory is queued again by then, and runs submitted meanwhile are seen.
+    By then a run that ran out of memory is queued again, and new submissions are visible.
     """
 
     workspace: Workspace
     settings: HookSettings = field(default_factory=HookSettings)
     _began: float | None = None
-    """When the queue was last empty before there were runs; None while it is empty."""
+    """Time at which runs were added to an empty queue; None while it is empty."""
     _active: set[str] = field(default_factory=set)
-    """Runs that have not ended."""
+    """Unfinished runs."""
     _ended: dict[str, RunState] = field(default_factory=dict)
     """Runs that have ended since then."""
     _failed: dict[str, int] = field(default_factory=dict)
@@ -59,11 +59,11 @@ class Hooks:
 
     @property
     def busy(self) -> bool:
-        """Whether a hook runs or waits."""
+        """Whether a hook is running or waiting."""
         return self._sender is not None and self._sender.busy
 
     def observe(self, changed: Iterable[RunInfo], entries: Mapping[str, RunInfo], now: float) -> None:
-        """Take in the runs that have changed in this tick, of all runs."""
+        """Process the runs that have changed in this tick, given all runs."""
         if not (self.settings.command or self.settings.webhook):
             return
         self._report_failures(entries, now)
@@ -83,7 +83,7 @@ class Hooks:
             self._ended.pop(entry.run_id, None)
             return
         self._active.discard(entry.run_id)
-        if self._began is None:  # it had ended before the first look
+        if self._began is None:  # it had ended before the first tick
             return
         self._ended[entry.run_id] = state
         if state is RunState.FAILED and entry.status.end is not None:
@@ -124,7 +124,7 @@ def _run_facts(entry: RunInfo) -> Message:
 
 
 class Sender:
-    """Delivers messages in a thread of its own, in their order. What fails is logged, and nothing is repeated."""
+    """Delivers messages in order, in a separate thread. Failures are logged and not repeated."""
 
     def __init__(self, settings: HookSettings) -> None:
         self._settings = settings
@@ -133,15 +133,15 @@ class Sender:
 
     @property
     def busy(self) -> bool:
-        """Whether a message has not been delivered yet."""
+        """Whether any message is undelivered."""
         return self._messages.unfinished_tasks > 0
 
     def send(self, message: Message) -> None:
-        """Queue a message; never waits."""
+        """Queue a message without blocking."""
         try:
             self._messages.put_nowait(message)
         except Full:
-            LOG.error("hook %s left out: %d wait for slow ones", message["event"], MOST_WAITING)
+            LOG.error("hook %s dropped: %d events wait for slow hooks", message["event"], MOST_WAITING)
 
     def _run(self) -> None:
         while True:
@@ -160,8 +160,8 @@ class Sender:
 
 
 def run_command(command: tuple[str, ...], content: bytes, timeout_s: float) -> None:
-    """Run a command with `content` on its standard input; its process group is killed when its time is over."""
-    with TemporaryFile() as errors:  # a pipe would be held open by whatever the command leaves in the background
+    """Run a command with `content` on its standard input; its process group is killed after the time limit."""
+    with TemporaryFile() as errors:  # background processes of the command would keep a pipe open
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, start_new_session=True
@@ -177,7 +177,7 @@ def run_command(command: tuple[str, ...], content: bytes, timeout_s: float) -> N
             LOG.error("hook %s was killed after %g s ([hooks] timeout_s in config.toml)", command[0], timeout_s)
             return
         if process.returncode:
-            LOG.error("hook %s ended with %d: %s", command[0], process.returncode, _last_line(errors))
+            LOG.error("hook %s exited with code %d: %s", command[0], process.returncode, _last_line(errors))
 
 
 def _last_line(file: IO[bytes]) -> str:
@@ -186,10 +186,10 @@ def _last_line(file: IO[bytes]) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A secret address or header must not be sent on to another host."""
+    """Refusal of redirects: a secret address or header must not be sent to another host."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow none."""
+        """Follow no redirect."""
 
 
 def post(settings: HookSettings, content: bytes) -> None:
@@ -209,10 +209,10 @@ def post(settings: HookSettings, content: bytes) -> None:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=settings.timeout_s):
             pass
     except urllib.error.HTTPError as error:
-        LOG.error("hook webhook was refused: status %d", error.code)
+        LOG.error("hook webhook was rejected: status %d", error.code)
     except urllib.error.URLError as error:
         LOG.error("hook webhook cannot be reached: %s", error.reason)
     except (OSError, HTTPException) as error:
         LOG.error("hook webhook cannot be reached: %s", type(error).__name__)
     except ValueError:
-        LOG.error("hook webhook is no http or https address")
+        LOG.error("hook webhook is not an http or https address")

@@ -1,7 +1,8 @@
-"""Observing a job, a worker in its launcher's own queue: its present run, and what becomes of its runs at its end.
+"""Monitoring of a job, i.e. a worker in its launcher's own queue: its present run, and the outcome of its runs at
+its end.
 
-The order of truth: a run's result, recent events of its newest attempt, the living job, the launcher's record of the
-job, else lost.
+Sources in order of precedence: a run's result, recent events of its newest attempt, the living job, the launcher's
+record of the job; otherwise the run is lost.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from ssl_console.workspace.tail import last_lines
 
 LOG = logging.getLogger(__name__)
 UNCLAIMED_TRIES = 3
-"""Jobs that may end before they claim a run, for a node may be broken."""
+"""Number of jobs that may end before they claim a run, because a node may be broken."""
 LINGER_S = 30.0
-"""How long a job may take to end after its last run."""
+"""Seconds that a job may take to end after its last run."""
 
 
 @dataclass
 class JobMonitor:
-    """Judges jobs. `cause` says why a run under way must be ended, `record` writes how an attempt ended."""
+    """Monitor of jobs. `cause` returns why an active run must be ended, `record` writes how an attempt ended."""
 
     workspace: Workspace
     cause: Callable[[Slot, RunInfo, float], Cause | None]
@@ -37,7 +38,7 @@ class JobMonitor:
     _unclaimed: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
-        """Bring the slot of a job up to date. `entry` is its run as last read."""
+        """Update the slot of a job. `entry` is its run as last read."""
         worker = (
             worker or slot.farewell or Worker(slot.worker or "", gone=True, fate="unknown", words="its job is gone")
         )
@@ -55,20 +56,20 @@ class JobMonitor:
             self._look_at_run(slot, entry, now)
 
     def _look_at_idle(self, slot: Slot, now: float) -> None:
-        """A job without runs: one that has not begun is not wanted any more, any other is about to end."""
+        """Update a job without runs: one that has not started is stopped, any other is about to end."""
         if slot.stopping is None and ((slot.job and slot.job.waits) or now - slot.since > LINGER_S):
             slot.stopping = StopProgress("cancel", now)
 
     def _look_at_run(self, slot: Slot, entry: RunInfo | None, now: float) -> None:
         status = entry.status if entry else None
         if entry is None or status is None:
-            self._next(slot, now)  # somebody removed the run's folder
+            self._next(slot, now)  # the run's folder was removed
             return
         if status.attempt > slot.attempt and not status.state.final:
             LOG.info("run %s: attempt %d in the same job", entry.run_id, status.attempt)
             slot.attempt = status.attempt
         if status.kind == "interrupted":
-            return  # the job is about to end, or to be started again
+            return  # the job is about to end or to restart
         if status.end is not None or status.state is RunState.DONE:
             LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
             self._next(slot, now)
@@ -85,7 +86,7 @@ class JobMonitor:
             slot.stopping = StopProgress(cause, now)
 
     def _next(self, slot: Slot, now: float) -> None:
-        """The job goes on to its next run, unless it is being ended because it hangs."""
+        """Advance the job to its next run, unless it is being stopped because it hangs."""
         slot.finish(now)
         if slot.stopping and slot.stopping.cause == "cancel":
             slot.stopping = None
@@ -101,7 +102,7 @@ class JobMonitor:
         slot.clear()
 
     def _settle(self, folder: RunFolder, status: RunStatus, slot: Slot, worker: Worker) -> None:
-        """What became of a run of a job that is gone; one that was not begun stays queued."""
+        """Record the outcome of a run whose job is gone; a run that was not started stays queued."""
         if status.state is not RunState.QUEUED:
             if status.owner is not None and status.owner.job == worker.name:
                 log = folder.log(status.attempt)
@@ -120,7 +121,7 @@ class JobMonitor:
 
 
 def _speaks_for_itself(worker: Worker, entry: RunInfo | None) -> bool:
-    """Whether it is not known how the job ended, or its node was taken, and events of its run still arrive."""
+    """Whether the end of the job is unknown, or its node was lost, and events of its run still arrive."""
     return worker.fate in {"unknown", "taken"} and entry is not None and entry.under_way
 
 

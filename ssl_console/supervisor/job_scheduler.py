@@ -1,5 +1,5 @@
-"""Runs of launchers with a queue of their own: batches are handed over at once, up to the launcher's capacity, and each
-worker has a slot that exists as long as it does.
+"""Scheduling for launchers with a queue of their own: batches are submitted at once, up to the launcher's
+capacity, and each worker has a slot for its lifetime.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ TRY_EVERY_S = 5.0
 
 @dataclass
 class JobScheduler:
-    """Hands queued runs to launchers, and moves each slot from one run of its worker to the next."""
+    """Assigns queued runs to launchers, and advances each slot from one run of its worker to the next."""
 
     slots: SlotTable
     waiting: dict[str, str] = field(default_factory=dict)
-    """Why runs have not been handed over, by run id."""
+    """Why runs have not been submitted, by run id."""
     _tried: float = 0.0
 
     def recover(self, launcher: Launcher, adopted: AdoptedWorker, entries: Mapping[str, RunInfo], now: float) -> None:
-        """Open a slot around a worker of an earlier supervisor."""
+        """Open a slot for a worker of an earlier supervisor."""
         slot = self.slots.open_dedicated(launcher, adopted.name, now)
         slot.then = tuple(run_id for run_id in adopted.run_ids if run_id in entries)
         self.advance(slot, entries, now)
 
     def advance(self, slot: Slot, entries: Mapping[str, RunInfo], now: float) -> None:
-        """Go on to the next run of the slot's worker that has not ended, if there is one."""
+        """Advance to the next unfinished run of the slot's worker, if there is one."""
         while slot.run_id is None and slot.then:
             first, *rest = slot.then
             slot.then = tuple(rest)
@@ -42,11 +42,11 @@ class JobScheduler:
                 slot.take(first, entry.status.attempt, entry.backbone, now)
 
     def begin_assigning(self) -> None:
-        """Forget why runs waited; `assign_runs` follows for each launcher."""
+        """Clear the waiting reasons; `assign_runs` follows for each launcher."""
         self.waiting = {}
 
     def assign_runs(self, launcher: Launcher, queued: Iterable[RunInfo], now: float, *, paused: bool) -> None:
-        """Hand over what is queued for a launcher; what cannot be handed over has a reason."""
+        """Submit the queued runs of a launcher; runs that cannot be submitted get a waiting reason."""
         line = sorted(queued, key=lambda entry: (-entry.priority, entry.created, entry.run_id))
         if paused:
             self.waiting |= {entry.run_id: PAUSED for entry in line}
@@ -59,11 +59,11 @@ class JobScheduler:
             self._submit(launcher, batch, entries, now)
 
     def worth_trying(self, now: float) -> bool:
-        """Whether runs wait, and were last looked at a while ago: the settings may have been corrected."""
+        """Whether runs wait, and were last tried a while ago: the settings may have been corrected."""
         return bool(self.waiting) and now - self._tried > TRY_EVERY_S
 
     def reasons(self) -> dict[str, str]:
-        """Why runs wait, by run id: here, or in the queue of their launcher."""
+        """Why runs wait, by run id: for submission, or in the queue of their launcher."""
         queued = [slot for slot in self.slots.dedicated if slot.job is not None and slot.job.waits]
         in_line = {
             run_id: slot.job.words for slot in queued if slot.job for run_id in (slot.run_id, *slot.then) if run_id
@@ -71,7 +71,7 @@ class JobScheduler:
         return {**self.waiting, **in_line}
 
     def states(self, launchers: Iterable[Launcher]) -> tuple[LauncherState, ...]:
-        """The launchers that have slots of their own and workers or a problem, for the state file."""
+        """States of launchers with slots of their own that have workers or a problem, for the state file."""
         found = []
         for launcher in launchers:
             jobs = [slot.job for slot in self._slots_of(launcher) if slot.job is not None]
@@ -100,7 +100,7 @@ class JobScheduler:
 
 
 def _queued_still(entry: RunInfo, now: float) -> bool:
-    """Whether the run is queued on the disk too: a job that was refused a moment ago has ended its run."""
+    """Whether the run is queued on disk too: the run of a job that was just rejected has ended."""
     try:
         status = read_status(entry.folder, now)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The supervisor's tick: read the runs, observe the workers, hand out what is queued, publish the state."""
+"""The supervisor's tick: read the runs, observe the workers, assign queued runs, publish the state."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from ssl_console.workspace.supervisor_state import SupervisorState
 LOG = logging.getLogger(__name__)
 STATE_EVERY_S = 0.5
 ALIVE_EVERY_S = 20.0
-"""The state file is rewritten at least this often: on other hosts its age tells that the supervisor lives."""
+"""Maximum age of the state file in seconds: on other hosts its age shows that the supervisor is alive."""
 PROBLEMS_TOLD = 5
 
 
 @dataclass
 class Supervisor:
-    """One workspace's queue, devices and database."""
+    """Supervisor of one workspace's queue, devices and database."""
 
     workspace: Workspace
     launchers: Mapping[str, Launcher]
@@ -69,7 +69,7 @@ class Supervisor:
     _dirty: bool = True
     _told: SupervisorState | None = None
     _unsettled: dict[str, RunInfo] = field(default_factory=dict)
-    """Runs about which something may have to be written that could not be written yet."""
+    """Runs with an outcome that could not be recorded yet."""
     _busy_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Supervisor:
         self.hooks = Hooks(self.workspace, self.hook_settings)
 
     def begin(self, now: float) -> None:
-        """Open the slots, learn from the database, take over what an earlier supervisor left.
+        """Open the slots, read the database, adopt the workers of an earlier supervisor.
 
         Raises ConsoleError for devices that do not exist, StoreError for a newer version's database.
         """
@@ -92,15 +92,15 @@ class Supervisor:
         self.tick(now, adopting=True)
 
     def tick(self, now: float, *, adopting: bool = False, thorough: bool = True) -> None:
-        """One round. Raises OSError when the workspace cannot be read or written; the next round tries again.
+        """Run one tick. Raises OSError when the workspace cannot be read or written; the next tick tries again.
 
-        One that is not `thorough` may leave to later ones what others have just asked for, where runs are many.
+        A tick that is not `thorough` may leave recent requests to a later tick, where runs are many.
         """
         changed = self.index.refresh(now, at_once=thorough).changed
         if adopting:
             self._adopt(changed, now)
         if changed:
-            self._dirty |= any(not entry.under_way for entry in changed)  # that a run goes on frees nothing
+            self._dirty |= any(not entry.under_way for entry in changed)  # a continuing run frees no resources
             self.memory.learn(self.collector.note(changed))
             self._unsettled |= {entry.run_id: entry for entry in changed}
         self._settle(now)
@@ -114,29 +114,29 @@ class Supervisor:
 
     @property
     def queued(self) -> list[RunInfo]:
-        """Queued runs that no worker has been given."""
+        """Queued runs that are not assigned to a worker."""
         given = {run_id for slot in self.slots for run_id in (slot.run_id, *slot.then)}
         return [entry for entry in self.index.queued.values() if entry.run_id not in given]
 
     @property
     def look_every_s(self) -> float | None:
-        """Seconds between two looks at the busy workers, as the most frequent of them needs; None without any."""
+        """Seconds between two checks of the busy workers, set by the most frequent of them; None without any."""
         return min((slot.patience.look_every_s for slot in self.slots if slot.run_id), default=None)
 
     def may_leave(self, now: float) -> bool:
-        """Whether there has been nothing to do for a while; a worker that is being ended is something to do."""
+        """Whether there has been nothing to do for a while; a worker that is being stopped counts as work."""
         busy = self.slots.busy or self.hooks.busy or any(slot.stopping for slot in self.slots)
         if busy or self.collector.behind or self.index.queued or now < self._busy_at:
             self._busy_at = now
         return now - self._busy_at > self.options.linger_s
 
     def dismiss_all(self, now: float) -> None:
-        """No worker is given anything more."""
+        """Assign no further runs to any worker."""
         for slot in self.slots:
             self.watch.leave(slot, now)
 
     def give_up(self, moved_to: Path | None, reason: str) -> None:
-        """End the workers of a workspace that was moved or removed: they cannot publish. Their runs get the reason."""
+        """Stop the workers of a workspace that was moved or removed: they cannot publish. Their runs get the reason."""
         for slot in self.slots:
             if slot.worker is None or slot.launcher is None or slot.dedicated:
                 continue
@@ -148,7 +148,7 @@ class Supervisor:
                     create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
 
     def _settle(self, now: float) -> None:
-        """Write what is still missing about runs that have ended, and try again those that ran out of memory."""
+        """Record the missing ends of runs, and queue those that ran out of memory again."""
         ours = {slot.run_id for slot in self.slots}
         for run_id, entry in tuple(self._unsettled.items()):
             self._settle_one(entry, now, ours=run_id in ours)
@@ -157,7 +157,7 @@ class Supervisor:
     def _settle_one(self, entry: RunInfo, now: float, *, ours: bool) -> None:
         status = entry.status
         if status.state is RunState.DONE:
-            entry.folder.tidy()  # its worker may have died just before
+            entry.folder.tidy()  # its worker may just have died
         elif status.state is RunState.CANCELLED and status.end is None and not ours:
             self.watch.record(entry.folder, failure_records.of_cancelled_in_queue(status))
         elif status.state is RunState.FAILED and status.end is None and not ours:
@@ -166,7 +166,7 @@ class Supervisor:
             self.retries.consider(entry, now)
 
     def _adopt(self, entries: Iterable[RunInfo], now: float) -> None:
-        """Take over the workers of an earlier supervisor: they keep their slots until they end."""
+        """Adopt the workers of an earlier supervisor: they keep their slots until they end."""
         devices = {device.name: device for device in all_devices()} if entries else {}
         owners = {entry.run_id: entry.status.owner for entry in entries if entry.under_way and entry.status.owner}
         for launcher in self.launchers.values():
@@ -182,7 +182,7 @@ class Supervisor:
                     self.jobs.recover(launcher, adopted, self.index.entries, now)
                     continue
                 owner, entry = under_way[adopted.run_ids[0]], self.index.entries[adopted.run_ids[0]]
-                LOG.info("run %s: found again, process %d goes on", entry.run_id, owner.pid)
+                LOG.info("run %s: adopted, process %d continues", entry.run_id, owner.pid)
                 slot = self.slots.around(launcher, adopted.name, devices[owner.device])
                 slot.take(entry.run_id, entry.status.attempt, entry.backbone, owner.started)
                 slot.pid = owner.pid
@@ -197,13 +197,13 @@ class Supervisor:
                 started_by = workers[slot.launcher.name] if slot.launcher else {}
                 self.watch.look(slot, started_by.get(slot.worker or ""), entry, now)
                 self.jobs.advance(slot, self.index.entries, now)
-            except OSError as error:  # what became of this one cannot be written: it is looked at again, others go on
+            except OSError as error:  # the outcome of this run cannot be written: it is checked again, others continue
                 LOG.error("%s: %s", slot.name, format_os_error(error))
             self._dirty |= (slot.free, slot.worker, slot.run_id) != before
         self.slots.close_extra()
 
     def _open_asked_devices(self) -> None:
-        """Open slots on devices that queued runs ask for by name; one that does not exist is their waiting reason."""
+        """Open slots on devices that queued runs request by name; a missing device becomes their waiting reason."""
         asked = {name for entry in self.queued for name in entry.placement.devices} - self._asked_devices
         if not asked:
             return
@@ -246,7 +246,7 @@ class Supervisor:
         self._assign_to_devices(on_devices, now)
 
     def _without_launcher(self, name: str) -> str:
-        return f"needs the launcher {name!r}, which is not installed; installed are {', '.join(self.launchers)}"
+        return f"needs the launcher {name!r}, which is not installed; available: {', '.join(self.launchers)}"
 
     def _assign_to_devices(self, queued: Iterable[RunInfo], now: float) -> None:
         entries = {entry.run_id: entry for entry in queued}
@@ -296,7 +296,7 @@ class Supervisor:
         )
 
     def _give(self, slot: Slot, entry: RunInfo, now: float) -> None:
-        """Hand the run to the slot's worker, or to a new one."""
+        """Assign the run to the slot's worker, or to a new one."""
         launcher = self.launchers[entry.placement.launcher]
         if slot.worker is None or not launcher.hand_over(slot.worker, entry.run_id):
             assert slot.device is not None

@@ -1,4 +1,4 @@
-"""Memory: what earlier runs took at their peak, and what the devices have free now."""
+"""Memory: peaks of earlier runs, and the free memory of devices."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Peaks = dict[tuple[str, str, str], float]
 
 @dataclass
 class Memory:
-    """Readings of the devices, refreshed every few seconds, and peaks by backbone, task and kind of device."""
+    """Periodic readings of the devices, and peaks by backbone, task and kind of device."""
 
     readings: dict[str, Reading] = field(default_factory=dict)
     peaks_mb: Peaks = field(default_factory=dict)
     _read: float = 0.0
 
     def learn(self, results: Iterable[Result]) -> None:
-        """Remember what these runs took."""
+        """Store the memory peaks of these runs."""
         for result in results:
             if result.memory_mb is not None:
                 place = result.backbone, result.task, result.device.partition(":")[0]
                 self.peaks_mb[place] = max(result.memory_mb, self.peaks_mb.get(place, 0.0))
 
     def refresh(self, slots: SlotTable, now: float, *, at_once: bool = False) -> bool:
-        """Read the devices if that was a while ago, or at once; whether they were read."""
+        """Read the devices if the last reading is old, or `at_once`; return whether they were read."""
         if not at_once and 0 <= now - self._read < READ_EVERY_S:
             return False
         self._read = now
@@ -47,7 +47,7 @@ class Memory:
         return True
 
     def worker_mb(self, slot: Slot) -> float:
-        """Device memory that the slot's worker holds; 0 when that cannot be said."""
+        """Device memory in MB that the slot's worker holds; 0 when unknown."""
         if slot.pid is None or slot.device is None:
             return 0.0
         if slot.device.kind == "cuda":
@@ -60,12 +60,14 @@ class Memory:
             return 0.0
 
     def states(self, slots: SlotTable) -> tuple[DeviceState, ...]:
-        """For the state file."""
+        """Device states for the state file."""
         return tuple(DeviceState(device=device, reading=self.readings.get(device.name)) for device in slots.devices)
 
 
 def reserved_mb(needs: Mapping[str, float], held: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
-    """By device, what running workers will still take: per slot its need less what it holds, if that is positive."""
+    """Memory in MB that running workers will still allocate, by device: per slot its need minus what it holds, if
+    positive.
+    """
     reserved: dict[str, float] = {}
     for slot, need in needs.items():
         device = devices[slot]
@@ -74,16 +76,16 @@ def reserved_mb(needs: Mapping[str, float], held: Mapping[str, float], devices: 
 
 
 ALONE_EVERY_S = 0.25
-"""How often the worker's own memory is read."""
+"""Interval in seconds for reading the worker's own memory."""
 FAMILY_EVERY_S = 2.0
-"""How often its children are looked for, which means looking at every process of the machine."""
+"""Interval in seconds for listing its children, which reads every process of the machine."""
 MACHINE_SHARE = 0.9
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass
 class ProcessMemory:
-    """What workers take, read now and then. Mapped files do not count: the system takes those pages back by itself."""
+    """Memory of workers, read periodically. Mapped files are excluded, because the system can reclaim those pages."""
 
     _own_mb: dict[int, float] = field(default_factory=dict)
     _children_mb: dict[int, float] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class ProcessMemory:
     _searched: float = 0.0
 
     def refresh(self, pids: Iterable[int]) -> None:
-        """Look at these workers again, if it is time to."""
+        """Read these workers again, if it is due."""
         now = time.monotonic()
         wanted = list(pids)
         if now - self._read >= ALONE_EVERY_S:
@@ -102,12 +104,12 @@ class ProcessMemory:
             self._children_mb = _children_mb(wanted) if wanted else {}
 
     def mb(self, pid: int | None) -> float:
-        """Megabytes of a worker and its children, as last read."""
+        """Memory in MB of a worker and its children, as last read."""
         return 0.0 if pid is None else self._own_mb.get(pid, 0.0) + self._children_mb.get(pid, 0.0)
 
 
 def machine_limit_mb() -> float:
-    """What a single worker may take where nothing else is said: most of the machine, or of this process's share."""
+    """Default limit of a single worker in MB: most of the machine's memory, or of this process's control group."""
     limits = [float(psutil.virtual_memory().total)]
     with suppress(OSError, ValueError):  # no such group, or `max`: no limit
         limits.append(float(_CGROUP.read_text()))
@@ -127,7 +129,7 @@ def _private_mb(memory: object) -> float:
 
 
 def _children_mb(pids: Iterable[int]) -> dict[int, float]:
-    """By worker, what all its descendants take together."""
+    """Memory of all descendants in MB, by worker."""
     parents: dict[int, int] = {}
     own: dict[int, float] = {}
     for process in psutil.process_iter(["ppid", "memory_info"]):

@@ -1,4 +1,4 @@
-"""Which queued run starts next, where, and why the others wait. Pure: facts in, decisions out.
+"""Scheduling: which queued run starts next, where, and why the others wait. Pure functions.
 
 Runs start by priority, then by age. Among runs of equal priority a worker is given one of the backbone that it holds,
 else one of a backbone that no other worker holds. A run that does not fit the free memory lets smaller ones pass.
@@ -16,13 +16,14 @@ from ssl_console.workspace.config import Share
 from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
 HEADROOM = 1.1
-"""Memory peaks are measured; the next run's may be a little higher."""
+"""Factor on measured memory peaks, because the next run's may be slightly higher."""
 CONTEXT_MB = 600.0
-"""What a process takes of a CUDA device besides what torch counts."""
+"""CUDA memory of a process in MB beyond what torch counts."""
 WHOLE_SHARE = {"cuda": 0.95}
 HOST_SHARE = 0.7
-"""A need is never taken for more than this share of a device: an estimate must not make a run wait for ever. Peaks on
-the host count mapped files too, which the system takes back when it must."""
+"""Maximum share of a device that a need is estimated at, so that no estimate makes a run wait forever. Peaks on
+the host include mapped files, which the system can reclaim.
+"""
 GIGABYTE = 1024.0
 SHOWN_HOLDERS = 3
 
@@ -31,30 +32,30 @@ NO_SLOT = "waits for a free slot"
 
 @dataclass(frozen=True)
 class FreeSlot:
-    """A place where a run could start now."""
+    """A slot in which a run could start now."""
 
     name: str
     device: Device
     holds: str | None = None
     """Backbone in the memory of the idle worker there."""
     worker_mb: float = 0.0
-    """Device memory of that worker, which a run given to it can use."""
+    """Device memory in MB of that worker, which its next run can use."""
     launcher: str | None = None
-    """Launcher of the idle worker there, whose runs alone can be given to it; None without a worker."""
+    """Launcher of the idle worker, which only takes runs of that launcher; None without a worker."""
     only_named: bool = False
-    """Whether only runs that ask for this device may have it: it was opened for such a run."""
+    """Whether the slot is reserved for runs that request this device: it was opened for such a run."""
 
 
 @dataclass(frozen=True)
 class SchedulerState:
-    """Everything else that the choice depends on."""
+    """Further input of the assignment."""
 
     busy_backbones: Counter[str] = field(default_factory=Counter)
     """Backbones that running workers hold."""
     readings: Mapping[str, Reading] = field(default_factory=dict)
-    """By device name; a device that says nothing takes everything."""
+    """By device name; a device without a reading accepts every run."""
     reserved_mb: Mapping[str, float] = field(default_factory=dict)
-    """By device name, what runs that started lately will still take."""
+    """By device name, the memory in MB that recently started runs will still allocate."""
     peaks_mb: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """Peaks measured earlier, by backbone, task and kind of device."""
     share: Share = "free-memory"
@@ -68,7 +69,7 @@ class SchedulerState:
 
 @dataclass(frozen=True)
 class Assignment:
-    """This run starts in this slot."""
+    """Assignment of a run to a slot."""
 
     run_id: str
     slot: str
@@ -76,16 +77,16 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Assignments:
-    """What starts, and why the rest waits (a reason for every run that does not start)."""
+    """Runs that start, and the waiting reason of every other run."""
 
     assignments: tuple[Assignment, ...]
     waiting: Mapping[str, str]
     dismissed: frozenset[str] = frozenset()
-    """Slots whose idle worker has to leave, as a run that waits for the slot needs a worker of another launcher."""
+    """Slots whose idle worker has to exit because a run that waits for the slot needs a worker of another launcher."""
 
 
 def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: SchedulerState) -> Assignments:
-    """Fill the free slots."""
+    """Assign queued runs to the free slots."""
     line = sorted(queued, key=lambda run: (-run.priority, run.created, run.run_id))
     if situation.paused:
         return Assignments((), {run.run_id: PAUSED for run in line})
@@ -107,7 +108,7 @@ def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: Sc
 
 
 def _dismissed(waiting: Iterable[QueuedRun], free: Sequence[FreeSlot]) -> frozenset[str]:
-    """For each run of another launcher one slot, as long as there are any."""
+    """One slot for each run of another launcher, as far as available."""
     dismissed: set[str] = set()
     held = [slot for slot in free if slot.launcher is not None]
     for run in waiting if held else ():
@@ -121,7 +122,7 @@ def _dismissed(waiting: Iterable[QueuedRun], free: Sequence[FreeSlot]) -> frozen
 
 
 def need_mb(run: QueuedRun, device: Device, situation: SchedulerState) -> float | None:
-    """Device memory that the run is expected to take; None when nothing is known."""
+    """Device memory in MB that the run is expected to use; None when unknown."""
     peak = situation.peaks_mb.get((run.backbone, run.task, device.kind))
     if peak is None:
         return None
@@ -147,7 +148,7 @@ def _best_for(
     reserved: Mapping[str, float],
     situation: SchedulerState,
 ) -> QueuedRun | None:
-    """The run that this slot takes: of those with the highest fitting priority the one whose backbone suits best."""
+    """The run for this slot: of those with the highest fitting priority, the one with the best matching backbone."""
     best: tuple[int, QueuedRun] | None = None
     for run in line:
         if best is not None and (run.priority < best[1].priority or best[0] == 0):
@@ -191,7 +192,7 @@ def _reason(run: QueuedRun, free: Sequence[FreeSlot], reserved: Mapping[str, flo
         return _too_small(run, allowed[0], reserved, situation)
     if run.devices and not any(_matches(name, run.devices) for name in situation.known_devices):
         have = ", ".join(situation.known_devices) or "none"
-        return f"wants {' or '.join(run.devices)}, and the supervisor's devices are {have}"
+        return f"requires {' or '.join(run.devices)}, and the supervisor's devices are {have}"
     return NO_SLOT
 
 

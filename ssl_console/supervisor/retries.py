@@ -1,4 +1,4 @@
-"""Runs that are queued again by themselves: after running out of memory, and after an interruption."""
+"""Automatic retries: after running out of memory, and after an interruption."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ssl_console.workspace.run_index import RunInfo
 
 LOG = logging.getLogger(__name__)
 RECENT_S = 3600.0
-"""A run that ran out of memory longer ago is not queued again by itself: nothing starts by surprise."""
+"""Maximum age in seconds of an out-of-memory failure that is retried automatically: no run starts unexpectedly."""
 INTERRUPTED_S = 24 * 3600.0
-"""The same of a run that was interrupted while no supervisor was running."""
-REASONS = {True: "goes on from what it kept: its node was taken away", False: "begins again: its node was taken away"}
-SMALLER = "ran out of memory: again with half the batch"
+"""The same limit for a run that was interrupted while no supervisor was running."""
+REASONS = {True: "continues from its checkpoint: its node was lost", False: "starts over: its node was lost"}
+SMALLER = "ran out of memory: retried with half the batch size"
 
 
 @dataclass(frozen=True)
 class AutomaticRetries:
-    """Requests retries as a user would. `limit` is the number of retries after running out of memory."""
+    """Retry requests as a user would make them. `limit` is the number of retries after running out of memory."""
 
     workspace: Workspace
     launchers: Mapping[str, Launcher]
     limit: int
 
     def consider(self, entry: RunInfo, now: float) -> None:
-        """Queue a run that has failed again, if its kind of failure, its age and the settings allow."""
+        """Queue a failed run again, if the kind of failure, its age and the settings allow it."""
         if entry.status.kind not in {"oom", "interrupted"} or entry.folder.cancel.exists():
             return
         age_s = now - (entry.status.ended or 0.0)
@@ -45,7 +45,7 @@ class AutomaticRetries:
             self._request(entry, SMALLER, 0.5 ** (tried + 1))
 
     def _after_interruption(self, entry: RunInfo) -> None:
-        """Always with a checkpoint, else as often as its launcher allows."""
+        """Retry always with a checkpoint, else as often as its launcher allows."""
         kept = entry.folder.checkpoint.is_dir() and any(entry.folder.checkpoint.iterdir())
         launcher = self.launchers.get(entry.placement.launcher)
         restarts = launcher.patience().restarts if launcher else 0

@@ -1,4 +1,4 @@
-"""Slots for workers: a number per device, and those of workers that have one of their own; the state of each."""
+"""Slots for workers, a number per device or one per job, and the state of each."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Cause = Literal["cancel", "stalled", "timeout", "memory", "leave"]
 
 @dataclass
 class StopProgress:
-    """A worker that is being ended."""
+    """Progress of stopping a worker."""
 
     cause: Cause
     began: float
     stage: int = 0
-    """How many of its steps have been taken."""
+    """Number of completed steps."""
 
 
 @dataclass
 class Slot:
-    """A place for one worker, and the worker's state as last observed."""
+    """A slot for one worker, and the worker's state as last observed."""
 
     name: str
     device: Device | None
     """None for a slot of a launcher's own, which exists for one worker and closes with it."""
     on_demand: bool = False
-    """Opened for runs that asked for this device, or around an adopted worker; others do not get it."""
+    """Whether it was opened for runs that request this device, or for an adopted worker; other runs do not get it."""
     extra: bool = False
-    """Opened around an adopted worker for which its device had no free slot; it closes with that worker."""
+    """Whether it was opened for an adopted worker for which its device had no free slot; it closes with that worker."""
     launcher: Launcher | None = None
     """The launcher that started the worker; of an empty slot, the last one."""
     worker: str | None = None
@@ -44,60 +44,59 @@ class Slot:
     job: JobState | None = None
     """State of the worker in its launcher's queue."""
     then: tuple[str, ...] = ()
-    """Runs that the worker carries out after this one."""
+    """Runs that the worker executes after this one."""
     farewell: Worker | None = None
-    """The last state of a worker that its launcher reports as ended, while events of its run still arrive."""
+    """Last state of a worker that its launcher reports as ended, while events of its run still arrive."""
     run_id: str | None = None
     backbone: str | None = None
     since: float = 0.0
-    """When the run was given to it, or it became idle (seconds since the epoch)."""
+    """Time at which the run was assigned, or the worker became idle (seconds since the epoch)."""
     attempt: int = 0
-    """The attempt that the worker is to claim, or carries out."""
+    """Attempt that the worker is to claim, or is executing."""
     stopping: StopProgress | None = None
     heard: tuple[float | None, float] | None = None
-    """The time of the run's last event, on its file's clock, and when that was first seen, on the monotonic one."""
+    """Time of the run's last event on its file's clock, and the monotonic time at which it was first seen."""
     timed: tuple[object, float] | None = None
-    """What is being timed, and when that began on the monitor's clock."""
+    """What is being timed, and its start on the monitor's clock."""
     gone: Worker | None = None
-    """The worker's last state, until what became of its run has been written down."""
+    """Last state of a vanished worker, until the outcome of its run has been recorded."""
 
     @property
     def dedicated(self) -> bool:
-        """Whether it exists for one worker of a launcher with slots of its own, and closes with it."""
+        """Whether it belongs to one worker of a launcher with slots of its own, and closes with it."""
         return self.device is None
 
     @property
     def patience(self) -> Patience:
-        """How long silence and delay are normal for its worker."""
+        """Normal silence and delay of its worker."""
         return self.launcher.patience() if self.launcher else Patience()
 
     @property
     def idle_launcher(self) -> str | None:
-        """Name of the launcher of its worker, which takes runs of that launcher alone; None without a worker."""
+        """Name of its worker's launcher, which only takes runs of that launcher; None without a worker."""
         return self.launcher.name if self.launcher and self.worker else None
 
     @property
     def free(self) -> bool:
-        """Whether a run could be given to it now."""
+        """Whether a run can be assigned to it now."""
         return self.run_id is None and self.stopping is None and not self.adopted and not self.dedicated
 
     def take(self, run_id: str, attempt: int, backbone: str, now: float) -> None:
-        """A run was given to the worker."""
+        """Assign a run to the worker."""
         self.run_id, self.attempt, self.backbone, self.since = run_id, attempt, backbone, now
         self.heard = None
 
     def finish(self, now: float) -> None:
-        """The run has ended; the worker, and the backbone in its memory, may stay."""
+        """Mark the run as ended; the worker, and the backbone in its memory, may stay."""
         self.run_id, self.since = None, now
 
     def clear(self) -> None:
-        """The worker is gone."""
+        """Mark the worker as gone."""
         self.worker = self.pid = self.run_id = self.backbone = self.stopping = self.gone = None
         self.job = self.farewell = None
         self.adopted, self.then = False, ()
 
     def state(self) -> SlotState:
-        """For the state file."""
         since = self.since if self.run_id else None
         return SlotState(
             name=self.name,
@@ -116,7 +115,7 @@ class SlotTable:
     """All slots, in order."""
 
     per_device: int | None
-    """None for as many as suit the device."""
+    """None for the default of the device."""
     slots: list[Slot] = field(default_factory=list)
 
     def open(self, devices: Iterable[Device], *, on_demand: bool = False) -> None:
@@ -134,7 +133,7 @@ class SlotTable:
         return slot
 
     def around(self, launcher: Launcher, worker: str, device: Device) -> Slot:
-        """A slot for an adopted worker: a free one of its device, else an extra one for this worker alone."""
+        """Slot for an adopted worker: a free one of its device, else an extra one for this worker only."""
         for slot in self.slots:
             if slot.device is not None and slot.device.name == device.name and slot.worker is None:
                 break
@@ -152,7 +151,6 @@ class SlotTable:
         return iter(self.slots)
 
     def named(self, name: str) -> Slot:
-        """The slot of that name."""
         return next(slot for slot in self.slots if slot.name == name)
 
     @property
@@ -167,7 +165,7 @@ class SlotTable:
 
     @property
     def on_devices(self) -> list[Slot]:
-        """The slots of this machine's devices."""
+        """Slots of this machine's devices."""
         return [slot for slot in self.slots if not slot.dedicated]
 
     @property

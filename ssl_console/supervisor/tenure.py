@@ -1,9 +1,9 @@
-"""Being the one supervisor of a workspace that is where it was: proved while it lasts, not assumed.
+"""Proof that this process is the only supervisor of a workspace at its original place, checked continuously.
 
-The lock (`ssl_console.supervisor.client`) excludes nobody on some file systems (NFS mounted with `local_lock`). So
-each supervisor makes a numbered file, `supervisor/epoch.<n>.json`, exclusively, renews its time of change while it
-lives, and looks for lower numbers: a younger supervisor that finds an older one alive leaves. That detects two; it
-prevents none, and nothing is lost meanwhile, because runs are claimed exclusively too.
+The lock (`ssl_console.supervisor.client`) has no effect on some file systems (NFS mounted with `local_lock`). Each
+supervisor therefore creates a numbered file, `supervisor/epoch.<n>.json`, exclusively, renews its modification time
+while it lives, and looks for lower numbers: a younger supervisor that finds an older one alive exits. This detects a
+second supervisor but does not prevent it; nothing is lost meanwhile, because runs are claimed exclusively as well.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Record
 
 RENEW_S, LOOK_S = 2.0, 1.0
-"""Seconds between renewals, and between two looks at the others."""
+"""Seconds between renewals, and between two checks for other supervisors."""
 PATIENCE_S = 7.0
-"""How long a supervisor of another machine is watched for a renewal before it counts as gone."""
+"""Seconds for which a supervisor of another machine is watched for a renewal before it counts as gone."""
 _NAME = re.compile(r"epoch\.(\d+)\.json")
 
 
 class TenureLost(Exception):  # noqa: N818 - an end, not a fault
-    """This process may not supervise any more; the message gives the reason."""
+    """This process must not supervise any longer; the message gives the reason."""
 
 
 class PlaceLost(TenureLost):
-    """The workspace is not where it was; `moved_to` is None for one that was removed."""
+    """The workspace is no longer at its place; `moved_to` is None for a removed one."""
 
     def __init__(self, message: str, moved_to: Path | None = None) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class PlaceLost(TenureLost):
 
 
 class Epoch(Record):
-    """Who supervises."""
+    """Identity of a supervisor."""
 
     host: str
     machine: str
@@ -51,13 +51,13 @@ class Epoch(Record):
     pid_started: float
 
     def lives(self) -> bool | None:
-        """Whether that process runs; None where that cannot be looked up here."""
+        """Whether that process runs; None where that cannot be checked from here."""
         return lives(self.pid, self.pid_started) if is_here(self.host, self.machine) else None
 
 
 @dataclass
 class Tenure:
-    """The time for which this process supervises a workspace."""
+    """The period in which this process supervises a workspace."""
 
     workspace: Workspace
     number: int = 0
@@ -86,7 +86,7 @@ class Tenure:
             try:
                 os.utime(self._path(self.number))
             except FileNotFoundError:
-                raise TenureLost(f"another process has taken {self.workspace.root} over") from None
+                raise TenureLost(f"another process has taken over {self.workspace.root}") from None
         if now - self._looked > LOOK_S:
             self._looked = now
             older = next((path for number, path in self._files() if number < self.number), None)
@@ -94,7 +94,7 @@ class Tenure:
                 raise TenureLost(f"{self._other(older)} supervises {self.workspace.root} as well, and is older")
 
     def end(self) -> None:
-        """Give the number back."""
+        """Release the number."""
         with suppress(OSError, PlaceLost):
             self._check_place()
             self._path(self.number).unlink(missing_ok=True)
@@ -110,7 +110,7 @@ class Tenure:
         raise PlaceLost(f"the workspace {root} was moved to {place}", place)
 
     def _is_over(self, path: Path) -> bool:
-        """Whether the supervisor that made the file is gone; its file is then removed."""
+        """Whether the supervisor that created the file is gone; its file is then removed."""
         try:
             alive = Epoch.model_validate_json(path.read_bytes()).lives()
             if alive is None:
@@ -140,7 +140,9 @@ class Tenure:
 
 
 def _is_renewed(path: Path) -> bool:
-    """Whether the file's time of change moves on while it is watched. Raises FileNotFoundError when it goes."""
+    """Whether the file's modification time advances while it is watched. Raises FileNotFoundError when the file
+    is removed.
+    """
     before, until = path.stat().st_mtime_ns, time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         if path.stat().st_mtime_ns != before:
@@ -155,7 +157,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _place_of_this_process() -> Path | None:
-    """Where this process's current folder is now: a supervisor is started in its workspace."""
+    """Present path of this process's working folder: a supervisor is started in its workspace."""
     with suppress(OSError):
         return Path.cwd()
     return None

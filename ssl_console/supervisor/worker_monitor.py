@@ -1,4 +1,4 @@
-"""Watching the worker of one slot: what its run came to, whether it must be ended, and ending it step by step."""
+"""Monitoring of the worker of one slot: the outcome of its run, reasons to stop it, and stopping it in steps."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ssl_console.workspace.tail import keep_bounded, last_lines
 
 LOG = logging.getLogger(__name__)
 STACKS_S = 1.0
-"""How long a worker that is ended for being stuck has to write where its threads stand."""
+"""Seconds that a stuck worker has to write the stacks of its threads before it is stopped."""
 BEGIN_S = 120.0
-"""How long a worker may take from its start to claiming its run."""
+"""Seconds that a worker may take from its start to claiming its run."""
 
 
 @dataclass
 class WatchClock:
-    """Seconds that this process has been watching.
+    """Seconds for which this process has been monitoring.
 
-    Not the system's clock, which is set and jumps. A long gap between two looks counts as `longest_s`: then this
-    process was suspended, probably with its workers, or the machine was.
+    Not the system's clock, which can be set and jump. A long gap between two checks counts as `longest_s`: this process
+    was suspended, probably with its workers, or the machine was.
     """
 
     longest_s: float
@@ -44,7 +44,6 @@ class WatchClock:
     _last: float | None = None
 
     def now(self) -> float:
-        """Seconds watched so far."""
         current = self.read()
         self._watched += min(current - self._last, self.longest_s) if self._last is not None else 0.0
         self._last = current
@@ -52,12 +51,12 @@ class WatchClock:
 
 
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 1.0, 5.0
-"""Bounds of what one look counts; between them, a quarter of the time after which silence ends a run."""
+"""Bounds in seconds of the time that one check accounts for; between them, a quarter of the silence that ends a run."""
 
 
 @dataclass
 class WorkerMonitor:
-    """Judges and ends workers. Everything it learns goes into the run folder and the slot."""
+    """Monitor that judges and stops workers. All it observes is written to the run folder and the slot."""
 
     workspace: Workspace
     options: SupervisorOptions
@@ -73,7 +72,7 @@ class WorkerMonitor:
         self.jobs = JobMonitor(self.workspace, self._cause, self.record)
 
     def look(self, slot: Slot, worker: Worker | None, entry: RunInfo | None, now: float) -> None:
-        """Bring one slot up to date. `entry` is the slot's run as last read, None when it has none."""
+        """Update one slot. `entry` is the slot's run as last read, None when it has none."""
         if slot.worker is None:
             return
         if slot.dedicated:
@@ -95,7 +94,7 @@ class WorkerMonitor:
             self.leave(slot, now)
 
     def leave(self, slot: Slot, now: float) -> None:
-        """The worker is no longer wanted."""
+        """Release a worker that is no longer needed."""
         if slot.worker is not None and slot.launcher is not None and slot.stopping is None:
             slot.launcher.drain(slot.worker)
             slot.stopping = StopProgress("leave", now)
@@ -104,7 +103,7 @@ class WorkerMonitor:
         status = entry.status if entry else None
         if entry is None or status is None:
             if slot.stopping is None:
-                self._begin(slot, "leave", now)  # somebody removed the run's folder
+                self._begin(slot, "leave", now)  # the run's folder was removed
         elif status.end is not None or status.state is RunState.DONE or status.attempt > slot.attempt:
             LOG.info("run %s: attempt %d is over: %s", entry.run_id, slot.attempt, status.state)
             slot.finish(now)
@@ -131,7 +130,7 @@ class WorkerMonitor:
         return "stalled" if self._silent_s(slot, entry) > stall_s else None
 
     def _silent_s(self, slot: Slot, entry: RunInfo) -> float:
-        """Seconds of watching since something new was heard; a worker that is suspended is not silent."""
+        """Monitored seconds since the last new event; a suspended worker is not silent."""
         last, now = last_event_time(entry.folder.events(entry.status.attempt)), self.clock.now()
         if slot.heard is None or slot.heard[0] != last:
             slot.heard = last, now
@@ -141,7 +140,7 @@ class WorkerMonitor:
         return now - slot.heard[1]
 
     def _elapsed_s(self, slot: Slot, what: object, before: float) -> float:
-        """Seconds of watching since `what` was first asked about, and those `before`."""
+        """Monitored seconds since `what` was first timed, plus those of `before`."""
         if slot.timed is None or slot.timed[0] != what:
             slot.timed = what, self.clock.now() - before
         return self.clock.now() - slot.timed[1]
@@ -151,7 +150,7 @@ class WorkerMonitor:
         slot.stopping = StopProgress(cause, now)
 
     def _escalate_stop(self, slot: Slot, stopping: StopProgress, now: float) -> None:
-        """Take the steps that are due: stacks, verdict and SIGTERM, SIGKILL."""
+        """Execute the steps that are due: stacks, verdict and SIGTERM, SIGKILL."""
         assert slot.worker is not None
         for number, (due, step) in enumerate(self._steps(slot, stopping)):
             if number >= stopping.stage and now - stopping.began >= due:
@@ -165,7 +164,7 @@ class WorkerMonitor:
         politely = lambda: launcher.stop(worker)  # noqa: E731
         by_force = lambda: launcher.stop(worker, force=True)  # noqa: E731
         match stopping.cause:
-            case "cancel" if slot.run_id is not None and patience_s:  # its worker sees the request by itself
+            case "cancel" if slot.run_id is not None and patience_s:  # its worker reacts to the request itself
                 return [(patience_s, politely), (2 * patience_s, by_force)]
             case "cancel":
                 return [(0.0, politely), (grace, by_force)]
@@ -179,7 +178,7 @@ class WorkerMonitor:
                 return [(0.0, stacks), (STACKS_S, verdict), (STACKS_S, politely), (STACKS_S + grace, by_force)]
 
     def _judge(self, slot: Slot, stopping: StopProgress) -> None:
-        """Record why the run is ended, before its worker could."""
+        """Record why the run is ended, before its worker can."""
         folder = self.workspace.run(slot.run_id or "")
         status = self._status(folder, stopping.began)
         if status is None or status.end is not None or status.state is RunState.DONE:
@@ -194,13 +193,13 @@ class WorkerMonitor:
         self.record(folder, end)
 
     def _gone(self, slot: Slot, worker: Worker, now: float) -> None:
-        """Settle its run and free the slot. Raises OSError when that cannot be written; the next look tries again."""
+        """Settle its run and free the slot. Raises OSError when that cannot be written; the next check tries again."""
         if slot.run_id is not None:
             self._settle(self.workspace.run(slot.run_id), slot.attempt, worker, now)
         slot.clear()
 
     def _settle(self, folder: RunFolder, attempt: int, worker: Worker, now: float) -> None:
-        """Say what became of the run of a worker that is gone; one that was never begun simply stays queued."""
+        """Record the outcome of the run of a vanished worker; a run that was never started stays queued."""
         status = self._status(folder, now)
         if status is None or status.end is not None or status.attempt > attempt:
             return
@@ -217,7 +216,7 @@ class WorkerMonitor:
         self.record(folder, failure_records.of_gone_worker(status, worker, last_lines(log), str(log)))
 
     def record(self, folder: RunFolder, end: End) -> None:
-        """Write how an attempt ended, unless somebody has already."""
+        """Write how an attempt ended, unless it is already recorded."""
         if create_exclusively(folder.end(end.attempt), end.model_dump_json().encode()):
             touch_runs_folder(self.workspace)
             LOG.info("run %s: %s%s: %s", folder.run_id, end.state, f"({end.kind})" if end.kind else "", end.message)

@@ -1,4 +1,4 @@
-"""The commands that messages tell the user to give, ready to be pasted into a shell."""
+"""Commands that messages suggest, quoted for pasting into a shell."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import shlex
 
 
 def fetch_weights_command(backbone: str) -> str:
-    """Gets the weights of a backbone."""
+    """Command that fetches the weights of a backbone."""
     return f"ssl-console weights fetch {shlex.quote(backbone)}"
 
 
 def fetch_data(dataset: str) -> str:
-    """Gets a dataset."""
+    """Command that fetches a dataset."""
     return f"ssl-console data fetch {shlex.quote(dataset)}"
 
 
 def examine(backbone: str) -> str:
-    """Examines a backbone."""
+    """Command that examines a backbone."""
     return f"ssl-console doctor {shlex.quote(backbone)}"
 
 

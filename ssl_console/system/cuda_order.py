@@ -1,8 +1,8 @@
 """CUDA's own numbering of the devices that this process may use, by UUID.
 
-Without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA puts the fastest card first, and numbers in CUDA_VISIBLE_DEVICES mean that
-order; the driver's management library counts by PCI address. Where cards differ, CUDA's driver library is asked, in a
-process of its own: initialising it here would hold memory on every card.
+Without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA lists the fastest card first, and numbers in CUDA_VISIBLE_DEVICES refer to
+that order; the driver's management library counts by PCI address. Where cards differ, CUDA's driver library is queried
+in a subprocess, because initialising it in this process would allocate memory on every card.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ for index in range(count.value):
 
 
 def counts_by_address() -> bool:
-    """Whether numbers mean PCI order in this process."""
+    """Whether device numbers refer to the PCI order in this process."""
     return os.environ.get(ORDER) == BY_ADDRESS
 
 
 def uuids_by_cuda() -> tuple[str, ...] | None:
-    """UUIDs in CUDA's order, those alone that the environment shows; None where CUDA cannot be asked."""
+    """UUIDs of the visible devices in CUDA's order; None where CUDA cannot be queried."""
     return _asked(os.environ.get(ORDER), os.environ.get(VISIBLE))
 
 
 @lru_cache(maxsize=4)
 def _asked(order: str | None, visible: str | None) -> tuple[str, ...] | None:
-    """The answer under these two variables."""
+    """Result of the query under these two variables."""
     given = {name: value for name, value in ((ORDER, order), (VISIBLE, visible)) if value is not None}
     environment = {name: value for name, value in os.environ.items() if name not in (ORDER, VISIBLE)} | given
     command = [sys.executable, "-I", "-c", _ASK]

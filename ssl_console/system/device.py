@@ -12,25 +12,25 @@ DEVICE_NAME = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Device:
-    """Something that computes."""
+    """A computing device."""
 
     name: str
-    """`cpu`, `mps` or `cuda:<n>`, numbered as CUDA numbers what this process may see."""
+    """`cpu`, `mps` or `cuda:<n>`, numbered as CUDA numbers the visible devices."""
     title: str
     uuid: str | None = None
-    """Of a CUDA device: a name that stays the same however devices are numbered."""
+    """UUID of a CUDA device, which does not depend on the numbering."""
     memory_total_mb: float | None = None
 
     @property
     def kind(self) -> str:
-        """`cpu`, `mps` or `cuda`: memory peaks carry over within a kind."""
+        """Device type: `cpu`, `mps` or `cuda`. Memory peaks are comparable within a type."""
         return self.name.partition(":")[0]
 
 
 def slots_of(device: Device, wanted: int | None = None) -> int:
-    """How many workers share the device: as many as wanted, else two on a CPU of several cores and one elsewhere.
+    """Number of workers that share the device: `wanted`, else two on a CPU of several cores and one elsewhere.
 
-    Small backbones do not keep several cores busy, and one worker's start is hidden behind the other's work.
+    Small backbones do not keep several cores busy, and one worker's start overlaps with the other's work.
     """
     if wanted is not None:
         return wanted
@@ -45,14 +45,14 @@ class DeviceProcess:
     user: str | None
     memory_mb: float | None
     ours: bool = False
-    """Whether it is a worker of this workspace."""
+    """Whether the process is a worker of this workspace."""
     command: str | None = None
     """Name of its program."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A device at one moment. None means that the device does not say."""
+    """Utilisation of a device at one moment. None where the device does not report the value."""
 
     memory_total_mb: float
     memory_used_mb: float
@@ -66,11 +66,10 @@ class Reading:
 
     @property
     def memory_free_mb(self) -> float:
-        """What nobody holds."""
         return max(0.0, self.memory_total_mb - self.memory_used_mb)
 
     def with_ours(self, pids: Iterable[int]) -> Reading:
-        """The same with the workspace's own workers marked."""
+        """The same reading with the workspace's own workers marked."""
         own = frozenset(pids)
         return replace(self, processes=tuple(replace(process, ours=process.pid in own) for process in self.processes))
 

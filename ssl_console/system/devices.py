@@ -1,4 +1,4 @@
-"""The devices that runs are carried out on: what there is, how loaded it is, and who uses it. Never imports torch."""
+"""The devices of this machine: which exist, their load, and which processes use them. Never imports torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU, MPS = "cpu", "mps"
 
 
 def all_devices() -> list[Device]:
-    """Every device of this machine, the fastest kind first; the CPU is always there, and last."""
+    """Every device of this machine, fastest kind first; always ends with the CPU."""
     return [*cuda_devices(), *_mps(), _cpu()]
 
 
@@ -30,7 +30,9 @@ def default_devices(found: Sequence[Device]) -> list[Device]:
 
 
 def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device]:
-    """The devices of these names, or the default ones for none. Raises ConsoleError naming what there is."""
+    """The devices with these names, or the default ones if none are named. Raises ConsoleError naming the available
+    ones.
+    """
     if not names:
         return default_devices(found)
     by_name = {device.name: device for device in found}
@@ -39,15 +41,15 @@ def choose_devices(names: Sequence[str], found: Sequence[Device]) -> list[Device
         fitting = [device for device in found if name in (device.name, device.kind)]
         if not fitting:
             near, problems = suggest(name, by_name), "".join(f"; {problem}" for problem in driver_problems())
-            raise ConsoleError(f"there is no device {name!r} here{_or(near)}; there are {', '.join(by_name)}{problems}")
+            raise ConsoleError(f"no device {name!r}{_or(near)}; available: {', '.join(by_name)}{problems}")
         chosen.update((device.name, device) for device in fitting)
     return list(chosen.values())
 
 
 def require_usable(devices: Sequence[Device]) -> None:
-    """Refuse CUDA devices that the installed torch cannot start, before anything is queued for them.
+    """Refuse CUDA devices that the installed torch cannot use, before any run is queued for them.
 
-    Raises ConsoleError naming the driver's version, torch's, and the ways out.
+    Raises ConsoleError naming the versions of the driver and of torch, and the possible fixes.
     """
     if not any(device.kind == "cuda" for device in devices):
         return
@@ -71,16 +73,18 @@ def _pair(version: str) -> tuple[int, int]:
 
 
 def parse_devices(text: str | None) -> tuple[str, ...]:
-    """`cuda:0,cuda:1`, `cuda`, `cpu` as names, without looking whether they exist. Raises ConsoleError."""
+    """Names in `cuda:0,cuda:1`, `cuda` or `cpu`, without checking that they exist. Raises ConsoleError."""
     names = tuple(dict.fromkeys(filter(None, (part.strip().lower() for part in (text or "").split(",")))))
     for name in names:
         if not DEVICE_NAME.fullmatch(name):
-            raise ConsoleError(f"{name!r} is no device: write cpu, mps, cuda, or cuda:0,cuda:1 for particular ones")
+            raise ConsoleError(f"{name!r} is not a device: use cpu, mps, cuda, or cuda:0,cuda:1 for particular ones")
     return names
 
 
 def read_device(device: Device) -> Reading | None:
-    """The device now; None when it cannot be asked. MPS shares the machine's memory and says nothing of its load."""
+    """Current reading of the device; None when it cannot be read. MPS shares the machine's memory and does not report
+    its load.
+    """
     if device.kind == "cuda":
         return read_cuda(device)
     memory = psutil.virtual_memory()
@@ -89,7 +93,7 @@ def read_device(device: Device) -> Reading | None:
 
 
 def cpu_count() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1

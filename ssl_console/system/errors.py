@@ -1,4 +1,4 @@
-"""What a command can end with, and the errors that end it in one sentence."""
+"""Exit codes of commands, and the errors that end a command with one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command."""
+    """Exit codes of every command."""
 
     DONE = 0
     RUN_FAILED = 1
@@ -21,42 +21,42 @@ class ExitCode(IntEnum):
 
 
 class ConsoleError(Exception):
-    """Something the user can put right. The message names the value, the place and the way out."""
+    """Error that the user can fix. The message names the value, the place and the fix."""
 
     exit_code = ExitCode.USAGE
 
 
 class MissingInputs(ConsoleError):  # noqa: N818 - a domain word, raised as such
-    """Weights or data that are needed are not there; the message says which command gets them."""
+    """Required weights or data are missing; the message names the command that fetches them."""
 
     exit_code = ExitCode.MISSING
 
 
 class OperationFailed(ConsoleError):  # noqa: N818 - as above
-    """The request was understood but could not be carried out: a full disk, a supervisor that does not start."""
+    """The request was valid but could not be carried out: a full disk, a supervisor that does not start."""
 
     exit_code = ExitCode.RUN_FAILED
 
 
 WAYS_OUT = {
-    errno.ENOSPC: "the disk is full (or out of inodes): make room (ssl-console cache prune), then do it again",
-    errno.EDQUOT: "your disk quota is used up (`quota -s`): make room (ssl-console cache prune), then do it again",
-    errno.EFBIG: "a file may not grow so large (`ulimit -f`): allow it, then do it again",
+    errno.ENOSPC: "the disk is full (or out of inodes): make room (ssl-console cache prune), then try again",
+    errno.EDQUOT: "your disk quota is used up (`quota -s`): make room (ssl-console cache prune), then try again",
+    errno.EFBIG: "the file size limit was exceeded (`ulimit -f`): raise it, then try again",
     errno.EROFS: "the file system is read-only: choose another --workspace",
-    errno.EACCES: "permission denied: choose another --workspace, or mend the permissions",
-    errno.EPERM: "permission denied: choose another --workspace, or mend the permissions",
+    errno.EACCES: "permission denied: choose another --workspace, or fix the permissions",
+    errno.EPERM: "permission denied: choose another --workspace, or fix the permissions",
     errno.ENOTDIR: "there is a file where a folder should be: move it away, or choose another --workspace",
-    errno.ELOOP: "it is a symbolic link, and nothing is written through one: remove the link",
-    errno.ENOLCK: "the file system gives no locks (NFS: is its lock service up?): choose another --workspace",
-    errno.ENOTSUP: "the file system cannot do this: choose another --workspace, on a local disk",
-    errno.ESTALE: "the file server has replaced or forgotten it: mount the file system again, then do it again",
-    errno.EIO: "the disk or the file server failed (input/output error): see `dmesg`, then do it again",
+    errno.ELOOP: "it is a symbolic link, which is not followed for writing: remove the link",
+    errno.ENOLCK: "the file system does not support locks (NFS: is its lock service up?): choose another --workspace",
+    errno.ENOTSUP: "the file system does not support this operation: choose another --workspace, on a local disk",
+    errno.ESTALE: "stale file handle on the file server: mount the file system again, then try again",
+    errno.EIO: "the disk or the file server failed (input/output error): see `dmesg`, then try again",
     errno.EEXIST: "there is a file where a folder should be: move it away, or choose another --workspace",
 }
 
 
 def format_os_error(error: OSError) -> str:
-    """One sentence."""
+    """Message for an OSError, as one sentence."""
     what = WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
     if isinstance(error, PermissionError) and (owner := other_owner(error.filename)):
         what = f"it belongs to {owner}, whose workspace this is: {what}"
@@ -64,7 +64,7 @@ def format_os_error(error: OSError) -> str:
 
 
 def other_owner(name: object) -> str | None:
-    """Who a path, or the folder that hides it, belongs to; None for our own, and where that cannot be told."""
+    """Owner of a path, or of the folder that hides it; None for this user, and where it cannot be determined."""
     place = Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
     while place is not None and place != place.parent:
         try:
@@ -86,26 +86,26 @@ def _user_name(number: int) -> str:
 
 
 LEAST_BYTES, LEAST_FILES = 1 << 20, 64
-"""With less room than this no run is begun: it could not even write how it ended."""
+"""Minimum of free bytes and files for starting a run: with less, not even its end could be recorded."""
 
 
 def shortage(place: Path) -> str:
-    """Why nothing can be written at `place`, and the way out; empty when it can, or when that cannot be said."""
+    """Why nothing can be written at `place`, and the fix; empty when writing is possible or the state is unknown."""
     try:
         found = os.statvfs(place)
     except OSError:
         return ""
     if found.f_flag & os.ST_RDONLY:
-        return f"the file system of {place} is read-only: nothing is started until it can be written"
+        return f"the file system of {place} is read-only: no run starts until it is writable"
     if found.f_files and found.f_favail < LEAST_FILES:  # file systems without inodes of a fixed number report none
         return (
             f"the file system of {place} has no room for more files ({found.f_favail} of {found.f_files:,} inodes are "
-            "free, `df -i`): remove files there; nothing is started until then"
+            "free, `df -i`): remove files there; no run starts until then"
         )
     free = found.f_bavail * found.f_frsize
     if free >= LEAST_BYTES:
         return ""
     return (
         f"the disk of {place} is full ({free // 1024} kB free): make room (`ssl-console cache prune` frees features); "
-        "nothing is started until then"
+        "no run starts until then"
     )

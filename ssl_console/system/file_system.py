@@ -1,4 +1,4 @@
-"""What a file system can do of what a workspace needs: locks, renames, syncing, memory maps, hard links."""
+"""File system features that a workspace requires: locks, renames, syncing, memory maps, hard links."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Inability:
-    """Something that does not work in a folder."""
+    """An operation that does not work in a folder."""
 
     operation: str
     consequence: str
     error: OSError
     required: bool
-    """Whether a workspace cannot be there for it."""
+    """Whether a workspace requires the operation."""
 
     def __str__(self) -> str:
-        return f"{self.operation} does not work there ({self.error.strerror or self.error}): {self.consequence}"
+        return f"{self.operation} does not work here ({self.error.strerror or self.error}): {self.consequence}"
 
 
 def _lock(folder: Path) -> None:
@@ -60,7 +60,7 @@ def _link(folder: Path) -> None:
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LOCKS = "nothing would keep two supervisors apart; choose another --workspace (NFS: mount it with local_lock=none)"
+LOCKS = "two supervisors could run at the same time; choose another --workspace (NFS: mount it with local_lock=none)"
 OPERATIONS: tuple[tuple[str, Callable[[Path], None], str, bool], ...] = (
     ("locking a file (flock)", _lock, LOCKS, True),
     ("replacing a file by rename", _rename, "results could be half written; choose another --workspace", True),
@@ -71,8 +71,8 @@ OPERATIONS: tuple[tuple[str, Callable[[Path], None], str, bool], ...] = (
 
 
 def inabilities(folder: Path) -> Iterator[Inability]:
-    """Whatever does not work in a folder, which has to exist. Raises OSError when there is no room, or when
-    nothing can be written there.
+    """Operations that do not work in an existing folder. Raises OSError when there is no space, or when nothing can be
+    written there.
     """
     with tempfile.TemporaryDirectory(prefix=".ssl-console-probe-", dir=folder, ignore_cleanup_errors=True) as name:
         for operation, attempt, consequence, required in OPERATIONS:

@@ -1,4 +1,4 @@
-"""The processes that hold most of this machine's memory."""
+"""Processes that use most of this machine's memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ssl_console.system.processes import command_of, user_of
 
 
 def largest_processes(count: int) -> tuple[DeviceProcess, ...]:
-    """The `count` processes with the most resident memory in MB, largest first, without what they share with others.
+    """The `count` processes with the most resident memory in MB, largest first, shared memory excluded.
 
-    Looks at every process of the machine: about 20 microseconds each.
+    Reads every process of the machine: about 20 microseconds each.
     """
     held = _private_mb()
     largest = nlargest(count, held, key=lambda pid: held[pid])
@@ -22,7 +22,7 @@ def largest_processes(count: int) -> tuple[DeviceProcess, ...]:
 
 
 def parents_of(pid: int) -> tuple[int, ...]:
-    """The process, its parent, and so on; shorter where they cannot be seen."""
+    """The process, its parent, and so on; ends where a parent is not visible."""
     try:
         return (pid, *(parent.pid for parent in psutil.Process(pid).parents()))
     except psutil.Error:

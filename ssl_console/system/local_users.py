@@ -1,4 +1,4 @@
-"""Other users of this machine: who could open a local port, and who has opened a connection."""
+"""Other users of this machine: accounts that could open a local port, and owners of open connections."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from contextlib import suppress
 from pathlib import Path
 
 FIRST_PERSON, NOBODY = 1000, 65_534
-"""User ids between which Linux distributions put people."""
+"""Range of user ids that Linux distributions assign to regular accounts (and the id of the account `nobody`)."""
 NO_LOGIN = ("nologin", "false", "sync")
 CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 OWNER_COLUMN = 7
 
 
 def user_name(uid: int) -> str:
-    """Login name of a user id; the number where the machine has no such account."""
+    """Login name of a user id; the number where no such account exists."""
     with suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"user {uid}"
 
 
 def other_users() -> list[str]:
-    """Names of the users, other than this process's own and root, who can log in here or have a process now."""
+    """Names of the users, other than this process's own and root, that can log in here or have a running process."""
     people = {
         entry.pw_uid
         for entry in pwd.getpwall()
@@ -40,7 +40,7 @@ def _process_owners() -> Iterator[int]:
 
 
 def connection_owner(local_port: int, remote_port: int) -> int | None:
-    """User id of the process on this machine that has connected `local_port` to `remote_port`; None if unknown."""
+    """User id of the local process that has connected `local_port` to `remote_port`; None if unknown."""
     for table in CONNECTIONS:
         with suppress(OSError):
             for line in table.read_text().splitlines()[1:]:

@@ -9,27 +9,25 @@ from dataclasses import dataclass, field
 
 INTERVAL_S = 60.0
 MOST_KEPT = 1000
-"""Different lines that are remembered; then the memory starts over."""
+"""Maximum number of distinct lines that are counted; beyond it the counts are cleared."""
 
 
 @dataclass(eq=False)
 class RateLimit(logging.Filter):
-    """A logging filter that lets each line through once per interval and then adds how often it was left out.
+    """Logging filter that passes each line once per interval and then appends the number of suppressed repetitions.
 
-    Lines are the same when their templates and their places (file and line of code) are the same; with `by_text`,
-    when their texts are.
+    Lines are equal when their templates and source positions (file and line) are equal; with `by_text`, when their
+    texts are.
     """
 
     interval_s: float = INTERVAL_S
     by_text: bool = False
     clock: Callable[[], float] = time.monotonic
     _seen: dict[object, tuple[float, int]] = field(default_factory=dict)
-    """Of each line: when it was last let through, and how many were left out since."""
+    """Per line: time at which it was last passed, and the number suppressed since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written; it then carries the count of those that were left out. Of what happens once
-        (below WARNING) every line is.
-        """
+        """Whether the line is written, with the number of suppressed ones appended. Lines below WARNING always are."""
         if record.levelno < logging.WARNING:
             return True
         line = record.getMessage() if self.by_text else (record.pathname, record.lineno, record.msg)

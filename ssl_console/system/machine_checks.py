@@ -1,4 +1,4 @@
-"""One answer of the doctor."""
+"""Checks of the machine for `doctor`: memory, open files, terminal multiplexer, driver, CUDA."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Verdict = Literal["good", "note", "bad"]
 
 @dataclass(frozen=True)
 class Check:
-    """One answer."""
+    """Result of one check."""
 
     name: str
     verdict: Verdict
     words: str
-    """What was found and, unless it is good, what to do."""
+    """Result in words and, unless it is good, what to do."""
 
 
 GIGABYTE = 2**30
@@ -31,7 +31,7 @@ FEW_FILES = 4096
 
 
 def memory_check() -> Check:
-    """What workers can have of the main memory now."""
+    """Main memory that is available for workers."""
     memory = psutil.virtual_memory()
     free, whole = memory.available / GIGABYTE, memory.total / GIGABYTE
     if free < LITTLE_MEMORY_GB:
@@ -41,7 +41,7 @@ def memory_check() -> Check:
 
 
 def files_check(limits: tuple[int, int] | None = None) -> Check:
-    """How many files a process may have open; `limits` are the soft and the hard one."""
+    """Limit of open files per process; `limits` are the soft and the hard limit."""
     soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
         raised = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
@@ -52,17 +52,17 @@ def files_check(limits: tuple[int, int] | None = None) -> Check:
 
 
 def multiplexer_check(environment: Mapping[str, str]) -> Check:
-    """Whether the terminal app outlives the SSH link; runs do in any case."""
+    """Whether the terminal app survives a lost SSH link; runs survive in any case."""
     if environment.get("TMUX") or environment.get("STY"):
-        return Check("tmux", "good", "this is a session that a lost link leaves open")
+        return Check("tmux", "good", "a session that survives a lost link")
     if environment.get("SSH_CONNECTION"):
-        words = "over SSH without tmux or screen: a lost link closes the console (runs go on); `tmux` keeps it open"
+        words = "over SSH without tmux or screen: a lost link closes the console (runs continue); use `tmux` to keep it"
         return Check("tmux", "note", words)
     return Check("tmux", "good", "not over SSH")
 
 
 def driver_check() -> Check | None:
-    """Driver, and the newest CUDA that it supports; None without an NVIDIA driver."""
+    """NVIDIA driver, and the newest CUDA version that it supports; None without a driver."""
     driver = driver_version()
     if driver is None:
         return None
@@ -71,7 +71,7 @@ def driver_check() -> Check | None:
 
 
 def cuda_check(built_for: str | None, *, sees: bool, devices: int) -> Check | None:
-    """Whether torch can use the devices that the driver has; None where there are none."""
+    """Whether torch can use the CUDA devices; None where there are none."""
     if not devices:
         return None
     if sees:
@@ -83,6 +83,6 @@ def cuda_check(built_for: str | None, *, sees: bool, devices: int) -> Check | No
         return Check("cuda", "bad", words)
     words = (
         f"torch is built for CUDA {built_for} and cannot start it: if the driver is too old (see `driver`), "
-        "`make install` chooses a torch for it; else look whether the device was taken away"
+        "`make install` chooses a torch for it; otherwise check that the device is still available"
     )
     return Check("cuda", "bad", words)

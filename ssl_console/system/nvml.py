@@ -1,6 +1,7 @@
-"""NVIDIA devices as their driver's management library tells them. No driver, no library, a lost device: all tolerated.
+"""NVIDIA devices as reported by NVML, the driver's management library. A missing driver, library or device is
+tolerated.
 
-Never raises: what cannot be said is None. Memory is in MB of 2**20 bytes.
+Never raises: unknown values are None. Memory is in MB of 2**20 bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _T = TypeVar("_T")
 
 
 def cuda_devices() -> list[Device]:
-    """The CUDA devices that this process may use, numbered as CUDA numbers them here. Empty without a driver."""
+    """The CUDA devices that this process may use, in CUDA's numbering. Empty without a driver."""
     nvml = _library()
     if nvml is None:
         return []
@@ -33,7 +34,7 @@ def cuda_devices() -> list[Device]:
 
 
 def read_cuda(device: Device) -> Reading | None:
-    """Memory, load and processes of one device now; None when the driver cannot say (it fell off the bus, say)."""
+    """Memory, load and processes of one device; None when the driver does not report them (e.g. it failed)."""
     nvml = _library()
     if nvml is None or device.uuid is None:
         return None
@@ -42,7 +43,7 @@ def read_cuda(device: Device) -> Reading | None:
 
 
 def energy_j(device: Device) -> float | None:
-    """What the device has drawn since its driver was loaded, in joules; None where it keeps no such count."""
+    """Energy drawn since the driver was loaded, in joules; None where the device does not count it."""
     nvml = _library()
     handle = None if nvml is None or device.uuid is None else _asked(nvml, nvml.nvmlDeviceGetHandleByUUID, device.uuid)
     if nvml is None or handle is None:
@@ -52,13 +53,13 @@ def energy_j(device: Device) -> float | None:
 
 
 def driver_version() -> str | None:
-    """Of the NVIDIA driver."""
+    """Version of the NVIDIA driver."""
     nvml = _library()
     return None if nvml is None else _text(_asked(nvml, nvml.nvmlSystemGetDriverVersion))
 
 
 def driver_cuda_version() -> str | None:
-    """The newest CUDA that the driver supports, `12.8` say; None where that cannot be asked."""
+    """The newest CUDA version that the driver supports, e.g. `12.8`; None where it is unknown."""
     nvml = _library()
     found = None if nvml is None else _asked(nvml, nvml.nvmlSystemGetCudaDriverVersion)
     return None if found is None else f"{found // 1000}.{found % 1000 // 10}"
@@ -103,7 +104,7 @@ def _device(nvml: ModuleType, index: int, handle: object) -> Device | None:
 
 
 def _visible(nvml: ModuleType) -> Iterator[object]:
-    """Handles in CUDA's order. The variable names devices by number or by the beginning of their UUID."""
+    """Handles in CUDA's order. The variable lists devices by number or by a prefix of their UUID."""
     count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
     every = [_asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
     given = os.environ.get(VISIBLE)
@@ -115,13 +116,13 @@ def _visible(nvml: ModuleType) -> Iterator[object]:
         return
     for entry in map(str.strip, given.split(",")):
         handle = _named(nvml, entry, every)
-        if handle is None:  # CUDA too ignores what follows a name that it does not know
+        if handle is None:  # like CUDA, ignore everything after an unknown name
             return
         yield handle
 
 
 def _by_cuda(nvml: ModuleType, every: list[Any], given: str | None) -> list[object] | None:
-    """Handles in CUDA's order where that may be another than the driver's; None where it is the same, or unknown."""
+    """Handles in CUDA's order where it may differ from the driver's; None where it is the same, or unknown."""
     names = {_text(_asked(nvml, nvml.nvmlDeviceGetName, handle)) for handle in every}
     numbered = given is None or any(_is_number(entry.strip()) for entry in given.split(","))
     if len(names) < 2 or not numbered or counts_by_address():
@@ -132,7 +133,7 @@ def _by_cuda(nvml: ModuleType, every: list[Any], given: str | None) -> list[obje
 
 
 def driver_problems() -> list[str]:
-    """What is wrong with the driver or with a card, a sentence each."""
+    """Problems of the driver or of a device, one sentence each."""
     nvml = _library()
     if nvml is None:
         return [_init_problem()] if _init_problem() else []
@@ -141,7 +142,7 @@ def driver_problems() -> list[str]:
     found = [f"GPU {index} does not answer: see `dmesg`, then reset it or reboot" for index in lost]
     if not order_is_known():
         found.append(
-            "the cards differ and CUDA cannot be asked for its order, so cuda:0 may be another card than meant: "
+            "the cards differ and the order of CUDA cannot be queried, so cuda:0 may be another card than meant: "
             f"export {ORDER}={BY_ADDRESS}"
         )
     return found
@@ -153,7 +154,7 @@ def _answers(nvml: ModuleType, index: int) -> bool:
 
 
 def order_is_known() -> bool:
-    """Whether numbers of CUDA devices are certain here: cards are alike, or CUDA can be asked for its order."""
+    """Whether numbers of CUDA devices are certain: all devices are alike, or CUDA's order can be queried."""
     nvml = _library()
     if nvml is None:
         return True
@@ -177,8 +178,8 @@ def _named(nvml: ModuleType, entry: str, every: list[Any]) -> object | None:
 
 
 def _asked(nvml: ModuleType, question: Callable[..., _T], *about: object) -> _T | None:
-    """The answer. An old driver has no answer to some questions of a new binding, which that does not call an error of
-    the library.
+    """Value returned by a query; None on an error, e.g. of an old driver that does not support a query of a newer
+    binding.
     """
     try:
         return question(*about)
@@ -196,7 +197,7 @@ def _number(value: float | None) -> float | None:
 
 @lru_cache(maxsize=1)
 def _library() -> ModuleType | None:
-    """The library, initialised once: that may take a second, and needs no undoing."""
+    """The library, initialised once (up to a second); needs no shutdown."""
     try:
         import pynvml  # noqa: PLC0415 - of no use on most laptops
     except ImportError:
@@ -214,11 +215,12 @@ def _init_error(nvml: ModuleType) -> Exception | None:
 
 
 NO_DRIVER, NO_LIBRARY, MISMATCH = 9, 12, 18
-"""Numbers of the library's errors: driver not loaded, library not found, another version than the loaded driver's."""
+"""Error codes of the library: driver not loaded, library not found, library version different from the loaded driver's.
+"""
 
 
 def _init_problem() -> str:
-    """Why there is a driver that cannot be used; empty where there is none."""
+    """Why an installed driver cannot be used; empty without a driver."""
     try:
         import pynvml  # noqa: PLC0415 - as above
     except ImportError:

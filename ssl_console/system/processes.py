@@ -1,4 +1,4 @@
-"""Other processes of this machine: whether they live, how they ended, and their end."""
+"""Other processes of this machine: whether they are alive, their exit codes, and their termination."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from pathlib import Path
 import psutil
 
 CLOCK_TOLERANCE_S = 2.0
-"""The start time that the system reports moves a little when its clock is set."""
+"""Tolerance in seconds: the start time that the system reports changes slightly when its clock is set."""
 UNWRITTEN = 74
-"""Exit code of a worker that could not write down what came of its run (EX_IOERR of sysexits.h)."""
+"""Exit code of a worker that could not record the outcome of its run (EX_IOERR of sysexits.h)."""
 
 _FLAGS, _PF_ENDING = 6, 0x404
-"""Where the kernel's flags stand in `/proc/PID/stat` after the name, and those of a process that is ended by a signal
-(PF_SIGNALED) or leaves (PF_EXITING)."""
+"""Position of the kernel's flags in `/proc/PID/stat` after the name, and the flags of a process that is being killed by
+a signal (PF_SIGNALED) or exiting (PF_EXITING).
+"""
 
 
 def this_host() -> str:
-    """The name under which this machine writes into a shared workspace."""
+    """Name of this machine in records of a shared workspace."""
     return socket.gethostname()
 
 
 _BOOT_ID, _PID_NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 _INITIAL_NAMESPACE = "pid:[4026531836]"
-"""The PID namespace of the machine itself; containers have others, with process numbers of their own."""
+"""PID namespace of the machine itself; containers have others, with process numbers of their own."""
 
 
 @lru_cache(maxsize=1)
 def this_machine() -> str:
-    """Boot and PID namespace in which process numbers of this process mean something; empty where unknown."""
+    """Boot and PID namespace in which this process's numbers are valid; empty where unknown."""
     try:
         return f"{_BOOT_ID.read_text().strip()} {_PID_NAMESPACE.readlink()}"
     except OSError:
@@ -44,8 +45,8 @@ def this_machine() -> str:
 def is_here(host: str, machine: str) -> bool:
     """Whether process numbers written by `host` can be looked up here.
 
-    Containers often share a host name and number their processes each from 1. On the machine itself another boot means
-    that it was started again, so that whatever ran then is gone. Records of earlier versions name no machine.
+    Containers often share a host name and number their processes each from 1. On the machine itself, another boot id
+    means a reboot, after which earlier processes are gone. Records of earlier versions name no machine.
     """
     mine = this_machine()
     if host != this_host():
@@ -55,7 +56,7 @@ def is_here(host: str, machine: str) -> bool:
 
 
 def started_at(pid: int) -> float | None:
-    """When the process started, in seconds since the epoch; None when there is none, or only its remains."""
+    """Start time of the process, in seconds since the epoch; None when it does not exist or is a zombie."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
@@ -64,18 +65,18 @@ def started_at(pid: int) -> float | None:
 
 
 def lives(pid: int, started: float) -> bool:
-    """Whether the process that started then still runs; another one with a reused pid does not count."""
+    """Whether the process that started at that time still runs; another one with a reused pid does not count."""
     now = started_at(pid)
     return now is not None and abs(now - started) < CLOCK_TOLERANCE_S
 
 
 def is_going(pid: int, started: float) -> bool:
-    """Whether that process has ended or been killed: one that was may hold its files, and so its locks, for a while."""
+    """Whether the process has ended or been killed: a killed one may hold its files, and so its locks, for a while."""
     return _killed(pid) or not lives(pid, started)
 
 
 def _killed(pid: int) -> bool:
-    """Whether the kernel is about to end the process, or at it (Linux; elsewhere False)."""
+    """Whether the process is being terminated by the kernel (Linux; elsewhere False)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_FLAGS])
@@ -86,7 +87,7 @@ def _killed(pid: int) -> bool:
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether the process was stopped by a signal, or frozen with its control group (`docker pause`): not stuck."""
+    """Whether the process is stopped by a signal, or frozen with its control group (`docker pause`), not stuck."""
     with suppress(psutil.Error):
         if psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}:
             return True
@@ -97,7 +98,7 @@ def is_suspended(pid: int) -> bool:
 
 
 def user_of(pid: int) -> str | None:
-    """Name of the user whose process it is; None where that cannot be seen."""
+    """Name of the user that owns the process; None where it is not visible."""
     try:
         return str(psutil.Process(pid).username())
     except (psutil.Error, KeyError):
@@ -105,7 +106,7 @@ def user_of(pid: int) -> str | None:
 
 
 def command_of(pid: int) -> str | None:
-    """Name of the process's program; None where that cannot be seen."""
+    """Name of the process's program; None where it is not visible."""
     try:
         return str(psutil.Process(pid).name())
     except psutil.Error:
@@ -113,24 +114,24 @@ def command_of(pid: int) -> str | None:
 
 
 def own_start() -> float:
-    """When this process started, in seconds since the epoch."""
+    """Start time of this process, in seconds since the epoch."""
     return float(psutil.Process().create_time())
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:
-    """Send a signal to one process; one that is gone is no error."""
+    """Send a signal to one process; a missing process is no error."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
-    """Send a signal to every process of a group; one that is gone, or never was, is no error."""
+    """Send a signal to every process of a group; a missing group is no error."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def describe_exit(code: int) -> str:
-    """`code` as `subprocess` gives it (negative for signals), in words that follow "the worker"."""
+    """Description of an exit code of `subprocess` (negative for signals), as a predicate of "the worker"."""
     if code >= 0:
         return f"left with exit code {code}"
     try:
@@ -141,7 +142,7 @@ def describe_exit(code: int) -> str:
 
 
 def _likely_cause(name: str) -> str:
-    """What the kernel sends this signal for, as far as that can be told afterwards."""
+    """Usual reason for which the kernel sends this signal."""
     seconds, _ = resource.getrlimit(resource.RLIMIT_CPU)  # the workers of this process have the same
     if name == "SIGXCPU":
         return " (its CPU time was used up: `ulimit -t`)"
@@ -153,9 +154,9 @@ def _likely_cause(name: str) -> str:
 
 
 def end_marked(variable: str, value: str) -> int:
-    """Kill every process of this user that was started with this environment variable; how many there were (Linux).
+    """Kill every process of this user that was started with this environment variable; return their number (Linux).
 
-    So a program that has left its process group, and whose parents are gone, is still known.
+    Finds programs that have left their process group and whose parents have exited.
     """
     mark = f"{variable}={value}".encode()
     found = [pid for pid in psutil.pids() if pid != os.getpid() and mark in environment_of(pid)]
@@ -165,7 +166,7 @@ def end_marked(variable: str, value: str) -> int:
 
 
 def environment_of(pid: int) -> list[bytes]:
-    """The variables that a process was started with, as `NAME=value`; empty where that cannot be seen."""
+    """Environment of a process at its start, as `NAME=value`; empty where it is not visible."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

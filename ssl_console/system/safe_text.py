@@ -1,4 +1,4 @@
-"""Text from outside made safe for a terminal: no escape sequences, no control characters, known width."""
+"""Untrusted text made safe for a terminal: no escape sequences, no control characters, known width."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""Of what JSON leaves as it is: the eight-bit controls, and marks that change direction or lines."""
+"""Control characters that JSON does not escape: eight-bit controls, and marks that change direction or lines."""
 _UNPRINTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that draw nothing, or change the direction or the lines of what is around them."""
+"""Unicode categories that draw nothing, or change the direction or the lines of the surrounding text."""
 
 
 def printable(text: str) -> str:
-    """One line of text that can only draw characters; a tab becomes a space, line ends are dropped."""
+    """One line of text that only draws characters; tabs become spaces, line ends are removed."""
     bare = _ESCAPES.sub("", text).replace("\t", " ")
     return bare if bare.isprintable() else "".join(filter(_draws, bare))
 
 
 def json_text(content: object, indent: int | None = None) -> str:
-    """JSON in which whatever could steer a terminal is escaped by `\\u`: JSON itself lets most of that stand."""
+    """JSON with every character that could control a terminal escaped by `\\u`; plain JSON escapes few of them."""
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def last_state(line: str) -> str:
-    """What a terminal would show of a line that rewrites itself by carriage returns (a progress bar)."""
+    """Final state of a line that rewrites itself by carriage returns (a progress bar)."""
     return line.rstrip("\r").rpartition("\r")[2]
 
 
 def width(text: str) -> int:
-    """Columns that printable text takes in a terminal."""
+    """Columns that printable text occupies in a terminal."""
     return len(text) if text.isascii() else len(text) + sum(_cells(one) - 1 for one in text if not one.isascii())
 
 
 def align(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
-    """Rows as lines with columns below one another; the columns in `right` are flush right."""
+    """Rows as lines with aligned columns; the columns in `right` are right-aligned."""
     widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
     return [gap.join(_padded(row, widths, right)).rstrip() for row in rows]
 
 
 def align_within(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
-    """The same with every column but the first flush right, in as many blocks below one another as the width asks for.
+    """Aligned rows with every column but the first right-aligned, in as many blocks as the width requires.
 
-    Each block begins with the first column; between blocks there is an empty line.
+    Each block begins with the first column; blocks are separated by an empty line.
     """
     widths = [max(width(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines: list[str] = []
@@ -63,7 +63,7 @@ def align_within(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
 
 
 def _blocks(widths: Sequence[int], columns: int, gap: int = 2) -> list[list[int]]:
-    """Indices of the columns in each block, the first column left out; a block has at least one."""
+    """Indices of the columns in each block, without the first column; a block has at least one."""
     blocks: list[list[int]] = []
     used = columns + 1
     for index, needed in enumerate(widths[1:], 1):
@@ -76,7 +76,7 @@ def _blocks(widths: Sequence[int], columns: int, gap: int = 2) -> list[list[int]
 
 
 def shorten(text: str, columns: int) -> str:
-    """The text cut to at most `columns`, with an ellipsis where something is left out."""
+    """The text truncated to at most `columns`, with an ellipsis where text is omitted."""
     if width(text) <= columns:
         return text
     kept, used = [], 0

@@ -1,7 +1,7 @@
 """The CUDA version that torch was built for, and whether the installed driver can start it. Never imports torch.
 
-`python -I ssl_console/system/torch_build.py [VERSION]` prints pip constraints for this machine: `make install` runs it
-before anything is installed, so this module needs the standard library alone.
+`python -I ssl_console/system/torch_build.py [VERSION]` prints pip constraints for this machine. `make install` runs it
+before anything is installed, so this module uses only the standard library.
 
 A driver starts programs of its own major version of CUDA and of older ones (CUDA's minor-version compatibility): a
 driver of the CUDA 12 era cannot start a torch built for CUDA 13.
@@ -44,17 +44,19 @@ def built_for() -> CudaVersion | None:
 
 
 def can_start(build: CudaVersion, driver: CudaVersion) -> bool:
-    """Whether a torch built for `build` starts with a driver that supports CUDA up to `driver`."""
+    """Whether a torch built for `build` works with a driver that supports CUDA up to `driver`."""
     return driver[0] >= build[0]
 
 
 def constraints_file(driver: CudaVersion | None) -> str:
-    """The constraints whose torch the driver starts; the newest without a driver, as torch then computes on the CPU."""
+    """The constraints file whose torch works with the driver; the newest without a driver, as torch then computes on
+    the CPU.
+    """
     return CUDA_12 if driver is not None and driver[0] <= OLDEST_CUDA else NEWEST
 
 
 def constraints(folder: Path, driver: CudaVersion | None, torch: str | None = None) -> str:
-    """Lines for `pip --constraint`; with `torch`, that version and whatever it requires instead of the pinned build."""
+    """Lines for `pip --constraint`; with `torch`, that version and its requirements instead of the pinned build."""
     pins = (folder / constraints_file(driver)).read_text(encoding="utf-8")
     if torch is None:
         return pins

@@ -1,1 +1,1 @@
-"""The process that carries runs out: the only part of the console that (through `tasks`) imports torch."""
+"""Worker process that executes runs: the only part of the console that (through `tasks`) imports torch."""

@@ -1,9 +1,10 @@
 """`python -P -m ssl_console.worker --workspace W --device cpu [RUN_ID...]`: further run ids come on standard input.
 
-Ends at the end of its input, after a run that was not done (exit code 1; 74 when that could not be written down), or at
-SIGTERM or SIGUSR2 (143); and begins nothing more when its supervisor is gone (`--parent`), for the next one may give
-the device to somebody else. SIGUSR1 writes the stacks of all threads to the log. As a cluster's job (`--job`), which
-may have waited long, it starts afresh for the rest of its runs instead of ending after one that was not done.
+Exits at the end of its input, after a run that did not finish (exit code 1; 74 when the outcome could not be recorded),
+or at SIGTERM or SIGUSR2 (143). It starts no further run when its supervisor is gone (`--parent`), because the next
+Exits at the end of its input, after a run that did not finish (exit code 1; 74 when the outcome is not recorded),
+(`--job`), which may have waited long, it restarts itself for the remaining runs instead of exiting after a run that did
+not finish.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _LEAVES = {RunOutcome.ENDED: NOT_DONE, RunOutcome.STOPPED: NOT_DONE, RunOutcome.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry runs out until there are no more; the exit code."""
+    """Execute runs until there are none left; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -P -m ssl_console.worker", description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--device", default="cpu", help="cpu, mps or cuda:N")
     parser.add_argument("--slot", default="0", help="shown in process listings only")
-    parser.add_argument("--job", default="", help="our name for the cluster's job that this is")
+    parser.add_argument("--job", default="", help="name of this cluster job in the console")
     parser.add_argument(
-        "--parent", type=int, help="no further run is begun once this process is not our parent any more"
+        "--parent", type=int, help="no further run is started once this process is no longer the parent"
     )
     parser.add_argument("runs", nargs="*", metavar="RUN_ID")
     options = parser.parse_args(arguments)
@@ -68,15 +69,13 @@ def _prepare() -> Termination:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     bind_children()
     keep_freed_memory()
-    with suppress(OSError):  # if the machine runs out of memory, the kernel had better end this than the supervisor
+    with suppress(OSError):  # when memory runs out, the kernel should kill a worker rather than the supervisor
         Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
     return Termination().install()
 
 
 def _start_afresh(arguments: Sequence[str]) -> None:
-    """Become a new worker with the same runs, of which the ended ones are passed over, in the same process: it is the
-    one that the cluster signals.
-    """
+    """Restart as a new worker for the remaining runs, in the same process, which receives the cluster's signals."""
     end_children()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,7 +83,7 @@ def _start_afresh(arguments: Sequence[str]) -> None:
 
 
 def _leave(code: int) -> None:
-    """End now: no thread or library of an evaluation may hold a finished worker back."""
+    """Exit immediately, without waiting for threads or libraries of an evaluation."""
     end_children()
     with suppress(OSError):
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""Taking a run: of any number of workers that were given it, one gets it.
+"""Claiming a run: exactly one of the workers that were assigned it gets it.
 
-A cluster starts a job again whose node it took away, or lost. The restarted job ends the attempt of its earlier
-process, which may still exist (e.g. when only its daemon died) and cannot publish a result from then on, and claims the
-next attempt.
+A cluster restarts a job whose node was preempted or lost. The restarted job ends the attempt of its earlier process,
+which may still exist (e.g. when only its daemon died) and cannot publish a result from then on, and claims the next
+attempt.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ssl_console.workspace.run_status import RunStatus, read_status
 
 
 def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunStatus | None:
-    """The status of the queued run that is ours from now on; None when it is not queued, or another was faster.
+    """Claim a queued run and return its status; None when it is not queued, or was claimed by another worker.
 
-    `job` is the console's name for the cluster's job that this process is; empty if it is none.
+    `job` is the console's name for the cluster job of this process; empty if there is none.
     """
     folder = workspace.run(run_id)
     try:
@@ -63,7 +63,7 @@ def claim(workspace: Workspace, run_id: str, device: str, job: str = "") -> RunS
 
 
 def _over(status: RunStatus) -> bool:
-    """Whether an attempt of the same job's earlier process is under way, lost, or was interrupted."""
+    """Whether an attempt of the same job's earlier process is running, lost, or was interrupted."""
     return status.state in {RunState.STARTING, RunState.RUNNING} or status.kind in {"lost", "interrupted"}
 
 
@@ -73,11 +73,11 @@ def _end_earlier_attempt(workspace: Workspace, run_id: str, status: RunStatus) -
         return
     folder, owner = workspace.run(run_id), status.owner
     assert owner is not None
-    message = f"its job was started again after it had run on {owner.host}"
+    message = f"its job was restarted after running on {owner.host}"
     end = End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
     create_exclusively(folder.end(status.attempt), end.model_dump_json().encode())
     with suppress(NotPossible):  # the supervisor was faster
-        request_retry(workspace, run_id, "goes on: its job was started again")
+        request_retry(workspace, run_id, "continues: its job was restarted")
 
 
 def _node() -> str:
@@ -85,7 +85,7 @@ def _node() -> str:
 
 
 def take_standard_input() -> TextIO:
-    """Standard input for the assignments alone; code that reads `sys.stdin` later meets its end instead."""
+    """Standard input, reserved for assignments; code that reads `sys.stdin` later gets an end of file."""
     own = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -94,7 +94,7 @@ def take_standard_input() -> TextIO:
 
 
 def assigned(first: Sequence[str], lines: TextIO, termination: Termination) -> Iterator[str]:
-    """Run ids as they come, until the other side closes. Raises Terminated while it waits."""
+    """Run ids as they arrive, until the input is closed. Raises Terminated while waiting."""
     yield from first
     while True:
         with termination.interruptible():

@@ -1,4 +1,4 @@
-"""From what went wrong to the kind of failure and the sentence that users read."""
+"""Classification of failures, and the message that users read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def classify_failure(error: BaseException, log: Path) -> tuple[FailureKind, str]:
-    """Kind and one sentence; `log` is where the traceback went."""
+    """Kind of failure and one sentence; `log` is the file that contains the traceback."""
     kind = _kind(error)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         place = f" ({error.filename})" if error.filename else ""
@@ -30,7 +30,7 @@ def classify_failure(error: BaseException, log: Path) -> tuple[FailureKind, str]
 
 
 def _kind(error: BaseException) -> FailureKind:
-    # imported here because it takes numpy with it, which a worker without failures may not need
+    # imported here because it imports numpy, which a worker without failures may not need
     from tasks.datasets.dataset import DataError  # noqa: PLC0415
 
     kinds: tuple[tuple[type[BaseException], FailureKind], ...] = (
@@ -46,7 +46,7 @@ def _kind(error: BaseException) -> FailureKind:
 
 
 def _says_enough(error: BaseException) -> bool:
-    """Whether the message was written for users: our own errors name the place and the way out."""
+    """Whether the message is meant for users: the project's own errors name the place and the fix."""
     return type(error).__module__.partition(".")[0] in {"tasks", "backbones", "ssl_console"}
 
 

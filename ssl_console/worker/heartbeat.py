@@ -1,8 +1,8 @@
-"""Signs of life: a thread that says that the run goes on, as long as there is reason to believe it.
+"""Heartbeat thread: reports that a run is alive as long as the process is working.
 
-A heartbeat is written only if this process used the processor since the last one. So a run that computes for an hour
-without reporting lives, and one whose every thread waits for something that never comes falls silent, which is how
-the supervisor finds it. (Waiting for a CUDA kernel keeps a processor busy.)
+A heartbeat is written only if this process used the processor since the last one. A run that computes for an hour
+without reporting therefore stays alive, and one whose threads all wait for something that never comes falls silent,
+which is how the supervisor detects it. (Waiting for a CUDA kernel keeps a processor busy.)
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ssl_console.workspace.tail import keep_bounded
 
 EVERY_S = 2.0
 LIVING_SHARE = 0.02
-"""Share of one processor that a process which only waits does not reach."""
+"""Share of one processor that an idle, waiting process does not reach."""
 
 
 @contextmanager
 def heartbeat(folder: RunFolder, attempt: int, log: EventLog, reporter: WorkerReporter) -> Iterator[None]:
-    """Beat until the block is left; and end the run when it is cancelled, declared ended or removed: that works without
-    a supervisor too.
+    """Send heartbeats until the block is left, and end the run when it is cancelled, declared ended or removed, with or
+    without a supervisor.
     """
     over = threading.Event()
     thread = threading.Thread(target=_beat, args=(folder, attempt, log, reporter, over), name="heartbeat", daemon=True)
@@ -41,7 +41,7 @@ def heartbeat(folder: RunFolder, attempt: int, log: EventLog, reporter: WorkerRe
 
 
 def resources(reporter: WorkerReporter) -> Event:
-    """Speed and peak memory now."""
+    """Current speed and peak memory."""
     return Event(
         "resources",
         time.time(),
@@ -52,14 +52,14 @@ def resources(reporter: WorkerReporter) -> Event:
 
 
 def _beat(folder: RunFolder, attempt: int, log: EventLog, reporter: WorkerReporter, over: threading.Event) -> None:
-    used, told = time.process_time(), None
+    used, sent = time.process_time(), None
     while not over.wait(EVERY_S):
         before, used = used, time.process_time()
         reporter.flush()
         if used - before >= LIVING_SHARE * EVERY_S:
             now = resources(reporter)
-            log.write(now if _differs(now, told) else Event("heartbeat", time.time()))
-            told = now
+            log.write(now if _differs(now, sent) else Event("heartbeat", time.time()))
+            sent = now
         with suppress(OSError):
             keep_bounded(folder, attempt)
         if folder.cancel.exists() or folder.end(attempt).exists() or not folder.path.exists():
@@ -67,8 +67,8 @@ def _beat(folder: RunFolder, attempt: int, log: EventLog, reporter: WorkerReport
             return
 
 
-def _differs(now: Event, told: Event | None) -> bool:
-    """Whether there is something to say beyond being alive."""
-    if told is None or now.images_per_s != told.images_per_s:
+def _differs(now: Event, sent: Event | None) -> bool:
+    """Whether the event contains anything beyond a sign of life."""
+    if sent is None or now.images_per_s != sent.images_per_s:
         return True
-    return (now.memory_mb, now.device_memory_mb) != (told.memory_mb, told.device_memory_mb)
+    return (now.memory_mb, now.device_memory_mb) != (sent.memory_mb, sent.device_memory_mb)

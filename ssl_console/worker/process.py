@@ -1,6 +1,6 @@
-"""Being told to stop: SIGTERM interrupts the evaluation, but never the writing of what came of it.
+"""Termination of the process: SIGTERM interrupts the evaluation, but never the writing of its outcome.
 
-SIGUSR2, a cluster's warning before a time limit, means the same: it is passed on to the handler of SIGTERM.
+SIGUSR2, a cluster's warning before a time limit, has the same effect: it is passed on to the handler of SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from backbones.io.files import open_own
 
 
 class Terminated(BaseException):
-    """SIGTERM came. Not an `Exception`, so that nobody's `except Exception` swallows it."""
+    """SIGTERM was received. Not an `Exception`, so that no `except Exception` swallows it."""
 
 
 class Termination:
-    """Turns SIGTERM into `Terminated`, in the main thread and only where it may interrupt."""
+    """Conversion of SIGTERM into `Terminated`, in the main thread and only where an interruption is allowed."""
 
     def __init__(self) -> None:
         self._asked = False
         self._interruptible = False
         self.warned = False
-        """Whether SIGUSR2 came."""
+        """Whether SIGUSR2 was received."""
 
     @property
     def asked(self) -> bool:
-        """Whether SIGTERM has come."""
+        """Whether SIGTERM was received."""
         return self._asked
 
     def install(self) -> Termination:
-        """Handle SIGTERM and SIGUSR2 from now on; SIGINT is for consoles, so a worker ignores it."""
+        """Handle SIGTERM and SIGUSR2 from now on. Ignore SIGINT, which is meant for consoles."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGUSR2, self._warn)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,7 +47,7 @@ class Termination:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Inside, SIGTERM raises `Terminated`; one that came before raises it at once."""
+        """Raise `Terminated` on SIGTERM inside the block, at once if it was received before."""
         self._interruptible = True
         try:
             if self._asked:
@@ -58,7 +58,7 @@ class Termination:
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Inside, within an interruptible block, SIGTERM waits."""
+        """Defer SIGTERM to the end of the block, within an interruptible block."""
         self._interruptible = False
         yield
 
@@ -78,10 +78,11 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def bind_children() -> None:
-    """Have the kernel kill forked children when this process dies, however it dies, and give us those whose parents
-    have left them, so that `end_children` finds them too (Linux; elsewhere no effect).
+    """Have the kernel kill forked children when this process dies, and reparent orphaned descendants to this process,
+    so that `end_children` finds them too (Linux; elsewhere no effect).
 
-    The kernel means the forking *thread's* death, so children of a passing thread are left to `end_children`.
+    The kernel reacts to the death of the forking *thread*, so children of a temporary thread are left to
+    `end_children`.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -101,7 +102,7 @@ def bind_children() -> None:
 
 
 def end_children() -> int:
-    """Kill every descendant and wait a little for their end; how many there were."""
+    """Kill every descendant and wait briefly for their end; return their number."""
     with suppress(psutil.Error):
         children = psutil.Process().children(recursive=True)
         for child in children:
@@ -113,14 +114,14 @@ def end_children() -> int:
 
 
 def log_error(text: str) -> None:
-    """To standard error. That is the run's log, so on a full disk it cannot be said, which must not end anything."""
+    """Write to standard error, which is the run's log. Failures (a full disk) are ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def redirected_to(log: Path) -> Iterator[None]:
-    """Descriptors 1 and 2, also those of child processes and of C code, append to `log` inside."""
+    """Redirect descriptors 1 and 2, also those of child processes and of C code, to the end of `log`."""
     _flush()
     before = os.dup(1), os.dup(2)
     target = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

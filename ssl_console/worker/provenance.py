@@ -1,4 +1,4 @@
-"""Which code computes a result, on what."""
+"""Provenance of a result: code, package versions, machine, peak memory and energy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 @lru_cache(maxsize=1)
 def code() -> Code:
-    """The state of this package's source files; asked for once, as soon as the process has started."""
+    """State of this package's source files; computed once, when the process starts."""
     folders = [Path(package.__path__[0]) for package in (backbones, ssl_console, tasks)]
     commit = _git(folders[0], "rev-parse", "HEAD") if _tracked(folders[0]) else None
     dirty = None if commit is None else any(_differs(folder, commit) for folder in folders)
@@ -36,7 +36,7 @@ def code() -> Code:
 
 
 def versions() -> dict[str, str]:
-    """Of this package, python, and the packages that numbers may depend on."""
+    """Versions of this package, python, and the packages that scores may depend on."""
     found = {"ssl-console": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: str) -> dict[str, str]:
-    """The device (as torch calls it in this process), its driver, the processor and the system."""
+    """The device (by torch's name in this process), its driver, the processor and the system."""
     found = {"processor": _processor(), "cores": str(os.cpu_count() or 1), "system": platform.platform()}
     named = next((one for one in cuda_devices() if one.name == device), None) if device.startswith("cuda") else None
     if named is not None:
@@ -64,14 +64,14 @@ def _digest(folders: list[Path]) -> str:
 
 
 def _tracked(folder: Path) -> bool:
-    """Whether it is this package's own repository, and not one in which somebody keeps an environment."""
+    """Whether the repository is this package's own, and not one that happens to contain the Python environment."""
     return _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
 
 
 def _differs(folder: Path, commit: str) -> bool:
     """Whether source files were changed, added or removed since the commit.
 
-    They are hashed here, because `git status` would run programs that a repository names: filters, a file monitor.
+    They are hashed here, because `git status` would run programs that a repository configures: filters, a file monitor.
     """
     listed = _git(folder, "ls-tree", "-r", "-z", commit, "--", ".") or ""
     entries = [entry.partition("\t") for entry in listed.split("\0") if entry]
@@ -82,7 +82,7 @@ def _differs(folder: Path, commit: str) -> bool:
 
 
 def _blob_id(path: Path, digits: int) -> str | None:
-    """The name that git gives to a file's content; None where there is no file."""
+    """Git's object name of a file's content; None where the file does not exist."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -95,11 +95,11 @@ def _blob_id(path: Path, digits: int) -> str | None:
 
 SHA1_DIGITS = 40
 RUNS_NOTHING = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat")
-"""A repository's own settings name programs; these win over them."""
+"""Settings of a repository can name programs; these options override them."""
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says of the repository that the folder is in, whatever repository the environment names."""
+    """Output of git for the repository that contains the folder, ignoring any repository in the environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
@@ -132,7 +132,7 @@ _RESET_PEAK = "5"
 
 
 def reset_peaks() -> None:
-    """Begin to look for new peaks, where the system and the device can."""
+    """Reset the peak memory counters, where the system and the device support it."""
     with suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK)
     if (cuda := _cuda()) is not None:
@@ -140,7 +140,7 @@ def reset_peaks() -> None:
 
 
 def host_peak_mb() -> float:
-    """Peak resident memory in MB since `reset_peaks`; since the process began where that cannot be reset."""
+    """Peak resident memory in MB since `reset_peaks`; since the start of the process where it cannot be reset."""
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -150,22 +150,22 @@ def host_peak_mb() -> float:
 
 
 def device_peak_mb() -> float | None:
-    """Peak memory in MB that torch held on the CUDA device; None when this process uses none."""
+    """Peak memory in MB that torch allocated on the CUDA device; None when this process uses none."""
     cuda = _cuda()
     return None if cuda is None else cuda.max_memory_reserved() / MEGABYTE
 
 
 class EnergyMeter:
-    """The energy that a device draws from now on; the whole device's, whoever uses it meanwhile."""
+    """Energy drawn by the whole device since construction, including other processes' share."""
 
     def __init__(self, device: str) -> None:
-        """Begin; `device` as torch calls it in this process."""
+        """Start measuring; `device` is torch's name in this process."""
         known = cuda_devices() if device.startswith("cuda") else []
         self._device = next((one for one in known if one.name == device), None)
         self._before = None if self._device is None else energy_j(self._device)
 
     def used_j(self) -> float | None:
-        """In joules; None where the device does not say."""
+        """Energy in joules; None where the device does not report it."""
         now = None if self._device is None else energy_j(self._device)
         return None if now is None or self._before is None else now - self._before
 

@@ -1,4 +1,4 @@
-"""The worker's `tasks.reporter.Reporter`: bounded numbers of events, however often a protocol reports."""
+"""Implementation of `tasks.reporter.Reporter`: a bounded number of events, however often a protocol reports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ssl_console.workspace.events import Event, encode_event
 
 
 class EventLog:
-    """The writer of one `events.<attempt>.jsonl`.
+    """Writer of one `events.<attempt>.jsonl`.
 
-    A line that cannot be written (disk full) is lost and costs the run nothing: counts are absolute.
+    A line that cannot be written (disk full) is lost without failing the run: counts are absolute.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,10 +24,9 @@ class EventLog:
         self._lock = threading.Lock()
         self._torn = False
         self.last = time.monotonic()
-        """When the last event was written, on the monotonic clock."""
+        """Time of the last event on the monotonic clock, in seconds."""
 
     def write(self, event: Event) -> None:
-        """Append one event."""
         line = encode_event(event)
         with self._lock:
             try:
@@ -40,94 +39,93 @@ class EventLog:
                 self._torn = True
 
     def close(self) -> None:
-        """Nothing more will be written."""
         with self._lock:
             os.close(self._descriptor)
 
 
 ADVANCE_EVERY_S = 0.2
 METRIC_EVERY_S = 0.1
-"""Per metric: of points that come faster, the newest of each interval is kept."""
+"""Interval per metric, in seconds: of the points within one, only the newest is written."""
 
 MOST_WARNINGS = 1000
 LONGEST_WARNING = 4000
 MOST_METRICS = 200
-"""What a protocol that has gone mad may tell, so that neither events nor readers grow without end."""
+"""Limit on the metrics of a misbehaving protocol, so that neither events nor readers grow without bound."""
 
 
 class WorkerReporter:
-    """Writes what a protocol reports as events; what is held back follows with the next `flush`."""
+    """Reporter that writes events; what is held back is written by the next `flush`."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._lock = threading.RLock()
         self._done = 0
-        self._told = 0
+        self._reported = 0
         self._unit = ""
         self._phase_began = self._advanced = time.monotonic()
-        self._metrics_told: dict[str, float] = {}
+        self._metrics_reported: dict[str, float] = {}
         self._metrics_held: dict[str, Event] = {}
         self.warnings: list[str] = []
 
     def phase(self, name: str, total: int | None = None, unit: str = "") -> None:
-        """A new phase begins."""
+        """Begin a new phase."""
         with self._lock:
             self.flush()
-            self._done = self._told = 0
+            self._done = self._reported = 0
             self._unit = unit
             self._phase_began = self._advanced = time.monotonic()
             self._log.write(Event("phase", time.time(), name=name, total=total, unit=unit))
 
     def advance(self, count: int = 1) -> None:
-        """`count` more units are done."""
+        """Count `count` more units as done."""
         with self._lock:
             self._done += count
             if time.monotonic() - self._advanced >= ADVANCE_EVERY_S:
                 self._tell_advance()
 
     def metric(self, name: str, value: float, step: float | None = None) -> None:
-        """A point of a curve; one that is not a number, or of one curve too many, is left out."""
+        """Add a point to a curve; a value that is not finite, or a curve beyond the limit, is dropped."""
         if not math.isfinite(value):
             return
         event = Event("metric", time.time(), name=name, value=float(value), step=None if step is None else float(step))
         with self._lock:
-            if len(self._metrics_told) >= MOST_METRICS and name not in self._metrics_told:
+            if len(self._metrics_reported) >= MOST_METRICS and name not in self._metrics_reported:
                 return
-            if time.monotonic() - self._metrics_told.get(name, -math.inf) >= METRIC_EVERY_S:
+            if time.monotonic() - self._metrics_reported.get(name, -math.inf) >= METRIC_EVERY_S:
                 self._tell_metric(event)
             else:
                 self._metrics_held[name] = event
 
     def warn(self, message: str) -> None:
-        """Kept for the result too, up to `MOST_WARNINGS`."""
+        """Store a warning for the result, up to `MOST_WARNINGS`."""
         with self._lock:
             if len(self.warnings) > MOST_WARNINGS:
                 return
-            told = message[:LONGEST_WARNING] if len(self.warnings) < MOST_WARNINGS else "further warnings are left out"
-            self.warnings.append(told)
-            self._log.write(Event("warning", time.time(), message=told))
+            text = message[:LONGEST_WARNING] if len(self.warnings) < MOST_WARNINGS else "further warnings are left out"
+            self.warnings.append(text)
+            self._log.write(Event("warning", time.time(), message=text))
 
     def flush(self) -> None:
-        """Write what was held back."""
+        """Write the events that were held back."""
         with self._lock:
-            if self._done != self._told:
+            if self._done != self._reported:
                 self._tell_advance()
             for event in list(self._metrics_held.values()):
                 self._tell_metric(event)
 
     @property
     def images_per_s(self) -> float | None:
-        """Speed of the current phase; None when it does not count images."""
+        """Speed of the current phase in images/s; None when the phase does not count images."""
         with self._lock:
             elapsed = self._advanced - self._phase_began
-            counts = self._unit == "images" and self._told > 0 and elapsed > 0
-            return self._told / elapsed if counts else None
+            counts = self._unit == "images" and self._reported > 0 and elapsed > 0
+            return self._reported / elapsed if counts else None
 
     def _tell_advance(self) -> None:
-        self._told, self._advanced = self._done, time.monotonic()
+        self._reported, self._advanced = self._done, time.monotonic()
         self._log.write(Event("advance", time.time(), done=self._done))
 
     def _tell_metric(self, event: Event) -> None:
-        self._metrics_told[event.name] = time.monotonic()
+        self._metrics_reported[event.name] = time.monotonic()
         self._metrics_held.pop(event.name, None)
         self._log.write(event)

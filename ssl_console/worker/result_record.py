@@ -1,4 +1,4 @@
-"""From an evaluation to `result.json` and `predictions.npz`."""
+"""Conversion of an evaluation to `result.json` and `predictions.npz`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _COUNTED = ("episodes", "test")
-"""Of the sample counts, the one that the confidence interval is over."""
+"""The sample count that the confidence interval refers to."""
 
 
 @dataclass(frozen=True)
 class RunMeasurements:
-    """What is measured of a run besides its result."""
+    """Measurements of a run in addition to its result."""
 
     attempt: int
     device: str
@@ -54,7 +54,7 @@ def _data_notes(outcome: Outcome) -> tuple[str, ...]:
 def build_record(
     spec: RunSpec, evaluation: Evaluation, seen: RunMeasurements, reporter: WorkerReporter
 ) -> ResultRecord:
-    """The whole record. Raises NotFiniteError when the headline or its interval is not a number."""
+    """The complete record. Raises NotFiniteError when the headline or its interval is not a number."""
     outcome, provenance = _with_concerns(spec, evaluation.outcome), evaluation.provenance
     metric, made_of = (
         spec.dataset.metric,
@@ -84,7 +84,7 @@ def build_record(
         n=tested,
         higher_is_better=outcome.higher_is_better,
         finished=time.time(),
-        duration_s=max(0.0, time.time() - seen.started),  # a clock may be set back meanwhile
+        duration_s=max(0.0, time.time() - seen.started),  # the clock may have been set back
         images_per_s=provenance.images_per_s or seen.images_per_s,
         memory_mb=seen.memory_mb,
         device=seen.device,
@@ -120,7 +120,7 @@ def build_record(
 
 
 def write_predictions(folder: RunFolder, predictions: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """`predictions.npz`; nothing when the protocol left none."""
+    """Write `predictions.npz`, if the protocol produced predictions."""
     if not predictions:
         return
     import numpy as np  # noqa: PLC0415 - a worker whose protocol leaves no arrays starts without it
@@ -145,7 +145,7 @@ def _finite_metrics(spec: RunSpec, outcome: Outcome, reporter: WorkerReporter) -
 
 
 def _with_concerns(spec: RunSpec, outcome: Outcome) -> Outcome:
-    """What the doctor found joins the diagnostics, of a backbone that was measured against its advice."""
+    """Outcome with failed backbone checks added to its diagnostics, where the backbone was measured with --force."""
     if not spec.concerns:
         return outcome
     return replace(outcome, diagnostics={**outcome.diagnostics, "doctor": list(spec.concerns)})
@@ -156,10 +156,10 @@ def _plain(value: object) -> object:
 
 
 def _chance(spec: RunSpec, outcome: Outcome) -> float | None:
-    """What guessing gives: as the protocol says, else as the classes tell."""
-    told = outcome.diagnostics.get("chance")
-    if isinstance(told, float):
-        return told
+    """Chance level: the protocol's own, else computed from the classes."""
+    stated = outcome.diagnostics.get("chance")
+    if isinstance(stated, float):
+        return stated
     labels, ways = outcome.predictions.get("label"), spec.task.parameters.get("ways")
     return chance_level(
         outcome.headline,

@@ -1,4 +1,4 @@
-"""One run from claim to end, inside the worker."""
+"""Execution of one run inside the worker, from claim to end."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ GIGABYTE = 1e9
 
 
 class RunOutcome(Enum):
-    """What came of a run that this worker was given."""
+    """Outcome of a run that was assigned to this worker."""
 
     NOT_OURS = "not ours"
-    """It was not queued any more, or another worker was faster."""
+    """The run was no longer queued, or was claimed by another worker."""
     DONE = "done"
     ENDED = "ended"
-    """Failed or cancelled: this process is not to be trusted with another run."""
+    """Failed or cancelled: this process must not execute another run."""
     STOPPED = "stopped"
-    """The worker was told to stop, or somebody else declared the attempt ended: nothing more is to be taken."""
+    """The worker was terminated, or the attempt was declared ended: no further run is started."""
     UNWRITTEN = "unwritten"
-    """The run folder took no writing (a full disk), so that nothing says what came of the run."""
+    """The run folder could not be written (a full disk), so the outcome is not recorded."""
 
 
 class SupersededError(Exception):
-    """Somebody declared this attempt ended while it went on, so its result must not be published."""
+    """The attempt was declared ended while it ran, so its result must not be published."""
 
 
 class SpecificationError(Exception):
-    """The run asks for something that this worker does not understand."""
+    """The specification requires something that this worker does not support."""
 
 
 @dataclass
 class RunExecutor:
-    """Execution of runs in one worker process, which keeps the last encoder in memory between them."""
+    """Execution of runs in one worker process, which caches the last encoder between them."""
 
     workspace: Workspace
     config: Config
     device: str
     termination: Termination
     job: str = ""
-    """The console's name for the cluster's job that this process is; empty if it is none."""
+    """The console's name for the cluster job of this process; empty if there is none."""
     _encoder_cache: EncoderCache = field(default_factory=EncoderCache)
 
     def execute(self, run_id: str) -> RunOutcome:
-        """Claim the run, evaluate it, leave a result or an end."""
+        """Claim the run, evaluate it, and record a result or an end."""
         folder = self.workspace.run(run_id)
         try:
             status = claim(self.workspace, run_id, self.device, self.job)
@@ -108,8 +108,8 @@ class RunExecutor:
         recorded = _record_end(folder, end)
         if recorded is None:
             return RunOutcome.UNWRITTEN
-        told_to_stop = self.termination.asked and end.state != "cancelled"
-        return RunOutcome.ENDED if recorded and not told_to_stop else RunOutcome.STOPPED
+        terminated = self.termination.asked and end.state != "cancelled"
+        return RunOutcome.ENDED if recorded and not terminated else RunOutcome.STOPPED
 
     def _evaluate_and_publish(
         self, folder: RunFolder, status: RunStatus, log: EventLog, reporter: WorkerReporter
@@ -118,10 +118,10 @@ class RunExecutor:
             raise Terminated
         spec = read_spec(folder)
         module = _evaluation_module(spec)
-        code()  # before files can change under a worker that has read them
+        code()  # before files change that this worker has already read
         reset_peaks()
         meter = EnergyMeter(torch_device(self.device))
-        started = time.time()  # after the imports: what a run takes should not depend on being its worker's first
+        started = time.time()  # after the imports, so that the first run of a worker is not charged for them
         log.write(Event("started", started, device=self.device))
         for concern in spec.concerns:
             reporter.warn(f"measured although the doctor refused: {concern}")
@@ -167,7 +167,7 @@ class RunExecutor:
         return cast("Evaluation", evaluation)
 
     def _features(self, spec: RunSpec) -> Path:
-        """Where the run's features are; those of a run that computes everything anew last as long as it does."""
+        """Folder of the run's features; features of a `fresh` run are stored only until it ends."""
         if not spec.fresh:
             return self.workspace.features
         return make_private_folder(self.workspace.run(spec.run_id).fresh_features)
@@ -184,18 +184,16 @@ class RunExecutor:
         )
 
     def _terminated(self, folder: RunFolder, status: RunStatus) -> End:
-        """Told to stop: with a cancel request that is a cancellation; a cluster's job was interrupted and goes on
-        later; else the run is lost and may be retried.
+        """End of a terminated run: cancelled if requested; interrupted for a cluster job, which continues later; else
+        lost, and can be retried.
         """
         if folder.cancel.exists():
             return End(attempt=status.attempt, state="cancelled", message="cancelled while it ran")
         if self.job:
-            why = (
-                "SIGUSR2: its time is nearly up" if self.termination.warned else "SIGTERM: preempted, or ended by hand"
-            )
-            message = f"its job was told to end ({why}); `ssl-console retry` runs it again"
+            why = "SIGUSR2: time limit near" if self.termination.warned else "SIGTERM: preempted, or ended manually"
+            message = f"its job received {why}; `ssl-console retry` runs it again"
             return End(attempt=status.attempt, state="failed", kind="interrupted", message=message)
-        message = "its worker was told to stop from outside (SIGTERM); `ssl-console retry` runs it again"
+        message = "its worker was terminated from outside (SIGTERM); `ssl-console retry` runs it again"
         return End(attempt=status.attempt, state="failed", kind="lost", message=message)
 
 
@@ -204,11 +202,11 @@ def read_spec(folder: RunFolder) -> RunSpec:
     try:
         return RunSpec.model_validate_json(folder.spec.read_bytes())
     except ValidationError as error:
-        raise SpecificationError(f"{folder.spec} is not a run this version understands: {error}") from error
+        raise SpecificationError(f"{folder.spec} is not a run that this version supports: {error}") from error
 
 
 def torch_device(device: str) -> str:
-    """What torch calls the device: a process that is shown one CUDA device knows it as `cuda:0`."""
+    """Torch's name of the device: with one visible CUDA device, that is `cuda:0`."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return "cuda:0" if device.startswith("cuda") and shown and "," not in shown else device
 
@@ -216,19 +214,23 @@ def torch_device(device: str) -> str:
 def _evaluation_module(spec: RunSpec) -> ModuleType:
     protocol = PROTOCOLS.get(spec.task.protocol)
     if protocol is None:
-        raise SpecificationError(f"protocol {spec.task.protocol!r} is not known here; known are {', '.join(PROTOCOLS)}")
+        raise SpecificationError(f"unknown protocol {spec.task.protocol!r}; available: {', '.join(PROTOCOLS)}")
     return import_module(protocol.evaluation_module)
 
 
 def _last_events(log: EventLog, reporter: WorkerReporter, state: str, message: str = "") -> None:
-    """Written before the run's own files say that it is over, so that whoever sees those has seen everything."""
+    """Write the last events before the run's own files record its end, so that readers of those files have complete
+    events.
+    """
     reporter.flush()
     log.write(resources(reporter))
     log.write(Event("ended", time.time(), name=state, message=message))
 
 
 def _record_end(folder: RunFolder, end: End) -> bool | None:
-    """Whether it was ours to say; None when it could not be written."""
+    """Record the end; True if this process recorded it, False if it was recorded before, None when it could not be
+    written.
+    """
     try:
         return create_exclusively(folder.end(end.attempt), end.model_dump_json().encode())
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Reasons to doubt a result, each with one sentence of advice. Pure; needs no numpy.
+"""Warnings of a result (badges), each with one sentence of advice. Pure functions; needs no numpy.
 
-What one run can tell of itself is found by its worker and kept in its record (`badges_of`). Whether it is better than
-an untrained backbone takes other results too, so that is found when they are shown
+Badges that follow from a run alone are determined by its worker and stored in its record (`badges_of`). Whether a
+result is better than an untrained backbone depends on other results, so that is determined when results are shown
 (`ssl_console.analysis.random_baseline`).
 """
 
@@ -29,14 +29,16 @@ BadgeName = Literal[
     "imported",
 ]
 LEAK_SHARE = 0.01
-"""Share of test images seen in training above which a score is no score."""
+"""Fraction of test images seen in training above which a score is marked."""
 MARK = "!"
-"""Stands behind a score in tables that has a badge."""
+"""Follows a score with a badge in tables."""
 SEEN = "seen in pre-training"
-"""Name of the badge of a score on data that the backbone's card says its pre-training saw or was curated around."""
+"""Name of the badge of a score on data that the pre-training used or was curated around, according to the
+backbone's card.
+"""
 SEEN_MARK = "§"
 IMPORTED = "imported"
-"""Name of the badge of a result that came in a bundle."""
+"""Name of the badge of a result from a bundle."""
 IMPORTED_MARK = "‡"
 LEGEND: Mapping[str, str] = {
     MARK: "reason to doubt the score",
@@ -44,52 +46,52 @@ LEGEND: Mapping[str, str] = {
     IMPORTED_MARK: "measured elsewhere, imported from a bundle",
 }
 NO_DOUBT = frozenset({SEEN, IMPORTED})
-"""Badges with a mark of their own: they say where a score or its backbone comes from."""
+"""Badges with a mark of their own, which state the origin of a score or its backbone."""
 
 
 def marks(badges: Iterable[str]) -> str:
-    """What stands behind a score with these badges."""
+    """Marks after a score with these badges."""
     names = set(badges)
     doubts = MARK if names - NO_DOUBT else ""
     return doubts + (SEEN_MARK if SEEN in names else "") + (IMPORTED_MARK if IMPORTED in names else "")
 
 
 def half_widths(value: float, low: float, high: float, plus_minus: str = "±") -> str:
-    """An interval behind its score: `±1.2`, or `-1.2+0.8` where the two sides do not print alike."""
+    """Interval after its score: `±1.2`, or `-1.2+0.8` where the two sides are printed differently."""
     below, above = f"{value - low:.1f}", f"{high - value:.1f}"
     return f"{plus_minus}{below}" if below == above else f"-{below}+{above}"
 
 
 ADVICE: Mapping[str, str] = {
-    "names only": "its data were named by names and sizes, and may be others now; plan it, which compares them",
-    "not finite": "features hold NaN or infinity; encode with float32",
-    "collapsed": "the features tell hardly anything apart; check weights and normalisation",
+    "names only": "its data were identified by file names and sizes and may have changed; `plan` compares them",
+    "not finite": "features contain NaN or infinity; encode with float32",
+    "collapsed": "the features hardly differ between images; check weights and normalisation",
     "train = test": "test images are among the training images; the score is too good",
-    "chance": "guessing gives as much or more; check labels, preprocessing and weights",
+    "chance": "not better than guessing; check labels, preprocessing and weights",
     "grid edge": "the best setting was the last one tried; widen the grid",
     "not converged": "it was stopped before it converged; raise the iterations or steps",
     "random twin": "no better than its untrained twin; check that the weights were loaded",
-    "seen in pre-training": "the pre-training saw these images or was curated around them; compare it with care",
+    "seen in pre-training": "the pre-training used these images or was curated around them; compare with care",
     "imported": "it was measured elsewhere and imported from a bundle; its record names the host",
-    "old interval": "its interval is of a method that promises too much; measure again with --force",
+    "old interval": "its interval was computed by a method that is too narrow; measure again with --force",
     "below random": "worse than its untrained twin; check the preprocessing",
 }
-"""In a few words, where the numbers that a result's own sentence holds are not at hand."""
+"""Short advice, where the values in a result's own sentence are not available."""
 
 
 class Badge(BaseModel):
-    """One reason."""
+    """A warning."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str
-    """A `BadgeName`; a newer version may know more."""
+    """A `BadgeName`; newer versions may have more."""
     advice: str
-    """One sentence: what was seen, and what to do."""
+    """One sentence: the observation and the fix."""
 
 
 class BadgeInputs(BaseModel):
-    """What badges are found from."""
+    """Values that badges are derived from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -100,19 +102,19 @@ class BadgeInputs(BaseModel):
     tested: int = 0
     """Number of test samples."""
     chance: float | None = None
-    """What guessing gives, on the scale of the value; None where that is not known."""
+    """Chance level on the scale of the value; None where unknown."""
     diagnostics: Mapping[str, JsonValue]
 
 
 def badges_of(seen: BadgeInputs) -> tuple[Badge, ...]:
-    """All that one run tells of itself, the gravest first."""
+    """All badges that follow from one run, the most severe first."""
     return tuple(_found(seen))
 
 
 def chance_level(
     metric: str, classes: int | None, test_labels: Sequence[int] = (), ways: int | None = None
 ) -> float | None:
-    """What guessing gives in percent: the most frequent class always, or one of `ways`; None for other metrics."""
+    """Chance level in percent: always the most frequent class, or one of `ways`; None for other metrics."""
     if ways is not None and metric == "accuracy":
         return 100 / ways
     if metric == "accuracy" and test_labels:
@@ -123,7 +125,7 @@ def chance_level(
 def _found(seen: BadgeInputs) -> Iterator[Badge]:
     if concerns := seen.diagnostics.get("doctor"):
         words = "; ".join(map(str, concerns)) if isinstance(concerns, list) else str(concerns)
-        yield _badge("doctor", f"measured although the doctor refused ({words}): mend the backbone and measure again")
+        yield _badge("doctor", f"measured although the doctor refused ({words}): fix the backbone and measure again")
     yield from _of_features(seen.diagnostics.get("features"))
     yield from _leak(seen)
     if seen.chance is not None and _no_better(seen, seen.chance):
@@ -131,22 +133,22 @@ def _found(seen: BadgeInputs) -> Iterator[Badge]:
     if seen.diagnostics.get("on_edge") is True:
         yield _badge(
             "grid edge",
-            "the setting chosen on validation data is the last one tried: widen the grid, a better may follow",
+            "the setting chosen on validation data is the last one tried: widen the grid, a better one may exist",
         )
     if seen.diagnostics.get("converged") is False and seen.diagnostics.get("solver") != "published":
         yield _badge("not converged", "the fit had not converged when it was stopped: raise the number of iterations")
     if seen.diagnostics.get("loss_falling") is True:
-        yield _badge("not converged", "the loss was still falling when the training ended: raise the number of steps")
+        yield _badge("not converged", "the loss was still decreasing at the end of training: raise the number of steps")
 
 
 def _of_features(checks: JsonValue) -> Iterator[Badge]:
-    """From the checks of every source split."""
+    """Badges from the checks of every source split."""
     splits = {name: one for name, one in checks.items() if isinstance(one, dict)} if isinstance(checks, dict) else {}
     broken = {name: one["not_finite_rows"] for name, one in splits.items() if one.get("not_finite_rows")}
     if broken:
         words = ", ".join(f"{count} in {name}" for name, count in broken.items())
         yield _badge(
-            "not finite", f"feature rows hold NaN or infinity ({words}): encode with float32, check the weights"
+            "not finite", f"feature rows contain NaN or infinity ({words}): encode with float32, check the weights"
         )
     flat = {name: one for name, one in splits.items() if one.get("collapsed") is True}
     if flat:
@@ -154,7 +156,7 @@ def _of_features(checks: JsonValue) -> Iterator[Badge]:
         yield _badge(
             "collapsed",
             f"the features of {name} have an effective rank of {_number(one.get('effective_rank')):.1f}, and "
-            f"{_number(one.get('dead_share')):.0%} of their dimensions never change: check weights and normalisation",
+            f"{_number(one.get('dead_share')):.0%} of their dimensions are constant: check weights and normalisation",
         )
 
 
@@ -163,16 +165,16 @@ def _leak(seen: BadgeInputs) -> Iterator[Badge]:
     if seen.tested and shared > LEAK_SHARE * seen.tested:
         yield _badge(
             "train = test",
-            f"{shared:.0f} of {seen.tested} test images are training images too, by their files or their features: the "
+            f"{shared:.0f} of {seen.tested} test images are also training images, by their files or features: the "
             "splits overlap, so the score is too good; remove the repeated images",
         )
 
 
 def _at_chance(seen: BadgeInputs, level: float) -> str:
-    look = "look at the labels, the preprocessing and whether the weights fit, before believing the backbone"
+    look = "check the labels, the preprocessing and the weights before trusting the score"
     if (seen.ci_high < level) if seen.higher_is_better else (seen.ci_low > level):
-        return f"guessing gives {level:.1f}, and the score is worse than that by more than chance: {look}"
-    return f"guessing gives {level:.1f}, which the interval does not exclude: {look}"
+        return f"the chance level is {level:.1f}, and the score is significantly below it: {look}"
+    return f"the chance level is {level:.1f}, which the interval does not exclude: {look}"
 
 
 def _no_better(seen: BadgeInputs, level: float) -> bool:

@@ -1,4 +1,4 @@
-"""The user's settings: `<workspace>/config.toml`, every one optional."""
+"""The user's settings: `<workspace>/config.toml`; all are optional."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ssl_console.workspace.paths import Workspace
 Time = Annotated[str, Field(pattern=r"^\d+(-\d+(:\d+){0,2}|(:\d+){1,2})?$")]
 Gpus = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
 LOCAL = "local"
-"""Launcher of worker processes on this machine."""
+"""Name of the launcher of worker processes on this machine."""
 WARNING_S = 120
-"""Seconds before its time limit at which a job is warned, so that it can keep its state."""
+"""Seconds before its time limit at which a job is warned, so that it can write a checkpoint."""
 
 
 class JobRequest(BaseModel):
-    """One job's resources. What is None is left to the cluster."""
+    """Resources of one job. None leaves the choice to the cluster."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,25 +33,23 @@ class JobRequest(BaseModel):
     account: str | None = None
     qos: str | None = None
     time: Time | None = None
-    """As Slurm writes it: minutes, `HH:MM:SS` or `D-HH:MM:SS`."""
+    """In Slurm's format: minutes, `HH:MM:SS` or `D-HH:MM:SS`."""
     gpus: Gpus = 1
-    """Per job: a number, or type and number, `a100:1`; 0 for the CPU."""
+    """GPUs per job: a number, or type and number, e.g. `a100:1`; 0 for the CPU."""
     cpus: int | None = Field(None, ge=1)
     memory: str | None = Field(None, pattern=r"^\d+[KMGT]?$")
-    """As Slurm writes it: `32G`."""
+    """In Slurm's format, e.g. `32G`."""
     constraint: str | None = None
     extra: tuple[str, ...] = ()
     """Further arguments of sbatch."""
     setup: tuple[str, ...] = ()
-    """Lines of shell that a job begins with: `module load cuda`."""
+    """Shell lines at the beginning of a job, e.g. `module load cuda`."""
 
     @property
     def device(self) -> str:
-        """What the worker computes on."""
         return "cpu" if self.gpus == 0 else "cuda:0"
 
     def arguments(self) -> list[str]:
-        """For sbatch."""
         given = {
             "partition": self.partition,
             "account": self.account,
@@ -66,33 +64,36 @@ class JobRequest(BaseModel):
 
 
 class SlurmSettings(JobRequest):
-    """`[slurm]`: every job's resources, and how many jobs there are."""
+    """`[slurm]`: resources of jobs, and their number."""
 
     jobs: int = Field(100, ge=1)
-    """Jobs that are in Slurm's queue, or running, at a time."""
+    """Maximum number of queued and running jobs."""
     runs_per_job: int = Field(4, ge=1)
     """Runs of one backbone that share a job, one after another, and so load it once."""
     warning_s: int = Field(WARNING_S, ge=1)
-    """Seconds before its time limit at which a job is told to keep its state and end."""
+    """Seconds before its time limit at which a job is warned to write a checkpoint and exit."""
     restarts: int = Field(3, ge=0)
-    """How often a run goes on by itself after Slurm took its node away, as long as it has kept nothing; one that has a
-    checkpoint always goes on."""
+    """Number of automatic restarts of a run without a checkpoint after Slurm took its node away; one with a
+    checkpoint always continues.
+    """
     poll_s: float = Field(5.0, ge=0.2)
-    """Seconds between two looks at Slurm's queue; longer while Slurm is slow or does not answer."""
+    """Seconds between two polls of Slurm's queue; longer while Slurm is slow or does not respond."""
     suites: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
-    """Other values for the tasks of a suite."""
+    """Overrides for the tasks of a suite."""
     tasks: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
-    """Other values for tasks by name or glob; they win over those of suites."""
+    """Overrides for tasks by name or glob; they take precedence over those of suites."""
 
     def request(self, task: str, suites: Collection[str] = ()) -> JobRequest:
-        """What a job of this task asks for; `suites` are those that the task belongs to. Raises ValidationError."""
+        """Request of a job for this task; `suites` are those that contain the task. Raises ValidationError."""
         values = {name: getattr(self, name) for name in JobRequest.model_fields}
         for other in self._overrides(task, suites):
             values |= other
         return JobRequest.model_validate(values)
 
     def variants(self) -> Iterator[tuple[str, JobRequest]]:
-        """The plain request and every override alone, each with the place in config.toml. Raises ValidationError."""
+        """The plain request and every override separately, each with its place in config.toml. Raises
+        ValidationError.
+        """
         plain = {name: getattr(self, name) for name in JobRequest.model_fields}
         yield "[slurm]", JobRequest.model_validate(plain)
         for kind, tables in (("suites", self.suites), ("tasks", self.tasks)):
@@ -110,46 +111,47 @@ Device = Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")]
 
 
 class Config(BaseModel):
-    """What `config.toml` may say. A misspelt key is an error, never silently ignored."""
+    """Content of `config.toml`. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data_root: Path | None = None
-    """The folder below which datasets lie; `~` and paths relative to the workspace are understood."""
+    """Parent folder of datasets; `~` and paths relative to the workspace are expanded."""
     devices: tuple[Device, ...] = ()
     """Devices to use; empty means every CUDA device, else MPS, else the CPU."""
     slots_per_device: int | None = Field(None, ge=1, le=64)
-    """How many workers share one device; by default two on a CPU of several cores, one elsewhere."""
+    """Number of workers that share one device; by default two on a CPU of several cores, one elsewhere."""
     share: Share = "free-memory"
     """When a run starts on a CUDA device that other processes use: `free-memory`, as soon as its need is free; `idle`,
     beside runs of this workspace alone; `never`, beside nothing."""
     launcher: str = LOCAL
     """Name of the launcher that starts workers, unless `--launcher` names another: local, slurm, or a plug-in's."""
     slurm: SlurmSettings = SlurmSettings()
-    """What jobs ask for, and how many there are."""
+    """Resources and number of Slurm jobs."""
     launchers: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
-    """`[launchers.NAME]`: settings of the launchers that plug-ins bring."""
+    """`[launchers.NAME]`: settings of launchers from plug-ins."""
     retries: int = Field(1, ge=0, le=10)
-    """How often a run is tried again by itself after running out of memory."""
+    """Number of automatic retries after running out of memory."""
     stall_s: float = Field(300, gt=0)
     """Seconds without any sign of life (an event, or use of the processor) after which a run counts as stalled."""
     timeout_s: float | None = Field(None, gt=0)
-    """Seconds that one run may take altogether."""
+    """Maximum duration of one run in seconds."""
     worker_memory_mb: float | None = Field(None, gt=0)
-    """Host memory that one worker and its children may take; None for nine tenths of the machine's."""
+    """Host memory in MB that one worker and its children may use; None for nine tenths of the machine's."""
     batch_size: int | None = Field(None, ge=1)
-    """Images per extraction batch; cannot change a result, only speed and memory."""
+    """Images per extraction batch; affects speed and memory only, never a result."""
     margins: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """`[margins]`: by metric, in its own unit, the largest difference of two scores that does not matter."""
+    """`[margins]`: by metric, in its own unit, the largest difference of two scores that counts as equal."""
     checkpoint_s: float = Field(60, ge=0)
-    """Seconds of training after which its state is kept, to carry on from after an interruption."""
+    """Seconds of training between checkpoints, from which an interrupted run continues."""
     decoded_gb: float = Field(4.0, ge=0)
-    """Disk space, in GB, for decoded images that backbones on the same dataset share; 0: each decodes for itself."""
+    """Disk space, in GB, for decoded images that backbones on the same dataset share; 0 disables sharing."""
     shared: Literal["group"] | None = None
-    """Whether the workspace's group may write to its folders; see `ssl_console.workspace.ownership`. The settings and
-    the cards stay those of the owner alone."""
+    """Whether the workspace's group may write to its folders; see `ssl_console.workspace.ownership`. Settings and
+    cards remain writable by the owner only.
+    """
     hooks: HookSettings = HookSettings()
-    """Command or webhook that is told when a run has failed or the queue has ended."""
+    """Command or webhook that is called when a run has failed or the queue has ended."""
     notifications: NotificationSettings = NotificationSettings()
     """What an open terminal app sends to its terminal then."""
     keys: dict[str, str] = Field(default_factory=dict)
@@ -157,7 +159,7 @@ class Config(BaseModel):
 
 
 def load_config(workspace: Workspace) -> Config:
-    """The workspace's settings; defaults when it has no file. Raises ConsoleError naming file, key and value."""
+    """Settings of the workspace; defaults without a file. Raises ConsoleError naming file, key and value."""
     path = workspace.config
     try:
         return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -168,11 +170,11 @@ def load_config(workspace: Workspace) -> Config:
     except ValidationError as error:
         raise ConsoleError("; ".join(_problems(path, error))) from error
     except ValueError as error:
-        raise ConsoleError(f"{path} is not TOML: {error}") from error
+        raise ConsoleError(f"{path} is not valid TOML: {error}") from error
 
 
 def data_root(workspace: Workspace, config: Config) -> Path:
-    """Where datasets lie: the setting, else `$SSL_CONSOLE_DATA`, else `data` in the workspace."""
+    """Parent folder of datasets: the setting, else `$SSL_CONSOLE_DATA`, else `data` in the workspace."""
     if config.data_root is not None:
         return workspace.root / config.data_root.expanduser()
     given = os.environ.get(DATA_VARIABLE)
@@ -185,7 +187,7 @@ def _problems(path: Path, error: ValidationError) -> list[str]:
         key = ".".join(map(str, item["loc"]))
         if item["type"] == "extra_forbidden":
             near = suggest(key, Config.model_fields)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Config.model_fields)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"available: {', '.join(Config.model_fields)}"
             problems.append(f"{path}: {key}: unknown key; {hint}")
         else:
             given = "" if key.startswith("hooks.") else f", not {item['input']!r}"  # that may be a secret

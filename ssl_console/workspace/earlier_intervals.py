@@ -1,9 +1,9 @@
-"""Intervals of results that an earlier version measured, counted again where their method does not hold.
+"""Intervals of results from earlier versions, recomputed where their method is invalid.
 
-Few-shot intervals over episodes take episodes that share images for independent, and percentiles of a bootstrap of mean
-per-class accuracy cover too little for few or unequal classes, and the first intervals of mean average precision for
-few images. A result keeps its record; what lists and compares results sees the interval of today, from the run's
-predictions, or a badge where these are not there.
+Few-shot intervals over episodes treat episodes that share images as independent; bootstrap percentiles of mean
+per-class accuracy have too little coverage for few or unequal classes, and so do the first intervals of mean average
+precision for few images. A result's record stays unchanged; listings and comparisons use the interval recomputed from
+the run's predictions, or a badge where these are missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OVER_EPISODES, OVER_DISJOINT = "normal over episodes", "normal over episodes wit
 BOOTSTRAP = "bootstrap"
 HALVES = ("halves", "halves, extrapolated")
 FEW_IMAGES = 500
-"""Below which these cover the true mean average precision too rarely."""
+"""Number of images below which the coverage of these intervals of mean average precision is too low."""
 OLD = "old interval"
 """The badge."""
 NORMAL_95 = 1.959963984540054
@@ -31,7 +31,7 @@ Outputs = Callable[[str], "Arrays | None"]
 
 
 def outdated(result: Result) -> bool:
-    """Whether its interval may be of a method that does not hold; rows of earlier versions do not name theirs."""
+    """Whether the result's interval may come from an invalid method; rows of earlier versions do not name theirs."""
     if result.source != "mine":
         return False
     if result.protocol_name.startswith("few-shot"):
@@ -42,7 +42,7 @@ def outdated(result: Result) -> bool:
 
 
 def recounted(result: Result, records: Records, outputs: Outputs) -> Result:
-    """The result with an interval that holds, or with the badge `old interval`; itself where it already has one."""
+    """Result with a valid interval, or with the badge `old interval`; unchanged if it already has one."""
     if not outdated(result):
         return result
     record = records(result.run_id)
@@ -55,7 +55,7 @@ def recounted(result: Result, records: Records, outputs: Outputs) -> Result:
 
 
 def _over_disjoint(record: ResultRecord | None) -> Result | None:
-    """With only as many episodes as the pool feeds without using an image twice, which is on the safe side."""
+    """Conservative interval: over only as many episodes as the pool can fill without reusing an image."""
     if record is None:
         return None
     sizes = [record.parameters.get(name) for name in ("ways", "shots", "queries")]

@@ -1,7 +1,7 @@
 """Protocols of results that an earlier version measured under a task card's own name.
 
-Their rows state neither protocol nor dataset, and neither follows from the name of the task. The run's specification
-has both.
+Their rows state neither protocol nor dataset, and neither follows from the name of the task; the run's specification
+contains both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_unstated(result: Result) -> bool:
 
 
 def stated(result: Result, folder: RunFolder) -> Result:
-    """The result with protocol and dataset of its run's specification; itself where that cannot be read."""
+    """Result with protocol and dataset of its run's specification; unchanged where that cannot be read."""
     if not is_unstated(result):
         return result
     try:

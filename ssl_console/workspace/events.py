@@ -1,6 +1,6 @@
-"""The events that a worker appends, and the state that a reader folds out of them.
+"""Events that a worker appends, and the state that readers fold from them.
 
-One JSON object a line. Counts are absolute, so a lost or repeated line does no harm.
+One JSON object per line. Counts are absolute, so a lost or repeated line does no harm.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric over time, at most `CURVE_POINTS` points: when full, every other one goes, and so on from then."""
+    """One metric over time with at most `CURVE_POINTS` points; when full, every other point is dropped."""
 
     points: tuple[tuple[float | None, float], ...] = ()
-    """(step, value) pairs in the order they came, evenly thinned."""
+    """(step, value) pairs in order of arrival, evenly thinned."""
     latest: float | None = None
     seen: int = 0
     stride: int = 1
@@ -52,7 +52,7 @@ class Curve:
     """Seconds from the start of the attempt to each point."""
 
     def after(self, step: float | None, value: float, time: float = 0.0) -> Curve:
-        """The curve one point later, `time` seconds after the start of the attempt."""
+        """Curve with one more point, `time` seconds after the start of the attempt."""
         points, times, stride = self.points, self.times, self.stride
         if self.seen % stride == 0:
             points, times = (*points, (step, value)), (*times, time)
@@ -63,7 +63,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of one attempt after some of its events."""
+    """State of one attempt after some of its events."""
 
     phase: str = ""
     done: int = 0
@@ -78,30 +78,30 @@ class Progress:
     device_memory_mb: float | None = None
     metrics: Mapping[str, Curve] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """The last `WARNINGS_KEPT`, without repetitions in a row."""
+    """The last `WARNINGS_KEPT`, without consecutive repetitions."""
     warning_count: int = 0
     ended: str = ""
 
     @property
     def share(self) -> float | None:
-        """Share of the current phase that is done, 0 to 1; None while its size is unknown."""
+        """Fraction of the current phase that is done, 0 to 1; None while its size is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
     def eta_s(self, now: float) -> float | None:
-        """Seconds left in the current phase at its speed so far; None while that cannot be said."""
+        """Seconds left in the current phase at its speed so far; None while unknown."""
         if not self.total or not self.done or self.phase_started is None:
             return None
         elapsed = now - self.phase_started
         return max(0.0, elapsed * (self.total - self.done) / self.done)
 
     def after(self, event: Event) -> Progress:
-        """The state one event later."""
+        """State after one more event."""
         step = _STEPS.get(event.kind)
         return step(self, event) if step else replace(self, last_event=event.time)
 
 
 def fold(events: Iterable[Event], start: Progress | None = None) -> Progress:
-    """All events in order."""
+    """Fold all events in order."""
     progress = start or Progress()
     for event in events:
         progress = progress.after(event)
@@ -109,13 +109,13 @@ def fold(events: Iterable[Event], start: Progress | None = None) -> Progress:
 
 
 def encode_event(event: Event) -> bytes:
-    """One line, newline included; what is at its default is left out. NaN and infinity become null."""
-    said = {name: value for name, default in _DEFAULTS if (value := getattr(event, name)) != default}
-    return orjson.dumps({"kind": event.kind, "time": event.time, **said}, option=orjson.OPT_APPEND_NEWLINE)
+    """One line including the newline; default values are omitted. NaN and infinity become null."""
+    fields = {name: value for name, default in _DEFAULTS if (value := getattr(event, name)) != default}
+    return orjson.dumps({"kind": event.kind, "time": event.time, **fields}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def decode_event(line: bytes) -> Event | None:
-    """The event of one line, with or without its newline; None for what is not one."""
+    """Event of one line, with or without its newline; None for an invalid line."""
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -1,7 +1,7 @@
-"""Who else could change a workspace: other owners, permissions, and symbolic links on the way.
+"""Who else could change a workspace: other owners, permissions, and symbolic links in its path.
 
-A file of another user is never trusted for being in the right place: settings hold lines of shell that jobs run, and
-a link named like a log would have that file written.
+A file of another user is never trusted: settings contain shell lines that jobs run, and a link named like a log would
+redirect writes to another file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ssl_console.system.local_users import user_name
 from ssl_console.workspace.paths import Workspace
 
 OWNERS_VARIABLE = "SSL_CONSOLE_TRUSTED_OWNERS"
-"""Names or numbers of users, comma-separated, whose folders are trusted like one's own: mounts in containers."""
+"""Names or numbers of users, comma-separated, whose folders are trusted like the user's own, e.g. for mounts in
+containers.
+"""
 SHARED_KEY, GROUP = "shared", "group"
 ROOT = 0
 UID_MAP, OVERFLOW_UID = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
@@ -31,7 +33,7 @@ EVERY_UID = 4_294_967_295
 
 @dataclass(frozen=True)
 class OwnershipProblem:
-    """Something that another user could change, and the command that mends it."""
+    """Something that another user could change, and the command that fixes it."""
 
     words: str
     command: str
@@ -41,7 +43,7 @@ class OwnershipProblem:
 
 
 def check_ownership(workspace: Workspace) -> None:
-    """Raises OperationFailed with the first problem and the number of others."""
+    """Raise OperationFailed with the first problem and the number of others."""
     problems = list(ownership_problems(workspace))
     if problems:
         more = f" ({len(problems) - 1} more: `ssl-console doctor` lists them)" if len(problems) > 1 else ""
@@ -49,7 +51,7 @@ def check_ownership(workspace: Workspace) -> None:
 
 
 def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
-    """Everything of a workspace, and of the folders above it, that other users could change."""
+    """Places in a workspace, and in the folders above it, that other users could change."""
     yield from _above(workspace.root)
     if not workspace.root.exists():
         return
@@ -67,12 +69,12 @@ def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
     for path in (*written, *locks):
         if path.is_symlink():
             yield OwnershipProblem(
-                f"{path} is a symbolic link, and is written by the console", f"rm {quote(str(path))}"
+                f"{path} is a symbolic link to which the console would write", f"rm {quote(str(path))}"
             )
 
 
 def is_shared(workspace: Workspace) -> bool:
-    """Whether the workspace's owner has put `shared = "group"` into settings that nobody else can write."""
+    """Whether the workspace's owner has set `shared = "group"` in settings that only the owner can write."""
     if not workspace.config.exists():
         return False
     import tomllib  # noqa: PLC0415 - most workspaces have no settings, and the first picture waits for this
@@ -87,26 +89,26 @@ def is_shared(workspace: Workspace) -> bool:
 
 
 def check_owner(workspace: Workspace) -> None:
-    """Raises OperationFailed for a guest of a shared workspace, who may look at it, and change nothing."""
+    """Raise OperationFailed for a guest of a shared workspace, who has read access only."""
     try:
         owner = workspace.root.stat().st_uid
     except FileNotFoundError:
         return
     if owner != os.geteuid() and os.geteuid() != ROOT and not _in_list(owner):
         raise OperationFailed(
-            f"{workspace.root} belongs to {user_name(owner)}, who alone starts, cancels and removes its runs: look at "
-            "it with `runs`, `rank` or `--readonly`, and measure in a workspace of your own (--workspace)"
+            f"{workspace.root} belongs to {user_name(owner)}: only the owner can start, cancel and remove its runs; "
+            "read it with `runs`, `rank` or `--readonly`, measure in your own workspace (--workspace)"
         )
 
 
 def share_if_wanted(workspace: Workspace) -> None:
-    """Let the group read what this process writes, where the owner shares the workspace."""
+    """Give the group read access to what this process writes, where the owner shares the workspace."""
     if is_shared(workspace):
         share_with_group()
 
 
 def make_private(workspace: Workspace) -> None:
-    """Close a root to others that was there before, where it is empty or a workspace already and not shared."""
+    """Make an existing root private, where it is empty or already a workspace and not shared."""
     root = workspace.root
     state = root.stat()
     ours = state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) & 0o077
@@ -115,7 +117,7 @@ def make_private(workspace: Workspace) -> None:
 
 
 def _above(root: Path) -> Iterator[OwnershipProblem]:
-    """The folders on the way, with and without the links in it."""
+    """Problems of the parent folders, with and without the links in the path."""
     folders = dict.fromkeys((*root.parents, *root.resolve().parents))
     for folder in folders:
         try:
@@ -147,18 +149,18 @@ def _owned_file(path: Path) -> Iterator[OwnershipProblem]:
     owner = path.parent.stat().st_uid if path.parent.name else os.geteuid()
     if state.st_uid not in {os.geteuid(), owner} and not _trusted(state.st_uid):
         words = f"{path} belongs to {user_name(state.st_uid)}"
-        yield OwnershipProblem(words, f"look at it, then: cp {quote(str(path))} x && mv x {quote(str(path))}")
+        yield OwnershipProblem(words, f"check its content, then: cp {quote(str(path))} x && mv x {quote(str(path))}")
     elif who := _writers(state):
         yield _writable(path, who, "")
 
 
 @dataclass(frozen=True)
 class _Writers:
-    """Users besides the owner who may write something."""
+    """Users besides the owner with write access to something."""
 
     words: str
     letter: str
-    """By which chmod names them."""
+    """Letter for chmod."""
 
 
 def _writers(state: os.stat_result) -> _Writers | None:
@@ -176,7 +178,7 @@ def _writable(path: Path, who: _Writers, effect: str) -> OwnershipProblem:
 
 
 def _other_members(group: int) -> set[str]:
-    """Names of a group's members but this user and root; a group that is unknown here may have any."""
+    """Names of a group's members except this user and root; an unknown group may have any."""
     try:
         members = set(grp.getgrgid(group).gr_mem)
     except KeyError:
@@ -192,7 +194,9 @@ def _group_name(group: int) -> str:
 
 
 def _trusted(uid: int) -> bool:
-    """Whether a folder of this user on the way is trusted: one's own, root's, and those that the user names."""
+    """Whether a parent folder of this user is trusted: the user's own, root's, and those of users named in the
+    environment.
+    """
     return uid in (os.geteuid(), ROOT) or _in_list(uid) or (_root_is_unmapped() and uid == _overflow_uid())
 
 
@@ -201,7 +205,7 @@ def _in_list(uid: int) -> bool:
 
 
 def _root_is_unmapped() -> bool:
-    """Whether this is a user namespace in which the machine's root has no number, but that of strangers."""
+    """Whether this is a user namespace in which the machine's root is unmapped and appears as the overflow user."""
     with suppress(OSError, ValueError):
         return not any(int(line.split()[2]) == EVERY_UID for line in UID_MAP.read_text().splitlines())
     return False

@@ -1,4 +1,4 @@
-"""Where everything of one workspace lies. The layout is the protocol between all processes."""
+"""Paths of a workspace. The layout is the protocol between all processes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from ssl_console.system.errors import ConsoleError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run (see `ssl_console.workspace.run` for what they hold)."""
+    """Files of one run (see `ssl_console.workspace.run` for their content)."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
-        """The folder's name."""
         return self.path.name
 
     @property
@@ -33,7 +32,7 @@ class RunFolder:
 
     @property
     def result(self) -> Path:
-        """`result.json`: the outcome, whole or absent."""
+        """`result.json`: the outcome, complete or absent."""
         return self.path / "result.json"
 
     @property
@@ -43,32 +42,32 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """Folder from which long protocols resume."""
+        """Folder of the checkpoints of long protocols."""
         return self.path / "checkpoint"
 
     @property
     def fresh_features(self) -> Path:
-        """Folder of the features of a run that shares none with others; away once it is done."""
+        """Folder of the features of a run that shares none with others; removed once it is done."""
         return self.path / "features"
 
     def tidy(self) -> None:
-        """Remove what a run has no use for once its result is there, as far as it can be removed."""
+        """Remove what is no longer needed once the result exists, as far as possible."""
         for folder in (self.checkpoint, self.fresh_features):
             if folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def cancel(self) -> Path:
-        """A request, as an empty file."""
+        """Request to cancel: an empty file."""
         return self.path / "cancel"
 
     @property
     def priority(self) -> Path:
-        """A request, holding an integer; absent means the spec's priority."""
+        """Requested priority: an integer; absent means the specification's priority."""
         return self.path / "priority"
 
     def attempt(self, attempt: int) -> Path:
-        """Who carries one attempt out; written once, by whoever claims it first."""
+        """Worker that executes one attempt; written once, by the first to claim it."""
         return self.path / f"attempt.{attempt}.json"
 
     def events(self, attempt: int) -> Path:
@@ -80,7 +79,7 @@ class RunFolder:
         return self.path / f"log.{attempt}.txt"
 
     def end(self, attempt: int) -> Path:
-        """How one attempt ended without a result; written once, by the worker or, when that died, by the supervisor."""
+        """End of one attempt without a result; written once, by the worker or, when it died, by the supervisor."""
         return self.path / f"end.{attempt}.json"
 
     def retry(self, attempt: int) -> Path:
@@ -96,7 +95,7 @@ class Workspace:
 
     @classmethod
     def find(cls, given: Path | None = None) -> Workspace:
-        """`--workspace`, else the environment variable, else the platform's user data folder."""
+        """Workspace of `--workspace`, else of the environment variable, else the platform's user data folder."""
         try:
             return cls(workspace_folder(given))
         except RuntimeError as error:  # a container's user without an account
@@ -106,24 +105,24 @@ class Workspace:
             ) from error
 
     def create(self) -> Workspace:
-        """Make the folders that writers expect."""
+        """Create the folders that writers expect."""
         for folder in (self.root, self.runs, self.supervisor, self.features, self.weights, self.backbones, self.tasks):
             make_private_folder(folder)
         return self
 
     @property
     def config(self) -> Path:
-        """Optional settings of the user."""
+        """Optional user settings."""
         return self.root / "config.toml"
 
     @property
     def backbones(self) -> Path:
-        """The user's own backbone cards."""
+        """Cards of the user's own backbones."""
         return self.root / "backbones"
 
     @property
     def tasks(self) -> Path:
-        """The user's own dataset, task and suite cards."""
+        """Cards of the user's own datasets, tasks and suites."""
         return self.root / "tasks"
 
     @property
@@ -148,27 +147,25 @@ class Workspace:
 
     @property
     def supervisor_state(self) -> Path:
-        """Slots, devices and what waits for what, as the supervisor last saw them."""
+        """State file: slots, devices and waiting reasons."""
         return self.supervisor / "state.json"
 
     @property
     def supervisor_log(self) -> Path:
-        """What the supervisor did, for people."""
         return self.supervisor / "log"
 
     @property
     def paused(self) -> Path:
-        """A request, as an empty file: start nothing new."""
+        """Request to pause: an empty file."""
         return self.supervisor / "paused"
 
     @property
     def cache(self) -> Path:
-        """Everything that can be computed again."""
+        """Files that can be recomputed."""
         return self.root / "cache"
 
     @property
     def features(self) -> Path:
-        """The feature store."""
         return self.cache / "features"
 
     @property
@@ -178,7 +175,7 @@ class Workspace:
 
     @property
     def examinations(self) -> Path:
-        """What the doctor found, by what was examined."""
+        """Findings of the doctor, by subject."""
         return self.cache / "examinations"
 
     @property
@@ -187,11 +184,11 @@ class Workspace:
         return self.root / "weights"
 
     def run(self, run_id: str) -> RunFolder:
-        """The folder of one run, existing or not."""
+        """Folder of one run, existing or not."""
         return RunFolder(self.runs / run_id)
 
     def run_entries(self) -> Iterator[RunEntry]:
-        """The folders of runs, in no particular order; half-made ones have a leading dot and are left out."""
+        """Folders of runs, in no particular order; unfinished ones have a leading dot and are skipped."""
         with suppress(FileNotFoundError, NotADirectoryError):
             trusted = {self.runs.stat().st_uid, os.geteuid(), 0}
             with os.scandir(self.runs) as entries:
@@ -201,24 +198,24 @@ class Workspace:
                             yield _run_entry(entry, trusted)
 
     def run_folders(self) -> Iterator[RunFolder]:
-        """All runs, in no particular order, but for those of guests."""
+        """All runs, in no particular order, without those of guests."""
         yield from (self.run(entry.name) for entry in self.run_entries() if entry.guest is None)
 
 
 class RunEntry(NamedTuple):
-    """A folder of a run, as the folder of runs lists it."""
+    """Directory entry of a run's folder."""
 
     name: str
     time_ns: int
-    """Time of its last change."""
+    """Modification time in nanoseconds."""
     guest: int | None
-    """User id of a maker who is neither the owner of `runs`, nor this user, nor root: in a shared workspace, members of
-    its group may be able to make run folders.
+    """User id of the creator if it is neither the owner of `runs`, nor this user, nor root: in a shared
+    workspace, members of its group may be able to create run folders.
     """
 
 
 def _run_entry(entry: os.DirEntry[str], trusted: Collection[int]) -> RunEntry:
-    """Of a link, who made that counts too."""
+    """Entry of a folder; for a link, the link's owner counts too."""
     state = entry.stat()
     makers = [state.st_uid, *([entry.stat(follow_symlinks=False).st_uid] if entry.is_symlink() else [])]
     return RunEntry(entry.name, state.st_mtime_ns, next((uid for uid in makers if uid not in trusted), None))

@@ -1,4 +1,4 @@
-"""How a run did on each class, counted from its `predictions.npz` without numpy: the console never imports it."""
+"""Accuracy of a run on each class, computed from `predictions.npz` without numpy, which the console never imports."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssl_console.workspace.run import RunSpec
 from tasks.datasets.manifest import known_manifest
 
 LARGEST = 1 << 28
-"""Bytes of one array that are read: more than any test set has labels."""
+"""Maximum size in bytes of one array: more than the labels of any test set."""
 _MAGIC = b"\x93NUMPY"
 _CODES = {"<i4": "i", "<i8": "q", "|u1": "B", "|i1": "b", "<i2": "h", "<u2": "H", "<u4": "I", "<u8": "Q"}
-"""Integer types of numpy and their names in `array`."""
+"""Integer types of numpy and their type codes in `array`."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: how many of its test images were recognised."""
+    """Number of recognised test images of one class."""
 
     label: int
     correct: int
@@ -37,10 +37,10 @@ class ClassScore:
 
 
 def per_class(path: Path) -> tuple[ClassScore, ...]:
-    """Every class that the test images have, by number; empty when the file has no labels and predictions to compare,
-    one for each image.
+    """Scores of every class in the test images, by number; empty when the file has no labels and predictions, one
+    per image.
 
-    Raises ValueError naming the file when it is not what a worker writes.
+    Raises ValueError naming the file when it was not written by a worker.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -66,9 +66,9 @@ NamedClassScore = tuple[str, float, int]
 
 
 def named_class_scores(folder: RunFolder, data_root: Path, cache: Path) -> list[NamedClassScore]:
-    """The class scores of a run with the names of its dataset's classes; empty when its files hold none.
+    """Class scores of a run with the class names of its dataset; empty when its files contain none.
 
-    Raises ValueError naming the file when it is not what a worker writes.
+    Raises ValueError naming the file when it was not written by a worker.
     """
     scores = per_class(folder.predictions)
     try:
@@ -84,12 +84,12 @@ def named_class_scores(folder: RunFolder, data_root: Path, cache: Path) -> list[
 
 
 def _integers(archive: zipfile.ZipFile, name: str) -> array[int]:
-    """A one-dimensional array of integers; empty for an array of more dimensions (several labels an image)."""
+    """One-dimensional array of integers; empty for more dimensions (several labels per image)."""
     if archive.getinfo(name).file_size > LARGEST:
         raise ValueError(f"{name} is larger than {LARGEST} bytes")
     data = archive.read(name)
     if not data.startswith(_MAGIC):
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     wide = data[6] >= 2
     start = 12 if wide else 10
     end = start + int.from_bytes(data[8:start], "little")

@@ -1,7 +1,7 @@
-"""Pictures that a run left beside its result, and how they look in character cells.
+"""Images that a run has written, and their rendering in character cells.
 
-A cell is about twice as high as it is wide, so the upper half block shows two pixels, one in its ink and one in its
-ground. Without colours a cell's sign says how bright it is.
+A cell is about twice as high as it is wide, so the upper half block shows two pixels, one in the foreground and one in
+the background colour. Without colours, the character represents the brightness.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CUBE = (0, 95, 135, 175, 215, 255)
 
 
 class PictureCell(NamedTuple):
-    """One character; without ink it is drawn in whatever colour text has."""
+    """One character; without a foreground colour it has the terminal's."""
 
     sign: str
     ink: Colour | None = None
@@ -37,19 +37,19 @@ Row = list[PictureCell]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in memory."""
+    """An image in memory."""
 
     path: Path
     image: Image
 
 
 def picture_files(folder: RunFolder) -> list[Path]:
-    """Those that the run left, by name."""
+    """Image files of the run, by name."""
     return sorted(path for path in folder.path.glob("*.png") if not path.name.startswith("."))
 
 
 def open_picture(path: Path) -> Picture | None:
-    """The picture; None for a file that is gone or is none."""
+    """The image; None for a file that is missing or not an image."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most of what the console does needs no pictures
 
     try:
@@ -60,7 +60,7 @@ def open_picture(path: Path) -> Picture | None:
 
 
 def colour_cells(picture: Picture, columns: int, rows: int, *, few_colours: bool = False) -> list[Row]:
-    """The picture fitted into `columns` x `rows` cells of two pixels each; dithered for terminals of 256 colours."""
+    """The image fitted into `columns` x `rows` cells of two pixels each; dithered for terminals of 256 colours."""
     image = _fitted(picture.image, columns, 2 * rows)
     image = _dithered(image) if few_colours else image
     pixels = image.load()
@@ -71,7 +71,7 @@ def colour_cells(picture: Picture, columns: int, rows: int, *, few_colours: bool
 
 
 def shaded(picture: Picture, columns: int, rows: int, shades: str) -> list[Row]:
-    """The same in signs from dark to bright."""
+    """The image in characters from dark to bright."""
     image = _fitted(picture.image, columns, 2 * rows).convert("L")
     image = image.resize((image.width, image.height // 2))
     pixels = image.load()
@@ -84,7 +84,7 @@ def shaded(picture: Picture, columns: int, rows: int, shades: str) -> list[Row]:
 
 
 def _dithered(image: Image) -> Image:
-    """In the 240 colours that every terminal of 256 has, the error of each pixel spread over its neighbours."""
+    """Image dithered to the 240 fixed colours of 256-colour terminals."""
     from PIL import Image as PillowImage  # noqa: PLC0415 - as above
 
     cube = [(red, green, blue) for red in CUBE for green in CUBE for blue in CUBE]
@@ -95,7 +95,7 @@ def _dithered(image: Image) -> Image:
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:
-    """As large as fits, an even number of pixels high."""
+    """Image scaled to the largest size that fits, an even number of pixels high."""
     from PIL.Image import Resampling  # noqa: PLC0415 - as above
 
     scale = min(width / image.width, height / image.height)

@@ -1,4 +1,4 @@
-"""The per-sample outputs that runs leave, read when a test asks for them."""
+"""Per-sample outputs of runs, read when a test needs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssl_console.workspace.result import ResultRecord
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Predictions = Callable[[str], Arrays | None]
-"""By run id; None when the run left none that can be read."""
+"""Arrays by run id; None when the run has no readable predictions."""
 
 _HEAVY = frozenset(
     {
@@ -37,25 +37,25 @@ _NO_ARRAYS = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
-"""What numpy and zipfile raise for a damaged file: a wrong flag reads as a password or an unknown compression."""
+"""Exceptions of numpy and zipfile for a damaged file: a wrong flag looks like a password or an unknown compression."""
 
 
 @dataclass
 class RunOutputs:
-    """What lies in the run folders of one workspace. Runs that have ended never change, so each file is read once."""
+    """Outputs in the run folders of one workspace. Ended runs never change, so each file is read once."""
 
     workspace: Workspace
     _arrays: dict[str, Arrays | None] = field(default_factory=dict)
     _records: dict[str, ResultRecord | None] = field(default_factory=dict)
 
     def predictions(self, run_id: str) -> Arrays | None:
-        """The arrays of `predictions.npz` that tests need; None when it is not there or damaged."""
+        """Arrays of `predictions.npz` that tests need; None when it is missing or damaged."""
         if run_id not in self._arrays:
             self._arrays[run_id] = self._read_arrays(run_id)
         return self._arrays[run_id]
 
     def record(self, run_id: str) -> ResultRecord | None:
-        """`result.json`; None when it is not there or damaged."""
+        """`result.json`; None when it is missing or damaged."""
         if run_id not in self._records:
             self._records[run_id] = self._read_record(run_id)
         return self._records[run_id]

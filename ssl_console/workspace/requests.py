@@ -1,6 +1,6 @@
 """Requests to the supervisor as small files, so that they work from any host and survive a crash.
 
-Every request also touches the folder of runs: readers look at single run folders again only when that has changed.
+Every request also touches the folder of runs: readers only read single run folders again when that has changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class NotPossible(ConsoleError):  # noqa: N818 - an answer to a request, not a f
 
 
 def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
-    """Queue a run: its folder appears whole, by one rename. Raises FileExistsError if that run already exists."""
+    """Queue a run: its complete folder appears by one rename. Raises FileExistsError if the run already exists."""
     hidden = RunFolder(workspace.runs / f".{run_id}.{os.getpid()}")
     check_owner(workspace)
     hidden.path.mkdir(mode=MODES.folder)
@@ -40,12 +40,12 @@ def submit(workspace: Workspace, run_id: str, spec: bytes) -> RunFolder:
 
 
 def request_cancel(workspace: Workspace, run_id: str) -> None:
-    """Ask for the end of a queued or running run. Raises NotPossible when it has ended already."""
+    """Request the end of a queued or running run. Raises NotPossible when it has already ended."""
     check_owner(workspace)
     folder = workspace.run(run_id)
     status = _status(folder)
     if status.state.final:
-        raise NotPossible(f"run {run_id} cannot be cancelled: it is {status.state} already")
+        raise NotPossible(f"run {run_id} cannot be cancelled: it is already {status.state}")
     touch_own(folder.cancel)
     touch_runs_folder(workspace)
 
@@ -53,13 +53,14 @@ def request_cancel(workspace: Workspace, run_id: str) -> None:
 def request_retry(
     workspace: Workspace,
     run_id: str,
-    reason: str = "asked for",
+    reason: str = "requested",
     batch_scale: float = 1.0,
     placement: Placement | None = None,
 ) -> int:
-    """Queue a failed or cancelled run again, elsewhere if a `placement` is given; the number of the attempt to come.
+    """Queue a failed or cancelled run again, elsewhere if a `placement` is given; return the number of the next
+    attempt.
 
-    Raises NotPossible when the run is done, queued or running, or when somebody else has just asked the same.
+    Raises NotPossible when the run is done, queued or running, or when the same was just requested by another process.
     """
     check_owner(workspace)
     folder = workspace.run(run_id)
@@ -77,13 +78,13 @@ def request_retry(
         devices=where.devices if where else None,
     )
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
-        raise NotPossible(f"run {run_id} is being retried already")
+        raise NotPossible(f"run {run_id} is already being retried")
     touch_runs_folder(workspace)
     return ended + 1
 
 
 def set_priority(workspace: Workspace, run_id: str, priority: int) -> None:
-    """Let a queued run start earlier (higher) or later. Raises NotPossible when it is not queued."""
+    """Move a queued run earlier (higher) or later in the queue. Raises NotPossible when it is not queued."""
     check_owner(workspace)
     folder = workspace.run(run_id)
     status = _status(folder)
@@ -101,18 +102,18 @@ def pause(workspace: Workspace) -> None:
 
 
 def resume(workspace: Workspace) -> None:
-    """Go on starting runs. Whoever resumes also calls `supervision.ensure_supervisor`."""
+    """Resume starting runs. Callers also have to call `ensure_supervisor`."""
     check_owner(workspace)
     workspace.paused.unlink(missing_ok=True)
 
 
 def is_paused(workspace: Workspace) -> bool:
-    """Whether nothing new is started."""
+    """Whether no new runs are started."""
     return workspace.paused.exists()
 
 
 def touch_runs_folder(workspace: Workspace) -> None:
-    """Make readers look at every run folder again."""
+    """Make readers read every run folder again."""
     os.utime(workspace.runs)
 
 
@@ -120,11 +121,11 @@ def _status(folder: RunFolder) -> RunStatus:
     try:
         return read_status(folder, time.time())
     except FileNotFoundError:
-        raise NotPossible(f"there is no run {folder.run_id}: {folder.path} does not exist") from None
+        raise NotPossible(f"no run {folder.run_id}: {folder.path} does not exist") from None
 
 
 def _missing_end(status: RunStatus) -> End:
-    """The record that a cancelled or lost attempt still lacks; of no effect when it has one."""
+    """Missing end record of a cancelled or lost attempt; no effect if it has one."""
     if status.state is RunState.CANCELLED:
         return End(attempt=status.attempt, state="cancelled", message=status.reason)
     return End(attempt=status.attempt, state="failed", kind="lost", message=status.reason)

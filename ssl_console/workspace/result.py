@@ -1,4 +1,4 @@
-"""What a finished run leaves: the whole record in `result.json`, and the row of it that the database holds."""
+"""Results of finished runs: the whole record in `result.json`, and its row in the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Source = Literal["mine", "paper"]
 
 
 class Result(BaseModel):
-    """One row of the database: what rankings, plans and listings need, and nothing that makes it large."""
+    """One row of the database: the values that rankings, plans and listings need, without large ones."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -25,9 +25,11 @@ class Result(BaseModel):
     backbone: str
     task: str
     variant: str = "default"
-    """Preset, or preset and digest of what differs: another variant is another column."""
+    """Preset, or preset and digest of the overrides; each variant is a separate column."""
     column: str
-    """Comparability key: digest of protocol, version, parameters and dataset manifest; only equal ones share."""
+    """Comparability key: digest of protocol, version, parameters and dataset manifest; only equal ones share a
+    column.
+    """
     made_of: str = ""
     """Short digest of the backbone's identity (weights, architecture, preprocessing), and of the precision."""
     seed: int
@@ -36,7 +38,7 @@ class Result(BaseModel):
     ci_low: float
     ci_high: float
     interval_method: str = ""
-    """How the interval was found; empty in rows of earlier versions."""
+    """Method of the interval; empty in rows of earlier versions."""
     n: int
     """Number of test samples (or episodes)."""
     higher_is_better: bool = True
@@ -45,22 +47,24 @@ class Result(BaseModel):
     duration_s: float
     images_per_s: float | None = None
     memory_mb: float | None = None
-    """Peak device memory, or resident memory on the CPU."""
+    """Peak device memory, or resident memory on the CPU, in MB."""
     device: str = ""
     warnings: int = 0
     badges: tuple[str, ...] = ()
-    """Names of the reasons to doubt it (`ssl_console.workspace.badges`)."""
+    """Names of the warnings (`ssl_console.workspace.badges`)."""
     data_notes: tuple[str, ...] = ()
-    """What was done to the images and what was left out: transparent ones composited, others turned, files not read."""
+    """How images were processed and which were skipped: transparent ones composited, others rotated, unreadable
+    files.
+    """
     source: Source = "mine"
     origin: str = ""
-    """Where an imported result was measured, and the bundle that it came in; empty for one measured here."""
+    """Host of an imported result, and its bundle; empty for one measured here."""
     protocol: str = ""
     """Name of the protocol; empty in rows of earlier versions, whose task is named `protocol/dataset`."""
     dataset: str = ""
     """Name of the dataset's card; empty as above."""
     identified_by: Literal["", "content"] = ""
-    """How the key names the data: versions that leave this empty named files by their names and sizes."""
+    """How the key identifies the data; empty in versions that used names and sizes of files."""
 
     @property
     def protocol_name(self) -> str:
@@ -75,7 +79,7 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RunScore:
-    """The numbers of a result that lists of runs show; takes a tenth of the memory."""
+    """The values of a result that lists of runs show; takes a tenth of the memory."""
 
     variant: str
     value: float
@@ -87,23 +91,22 @@ class RunScore:
 
     @classmethod
     def of(cls, result: Result) -> RunScore:
-        """Those of a result."""
-        origin = sys.intern(result.origin)  # that of every result of a bundle
+        origin = sys.intern(result.origin)  # the same string for every result of a bundle
         interval = (result.ci_low, result.ci_high)
         return cls(result.variant, result.value, *interval, result.duration_s, origin, result.badges)
 
 
 class ImportOrigin(BaseModel):
-    """The bundle that a result was imported from."""
+    """Bundle that a result was imported from."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     bundle: str
     """Name of the file."""
     sha256: str
-    """Digest of the whole bundle, as `bundle` printed it."""
+    """Digest of the whole bundle, as printed by `bundle`."""
     run_id: str
-    """The run's id where it was measured."""
+    """Run id in the original workspace."""
     made_by: str = ""
     """Version of the package that wrote the bundle."""
     imported: float
@@ -111,7 +114,7 @@ class ImportOrigin(BaseModel):
 
 
 class Code(BaseModel):
-    """Which state of this package computed a result. None where nobody can tell: it was not run from a repository."""
+    """State of this package that computed a result. None where unknown: it was not run from a repository."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -123,7 +126,7 @@ class Code(BaseModel):
 
 
 class ResultRecord(BaseModel):
-    """`result.json`: the row, and everything that explains and repeats it."""
+    """`result.json`: the row, and everything that explains and reproduces it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -138,16 +141,16 @@ class ResultRecord(BaseModel):
     identity: dict[str, JsonValue] = Field(default_factory=dict)
     """The parts that `result.key` is the digest of."""
     earlier_identity: dict[str, JsonValue] = Field(default_factory=dict)
-    """The parts that it was the digest of when it was measured, where files were named by names and sizes then."""
+    """The parts of the key at the time of measurement, if files were identified by names and sizes then."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of this package, python, and the packages that numbers may depend on."""
+    """Versions of this package, python, and the packages that scores may depend on."""
     code: Code | None = None
     machine: dict[str, str] = Field(default_factory=dict)
-    """What it ran on: device, driver, processor, system. Nothing of it may change the number."""
+    """Device, driver, processor, system. None of them may change the score."""
     energy_j: float | None = None
-    """What the device drew meanwhile, in joules, whoever used it; None where it does not say."""
+    """Energy drawn by the device during the run, in joules, including other processes; None where unavailable."""
     badges: tuple[Badge, ...] = ()
-    """Reasons to doubt the result that the run itself tells."""
+    """Warnings that follow from the run itself."""
     warnings: tuple[str, ...] = ()
     attempt: int = 1
     host: str = ""

@@ -9,9 +9,9 @@ from tasks.features.key import flattened
 
 Identity = Mapping[str, Any]
 Identities = Callable[[str], Identity | None]
-"""The parts of a result's key by run id; None when they are not known."""
+"""Parts of a result's key by run id; None when unknown."""
 COMPARED = ("data", "task", "precision")
-"""Parts of a result's identity in which two results that are compared must not differ."""
+"""Parts of a result's identity that must be equal in a comparison."""
 CHANGES = (
     ("backbone.weights", "the weights changed"),
     ("backbone.preprocessing", "the preprocessing changed"),
@@ -21,11 +21,11 @@ CHANGES = (
     ("task", "the task's parameters changed"),
     ("precision", "the precision changed"),
 )
-"""Part of a result's identity and what it means for a person when it differs; the first that fits counts."""
+"""Part of a result's identity and the description of its change; the first match counts."""
 
 
 def what_changed(old: Identity, new: Identity) -> str:
-    """In words, the parts in which two identities differ."""
+    """Description of the parts in which two identities differ."""
     before, after = flattened(old), flattened(new)
     parts = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     words = (next((text for prefix, text in CHANGES if _within(part, prefix)), f"{part} changed") for part in parts)

@@ -1,4 +1,4 @@
-"""The results of a workspace: one TinyDB file. The supervisor writes it; everyone reads it without a lock."""
+"""Results of a workspace: one TinyDB file. The supervisor writes it; readers need no lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Stamp = tuple[int, int, int]
 
 
 class StoreError(OperationFailed):
-    """The results file cannot be used; the message names it and the way out."""
+    """The results file cannot be used; the message names it and the fix."""
 
 
 class ResultStore:
@@ -35,11 +35,11 @@ class ResultStore:
         self._read: tuple[Stamp | None, list[Result]] = (None, [])
 
     def results(self) -> list[Result]:
-        """All results, in the order they were added, with intervals that hold and protocols. Raises StoreError."""
+        """All results, in the order they were added, with valid intervals and protocols. Raises StoreError."""
         return [self._current(one) if outdated(one) or is_unstated(one) else one for one in self.rows()]
 
     def rows(self) -> list[Result]:
-        """All results as they were measured; read again only when the file has changed. Raises StoreError."""
+        """All results as stored; read again only when the file has changed. Raises StoreError."""
         stamp = _stamp(self.path)
         read_at, results = self._read
         if stamp != read_at:
@@ -48,7 +48,7 @@ class ResultStore:
         return list(results)
 
     def _current(self, result: Result) -> Result:
-        """Runs that have ended never change, so each is counted once."""
+        """Result with a valid interval and protocol. Ended runs never change, so each is computed once."""
         if result.run_id not in self._recounted:
             named = stated(result, self._workspace.run(result.run_id))
             self._recounted[result.run_id] = self._counted_again(named) if outdated(named) else named
@@ -61,7 +61,7 @@ class ResultStore:
         return recounted(result, outputs.record, outputs.predictions)
 
     def add(self, results: Iterable[Result]) -> int:
-        """Add those whose run is not there yet, all in one transaction; how many that were.
+        """Add the results whose run is not stored yet, in one transaction; return their number.
 
         Raises StoreError when the file cannot be read, OSError when it cannot be written; it is unchanged then.
         """
@@ -82,7 +82,7 @@ class ResultStore:
         return len(new)
 
     def replace(self, results: Iterable[Result]) -> None:
-        """Put these in the place of what is there of their runs. Raises as `add` does."""
+        """Replace the stored results of these runs. Raises as `add` does."""
         new = {result.run_id: result.model_dump(mode="json") for result in results}
         try:
             with transaction(self.path) as database:
@@ -103,9 +103,9 @@ class ResultStore:
 
 
 def rebuild(workspace: Workspace) -> int:
-    """Make the results file again from the run folders; how many results it holds.
+    """Rebuild the results file from the run folders; return the number of results.
 
-    A file that cannot be read is set aside, never removed. Raises StoreError when it is of a newer version.
+    A file that cannot be read is set aside, never removed. Raises StoreError for a newer version's.
     """
     path = workspace.results
     set_aside(path)
@@ -121,7 +121,7 @@ def rebuild(workspace: Workspace) -> int:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a results file that cannot be read; where it is now. None when it can be, or is not there."""
+    """Rename an unreadable results file and return its new path. None when it is readable or missing."""
     with exclusive(path):
         try:
             read_document(path)
@@ -136,7 +136,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
-    """The results that lie in run folders; unfinished runs and unreadable records are passed over."""
+    """Results in run folders; unfinished runs and unreadable records are skipped."""
     for folder in folders:
         try:
             yield ResultRecord.model_validate_json(folder.result.read_bytes()).result
@@ -145,7 +145,7 @@ def results_of_runs(folders: Iterable[RunFolder]) -> Iterator[Result]:
 
 
 def _rows(path: Path) -> Iterator[Result]:
-    """The rows one by one; each is dropped once it is given out, so that both forms are never in memory whole.
+    """Rows one by one; each is dropped after it is yielded, so that both forms are never in memory completely.
 
     Raises StoreError.
     """
@@ -159,10 +159,10 @@ def _rows(path: Path) -> Iterator[Result]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise StoreError(f"{path} holds a row that is no result ({where}: {first['msg']}); {_WAY_OUT}") from error
+        raise StoreError(f"{path} contains a row that is not a result ({where}: {first['msg']}); {_WAY_OUT}") from error
 
 
-_WAY_OUT = "`ssl-console rebuild` makes it again from the run folders"
+_WAY_OUT = "rebuild it from the run folders with `ssl-console rebuild`"
 
 
 def _store_error(path: Path, error: Exception) -> StoreError:

@@ -23,11 +23,11 @@ RUN_ID_DIGITS = 12
 JOB_ID_VARIABLE = "SSL_CONSOLE_JOB_ID"
 NODE_VARIABLE = "SSL_CONSOLE_NODE"
 PARTITION_VARIABLE = "SSL_CONSOLE_PARTITION"
-"""Environment of a worker that is a cluster's job: the cluster's number for the job, its node and its partition."""
+"""Environment of a worker in a cluster job: the cluster's number for the job, its node and its partition."""
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """State of a run."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -38,13 +38,14 @@ class RunState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens without a new request."""
+        """Whether the state only changes by a new request."""
         return self in {RunState.DONE, RunState.FAILED, RunState.CANCELLED}
 
 
 FailureKind = Literal["oom", "nan", "data", "weights", "crash", "timeout", "stalled", "memory", "lost", "interrupted"]
-"""`memory`: its worker took more of the host's than one may. `interrupted`: its node was taken away (preemption, time
-limit, node failure), and it goes on by itself."""
+"""`memory`: its worker exceeded the limit of host memory. `interrupted`: its node was taken away (preemption,
+time limit, node failure), and the run continues automatically.
+"""
 
 
 class Record(BaseModel):
@@ -54,17 +55,17 @@ class Record(BaseModel):
 
 
 def check_version(found: object, known: int = SPEC_VERSION) -> int:
-    """The version of a record. Raises ValueError for one that a newer program wrote."""
+    """Version of a record. Raises ValueError for a newer program's."""
     if not isinstance(found, int):
-        raise ValueError(f"its version is {found!r}, which is no number")
+        raise ValueError(f"its version is {found!r}, which is not a number")
     if found > known:
-        raise ValueError(f"its version is {found}, this program knows up to {known}: upgrade ssl-console")
+        raise ValueError(f"its version is {found}, this program supports up to {known}: upgrade ssl-console")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a run may be carried out."""
+    """Where a run may be executed."""
 
     launcher: str = LOCAL
     """Name of the launcher that starts its worker."""
@@ -73,10 +74,10 @@ class Placement:
 
 
 def stored_devices(placement: Placement) -> tuple[str, ...]:
-    """`devices` as a record stores them.
+    """`devices` as stored in a record.
 
-    Earlier versions read `devices` alone, where a launcher was written in place of a device. With its name in front
-    of every device they leave the run to a launcher, or queued, instead of starting it as a process of this machine.
+    Earlier versions only read `devices`, where a launcher was written in place of a device. With the launcher's name in
+    front of every device they leave the run to a launcher, or queued, instead of starting it as a local process.
     """
     if placement.launcher == LOCAL:
         return placement.devices
@@ -84,7 +85,7 @@ def stored_devices(placement: Placement) -> tuple[str, ...]:
 
 
 def read_placement(launcher: str | None, stored: tuple[str, ...]) -> Placement:
-    """The inverse of `stored_devices`. `launcher` is None in records of earlier versions."""
+    """Inverse of `stored_devices`. `launcher` is None in records of earlier versions."""
     if launcher is None:
         alone = stored[0] if len(stored) == 1 and not DEVICE_NAME.fullmatch(stored[0]) else None
         return Placement(alone) if alone else Placement(LOCAL, stored)
@@ -93,7 +94,7 @@ def read_placement(launcher: str | None, stored: tuple[str, ...]) -> Placement:
 
 
 class PlacedRecord(Record):
-    """A record that contains a placement in its fields `launcher` and `devices`."""
+    """A record with a placement in its fields `launcher` and `devices`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,19 +106,19 @@ class PlacedRecord(Record):
 
 
 class RunSpec(PlacedRecord):
-    """`run.json`. Complete: a worker needs no card file to carry it out, on this machine or another."""
+    """`run.json`. Complete: a worker needs no card file to execute it, on this machine or another."""
 
     version: int = SPEC_VERSION
     run_id: str
     key: str | None
-    """The result's identity (`tasks.catalog.spec`); None when weights or data were not there yet at submission."""
+    """Identity of the result (`tasks.catalog.spec`); None when weights or data were missing at submission."""
     backbone: BackboneCard
     task: TaskSpec
     dataset: DatasetCard
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     priority: int = 0
-    """Higher runs first; then the older."""
+    """Higher priorities run first; among equal ones the older run."""
     created: float = Field(default_factory=time.time)
     """Seconds since the epoch."""
     launcher: str = LOCAL
@@ -125,15 +126,15 @@ class RunSpec(PlacedRecord):
     devices: tuple[str, ...] = ()
     """Devices of this machine that the run may use; empty for any."""
     fresh: bool = False
-    """Compute everything again: stored features are neither read nor written."""
+    """Recompute everything: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
-    """Failed checks of the backbone, which is measured anyway; the result repeats them."""
+    """Failed checks of the backbone, which is measured with --force; the result repeats them."""
     store_layers: tuple[LayerRequest, ...] = ()
-    """Layer-wise features that other runs of the launch read from the same images: stored in the same pass."""
+    """Layer-wise features that other runs of the launch read from the same images, stored in the same pass."""
 
     @property
     def placement(self) -> Placement:
-        """Where the run may be carried out."""
+        """Where the run may be executed."""
         return Placement(self.launcher, self.devices)
 
     @field_validator("version")
@@ -147,9 +148,9 @@ class RunSpec(PlacedRecord):
 
 
 class Attempt(Record):
-    """`attempt.<n>.json`: who carries attempt n out.
+    """`attempt.<n>.json`: the worker that executes attempt n.
 
-    Linked into place, so of two claimants one wins. Attempt n + 1 begins only after `end.<n>.json` is there, and an
+    Created by a link, so that one of two claimants wins. Attempt n + 1 begins only after `end.<n>.json` exists, and an
     attempt that has ended may not publish a result.
     """
 
@@ -158,9 +159,9 @@ class Attempt(Record):
     machine: str = ""
     """Boot and PID namespace (`ssl_console.system.processes.this_machine`)."""
     pid: int = Field(gt=1)
-    """Signals go there: 0, 1 and negative numbers mean something else than a worker."""
+    """Receiver of signals: 0, 1 and negative numbers are invalid because they do not mean a worker."""
     pid_started: float
-    """The process's start time (seconds since the epoch), so a reused pid is not mistaken for it."""
+    """Start time of the process (seconds since the epoch), to detect a reused pid."""
     device: str
     started: float
     job: str = ""
@@ -171,24 +172,24 @@ class Attempt(Record):
 
     @property
     def place(self) -> str:
-        """The device, on a cluster with its node."""
+        """Device; on a cluster with its node."""
         return f"{self.host} {self.device}" if self.job else self.device
 
 
 class Retry(PlacedRecord):
     """`retry.<n>.json`: the request for attempt n."""
 
-    reason: str = "asked for"
+    reason: str = "requested"
     batch_scale: float = Field(1.0, gt=0, le=1)
-    """Factor on the extraction batch (which cannot change the number): halved after running out of memory."""
+    """Factor on the extraction batch size (without effect on scores): halved after running out of memory."""
     launcher: str | None = None
-    """Name of the launcher that starts its worker from now on; None for that of the specification."""
+    """Name of the launcher from now on; None for that of the specification."""
     devices: tuple[str, ...] | None = None
     """Devices that the run may use from now on; None for those of the specification."""
 
     @property
     def placement(self) -> Placement | None:
-        """Where the run may be carried out from now on; None for the placement of the specification."""
+        """New placement of the run; None for the placement of the specification."""
         return None if self.devices is None else Placement(self.launcher or LOCAL, self.devices)
 
     @field_serializer("devices")
@@ -209,18 +210,18 @@ class End(Record):
 
 
 class JobState(Record):
-    """A cluster's job as it was last seen."""
+    """Last known state of a cluster job."""
 
     job_id: str = ""
     """The cluster's number; empty while it has none."""
     state: str = ""
-    """The cluster's word."""
+    """The cluster's word for the state."""
     partition: str = ""
     node: str = ""
     reason: str = ""
-    """Why it has not begun yet."""
+    """Why it has not started yet."""
     waits: bool = False
-    """Whether it has not begun yet."""
+    """Whether it has not started yet."""
 
     @property
     def place(self) -> str:

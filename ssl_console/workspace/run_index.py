@@ -1,7 +1,7 @@
-"""The runs of a workspace with their status, kept up to date cheaply also for tens of thousands of runs.
+"""Index of a workspace's runs with their status, updated cheaply even for tens of thousands of runs.
 
-Submissions, requests and claims touch the folder of runs, so as long as that is unchanged only runs under way are
-looked at. When it has changed, run folders whose own time has changed are read again: an ended run is read once.
+Submissions, requests and claims touch the folder of runs, so while that is unchanged only active runs are read. When it
+has changed, run folders with a new modification time are read again: an ended run is read once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from tasks.catalog.spec import TaskSpec
 SETTLED_S = 0.1
 """Resolution of file times in seconds: a newer change may be followed by another one with the same time."""
 FULL_SCAN_S = 30.0
-"""Seconds after which every folder is read again, whatever its time."""
+"""Seconds after which every folder is read again regardless of its modification time."""
 LIFE_EVERY_S = 1.0
 """Seconds between two checks of a run's process while its folder does not change."""
 MANY, REST_EACH_S, LONGEST_REST_S = 200, 2e-4, 0.5
-"""Reading the time of a run folder takes about 5 us. With more runs than `MANY`, callers that can wait scan all
-folders less often."""
+"""Reading the modification time of a run folder takes about 5 us. With more runs than `MANY`, callers that can
+wait scan all folders less often.
+"""
 MANY_UNKNOWN = 200
-"""Number of ended runs without a summary from which on the summaries are written again."""
+"""Number of ended runs without a summary above which the summaries are written again."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class RunInfo:
 
     @cached_property
     def run_id(self) -> str:
-        """Name of the run and of its folder."""
         return self.folder.run_id
 
     @property
@@ -70,17 +70,17 @@ class RunInfo:
 
     @property
     def unsettled(self) -> bool:
-        """Whether the status can change without a request: the run is under way, or lost and not yet recorded so."""
+        """Whether the status can change without a request: the run is active, or lost and not yet recorded as such."""
         return self.under_way or (self.status.state is RunState.FAILED and self.status.end is None)
 
     @property
     def priority(self) -> int:
-        """The priority last requested."""
+        """Last requested priority."""
         return self.submitted_priority if self.status.priority is None else self.status.priority
 
     @property
     def placement(self) -> Placement:
-        """The placement last requested."""
+        """Last requested placement."""
         return self.status.placement or self.submitted_placement
 
     @cached_property
@@ -97,7 +97,7 @@ class Changes:
     """Result of one refresh."""
 
     changed: tuple[RunInfo, ...] = ()
-    """New runs, and those whose status differs."""
+    """New runs, and those with a different status."""
     removed: tuple[str, ...] = ()
 
 
@@ -115,22 +115,24 @@ class RunIndex:
     _runs_time: int | None = None
     _scanned: float = 0.0
     _unsettled: dict[str, float] = field(default_factory=dict)
-    """Runs that can change without a request, and when each was last read (seconds since the epoch)."""
+    """Runs that can change without a request, and the time of their last reading (seconds since the epoch)."""
     _expected: set[str] = field(default_factory=set)
-    """Queued runs that a worker was given."""
+    """Queued runs that are assigned to a worker."""
     _summarized: int = 0
-    """Number of runs whose summaries are kept."""
+    """Number of runs with a stored summary."""
 
     def expect(self, run_id: str) -> None:
-        """Watch this queued run, which a worker was given, so that its start is seen without reading all folders."""
+        """Poll this queued run, which is assigned to a worker, so that its start is detected without reading all
+        folders.
+        """
         self._expected.add(run_id)
         self._unsettled.setdefault(run_id, 0.0)
 
     def refresh(self, now: float, *, at_once: bool = True) -> Changes:
-        """Read what has changed. `now` is in seconds since the epoch.
+        """Read changes. `now` is in seconds since the epoch.
 
-        Unless it is to be `at_once`, what others have changed about runs that are neither under way nor expected to be
-        may be seen a little later where runs are many: 0.2 s with 1,000 of them, never more than 0.5 s.
+        Unless `at_once`, changes by other processes to runs that are neither active nor expected may appear later where
+        runs are many: 0.2 s with 1,000 of them, never more than 0.5 s.
         """
         before = self.entries.copy() if (at_once or self._rested(now)) and self._must_scan(now) else None
         if before is not None:
@@ -169,7 +171,7 @@ class RunIndex:
         for name in self.unreadable.keys() - present.keys():
             del self.unreadable[name]
         for name, uid in guests.items():
-            self.unreadable[name] = f"{self.workspace.run(name).path} was made by {user_name(uid)}: not carried out"
+            self.unreadable[name] = f"{self.workspace.run(name).path} was created by {user_name(uid)}: not executed"
         for name, time in present.items():
             if self._times.get(name) != time or name in self._unsettled:
                 self._times[name] = time if _settled(time, now) else None
@@ -180,8 +182,8 @@ class RunIndex:
             self.keep_summaries(now)
 
     def _take_summaries(self, times: Mapping[str, int]) -> None:
-        """Take the ended runs that are known from earlier. Damage makes all of them unknown, never wrong."""
-        with suppress(ValueError):  # pydantic's errors are such, too
+        """Use the stored summaries of ended runs. Damage makes all of them unknown, never wrong."""
+        with suppress(ValueError):  # includes pydantic's errors
             runs = self.workspace.runs
             for summary in read_summaries(self.workspace, times):
                 self.entries[summary.run_id] = _from_summary(RunFolder(runs / summary.run_id), summary)
@@ -189,7 +191,7 @@ class RunIndex:
         self._summarized = len(self.entries)
 
     def keep_summaries(self, now: float) -> None:
-        """Write the summaries of ended runs where many of them have none, if the workspace can be written."""
+        """Write the summaries of ended runs where many have none, if the workspace is writable."""
         settled = [
             (run, time)
             for name, run in self.entries.items()
@@ -207,7 +209,7 @@ class RunIndex:
                 yield self.entries[name]
 
     def _touched(self, name: str, now: float) -> bool:
-        """Whether files have come or gone in a run folder since the last time."""
+        """Whether files were added to or removed from a run folder since the last reading."""
         try:
             time = self.workspace.run(name).path.stat().st_mtime_ns
         except FileNotFoundError:
@@ -218,7 +220,7 @@ class RunIndex:
         return True
 
     def _reread(self, name: str, now: float) -> bool:
-        """Read one run folder; whether that changed anything."""
+        """Read one run folder; return whether anything changed."""
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
             status = read_status(folder, now)
@@ -276,7 +278,7 @@ def _from_summary(folder: RunFolder, summary: RunSummary) -> RunInfo:
 
 
 def _renamed(run: RunInfo, status: RunStatus) -> bool:
-    """Whether its specification may have changed: an ended run's folder changes only when its backbone is renamed."""
+    """Whether the specification may have changed: an ended run's folder only changes when its backbone is renamed."""
     return run.status.state.final and status == run.status
 
 
@@ -290,7 +292,7 @@ def _settled(time_ns: int, now: float) -> bool:
 
 
 def _read_info(folder: RunFolder, status: RunStatus) -> RunInfo:
-    """From the bare JSON: validating ten thousand specifications would take seconds."""
+    """Run from plain JSON: validating ten thousand specifications would take seconds."""
     spec: Mapping[str, object] = orjson.loads(folder.spec.read_bytes())
     check_version(spec.get("version", SPEC_VERSION))
     task, backbone = _table(spec["task"]), _table(spec["backbone"])
@@ -310,7 +312,7 @@ def _read_info(folder: RunFolder, status: RunStatus) -> RunInfo:
 
 @lru_cache(maxsize=1024)
 def _variant(task: bytes) -> str:
-    """Of a task as JSON; its preset's name alone when it is another version's and cannot be understood."""
+    """Variant of a task in JSON; the name of its preset if it comes from another version and cannot be interpreted."""
     try:
         return TaskSpec.model_validate_json(task).variant
     except (ValidationError, KeyError):

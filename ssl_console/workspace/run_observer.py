@@ -18,31 +18,32 @@ from ssl_console.workspace.run_status import PAUSED
 from ssl_console.workspace.supervisor_state import SlotState, SupervisorState, SupervisorView
 from ssl_console.workspace.tail import EventTail
 
-NO_SUPERVISOR = "no supervisor is running: `ssl-console resume` starts one"
+NO_SUPERVISOR = "no supervisor is running: start one with `ssl-console resume`"
 
 
 @dataclass(frozen=True)
 class RunView(RunInfo):
-    """A run as both front ends show it: `RunInfo` with its progress, its device, and why it waits."""
+    """A run as shown by both front ends: `RunInfo` with its progress, its device, and its waiting reason."""
 
     progress: Progress = field(default_factory=Progress)
-    """Folded from the events of the newest attempt, for runs under way since the observer started; for other runs
-    `RunObserver.history` reads it."""
+    """Folded from the events of the newest attempt, for runs that were active since the observer started; for
+    other runs `RunObserver.history` reads it.
+    """
     waiting: str = ""
     """Why a queued run waits, or why the end of a lost run cannot be recorded."""
     device: str = ""
-    """The device that it runs on, or is about to."""
+    """Present or assigned device."""
     bad_lines: int = 0
     """Lines of the events file that are not events."""
     job: JobState | None = None
     """The cluster's job of the run."""
     held: bool = False
-    """Whether that job is alive, as far as the supervisor knows."""
+    """Whether that job is alive, according to the supervisor."""
 
     @cached_property
     def state(self) -> RunState:
-        """State of the run. A queued run that a worker was given is starting; a silent one is running while its job is
-        alive.
+        """State of the run. A queued run that is assigned to a worker is starting; a silent one is running while
+        its job is alive.
         """
         if self.silent:
             return RunState.RUNNING
@@ -79,12 +80,12 @@ class Observation:
     changed: tuple[RunView, ...]
     removed: tuple[str, ...]
     supervisor_changed: bool
-    """Whether slots, devices, waiting reasons or the pause are worth showing again."""
+    """Whether slots, devices, waiting reasons or the pause have changed."""
 
 
 @dataclass
 class RunObserver:
-    """All runs of a workspace. Not for several threads at once."""
+    """All runs of a workspace. Not thread-safe."""
 
     workspace: Workspace
     runs: dict[str, RunView] = field(default_factory=dict)
@@ -92,21 +93,21 @@ class RunObserver:
     """None when no supervisor runs."""
     paused: bool = False
     shortage: str = ""
-    """Why the workspace cannot be written; checked here, as a supervisor cannot report a full disk."""
+    """Why the workspace cannot be written; checked here, because a supervisor cannot report a full disk."""
     _index: RunIndex = field(init=False)
     _view: SupervisorView = field(init=False)
     _tails: dict[str, tuple[int, EventTail]] = field(default_factory=dict)
     _last_state: SupervisorState | None = None
     _assigned: dict[str, SlotState] = field(default_factory=dict)
     _next: dict[str, SlotState] = field(default_factory=dict)
-    """Jobs by the runs that they carry out later."""
+    """Jobs by the runs that they execute later."""
 
     def __post_init__(self) -> None:
         self._index = RunIndex(self.workspace)
         self._view = SupervisorView(self.workspace)
 
     def poll(self, now: float | None = None) -> Observation:
-        """Read the workspace; everything that has changed since the last poll."""
+        """Read the workspace; return all changes since the last poll."""
         now = time.time() if now is None else now
         changes = self._index.refresh(now)
         supervisor_changed = self._read_supervisor(now)
@@ -121,11 +122,11 @@ class RunObserver:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """A sentence for every run folder that cannot be used: damaged, or a newer version's."""
+        """One sentence for every unusable run folder: damaged, or of a newer version."""
         return tuple(self._index.unreadable.values())
 
     def history(self, run_id: str) -> Progress:
-        """Everything that the newest attempt of any run reported; reads its whole events file."""
+        """All progress of the newest attempt of any run; reads its whole events file."""
         view = self.runs[run_id]
         tail = EventTail.of(view.folder.events(view.status.attempt))
         progress = Progress()
@@ -134,7 +135,7 @@ class RunObserver:
         return progress
 
     def _read_supervisor(self, now: float) -> bool:
-        """Read the supervisor's state; whether it, the pause or the shortage has changed."""
+        """Read the supervisor's state; return whether it, the pause or the shortage has changed."""
         self.supervisor = self._view.living(now)
         paused, short = is_paused(self.workspace), shortage(self.workspace.root)
         if self.supervisor is self._last_state and (paused, short) == (self.paused, self.shortage):
@@ -146,14 +147,14 @@ class RunObserver:
         return True
 
     def _update(self, run_id: str) -> RunView | None:
-        """Make the view of a run again; None when it is unchanged."""
+        """Update the view of a run; None when it is unchanged."""
         run = self._index.entries[run_id]
         old = self.runs.get(run_id)
         progress, bad_lines = self._progress(run, old)
         device = self._device(run)
         waiting = self._waiting(run_id) if run.status.state is RunState.QUEUED and not device else ""
         if run.status.state is RunState.FAILED and run.status.end is None:
-            waiting = self.shortage  # its worker is gone, and what became of it cannot be written down
+            waiting = self.shortage  # its worker is gone, and its outcome cannot be recorded
         job = self._job(run)
         view = RunView(
             **_info_fields(run),
@@ -190,12 +191,14 @@ class RunObserver:
         return self._assigned_device(run.run_id) if run.status.state is RunState.QUEUED else ""
 
     def _assigned_device(self, run_id: str) -> str:
-        """The device whose worker is about to begin the run; a job that waits is about to do nothing."""
+        """Device whose worker is about to start the run; empty for a waiting job."""
         slot = self._assigned.get(run_id)
         return "" if slot is None or (slot.job is not None and slot.job.waits) else slot.device
 
     def _job(self, run: RunInfo) -> JobState | None:
-        """As its worker said; of a run that has none, or has fallen silent, as its launcher reports."""
+        """Job of the run as its worker reported it; of a run without one, or a silent one, as its launcher
+        reports it.
+        """
         slot = self._assigned.get(run.run_id) or self._next.get(run.run_id)
         owner = run.status.owner
         if run.status.state is RunState.QUEUED or (run.unsettled and not run.under_way and slot is not None):

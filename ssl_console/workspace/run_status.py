@@ -1,7 +1,8 @@
 """Status of a run, from its folder alone. `judge` is pure; `read_facts` reads the files.
 
-The order of truth: `result.json`; how the newest attempt ended; fresh events of an attempt that has not ended; its
-living process; else it is lost. Attempt n + 1 exists only after `end.<n>.json`, so there is never a choice.
+Sources in order of precedence: `result.json`; the end of the newest attempt; recent events of an unfinished attempt;
+its living process; otherwise the run is lost. Attempt n + 1 exists only after `end.<n>.json`, so the newest attempt is
+unique.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ FRESH_HERE_S = 10.0
 """Seconds that the supervisor has to record the end of a worker of this host before its run is lost."""
 FRESH_ELSEWHERE_S = 120.0
 """Seconds without events after which a run of another host is lost: its process cannot be checked, and files may
-arrive late."""
+arrive late.
+"""
 
 _R = TypeVar("_R", bound=Record)
 RESULT = "result.json"
 _NUMBERED = re.compile(r"(attempt|end|retry)\.([1-9][0-9]{0,5})\.json")
-PAUSED = "paused: `ssl-console resume` goes on"
+PAUSED = "paused: continue with `ssl-console resume`"
 
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """Contents of a run folder. Numbers are those of the newest file of a kind, 0 where there is none."""
+    """Content of a run folder. Numbers are those of the newest file of a kind, 0 where there is none."""
 
     finished: float | None = None
     """Time of `result.json` (seconds since the epoch); None when there is none."""
@@ -42,13 +44,13 @@ class FolderFacts:
     ended: int = 0
     retry: int = 0
     owner: Attempt | None = None
-    """Who carries out attempt number `attempt`."""
+    """Worker that executes attempt number `attempt`."""
     owner_here: bool = False
     """Whether the owner is a process of this machine."""
     owner_lives: bool = False
     """Whether that process runs; False for another machine's."""
     last_sign: float | None = None
-    """When the newest attempt last wrote an event, or claimed the run (seconds since the epoch)."""
+    """Time of the newest attempt's last event, or of its claim (seconds since the epoch)."""
     reported: bool = False
     """Whether the newest attempt has written an event."""
     end: End | None = None
@@ -65,17 +67,17 @@ class RunStatus:
 
     state: RunState
     reason: str = ""
-    """Of a queued run, why it is queued again; of an ended one, its one sentence."""
+    """Why a queued run is queued again; the one sentence of an ended run."""
     attempt: int = 1
-    """The newest attempt; of a queued run, the one to come."""
+    """The newest attempt; for a queued run, the next one."""
     owner: Attempt | None = None
     end: End | None = None
     """End of the newest attempt without a result; None for a lost one whose end is not recorded yet."""
     finished: float | None = None
-    """Of a done run, when its result came (seconds since the epoch)."""
+    """Time of the result of a done run (seconds since the epoch)."""
     cancel_requested: bool = False
     batch_scale: float = 1.0
-    """Factor on the extraction batch, as the request for this attempt sets it."""
+    """Factor on the extraction batch size, from the request for this attempt."""
     priority: int | None = None
     """Priority of a queued run requested after submission; None for the specification's."""
     placement: Placement | None = None
@@ -90,7 +92,7 @@ class RunStatus:
 
     @property
     def ended(self) -> float | None:
-        """When it ended, in seconds since the epoch."""
+        """Time of its end, in seconds since the epoch."""
         return self.end.ended if self.end else self.finished
 
 
@@ -142,7 +144,7 @@ def read_status(folder: RunFolder, now: float) -> RunStatus:
 
 
 def last_event_time(path: Path) -> float | None:
-    """When a line was last added to an events file (seconds since the epoch); None when there is none."""
+    """Time of the last line of an events file (seconds since the epoch); None when there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -169,9 +171,9 @@ def _under_way(facts: FolderFacts, now: float) -> RunStatus:
 
 def _lost(facts: FolderFacts) -> str:
     if facts.owner is None:
-        return "its worker is gone and left no word; `ssl-console retry` runs it again"
+        return "its worker disappeared without a record; repeat the run with `ssl-console retry`"
     who = f"its worker, process {facts.owner.pid} on {facts.owner.host},"
-    return f"{who} is gone and left no word; `ssl-console retry` runs it again"
+    return f"{who} disappeared without a record; repeat the run with `ssl-console retry`"
 
 
 def _ended(facts: FolderFacts) -> RunStatus:
@@ -185,7 +187,7 @@ def _ended(facts: FolderFacts) -> RunStatus:
 def _queued(facts: FolderFacts) -> RunStatus:
     attempt = facts.ended + 1
     if facts.cancel:
-        cancelled = RunStatus(RunState.CANCELLED, "cancelled before it began", attempt, cancel_requested=True)
+        cancelled = RunStatus(RunState.CANCELLED, "cancelled before it started", attempt, cancel_requested=True)
         return replace(cancelled, placement=_placement(facts))
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
@@ -224,7 +226,7 @@ def _read(model: type[_R], path: Path) -> _R | None:
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """A queued run, as far as the choice goes."""
+    """Scheduling properties of a queued run."""
 
     run_id: str
     backbone: str

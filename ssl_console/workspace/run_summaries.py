@@ -1,8 +1,8 @@
 """Summaries of ended runs in one file, so that a command does not have to read tens of thousands of run folders.
 
-The folders stay the truth: a summary counts only while its folder has the modification time that it had when it was
-read, and every change of a run's state makes, renames or removes a file of that folder. Without the file, or with one
-that is damaged or of another version, everything is read from the folders.
+The folders are authoritative: a summary counts only while its folder has the modification time that it had when it was
+read, and every change of a run's state creates, renames or removes a file of that folder. Without the file, or with a
+damaged one or one of another version, everything is read from the folders.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from ssl_console.workspace.run_status import RunStatus
 
 FORMAT = 1
 SETTLED_S = 600.0
-"""Age in seconds that a folder's modification time has to have: file systems that count in whole seconds give two
-changes one time, and clocks of file servers differ."""
+"""Minimum age in seconds of a folder's modification time: file systems that count in whole seconds give two
+changes the same time, and clocks of file servers differ.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """An ended run, as listings and the queue need it."""
+    """Properties of an ended run that listings and the queue need."""
 
     run_id: str
     time_ns: int
@@ -50,12 +51,12 @@ class RunSummary:
 
 
 def summaries_file(workspace: Workspace) -> Path:
-    """Where they are kept. Not among the runs, whose folder is read again when anything in it changes."""
+    """Path of the summaries. Not in the folder of runs, which is read again when anything in it changes."""
     return workspace.cache / "ended-runs.jsonl"
 
 
 def read_summaries(workspace: Workspace, times: Mapping[str, int]) -> Iterator[RunSummary]:
-    """Those of runs whose folders still have the time that they had then; `times` are the present ones, by run."""
+    """Summaries of runs with an unchanged folder; `times` are the present modification times, by run."""
     validate, sets = _schema().validate_json, SharedFieldSets()
     for line in _lines(summaries_file(workspace)):
         run_id, _, content = line.partition(b" ")
@@ -77,12 +78,12 @@ def write_summaries(workspace: Workspace, summaries: Iterable[RunSummary]) -> No
 
 
 def is_settled(time_ns: int, now: float) -> bool:
-    """Whether a folder was last changed long enough ago for its time to stand for its content."""
+    """Whether a folder's last change is old enough for its modification time to identify its content."""
     return now - time_ns / 1e9 > SETTLED_S
 
 
 def _lines(path: Path) -> Iterable[bytes]:
-    """The lines of a whole file of this version that this user wrote; none of any other."""
+    """Lines of a complete file of this version and this user; none of any other file."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except OSError:
@@ -101,5 +102,5 @@ def _head(body: bytes) -> bytes:
 
 @cache
 def _schema() -> TypeAdapter[RunSummary]:
-    """Made when it is first needed: building it takes some milliseconds."""
+    """Created on first use: building it takes some milliseconds."""
     return TypeAdapter(RunSummary)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Document = dict[str, Any]
-"""The whole TinyDB file: tables by name, rows by their number."""
+"""The whole TinyDB file: tables by name, rows by number."""
 
 
 SCHEMA_VERSION = 1
@@ -19,7 +19,7 @@ RESULTS_TABLE = "results"
 
 
 MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {}
-"""By version n, what makes a document of version n + 1. A step sees and returns the whole document."""
+"""Migration steps by version: step n converts a document of version n to version n + 1."""
 
 
 class NewerSchemaError(Exception):
@@ -27,12 +27,12 @@ class NewerSchemaError(Exception):
 
 
 def new_document() -> Document:
-    """An empty file of the present schema."""
+    """Empty document of the present schema."""
     return {SCHEMA_TABLE: {"1": {"version": SCHEMA_VERSION}}, RESULTS_TABLE: {}}
 
 
 def version_of(document: Document) -> int:
-    """The schema version of a document. Raises ValueError when it has none."""
+    """Schema version of a document. Raises ValueError when it has none."""
     row = document.get(SCHEMA_TABLE, {}).get("1")
     version = row.get("version") if isinstance(row, dict) else None
     if not isinstance(version, int):
@@ -49,7 +49,7 @@ def migrate(
     version = version_of(document)
     if version > target:
         raise NewerSchemaError(
-            f"its schema version is {version}, this program knows up to {target}: upgrade ssl-console"
+            f"its schema version is {version}, this program supports up to {target}: upgrade ssl-console"
         )
     for step in range(version, target):
         document = {**migrations[step](document), SCHEMA_TABLE: {"1": {"version": step + 1}}}

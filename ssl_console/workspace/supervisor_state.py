@@ -1,4 +1,4 @@
-"""What the supervisor tells everyone: `supervisor/state.json`, rewritten whole when something has changed."""
+"""Published state of the supervisor: `supervisor/state.json`, rewritten as a whole after each change."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from ssl_console.workspace.run import JobState, Record
 
 STATE_VERSION = 1
 SILENT_S = 60.0
-"""A supervisor of another host that has not written for this long counts as gone."""
+"""Seconds without an update after which a supervisor of another host counts as gone."""
 
 
 class SlotState(Record):
-    """A place for one worker."""
+    """A slot for one worker."""
 
     name: str
-    """Device and number, `cuda:0/1`, or launcher and worker."""
+    """Device and number, e.g. `cuda:0/1`, or launcher and worker."""
     device: str
     """Name of its device, or of the launcher whose worker has a slot of its own."""
     worker: int | None = None
     """Pid of the worker process."""
     run_id: str | None = None
     backbone: str | None = None
-    """What the worker holds in memory."""
+    """Backbone in the worker's memory."""
     since: float | None = None
-    """When the run was given to it (seconds since the epoch)."""
+    """Time of the run's assignment (seconds since the epoch)."""
     job: JobState | None = None
-    """Of a slot that exists for one job of a cluster."""
+    """Job of a slot that exists for one cluster job."""
     then: tuple[str, ...] = ()
-    """Runs that the job carries out next."""
+    """Runs that the job executes next."""
 
 
 class DeviceState(Record):
-    """A device, and how it was doing when last looked at."""
+    """A device and its last reading."""
 
     device: Device
     reading: Reading | None = None
     problem: str = ""
-    """Why nothing is known of it."""
+    """Why its state is unknown."""
 
 
 class LauncherState(Record):
-    """A launcher with slots of its own, when last looked at. (Earlier versions listed it among the devices.)"""
+    """A launcher with slots of its own at its last check. (Earlier versions listed it among the devices.)"""
 
     name: str
     summary: str = ""
-    """Its workers, e.g. `partition main: 4 jobs run, 10 wait`."""
+    """Summary of its workers, e.g. `partition main: 4 jobs run, 10 wait`."""
     problem: str = ""
-    """Why it starts no workers, or why their state is not known."""
+    """Why it starts no workers, or why their state is unknown."""
 
 
 class SupervisorState(Record):
-    """The supervisor's view."""
+    """Published state."""
 
     version: int = STATE_VERSION
     host: str
@@ -74,7 +74,7 @@ class SupervisorState(Record):
     waiting: Mapping[str, str] = Field(default_factory=dict)
     """Why each queued run waits, by run id."""
     problems: tuple[str, ...] = ()
-    """What the supervisor cannot do at the moment: write the results file, read a run folder."""
+    """Operations that fail at the moment: writing the results file, reading a run folder."""
 
     def lives(self, now: float) -> bool:
         """Whether the supervisor that wrote this still runs."""
@@ -84,7 +84,7 @@ class SupervisorState(Record):
 
 
 class SupervisorView:
-    """The supervisor as readers see it; the file is parsed again only when it has changed."""
+    """Reader of the supervisor's state; the file is parsed only when it has changed."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._path = workspace.supervisor_state
@@ -92,7 +92,7 @@ class SupervisorView:
         self._state: SupervisorState | None = None
 
     def state(self) -> SupervisorState | None:
-        """What the last supervisor wrote, living or not; None when there never was one."""
+        """State of the last supervisor, alive or not; None when there never was one."""
         try:
             found = self._path.stat()
             if (found.st_mtime_ns, found.st_ino) != self._stamp:
@@ -100,11 +100,11 @@ class SupervisorView:
                 self._stamp = found.st_mtime_ns, found.st_ino
         except FileNotFoundError:
             self._state = None
-        except ValidationError:  # another version's: nothing in it is worth failing for
+        except ValidationError:  # written by another version: nothing in it justifies an error
             self._state = None
         return self._state
 
     def living(self, now: float | None = None) -> SupervisorState | None:
-        """The same, or None when that supervisor is gone."""
+        """State of a living supervisor, else None."""
         state = self.state()
         return state if state and state.lives(time.time() if now is None else now) else None

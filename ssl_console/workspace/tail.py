@@ -1,4 +1,4 @@
-"""Reading files that others append to: whole lines only, from where the last look ended, a bounded amount a time."""
+"""Reading of files that grow: complete lines only, from the end of the last poll, in bounded amounts."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ssl_console.workspace.events import Event, decode_event
 from ssl_console.workspace.paths import RunFolder
 
 CHUNK = 1 << 20
-"""Bytes read by one poll; a backlog is worked off over several."""
+"""Bytes read by one poll; a backlog is read over several polls."""
 LONGEST_LINE = 1 << 16
-"""A longer line without an end is given out in pieces, so that a file of garbage takes no memory."""
+"""A longer line without an end is returned in pieces, which bounds the memory for an invalid file."""
 
 
 @dataclass
 class LineTail:
-    """The lines of one file as they come. The file may appear later; cut short or replaced, it is read from its start.
+    """New lines of one file. The file may appear later; a truncated or replaced file is read from its start.
 
-    Lines are bytes without their line end: what is in them is the reader's business.
+    Lines are bytes without their line end, and are not interpreted.
     """
 
     path: Path
     offset: int = 0
-    """Where the next poll reads: just behind the last whole line given out."""
+    """Position of the next poll: after the last complete line returned."""
     _inode: int | None = None
 
     def poll(self, limit: int = CHUNK) -> list[bytes]:
-        """The whole lines that came, out of at most `limit` bytes."""
+        """New complete lines, out of at most `limit` bytes."""
         try:
             with self.path.open("rb", buffering=0) as file:
                 return self._read(file.fileno(), limit)
@@ -40,7 +40,7 @@ class LineTail:
             return []
 
     def skip_to_last(self, size: int) -> None:
-        """Begin at most `size` bytes before the end, at the start of a line; for a file that is too long to read."""
+        """Begin at most `size` bytes before the end, at the start of a line; for files that are too long to read."""
         try:
             length = self.path.stat().st_size
         except FileNotFoundError:
@@ -68,18 +68,17 @@ class LineTail:
 
 @dataclass
 class EventTail:
-    """The events of one attempt as they come; lines that are none are counted and passed over."""
+    """New events of one attempt; invalid lines are counted and skipped."""
 
     lines: LineTail
     bad_lines: int = 0
 
     @classmethod
     def of(cls, path: Path) -> EventTail:
-        """The events of `path` from its beginning."""
+        """Events of `path` from its beginning."""
         return cls(LineTail(path))
 
     def poll(self, limit: int = CHUNK) -> list[Event]:
-        """The events that came."""
         return list(self._decoded(self.lines.poll(limit)))
 
     def _decoded(self, lines: list[bytes]) -> Iterator[Event]:
@@ -92,7 +91,7 @@ class EventTail:
 
 
 def last_lines(path: Path, count: int = 20, reach: int = 1 << 16) -> tuple[str, ...]:
-    """The last lines of a log, made safe for a terminal; empty when there is no log. Looks `reach` bytes back."""
+    """Last lines of a log, made safe for a terminal; empty without a log. Reads `reach` bytes back."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - reach))
@@ -104,13 +103,13 @@ def last_lines(path: Path, count: int = 20, reach: int = 1 << 16) -> tuple[str, 
 
 
 LONGEST = 16 << 20
-"""Bytes that a log may have before it is cut; between two looks it can grow beyond that."""
+"""Size in bytes at which a log is cut; it can grow beyond this between two checks."""
 KEPT = 1 << 20
-"""Bytes of its end that are kept each time."""
+"""Bytes at its end that remain after a cut."""
 
 
 def keep_bounded(folder: RunFolder, attempt: int) -> bool:
-    """Cut the log if it is too long; whether it was. Raises OSError when it cannot be written."""
+    """Cut the log if it is too long; return whether it was. Raises OSError when it cannot be written."""
     log = folder.log(attempt)
     try:
         if log.stat().st_size <= LONGEST:
@@ -121,7 +120,7 @@ def keep_bounded(folder: RunFolder, attempt: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return _cut(descriptor)
-    except BlockingIOError:  # the other one is at it
+    except BlockingIOError:  # another process is cutting it
         return False
     finally:
         os.close(descriptor)

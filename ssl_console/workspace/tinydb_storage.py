@@ -1,7 +1,8 @@
-"""How TinyDB reads and writes `results.json`: whole files by rename, one backup, under a lock between processes.
+"""Storage of `results.json` for TinyDB: whole files replaced by rename, one backup, under a lock between
+processes.
 
-TinyDB's own storage writes in place, and its tables remember the next row number: with several processes, or a kill
-at the wrong moment, rows or the file are lost. So every transaction takes the lock and opens a fresh `TinyDB`.
+TinyDB's own storage writes in place, and its tables cache the next row number: with several processes, or a kill at the
+wrong moment, rows or the file are lost. So every transaction takes the lock and opens a new `TinyDB`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ssl_console.workspace.schema_migration import SCHEMA_VERSION, Document, mig
 
 
 class UnreadableError(Exception):
-    """The file is there but is no results file; the message says why."""
+    """The file exists but is not a results file; the message gives the reason."""
 
 
 class _FreshTable(Table):
-    """No query cache: it would not notice what other processes write."""
+    """Table without a query cache, which would not notice changes by other processes."""
 
     default_query_cache_capacity = 0
 
@@ -38,7 +39,7 @@ class _Database(TinyDB):
 
 
 class WholeFileStorage(Storage):
-    """Parses the file once per transaction, and writes it once, at the end."""
+    """Storage that parses the file once per transaction, and writes it once, at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,18 +47,18 @@ class WholeFileStorage(Storage):
         self._changed = False
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The document, as this transaction left it so far."""
+        """Document in its present state within this transaction."""
         return self._document
 
     def write(self, data: dict[str, dict[str, Any]]) -> None:
-        """Keep the change; `commit` brings it to disk."""
+        """Store the change in memory; `commit` writes it to disk."""
         self._document = data
         self._changed = True
 
     def commit(self) -> None:
-        """Replace the file, keeping the one before as the backup. Raises OSError and then changes nothing.
+        """Replace the file, with the previous one as the backup. Raises OSError and then changes nothing.
 
-        The last file of an older schema is kept for good: who goes back to an older program needs it.
+        The last file of an older schema is stored permanently, for a return to an older program.
         """
         if self._changed:
             if self._version < version_of(self._document):
@@ -67,24 +68,24 @@ class WholeFileStorage(Storage):
 
 
 def read_document(path: Path) -> Document:
-    """The file's tables at the present schema; an empty document when there is no file.
+    """Tables of the file at the present schema; an empty document when there is no file.
 
-    Raises UnreadableError for what is no results file, NewerSchemaError for one of a newer version.
+    Raises UnreadableError for a file that is not a results file, NewerSchemaError for one of a newer version.
     """
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[Document, int]:
-    """The same, and the schema that the file has, or will have when there is none yet."""
+    """Document and schema version of the file; the present version without a file."""
     try:
-        # of 11 MB it makes 28 MB of objects, where orjson takes 70 MB meanwhile
+        # 11 MB become 28 MB of objects; orjson needs 70 MB in between
         found = from_json(path.read_bytes(), allow_inf_nan=False)
     except FileNotFoundError:
         return new_document(), SCHEMA_VERSION
     except ValueError as error:
         raise UnreadableError(f"{path} cannot be read: it is not JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(table, dict) for table in found.values()):
-        raise UnreadableError(f"{path} cannot be read: it holds no tables")
+        raise UnreadableError(f"{path} cannot be read: it contains no tables")
     try:
         return migrate(found), version_of(found)
     except ValueError as error:
@@ -93,7 +94,7 @@ def _read(path: Path) -> tuple[Document, int]:
 
 @contextmanager
 def transaction(path: Path) -> Iterator[TinyDB]:
-    """A database under the lock; committed when the block ends well, untouched when it raises.
+    """A database under the lock; committed when the block succeeds, unchanged when it raises.
 
     Raises UnreadableError, NewerSchemaError, OSError (disk full, read-only).
     """
@@ -105,7 +106,7 @@ def transaction(path: Path) -> Iterator[TinyDB]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file beside `path`; leftovers of writers that were killed are removed under it."""
+    """Hold the lock file next to `path`, and remove leftovers of killed writers."""
     name = path.with_name(f"{path.stem}.lock")
     descriptor = open_own(name, os.O_RDWR | os.O_CREAT)
     try:
@@ -118,26 +119,26 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def backup_of(path: Path) -> Path:
-    """Where the file before the last write is kept."""
+    """Path of the previous version of the file."""
     return path.with_name(f"{path.name}.bak")
 
 
 def keep_older(path: Path, version: int) -> None:
-    """Copy a file of an older schema to `results.schema-N.json`, unless that is there. Raises OSError."""
+    """Copy a file of an older schema to `results.schema-N.json`, unless that exists. Raises OSError."""
     place = path.with_name(f"{path.stem}.schema-{version}{path.suffix}")
     if not place.exists():
         write_atomically(place, path.read_bytes())
 
 
 def keep_backup(path: Path) -> None:
-    """Make the present file the backup, without a moment in which there is none."""
+    """Make the present file the backup, such that a backup exists at all times."""
     if not path.exists():
         return
     temporary = path.with_name(f".{path.name}.bak.tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         with suppress(FileNotFoundError):
             shutil.copy2(path, temporary)
     temporary.replace(backup_of(path))

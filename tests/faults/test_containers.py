@@ -63,7 +63,7 @@ def test_a_run_is_living_when_seen_from_a_container_with_the_same_host_name(stag
     assert refused.returncode != 0, refused.stderr
     assert "running" in refused.stderr
     again = from_container(stage, *stage.run_arguments([0], wait=True), "--detach")
-    assert "does not go" not in again.stderr
+    assert "does not disappear" not in again.stderr
     (stage.workspace.features / "go").touch()
     assert stage.finish(command) == 0
     (status,) = stage.statuses().values()
@@ -163,6 +163,6 @@ def test_a_standard_output_without_room_is_named_and_no_pruning_is_advised(stage
         )
         assert done.returncode == 1
         assert done.stderr == (
-            "ssl-console: standard output cannot be written: No space left on device; send it elsewhere\n"
+            "ssl-console: standard output cannot be written: No space left on device; redirect it elsewhere\n"
         )
     tally.add("commands whose output goes to `/dev/full`", 2, "named, in one sentence")

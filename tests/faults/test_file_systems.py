@@ -53,7 +53,7 @@ def test_runs_are_done_on_a_file_system_without_hard_links(
     make_stage: MakeStage, shim: Path, tmp_path: Path, number: int, tally: Tally
 ) -> None:
     stage = broken_stage(make_stage, shim, tmp_path, LINK=number)
-    assert stage.reports("making hard links does not work there", "doctor")
+    assert stage.reports("making hard links does not work here", "doctor")
     seeds = list(range(6 if full() else 2))
     stage.run_to_the_end(seeds)
     failed = stage(*stage.run_arguments([100], fate="raise"))
@@ -72,9 +72,9 @@ def test_runs_are_done_on_a_file_system_without_hard_links(
 @pytest.mark.parametrize(
     ("faults", "words"),
     [
-        ({"FLOCK": errno.ENOLCK}, "the file system gives no locks"),
-        ({"FLOCK": errno.ENOTSUP}, "the file system cannot do this: choose another --workspace"),
-        ({"MMAP": errno.ENODEV}, "mapping a file into memory (mmap) does not work there"),
+        ({"FLOCK": errno.ENOLCK}, "the file system does not support locks"),
+        ({"FLOCK": errno.ENOTSUP}, "the file system does not support this operation: choose another --workspace"),
+        ({"MMAP": errno.ENODEV}, "mapping a file into memory (mmap) does not work here"),
         ({"FSYNC": errno.EIO}, "input/output error"),
         ({"OPEN": errno.ESTALE, "OPEN_NAME": "config.toml"}, "config.toml"),
     ],

@@ -133,7 +133,7 @@ def harmless(outcome: object) -> bool:
     """Whether the content has inert objects, or is a proposal that loads nothing."""
     if isinstance(outcome, dict):
         return all(isinstance(value, InertObject) for value in outcome.values())
-    return isinstance(outcome, Inspection) and outcome.chosen is None and "no tensors at all" in str(outcome.problem)
+    return isinstance(outcome, Inspection) and outcome.chosen is None and "no tensors" in str(outcome.problem)
 
 
 def test_a_refusal_names_what_the_file_wanted(tmp_path: Path, canary: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_refusal_names_what_the_file_wanted(tmp_path: Path, canary: Path) -> N
     with pytest.raises(WeightsError, match=r"refers to posix.system, which is code and not data: refused"):
         read_checkpoint(tmp_path / "x.pth")
     (tmp_path / "x.pkl").write_bytes(PICKLES["pickle 4"])
-    with pytest.raises(WeightsError, match=r"asks for the name posix.system: refused, and nothing was run"):
+    with pytest.raises(WeightsError, match=r"uses the name posix.system: refused, and nothing was run"):
         read_haiku_pickle(tmp_path / "x.pkl")
 
 
@@ -215,7 +215,7 @@ def test_a_pickle_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_pickle_that_asks_for_all_memory_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".")
-    with pytest.raises(WeightsError, match="asks for a bytearray: refused"):
+    with pytest.raises(WeightsError, match="uses a bytearray: refused"):
         read_haiku_pickle(tmp_path / "x.pkl")
 
 
@@ -251,7 +251,7 @@ def test_a_card_cannot_call_a_function_that_the_user_has_not_trusted(architectur
         digests.append(code_digest(architecture))
     for digest in digests:
         evil = card(architecture, architecture_arguments=FUNCTIONS[architecture], code_sha256=digest)
-        with pytest.raises(WeightsError, match=r"never trusted by you: look at it"):
+        with pytest.raises(WeightsError, match=r"not on your list of trusted code: review it"):
             create(evil)
     assert not canary.exists()
 
@@ -264,7 +264,7 @@ def test_a_card_does_not_bring_the_trust_in_its_own_file(
     code.write_text(f"import os\nos.system({RAN!r})\ndef make(): ...\n")
     architecture = f"{code}:make"
     evil = card(architecture, code_sha256=code_digest(architecture))
-    with pytest.raises(WeightsError, match="never trusted by you"):
+    with pytest.raises(WeightsError, match="not on your list of trusted code"):
         create(evil)
     assert not canary.exists()
     trust(architecture)
@@ -289,5 +289,5 @@ def test_a_run_of_hostile_weights_or_a_hostile_card_fails_by_name(
     assert (refused.code, canary.exists()) == (1, False), refused.err
     (row,) = stage("runs", "--json").document["runs"]
     assert row["kind"] == "weights"
-    assert "subprocess:getoutput was never trusted by you: look at it" in row["reason"]
+    assert "subprocess:getoutput is not on your list of trusted code: review it" in row["reason"]
     tally.add("cards whose architecture is a function that executes", len(FUNCTIONS) + 2, "none was called")

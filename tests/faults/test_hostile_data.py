@@ -180,7 +180,7 @@ def test_cards_of_absurd_size_are_named_and_hide_no_others(shell_in: Shell) -> N
     assert "problems with cards (`ssl-console doctor` lists them)" in listed.err
     assert max(map(len, listed.err.splitlines())) < 2_000
     examined = shell_in("doctor").out
-    for name, words in (("large", "3,221,225,472 bytes, and a card at most"), ("deep", "nested too deeply")):
+    for name, words in (("large", "3,221,225,472 bytes, but a card has at most"), ("deep", "nested too deeply")):
         assert f"{folder / name}.toml" in examined
         assert words in examined
     assert f"{folder / 'numbers'}.toml" in examined

@@ -55,7 +55,7 @@ def test_old_runs_go_and_the_best_result_of_each_backbone_stays(stage: Stage, ta
     before = {row.run_id: row.value for row in ResultStore(stage.workspace).results()}
     age(stage, [0, 1, 3, 9], 100)
     planned = stage("clean", "--older", "90d", "--keep-best", "--dry-run")
-    assert "3 runs would go (2 done, 1 failed)" in planned.out
+    assert "3 runs would be removed (2 done, 1 failed)" in planned.out
     assert len(stage.statuses()) == 5
     alone = stage("clean", "--older", "90d")
     assert "1 runs are removed (1 failed)" in alone.out

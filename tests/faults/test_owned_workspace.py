@@ -104,7 +104,7 @@ def test_settings_and_cards_of_another_user_are_refused(
     path.parent.mkdir(exist_ok=True)
     path.write_text("")
     os.chown(path, other.uid, -1)
-    with pytest.raises(OperationFailed, match=f"{name} belongs to {other.name}: look at it, then"):
+    with pytest.raises(OperationFailed, match=f"{name} belongs to {other.name}: check its content, then"):
         check_ownership(workspace)
     tally.add("settings and cards that belong to another user", 1, "refused with the owner's name")
 

@@ -113,7 +113,7 @@ def test_members_of_the_group_look_and_the_owner_alone_starts_and_cancels(
     assert ranked.code == 0, ranked.err
     for answer in found[len(looks) :]:
         assert answer.code == 1, answer
-        assert "belongs to root, who alone starts, cancels and removes its runs" in answer.err
+        assert "belongs to root: only the owner can start, cancel and remove its runs" in answer.err
         assert "Traceback" not in answer.err
     nobody = SecondUser("nobody", 65_534, 65_534)
     strange = as_user(stage, tmp_path / "strange", nobody, [], [["runs"], ["cancel", going]])
@@ -146,7 +146,7 @@ def test_a_run_and_a_result_that_a_member_plants_are_named_and_not_taken(
     assert owner == member.uid
     listed = stage("runs", "--json")
     assert [row["run_id"] for row in listed.document["runs"]] == [own.run_id]
-    assert f"{fake} was made by {member.name}: not carried out" in listed.err
+    assert f"{fake} was created by {member.name}: not executed" in listed.err
     (fake / "result.json").unlink()
     stage.run_to_the_end([0, 1])
     assert not list(fake.glob("attempt*"))

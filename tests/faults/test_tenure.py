@@ -122,7 +122,7 @@ def test_one_supervisor_stays_where_locks_exclude_nobody_and_every_run_is_done_o
     assert {status.state for status in stage.statuses().values()} == {RunState.DONE}
     log = stage.workspace.supervisor_log.read_text()
     supervisors = re.findall(r"supervising .* as process (\d+)", log)
-    left = log.count("this process leaves")
+    left = log.count("exiting")
     tally.add(
         "runs from two host names with locks that do not exclude",
         len(seeds),
@@ -185,7 +185,7 @@ def test_a_workspace_that_is_moved_leaves_no_husk_and_its_runs_say_so(stage: Sta
     eventually(lambda: not [pid for pid in stage.processes() if pid not in stage.started], "all have left", PATIENCE_S)
     command.kill()
     command.wait()
-    assert f"was moved to {new}: this process leaves" in moved.supervisor_log.read_text()
+    assert f"was moved to {new}: exiting" in moved.supervisor_log.read_text()
     assert not old.exists(), [str(path) for path in old.rglob("*")]
     tally.add(
         "workspaces moved while a run was under way", 1, "the run reports the new path; nothing is left at the old one"

@@ -139,7 +139,7 @@ def race(stage: Stage, words: list[str]) -> None:
         for loser in (one for one in racers if one is not winner):
             assert loser.stderr is not None
             errors = loser.stderr.read()
-            assert (loser.returncode, f"{stage.workspace.root} has a supervisor already" in errors) == (1, True), errors
+            assert (loser.returncode, f"{stage.workspace.root} already has a supervisor" in errors) == (1, True), errors
             assert f'"pid":{winner.pid}' in errors or "unknown" in errors, errors
     finally:
         for one in racers:

@@ -97,7 +97,7 @@ def test_compiled_code_beside_a_module_that_a_trusted_file_imports_is_not_run(
     net.write_text(NET.replace("def make", "import lab_parts\ndef make"))
     architecture = f"{net}:make"
     trust(architecture)
-    with pytest.raises(WeightsError, match=r"lab_parts\.py was never trusted by you"):
+    with pytest.raises(WeightsError, match=r"lab_parts\.py is not on your list of trusted code"):
         make_by_code(architecture, code_digest(architecture), {})
     make_by_code(architecture, code_digest(architecture), {}, trust_imports=True)
     del sys.modules["lab_parts"]
@@ -145,7 +145,7 @@ def test_a_module_imported_by_the_first_forward_pass_is_hashed_too(
     architecture = f"{net}:make"
     trust(architecture)
     model = make_by_code(architecture, code_digest(architecture), {})
-    with pytest.raises(WeightsError, match=r"lab_late\.py was never trusted"):
+    with pytest.raises(WeightsError, match=r"lab_late\.py is not on your list"):
         model(None)
     assert not canary.exists()
 

@@ -118,9 +118,9 @@ def test_what_a_package_brings_is_listed_and_runs_and_broken_ones_are_reported_a
         "plug-in ssl-console-broken, ssl_console.protocols absent: ModuleNotFoundError",
         "plug-in ssl-console-broken, ssl_console.protocols taken: 'not a protocol' is no protocol",
         "plug-in ssl-console-broken, ssl_console.datasets failing: RuntimeError: made for another version",
-        "plug-in ssl-console-broken, ssl_console.backbones folderless: its CARDS is no folder",
-        "plug-in ssl-console-broken, ssl_console.launchers taken: 'not a launcher' is no launcher",
-        "plug-in ssl-console-broken, ssl_console.launchers taken: there is a launcher 'local' already",
+        "plug-in ssl-console-broken, ssl_console.backbones folderless: its CARDS is not a folder",
+        "plug-in ssl-console-broken, ssl_console.launchers taken: 'not a launcher' is not a launcher",
+        "plug-in ssl-console-broken, ssl_console.launchers taken: a launcher 'local' already exists",
     ):
         assert sentence in measured.ran.err
 
@@ -145,7 +145,7 @@ def test_wrong_names_and_settings_of_launchers_are_refused_with_the_way_out(shel
     words = ("run", "-b", "example/tiny", "-t", "centroid/stripes")
     wrong = shell(*words, "--launcher", "nise")
     assert wrong.code == 2
-    assert "--launcher: there is no launcher 'nise'; did you mean 'nice'? installed are local, slurm, nice" in wrong.err
+    assert "--launcher: unknown launcher 'nise'; did you mean 'nice'? available: local, slurm, nice" in wrong.err
     workspace.config.write_text("[launchers.nice]\nnicenes = 3\n")
     refused = shell(*words, "--launcher", "nice")
     assert refused.code == 2
@@ -153,5 +153,5 @@ def test_wrong_names_and_settings_of_launchers_are_refused_with_the_way_out(shel
     workspace.config.write_text("[launchers.nise]\n")
     unknown = shell(*words)
     assert unknown.code == 2
-    assert f"{workspace.config}: [launchers.nise]: there is no launcher 'nise'; did you mean 'nice'?" in unknown.err
+    assert f"{workspace.config}: [launchers.nise]: unknown launcher 'nise'; did you mean 'nice'?" in unknown.err
     assert not list(workspace.run_folders())

@@ -39,7 +39,7 @@ def test_what_the_cluster_refuses_is_told_in_its_words_with_the_place_in_the_set
 
 def test_a_suite_that_does_not_exist_is_told_with_the_nearest(bench: SlurmBench) -> None:
     bench.configure('[slurm.suites.paper-liner]\ntime = "8:00:00"')
-    assert any("paper-liner: there is no such suite; did you mean 'paper-linear'?" in c.words for c in checks(bench))
+    assert any("paper-liner: unknown suite; did you mean 'paper-linear'?" in c.words for c in checks(bench))
 
 
 def test_a_machine_whose_settings_do_not_speak_of_slurm_is_not_asked(bench: SlurmBench) -> None:

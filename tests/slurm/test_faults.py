@@ -29,7 +29,7 @@ def test_worker_that_is_killed_fails_its_run_which_can_be_retried(bench: SlurmBe
     os.kill(bench.until_at_work("one"), signal.SIGKILL)
     status = bench.until("one", RunState.FAILED)
     assert status.kind == "crash"
-    assert "Slurm says of its job" in status.reason
+    assert "Slurm reports its job" in status.reason
     assert "FAILED" in status.reason
     request_retry(bench.workspace, "one")
     bench.go()
@@ -120,7 +120,7 @@ def test_events_come_while_the_controller_is_away_which_is_said(bench: SlurmBenc
 
         def told() -> bool:
             state = SupervisorView(bench.workspace).living()
-            return state is not None and any("Slurm does not answer" in problem for problem in state.problems)
+            return state is not None and any("Slurm does not respond" in problem for problem in state.problems)
 
         eventually(told, "the supervisor says so", 60)
         observer.poll()
@@ -144,7 +144,7 @@ def test_submission_to_an_absent_controller_gives_one_attempt(bench: SlurmBench)
 
         def tried() -> bool:
             state = SupervisorView(bench.workspace).living()
-            return state is not None and any("Slurm does not answer" in problem for problem in state.problems)
+            return state is not None and any("Slurm does not respond" in problem for problem in state.problems)
 
         eventually(tried, "it was tried", 60)
         bench.kill_supervisor()

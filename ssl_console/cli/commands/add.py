@@ -1,4 +1,4 @@
-"""The commands that bring in what is the user's own: backbones and datasets."""
+"""Commands that add the user's own backbones and datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ add = typer.Typer(
     cls=CommandGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Bring in a checkpoint or a dataset of your own.",
+    help="Add a checkpoint or a dataset of your own.",
 )
 
 
@@ -24,7 +24,7 @@ def backbone(
     context: typer.Context,
     source: Annotated[
         str,
-        typer.Argument(metavar="PATH", help="A checkpoint, its folder, or hf:ORG/MODEL. Nothing in it is ever run."),
+        typer.Argument(metavar="PATH", help="A checkpoint, its folder, or hf:ORG/MODEL. Its code is never run."),
     ],
     arch: Annotated[
         str | None,
@@ -33,11 +33,14 @@ def backbone(
     argument: Annotated[
         list[str] | None, typer.Option("--arg", metavar="K=V", help="An argument of the architecture; may repeat.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The card's name; own/<file> if not.")] = None,
-    container: Annotated[
-        str | None, typer.Option("--container", metavar="C", help="The dictionary inside: state_dict, teacher.")
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="Name of the card. Default: own/<file>.")
     ] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="What its keys begin with.")] = None,
+    container: Annotated[
+        str | None,
+        typer.Option("--container", metavar="C", help="Nested dictionary of the weights: state_dict, teacher."),
+    ] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="Prefix of its keys.")] = None,
     norm: Annotated[
         str | None, typer.Option("--norm", metavar="N", help="How images were normalised: imagenet, half or none.")
     ] = None,
@@ -45,19 +48,21 @@ def backbone(
     mean: Annotated[
         str | None, typer.Option("--mean", metavar="R,G,B", help="Mean of the pixels, in 0 to 1; one number for all.")
     ] = None,
-    std: Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Their deviation.")] = None,
+    std: Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Standard deviation of the pixels.")] = None,
     resize: Annotated[
-        int | None, typer.Option("--resize", metavar="PX", help="Shorter side before the crop, in its own reading.")
+        int | None,
+        typer.Option("--resize", metavar="PX", help="Shorter side before the crop, for its own preprocessing."),
     ] = None,
     crop: Annotated[
-        float | None, typer.Option("--crop", metavar="F", help="Fraction that the crop keeps, instead of --resize.")
+        float | None,
+        typer.Option("--crop", metavar="F", help="Fraction of the image in the crop, instead of --resize."),
     ] = None,
     interpolation: Annotated[
-        str | None, typer.Option("--interpolation", metavar="I", help="bicubic or bilinear, in its own reading.")
+        str | None, typer.Option("--interpolation", metavar="I", help="bicubic or bilinear, for its own preprocessing.")
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option("--drop", metavar="P", help="Keys that begin so are no part of the backbone; may repeat."),
+        typer.Option("--drop", metavar="P", help="Prefix of keys that do not belong to the backbone; may repeat."),
     ] = None,
     pooling: Annotated[
         str, typer.Option("--pooling", metavar="P", help="default, avg, cls, cls+avg or map.")
@@ -67,7 +72,7 @@ def backbone(
         bool, typer.Option("--trust-code", help="Let workers run the code that --arch names.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what was detected, write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recognise a checkpoint's architecture and keys, and write a card for it."""
@@ -111,7 +116,7 @@ def dataset(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder, a CSV, a COCO JSON, a tar or parquet file.")],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="N", help="The card's name; the folder's if not.")
+        str | None, typer.Option("--name", metavar="N", help="Name of the card. Default: the folder's name.")
     ] = None,
     layout: Annotated[
         str | None,
@@ -119,40 +124,47 @@ def dataset(
             "--layout", metavar="L", help="class-folders, split-files, csv, voc, coco, webdataset or parquet."
         ),
     ] = None,
-    file_column: Annotated[str | None, typer.Option("--file-column", metavar="C", help="Of a CSV or parquet.")] = None,
+    file_column: Annotated[
+        str | None, typer.Option("--file-column", metavar="C", help="Column of paths (CSV, parquet).")
+    ] = None,
     label_column: Annotated[
-        str | None, typer.Option("--label-column", metavar="C", help="Of a CSV or parquet.")
+        str | None, typer.Option("--label-column", metavar="C", help="Column of labels (CSV, parquet).")
     ] = None,
     split_column: Annotated[
-        str | None, typer.Option("--split-column", metavar="C", help="Of a CSV or parquet.")
+        str | None, typer.Option("--split-column", metavar="C", help="Column of splits (CSV, parquet).")
     ] = None,
     split_word: Annotated[
         list[str] | None,
-        typer.Option("--split", metavar="W=S", help="A word of that column is train, val, test or none; may repeat."),
+        typer.Option(
+            "--split", metavar="W=S", help="Meaning of a value of that column: train, val, test or none; may repeat."
+        ),
     ] = None,
     several: Annotated[
         bool | None,
-        typer.Option("--several/--single", help="Cells of a CSV hold several labels, separated by | ; or ,; or one."),
+        typer.Option(
+            "--several/--single", help="Whether label cells contain several labels (separated by | ; or ,) or one."
+        ),
     ] = None,
     background: Annotated[
-        str, typer.Option("--background", metavar="C", help="The colour under transparent images: white or #rrggbb.")
+        str,
+        typer.Option("--background", metavar="C", help="Background colour of transparent images: white or #rrggbb."),
     ] = "white",
-    as_stored: Annotated[
-        bool, typer.Option("--as-stored", help="Do not turn images as their EXIF orientation says.")
-    ] = False,
+    as_stored: Annotated[bool, typer.Option("--as-stored", help="Ignore the EXIF orientation of images.")] = False,
     leave_out: Annotated[
-        bool, typer.Option("--leave-out", help="Leave out classes, folders and shards that hold nothing usable.")
+        bool, typer.Option("--leave-out", help="Skip classes, folders and shards without usable images.")
     ] = False,
     test_share: Annotated[
         float,
-        typer.Option("--test-share", metavar="S", min=0.01, max=0.9, help="Of every class, where there are no splits."),
+        typer.Option(
+            "--test-share", metavar="S", min=0.01, max=0.9, help="Test fraction per class, for data without splits."
+        ),
     ] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the split that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random split.")] = 0,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be decoded.")
+        bool, typer.Option("--skip-unreadable", help="Skip images that cannot be decoded.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a card of the same name.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what was found.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what was detected, write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""

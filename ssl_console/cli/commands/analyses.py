@@ -29,7 +29,7 @@ def correlate(
     ] = None,
     as_json: AsJson = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="FILE", help="Write the picture (.svg, .png or .pdf) instead.")
+        Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
     ] = None,
 ) -> None:
     """Correlate ImageNet accuracy, or a score that needs no training, with transfer."""
@@ -47,7 +47,7 @@ def correlate(
 @analyses.command()
 def similarity(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset of which features are stored.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset with stored features.")],
     backbone: Annotated[
         list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone; may repeat. Default: all.")
     ] = None,

@@ -1,4 +1,4 @@
-"""The commands on cards of the user's own: edit, rename, copy, remove."""
+"""Commands on the user's own cards: edit, rename, copy, remove."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def _group(words: str) -> typer.Typer:
     return typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help=words)
 
 
-edit = _group("Change a card of your own in $EDITOR.")
-rename = _group("Give a card of your own another name; its results follow.")
-copy = _group("Make a card of your own from another one.")
+edit = _group("Edit a card of your own in $EDITOR.")
+rename = _group("Rename a card of your own and its results.")
+copy = _group("Copy a card to one of your own.")
 remove = _group("Remove a card of your own; weights and results stay.")
 
 
 @edit.command("backbone")
 def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
-    """Open a backbone's card in $EDITOR; what is no valid card does not take its place."""
+    """Open a backbone's card in $EDITOR; an invalid card is not stored."""
     from ssl_console.cli.handlers.cards import edit_backbone
 
     edit_backbone(context.obj, name)
@@ -33,7 +33,7 @@ def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
 
 @rename.command("backbone")
 def rename_backbone(context: typer.Context, name: OwnBackbone, new: NewName, as_json: AsJson = False) -> None:
-    """Give a backbone another name, in its card, its runs and its results."""
+    """Rename a backbone in its card, its runs and its results."""
     from ssl_console.cli.handlers.cards import rename_backbone
 
     rename_backbone(context.obj, name, new, as_json=as_json)
@@ -46,7 +46,7 @@ def copy_backbone(
     new: NewName,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a backbone's card under another name, to be edited."""
+    """Copy a backbone's card under another name, for editing."""
     from ssl_console.cli.handlers.cards import copy_backbone
 
     copy_backbone(context.obj, name, new, as_json=as_json)

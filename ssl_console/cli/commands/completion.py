@@ -1,4 +1,4 @@
-"""The commands behind completion in a shell."""
+"""Commands for completion in a shell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def complete(
         list[str] | None, typer.Argument(metavar="WORD", help="The words after the program's name.")
     ] = None,
 ) -> None:
-    """Print what the last word may become, one a line."""
+    """Print the candidates for the last word, one per line."""
     from ssl_console.cli.handlers.completion import complete
     from ssl_console.operations.session import Session
 

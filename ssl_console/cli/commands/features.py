@@ -28,7 +28,7 @@ def features(
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all; without it: as the tasks."),
+        typer.Option("--layers", metavar="L", help="Blocks: 9,12 or all. Default: as the tasks use."),
     ] = None,
     pooling: Annotated[
         str | None,
@@ -45,7 +45,7 @@ def features(
     precision: Annotated[
         str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (other features).")
     ] = "float32",
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a file of this name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Write the features of images or datasets to a file, as the tasks compute them."""

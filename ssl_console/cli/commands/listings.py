@@ -1,4 +1,4 @@
-"""The commands that list backbones, tasks and suites."""
+"""Commands that list backbones, tasks and suites."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ listings = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 def backbones(
     context: typer.Context,
     name: Annotated[
-        list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Without one: all.")
+        list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Default: all.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the backbones, and whether their weights are here."""
+    """List the backbones and whether their weights are present."""
     from ssl_console.cli.handlers.backbones import backbones
 
     backbones(context.obj, tuple(name or ()), as_json=as_json)
@@ -29,7 +29,7 @@ def backbones(
 
 @listings.command()
 def tasks(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the tasks, and whether their data are here."""
+    """List the tasks and whether their data are present."""
     from ssl_console.cli.handlers.tasks import tasks
 
     tasks(context.obj, as_json=as_json)

@@ -51,9 +51,7 @@ Backbones = Annotated[
 ]
 Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
 Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
-Seeds = Annotated[
-    list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Without it: 0.")
-]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
@@ -62,7 +60,7 @@ TestAlso = Annotated[
     list[str] | None,
     typer.Option("--test-also", metavar="NAME=FOLDER", help="A further test set of robustness tasks; may repeat."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name: default, paper.")]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Named parameters: default, paper.")]
 LauncherChoice = Annotated[
     str | None,
     typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
@@ -71,10 +69,10 @@ Source = Annotated[
     str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
 ]
 Figure = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Write the picture (.svg, .png or .pdf) instead.")
+    Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
 ]
-Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on as more comes, until the run has ended.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the run has ended.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique prefix.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -86,15 +84,15 @@ def root(
             "--workspace",
             readable=False,
             metavar="DIR",
-            help="Where runs and results lie; also $SSL_CONSOLE_WORKSPACE.",
+            help="Folder of runs and results; also $SSL_CONSOLE_WORKSPACE.",
         ),
     ] = None,
     cards: Annotated[
-        list[Path] | None, typer.Option("--cards", metavar="DIR", help="A folder of own cards; may repeat.")
+        list[Path] | None, typer.Option("--cards", metavar="DIR", help="An additional folder of cards; may repeat.")
     ] = None,
-    readonly: Annotated[bool, typer.Option("--readonly", help="Open the terminal app to look only.")] = False,
+    readonly: Annotated[bool, typer.Option("--readonly", help="Open the terminal app read-only.")] = False,
     slow: Annotated[bool, typer.Option("--slow", help="Open the terminal app for a slow link.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Evaluate vision backbones on transfer tasks in worker processes, and rank the results."""
     from ssl_console.cli.output.stdout import say
@@ -126,21 +124,21 @@ def demo(
 @app.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="And its port.")] = 8000,
+    host: Annotated[str, typer.Option("--host", metavar="H", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="P", min=1, max=65535, help="Port to listen on.")] = 8000,
     socket: Annotated[
         Path | None,
-        typer.Option("--socket", metavar="PATH", help="A Unix socket in a folder of yours, for ssh -L; recommended."),
+        typer.Option("--socket", metavar="PATH", help="Unix socket in a private folder, for ssh -L; recommended."),
     ] = None,
-    readonly: Annotated[bool, typer.Option("--readonly", help="To look only.")] = False,
+    readonly: Annotated[bool, typer.Option("--readonly", help="Serve read-only.")] = False,
     token: Annotated[
-        bool, typer.Option("--token/--no-token", help="Ask for the secret that is in the printed address.")
+        bool, typer.Option("--token/--no-token", help="Require the secret of the printed address.")
     ] = True,
     open_to_all_users: Annotated[
         bool, typer.Option("--open-to-all-users", help="With --no-token: every user of this machine may act as you.")
     ] = False,
 ) -> None:
-    """Show the terminal app in a browser, at a secret address and to this machine only unless told otherwise."""
+    """Show the terminal app in a browser, by default at a secret address on this machine only."""
     from ssl_console.cli.handlers.serve import ServeOptions, serve
 
     options = ServeOptions(host, port, socket, readonly=readonly, token=token, open_to_all_users=open_to_all_users)
@@ -150,12 +148,12 @@ def serve(
 @app.command()
 def clean(
     context: typer.Context,
-    older: Annotated[str, typer.Option("--older", metavar="AGE", help="Runs that ended longer ago: 90d, 12w, 6h.")],
+    older: Annotated[str, typer.Option("--older", metavar="AGE", help="Runs that ended longer ago than 90d, 12w, 6h.")],
     keep_best: Annotated[
-        bool, typer.Option("--keep-best", help="Remove results too, but for each backbone's best on each task.")
+        bool, typer.Option("--keep-best", help="Also remove results, except each backbone's best on each task.")
     ] = False,
-    results: Annotated[bool, typer.Option("--results", help="Remove all results that are older, too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    results: Annotated[bool, typer.Option("--results", help="Also remove all results of that age.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
 ) -> None:
     """Remove runs that ended long ago. Without options: failed and cancelled ones."""
     from ssl_console.cli.handlers.clean import clean
@@ -176,7 +174,7 @@ def plan(
     launcher: LauncherChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `run` would do, and how long it would take."""
+    """Show what `run` would do, and how long it would take."""
     from ssl_console.cli.handlers.run import RunSelection, plan
 
     selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
@@ -200,16 +198,18 @@ def run(
     precision: Annotated[
         str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
     ] = "float32",
-    detach: Annotated[bool, typer.Option("--detach", help="Start the runs and come back at once.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Run what is done already.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Start the runs and return at once.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     override: Annotated[
         bool, typer.Option("--override", help="Run what the doctor refuses, and mark every result.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Both: --again and --override.")] = False,
-    skip_missing: Annotated[bool, typer.Option("--skip-missing", help="Leave out what lacks weights or data.")] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Skip runs with missing weights or data.")
+    ] = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Run what is not done yet, and follow it. Ctrl-C stops following, not the runs."""
+    """Start the runs that are not done yet, and follow them. Ctrl-C stops following, not the runs."""
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
     selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
@@ -227,7 +227,7 @@ def runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs and where they stand."""
+    """List the runs and their states."""
     from ssl_console.cli.handlers.runs import runs
 
     runs(context.obj, state, as_json=as_json)
@@ -235,7 +235,7 @@ def runs(
 
 @app.command()
 def logs(context: typer.Context, run: RunName, follow: Follow = False) -> None:
-    """Show what a run printed."""
+    """Print the log of a run."""
     from ssl_console.cli.handlers.runs import logs
 
     logs(context.obj, run, follow=follow)
@@ -243,7 +243,7 @@ def logs(context: typer.Context, run: RunName, follow: Follow = False) -> None:
 
 @app.command()
 def events(context: typer.Context, run: RunName, follow: Follow = False) -> None:
-    """Show a run's events as JSON lines."""
+    """Print a run's events as JSON lines."""
     from ssl_console.cli.handlers.runs import events
 
     events(context.obj, run, follow=follow)
@@ -253,9 +253,9 @@ def events(context: typer.Context, run: RunName, follow: Follow = False) -> None
 def cancel(
     context: typer.Context,
     run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every run that is not finished.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every unfinished run.")] = False,
 ) -> None:
-    """Cancel runs, queued or going on."""
+    """Cancel queued or active runs."""
     from ssl_console.cli.handlers.runs import cancel
 
     cancel(context.obj, tuple(run or ()), every=every)
@@ -265,9 +265,9 @@ def cancel(
 def retry(
     context: typer.Context,
     run: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Run ids.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every run that failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Every failed run.")] = False,
 ) -> None:
-    """Run again what failed or was cancelled."""
+    """Repeat failed or cancelled runs."""
     from ssl_console.cli.handlers.runs import retry
 
     retry(context.obj, tuple(run or ()), failed=failed)
@@ -275,7 +275,7 @@ def retry(
 
 @app.command()
 def pause(context: typer.Context) -> None:
-    """Start no more runs; those going on are finished."""
+    """Start no more runs; active ones continue."""
     from ssl_console.cli.handlers.runs import pause
 
     pause(context.obj)
@@ -320,10 +320,14 @@ def rank(
     markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="A LaTeX booktabs table.")] = False,
     source: Source = "mine",
-    intervals: Annotated[bool, typer.Option("--intervals", help="How certain the ranks are, and who is tied.")] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Confidence intervals of the ranks, and ties.")
+    ] = False,
     missing: Annotated[
         str,
-        typer.Option("--missing", metavar="M", help="complete rows, common tasks, or (with --intervals) drawn."),
+        typer.Option(
+            "--missing", metavar="M", help="complete, common or (with --intervals) drawn: rows and tasks that count."
+        ),
     ] = "complete",
     figure: Figure = None,
 ) -> None:
@@ -345,15 +349,15 @@ def rank(
 def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `published`: the numbers published for A.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `published`: the published scores of A.")],
     suite: Suite = None,
     margin: Annotated[
         list[str] | None,
-        typer.Option("--margin", metavar="METRIC=SIZE", help="The largest difference that does not matter."),
+        typer.Option("--margin", metavar="METRIC=SIZE", help="Largest difference that counts as equal."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether A is better than B: on every task by its samples, and over all tasks."""
+    """Test whether A is better than B: on every task by its samples, and over all tasks."""
     from ssl_console.cli.handlers.compare import compare_backbones
     from ssl_console.cli.options import margins
 
@@ -362,7 +366,7 @@ def compare(
 
 @app.command()
 def rebuild(context: typer.Context) -> None:
-    """Make the results file again from the run folders."""
+    """Rebuild the results file from the run folders."""
     from ssl_console.cli.handlers.rank import rebuild
 
     rebuild(context.obj)
@@ -375,7 +379,7 @@ def doctor(
         list[str] | None, typer.Argument(metavar="[BACKBONE|TASK]", help="Backbones, tasks or datasets to examine.")
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="Fetch three backbones and a dataset, and repeat published scores.")
+        bool, typer.Option("--published", help="Fetch three backbones and a dataset, and reproduce published scores.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

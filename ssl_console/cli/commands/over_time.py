@@ -1,4 +1,4 @@
-"""Commands about time: checkpoints of a training, and runs that fit into a time budget."""
+"""Commands about time: checkpoints of a training, and runs that fit a time budget."""
 
 from __future__ import annotations
 
@@ -15,33 +15,38 @@ over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 @over_time.command(epilog=EXIT_CODES)
 def watch(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the training writes its checkpoints.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the training's checkpoints.")],
     task: Annotated[
         list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
     ] = None,
     suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
     every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Only every N-th checkpoint.")] = 1,
     like: Annotated[
-        str | None, typer.Option("--like", metavar="BACKBONE", help="Load checkpoints as this backbone is loaded.")
+        str | None,
+        typer.Option("--like", metavar="BACKBONE", help="Load checkpoints in the same way as this backbone."),
     ] = None,
     arch: Annotated[
-        str | None, typer.Option("--arch", metavar="A", help="As for `add backbone`; found out if not given.")
+        str | None, typer.Option("--arch", metavar="A", help="As for `add backbone`. Default: detected.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="N", help="The folder's name if not given.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Default: the folder's name.")] = None,
     container: Annotated[str | None, typer.Option("--container", metavar="C", help="As for `add backbone`.")] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="As for `add backbone`.")] = None,
     norm: Annotated[str | None, typer.Option("--norm", metavar="N", help="imagenet, half or none.")] = None,
     size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Let workers run the code in --arch.")] = False,
     devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
-    poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Seconds between two looks.")] = 1.0,
+    poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Polling interval in seconds.")] = 1.0,
     idle_stop: Annotated[
-        float | None, typer.Option("--idle-stop", metavar="S", min=0, help="End after so many seconds without news.")
+        float | None, typer.Option("--idle-stop", metavar="S", min=0, help="Stop after S seconds without changes.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Watch although the first checkpoint fails.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Watch even if the first checkpoint fails its checks.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
 ) -> None:
-    """Evaluate checkpoints while a training writes them, and say when it has peaked. Ctrl-C stops; again carries on."""
+    """Evaluate checkpoints as a training writes them, and report when transfer has peaked. Ctrl-C stops; the same
+    command continues.
+    """
     from ssl_console.cli.handlers.watch import WatchRequest, watch
     from ssl_console.operations.add_backbone import BackboneOptions
 
@@ -75,7 +80,7 @@ def watch(
 @over_time.command(epilog=EXIT_CODES)
 def budget(
     context: typer.Context,
-    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0.001, help="How long there is.")],
+    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0.001, help="Time budget in hours.")],
     backbone: Annotated[
         list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
     ] = None,
@@ -88,16 +93,16 @@ def budget(
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", metavar="P", help="Parameters by name.")] = None,
     slots: Annotated[
-        int | None, typer.Option("--slots", metavar="N", min=1, help="Runs at a time; as many as usual if not given.")
+        int | None, typer.Option("--slots", metavar="N", min=1, help="Concurrent runs. Default: as for `run`.")
     ] = None,
     devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
     launcher: Annotated[
-        str | None, typer.Option("--launcher", metavar="L", help="local or slurm; what config.toml says if not given.")
+        str | None, typer.Option("--launcher", metavar="L", help="local or slurm. Default: that of config.toml.")
     ] = None,
-    run: Annotated[bool, typer.Option("--run", help="Run what fits, in this order, and follow it.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Run the fitting runs in this order, and follow them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
 ) -> None:
-    """Say which runs fit into some hours, and in which order they tell most about the ranking."""
+    """Select the runs that fit into a time budget, those most informative for the ranking first."""
     from ssl_console.cli.handlers.budget import Limits, budget
     from ssl_console.cli.handlers.run import RunOptions, RunSelection
 

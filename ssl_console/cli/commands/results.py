@@ -1,4 +1,4 @@
-"""Commands about single results: what they are, why they differ, and whether they can be repeated."""
+"""Commands about single results: their origin, their differences, and their reproduction."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import typer
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="A finished run's id, or the beginning of one.")]
+ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="Id of a finished run, or a unique prefix.")]
 
 results = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
 
 @results.command()
 def show(context: typer.Context, result: ResultName, as_json: AsJson = False) -> None:
-    """Show everything about a result: intervals, reasons to doubt it, and what it is made of."""
+    """Show everything about a result: intervals, warnings, and what produced it."""
     from ssl_console.cli.handlers.results import show
 
     show(context.obj, result, as_json=as_json)
@@ -26,11 +26,11 @@ def show(context: typer.Context, result: ResultName, as_json: AsJson = False) ->
 @results.command()
 def why(
     context: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RESULT1", help="A finished run's id, or the beginning of one.")],
+    first: Annotated[str, typer.Argument(metavar="RESULT1", help="Id of a finished run, or a unique prefix.")],
     second: Annotated[str, typer.Argument(metavar="RESULT2", help="Another.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what differs between two results, and whether it changes the number."""
+    """Show what differs between two results, and whether it changes the score."""
     from ssl_console.cli.handlers.results import why
 
     why(context.obj, first, second, as_json=as_json)
@@ -44,11 +44,11 @@ def reproduce(
         bool, typer.Option("--fresh", help="Encode the images again, instead of taking stored features.")
     ] = False,
     within: Annotated[
-        float, typer.Option("--within", metavar="POINTS", min=0.0, help="How far off still counts as repeated.")
+        float, typer.Option("--within", metavar="POINTS", min=0.0, help="Tolerance of a reproduced score.")
     ] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
 ) -> None:
-    """Run a result again, exactly as it was, and compare: exit code 1 when the number differs."""
+    """Repeat a result from its own specification and compare the scores; exit code 1 when they differ."""
     from ssl_console.cli.handlers.results import reproduce
 
     raise typer.Exit(reproduce(context.obj, result, fresh=fresh, within=within, as_json=as_json))
@@ -67,7 +67,7 @@ def bundle(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put results with their predictions, manifests and tables into one file that anybody can verify."""
+    """Write results with their predictions, manifests and tables to one verifiable file."""
     from ssl_console.cli.handlers.bundle import bundle
 
     bundle(context.obj, path, suite, tuple(backbone or ()), tuple(task or ()), as_json=as_json)
@@ -78,7 +78,7 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle.")],
     as_json: AsJson = False,
 ) -> None:
-    """Count every score and table of a bundle again: exit code 1 when one does not agree."""
+    """Recompute every score and table of a bundle; exit code 1 when one disagrees."""
     from ssl_console.cli.handlers.bundle import verify
 
     raise typer.Exit(verify(path, as_json=as_json))
@@ -90,12 +90,12 @@ def import_results(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle of another workspace.")],
     take_conflicting: Annotated[
         bool,
-        typer.Option("--take-conflicting", help="Import results too whose measurement gave another score here."),
+        typer.Option("--take-conflicting", help="Also import results that conflict with a local score."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be imported.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be imported.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a bundle and add its results to this workspace, marked as imported: exit code 1 when some are left out."""
+    """Verify a bundle and add its results to this workspace, marked as imported; exit code 1 when some are skipped."""
     from ssl_console.cli.handlers.bundle import import_results
 
     raise typer.Exit(

@@ -1,4 +1,4 @@
-"""Commands of the three stores: weights, data, and the feature cache."""
+"""Commands for the three stores: weights, data, and the feature cache."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from ssl_console.cli.command_group import CommandGroup
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 BackboneNames = Annotated[
-    list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Without one: all.")
+    list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Default: all.")
 ]
-DatasetNames = Annotated[
-    list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Without one: all.")
-]
+DatasetNames = Annotated[list[str] | None, typer.Argument(metavar="DATASET", help="Datasets or globs. Default: all.")]
 
-weights = typer.Typer(
-    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="The weights of the backbones."
-)
+weights = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Weights of the backbones.")
 data = typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="The datasets.")
 cache = typer.Typer(
-    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="What is kept from earlier runs."
+    cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help="Stored features and decoded images."
 )
 
 
 @weights.command("list")
 def weights_list(context: typer.Context, name: BackboneNames = None, as_json: AsJson = False) -> None:
-    """Say which weights are here, and where."""
+    """List which weights are present, and where."""
     from ssl_console.cli.handlers.backbones import list_weights
 
     list_weights(context.obj, tuple(name or ()), as_json=as_json)
@@ -35,7 +31,7 @@ def weights_list(context: typer.Context, name: BackboneNames = None, as_json: As
 
 @weights.command("check")
 def weights_check(context: typer.Context, name: BackboneNames = None) -> None:
-    """Read every byte of the weights that are here and compare it with what was fetched."""
+    """Read all bytes of the present weights and compare them with the recorded digests."""
     from ssl_console.cli.handlers.backbones import check_weights
 
     raise typer.Exit(check_weights(context.obj, tuple(name or ())))
@@ -46,7 +42,7 @@ def weights_fetch(
     context: typer.Context,
     name: Annotated[list[str], typer.Argument(metavar="BACKBONE", help="Backbones or globs.")],
 ) -> None:
-    """Download weights; an interrupted download carries on."""
+    """Download weights; an interrupted download is resumed."""
     from ssl_console.cli.handlers.backbones import fetch_weights
 
     raise typer.Exit(fetch_weights(context.obj, tuple(name)))
@@ -54,7 +50,7 @@ def weights_fetch(
 
 @data.command("list")
 def data_list(context: typer.Context, name: DatasetNames = None, as_json: AsJson = False) -> None:
-    """Say which datasets are here, and where."""
+    """List which datasets are present, and where."""
     from ssl_console.cli.handlers.tasks import list_data
 
     list_data(context.obj, tuple(name or ()), as_json=as_json)
@@ -65,10 +61,10 @@ def data_check(
     context: typer.Context,
     name: DatasetNames = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Read every file again, also those whose times say they are unchanged.")
+        bool, typer.Option("--thorough", help="Read every file again, even if its modification time is unchanged.")
     ] = False,
 ) -> None:
-    """Look at all of the data that are here: splits, counts, labels."""
+    """Check all present data: splits, counts, labels."""
     from ssl_console.cli.handlers.tasks import check_data
 
     raise typer.Exit(check_data(context.obj, tuple(name or ()), thorough=thorough))
@@ -87,7 +83,7 @@ def data_fetch(
 
 @cache.command("list")
 def cache_list(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the stored features and the decoded images that backbones share, last used first."""
+    """List the stored features and the shared decoded images, most recently used first."""
     from ssl_console.cli.handlers.cache import list_cache
 
     list_cache(context.obj, as_json=as_json)
@@ -109,15 +105,16 @@ def cache_why(
 def cache_prune(
     context: typer.Context,
     unused_days: Annotated[
-        float | None, typer.Option("--unused-days", metavar="N", min=0, help="Remove what was not used for N days.")
+        float | None,
+        typer.Option("--unused-days", metavar="N", min=0, help="Remove entries that were not used for N days."),
     ] = None,
     keep_gb: Annotated[
-        float | None, typer.Option("--keep-gb", metavar="N", min=0, help="Remove the longest unused above N GB.")
+        float | None, typer.Option("--keep-gb", metavar="N", min=0, help="Remove the least recently used above N GB.")
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Remove extractions that were never finished.")] = False,
     decoded: Annotated[bool, typer.Option("--decoded", help="Remove the decoded images that no run is using.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Remove all features and decoded images.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be removed.")] = False,
 ) -> None:
     """Remove stored features and decoded images. Without options: damaged features only."""
     from ssl_console.cli.handlers.cache import prune_cache

@@ -1,1 +1,1 @@
-"""One module per command."""
+"""Command handlers, one module per command or group."""

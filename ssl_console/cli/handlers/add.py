@@ -38,7 +38,7 @@ from tasks.datasets.importing.messages import DatasetProblem, ImportOptions, Imp
 def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, as_json: bool) -> ExitCode:
     """Write a card for the checkpoint; with `dry_run`, only print it. A model of the hub is fetched first.
 
-    What only the user can decide is asked at a terminal; elsewhere it is an error that names the choices.
+    Ambiguities are resolved by questions at a terminal; elsewhere they are an error that names the choices.
     """
     check_options(options)
     if options.hub_name is not None:
@@ -46,7 +46,7 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
             options = local_options(session, options, meter.update)
     card_path(session.workspace, options.card_name, replace=options.replace or dry_run)
     if not as_json:
-        stdout.say(f"looking into {options.path} ...")
+        stdout.say(f"inspecting {options.path} ...")
     inspection = inspect_checkpoint(options)
     if as_json and inspection.chosen is None:
         stdout.document({"inspection": inspection.model_dump(mode="json"), "card": None, "path": None})
@@ -68,7 +68,7 @@ def add_backbone(session: Session, options: BackboneOptions, *, dry_run: bool, a
 
 
 def _decide(options: BackboneOptions, inspection: Inspection) -> tuple[BackboneOptions, Inspection]:
-    """Ask the user, at a terminal, what only the user can decide; unchanged where nothing can be asked."""
+    """Resolve ambiguities by questions, at a terminal; unchanged elsewhere."""
     while inspection.chosen is None and _is_terminal():
         asked = next((other.asks for other in inspection.others if other.exact and other.asks), None)
         leftovers = next((other.undecided for other in inspection.others if other.undecided), ())
@@ -78,7 +78,7 @@ def _decide(options: BackboneOptions, inspection: Inspection) -> tuple[BackboneO
             given = {**options.arguments, **architecture_arguments([f"{name}={answer}"])}
             options = replace(options, arguments=given)
         elif leftovers:
-            if _ask(f"{inspection.problem}\ncan features do without {', '.join(leftovers)} (y or n)? ") != "y":
+            if _ask(f"{inspection.problem}\nare {', '.join(leftovers)} irrelevant for the features (y or n)? ") != "y":
                 break
             options = replace(options, drop=(*options.drop, *leftovers))
         elif inspection.question is not None and any(other.exact for other in inspection.others):
@@ -90,10 +90,10 @@ def _decide(options: BackboneOptions, inspection: Inspection) -> tuple[BackboneO
 
 
 def _confirm_assumptions(inspection: Inspection) -> None:
-    """At a terminal, ask whether what no file states is assumed rightly. Raises ConsoleError for a no."""
+    """At a terminal, ask for confirmation of assumed values. Raises ConsoleError for a no."""
     assumed = inspection.chosen.assumptions if inspection.chosen else ()
-    if assumed and _is_terminal() and _ask("write the card with what is assumed (y or n) [y]? ") not in ("", "y"):
-        raise ConsoleError("nothing was written: give what is known by --arg, --mean, --std, --size or --pooling")
+    if assumed and _is_terminal() and _ask("write the card with the assumed values (y or n) [y]? ") not in ("", "y"):
+        raise ConsoleError("nothing was written: set the known values by --arg, --mean, --std, --size or --pooling")
 
 
 def _is_terminal() -> bool:
@@ -109,12 +109,12 @@ def _ask(prompt: str) -> str:
 def _choose_proposal(inspection: Inspection) -> Inspection:
     """Let the user choose between exact proposals."""
     proposals = [other for other in inspection.others if other.exact]
-    stdout.say(f"{inspection.path}: several ways to load it fit:")
+    stdout.say(f"{inspection.path}: several architectures match:")
     for number, option in enumerate(proposals, start=1):
         stdout.say(f"  {number}  {proposal_line(option)}")
-    answer = _ask(f"which one (1 to {len(proposals)})? ")
+    answer = _ask(f"which one, 1 to {len(proposals)}? ")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(proposals):
-        raise ConsoleError(f"{answer!r} is none of 1 to {len(proposals)}: nothing was written")
+        raise ConsoleError(f"{answer!r} is not in 1 to {len(proposals)}: nothing was written")
     chosen = proposals[int(answer) - 1]
     rest = tuple(option for option in proposals if option is not chosen)
     return inspection.model_copy(update={"chosen": chosen, "question": None, "reason": "you chose it", "others": rest})
@@ -123,7 +123,7 @@ def _choose_proposal(inspection: Inspection) -> Inspection:
 def _backbone_lines(card: BackboneCard, path: str | None) -> list[str]:
     if path is None:
         return ["nothing was written (--dry-run)"]
-    return [f"{card.name} is in {path}", f"check it: ssl-console doctor {card.name}"]
+    return [f"{card.name}: written to {path}", f"check it: ssl-console doctor {card.name}"]
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ def add_dataset(session: Session, request: AddDatasetRequest, *, as_json: bool) 
 def _dataset_lines(name: str, path: Path | None) -> list[str]:
     if path is None:
         return ["nothing was written (--dry-run)"]
-    return [f"{name} is in {path}", f"measure it: ssl-console run -b BACKBONE -t linear/{name}"]
+    return [f"{name}: written to {path}", f"measure it: ssl-console run -b BACKBONE -t linear/{name}"]
 
 
 def _progress(progress: ImportProgress) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"\rlooking at images: {progress.done:,} of {progress.total:,} ")
+        sys.stderr.write(f"\rreading images: {progress.done:,} of {progress.total:,} ")
         sys.stderr.write("\n" if progress.done == progress.total else "")
         sys.stderr.flush()

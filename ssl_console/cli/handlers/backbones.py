@@ -1,4 +1,4 @@
-"""`backbones`: which there are, whether their weights are here, and if not, how to get them."""
+"""`backbones` and `weights`: available backbones, the state of their weights, and how to get them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNKNOWN = "—"
 
 @dataclass(frozen=True)
 class BackboneLine:
-    """One backbone as the listing has it."""
+    """One backbone in the listing."""
 
     backbone: str
     title: str
@@ -36,7 +36,7 @@ class BackboneLine:
     size: int | None
     advice: str | None
     fetch: str | None
-    """The command that gets the weights; None when they are here."""
+    """Command that fetches the weights; None when they are present."""
 
 
 def backbones(session: Session, names: tuple[str, ...], *, as_json: bool) -> None:
@@ -78,7 +78,7 @@ def _line(row: BackboneLine) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WeightsLine:
-    """The weights of one backbone as the listing has them."""
+    """Weights of one backbone in the listing."""
 
     backbone: str
     status: str
@@ -89,7 +89,7 @@ class WeightsLine:
 
 
 def list_weights(session: Session, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Say which weights are here, and where."""
+    """List which weights are present, and where."""
     rows = [_weights_line(session, card) for card in _cards(session, names)]
     if as_json:
         stdout.document({"weights": [asdict(row) for row in rows]})
@@ -98,11 +98,11 @@ def list_weights(session: Session, names: tuple[str, ...], *, as_json: bool) -> 
         (row.backbone, row.status, megabytes(row.size) if row.size else "", row.path or "", row.advice or "")
         for row in rows
     ]
-    stdout.table(("backbone", "weights", "size", "file", "way out"), lines, right=frozenset({2}))
+    stdout.table(("backbone", "weights", "size", "file", "fix"), lines, right=frozenset({2}))
 
 
 def check_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
-    """Read every byte of the weights that are here; a missing one counts only if it is named."""
+    """Read all bytes of the present weights; missing ones count as an error only if they are named."""
     code = ExitCode.DONE
     for card in _cards(session, names):
         if not names and session.weights.state(card).status == "missing":
@@ -118,7 +118,7 @@ def check_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
 
 
 def fetch_weights(session: Session, names: tuple[str, ...]) -> ExitCode:
-    """Download what is missing; one that fails does not keep the others from being fetched."""
+    """Download missing weights; a failure does not stop the remaining downloads."""
     code = ExitCode.DONE
     hub = [name for name in names if session.backbones.is_of_hub(name)]
     others = tuple(name for name in names if name not in hub)

@@ -1,4 +1,4 @@
-"""`budget`: the runs that fit into some hours, best for the ranking first; with `--run`, run them."""
+"""`budget`: the runs that fit into a time budget, most informative for the ranking first; with `--run`, run them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WRONG_PAIRS = "pairs of backbones in the wrong order"
 
 @dataclass(frozen=True)
 class Limits:
-    """How much can be done."""
+    """Limits of the selection."""
 
     hours: float
     slots: int | None = None
-    """Runs at a time; None for as many as the devices or the cluster's settings allow."""
+    """Concurrent runs; None for as many as the devices or the cluster's settings allow."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class _BudgetAnswer:
 
 
 def budget(session: Session, selection: RunSelection, limits: Limits, options: RunOptions, *, run: bool) -> ExitCode:
-    """Say what fits; with `run`, carry it out in that order and follow it. Only then can it end in anything but 0."""
+    """Print the fitting runs; with `run`, execute them in that order and follow them, which determines the exit
+    code.
+    """
     options = options.with_placement(session)
     answer = _answer(session, selection, limits, options)
     if options.as_json and not run:
@@ -65,7 +67,7 @@ def _answer(session: Session, selection: RunSelection, limits: Limits, options: 
     under_way, unclear = cells_of((run for run in found.runs if run.status == "active"), history, profiler)
     for one in unclear:
         run = f"{one.backbone} on {one.task}"
-        stdout.say(f"ssl-console: {run} is under way, nobody knows for how long: no time is set aside for it")
+        stdout.say(f"ssl-console: {run} is active with unknown duration: no time is reserved for it")
     cells, unknown = cells_of(found.to_run, history, profiler)
     belief = belief_of([one.candidate.backbone.name for one in found.runs], results)
     return _BudgetAnswer(plan_budget(cells, belief, limits.hours * HOUR_S, slots, under_way), unknown, found, slots)
@@ -73,7 +75,7 @@ def _answer(session: Session, selection: RunSelection, limits: Limits, options: 
 
 def _run_budget(session: Session, chosen: Budget, options: RunOptions) -> ExitCode:
     runs = [choice.cell.run for choice in chosen.choices if choice.cell.run is not None]
-    # a launcher with slots of its own has runs of one backbone share a worker, but not at different priorities
+    # with slots of its own, a launcher groups runs of one backbone only at equal priorities
     submitted = submit_runs(session.workspace, runs, options.placement, in_order=not options.remote)
     return follow_runs(session, submitted.run_ids, options.placement, as_json=options.as_json)
 
@@ -120,7 +122,7 @@ def _show(answer: _BudgetAnswer, hours: float) -> None:
         )
         for number, choice in enumerate(chosen.choices, start=1)
     ]
-    head = ("", "backbone", "task", "takes", "known by", "done after", "wrong pairs")
+    head = ("", "backbone", "task", "duration", "estimated from", "done after", "wrong pairs")
     if rows:
         stdout.table(head, rows, right=frozenset({0, 3, 5, 6}))
     stdout.lines([_fits(answer, hours), *_left_out(chosen.left_out)])
@@ -133,20 +135,20 @@ def _show(answer: _BudgetAnswer, hours: float) -> None:
 
 
 def _fits(answer: _BudgetAnswer, hours: float) -> str:
-    """`12 of 20 runs fit into 8 h on 2 slots, done after 7 h 40 min; 3 are done already`."""
+    """`12 of 20 runs fit into 8 h on 2 slots, done after 7 h 40 min; 3 are already done`."""
     chosen, counts = answer.budget, answer.plan.counts
     fitting, of = len(chosen.choices), len(chosen.choices) + len(chosen.left_out)
     where = f"{answer.slots} slot{'s' if answer.slots != 1 else ''}"
     nothing = "nothing can be planned" if answer.unknown or counts["missing"] else "nothing is left to run"
     words = f"{fitting} of {of} runs fit into {hours:g} h on {where}" if of else nothing
     done = f", done after {format_duration(chosen.ends_s)}" if fitting else ""
-    others = (("done", "done already"), ("active", "under way"), ("missing", "cannot run"))
-    besides = ", ".join(f"{counts[what]} {said}" for what, said in others if counts[what])
+    others = (("done", "already done"), ("active", "active"), ("missing", "cannot run"))
+    besides = ", ".join(f"{counts[what]} {label}" for what, label in others if counts[what])
     return f"{words}{done}{'; ' if besides else ''}{besides}"
 
 
 def _left_out(cells: tuple[BudgetCell, ...]) -> list[str]:
-    """By task, what does not fit, with the time of the shortest."""
+    """Runs that do not fit, by task, with the duration of the shortest."""
     shortest: dict[str, float] = {}
     for cell in cells:
         shortest[cell.task] = min(cell.seconds, shortest.get(cell.task, cell.seconds))

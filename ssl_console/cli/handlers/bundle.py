@@ -1,4 +1,4 @@
-"""`bundle`, `verify` and `import`: results in one file, its check, and its results in this workspace."""
+"""`bundle`, `verify` and `import`: export of results to one file, its verification, and its import."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MEGABYTE = 2**20
 def bundle(
     session: Session, path: Path, suite: str | None, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool
 ) -> None:
-    """Write the results that were picked. Raises ConsoleError when there are none, or the file already exists."""
+    """Write the selected results. Raises ConsoleError when there are none, or the file already exists."""
     columns = None if suite is None else [(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)]
     results = _picked(session.results(), columns, backbones, tasks)
     if not results:
-        raise ConsoleError("there are no such results to bundle: `ssl-console results` lists what there is")
+        raise ConsoleError("no results match: `ssl-console results` lists the available ones")
     if path.exists():
         raise ConsoleError(f"{path} already exists: choose another name, a bundle never replaces a file")
     if not path.absolute().parent.is_dir():
-        raise ConsoleError(f"{path}: there is no folder {path.absolute().parent}")
+        raise ConsoleError(f"{path}: folder {path.absolute().parent} does not exist")
 
     def manifest(card: DatasetCard) -> Manifest | None:
         return known_manifest(card, session.data_root, session.workspace.cache)
@@ -44,13 +44,13 @@ def bundle(
         return
     stdout.lines([f"{done.results} results in {done.path} ({done.bytes / MEGABYTE:.1f} MB), digest {done.digest}"])
     if done.left_out:
-        stdout.say(f"left out, as their run folders are gone: {', '.join(done.left_out)}")
+        stdout.say(f"skipped, because their run folders are missing: {', '.join(done.left_out)}")
 
 
 def verify(path: Path, *, as_json: bool) -> ExitCode:
     """Check a bundle: 0 when everything agrees, 1 when something does not. Raises ConsoleError for a missing file."""
     if not path.is_file():
-        raise ConsoleError(f"{path}: there is no such file")
+        raise ConsoleError(f"{path}: file not found")
     try:
         report = check(path, (lambda _line: None) if as_json else stdout.say)
     except NotABundle as error:
@@ -63,12 +63,13 @@ def verify(path: Path, *, as_json: bool) -> ExitCode:
 
 
 def import_results(session: Session, path: Path, *, take_conflicting: bool, dry_run: bool, as_json: bool) -> ExitCode:
-    """Import a bundle: 0 when every result is here now, 1 when some were left out or the bundle does not verify.
+    """Import a bundle: 0 when every result is present afterwards, 1 when some were skipped or the bundle does not
+    verify.
 
-    Raises ConsoleError for a missing file, OperationFailed for one that cannot be trusted.
+    Raises ConsoleError for a missing file, OperationFailed for an untrustworthy one.
     """
     if not path.is_file():
-        raise ConsoleError(f"{path}: there is no such file")
+        raise ConsoleError(f"{path}: file not found")
     try:
         done = import_bundle(
             path,
@@ -94,12 +95,12 @@ def _show_import(done: Imported, *, dry_run: bool) -> None:
     if len(notable) > SHOWN:
         stdout.lines([f"... and {len(notable) - SHOWN} more"])
     taken = sum(one.taken for one in done.results)
-    counts = [f"{taken} results {'would be ' if dry_run else ''}imported", f"{len(done.of('here'))} here already"]
+    counts = [f"{taken} results {'would be ' if dry_run else ''}imported", f"{len(done.of('here'))} already present"]
     counts += [f"{len(done.of('conflict'))} in conflict"] if done.of("conflict") else []
     counts += [f"{len(done.of('unusable'))} unusable"] if done.of("unusable") else []
     stdout.lines([f"{done.path}: {', '.join(counts)}"])
     if any(one.fate == "conflict" and not one.taken for one in done.results):
-        stdout.say("--take-conflicting imports those too, as further runs of the same measurement")
+        stdout.say("--take-conflicting also imports those, as further runs of the same measurement")
 
 
 def _title(one: BundledResult) -> str:
@@ -152,7 +153,7 @@ def _show(report: Report) -> None:
     )
     if report.not_counted:
         stdout.say(
-            f"not counted again, as nothing per sample is kept for them: {', '.join(report.not_counted[:SHOWN])}"
+            f"not recomputed, because they have no per-sample predictions: {', '.join(report.not_counted[:SHOWN])}"
         )
     verdict = "all agree" if report.agrees else f"{len(report.problems)} do NOT agree"
     stdout.lines([f"{report.path}: {counts}: {verdict}"])

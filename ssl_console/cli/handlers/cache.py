@@ -1,4 +1,4 @@
-"""`cache list|why|prune`: the features and decoded images kept from earlier runs."""
+"""`cache list|why|prune`: features and decoded images stored by earlier runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY_S = 86400.0
 
 
 def list_cache(session: Session, *, as_json: bool) -> None:
-    """List the stored features and the decoded images, last used first, and what they take in all."""
+    """List the stored features and the decoded images, most recently used first, with their total size."""
     found, decoded = entries(session.workspace.features), decoded_splits(session.workspace.decoded)
     sizes = [sum(entry.size for entry in found), sum(split.size for split in decoded)]
     if as_json:
@@ -47,8 +47,8 @@ def list_cache(session: Session, *, as_json: bool) -> None:
 def why(session: Session, backbone: str, task: str) -> None:
     """Explain, split by split, why the features of a backbone on a task's data are, or are not, stored.
 
-    Of a task that takes none, what its unfinished runs have kept.
-    Raises MissingInputs when weights or data are not here: without them no key can be computed.
+    For a task without stored features, list the checkpoints of its unfinished runs. Raises MissingInputs when weights
+    or data are missing: without them no key can be computed.
     """
     card = session.backbones.get(backbone)
     spec = _spec(session, task)
@@ -69,16 +69,16 @@ def why(session: Session, backbone: str, task: str) -> None:
 
 
 def _of_images(session: Session, backbone: str, task: str) -> list[str]:
-    """What is kept for a task that takes no stored features: the states of its unfinished runs."""
+    """Checkpoints of the unfinished runs of a task that uses no stored features."""
     states = []
     for folder in session.workspace.run_folders():
         files = list(folder.checkpoint.glob("*")) if folder.checkpoint.is_dir() else []
         if files and _is_of(folder, backbone, task):
             size, last = sum(file.stat().st_size for file in files), max(file.stat().st_mtime for file in files)
-            states.append(f"run {folder.run_id} goes on from {megabytes(size)} that it kept at {_day(last)}")
+            states.append(f"run {folder.run_id} continues from a checkpoint of {megabytes(size)}, written {_day(last)}")
     return [
-        f"{task} looks at the images themselves, through a backbone in memory: it takes no stored features",
-        *(states or [f"no unfinished run of it with {backbone} has kept anything"]),
+        f"{task} reads the images themselves, with the backbone in memory: it uses no stored features",
+        *(states or [f"no unfinished run with {backbone} has a checkpoint"]),
     ]
 
 
@@ -99,7 +99,7 @@ def prune_cache(
     decoded: bool,
     dry_run: bool,
 ) -> None:
-    """Remove what the options select, or with `dry_run` only print it. Images in use by a run are kept."""
+    """Remove the selected entries, or with `dry_run` only print them. Images in use by a run stay."""
     policy = Pruning(
         unused_for_s=None if unused_days is None else unused_days * DAY_S,
         keep_bytes=None if keep_gb is None else int(keep_gb * 1e9),
@@ -115,12 +115,12 @@ def prune_cache(
     images = [split for split in images if dry_run or remove(split)]
     stdout.lines([f"{split.title} ({megabytes(split.size)}): decoded images" for split in images])
     freed = megabytes(sum(size for size in [*(r.entry.size for r in removals), *(s.size for s in images)]))
-    done = "would go" if dry_run else "removed"
+    done = "would be removed" if dry_run else "removed"
     stdout.say(f"{len(removals)} entries {done}, and the decoded images of {len(images)} splits, {freed}")
 
 
 def _spec(session: Session, name: str) -> TaskSpec:
-    """The task; a dataset alone means its linear protocol, whose features most others share."""
+    """The task; a dataset alone means its linear protocol, whose features most other protocols share."""
     return session.tasks.resolve(f"linear/{name}" if name in session.tasks.datasets else name)
 
 

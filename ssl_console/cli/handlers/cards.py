@@ -10,15 +10,15 @@ from ssl_console.operations.session import Session
 
 
 def edit_backbone(session: Session, name: str) -> None:
-    """Open the card in the editor until it is valid or given up. Raises ConsoleError, UnknownName."""
+    """Open the card in the editor until it is valid or the edit is abandoned. Raises ConsoleError, UnknownName."""
     change = edit_card(session, name, _ask_again)
     if change is None:
         stdout.lines([f"{name} is unchanged"])
         return
-    stdout.lines([f"{name} is in {change.path}"])
+    stdout.lines([f"{name}: written to {change.path}"])
     if change.measured and change.results:
         stdout.say(
-            f"{_results(change.results)} measured with the card as it was: `ssl-console plan -b {name}` shows what "
+            f"{_results(change.results)} measured with the earlier card: `ssl-console plan -b {name}` shows what "
             "would run again"
         )
 
@@ -26,20 +26,20 @@ def edit_backbone(session: Session, name: str) -> None:
 def rename_backbone(session: Session, name: str, new: str, *, as_json: bool) -> None:
     """Rename the card with its results. Raises ConsoleError, UnknownName."""
     change = rename_card(session, name, new)
-    _show(change, f"{name} is {new} now, {_results(change.results)} renamed with it", as_json=as_json)
+    _show(change, f"{name} is now {new}, {_results(change.results)} renamed", as_json=as_json)
 
 
 def copy_backbone(session: Session, name: str, new: str, *, as_json: bool) -> None:
     """Copy the card, built-in or own. Raises ConsoleError, UnknownName."""
     change = copy_card(session, name, new)
-    _show(change, f"{new} is in {change.path}: `ssl-console edit backbone {new}`", as_json=as_json)
+    _show(change, f"{new}: written to {change.path}; `ssl-console edit backbone {new}`", as_json=as_json)
 
 
 def remove_backbone(session: Session, name: str, *, as_json: bool) -> None:
     """Remove the card. Raises ConsoleError, UnknownName."""
     change = remove_card(session, name)
-    kept = f"; {_results(change.results)} kept under its name" if change.results else ""
-    _show(change, f"{name} is removed, its weights are where they were{kept}", as_json=as_json)
+    remaining = f"; results under its name: {change.results}" if change.results else ""
+    _show(change, f"{name} is removed, its weights are unchanged{remaining}", as_json=as_json)
 
 
 def _results(count: int) -> str:
@@ -54,10 +54,10 @@ def _show(change: CardChange, words: str, *, as_json: bool) -> None:
 
 
 def _ask_again(words: str) -> bool:
-    """At a terminal, whether the text is edited once more; never elsewhere."""
+    """At a terminal, whether the user wants to edit the text once more; elsewhere False."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     stdout.say(words)
-    sys.stderr.write("edit it again (y, or n to leave the card as it was)? ")
+    sys.stderr.write("edit again (y), or leave the card unchanged (n)? ")
     sys.stderr.flush()
     return not sys.stdin.readline().strip().lower().startswith("n")

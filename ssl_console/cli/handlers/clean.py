@@ -1,4 +1,4 @@
-"""`clean`: runs that ended long ago are removed."""
+"""`clean`: removal of runs that ended long ago."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHOWN = 20
 
 
 def clean(session: Session, older: str, keep: Kept, *, dry_run: bool) -> None:
-    """Remove failed and cancelled runs that ended before, and results that are not to be kept.
+    """Remove failed and cancelled runs that ended before the given age, and results that are not to be kept.
 
-    Raises ConsoleError for an age that is none, StoreError, OSError.
+    Raises ConsoleError for an invalid age, StoreError, OSError.
     """
     now = time.time()
     index = RunIndex(session.workspace)
@@ -29,7 +29,7 @@ def clean(session: Session, older: str, keep: Kept, *, dry_run: bool) -> None:
         rows = [(run.run_id, run.backbone, run.task, str(run.status.state)) for run in found[:SHOWN]]
         stdout.table(("run", "backbone", "task", "state"), rows)
         size = megabytes(sum(size_of(run.folder.path) for run in found))
-        stdout.lines([f"{len(found):,} runs would go ({words}), {size}; nothing was removed (--dry-run)"])
+        stdout.lines([f"{len(found):,} runs would be removed ({words}), {size}; nothing was removed (--dry-run)"])
         return
     removed = remove_runs(session.workspace, found)
     stdout.lines([f"{removed.runs:,} runs are removed ({words}), {megabytes(removed.bytes)}"])

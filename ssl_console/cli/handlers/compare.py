@@ -1,4 +1,4 @@
-"""`compare`: one backbone against another, or against what was published for it."""
+"""`compare`: one backbone against another, or against its published scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssl_console.workspace.badges import marks
 from ssl_console.workspace.result import Result
 
 PUBLISHED_NAMES = ("published", "paper")
-"""Instead of a second backbone."""
+"""Accepted in place of a second backbone."""
 
 
 def compare_backbones(
@@ -36,9 +36,9 @@ def compare_backbones(
     *,
     as_json: bool,
 ) -> None:
-    """Compare two backbones by their results; `margins` as for `compare`, besides those of the configuration.
+    """Compare two backbones by their results; `margins` override those of the configuration.
 
-    Raises ConsoleError when there is nothing that may be compared.
+    Raises ConsoleError when there is nothing comparable.
     """
     found = session.badged_results()
     wanted = None
@@ -48,7 +48,7 @@ def compare_backbones(
     measured = tuple(dict.fromkeys(result.backbone for result in found))
     _check_margins(session)
     if not measured:
-        raise ConsoleError(f"there are no results to compare{_of(suite)}: `ssl-console run` makes some")
+        raise ConsoleError(f"no results to compare{_of(suite)}: start with `ssl-console run`")
     ours = resolve_backbone(first, measured)
     if second in PUBLISHED_NAMES:
         _published(session, ours, found, as_json=as_json)
@@ -61,7 +61,9 @@ def compare_backbones(
         raise ConsoleError(_nothing(outcome))
     metrics = dict.fromkeys(task.metric for task in outcome.tasks)
     if unknown := [name for name in margins if name not in metrics]:
-        raise ConsoleError(f"--margin {unknown[0]}: no task is compared by it; the metrics are {', '.join(metrics)}")
+        raise ConsoleError(
+            f"--margin {unknown[0]}: no compared task has this metric; the metrics are {', '.join(metrics)}"
+        )
     if as_json:
         stdout.document(_document(outcome))
     else:
@@ -69,7 +71,7 @@ def compare_backbones(
 
 
 def _check_margins(session: Session) -> None:
-    """Warn of margins in the settings that concern no result; a metric may be misspelt, or not measured yet."""
+    """Warn about margins in the settings that match no result; the metric may be misspelt, or not measured yet."""
     metrics = {result.metric for result in session.results()}
     for name in sorted(set(session.config.margins) - metrics):
         near = "".join(f"; did you mean {one!r}?" for one in suggest(name, metrics)[:1])
@@ -83,7 +85,7 @@ def _of(suite: str | None) -> str:
 def _nothing(outcome: Comparison) -> str:
     reasons = [f"{one.task}: {one.reason}" for one in outcome.not_comparable]
     if not reasons:
-        reasons = [f"no task was measured on both; `{RUNS}` lists what was run"]
+        reasons = [f"no task was measured on both; `{RUNS}` lists the runs"]
     return f"{outcome.first} and {outcome.second} cannot be compared. " + "; ".join(reasons)
 
 
@@ -98,15 +100,17 @@ def _show(outcome: Comparison) -> None:
         stdout.say(f"not compared: {refused.task}: {refused.reason}")
     for name, alone in zip(names, (outcome.only_first, outcome.only_second), strict=True):
         if alone:
-            stdout.say(f"measured for {name} alone: {', '.join(alone)}")
+            stdout.say(f"measured only for {name}: {', '.join(alone)}")
     if single := [task.task for task in outcome.tasks if task.one_training]:
-        stdout.say(f"of these runs and not of the backbones, as each was trained with one seed: {', '.join(single)}")
+        stdout.say(
+            f"valid for these runs, not for the backbones, because each was trained with one seed: {', '.join(single)}"
+        )
     if drawn := [task for task in outcome.tasks if task.first.unit == "episodes"]:
         pools = (f"{task.task} ({task.test.n:,}; {_seeds(task)})" for task in drawn)
-        stdout.say(f"by the images of the pools, with the runs' own seeds of episodes: {', '.join(pools)}")
+        stdout.say(f"tested on the images of the pools, with the runs' own episode seeds: {', '.join(pools)}")
     for note in dict.fromkeys(task.note for task in outcome.tasks if task.note):
         unpaired = ", ".join(task.task for task in outcome.tasks if task.note == note)
-        stdout.say(f"by intervals only, which shows less: {unpaired}: {note}")
+        stdout.say(f"by intervals only, with lower power: {unpaired}: {note}")
 
 
 def _marked(outcome: Comparison) -> list[MarkedScore]:
@@ -204,7 +208,7 @@ def _origin(cell: RankingCell) -> dict[str, object]:
 
 def _published(session: Session, backbone: str, results: list[Result], *, as_json: bool) -> None:
     if backbone not in published_backbones():
-        raise ConsoleError(f"nothing is published for {backbone}; there is for {', '.join(published_backbones())}")
+        raise ConsoleError(f"no published scores for {backbone}; available for {', '.join(published_backbones())}")
     own, outputs = [result for result in results if result.backbone == backbone], session.outputs
 
     def metrics_of(run_id: str) -> Mapping[str, float]:
@@ -215,7 +219,7 @@ def _published(session: Session, backbone: str, results: list[Result], *, as_jso
     if not found:
         raise ConsoleError(_not_comparable(backbone))
     agreeing = sum(one.agrees for one in found)
-    sentence = f"{backbone} repeats {agreeing} of {len(found)} published numbers."
+    sentence = f"{backbone} reproduces {agreeing} of {len(found)} published scores."
     if as_json:
         rows = [_published_task(one) for one in found]
         used = legend(one.own.badges for one in found)
@@ -227,19 +231,19 @@ def _published(session: Session, backbone: str, results: list[Result], *, as_jso
     stdout.table(head, [_published_line(one) for one in found], right=frozenset({1, 2, 3}))
     stdout.lines(["", sentence])
     own_scores = [MarkedScore(backbone, one.column.task, one.own.run_id, one.own.badges) for one in found]
-    for told in mark_sentences(own_scores):
-        stdout.say(told)
+    for warning in mark_sentences(own_scores):
+        stdout.say(warning)
 
 
 def _not_comparable(backbone: str) -> str:
-    """Numbers of one task and another protocol are not held against one another."""
+    """Numbers of one task with different protocols are not compared."""
     which = "; ".join(
         f"{one.task} [{one.variant}] {value:g}{f' ({one.protocol})' if one.protocol else ''}"
         for one, value in published_numbers(backbone)
     )
     return (
-        f"{backbone} was not measured as its published numbers were: {which}. A number is held against results of the "
-        "same task and preset alone (`ssl-console run --preset NAME`)"
+        f"{backbone} was not measured with the protocol of its published scores: {which}. A score is only "
+        "compared with results of the same task and preset (`ssl-console run --preset NAME`)"
     )
 
 
@@ -250,7 +254,7 @@ def _published_line(one: AgainstPublished) -> tuple[str, ...]:
         f"{one.published.value:.2f}",
         f"{one.difference:+.2f}",
         one.column.table,
-        f"{'repeated' if one.agrees else 'differs'}: {one.basis}",
+        f"{'reproduced' if one.agrees else 'differs'}: {one.basis}",
     )
 
 

@@ -1,4 +1,4 @@
-"""`completion`: scripts for bash, zsh and fish, and the words that they ask for. Imports no torch."""
+"""`completion`: scripts for bash, zsh and fish, and their candidates. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ end
 complete -c ssl-console -f -a '(__ssl_console)'
 """,
 }
-"""Each asks `ssl-console complete`, and falls back to files where nothing is known."""
+"""Each calls `ssl-console complete`, and falls back to files where there are no candidates."""
 PLACES = {
     "bash": '~/.bashrc: eval "$(ssl-console completion bash)"',
     "zsh": '~/.zshrc, after compinit: eval "$(ssl-console completion zsh)"',
@@ -47,18 +47,18 @@ Names = Callable[[Session], Iterable[str]]
 def completion(shell: str) -> None:
     """Print the script of a shell. Raises ConsoleError for another one."""
     if shell not in SCRIPTS:
-        raise ConsoleError(f"{shell}: there are scripts for {', '.join(SCRIPTS)}")
+        raise ConsoleError(f"{shell}: unknown shell; available: {', '.join(SCRIPTS)}")
     stdout.say(f"# in {PLACES[shell]}")
     stdout.data(SCRIPTS[shell])
 
 
 def complete(root: Any, session: Session, words: Sequence[str]) -> None:  # noqa: ANN401 - typer hands out its own classes
-    """Print what the last word may become, one a line. `root` is the command tree."""
+    """Print the candidates for the last word, one per line. `root` is the command tree."""
     stdout.lines(candidates(root, session, words))
 
 
 def candidates(root: Any, session: Session, words: Sequence[str]) -> list[str]:  # noqa: ANN401 - as above
-    """The words that begin with the last of `words`, which are those after the program's name."""
+    """Candidates that begin with the last of `words`, the arguments after the program's name."""
     *before, begun = expand_options(words or ("",))
     place = _walk(root, _Place(root, session), before)
     if begun.startswith("-"):
@@ -74,12 +74,12 @@ def candidates(root: Any, session: Session, words: Sequence[str]) -> list[str]: 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the command tree the words before the last one lead."""
+    """Position in the command tree after the words before the last one."""
 
     command: Any
     session: Session
     option: Any = None
-    """The option whose value comes next; None for none."""
+    """Option whose value comes next; None if there is none."""
     arguments: int = 0
 
 
@@ -97,7 +97,7 @@ def _walk(root: Any, place: _Place, words: Sequence[str]) -> _Place:  # noqa: AN
 
 
 def _valued(root: Any, place: _Place, word: str) -> _Place:  # noqa: ANN401 - as above
-    """The option has its value; the workspace and folders of cards are those in which names are looked up."""
+    """Position after an option's value; --workspace and --cards determine where names are looked up."""
     session, name = place.session, place.option.name
     if place.command is root and name == "workspace":
         session = Session(Path(word), session.card_folders)
@@ -107,7 +107,7 @@ def _valued(root: Any, place: _Place, word: str) -> _Place:  # noqa: ANN401 - as
 
 
 def _option(command: Any, word: str) -> Any:  # noqa: ANN401 - as above
-    """The option of this name, if it takes a value and has none yet."""
+    """The option of this name, if it takes a value that is not given yet."""
     if "=" in word:
         return None
     options = (one for one in command.params if word in one.opts)
@@ -122,7 +122,7 @@ def _options(command: Any) -> Iterable[str]:  # noqa: ANN401 - as above
 
 
 def _argument(command: Any, place: int) -> Any:  # noqa: ANN401 - as above
-    """The argument at a place; the last one where it takes several."""
+    """The argument at a position; the last one where it takes several values."""
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     if place < len(arguments):
         return arguments[place]
@@ -130,7 +130,7 @@ def _argument(command: Any, place: int) -> Any:  # noqa: ANN401 - as above
 
 
 def _names(parameter: Any, session: Session) -> Iterable[str]:  # noqa: ANN401 - as above
-    """Names for a parameter, by what its help calls them; none for files, numbers and the like."""
+    """Names for a parameter, by its metavar; none for files, numbers and the like."""
     if parameter is None:
         return
     called = f"{parameter.metavar or ''}"

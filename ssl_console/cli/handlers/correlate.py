@@ -15,7 +15,7 @@ from ssl_console.system.errors import ConsoleError
 
 
 def correlate(session: Session, source: str, *, as_json: bool) -> None:
-    """Correlate ImageNet top-1 with every setting. Raises ConsoleError when there is nothing to correlate."""
+    """Correlate ImageNet top-1 with every setting. Raises ConsoleError without data to correlate."""
     analyses = _analyses(session, source)
     settings = [setting for one in analyses for setting in one.settings]
     if as_json:
@@ -30,7 +30,9 @@ def correlate(session: Session, source: str, *, as_json: bool) -> None:
 
 
 def correlation_picture(session: Session, source: str, path: Path) -> None:
-    """Write the scatter of every setting. Raises ConsoleError as `correlate` does, and for a name that will not do."""
+    """Write the scatter plot of every setting. Raises ConsoleError as `correlate` does, and for an unusable file
+    name.
+    """
     from ssl_console.analysis.figures import check_name, save_transfer
 
     check_name(path)
@@ -81,9 +83,9 @@ def _shown(coefficient: Coefficient) -> tuple[str, str]:
 def _say_what_is_left_out(settings: Sequence[Setting]) -> None:
     for setting in settings:
         if setting.incomplete:
-            stdout.say(f"{setting.name}: left out, as a task is missing: {', '.join(setting.incomplete)}")
+            stdout.say(f"{setting.name}: left out, because a task is missing: {', '.join(setting.incomplete)}")
     if any(setting.association is None for setting in settings):
-        stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all score alike")
+        stdout.say("— too few: fewer than four backbones with an ImageNet accuracy, or all have the same score")
 
 
 def _say_marks(settings: Sequence[Setting]) -> None:

@@ -1,4 +1,4 @@
-"""`doctor`: every check as it comes, and what to do about those that are not good."""
+"""`doctor`: every check with its result and, for a failed one, the fix."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def doctor(session: Session, *, as_json: bool) -> ExitCode:
 
 
 def examine(session: Session, names: Sequence[str], *, as_json: bool) -> ExitCode:
-    """Examine backbones, tasks and datasets by name; 4 when one is found unfit.
+    """Examine backbones, tasks and datasets by name; 4 when one is unfit.
 
-    Raises CardNameError for a name that is none of them, and MissingInputs for weights that are not here.
+    Raises CardNameError for an unknown name, and MissingInputs for missing weights.
     """
     subjects = [subject for name in names for subject in _subjects(session, name)]
     found: dict[str, list[Check]] = {}

@@ -1,4 +1,4 @@
-"""`features`: features of images, folders or datasets to a file."""
+"""`features`: export of features of images, folders or datasets to a file."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def features(session: Session, backbone: str, images: Sequence[str], options: Ex
         stdout.document(_document(done))
         return
     found, names = done.exported, f", names in {done.names}" if done.names else ""
-    stored = f", {found.images - found.encoded:,} of them stored before" if found.encoded < found.images else ""
+    stored = f", {found.images - found.encoded:,} of them already stored" if found.encoded < found.images else ""
     stdout.lines([f"{done.path}: {found.images:,} images{stored}, {found.dimension} dimensions{names}"])
 
 
 @dataclass
 class PhaseMeter:
-    """A meter for each phase with a known number of images."""
+    """A progress meter for each phase with a known number of images."""
 
     stack: ExitStack
     meter: Meter | None = None
@@ -37,7 +37,7 @@ class PhaseMeter:
     done: int = 0
 
     def __call__(self, report: Report) -> None:
-        """Show a phase or an advance."""
+        """Show a new phase or progress."""
         if isinstance(report, Phase):
             self.total, self.done = report.total or 0, 0
             if self.total:

@@ -1,4 +1,4 @@
-"""Following runs until all have ended, or until Ctrl-C, which does not stop them."""
+"""Following runs until all have ended, or until Ctrl-C, which does not stop the runs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ssl_console.workspace.run_observer import RunView
 
 POLL_S = 0.25
 SETTLE_S = 1.5
-"""A failed run may be queued again by the supervisor itself; only after so long without a change all has ended."""
+"""Seconds without a change after which all runs have ended; the supervisor may retry a failed one before."""
 RECORD_S = 10.0
-"""How long a finished run's way into the database is waited for: a full disk must not hold a command for ever."""
+"""Seconds to wait until a finished run is in the database: a full disk must not block a command forever."""
 SUPERVISOR_S = 5.0
 """Seconds between two checks that a supervisor is running."""
 
@@ -42,7 +42,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], placement: Placement, 
         last = _follow(session, run_ids, placement, JsonProgress() if as_json else _progress_view())
     except KeyboardInterrupt:
         stdout.say(
-            f"the runs go on without this command: `{command_hints.RUNS}` lists them, "
+            f"the runs continue without this command: `{command_hints.RUNS}` lists them, "
             f"`{command_hints.CANCEL_ALL}` ends them"
         )
         return ExitCode.INTERRUPTED
@@ -53,7 +53,7 @@ def follow_runs(session: Session, run_ids: Sequence[str], placement: Placement, 
         stdout.say(f"{summary_text(last)}, in {format_duration(time.monotonic() - started)}")
         if not last.succeeded:
             stdout.say(
-                f"`{command_hints.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows what they said"
+                f"`{command_hints.RETRY_FAILED}` runs failed ones again; `ssl-console logs RUN` shows their logs"
             )
     return code
 
@@ -86,7 +86,7 @@ def _snapshot(
     basis: tuple[Sequence[Result], int],
     elapsed_s: float,
 ) -> ProgressSnapshot:
-    """Poll the runs; `basis` of the time left is earlier results and the number of slots."""
+    """Poll the runs; the remaining time is estimated from earlier results and the number of slots (`basis`)."""
     (earlier, slots), now = basis, time.time()
     reader.poll()
     runs = reader.runs(run_ids)
@@ -100,20 +100,20 @@ def _is_over(summary: ProgressSummary, quiet_s: float) -> bool:
 
 
 def _recorded(session: Session, runs: Sequence[RunView], quiet_s: float) -> bool:
-    """Whether the database holds the results, so that the next command ranks them; True as well after `RECORD_S`."""
+    """Whether the database contains the results, so that the next command ranks them; also True after `RECORD_S`."""
     done = {run.run_id for run in runs if run.state is RunState.DONE}
     missing = done - _run_ids_in_database(session)
     if missing and quiet_s > RECORD_S:
         stdout.say(
-            f"{len(missing)} results lie in their run folders and not yet in {session.workspace.results}: "
-            f"`{command_hints.RUNS}` says why; none is lost"
+            f"{len(missing)} results are in their run folders but not yet in {session.workspace.results}: "
+            f"`{command_hints.RUNS}` shows the reason; none is lost"
         )
         return True
     return not missing
 
 
 def _run_ids_in_database(session: Session) -> set[str]:
-    """Empty while it cannot be read: the supervisor is about to make it again."""
+    """Run ids; empty while the database cannot be read and the supervisor is about to rebuild it."""
     try:
         return {result.run_id for result in session.results()}
     except StoreError:

@@ -1,4 +1,4 @@
-"""`doctor --published`: fetch, measure, and hold the scores against what was published."""
+"""`doctor --published`: measure published cells and compare the scores."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MARKS = {True: "ok  ", False: "BAD "}
 
 
 def check_published(session: Session, *, as_json: bool, cells: Sequence[PublishedCell] = CELLS) -> ExitCode:
-    """Measure the cells that are not measured yet; 0 when every published score comes out, 1 otherwise.
+    """Measure the missing cells; 0 when every published score is reproduced, 1 otherwise.
 
     Raises MissingInputs where weights or data cannot be fetched.
     """
     backbones = tuple(dict.fromkeys(cell.backbone for cell in cells))
     tasks = tuple(dict.fromkeys(cell.task for cell in cells))
     stdout.say(f"{len(cells)} published scores: {', '.join(backbones)} on {', '.join(tasks)}")
-    with redirect_stdout(sys.stderr):  # the answer alone goes to standard output
+    with redirect_stdout(sys.stderr):  # only the result goes to standard output
         _fetch(session, backbones, tasks)
         for preset in dict.fromkeys(cell.preset for cell in cells):
             run(session, RunSelection(backbones=backbones, tasks=tasks, preset=preset), RunOptions())
@@ -39,7 +39,7 @@ def check_published(session: Session, *, as_json: bool, cells: Sequence[Publishe
 
 
 def _fetch(session: Session, backbones: Sequence[str], tasks: Sequence[str]) -> None:
-    """What is not here yet; the reasons of those that failed have been printed."""
+    """Fetch missing inputs; failures have been printed."""
     absent = [
         card.name for card in session.backbones.select(backbones) if session.weights.state(card).status != "present"
     ]
@@ -49,7 +49,7 @@ def _fetch(session: Session, backbones: Sequence[str], tasks: Sequence[str]) -> 
     failed = next((name for fetch, name in fetches if fetch(session, (name,)) is not ExitCode.DONE), None)
     if failed is not None:
         raise MissingInputs(
-            f"{failed} could not be fetched, so nothing was measured; this check takes a machine that is connected"
+            f"{failed} could not be fetched, so nothing was measured; this check requires network access"
         )
 
 
@@ -57,7 +57,7 @@ def _show(verdicts: Sequence[CellVerdict]) -> None:
     width = max(len(verdict.cell.backbone) for verdict in verdicts)
     stdout.lines([f"{MARKS[one.agrees]} {one.cell.backbone:<{width}} {one.words}" for one in verdicts])
     agreeing = sum(verdict.agrees for verdict in verdicts)
-    stdout.lines([f"{agreeing} of {len(verdicts)} published scores come out on this machine"])
+    stdout.lines([f"{agreeing} of {len(verdicts)} published scores are reproduced on this machine"])
 
 
 def _document(verdict: CellVerdict) -> dict[str, object]:

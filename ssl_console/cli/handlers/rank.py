@@ -1,4 +1,4 @@
-"""`results`, `rank` and `rebuild`: what the database holds."""
+"""`results`, `rank` and `rebuild`: the content of the database."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Origin = Literal["mine", "paper", "both"]
 
 @dataclass(frozen=True)
 class RankView:
-    """Which table is wanted, and as what."""
+    """Selection and format of a ranking table."""
 
     suite: str | None = None
     backbones: tuple[str, ...] = ()
@@ -76,11 +76,11 @@ class RankView:
     sort: str | None = None
     format: Format | None = None
     origin: Origin = "mine"
-    """Whose numbers: measured here, published, or the ones beside the others."""
+    """Source of the scores: measured here, published, or both side by side."""
     filter: str = ""
     """In the language of `analysis.filter_query`."""
     missing: str = "complete"
-    """What becomes of missing cells: `complete` rows alone have a mean and a rank, or only `common` tasks count."""
+    """Treatment of missing cells: only `complete` rows have a mean and a rank, or only `common` tasks count."""
 
     @classmethod
     def of(
@@ -92,7 +92,7 @@ class RankView:
         formats: Sequence[str],
         source: str = "mine",
     ) -> RankView:
-        """From option values. Raises ConsoleError when several formats are asked for, or the source does not exist."""
+        """View from option values. Raises ConsoleError for several formats, or an unknown source."""
         if len(formats) > 1:
             raise ConsoleError(f"{' and '.join(f'--{name}' for name in formats)}: one format at a time")
         chosen: Format | None = next((name for name in EXPORTS if name in formats), None)
@@ -100,10 +100,10 @@ class RankView:
 
 
 def origin_of(source: str) -> Origin:
-    """The option's value. Raises ConsoleError for any other word."""
+    """Value of the option. Raises ConsoleError for any other word."""
     found: Origin | None = next((origin for origin in get_args(Origin) if origin == source), None)
     if found is None:
-        raise ConsoleError(f"--source {source}: it is one of {', '.join(get_args(Origin))}")
+        raise ConsoleError(f"--source {source}: choose one of {', '.join(get_args(Origin))}")
     return found
 
 
@@ -128,23 +128,23 @@ def rank(session: Session, view: RankView) -> None:
         stdout.data(EXPORTS[view.format](ranking, Notes(_ties(session, ranking, view.format), apart)))
         return
     if not ranking.rows:
-        stdout.say("there are no results yet: `ssl-console demo` makes some, `ssl-console run` others")
+        stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
         return
     stdout.data(to_text(ranking, stdout.terminal_columns()))
     if view.origin == "both" and not any(row.backbone.endswith(PUBLISHED) for row in ranking.rows):
-        stdout.say("nothing is published for these; `ssl-console rank --source paper` shows what is")
+        stdout.say("no published scores for these; `ssl-console rank --source paper` shows all")
     stdout.say(ABOUT_ESTIMATE)
     if circle := [row.backbone for row in ranking.rows if row.circle]:
         stdout.say(f"{CIRCLE} {ABOUT_CIRCLE}: {', '.join(circle)}")
     if ranking.incomplete:
         stdout.say(
-            f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows miss a score, and have no mean and no mean "
-            "rank; --missing common ranks over the tasks that all have, --suite or -t choose the columns to compare on"
+            f"{INCOMPLETE} {ranking.incomplete} of {len(ranking.rows)} rows lack a score, and have no mean and no mean "
+            "rank; --missing common ranks over the tasks that all rows have, --suite or -t select the columns"
         )
     _say_why_no_means(ranking)
     _say_doubts(ranking)
     for one in _apart(session, ranking):
-        stdout.say(f"kept apart: {one.sentence}")
+        stdout.say(f"not comparable: {one.sentence}")
 
 
 def _apart(session: Session, ranking: Ranking) -> list[IncomparableResult]:
@@ -152,14 +152,14 @@ def _apart(session: Session, ranking: Ranking) -> list[IncomparableResult]:
 
 
 def _kept(ranking: Ranking, view: RankView) -> Ranking:
-    """The columns that count. Raises ConsoleError when there are none, or the choice needs ranks with intervals."""
+    """The columns that count. Raises ConsoleError when there are none, or the choice requires ranks with intervals."""
     if view.missing == "complete" or not ranking.rows:
         return ranking
     if view.missing != "common":
-        raise ConsoleError(f"--missing {view.missing}: complete or common; with --intervals drawn, too")
+        raise ConsoleError(f"--missing {view.missing}: complete or common; with --intervals also drawn")
     labels = common_columns(ranking)
     if not labels:
-        raise ConsoleError("--missing common: no task has a score of every backbone; -b or -t choose fewer of them")
+        raise ConsoleError("--missing common: no task has a score of every backbone; select fewer with -b or -t")
     if gone := [column.label for column in ranking.columns if column.label not in labels]:
         stdout.say(f"common tasks only, {len(labels)} of {len(ranking.columns)}; left out: {', '.join(gone)}")
     return pick_columns(ranking, labels)
@@ -174,14 +174,14 @@ def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: 
 
 
 def _say_why_no_means(ranking: Ranking) -> None:
-    """Complete rows without a mean would look like a fault."""
+    """Explain complete rows without a mean, which would look like an error."""
     counted = judged(ranking.columns)
     if aside := [column.label for column in ranking.columns if column not in counted]:
         stdout.say(f"descriptive, so not part of means and ranks: {', '.join(aside)}")
     no_shares = [column.label for column in counted if not column.higher_is_better]
     if no_shares and any(row.complete for row in ranking.rows):
         names = ", ".join(no_shares)
-        stdout.say(f"no mean and no log-odds: not a percentage: {names}; -t or --suite choose other columns")
+        stdout.say(f"no mean and no log-odds: not a percentage: {names}; select other columns with -t or --suite")
 
 
 def _say_doubts(ranking: Ranking) -> None:
@@ -189,13 +189,13 @@ def _say_doubts(ranking: Ranking) -> None:
     for sentence in sentences:
         stdout.say(sentence)
     if any(sentence.startswith(MARK) for sentence in sentences):
-        stdout.say("`ssl-console show RUN` says why, and what to do")
+        stdout.say("`ssl-console show RUN` explains them")
     for label, notes in data_notes_of(ranking).items():
         stdout.say(f"{label}: {notes}")
 
 
 def rank_intervals(session: Session, view: RankView) -> None:
-    """Print the ranks with their intervals. Raises ConsoleError for a format that has no such table."""
+    """Print the ranks with their intervals. Raises ConsoleError for a format without such a table."""
     from ssl_console.cli.handlers.rank_intervals import show_rank_intervals
 
     if view.format not in {None, "json"}:
@@ -211,7 +211,7 @@ def rank_picture(session: Session, view: RankView, path: Path) -> None:
 
 
 def rebuild(session: Session) -> None:
-    """Make the results file again from the run folders."""
+    """Rebuild the results file from the run folders."""
     workspace = session.workspace.create()
     count = rebuild_database(workspace)
     stdout.lines([f"{count} results from the run folders are in {workspace.results}"])

@@ -15,41 +15,43 @@ from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 
 MISSING_VALUES = {word.split()[0]: word for word in get_args(Missing)}
-"""`complete`, `common` and `drawn`, as the option has them."""
+"""Values of the option: `complete`, `common` and `drawn`."""
 
 
 def parse_missing(word: str) -> Missing:
-    """The option's value. Raises ConsoleError for any other word."""
+    """Value of the option. Raises ConsoleError for any other word."""
     chosen: Missing | None = next((one for one in get_args(Missing) if one == MISSING_VALUES.get(word)), None)
     if chosen is None:
-        raise ConsoleError(f"--missing {word}: it is one of {', '.join(MISSING_VALUES)}")
+        raise ConsoleError(f"--missing {word}: choose one of {', '.join(MISSING_VALUES)}")
     return chosen
 
 
 def rank_table_of(session: Session, ranking: Ranking, missing: str) -> RankTable:
-    """The ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
+    """Ranks with their uncertainty. Raises ConsoleError when nothing is left to rank."""
     chosen = parse_missing(missing)
     try:
         return rank_table(ranking, session.outputs.predictions, missing=chosen)
     except ValueError as error:
-        raise ConsoleError(f"{error}; --missing chooses what counts, -t and -b which tasks and backbones") from error
+        raise ConsoleError(
+            f"{error}; --missing selects the treatment of missing scores, -t and -b the tasks and backbones"
+        ) from error
 
 
 def save_diagram(session: Session, ranking: Ranking, missing: str, path: Path) -> None:
-    """Write the critical-difference picture. Raises ConsoleError when there is none."""
+    """Write the critical-difference diagram. Raises ConsoleError when there is none."""
     from ssl_console.analysis.figures import check_name, save_critical_difference
 
     check_name(path)
     table = rank_table_of(session, ranking, missing)
     picture = table.picture
     if picture is None:
-        raise ConsoleError(f"{path}: two backbones on two tasks are the least for a critical-difference picture")
+        raise ConsoleError(f"{path}: a critical-difference diagram requires two backbones on two tasks")
     save_critical_difference(picture, path, mark_sentences(table.marked))
     stdout.say(f"{path} written; {POOL_NOTE}")
 
 
 def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_json: bool) -> None:
-    """Print ranks, their intervals and who is tied. Raises ConsoleError when nothing is left to rank."""
+    """Print ranks, their intervals and ties. Raises ConsoleError when nothing is left to rank."""
     table = rank_table_of(session, ranking, missing)
     if as_json:
         stdout.document(ranks_document(table))
@@ -66,10 +68,9 @@ def show_rank_intervals(session: Session, ranking: Ranking, missing: str, *, as_
 
 
 def _show_diagram(picture: CriticalDifference) -> None:
-    """The classical view, below the ranks."""
-    stdout.lines(
-        ["", f"critical difference {picture.difference:.2f}: a bar joins what Nemenyi's test cannot tell apart"]
-    )
+    """Print the classical view, below the ranks."""
+    note = "bars connect backbones without a significant difference (Nemenyi's test)"
+    stdout.lines(["", f"critical difference {picture.difference:.2f}: {note}"])
     stdout.table(("backbone", "1 .. last", "mean rank", ""), as_text(picture), right=frozenset({2}))
 
 
@@ -80,9 +81,11 @@ def _report(table: RankTable) -> None:
         "with its best"
     )
     if ranks.left_out:
-        stdout.say(f"left out, as a score is missing: {', '.join(ranks.left_out)}")
+        stdout.say(f"left out, because a score is missing: {', '.join(ranks.left_out)}")
     if table.by_intervals:
-        stdout.say(f"varied by their intervals alone, as predictions are missing: {', '.join(table.by_intervals)}")
+        stdout.say(
+            f"resampled from their intervals only, because predictions are missing: {', '.join(table.by_intervals)}"
+        )
     for sentence in mark_sentences(table.marked):
         stdout.say(sentence)
     classical = table.classical

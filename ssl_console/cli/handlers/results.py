@@ -1,4 +1,4 @@
-"""`show`: everything about one result."""
+"""`show`, `why` and `reproduce`: everything about one result."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ NAME_COLUMNS = 14
 
 
 def record_of(session: Session, name: str) -> ResultRecord:
-    """The record of the finished run that an id, or the beginning of one, means. Raises ConsoleError, UnknownName."""
+    """Record of the finished run with this id or prefix. Raises ConsoleError, UnknownName."""
     done = [folder.run_id for folder in session.workspace.run_folders() if folder.result.exists()]
     if not done:
-        raise ConsoleError("there are no results yet: `ssl-console run` makes some")
+        raise ConsoleError("no results yet: start with `ssl-console run`")
     run_id = resolve_run(name, done)
     record = session.record(run_id)
     if record is None:
@@ -43,7 +43,7 @@ def record_of(session: Session, name: str) -> ResultRecord:
 
 
 def show(session: Session, name: str, *, as_json: bool) -> None:
-    """Print one result: score, intervals, reasons to doubt it, and what it is made of."""
+    """Print one result: score, intervals, warnings, and what produced it."""
     record = record_of(session, name)
     results = session.results()
     current = next((one for one in results if one.run_id == record.result.run_id), record.result)
@@ -114,7 +114,7 @@ def _run(record: ResultRecord) -> dict[str, str]:
         "host": record.host,
         "origin": "" if record.origin is None else f"{result.origin}, {time_text(record.origin.imported)}",
         "peak memory": "" if result.memory_mb is None else f"{result.memory_mb:,.0f} MB",
-        "energy": "not told by the device"
+        "energy": "not reported by the device"
         if record.energy_j is None
         else f"{record.energy_j:,.0f} J (of the whole device)",
         "code": code_text(record),
@@ -123,7 +123,7 @@ def _run(record: ResultRecord) -> dict[str, str]:
 
 
 def time_text(seconds: float) -> str:
-    """A local time from seconds since the epoch."""
+    """Local time for seconds since the epoch."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -175,7 +175,7 @@ VALUE_COLUMNS = 34
 
 
 def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
-    """Print what differs. Raises ConsoleError for one and the same run."""
+    """Print the differences. Raises ConsoleError for one and the same run."""
     one, other = record_of(session, first), record_of(session, second)
     if one.result.run_id == other.result.run_id:
         raise ConsoleError(f"{one.result.run_id} is one result: name two")
@@ -191,7 +191,7 @@ def why(session: Session, first: str, second: str, *, as_json: bool) -> None:
 
 
 def difference_document(found: FieldDifference) -> dict[str, object]:
-    """As `why --json` prints it."""
+    """JSON document of `why --json`."""
     return {
         "first": found.first.result.run_id,
         "second": found.second.result.run_id,
@@ -215,7 +215,7 @@ def _short(value: object) -> str:
 
 
 def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_json: bool) -> ExitCode:
-    """Queue the run again under a new id, follow it, and report whether the number is the same.
+    """Queue the run again under a new id, follow it, and report whether the score is the same.
 
     `within` is in the unit of the score. Raises ConsoleError when the result cannot be found.
     """
@@ -223,7 +223,7 @@ def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_jso
     spec = _spec_again(session, before, fresh=fresh)
     submit(session.workspace, spec.run_id, spec.model_dump_json(indent=2).encode())
     if not as_json:
-        stdout.say(f"{before.result.run_id} is run again as {spec.run_id}")
+        stdout.say(f"{before.result.run_id} is repeated as {spec.run_id}")
     code = follow_runs(session, [spec.run_id], spec.placement, as_json=as_json)
     if code is not ExitCode.DONE:
         return code
@@ -234,14 +234,14 @@ def reproduce(session: Session, name: str, *, fresh: bool, within: float, as_jso
 
 
 def _spec_again(session: Session, before: ResultRecord, *, fresh: bool) -> RunSpec:
-    """The run's own specification under a new id: no card that has changed since has a part in it."""
+    """The run's own specification under a new id, independent of cards that have changed since."""
     from pydantic import ValidationError
 
     path = session.workspace.run(before.result.run_id).spec
     try:
         spec = RunSpec.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError) as error:
-        raise ConsoleError(f"{path} is not there or cannot be read, so nobody knows what to repeat") from error
+        raise ConsoleError(f"{path} is missing or unreadable, so the run cannot be repeated") from error
     taken = [folder_id for folder_id, _ in folders_of_key(session.workspace, before.result.key)]
     run_id = new_run_id(before.result.key, [before.result.run_id, *taken])
     return spec.model_copy(
@@ -257,7 +257,7 @@ def _verdict(found: FieldDifference, within: float, *, as_json: bool) -> ExitCod
             {"event": "reproduced", "repeated": repeated, "exactly": exactly, **difference_document(found)}
         )
     else:
-        word = "repeated exactly" if exactly else "repeated" if repeated else "NOT repeated"
+        word = "reproduced exactly" if exactly else "reproduced" if repeated else "NOT reproduced"
         was, now = found.first.result.value, found.second.result.value
-        stdout.lines([f"{word}: {was:.4f} then, {now:.4f} now. {found.sentence}"])
+        stdout.lines([f"{word}: {was:.4f} before, {now:.4f} now. {found.sentence}"])
     return ExitCode.DONE if repeated else ExitCode.RUN_FAILED

@@ -1,4 +1,4 @@
-"""`plan`, `run` and `demo`: from a selection to runs that are queued and followed."""
+"""`plan`, `run` and `demo`: from a selection to queued and followed runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEMO_SUITE = "demo"
 
 @dataclass(frozen=True)
 class RunSelection:
-    """What was picked on the command line, as it was written."""
+    """Selection on the command line, as written."""
 
     backbones: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class RunSelection:
         settings: Sequence[str] | None,
         preset: str | None,
     ) -> RunSelection:
-        """From option values; the seed is 0 if none was given."""
+        """Selection from option values; the seed is 0 if none was given."""
         unique = tuple(dict.fromkeys(seeds or (0,)))
         return cls(tuple(backbones or ()), tuple(tasks or ()), suite, unique, tuple(settings or ()), preset)
 
@@ -62,11 +62,11 @@ class RunSelection:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How `run` goes about it."""
+    """Options of `run`."""
 
     devices: tuple[str, ...] = ()
     launcher: str | None = None
-    """None for the one that the settings name."""
+    """None for the launcher of the settings."""
     precision: Precision = "float32"
     detach: bool = False
     again: bool = False
@@ -74,9 +74,9 @@ class RunOptions:
     skip_missing: bool = False
     as_json: bool = False
     placement: Placement = field(default_factory=Placement)
-    """Where the runs are carried out, from `devices`, `launcher` and the settings; see `placed`."""
+    """Placement of the runs, from `devices`, `launcher` and the settings; see `with_placement`."""
     remote: str = ""
-    """Summary of a launcher with slots of its own, whose speed is not known here, e.g. `jobs of a cluster`."""
+    """Summary of a launcher with slots of its own, whose speed is unknown, e.g. `jobs of a cluster`."""
 
     @classmethod
     def of(
@@ -89,7 +89,7 @@ class RunOptions:
         skip_missing: bool = False,
         as_json: bool = False,
     ) -> RunOptions:
-        """From option values. Raises ConsoleError for devices, a launcher or a precision that do not exist."""
+        """Options from option values. Raises ConsoleError for unknown devices, launchers or precisions."""
         if precision not in get_args(Precision):
             raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
         return cls(
@@ -102,7 +102,7 @@ class RunOptions:
         )
 
     def with_placement(self, session: Session) -> RunOptions:
-        """With the placement of its runs, as the settings decide where no option was given."""
+        """Options with the placement of the runs; the settings decide where no option was given."""
         placement = session.placement(self.launcher, self.devices)
         launcher = session.launcher(placement)
         remote = launcher.summary if launcher.capacity() else ""
@@ -110,7 +110,7 @@ class RunOptions:
 
 
 def plan(session: Session, selection: RunSelection, launcher: str | None, *, as_json: bool) -> None:
-    """Say what a launch would do."""
+    """Print what a launch would do."""
     options = RunOptions(launcher=parse_launcher(launcher)).with_placement(session)
     found = plan_selection(session, selection, options)
     disk = disk_of_plan(session, found, session.results())
@@ -124,9 +124,10 @@ def plan(session: Session, selection: RunSelection, launcher: str | None, *, as_
 
 
 def run(session: Session, selection: RunSelection, options: RunOptions) -> ExitCode:
-    """Queue what is not done yet, start the supervisor, and follow.
+    """Queue the runs that are not done yet, start the supervisor, and follow.
 
-    Raises MissingInputs before anything is started when weights or data are not here, unless they are to be skipped.
+    Raises MissingInputs before anything is started when weights or data are missing, unless those runs are to be
+    skipped.
     """
     options = options.with_placement(session)
     found = plan_selection(session, selection, options)
@@ -143,7 +144,7 @@ def run(session: Session, selection: RunSelection, options: RunOptions) -> ExitC
 
 
 def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
-    """The demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
+    """Run the demo suite with its backbones: watched in the terminal app, or followed here and ranked at the end."""
     watched = not headless and interactive()
     selection = RunSelection(session.tasks.suite(DEMO_SUITE).backbones, suite=DEMO_SUITE)
     code = run(session, selection, RunOptions(launcher=parse_launcher(launcher), detach=watched))
@@ -157,25 +158,23 @@ def demo(session: Session, launcher: str | None, *, headless: bool) -> int:
 
 
 def plan_sentence(found: Plan, remote: str = "") -> str:
-    """`36 picked: 21 done already, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
+    """`36 selected: 21 already done, 2 stale (the dataset changed), 13 will run, about 1 h 52 min on 2 slots`."""
     counts = found.counts
-    words = [f"{counts['done']} done already"] if counts["done"] else []
-    words += [f"{counts['active']} queued or running already"] if counts["active"] else []
+    words = [f"{counts['done']} already done"] if counts["done"] else []
+    words += [f"{counts['active']} already queued or running"] if counts["active"] else []
     reasons = dict.fromkeys(run.reason for run in found.runs if run.status == "stale")
     words += [f"{counts['stale']} stale ({'; '.join(reasons)})"] if counts["stale"] else []
     words += [f"{counts['missing']} cannot run"] if counts["missing"] else []
     words += [f"{counts['to_run']} will run" if counts["to_run"] else "nothing to run"]
     if counts["to_run"] or counts["active"]:
         words.append(f"as {remote}" if remote else _duration(found))
-    return f"{counts['total']} picked: {', '.join(words)}"
+    return f"{counts['total']} selected: {', '.join(words)}"
 
 
 def _disk_sentence(disk: Disk) -> str:
-    needed = (
-        f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "not known yet"
-    )
+    needed = f"about {megabytes(disk.needed)}" if disk.needed else "nothing more" if disk.needed == 0 else "unknown"
     layers = f" ({megabytes(disk.layers)} of layer-wise features)" if disk.layers else ""
-    return f"disk: {needed}{layers}, {megabytes(disk.free)} free" + ("" if disk.enough else "; too little")
+    return f"disk: {needed}{layers}, {megabytes(disk.free)} free" + ("" if disk.enough else "; not enough")
 
 
 def _disk_document(disk: Disk) -> dict[str, int | None]:
@@ -183,7 +182,7 @@ def _disk_document(disk: Disk) -> dict[str, int | None]:
 
 
 def plan_document(found: Plan) -> dict[str, object]:
-    """The plan as `plan --json` prints it."""
+    """JSON document of `plan --json`."""
     return {
         "runs": [
             {
@@ -204,16 +203,14 @@ def plan_document(found: Plan) -> dict[str, object]:
 
 
 def _grid(session: Session, selection: RunSelection) -> Grid:
-    """The backbones and tasks of a selection. Raises ConsoleError when either is missing, CardNameError."""
+    """Backbones and tasks of a selection. Raises ConsoleError when either is missing, CardNameError."""
     patterns = selection.backbones
     if not patterns and selection.suite is not None:
         patterns = session.tasks.suite(selection.suite).backbones
     if not patterns:
-        raise ConsoleError("no backbone is picked: add -b NAME, or a glob like -b 'demo/*' (ssl-console backbones)")
+        raise ConsoleError("no backbone selected: add -b NAME, or a glob like -b 'demo/*' (ssl-console backbones)")
     if not selection.tasks and selection.suite is None:
-        raise ConsoleError(
-            "no task is picked: add -t TASK, a glob like -t 'linear/*', or --suite S (ssl-console tasks)"
-        )
+        raise ConsoleError("no task selected: add -t TASK, a glob like -t 'linear/*', or --suite S (ssl-console tasks)")
     tasks = session.tasks.select(
         selection.tasks, selection.suite, preset=selection.preset, overrides=parse_overrides(selection.settings)
     )
@@ -221,7 +218,7 @@ def _grid(session: Session, selection: RunSelection) -> Grid:
 
 
 def plan_selection(session: Session, selection: RunSelection, options: RunOptions) -> Plan:
-    """What a launch would do, with backbones examined that would be measured for the first time."""
+    """Plan of a launch; backbones without earlier results are examined first."""
     launch = LaunchOptions(selection.seeds, options.placement, options.precision, options.again, options.override)
     return plan_launch(session, [_grid(session, selection)], launch, session.results())
 
@@ -231,7 +228,7 @@ def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
     if not found.to_run and not active:
         _collect_results(session, found)
         if not options.as_json:
-            stdout.say("nothing is computed: every result already exists (`ssl-console rank`, or --again to repeat)")
+            stdout.say("nothing to run: every result already exists (`ssl-console rank`, or --again to repeat)")
         return _end_without_runs(options, ExitCode.DONE)
     submitted = submit_runs(session.workspace, found.to_run, options.placement)
     followed = tuple(dict.fromkeys([*(run.run_id for run in active if run.run_id), *submitted.run_ids]))
@@ -243,7 +240,7 @@ def _launch(session: Session, found: Plan, options: RunOptions) -> ExitCode:
 
 
 def exit_without_runs(found: Plan, options: RunOptions) -> ExitCode:
-    """How a command ends that started nothing: 3 when something is missing, 4 when only the doctor is in the way."""
+    """Exit code of a command that started nothing: 3 when something is missing, 4 when only the doctor refuses."""
     if not found.missing:
         return _end_without_runs(options, ExitCode.DONE)
     refused = all(item.kind == "doctor" for item in found.missing)
@@ -251,7 +248,7 @@ def exit_without_runs(found: Plan, options: RunOptions) -> ExitCode:
 
 
 def _collect_results(session: Session, found: Plan) -> None:
-    """A supervisor that was killed may have left results in their run folders alone: the next one collects them."""
+    """Start a supervisor if results of a killed one are only in their run folders, so that it collects them."""
     stored = {result.run_id for result in session.results()}
     if any(run.status == "done" and run.run_id not in stored for run in found.runs):
         session.start_supervisor()
@@ -271,12 +268,12 @@ def _report_detached(submitted: Submitted, followed: Sequence[str], options: Run
         return
     stdout.lines(followed)
     stdout.say(
-        f"going on without this command: `{command_hints.RUNS}` lists them, `{command_hints.CANCEL_ALL}` ends them"
+        f"continuing without this command: `{command_hints.RUNS}` lists them, `{command_hints.CANCEL_ALL}` ends them"
     )
 
 
 def report_missing(found: Plan) -> None:
-    """What is missing, and what to do about it."""
+    """Print missing inputs and the fix for each."""
     for item in found.missing:
         stdout.say(f"ssl-console: {item.advice}")
 

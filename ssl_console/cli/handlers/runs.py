@@ -48,13 +48,13 @@ def runs(session: Session, state: str | None, *, as_json: bool) -> None:
 
 
 def _scores(session: Session) -> dict[str, RunScore]:
-    """By run. The results themselves, which take ten times the memory, are not kept."""
+    """Scores by run, without the results themselves, which take ten times the memory."""
     results = session.badge_sources.badged(ResultStore(session.workspace).results())
     return {result.run_id: RunScore.of(result) for result in results}
 
 
 def logs(session: Session, name: str, *, follow: bool) -> None:
-    """Print the newest attempt's log as text that cannot steer the terminal, then what its job wrote around it."""
+    """Print the newest attempt's log as safe text, followed by the output of its job."""
     folder = _folder(session, name)
     for line in _lines(folder, RunFolder.log, follow=follow):
         stdout.lines([last_state(line)])
@@ -62,15 +62,15 @@ def logs(session: Session, name: str, *, follow: bool) -> None:
 
 
 def _worker_output(session: Session, folder: RunFolder) -> None:
-    """Set-up lines, messages of the cluster, why the worker did not start."""
+    """Output of the job: setup lines, messages of the cluster, why the worker did not start."""
     path = worker_output(session.workspace, session.config, folder)
     if path is not None and (words := last_lines(path, JOB_LINES)):
-        stdout.say(f"its job wrote, outside of runs, to {path}:")
+        stdout.say(f"output of its job, in {path}:")
         stdout.lines(words)
 
 
 def events(session: Session, name: str, *, follow: bool) -> None:
-    """Print the newest attempt's events as JSON lines; what is not JSON is left out."""
+    """Print the newest attempt's events as JSON lines; other lines are left out."""
     for line in _lines(_folder(session, name), RunFolder.events, follow=follow):
         try:
             event = json.loads(line)
@@ -80,21 +80,21 @@ def events(session: Session, name: str, *, follow: bool) -> None:
 
 
 def cancel(session: Session, names: Sequence[str], *, every: bool) -> None:
-    """Ask for the end of runs. Raises NotPossible for one that has ended, after asking for the others."""
+    """Request the end of runs. Raises NotPossible for one that has ended, after requesting the others."""
     run_ids = _select_runs(
         session, names, "--all" if every else "", {RunState.QUEUED, RunState.STARTING, RunState.RUNNING}
     )
     session.cancel(*run_ids)
-    stdout.say(f"{run_count_text(len(run_ids))} to be cancelled" if run_ids else "there is nothing to cancel")
+    stdout.say(f"{run_count_text(len(run_ids))} to be cancelled" if run_ids else "nothing to cancel")
     if run_ids:
         session.start_supervisor()
 
 
 def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
-    """Queue runs again. Raises NotPossible for one that did not fail, after asking for the others."""
+    """Queue runs again. Raises NotPossible for one that did not fail, after requesting the others."""
     run_ids = _select_runs(session, names, "--failed" if failed else "", {RunState.FAILED})
     if not run_ids:
-        stdout.say("there is nothing to retry")
+        stdout.say("nothing to retry")
         return
     session.retry(*run_ids)
     stdout.say(f"{run_count_text(len(run_ids))} queued again")
@@ -103,13 +103,13 @@ def retry(session: Session, names: Sequence[str], *, failed: bool) -> None:
 def pause(session: Session) -> None:
     """Start no more runs."""
     session.pause()
-    stdout.say("paused: what runs is finished, nothing new is started until `ssl-console resume`")
+    stdout.say("paused: active runs continue, no new run starts until `ssl-console resume`")
 
 
 def resume(session: Session) -> None:
     """Start runs again."""
     session.resume()
-    stdout.say("runs are started again")
+    stdout.say("resumed")
 
 
 def run_count_text(count: int) -> str:
@@ -118,14 +118,14 @@ def run_count_text(count: int) -> str:
 
 
 def _select_runs(session: Session, names: Sequence[str], flag: str, states: set[RunState]) -> tuple[str, ...]:
-    """The runs that names or the flag mean."""
+    """Runs selected by names or by the flag."""
     known = [folder.run_id for folder in session.workspace.run_folders()]
     if names and flag:
         raise ConsoleError(f"{flag} and {' '.join(names)}: give run ids or {flag}, not both")
     if names:
         return resolve_runs(names, known)
     if not flag:
-        raise ConsoleError("which runs? Give their ids (ssl-console runs lists them), or all of them by its option")
+        raise ConsoleError("no run is named: give run ids (ssl-console runs lists them), or the option for all")
     now = time.time()
     found = []
     for run_id in known:
@@ -141,7 +141,7 @@ def _folder(session: Session, name: str) -> RunFolder:
 
 
 def _lines(folder: RunFolder, place: Callable[[RunFolder, int], Path], *, follow: bool) -> Iterator[str]:
-    """The lines of the newest attempt's file; when following, also of the attempts that come after it."""
+    """Lines of the newest attempt's file; when following, also of later attempts."""
     status = _status_or_fail(folder)
     tail, attempt = LineTail(place(folder, status.attempt)), status.attempt
     if status.state is RunState.QUEUED:
@@ -162,7 +162,7 @@ def _whole_lines(tail: LineTail) -> Iterator[str]:
 
 
 def _to_the_end(tail: LineTail) -> Iterator[str]:
-    """All that is left, with a last line that has no end."""
+    """All remaining lines, including an unterminated last one."""
     yield from _whole_lines(tail)
     if tail.path.exists():
         with tail.path.open("rb") as file:
@@ -175,7 +175,7 @@ def _to_the_end(tail: LineTail) -> Iterator[str]:
 def _status(folder: RunFolder, now: float) -> RunStatus | None:
     try:
         return read_status(folder, now)
-    except FileNotFoundError:  # removed meanwhile
+    except FileNotFoundError:  # removed in the meantime
         return None
 
 

@@ -31,7 +31,7 @@ def correlate_score(session: Session, name: str, *, as_json: bool) -> None:
         known = ", ".join(known_scores(results, metrics_of))
         raise ConsoleError(
             f"no two backbones have {name!r} and a result on the same dataset: "
-            + (f"there are {known}" if known else "run transferability/... and other tasks first")
+            + (f"available: {known}" if known else "run transferability/... and other tasks first")
         )
     if as_json:
         stdout.document({"correlations": [_document(one) for one in found], "protocols": _means(found)})
@@ -41,7 +41,7 @@ def correlate_score(session: Session, name: str, *, as_json: bool) -> None:
         text = f"{protocol}: mean Spearman {mean['spearman']:+.2f}, weighted tau {mean['weighted_tau']:+.2f}"
         stdout.say(f"{text} over {mean['tasks']} tasks")
     if any(one.spearman is None for one in found):
-        stdout.say("— too few: fewer than four backbones, or all score alike")
+        stdout.say("— too few: fewer than four backbones, or all have the same score")
     for sentence in mark_sentences(list(dict.fromkeys(mark for one in found for mark in one.marked))):
         stdout.say(sentence)
 

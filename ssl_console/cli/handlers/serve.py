@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'ssl-console[serve]'"
 MOST_NAMED = 8
-"""Users of this machine that a warning names."""
+"""Number of users of this machine that a warning names."""
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where and to whom the app is served."""
+    """Address and access of the served app."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     socket: Path | None = None
     readonly: bool = False
     token: bool = True
-    """Whether a secret is asked for."""
+    """Whether a secret is required."""
     open_to_all_users: bool = False
-    """The second word that serving without a secret needs."""
+    """Confirmation that serving without a secret requires."""
 
 
 def serve(session: Session, options: ServeOptions) -> None:
-    """Serve the app until interrupted; a page that has the secret is a console of its own on the workspace.
+    """Serve the app until interrupted; each page with the secret is a separate console on the workspace.
 
-    Raises ConsoleError when the part that serves is not installed or the options contradict each other, OperationFailed
-    when the address cannot be had.
+    Raises ConsoleError when the optional dependency is not installed or the options contradict each other,
+    OperationFailed when the address is not available.
     """
     try:
         from ssl_console.tui.web_server import Address, ConsoleServer
     except ImportError as error:
-        raise ConsoleError(f"serving needs {error.name}, which is not installed: {INSTALL}") from error
+        raise ConsoleError(f"serving requires {error.name}, which is not installed: {INSTALL}") from error
     _check(options)
     address = Address(options.host, options.port, options.socket.absolute() if options.socket else None)
     entrances = _entrances(session, options)
@@ -55,11 +55,11 @@ def serve(session: Session, options: ServeOptions) -> None:
 def _check(options: ServeOptions) -> None:
     if not options.token and not options.open_to_all_users:
         raise ConsoleError(
-            "with --no-token, whoever reaches the port starts and cancels runs as you; users of this machine: "
-            f"{_named(other_users())}. Add --open-to-all-users if that is meant, or leave --no-token out"
+            "with --no-token, every user that reaches the port can start and cancel runs as you; "
+            f"users of this machine: {_named(other_users())}. Add --open-to-all-users if intended, or omit --no-token"
         )
     if options.token and options.open_to_all_users:
-        raise ConsoleError("--open-to-all-users belongs to --no-token: with a secret, the port is open to you alone")
+        raise ConsoleError("--open-to-all-users requires --no-token: with a secret, only you have access")
 
 
 def _entrances(session: Session, options: ServeOptions) -> tuple[Entrance, ...]:
@@ -81,31 +81,31 @@ def _ready(address: Address, entrances: tuple[Entrance, ...]) -> None:
     first, last = entrances[0], entrances[-1]
     start = f"http://127.0.0.1:{address.port}" if address.socket else f"http://{address}"
     if address.socket:
-        stdout.say(f"{address.socket} serves the console; Ctrl-C ends this, not the runs")
+        stdout.say(f"{address.socket} serves the console; Ctrl-C stops serving, not the runs")
         tunnel = f"{address.port}:{shlex.quote(str(address.socket))}"
         stdout.say(f"on your machine: ssh -N -L {tunnel} THIS-MACHINE, then {start}{first.path} there")
     else:
-        stdout.say(f"{start}{first.path} shows the console; Ctrl-C ends this, not the runs")
+        stdout.say(f"{start}{first.path} shows the console; Ctrl-C stops serving, not the runs")
         stdout.say(f"from another machine: ssh -L {address.port}:127.0.0.1:{address.port} THIS-MACHINE, then the same")
     if len(entrances) > 1:
-        stdout.say(f"{start}{last.path} shows it to look only")
+        stdout.say(f"{start}{last.path} is read-only")
     if first.secret:
-        stdout.say("these addresses are as good as your password, until this ends: who has one has the console")
+        stdout.say("treat these addresses as passwords while this command runs: they give access to the console")
 
 
 def _warn(address: Address, options: ServeOptions, *, readonly: bool) -> None:
     can = "see everything here" if readonly else "start and cancel runs here as you"
     if not options.token:
-        stdout.say(f"WARNING: no secret is asked for: whoever reaches {address} can {can}, also")
-        stdout.say(f"WARNING: every user of this machine: {_named(other_users())}.")
+        stdout.say(f"WARNING: no secret is required: every user that reaches {address} can {can}, including")
+        stdout.say(f"WARNING: all users of this machine: {_named(other_users())}.")
     if not address.local:
-        secret = "without encryption, so that the secret can be read on the way:" if options.token else "too:"
+        secret = "unencrypted, so the secret can be intercepted:" if options.token else "too:"
         stdout.say(f"WARNING: {address.host} can be reached from other machines, {secret}")
-        stdout.say(f"WARNING: who reads it can {can}. --socket and `ssh -L` are safe.")
+        stdout.say(f"WARNING: an eavesdropper can {can}. --socket and `ssh -L` are safe.")
 
 
 def _named(users: list[str]) -> str:
     if not users:
-        return "nobody else at the moment"
+        return "no others at the moment"
     more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
     return f"{', '.join(users[:MOST_NAMED])}{more}"

@@ -1,4 +1,4 @@
-"""`similarity`: a matrix of how alike backbones' stored features are."""
+"""`similarity`: matrix of the similarity of backbones' stored features."""
 
 from __future__ import annotations
 

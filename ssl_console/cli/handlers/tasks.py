@@ -1,4 +1,4 @@
-"""`tasks` and `suites`: which there are, whether their data are here, and if not, how to get them."""
+"""`tasks`, `suites` and `data`: what is available, whether the data are present, and how to get them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADVICE_COLUMNS = 72
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One task as the listing has it."""
+    """One task in the listing."""
 
     task: str
     dataset: str
@@ -39,7 +39,7 @@ class TaskLine:
 
 @dataclass(frozen=True)
 class SuiteLine:
-    """One suite as the listing has it."""
+    """One suite in the listing."""
 
     suite: str
     title: str
@@ -47,11 +47,11 @@ class SuiteLine:
     tasks: tuple[str, ...]
     backbones: tuple[str, ...]
     missing_data: tuple[str, ...]
-    """Those of its tasks whose data are not here."""
+    """Its tasks with missing data."""
 
 
 def tasks(session: Session, *, as_json: bool) -> None:
-    """List all tasks with the presence of their data."""
+    """List all tasks and whether their data are present."""
     rows = list(_tasks(session))
     if as_json:
         problems = [str(problem) for problem in session.tasks.problems]
@@ -112,7 +112,7 @@ def _task(name: str, dataset: DatasetCard, root: Path) -> TaskLine:
 
 @dataclass(frozen=True)
 class DataLine:
-    """One dataset as the listing has it."""
+    """One dataset in the listing."""
 
     dataset: str
     title: str
@@ -125,7 +125,7 @@ class DataLine:
 
 
 def list_data(session: Session, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Say which datasets are here, and where."""
+    """List which datasets are present, and where."""
     rows = [_line(session, card) for card in _cards(session, names)]
     if as_json:
         stdout.document({"data": [asdict(row) for row in rows], "data_root": str(session.data_root)})
@@ -135,9 +135,9 @@ def list_data(session: Session, names: tuple[str, ...], *, as_json: bool) -> Non
 
 
 def check_data(session: Session, names: tuple[str, ...], *, thorough: bool) -> ExitCode:
-    """Open datasets, count and decode; a missing one counts only if it is named.
+    """Open datasets, count and decode; a missing one counts as an error only if it is named.
 
-    With `thorough`, every file is read again, and content that is another than remembered is a problem.
+    With `thorough`, every file is read again, and changed content is a problem.
     """
     code = ExitCode.DONE
     for card in _cards(session, names):
@@ -152,7 +152,7 @@ def check_data(session: Session, names: tuple[str, ...], *, thorough: bool) -> E
 
 
 def fetch_data(session: Session, names: tuple[str, ...]) -> ExitCode:
-    """Download datasets; one that fails does not keep the others from being fetched."""
+    """Download datasets; a failure does not stop the remaining downloads."""
     code = ExitCode.DONE
     for card in _cards(session, names):
         try:
@@ -162,7 +162,7 @@ def fetch_data(session: Session, names: tuple[str, ...]) -> ExitCode:
             stdout.say(f"ssl-console: {error}")
             code = ExitCode.MISSING
         else:
-            stdout.lines([f"{card.name}: here, {base}"])
+            stdout.lines([f"{card.name}: present, {base}"])
     return code
 
 

@@ -1,4 +1,4 @@
-"""`watch`: evaluate checkpoints while a training writes them, and show how transfer develops."""
+"""`watch`: evaluate checkpoints as a training writes them, and show how transfer develops."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ssl_console.system.errors import ConsoleError, ExitCode
 from tasks.catalog.spec import TaskSpec
 
 DEFAULT_TASKS = ("knn/digits", "knn/shapes")
-"""Built in, and measured in seconds."""
+"""Built-in tasks that take seconds."""
 SUPERVISOR_S = 5.0
 BARE = frozenset({"trained"})
-"""Findings that do not apply to a checkpoint from the beginning of a training."""
+"""Checks that do not apply to a checkpoint from the beginning of a training."""
 
 
 class UnsuitableCheckpoint(ConsoleError):  # noqa: N818 - a domain word, raised as such
@@ -52,16 +52,16 @@ class WatchRequest:
 
 
 class WatchView(Protocol):
-    """Shows what changed."""
+    """Display of changes."""
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """After a look at which something changed."""
+        """Update after a poll with changes."""
 
 
 def watch(session: Session, request: WatchRequest) -> ExitCode:
-    """Watch until Ctrl-C, or until nothing happened for `idle_stop_s`; 130 after Ctrl-C, 1 when a checkpoint failed."""
+    """Watch until Ctrl-C, or until nothing changed for `idle_stop_s`; 130 after Ctrl-C, 1 when a checkpoint failed."""
     if not request.folder.is_dir():
-        raise ConsoleError(f"{request.folder} is no folder: name the one into which the training writes checkpoints")
+        raise ConsoleError(f"{request.folder} is not a folder: name the one to which the training writes checkpoints")
     check_options(request.options)
     tasks = _tasks(session, request)
     training = WatchedTraining(
@@ -75,7 +75,7 @@ def watch(session: Session, request: WatchRequest) -> ExitCode:
         try:
             _watch(session, request, watcher, view)
         except KeyboardInterrupt:
-            stdout.say("stopped watching: runs go on, and the same command carries on from here")
+            stdout.say("stopped watching: runs continue, and the same command resumes from here")
             return ExitCode.INTERRUPTED
     failed = any(one.status == "failed" for one in watcher.training.checkpoints)
     return ExitCode.RUN_FAILED if failed else ExitCode.DONE
@@ -120,14 +120,14 @@ def _tasks(session: Session, request: WatchRequest) -> list[TaskSpec]:
 
 
 def _describe(session: Session, request: WatchRequest, copy: Path, name: str) -> BackboneCard:
-    """The card of the first checkpoint: as another backbone's, or detected as `add backbone` does."""
+    """Card of the first checkpoint: as another backbone's, or detected as by `add backbone`."""
     card = _card(session, request, copy, name)
     findings = [one for one in session.checker().examine(card, thorough=False) if one.name not in BARE]
     bad = [f"{one.name}: {one.words}" for one in findings if one.verdict == "bad"]
     if bad and not request.force:
         raise UnsuitableCheckpoint(
-            f"the first checkpoint fails its examination ({'; '.join(bad)}): say here how it was trained (--norm, "
-            "--size, --arch, --like BACKBONE), or --force measures it all the same"
+            f"the first checkpoint fails its examination ({'; '.join(bad)}): describe how it was trained (--norm, "
+            "--size, --arch, --like BACKBONE), or measure it anyway with --force"
         )
     for sentence in bad:
         stdout.say(f"ssl-console: {sentence}")
@@ -157,13 +157,13 @@ def _watch_view(request: WatchRequest) -> Iterator[WatchView]:
 
 @dataclass
 class PlainWatch:
-    """A line for every checkpoint that was measured, and the verdict when it changes."""
+    """One line per measured checkpoint, and the verdict when it changes."""
 
     _shown: set[str] = field(default_factory=set)
     _verdict: str = ""
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Print what is new."""
+        """Print changes."""
         for point in curve.points:
             if point.backbone not in self._shown:
                 self._shown.add(point.backbone)
@@ -179,12 +179,12 @@ class PlainWatch:
 
 @dataclass
 class JsonWatch:
-    """JSON lines: `checkpoint` for each change of one, `curve` for every change of the whole."""
+    """JSON lines: `checkpoint` for each changed checkpoint, `curve` for every change of the curve."""
 
     _shown: dict[str, str] = field(default_factory=dict)
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Print what is new."""
+        """Print changes."""
         for one in training.checkpoints:
             key = f"{one.file} {one.size} {one.mtime_ns}"
             if self._shown.get(key) != one.status:

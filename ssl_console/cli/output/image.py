@@ -1,4 +1,4 @@
-"""The pictures of a result on standard output: drawn where it is a terminal, and always where they lie."""
+"""Images of a result on standard output: drawn in a terminal, and always listed with their paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_COLUMNS, MOST_ROWS = 72, 36
 
 
 def show_pictures(paths: Sequence[Path]) -> None:
-    """Print them one after the other."""
+    """Print the images one after the other."""
     for path in paths:
         stdout.lines(["", f"picture  {path}"])
         picture = open_picture(path) if stdout.terminal_columns() else None
@@ -22,7 +22,7 @@ def show_pictures(paths: Sequence[Path]) -> None:
 
 
 def _draw(picture: Picture) -> None:
-    """In as many colours as the terminal has; in signs where it has none, or none are wanted (NO_COLOR)."""
+    """Draw in the terminal's number of colours, or in characters without colours (NO_COLOR)."""
     from rich.console import Console
     from rich.segment import Segment, Segments
 

@@ -1,6 +1,6 @@
-"""Progress in a terminal: finished runs scroll away above, active ones and the summary are redrawn below.
+"""Progress in a terminal: finished runs scroll up, active ones and the summary are redrawn below.
 
-Everything from outside is put into `Text`, never into markup.
+Untrusted text is wrapped in `Text`, never parsed as markup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 SHOWN = 10
-"""Active runs that are shown; there are as many as slots."""
+"""Maximum number of active runs shown."""
 WAITING_SHOWN = 3
 BAR_COLUMNS = 18
 STYLES = {RunState.DONE: "green", RunState.FAILED: "red", RunState.CANCELLED: "yellow"}
@@ -63,7 +63,7 @@ class LiveProgress:
 
 
 def ended_line(run: RunView, result: Result | None) -> Text:
-    """A finished run, for the scrollback."""
+    """Line of a finished run, for the scrollback."""
     state = run.state
     line = Text(f"{MARKS[state]} ", style=STYLES[state])
     words = printable(f"{title(run)}: {outcome_text(run, result)}")
@@ -71,7 +71,7 @@ def ended_line(run: RunView, result: Result | None) -> Text:
 
 
 def redrawn_part(snapshot: ProgressSnapshot) -> RenderableType:
-    """The active runs, why the next ones wait, and the summary."""
+    """Active runs, waiting reasons of the next ones, and the summary."""
     active = Table.grid(padding=(0, 2))
     for run in snapshot.active[:SHOWN]:
         active.add_row(
@@ -89,7 +89,7 @@ def redrawn_part(snapshot: ProgressSnapshot) -> RenderableType:
 
 
 def _waiting(snapshot: ProgressSnapshot) -> list[Text]:
-    """The first queued runs that state why they wait."""
+    """The first queued runs with a waiting reason."""
     lines = [printable(f"{title(run)} waits: {run.reason}") for run in snapshot.queued[:WAITING_SHOWN]]
     return [Text(line, style="dim", no_wrap=True) for line in lines]
 
@@ -101,25 +101,25 @@ CURVE_STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red")
 
 @dataclass
 class LiveCurve:
-    """Redraws chart, newest checkpoints and verdict."""
+    """Redraws the chart, the newest checkpoints and the verdict."""
 
     live: Live
     console: Console
 
     def show(self, training: WatchedTraining, curve: TransferCurve) -> None:
-        """Draw the current state."""
+        """Redraw the current state."""
         width = min(100, self.console.width)
         lines = draw(chart_of(curve), width, CHART_LINES, glyphs.choose(None))
         chart = [Text.assemble(*((text, _style(ink)) for text, ink in line), no_wrap=True) for line in lines]
         waiting = sum(one.status in {"taken", "queued"} for one in training.checkpoints)
         newest = [Text(printable(point_line(point, curve)), no_wrap=True) for point in curve.points[-CURVES_SHOWN:]]
-        state = Text(f"{len(curve.points)} measured, {waiting} going on: {curve.verdict}", style="bold")
+        state = Text(f"{len(curve.points)} measured, {waiting} active: {curve.verdict}", style="bold")
         self.live.update(Group(*chart, *newest, state), refresh=True)
 
 
 @contextmanager
 def live_curve() -> Iterator[LiveCurve]:
-    """While watching."""
+    """Live display during a watch."""
     console = Console(markup=False, highlight=False, emoji=False)
     with Live(console=console, auto_refresh=False) as live:
         yield LiveCurve(live, console)

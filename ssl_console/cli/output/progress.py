@@ -1,4 +1,4 @@
-"""Progress of followed runs on the command line: plain lines, JSON lines, and the texts that all views use."""
+"""Progress of followed runs on the command line: plain lines, JSON lines, and the texts shared by all views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_observer import RunView
 
 FIRST_LINE_S = 5.0
-"""Seconds between two lines of plain progress at first; the longer it takes, the rarer they become."""
+"""Initial interval in seconds between two lines of plain progress; it grows with the elapsed time."""
 LAST_LINE_S = 60.0
 PACE = 1 / 20
 JSON_PROGRESS_S = 1.0
@@ -27,10 +27,10 @@ OBSTACLES_SHOWN = 3
 
 
 class ProgressView(AbstractContextManager["ProgressView"], Protocol):
-    """Shows runs while they are followed."""
+    """Display of followed runs."""
 
     def show(self, snapshot: ProgressSnapshot) -> None:
-        """Bring what is shown up to date."""
+        """Update the display."""
         ...
 
 
@@ -39,13 +39,12 @@ class NoCleanup:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Do nothing."""
+    ) -> None: ...
 
 
 @dataclass
 class PlainProgress(NoCleanup):
-    """Lines: each run's outcome on standard output, progress now and then on standard error."""
+    """Plain lines: each run's outcome on standard output, periodic progress on standard error."""
 
     _next_line_s: float = FIRST_LINE_S
 
@@ -53,12 +52,12 @@ class PlainProgress(NoCleanup):
         return self
 
     def show(self, snapshot: ProgressSnapshot) -> None:
-        """Print what has ended, what is tried again, and from time to time how far everything is."""
+        """Print ended and retried runs, and periodically the overall progress."""
         for run in snapshot.ended:
             stdout.lines([f"{title(run)}: {outcome_text(run, snapshot.results.get(run.run_id))}"])
         for run in snapshot.changed:
             if run.status.attempt > 1 and run.state is RunState.QUEUED:
-                stdout.say(f"{title(run)}: tried again ({run.reason})")
+                stdout.say(f"{title(run)}: retried ({run.reason})")
         if snapshot.elapsed_s >= self._next_line_s and not snapshot.summary.ended:
             self._next_line_s = snapshot.elapsed_s + min(max(FIRST_LINE_S, snapshot.elapsed_s * PACE), LAST_LINE_S)
             self._show_all(snapshot)
@@ -68,21 +67,20 @@ class PlainProgress(NoCleanup):
         for run in snapshot.active:
             stdout.say(f"  {title(run)}: {activity_text(run, snapshot.now)}")
         for reason in snapshot.obstacles[:OBSTACLES_SHOWN]:
-            stdout.say(f"  waits: {reason}")
+            stdout.say(f"  waiting: {reason}")
 
 
 @dataclass
 class JsonProgress(NoCleanup):
-    """JSON lines: one for every change of a run, one a second for its progress."""
+    """JSON lines: one per change of a run, and one per second for its progress."""
 
     _written: dict[str, tuple[float, str, int]] = field(default_factory=dict)
-    """Of the last progress line of each run: its time, phase and count."""
+    """Time, phase and count of each run's last progress line."""
 
     def __enter__(self) -> JsonProgress:
         return self
 
     def show(self, snapshot: ProgressSnapshot) -> None:
-        """Print changes and progress."""
         for run in snapshot.changed:
             stdout.json_line(run_line(run, snapshot.results.get(run.run_id)))
         for run in snapshot.active:
@@ -107,12 +105,12 @@ class JsonProgress(NoCleanup):
 
 
 def end_line(counts: Mapping[RunState, int], exit_code: ExitCode) -> dict[str, object]:
-    """The last JSON line of `run`."""
+    """Last JSON line of `run`."""
     return {"event": "end", "counts": {state.value: counts.get(state, 0) for state in RunState}, "exit_code": exit_code}
 
 
 def run_line(run: RunView, result: Result | None) -> dict[str, object]:
-    """A run's state as a JSON line."""
+    """State of a run as a JSON line."""
     return {
         "event": "run",
         "run_id": run.run_id,

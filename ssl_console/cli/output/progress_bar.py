@@ -1,4 +1,4 @@
-"""The progress of something that this command does itself: one line rewritten in a terminal, few lines elsewhere."""
+"""Progress of the command's own work: one rewritten line in a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COLUMNS = 78
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a person may be looking at standard error."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 @dataclass
 class Meter:
-    """Shows what is done of all on standard error, with the time left: bytes, or what `unit` names.
+    """Progress with the remaining time on standard error, in bytes or in `unit`.
 
-    Use as a context so that its line is ended.
+    Use as a context manager so that its line is ended.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Meter:
         self.end()
 
     def update(self, done: int, total: int | None) -> None:
-        """Show the progress if it is time to; the last of it always."""
+        """Show the progress if it is due; the last update is always shown."""
         now = self.clock()
         if self._started is None or done < self._first:
             self._started, self._first = now, done
@@ -56,13 +56,13 @@ class Meter:
         self._show(f"{self.title}: {self._words(done, total, now)}")
 
     def rename(self, title: str) -> None:
-        """Begin another part of the work under another title."""
+        """Begin another part of the work under a new title."""
         if title != self.title:
             self.end()
             self.title, self._started, self._shown = title, None, -1e9
 
     def end(self) -> None:
-        """Leave the rewritten line, so that what comes next has its own."""
+        """End the rewritten line, so that later output starts on its own line."""
         if self._open:
             with suppress(OSError):
                 sys.stderr.write("\n")

@@ -1,6 +1,6 @@
 """Output of a command: data to standard output, messages to standard error.
 
-Text that came from outside (cards, logs, paths) passes `printable`, so that it can draw but never steer a terminal.
+Untrusted text (cards, logs, paths) passes `printable`, so that it cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PIECES_AT_ONCE = 1000
 
 
 def data(text: str) -> None:
-    """Write finished text (CSV, LaTeX, a table) to standard output as it is.
+    """Write finished text (CSV, LaTeX, a table) to standard output unchanged.
 
-    Raises BrokenPipeError when its reader has gone, OperationFailed when it cannot be written otherwise.
+    Raises BrokenPipeError when its reader has exited, OperationFailed on other errors.
     """
     try:
         sys.stdout.write(text)
@@ -31,7 +31,7 @@ def data(text: str) -> None:
     except OSError as error:
         leave_closed_pipe()
         raise OperationFailed(
-            f"standard output cannot be written: {error.strerror or error}; send it elsewhere"
+            f"standard output cannot be written: {error.strerror or error}; redirect it elsewhere"
         ) from error
 
 
@@ -68,7 +68,7 @@ def _pieces(name: str, rows: Iterable[object]) -> Iterator[str]:
 
 
 def json_line(content: Mapping[str, object]) -> None:
-    """Write one JSON line to standard output, at once."""
+    """Write one JSON line to standard output and flush it."""
     data(json_text(content) + "\n")
 
 
@@ -80,10 +80,10 @@ def say(text: str) -> None:
 
 
 def terminal_columns() -> int | None:
-    """The width of the terminal that standard output goes to; None where it goes elsewhere."""
+    """Width of the terminal of standard output; None when it is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def leave_closed_pipe() -> None:
-    """Discard buffered output after the reader of standard output has gone."""
+    """Discard buffered output after the reader of standard output has exited."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,20 +22,21 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Attempt
 
 MARK = "SSL_CONSOLE_WORKER"
-"""Environment variable that names the worker, to it and to everything that it starts."""
+"""Environment variable that identifies the worker in its own process and all its children."""
 LOGS_KEPT_S = 7 * 24 * 3600.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Idle OpenMP threads sleep. Spinning ones take the cores from the decoding threads and from other processes: with two
-threads on a machine at load 4, encoding was 2 to 10 times slower."""
+"""Idle OpenMP threads sleep. Spinning ones occupy the cores of the decoding threads and of other processes: with
+two threads on a machine at load 4, encoding was 2 to 10 times slower.
+"""
 
 
 @dataclass
 class LocalLauncher(Launcher):
     """Each worker leads its own session and process group, writes to files, and reads run ids from a pipe.
 
-    When this process dies, the pipe ends, so its workers finish their present run, begin no other, and leave.
-    A subclass that starts workers by another command overrides `command`.
+    When this process dies, the pipe closes, so its workers finish their present run, start no other, and exit. A
+    subclass that starts workers by another command overrides `command`.
     """
 
     name: ClassVar[str] = LOCAL
@@ -45,22 +46,21 @@ class LocalLauncher(Launcher):
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _adopted: dict[str, Attempt] = field(default_factory=dict)
     _marks: dict[str, str] = field(default_factory=dict)
-    """Of adopted workers, the names under which their own supervisor started them."""
+    """Names of adopted workers under their own supervisor."""
 
     @classmethod
     def open(cls, workspace: Workspace, config: Config) -> Self:  # noqa: ARG003 - of the interface
-        """The launcher of a workspace."""
         return cls(workspace)
 
     def command(self, resources: Resources, run_ids: Sequence[str]) -> list[str]:
-        """The command line of a worker. A program put in front of it has to become the worker by `exec`: the process
-        that is started here receives the worker's signals and has this process as its parent.
+        """Command line of a worker. A program put in front of it has to become the worker by `exec`: the started
+        process receives the worker's signals and has this process as its parent.
         """
         return worker_command(self.workspace, resources, *run_ids)
 
     def submit(self, batch: Batch, resources: Resources | None = None) -> str:
-        """Start a worker that begins with these runs; its name. Raises OSError when none can be started."""
-        assert resources is not None, "its workers take the slots of devices"
+        """Start a worker for these runs and return its name. Raises OSError when it cannot be started."""
+        assert resources is not None, "its workers use the slots of devices"
         name = f"{resources.slot.replace('/', '-').replace(':', '')}-{secrets.token_hex(4)}"
         log = open_own(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
@@ -87,7 +87,7 @@ class LocalLauncher(Launcher):
                 yield AdoptedWorker(name, (run_id,))
 
     def hand_over(self, worker: str, run_id: str) -> bool:
-        """Give one more run to a worker; False when it takes no more."""
+        """Assign one more run to a worker; False when it accepts no more."""
         process = self._processes.get(worker)
         if process is None or process.stdin is None or process.stdin.closed or process.poll() is not None:
             return False
@@ -99,18 +99,18 @@ class LocalLauncher(Launcher):
         return True
 
     def drain(self, worker: str) -> None:
-        """No more runs for this worker: it leaves after the one that it has."""
+        """Assign no more runs to this worker: it exits after its present one."""
         process = self._processes.get(worker)
         if process is not None and process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.close()
 
     def snapshot(self) -> dict[str, Worker]:
-        """All workers, by name; one that has ended is contained once, when nothing of its group is left."""
+        """All workers by name; an ended one is contained once, when its process group is empty."""
         return {**self._own(), **self._others()}
 
     def stop(self, worker: str, *, force: bool = False) -> None:
-        """End a worker: SIGTERM to itself, which ends its children, or SIGKILL to its whole group."""
+        """Stop a worker: SIGTERM to itself, which ends its children, or SIGKILL to its whole group."""
         pid = self._living_pid(worker)
         if pid is not None and force:
             signal_group(pid, signal.SIGKILL)
@@ -118,7 +118,7 @@ class LocalLauncher(Launcher):
             signal_process(pid, signal.SIGTERM)
 
     def show_stacks(self, worker: str) -> None:
-        """Have the worker write where its threads stand to its log."""
+        """Have the worker write the stacks of its threads to its log."""
         pid = self._living_pid(worker)
         if pid is not None:
             signal_process(pid, signal.SIGUSR1)
@@ -171,14 +171,16 @@ def _mark_of(pid: int) -> str:
 
 
 def worker_command(workspace: Workspace, resources: Resources, *run_ids: str) -> list[str]:
-    """The command line of a worker that this process starts. `-P`: a `tasks.py` where it starts is not ours."""
+    """Command line of a worker started by this process. `-P` prevents imports from the working folder, e.g. of a
+    foreign `tasks.py`.
+    """
     interpreter = [sys.executable, "-P", "-u", "-m", "ssl_console.worker"]
     place = ["--workspace", str(workspace.root), "--device", resources.device.name, "--slot", resources.slot]
     return [*interpreter, *place, f"--parent={os.getpid()}", *run_ids]
 
 
 def worker_environment(resources: Resources, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker: shown its own device alone, and no more threads than its share of the cores."""
+    """Environment of a worker: only its own device visible, and no more threads than its share of the cores."""
     threads = {name: inherited.get(name, str(resources.threads)) for name in _THREAD_VARIABLES}
     return {**_WAIT_POLICY, **inherited, **threads, **_shown(resources.device), "PYTHONUNBUFFERED": "1"}
 

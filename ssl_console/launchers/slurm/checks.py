@@ -1,4 +1,4 @@
-"""Checks of the doctor: whether the cluster would accept what `[slurm]` asks for."""
+"""Checks of the doctor: whether the cluster would accept the requests of `[slurm]`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ NAME = "slurm"
 
 
 def slurm_checks(workspace: Workspace, settings: SlurmSettings, suites: Collection[str]) -> Iterator[Check]:
-    """Version of Slurm, and a test submission for each variant of the settings; `suites` are the names of all."""
+    """Version of Slurm, and a test submission for each variant of the settings; `suites` are the names of all
+    suites.
+    """
     try:
         yield Check(NAME, "good", f"{ask(['sbatch', '--version']).strip()}; nodes must see {workspace.root} too")
         yield from _overrides(workspace, settings, suites)
     except SlurmUnavailable as error:
-        yield Check(NAME, "bad", f"{error}: runs wait until it answers")
+        yield Check(NAME, "bad", f"{error}: runs wait until it responds")
     except SlurmError as error:
         yield Check(NAME, "bad", str(error))
     except ValidationError as error:
@@ -37,14 +39,14 @@ def _overrides(workspace: Workspace, settings: SlurmSettings, suites: Collection
     for name in settings.suites:
         if name not in suites:
             near = suggest(name, suites)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(suites)}"
-            yield Check(NAME, "bad", f"{workspace.config}: [slurm.suites] {name}: there is no such suite; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"available: {', '.join(suites)}"
+            yield Check(NAME, "bad", f"{workspace.config}: [slurm.suites] {name}: unknown suite; {hint}")
     for place, request in settings.variants():
         yield _asked(f"{workspace.config}: {place}", request)
 
 
 def _asked(place: str, request: JobRequest) -> Check:
-    """Ask for the job without submitting it."""
+    """Request the job without submitting it."""
     try:
         words = ask(["sbatch", "--test-only", "--output=/dev/null", *request.arguments(), "--wrap=true"])
     except SlurmUnavailable:

@@ -1,4 +1,4 @@
-"""Asking Slurm: its own commands, each with a time limit and an environment in which no other job's settings leak."""
+"""Calls of Slurm's own commands, each with a time limit and an environment free of other jobs' settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 20.0
-"""With its controller gone, squeue gives up by itself after 18 s, sbatch after 9."""
+"""Seconds. Without a controller, squeue gives up after 18 s, sbatch after 9."""
 LEAKING = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SRUN_", "SALLOC_", "PMI_", "PMIX_")
 KEPT = frozenset({"SLURM_CONF"})
 _AWAY = (
@@ -24,19 +24,19 @@ _CROWDED = ("maxsubmitjob", "submitjobperuserlimit", "submitjoblimit", "job subm
 
 
 class SlurmError(Exception):
-    """Slurm refused; the message is its own."""
+    """Slurm rejected the command; the message is its own."""
 
 
 class SlurmUnavailable(SlurmError):  # noqa: N818 - a state, not a fault of the caller
-    """Slurm did not answer, so nobody knows whether it did what it was asked."""
+    """Slurm did not respond, so it is unknown whether the command took effect."""
 
 
 class SlurmQueueFull(SlurmError):  # noqa: N818
-    """The user has as many jobs as the cluster allows: later."""
+    """The user has as many jobs as the cluster allows; retry later."""
 
 
 def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
-    """What one of Slurm's commands writes. Raises SlurmError with its own words."""
+    """Output of one of Slurm's commands. Raises SlurmError with its own message."""
     try:
         done = subprocess.run(
             command,
@@ -49,23 +49,25 @@ def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise SlurmError(f"there is no {command[0]} here: is this a login node of the cluster?") from None
+        raise SlurmError(f"{command[0]} is not installed here: is this a login node of the cluster?") from None
     except subprocess.TimeoutExpired:
-        raise SlurmUnavailable(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+        raise SlurmUnavailable(f"{command[0]} did not respond within {timeout_s:.0f} s") from None
     if done.returncode:
         raise _error(command[0], done.returncode, done.stderr)
     return done.stdout or done.stderr
 
 
 def clean_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Without what another job, or a script around it, has set for its own Slurm commands; messages in English."""
+    """Environment without the settings of another job or script for its own Slurm commands; messages in English."""
     kept = {name: value for name, value in inherited.items() if name in KEPT or not name.startswith(LEAKING)}
     return {**kept, "LC_ALL": "C.UTF-8"}
 
 
 def _error(name: str, code: int, words: str) -> SlurmError:
-    said = " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} left with exit code {code}"
-    low = said.lower()
+    message = (
+        " ".join(line.strip() for line in words.splitlines() if line.strip()) or f"{name} left with exit code {code}"
+    )
+    low = message.lower()
     if any(sign in low for sign in _AWAY):
-        return SlurmUnavailable(said)
-    return SlurmQueueFull(said) if any(sign in low for sign in _CROWDED) else SlurmError(said)
+        return SlurmUnavailable(message)
+    return SlurmQueueFull(message) if any(sign in low for sign in _CROWDED) else SlurmError(message)

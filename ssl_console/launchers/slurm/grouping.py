@@ -1,4 +1,4 @@
-"""Which queued runs share a job, and what each job asks for."""
+"""Grouping of queued runs into jobs, and each job's request."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ssl_console.workspace.run_index import RunInfo
 
 @dataclass
 class JobGrouper:
-    """Groups runs as the settings say; remembers which tasks belong to the suites that the settings name."""
+    """Groups runs according to the settings; caches the tasks of the suites that the settings name."""
 
     workspace: Workspace
     _tasks: dict[str, frozenset[str]] = field(default_factory=dict)
     """Names of tasks by suite."""
 
     def batches(self, queued: Iterable[RunInfo], settings: SlurmSettings) -> Batching:
-        """Runs of one backbone, request and priority share a job. A run whose settings are wrong waits."""
+        """Runs of one backbone, request and priority share a job. A run with invalid settings waits."""
         requests: list[tuple[JobRequest, RunInfo]] = []
         waiting: dict[str, str] = {}
         for entry in queued:

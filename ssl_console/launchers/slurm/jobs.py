@@ -1,4 +1,4 @@
-"""The jobs in Slurm's queue as squeue and sacct tell of them. Pure."""
+"""The jobs in Slurm's queue as reported by squeue and sacct. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 PREFIX = "sslc-"
-"""Of every job's name: the rest is our own token, and Slurm's numbers, which are used again, are never a key."""
+"""Prefix of every job's name, followed by the console's own token; Slurm's numbers are reused, so they are never
+a key.
+"""
 SQUEUE_FORMAT = "%i|%j|%K|%T|%P|%N|%r"
 SACCT_FORMAT = "JobID,State"
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"})
 TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED"})
-"""Slurm may start the job again, under the same name."""
+"""States after which Slurm may restart the job under the same name."""
 WAITING = frozenset({"PENDING", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "SPECIAL_EXIT"})
 
 
 @dataclass(frozen=True)
 class ListedJob:
-    """A job at the last look."""
+    """A job as last listed."""
 
     name: str
-    """Our own name for it, `token.index`."""
+    """The console's name for it, `token.index`."""
     job_id: str
     state: str
     partition: str = ""
@@ -35,7 +37,7 @@ class ListedJob:
 
     @property
     def taken(self) -> bool:
-        """Whether it lost its node, and may come back."""
+        """Whether it lost its node and may be restarted."""
         return self.state in TAKEN
 
     @property
@@ -45,7 +47,9 @@ class ListedJob:
 
 
 def parse_squeue(lines: Iterable[str]) -> dict[str, ListedJob]:
-    """Our jobs, by name. Of several with one name (Slurm forgot one and was asked again) a living one counts."""
+    """The console's jobs, by name. Of several with one name (submitted again after a lost response) a living one
+    counts.
+    """
     found: dict[str, ListedJob] = {}
     for job in _parsed(lines):
         before = found.get(job.name)
@@ -55,7 +59,7 @@ def parse_squeue(lines: Iterable[str]) -> dict[str, ListedJob]:
 
 
 def parse_sacct(lines: Iterable[str]) -> dict[str, str]:
-    """Of one batch's jobs, the state by index, out of `JobID|State` lines; the newest of several."""
+    """States of one batch's jobs by index, from `JobID|State` lines; the newest of several."""
     found = {}
     for line in lines:
         job_id, bar, state = line.strip().partition("|")

@@ -32,22 +32,22 @@ from ssl_console.workspace.run import Attempt, JobState
 from ssl_console.workspace.run_index import RunInfo
 
 UNSEEN = JobState(state="submitting", reason="not submitted yet", waits=True)
-UNANSWERED = JobState(state="unknown", reason="Slurm has not answered yet", waits=True)
+UNANSWERED = JobState(state="unknown", reason="Slurm has not responded yet", waits=True)
 
 
 @dataclass
 class SlurmLauncher(Launcher):
-    """Collects the jobs that are submitted within a tick into one script for each request; a poller submits them.
+    """Collects the jobs that are submitted within a tick into one script per request; a poller submits them.
 
     Never waits for Slurm.
     """
 
     name: ClassVar[str] = NAME
     summary: ClassVar[str] = "jobs of a Slurm cluster"
-    device_hint: ClassVar[str] = "gpus in [slurm] says what a job gets"
+    device_hint: ClassVar[str] = "set gpus in [slurm]"
     workspace: Workspace
     settings: SlurmSettings
-    """As config.toml was when runs were last grouped."""
+    """Settings of config.toml when runs were last grouped."""
     set_up: bool = True
     """Whether config.toml chooses Slurm or has settings for it."""
     poller: SlurmPoller = field(init=False)
@@ -58,21 +58,20 @@ class SlurmLauncher(Launcher):
 
     @classmethod
     def open(cls, workspace: Workspace, config: Config) -> Self:
-        """The launcher of a workspace."""
         return cls(workspace, config.slurm, is_set_up(config))
 
     def __post_init__(self) -> None:
         self.poller = SlurmPoller(self.workspace, self.settings.poll_s)
         self._grouper = JobGrouper(self.workspace)
 
-    # -- questions of planner, doctor and log viewer ------------------------------------------------------------
+    # -- for planner, doctor and log viewer ------------------------------------------------------------
 
     def capacity(self) -> Capacity:
         """As many jobs as the settings allow; Slurm decides when each starts."""
-        return Capacity(self.settings.jobs, "as many jobs as [slurm] jobs allows are with Slurm already")
+        return Capacity(self.settings.jobs, "the limit [slurm] jobs of submitted jobs is reached")
 
     def patience(self) -> Patience:
-        """Longer than for a process: if a job's node dies, Slurm notices and starts the job again."""
+        """Longer than for a process: if a job's node dies, Slurm detects it and restarts the job."""
         return Patience(stall_factor=2.0, cancel_s=20.0, look_every_s=1.0, restarts=self.settings.restarts)
 
     def checks(self, suites: Collection[str]) -> Iterator[Check]:
@@ -81,14 +80,14 @@ class SlurmLauncher(Launcher):
             yield from slurm_checks(self.workspace, self.settings, suites)
 
     def output(self, folder: RunFolder) -> Path | None:
-        """Output of the job that carried out the run's newest attempt, else of the last one that held it."""
+        """Output of the job that executed the run's newest attempt, else of the last one that held it."""
         return job_output(self.workspace, folder)
 
-    # -- questions of the supervisor ----------------------------------------------------------------------------
+    # -- for the supervisor ----------------------------------------------------------------------------
 
     @property
     def problem(self) -> str:
-        """Why nothing is known of Slurm at the moment."""
+        """Why the state of Slurm is unknown at the moment."""
         return self.poller.problem
 
     def summarise(self, jobs: Sequence[JobState]) -> str:
@@ -97,7 +96,7 @@ class SlurmLauncher(Launcher):
         return "; ".join(_count(partition, list(found)) for partition, found in by_partition)
 
     def batches(self, queued: Sequence[RunInfo]) -> Batching:
-        """Runs of one backbone, request and priority share a job, as the settings of the moment say."""
+        """Runs of one backbone, request and priority share a job, according to the current settings."""
         try:
             self.settings = load_config(self.workspace).slurm
         except ConsoleError as error:
@@ -105,7 +104,7 @@ class SlurmLauncher(Launcher):
         return self._grouper.batches(queued, self.settings)
 
     def submit(self, batch: Batch, resources: Resources | None = None) -> str:  # noqa: ARG002 - the job asks for them
-        """Add a job to the script of its request; the job's name."""
+        """Add a job to the script of its request and return the job's name."""
         request = batch.request if isinstance(batch.request, JobRequest) else JobRequest()
         script = self._open.get(request) or JobScript(request=request, warning_s=self.settings.warning_s)
         script = script.model_copy(update={"jobs": (*script.jobs, batch.run_ids)})
@@ -115,9 +114,9 @@ class SlurmLauncher(Launcher):
         return script.names[-1]
 
     def adopt(self, under_way: Mapping[str, Attempt]) -> Iterator[AdoptedWorker]:  # noqa: ARG002 - of the interface
-        """Jobs that an earlier supervisor submitted, or was about to: the poller finds out whether each exists.
+        """Jobs that an earlier supervisor submitted, or was about to: the poller determines whether each exists.
 
-        They are found by the records of their scripts, not by the attempts that they carry out.
+        They are found by the records of their scripts, not by the attempts that they execute.
         """
         for script in unsettled(self.workspace):
             self.poller.take(script, "unsure")
@@ -132,7 +131,7 @@ class SlurmLauncher(Launcher):
         remove_old(self.workspace, now)
 
     def snapshot(self) -> dict[str, Worker]:
-        """All jobs; one that has ended is contained once."""
+        """All jobs; an ended one is contained once."""
         for request in list(self._open):
             self._hand_in(request)
         found: dict[str, Worker] = {}
@@ -153,8 +152,8 @@ class SlurmLauncher(Launcher):
         job = _state(entry, entry.seen.get(name))
         log = output_of(self.workspace, name)
         if entry.stage == "refused":
-            words = f"Slurm refused its job: {entry.words}"
-            advice = f"put [slurm] in {self.workspace.config} right"
+            words = f"Slurm rejected its job: {entry.words}"
+            advice = f"correct [slurm] in {self.workspace.config}"
             return Worker(name, gone=True, log=log, job=job, fate="refused", words=words, advice=advice)
         if name not in entry.gone:
             return Worker(name, log=log, job=job)
@@ -195,5 +194,5 @@ def _fate(word: str) -> JobEnd:
 def _words(word: str, job: JobState) -> str:
     number = f"its job {job.job_id}" if job.job_id else "its job"
     if not word:
-        return f"Slurm does not know {number} any more"
-    return f"Slurm says of {number}{f' on {job.node}' if job.node else ''}: {word}"
+        return f"Slurm has no record of {number}"
+    return f"Slurm reports {number}{f' on {job.node}' if job.node else ''} as {word}"

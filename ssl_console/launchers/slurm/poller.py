@@ -1,7 +1,8 @@
-"""The thread that runs Slurm's commands, so that nothing else waits for them: requests are queued, and reads return the
-last known state.
+"""Thread that runs Slurm's commands, so that nothing else waits for them: requests are queued, and reads return
+the last known state.
 
-A batch whose submission was not answered is looked up by its name before it is submitted again, so it exists once.
+A batch whose submission was not confirmed is looked up by its name before it is submitted again, so it exists only
+once.
 """
 
 from __future__ import annotations
@@ -21,44 +22,44 @@ from ssl_console.workspace.paths import Workspace
 
 LOG = logging.getLogger(__name__)
 MISSING_S = 15.0
-"""A job that squeue does not list for so long, and that sacct does not know, is gone."""
+"""Seconds after which a job that is missing from squeue and unknown to sacct is gone."""
 TAKEN_S = 20.0
-"""A job that lost its node for so long, without being in the queue again, does not come back."""
+"""Seconds after which a job that lost its node, and is not queued again, is considered gone."""
 SLOWEST_S = 60.0
 PATIENCE = 20.0
-"""So many times longer than a look took is waited before the next."""
+"""The pause between two polls, as a multiple of the duration of a poll."""
 
 Stage = Literal["new", "unsure", "submitted", "refused"]
 
 
 @dataclass
 class JobEntry:
-    """A batch and what is known of its jobs."""
+    """A batch and the known state of its jobs."""
 
     batch: JobScript
     stage: Stage
     words: str = ""
-    """Of a refused one: what Slurm said."""
+    """Slurm's message for a rejected batch."""
     seen: dict[str, ListedJob] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
-    """By job: since when it has been missing, or without its node (monotonic clock)."""
+    """By job: time since which it has been missing, or without its node (monotonic clock)."""
     gone: dict[str, str] = field(default_factory=dict)
-    """Jobs that have ended, with Slurm's word for it; empty when it does not say."""
+    """Ended jobs, with Slurm's word for their state; empty when it reports none."""
 
     @property
     def over(self) -> bool:
-        """Whether none of its jobs can live."""
+        """Whether none of its jobs can be alive."""
         return self.stage == "refused" or len(self.gone) == len(self.batch.jobs)
 
 
 @dataclass
 class SlurmPoller:
-    """Submits, watches and ends jobs."""
+    """Submits, monitors and ends jobs."""
 
     workspace: Workspace
     poll_s: float
     problem: str = ""
-    """Why nothing is known of Slurm at the moment, or why it takes no more jobs."""
+    """Why the state of Slurm is unknown at the moment, or why it accepts no more jobs."""
     _entries: dict[str, JobEntry] = field(default_factory=dict)
     _unwanted: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,7 +68,7 @@ class SlurmPoller:
     _submit_at: float = 0.0
 
     def take(self, batch: JobScript, stage: Stage = "new") -> None:
-        """A batch to submit; or, `unsure`, one that an earlier supervisor may have submitted."""
+        """Add a batch to submit; or, `unsure`, one that an earlier supervisor may have submitted."""
         with self._lock:
             self._entries[batch.slurm_name] = JobEntry(batch, stage)
             if self._thread is None:
@@ -76,13 +77,13 @@ class SlurmPoller:
         self._wake.set()
 
     def end(self, name: str) -> None:
-        """End a job as soon as Slurm can be told."""
+        """End a job as soon as Slurm can be reached."""
         with self._lock:
             self._unwanted.add(name)
         self._wake.set()
 
     def entries(self) -> dict[str, JobEntry]:
-        """What is known now. The entries of batches that are over are told once."""
+        """Known state. The entries of batches that are over are returned once."""
         with self._lock:
             found = {name: _copy(entry) for name, entry in self._entries.items()}
             for name, entry in found.items():
@@ -101,16 +102,16 @@ class SlurmPoller:
                 self._tick()
                 quiet = max(self.poll_s, min(SLOWEST_S, PATIENCE * (time.monotonic() - began)))
             except SlurmUnavailable as error:
-                self.problem = f"Slurm does not answer: {error}; what runs goes on"
+                self.problem = f"Slurm does not respond: {error}; running jobs continue"
                 LOG.warning("%s", self.problem)
                 quiet = min(SLOWEST_S, max(2 * quiet, self.poll_s))
             except (SlurmError, OSError) as error:
-                self.problem = f"Slurm cannot be asked: {error}"
+                self.problem = f"Slurm cannot be queried: {error}"
                 LOG.exception("%s", self.problem)
                 quiet = SLOWEST_S
 
     def _tick(self) -> None:
-        """Look first, so that what was submitted without an answer is found; then submit, then end what is unwanted."""
+        """Poll first, to find batches whose submission was not confirmed; then submit, then end unwanted jobs."""
         with self._lock:
             entries = list(self._entries.values())
         if any(entry.stage in {"unsure", "submitted"} for entry in entries):
@@ -122,7 +123,7 @@ class SlurmPoller:
                     self._submit(entry)
         self._end_unwanted(entries)
 
-    # -- submitting ---------------------------------------------------------------------------------------------
+    # -- submission ---------------------------------------------------------------------------------------------
 
     def _submit(self, entry: JobEntry) -> None:
         batch = entry.batch
@@ -136,10 +137,10 @@ class SlurmPoller:
             entry.stage = "unsure"
             raise
         except SlurmQueueFull as error:
-            self.problem = f"Slurm takes no more jobs for now: {error}"
+            self.problem = f"Slurm accepts no more jobs at present: {error}"
             self._submit_at = time.monotonic() + SLOWEST_S
         except SlurmError as error:
-            LOG.warning("%s was refused: %s", batch.slurm_name, error)
+            LOG.warning("%s was rejected: %s", batch.slurm_name, error)
             entry.words = str(error)
             entry.stage = "refused"
         else:
@@ -147,7 +148,7 @@ class SlurmPoller:
             entry.stage = "submitted"
             self._wake.set()  # to see it in the queue
 
-    # -- looking ------------------------------------------------------------------------------------------------
+    # -- polling ------------------------------------------------------------------------------------------------
 
     def _look(self, entries: Iterable[JobEntry]) -> None:
         command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}"]
@@ -162,7 +163,7 @@ class SlurmPoller:
                 self._note(entry, mine, now)
 
     def _stage_of(self, entry: JobEntry, mine: Mapping[str, ListedJob]) -> Stage:
-        """Of a batch whose submission was not answered: was it accepted?"""
+        """Whether a batch was accepted whose submission was not confirmed."""
         return "submitted" if mine or self._accounted(entry.batch) else "new"
 
     def _note(self, entry: JobEntry, mine: Mapping[str, ListedJob], now: float) -> None:
@@ -184,7 +185,7 @@ class SlurmPoller:
         self._mark(entry, gone)
 
     def _accounted(self, batch: JobScript) -> dict[str, str]:
-        """States by index as sacct remembers them; nothing where accounting is not set up."""
+        """States by index from sacct; empty where accounting is not set up."""
         command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={SACCT_FORMAT}"]
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(batch.created - 60))
         try:
@@ -200,7 +201,9 @@ class SlurmPoller:
     # -- ending -------------------------------------------------------------------------------------------------
 
     def _end_unwanted(self, entries: Iterable[JobEntry]) -> None:
-        """By Slurm's number of the moment, and by name: a number that is another job's by now ends nothing."""
+        """End unwanted jobs by Slurm's current number and by name, so that a number reassigned to another job
+        ends nothing.
+        """
         for entry in entries:
             for name in self._unwanted.intersection(entry.seen):
                 job = entry.seen[name]
@@ -214,7 +217,7 @@ class SlurmPoller:
             ask(["scancel", f"--name={batch.slurm_name}", job.job_id])
         except SlurmUnavailable:
             raise
-        except SlurmError as error:  # it has ended meanwhile
+        except SlurmError as error:  # it has ended in the meantime
             LOG.info("%s", error)
 
 

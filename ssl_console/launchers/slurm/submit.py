@@ -1,6 +1,8 @@
-"""A batch: jobs that are submitted together because they ask for the same. Its record is written before Slurm is asked.
+"""Batches: jobs that are submitted together because they have the same request. The record is written before the
+submission.
 
-Job number `index` of a batch is named `token.index` by us and `sslc-<token>` by Slurm, where several are an array.
+Job number `index` of a batch is named `token.index` by the console and `sslc-<token>` by Slurm, where several form an
+array.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ssl_console.workspace.run import JOB_ID_VARIABLE, NODE_VARIABLE, PARTITION_
 from ssl_console.workspace.run_status import read_status
 
 LARGEST = 500
-"""Jobs of one array; Slurm's own limit is 1001 unless the site says otherwise."""
+"""Jobs of one array; Slurm's own limit is 1001 unless the site sets another."""
 OLD_S = 7 * 24 * 3600.0
 
 
@@ -33,22 +35,22 @@ class JobScript(Record):
     token: str = Field(default_factory=lambda: secrets.token_hex(6))
     request: JobRequest
     jobs: tuple[tuple[str, ...], ...] = ()
-    """The runs of each job, in the order in which it carries them out."""
+    """Runs of each job, in the order of execution."""
     warning_s: int = WARNING_S
     created: float = Field(default_factory=time.time)
 
     @property
     def slurm_name(self) -> str:
-        """What Slurm calls it."""
+        """Slurm's name for the batch."""
         return f"{PREFIX}{self.token}"
 
     @property
     def names(self) -> list[str]:
-        """What we call its jobs."""
+        """The console's names for its jobs."""
         return [f"{self.slurm_name}.{index}" for index in range(len(self.jobs))]
 
     def command(self, folder: Path) -> list[str]:
-        """The sbatch command line; the script is in place."""
+        """The sbatch command line; the script must exist."""
         several = len(self.jobs) > 1
         number = "%a" if several else "0"
         output = f"{str(folder).replace('%', '%%')}/{self.slurm_name}.{number}.log"
@@ -68,7 +70,7 @@ class JobScript(Record):
         ]
 
     def script(self, workspace: Workspace) -> str:
-        """The job: the worker takes the shell's place, so that it is the process that Slurm warns and ends."""
+        """Script of the job: the worker replaces the shell, so that it receives Slurm's signals."""
         cases = [f"  {index}) runs=({shlex.join(runs)}) ;;" for index, runs in enumerate(self.jobs)]
         worker = [sys.executable, "-P", "-u", "-m", "ssl_console.worker", "--workspace", str(workspace.root)]
         return "\n".join(
@@ -92,7 +94,7 @@ class JobScript(Record):
         )
 
     def write(self, workspace: Workspace) -> Path:
-        """Put record and script in place; their folder. Raises OSError."""
+        """Write record and script and return their folder. Raises OSError."""
         folder = folder_of(workspace)
         write_atomically(folder / f"{self.slurm_name}.sh", self.script(workspace).encode())
         write_atomically(folder / f"{self.slurm_name}.json", self.model_dump_json(indent=1).encode())
@@ -100,18 +102,18 @@ class JobScript(Record):
 
 
 def folder_of(workspace: Workspace) -> Path:
-    """Where batches and what their jobs write lie."""
+    """Folder of batches and of the output of their jobs."""
     return make_private_folder(workspace.supervisor / "slurm")
 
 
 def output_of(workspace: Workspace, name: str) -> Path:
-    """What a job, `token.index`, wrote outside of runs."""
+    """Output outside of runs of the job `token.index`."""
     return workspace.supervisor / "slurm" / f"{name}.log"
 
 
 def job_output(workspace: Workspace, folder: RunFolder) -> Path | None:
-    """The same of the job that carried out the run's newest attempt, else of the last one that held it; None when none
-    did. One that never came to the run wrote nothing else.
+    """Output of the job that executed the run's newest attempt, else of the last one that held it; None when
+    there is none.
     """
     with suppress(FileNotFoundError):
         owner = read_status(folder, time.time()).owner
@@ -132,19 +134,19 @@ def _last_holder(workspace: Workspace, run_id: str) -> str:
 
 
 def unsettled(workspace: Workspace) -> Iterator[JobScript]:
-    """Batches of which some job may live. One whose record cannot be read is passed over."""
+    """Batches of which some job may be alive. One with an unreadable record is skipped."""
     yield from _read(workspace.supervisor / "slurm")
 
 
 def settle(workspace: Workspace, batch: JobScript) -> None:
-    """No job of it lives: its record goes aside, and stays a while, as what it wrote does."""
+    """Archive the record of a batch without living jobs; it is stored for a while, like its output."""
     record = workspace.supervisor / "slurm" / f"{batch.slurm_name}.json"
     with suppress(FileNotFoundError):
         record.replace(make_private_folder(_settled(workspace)) / record.name)
 
 
 def remove_old(workspace: Workspace, now: float) -> None:
-    """Remove records, scripts and output of a week ago, of batches that are settled."""
+    """Remove records, scripts and output of batches that were settled a week ago."""
     folder = workspace.supervisor / "slurm"
     alive = {batch.slurm_name for batch in unsettled(workspace)}
     settled = _settled(workspace).glob(f"{PREFIX}*.json")
@@ -165,6 +167,6 @@ def _read(folder: Path) -> Iterator[JobScript]:
 
 
 def chunks(jobs: Sequence[tuple[str, ...]], size: int = LARGEST) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """In arrays of a size that every site allows."""
+    """Arrays of a size that every site allows."""
     for start in range(0, len(jobs), size):
         yield tuple(jobs[start : start + size])

@@ -1,5 +1,5 @@
-"""One file that holds results with everything they follow from, and can be checked by anybody who has it.
+"""Bundles: one file of results with everything that they are derived from, verifiable by any recipient.
 
-`writing` makes it, `checking` counts everything in it again. A bundle is a plain zip file whose members are stored as
-they are; see `archive` for why that, and nothing else, is read.
+`write` creates it, `verify` recomputes its content. A bundle is a plain zip file whose members are stored uncompressed;
+see `archive` for why nothing else is read.
 """

@@ -1,7 +1,7 @@
-"""The zip file: written in one way, and read only if it was written so. Nothing in it is ever executed or unpickled.
+"""The zip file: written in one form, and only read in that form. Nothing in it is ever executed or unpickled.
 
-Members are stored uncompressed, so the file cannot unpack to more than it is. The file's comment is the SHA-256 of all
-bytes before the digest in it: a flipped byte anywhere is seen, even where zip readers never look.
+Members are stored uncompressed, so the file cannot unpack to more than its size. The file's comment is the SHA-256 of
+all bytes before the digest in it: a flipped byte is detected anywhere, even where zip readers do not look.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LABEL = b"sha256:"
 DIGITS = 64
 MOST_MEMBERS = 200_000
 LARGEST_TEXT = 1 << 28
-"""Bytes of a JSON file or table."""
+"""Maximum size of a JSON file or table in bytes."""
 CHUNK = 1 << 20
 NAMES = re.compile(
     r"bundle\.json|README\.txt|(records|specs|manifests)/[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}\.json"
@@ -41,11 +41,11 @@ _ENCRYPTED = 0x1
 
 
 class NotABundle(Exception):  # noqa: N818 - an answer, not a fault
-    """The file is not what `write` makes; the message names it and says why."""
+    """The file does not have the form that `write` produces; the message names it and the reason."""
 
 
 def write(path: Path, members: Iterable[tuple[str, bytes | Path]]) -> str:
-    """Write members, from memory or from files, in this order; the digest of the whole. Raises OSError."""
+    """Write members, from memory or from files, in this order; return the digest of the file. Raises OSError."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, content in members:
             info = zipfile.ZipInfo(name, _EPOCH)
@@ -68,30 +68,30 @@ class Archive:
 
     @classmethod
     def open(cls, path: Path) -> Archive:
-        """Raises NotABundle for anything that was not written by `write`, FileNotFoundError."""
+        """Open a file. Raises NotABundle for anything that was not written by `write`, FileNotFoundError."""
         try:
             file = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-            raise NotABundle(f"{path} cannot be read as a zip file ({error}): it is damaged, or no bundle") from error
+            raise NotABundle(
+                f"{path} cannot be read as a zip file ({error}): it is damaged, or not a bundle"
+            ) from error
         for problem in _problems(file.infolist(), path.stat().st_size):
             file.close()
-            raise NotABundle(f"{path}: {problem}: this is no bundle, so nothing of it was read")
+            raise NotABundle(f"{path}: {problem}: not a bundle, so nothing was read")
         return cls(path, file)
 
     def close(self) -> None:
-        """Let the file go."""
         self._file.close()
 
     @property
     def names(self) -> list[str]:
-        """Of all members."""
         return self._file.namelist()
 
     def read(self, name: str) -> bytes:
-        """One member whole. Raises KeyError when it is not there, ValueError when it is damaged or too large."""
+        """Content of one member. Raises KeyError when it is missing, ValueError when it is damaged or too large."""
         info = self._file.getinfo(name)
         if not name.endswith(".npz") and info.file_size > LARGEST_TEXT:
-            raise ValueError(f"{info.file_size:,} bytes are more than any table or record has")
+            raise ValueError(f"{info.file_size:,} bytes exceed the limit for a table or record")
         try:
             return self._file.read(info)
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
@@ -99,12 +99,12 @@ class Archive:
 
     @property
     def digest(self) -> str:
-        """The digest of the whole file that its comment states, as `bundle` printed it."""
+        """Digest of the file according to its comment, as printed by `bundle`."""
         return self._file.comment.removeprefix(LABEL).decode(errors="replace")[:DIGITS]
 
     @property
     def whole(self) -> bool:
-        """Whether every byte is as it was written, the zip file's own directory too."""
+        """Whether every byte is unchanged, including the zip file's own directory."""
         return self._file.comment == LABEL + _digest(self.path).encode()
 
 
@@ -114,7 +114,7 @@ def digest(content: bytes) -> str:
 
 
 def _digest(path: Path) -> str:
-    """Of all bytes but the digest at the end."""
+    """Digest of all bytes except the digest at the end."""
     found, left = hashlib.sha256(), max(0, path.stat().st_size - DIGITS)
     with path.open("rb") as file:
         while left and (chunk := file.read(min(CHUNK, left))):
@@ -127,7 +127,7 @@ def _problems(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
     if len(members) > MOST_MEMBERS:
         yield f"it has {len(members):,} members"
     if len({one.filename for one in members}) != len(members):
-        yield "two members have one name"
+        yield "two members have the same name"
     if sum(one.compress_size for one in members) > size:
         yield "its members overlap"
     for one in members:
@@ -143,7 +143,7 @@ def _problems(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
 
 INDEX, README = "bundle.json", "README.txt"
 FORMAT = 3
-"""2: tables have estimates and marks. 3: their marks follow from the facts about backbones in the index, too."""
+"""2: tables have estimates and marks. 3: their marks are also derived from the facts about backbones in the index."""
 
 
 class Listed(BaseModel):
@@ -156,7 +156,7 @@ class Listed(BaseModel):
 
 
 class Index(BaseModel):
-    """`bundle.json`: which members there are, and how the tables were made from the records."""
+    """`bundle.json`: list of members, and how the tables were derived from the records."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -176,7 +176,7 @@ class Index(BaseModel):
 
     @property
     def badge_sources(self) -> BadgeSources:
-        """The facts from which marks in the tables follow."""
+        """Facts that marks in the tables are derived from."""
         return BadgeSources(self.twins, {name: frozenset(found) for name, found in self.seen_datasets.items()})
 
 
@@ -196,25 +196,27 @@ def predictions(run_id: str) -> str:
 
 
 def manifest(digest: str) -> str:
-    """What a dataset held, by the digest that results' keys are made of."""
+    """Content of a dataset, by the digest in results' keys."""
     return f"manifests/{digest}.json"
 
 
 def run_id(name: str) -> str:
-    """Of a member that belongs to a run."""
+    """Run id in the name of a run's member."""
     return name.partition("/")[2].rpartition(".")[0]
 
 
 LARGEST = 1 << 32
-"""Bytes of all arrays together, unpacked."""
+"""Maximum size of all arrays together, unpacked, in bytes."""
 LARGE, MOST_SHRUNK = 1 << 28, 200
-"""Above so many bytes, arrays that were compressed to less than a two-hundredth are a bomb: predictions are not."""
+"""Above this size in bytes, arrays compressed to less than a two-hundredth are a decompression bomb: predictions
+do not compress that well.
+"""
 KINDS = "biuf"
 """Booleans, integers, floats."""
 
 
 def read_arrays(content: bytes) -> Mapping[str, npt.NDArray[np.generic]]:
-    """The arrays of an `npz` file by name. Raises ValueError for anything but arrays of numbers."""
+    """Arrays of an `npz` file by name. Raises ValueError for anything but arrays of numbers."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             members = file.infolist()
@@ -234,7 +236,7 @@ def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[np.gen
             raise ValueError(f"{member.filename} holds {kind}, not numbers")
         data = stream.read()
     if math.prod(shape) * kind.itemsize != len(data):
-        raise ValueError(f"{member.filename} says it has shape {shape} of {kind}, and holds {len(data):,} bytes")
+        raise ValueError(f"{member.filename} declares shape {shape} of {kind}, but has {len(data):,} bytes")
     return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
 
 
@@ -242,6 +244,6 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.gener
     version = np.lib.format.read_magic(stream)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
-        raise ValueError(f"array format {version} is not read here")
+        raise ValueError(f"array format {version} is not supported")
     shape, fortran, kind = read(stream)
     return shape, fortran, kind

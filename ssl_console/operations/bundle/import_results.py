@@ -1,7 +1,8 @@
-"""Results of a bundle into this workspace: verified first, equal keys joined, conflicts named, the origin kept.
+"""Import of a bundle's results into this workspace: verified first, equal keys joined, conflicts reported, the
+origin recorded.
 
 Only bundles in which everything agrees are imported. Nothing in one is executed: records, specifications and arrays are
-data, and code that a specification names runs only where the user of this workspace has trusted it.
+data, and code that a specification names runs only if the user of this workspace has trusted it.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from ssl_console.workspace.results_db import ResultStore
 from ssl_console.workspace.run import RunSpec
 
 Fate = Literal["new", "here", "conflict", "unusable"]
-"""`here`: the same measurement with the same score is in the workspace already."""
+"""`here`: the workspace already has the same measurement with the same score."""
 RELATIVE, ABSOLUTE = 1e-3, 1e-6
-"""Differences of scores of one key that are put down to rounding: another machine's products are summed otherwise."""
+"""Tolerances for scores of one key that differ by rounding: other machines sum products in another order."""
 
 
 class NotVerified(Exception):  # noqa: N818 - an answer, not a fault
-    """The bundle does not agree with itself; the report contains where."""
+    """The bundle is inconsistent; the report names the places."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -48,21 +49,21 @@ class NotVerified(Exception):  # noqa: N818 - an answer, not a fault
 
 @dataclass(frozen=True)
 class BundledResult:
-    """One result of a bundle, and what becomes of it."""
+    """One result of a bundle, and whether it is imported."""
 
     result: Result
     fate: Fate
     run_id: str
-    """Its run's id in this workspace; that of the run that is here where it is not imported."""
+    """Its run id in this workspace; for a result that is not imported, the id of the existing run."""
     words: str = ""
-    """The reason, unless it is new under its own id."""
+    """Reason, unless it is new under its own id."""
     taken: bool = False
     """Whether it is, or would be, imported."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was, or would be, imported."""
+    """Summary of an import or dry run."""
 
     path: Path
     digest: str
@@ -70,18 +71,18 @@ class Imported:
     results: tuple[BundledResult, ...]
 
     def of(self, fate: Fate) -> list[BundledResult]:
-        """Results of one fate."""
+        """Results with this outcome."""
         return [one for one in self.results if one.fate == fate]
 
 
 def import_bundle(
     path: Path, workspace: Workspace, notify: Notify, *, take_conflicting: bool = False, dry_run: bool = False
 ) -> Imported:
-    """Verify a bundle and bring its results into the workspace, all of one run or nothing of it.
+    """Verify a bundle and import its results into the workspace, each run completely or not at all.
 
     Raises:
-        NotABundle: nothing of the file can be read, or it changed meanwhile.
-        NotVerified: something in it does not agree.
+        NotABundle: the file cannot be read, or it changed in the meantime.
+        NotVerified: its content is inconsistent.
         StoreError, OSError: the workspace cannot be read or written.
     """
     report = check(path, notify)
@@ -104,13 +105,13 @@ def import_bundle(
 
 @dataclass(frozen=True)
 class _Members:
-    """Members of a verified bundle, each compared with its digest again as it is read."""
+    """Members of a verified bundle, each compared with its digest again when it is read."""
 
     archive: Archive
     index: Index
 
     def read(self, name: str) -> bytes:
-        """Raises NotABundle for a member that changed meanwhile."""
+        """Content of a member. Raises NotABundle for one that changed in the meantime."""
         content = self.archive.read(name)
         if digest(content) != self.index.files[name].sha256:
             raise NotABundle(f"{self.archive.path}: {name} changed while it was read: nothing more was imported")
@@ -122,7 +123,7 @@ class _Members:
                 yield ResultRecord.model_validate_json(self.read(name))
 
     def spec(self, run_id: str) -> RunSpec | str:
-        """The specification, or why there is none that can be used."""
+        """The specification, or the reason why it cannot be used."""
         name = layout.spec(run_id)
         if name not in self.index.files:
             return "the bundle has no specification of its run"
@@ -134,7 +135,7 @@ class _Members:
 
 @dataclass
 class _Here:
-    """Results by key, and the ids of all runs; those to be imported join them."""
+    """Results by key, and the ids of all runs, including those to be imported."""
 
     by_key: dict[str, Result]
     taken: set[str]
@@ -145,7 +146,7 @@ class _Here:
         return cls(by_key, {folder.run_id for folder in workspace.run_folders()})
 
     def admit(self, result: Result) -> str:
-        """The id under which it is imported."""
+        """Id under which the result is imported."""
         family = [name for name in self.taken if name.partition("-")[0] == result.key[:12]]
         run_id = new_run_id(result.key, family) if result.run_id in self.taken else result.run_id
         self.taken.add(run_id)
@@ -164,7 +165,9 @@ def _fates(members: _Members, here: _Here, *, take_conflicting: bool) -> Iterato
             run_id = here.admit(result)
             yield BundledResult(result, "new", run_id, _as(result, run_id), taken=True)
         elif _same(other, result):
-            yield BundledResult(result, "here", other.run_id, f"the same measurement is here as {other.run_id}")
+            yield BundledResult(
+                result, "here", other.run_id, f"the same measurement is already present as {other.run_id}"
+            )
         else:
             run_id = here.admit(result) if take_conflicting else other.run_id
             yield BundledResult(result, "conflict", run_id, _conflict(other, result), taken=take_conflicting)
@@ -176,7 +179,7 @@ def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
     if record.version > RESULT_VERSION:
         return f"its record has version {record.version}, this program reads {RESULT_VERSION}: upgrade ssl-console"
     if result.source != "mine":
-        return f"it declares its source as {result.source!r}, and a bundle has measured results alone"
+        return f"it declares its source as {result.source!r}, but a bundle only has measured results"
     if isinstance(spec, str):
         return spec
     named = (spec.run_id, spec.backbone.name, spec.task.name, spec.seed)
@@ -186,7 +189,7 @@ def _unusable(record: ResultRecord, spec: RunSpec | str) -> str:
 
 
 def _as(result: Result, run_id: str) -> str:
-    return "" if run_id == result.run_id else f"its id is that of another run here: imported as {run_id}"
+    return "" if run_id == result.run_id else f"its id belongs to another run here: imported as {run_id}"
 
 
 def _same(here: Result, there: Result) -> bool:
@@ -201,7 +204,7 @@ def _conflict(here: Result, there: Result) -> str:
 
 
 def _write(workspace: Workspace, members: _Members, imported: Imported) -> None:
-    """Run folders first, then their rows: a folder without a row is found by the supervisor or by `rebuild`."""
+    """Write run folders first, then their rows: a folder without a row is found by the supervisor or by `rebuild`."""
     workspace.create()
     taken = [one for one in imported.results if one.taken]
     rows = [_write_run(workspace.run(one.run_id), members, one, imported) for one in taken]
@@ -210,7 +213,9 @@ def _write(workspace: Workspace, members: _Members, imported: Imported) -> None:
 
 
 def _write_run(folder: RunFolder, members: _Members, one: BundledResult, imported: Imported) -> Result:
-    """One run folder, which appears by one rename; its row. Raises OSError when the id was taken meanwhile."""
+    """Write one run folder, which appears by one rename, and return its row. Raises OSError when the id was taken
+    in the meantime.
+    """
     there = one.result.run_id
     record = _with_origin(ResultRecord.model_validate_json(members.read(layout.record(there))), one, imported)
     spec = members.spec(there)
@@ -230,7 +235,7 @@ def _write_run(folder: RunFolder, members: _Members, one: BundledResult, importe
 
 
 def _with_origin(record: ResultRecord, one: BundledResult, imported: Imported) -> ResultRecord:
-    """The record under its id here, with the bundle that it came in and a badge that travels with every score."""
+    """Record under its id in this workspace, with its bundle and a badge that travels with every score."""
     words = f"{imported.path.name}{f', measured on {record.host}' if record.host else ''}"
     origin = ImportOrigin(
         bundle=imported.path.name,
@@ -239,7 +244,7 @@ def _with_origin(record: ResultRecord, one: BundledResult, imported: Imported) -
         made_by=imported.made_by,
         imported=time.time(),
     )
-    advice = f"it was not measured here: it came in {words} (SHA-256 {imported.digest[:16]})"
+    advice = f"it was not measured here but imported from {words} (SHA-256 {imported.digest[:16]})"
     badge = Badge(name=IMPORTED, advice=advice)
     kept = tuple(badge for badge in record.badges if badge.name != IMPORTED)
     names = tuple(name for name in record.result.badges if name != IMPORTED)

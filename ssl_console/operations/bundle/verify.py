@@ -1,4 +1,4 @@
-"""Checking a bundle: every byte by its digest, every score by counting again, every table by making it again."""
+"""Verification of a bundle: every byte by its digest, every score and every table by recomputation."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 UNCOUNTABLE = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError)
 """Exceptions of scoring on arrays with arbitrary content."""
 NEAR = 1e-6
-"""How far a score may be off, as far as machines round differently."""
+"""Tolerance of a score for rounding differences between machines."""
 SAME_STREAM = 0.1
-"""Share of an interval's width by which a bound may move when another version of numpy draws the resamples."""
+"""Fraction of an interval's width by which a bound may move when another version of numpy draws the resamples."""
 
 
 @dataclass(frozen=True)
 class Recounted:
-    """What came of one record."""
+    """Result of checking one record."""
 
     problems: tuple[str, ...]
     counted: int
@@ -54,20 +54,20 @@ def check_record(record: ResultRecord, arrays: Arrays | None) -> Recounted:
             *_number(record, arrays),
         ]
     except UNCOUNTABLE as error:
-        return Recounted((*_own(record), f"its predictions cannot be counted: {error}"), 0, tuple(record.metrics))
+        return Recounted((*_own(record), f"its predictions cannot be scored: {error}"), 0, tuple(record.metrics))
     counted = [name for name in record.metrics if name in again]
     missed = tuple(name for name in record.metrics if name not in again)
     return Recounted((*_own(record), *from_predictions), len(counted), missed)
 
 
 def _protocol(record: ResultRecord) -> str:
-    """The protocol's name from the record's identity; records without one have it in the task's name."""
+    """Name of the protocol from the record's identity, else from the task's name."""
     task, name = record.identity.get("task"), record.result.task.partition("/")[0]
     return str(task.get("protocol", name)) if isinstance(task, dict) else name
 
 
 def _own(record: ResultRecord) -> Iterator[str]:
-    """Values that a record contains twice and that differ."""
+    """Inconsistencies between values that a record contains twice."""
     result, identity = record.result, record.identity
     key = _sha256(identity)
     if result.key != key:
@@ -103,7 +103,7 @@ def _interval(record: ResultRecord, way: Rescorer, arrays: Arrays) -> Iterator[s
 
 
 def _number(record: ResultRecord, arrays: Arrays) -> Iterator[str]:
-    """How many samples the score is over."""
+    """Inconsistency of the number of samples, if any."""
     samples = next((len(arrays[name]) for name in ("label", "classes", "index") if name in arrays), None)
     if samples is not None and samples != record.result.n:
         yield f"n is {record.result.n}, its predictions are of {samples}"
@@ -118,38 +118,37 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that does not agree."""
+    """An inconsistency."""
 
     file: str
     """A member, or the bundle itself."""
     what: str
-    """One sentence that names the number."""
+    """One sentence that names the value."""
 
 
 @dataclass
 class Report:
-    """What was found."""
+    """Result of a verification."""
 
     path: Path
     digest: str = ""
-    """Of the whole file, as it states it."""
+    """Digest of the file according to its comment."""
     problems: list[Problem] = field(default_factory=list)
     files: int = 0
     results: int = 0
     scores: int = 0
-    """Counted again from predictions."""
+    """Number of scores recomputed from predictions."""
     not_counted: list[str] = field(default_factory=list)
-    """Scores that nothing in the bundle lets one count again, as `run: score`."""
+    """Scores that cannot be recomputed from the bundle, as `run: score`."""
     tables: int = 0
 
     @property
     def agrees(self) -> bool:
-        """Whether everything agrees."""
         return not self.problems
 
 
 def check(path: Path, notify: Notify = lambda _line: None) -> Report:
-    """Check everything. Raises NotABundle for a file of which nothing can be read, FileNotFoundError."""
+    """Check everything. Raises NotABundle for an unreadable file, FileNotFoundError."""
     archive = Archive.open(path)
     try:
         return _Check(archive, Report(path, archive.digest), notify).carry_out()
@@ -164,7 +163,7 @@ class _Check:
     notify: Notify
     _arrays: dict[str, Arrays] = field(default_factory=dict)
     _readable: set[str] = field(default_factory=set)
-    """Members of which every byte could be read; the others have been complained about."""
+    """Members that could be read completely; the others have been reported."""
 
     def carry_out(self) -> Report:
         index = self._index()
@@ -186,16 +185,16 @@ class _Check:
         try:
             index = Index.model_validate_json(self.archive.read(layout.INDEX))
         except (KeyError, ValueError) as error:
-            raise NotABundle(f"{self.archive.path}: {layout.INDEX} is not there or damaged: {error}") from error
+            raise NotABundle(f"{self.archive.path}: {layout.INDEX} is missing or damaged: {error}") from error
         if index.format > FORMAT:
             raise NotABundle(f"{self.archive.path} has format {index.format}, this version reads {FORMAT}: update")
         return index
 
     def _digests(self, index: Index) -> Iterator[str]:
-        """Members that can be read, whether or not they are as listed: an edited one is counted again, too."""
+        """Readable members, also modified ones: their scores are recomputed as well."""
         listed = set(index.files)
         for name in sorted(listed ^ (set(self.archive.names) - {layout.INDEX, layout.README})):
-            self._complain(name, "is listed and not there" if name in listed else "is there and not listed")
+            self._complain(name, "is listed but missing" if name in listed else "is not listed")
         self.notify(f"digests of {len(listed):,} files")
         for name in sorted(listed & set(self.archive.names)):
             self.report.files += 1
@@ -215,14 +214,12 @@ class _Check:
             try:
                 found = Manifest.model_validate_json(self.archive.read(name))
             except ValidationError as error:
-                self._complain(name, f"is no manifest: {error.errors()[0]['msg']}")
+                self._complain(name, f"is not a manifest: {error.errors()[0]['msg']}")
                 continue
             parts = [(split, one.images_digest, one.labels_digest) for split, one in found.splits.items()]
             again = digest_manifest(found.classes, parts)
             if again != found.digest or name != layout.manifest(again):
-                self._complain(
-                    name, f"says its digest is {found.digest[:16]}; its classes and splits give {again[:16]}"
-                )
+                self._complain(name, f"declares digest {found.digest[:16]}; its classes and splits give {again[:16]}")
 
     def _records(self, names: set[str]) -> list[Result]:
         found = []
@@ -233,10 +230,10 @@ class _Check:
             try:
                 record = ResultRecord.model_validate_json(self.archive.read(name))
             except ValidationError as error:
-                self._complain(name, f"is no record: {error.errors()[0]['msg']}")
+                self._complain(name, f"is not a record: {error.errors()[0]['msg']}")
                 continue
             if record.result.run_id != layout.run_id(name):
-                self._complain(name, f"is of run {record.result.run_id}")
+                self._complain(name, f"belongs to run {record.result.run_id}")
             self._record(name, record)
             found.append(record.result)
         return found
@@ -251,7 +248,7 @@ class _Check:
             self._complain(name, what)
 
     def predictions(self, run_id: str) -> Arrays | None:
-        """The arrays of a run; None when it left none, or, with a complaint, none that can be read."""
+        """Arrays of a run; None when it has none, or, with a reported problem, unreadable ones."""
         name = layout.predictions(run_id)
         if run_id not in self._arrays and name in self._readable:
             try:
@@ -264,18 +261,18 @@ class _Check:
 
     def _tables(self, index: Index, results: list[Result], names: set[str]) -> None:
         if index.format < FORMAT:
-            self.notify(f"tables as digests alone: format {index.format} had others than this version makes")
+            self.notify(f"tables by their digests only: those of format {index.format} differ from this version's")
             return
         self.notify("tables")
         try:
             again = tables(results, self.predictions, index.columns, index.badge_sources)
         except UNCOUNTABLE as error:
-            self._complain("tables", f"cannot be made from the records: {error}")
+            self._complain("tables", f"cannot be derived from the records: {error}")
             return
         for name in sorted(set(again) | {one for one in names if one.startswith("tables/")}):
             self.report.tables += 1
             if name not in names or name not in again:
-                self._complain(name, "is not there" if name not in names else "does not follow from the records")
+                self._complain(name, "is missing" if name not in names else "does not follow from the records")
                 continue
             kept = self.archive.read(name).decode(errors="replace")
             what = first_difference(kept, again[name], numbers_may_move=name == RANKS)

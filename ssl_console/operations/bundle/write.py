@@ -1,4 +1,4 @@
-"""Making a bundle out of a workspace."""
+"""Creation of a bundle from a workspace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(
     columns: Sequence[tuple[str, str]] | None,
     sources: BadgeSources = BadgeSources(),  # noqa: B008 - frozen
 ) -> Mapping[str, str]:
-    """By member name: the ranking as JSON, CSV and Markdown, and how certain the ranks are, with all marks."""
+    """Tables by member name: the ranking as JSON, CSV and Markdown, and the rank intervals, with all marks."""
     ranking = rank(sources.badged(results), columns)
     found = {
         "tables/ranking.json": to_json(ranking),
@@ -48,7 +48,7 @@ def tables(
 
 
 def _ranks(ranking: Ranking, predictions: Predictions) -> Mapping[str, object] | None:
-    """Of the complete rows; where there are none, by the next way of treating what is missing."""
+    """Ranks of the complete rows; if there are none, with the next treatment of missing values."""
     for missing in get_args(Missing):
         try:
             return ranks_document(rank_table(ranking, predictions, missing=missing))
@@ -57,17 +57,17 @@ def _ranks(ranking: Ranking, predictions: Predictions) -> Mapping[str, object] |
     return None
 
 
-README_TEXT = """Results with everything they follow from.
+README_TEXT = """Results with everything that they are derived from.
 
     ssl-console verify THIS_FILE
 
-counts every score and every table again from the predictions, and says whether all agree.
+recomputes every score and every table from the predictions, and reports whether all agree.
 
-records/      what each run left: scores, intervals, parameters, digests of weights and data, versions, machine
-specs/        what each run was asked to do
+records/      result of each run: scores, intervals, parameters, digests of weights and data, versions, machine
+specs/        specification of each run
 predictions/  its outputs for every test sample (numpy arrays)
-manifests/    what each dataset held: classes, numbers of images, digests
-tables/       the rankings that follow
+manifests/    content of each dataset: classes, numbers of images, digests
+tables/       the derived rankings
 bundle.json   SHA-256 of every file
 """
 
@@ -76,14 +76,14 @@ Manifests = Callable[[DatasetCard], Manifest | None]
 
 @dataclass(frozen=True)
 class Bundled:
-    """What was written."""
+    """Summary of a written bundle."""
 
     path: Path
     digest: str
     """SHA-256 of the whole file, to be published with it."""
     results: int
     left_out: tuple[str, ...]
-    """Runs whose folder is gone: of these only the database's row is left."""
+    """Runs without a folder, of which only the database row exists."""
     bytes: int
 
 
@@ -95,15 +95,15 @@ def bundle(
     manifests: Manifests,
     sources: BadgeSources = BadgeSources(),  # noqa: B008 - frozen
 ) -> Bundled:
-    """Write the bundle; it appears under its name when it is whole.
+    """Write the bundle, which appears under its name when it is complete.
 
-    Raises FileExistsError when there is a file of that name, OSError when the disk cannot take it.
+    Raises FileExistsError for an existing file, OSError when it cannot be written.
     """
     if path.exists():
-        raise FileExistsError(17, "there is a file of that name", str(path))
-    kept = [one for one in results if workspace.run(one.run_id).result.is_file()]
-    members = dict(_members(workspace, kept, columns, manifests, sources))
-    measured = {one.backbone for one in kept}
+        raise FileExistsError(17, "the file already exists", str(path))
+    stored = [one for one in results if workspace.run(one.run_id).result.is_file()]
+    members = dict(_members(workspace, stored, columns, manifests, sources))
+    measured = {one.backbone for one in stored}
     index = Index(
         made_by=__version__,
         created=time.time(),
@@ -123,8 +123,8 @@ def bundle(
         raise
     finally:
         partial.unlink(missing_ok=True)
-    left_out = tuple(sorted({one.run_id for one in results} - {one.run_id for one in kept}))
-    return Bundled(path, whole, len(kept), left_out, path.stat().st_size)
+    left_out = tuple(sorted({one.run_id for one in results} - {one.run_id for one in stored}))
+    return Bundled(path, whole, len(stored), left_out, path.stat().st_size)
 
 
 def _members(
@@ -166,39 +166,39 @@ def _listed(content: bytes | Path) -> Listed:
 
 RANK_STEP = 1.0
 SHARE_STEP = 0.03
-"""How far a rank's bound, and a share of replicates, may move with another linear algebra library."""
+"""Tolerance of a rank's bound, and of a fraction of replicates, for another linear algebra library."""
 _MOVING = {"low": RANK_STEP, "high": RANK_STEP, "group": RANK_STEP, "first": SHARE_STEP}
 
 
-def first_difference(kept: str, again: str, *, numbers_may_move: bool) -> str:
-    """In words, what is wrong with `kept`, or nothing; JSON by value, everything else by line.
+def first_difference(stored: str, again: str, *, numbers_may_move: bool) -> str:
+    """First difference in words, or an empty text; JSON is compared by value, everything else by line.
 
-    What `kept` does not say at all is not wrong: an earlier version wrote fewer fields.
+    Values missing in `stored` are not an error: earlier versions wrote fewer fields.
     """
-    if kept == again:
+    if stored == again:
         return ""
     try:
-        before, after = json.loads(kept), json.loads(again)
+        before, after = json.loads(stored), json.loads(again)
     except ValueError:
-        return _by_line(kept, again)
+        return _by_line(stored, again)
     return next(_by_value(before, after, "", _MOVING if numbers_may_move else {}), "")
 
 
-def _by_line(kept: str, again: str) -> str:
-    for number, (before, after) in enumerate(zip_longest(kept.splitlines(), again.splitlines()), start=1):
+def _by_line(stored: str, again: str) -> str:
+    for number, (before, after) in enumerate(zip_longest(stored.splitlines(), again.splitlines()), start=1):
         if before != after:
             return f"line {number} {_where(before or '', after or '')}"
     return "its line ends were changed"
 
 
 def _where(before: str, after: str) -> str:
-    """The first cell that differs, of a line of cells."""
+    """First differing cell of a line."""
     for sign in ("|", ","):
         cells = list(zip_longest(before.split(sign), after.split(sign), fillvalue="nothing"))
         if len(cells) > 1:
             one, other = next((pair for pair in cells if pair[0] != pair[1]), ("", ""))
-            return f"says {one.strip()}, its records give {other.strip()}"
-    return f"says {before!r}, its records give {after!r}"
+            return f"is {one.strip()}, its records give {other.strip()}"
+    return f"is {before!r}, its records give {after!r}"
 
 
 def _by_value(before: Any, after: Any, place: str, moving: dict[str, float]) -> Iterator[str]:  # noqa: ANN401 - JSON
@@ -209,7 +209,7 @@ def _by_value(before: Any, after: Any, place: str, moving: dict[str, float]) -> 
         for number, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from _by_value(one, other, f"{place}[{_name(one, number)}]", moving)
     elif not _alike(before, after, moving.get(place.rpartition(".")[2], 0.0)):
-        yield f"{place} says {before}, its records give {after}"
+        yield f"{place} is {before}, its records give {after}"
 
 
 def _name(element: object, number: int) -> str:

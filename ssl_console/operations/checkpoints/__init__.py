@@ -1,1 +1,1 @@
-"""Evaluation of checkpoints while a training writes them."""
+"""Evaluation of checkpoints as a training writes them."""

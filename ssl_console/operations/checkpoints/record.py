@@ -23,17 +23,17 @@ Status = Literal["taken", "queued", "done", "failed", "skipped"]
 
 
 class WatchedCheckpoint(Record):
-    """One checkpoint: what it was, and what became of it."""
+    """A checkpoint and the state of its evaluation."""
 
     file: str
-    """Relative to the watched folder."""
+    """Path relative to the watched folder."""
     size: int
     mtime_ns: int
     sha256: str = ""
     step: int
     unit: str = "checkpoint"
     backbone: str = ""
-    """The name under which its results are listed; empty when it is skipped."""
+    """Name under which its results are listed; empty when it is skipped."""
     status: Status
     run_ids: tuple[str, ...] = ()
     stored: str = ""
@@ -49,15 +49,15 @@ class WatchedTraining(Record):
     preset: str | None = None
     every: int = 1
     template: BackboneCard | None = None
-    """The card of every checkpoint but for its name and file; None until the first one was looked into."""
+    """Card of every checkpoint except for name and file; None until the first one was inspected."""
     checkpoints: tuple[WatchedCheckpoint, ...] = ()
 
     def known(self, file: str, size: int, mtime_ns: int) -> bool:
-        """Whether exactly this state of the file was dealt with."""
+        """Whether exactly this state of the file was processed."""
         return any((one.file, one.size, one.mtime_ns) == (file, size, mtime_ns) for one in self.checkpoints)
 
     def with_checkpoint(self, checkpoint: WatchedCheckpoint) -> WatchedTraining:
-        """With this one in the place of an earlier state of the same."""
+        """Record with this checkpoint in place of an earlier state of the same one."""
         key = (checkpoint.file, checkpoint.size, checkpoint.mtime_ns)
         rest = [one for one in self.checkpoints if (one.file, one.size, one.mtime_ns) != key]
         ordered = sorted([*rest, checkpoint], key=lambda one: (one.step, one.mtime_ns, one.file))
@@ -65,7 +65,7 @@ class WatchedTraining(Record):
 
 
 def training_folder(workspace: Workspace, folder: Path) -> Path:
-    """Where a watched folder's file, lock and copies lie."""
+    """Folder of a watched folder's record, lock and copies."""
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     return workspace.trainings / f"{folder.name[:40]}-{digest}"
 
@@ -78,7 +78,7 @@ def read_training(place: Path) -> WatchedTraining | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ConsoleError(f"{path} is damaged: move it away, and its checkpoints are looked at anew") from error
+        raise ConsoleError(f"{path} is damaged: move it away to have its checkpoints evaluated again") from error
 
 
 def write_training(place: Path, training: WatchedTraining) -> None:
@@ -88,7 +88,7 @@ def write_training(place: Path, training: WatchedTraining) -> None:
 
 
 def trainings(workspace: Workspace) -> Iterator[WatchedTraining]:
-    """All trainings that were ever watched here; damaged ones are left out."""
+    """All trainings that were ever watched in this workspace; damaged records are left out."""
     if not workspace.trainings.is_dir():
         return
     for place in sorted(workspace.trainings.iterdir()):
@@ -101,7 +101,7 @@ def trainings(workspace: Workspace) -> Iterator[WatchedTraining]:
 
 
 PATIENCE = 3
-"""Checkpoints after the best one that must be worse before it is called the peak."""
+"""Number of checkpoints after the best one that must be worse before it is reported as the peak."""
 CONFIDENCE = 1.645
 """Standard errors by which they must be worse: 95 %, one-sided."""
 INTERVAL = 2 * 1.96
@@ -130,12 +130,12 @@ class TransferCurve:
 
     @property
     def best(self) -> TransferPoint | None:
-        """The highest point; of equals the earliest."""
+        """The highest point; the earliest of equal ones."""
         return max(self.points, key=lambda point: (point.mean, -point.step), default=None)
 
     @property
     def verdict(self) -> str:
-        """Whether it has peaked, in one sentence."""
+        """Whether transfer has peaked, in one sentence."""
         best = self.best
         if best is None:
             return "no checkpoint has been measured on all tasks yet"
@@ -158,9 +158,10 @@ class TransferCurve:
 
 
 def curve_of(training: WatchedTraining, results: Iterable[Result]) -> TransferCurve:
-    """The curve of a training from all results of the workspace.
+    """Curve of a training from all results of the workspace.
 
-    References are backbones with results for the same tasks in the same columns; of many, some from best to worst.
+    References are backbones with results for the same tasks in the same columns; of many, a selection from best to
+    worst.
     """
     by_backbone: dict[str, dict[str, Result]] = defaultdict(dict)
     for result in sorted(results, key=lambda one: one.finished):
@@ -190,7 +191,9 @@ def _mean(rows: Iterable[Result]) -> float:
 
 
 def _error_of_loss(best: TransferPoint, last: Sequence[TransferPoint]) -> float:
-    """As if the checkpoints' errors were independent; they share test images, so the truth is smaller."""
+    """Standard error for independent errors of the checkpoints; they share test images, so the true error is
+    smaller.
+    """
     return math.hypot(best.error, math.sqrt(sum(point.error**2 for point in last)) / len(last))
 
 

@@ -1,8 +1,8 @@
-"""The checkpoints of a folder into which a training writes: which are whole, and at which step they were made.
+"""Detection of checkpoints in the folder of a training: which are complete, and of which step.
 
-A training writes when it likes, often over several seconds and not always by rename. A file counts as written when
-two looks find it unchanged and its own format says that nothing is missing; it is then copied, and the copy is used
-only if the file is still what it was before.
+A training may write for several seconds and does not always rename. A file counts as complete when two polls find it
+unchanged and its own format has nothing missing; it is then copied, and the copy is used only if the file has not
+changed meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".tar", ".bin")
 NOT_WRITTEN = re.compile(r"(^\.|~$|\.(tmp|temp|part|partial|incomplete|lock)($|\.)|^tmp)", re.IGNORECASE)
 NOT_WEIGHTS = re.compile(r"^(optimizer|scheduler|scaler|rng_state|training_args|events)", re.IGNORECASE)
 DEEPEST = 3
-"""Folder levels below the watched one: `version_0/checkpoints/last.ckpt`."""
+"""Folder levels below the watched one, e.g. `version_0/checkpoints/last.ckpt`."""
 CHUNK = 1 << 22
 STEPS = tuple(
     (re.compile(pattern, re.IGNORECASE), unit)
@@ -38,7 +38,7 @@ STEPS = tuple(
 
 @dataclass(frozen=True)
 class Sighting:
-    """A file at one moment."""
+    """State of a file at one moment."""
 
     path: Path
     size: int
@@ -47,20 +47,20 @@ class Sighting:
 
 @dataclass(frozen=True)
 class CheckpointStep:
-    """When in the training a checkpoint was made."""
+    """Step of the training at which a checkpoint was written."""
 
     number: int
     unit: str
-    """`step`, `epoch`, or `checkpoint` where only their order is known."""
+    """`step`, `epoch`, or `checkpoint` where only the order is known."""
 
 
 def sightings(folder: Path) -> dict[Path, Sighting]:
-    """The files that look like checkpoints, as they are now."""
+    """Files that look like checkpoints, with their present state."""
     found: dict[Path, Sighting] = {}
     for path in _files(folder, DEEPEST):
         try:
             status = path.stat()
-        except OSError:  # gone meanwhile: trainings remove old checkpoints
+        except OSError:  # removed in the meantime: trainings remove old checkpoints
             continue
         found[path] = Sighting(path, status.st_size, status.st_mtime_ns)
     return found
@@ -82,7 +82,7 @@ def is_whole(path: Path) -> bool:
 
 
 def step_of(path: Path) -> CheckpointStep | None:
-    """The step in the name of the file, else of its folder; None when neither has a number."""
+    """Step in the name of the file, else of its folder; None when neither has a number."""
     for name in (path.name.removesuffix(path.suffix), path.parent.name):
         for pattern, unit in STEPS:
             if found := pattern.search(name):
@@ -91,9 +91,10 @@ def step_of(path: Path) -> CheckpointStep | None:
 
 
 def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
-    """Copy the file under the name of its digest; None when it changed meanwhile, so that it is looked at again.
+    """Copy the file under the name of its digest; None when it changed in the meantime, so that it is checked
+    again.
 
-    Raises OSError that names the copy when that cannot be written.
+    Raises OSError that names the copy when it cannot be written.
     """
     draft = folder / f".{os.getpid()}.copy"
     digest = hashlib.sha256()
@@ -117,7 +118,7 @@ def take(seen: Sighting, folder: Path) -> tuple[Path, str] | None:
 
 
 def sightings_of(path: Path) -> Sighting | None:
-    """One file as it is now; None when it is gone."""
+    """Present state of one file; None when it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -145,7 +146,9 @@ def _files(folder: Path, levels: int) -> Iterator[Path]:
 
 
 def _safetensors_whole(path: Path) -> bool:
-    """Eight bytes of length, that many bytes of JSON with the places of all tensors, and the last of these places."""
+    """Whether the file has its header (eight bytes of length, then JSON with the offsets of all tensors) and the
+    last of these offsets.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:

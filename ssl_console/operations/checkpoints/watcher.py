@@ -1,6 +1,8 @@
-"""The watcher of one folder: takes what is whole, has it measured, and remembers, so that it may be killed at any time.
+"""Watcher of one folder: takes complete checkpoints, submits their runs, and records its state, so that it can be
+killed at any time.
 
-Nothing is measured twice: a run is named by what it measures, so submitting it again after a crash finds the same run.
+No checkpoint is measured twice: a run's id is derived from its work, so submitting it again after a crash finds the
+same run.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ from ssl_console.workspace.run import Placement, RunState
 from tasks.catalog.spec import TaskSpec
 
 Describe = Callable[[Path, str], BackboneCard]
-"""Looks into the first checkpoint: its copy and the name of the training give the card of all."""
+"""Inspects the first checkpoint: its copy and the name of the training give the card of all."""
 
 
 @dataclass
 class Watcher:
-    """Watcher of one folder; `poll` is called every second or so."""
+    """Watcher of one folder; `poll` is called about once a second."""
 
     training: WatchedTraining
     tasks: Sequence[TaskSpec]
@@ -47,7 +49,7 @@ class Watcher:
     place: Path
     placement: Placement = field(default_factory=Placement)
     fresh: dict[str, Result] = field(default_factory=dict)
-    """Results of this watcher's runs by run id, which the database may not hold yet."""
+    """Results of this watcher's runs by run id, which may not be in the database yet."""
     _before: dict[Path, Sighting] = field(default_factory=dict)
     _reader: RunReader | None = None
 
@@ -55,7 +57,7 @@ class Watcher:
     def open(
         cls, training: WatchedTraining, tasks: Sequence[TaskSpec], lookup: LookupContext, **edges: object
     ) -> Watcher:
-        """Carry on where an earlier watcher stopped. Its tasks must be the same ones. Raises ConsoleError."""
+        """Resume the work of an earlier watcher, which must have the same tasks. Raises ConsoleError."""
         place = training_folder(lookup.workspace, Path(training.folder))
         known = read_training(place)
         if known is not None and known.tasks != training.tasks:
@@ -66,7 +68,7 @@ class Watcher:
         return cls(carried, tasks, lookup, place=place, **edges)  # type: ignore[arg-type]
 
     def poll(self) -> bool:
-        """Take new checkpoints, submit them, see what has finished; whether anything changed."""
+        """Take new checkpoints, submit them, collect finished runs; return whether anything changed."""
         before = self.training
         for seen in self._written():
             self._take(seen)
@@ -84,7 +86,7 @@ class Watcher:
         return new or any(one.status in {"taken", "queued"} for one in self.training.checkpoints)
 
     def _written(self) -> Iterator[Sighting]:
-        """New files that two polls found unchanged and whole, in the order of their writing."""
+        """New files that two polls found unchanged and complete, in the order of writing."""
         now = sightings(Path(self.training.folder))
         settled = [seen for path, seen in now.items() if self._before.get(path) == seen and not self._known(seen)]
         self._before = now
@@ -121,7 +123,7 @@ class Watcher:
         )
 
     def _backbone(self, step: CheckpointStep, digest: str) -> str:
-        """A name of its own for every content: a file that is written over has one step and many contents."""
+        """Unique name per content: an overwritten file has one step and several contents."""
         name = f"training/{self.training.name}/{step.unit}-{step.number}"
         taken = any(one.backbone == name for one in self.training.checkpoints)
         return f"{name}-{digest[:6]}" if taken else name
@@ -144,7 +146,7 @@ class Watcher:
         self._keep(checkpoint.model_copy(update={"status": "queued", "run_ids": run_ids}))
 
     def _settle(self, checkpoint: WatchedCheckpoint) -> None:
-        """Done when all of its runs are; the copy is kept where one failed, for a retry."""
+        """Mark the checkpoint as done when all of its runs are; the copy stays where one failed, for a retry."""
         reader = self._reader = self._reader or RunReader(self.lookup.workspace)
         reader.poll()
         runs = reader.runs(checkpoint.run_ids)
@@ -171,7 +173,7 @@ def only_watcher(place: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise ConsoleError(f"process {file.read().strip() or '?'} is watching this folder already") from error
+            raise ConsoleError(f"process {file.read().strip() or '?'} already watches this folder") from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

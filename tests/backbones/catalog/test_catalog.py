@@ -146,7 +146,7 @@ def test_a_checkpoint_file_is_a_backbone_by_its_name_alone(cached: BackboneCatal
         ("file:/x.pth", "arch"),
         ("file:?arch=resnet18", "PATH"),
         ("file:/x.pth?arch=resnet18&nrom=none", "unknown option 'nrom'; expected norm"),
-        ("file:/x.pth?arch=resnet18&norm=minus", "'minus' is none of imagenet, half, none"),
+        ("file:/x.pth?arch=resnet18&norm=minus", "'minus' is not one of imagenet, half, none"),
         ("file:/x.pth?arch=resnet18&size=big", "size='big'"),
         ("file:/x.pth?arch=resnet18&arch=resnet34", "once"),
         ("timm:../../etc/passwd", "not a timm name"),

@@ -115,7 +115,7 @@ def test_a_file_with_another_digest_than_the_hub_states_is_refused_and_not_kept(
     hub: Hub, weights: WeightsFolder
 ) -> None:
     hub.spoilt = True
-    with pytest.raises(WeightsError, match="another digest than the hub states"):
+    with pytest.raises(WeightsError, match="a different digest than the hub states"):
         fetched(weights)
     folder = weights.hub_models.folder("org/net", hub.branches["org/net", "main"])
     assert not (folder / "model.safetensors").exists()
@@ -144,7 +144,7 @@ def test_a_gated_model_is_one_sentence_with_its_page_and_comes_after_the_library
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        (HubReference("org/none"), "no such model, or a private one"),
+        (HubReference("org/none"), "no such model, or it is private"),
         (HubReference("org/net", "v9"), "the model has no revision 'v9'"),
         (HubReference("org/net", "main", "x.pth"), "the model has no file x.pth"),
     ],
@@ -160,7 +160,7 @@ def test_a_model_that_is_not_there_is_one_sentence_with_its_page(
 
 def test_a_private_model_comes_with_a_login(hub: Hub, weights: WeightsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.private = {"org/net"}
-    with pytest.raises(WeightsError, match="a private one, which takes `hf auth login`"):
+    with pytest.raises(WeightsError, match="it is private and requires `hf auth login`"):
         fetched(weights)
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     assert fetched(weights).is_file()
@@ -171,7 +171,7 @@ def test_of_several_checkpoints_one_has_to_be_named(hub: Hub, weights: WeightsFo
     for name in ("r50.pth", "r101.pth"):
         torch.save({"w": torch.ones(1)}, tmp_path / "two" / name)
     hub.publish("org/two", tmp_path / "two")
-    with pytest.raises(WeightsError, match=r"name one, as hf:org/two/r101\.pth"):
+    with pytest.raises(WeightsError, match=r"name one, e.g. hf:org/two/r101\.pth"):
         fetched(weights, HubReference("org/two"))
     assert fetched(weights, HubReference("org/two", "main", "r50.pth")).name == "r50.pth"
 

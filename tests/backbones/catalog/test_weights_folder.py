@@ -204,7 +204,7 @@ def test_a_server_that_keeps_breaking_off_is_given_up_with_a_sentence(tmp_path: 
     assert str(target) in str(caught.value)
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "no longer there"), (401, "accept its terms"), (418, "refuses")])
+@pytest.mark.parametrize(("status", "words"), [(404, "no longer exists"), (401, "accept its terms"), (418, "refuses")])
 def test_a_refusal_is_one_sentence_with_the_address_and_the_way_out(
     folder: WeightsFolder, site: Site, status: int, words: str
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_disk_too_small_for_the_file_is_one_sentence_before_anything_is_writte
     folder: WeightsFolder, site: Site
 ) -> None:
     site.announced = 10**16
-    with pytest.raises(WeightsError, match=r"free and net.pth needs 10,000,000,000.0 MB more: free some space"):
+    with pytest.raises(WeightsError, match=r"free, but net.pth needs 10,000,000,000.0 MB more: free some space"):
         folder.fetch(card(UrlWeights(url=f"{site.url}/net.pth", filename="net.pth")))
     assert (folder.root / "net.pth.part").stat().st_size == 0
 

@@ -66,7 +66,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, settings: dict[st
 def test_an_adapter_whose_network_is_elsewhere_is_refused_with_the_way_out(tmp_path: Path) -> None:
     found = propose(copied(tmp_path, base_model_name_or_path="org/elsewhere"))
     assert found.chosen is None
-    assert "base_model_name_or_path is the path of the network" in (found.problem or "")
+    assert "path as base_model_name_or_path" in (found.problem or "")
 
 
 def test_an_adapter_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_cut_off_data_is_an_error_that_names_the_variable(
     index = write_bundle(tmp_path, variables)
     data = index.with_name("model.ckpt-7.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-1])
-    with pytest.raises(WeightsError, match="int lies beyond the end of the data"):
+    with pytest.raises(WeightsError, match="int is beyond the end of the data"):
         read_bundle(index, everything)
 
 

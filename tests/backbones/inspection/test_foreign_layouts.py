@@ -357,7 +357,7 @@ def test_mean_deviation_size_and_crop_of_an_image_processor_are_taken(tmp_path: 
 def test_a_normalisation_that_no_file_states_is_named_as_an_assumption(tmp_path: Path) -> None:
     chosen = found_in(saved(tmp_path, dict(network("resnet18").state_dict()))).chosen
     assert chosen is not None
-    assert any("mean and deviation, as no file states others" in words for words in chosen.assumptions)
+    assert any("mean and deviation, because no file states others" in words for words in chosen.assumptions)
 
 
 def test_moco_v3_of_width_384_has_12_heads(tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_a_leftover_that_the_user_calls_no_part_of_the_backbone_is_dropped_and_l
     assert "--drop extra." in found.problem
     chosen = found_in(tmp_path / "a.pth", InspectionHints(drop=("extra.",))).chosen
     assert chosen is not None
-    assert [(item.prefix, item.reason) for item in chosen.dropped] == [("extra.", "you chose to drop it")]
+    assert [(item.prefix, item.reason) for item in chosen.dropped] == [("extra.", "dropped by --drop")]
 
 
 def test_dropped_tensors_carry_the_reason(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_file_that_is_no_checkpoint_says_what_it_is_instead(
     [
         ({"fc.weight": spread((10, 512)), "fc.bias": spread((10,))}, "a head without its network"),
         ({"bert.embeddings.word_embeddings.weight": spread((30, 8))}, "a language model"),
-        ({"epoch": 3, "optimizer": {"param_groups": []}}, "no tensors at all"),
+        ({"epoch": 3, "optimizer": {"param_groups": []}}, "no tensors"),
         (dict(list(tensors_of("resnet18").items())[:90]), "is the file incomplete?"),
         ({**tensors_of("resnet18"), "conv1.weight": spread((64, 3, 3, 3))}, "variant for CIFAR"),
         ({f"blocks.0.attn.lora_{ab}.weight": spread((8, 8)) for ab in "AB"}, "an adapter"),

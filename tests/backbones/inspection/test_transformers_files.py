@@ -73,4 +73,4 @@ def test_a_width_that_the_configuration_does_not_mean_leaves_the_heads_open(tmp_
     shutil.copytree(FILES / "vit", tmp_path / "net")
     config = json.loads((tmp_path / "net/config.json").read_text())
     (tmp_path / "net/config.json").write_text(json.dumps({**config, "hidden_size": 768, "num_attention_heads": 12}))
-    assert "give it, --arg num_heads" in (propose(tmp_path / "net").question or "")
+    assert "set it, e.g. --arg num_heads" in (propose(tmp_path / "net").question or "")

@@ -57,7 +57,7 @@ def test_a_missing_folder_holds_no_cards(tmp_path: Path) -> None:
         ('[inner]\ncolour = "red"', "title", ["missing"]),
         ('title = "x"\ninner = \n', None, ["line 2"]),
         ("x = " + "[" * 5000 + "]" * 5000, None, ["nested"]),
-        ('title = "x"\nname = "y"', None, ["name", "its place"]),
+        ('title = "x"\nname = "y"', None, ["name", "name is its path"]),
         ('title = "x"\n# ' + "x" * 300_000, None, ["bytes"]),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_folder_and_a_file_without_an_image_are_refused_by_name(backbone: Open
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match="is a folder: give its files"):
         backbone.features(tmp_path)
-    with pytest.raises(ImageError, match=r"notes\.txt is no image"):
+    with pytest.raises(ImageError, match=r"notes\.txt is not an image"):
         backbone.features(tmp_path / "notes.txt")
     with pytest.raises(FileNotFoundError):
         backbone.features(tmp_path / "absent.png")
@@ -137,7 +137,7 @@ def test_preprocessing_and_pooling_can_be_chosen_by_name() -> None:
     found = open_backbone(CARD, preprocessing="resize-256", pooling="avg")
     assert (found.preprocessing.resize, found.preprocessing.crop) == (37, 32)
     assert found.card.pooling == "avg"
-    with pytest.raises(ValueError, match="no preprocessing is named 'none'"):
+    with pytest.raises(ValueError, match="unknown preprocessing 'none'"):
         open_backbone(CARD, preprocessing="none")
 
 

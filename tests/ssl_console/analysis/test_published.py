@@ -231,7 +231,7 @@ def test_rank_both_says_when_nothing_is_published_for_what_was_measured(shell: S
     keep(workspace, measured("paper/byol", "linear/digits", 55.0))
     finished = shell("rank", "--source", "both")
     assert PUBLISHED not in finished.out
-    assert "nothing is published for these" in finished.err
+    assert "no published scores for these" in finished.err
 
 
 def test_a_chosen_backbone_comes_with_its_published_row(shell: Shell, workspace: Workspace) -> None:

@@ -57,7 +57,7 @@ def card(workspace: Workspace) -> str:
 def test_the_number_of_heads_is_asked_for(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, odd: Path) -> None:
     code, shown = added(workspace, monkeypatch, odd, "10\ny\n")
     assert code is ExitCode.DONE
-    assert "do not show the number of attention heads" in shown
+    assert "the number of attention heads does not follow" in shown
     assert "num_heads [5]?" in shown
     assert "num_heads = 10" in card(workspace)
 
@@ -67,7 +67,7 @@ def test_another_argument_does_not_answer_the_question(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     options = BackboneOptions(path=odd, name="own/net", arguments={"drop_rate": 0.1})
-    with pytest.raises(ConsoleError, match="give it, --arg num_heads=5"):
+    with pytest.raises(ConsoleError, match=r"set it, e\.g\. --arg num_heads=5"):
         add_backbone(Session(workspace.root), options, dry_run=False, as_json=False)
 
 
@@ -79,7 +79,7 @@ def test_a_leftover_is_dropped_when_the_user_says_so(
         added(workspace, monkeypatch, tmp_path / "net.pth", "n\n")
     code, shown = added(workspace, monkeypatch, tmp_path / "net.pth", "y\n\n")
     assert code is ExitCode.DONE
-    assert "can features do without mystery." in shown
+    assert "irrelevant for the features" in shown
     assert "mystery." in card(workspace)
 
 

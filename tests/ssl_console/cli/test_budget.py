@@ -121,7 +121,7 @@ def test_the_command_plans_from_history_and_runs_what_fits_in_that_order(shell: 
     assert order[1:] == [[run["backbone"], run["task"]] for run in runs]
     again = shell(*asked, "--run")
     assert again.code == 0
-    assert "nothing is left to run; 4 done already" in again.out
+    assert "nothing is left to run; 4 already done" in again.out
 
 
 def test_what_takes_longer_than_there_is_time_is_named_with_its_time(shell: Shell) -> None:

@@ -96,7 +96,7 @@ def test_compare_refuses_a_backbone_and_itself(measured: Shell) -> None:
 def test_compare_says_when_nothing_was_measured(shell: Shell) -> None:
     finished = shell("compare", "own/first", "own/second")
     assert finished.code == 2
-    assert "there are no results to compare" in finished.err
+    assert "no results to compare" in finished.err
 
 
 def test_compare_says_when_predictions_are_damaged_and_goes_on(measured: Shell, workspace: Workspace) -> None:
@@ -118,13 +118,13 @@ def test_compare_with_the_paper_gives_a_verdict_on_every_published_number(shell:
     assert found["linear/cars"]["table"] == "Table 1"
     assert "tolerance" in found["linear/cars"]["basis"]
     assert "intervals" in found["few-shot-20/cars"]["basis"]
-    assert document["sentence"] == "paper/swav repeats 2 of 3 published numbers."
+    assert document["sentence"] == "paper/swav reproduces 2 of 3 published scores."
 
 
 def test_compare_with_the_paper_needs_a_published_backbone(measured: Shell) -> None:
     finished = measured("compare", "own/first", "paper")
     assert finished.code == 2
-    assert "nothing is published for own/first" in finished.err
+    assert "no published scores for own/first" in finished.err
 
 
 def test_rank_intervals_say_who_is_tied(measured: Shell) -> None:
@@ -150,7 +150,7 @@ def test_rank_intervals_refuse_a_format_without_such_a_table(measured: Shell) ->
 def test_a_margin_of_a_metric_that_nothing_is_compared_by_is_refused(measured: Shell) -> None:
     finished = measured("compare", "own/first", "own/second", "--margin", "acuracy=5")
     assert (finished.code, finished.out) == (2, "")
-    assert "--margin acuracy: no task is compared by it; the metrics are accuracy" in finished.err
+    assert "--margin acuracy: no compared task has this metric; the metrics are accuracy" in finished.err
 
 
 def test_a_margin_of_the_settings_that_no_result_has_is_named_with_the_nearest_metric(

@@ -65,4 +65,4 @@ def test_correlate_with_a_score_meets_own_results_on_the_same_dataset(shell: She
     failed = shell("correlate", "--with", "logme")
     assert failed.code != 0
     assert "no two backbones have 'logme'" in failed.err
-    assert "there are linear, knn" in failed.err or "there are knn, linear" in failed.err
+    assert "available: linear, knn" in failed.err or "available: knn, linear" in failed.err

@@ -47,21 +47,21 @@ def test_a_folder_gives_its_images_by_path_and_counts_what_it_leaves_out(
     assert first.names == (f"{pictures}/b.png", f"{pictures}/below/a.png")
     assert isinstance(second, DatasetSplits)
     notes = session.notified  # type: ignore[attr-defined]
-    assert notes == [f"{pictures}: 1 files are left out, which are no images by their endings (1 .txt)"]
+    assert notes == [f"{pictures}: 1 files are skipped, which are not images by their suffixes (1 .txt)"]
 
 
 @pytest.mark.parametrize(
     ("images", "changed", "words"),
     [
         (["digits"], {"output": "f.csv"}, "written as"),
-        (["digits"], {"output": "nowhere/f.npy"}, "there is no folder"),
+        (["digits"], {"output": "nowhere/f.npy"}, "does not exist"),
         (["digits"], {"pooling": "max"}, "--pooling max: choose avg"),
         (["digits"], {"layers": ("first",)}, "--layers first: numbers of blocks from 1, or all"),
         (["digits"], {"layers": ("3",), "pooling": "avg"}, "--pooling avg: choose cls, mean, registers"),
         (["digits"], {"precision": "int8"}, "--precision int8"),
         (["digits"], {"preprocessing": "none"}, "--preprocessing none"),
         (["pictures"], {"splits": ("test",)}, "files and folders have no splits"),
-        (["absent/file.png"], {}, "there is no such file"),
+        (["absent/file.png"], {}, "no such file"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_is_computed(
@@ -92,7 +92,7 @@ def test_a_name_that_is_a_dataset_and_a_folder_is_not_guessed(
     (tmp_path / "digits").mkdir()
     with pytest.raises(ConsoleError, match=r"write \./digits"):
         export_request(session, "demo/simclr", ["digits"], ExportOptions(tmp_path / "f.npy"))
-    with pytest.raises(MissingInputs, match="no image is in this folder"):
+    with pytest.raises(MissingInputs, match="no images in this folder"):
         export_request(session, "demo/simclr", ["./digits"], ExportOptions(tmp_path / "f.npy"))
     with pytest.raises(UnknownName, match="did you mean 'digits'"):
         export_request(session, "demo/simclr", ["digit"], ExportOptions(tmp_path / "f.npy"))
@@ -125,5 +125,5 @@ def test_a_process_that_dies_is_reported_in_one_sentence(
     session: Session, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ssl_console.operations.export_features.EXPORT", "no.such.module")
-    with pytest.raises(ConsoleError, match=r"the process that computes the features failed: .*no"):
+    with pytest.raises(ConsoleError, match=r"the extraction subprocess failed: .*no"):
         export_features(session, "demo/simclr", [str(pictures)], ExportOptions(tmp_path / "f.npy"), lambda _one: None)

@@ -33,9 +33,9 @@ def test_other_folders_bad_names_and_missing_folders_are_refused(tmp_path: Path)
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     further_test_sets(workspace, [f"x={tmp_path / 'one'}"])
-    with pytest.raises(ConsoleError, match="is of something else"):
+    with pytest.raises(ConsoleError, match="already exists for other data"):
         further_test_sets(workspace, [f"x={tmp_path / 'other'}"])
-    with pytest.raises(ConsoleError, match="there is no such folder"):
+    with pytest.raises(ConsoleError, match="no such folder"):
         further_test_sets(workspace, [f"y={tmp_path / 'nothing'}"])
     with pytest.raises(ConsoleError, match="write NAME=FOLDER"):
         further_test_sets(workspace, ["a b=c"])

@@ -58,7 +58,7 @@ def test_cards_of_another_folder_join_the_workspaces(shell: Shell, tmp_path: Pat
 def test_a_cards_folder_without_cards_is_refused(shell: Shell, tmp_path: Path) -> None:
     refused = shell("--cards", str(tmp_path / "nothing"), "backbones")
     assert refused.code == 2
-    assert "should hold the folders backbones or tasks" in refused.err
+    assert "expected a folder backbones or tasks" in refused.err
 
 
 def test_control_characters_of_a_card_never_reach_the_terminal(shell: Shell) -> None:

@@ -71,7 +71,7 @@ def test_a_score_comes_out_within_its_tolerance_alone(value: float, agrees: bool
     own = [measured("paper/swav", "linear/flowers", value, metric="mean-per-class", variant="paper")]
     (verdict,) = judge_cells(CELLS[1:2], own)
     assert verdict.agrees == agrees
-    assert ("does not come out" in verdict.words) != agrees
+    assert ("not reproduced" in verdict.words) != agrees
 
 
 def test_other_presets_and_imported_results_count_for_nothing() -> None:
@@ -94,7 +94,7 @@ def test_weights_are_fetched_measured_and_held_against_the_expected_score(
     known = PublishedCell("timm/test-resnet", "knn/digits", row["measured"] + 0.5, 1.0, WORD, "default")
     assert check_published(Session(session.workspace.root), as_json=False, cells=[known]) is ExitCode.DONE
     out = capsys.readouterr().out
-    assert "1 of 1 published scores come out on this machine" in out
+    assert "1 of 1 published scores are reproduced on this machine" in out
     assert f"ok   timm/test-resnet knn/digits {row['measured']:.2f}" in out
 
 

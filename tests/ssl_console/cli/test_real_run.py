@@ -25,7 +25,7 @@ def test_a_backbone_encodes_each_image_of_a_dataset_once_whatever_tasks_follow(s
     assert shell(*RUN).code == 0
     more = shell(*RUN, "few-shot-5/digits", "few-shot-20/digits", "--set", "few-shot.episodes=20")
     assert more.code == 0
-    assert "1 done already, 2 will run" in more.err
+    assert "1 already done, 2 will run" in more.err
     assert encoded(shell) == {"knn/digits": IMAGES, "few-shot-5/digits": 0, "few-shot-20/digits": 0}
 
     listed = shell("cache", "list", "--json").document["features"]
@@ -36,6 +36,6 @@ def test_a_backbone_encodes_each_image_of_a_dataset_once_whatever_tasks_follow(s
     assert sum(row["rows"] for row in listed) == IMAGES
     assert shell("cache", "why", "demo/random", "digits").out.startswith("train: stored: demo/random on digits/train")
     assert "which differs" in shell("cache", "why", "demo/simclr", "knn/digits").out
-    assert "2 entries would go" in shell("cache", "prune", "--all", "--dry-run").err
+    assert "2 entries would be removed" in shell("cache", "prune", "--all", "--dry-run").err
     assert "2 entries removed" in shell("cache", "prune", "--all").err
     assert not any(Path(row["path"]).exists() for row in listed)

@@ -53,7 +53,7 @@ def test_reproduce_repeats_exactly_under_an_id_of_its_own(shell: Shell, run_id: 
     assert (last["event"], last["repeated"], last["exactly"]) == ("reproduced", True, True)
     assert (last["first"], last["second"]) == (run_id, f"{run_id}-2")
     again = shell("reproduce", run_id, "--fresh")
-    assert (again.code, again.out.splitlines()[-1].split(":")[0]) == (0, "repeated exactly")
+    assert (again.code, again.out.splitlines()[-1].split(":")[0]) == (0, "reproduced exactly")
 
 
 def test_reproduce_fails_when_another_number_comes_out(shell: Shell, workspace: Workspace, run_id: str) -> None:
@@ -61,7 +61,7 @@ def test_reproduce_fails_when_another_number_comes_out(shell: Shell, workspace: 
     edit(workspace, run_id, result={**record["result"], "value": 53.0}, metrics={"accuracy": 53.0})
     finished = shell("reproduce", run_id)
     assert finished.code == 1
-    assert "NOT repeated: 53.0000 then, 50.0000 now." in finished.out
+    assert "NOT reproduced: 53.0000 before, 50.0000 now." in finished.out
     assert "though it is the same measurement" in finished.out
 
 
@@ -108,7 +108,7 @@ def test_verify_fails_and_names_file_and_number(shell: Shell, workspace: Workspa
 def test_verify_and_bundle_say_what_they_lack(shell: Shell, workspace: Workspace) -> None:
     assert shell("verify", "nothing.zip").code == 2
     finished = shell("bundle", "-o", "nothing.zip")
-    assert (finished.code, "no such results" in finished.err) == (2, True)
+    assert (finished.code, "no results match" in finished.err) == (2, True)
     (workspace.root / "text.zip").write_text("no zip")
     broken = shell("verify", str(workspace.root / "text.zip"))
     assert (broken.code, "text.zip cannot be read as a zip file" in broken.err) == (1, True)

@@ -40,15 +40,15 @@ def test_a_run_is_carried_out_and_its_score_said(shell: Shell) -> None:
     done = shell("run", *ECHO)
     assert done.code == 0
     assert done.out.startswith("own/first on echo/things: 50.0 ±1.0")
-    assert "1 picked: 1 will run" in done.err
+    assert "1 selected: 1 will run" in done.err
     assert "1 of 1 finished" in done.err
 
 
 def test_the_same_run_again_computes_nothing_and_says_so(measured_shell: Shell) -> None:
     again = measured_shell("run", *ECHO)
     assert (again.code, again.out) == (0, "")
-    assert "1 done already, nothing to run" in again.err
-    assert "nothing is computed" in again.err
+    assert "1 already done, nothing to run" in again.err
+    assert "nothing to run" in again.err
     assert computed(measured_shell.workspace) == ["own/first echo/things 0"]
 
 
@@ -64,7 +64,7 @@ def test_a_command_ends_only_when_the_next_one_finds_its_result(shell: Shell) ->
 
 def test_one_task_added_computes_one_run(measured_shell: Shell) -> None:
     more = measured_shell("run", *ECHO, "-t", "echo/others")
-    assert "1 done already, 1 will run" in more.err
+    assert "1 already done, 1 will run" in more.err
     assert computed(measured_shell.workspace) == ["own/first echo/things 0", "own/first echo/others 0"]
 
 
@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_the_runs_going_and_says_so(shell: Shell) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=BOUND_S)
     assert process.returncode == 130
-    assert "the runs go on" in said
+    assert "the runs continue" in said
     assert "Traceback" not in said
     wait_until(lambda: shell("results", "--json").document["results"] != [])
     assert len(computed(shell.workspace)) == 1
@@ -270,7 +270,7 @@ def test_rank_shows_what_was_measured_in_every_format(shell: Shell) -> None:
 
 def test_nothing_measured_yet_is_an_empty_ranking(shell: Shell) -> None:
     assert shell("rank", "--json").document == {"columns": [], "rows": [], "kept_apart": [], "marks": {}}
-    assert "there are no results yet" in shell("rank").err
+    assert "no results yet" in shell("rank").err
 
 
 def test_rebuild_brings_back_the_results_of_the_run_folders(measured_shell: Shell) -> None:

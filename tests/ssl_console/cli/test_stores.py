@@ -130,7 +130,9 @@ def test_decoded_images_are_listed_with_their_size_and_cleared_unless_a_run_uses
         assert "digits/train, 8 px" in shell("cache", "list").out
         assert "of 0 splits" in shell("cache", "prune", "--decoded").err
     assert "of 0 splits" in shell("cache", "prune").err
-    assert "would go, and the decoded images of 1 splits" in shell("cache", "prune", "--decoded", "--dry-run").err
+    assert (
+        "would be removed, and the decoded images of 1 splits" in shell("cache", "prune", "--decoded", "--dry-run").err
+    )
     assert "digits/train, 8 px" in shell("cache", "prune", "--decoded").out
     assert shell("cache", "list", "--json").document == {"features": [], "decoded": [], "size": 0}
     assert [path.name for path in shell.workspace.decoded.iterdir()] == [".lock"]
@@ -145,8 +147,8 @@ def test_the_cache_says_of_what_was_never_encoded_that_it_was_not(shell: Shell) 
 def test_the_cache_says_of_a_training_what_its_unfinished_runs_have_kept(shell: Shell) -> None:
     asked = ("cache", "why", "demo/simclr", "finetune/shapes")
     said = shell(*asked).out.splitlines()
-    assert said[0].startswith("finetune/shapes looks at the images themselves")
-    assert said[1] == "no unfinished run of it with demo/simclr has kept anything"
+    assert said[0].startswith("finetune/shapes reads the images themselves")
+    assert said[1] == "no unfinished run with demo/simclr has a checkpoint"
     catalog = TaskCatalog.load()
     task = catalog.resolve("finetune/shapes", "small")
     card = BackboneCatalog.load().cards["demo/simclr"]
@@ -155,8 +157,8 @@ def test_the_cache_says_of_a_training_what_its_unfinished_runs_have_kept(shell: 
     folder.checkpoint.mkdir(parents=True)
     folder.spec.write_text(spec.model_dump_json())
     (folder.checkpoint / "setting-1.pt").write_bytes(bytes(2_000_000))
-    assert "run a goes on from 2.0 MB that it kept at 20" in shell(*asked).out
-    assert "with demo/mae has kept anything" in shell("cache", "why", "demo/mae", "finetune/shapes").out
+    assert "run a continues from a checkpoint of 2.0 MB, written 20" in shell(*asked).out
+    assert "with demo/mae has a checkpoint" in shell("cache", "why", "demo/mae", "finetune/shapes").out
 
 
 def test_the_cache_cannot_explain_what_has_no_weights(shell: Shell) -> None:

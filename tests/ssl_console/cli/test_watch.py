@@ -86,7 +86,7 @@ def test_a_folder_is_watched_by_one_process_only(shell: Shell, tmp_path: Path) -
     try:
         second = shell("watch", str(tmp_path), "-t", "echo/things", "--idle-stop", "0")
         assert second.code == 2
-        assert f"process {first.pid} is watching this folder already" in second.err
+        assert f"process {first.pid} already watches this folder" in second.err
     finally:
         first.send_signal(signal.SIGINT)
         first.communicate()
@@ -96,7 +96,7 @@ def test_a_folder_is_watched_by_one_process_only(shell: Shell, tmp_path: Path) -
 def test_what_is_no_folder_is_said(shell: Shell, tmp_path: Path) -> None:
     refused = shell("watch", str(tmp_path / "nowhere"), "-t", "echo/things")
     assert refused.code == 2
-    assert "is no folder" in refused.err
+    assert "is not a folder" in refused.err
 
 
 def test_a_half_written_checkpoint_is_not_whole(tmp_path: Path) -> None:

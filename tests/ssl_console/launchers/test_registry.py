@@ -31,12 +31,12 @@ def test_launchers_of_this_package_are_listed_with_what_their_workers_are(worksp
 
 
 def test_a_wrong_name_is_refused_with_the_nearest_one_and_the_place(workspace: Workspace) -> None:
-    with pytest.raises(ConsoleError, match=r"^--launcher: there is no launcher 'slrum'; did you mean 'slurm'\?"):
+    with pytest.raises(ConsoleError, match=r"^--launcher: unknown launcher 'slrum'; did you mean 'slurm'\?"):
         parse_launcher("slrum")
-    with pytest.raises(ConsoleError, match="there is no launcher 'zzz'; installed are local, slurm"):
+    with pytest.raises(ConsoleError, match="unknown launcher 'zzz'; available: local, slurm"):
         parse_launcher("zzz")
     for text, place in (('launcher = "slrum"', "launcher"), ("[launchers.slrum]", r"\[launchers.slrum\]")):
-        with pytest.raises(ConsoleError, match=rf"config.toml: {place}: there is no launcher 'slrum'; did you mean"):
+        with pytest.raises(ConsoleError, match=rf"config.toml: {place}: unknown launcher 'slrum'; did you mean"):
             resolve_placement(workspace, settings(workspace, text))
 
 
@@ -52,7 +52,7 @@ def test_settings_decide_where_no_option_is_given_and_devices_mean_local_workers
 def test_devices_of_this_machine_are_refused_for_a_launcher_with_devices_of_its_own(workspace: Workspace) -> None:
     sentence = (
         r"--devices cpu names devices of this machine, and --launcher slurm runs elsewhere: drop one of them "
-        r"\(gpus in \[slurm\] says what a job gets\)"
+        r"\(set gpus in \[slurm\]\)"
     )
     with pytest.raises(ConsoleError, match=sentence):
         resolve_placement(workspace, Config(), "slurm", ("cpu",))

@@ -83,7 +83,7 @@ def test_a_bundle_of_renamed_results_verifies(session: Session, tmp_path: Path) 
 def test_a_backbone_with_a_queued_run_is_not_renamed(session: Session) -> None:
     record = measure(session.workspace, "own/first", "knn/digits", 0.7)
     session.workspace.run(record.result.run_id).result.unlink()
-    with pytest.raises(ConsoleError, match="1 runs that are queued or under way"):
+    with pytest.raises(ConsoleError, match="1 runs that are queued or active"):
         rename_card(session, "own/first", "own/better")
     assert own_card(session, "own/first").is_file()
 
@@ -98,7 +98,7 @@ def test_a_name_that_is_taken_or_no_name_is_refused(session: Session, new: str) 
 def test_built_in_cards_are_copied_and_not_changed(session: Session) -> None:
     with pytest.raises(ConsoleError, match="ssl-console copy backbone demo/simclr own/NAME"):
         remove_card(session, "demo/simclr")
-    with pytest.raises(ConsoleError, match="demo/simclr is no card of this workspace"):
+    with pytest.raises(ConsoleError, match="demo/simclr is not a card of this workspace"):
         edit_card(session, "demo/simclr", never)
     copied = copy_card(session, "demo/simclr", "own/mine")
     assert session.backbones.cards["own/mine"].weights == session.backbones.cards["demo/simclr"].weights
@@ -144,7 +144,7 @@ def test_an_invalid_text_is_asked_about_and_never_replaces_the_card(
         asked.append(words)
         return len(asked) == 1
 
-    with pytest.raises(ConsoleError, match=r"is kept in .*\.first\.toml\.edited") as failed:
+    with pytest.raises(ConsoleError, match=r"is stored in .*\.first\.toml\.edited") as failed:
         edit_card(session, "own/first", once)
     assert "titel: unknown key; did you mean 'title'?" in asked[0]
     assert len(asked) == 2
@@ -152,7 +152,7 @@ def test_an_invalid_text_is_asked_about_and_never_replaces_the_card(
     assert "title: is missing" in str(failed.value)
 
 
-@pytest.mark.parametrize(("command", "words"), [("false", "ended with 1"), ("/nowhere/vi", "cannot be started")])
+@pytest.mark.parametrize(("command", "words"), [("false", "exited with code 1"), ("/nowhere/vi", "cannot be started")])
 def test_an_editor_that_fails_leaves_the_card(
     session: Session, monkeypatch: pytest.MonkeyPatch, command: str, words: str
 ) -> None:
@@ -169,5 +169,5 @@ def test_the_verbs_say_what_was_done(
     edit_backbone(session, "own/first")
     rename_backbone(session, "own/first", "own/better", as_json=False)
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("own/first is in ")
-    assert out[1] == "own/first is own/better now, 0 results were renamed with it"
+    assert out[0].startswith("own/first: written to ")
+    assert out[1] == "own/first is now own/better, 0 results were renamed"

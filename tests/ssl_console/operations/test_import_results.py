@@ -318,6 +318,6 @@ def test_the_verb_prints_a_document_and_ends_with_one_where_something_is_left_ou
     assert sorted(row["fate"] for row in document["results"]) == ["conflict", "new", "new", "new"]
     assert not any(row["imported"] for row in document["results"])
     assert import_results(session, made, take_conflicting=True, dry_run=False, as_json=False) is ExitCode.DONE
-    assert "4 results imported, 0 here already, 1 in conflict" in capsys.readouterr().out
+    assert "4 results imported, 0 already present, 1 in conflict" in capsys.readouterr().out
     list_results(Session.of(here), as_json=False)
     assert "imported: results.zip" in capsys.readouterr().out

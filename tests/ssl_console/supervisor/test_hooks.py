@@ -94,7 +94,7 @@ def test_a_command_is_killed_with_its_children_and_what_it_leaves_in_the_backgro
 def test_a_command_that_fails_is_logged_with_its_last_line(caplog: pytest.LogCaptureFixture) -> None:
     run_command((sys.executable, "-c", "import sys; sys.exit('no such channel')"), b"{}", 60.0)
     run_command(("/nowhere/notify",), b"{}", 60.0)
-    assert "ended with 1: no such channel" in caplog.text
+    assert "exited with code 1: no such channel" in caplog.text
     assert "hook /nowhere/notify cannot be started: No such file" in caplog.text
 
 
@@ -106,7 +106,7 @@ def test_more_events_than_a_slow_hook_can_take_are_left_out_and_logged(
     sender = Sender(HookSettings(command=("notify",)))
     for _ in range(MOST_WAITING + 2):
         sender.send({"event": "run-failed"})
-    assert "hook run-failed left out: 100 wait for slow ones" in caplog.text
+    assert "hook run-failed dropped: 100 events wait for slow hooks" in caplog.text
     release.set()
     eventually(lambda: not sender.busy, "all others are delivered")
 
@@ -165,7 +165,7 @@ def test_a_redirect_is_not_followed_and_no_message_has_the_address(
 ) -> None:
     post(HookSettings(webhook=f"{server.address}/moved"), b"{}")
     assert [path for path, _, _ in server.received] == ["/moved"]
-    assert "hook webhook was refused: status 302" in caplog.text
+    assert "hook webhook was rejected: status 302" in caplog.text
     post(HookSettings(webhook="http://127.0.0.1:1/secret", timeout_s=2), b"{}")
     assert "hook webhook cannot be reached" in caplog.text
     assert "127.0.0.1" not in caplog.text

@@ -71,7 +71,7 @@ def test_run_stays_on_the_devices_that_it_names() -> None:
     assert starts(choose([run("a", devices=("cuda:1",))], slots, PLAIN)) == {"t": "a"}
     assert starts(choose([run("a", devices=("cuda",))], slots[:1], PLAIN)) == {"s": "a"}
     choice = choose([run("a", devices=("mps",))], slots, PLAIN)
-    assert choice.waiting == {"a": "wants mps, and the supervisor's devices are cuda:0, cuda:1"}
+    assert choice.waiting == {"a": "requires mps, and the supervisor's devices are cuda:0, cuda:1"}
 
 
 def test_device_opened_on_demand_takes_only_runs_that_name_it() -> None:

@@ -258,7 +258,7 @@ def test_run_for_a_device_that_is_not_here_waits_and_says_why(bench: Bench) -> N
     eventually(lambda: (state := view.living()) and "far" in state.waiting, "there is a reason")
     state = view.living()
     assert state is not None
-    assert state.waiting["far"] == "wants cuda:7, and the supervisor's devices are cpu"
+    assert state.waiting["far"] == "requires cuda:7, and the supervisor's devices are cpu"
 
 
 def test_worker_that_cannot_begin_fails_its_run_with_its_last_words(
@@ -269,4 +269,4 @@ def test_worker_that_cannot_begin_fails_its_run_with_its_last_words(
     bench.supervise()
     status = bench.until("one", RunState.FAILED)
     assert status.kind == "crash"
-    assert "protocol 'rehearsal' is not known here; known are linear, knn" in status.reason
+    assert "unknown protocol 'rehearsal'; available: linear, knn" in status.reason

@@ -141,7 +141,7 @@ def test_of_supervisors_started_at_once_one_wins(bench: Bench) -> None:
     command = [sys.executable, "-P", "-m", "ssl_console.supervisor", "--workspace", str(bench.workspace.root)]
     second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert second.returncode == 1
-    assert "has a supervisor already" in second.stderr
+    assert "already has a supervisor" in second.stderr
     assert str(bench.supervisor_pid()) in second.stderr
     bench.go()
 
@@ -158,7 +158,7 @@ def test_run_submitted_while_the_supervisor_leaves_is_not_forgotten(bench: Bench
 
 
 def test_a_door_that_stays_locked_is_named_instead_of_waited_for_without_end(bench: Bench) -> None:
-    locked = pytest.raises(DoorLocked, match=r"supervisor/door has been locked .* stopped")
+    locked = pytest.raises(DoorLocked, match=r"supervisor/door has been locked .* suspended")
     with at_the_door(bench.workspace), locked, at_the_door(bench.workspace, patience_s=0.1):
         raise AssertionError("two at the door")
 
@@ -167,7 +167,7 @@ def test_a_supervisor_that_does_not_come_up_is_not_waited_for_without_end(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "START_S", 0.01)
-    with pytest.raises(OperationFailed, match=r"has not said within 0 s that it is up: it goes on"):
+    with pytest.raises(OperationFailed, match=r"did not report within 0 s that it is ready; it continues"):
         bench.supervise()
     eventually(lambda: is_supervised(bench.workspace), "it came up all the same")
 
@@ -264,7 +264,7 @@ def test_supervisor_told_to_stop_leaves_its_worker_to_finish(bench: Bench) -> No
 
 
 def test_supervisor_that_cannot_start_says_why(bench: Bench) -> None:
-    with pytest.raises(OperationFailed, match=r"there is no device 'cuda:9' here; there are .*cpu"):
+    with pytest.raises(OperationFailed, match=r"no device 'cuda:9'; available: .*cpu"):
         ensure_supervisor(bench.workspace, SupervisorOptions(devices=("cuda:9",)))
     bench.workspace.config.write_text("devics = ['cpu']\n")
     with pytest.raises(OperationFailed, match="devics: unknown key; did you mean 'devices'"):
@@ -288,7 +288,7 @@ def test_observer_follows_a_run_from_queue_to_end(bench: Bench) -> None:
     bench.submit("one", "wait", seconds=0.5)
     seen = {view.state for view in observer.poll().changed}
     assert seen == {RunState.QUEUED}
-    assert observer.runs["one"].reason == "no supervisor is running: `ssl-console resume` starts one"
+    assert observer.runs["one"].reason == "no supervisor is running: start one with `ssl-console resume`"
     bench.supervise()
 
     def follow(until: RunState) -> None:

@@ -120,7 +120,7 @@ def test_devices_are_numbered_as_cuda_numbers_what_is_visible(
 def test_names_are_parsed_and_strange_ones_refused() -> None:
     assert parse_devices(" cuda:0, CPU,cuda:0,") == ("cuda:0", "cpu")
     assert parse_devices(None) == ()
-    with pytest.raises(ConsoleError, match="'gpu0' is no device: write cpu, mps, cuda"):
+    with pytest.raises(ConsoleError, match="'gpu0' is not a device: use cpu, mps, cuda"):
         parse_devices("gpu0")
 
 
@@ -129,7 +129,7 @@ def test_cuda_devices_are_preferred_and_the_cpu_is_the_last_resort() -> None:
     assert default_devices([CPU]) == [CPU]
     assert choose_devices((), [*GPUS, CPU]) == GPUS
     assert choose_devices(("cpu", "cuda"), [*GPUS, CPU]) == [CPU, *GPUS]
-    with pytest.raises(ConsoleError, match=r"there is no device 'cuda:5' here .*there are cuda:0, cuda:1, cpu"):
+    with pytest.raises(ConsoleError, match=r"no device 'cuda:5' .*available: cuda:0, cuda:1, cpu"):
         choose_devices(("cuda:5",), [*GPUS, CPU])
 
 

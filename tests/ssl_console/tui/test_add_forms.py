@@ -49,7 +49,7 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         dialog = app.screen
         assert isinstance(dialog, AddBackboneDialog)
         fill(pilot, path=str(tmp_path / "nowhere.pth"))
-        await until(pilot, lambda: "is not there" in shown(pilot, "#found"))
+        await until(pilot, lambda: "does not exist" in shown(pilot, "#found"))
         fill(pilot, path=str(tmp_path / "last.pth"), name="own/a name")
         await until(pilot, lambda: "use letters, digits" in shown(pilot, "#found"))
         fill(pilot, name="own/moco")

@@ -132,7 +132,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
         planned, started = app.backend.plan, []
 
         def slow(request: object) -> Plan:
-            app.backend.session.notify("examining own/net before it is measured for the first time ...")
+            app.backend.session.notify("examining own/net before its first measurement ...")
             release.wait(60)
             return planned(request)  # type: ignore[arg-type]
 

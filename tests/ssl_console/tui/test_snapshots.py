@@ -108,7 +108,7 @@ def test_training(snap_compare: Compare, used: Workspace, size: tuple[int, int])
 
 def test_adding(snap_compare: Compare, used: Workspace, size: tuple[int, int]) -> None:
     app = snapshot_of(used, "plan")
-    told = before("B", *"/nowhere.pth", fact=lambda app: "is not there" in found(app))
+    told = before("B", *"/nowhere.pth", fact=lambda app: "does not exist" in found(app))
     assert snap_compare(app, terminal_size=size, run_before=told)
 
 

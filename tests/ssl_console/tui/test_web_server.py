@@ -73,9 +73,9 @@ def addresses(process: subprocess.Popen[str]) -> tuple[str, str]:
     for line in process.stderr:
         if found := re.search(r"(http://\S+) (?:shows the console|there$)", line):
             first = found[1]
-        if found := re.match(r"(http://\S+) shows it to look only", line):
+        if found := re.match(r"(http://\S+) is read-only", line):
             return first, found[1]
-        if "as good as your password" in line:
+        if "treat these addresses as passwords" in line:
             return first, first
     raise AssertionError("it does not serve")
 
@@ -213,7 +213,7 @@ def test_a_socket_in_a_folder_that_is_open_to_others_is_refused_with_the_command
 
 def test_serving_without_a_secret_takes_two_options(still: Workspace) -> None:
     assert "--open-to-all-users" in refused(still, "--no-token", code=2).stderr
-    assert "belongs to --no-token" in refused(still, "--open-to-all-users", code=2).stderr
+    assert "requires --no-token" in refused(still, "--open-to-all-users", code=2).stderr
 
 
 async def test_a_console_without_a_secret_warns_of_every_user_of_the_machine(still: Workspace) -> None:
@@ -224,8 +224,8 @@ async def test_a_console_without_a_secret_warns_of_every_user_of_the_machine(sti
         async with aiohttp.ClientSession() as session, session.get(first[2].split()[0]) as page:
             assert page.status == 200
         process.terminate()
-    assert "WARNING: no secret is asked for" in first[0]
-    assert "every user of this machine: " in first[1]
+    assert "WARNING: no secret is required" in first[0]
+    assert "all users of this machine: " in first[1]
 
 
 def test_an_address_that_other_machines_reach_is_warned_of(still: Workspace) -> None:
@@ -234,8 +234,8 @@ def test_an_address_that_other_machines_reach_is_warned_of(still: Workspace) -> 
         assert process.stderr is not None
         first = process.stderr.readline() + process.stderr.readline()
         process.terminate()
-    assert "WARNING: 0.0.0.0 can be reached from other machines, without encryption" in first
-    assert "who reads it can start and cancel runs here as you" in first
+    assert "WARNING: 0.0.0.0 can be reached from other machines, unencrypted" in first
+    assert "an eavesdropper can start and cancel runs here as you" in first
 
 
 def serve_command(workspace: Workspace) -> list[str]:

@@ -102,7 +102,7 @@ def test_sigterm_without_a_cancel_request_makes_the_run_lost(bench: Bench) -> No
     assert leaves(worker) == 1
     status = bench.until("one", RunState.FAILED)
     assert status.kind == "lost"
-    assert "told to stop from outside (SIGTERM)" in status.reason
+    assert "terminated from outside (SIGTERM)" in status.reason
 
 
 def test_sigterm_while_it_waits_for_work_ends_it_at_once(bench: Bench) -> None:
@@ -167,7 +167,7 @@ def test_run_that_no_worker_understands_says_so(bench: Bench) -> None:
     folder = bench.submit("one")
     folder.spec.write_text("{}")
     assert leaves(bench.worker("one")) == 1
-    assert f"{folder.spec} is not a run this version understands" in bench.status("one").reason
+    assert f"{folder.spec} is not a run that this version supports" in bench.status("one").reason
 
 
 def test_files_of_a_run_are_private(bench: Bench) -> None:

@@ -33,13 +33,13 @@ def test_a_good_result_has_no_badge() -> None:
 
 def test_a_score_that_guessing_could_give_is_told() -> None:
     (badge,) = badges_of(seen(value=11.0, ci_low=8.0, ci_high=14.0))
-    assert (badge.name, "guessing gives 10.0" in badge.advice) == ("chance", True)
+    assert (badge.name, "the chance level is 10.0" in badge.advice) == ("chance", True)
     assert badges_of(seen(value=14.0, ci_low=11.0, ci_high=17.0)) == ()
 
 
 def test_a_score_below_chance_is_called_worse_than_guessing() -> None:
     (badge,) = badges_of(seen(value=10.0, ci_low=5.0, ci_high=15.0, chance=33.0))
-    assert "worse than that by more than chance" in badge.advice
+    assert "significantly below it" in badge.advice
     (badge,) = badges_of(seen(value=30.0, ci_low=25.0, ci_high=35.0, chance=33.0))
     assert "does not exclude" in badge.advice
 

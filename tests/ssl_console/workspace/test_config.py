@@ -28,9 +28,9 @@ def test_settings_are_read(workspace: Workspace) -> None:
     [
         ("slots_per_device = 0", "slots_per_device: input should be greater than or equal to 1, not 0"),
         ("slot_per_device = 2", "slot_per_device: unknown key; did you mean 'slots_per_device'?"),
-        ("xyz = 2", "xyz: unknown key; known are data_root, "),
+        ("xyz = 2", "xyz: unknown key; available: data_root, "),
         ('devices = ["gpu"]', "devices.0: string should match pattern"),
-        ("stall_s = ", "is not TOML"),
+        ("stall_s = ", "is not valid TOML"),
     ],
 )
 def test_an_error_names_file_key_and_value(workspace: Workspace, text: str, said: str) -> None:

@@ -154,7 +154,7 @@ def test_full_disk_leaves_the_file_as_it_was_and_says_so(store: ResultStore, wor
     ("content", "why"),
     [
         (b'{"results": {"1"', "it is not JSON"),
-        (b"[1, 2]", "it holds no tables"),
+        (b"[1, 2]", "it contains no tables"),
         (b'{"_default": {}}', "it has no schema version"),
         (b"", "it is not JSON"),
     ],
@@ -176,7 +176,7 @@ def test_damaged_file_is_an_error_with_the_way_out_and_rebuild_sets_it_aside(
 
 def test_row_that_is_no_result_is_an_error_that_names_it(store: ResultStore) -> None:
     store.path.write_bytes(b'{"schema": {"1": {"version": 1}}, "results": {"1": {"run_id": "x"}}}')
-    with pytest.raises(StoreError, match="holds a row that is no result"):
+    with pytest.raises(StoreError, match="contains a row that is not a result"):
         store.results()
 
 
@@ -198,7 +198,7 @@ def test_newer_file_is_refused_and_left_alone(store: ResultStore, workspace: Wor
     content = orjson.dumps({"schema": {"1": {"version": SCHEMA_VERSION + 1}}, "results": {}})
     store.path.write_bytes(content)
     for use in (store.results, lambda: store.add([result(1)]), lambda: rebuild(workspace)):
-        with pytest.raises(StoreError, match=r"its schema version is 2, this program knows up to 1: upgrade"):
+        with pytest.raises(StoreError, match=r"its schema version is 2, this program supports up to 1: upgrade"):
             use()
     assert store.path.read_bytes() == content
 

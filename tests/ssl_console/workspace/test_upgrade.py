@@ -31,7 +31,7 @@ OLD = ("first", "provenance", "cluster")
 DONE = {"979997a3453e": 50.0, "eb996a990fb3": 51.0}
 FAILED, CANCELLED, QUEUED = "eefa2510760e", "644810a71d8d", "d077b9943747"
 WORK = ("-b", "own/first", "-t", "echo/things")
-NEWER = "its schema version is 2, this program knows up to 1: upgrade ssl-console"
+NEWER = "its schema version is 2, this program supports up to 1: upgrade ssl-console"
 
 
 def opened(name: str, workspace: Workspace) -> Workspace:
@@ -151,7 +151,7 @@ def test_a_newer_run_is_named_and_hides_no_others(workspace: Workspace, shell: S
     spec.write_bytes(orjson.dumps({**content, "version": SPEC_VERSION + 1}))
     listed = shell("runs", "--json")
     assert {row["run_id"] for row in listed.document["runs"]} == {*DONE, FAILED, CANCELLED}
-    words = f"{spec} cannot be used: its version is 2, this program knows up to 1: upgrade ssl-console"
+    words = f"{spec} cannot be used: its version is 2, this program supports up to 1: upgrade ssl-console"
     assert listed.err == f"{words}\n"
-    with pytest.raises(ValueError, match="its version is 2, this program knows up to 1: upgrade ssl-console"):
+    with pytest.raises(ValueError, match="its version is 2, this program supports up to 1: upgrade ssl-console"):
         RunSpec.model_validate_json(spec.read_bytes())

@@ -189,7 +189,7 @@ def test_deep_colours_in_separate_planes_are_refused_as_they_would_be_read_as_ot
     planes = struct.pack("<HHIHH", 284, 3, 1, 2, 0)
     assert rows_per_strip in whole
     (root / "ant" / "planes.tif").write_bytes(whole.replace(rows_per_strip, planes))
-    assert "16-bit colours in separate planes are not decoded rightly" in notes_text(add(root))
+    assert "16-bit colours in separate planes are not decoded correctly" in notes_text(add(root))
 
 
 @pytest.mark.parametrize("value", [-1000, 70_000])

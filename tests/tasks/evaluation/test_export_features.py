@@ -145,7 +145,7 @@ def test_chosen_blocks_of_datasets_and_of_files_are_the_stored_columns(root: Pat
 def test_what_cannot_be_had_is_named_and_leaves_no_file(root: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no image")
     broken = ImageFiles(files=(str(tmp_path / "notes.jpg"),), names=("notes",))
-    with pytest.raises(ImageError, match=r"notes\.jpg is no image"):
+    with pytest.raises(ImageError, match=r"notes\.jpg is not an image"):
         export(root, "broken.npy", broken)
     with pytest.raises(DataError, match=r"digits has no split 'val': it has train, test"):
         export(root, "broken.npy", DatasetSplits(card=CATALOG.dataset("digits"), splits=("val",)))
