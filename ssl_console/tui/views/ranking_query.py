@@ -11,7 +11,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from ssl_console.analysis.badged_results import BadgeSources
 from ssl_console.analysis.filter_query import Filterable
 from ssl_console.analysis.published import all_published, unmarked, with_published
-from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, RankingRow, pick_columns, rank
+from ssl_console.analysis.ranking import ESTIMATE, Ranking, RankingColumn, pick_columns, rank
 from ssl_console.analysis.ranking_filter import column_subject, filter_ranking, row_subject
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.views import memoize_by_identity
@@ -129,15 +129,19 @@ def apply_query(base: Ranking, query: RankingQuery, catalogue: Catalog) -> tuple
     if not query.terms.strip():
         labels = [column.label for column in base.columns if column.label not in query.hidden]
         return base if len(labels) == len(base.columns) else pick_columns(base, labels), ()
-    rows = {row.backbone: _subject_of(row, catalogue) for row in base.rows}
+    rows = _row_subjects(base, catalogue)
     shown = (column for column in base.columns if column.label not in query.hidden)
     columns = {column.label: _column_subject(column, catalogue) for column in shown}
     return filter_ranking(base, query.terms, rows, columns)
 
 
-def _subject_of(row: RankingRow, catalogue: Catalog) -> Filterable:
-    entry = catalogue.backbone.get(unmarked(row.backbone))
-    return row_subject(row, entry.subject if entry else None)
+@memoize_by_identity
+def _row_subjects(base: Ranking, catalogue: Catalog) -> Mapping[str, Filterable]:
+    """What a filter compares of each row. Memoized: each letter of a filter needs all of them."""
+    entries = {row.backbone: catalogue.backbone.get(unmarked(row.backbone)) for row in base.rows}
+    return {
+        row.backbone: row_subject(row, entry.subject if (entry := entries[row.backbone]) else None) for row in base.rows
+    }
 
 
 def _column_subject(column: RankingColumn, catalogue: Catalog) -> Filterable:
