@@ -62,6 +62,9 @@ class Driver(ModuleType):
     def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
         return 300_500
 
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: str) -> int:  # noqa: N802
+        return 700_000
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802
         return [
             SimpleNamespace(pid=os.getpid(), usedGpuMemory=68 * GIGABYTE),

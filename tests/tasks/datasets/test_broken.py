@@ -19,6 +19,8 @@ from tasks.datasets.presence import presence
 from tasks.datasets.registry import open_dataset
 from tests.tasks.datasets import test_csv_index as own
 from tests.tasks.datasets import test_dense as dense
+from tests.tasks.datasets import test_published_lists as lists
+from tests.tasks.datasets import test_revisited as revisited
 from tests.tasks.datasets import test_torchvision as torchvision
 from tests.tasks.datasets import test_voc_detection as voc
 
@@ -63,6 +65,18 @@ def isic(root: Path) -> None:
     own.isic(root, "\n".join(rows))
 
 
+def vtab(folder: str) -> Tree:
+    return lambda root: lists.vtab(root, dataset=folder)
+
+
+def part_of_imagenet(percent: int) -> Tree:
+    return lambda root: lists.imagenet(root, ["n01440764_1.JPEG", "n01443537_2.JPEG", "n01484850_3.JPEG"], percent)
+
+
+def buildings(name: str) -> Tree:
+    return lambda root: revisited.tree(root, revisited.ground_truth(), name)
+
+
 TREES: dict[str, Tree] = {
     "ade20k": dense.ade,
     "aircraft": lambda root: torchvision.aircraft(root / "Aircraft"),
@@ -75,14 +89,27 @@ TREES: dict[str, Tree] = {
     "flowers": flowers,
     "food": food,
     "imagenet": imagenet,
+    "imagenet-1pct": part_of_imagenet(1),
+    "imagenet-10pct": part_of_imagenet(10),
     "isic": isic,
     "nyuv2": dense.nyu,
+    "nyuv2-depth": dense.nyu_depth,
     "pets": lambda root: torchvision.pets(root / "Pets"),
+    "roxford5k": buildings("roxford5k"),
+    "rparis6k": buildings("rparis6k"),
     "sun397": lambda root: own.sun(root / "SUN397"),
     "voc07": voc.tree,
     "voc2007": own.voc,
+    "vtab-caltech101": vtab("caltech101"),
+    "vtab-cifar100": vtab("cifar"),
+    "vtab-dtd": vtab("dtd"),
+    "vtab-flowers": vtab("oxford_flowers102"),
+    "vtab-pets": vtab("oxford_iiit_pet"),
+    "vtab-sun397": vtab("sun397"),
+    "vtab-svhn": vtab("svhn"),
 }
-"""All except CIFAR, whose images are not files and whose files are verified by checksums."""
+"""All except CIFAR, whose images are not files and whose files are verified by checksums, and further test sets, which
+`tests/tasks/protocols/test_robustness.py` reads."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +120,9 @@ def _any_sum(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_dataset_on_disk_has_a_tree() -> None:
     on_disk = {name for name, card in CATALOG.datasets.items() if not LAYOUTS[card.reader].embedded}
-    assert on_disk == set(TREES) | {"cifar10", "cifar100"}
+    further = {name for name in on_disk if CATALOG.dataset(name).targets == ("shift",)}
+    assert on_disk - further == set(TREES) | {"cifar10", "cifar100"}
+    assert further == {"imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch"}
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -138,7 +167,9 @@ def test_an_image_that_cannot_be_decoded_is_named_by_a_check(tmp_path: Path, nam
     splits = open_dataset(card, tmp_path).splits
     split = splits.get("train") or next(iter(splits.values()))
     wanted = Path(split.identifiers[0]).name
-    images = [path for path in tmp_path.rglob(f"{Path(wanted).stem}.*") if path.suffix.lower() in {".jpg", ".png"}]
+    images = [
+        path for path in tmp_path.rglob(f"{Path(wanted).stem}.*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
+    ]
     images = [path for path in images if "annotations" not in path.parts]
     assert images
     for path in images:

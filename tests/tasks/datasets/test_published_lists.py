@@ -20,8 +20,8 @@ PETS = CATALOG.dataset("vtab-pets")
 COUNTS = {"train800.txt": 8, "val200.txt": 4, "test.txt": 6}
 
 
-def vtab(root: Path, ending: str = "png") -> Path:
-    folder = root / "vtab-1k" / "oxford_iiit_pet"
+def vtab(root: Path, ending: str = "png", dataset: str = "oxford_iiit_pet") -> Path:
+    folder = root / "vtab-1k" / dataset
     for name, count in COUNTS.items():
         (folder / "images" / name[:-4]).mkdir(parents=True)
         files = [f"images/{name[:-4]}/{number:06d}.{ending}" for number in range(count)]
@@ -66,7 +66,7 @@ def test_the_suite_is_of_the_natural_tasks() -> None:
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
 
-def imagenet(root: Path, listed: list[str]) -> Path:
+def imagenet(root: Path, listed: list[str], percent: int = 1) -> Path:
     generator = np.random.default_rng(0)
     for part, count in (("train", 5), ("val", 2)):
         for name in CLASSES:
@@ -75,7 +75,7 @@ def imagenet(root: Path, listed: list[str]) -> Path:
             for number in range(count):
                 pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{name if part == 'train' else 'x'}_{number}.JPEG")
-    (root / "ImageNet" / "1percent.txt").write_text("".join(f"{line}\n" for line in listed))
+    (root / "ImageNet" / f"{percent}percent.txt").write_text("".join(f"{line}\n" for line in listed))
     return root
 
 

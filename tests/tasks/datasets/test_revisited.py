@@ -43,12 +43,12 @@ def ground_truth() -> dict[str, Any]:
     return {"imlist": DATABASE, "qimlist": QUERIES, "gnd": entries}
 
 
-def tree(root: Path, content: object) -> Path:
-    folder = root / "roxford5k" / "jpg"
+def tree(root: Path, content: object, dataset: str = "roxford5k") -> Path:
+    folder = root / dataset / "jpg"
     folder.mkdir(parents=True)
     for number, name in enumerate([*DATABASE, *QUERIES]):
         Image.new("RGB", (24, 16), (7 * number, 0, 0)).save(folder / f"{name}.jpg")
-    (folder.parent / "gnd_roxford5k.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    (folder.parent / f"gnd_{dataset}.pkl").write_bytes(pickle.dumps(content, protocol=2))
     return root
 
 
