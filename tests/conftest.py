@@ -31,8 +31,8 @@ AS_QUICK_ONES = 20
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Number of processes of `-n auto`: one more than cores, as tests often wait for other programs."""
-    return min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
+    """Number of processes of `-n auto`: two more than cores, as tests often wait for other programs."""
+    return min((os.cpu_count() or 1) + 2, MOST_PROCESSES)
 
 
 @pytest.hookimpl(trylast=True)

@@ -65,7 +65,7 @@ class ForkServer:
     def __init__(self, environment: Mapping[str, str], imported: Sequence[str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *imported]
+            command = [sys.executable, "-P", __file__, str(theirs.fileno()), *imported]
             self.process = subprocess.Popen(
                 command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )

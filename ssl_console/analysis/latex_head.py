@@ -8,14 +8,19 @@ from itertools import groupby
 
 def grouped_head(titles: Sequence[str], escape: Callable[[str], str]) -> list[str]:
     """The head for unescaped titles: one line, or two with rules between where titles are `protocol/dataset`."""
-    halves = [title.partition("/") for title in titles]
-    if not any(after for _, _, after in halves):
+    halves = [_halves(title) for title in titles]
+    if not any(group for group, _ in halves):
         return [" & ".join(map(escape, titles)) + r" \\"]
-    names = [after or before for before, _, after in halves]
     above, rules, first = [], [], 1
-    for group, members in groupby(before if after else "" for before, _, after in halves):
+    for group, members in groupby(group for group, _ in halves):
         count = len(list(members))
         above += [rf"\multicolumn{{{count}}}{{c}}{{{escape(group)}}}"] if group else [""] * count
         rules += [rf"\cmidrule(lr){{{first}-{first + count - 1}}}"] if group else []
         first += count
-    return [" & ".join(above) + r" \\", " ".join(rules), " & ".join(map(escape, names)) + r" \\"]
+    return [" & ".join(above) + r" \\", " ".join(rules), " & ".join(escape(name) for _, name in halves) + r" \\"]
+
+
+def _halves(title: str) -> tuple[str, str]:
+    """Protocol and dataset of a title; all of it behind an empty protocol where it has another form."""
+    protocol, _, dataset = title.partition("/")
+    return (protocol, dataset) if protocol and dataset else ("", title)

@@ -187,4 +187,4 @@ def open_editor(path: Path) -> None:
     except OSError as error:
         raise ConsoleError(f"$EDITOR ({editor}) cannot be started: {error.strerror or error}") from error
     if done.returncode:
-        raise ConsoleError(f"the editor ({editor}) ended with {done.returncode}: the file is as it was")
+        raise ConsoleError(f"the editor ({editor}) exited with code {done.returncode}: the file was not changed")

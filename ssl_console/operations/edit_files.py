@@ -53,7 +53,7 @@ def edit_checked(path: Path, check: Callable[[Path], str], start: bytes = b"") -
         return False
     wrong = check(draft)
     if wrong:
-        raise ConsoleError(f"{path.name} is as it was, as the new text cannot be used ({wrong}); it is kept in {draft}")
+        raise ConsoleError(f"{path.name} was not changed: the new text is not valid ({wrong}); it is stored in {draft}")
     write_atomically(path, after)
     draft.unlink()
     return True
@@ -70,7 +70,7 @@ def _wrong_config(draft: Path) -> str:
     folder = draft.with_name(f"{draft.name}.d")
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        (folder / "config.toml").write_bytes(draft.read_bytes())
+        write_atomically(folder / "config.toml", draft.read_bytes())
         load_config(Workspace(folder))
     except ConsoleError as error:
         return str(error).replace(str(folder / "config.toml"), "config.toml")

@@ -91,7 +91,8 @@ def _processes(nvml: ModuleType, handle: object) -> Iterator[DeviceProcess]:
 
 
 def _power_limit_mw(nvml: ModuleType, handle: object) -> int | None:
-    return _asked(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    limit = getattr(nvml, "nvmlDeviceGetEnforcedPowerLimit", None)  # older bindings do not have it
+    return None if limit is None else _asked(nvml, limit, handle)
 
 
 def _device(nvml: ModuleType, index: int, handle: object) -> Device | None:

@@ -462,7 +462,7 @@ def grey(tensors: Tensors) -> object:
         (adapted_outside, "LoRA"),
         (flat, "FSDP"),
         (hollow, "zero_to_fp32"),
-        (grey, "1 channel"),
+        (grey, "1 input channel"),
     ],
 )
 def test_what_would_be_another_network_is_refused_by_name(

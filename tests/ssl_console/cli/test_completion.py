@@ -98,5 +98,6 @@ def test_help_shows_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
         app(["--help"], prog_name="ssl-console")
     shown = capsys.readouterr().out
     assert "..." not in shown.partition("Commands:")[2]
-    assert "Verify a bundle and add its results to this workspace, marked as" in shown
+    words = " ".join(shown.split())
+    assert "Verify a bundle and add its results to this workspace, marked as imported; exit code 1" in words
     assert "complete " not in shown

@@ -212,7 +212,7 @@ def test_cancel_ends_what_is_queued_and_what_runs(shell: Shell) -> None:
     wait_until(lambda: set(states(shell).values()) == {"cancelled"})
     refused = shell("cancel", run_ids[0])
     assert refused.code == 2
-    assert "it is cancelled already" in refused.err
+    assert "it is already cancelled" in refused.err
 
 
 def test_paused_runs_wait_and_resumed_ones_go_on(shell: Shell) -> None:

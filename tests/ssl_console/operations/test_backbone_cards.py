@@ -152,7 +152,10 @@ def test_an_invalid_text_is_asked_about_and_never_replaces_the_card(
     assert "title: is missing" in str(failed.value)
 
 
-@pytest.mark.parametrize(("command", "words"), [("false", "exited with code 1"), ("/nowhere/vi", "cannot be started")])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("false", "exited with code 1: the file was not changed"), ("/nowhere/vi", "cannot be started")],
+)
 def test_an_editor_that_fails_leaves_the_card(
     session: Session, monkeypatch: pytest.MonkeyPatch, command: str, words: str
 ) -> None:

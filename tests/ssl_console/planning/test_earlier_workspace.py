@@ -61,7 +61,7 @@ def test_results_of_names_and_sizes_are_marked_until_images_that_are_encoded_aga
     assert done.code == 0, done.err
     (run,) = (path.parent for path in workspace.runs.glob("*/run.json") if path.parent.name not in RUNS)
     assert "16 of 16 images were encoded again and gave the same" in (run / "events.1.jsonl").read_text()
-    assert "1 done already" in shell("plan", "-b", "demo/random", "-t", "knn/pets2").out
+    assert "1 already done" in shell("plan", "-b", "demo/random", "-t", "knn/pets2").out
     found = badges(shell)
     assert MARK not in found["demo/random", "linear/pets2"], "its features were compared in the run of kNN"
     assert MARK in found["demo/simclr", "linear/pets2"], "its own were not"

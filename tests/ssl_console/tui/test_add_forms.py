@@ -13,6 +13,7 @@ from backbones.inspection.inspect_main import propose
 from ssl_console.operations import add_backbone
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.add_backbone import AddBackboneDialog
+from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.widgets.chart import ChartView
 from ssl_console.tui.widgets.styled_text import Lines
@@ -70,6 +71,9 @@ async def test_the_form_checks_while_one_types_and_writes_the_card(
         await until(pilot, lambda: "0.4,0.5,0.6  0.25,0.25,0.25 (given)" in shown(pilot, "#found"))
         await pilot.press("enter")
         await until(pilot, lambda: "own/moco" in app.state.catalogue.backbone)
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))  # whether it is to be evaluated now
+        await pilot.press("escape")
+        await until(pilot, lambda: bool(app.screen.query(LineTable)))
         await until(pilot, lambda: app.screen.query_one(LineTable).row == "own/moco")
         assert app.state.suite == "demo", "own backbones are offered under every suite"
         assert not isinstance(app.screen, AddBackboneDialog)

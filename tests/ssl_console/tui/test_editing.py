@@ -65,7 +65,7 @@ async def test_a_card_is_edited_and_an_invalid_one_does_not_take_its_place(
         await pilot.press("e", "enter")
         assert isinstance(pilot.app.screen, ProblemDialog)
         words = " ".join("".join(span.text for span in line) for line in pilot.app.screen.query_one(Lines).content)
-        assert "is as it was" in words
+        assert "was not changed" in words
         assert "Mine" in path.read_text()
 
 

@@ -40,6 +40,7 @@ def before(*keys: str, fact: Callable[[ConsoleApp], object] = lambda app: True) 
         await pilot.press(*keys)
         await until(pilot, lambda: fact(app))
         await idle(app)
+        await until(pilot, lambda: not app.state.reading)
         await pilot.pause()
 
     return press

@@ -77,7 +77,7 @@ def test_a_workspace_of_an_earlier_version_is_carried_on(name: str, workspace: W
     assert {row["value"] for row in shell("rank", "--json").document["rows"][0]["scores"].values()} == {50.5}
     again = shell("run", *WORK, *(f"--seed={seed}" for seed in (0, 1, 3)))
     assert again.code == 0, again.err
-    assert "2 done already" in again.err
+    assert "2 already done" in again.err
     found = {result.run_id: result.value for result in ResultStore(workspace).results()}
     assert found == {**DONE, QUEUED: 53.0}
     retried = shell("retry", CANCELLED)

@@ -78,7 +78,8 @@ def few(card: DatasetCard) -> DatasetCard:
 
 def test_the_table_has_every_protocol() -> None:
     families = {PROTOCOLS[name.partition("/")[0]].family for name in PROTOCOL_CHANGES}
-    assert families == {facts.family for facts in PROTOCOLS.values()}
+    without_dataset = {"instance-retrieval"}  # none that is rendered has its targets; it uses the vectors alone
+    assert families == {facts.family for facts in PROTOCOLS.values()} - without_dataset
 
 
 VECTORS_ALONE = {"robustness", "knn", "label-free", "transferability", "k-shot", "few-shot", "colour"}
