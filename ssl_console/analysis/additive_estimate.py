@@ -62,29 +62,75 @@ def _connected(scores: Scores) -> list[set[str]]:
 
 
 def _fitted(names: Sequence[str], scores: Scores) -> dict[str, Estimate]:
-    """The tasks' effects are eliminated, so one equation a backbone is left."""
-    place = {name: number for number, name in enumerate(names)}
+    """The effects of the larger side are eliminated, so one equation is left for each backbone, or for each task."""
     count = len(names)
-    matrix = [[1.0 / count] * count for _ in names]  # the mean effect is 0
-    right = [0.0] * count
+    right = dict.fromkeys(names, 0.0)
     for cells in scores.values():
-        mean, share = fmean(cells.values()), 1 / len(cells)
+        mean = fmean(cells.values())
         for name, value in cells.items():
-            right[place[name]] += value - mean
-            row = matrix[place[name]]
-            row[place[name]] += 1.0
-            for other in cells:
-                row[place[other]] -= share
-    inverse = _inverse(matrix)
-    effects = [math.fsum(a * b for a, b in zip(row, right, strict=True)) for row in inverse]
+            right[name] += value - mean
+    effects, variances = (_by_backbone if count <= len(scores) else _by_task)(names, scores, right)
     by_name = dict(zip(names, effects, strict=True))
     error, free = _residual(by_name, scores)
     reach = None if error is None else student_95(free) * error
-    variances = [max(0.0, row[number] - 1 / count) for number, row in enumerate(inverse)]
     return {
-        name: Estimate(by_name[name], None if reach is None else reach * math.sqrt(variance))
+        name: Estimate(by_name[name], None if reach is None else reach * math.sqrt(max(0.0, variance)))
         for name, variance in zip(names, variances, strict=True)
     }
+
+
+Solved = tuple[list[float], list[float]]
+"""Effects of the backbones, of mean 0, and their variances in units of the error's variance."""
+
+
+def _by_backbone(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -> Solved:
+    """Normal equations of the backbones, whose mean effect is 0."""
+    place = {name: number for number, name in enumerate(names)}
+    matrix = [[1.0 / len(names)] * len(names) for _ in names]
+    for cells in scores.values():
+        for name in cells:
+            row = matrix[place[name]]
+            row[place[name]] += 1.0
+            for other in cells:
+                row[place[other]] -= 1 / len(cells)
+    inverse = _inverse(matrix)
+    effects = [math.fsum(one * right[name] for one, name in zip(row, names, strict=True)) for row in inverse]
+    return effects, [row[number] - 1 / len(names) for number, row in enumerate(inverse)]
+
+
+def _by_task(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -> Solved:
+    """The same from the equations of the tasks, which are fewer.
+
+    With D the number of tasks of each backbone, N the cells and S the equations of the tasks,
+    G = 1/D + 1/D N S^- N' 1/D is a generalised inverse of the backbones' equations, and P G P their inverse for effects
+    of mean 0 (P subtracts the mean). Backbones with the same tasks share their row of N S^- N'.
+    """
+    tasks = list(scores)
+    of = {name: tuple(number for number, task in enumerate(tasks) if name in scores[task]) for name in names}
+    matrix = [[1.0 / len(tasks)] * len(tasks) for _ in tasks]
+    for own in of.values():
+        for one in own:
+            matrix[one][one] += 1.0
+            for other in own:
+                matrix[one][other] -= 1 / len(own)
+    inverse = _inverse(matrix)
+    quadratic = {own: math.fsum(inverse[a][b] for a in own for b in own) / len(own) ** 2 for own in set(of.values())}
+
+    def applied(values: Mapping[str, float]) -> list[float]:
+        sums = [
+            math.fsum(values[name] / len(of[name]) for name in names if number in of[name])
+            for number in range(len(tasks))
+        ]
+        through = [math.fsum(a * b for a, b in zip(row, sums, strict=True)) for row in inverse]
+        return [(values[name] + math.fsum(through[number] for number in of[name])) / len(of[name]) for name in names]
+
+    count = len(names)
+    ones, raw = applied(dict.fromkeys(names, 1.0)), applied(right)
+    shift, level = math.fsum(raw) / count, math.fsum(ones) / count**2
+    diagonal = [
+        1 / len(of[name]) + quadratic[of[name]] - 2 * one / count + level for name, one in zip(names, ones, strict=True)
+    ]
+    return [value - shift for value in raw], diagonal
 
 
 def _residual(effects: Mapping[str, float], scores: Scores) -> tuple[float | None, int]:

@@ -83,5 +83,6 @@ def filter_ranking(
     labels = [label for label, subject in columns.items() if for_columns.matches(subject)]
     ranking = base if len(labels) == len(base.columns) else pick_columns(base, labels)
     if for_rows != Filter():
-        ranking = pick_rows(ranking, [name for name, subject in rows.items() if for_rows.matches(subject)])
+        names = [name for name, subject in rows.items() if for_rows.matches(subject)]
+        ranking = ranking if len(names) == len(rows) else pick_rows(ranking, names)
     return ranking, tuple(terms.unknown_fields(fields))

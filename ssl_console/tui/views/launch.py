@@ -24,7 +24,7 @@ def launch_lines(
 ) -> list[Line]:
     """Preview of a launch on lines of `width` cells."""
     return [
-        line(Span(f"{plan.counts['total']} picked", Tone.STRONG)),
+        line(Span(f"{plan.counts['total']} selected", Tone.STRONG)),
         line(),
         *_counts(plan),
         line(),
@@ -42,7 +42,7 @@ def looking_lines(
     picked: int, elapsed_s: float, activity: str, reading: Iterable[ReadingProgress], *, starts: bool, width: int
 ) -> list[Line]:
     """While a launch is planned: for how long, what it waits for, and whether it starts as soon as that is known."""
-    head = line(Span(f"Looking at {picked} picked ...", Tone.DIM), Span(f"  {format_duration(elapsed_s)}", Tone.DIM))
+    head = line(Span(f"Looking at {picked} selected ...", Tone.DIM), Span(f"  {format_duration(elapsed_s)}", Tone.DIM))
     activities = [reading_text(progress) for progress in reading] or ([activity] if activity else [])
     lines = [head, *(line(Span(f" {part}", Tone.BUSY)) for text in activities for part in wrap(text, width - 2))]
     if starts:
@@ -106,7 +106,7 @@ def _ranges(seeds: Sequence[int]) -> list[tuple[int, int]]:
 def _counts(plan: Plan) -> list[Line]:
     counts = {**plan.counts, **Counter(filter(None, map(_why_not, plan.runs)))}
     rows = (
-        ("done", "done already", "kept as they are", Tone.PLAIN),
+        ("done", "already done", "not repeated", Tone.PLAIN),
         ("active", "under way", "not started twice", Tone.BUSY),
         ("stale", "out of date", "measured again", Tone.WARN),
         ("to_run", "will run", _cost(plan), Tone.GOOD),

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
 import random
+from statistics import fmean
 
 import pytest
 
-from ssl_console.analysis.additive_estimate import circles, estimates, on_one_scale, ordered, sweeps
+from ssl_console.analysis.additive_estimate import (
+    _by_backbone,
+    _by_task,
+    circles,
+    estimates,
+    on_one_scale,
+    ordered,
+    sweeps,
+)
 from ssl_console.analysis.quantiles import student_95
 from ssl_console.analysis.ranking import Ranking, RankingRow, rank, sort_rows
 from ssl_console.analysis.statistics.distributions import t_quantile
@@ -106,3 +115,21 @@ def test_of_two_that_stand_the_wrong_way_round_the_one_with_fewer_cells_moves() 
 def test_sorting_by_the_estimate_is_the_default_order() -> None:
     ranking = table({"a": {"t": 50, "u": 50}, "b": {"t": 60, "u": 70}})
     assert sort_rows(sort_rows(ranking, "backbone"), "estimate") == ranking
+
+
+def test_equations_of_the_tasks_and_of_the_backbones_have_the_same_solution() -> None:
+    for seed in range(20):
+        drawn = random.Random(seed)
+        names = [f"b{number}" for number in range(drawn.randint(2, 12))]
+        tasks = range(drawn.randint(1, 8))
+        scores = {
+            f"t{task}": {name: drawn.gauss(0, 1) for name in names if task == 0 or drawn.random() < 0.6}
+            for task in tasks
+        }
+        scores = {task: cells for task, cells in scores.items() if cells}
+        right = {
+            name: sum(cells[name] - fmean(cells.values()) for cells in scores.values() if name in cells)
+            for name in names
+        }
+        for one, other in zip(_by_backbone(names, scores, right), _by_task(names, scores, right), strict=True):
+            assert one == pytest.approx(other, abs=1e-9)

@@ -107,7 +107,7 @@ async def test_seeds_are_typed(used: Workspace, opened: Opener) -> None:
         assert isinstance(app.screen, SeedsDialog), "what cannot be read is not taken"
         assert "write the smaller one first" in shown(pilot, "#meaning")
         await pilot.press("escape", "0", *"-9", "enter")
-        await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 picked" in text_of(pilot))
+        await until(pilot, lambda: "seeds 0-9" in text_of(pilot) and "10 selected" in text_of(pilot))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
         app.backend.submit = lambda plan, _launcher=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "examining own/net" in text_of(pilot))
-        await until(pilot, lambda: "Looking at 1 picked ... 1 s" in text_of(pilot))
+        await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
         await pilot.press("a", "enter")
         assert "starts when nothing stands in the way" in text_of(pilot)
         release.set()

@@ -84,10 +84,10 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         assert isinstance(app.screen, LaunchDialog)
         await until(pilot, lambda: "will run" in shown(pilot, "#text"))
         told = shown(pilot, "#text")
-        assert "2 picked" in told
+        assert "2 selected" in told
         assert "2  will run" in told
         await pilot.press("0", *"-1", "enter")
-        await until(pilot, lambda: "4 picked" not in told and "seeds  0, 1" in shown(pilot, "#text"))
+        await until(pilot, lambda: "4 selected" not in told and "seeds  0, 1" in shown(pilot, "#text"))
         assert "launcher  local" in shown(pilot, "#text")
         await pilot.press("l")
         await until(pilot, lambda: "launcher  slurm" in shown(pilot, "#text"))
