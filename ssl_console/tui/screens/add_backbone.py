@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual import on
-from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import Input, Label
+from textual.widgets import Input
 
 from backbones.inspection.proposal import Inspection
 from backbones.io.errors import WeightsError
@@ -24,13 +20,8 @@ from ssl_console.operations.backbone_form import options_of_form
 from ssl_console.operations.hub_models import local_options
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
-from ssl_console.tui.keys import bindings
-from ssl_console.tui.screens.base import Dialog
-from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
-from ssl_console.tui.widgets.filter_bar import StaticInput
-from ssl_console.tui.widgets.header_footer import KeyLine
-from ssl_console.tui.widgets.path_input import PathInput
-from ssl_console.tui.widgets.styled_text import StyledText
+from ssl_console.tui.screens.add_form import AddForm
+from ssl_console.tui.style.text import Tone
 
 FIELDS = (
     ("path", "checkpoint", "/runs/last.pth or hf:ORG/MODEL"),
@@ -56,16 +47,11 @@ OPENS = ("path", "architecture", "arguments", "container", "prefix", "drop")
 """Fields that require another inspection of the file."""
 
 
-class AddBackboneDialog(Dialog[str | None]):
-    """Ends with the name of the new card, or None."""
+class AddBackboneDialog(AddForm):
+    """Inspects the file while the fields are typed; ends with the name of the new card, or None."""
 
-    BINDINGS: ClassVar = bindings("adding")
-    DEFAULT_CSS = """
-    AddBackboneDialog Horizontal { height: 1; }
-    AddBackboneDialog Label { width: 16; color: $text-muted; }
-    AddBackboneDialog Input { width: 1fr; background: $background; }
-    AddBackboneDialog #found { height: auto; max-height: 14; margin-top: 1; }
-    """
+    TITLE_TEXT = "Add a backbone"
+    FIELDS = FIELDS
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,37 +60,17 @@ class AddBackboneDialog(Dialog[str | None]):
         self._timer: Timer | None = None
         self._inspected: tuple[str, ...] = ()
 
-    def compose(self) -> ComposeResult:
-        """The fields, the inspection, the keys."""
-        with Vertical(classes="dialog adding") as panel:
-            panel.border_title = "Add a backbone"
-            for name, label, hint in FIELDS:
-                with Horizontal():
-                    yield Label(label, markup=False)
-                    kind = PathInput if name == "path" else StaticInput
-                    yield kind(id=name, placeholder=hint, compact=True, select_on_focus=False)
-            yield StyledText(id="found")
-            yield KeyLine()
-
-    def on_mount(self) -> None:
-        """Begin with the path."""
-        self.query_one("#path", Input).focus()
-
-    @on(PathInput.Listed)
-    def _listed(self, message: PathInput.Listed) -> None:
-        self._show_lines(self._wrapped("  ".join(message.names), Tone.DIM))
-
     @property
     def options(self) -> BackboneOptions:
         """Values of the fields. Raises ConsoleError for a text that is no value of its field."""
-        return options_of_form({name: self.query_one(f"#{name}", Input).value.strip() for name, _, _ in FIELDS})
+        return options_of_form(self.values)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         """Check the fields at once; inspect the file when the typing pauses."""
         event.stop()
-        if not self.query_one("#path", Input).value.strip():
-            self._show_lines([])
+        if not self.value("path"):
+            self.show_lines([])
             return
         inspected = tuple(self.query_one(f"#{name}", Input).value for name in OPENS)
         if inspected != self._inspected:
@@ -113,12 +79,12 @@ class AddBackboneDialog(Dialog[str | None]):
             options = self.options
             check_checkpoint(host(self).backend.session.workspace, options)
         except ConsoleError as error:
-            self._show_lines(self._wrapped(str(error), Tone.BAD))
+            self.show_text(str(error), tone=Tone.BAD)
             return
         if self.inspection is not None:
             self._show(options, self.inspection)
             return
-        self._show_lines([line(Span("Inspecting the file ...", Tone.DIM))])
+        self.show_text("Inspecting the file ...", tone=Tone.DIM)
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(SETTLED_S, lambda: self._inspect(options, inspected))
@@ -138,29 +104,18 @@ class AddBackboneDialog(Dialog[str | None]):
         if not self.is_mounted or inspected != tuple(self.query_one(f"#{name}", Input).value for name in OPENS):
             return
         if isinstance(inspection, str):
-            self._show_lines(self._wrapped(inspection, Tone.BAD))
+            self.show_text(inspection, tone=Tone.BAD)
             return
         self.inspection, self._inspected = inspection, inspected
         self._show(self.options, inspection)
 
     def _show(self, options: BackboneOptions, inspection: Inspection) -> None:
-        lines = [line(text) for words in format_inspection(inspection, options) for text in wrap(words, self._width)]
+        lines = [part for text in format_inspection(inspection, options) for part in self.wrapped(text)]
         try:
             chosen_proposal(options, inspection)
         except ConsoleError as error:
-            lines += self._wrapped(str(error), Tone.BAD)
-        self._show_lines(lines)
-
-    def _wrapped(self, text: str, tone: Tone) -> list[Line]:
-        return [line(Span(part, tone)) for part in wrap(text, self._width)]
-
-    @property
-    def _width(self) -> int:
-        return min(78, self.app.size.width - 6)
-
-    def _show_lines(self, lines: list[Line]) -> None:
-        self.query_one("#found", StyledText).show(lines)
-        self.refresh(layout=True)
+            lines += self.wrapped(str(error), Tone.BAD)
+        self.show_lines(lines)
 
     def action_add(self) -> None:
         """Write the card, if everything is decided."""
@@ -169,7 +124,7 @@ class AddBackboneDialog(Dialog[str | None]):
             options = self.options
             check_checkpoint(app.backend.session.workspace, options)
         except ConsoleError as error:
-            self._show_lines(self._wrapped(str(error), Tone.BAD))
+            self.show_text(str(error), tone=Tone.BAD)
             return
         if inspection is None or inspection.chosen is None:
             app.notify_user("Incomplete: see below what is missing.")

@@ -64,7 +64,7 @@ async def test_tab_completes_a_path_lists_several_and_goes_on(used: Workspace, o
 
 
 @pytest.mark.slow
-async def test_a_dataset_is_looked_through_and_added_by_a_form(used: Workspace, opened: Opener, tmp_path: Path) -> None:
+async def test_a_dataset_is_scanned_and_added_by_a_form(used: Workspace, opened: Opener, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for label in ("cats", "dogs"):
         (tmp_path / "pets" / label).mkdir(parents=True)
@@ -80,6 +80,11 @@ async def test_a_dataset_is_looked_through_and_added_by_a_form(used: Workspace, 
         await pilot.press("enter")
         await until(pilot, lambda: "Enter writes the card" in found(pilot))
         assert "classes   2" in found(pilot)
+        assert list(used.tasks.glob(".*"))
+        pilot.app.screen.query_one("#test_share", Input).value = "0.3"
+        await until(pilot, lambda: not list(used.tasks.glob(".*")))  # what was scanned with other fields is discarded
+        await pilot.press("enter")
+        await until(pilot, lambda: "Enter writes the card" in found(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         assert (used.tasks / "pets.toml").is_file()

@@ -1,0 +1,79 @@
+"""What the forms for checkpoints and datasets of the user have in common: fields, a result below them, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Label
+
+from ssl_console.tui.keys import bindings
+from ssl_console.tui.screens.base import Dialog
+from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
+from ssl_console.tui.widgets.filter_bar import StaticInput
+from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.widgets.path_input import PathInput
+from ssl_console.tui.widgets.styled_text import StyledText
+
+PATH = "path"
+"""The field whose text is completed as a path."""
+
+
+class AddForm(Dialog[str | None]):
+    """Ends with the name of the new card, or None."""
+
+    TITLE_TEXT: ClassVar[str]
+    FIELDS: ClassVar[Sequence[tuple[str, str, str]]]
+    """Name of each field, its label, and its placeholder; one of them is `PATH`."""
+    BINDINGS: ClassVar = bindings("adding")
+    DEFAULT_CSS = """
+    AddForm Horizontal { height: 1; }
+    AddForm Label { width: 16; color: $text-muted; }
+    AddForm Input { width: 1fr; background: $background; }
+    AddForm #found { height: auto; max-height: 14; margin-top: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """The fields, the result, the keys."""
+        with Vertical(classes="dialog adding") as panel:
+            panel.border_title = self.TITLE_TEXT
+            for name, label, hint in self.FIELDS:
+                with Horizontal():
+                    yield Label(label, markup=False)
+                    kind = PathInput if name == PATH else StaticInput
+                    yield kind(id=name, placeholder=hint, compact=True, select_on_focus=False)
+            yield StyledText(id="found")
+            yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Begin with the path."""
+        self.query_one(f"#{PATH}", Input).focus()
+
+    def value(self, name: str) -> str:
+        """Text of a field."""
+        return self.query_one(f"#{name}", Input).value.strip()
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Text of every field by its name."""
+        return {name: self.value(name) for name, _, _ in self.FIELDS}
+
+    def show_text(self, *texts: str, tone: Tone = Tone.PLAIN) -> None:
+        """Show wrapped paragraphs below the fields."""
+        self.show_lines([part for text in texts for part in self.wrapped(text, tone)])
+
+    def wrapped(self, text: str, tone: Tone = Tone.PLAIN) -> list[Line]:
+        """Lines of a paragraph in the width of the form."""
+        return [line(Span(part, tone)) for part in wrap(text, min(78, self.app.size.width - 6))]
+
+    def show_lines(self, lines: list[Line]) -> None:
+        """Show lines below the fields."""
+        self.query_one("#found", StyledText).show(lines)
+        self.refresh(layout=True)
+
+    @on(PathInput.Listed)
+    def _listed(self, message: PathInput.Listed) -> None:
+        self.show_text("  ".join(message.names), tone=Tone.DIM)
