@@ -11,6 +11,7 @@ the other tasks; where such lines form a circle, no order can keep them all, and
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
@@ -117,12 +118,10 @@ def _by_task(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -
     quadratic = {own: math.fsum(inverse[a][b] for a in own for b in own) / len(own) ** 2 for own in set(of.values())}
 
     def applied(values: Mapping[str, float]) -> list[float]:
-        sums = [
-            math.fsum(values[name] / len(of[name]) for name in names if number in of[name])
-            for number in range(len(tasks))
-        ]
-        through = [math.fsum(a * b for a, b in zip(row, sums, strict=True)) for row in inverse]
-        return [(values[name] + math.fsum(through[number] for number in of[name])) / len(of[name]) for name in names]
+        own = {name: values[name] / len(of[name]) for name in names}
+        sums = [math.fsum(own[name] for name in scores[task]) for task in tasks]
+        through = [math.fsum(map(operator.mul, row, sums)) for row in inverse]
+        return [own[name] + math.fsum(through[number] for number in of[name]) / len(of[name]) for name in names]
 
     count = len(names)
     ones, raw = applied(dict.fromkeys(names, 1.0)), applied(right)
