@@ -66,7 +66,7 @@ class TaskComparison:
     def words(self) -> str:
         """The verdict in words: also whether a difference matters, and whether nothing can be told."""
         if self.verdict == "described":
-            return "no verdict: it describes"
+            return "descriptive, not ranked"
         if self.verdict == "alike":
             found = f"equal within {self.tolerance}" if self.within else "cannot tell"
         else:

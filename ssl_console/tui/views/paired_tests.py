@@ -11,6 +11,7 @@ from ssl_console.analysis.statistics.distributions import told
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, fit, length, line, wrap
 from ssl_console.workspace.badges import ADVICE, marks
+from tasks.catalog.protocol import POINT
 
 if TYPE_CHECKING:
     from ssl_console.analysis.comparison import Comparison, TaskComparison
@@ -89,7 +90,8 @@ def forest(
 ) -> list[Line]:
     """The difference on every task with its interval, around a line at zero; `columns` are keys by label.
 
-    The task at the cursor is marked. Colours are those of the verdicts, which the words below the table explain.
+    Differences in another unit than points have no place on that axis, so only their numbers are shown. The task at the
+    cursor is marked. Colours are those of the verdicts, which the words below the table explain.
     """
     found = {label: task for label, key in columns.items() if (task := tests.task(backbone, key)) is not None}
     if not found:
@@ -97,7 +99,8 @@ def forest(
         return [line(Span(" no task that both have been measured on" if known else " comparing ...", Tone.DIM))]
     room = max(10, width - min(LABEL_WIDTH, width // 3) - 3)
     numbers = NUMBERS_WIDTH if room > NUMBERS_WIDTH + 20 else 0
-    scale = _ForestScale.of([(task.test.low, task.test.high) for task in found.values()], room - numbers)
+    drawn = [task.test for task in found.values() if task.tolerance.unit == POINT.unit]
+    scale = _ForestScale.of([(test.low, test.high) for test in drawn], room - numbers)
     title = f" {short_name(backbone)} - {short_name(base)}, points, 95 % intervals"
     lines = [line(Span(title, Tone.DIM)), _axis(scale, width - room)]
     for label, task in found.items():
@@ -105,10 +108,13 @@ def forest(
         head = Span(
             f"{mark}{fit(label, width - room - 2, ellipsis=glyphs.ellipsis)} ", Tone.STRONG if label == at else Tone.DIM
         )
-        test = task.test
-        text = f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})" if numbers else ""
-        body = Span(scale.interval(test.low, test.difference, test.high, glyphs), TONES[task.verdict])
-        lines.append(line(head, body, Span(text.rjust(numbers), Tone.DIM)))
+        test, tone = task.test, TONES[task.verdict]
+        text = f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})"
+        if task.tolerance.unit == POINT.unit:
+            body = Span(scale.interval(test.low, test.difference, test.high, glyphs), tone)
+            lines.append(line(head, body, Span(text.rjust(numbers) if numbers else "", Tone.DIM)))
+        else:
+            lines.append(line(head, Span(fit(f"{text} {task.tolerance.unit}", room, ellipsis=glyphs.ellipsis), tone)))
     return lines
 
 
@@ -123,7 +129,7 @@ class _ForestScale:
     @classmethod
     def of(cls, intervals: Sequence[tuple[float, float]], cells: int) -> _ForestScale:
         """Wide enough for all of them and for zero."""
-        low, high = min(0.0, *(one[0] for one in intervals)), max(0.0, *(one[1] for one in intervals))
+        low, high = min([0.0, *(one[0] for one in intervals)]), max([0.0, *(one[1] for one in intervals)])
         margin = 0.02 * (high - low) or 1.0
         return cls(low - margin, high + margin, max(3, cells))
 

@@ -14,8 +14,8 @@ from ssl_console.workspace.result import Result
 from tests.ssl_console.tui import filled
 
 
-def score(backbone: str, task: str, value: float, half: float) -> Result:
-    changes = {"value": value, "ci_low": value - half, "ci_high": value + half}
+def score(backbone: str, task: str, value: float, half: float, metric: str = "accuracy") -> Result:
+    changes = {"metric": metric, "value": value, "ci_low": value - half, "ci_high": value + half}
     return filled.result(backbone, task).model_copy(update=changes)
 
 
@@ -73,6 +73,19 @@ def test_the_forest_draws_every_difference_with_its_interval_around_zero() -> No
     assert worse.index(UNICODE.markers[0]) < alike.index(UNICODE.markers[0])
     assert zero > 0
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_a_difference_in_another_unit_has_numbers_and_no_place_on_the_axis_of_points() -> None:
+    results = [score("a", "knn/x", 90.0, 0.1), score("b", "knn/x", 80.0, 0.1)]
+    results += [score("a", "inversion/y", 9000.0, 50.0, "mse"), score("b", "inversion/y", 4000.0, 50.0, "mse")]
+    shown = table(results, "a", "b")
+    _, axis, other, points = text_of(forest(shown.paired, "b", "a", shown.keys, "knn/x", 80, UNICODE))
+    if "inversion" not in other:
+        other, points = points, other
+    assert "-10." in axis
+    assert UNICODE.markers[0] in points
+    assert "-5000.00 (" in other
+    assert UNICODE.markers[0] not in other
 
 
 def test_header_and_sentence_count_the_same_tasks() -> None:
