@@ -119,7 +119,9 @@ class ComparePane(Vertical):
 
     @property
     def _width(self) -> int:
-        return max(30, self.query_one("#text").size.width or self.size.width)
+        """Cells of a line beside the scroll bar, which may appear."""
+        text = self.query_one("#text")
+        return max(30, (text.size.width or self.size.width) - text.scrollbar_size_vertical)
 
     # -- what has to be read --------------------------------------------------------------------------------------
 

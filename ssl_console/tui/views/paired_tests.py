@@ -15,6 +15,7 @@ from tasks.catalog.protocol import POINT
 
 if TYPE_CHECKING:
     from ssl_console.analysis.comparison import Comparison, TaskComparison
+    from ssl_console.analysis.statistics.paired_tests import PairedTest
 
 TONES = {"better": Tone.GOOD, "worse": Tone.BAD, "alike": Tone.DIM, "described": Tone.DIM}
 
@@ -81,8 +82,8 @@ def _doubts(task: TaskComparison, width: int) -> list[Line]:
 
 
 LABEL_WIDTH = 22
-NUMBERS_WIDTH = 24
-"""`+12.34 (+10.00 to +14.68)`."""
+LEAST_AXIS = 20
+"""Cells that the axis needs beside the numbers; with fewer, the numbers are left to the line below the table."""
 
 
 def forest(
@@ -98,8 +99,9 @@ def forest(
         known = backbone in tests.by_backbone
         return [line(Span(" no task that both have been measured on" if known else " comparing ...", Tone.DIM))]
     room = max(10, width - min(LABEL_WIDTH, width // 3) - 3)
-    numbers = NUMBERS_WIDTH if room > NUMBERS_WIDTH + 20 else 0
     drawn = [task.test for task in found.values() if task.tolerance.unit == POINT.unit]
+    numbers = 1 + max((len(_bounds(test)) for test in drawn), default=0)
+    numbers = numbers if room > numbers + LEAST_AXIS else 0
     scale = _ForestScale.of([(test.low, test.high) for test in drawn], room - numbers)
     title = f" {short_name(backbone)} - {short_name(base)}, points, 95 % intervals"
     lines = [line(Span(title, Tone.DIM)), _axis(scale, width - room)]
@@ -109,13 +111,17 @@ def forest(
             f"{mark}{fit(label, width - room - 2, ellipsis=glyphs.ellipsis)} ", Tone.STRONG if label == at else Tone.DIM
         )
         test, tone = task.test, TONES[task.verdict]
-        text = f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})"
+        text = _bounds(test)
         if task.tolerance.unit == POINT.unit:
             body = Span(scale.interval(test.low, test.difference, test.high, glyphs), tone)
             lines.append(line(head, body, Span(text.rjust(numbers) if numbers else "", Tone.DIM)))
         else:
             lines.append(line(head, Span(fit(f"{text} {task.tolerance.unit}", room, ellipsis=glyphs.ellipsis), tone)))
     return lines
+
+
+def _bounds(test: PairedTest) -> str:
+    return f"{test.difference:+.2f} ({test.low:+.2f} to {test.high:+.2f})"
 
 
 @dataclass(frozen=True)
