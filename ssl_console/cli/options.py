@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import get_args
 
 from ssl_console.system.errors import ConsoleError
@@ -13,15 +13,6 @@ def one_of(option: str, value: str, literal: object) -> str:
     if value not in get_args(literal):
         raise ConsoleError(f"{option} {value}: choose {', '.join(get_args(literal))}")
     return value
-
-
-def split_words(settings: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """`holdout=test` texts as pairs. Raises ConsoleError."""
-    for setting in settings:
-        word, equals, split = setting.rpartition("=")
-        if not equals or split not in ("train", "val", "test", "none"):
-            raise ConsoleError(f"--split {setting}: write WORD=train, WORD=val, WORD=test or WORD=none")
-        yield word, split
 
 
 def margins(settings: Iterable[str]) -> dict[str, float]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import tomli_w
-from pydantic import ValidationError
 
 from backbones.io.files import write_atomically
 from ssl_console.operations.card_names import NAME
@@ -85,26 +84,6 @@ def format_import(imported: ImportResult) -> list[str]:
         *(f"note      {note}" for note in imported.notes),
         *(f"WARNING   {warned.words}" for warned in imported.warnings),
     ]
-
-
-def options_of_dataset_form(fields: Mapping[str, str]) -> ImportOptions:
-    """The options by the texts of the form's fields, empty ones as not given. Raises ConsoleError naming the field."""
-    given = {name: text for name, text in fields.items() if text and name not in {"path", "name"}}
-    values = {
-        name: _yes(name, text) if name in {"skip_unreadable", "leave_out"} else text for name, text in given.items()
-    }
-    try:
-        return ImportOptions.model_validate(values, strict=False)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = str(first["loc"][0])
-        raise ConsoleError(f"{field.replace('_', ' ')} {given[field]}: {first['msg']}") from error
-
-
-def _yes(name: str, text: str) -> bool:
-    if text.lower() not in {"yes", "no"}:
-        raise ConsoleError(f"{name.replace('_', ' ')} {text}: yes or no")
-    return text.lower() == "yes"
 
 
 def _draft(workspace: Workspace, name: str) -> Path:

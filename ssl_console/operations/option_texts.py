@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from backbones.catalog.card import ArchitectureValue, Triple
 from ssl_console.system.errors import ConsoleError
@@ -19,6 +19,15 @@ def three_numbers(option: str, text: str) -> Triple:
         raise ConsoleError(f"{option} {text}: three numbers from 0 to 1 with commas, or one for all colours")
     red, green, blue = numbers * (3 // len(numbers))
     return (red, green, blue)
+
+
+def split_words(option: str, settings: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """`holdout=test` texts as pairs. Raises ConsoleError."""
+    for setting in settings:
+        word, equals, split = setting.rpartition("=")
+        if not equals or split not in ("train", "val", "test", "none"):
+            raise ConsoleError(f"{option} {setting}: write WORD=train, WORD=val, WORD=test or WORD=none")
+        yield word, split
 
 
 def architecture_arguments(settings: Iterable[str]) -> dict[str, ArchitectureValue]:

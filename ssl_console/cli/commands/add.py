@@ -169,7 +169,8 @@ def dataset(
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
     from ssl_console.cli.handlers.add import AddDatasetRequest, add_dataset
-    from ssl_console.cli.options import one_of, split_words
+    from ssl_console.cli.options import one_of
+    from ssl_console.operations.option_texts import split_words
     from tasks.datasets.importing.messages import ImportOptions, Kind
 
     options = ImportOptions(
@@ -177,7 +178,7 @@ def dataset(
         file_column=file_column,
         label_column=label_column,
         split_column=split_column,
-        split_words=tuple(split_words(split_word or ())),
+        split_words=tuple(split_words("--split", split_word or ())),
         several=several,
         background=background,
         orientation="stored" if as_stored else "upright",

@@ -12,10 +12,10 @@ from ssl_console.operations.add_dataset import (
     dataset_name,
     discard_draft,
     format_import,
-    options_of_dataset_form,
     scan_dataset,
     write_dataset,
 )
+from ssl_console.operations.dataset_form import in_words_of_the_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.screens.add_form import AddForm
@@ -29,9 +29,13 @@ FIELDS = (
     ("file_column", "file column", "of a CSV or parquet; recognised if empty"),
     ("label_column", "label column", "of a CSV or parquet; recognised if empty"),
     ("split_column", "split column", "of a CSV or parquet; recognised if empty"),
+    ("split_words", "split words", "of the split column: holdout=test fold0=none *=train"),
+    ("several", "several labels", "yes or no, where cells hold labels with | ; or , between them"),
     ("test_share", "test share", "0.2 of every class if empty, where there are no splits"),
     ("skip_unreadable", "skip unreadable", "yes leaves out images that cannot be decoded"),
     ("leave_out", "leave out", "yes leaves out classes that hold nothing usable"),
+    ("background", "background", "of transparent images: white if empty, or #rrggbb"),
+    ("orientation", "orientation", "upright if empty, or stored: EXIF is ignored"),
 )
 """Field of the form, its label, and its placeholder."""
 
@@ -65,7 +69,7 @@ class AddDatasetDialog(AddForm):
         try:
             self._write(self.imported) if self.imported is not None else self._look(self.values)
         except ConsoleError as error:
-            self.show_text(str(error), tone=Tone.BAD)
+            self.show_text(in_words_of_the_form(str(error)), tone=Tone.BAD)
 
     def _look(self, fields: dict[str, str]) -> None:
         """Raises ConsoleError for a field that has no such value."""
@@ -94,7 +98,7 @@ class AddDatasetDialog(AddForm):
         if not self.is_mounted:
             return
         if isinstance(found, str):
-            self.show_text(found, tone=Tone.BAD)
+            self.show_text(in_words_of_the_form(found), tone=Tone.BAD)
         elif fields == self.values:
             self.imported = found
             self.show_text(*format_import(found), "Enter writes the card.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ssl_console.operations.add_dataset import options_of_dataset_form
+from ssl_console.operations.dataset_form import FIELDS, in_words_of_the_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.system.path_completion import complete_path
 from ssl_console.tui.app import AppOptions, ConsoleApp
@@ -24,6 +25,7 @@ from tests.ssl_console.tui import filled
 from tests.ssl_console.tui.conftest import Opener, until
 
 PLAN = AppOptions(suite="demo")
+ROOT = Path(__file__).parents[3]
 
 
 def app_of(pilot: Pilot[int]) -> ConsoleApp:
@@ -111,3 +113,18 @@ def test_fields_of_the_dataset_form_are_checked_by_name() -> None:
         options_of_dataset_form({**fields, "layout": "cvs"})
     with pytest.raises(ConsoleError, match="leave out maybe: yes or no"):
         options_of_dataset_form({**fields, "leave_out": "maybe"})
+    given = options_of_dataset_form({**fields, "split_words": 'holdout=test "fold 1=none" *=train', "several": "no"})
+    assert given.split_words == (("holdout", "test"), ("fold 1", "none"), ("*", "train"))
+    assert given.several is False
+    with pytest.raises(ConsoleError, match="split words holdout: write WORD=train"):
+        options_of_dataset_form({**fields, "split_words": "holdout"})
+
+
+def test_questions_about_a_dataset_name_the_fields_that_answer_them() -> None:
+    questions = {path.name: path.read_text() for path in (ROOT / "tasks" / "datasets" / "importing").glob("*.py")}
+    options = {option for text in questions.values() for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", text)}
+    assert options - {"--large"} <= set(FIELDS)
+    words = in_words_of_the_form(
+        "30 labels seem to be several in one: choose --several, or --single, or --split-column C"
+    )
+    assert words == "choose several labels = yes, or several labels = no, or split column C"
