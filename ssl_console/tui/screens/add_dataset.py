@@ -30,7 +30,7 @@ FIELDS = (
     ("label_column", "label column", "of a CSV or parquet; recognised if empty"),
     ("split_column", "split column", "of a CSV or parquet; recognised if empty"),
     ("split_words", "split words", "of the split column: holdout=test fold0=none *=train"),
-    ("several", "several labels", "yes or no, where cells hold labels with | ; or , between them"),
+    ("several", "several labels", "yes or no, where cells contain | ; or ,"),
     ("test_share", "test share", "0.2 of every class if empty, where there are no splits"),
     ("skip_unreadable", "skip unreadable", "yes leaves out images that cannot be decoded"),
     ("leave_out", "leave out", "yes leaves out classes that hold nothing usable"),
