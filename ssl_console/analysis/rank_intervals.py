@@ -76,7 +76,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RankTable:
-    """Ranks by the bootstrap, and the classical test beside them."""
+    """Ranks by the bootstrap, with the classical test."""
 
     ranks: Ranks
     classical: Friedman | None

@@ -41,7 +41,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class FieldDifference:
-    """The second result beside the first."""
+    """The second result next to the first."""
 
     first: ResultRecord
     second: ResultRecord

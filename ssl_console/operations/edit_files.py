@@ -66,7 +66,7 @@ def edit_config(session: Session) -> bool:
 
 
 def _wrong_config(draft: Path) -> str:
-    """Read as the settings of a workspace beside the draft."""
+    """Problem of a draft that is read as the settings of an empty workspace; empty when there is none."""
     folder = draft.with_name(f"{draft.name}.d")
     folder.mkdir(mode=0o700, exist_ok=True)
     try:

@@ -170,7 +170,7 @@ def _fits(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situati
 
 
 def _disturbing(slot: FreeSlot, situation: SchedulerState) -> list[DeviceProcess]:
-    """Processes on a card beside which the setting `share` starts no run: of others, with `never` of ours as well."""
+    """Processes on a card that keep `share` from starting a run there: of other users, with `never` ours as well."""
     reading = situation.readings.get(slot.device.name)
     if reading is None or slot.device.kind != "cuda" or situation.share == "free-memory":
         return []

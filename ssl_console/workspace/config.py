@@ -123,7 +123,7 @@ class Config(BaseModel):
     """Number of workers that share one device; by default two on a CPU of several cores, one elsewhere."""
     share: Share = "free-memory"
     """When a run starts on a CUDA device that other processes use: `free-memory`, as soon as its need is free; `idle`,
-    beside runs of this workspace alone; `never`, beside nothing."""
+    next to runs of this workspace alone; `never`, only on an unused one."""
     launcher: str = LOCAL
     """Name of the launcher that starts workers, unless `--launcher` names another: local, slurm, or a plug-in's."""
     slurm: SlurmSettings = SlurmSettings()

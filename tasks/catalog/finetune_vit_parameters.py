@@ -110,7 +110,7 @@ class FinetuneVitParameters:
         return tuple(RatePoint(rate, decay) for rate, decay in product(rates, self.layer_decays))
 
     def steps_for(self, images: int) -> int:
-        """Steps of a training on so many images."""
+        """Number of steps of a training on this number of images."""
         return max(1, math.ceil(self.epochs * math.ceil(images / self.batch_size))) if self.epochs else self.steps
 
 

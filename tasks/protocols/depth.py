@@ -4,7 +4,7 @@ Sources: `dinov3` is config-nyu.yaml and eval/depth of facebookresearch/dinov3 (
 the final norm, batch norm, uniform bins from 0.001 to 10 metres whose weights are the positive logits plus 0.1,
 scale-invariant loss, AdamW 3e-4 with the first decay 0 during the warm-up and then 0.85 to 0.95, clipped at 35, 38,400
 steps of 16 crops of 416 x 544; tested on the whole image and its mirror image, averaged, within the Eigen box. `dinov2`
-is DINOv2's head as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: class token beside the patches, no batch norm, maps
+is DINOv2's head as Jiawei-Yang/Denoising-ViT (2d08bd8) has it: class token next to the patches, no batch norm, maps
 enlarged four times, half the gradient loss, AdamW 5e-3 (the official rate was not published); `dinov2-lin4` four
 blocks. Scores are means over images.
 

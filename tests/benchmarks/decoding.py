@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.decoding [--quick]
 
-No device is needed. One and two cores: the process is bound to so many. Lock: processor time per image of the whole
+No device is needed. One and two cores: the process is bound to them. Lock: processor time per image of the whole
 pipeline on tiny images, less that of its calls that release the lock (reading, decoding, resizing, copying) on the same
 images. Sixteen cores, simulated: what sixteen cores do at the pipeline's processor time per image with sixteen threads,
 unless the lock allows less. Beside: one task per image in threads that each have a team of torch's own, as many of both
@@ -85,7 +85,7 @@ def by_single_tasks(split: SourceSplit, threads: int) -> None:
 
 
 def bound(cores: int, folder: Path, count: int) -> Timing:
-    """The pipeline in this process, bound to so many cores."""
+    """The pipeline in this process, bound to this number of cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
     keep_freed_memory()

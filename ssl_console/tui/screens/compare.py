@@ -54,7 +54,7 @@ class CompareScreen(ConsoleScreen):
         "The base backbone comes first; the others show their score and the difference to it, in colour where a "
         "paired test on the same samples is significant (Holm's correction over the tasks). Without a difference, a "
         "task is equal within the margin of its metric ([margins] of config.toml), or cannot tell. "
-        "The view beside the table follows its cursor: the last row, the mean, shows all tasks together."
+        "The view next to the table follows its cursor: the last row, the mean, shows all tasks together."
     )
 
     def __init__(self) -> None:

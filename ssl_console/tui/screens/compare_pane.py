@@ -1,4 +1,4 @@
-"""The pane beside the table of Compare: a chart, the differences, the classes or the images of the cursor's task."""
+"""The pane next to the table of Compare: a chart, the differences, the classes or the images of the cursor's task."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ComparePane(Vertical):
 
     @property
     def _width(self) -> int:
-        """Cells of a line beside the scroll bar, which may appear."""
+        """Cells of a line next to a scroll bar."""
         text = self.query_one("#text")
         return max(30, (text.size.width or self.size.width) - text.scrollbar_size_vertical)
 

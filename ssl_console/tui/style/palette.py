@@ -214,7 +214,7 @@ SIXTEEN_ON_LIGHT = Palette(
     dark=False,
     depth=ColourDepth.SIXTEEN,
 )
-"""The sixteen colours are whatever the terminal makes of them, so every tone has a word or a sign beside it."""
+"""The sixteen colours are whatever the terminal makes of them, so every tone comes with a word or a sign."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _doubts(task: TaskComparison, width: int) -> list[Line]:
 
 LABEL_WIDTH = 22
 LEAST_AXIS = 20
-"""Cells that the axis needs beside the numbers; with fewer, the numbers are left to the line below the table."""
+"""Cells that the axis needs next to the numbers; with fewer, the numbers are only in the line below the table."""
 
 
 def forest(

@@ -256,7 +256,7 @@ def _marker(series: Series, glyphs: Glyphs) -> str:
 
 
 def _overlaid(chart: Chart) -> bool:
-    """Whether there are several curves: then each ends in its marker, which tells them apart without colour."""
+    """Whether there are several curves, each of which then ends in its own marker, so that colour is not needed."""
     return sum(series.kind == "curve" for series in chart.series) > 1
 
 

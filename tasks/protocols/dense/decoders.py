@@ -31,7 +31,7 @@ def _convolved(channels: int, width: int, kernel: int) -> nn.Sequential:
 
 
 class PyramidPooling(nn.Module):
-    """The map beside its averages over 1, 4, 9 and 36 regions: [b, c, h, w] to [b, c + 4 width, h, w].
+    """The map concatenated with its averages over 1, 4, 9 and 36 regions: [b, c, h, w] to [b, c + 4 width, h, w].
 
     Batches of one image cannot train it: its batch norm has one number per channel then.
     """

@@ -125,6 +125,4 @@ def test_questions_about_a_dataset_name_the_fields_that_answer_them() -> None:
     options = {option for text in questions.values() for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", text)}
     assert options - {"--large"} <= set(FIELDS)
     words = in_words_of_the_form("choose --several, or --single, or --split-column C")
-        "30 labels seem to be several in one: choose --several, or --single, or --split-column C"
-    )
     assert words == "choose several labels = yes, or several labels = no, or split column C"
