@@ -5,22 +5,18 @@ Layout: `images/{training,validation}/*.jpg`, `annotations/{training,validation}
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from backbones.io.image_reading import PIL_FAILURES
 from tasks.datasets.card import DatasetCard
 from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import Mask
-from tasks.datasets.images import changed_meanwhile
 from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
+from tasks.datasets.readers.number_images import Numbers, read_numbers
 
 ONE_CHANNEL = ("L", "P", "I", "I;16", "1")
 
@@ -59,19 +55,11 @@ class FileMasks:
         rows, columns = self._numbers(index).shape
         return columns, rows
 
-    def _numbers(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        path = self.root / self.files[index]
-        try:
-            content = path.read_bytes()
-            if self.contents and hashlib.sha256(content).hexdigest() != self.contents[index]:
-                raise changed_meanwhile(path)
-            with Image.open(io.BytesIO(content)) as image:
-                if image.mode not in ONE_CHANNEL:
-                    raise ValueError(f"{image.mode} pixels, and a mask has one number per pixel")
-                return np.asarray(image, np.int64)
-        except (Image.DecompressionBombError, *PIL_FAILURES) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise DataError(f"{path} cannot be read as a mask ({reason}): {advice(self.card)}") from error
+    def _numbers(self, index: int) -> Numbers:
+        path, digest = self.root / self.files[index], self.contents[index] if self.contents else None
+        return read_numbers(
+            self.card, path, digest, modes=ONE_CHANNEL, kind="a mask", needs="a mask has one number per pixel"
+        )
 
 
 def file_masks(

@@ -7,22 +7,17 @@ slash and are below the same folder: `<scene>/rgb_00045.jpg`, `<scene>/sync_dept
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from backbones.io.image_reading import PIL_FAILURES
 from tasks.datasets.card import DatasetCard
-from tasks.datasets.dataset import DataError, Dataset, SourceSplit, digest_lines
+from tasks.datasets.dataset import Dataset, SourceSplit, digest_lines
 from tasks.datasets.dense_targets import DepthMap
-from tasks.datasets.images import changed_meanwhile
 from tasks.datasets.layouts import NYU_LISTS
-from tasks.datasets.presence import advice
 from tasks.datasets.readers.make_splits import file_split, listed_files, read_lines, wrong_content
+from tasks.datasets.readers.number_images import Numbers, read_numbers
 
 MILLIMETRES = 1_000.0
 WHOLE_NUMBERS = ("I", "I;16", "I;16B")
@@ -57,19 +52,11 @@ class FileDepths:
         rows, columns = self._numbers(index).shape
         return columns, rows
 
-    def _numbers(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        path = self.root / self.files[index]
-        try:
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != self.contents[index]:
-                raise changed_meanwhile(path)
-            with Image.open(io.BytesIO(content)) as image:
-                if image.mode not in WHOLE_NUMBERS:
-                    raise ValueError(f"{image.mode} pixels, and depth has 16 bits per pixel")
-                return np.asarray(image, np.int64)
-        except (Image.DecompressionBombError, *PIL_FAILURES) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise DataError(f"{path} cannot be read as depth ({reason}): {advice(self.card)}") from error
+    def _numbers(self, index: int) -> Numbers:
+        path, digest = self.root / self.files[index], self.contents[index]
+        return read_numbers(
+            self.card, path, digest, modes=WHOLE_NUMBERS, kind="depth", needs="depth has 16 bits per pixel"
+        )
 
 
 def read(root: Path, card: DatasetCard) -> Dataset:
