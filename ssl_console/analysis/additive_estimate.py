@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
@@ -109,13 +110,14 @@ def _by_task(names: Sequence[str], scores: Scores, right: Mapping[str, float]) -
     tasks = list(scores)
     of = {name: tuple(number for number, task in enumerate(tasks) if name in scores[task]) for name in names}
     matrix = [[1.0 / len(tasks)] * len(tasks) for _ in tasks]
-    for own in of.values():
+    alike = Counter(of.values())
+    for own, count in alike.items():
         for one in own:
-            matrix[one][one] += 1.0
+            matrix[one][one] += count
             for other in own:
-                matrix[one][other] -= 1 / len(own)
+                matrix[one][other] -= count / len(own)
     inverse = _inverse(matrix)
-    quadratic = {own: math.fsum(inverse[a][b] for a in own for b in own) / len(own) ** 2 for own in set(of.values())}
+    quadratic = {own: math.fsum(inverse[a][b] for a in own for b in own) / len(own) ** 2 for own in alike}
 
     def applied(values: Mapping[str, float]) -> list[float]:
         own = {name: values[name] / len(of[name]) for name in names}

@@ -90,6 +90,12 @@ class ColumnStats:
         return self._as_shown[1] if len(self._as_shown) > 1 else ""
 
 
+@memoize_by_identity
+def _count_apart(results: tuple[Result, ...], columns: tuple[RankingColumn, ...]) -> int:
+    """Results that stand apart from these columns. Memoized: a filter of rows leaves the columns as they are."""
+    return count_apart(results, Ranking(columns, ()))
+
+
 @dataclass(frozen=True)
 class RankingTable:
     """The ranking as shown."""
@@ -128,7 +134,7 @@ class RankingTable:
         query = query.limited_to(sortable)
         ranked = order_rows(ranking, query, catalogue)
         moved = reordered(base, ranking)
-        apart = count_apart(results, ranked)
+        apart = _count_apart(results, ranked.columns)
         return cls(
             ranked, query, catalogue, glyphs, marked, unknown, len(base.rows), len(filtered.columns), apart, moved
         )
