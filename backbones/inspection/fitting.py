@@ -1,4 +1,8 @@
-"""Comparison of a network of the checkpoint with an architecture, tensor by tensor."""
+"""Comparison of a network of the checkpoint with an architecture, tensor by tensor.
+
+Settings of a transformers configuration that change the function are compared too: tensors do not show them, and
+without this check such a network would be loaded with another function.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,26 @@ from backbones.inspection.evidence import Evidence
 from backbones.inspection.leftovers import harmless
 from backbones.inspection.networks import CheckpointNetwork
 from backbones.inspection.proposal import Dropped, Proposal
-from backbones.inspection.stated_settings import contradictions
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import hollow
-from backbones.model.timm_filter import filtered
+from backbones.model.loading import filtered
 from backbones.model.user_code import make_by_code
 
 SHOWN = 3
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 HALF: Triple = (0.5, 0.5, 0.5)
+ACTIVATIONS: Mapping[Conversion, str] = {
+    "hf-swin": "gelu",
+    "hf-hiera": "gelu",
+    "hf-convnext": "gelu",
+    "hf-dinov3-convnext": "gelu",
+    "hf-resnet": "relu",
+    "hf-aimv2": "silu",
+}
+"""Activations of the architectures whose activation no argument changes."""
+ROTATION = 100.0
+"""Base of the rotary positions of DINOv3."""
 
 
 def proposals(
@@ -272,3 +286,16 @@ def leftovers(more: Sequence[str], other: Sequence[str]) -> Iterator[str]:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def contradictions(config: Mapping[str, Any], conversion: Conversion, shapes: Mapping[str, Shape]) -> Iterator[str]:
+    """Settings that the architecture does not support, each with the supported value."""
+    has = dict(ACTIVATIONS)
+    has["hf-dinov3"] = "silu" if "blocks.0.mlp.fc1_g.weight" in shapes else "gelu"
+    stated = config.get("hidden_act")
+    if stated is not None and conversion in has and stated != has[conversion]:
+        yield f"hidden_act={stated} (timm's has {has[conversion]})"
+    rope = config.get("rope_parameters")
+    base = rope.get("rope_theta") if isinstance(rope, Mapping) else config.get("rope_theta")
+    if conversion == "hf-dinov3" and base not in (None, ROTATION):
+        yield f"rope_theta={base} (timm's has {ROTATION:g})"

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from backbones.catalog.card import Conversion, KeyMapping
-from backbones.checkpoints.key_mapping import Shape, select, shapes, tensors_of
+from backbones.checkpoints.key_mapping import Shape, select, shapes, tensors_of, unwrapped
 from backbones.checkpoints.layouts import LAYOUTS, convert
-from backbones.checkpoints.wrappers import unwrapped
 
 Item = TypeVar("Item")
 Place = tuple[str | None, str]

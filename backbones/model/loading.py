@@ -1,8 +1,15 @@
-"""Loading of a card's weights into an architecture: read as data, mapped by the card's rules, complete or refused."""
+"""Loading of a card's weights into an architecture: read as data, mapped by the card's rules, complete or refused.
+
+timm's own filter of an architecture converts its published files; dropped tensors are an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import io
+import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +27,11 @@ from backbones.checkpoints.resnet_conversions import from_byol, from_simclr, wan
 from backbones.checkpoints.tensorflow_bundle import read_bundle
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import arguments_of, create, freeze, make, pad
-from backbones.model.timm_filter import filtered
 from backbones.model.transformers_model import filled, is_transformers
+
+FILTERS = ("checkpoint_filter_fn", "_filter_fn")
+_FAILURES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""Exceptions of a filter for tensors of another layout."""
 
 
 def load_model(card: BackboneCard, path: Path | None) -> nn.Module:
@@ -136,3 +146,37 @@ class TrainableBackbone:
             update={"architecture_arguments": {**self.card.architecture_arguments, **arguments}}
         )
         return load_model(card, self.weights.state(self.card).path).train().requires_grad_(requires_grad=True)
+
+
+def filtered(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Tensors renamed and reshaped by the filter of the model's module; None where there is none or it fails.
+
+    A filter that drops or resamples anything is not used: the number of values must not change.
+    """
+    function = _function(model)
+    if function is None:
+        return None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = function(dict(tensors), model)
+    except _FAILURES:
+        return None
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        return None
+    return dict(found) if _numbers(found) == _numbers(tensors) else None
+
+
+def _function(model: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], object] | None:
+    module = sys.modules[type(model).__module__]
+    found = (getattr(module, name, None) for name in FILTERS)
+    function = next((function for function in found if callable(function)), None)
+    if function is None:
+        return None
+    if function.__code__.co_argcount == 1:
+        alone = cast("Callable[[dict[str, Tensor]], object]", function)
+        return lambda tensors, _model: alone(tensors)
+    return cast("Callable[[dict[str, Tensor], nn.Module], object]", function)
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> int:
+    return sum(math.prod(value.shape) for value in tensors.values())

@@ -1,15 +1,20 @@
-"""Results with every reason to doubt them: of the run, of its random twin, of the backbone's card. Pure; no numpy."""
+"""Results with every reason to doubt them: of the run, of its random twin, of the backbone's card. Pure; no numpy.
+
+Among them: the backbone's pre-training saw the data, or was curated around it, according to the cards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backbones.catalog.card import BackboneCard
-from ssl_console.analysis.contamination import Seen, seen_badge, seen_by, with_seen_badges
 from ssl_console.analysis.random_baseline import Twins, distances, twins, with_twin_badges
-from ssl_console.workspace.badges import ADVICE, Badge
+from ssl_console.workspace.badges import ADVICE, SEEN, Badge
 from ssl_console.workspace.result import Result, ResultRecord
+
+Seen = Mapping[str, frozenset[str]]
+"""Names of datasets by backbone."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +42,28 @@ class BadgeSources:
         for name in result.badges:
             badges.setdefault(name, Badge(name=name, advice=ADVICE.get(name, "")))
         return tuple(badges.values())
+
+
+def seen_by(cards: Iterable[BackboneCard]) -> Seen:
+    """What the cards say."""
+    return {card.name: frozenset(card.facts.seen_datasets) for card in cards if card.facts.seen_datasets}
+
+
+def seen_badge(result: Result, seen: Seen) -> Badge | None:
+    """The badge of a score on such data."""
+    dataset = result.dataset_name
+    if result.source != "mine" or dataset not in seen.get(result.backbone, frozenset()):
+        return None
+    advice = (
+        f"the card of {result.backbone} says that its pre-training saw images of {dataset} or was curated around them: "
+        "a comparison with backbones that did not is not fair"
+    )
+    return Badge(name=SEEN, advice=advice)
+
+
+def with_seen_badges(results: Sequence[Result], seen: Seen) -> list[Result]:
+    """The same results, those on such data with its badge as well."""
+    return [
+        result.model_copy(update={"badges": (*result.badges, SEEN)}) if seen_badge(result, seen) else result
+        for result in results
+    ]

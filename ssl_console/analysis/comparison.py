@@ -2,6 +2,13 @@
 
 Only results of one comparability key are compared. A difference counts when it stays below 5 % after Holm's correction
 for asking about all tasks at once.
+
+Two scores are practically equal by two one-sided tests at 5 %: the 90 % interval of the difference lies within the
+margin. Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987). Margins are declared by
+protocols (`ProtocolSpec.margins`).
+
+Finetuning, detection, segmentation and normals train a network whose score depends on the seed. One seed each compares
+two runs. With several, how scores vary over seeds counts as well as how they vary over test images.
 """
 
 from __future__ import annotations
@@ -10,15 +17,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median, stdev
+from statistics import fmean, median, stdev, variance
 from typing import Literal
 
-from ssl_console.analysis.equivalence import is_within
 from ssl_console.analysis.ranking_cell import RankingCell, average_seeds
 from ssl_console.analysis.statistics.across_tasks import SignedRank, adjusted, signed_rank
 from ssl_console.analysis.statistics.paired_from_predictions import Unpaired, paired_test, unpaired_test
-from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest
-from ssl_console.analysis.training_seeds import over_trainings
+from ssl_console.analysis.statistics.paired_tests import DETECTABLE, PairedTest, student
 from ssl_console.workspace.predictions import Arrays, Predictions
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.result_identity import COMPARED, Identities, what_changed
@@ -30,6 +35,8 @@ LEVEL = 0.05
 Verdict = Literal["better", "worse", "alike", "described"]
 """What A is; `described` where nobody is better for having more."""
 BySeed = dict[int, Result]
+INNER = 1.644853626951472 / 1.959963984540054
+"""Width of a 90 % interval in that of a 95 % one; of Student's with few degrees of freedom it is less."""
 
 
 @dataclass(frozen=True)
@@ -300,3 +307,23 @@ def _over_all(comparison: Comparison, across: Across) -> str:
     ahead = comparison.first if test.effect > 0 else comparison.second
     numbers = f"median lead {abs(lead):.1f} points, p = {test.p_value:.2g}, effect {abs(test.effect):.2f}"
     return f"{where} {ahead} is ahead ({numbers})."
+
+
+def is_within(test: PairedTest, margin: Margin) -> bool:
+    """Whether the 90 % interval of the difference lies within the margin."""
+    low = test.difference - INNER * (test.difference - test.low)
+    high = test.difference + INNER * (test.high - test.difference)
+    return -margin.size < low and high < margin.size
+
+
+def over_trainings(test: PairedTest, first: Sequence[float], second: Sequence[float]) -> PairedTest:
+    """The test of images with the variance of the scores over seeds, of both backbones, added to its own.
+
+    `first` and `second` are one score a seed, at least two each. Degrees of freedom are Satterthwaite's.
+    """
+    parts = [(variance(values) / len(values), len(values) - 1) for values in (first, second)]
+    images = test.standard_error**2
+    total = images + sum(part for part, _ in parts)
+    spread = images**2 / max(test.n - 1, 1) + sum(part**2 / free for part, free in parts)
+    degrees = total**2 / spread if spread > 0 else 1.0
+    return student(test.difference, total**0.5, degrees, test.n, f"{test.method}, and seeds of training")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
 from ssl_console.cli.error_messages import user_error
 from ssl_console.cli.output.stdout import leave_closed_pipe, say
-from ssl_console.system.errors import ExitCode
+from ssl_console.system.errors import ConsoleError, ExitCode
 
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 some run failed or a check did not hold, 2 wrong usage or unknown name, "
@@ -62,3 +62,24 @@ def expand_options(arguments: Sequence[str]) -> list[str]:
             values += 1
         words.append(word)
     return words
+
+
+def one_of(option: str, value: str, literal: object) -> str:
+    """Return `value` if the Literal type has it. Raises ConsoleError."""
+    if value not in get_args(literal):
+        raise ConsoleError(f"{option} {value}: choose {', '.join(get_args(literal))}")
+    return value
+
+
+def margins(settings: Iterable[str]) -> dict[str, float]:
+    """`accuracy=0.5` texts as a dictionary. Raises ConsoleError."""
+    found: dict[str, float] = {}
+    for setting in settings:
+        metric, _, size = setting.partition("=")
+        try:
+            found[metric] = float(size)
+        except ValueError:
+            found[metric] = 0.0
+        if not metric or not found[metric] > 0:
+            raise ConsoleError(f"--margin {setting}: write METRIC=SIZE with a size above 0, e.g. accuracy=0.5")
+    return found

@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 from backbones.io.subprocess_query import last_error_line, run_module
 from ssl_console.analysis.disagreement import Disagreement, SampleAnswer, disagreement
+from ssl_console.analysis.result_diff import FieldDifference, difference, flips
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
 from ssl_console.worker.image_names import ImageAnswer, ImageRequest
 from ssl_console.workspace.pictures import Picture
+from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.run import RunSpec
 
 if TYPE_CHECKING:
@@ -114,3 +116,9 @@ def _sheet(thumbnails: Sequence[str], title: str) -> Picture | None:
     for number, one in enumerate(opened):
         sheet.paste(one, (number % ACROSS * width, number // ACROSS * height))
     return Picture(Path(title), sheet)
+
+
+def record_difference(session: Session, first: ResultRecord, second: ResultRecord) -> FieldDifference:
+    """The difference of two records and of their predictions."""
+    predictions = session.outputs.predictions
+    return difference(first, second, flips(*(predictions(one.result.run_id) for one in (first, second))))

@@ -22,7 +22,7 @@ from threading import Thread
 from typing import IO
 
 from ssl_console.system.processes import signal_group, this_host
-from ssl_console.workspace.hook_settings import HookEvent, HookSettings, expand
+from ssl_console.workspace.config import HookEvent, HookSettings, expand
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import RunState
 from ssl_console.workspace.run_index import RunInfo

@@ -16,17 +16,17 @@ from ssl_console.launchers.base import Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
+from ssl_console.supervisor.failure_records import AutomaticRetries
 from ssl_console.supervisor.hooks import Hooks
 from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
-from ssl_console.supervisor.retries import AutomaticRetries
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host, this_machine
-from ssl_console.workspace.hook_settings import HookSettings
+from ssl_console.workspace.config import HookSettings
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import RunState

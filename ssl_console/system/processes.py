@@ -6,11 +6,15 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from heapq import nlargest
 from pathlib import Path
 
 import psutil
+
+from ssl_console.system.device import MEGABYTE, DeviceProcess
 
 CLOCK_TOLERANCE_S = 2.0
 """Tolerance in seconds: the start time that the system reports changes slightly when its clock is set."""
@@ -171,3 +175,30 @@ def environment_of(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
+
+
+def largest_processes(count: int) -> tuple[DeviceProcess, ...]:
+    """The `count` processes with the most resident memory in MB, largest first, shared memory excluded.
+
+    Reads every process of the machine: about 20 microseconds each.
+    """
+    held = _private_mb()
+    largest = nlargest(count, held, key=lambda pid: held[pid])
+    return tuple(DeviceProcess(pid, user_of(pid), held[pid], command=command_of(pid)) for pid in largest)
+
+
+def parents_of(pid: int) -> tuple[int, ...]:
+    """The process, its parent, and so on; ends where a parent is not visible."""
+    try:
+        return (pid, *(parent.pid for parent in psutil.Process(pid).parents()))
+    except psutil.Error:
+        return (pid,)
+
+
+def _private_mb() -> Mapping[int, float]:
+    held = {}
+    for process in psutil.process_iter(["memory_info"]):
+        memory = process.info["memory_info"]
+        resident, shared = getattr(memory, "rss", 0), getattr(memory, "shared", 0)
+        held[process.pid] = max(0, resident - shared) / MEGABYTE
+    return held

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from backbones.io.card_files import suggest
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.hook_settings import HookSettings, NotificationSettings
 from ssl_console.workspace.paths import Workspace
 
 Time = Annotated[str, Field(pattern=r"^\d+(-\d+(:\d+){0,2}|(:\d+){1,2})?$")]
@@ -22,6 +23,54 @@ LOCAL = "local"
 """Name of the launcher of worker processes on this machine."""
 WARNING_S = 120
 """Seconds before its time limit at which a job is warned, so that it can write a checkpoint."""
+HookEvent = Literal["run-failed", "queue-ended"]
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
+
+
+def _without_login(address: str) -> str:
+    """Validate a web address without a login."""
+    if VARIABLE.match(address):
+        return address
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("write an http or https address, or one from an environment variable, ${NAME}")
+    if parts.password and not VARIABLE.fullmatch(parts.password):
+        raise ValueError("a password belongs in an environment variable: write ${NAME} in its place")
+    return address
+
+
+def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Validate headers without literal secrets."""
+    for name, value in headers.items():
+        if name.lower() in SECRET_HEADERS and not VARIABLE.search(value):
+            raise ValueError(f"{name} contains a secret, which belongs in an environment variable: write ${{NAME}}")
+    return headers
+
+
+class HookSettings(BaseModel):
+    """`[hooks]`. `${NAME}` in the webhook and in headers is replaced by an environment variable of the supervisor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; it receives one JSON object on standard input."""
+    webhook: Annotated[str, AfterValidator(_without_login)] | None = None
+    """Address to which the object is posted."""
+    headers: Annotated[Mapping[str, str], AfterValidator(_without_secrets)] = Field(default_factory=dict)
+    """Further headers of the post."""
+    events: tuple[HookEvent, ...] = ("run-failed", "queue-ended")
+    timeout_s: float = Field(10.0, gt=0, le=600)
+    """Seconds after which the command is killed, or the request cancelled."""
+
+
+class NotificationSettings(BaseModel):
+    """`[notifications]`: sequences that an open app sends to its terminal."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    terminal: Literal["none", "bell", "osc9", "osc777"] = "none"
+    """The bell, or a desktop notification of iTerm2, kitty and WezTerm (OSC 9) or of urxvt, foot and VTE (OSC 777)."""
 
 
 class JobRequest(BaseModel):
@@ -193,3 +242,8 @@ def _problems(path: Path, error: ValidationError) -> list[str]:
             given = "" if key.startswith("hooks.") else f", not {item['input']!r}"  # that may be a secret
             problems.append(f"{path}: {key}: {item['msg'][:1].lower()}{item['msg'][1:]}{given}")
     return problems
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """`text` with its variables replaced. Raises KeyError with the name of an unset one."""
+    return VARIABLE.sub(lambda match: environment[match[1]], text)

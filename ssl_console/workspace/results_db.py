@@ -11,11 +11,10 @@ from tinydb import where
 
 from ssl_console.system.errors import OperationFailed
 from ssl_console.workspace.earlier_intervals import outdated, recounted
-from ssl_console.workspace.earlier_protocols import is_unstated, stated
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.result import Result, ResultRecord
-from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError
+from ssl_console.workspace.schema_migration import RESULTS_TABLE, NewerSchemaError, is_unstated, stated
 from ssl_console.workspace.tinydb_storage import UnreadableError, exclusive, read_document, transaction
 
 Stamp = tuple[int, int, int]

@@ -18,8 +18,7 @@ from tasks.catalog.attentive_parameters import ATTENTIVE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
 from tasks.catalog.head_parameters import HEADS
-from tasks.catalog.knn_segmentation_parameters import KNN_SEGMENTATION
-from tasks.catalog.linear_dense_parameters import LINEAR_DENSE
+from tasks.catalog.linear_dense_parameters import KNN_SEGMENTATION, LINEAR_DENSE
 from tasks.catalog.protocol import (
     POINT,
     Margin,

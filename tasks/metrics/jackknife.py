@@ -1,4 +1,4 @@
-"""Delete-a-group jackknife: scores of all images and without each group of them, and the interval.
+"""Delete-a-group jackknife and repeated draws: scores with groups of images left out, or of several training sets.
 
 Needs numpy, not torch.
 """
@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from tasks.metrics.confidence_intervals import LEVEL
+from tasks.metrics.confidence_intervals import LEVEL, wilson
 from tasks.metrics.outcome import Interval
-from tasks.metrics.standard_errors import jackknife_error
+from tasks.metrics.standard_errors import Floats, crossed_error, jackknife_error
 
-Floats = npt.NDArray[np.float64]
+METHOD = "images and draws"
+Predicted = npt.NDArray[np.integer]
+"""[n, draws] predicted classes."""
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 JACKKNIFE = "grouped jackknife"
 NONE_VARIES = "as if a few images differed"
@@ -24,6 +26,33 @@ ROUNDING = 1e-6
 """Width of an interval, in percent, below which it counts as zero."""
 GROUPS = 10
 """Number of groups of test images, each omitted once."""
+
+
+def accuracy_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> float:
+    """Mean accuracy over draws, in percent."""
+    return 100.0 * float((predicted == labels[:, None]).mean())
+
+
+def interval_of_draws(predicted: Predicted, labels: npt.NDArray[np.integer]) -> Interval:
+    """Interval of the expected accuracy for other test images and other draws."""
+    right = (predicted == labels[:, None]).astype(np.float64)
+    images, draws = right.shape
+    mean = float(right.mean())
+    if images < 2 or draws < 2 or mean in (0.0, 1.0):
+        return wilson(round(mean * images), images)
+    error, degrees = crossed_error(right)
+    half = float(stdtrit(degrees, 0.5 + LEVEL / 2)) * error
+    return Interval(100 * max(0.0, mean - half), 100 * min(1.0, mean + half), LEVEL, METHOD)
+
+
+def scores_of_draws(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, float]:
+    """Accuracies by name: `accuracy` of `predicted`, `accuracy@4` of `predicted@4`."""
+    labels = arrays["label"].astype(np.int64)
+    return {
+        f"accuracy{name.removeprefix('predicted')}": accuracy_of_draws(values.astype(np.int64), labels)
+        for name, values in arrays.items()
+        if name == "predicted" or name.startswith("predicted@")
+    }
 
 
 def group_of(rows: int) -> npt.NDArray[np.int64]:

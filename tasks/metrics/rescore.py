@@ -23,12 +23,11 @@ from tasks.metrics.classification import (
     mean_average_precision,
     mean_per_class_accuracy,
 )
-from tasks.metrics.jackknife import interval_of_jackknife, scores_of_jackknife
+from tasks.metrics.jackknife import interval_of_draws, interval_of_jackknife, scores_of_draws, scores_of_jackknife
 from tasks.metrics.normals import Angles
 from tasks.metrics.outcome import Interval
 from tasks.metrics.per_class_interval import wilson_mean_per_class
 from tasks.metrics.pool_splits import COUNTS, SPLITS
-from tasks.metrics.repeated_draws import interval_of_draws, scores_of_draws
 from tasks.metrics.segmentation import PixelCounts
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]

@@ -10,6 +10,8 @@ blocks. Scores are means over images.
 
 Differences: batches and views are drawn by generators of the step, so that a training resumes to the bit; the last
 weights count, where DINOv3 keeps the best on the images that it reports. The default has a tenth of the steps.
+
+Losses: eval/depth/models/__init__.py and loss.py of facebookresearch/dinov3, which are those of AdaBins and MegaDepth.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.depth import DEPTH_SCORES, depth_arrays, depth_errors, depth_interval, depth_means
 from tasks.metrics.outcome import Outcome
 from tasks.protocols.dense.decoders import resized
-from tasks.protocols.dense.depth_losses import depth_of_bins, gradient_loss, scale_invariant_loss
 from tasks.protocols.dense.depth_views import EIGEN_BOX, box_of, depth_view, normalised_view
 from tasks.protocols.dense.image_batches import Array, DenseImages, Pixels
 from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
@@ -39,6 +40,13 @@ from tasks.training.seeding import batch_of, generator_of
 SOME_IMAGES = 100
 """Training images from which the depth of a constant answer is taken."""
 Floats = npt.NDArray[np.float64]
+EPSILON = 1e-3
+"""Added to depths before their logarithm."""
+MEAN_WEIGHT = 0.15
+WITHOUT_VARIANCE = 100
+"""First steps, in which the loss has no variance."""
+FLOOR = 0.1
+"""Added to the positive part of every logit."""
 
 
 def evaluate(inputs: ImageInputs, parameters: DepthParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -185,3 +193,37 @@ def _mean_depth(images: DenseImages, parameters: DepthParameters) -> float:
     depths = [images.pair(int(index))[1] for index in chosen]
     means = [one[(one > parameters.nearest) & (one < parameters.deepest)] for one in depths]
     return float(np.concatenate([np.ravel(one) for one in means]).mean())
+
+
+def depth_of_bins(logits: Tensor, nearest: float, deepest: float) -> Tensor:
+    """Depth [b, 1, h, w]: the mean of uniform bins under positive, normalised logits [b, bins, h, w]."""
+    bins = torch.linspace(nearest, deepest, logits.shape[1], device=logits.device)
+    weights = logits.relu() + FLOOR
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return torch.einsum("bkhw,k->bhw", weights, bins)[:, None]
+
+
+def scale_invariant_loss(predicted: Tensor, truth: Tensor, known: Tensor, step: int) -> Tensor:
+    """Root of the variance and 0.15 times the squared mean of the log errors of known pixels.
+
+    The first steps have no variance; without known pixels the loss is 0.
+    """
+    error = torch.log(predicted[known] + EPSILON) - torch.log(truth[known] + EPSILON)
+    if error.numel() < 2:
+        return predicted.sum() * 0
+    squared = MEAN_WEIGHT * error.mean() ** 2
+    if step >= WITHOUT_VARIANCE:
+        squared = squared + error.var()
+    return torch.sqrt(squared) if squared > 0 else squared.abs()
+
+
+def gradient_loss(predicted: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Differences of log errors two pixels apart, at the full size and at every second, fourth and sixth pixel."""
+    total = predicted.sum() * 0
+    for stride in (1, 2, 4, 6):
+        one, other, mask = (part[..., ::stride, ::stride] for part in (predicted, truth, known))
+        error = (torch.log(one + EPSILON) - torch.log(other + EPSILON)) * mask
+        down = (error[..., :-2, :] - error[..., 2:, :]).abs() * (mask[..., :-2, :] & mask[..., 2:, :])
+        across = (error[..., :-2] - error[..., 2:]).abs() * (mask[..., :-2] & mask[..., 2:])
+        total = total + (down.sum() + across.sum()) / mask.sum().clamp(1)
+    return total

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from tasks.catalog.head_parameters import KShotParameters
 from tasks.evaluation.inputs import BankInputs
 from tasks.features.shards import AnyFloats, StoredRows
+from tasks.metrics.jackknife import interval_of_draws, scores_of_draws
 from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.repeated_draws import interval_of_draws, scores_of_draws
 from tasks.reporter import Reporter
 from tasks.solvers.multinomial import fit_multinomial
 from tasks.training.seeding import generator_of

@@ -9,11 +9,13 @@ line to 0; `dinov2-ms` four blocks and three test scales, each mirrored too.
 Differences: batches and crops are drawn by generators of the step, so that a training resumes to the bit; the last
 weights count, where DINOv3 keeps the best on the images that it reports; images whose sides are no multiples of a patch
 are padded on all sides, as there for patches of 14. The default is the same with a tenth of the steps.
+
+Sliding windows: `slide_inference` of facebookresearch/dinov3 (eval/segmentation/inference.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +35,14 @@ from tasks.protocols.dense.decoders import resized
 from tasks.protocols.dense.image_batches import DenseImages, Pixels
 from tasks.protocols.dense.linear_network import FrozenMaps, LinearMapHead, check_tokens, linear_head
 from tasks.protocols.dense.network import curve
-from tasks.protocols.dense.sliding_windows import slide
 from tasks.protocols.segmentation import class_ious
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
 from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
 from tasks.training.schedules import segmentation_rate
 from tasks.training.seeding import batch_of, generator_of
+
+Window = tuple[slice, slice]
 
 
 def evaluate(inputs: ImageInputs, parameters: LinearSegmentationParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -164,3 +167,34 @@ def _test(test: SegmentationTest, images: DenseImages, classes: int, reporter: R
         confusion.add(test.predict(image, mask.shape, classes).numpy(), mask)
         reporter.advance()
     return confusion
+
+
+def windows(height: int, width: int, side: int, stride: int) -> Iterator[Window]:
+    """Rows and columns of windows of `side` pixels; the last of a row or column ends with the image.
+
+    An image that is smaller in both directions has windows of its own shorter side.
+    """
+    if side > height and side > width:
+        side = min(height, width)
+    for top in _starts(height, side, stride):
+        for left in _starts(width, side, stride):
+            yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def slide(predict: Callable[[Tensor], Tensor], image: Tensor, outputs: int, side: int, stride: int) -> Tensor:
+    """Mean predictions float32 [1, outputs, h, w] of an image [1, 3, h, w], on its device.
+
+    `predict` gives predictions of a window at the window's own size.
+    """
+    height, width = image.shape[-2:]
+    total = torch.zeros(1, outputs, height, width, device=image.device)
+    count = torch.zeros(1, 1, height, width, device=image.device)
+    for rows, columns in windows(height, width, side, stride):
+        total[:, :, rows, columns] += predict(image[:, :, rows, columns])
+        count[:, :, rows, columns] += 1
+    return total / count
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    count = max(length - side + stride - 1, 0) // stride + 1
+    return [max(min(number * stride + side, length) - side, 0) for number in range(count)]

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from ssl_console.analysis.equivalence import is_within
+from ssl_console.analysis.comparison import is_within, over_trainings
 from ssl_console.analysis.ranking import rank
 from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.analysis.statistics.correlation import associate
 from ssl_console.analysis.statistics.paired_tests import accuracy
 from ssl_console.analysis.statistics.rank_bootstrap import bootstrap_ranks
 from ssl_console.analysis.statistics.weighted_metrics import of_samples
-from ssl_console.analysis.training_seeds import over_trainings
 from ssl_console.workspace.badges import BadgeInputs, badges_of, chance_level
 from ssl_console.workspace.result import Result
 from tasks.catalog.protocol import Margin

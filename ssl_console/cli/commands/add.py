@@ -17,6 +17,8 @@ add = typer.Typer(
     no_args_is_help=True,
     help="Add a checkpoint or a dataset of your own.",
 )
+OwnBackbone = Annotated[str, typer.Argument(metavar="NAME", help="A backbone of your own.")]
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new name.")]
 
 
 @add.command("backbone", epilog=EXIT_CODES)
@@ -78,8 +80,8 @@ def backbone(
     """Recognise a checkpoint's architecture and keys, and write a card for it."""
     from backbones.catalog.card import Interpolation, Pooling
     from backbones.catalog.hub_models import is_hub_name
+    from ssl_console.cli.command_group import one_of
     from ssl_console.cli.handlers.add import add_backbone
-    from ssl_console.cli.options import one_of
     from ssl_console.operations.add_backbone import BackboneOptions
     from ssl_console.operations.option_texts import architecture_arguments, three_numbers
 
@@ -168,8 +170,8 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Recognise a dataset's layout, store its splits, and write a card for it."""
+    from ssl_console.cli.command_group import one_of
     from ssl_console.cli.handlers.add import AddDatasetRequest, add_dataset
-    from ssl_console.cli.options import one_of
     from ssl_console.operations.option_texts import split_words
     from tasks.datasets.importing.messages import ImportOptions, Kind
 
@@ -189,3 +191,56 @@ def dataset(
     )
     request = AddDatasetRequest(path.expanduser().absolute(), name, options, replace, dry_run)
     raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))
+
+
+def _group(words: str) -> typer.Typer:
+    return typer.Typer(cls=CommandGroup, rich_markup_mode=None, no_args_is_help=True, help=words)
+
+
+edit = _group("Edit a card of your own in $EDITOR.")
+
+
+rename = _group("Rename a card of your own and its results.")
+
+
+copy = _group("Copy a card to one of your own.")
+
+
+remove = _group("Remove a card of your own; weights and results stay.")
+
+
+@edit.command("backbone")
+def edit_backbone(context: typer.Context, name: OwnBackbone) -> None:
+    """Open a backbone's card in $EDITOR; an invalid card is not stored."""
+    from ssl_console.cli.handlers.cards import edit_backbone
+
+    edit_backbone(context.obj, name)
+
+
+@rename.command("backbone")
+def rename_backbone(context: typer.Context, name: OwnBackbone, new: NewName, as_json: AsJson = False) -> None:
+    """Rename a backbone in its card, its runs and its results."""
+    from ssl_console.cli.handlers.cards import rename_backbone
+
+    rename_backbone(context.obj, name, new, as_json=as_json)
+
+
+@copy.command("backbone")
+def copy_backbone(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Any backbone, built-in or own, also timm:...")],
+    new: NewName,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a backbone's card under another name, for editing."""
+    from ssl_console.cli.handlers.cards import copy_backbone
+
+    copy_backbone(context.obj, name, new, as_json=as_json)
+
+
+@remove.command("backbone")
+def remove_backbone(context: typer.Context, name: OwnBackbone, as_json: AsJson = False) -> None:
+    """Remove a backbone's card."""
+    from ssl_console.cli.handlers.cards import remove_backbone
+
+    remove_backbone(context.obj, name, as_json=as_json)

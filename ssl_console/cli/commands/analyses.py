@@ -34,7 +34,7 @@ def correlate(
 ) -> None:
     """Correlate ImageNet accuracy, or a score that needs no training, with transfer."""
     from ssl_console.cli.handlers.correlate import correlate, correlation_picture
-    from ssl_console.cli.handlers.score_correlation import correlate_score
+    from ssl_console.cli.handlers.label_free import correlate_score
 
     if score is not None:
         correlate_score(context.obj, score, as_json=as_json)
@@ -54,7 +54,7 @@ def similarity(
     as_json: AsJson = False,
 ) -> None:
     """Compare the stored features of backbones: CKA and mutual nearest neighbours of every pair."""
-    from ssl_console.cli.handlers.similarity import similarity
+    from ssl_console.cli.handlers.label_free import similarity
 
     similarity(context.obj, dataset, tuple(backbone or ()), as_json=as_json)
 
@@ -71,6 +71,6 @@ def layer_curve(
     as_json: AsJson = False,
 ) -> None:
     """Show the score by depth and pooling of every backbone measured by layers/."""
-    from ssl_console.cli.handlers.layer_curves import layer_curves
+    from ssl_console.cli.handlers.label_free import layer_curves
 
     layer_curves(context.obj, tuple(dataset or ()), tuple(backbone or ()), as_json=as_json)

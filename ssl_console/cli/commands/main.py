@@ -9,15 +9,12 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
-from ssl_console.cli.commands.add import add
+from ssl_console.cli.commands.add import add, copy, edit, remove, rename
 from ssl_console.cli.commands.analyses import analyses
-from ssl_console.cli.commands.cards import copy, edit, remove, rename
-from ssl_console.cli.commands.completion import completion_app
-from ssl_console.cli.commands.features import features_app
-from ssl_console.cli.commands.listings import listings
+from ssl_console.cli.commands.listings import completion_app, listings
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.results import results as of_results
-from ssl_console.cli.commands.stores import cache, data, weights
+from ssl_console.cli.commands.stores import cache, data, features_app, weights
 from ssl_console.operations.session import Session
 
 app = typer.Typer(
@@ -358,8 +355,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Test whether A is better than B: on every task by its samples, and over all tasks."""
+    from ssl_console.cli.command_group import margins
     from ssl_console.cli.handlers.compare import compare_backbones
-    from ssl_console.cli.options import margins
 
     compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from ssl_console.analysis.random_baseline import BaselineComparison, distances, twins
 from ssl_console.analysis.result_diff import Change, FieldDifference, Group
@@ -13,8 +15,7 @@ from ssl_console.analysis.seed_variance import SeedSpread, seed_spread
 from ssl_console.analysis.statistics.few_shot_intervals import EpisodeIntervals, of_record
 from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.output import stdout
-from ssl_console.cli.output.image import show_pictures
-from ssl_console.operations.result_difference import record_difference
+from ssl_console.operations.disagreements import record_difference
 from ssl_console.operations.session import Session, resolve_run
 from ssl_console.planning.candidates import folders_of_key
 from ssl_console.planning.plan import new_run_id
@@ -22,12 +23,22 @@ from ssl_console.system.errors import ConsoleError, ExitCode, OperationFailed
 from ssl_console.system.safe_text import shorten
 from ssl_console.workspace.badges import Badge, marks
 from ssl_console.workspace.config import LOCAL
-from ssl_console.workspace.pictures import picture_files
+from ssl_console.workspace.pictures import (
+    ASCII_SHADES,
+    SHADES,
+    Picture,
+    Row,
+    colour_cells,
+    open_picture,
+    picture_files,
+    shaded,
+)
 from ssl_console.workspace.requests import submit
 from ssl_console.workspace.result import ResultRecord
 from ssl_console.workspace.run import RunSpec
 
 NAME_COLUMNS = 14
+MOST_COLUMNS, MOST_ROWS = 72, 36
 
 
 def record_of(session: Session, name: str) -> ResultRecord:
@@ -261,3 +272,33 @@ def _verdict(found: FieldDifference, within: float, *, as_json: bool) -> ExitCod
         was, now = found.first.result.value, found.second.result.value
         stdout.lines([f"{word}: {was:.4f} before, {now:.4f} now. {found.sentence}"])
     return ExitCode.DONE if repeated else ExitCode.RUN_FAILED
+
+
+def show_pictures(paths: Sequence[Path]) -> None:
+    """Print the images one after the other."""
+    for path in paths:
+        stdout.lines(["", f"picture  {path}"])
+        picture = open_picture(path) if stdout.terminal_columns() else None
+        if picture is not None:
+            _draw(picture)
+
+
+def _draw(picture: Picture) -> None:
+    """Draw in the terminal's number of colours, or in characters without colours (NO_COLOR)."""
+    from rich.console import Console
+    from rich.segment import Segment, Segments
+
+    from ssl_console.tui.style.glyphs import choose
+    from ssl_console.tui.terminal.colour_depth import ColourDepth
+    from ssl_console.tui.widgets.image import style_of
+
+    console = Console(file=sys.stdout, highlight=False)
+    columns, unicode = min(console.width, MOST_COLUMNS), choose().braille
+    depth = ColourDepth.of(console.color_system)
+    colours = console.is_terminal and console.color_system and not console.no_color and unicode
+    if not colours or depth is ColourDepth.SIXTEEN:
+        rows: list[Row] = shaded(picture, columns, MOST_ROWS, SHADES if unicode else ASCII_SHADES)
+    else:
+        rows = colour_cells(picture, columns, MOST_ROWS, few_colours=depth is ColourDepth.MANY)
+    for row in rows:
+        console.print(Segments([*(Segment(cell.sign, style_of(cell, depth)) for cell in row), Segment.line()]), end="")

@@ -10,8 +10,7 @@ from functools import cached_property
 
 from ssl_console.system.device import Device, DeviceProcess
 from ssl_console.system.devices import CPU, all_devices, choose_devices, read_device
-from ssl_console.system.host_memory import largest_processes, parents_of
-from ssl_console.system.processes import is_here
+from ssl_console.system.processes import is_here, largest_processes, parents_of
 from ssl_console.tui.data.devices import DeviceRecorder, DeviceView, Roles, device_view
 from ssl_console.workspace.run_observer import RunView
 from ssl_console.workspace.supervisor_state import SupervisorState

@@ -16,8 +16,8 @@ from ssl_console.operations.add_backbone import (
     format_inspection,
     inspect_checkpoint,
 )
-from ssl_console.operations.backbone_form import options_of_form
 from ssl_console.operations.hub_models import local_options
+from ssl_console.operations.option_texts import options_of_form
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import host
 from ssl_console.tui.screens.add_form import AddForm

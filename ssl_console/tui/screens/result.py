@@ -179,7 +179,7 @@ class ResultScreen(ConsoleScreen):
             return
 
         def read() -> FieldDifference | None:
-            from ssl_console.operations.result_difference import record_difference  # noqa: PLC0415 - loads numpy
+            from ssl_console.operations.disagreements import record_difference  # noqa: PLC0415 - loads numpy
 
             other = session.record(run_id)
             return record_difference(session, other, record) if other is not None else None

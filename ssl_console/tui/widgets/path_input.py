@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.message import Message
 
-from ssl_console.system.path_completion import PathCompletion, complete_path
+from ssl_console.system.file_system import PathCompletion, complete_path
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.widgets.filter_bar import StaticInput

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import save_file
 from timm.models import list_pretrained
 
-from backbones.catalog.catalog import BackboneCatalog
+from backbones.catalog.catalog import ENTRIES, BackboneCatalog
 from backbones.catalog.hub_fetch import bring, look_up
 from backbones.catalog.hub_models import HubReference, HubStore, UnfetchedModel, hub_reference
-from backbones.catalog.torch_hub import ENTRIES
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.card_files import MalformedName, UnknownName
 from backbones.io.errors import WeightsError

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from backbones.catalog.catalog import BackboneCatalog
-from ssl_console.analysis.contamination import seen_badge, seen_by, with_seen_badges
+from ssl_console.analysis.badged_results import seen_badge, seen_by, with_seen_badges
 from ssl_console.analysis.ranking import rank
 from tasks.catalog.catalog import TaskCatalog
 from tests.ssl_console.analysis.test_ranking import result

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ssl_console.launchers.slurm.grouping import JobGrouper
-from ssl_console.launchers.slurm.launcher import SlurmLauncher
+from ssl_console.launchers.slurm.launcher import JobGrouper, SlurmLauncher
 from ssl_console.workspace.config import Config, JobRequest, SlurmSettings
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import submit

@@ -14,8 +14,7 @@ import pytest
 
 from ssl_console.supervisor.hooks import MOST_WAITING, Sender, post, run_command
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.config import load_config
-from ssl_console.workspace.hook_settings import HookSettings
+from ssl_console.workspace.config import HookSettings, load_config
 from ssl_console.workspace.run import RunState
 from tests.ssl_console.workspace_fixture import Bench, eventually
 

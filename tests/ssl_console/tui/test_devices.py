@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ssl_console.system.device import Device, DeviceProcess, Reading
-from ssl_console.system.host_memory import largest_processes, parents_of
-from ssl_console.system.processes import own_start, this_host
+from ssl_console.system.processes import largest_processes, own_start, parents_of, this_host
 from ssl_console.tui.app import AppOptions
 from ssl_console.tui.data import device_poller, devices
 from ssl_console.tui.data.device_poller import DevicePoller

@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from ssl_console.operations.dataset_form import FIELDS, in_words_of_the_form, options_of_dataset_form
 from ssl_console.system.errors import ConsoleError
-from ssl_console.system.path_completion import complete_path
+from ssl_console.system.file_system import complete_path
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.screens.add_dataset import AddDatasetDialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog

@@ -32,12 +32,11 @@ from tasks.datasets.dataset import DataError
 from tasks.evaluation.inputs import ImageInputs
 from tasks.metrics.outcome import Outcome
 from tasks.metrics.rescore import rescore
-from tasks.protocols.finetune.layer_decay import layer_of, parameter_groups
-from tasks.protocols.finetune.low_rank import LowRankLinear, add_low_rank
 from tasks.protocols.finetune.mixing import erased, mixed, smoothed
 from tasks.protocols.finetune.rand_augment import NAMES, SIGNED, operation
-from tasks.protocols.finetune.token_classifier import AveragedClassifier, TokenClassifier
+from tasks.protocols.finetune.token_classifier import AveragedClassifier, LowRankLinear, TokenClassifier, add_low_rank
 from tasks.protocols.finetune.vit_protocol import evaluate
+from tasks.protocols.finetune.vit_training import layer_of, parameter_groups
 from tasks.reporter import SilentReporter
 from tests.tasks.workspace_fixture import demo, image_inputs, network, shapes
 

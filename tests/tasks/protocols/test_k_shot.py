@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.catalog.head_parameters import KShotParameters
 from tasks.evaluation.inputs import BankInputs, ManyShotInputs, Samples
-from tasks.metrics.repeated_draws import interval_of_draws
+from tasks.metrics.jackknife import interval_of_draws
 from tasks.metrics.rescore import rescore
 from tasks.protocols.k_shot import class_orders, evaluate, normalised
 from tasks.reporter import SilentReporter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
+from ssl_console.analysis.layer_curves import PROTOCOL, LayerCurve, curves_of
 from ssl_console.analysis.marked_scores import mark_sentences, marked_document
 from ssl_console.analysis.score_correlation import (
     ScoreCorrelation,
@@ -13,9 +15,11 @@ from ssl_console.analysis.score_correlation import (
 )
 from ssl_console.cli.output import stdout
 from ssl_console.operations.session import Session
+from ssl_console.operations.similarity import similarity_matrix
 from ssl_console.system.errors import ConsoleError
 
 HEAD = ("score", "task", "backbones", "Spearman", "95 % interval", "weighted tau")
+CURVE_HEAD = ("task", "backbone", "block", "depth", "pooling", "score", "95 % interval", "validation", "")
 
 
 def correlate_score(session: Session, name: str, *, as_json: bool) -> None:
@@ -72,3 +76,63 @@ def _document(one: ScoreCorrelation) -> dict[str, object]:
         "points": {name: {"score": x, "result": y} for name, (x, y) in one.points.items()},
         "doubts": marked_document(one.marked),
     }
+
+
+def similarity(session: Session, dataset: str, backbones: Sequence[str], *, as_json: bool) -> None:
+    """Print CKA and mutual k-NN of every pair. Raises ConsoleError where fewer than two backbones have features."""
+    matrix = similarity_matrix(session, dataset, backbones)
+    if as_json:
+        about = {"dataset": matrix.dataset, "split": matrix.split, "images": matrix.images}
+        stdout.document({**about, "backbones": list(matrix.backbones), "pairs": [asdict(one) for one in matrix.pairs]})
+        return
+    rows = [
+        (
+            one.first,
+            one.second,
+            f"{one.cka:.3f}",
+            f"{one.cka_low:.3f} to {one.cka_high:.3f}",
+            f"{one.mutual_knn:.3f}",
+            f"{one.knn_low:.3f} to {one.knn_high:.3f}",
+        )
+        for one in matrix.pairs
+    ]
+    head = ("backbone", "and", "CKA", "95 % interval", "mutual k-NN", "95 % interval")
+    stdout.table(head, rows, right=frozenset({2, 4}))
+    stdout.say(f"{matrix.images} images of {matrix.dataset}/{matrix.split}; chance of mutual k-NN: {matrix.chance:.3f}")
+
+
+def layer_curves(session: Session, datasets: Sequence[str], backbones: Sequence[str], *, as_json: bool) -> None:
+    """Print the curves of own results. Raises ConsoleError where there are none."""
+    wanted = [
+        one
+        for one in session.badged_results()
+        if one.source == "mine"
+        and one.protocol_name == PROTOCOL
+        and (not datasets or one.dataset_name in datasets)
+        and (not backbones or one.backbone in backbones)
+    ]
+    records = [record for one in wanted if (record := session.record(one.run_id)) is not None]
+    curves = curves_of(records)
+    if not curves:
+        raise ConsoleError("no layer curve was measured of these: `ssl-console run -b BACKBONE -t layers/DATASET`")
+    if as_json:
+        stdout.document({"curves": [asdict(curve) for curve in curves]})
+        return
+    stdout.table(CURVE_HEAD, [row for curve in curves for row in _rows(curve)], right=frozenset({2, 3, 5, 7}))
+
+
+def _rows(curve: LayerCurve) -> list[tuple[str, ...]]:
+    return [
+        (
+            curve.task,
+            curve.backbone,
+            str(point.block),
+            f"{point.depth:.0f} %",
+            point.pooling,
+            f"{point.score:.1f}",
+            f"{point.low:.1f} to {point.high:.1f}",
+            f"{point.validation_score:.1f}",
+            "chosen" if (point.block, point.pooling) == (curve.block, curve.pooling) else "",
+        )
+        for point in curve.points
+    ]
