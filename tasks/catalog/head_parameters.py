@@ -84,6 +84,11 @@ class KShotParameters:
             raise ValueError(f"headline {self.headline} must be one of the shots {self.shots}, and shares at most 1")
 
 
+def listed_images(shots: int) -> KShotParameters:
+    """All images of one of MSN's lists with this many per class, which leave nothing to draw."""
+    return KShotParameters(preprocessing="resize-256", shots=(shots,), shares=(), headline=shots, draws=1)
+
+
 def without_blocks(card: BackboneCard, info: FeatureMapInfo, _parameters: Parameters) -> str | None:
     """Why a backbone has no layer-wise features; None if it has."""
     if info.blocks is None:
@@ -136,6 +141,7 @@ HEADS = (
             "published": KShotParameters(
                 preprocessing="resize-256", shots=(1, 2, 5), shares=(0.01,), headline=5, draws=3
             ),
+            **{f"msn-{shots}": listed_images(shots) for shots in (1, 2, 5)},
         },
         module="tasks.protocols.k_shot",
         summary="logistic regression from 1 to 16 images per class and 1 and 10 % of them, 5 draws (MSN)",

@@ -34,6 +34,13 @@ ISIC_TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_Ground
 
 VTAB_LISTS: Mapping[str, str] = MappingProxyType({"train": "train800.txt", "val": "val200.txt", "test": "test.txt"})
 """List of every split of a task of VTAB-1k."""
+MSN_LISTS = (
+    *(f"imagenet_subsets{number}/{images}imgs_class.txt" for number in (1, 2) for images in (1, 2, 5)),
+    *(f"imagenet_subsets3/{images}imgs_class.txt" for images in (1, 2, 3)),
+)
+"""MSN's lists of 1, 2 and 5 images per class, three sets; the last one's file of 5 is named 3."""
+IMAGENET_LISTS = ("1percent.txt", "10percent.txt", *MSN_LISTS)
+"""Published lists of a part of ImageNet's training images."""
 
 
 def _needs(*paths: str | tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -142,7 +149,7 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
         "vtab": Layout(_needs(*VTAB_LISTS.values()), below_root=False, reader=f"{READERS}.vtab:read"),
         "imagenet-subset": Layout(
             _needs("train", "val"),
-            optional=("1percent.txt", "10percent.txt"),
+            optional=IMAGENET_LISTS,
             bases=("", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
             class_folders=("train", "val"),
             below_root=False,

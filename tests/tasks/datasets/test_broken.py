@@ -69,8 +69,8 @@ def vtab(folder: str) -> Tree:
     return lambda root: lists.vtab(root, dataset=folder)
 
 
-def part_of_imagenet(percent: int) -> Tree:
-    return lambda root: lists.imagenet(root, ["n01440764_1.JPEG", "n01443537_2.JPEG", "n01484850_3.JPEG"], percent)
+def part_of_imagenet(file: str) -> Tree:
+    return lambda root: lists.imagenet(root, ["n01440764_1.JPEG", "n01443537_2.JPEG", "n01484850_3.JPEG"], file)
 
 
 def buildings(name: str) -> Tree:
@@ -89,8 +89,15 @@ TREES: dict[str, Tree] = {
     "flowers": flowers,
     "food": food,
     "imagenet": imagenet,
-    "imagenet-1pct": part_of_imagenet(1),
-    "imagenet-10pct": part_of_imagenet(10),
+    "imagenet-1pct": part_of_imagenet("1percent.txt"),
+    "imagenet-10pct": part_of_imagenet("10percent.txt"),
+    **{
+        f"imagenet-msn-{shots}-set{number}": part_of_imagenet(
+            f"imagenet_subsets{number}/{3 if (number, shots) == (3, 5) else shots}imgs_class.txt"
+        )
+        for number in (1, 2, 3)
+        for shots in (1, 2, 5)
+    },
     "isic": isic,
     "nyuv2": dense.nyu,
     "nyuv2-depth": dense.nyu_depth,

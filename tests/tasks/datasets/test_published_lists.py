@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from tasks.catalog.catalog import TaskCatalog
+from tasks.catalog.head_parameters import KShotParameters
 from tasks.datasets.dataset import DataError
+from tasks.datasets.layouts import IMAGENET_LISTS
 from tasks.datasets.readers import imagenet_subset
 from tasks.datasets.registry import open_dataset
 from tasks.datasets.splits import many_shot_indices
@@ -66,7 +68,7 @@ def test_the_suite_is_of_the_natural_tasks() -> None:
 CLASSES = ("n01440764", "n01443537", "n01484850")
 
 
-def imagenet(root: Path, listed: list[str], percent: int = 1) -> Path:
+def imagenet(root: Path, listed: list[str], file: str = "1percent.txt") -> Path:
     generator = np.random.default_rng(0)
     for part, count in (("train", 5), ("val", 2)):
         for name in CLASSES:
@@ -75,7 +77,9 @@ def imagenet(root: Path, listed: list[str], percent: int = 1) -> Path:
             for number in range(count):
                 pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{name if part == 'train' else 'x'}_{number}.JPEG")
-    (root / "ImageNet" / f"{percent}percent.txt").write_text("".join(f"{line}\n" for line in listed))
+    path = root / "ImageNet" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in listed))
     return root
 
 
@@ -93,6 +97,24 @@ def test_a_published_list_chooses_the_training_images(tmp_path: Path, monkeypatc
     digest = hashlib.sha256((root / "ImageNet" / "1percent.txt").read_bytes()).hexdigest()
     monkeypatch.setitem(imagenet_subset.PUBLISHED, "1percent.txt", digest)
     assert not any("published list:" in note for note in open_dataset(card, root).notes)
+
+
+def test_every_published_list_has_a_card_and_a_digest() -> None:
+    cards = [card for card in CATALOG.datasets.values() if card.reader == "imagenet-subset"]
+    assert sorted(str(card.reader_arguments["list"]) for card in cards) == sorted(IMAGENET_LISTS)
+    assert set(imagenet_subset.PUBLISHED) == set(IMAGENET_LISTS)
+    assert CATALOG.dataset("imagenet-msn-5-set3").reader_arguments["list"] == "imagenet_subsets3/3imgs_class.txt"
+
+
+@pytest.mark.parametrize("shots", [1, 2, 5])
+def test_the_suites_of_msn_fit_every_listed_image_of_three_sets_once(shots: int) -> None:
+    specs = CATALOG.select(suite=f"msn-{shots}")
+    assert [spec.dataset for spec in specs] == [f"imagenet-msn-{shots}-set{number}" for number in (1, 2, 3)]
+    for spec in specs:
+        parameters = spec.typed_parameters()
+        assert isinstance(parameters, KShotParameters)
+        assert (parameters.shots, parameters.shares, parameters.draws) == ((shots,), (), 1)
+        assert CATALOG.dataset(spec.dataset).images["train"] == 1_000 * shots
 
 
 @pytest.mark.parametrize("line", ["n99999999_1.JPEG", "n01440764/n01440764_1.JPEG", "n01440764_77.JPEG"])
