@@ -51,7 +51,9 @@ def read(root: Path, card: DatasetCard) -> Dataset:
     tested = class_folders.images_of(card, root / "val")
     labels = [number.get(file.partition("/")[0], len(classes)) for file in tested]
     splits = {"train": train, "val": file_split(card, "val", root / "val", tested, labels, len(classes))}
-    return Dataset(card.name, classes, multi_label=False, splits=splits, notes=_notes(root, card, len(classes), folders))
+    return Dataset(
+        card.name, classes, multi_label=False, splits=splits, notes=_notes(root, card, len(classes), folders)
+    )
 
 
 def _notes(root: Path, card: DatasetCard, classes: int, folders: list[str]) -> tuple[str, ...]:
