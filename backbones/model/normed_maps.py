@@ -24,13 +24,22 @@ class NormedMaps(nn.Module):
     """`model` as a function from images [b, 3, h, w] to maps [b, channels[i], h', w'].
 
     Sides of an image must be multiples of `unit` pixels. With `class_token`, every position also
-    has the class token of its block (the mean over positions where there is none) as further channels.
+    has the class token of its block (the mean over positions where there is none) as further channels. Without `norm`,
+    maps are the blocks' own outputs.
     """
 
-    def __init__(self, model: nn.Module, size: int, layers: LayerChoice = "last", *, class_token: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        size: int,
+        layers: LayerChoice = "last",
+        *,
+        class_token: bool = False,
+        norm: bool = True,
+    ) -> None:
         super().__init__()
         pyramid = FeatureMaps(model, size)
-        self.model, self.class_token = model, class_token
+        self.model, self.class_token, self.norm = model, class_token, norm
         self._places = _places(pyramid, layers)
         self._takes = set(inspect.signature(cast("Any", model).forward_intermediates).parameters)
         self.unit = max(pyramid.strides)
@@ -39,7 +48,7 @@ class NormedMaps(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps, in the order of the layers; coarser ones are not resized."""
         prefixed = {"norm", "return_prefix_tokens"} <= self._takes
-        how = {"norm": True} if "norm" in self._takes else {}
+        how = {"norm": self.norm} if "norm" in self._takes else {}
         if prefixed:
             how["return_prefix_tokens"] = True
         found = cast("Any", self.model).forward_intermediates(

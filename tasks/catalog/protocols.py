@@ -15,6 +15,7 @@ from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
 from tasks.catalog.attentive_parameters import ATTENTIVE
+from tasks.catalog.correspondence_parameters import CORRESPONDENCE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
 from tasks.catalog.head_parameters import HEADS
@@ -203,6 +204,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         ATTENTIVE,
         *LINEAR_DENSE,
         KNN_SEGMENTATION,
+        CORRESPONDENCE,
         FINETUNE_VIT,
         *RETRIEVAL,
     )

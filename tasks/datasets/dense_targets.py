@@ -11,7 +11,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["masks", "normals", "boxes", "depth", "relevance"]
+Kind = Literal["masks", "normals", "boxes", "depth", "relevance", "keypoint-pairs"]
 IGNORED = -1
 """Mask value of pixels without a known class, excluded from training and scores."""
 
@@ -44,6 +44,32 @@ class Relevance:
     hard: npt.NDArray[np.int64]
     junk: npt.NDArray[np.int64]
     """Images that count neither as correct nor as wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointPair:
+    """Keypoints of an image, and the same points in another image of its split.
+
+    Points float32 [k, 2] are x and y in pixels, a whole number being the middle of a pixel.
+    """
+
+    target: int
+    """Row of the other image."""
+    source_points: npt.NDArray[np.float32]
+    target_points: npt.NDArray[np.float32]
+    box: tuple[float, float, float, float]
+    """x0 y0 x1 y1 of the object in the other image, in pixels."""
+    category: int
+    """Index in `Targets.classes`."""
+
+    def __str__(self) -> str:
+        """Every value, for digests."""
+        points = [self.source_points.tolist(), self.target_points.tolist()]
+        return f"{self.target} {self.category} {list(self.box)} {points}"
+
+
+KeypointPairs = tuple[KeypointPair, ...]
+"""Pairs whose source is one image; empty for an image that is only a target."""
 
 
 TargetT_co = TypeVar("TargetT_co", covariant=True)

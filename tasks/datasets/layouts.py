@@ -146,6 +146,13 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             targets=("masks",),
         ),
         **{name: _revisited(name) for name in ("roxford5k", "rparis6k")},
+        "spair": Layout(
+            _needs("JPEGImages", "PairAnnotation/test", "Layout/large/test.txt"),
+            bases=("", "SPair-71k"),
+            arguments=MappingProxyType({"layout": str}),
+            reader=f"{READERS}.spair:read",
+            targets=("keypoint-pairs",),
+        ),
         "vtab": Layout(_needs(*VTAB_LISTS.values()), below_root=False, reader=f"{READERS}.vtab:read"),
         "imagenet-subset": Layout(
             _needs("train", "val"),
@@ -213,6 +220,11 @@ _BUILT_IN: Mapping[str, Layout] = MappingProxyType(
             ),
             reader=f"{READERS}.embedded:read_shapes",
             dense_targets=("boxes", "masks", "normals", "depth"),
+        ),
+        "shapes-pairs": Layout(
+            arguments=MappingProxyType({"pairs": int, "size": int, "seed": int}),
+            reader=f"{READERS}.rendered_pairs:read",
+            targets=("keypoint-pairs",),
         ),
     }
 )

@@ -74,7 +74,7 @@ def _visible(traced: Traced, bodies: int, parameters: SceneParameters) -> list[i
     return [i for i in range(bodies) if pixels[i] >= max(1.0, parameters.visible_pixels * traced.owner.size)]
 
 
-def _stage(
+def stage(
     rng: np.random.Generator, kind: SceneKind, size: int, parameters: SceneParameters
 ) -> tuple[SceneLayout, Traced, list[int]]:
     """Draw and trace a layout with at least one visible solid; scenes under handwriting may have none."""
@@ -87,12 +87,13 @@ def _stage(
     raise ValueError(f"{_STAGE_TRIES} {kind} scenes in a row showed no solid: these parameters place them out of view")
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def visible_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """x0 y0 x1 y1 around the true pixels [h, w]; x1 and y1 are exclusive."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _develop(rng: np.random.Generator, image: Floats, parameters: SceneParameters) -> NDArray[np.uint8]:
+def develop(rng: np.random.Generator, image: Floats, parameters: SceneParameters) -> NDArray[np.uint8]:
     """Add sensor noise and quantise."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     levels = (image + np.float32(rng.uniform(*parameters.noise)) * noise) * 255 + 0.5
@@ -104,7 +105,7 @@ def _scene(image: NDArray[np.uint8], layout: SceneLayout, traced: Traced, visibl
     numbers[[i + 1 for i in visible]] = np.arange(1, len(visible) + 1)
     instance = numbers[traced.owner]
     classes = np.array([layout.bodies[i].solid for i in visible], np.int64)
-    boxes = [_box(instance == k) for k in range(1, len(visible) + 1)]
+    boxes = [visible_box(instance == k) for k in range(1, len(visible) + 1)]
     first = layout.bodies[visible[0]] if visible else None
     labels = (first.solid, first.hue, first.texture) if first else (-1, -1, -1)
     return Scene(
@@ -139,11 +140,11 @@ def render(
     if index < 0 or size < 8:
         raise ValueError(f"cannot render scene {index} at {size} px: the index starts at 0 and the size at 8")
     rng = _generator(kind, split, index, seed)
-    layout, traced, visible = _stage(rng, kind, size, parameters)
+    layout, traced, visible = stage(rng, kind, size, parameters)
     image, digit = shade(layout, traced), -1
     if kind is SceneKind.DIGIT:
         image, digit = write_digit(rng, image, split, parameters)
-    return _scene(_develop(rng, image, parameters), layout, traced, visible, digit)
+    return _scene(develop(rng, image, parameters), layout, traced, visible, digit)
 
 
 def _standing_shadows(layout: SceneLayout, traced: Traced) -> Floats:

@@ -53,10 +53,12 @@ class LinearMapHead(nn.Module):
 class FrozenMaps:
     """Maps of a frozen backbone of images of any size, which are padded on all sides to multiples of its unit."""
 
-    def __init__(self, inputs: ImageInputs, layers: LayerChoice, *, class_token: bool = False) -> None:
+    def __init__(
+        self, inputs: ImageInputs, layers: LayerChoice, *, class_token: bool = False, norm: bool = True
+    ) -> None:
         self.inputs = inputs
         model = freeze(inputs.backbone.fresh()).eval().to(inputs.device)
-        self.maps = NormedMaps(model, inputs.spec.crop, layers, class_token=class_token)
+        self.maps = NormedMaps(model, inputs.spec.crop, layers, class_token=class_token, norm=norm)
 
     @property
     def channels(self) -> tuple[int, ...]:

@@ -55,6 +55,7 @@ PROTOCOL_CHANGES = {
     "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
     "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
     "knn-segmentation/shapes-scenes": ["knn-segmentation.neighbours=3"],
+    "correspondence/shapes-pairs": ["correspondence.pairs_per_class=1"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
 }
@@ -63,6 +64,7 @@ OWN_SIZE = {"hiera", "mixer", "crossvit"}
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks return lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
+ANY_SIZE_NEEDED |= {"correspondence"}
 
 
 @cache
@@ -72,7 +74,8 @@ def anatomy(family: str) -> FeatureMapInfo:
 
 
 def few(card: DatasetCard) -> DatasetCard:
-    arguments = {**card.reader_arguments, "train": 20, "test": 6}
+    fewer = {"pairs": 3} if card.reader == "shapes-pairs" else {"train": 20, "test": 6}
+    arguments = {**card.reader_arguments, **fewer}
     return card.model_copy(update={"reader_arguments": arguments, "images": {}})
 
 

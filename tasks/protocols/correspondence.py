@@ -1,0 +1,205 @@
+"""Keypoint correspondence without training: each keypoint is found by the most similar patch of the other image.
+
+Score: percentage of correct keypoints (PCK), those within 0.1 of the longer side of the object's box in the target
+image (Min et al., SPair-71k, 2019). Three readings are published: the mean over pairs, the percentage of all keypoints,
+and the mean over classes of the latter.
+
+Sources: `probe3d` is mbanani/probe3d (1fff822), whose numbers DINOv3 reports too: images padded with white to a square
+of 800 pixels, blocks before the final norm, normalised features interpolated at the keypoint, the most similar patch by
+cosine, whose position is its index by the number of patches, 200 pairs per class, mean over classes. `dift` is
+Tsingularity/dift (47e7807): images squashed to 768 pixels, maps enlarged (bilinear) to the size of the image, the most
+similar pixel by cosine, all pairs, mean over pairs. The default is Probe3D's rule on all pairs after the final norm,
+with the backbone's own normalisation.
+
+Differences: sides are brought up to a multiple of the patches where Probe3D pads once more; pairs of a class are drawn
+from the published list, there from the order of files on disk; a keypoint at the threshold is correct, as in DIFT.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from tasks.catalog.correspondence_parameters import CorrespondenceParameters
+from tasks.datasets.dataset import DataError, SourceSplit
+from tasks.datasets.dense_targets import KeypointPair, KeypointPairs, Targets
+from tasks.evaluation.inputs import ImageInputs
+from tasks.metrics.correspondence import interval, jackknife_scores
+from tasks.metrics.jackknife import scores_of_jackknife
+from tasks.metrics.outcome import Outcome
+from tasks.protocols.dense.image_batches import DenseImages, Pixels
+from tasks.protocols.dense.keypoint_matching import MappedImages, Points, matched
+from tasks.protocols.dense.linear_network import FrozenMaps, check_tokens
+from tasks.protocols.result_images import save_sheet
+from tasks.reporter import Reporter
+from tasks.training.checkpoint import Checkpoint, resumable_map
+
+DRAWN_BY = 20
+"""Seed of the pairs of a class, Probe3D's."""
+PICTURED = 4
+PICTURE_SIDE = 224
+RIGHT, WRONG = (80, 220, 80), (240, 60, 60)
+Drawn = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SourcePair:
+    """A pair with the row of its source image."""
+
+    source: int
+    pair: KeypointPair
+
+
+def evaluate(inputs: ImageInputs, parameters: CorrespondenceParameters, seed: int, reporter: Reporter) -> Outcome:
+    """Match the keypoints of all chosen pairs; nothing is trained or chosen, and `seed` has no effect.
+
+    Raises `DataError`.
+    """
+    del seed
+    split = inputs.split("test", "val", "all")
+    targets: Targets[KeypointPairs] = inputs.targets(split, "keypoint-pairs")
+    pairs = chosen_pairs(targets, parameters.pairs_per_class)
+    pixels = Pixels.of(parameters.normalisation, inputs.spec)
+    frozen = FrozenMaps(inputs, parameters.layers, norm=parameters.final_norm)
+    tokens = check_tokens(frozen, DenseImages(split, targets, pixels, 1), reporter)
+    images = MappedImages(frozen, AnnotatedImages(split, targets), pixels, parameters)
+    found = _matched_pairs(inputs, images, pairs, parameters, reporter)
+    errors = [relative_errors(points, one.pair) for one, points in zip(pairs, found, strict=True)]
+    arrays = pair_arrays(pairs, errors, parameters.threshold)
+    _save_pictures(inputs, split, pairs, found, parameters.threshold)
+    return Outcome(
+        headline=parameters.reading,
+        metrics=scores_of_jackknife(jackknife_scores(arrays)),
+        interval=interval(arrays, parameters.reading),
+        samples={"test": len(set(arrays["source"].tolist()) | set(arrays["target"].tolist())), "pairs": len(pairs)},
+        diagnostics={"chance": _chance(split, pairs, parameters.threshold), **tokens},
+        predictions={
+            "index": np.arange(len(pairs)),
+            **arrays,
+            **jackknife_scores(arrays),
+            "keypoint_pair": np.repeat(np.arange(len(pairs)), arrays["keypoints"]),
+            "keypoint_error": np.concatenate(errors).astype(np.float32),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class AnnotatedImages:
+    """Images of a split, of the size that their keypoints are for."""
+
+    split: SourceSplit
+    targets: Targets[KeypointPairs]
+
+    def __len__(self) -> int:
+        return len(self.split.images)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """RGB image. Raises DataError for one of another size than its annotations have."""
+        image, frame = self.split.images[index], getattr(self.targets, "frame", lambda _index: None)(index)
+        if frame not in (None, image.size):
+            raise DataError(
+                f"{self.split.identifiers[index]} is {image.width} x {image.height} pixels, and its keypoints are for "
+                f"{frame[0]} x {frame[1]}: they do not belong together"
+            )
+        return image
+
+
+def chosen_pairs(targets: Targets[KeypointPairs], per_class: int) -> list[SourcePair]:
+    """Pairs by class, source and target; of each class at most `per_class`, all for 0. Raises DataError for none."""
+    every = [SourcePair(row, pair) for row in range(len(targets)) for pair in targets[row]]
+    if not every:
+        raise DataError("there is no pair of images with keypoints")
+    every.sort(key=lambda one: (one.pair.category, one.source, one.pair.target))
+    if not per_class:
+        return every
+    categories = np.array([one.pair.category for one in every])
+    kept: list[int] = []
+    for category in np.unique(categories):
+        rows = np.flatnonzero(categories == category)
+        kept += sorted(np.random.default_rng(DRAWN_BY).permutation(rows)[:per_class].tolist())
+    return [every[row] for row in kept]
+
+
+def _matched_pairs(
+    inputs: ImageInputs,
+    images: MappedImages,
+    pairs: Sequence[SourcePair],
+    parameters: CorrespondenceParameters,
+    reporter: Reporter,
+) -> list[Points]:
+    """Positions [k, 2] found in the target image of each pair, continued from the run's checkpoint."""
+
+    def positions(index: int) -> Tensor:
+        one = pairs[index]
+        with torch.inference_mode():
+            source, target = (images[row] for row in (one.source, one.pair.target))
+            found = matched(source, target, one.pair.source_points, parameters)
+        reporter.advance()
+        return torch.from_numpy(found)
+
+    reporter.phase("matching", len(pairs), "pairs")
+    checkpoint = None if inputs.checkpoint is None else Checkpoint(inputs.checkpoint / "matches.pt", inputs.key)
+    found = resumable_map(range(len(pairs)), positions, checkpoint, reporter, reporter.advance)
+    return [one.numpy() for one in found]
+
+
+def relative_errors(found: Points, pair: KeypointPair) -> npt.NDArray[np.float64]:
+    """Distances [k] from the true positions, as fractions of the longer side of the object's box."""
+    x0, y0, x1, y1 = pair.box
+    distance = np.linalg.norm(found.astype(np.float64) - pair.target_points.astype(np.float64), axis=1)
+    shares: npt.NDArray[np.float64] = distance / max(x1 - x0, y1 - y0)
+    return shares
+
+
+def pair_arrays(
+    pairs: Sequence[SourcePair], errors: Sequence[npt.NDArray[np.float64]], threshold: float
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Images, class, number of keypoints and of correct ones of every pair."""
+    return {
+        "source": np.array([one.source for one in pairs]),
+        "target": np.array([one.pair.target for one in pairs]),
+        "category": np.array([one.pair.category for one in pairs]),
+        "keypoints": np.array([len(one) for one in errors]),
+        "correct": np.array([int((one <= threshold).sum()) for one in errors]),
+    }
+
+
+def _chance(split: SourceSplit, pairs: Sequence[SourcePair], threshold: float) -> float:
+    """Percentage of keypoints that a random pixel of the target image finds, up to the image's borders."""
+    areas = []
+    for one in pairs:
+        x0, y0, x1, y1 = one.pair.box
+        width, height = split.images[one.pair.target].size
+        areas.append(min(1.0, math.pi * (threshold * max(x1 - x0, y1 - y0)) ** 2 / (width * height)))
+    return 100.0 * float(np.mean(areas))
+
+
+def _save_pictures(
+    inputs: ImageInputs, split: SourceSplit, pairs: Sequence[SourcePair], found: Sequence[Points], threshold: float
+) -> None:
+    """Some pairs, evenly spaced: keypoints of the source, and where they were found in the target."""
+    rows = []
+    for place in np.linspace(0, len(pairs) - 1, min(PICTURED, len(pairs))).round().astype(int).tolist():
+        one = pairs[place]
+        right = relative_errors(found[place], one.pair) <= threshold
+        source, target = (split.images[row] for row in (one.source, one.pair.target))
+        rows.append([_marked(source, one.pair.source_points, right), _marked(target, found[place], right)])
+    save_sheet(rows, inputs.pictures, "keypoints.png")
+
+
+def _marked(image: Image.Image, points: Points, right: npt.NDArray[np.bool_]) -> Drawn:
+    """The image in a square, with points coloured by whether they were found."""
+    scale = PICTURE_SIDE / max(image.size)
+    square = Image.new("RGB", (PICTURE_SIDE, PICTURE_SIDE))
+    square.paste(image.resize((round(image.width * scale), round(image.height * scale))))
+    draw = ImageDraw.Draw(square)
+    for (x, y), correct in zip((points + 0.5) * scale, right, strict=True):
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=RIGHT if correct else WRONG, outline=(0, 0, 0))
+    return np.array(square)
