@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize
+from scipy.linalg import LinAlgWarning
 from scipy.special import expit, logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, _logistic
@@ -124,6 +125,29 @@ class ToTheGap:
             return _by_scikit_learn(problem, 100_000, 1e-15)
 
 
+@dataclass
+class Limited:
+    """A fit that is skipped once `limit_s` of processor time have passed since the first one."""
+
+    fit: Fit
+    limit_s: float
+    stopped: bool = False
+    _until: float | None = None
+
+    def __call__(self, problem: Problem) -> Floats:
+        """One fit, or the start."""
+        self._until = self._until or time.process_time() + self.limit_s
+        self.stopped = self.stopped or time.process_time() > self._until
+        if self.stopped:
+            return _start(problem, 1 if problem.label is not None else int(problem.targets.max()) + 1)
+        return self.fit(problem)
+
+
+def newton_cholesky(problem: Problem) -> Floats:
+    """scikit-learn's Newton method with the full Hessian."""
+    return _by_scikit_learn(problem, ITERATIONS, OLD_TOLERANCE, "newton-cholesky")
+
+
 def objective(weights: Floats, rows: Rows, targets: Integers, strength: float) -> float:
     """Mean loss plus |W|^2 / (2 C n) in float64, intercept first and free; for labels the sum over their columns."""
     exact = rows.astype(np.float64)
@@ -152,13 +176,15 @@ def _fit_all(labelled: tuple[Rows, Integers], strength: float, state: Floats | N
     return np.concatenate(fits)
 
 
-def _by_scikit_learn(problem: Problem, iterations: int, tolerance: float) -> Floats:
-    model = LogisticRegression(C=problem.strength, warm_start=True, max_iter=iterations, tol=tolerance)
+def _by_scikit_learn(problem: Problem, iterations: int, tolerance: float, solver: str = "lbfgs") -> Floats:
+    settings = {"warm_start": True, "max_iter": iterations, "tol": tolerance, "solver": solver}
+    model = LogisticRegression(C=problem.strength, **settings)
     if problem.start is not None:
         model.coef_, model.intercept_ = problem.start[:, 1:], problem.start[:, 0]
         model.classes_ = np.unique(problem.targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", LinAlgWarning)
         model.fit(problem.rows, problem.targets)
     return np.column_stack([model.intercept_, model.coef_]).astype(np.float64)
 

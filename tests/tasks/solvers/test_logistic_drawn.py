@@ -1,0 +1,48 @@
+"""The regularisation path on drawn problems: its distance to the optimum, computed independently in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.solvers.logistic import Settings, solve_path
+from tests.benchmarks._drawn import DrawnProblem, drawn
+from tests.benchmarks._gap import Reference
+
+SIZES = ((120, 24, 2), (90, 130, 4), (260, 40, 3), (200, 96, 5))
+STRENGTHS = np.logspace(-5, 6, 12)
+
+
+def small(seed: int) -> list[DrawnProblem]:
+    """Drawn properties on four sizes that take a fraction of a second."""
+    problems = drawn(seed, len(SIZES), 1e6)
+    return [
+        replace(problem, samples=n, dimensions=d, classes=k) for problem, (n, d, k) in zip(problems, SIZES, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("problem", small(7), ids=lambda problem: problem.name)
+def test_every_solution_of_a_drawn_problem_is_within_the_promised_gap(problem: DrawnProblem) -> None:
+    rows, targets = problem.data().train
+    reference = Reference.of(rows, targets)
+    for solution in solve_path(rows, targets, STRENGTHS.tolist()).solutions:
+        gap = reference.gap(solution.weights.double().numpy(), solution.intercept.double().numpy(), solution.strength)
+        assert gap <= 4 * Settings().tolerance, f"C = {solution.strength:.1e}, estimated {solution.gap:.1e}"
+        assert solution.converged
+
+
+def test_the_reference_measures_a_known_distance_to_the_optimum() -> None:
+    problem = small(7)[2]
+    rows, targets = problem.data().train
+    reference = Reference.of(rows, targets)
+    solution = solve_path(rows, targets, [1.0 / problem.samples]).solutions[0]
+    shrunk = 0.9 * solution.weights.double().numpy()
+    gap = reference.gap(shrunk, solution.intercept.double().numpy(), solution.strength)
+    assert gap > 1e-5
+    point = np.column_stack(
+        [solution.intercept.double().numpy() + shrunk @ reference.mean, shrunk @ reference.directions]
+    )
+    excess = reference.objective(point, 1.0) / solution.objective - 1
+    assert gap == pytest.approx(excess, rel=0.02)
