@@ -6,9 +6,15 @@ the C with the best validation score; a new fit on training and validation image
 The default departs from the published code in three ways, which the preset `paper` takes back: every fit is converged
 (there 100 warm-started iterations, far from the optimum at the weak end), equal validation scores go to the strongest
 regularisation, and a choice on the edge of the grid extends it.
+
+The fits of the search, on training images alone, are scored on the test images as well. The best of them is stored as
+the diagnostic `chosen_on_test`, next to the score of the fit with the selected C: the optimism of choosing C on the
+test images. Neither is the score.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +23,7 @@ from tasks.catalog.protocols import LinearParameters
 from tasks.evaluation.inputs import ManyShotInputs
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
-from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, score, without_left_open
 from tasks.reporter import Reporter
 from tasks.solvers.logistic import Settings, StrengthGrid, StrengthSelection, Trial, fit_published, fit_selected
@@ -44,7 +50,12 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearParameters, seed: int, re
         interval=interval(inputs.metric, logits, labels),
         samples={"train": len(inputs.train), "val": len(inputs.val), "test": len(inputs.test)},
         hyperparameters={"C": selection.strength, "weight_decay": 1 / selection.strength},
-        diagnostics={**_convergence(selection), **chance_diagnostics(labels), **reliability_of(calibration)},
+        diagnostics={
+            **_convergence(selection),
+            "chosen_on_test": _optimism(selection),
+            **chance_diagnostics(labels),
+            **reliability_of(calibration),
+        },
         predictions=predictions(inputs.test.index, labels, logits, calibration),
     )
 
@@ -64,10 +75,18 @@ def selected_strength(inputs: ManyShotInputs, parameters: LinearParameters, repo
         reporter.metric("val", trial.score, step=round(float(np.log10(trial.strength)), 6))
         reporter.advance()
 
+    def on_test(logits_of: Callable[[npt.NDArray[np.generic]], Logits]) -> float:
+        return score(inputs.metric, *without_left_open(logits_of(inputs.test.features), inputs.test.labels))
+
     if parameters.solver == "published":
-        return fit_published(train, val, grid, measure, classes=classes, max_iter=parameters.max_iter, on_trial=report)
+        limit = parameters.max_iter
+        return fit_published(
+            train, val, grid, measure, classes=classes, max_iter=limit, on_trial=report, test_score=on_test
+        )
     settings = Settings(parameters.tolerance, parameters.max_iter, inputs.device)
-    return fit_selected(train, val, grid, measure, classes=classes, settings=settings, on_trial=report)
+    return fit_selected(
+        train, val, grid, measure, classes=classes, settings=settings, on_trial=report, test_score=on_test
+    )
 
 
 def _calibration(
@@ -105,6 +124,13 @@ def _absent_classes(inputs: ManyShotInputs) -> list[str]:
     labels = inputs.train.labels
     counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(inputs.classes))
     return [name for name, count in zip(inputs.classes, counts, strict=True) if not count]
+
+
+def _optimism(selection: StrengthSelection) -> dict[str, Json]:
+    """The best score on test images among the fits of the search, and that of the selected C."""
+    scored = [(trial, trial.test_score) for trial in selection.trials if trial.test_score is not None]
+    selected = next(value for trial, value in scored if trial.strength == selection.strength)
+    return chosen_on_test([value for _, value in scored], [f"C = {one.strength:.3g}" for one, _ in scored], selected)
 
 
 def _convergence(selection: StrengthSelection) -> dict[str, Json]:

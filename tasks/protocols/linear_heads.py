@@ -31,7 +31,7 @@ from tasks.evaluation.layers import LayerInputs, Place, RoleLayers
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import validation_scaled
 from tasks.metrics.classification_outputs import calibration_errors, predictions, reliability_of
-from tasks.metrics.outcome import Json, Outcome
+from tasks.metrics.outcome import Json, Outcome, chosen_on_test
 from tasks.metrics.scoring import all_scores, check_metric, interval, score
 from tasks.reporter import Reporter
 from tasks.training.checkpoint import Checkpoint
@@ -94,7 +94,7 @@ def evaluate(inputs: ManyShotInputs, parameters: LinearHeadsParameters, seed: in
         diagnostics={
             "validation_score": val_scores[chosen],
             "heads": _table(heads, val_scores, network.broken()),
-            "chosen_on_test": _published_reading(heads, test_scores, network.broken()),
+            "chosen_on_test": _published_reading(heads, test_scores, network.broken(), chosen),
             **reliability_of(calibration),
         },
         predictions=predictions(inputs.test.index, inputs.test.labels, logits, calibration),
@@ -260,11 +260,9 @@ def _table(heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool
     ]
 
 
-def _published_reading(heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool]) -> dict[str, Json]:
+def _published_reading(
+    heads: Sequence[Head], scores: Sequence[float], broken: Sequence[bool], chosen: int
+) -> dict[str, Json]:
     """The head that is best on the test images: what the publication reports, too high, and not the score."""
-    best = _best(scores, broken)
-    return {
-        "score": scores[best],
-        "head": str(heads[best]),
-        "note": "chosen on the test images, as published: too high, never ranked",
-    }
+    whole = [(value, str(head)) for head, value, apart in zip(heads, scores, broken, strict=True) if not apart]
+    return chosen_on_test([value for value, _ in whole], [head for _, head in whole], scores[chosen])

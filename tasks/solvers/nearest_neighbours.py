@@ -237,10 +237,18 @@ def classify(  # noqa: PLR0913 - a search, and a vote on what it finds
         raise ValueError(f"{len(known)} labels for {len(bank)} bank rows")
     known = known.to(torch.int64) if known.ndim == 1 else known.to(torch.float32)
     found = nearest(queries, bank, max(neighbours), device=device, reporter=reporter)
-    out = np.empty((len(neighbours), len(queries), classes), dtype=np.float32)
+    return votes_of(found, known, neighbours, classes=classes, temperature=temperature)
+
+
+def votes_of(
+    found: Neighbours, labels: Tensor, neighbours: Sequence[int], *, classes: int, temperature: float
+) -> npt.NDArray[np.float32]:
+    """Class scores [len(neighbours), n, classes] from neighbours that have been found, block by block of queries."""
+    queries = len(found.index)
+    out = np.empty((len(neighbours), queries, classes), dtype=np.float32)
     for row, count in enumerate(neighbours):
-        for first in range(0, len(queries), VOTERS_HELD):
+        for first in range(0, queries, VOTERS_HELD):
             part = slice(first, first + VOTERS_HELD)
             block = Neighbours(found.similarity[part], found.index[part])
-            out[row, part] = vote(block, known, count, classes=classes, temperature=temperature).cpu().numpy()
+            out[row, part] = vote(block, labels, count, classes=classes, temperature=temperature).cpu().numpy()
     return out

@@ -13,6 +13,7 @@ from ssl_console.cli.commands.add import add, copy, edit, remove, rename
 from ssl_console.cli.commands.analyses import analyses
 from ssl_console.cli.commands.listings import completion_app, listings
 from ssl_console.cli.commands.over_time import over_time
+from ssl_console.cli.commands.ranking import ranking
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, data, features_app, weights
 from ssl_console.operations.session import Session
@@ -37,6 +38,7 @@ app.add_typer(remove, name="remove")
 app.add_typer(completion_app)
 app.add_typer(listings)
 app.add_typer(features_app)
+app.add_typer(ranking)
 app.add_typer(of_results)
 app.add_typer(over_time)
 app.add_typer(analyses)
@@ -61,12 +63,6 @@ Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Named
 LauncherChoice = Annotated[
     str | None,
     typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
-]
-Source = Annotated[
-    str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
-]
-Figure = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
 ]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the run has ended.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique prefix.")]
@@ -284,89 +280,6 @@ def resume(context: typer.Context) -> None:
     from ssl_console.cli.handlers.runs import resume
 
     resume(context.obj)
-
-
-@app.command()
-def results(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the results."""
-    from ssl_console.cli.handlers.rank import results
-
-    results(context.obj, as_json=as_json)
-
-
-@app.command()
-def rank(
-    context: typer.Context,
-    suite: Suite = None,
-    backbone: Backbones = None,
-    task: Tasks = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            "--sort", metavar="COLUMN", help="A task, backbone, estimate, mean, mean_log_odds, mean_rank or win_rate."
-        ),
-    ] = None,
-    terms: Annotated[
-        str,
-        typer.Option(
-            "--filter", metavar="TERMS", help="Rows and columns, e.g. 'family:dino score:linear/dtd>70 or mae'."
-        ),
-    ] = "",
-    as_json: AsJson = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="A LaTeX booktabs table.")] = False,
-    source: Source = "mine",
-    intervals: Annotated[
-        bool, typer.Option("--intervals", help="Confidence intervals of the ranks, and ties.")
-    ] = False,
-    missing: Annotated[
-        str,
-        typer.Option(
-            "--missing", metavar="M", help="complete, common or (with --intervals) drawn: rows and tasks that count."
-        ),
-    ] = "complete",
-    figure: Figure = None,
-) -> None:
-    """Rank the backbones over the tasks."""
-    from ssl_console.cli.handlers.rank import RankView, rank, rank_intervals, rank_picture
-
-    formats = {"json": as_json, "csv": csv, "markdown": markdown, "latex": latex}
-    chosen = [name for name, wanted in formats.items() if wanted]
-    view = replace(RankView.of(suite, backbone, task, sort, chosen, source), missing=missing, filter=terms)
-    if figure is not None:
-        rank_picture(context.obj, view, figure)
-    elif intervals:
-        rank_intervals(context.obj, view)
-    else:
-        rank(context.obj, view)
-
-
-@app.command()
-def compare(
-    context: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `published`: the published scores of A.")],
-    suite: Suite = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option("--margin", metavar="METRIC=SIZE", help="Largest difference that counts as equal."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Test whether A is better than B: on every task by its samples, and over all tasks."""
-    from ssl_console.cli.command_group import margins
-    from ssl_console.cli.handlers.compare import compare_backbones
-
-    compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
-
-
-@app.command()
-def rebuild(context: typer.Context) -> None:
-    """Rebuild the results file from the run folders."""
-    from ssl_console.cli.handlers.rank import rebuild
-
-    rebuild(context.obj)
 
 
 @app.command(epilog=EXIT_CODES)

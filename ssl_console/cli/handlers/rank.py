@@ -203,6 +203,15 @@ def rank_intervals(session: Session, view: RankView) -> None:
     show_rank_intervals(session, _ranking(session, view), view.missing, as_json=view.format == "json")
 
 
+def rank_optimism(session: Session, view: RankView) -> None:
+    """Print the optimism of the selected results. Raises ConsoleError for a format without such a table."""
+    from ssl_console.cli.handlers.optimism import show_optimism
+
+    if view.format not in {None, "json"}:
+        raise ConsoleError(f"--optimism is a table or --json, not --{view.format}")
+    show_optimism(session, view.suite, view.backbones, view.tasks, as_json=view.format == "json")
+
+
 def rank_picture(session: Session, view: RankView, path: Path) -> None:
     """Write the critical-difference diagram of the table."""
     from ssl_console.cli.handlers.rank_intervals import save_diagram

@@ -82,6 +82,14 @@ class RankingsScreen(MarkingScreen[str]):
         Key("heat", "H", "heat", "heat", "Heat colours on or off", footer=False),
         Key("paper", "p", "paper", "paper", "Published numbers: in the measured columns, all, or none", footer=False),
         Key("missing", "m", "missing", "missing", "Rank complete rows, or over the tasks common to all", footer=False),
+        Key(
+            "optimism",
+            "E",
+            "optimism",
+            "optimism",
+            "What choosing settings on the test images would give",
+            footer=False,
+        ),
         Key("apart", "w", "apart", "kept apart", "Why results of these tasks are in other columns", footer=False),
     )
     HELP_TEXT = (
@@ -345,6 +353,13 @@ class RankingsScreen(MarkingScreen[str]):
         """Explain why results of these tasks are in other columns, or in none."""
         if self.table is not None:
             self.app.push_screen(IncomparableDialog(self.table.ranking, self.state.results))
+
+    def action_optimism(self) -> None:
+        """Show what scores would be if settings were chosen on the test images."""
+        from ssl_console.tui.screens.optimism import OptimismDialog  # noqa: PLC0415 - loaded when it is needed
+
+        if self.table is not None:
+            self.app.push_screen(OptimismDialog(self.table.ranking, self.state.results))
 
     def action_export(self) -> None:
         """Write exactly this view."""

@@ -83,6 +83,11 @@ class SgdRecipe:
     parameters: FinetuneParameters
     seed: int
 
+    @property
+    def images_per_step(self) -> int:
+        """Size of a batch."""
+        return self.parameters.batch_size
+
     def steps(self, _role: RoleImages) -> int:
         """Of one training."""
         return self.parameters.steps

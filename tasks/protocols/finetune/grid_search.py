@@ -64,6 +64,10 @@ class Grid(Protocol[OfferedT_co]):
 class SettingTrainer(Protocol[UsedT_contra]):
     """How classifiers are made and trained at a point of the grid."""
 
+    @property
+    def images_per_step(self) -> int:
+        """Size of a batch."""
+
     def steps(self, role: RoleImages, /) -> int:
         """Of one training on a role."""
 

@@ -6,9 +6,16 @@ views; the best on validation images; one more training on training and validati
 
 The published script selects learning rate and weight decay and is started twice for the views; the paper selects these
 too, which is followed. Batch norms train, as there. One model is in memory at a time.
+
+Some publications report the best epoch on the test images. The final training is scored on them at evenly spaced steps
+as well, as long as this shows the network at most a twentieth more images; the best of these scores is stored as the
+diagnostic `chosen_on_test`, and the score is that of the last step.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,15 +25,28 @@ from tasks.evaluation.inputs import ImageInputs
 from tasks.features.manifest import NotFiniteError
 from tasks.metrics.calibration import Calibration, published_scaled, validation_scaled
 from tasks.metrics.classification_outputs import Logits, calibration_errors, predictions, reliability_of
-from tasks.metrics.outcome import Json, Outcome
-from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval, without_left_open
+from tasks.metrics.outcome import Json, Outcome, chosen_on_test
+from tasks.metrics.scoring import (
+    all_scores,
+    chance_diagnostics,
+    check_metric,
+    interval,
+    score,
+    without_left_open,
+)
 from tasks.protocols.finetune.classifier import Batch, SgdRecipe, logits_of
 from tasks.protocols.finetune.grid_search import PointT, Search, SettingTrainer, checkpoint_at
 from tasks.protocols.finetune.image_batches import RoleImages
 from tasks.reporter import Reporter
-from tasks.training.loop import loss_still_decreasing, prefetched, train
+from tasks.training.loop import Training, loss_still_decreasing, prefetched, train
 
 CURVE_POINTS = 100
+MOST_READINGS = 10
+"""Maximum number of scores on test images during the final training, the last step included."""
+READING_COST = 0.05
+"""Their maximum cost, relative to the training."""
+STEP_PASSES = 3
+"""Cost of a training step per image in forward passes."""
 
 
 def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -45,7 +65,8 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
     search = Search(inputs, parameters, recipe, train_role, val_role, reporter)
     point = search.run()
     warn(search, point.rate, parameters.rates, "finetune", reporter)
-    logits, losses = final_training(inputs, recipe, point, both, test, reporter)
+    final = final_training(inputs, recipe, point, both, test, reporter)
+    logits = final.logits
     logits, labels = without_left_open(logits, test.labels)
     calibration = None if test.labels.ndim == 2 else _calibration(search, parameters, logits, test)
     return Outcome(
@@ -62,13 +83,44 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneParameters, seed: int, rep
         diagnostics={
             **_settings(search),
             "on_edge": on_edge(point.rate, parameters.rates),
-            "loss_curve": stretches(losses),
-            "loss_falling": loss_still_decreasing(losses),
+            **final.diagnostics,
             **chance_diagnostics(labels),
             **reliability_of(calibration),
         },
         predictions=predictions(test.index, labels, logits, calibration),
     )
+
+
+@dataclass(frozen=True)
+class FinalTraining:
+    """The trained network's logits of the test images, and what the training left."""
+
+    logits: Logits
+    """[n_test, classes] at the last step."""
+    losses: list[float]
+    readings: Mapping[int, float]
+    """Scores on test images by step, the last one included; a single one where more would have cost too much."""
+
+    @property
+    def diagnostics(self) -> dict[str, Json]:
+        """The loss, and the best step on test images where several were scored."""
+        curve: dict[str, Json] = {
+            "loss_curve": stretches(self.losses),
+            "loss_falling": loss_still_decreasing(self.losses),
+        }
+        if len(self.readings) < 2:
+            return curve
+        steps = sorted(self.readings)
+        choices = [f"step {step} of {steps[-1]}" for step in steps]
+        on_test = chosen_on_test([self.readings[step] for step in steps], choices, self.readings[steps[-1]])
+        return {**curve, "chosen_on_test": on_test}
+
+
+def reading_steps(steps: int, batch_size: int, test_images: int) -> tuple[int, ...]:
+    """Steps before the last at which the test images are scored, evenly spaced."""
+    affordable = int(READING_COST * STEP_PASSES * steps * batch_size / max(1, test_images))
+    count = min(MOST_READINGS - 1, affordable, steps - 1)
+    return tuple(round(steps * number / (count + 1)) for number in range(1, count + 1))
 
 
 def final_training(
@@ -78,8 +130,8 @@ def final_training(
     role: RoleImages,
     test: RoleImages,
     reporter: Reporter,
-) -> tuple[Logits, list[float]]:
-    """Train the chosen setting on training and validation images; logits of the test images, and the losses."""
+) -> FinalTraining:
+    """Train the chosen setting on training and validation images, and score the test images."""
 
     def make(step: int) -> Batch:
         return recipe.batch(role, point, step)
@@ -87,13 +139,35 @@ def final_training(
     with prefetched(make, recipe.steps(role)) as batches:
         training = recipe.start(role, point, batches, "both")
         training.label = f"final training: {point}"
+        for step in reading_steps(training.steps, recipe.images_per_step, len(test)):
+            _train_to(training, step, inputs, test, reporter)
         train(training, checkpoint_at(inputs, "final"), reporter, every_s=inputs.checkpoint_s)
     reporter.phase("test", len(test), "images")
     logits = logits_of(training.model, test, inputs)
     reporter.advance(len(test))
     if not np.isfinite(logits).all():
         raise NotFiniteError(f"the final training came apart with {point}: another seed or smaller rates may help")
-    return logits, training.losses
+    readings = {int(name.removeprefix(READING)): one for name, one in training.notes.items() if READING in name}
+    return FinalTraining(logits, training.losses, {**readings, training.step: _test_score(inputs, logits, test)})
+
+
+READING = "test score at step "
+
+
+def _train_to(training: Training, step: int, inputs: ImageInputs, test: RoleImages, reporter: Reporter) -> None:
+    """Train up to a step and score the test images there, unless the checkpoint is from a later step."""
+    note = f"{READING}{step}"
+
+    checkpoint = checkpoint_at(inputs, "final")
+    train(training, checkpoint, reporter, every_s=inputs.checkpoint_s, stop=lambda now: now.step >= step)
+    if training.step == step and note not in training.notes:
+        logits = logits_of(training.model, test, inputs)
+        if np.isfinite(logits).all():
+            training.notes[note] = _test_score(inputs, logits, test)
+
+
+def _test_score(inputs: ImageInputs, logits: Logits, test: RoleImages) -> float:
+    return score(inputs.metric, *without_left_open(logits, test.labels))
 
 
 def _calibration(

@@ -8,7 +8,8 @@ decay 1e-4, 100 epochs, 10 of warm-up, down to 1e-5; queries and values, rank 8,
 trained alone first (LP-FT, Kumar et al. 2022).
 
 With several settings the best on validation images is trained once more on training and validation images; a single one
-is trained on both at once, and nothing is chosen. The test images are scored once, from centre crops.
+is trained on both at once, and nothing is chosen. The test images are scored once, from centre crops; during
+the final training only for the diagnostic of `finetune`, the best step on test images.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from tasks.metrics.outcome import Json, Outcome
 from tasks.metrics.scoring import all_scores, chance_diagnostics, check_metric, interval
 from tasks.protocols.finetune.grid_search import Search
 from tasks.protocols.finetune.image_batches import RoleImages
-from tasks.protocols.finetune.protocol import final_training, on_edge, stretches, warn
+from tasks.protocols.finetune.protocol import final_training, on_edge, warn
 from tasks.protocols.finetune.token_classifier import TokenClassifier
 from tasks.protocols.finetune.vit_training import VitRecipe
 from tasks.reporter import Reporter
-from tasks.training.loop import loss_still_decreasing
 
 
 def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, reporter: Reporter) -> Outcome:
@@ -48,7 +48,8 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, 
     point = search.run() if len(parameters.grid) > 1 else parameters.grid[0]
     if search.tried:
         warn(search, point.rate, parameters.rates, "finetune-vit", reporter)
-    logits, losses = final_training(inputs, recipe, point, both, test, reporter)
+    final = final_training(inputs, recipe, point, both, test, reporter)
+    logits = final.logits
     calibration, errors = None, unscaled_error(logits, test.labels)
     if search.logits is not None:
         calibration = validation_scaled(search.logits, val_role.labels, logits, test.labels)
@@ -63,8 +64,7 @@ def evaluate(inputs: ImageInputs, parameters: FinetuneVitParameters, seed: int, 
             **_tried(search),
             "on_edge": bool(search.tried) and on_edge(point.rate, parameters.rates),
             "trained_parameters": _trained_parameters(inputs, parameters, seed),
-            "loss_curve": stretches(losses),
-            "loss_falling": loss_still_decreasing(losses),
+            **final.diagnostics,
             **chance_diagnostics(test.labels),
             **reliability_of(calibration),
         },

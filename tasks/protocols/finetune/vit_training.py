@@ -50,6 +50,11 @@ class VitRecipe:
     seed: int
     reporter: Reporter
 
+    @property
+    def images_per_step(self) -> int:
+        """Size of a batch."""
+        return self.parameters.batch_size
+
     def steps(self, role: RoleImages) -> int:
         """Of a training on a role's images."""
         return self.parameters.steps_for(len(role))

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, StrengthSelection, Trial
+from tasks.solvers.logistic.model_selection import Logits, OnTrial, Score, StrengthSelection, TestScore, Trial
 from tasks.solvers.logistic.settings import StrengthGrid
 
 Rows = npt.NDArray[np.floating]
@@ -80,7 +80,7 @@ class _Regression:
         self.iterations = max(self.iterations, int(np.max(self.estimator.n_iter_)))
 
 
-def fit_published(
+def fit_published(  # noqa: PLR0913 - as `fit_selected`
     train: tuple[Rows, Targets],
     validation: tuple[Rows, Targets],
     grid: StrengthGrid,
@@ -89,11 +89,12 @@ def fit_published(
     classes: int,
     max_iter: int = 100,
     on_trial: OnTrial | None = None,
+    test_score: TestScore | None = None,
 ) -> StrengthSelection:
     """Select C by `score` on validation data and fit all data with it, as published; ties select the larger C.
 
     Features are [n, d]; targets int [n], or 0/1 [n, k] with both values in every column. `converged` of a trial refers
-    to scikit-learn's own criterion only.
+    to scikit-learn's own criterion only. `test_score` as in `fit_selected`.
     """
     regression = _Regression(classes, max_iter)
     trials: list[Trial] = []
@@ -102,7 +103,8 @@ def fit_published(
         regression.fit(*train, strength)
         logits = regression.logits(validation[0])
         value = score(logits, validation[1])
-        trials.append(Trial(strength, value, float("nan"), None, regression.converged, regression.iterations))
+        on_test = None if test_score is None else test_score(lambda rows: regression.logits(np.asarray(rows)))
+        trials.append(Trial(strength, value, float("nan"), None, regression.converged, regression.iterations, on_test))
         if best < 0 or value > trials[best].score:
             best, best_logits = len(trials) - 1, logits
         if on_trial is not None:

@@ -22,6 +22,8 @@ Logits = npt.NDArray[np.float32]
 Score = Callable[[Logits, npt.NDArray[np.generic]], float]
 """Score of logits [n, classes] against targets; larger is better."""
 OnTrial = Callable[["Trial"], None]
+TestScore = Callable[[Callable[[Array], Logits]], float]
+"""Score on test data of a classifier, given as the function from features [n, d] to logits [n, classes]."""
 
 EXTENSION_DECADES = 3
 """Maximum extension of the grid in decades, per end."""
@@ -44,6 +46,8 @@ class Trial:
     gap: float | None
     converged: bool
     passes: int
+    test_score: float | None = None
+    """Score on test data of the same fit, if it was asked for; never part of the selection."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,19 @@ class _Candidate:
 class _Search:
     """Validation curve under construction."""
 
-    def __init__(self, walk: PathSolver, validation: Tensor, targets: Array, score: Score, factor: float) -> None:
+    def __init__(
+        self,
+        walk: PathSolver,
+        validation: tuple[Tensor, Array],
+        score: Score,
+        factor: float,
+        test_score: TestScore | None,
+    ) -> None:
         self.walk = walk
-        self.validation = walk.design.transform(validation)
-        self.targets = np.asarray(targets)
+        self.validation = walk.design.transform(validation[0])
+        self.targets = np.asarray(validation[1])
         self.score = score
+        self.test_score = test_score
         self.factor = factor
         self.candidates: list[_Candidate] = []
 
@@ -118,6 +130,7 @@ class _Search:
                 gap=solution.gap,
                 converged=solution.converged,
                 passes=solution.passes,
+                test_score=None if self.test_score is None else self.test_score(_logits_function(solution)),
             )
             self.candidates.append(_Candidate(trial, solution, logits, surprise(logits, self.targets)))
             if on_trial is not None:
@@ -137,7 +150,18 @@ class _Search:
         return "high" if self.best is self.candidates[-1] else None
 
 
-def fit_selected(
+def _logits_function(solution: Solution) -> Callable[[Array], Logits]:
+    """The classifier of a solution, for raw features; float32, as the final one."""
+    weights, intercepts = (part.to(torch.float32) for part in solution.raw())
+
+    def logits(features: Array) -> Logits:
+        rows = torch.as_tensor(np.asarray(features, dtype=np.float32)).to(weights.device)
+        return np.asarray(torch.addmm(intercepts, rows, weights.T).cpu().numpy(), dtype=np.float32)
+
+    return logits
+
+
+def fit_selected(  # noqa: PLR0913 - the data, the selection, and two observers
     train: tuple[Array, Array],
     validation: tuple[Array, Array],
     grid: StrengthGrid,
@@ -146,13 +170,15 @@ def fit_selected(
     classes: int | None = None,
     settings: Settings = DEFAULTS,
     on_trial: OnTrial | None = None,
+    test_score: TestScore | None = None,
 ) -> StrengthSelection:
     """Select C by `score` on validation data, then fit training and validation data together with it.
 
-    `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels 0/1, C has the meaning
-    of a two-class softmax per label, as in the paper: ordinary binary regression with 2 C. On a tie the strongest
-    regularisation is selected. If the best strength is at an end of an extensible grid, the grid is extended with the
-    same spacing, up to three decades beyond either end. Raises ValueError for NaN and for shapes that do not match.
+    `train` and `validation` are features [n, d] with targets, int [n] or 0/1 [n, k]. For labels 0/1, C has the
+    meaning of a two-class softmax per label, as in the paper: ordinary binary regression with 2 C. On a tie the
+    strongest regularisation is selected. `test_score` scores every fit on test data for `Trial.test_score`. If the
+    best strength is at an end of an extensible grid, the grid is extended with the same spacing, up to three decades
+    beyond either end. Raises ValueError for NaN and for shapes that do not match.
     """
     rows, targets = _checked(train, settings.device)
     held, held_targets = _checked(validation, settings.device)
@@ -160,7 +186,7 @@ def fit_selected(
         classes = 1 + int(max(targets.max(), held_targets.max()))
     factor = 2.0 if targets.ndim == 2 else 1.0
     walk = PathSolver.over(rows, *likelihood_of(targets, classes), settings)
-    search = _Search(walk, held, held_targets.cpu(), score, factor)
+    search = _Search(walk, (held, held_targets.cpu()), score, factor, test_score)
     search.visit(grid.rising, on_trial)
     extended = grid.extensible and _extend(search, grid, on_trial)
     best = search.best

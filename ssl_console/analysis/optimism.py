@@ -1,0 +1,221 @@
+"""Optimism of a selection on the reported images: the score, and what choosing on the test images would have given.
+
+Protocols store both as the diagnostic `chosen_on_test`; nearest neighbours and layer curves of earlier versions hold
+their candidates in other fields, which are read here. Pure; no numpy.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from statistics import median
+
+from pydantic import JsonValue
+
+from ssl_console.workspace.result import Result, ResultRecord
+
+NOTHING_CHOSEN = "its protocol chooses nothing"
+NOT_RECORDED = "not recorded: measured by an earlier version, or scoring the candidates on test images costs too much"
+NO_RECORD = "its run folder is gone"
+ABOUT = (
+    "optimism: how much higher the score would be, in points, if the setting (C, learning rate, k, block, step) had "
+    "been chosen on the test images; the scores of this workspace are chosen on validation images or fixed beforehand"
+)
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """One result: its score, and the best test score among the candidates."""
+
+    run_id: str
+    backbone: str
+    task: str
+    variant: str
+    seed: int
+    protocol: str
+    column: str
+    value: float
+    """The score."""
+    selected: float
+    """Test score of the candidate chosen without test images; the score itself unless the chosen one was refitted."""
+    on_test: float
+    """The best test score among the candidates."""
+    choice: str
+    """The candidate with that score."""
+    candidates: int | None
+    """Their number; None where the result does not state it."""
+    higher_is_better: bool = True
+
+    @property
+    def inflation(self) -> float:
+        """Advantage of the choice on test images over the choice without them, in points."""
+        difference = self.on_test - self.selected
+        return difference if self.higher_is_better else -difference
+
+
+@dataclass(frozen=True)
+class WithoutOptimism:
+    """A result for which the choice on test images is unknown, and the reason."""
+
+    run_id: str
+    backbone: str
+    task: str
+    protocol: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProtocolOptimism:
+    """The results of one protocol together."""
+
+    protocol: str
+    results: int
+    without: int
+    """Results for which it is unknown."""
+    median: float
+    largest: float
+    """Of the inflation, in points."""
+    columns: int
+    """Columns of two or more backbones."""
+    other_leader: int
+    """Those in which the choice on test images puts another backbone first."""
+    pairs: int
+    swapped: int
+    """Pairs of backbones in a column, and those in the other order."""
+
+
+def optimism_of(record: ResultRecord) -> Optimism | None:
+    """The optimism that a result documents; None where it cannot be derived."""
+    row = record.result
+    found = _stated(record) or _of_neighbours(record) or _of_layers(record)
+    if found is None:
+        return None
+    selected, on_test, choice, candidates = found
+    place = (row.run_id, row.backbone, row.task, row.variant, row.seed, row.protocol_name, row.column)
+    return Optimism(*place, row.value, selected, on_test, choice, candidates, row.higher_is_better)
+
+
+Found = tuple[float, float, str, int | None]
+"""Selected, on test, choice, candidates."""
+
+
+def _stated(record: ResultRecord) -> Found | None:
+    stated = record.diagnostics.get("chosen_on_test")
+    if not isinstance(stated, Mapping) or (score := _number(stated.get("score"))) is None:
+        return None
+    selected, candidates = _number(stated.get("selected")), stated.get("candidates")
+    choice = stated.get("choice", stated.get("head"))
+    count = candidates if isinstance(candidates, int) else None
+    return (record.result.value if selected is None else selected, score, str(choice or ""), count)
+
+
+def _of_neighbours(record: ResultRecord) -> Found | None:
+    """The best k of earlier results, at the one temperature that was measured."""
+    row = record.result
+    start = f"{row.metric}@"
+    scores = {name.removeprefix(start): one for name, one in record.metrics.items() if name.startswith(start)}
+    if row.protocol_name != "knn" or not scores:
+        return None
+    best = max(scores, key=scores.__getitem__)
+    return row.value, scores[best], f"k = {best}", len(scores)
+
+
+def _of_layers(record: ResultRecord) -> Found | None:
+    curve = record.diagnostics.get("curve")
+    if record.result.protocol_name != "layers" or not isinstance(curve, list):
+        return None
+    points = [
+        (score, one) for one in curve if isinstance(one, dict) and (score := _number(one.get("score"))) is not None
+    ]
+    if not points:
+        return None
+    score, best = max(points, key=lambda point: point[0])
+    return record.result.value, score, f"block {best.get('block')}, {best.get('pooling')}", len(points)
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def audit(
+    results: Iterable[Result], records: Mapping[str, ResultRecord | None]
+) -> tuple[list[Optimism], list[WithoutOptimism]]:
+    """Results with their optimism, and those without it. `records` are the results' records by run."""
+    known: list[Optimism] = []
+    unknown: list[WithoutOptimism] = []
+    for row in results:
+        record = records.get(row.run_id)
+        found = None if record is None else optimism_of(record)
+        if found is not None:
+            known.append(found)
+        else:
+            unknown.append(WithoutOptimism(row.run_id, row.backbone, row.task, row.protocol_name, _reason(record)))
+    order = sorted(known, key=lambda one: (one.protocol, one.task, -one.inflation, one.backbone))
+    return order, unknown
+
+
+def _reason(record: ResultRecord | None) -> str:
+    if record is None:
+        return NO_RECORD
+    chooses = {"validation_score", "settings", "heads", "validation_curve", "on_edge", "validation"}
+    return NOT_RECORDED if chooses & record.diagnostics.keys() else NOTHING_CHOSEN
+
+
+def by_protocol(known: Sequence[Optimism], unknown: Sequence[WithoutOptimism]) -> list[ProtocolOptimism]:
+    """Summary of each protocol with a known optimism, the largest median first."""
+    groups: dict[str, list[Optimism]] = defaultdict(list)
+    for one in known:
+        groups[one.protocol].append(one)
+    found = [_summary(name, ones, sum(one.protocol == name for one in unknown)) for name, ones in groups.items()]
+    return sorted(found, key=lambda one: (-one.median, one.protocol))
+
+
+def _summary(protocol: str, ones: Sequence[Optimism], without: int) -> ProtocolOptimism:
+    columns: dict[tuple[str, int], list[Optimism]] = defaultdict(list)
+    for one in ones:
+        columns[one.column, one.seed].append(one)
+    several = [column for column in columns.values() if len(column) > 1]
+    pairs = [pair for column in several for pair in combinations(column, 2)]
+    inflations = [one.inflation for one in ones]
+    return ProtocolOptimism(
+        protocol=protocol,
+        results=len(ones),
+        without=without,
+        median=median(inflations),
+        largest=max(inflations),
+        columns=len(several),
+        other_leader=sum(_leaders_differ(column) for column in several),
+        pairs=len(pairs),
+        swapped=sum(_swapped(*pair) for pair in pairs),
+    )
+
+
+def _leaders_differ(column: Sequence[Optimism]) -> bool:
+    """Whether no backbone leads by both choices."""
+    leaders = [
+        {one.run_id for one, value in zip(column, values, strict=True) if value == max(values)}
+        for values in ([_signed(one, one.selected) for one in column], [_signed(one, one.on_test) for one in column])
+    ]
+    return not leaders[0] & leaders[1]
+
+
+def _swapped(one: Optimism, two: Optimism) -> bool:
+    return (_signed(one, one.selected) - _signed(two, two.selected)) * (
+        _signed(one, one.on_test) - _signed(two, two.on_test)
+    ) < 0
+
+
+def _signed(one: Optimism, score: float) -> float:
+    return score if one.higher_is_better else -score
+
+
+def optimism_document(known: Sequence[Optimism], unknown: Sequence[WithoutOptimism]) -> dict[str, object]:
+    """The audit as JSON."""
+    return {
+        "about": ABOUT,
+        "protocols": [asdict(one) for one in by_protocol(known, unknown)],
+        "results": [{**asdict(one), "inflation": one.inflation} for one in known],
+        "without": [asdict(one) for one in unknown],
+    }

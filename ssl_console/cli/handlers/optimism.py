@@ -1,0 +1,83 @@
+"""`rank --optimism`: the scores, and what choosing settings on the test images would have made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from backbones.io.card_files import match
+from ssl_console.analysis.optimism import (
+    ABOUT,
+    NOTHING_CHOSEN,
+    Optimism,
+    ProtocolOptimism,
+    WithoutOptimism,
+    audit,
+    by_protocol,
+    optimism_document,
+)
+from ssl_console.cli.output import stdout
+from ssl_console.operations.session import Session
+from ssl_console.workspace.result import Result
+
+PROTOCOL_HEAD = ("protocol", "results", "lacking", "median", "largest", "other leader", "pairs swapped")
+HEAD = ("task", "variant", "backbone", "seed", "score", "chosen without test", "best on test", "optimism", "choice")
+
+
+def show_optimism(
+    session: Session, suite: str | None, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool
+) -> None:
+    """Print the optimism of every protocol and result. Raises UnknownName for names without results."""
+    rows = _selected(session, suite, backbones, tasks)
+    known, unknown = audit(rows, {row.run_id: session.outputs.record(row.run_id) for row in rows})
+    if as_json:
+        stdout.document(optimism_document(known, unknown))
+        return
+    if known:
+        stdout.table(
+            PROTOCOL_HEAD, [_protocol_row(one) for one in by_protocol(known, unknown)], right=frozenset(range(1, 7))
+        )
+        stdout.lines([""])
+        stdout.table(HEAD, [_row(one) for one in known], right=frozenset({3, 4, 5, 6, 7}))
+        stdout.say(ABOUT)
+    _say_what_lacks(unknown)
+    if not rows:
+        stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
+
+
+def _selected(session: Session, suite: str | None, backbones: Sequence[str], tasks: Sequence[str]) -> list[Result]:
+    rows = [row for row in session.badged_results() if row.source == "mine"]
+    if suite is not None:
+        wanted = {(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)}
+        rows = [row for row in rows if (row.task, row.variant) in wanted]
+    for patterns, field, kind in ((tasks, "task", "task with results"), (backbones, "backbone", "measured backbone")):
+        if patterns:
+            names = set(match(patterns, dict.fromkeys(getattr(row, field) for row in rows), kind))
+            rows = [row for row in rows if getattr(row, field) in names]
+    return rows
+
+
+def _protocol_row(one: ProtocolOptimism) -> tuple[str, ...]:
+    return (
+        one.protocol,
+        str(one.results),
+        str(one.without) if one.without else "",
+        f"{one.median:+.2f}",
+        f"{one.largest:+.2f}",
+        f"{one.other_leader} of {one.columns}" if one.columns else "—",
+        f"{one.swapped} of {one.pairs}" if one.pairs else "—",
+    )
+
+
+def _row(one: Optimism) -> tuple[str, ...]:
+    choice = one.choice if one.candidates is None else f"{one.choice} (of {one.candidates})"
+    scores = (f"{one.value:.2f}", f"{one.selected:.2f}", f"{one.on_test:.2f}", f"{one.inflation:+.2f}")
+    return (one.task, one.variant, one.backbone, str(one.seed), *scores, choice)
+
+
+def _say_what_lacks(unknown: Sequence[WithoutOptimism]) -> None:
+    """One line for each reason and protocol."""
+    for (reason, protocol), count in sorted(Counter((one.reason, one.protocol) for one in unknown).items()):
+        results = "result" if count == 1 else "results"
+        verb = "nothing to inflate" if reason == NOTHING_CHOSEN else "optimism unknown"
+        stdout.say(f"{protocol}: {verb} in {count} {results}: {reason}")
