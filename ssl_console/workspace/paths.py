@@ -15,7 +15,7 @@ from backbones.io.workspace_folder import ENVIRONMENT_VARIABLE, workspace_folder
 from ssl_console.system.errors import ConsoleError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """Files of one run (see `ssl_console.workspace.run` for their content)."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
@@ -84,6 +85,7 @@ def stored_devices(placement: Placement) -> tuple[str, ...]:
     return tuple(f"{placement.launcher}:{device}" for device in placement.devices) or (placement.launcher,)
 
 
+@lru_cache
 def read_placement(launcher: str | None, stored: tuple[str, ...]) -> Placement:
     """Inverse of `stored_devices`. `launcher` is None in records of earlier versions."""
     if launcher is None:

@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from sys import intern
 
 import orjson
 from pydantic import ValidationError
 
 from ssl_console.system.local_users import user_name
+from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
-from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status
+from ssl_console.workspace.run_status import QueuedRun, RunStatus, read_status, share_field_sets
 from ssl_console.workspace.run_summaries import RunSummary, is_settled, read_summaries, write_summaries
 from tasks.catalog.spec import TaskSpec
 
@@ -120,6 +122,7 @@ class RunIndex:
     """Queued runs that are assigned to a worker."""
     _summarized: int = 0
     """Number of runs with a stored summary."""
+    _sets: SharedFieldSets = field(default_factory=SharedFieldSets)
 
     def expect(self, run_id: str) -> None:
         """Poll this queued run, which is assigned to a worker, so that its start is detected without reading all
@@ -223,7 +226,7 @@ class RunIndex:
         """Read one run folder; return whether anything changed."""
         folder, old = self.workspace.run(name), self.entries.get(name)
         try:
-            status = read_status(folder, now)
+            status = share_field_sets(read_status(folder, now), self._sets)
             entry = _read_info(folder, status) if old is None or _renamed(old, status) else _with_status(old, status)
             entry = old if old is not None and entry == old else entry
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -298,9 +301,9 @@ def _read_info(folder: RunFolder, status: RunStatus) -> RunInfo:
     task, backbone = _table(spec["task"]), _table(spec["backbone"])
     return RunInfo(
         folder=folder,
-        backbone=str(backbone["name"]),
-        task=str(task["name"]),
-        protocol=str(task["protocol"]),
+        backbone=intern(str(backbone["name"])),
+        task=intern(str(task["name"])),
+        protocol=intern(str(task["protocol"])),
         variant=_variant(orjson.dumps(task)),
         seed=int(str(spec.get("seed", 0))),
         created=float(str(spec.get("created", 0.0))),

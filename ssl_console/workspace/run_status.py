@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ssl_console.system.processes import is_here, lives
 from ssl_console.workspace.config import LOCAL
+from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder
 from ssl_console.workspace.run import Attempt, End, Placement, Record, Retry, RunState
 
@@ -141,6 +142,13 @@ def read_facts(folder: RunFolder) -> FolderFacts:
 def read_status(folder: RunFolder, now: float) -> RunStatus:
     """Status of the run in this folder. Raises FileNotFoundError when the folder does not exist."""
     return judge(read_facts(folder), now)
+
+
+def share_field_sets(status: RunStatus, sets: SharedFieldSets) -> RunStatus:
+    """The same status, with the memory of its records reduced."""
+    for record in filter(None, (status.owner, status.end)):
+        sets.share(record)
+    return status
 
 
 def last_event_time(path: Path) -> float | None:

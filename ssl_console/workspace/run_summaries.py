@@ -23,7 +23,7 @@ from ssl_console._version import __version__
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Placement
-from ssl_console.workspace.run_status import RunStatus
+from ssl_console.workspace.run_status import RunStatus, share_field_sets
 
 FORMAT = 1
 SETTLED_S = 600.0
@@ -63,8 +63,7 @@ def read_summaries(workspace: Workspace, times: Mapping[str, int]) -> Iterator[R
         time, _, content = content.partition(b" ")
         if times.get(run_id.decode()) == int(time):
             summary = validate(content)
-            for record in filter(None, (summary.status.owner, summary.status.end)):
-                sets.share(record)
+            share_field_sets(summary.status, sets)
             yield summary
 
 

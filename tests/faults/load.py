@@ -64,6 +64,12 @@ def queue_many(stage: Stage, count: int) -> None:
     os.utime(stage.workspace.runs)
 
 
+def queue_more(stage: Stage, seed: int) -> None:
+    """Queue a further run; it does not run yet."""
+    assert stage("pause").code == 0
+    assert stage(*stage.run_arguments([seed]), "--detach").code == 0
+
+
 def carry_out(stage: Stage, until_s: float) -> Carried:
     """Let the supervisor work until all is done or the time is over, and sample it meanwhile."""
     assert stage("resume").code == 0
