@@ -32,7 +32,7 @@ from ssl_console.supervisor.loop import Supervisor
 from ssl_console.supervisor.tenure import PlaceLost, Tenure, TenureLost
 from ssl_console.system.errors import ConsoleError, OperationFailed, format_os_error
 from ssl_console.system.file_system import NO_ROOM, inabilities
-from ssl_console.system.log_rate import RateLimit
+from ssl_console.system.log_rate import PrintableFormatter, RateLimit
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.ownership import check_ownership, make_private, share_if_wanted
 from ssl_console.workspace.paths import Workspace
@@ -50,8 +50,9 @@ AT_THE_DOOR_S = 1.0
 def main(arguments: Sequence[str]) -> int:
     """Supervise until there is nothing to do; return the exit code."""
     given = _parse(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
         handler.addFilter(RateLimit(by_text=True))
     os.umask(0o077)
     if given.ready_descriptor is not None and os.fork():

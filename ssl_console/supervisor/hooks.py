@@ -10,17 +10,21 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from queue import Full, Queue
 from tempfile import TemporaryFile
-from threading import Thread
-from typing import IO
+from threading import Thread, Timer
+from typing import IO, Any, Self
+from urllib.parse import quote, urlsplit
 
+from backbones.io.urls import basic_authorization
 from ssl_console.system.processes import signal_group, this_host
 from ssl_console.workspace.config import HookEvent, HookSettings, expand
 from ssl_console.workspace.paths import Workspace
@@ -148,6 +152,8 @@ class Sender:
             message = self._messages.get()
             try:
                 self._deliver(message)
+            except Exception as error:  # noqa: BLE001 - a thread that ends would keep the supervisor for ever
+                LOG.error("hook %s failed: %s", message["event"], type(error).__name__)
             finally:
                 self._messages.task_done()
 
@@ -166,8 +172,8 @@ def run_command(command: tuple[str, ...], content: bytes, timeout_s: float) -> N
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, start_new_session=True
             )
-        except OSError as error:
-            LOG.error("hook %s cannot be started: %s", command[0], error.strerror or error)
+        except (OSError, ValueError) as error:  # a null character in an argument is a ValueError
+            LOG.error("hook %s cannot be started: %s", command[0], getattr(error, "strerror", None) or error)
             return
         try:
             process.communicate(content, timeout_s)
@@ -192,27 +198,93 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow no redirect."""
 
 
+@dataclass
+class _Deadline:
+    """End of a connection after a time limit: a socket's own limit starts again with every byte."""
+
+    seconds: float
+    over: bool = False
+    _connections: list[HTTPConnection] = field(default_factory=list)
+
+    def watch(self, connection: HTTPConnection) -> HTTPConnection:
+        """The same connection, which ends at the limit."""
+        self._connections.append(connection)
+        return connection
+
+    def end(self) -> None:
+        """End all connections now."""
+        self.over = True
+        for connection in self._connections:
+            if connection.sock is not None:
+                with suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._timer = Timer(self.seconds, self.end)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+class _Watched(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Handler of both schemes whose connections end at the deadline."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def do_open(self, http_class: Callable[..., HTTPConnection], req: Any, **arguments: Any) -> Any:  # noqa: ANN401 - of urllib
+        """Open a connection."""
+        return super().do_open(lambda *a, **k: self._deadline.watch(http_class(*a, **k)), req, **arguments)
+
+
 def post(settings: HookSettings, content: bytes) -> None:
     """Post `content` to the webhook; messages never contain its address, which may be a secret."""
+    with _Deadline(settings.timeout_s) as deadline:
+        problem = _post(settings, content, deadline)
+    if deadline.over:
+        problem = f"took longer than {settings.timeout_s:g} s ([hooks] timeout_s in config.toml)"
+    if problem:
+        LOG.error("hook webhook %s", problem)
+
+
+def _post(settings: HookSettings, content: bytes, deadline: _Deadline) -> str:
+    """Problem in words; empty when the server has accepted the post."""
     try:
-        address = expand(settings.webhook or "", os.environ)
-        headers = {name: expand(value, os.environ) for name, value in settings.headers.items()}
+        request = _request(settings, content)
+        opener = urllib.request.build_opener(_NoRedirect, _Watched(deadline))
+        with opener.open(request, timeout=settings.timeout_s):
+            return ""
     except KeyError as error:
-        LOG.error("hook webhook is not sent: the environment of the supervisor has no %s", error.args[0])
-        return
-    try:
-        request = urllib.request.Request(  # noqa: S310 - the scheme is checked in the settings, or by the next line
-            address, content, {"Content-Type": "application/json", **headers}, method="POST"
-        )
-        if request.type not in {"http", "https"}:
-            raise ValueError("not http or https")
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=settings.timeout_s):
-            pass
+        return f"is not sent: the environment of the supervisor has no {error.args[0]}"
     except urllib.error.HTTPError as error:
-        LOG.error("hook webhook was rejected: status %d", error.code)
+        return f"was rejected: status {error.code}"
     except urllib.error.URLError as error:
-        LOG.error("hook webhook cannot be reached: %s", error.reason)
+        return f"cannot be reached: {error.reason}"
     except (OSError, HTTPException) as error:
-        LOG.error("hook webhook cannot be reached: %s", type(error).__name__)
+        return f"cannot be reached: {type(error).__name__}"
     except ValueError:
-        LOG.error("hook webhook is not an http or https address")
+        return "is not an http or https address"
+
+
+def _request(settings: HookSettings, content: bytes) -> urllib.request.Request:
+    """Raises KeyError for a variable that is not set, ValueError for another scheme."""
+    address, login = basic_authorization(_address(settings.webhook or ""))
+    headers = {name: expand(value, os.environ) for name, value in settings.headers.items()}
+    request = urllib.request.Request(  # noqa: S310 - the scheme is checked in the settings, or by the next line
+        address, content, {"Content-Type": "application/json", **login, **headers}, method="POST"
+    )
+    if request.type not in {"http", "https"}:
+        raise ValueError("not http or https")
+    return request
+
+
+def _address(webhook: str) -> str:
+    """The address with its variables replaced; a password may contain any character."""
+    parts = urlsplit(webhook)
+    user, at, host = parts.netloc.rpartition("@")
+    quoted = {name: quote(value, safe="") for name, value in os.environ.items()} if at else {}
+    return expand(parts._replace(netloc=f"{expand(user, quoted)}{at}{host}").geturl(), os.environ)

@@ -1,4 +1,4 @@
-"""A bound on how often a repeating line is logged."""
+"""Lines of a log: a bound on how often one is repeated, and no control characters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from ssl_console.system.safe_text import printable
 
 INTERVAL_S = 60.0
 MOST_KEPT = 1000
@@ -43,3 +45,11 @@ class RateLimit(logging.Filter):
             record.msg = f"{record.getMessage()} (and {left_out:,} more like it)"
             record.args = None
         return True
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter of single lines without escape sequences: names of runs and output of hooks come from others."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - named by `logging`
+        """One line that only draws characters."""
+        return printable(super().formatMessage(record))

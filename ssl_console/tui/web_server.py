@@ -28,7 +28,7 @@ from textual_serve.server import Server, to_int
 from backbones.catalog.trusted_code import SERVED_VARIABLE
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.local_users import connection_owner, user_name
-from ssl_console.system.log_rate import RateLimit
+from ssl_console.system.log_rate import PrintableFormatter, RateLimit
 
 NAMES_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET_BYTES = 32
@@ -131,8 +131,9 @@ class ConsoleServer(Server):
 
     def initialize_logging(self) -> None:
         """Only what goes wrong, each kind once a minute."""
-        logging.basicConfig(level=logging.WARNING, format="ssl-console serve: %(message)s")
+        logging.basicConfig(level=logging.WARNING)
         for handler in logging.getLogger().handlers:
+            handler.setFormatter(PrintableFormatter("ssl-console serve: %(message)s"))
             handler.addFilter(RateLimit())
 
     async def _make_app(self) -> web.Application:

@@ -35,8 +35,9 @@ def _without_login(address: str) -> str:
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("write an http or https address, or one from an environment variable, ${NAME}")
-    if parts.password and not VARIABLE.fullmatch(parts.password):
-        raise ValueError("a password belongs in an environment variable: write ${NAME} in its place")
+    secret = parts.password if parts.password is not None else parts.username
+    if secret and not VARIABLE.fullmatch(secret):
+        raise ValueError("a password or token belongs in an environment variable: write ${NAME} in its place")
     return address
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -171,10 +174,61 @@ def test_a_redirect_is_not_followed_and_no_message_has_the_address(
     assert "secret" not in caplog.text
 
 
+def test_a_login_in_the_address_of_the_webhook_is_sent_as_a_header(
+    server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "t0k:n@/#")
+    host = server.address.removeprefix("http://")
+    post(HookSettings(webhook=f"http://me:${{PASSWORD}}@{host}/x"), b"{}")
+    login = f"Basic {base64.b64encode(b'me:t0k:n@/#').decode()}"
+    assert server.received == [("/x", login, b"{}")]
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n"], ids=["nothing", "headers without end"])
+def test_a_webhook_that_answers_a_byte_at_a_time_is_given_up_after_the_time_limit(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(answer)
+            while True:
+                connection.sendall(b"X")
+                over.wait(0.05)
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=[listening])
+        thread.start()
+        begun = time.monotonic()
+        post(HookSettings(webhook=f"http://127.0.0.1:{listening.getsockname()[1]}/secret", timeout_s=0.4), b"{}")
+        assert time.monotonic() - begun < 5
+        thread.join(60)
+    assert "hook webhook took longer than 0.4 s" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [HookSettings(command=("notify\0",)), HookSettings(webhook="${HOST}/x")],
+    ids=["a null character", "half an address"],
+)
+def test_a_hook_that_cannot_work_does_not_keep_the_supervisor(
+    settings: HookSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOST", "http://[::1")
+    sender = Sender(settings)
+    sender.send({"event": "run-failed"})
+    sender.send({"event": "run-failed", "odd": object()})
+    eventually(lambda: not sender.busy, "both have been dealt with")
+    assert "hook run-failed failed: TypeError" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("webhook = 'https://me:p4ss@example.org/x'", "a password belongs in an environment variable"),
+        ("webhook = 'https://me:p4ss@example.org/x'", "a password or token belongs in an environment variable"),
+        ("webhook = 'https://p4ss@example.org/x'", "a password or token belongs in an environment variable"),
         ("webhook = 'file:///etc/passwd'", "write an http or https address"),
         ("headers = { Authorization = 'Bearer p4ss' }", "belongs in an environment variable"),
         ("timeout_s = 0", "greater than 0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ssl_console.system.log_rate import RateLimit
+from ssl_console.system.log_rate import PrintableFormatter, RateLimit
 
 
 def written(limit: RateLimit, level: int, text: str, *arguments: object) -> str | None:
@@ -29,3 +29,10 @@ def test_lines_of_one_place_are_alike_unless_their_texts_count() -> None:
 def test_what_happens_is_always_written() -> None:
     limit = RateLimit(by_text=True, clock=lambda: 0.0)
     assert [written(limit, logging.INFO, "run a: done") for _ in range(2)] == ["run a: done"] * 2
+
+
+def test_a_line_of_a_log_has_no_escape_sequences_and_no_further_lines() -> None:
+    record = logging.LogRecord(
+        "x", logging.ERROR, "x.py", 1, "hook said: %s", ("\x1b]0;title\x07red\n2026 forged",), None
+    )
+    assert PrintableFormatter("now %(message)s").format(record) == "now hook said: red2026 forged"
