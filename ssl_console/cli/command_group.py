@@ -18,8 +18,13 @@ EXIT_CODES = (
 )
 WHOLE = 1000
 """Characters; longer than the first sentence of any help text."""
-MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch"})
-MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also"})
+ANSWER_CODES = (
+    "Exit codes: 0 better (judge) or settled (ladder, choose), 10 not better, 11 practically equal, 12 undecided: more "
+    "data are needed; 1 some run failed, 2 wrong usage or unknown name, 3 weights or data missing, 4 refused by the "
+    "doctor, 130 interrupted."
+)
+MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch", "ladder", "choose"})
+MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also", "--rung"})
 
 
 class CommandGroup(TyperGroup):

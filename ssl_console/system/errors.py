@@ -10,13 +10,16 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command."""
+    """Exit codes of every command; those from 10 on are answers of `ladder`, `judge` and `choose`."""
 
     DONE = 0
     RUN_FAILED = 1
     USAGE = 2
     MISSING = 3
     REFUSED = 4
+    NOT_BETTER = 10
+    EQUAL = 11
+    UNDECIDED = 12
     INTERRUPTED = 130
 
 

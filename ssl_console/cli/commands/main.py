@@ -16,6 +16,7 @@ from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.ranking import ranking
 from ssl_console.cli.commands.results import results as of_results
 from ssl_console.cli.commands.stores import cache, data, features_app, weights
+from ssl_console.cli.commands.verdicts import verdicts
 from ssl_console.operations.session import Session
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.add_typer(ranking)
 app.add_typer(of_results)
 app.add_typer(over_time)
 app.add_typer(analyses)
+app.add_typer(verdicts)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]

@@ -1,0 +1,251 @@
+"""The ladder: backbones on one dataset under ever more expensive protocols, until it is certain which one leads. Pure.
+
+After every rung, the leader is the backbone with the highest mean over the protocols so far. Its differences to the
+others are tested by anytime-valid bounds, each with its part of the 5 % of error: all rungs and all rivals together
+make a wrong statement in 5 % of ladders at most, whenever the ladder stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ssl_console.analysis.comparison import TaskComparison
+from ssl_console.analysis.quantiles import NORMAL_95
+from ssl_console.analysis.ranking_cell import RankingCell
+from ssl_console.analysis.statistics.paired_tests import PairedTest
+from ssl_console.analysis.statistics.selection import BestOf, Interaction, best_of, interaction
+from ssl_console.analysis.statistics.sequential import AnytimeTest, anytime_test, mixture_test, share_of_error
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Floats = npt.NDArray[np.float64]
+Pair = tuple[str, str]
+Verdict = Literal["leader", "equal", "open"]
+MARGIN = 1.0
+"""Points: a smaller difference does not matter, unless the settings have another margin for the metric."""
+FEWEST_RUNGS = 2
+"""One protocol alone cannot show that the order depends on the protocol."""
+
+
+def sample_scores(metric: str, runs: Sequence[Arrays]) -> Floats | None:
+    """Scores [n] of the test images, averaged over seeds, whose mean is the score in percent; in order of the images.
+
+    None for a score that is no mean over images, and for predictions of several draws.
+    """
+    if metric not in {"accuracy", "mean-per-class"} or not all({"label", "predicted"} <= set(one) for one in runs):
+        return None
+    if any(one["predicted"].ndim != 1 for one in runs):
+        return None
+    right: Floats = 100.0 * np.mean([one["predicted"] == one["label"] for one in runs], axis=0)
+    if metric == "mean-per-class":
+        right = right * _class_weights(runs[0]["label"])
+    order = np.argsort(runs[0]["index"], kind="stable") if "index" in runs[0] else slice(None)
+    return right[order]
+
+
+def largest_score(metric: str, labels: npt.NDArray[np.generic]) -> float:
+    """Largest score of one image: 100, and more for images of rare classes in a mean over classes."""
+    return 100.0 * float(_class_weights(labels).max()) if metric == "mean-per-class" else 100.0
+
+
+def _class_weights(labels: npt.NDArray[np.generic]) -> Floats:
+    """Weights [n] of images in a mean over classes; their mean is 1."""
+    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    weights: Floats = (len(labels) / len(sizes) / sizes)[place]
+    return weights
+
+
+@dataclass(frozen=True)
+class LadderRung:
+    """All backbones under one protocol."""
+
+    task: str
+    variant: str
+    protocol: str
+    cells: Mapping[str, RankingCell]
+    samples: Mapping[str, Floats]
+    """Scores of the test images, of the backbones for which they are known."""
+    pairs: Mapping[Pair, TaskComparison]
+    """The comparison of every pair of backbones, as `compare` has it."""
+    images: str = ""
+    """Digest of the test images: rungs with the same one can be averaged image by image."""
+    reach: float = 100.0
+    """Largest possible difference of two scores of one image."""
+
+    @property
+    def one_training(self) -> bool:
+        """Whether networks were trained with one seed each, so that a verdict is on these runs."""
+        return any(pair.one_training for pair in self.pairs.values())
+
+    def test(self, first: str, second: str) -> PairedTest:
+        """Test of the first minus the second, on their common seeds."""
+        if (first, second) in self.pairs:
+            return self.pairs[first, second].test
+        found = self.pairs[second, first].test
+        return replace(found, difference=-found.difference, low=-found.high, high=-found.low)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two backbones whose order is certainly not the same under two protocols."""
+
+    first: str
+    second: str
+    ahead: str
+    """Task on which the first is better."""
+    behind: str
+
+
+@dataclass(frozen=True)
+class LadderStep:
+    """Everything that is known after a rung."""
+
+    rung: LadderRung
+    rungs: int
+    """Number of rungs so far."""
+    leader: str
+    probability: Mapping[str, float]
+    """Of being the best over the protocols so far."""
+    regret: Mapping[str, float]
+    """Expected loss, in points, if this backbone is chosen."""
+    leads: Mapping[str, AnytimeTest]
+    """The leader minus each rival, over the protocols so far."""
+    interaction: Interaction | None
+    crossings: tuple[Crossing, ...]
+    margin: float
+    last: bool = False
+    one_training: bool = False
+    """Whether networks of any rung were trained with one seed each."""
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """Rivals that are certainly worse than the leader."""
+        return tuple(name for name, test in self.leads.items() if test.low > 0 and not test.within(self.margin))
+
+    @property
+    def equals(self) -> tuple[str, ...]:
+        """Rivals whose difference to the leader certainly does not matter."""
+        return tuple(name for name, test in self.leads.items() if test.within(self.margin))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        return tuple(name for name in self.leads if name not in {*self.behind, *self.equals})
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the protocols so far: one leads, several are equal within the margin, or it is open."""
+        if self.undecided:
+            return "open"
+        return "equal" if self.equals else "leader"
+
+    @property
+    def contested(self) -> tuple[Crossing, ...]:
+        """Crossings of the leader."""
+        return tuple(one for one in self.crossings if self.leader in {one.first, one.second})
+
+    @property
+    def settled(self) -> bool:
+        """Whether further rungs are unnecessary: a verdict from several protocols that do not contradict it."""
+        enough = self.rungs >= FEWEST_RUNGS or self.last
+        return self.verdict != "open" and enough and not self.contested
+
+
+def climb(rungs: Sequence[LadderRung], planned: int, margin: float = MARGIN) -> list[LadderStep]:
+    """The step after every rung, of a ladder of `planned` rungs; each has all backbones."""
+    return [_step(rungs[: number + 1], max(planned, len(rungs)), margin) for number in range(len(rungs))]
+
+
+def _step(rungs: Sequence[LadderRung], planned: int, margin: float) -> LadderStep:
+    names = list(rungs[0].cells)
+    means = {name: fmean(rung.cells[name].value for rung in rungs) for name in names}
+    leader = max(names, key=lambda name: (means[name], -names.index(name)))
+    stacked = _stacked(rungs, names)
+    found = _best(rungs, names, means, stacked)
+    error = share_of_error(planned, len(names) - 1)
+    rivals = [name for name in names if name != leader]
+    places = {name: number for number, name in enumerate(names)}
+    leads = {}
+    for rival in rivals:
+        exact = means[leader] - means[rival]
+        if stacked is not None:
+            leads[rival] = _moved(_of_samples(stacked[places[leader]] - stacked[places[rival]], rungs, error), exact)
+        else:
+            leads[rival] = mixture_test(_averaged([rung.test(leader, rival) for rung in rungs], exact), error)
+    return LadderStep(
+        rung=rungs[-1],
+        rungs=len(rungs),
+        leader=leader,
+        probability=dict(zip(names, map(float, found.probability), strict=True)),
+        regret=dict(zip(names, map(float, found.regret), strict=True)),
+        leads=leads,
+        interaction=None if stacked is None else interaction(stacked),
+        crossings=_crossings(rungs, names, planned),
+        margin=margin,
+        last=len(rungs) == planned,
+        one_training=any(rung.one_training for rung in rungs),
+    )
+
+
+def _stacked(rungs: Sequence[LadderRung], names: Sequence[str]) -> Floats | None:
+    """Scores [backbones, protocols, n] of the same images; None where they are not known for all."""
+    if len({rung.images for rung in rungs}) > 1 or any(set(names) - set(rung.samples) for rung in rungs):
+        return None
+    return np.stack([np.stack([rung.samples[name] for rung in rungs]) for name in names])
+
+
+def _of_samples(differences: Floats, rungs: Sequence[LadderRung], error: float) -> AnytimeTest:
+    """Test of differences [protocols, n], averaged over protocols."""
+    return anytime_test(differences.mean(axis=0), error, reach=max(rung.reach for rung in rungs))
+
+
+def _moved(test: AnytimeTest, difference: float) -> AnytimeTest:
+    """Moved onto the difference of the scores as they are shown."""
+    by = difference - test.difference
+    return replace(test, difference=difference, low=test.low + by, high=test.high + by)
+
+
+def _averaged(tests: Sequence[PairedTest], difference: float) -> PairedTest:
+    """Mean of differences on shared images, whose errors are taken as wholly correlated: never too narrow."""
+    half = fmean((test.high - test.low) / 2 for test in tests)
+    error = fmean(test.standard_error for test in tests)
+    return replace(tests[0], difference=difference, low=difference - half, high=difference + half, standard_error=error)
+
+
+def _best(
+    rungs: Sequence[LadderRung], names: Sequence[str], means: Mapping[str, float], stacked: Floats | None
+) -> BestOf:
+    """Belief about the best; one image more or less right is possible even where all answers are alike."""
+    if stacked is not None:
+        samples = stacked.mean(axis=1)
+        size, one_image = samples.shape[1], 100.0 / samples.shape[1]
+        covariance = np.cov(samples, ddof=1).reshape(len(names), len(names)) / size + np.eye(len(names)) * one_image**2
+    else:
+        halves = [fmean(rung.cells[name].half_width or 0.0 for rung in rungs) for name in names]
+        covariance = np.diag([(half / NORMAL_95) ** 2 for half in halves])
+    return best_of(np.array([means[name] for name in names]), covariance)
+
+
+def _crossings(rungs: Sequence[LadderRung], names: Sequence[str], planned: int) -> tuple[Crossing, ...]:
+    pairs = list(combinations(names, 2))
+    error = share_of_error(planned, len(pairs))
+    found = []
+    for first, second in pairs if len(rungs) > 1 else ():
+        tests = {rung.task: _on_rung(rung, first, second, error) for rung in rungs}
+        ahead = [task for task, test in tests.items() if test.low > 0]
+        behind = [task for task, test in tests.items() if test.high < 0]
+        if ahead and behind:
+            found.append(Crossing(first, second, ahead[0], behind[-1]))
+    return tuple(found)
+
+
+def _on_rung(rung: LadderRung, first: str, second: str, error: float) -> AnytimeTest:
+    test = rung.test(first, second)
+    if {first, second} <= set(rung.samples):
+        return _moved(_of_samples((rung.samples[first] - rung.samples[second])[None], [rung], error), test.difference)
+    return mixture_test(test, error)

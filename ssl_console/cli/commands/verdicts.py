@@ -1,0 +1,54 @@
+"""Commands that answer which backbone to take, and how certain that is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ssl_console.cli.command_group import ANSWER_CODES, CommandGroup
+
+verdicts = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
+
+Backbones = Annotated[
+    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
+]
+Data = Annotated[str, typer.Option("--data", metavar="X", help="A dataset with labels, or a folder of class folders.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="P", help="Parameters by name, for protocols that have them: small.")
+]
+Devices = Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")]
+LauncherChoice = Annotated[
+    str | None, typer.Option("--launcher", metavar="L", help="local or slurm. Default: that of config.toml.")
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+
+
+@verdicts.command(epilog=ANSWER_CODES)
+def ladder(
+    context: typer.Context,
+    data: Data,
+    backbone: Backbones = None,
+    rung: Annotated[
+        list[str] | None,
+        typer.Option("--rung", metavar="PROTOCOL[:PRESET]", help="These rungs only; may repeat. Default: kNN to LoRA."),
+    ] = None,
+    preset: Preset = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", metavar="H", min=0, help="Time budget in hours. Default: none.")
+    ] = None,
+    devices: Devices = None,
+    launcher: LauncherChoice = None,
+    as_json: JsonLines = False,
+) -> None:
+    """Find the better backbone on a dataset, from kNN up to finetuning, until the order is certain."""
+    from ssl_console.cli.handlers.ladder import LadderSelection, ladder
+    from ssl_console.cli.handlers.run import RunOptions
+
+    options = RunOptions.of(devices, launcher, "float32", as_json=as_json)
+    seeds = tuple(dict.fromkeys(seed or (0,)))
+    selection = LadderSelection(tuple(backbone or ()), data, tuple(rung or ()), preset, seeds)
+    raise typer.Exit(ladder(context.obj, selection, budget, options))

@@ -1,0 +1,222 @@
+"""Ladder of a workspace: its rungs, from the cheapest to the most expensive, and what their results show so far.
+
+A rung is a task, planned and run as by `run`; results stay in the workspace, so a repeated ladder starts from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from backbones.catalog.card import BackboneCard
+from backbones.io.card_files import UnknownName, suggest
+from ssl_console.analysis.comparison import TaskComparison
+from ssl_console.analysis.ladder import LadderRung, LadderStep, climb, largest_score, sample_scores
+from ssl_console.analysis.ranking_cell import average_seeds
+from ssl_console.operations.launch import LaunchOptions, plan_launch
+from ssl_console.operations.session import Session
+from ssl_console.planning.duration import History, makespan
+from ssl_console.planning.plan import Blocker, PlannedRun
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.predictions import Arrays
+from ssl_console.workspace.result import Result
+from tasks.catalog.catalog import SCHEME
+from tasks.catalog.fit import misfit
+from tasks.catalog.protocols import PROTOCOLS
+from tasks.catalog.spec import TaskSpec
+from tasks.datasets.card import DatasetCard
+
+Alternative = tuple[str, str | None]
+"""Protocol, and its preset; None for the one of the request."""
+RUNGS: tuple[tuple[Alternative, ...], ...] = (
+    (("knn", None),),
+    (("linear", None),),
+    (("layers", None),),
+    (("attentive", None),),
+    (("finetune-vit", "lora"), ("finetune-vit", None), ("finetune", None)),
+)
+"""From cheap to expensive; of alternatives, the first one that suits the dataset and all backbones."""
+
+
+@dataclass(frozen=True)
+class LadderRequest:
+    """Backbones and the dataset on which they are compared."""
+
+    backbones: tuple[BackboneCard, ...]
+    dataset: DatasetCard
+    preset: str | None = None
+    """Preset of the protocols that have it, e.g. `small`; the others keep `default`."""
+    options: LaunchOptions = field(default_factory=LaunchOptions)
+    rungs: tuple[tuple[Alternative, ...], ...] = RUNGS
+
+
+@dataclass(frozen=True)
+class PlannedRung:
+    """A task with the runs of all backbones."""
+
+    task: TaskSpec
+    runs: tuple[PlannedRun, ...]
+    seconds: float | None
+    """Expected duration of the runs that are not done; None while it is unknown."""
+
+    @property
+    def name(self) -> str:
+        """The task, with its preset unless that is the default one."""
+        return self.task.name if self.task.variant == "default" else f"{self.task.name} ({self.task.variant})"
+
+    @property
+    def done(self) -> bool:
+        """Whether the results of all backbones exist."""
+        return all(run.status == "done" for run in self.runs)
+
+    @property
+    def to_run(self) -> tuple[PlannedRun, ...]:
+        return tuple(run for run in self.runs if run.to_run)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Ids of its queued or running runs."""
+        return tuple(run.run_id for run in self.runs if run.status == "active" and run.run_id)
+
+    @property
+    def blockers(self) -> tuple[Blocker, ...]:
+        """Reasons why runs cannot be started, each once."""
+        return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
+
+
+def rungs_named(names: Sequence[str]) -> tuple[tuple[Alternative, ...], ...]:
+    """Rungs from `PROTOCOL` or `PROTOCOL:PRESET` texts; all of them for none. Raises UnknownName, ConsoleError."""
+    found = []
+    for name in names:
+        protocol, _, preset = name.partition(":")
+        if protocol not in PROTOCOLS:
+            raise UnknownName("protocol", protocol, suggest(protocol, PROTOCOLS))
+        if preset and preset not in PROTOCOLS[protocol].presets:
+            raise ConsoleError(f"--rung {name}: presets of {protocol} are {', '.join(PROTOCOLS[protocol].presets)}")
+        found.append(((protocol, preset or None),))
+    return tuple(found) or RUNGS
+
+
+def dataset_named(session: Session, data: str) -> DatasetCard:
+    """The dataset of a name, or of a folder of images. Raises UnknownName."""
+    known = data in session.tasks.datasets or data.startswith(SCHEME)
+    return session.tasks.dataset(data if known or not Path(data).expanduser().is_dir() else f"{SCHEME}{data}")
+
+
+def plan_rungs(session: Session, request: LadderRequest) -> list[PlannedRung]:
+    """The rungs that suit the dataset and every backbone, in the order of the request.
+
+    Raises ConsoleError for fewer than two backbones, and where no rung suits.
+    """
+    if len(request.backbones) < 2:
+        names = ", ".join(card.name for card in request.backbones) or "none"
+        raise ConsoleError(f"a ladder compares at least two backbones, not {names}: add -b NAME")
+    tasks = [_tasks(session, request, alternatives) for alternatives in request.rungs]
+    every = [task for alternatives in tasks for task in alternatives]
+    if not every:
+        name = request.dataset.name
+        raise ConsoleError(f"no protocol of a ladder runs on {name}: it needs one label for each image (see `tasks`)")
+    results = session.results()
+    plan = plan_launch(session, [(request.backbones, every)], request.options, results)
+    by_task: dict[tuple[str, str], list[PlannedRun]] = {}
+    for run in plan.runs:
+        by_task.setdefault((run.candidate.task.name, run.candidate.task.variant), []).append(run)
+    history = History.of(results)
+    rungs = [[_rung(one, by_task[one.name, one.variant], history, plan.slots) for one in some] for some in tasks]
+    return [next(filter(_fits, some)) for some in rungs if any(map(_fits, some))]
+
+
+def next_rung(rungs: Sequence[PlannedRung]) -> PlannedRung | None:
+    """The cheapest rung without results; the first one while a duration is unknown. None when all are done."""
+    left = [rung for rung in rungs if not rung.done]
+    known = [(rung.seconds, place) for place, rung in enumerate(left) if rung.seconds is not None]
+    if left and len(known) == len(left):
+        return left[min(known)[1]]
+    return left[0] if left else None
+
+
+def ladder_steps(session: Session, rungs: Sequence[PlannedRung], looks: int | None = None) -> list[LadderStep]:
+    """What the finished rungs show, one after another; `looks` is the planned number of rungs."""
+    stored = {result.run_id: result for result in session.badged_results()}
+    done = [_measured(session, rung, stored) for rung in rungs if rung.done and _stored(rung, stored)]
+    if not done:
+        return []
+    return climb(done, looks or len(rungs), next(iter(done[0].pairs.values())).tolerance.size)
+
+
+def _tasks(session: Session, request: LadderRequest, alternatives: Iterable[Alternative]) -> list[TaskSpec]:
+    """The alternatives that the dataset suits."""
+    tasks = []
+    for protocol, own in alternatives:
+        spec, wanted = PROTOCOLS[protocol], own or request.preset or "default"
+        preset = wanted if wanted in spec.presets else "default"
+        if misfit(spec, request.dataset, spec.presets[preset]) is None:
+            tasks.append(session.tasks.resolve(f"{protocol}/{request.dataset.name}", preset))
+    return tasks
+
+
+def _rung(task: TaskSpec, runs: Sequence[PlannedRun], history: History, slots: int) -> PlannedRung:
+    left = [history.seconds(run.candidate.work) for run in runs if run.status != "done"]
+    return PlannedRung(task, tuple(runs), makespan(left, slots))
+
+
+def _fits(rung: PlannedRung) -> bool:
+    """Whether all backbones can be measured by it."""
+    return all(item.kind != "backbone" for item in rung.blockers)
+
+
+def _stored(rung: PlannedRung, stored: Mapping[str, Result]) -> bool:
+    """Whether the database has all results: a finished run is collected a moment later."""
+    return all(run.run_id in stored for run in rung.runs)
+
+
+def _measured(session: Session, rung: PlannedRung, stored: Mapping[str, Result]) -> LadderRung:
+    """The rung's results. The same measurement may be listed under another name, so results are renamed."""
+    by_backbone: dict[str, list[Result]] = {}
+    for run in rung.runs:
+        name = run.candidate.backbone.name
+        result = stored[run.run_id or ""].model_copy(update={"backbone": name})
+        by_backbone.setdefault(name, []).append(result)
+    metric = next(iter(by_backbone.values()))[0].metric
+    arrays = {name: _arrays(session, results) for name, results in by_backbone.items()}
+    scores = {name: sample_scores(metric, found) for name, found in arrays.items() if found}
+    reference = next((found[0] for found in arrays.values() if found), {})
+    return LadderRung(
+        task=rung.task.name,
+        variant=rung.task.variant,
+        protocol=rung.task.protocol,
+        cells={name: average_seeds(results) for name, results in by_backbone.items()},
+        samples={name: values for name, values in scores.items() if values is not None},
+        pairs=_pairs(session, by_backbone),
+        images=_images(reference),
+        reach=largest_score(metric, reference["label"]) if "label" in reference else 100.0,
+    )
+
+
+def _arrays(session: Session, results: Sequence[Result]) -> list[Arrays]:
+    """Predictions of all seeds; empty when any is missing."""
+    found = [session.outputs.predictions(result.run_id) for result in results]
+    return [] if any(one is None for one in found) else [one for one in found if one is not None]
+
+
+def _pairs(session: Session, by_backbone: Mapping[str, list[Result]]) -> dict[tuple[str, str], TaskComparison]:
+    pairs = {}
+    for first, second in combinations(by_backbone, 2):
+        found = session.compare(first, second, [*by_backbone[first], *by_backbone[second]])
+        if not found.tasks:
+            reasons = "; ".join(item.reason for item in found.not_comparable)
+            raise ConsoleError(f"{first} and {second} cannot be compared: {reasons}")
+        pairs[first, second] = found.tasks[0]
+    return pairs
+
+
+def _images(arrays: Arrays) -> str:
+    """Digest of the test images and labels; empty for predictions without them."""
+    if not {"index", "label"} <= set(arrays):
+        return ""
+    order = arrays["index"].argsort(kind="stable")
+    ordered = (arrays["index"][order].astype("int64"), arrays["label"][order].astype("int64"))
+    return hashlib.sha256(b"".join(one.tobytes() for one in ordered)).hexdigest()
