@@ -62,9 +62,7 @@ def _verdict(step: LadderStep) -> str:
         return f"{step.leader} is better than {_names(step.behind)} over {protocols}."
     if step.verdict == "equal":
         behind = f", and better than {_names(step.behind)}" if step.behind else ""
-        return (
-            f"{step.leader} is equal to {_names(step.equals)} within {points(step.margin)} over {protocols}{behind}."
-        )
+        return f"{step.leader} is equal to {_names(step.equals)} within {points(step.margin)} over {protocols}{behind}."
     probability = step.probability[step.leader]
     rest = f"cannot be told from {_names(step.undecided)}"
     return f"{step.leader} leads over {protocols} (probability {probability:.2f}), but {rest}."

@@ -89,7 +89,7 @@ class PlannedRung:
 
 def rungs_named(names: Sequence[str]) -> tuple[tuple[Alternative, ...], ...]:
     """Rungs from `PROTOCOL` or `PROTOCOL:PRESET` texts; all of them for none. Raises UnknownName, ConsoleError."""
-    found = []
+    found: list[tuple[Alternative, ...]] = []
     for name in names:
         protocol, _, preset = name.partition(":")
         if protocol not in PROTOCOLS:
@@ -97,7 +97,7 @@ def rungs_named(names: Sequence[str]) -> tuple[tuple[Alternative, ...], ...]:
         if preset and preset not in PROTOCOLS[protocol].presets:
             raise ConsoleError(f"--rung {name}: presets of {protocol} are {', '.join(PROTOCOLS[protocol].presets)}")
         found.append(((protocol, preset or None),))
-    return tuple(found) or RUNGS
+    return tuple(dict.fromkeys(found)) or RUNGS
 
 
 def dataset_named(session: Session, data: str) -> DatasetCard:
