@@ -99,6 +99,11 @@ def is_fetchable(card: BackboneCard) -> bool:
     return card.weights.kind in {"url", "timm", "hub"} and not getattr(card.weights, "manual", None)
 
 
+def is_data_fetchable(card: DatasetCard) -> bool:
+    """Whether the data can be downloaded without a step by hand."""
+    return card.download == "automatic" and card.folder is not None
+
+
 def data_advice(card: DatasetCard, state: Presence) -> str:
     """How to get the data of a dataset: the command that fetches them, else manual steps."""
     return f"run `{fetch_data(card.name)}`" if card.download == "automatic" else state.advice
@@ -252,8 +257,9 @@ def _missing_data(pick: _Pick, answer: Answer | None, lookup: LookupContext) -> 
     for card in (*pick.dataset.shifts, pick.dataset):
         state = presence(card, lookup.data_root)
         if state.status != "present":
-            advice, name = data_advice(card, state), card.name
-            return Blocker("data", name, f"the data of {name} are {state.status} ({state.missing[0]}): {advice}")
+            reason = f"the data of {card.name} are {state.status} ({state.missing[0]})"
+            advice = f"{reason}: {data_advice(card, state)}"
+            return Blocker("data", card.name, advice, reason, is_data_fetchable(card), card.download_megabytes)
     if answer is not None and not isinstance(answer, Manifest):
         return Blocker("data", card.name, f"the data of {card.name} cannot be read: {answer.error}")
     return None

@@ -36,6 +36,8 @@ class Blocker:
     """The problem alone, for front ends with their own fix."""
     fetchable: bool = False
     """Whether it can be downloaded by name."""
+    megabytes: float | None = None
+    """Size of the download, where the card states it."""
 
 
 @dataclass(frozen=True)

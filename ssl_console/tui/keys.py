@@ -47,6 +47,7 @@ APP = (
     Key("add-dataset", "A", "add_dataset", "add data", "Add a dataset of your own", footer=False, changes=True),
     Key("help", "f1,question_mark", "help", "help", "Show the keys of this screen"),
     Key("palette", "colon,ctrl+p", "command_palette", "find", "Find any action, backbone, task or run"),
+    Key("more", "full_stop", "more", "more", "Show the keys that are not in this line, and run one of them"),
     Key("storage", "U", "storage", "disk", "Disk space of runs, logs, caches and weights", footer=False),
     Key("theme", "T", "theme", "theme", "Choose the colour theme", footer=False),
     Key(
@@ -124,10 +125,8 @@ LAUNCH = (
     Key("preset", "p", "preset", "preset", "Parameters: default, or those of the paper"),
     Key("launcher", "l", "launcher", "launcher", "Launcher: processes of this machine, or jobs of a cluster"),
     Key("copy", "y", "copy", "copy", "Copy the equivalent command line"),
-    Key("fetch", "w", "fetch", "fetch", "Fetch missing weights, one after another", footer=False, changes=True),
-    Key(
-        "override", "o", "override", "override", "Measure what is refused after a question", footer=False, changes=True
-    ),
+    Key("fetch", "w", "fetch", "fetch", "Fetch missing weights and data", changes=True),
+    Key("override", "o", "override", "override", "Measure what is refused after a question", changes=True),
     Key("close", "escape", "close", "back", "Go back without starting anything"),
 )
 
@@ -173,9 +172,15 @@ SEARCHED = (
 )
 """Letters narrow the list, so only these keys move in it."""
 
+MORE = (
+    Key("run", "enter", "run", "run", "Run the highlighted one", priority=True),
+    Key("close", "escape,full_stop", "close", "back", "Go back without running any"),
+    *SEARCHED,
+)
+
 CHOOSER = (
     Key("toggle", "space", "pick", "choose", "Select or deselect", priority=True),
-    Key("all", "asterisk", "all", "all or none", "Select all that are listed, or none of them", priority=True),
+    Key("all", "asterisk", "all", "all", "Select all that are listed, or none of them", priority=True),
     Key("accept", "enter", "accept", "done", "Accept the selection", priority=True),
     Key("close", "escape", "close", "back", "Go back without a change"),
     *SEARCHED,
@@ -225,6 +230,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "seeds": SEEDS,
     "ranks": RANKS,
     "export": EXPORT,
+    "more": MORE,
     "chooser": CHOOSER,
     "picker": PICKER,
     "confirm": CONFIRM,
@@ -247,6 +253,7 @@ TITLES: dict[Scope, str] = {
     "seeds": "Typing seeds",
     "ranks": "Rank confidence intervals",
     "export": "Export",
+    "more": "More keys",
     "chooser": "Choosing several",
     "picker": "Choosing one",
     "confirm": "Confirming",
@@ -300,6 +307,7 @@ _SHOWN: Mapping[str, str] = {
     "question_mark": "?",
     "colon": ":",
     "slash": "/",
+    "full_stop": ".",
     "plus": "+",
     "minus": "-",
     "equals_sign": "=",

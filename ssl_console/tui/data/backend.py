@@ -17,6 +17,7 @@ from ssl_console.tui.data.state import Pair, Preferences, StateUpdate
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
+    from ssl_console.operations.downloads import Download
     from ssl_console.operations.session import Session
 
 
@@ -107,8 +108,8 @@ class Backend(Protocol):
         """What the plan that is being made waits for, e.g. the check of a backbone; empty when unknown."""
         ...
 
-    def fetch_weights(self, names: Sequence[str]) -> int:
-        """Download the weights of these backbones one after another; the number of them that were not queued yet.
+    def fetch(self, items: Sequence[Download]) -> int:
+        """Download weights and data one after another; the number of those that were not queued yet.
 
         Updates have their progress.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -95,6 +95,14 @@ class Catalog:
     def suite(self) -> Mapping[str, Suite]:
         """By name."""
         return {suite.name: suite for suite in self.suites}
+
+    def missing(self, pairs: Iterable[tuple[str, str]]) -> list[Blocker]:
+        """What these backbones and tasks lack, each once; a name that no card has lacks nothing."""
+        backbones, tasks = (dict.fromkeys(names) for names in zip(*pairs, strict=True))
+        entries = (*map(self.backbone.get, backbones), *map(self.task.get, tasks))
+        return list(
+            dict.fromkeys(entry.missing for entry in entries if entry is not None and entry.missing is not None)
+        )
 
     def variants(self, suite: str | None = None) -> Mapping[str, str]:
         """The variant of every task that a suite measures, and of the others that they have by themselves."""

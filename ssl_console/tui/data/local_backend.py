@@ -8,6 +8,7 @@ from functools import cached_property
 
 from backbones.io.card_files import CardNameError
 from ssl_console.analysis.published import all_published
+from ssl_console.operations.downloads import Download, DownloadProgress, DownloadQueue
 from ssl_console.operations.launch import (
     Grid,
     LaunchOptions,
@@ -17,8 +18,7 @@ from ssl_console.operations.launch import (
     run_command,
 )
 from ssl_console.operations.session import Session
-from ssl_console.operations.weights_queue import DownloadProgress, WeightsQueue
-from ssl_console.planning.candidates import data_advice, is_fetchable, weights_advice
+from ssl_console.planning.candidates import data_advice, is_data_fetchable, is_fetchable, weights_advice
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Blocker, Plan
 from ssl_console.planning.submit import submit_runs
@@ -43,7 +43,7 @@ class LocalBackend:
     _reading: dict[str, ReadingProgress] = field(default_factory=dict)
     """By dataset; replaced as a whole, by the thread that plans."""
     _reported: dict[str, ReadingProgress] = field(default_factory=dict)
-    _downloads: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    _downloads: Mapping[Download, DownloadProgress] = field(default_factory=dict)
     """As reported last."""
     activity: str = ""
     """What the plan that is being made waits for."""
@@ -109,7 +109,9 @@ class LocalBackend:
         state = presence(card, self.session.data_root)
         if state.status == "present":
             return None
-        return Blocker("data", name, f"its data are {state.status}: {data_advice(card, state)}")
+        reason = f"its data are {state.status}"
+        advice = f"{reason}: {data_advice(card, state)}"
+        return Blocker("data", name, advice, reason, is_data_fetchable(card), card.download_megabytes)
 
     def _suite(self, name: str) -> Suite:
         tasks, backbones = self.session.tasks, self.session.backbones
@@ -124,7 +126,7 @@ class LocalBackend:
 
     def poll(self) -> StateUpdate:
         """Everything that has changed since the last call."""
-        update, reading, downloads = self._poller.poll(), self._reading, self._weights_queue.progress
+        update, reading, downloads = self._poller.poll(), self._reading, self._download_queue.progress
         if reading != self._reported:
             self._reported = reading
             update = replace(update, reading=reading)
@@ -179,12 +181,12 @@ class LocalBackend:
         return disk_of_plan(self.session, plan, self._poller.results)
 
     @cached_property
-    def _weights_queue(self) -> WeightsQueue:
-        return WeightsQueue(lambda name, note: self.session.weights.fetch(self.session.backbones.get(name), note))
+    def _download_queue(self) -> DownloadQueue:
+        return DownloadQueue.of(self.session)
 
-    def fetch_weights(self, names: Sequence[str]) -> int:
-        """Download the weights of these backbones one after another; the number of those that were not queued yet."""
-        return self._weights_queue.add(names)
+    def fetch(self, items: Sequence[Download]) -> int:
+        """Download weights and data one after another; the number of those that were not queued yet."""
+        return self._download_queue.add(items)
 
     def submit(self, plan: Plan, launcher: str | None = None) -> int:
         """Queue the plan's new runs and start a supervisor; the number of runs."""

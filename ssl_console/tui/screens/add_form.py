@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label
 
 from ssl_console.tui.keys import bindings
@@ -22,6 +22,12 @@ PATH = "path"
 """The field whose text is completed as a path."""
 
 
+FRAME = 4
+"""Lines of the form that are neither fields nor their result: border, gap, keys."""
+MOST_LINES, FEWEST_FIELDS = 14, 4
+"""Largest height of the result, and the least that it leaves to the fields."""
+
+
 class AddForm(Dialog[str | None]):
     """Ends with the name of the new card, or None."""
 
@@ -30,21 +36,28 @@ class AddForm(Dialog[str | None]):
     """Name of each field, its label, and its placeholder; one of them is `PATH`."""
     BINDINGS: ClassVar = bindings("adding")
     DEFAULT_CSS = """
+    AddForm #fields { height: auto; scrollbar-size-vertical: 1; }
     AddForm Horizontal { height: 1; }
     AddForm Label { width: 16; color: $text-muted; }
     AddForm Input { width: 1fr; background: $background; }
-    AddForm #found { height: auto; max-height: 14; margin-top: 1; }
+    AddForm #found { height: auto; margin-top: 1; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = 0
+        """Height of the result."""
 
     def compose(self) -> ComposeResult:
         """The fields, the result, the keys."""
         with Vertical(classes="dialog adding") as panel:
             panel.border_title = self.TITLE_TEXT
-            for name, label, hint in self.FIELDS:
-                with Horizontal():
-                    yield Label(label, markup=False)
-                    kind = PathInput if name == PATH else StaticInput
-                    yield kind(id=name, placeholder=hint, compact=True, select_on_focus=False)
+            with VerticalScroll(id="fields", can_focus=False):
+                for name, label, hint in self.FIELDS:
+                    with Horizontal():
+                        yield Label(label, markup=False)
+                        kind = PathInput if name == PATH else StaticInput
+                        yield kind(id=name, placeholder=hint, compact=True, select_on_focus=False)
             yield StyledText(id="found")
             yield KeyLine()
 
@@ -72,7 +85,20 @@ class AddForm(Dialog[str | None]):
     def show_lines(self, lines: list[Line]) -> None:
         """Show lines below the fields."""
         self.query_one("#found", StyledText).show(lines)
+        self._lines = len(lines)
+        self._divide_height()
         self.refresh(layout=True)
+
+    def on_resize(self) -> None:
+        """Fit the form to the terminal."""
+        self._divide_height()
+
+    def _divide_height(self) -> None:
+        """Scroll the fields where they and the result are higher than the terminal; the keys stay in view."""
+        room = self.app.size.height - FRAME
+        found = min(self._lines, MOST_LINES, max(2, room - FEWEST_FIELDS))
+        self.query_one("#found").styles.max_height = max(1, found)
+        self.query_one("#fields").styles.max_height = max(FEWEST_FIELDS, room - max(1, found))
 
     @on(PathInput.Listed)
     def _listed(self, message: PathInput.Listed) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 
 from ssl_console.planning.disk_usage import Disk
-from ssl_console.planning.plan import Plan
+from ssl_console.planning.plan import Blocker, Plan
 from ssl_console.tui.data.backend import LaunchRequest
-from ssl_console.tui.host import host
+from ssl_console.tui.host import Host, host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.screens.dialogs import ConfirmDialog
@@ -21,13 +22,29 @@ from ssl_console.tui.screens.seeds import SeedsDialog
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.style.text import Line
 from ssl_console.tui.views import launch
-from ssl_console.tui.views.coverage import Downloads
-from ssl_console.tui.widgets.header_footer import KeyLine
+from ssl_console.tui.views.coverage import Downloads, download_of
 from ssl_console.tui.widgets.styled_text import Lines
+from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
 
 PRESETS = (None, "paper")
 LOOK_S = 0.5
 """Seconds between two looks at how far planning and downloads are."""
+
+
+def fetch_missing(app: App[int], missing: Sequence[Blocker]) -> None:
+    """Queue downloads; several, and datasets, after a question that states their sizes."""
+    console = cast("Host", app)
+
+    def queue(yes: bool | None) -> None:
+        if yes:
+            count = console.backend.fetch([download_of(item) for item in missing])
+            console.notify_user(f"{count} download{'s' if count != 1 else ''} queued.")
+            console.poll_now()
+
+    if len(missing) > 1 or missing[0].kind == "data":
+        app.push_screen(ConfirmDialog(*launch.fetch_question(missing)), queue)
+    else:
+        queue(yes=True)
 
 
 class LaunchDialog(Dialog[int | None]):
@@ -53,7 +70,7 @@ class LaunchDialog(Dialog[int | None]):
         with Vertical(classes="dialog launch") as panel:
             panel.border_title = "Launch"
             yield Lines(id="text")
-            yield KeyLine()
+            yield WrappedKeys()
 
     def on_mount(self) -> None:
         """Plan the selection."""
@@ -79,7 +96,7 @@ class LaunchDialog(Dialog[int | None]):
             self._show_looking()
         elif downloads != before:
             self._downloads = downloads
-            needed = [downloads.get(name) for name in launch.fetchable(self._plan)]
+            needed = [downloads.get(download_of(item)) for item in launch.fetchable(self._plan)]
             if any(one is not None and one.state == "done" for one in needed):
                 self._replan(self._request)
             else:
@@ -154,14 +171,12 @@ class LaunchDialog(Dialog[int | None]):
             self._replan(replace(self._request, override=True))
 
     def action_fetch(self) -> None:
-        """Queue the downloads of weights that are missing."""
-        names = launch.fetchable(self._plan) if self._plan is not None else []
-        if not names:
-            host(self).notify_user("No weights are missing that can be downloaded.")
-            return
-        count = host(self).backend.fetch_weights(names)
-        host(self).notify_user(f"{count} download{'s' if count != 1 else ''} queued.")
-        host(self).poll_now()
+        """Queue the downloads of weights and data that are missing."""
+        missing = launch.fetchable(self._plan) if self._plan is not None else []
+        if missing:
+            fetch_missing(self.app, missing)
+        else:
+            host(self).notify_user("No weights or data are missing that can be downloaded.")
 
     # -- options ------------------------------------------------------------------------------------------------
 

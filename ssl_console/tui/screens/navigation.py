@@ -14,6 +14,8 @@ from ssl_console.tui.terminal.attention import alert, attention
 from ssl_console.tui.terminal.cell_diff import DiffingApp
 
 if TYPE_CHECKING:
+    from textual.binding import ActiveBinding
+
     from ssl_console.tui.data.backend import Backend
     from ssl_console.tui.data.state import AppState
     from ssl_console.tui.screens.live import LiveScreen
@@ -113,6 +115,17 @@ class Navigation(DiffingApp[int]):
     def go_to_pair(self, backbone: str | None, task: str | None) -> None:
         """Put Plan's cursor on a backbone, a task or both."""
         self._show("plan", lambda screen: cast("PlanScreen", screen).go_to(backbone, task))
+
+    def action_more(self) -> None:
+        """Show the keys that the footer does not show, and run the chosen one where it is bound."""
+        from ssl_console.tui.screens.more_keys import MoreKeysDialog, further_keys  # noqa: PLC0415 - loaded when needed
+
+        def run(active: ActiveBinding | None) -> None:
+            if active is not None:
+                self.call_later(self.run_action, active.binding.action, active.node)
+
+        if isinstance(self.screen, ConsoleScreen):
+            self.push_screen(MoreKeysDialog(further_keys(self.screen)), run)
 
     def action_storage(self) -> None:
         """Show the disk space that the workspace takes."""

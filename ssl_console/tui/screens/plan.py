@@ -12,18 +12,18 @@ from textual.app import ComposeResult
 from ssl_console.analysis.published import unmarked
 from ssl_console.analysis.ranking_filter import COLUMN_FIELDS, ROW_FIELDS
 from ssl_console.tui.data.backend import LaunchRequest
-from ssl_console.tui.data.catalog import BackboneEntry, Catalog
+from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import AppState, Pair, PairSelection
 from ssl_console.tui.host import host
 from ssl_console.tui.keys import Key
-from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.editing import EditTarget, card_target
-from ssl_console.tui.screens.launch import LaunchDialog
+from ssl_console.tui.screens.launch import LaunchDialog, fetch_missing
 from ssl_console.tui.screens.marking import MarkingScreen, marking_keys
 from ssl_console.tui.screens.saved_views import NameDialog
 from ssl_console.tui.screens.suite_choice import suite_dialog, take_suite
 from ssl_console.tui.style.palette import render_context
 from ssl_console.tui.views.coverage import CellStatus, Coverage, filter_catalog
+from ssl_console.tui.views.launch import kinds_of
 from ssl_console.tui.views.plan import NAME, CoverageGrid, about_cell, summary
 from ssl_console.tui.views.ranking_query import badged
 from ssl_console.tui.widgets.filter_bar import FilterBar
@@ -32,10 +32,6 @@ from ssl_console.tui.widgets.table_model import FilterHits
 from ssl_console.tui.widgets.virtual_table import LineTable
 
 FIELDS = f"{ROW_FIELDS} of backbones; {COLUMN_FIELDS} of tasks"
-
-
-def _advice(entry: BackboneEntry) -> str:
-    return f"{entry.name}: {entry.missing.advice}" if entry.missing else entry.name
 
 
 def _when_empty(state: AppState) -> str:
@@ -61,7 +57,7 @@ class PlanScreen(MarkingScreen[Pair]):
             "w",
             "fetch",
             "fetch",
-            "Fetch the weights of the ticked backbones, or of the one under the cursor",
+            "Fetch missing weights and data of the ticked pairs, or of the one under the cursor",
             changes=True,
         ),
         Key("suite", "t,s", "suite", "suite", "Show the tasks of one suite, or of all"),
@@ -80,7 +76,7 @@ class PlanScreen(MarkingScreen[Pair]):
     HELP_TEXT = (
         "Rows are backbones, columns are tasks, grouped by protocol. A cell is the score, the mean over seeds, or "
         "its status: ▶ running, ◌ waiting, ✗ failed, ~ out of date, ↓ weights or data missing, · not measured. Tick "
-        "what should be measured, then launch: a dialog first shows what would run. Missing weights are fetched by w."
+        "what should be measured, then launch: a dialog first shows what would run. w fetches what is missing."
     )
 
     def body(self) -> ComposeResult:
@@ -250,27 +246,17 @@ class PlanScreen(MarkingScreen[Pair]):
             self.in_background(work, saved, group="suite")
 
     def action_fetch(self) -> None:
-        """Queue the downloads of missing weights, after a question if there are several."""
-        entries, app = self.state.catalogue.backbone, host(self)
-        cursor = self.query_one("#grid", LineTable).row
-        names = {backbone for backbone, _ in self.state.selection.pairs} or {cursor or ""}
-        lacking = [entry for name, entry in entries.items() if name in names and entry.missing is not None]
-        fetchable = [entry.name for entry in lacking if entry.missing and entry.missing.fetchable]
-        if lacking and not fetchable:
-            app.show_problem("These weights cannot be downloaded", "\n".join(_advice(entry) for entry in lacking))
-        elif not fetchable:
-            app.notify_user("No weights are missing here.")
-        elif len(fetchable) == 1:
-            self._fetch(fetchable)
+        """Queue the downloads of weights and data that are missing, after a question if they are several or data."""
+        grid, app = self.query_one("#grid", LineTable), host(self)
+        missing = self.state.catalogue.missing(self.state.selection.pairs or [(grid.row or "", grid.column or "")])
+        fetchable = [item for item in missing if item.fetchable]
+        if fetchable:
+            fetch_missing(self.app, fetchable)
+        elif missing:
+            advice = "\n".join(f"{item.name}: {item.advice}" for item in missing)
+            app.show_problem(f"These {kinds_of(missing)} cannot be downloaded", advice)
         else:
-            dialog = ConfirmDialog(f"Fetch the weights of {len(fetchable)} backbones?", ", ".join(fetchable))
-            self.app.push_screen(dialog, lambda yes: self._fetch(fetchable) if yes else None)
-
-    def _fetch(self, names: list[str]) -> None:
-        app = host(self)
-        count = app.backend.fetch_weights(names)
-        app.notify_user(f"{count} download{'s' if count != 1 else ''} queued.")
-        app.poll_now()
+            app.notify_user("No weights or data are missing here.")
 
     def action_launch(self) -> None:
         """Preview the launch."""

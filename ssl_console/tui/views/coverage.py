@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ssl_console.analysis.filter_query import parse, split
 from ssl_console.analysis.ranking_cell import average_seeds
-from ssl_console.operations.weights_queue import DownloadProgress
+from ssl_console.operations.downloads import Download, DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.state import Pair
@@ -33,7 +33,7 @@ class CellStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     NO_WEIGHTS = "weights missing"
-    FETCHING = "weights being fetched"
+    FETCHING = "being fetched"
     NO_DATA = "data missing"
     PENDING = "pending"
 
@@ -69,7 +69,7 @@ class CoverageCell:
 
 NOTHING = CoverageCell()
 NOT_READING: Mapping[str, ReadingProgress] = {}
-Downloads = Mapping[str, DownloadProgress]
+Downloads = Mapping[Download, DownloadProgress]
 NOT_FETCHING: Downloads = {}
 
 
@@ -87,7 +87,7 @@ class Coverage:
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
     """The datasets that are pending: their files are being read."""
     downloads: Downloads = field(default_factory=dict)
-    """Weights that have been asked for, by backbone."""
+    """Weights and data that were requested."""
 
     @classmethod
     def of(
@@ -132,20 +132,26 @@ class Coverage:
     def _without_result(self, backbone: str, task: str) -> CoverageCell:
         entry, of_task = self.catalogue.backbone.get(backbone), self.catalogue.task.get(task)
         if entry is not None and entry.missing is not None:
-            return _without_weights(entry.missing, self.downloads.get(backbone))
+            return _lacking(entry.missing, CellStatus.NO_WEIGHTS, self.downloads)
         if of_task is not None and of_task.missing is not None:
-            return CoverageCell(CellStatus.NO_DATA, detail=of_task.missing.advice)
+            return _lacking(of_task.missing, CellStatus.NO_DATA, self.downloads)
         return NOTHING
 
 
-def _without_weights(missing: Blocker, download: DownloadProgress | None) -> CoverageCell:
-    """A pair whose weights are missing, or being fetched."""
+def download_of(missing: Blocker) -> Download:
+    """The download that removes a blocker of weights or data."""
+    return Download("weights" if missing.kind == "weights" else "data", missing.name)
+
+
+def _lacking(missing: Blocker, status: CellStatus, downloads: Downloads) -> CoverageCell:
+    """A pair whose weights or data are missing, or being fetched."""
+    download = downloads.get(download_of(missing))
     if download is not None and download.active:
-        return CoverageCell(CellStatus.FETCHING, share=download.share, detail=str(download))
+        share = download.share if download.step == "download" else None
+        return CoverageCell(CellStatus.FETCHING, share=share, detail=str(download))
     if download is not None and download.state == "failed":
-        return CoverageCell(CellStatus.NO_WEIGHTS, detail=str(download))
-    detail = f"{missing.reason}: w fetches them" if missing.fetchable else missing.advice
-    return CoverageCell(CellStatus.NO_WEIGHTS, detail=detail)
+        return CoverageCell(status, detail=str(download))
+    return CoverageCell(status, detail=f"{missing.reason}: w fetches them" if missing.fetchable else missing.advice)
 
 
 def _pending(progress: ReadingProgress, score: float | None, doubts: str) -> CoverageCell:

@@ -12,7 +12,7 @@ from ssl_console.planning.plan import Blocker, Plan, PlannedRun
 from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
-from ssl_console.tui.views.coverage import Downloads, reading_text
+from ssl_console.tui.views.coverage import Downloads, download_of, reading_text
 from tasks.datasets.manifest import ReadingProgress
 
 MOST_SEEDS = 100
@@ -54,7 +54,7 @@ def nothing_to_start(plan: Plan, request: LaunchRequest) -> str:
     """Why a launch would start nothing, with the keys that change that."""
     kinds = {item.kind for item in plan.missing}
     ways = ["o measures what is refused"] if "doctor" in kinds else []
-    ways += ["w fetches weights"] if any(item.kind == "weights" and item.fetchable for item in plan.missing) else []
+    ways += [f"w fetches {kinds_of(fetchable(plan))}"] if fetchable(plan) else []
     ways += ["a measures again what is done"] if plan.counts["done"] and not request.again else []
     return f"Nothing to start{': ' if ways else '.'}{', '.join(ways)}"
 
@@ -64,9 +64,29 @@ def refused(plan: Plan) -> list[Blocker]:
     return [item for item in plan.missing if item.kind == "doctor"]
 
 
-def fetchable(plan: Plan) -> list[str]:
-    """Backbones whose weights are missing and can be downloaded."""
-    return [item.name for item in plan.missing if item.kind == "weights" and item.fetchable]
+def fetchable(plan: Plan) -> list[Blocker]:
+    """Missing weights and data that can be downloaded."""
+    return [item for item in plan.missing if item.kind in {"weights", "data"} and item.fetchable]
+
+
+def kinds_of(items: Iterable[Blocker]) -> str:
+    """What is missing in one phrase: `weights`, `data` or `weights and data`."""
+    kinds = {item.kind for item in items}
+    return " and ".join(kind for kind in ("weights", "data") if kind in kinds)
+
+
+def fetch_question(items: Sequence[Blocker]) -> tuple[str, str]:
+    """Question before downloads and its consequence: what, and how large where the cards state it."""
+    what = f"{kinds_of(items)} of {len(items)}" if len(items) > 1 else f"{items[0].kind} of {items[0].name}"
+    sizes = [item.megabytes for item in items]
+    known = [size for size in sizes if size is not None]
+    listed = ", ".join(_named(item) for item in items)
+    sums = [f"{megabytes(1e6 * sum(known))} together"] if len(known) > 1 and len(known) == len(sizes) else []
+    return f"Fetch the {what}?", "; ".join((listed, *sums))
+
+
+def _named(item: Blocker) -> str:
+    return item.name if item.megabytes is None else f"{item.name} ({megabytes(1e6 * item.megabytes)} to download)"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -169,15 +189,16 @@ def _refused(plan: Plan, width: int, glyphs: Glyphs) -> list[Line]:
 
 def _missing(plan: Plan, downloads: Downloads, width: int, glyphs: Glyphs) -> list[Line]:
     lacking = [item for item in plan.missing if item.kind in {"weights", "data"}]
-    title = "Missing: w fetches the weights" if fetchable(plan) else "Missing"
+    found = fetchable(plan)
+    title = f"Missing: w fetches {kinds_of(found)}" if found else "Missing"
     return _listed(title, Tone.BAD, glyphs.missing, [_lacking(item, downloads) for item in lacking], width)
 
 
 def _lacking(item: Blocker, downloads: Downloads) -> str:
     """What is missing, with the progress of its download; else with the way to get it where no key does."""
-    if item.kind != "weights" or not item.fetchable:
+    if not item.fetchable:
         return item.advice
-    download = downloads.get(item.name)
+    download = downloads.get(download_of(item))
     return item.reason if download is None or download.state == "done" else str(download)
 
 

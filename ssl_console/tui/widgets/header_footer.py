@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 from textual import events
-from textual.binding import Binding
+from textual.binding import ActiveBinding, Binding
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -16,6 +17,8 @@ from ssl_console.tui.keys import shown
 from ssl_console.tui.style.palette import draw, render_context
 from ssl_console.tui.style.text import Line, Span, Tone, length
 
+GAP = 2
+"""Cells after a key's label in the footer."""
 SPACIOUS_FIRST = (("  ", True), (" ", True), (" ", False))
 """Gap before a tab, and whether the tabs of other screens have titles; tried in this order."""
 
@@ -88,37 +91,59 @@ class KeyLine(Widget):
         """Stop redrawing."""
         self.screen.bindings_updated_signal.unsubscribe(self)
 
-    async def on_click(self) -> None:
-        """A click opens the help, which has the keys that do not fit."""
-        await self.run_action("app.help")
+    async def on_click(self, event: events.Click) -> None:
+        """A click on a key runs its action; one next to them shows the keys that do not fit."""
+        bound = next((bound for start, end, bound in self._places() if start <= event.x < end), None)
+        if bound is not None:
+            await self.app.run_action(bound.binding.action, bound.node)
+        elif not self.screen.is_modal:
+            await self.run_action("app.more")
 
     def _changed(self, _screen: object) -> None:
         self.refresh()
 
+    @property
+    def visible_keys(self) -> list[Binding]:
+        """The keys that have room."""
+        left, right = self._fitting()
+        return [bound.binding for bound in (*left, *right)]
+
+    def _fitting(self) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
+        """Keys of the screen that fit next to those that work everywhere, and the latter."""
+        here, everywhere = keys_of(self.screen)
+        room = self.size.width - length(key_spans(everywhere)) - 2
+        ends = accumulate((length(key_spans([bound])) for bound in here), initial=1)
+        fitting = [bound for bound, end in zip(here, islice(ends, 1, None), strict=True) if end <= room]
+        return fitting, everywhere
+
+    def _places(self) -> Iterator[tuple[int, int, ActiveBinding]]:
+        """First cell of each visible key, and the one after its label."""
+        left, right = self._fitting()
+        for first, bindings in ((1, left), (self.size.width - length(key_spans(right)), right)):
+            start = first
+            for bound in bindings:
+                yield start, start + length(key_spans([bound])) - GAP, bound
+                start += length(key_spans([bound]))
+
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - there is only one
         """The one line."""
-        here, everywhere = keys_of(self.screen)
-        right = key_spans(everywhere)
-        room = self.size.width - length(right) - 1
-        left: list[Span] = [Span(" ")]
-        for binding in here:
-            pair = key_spans([binding])
-            if length(left) + length(pair) > room - 1:
-                left.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
-                break
-            left += pair
-        return draw(_spread(left, right, self.size.width), self.size.width, render_context(self), self.rich_style)
+        fitting, everywhere = self._fitting()
+        left: list[Span] = [Span(" "), *key_spans(fitting)]
+        if len(fitting) < len(keys_of(self.screen)[0]):
+            left.append(Span(render_context(self).glyphs.ellipsis, Tone.DIM))
+        line = _spread(left, key_spans(everywhere), self.size.width)
+        return draw(line, self.size.width, render_context(self), self.rich_style)
 
 
-def keys_of(screen: Screen[object]) -> tuple[list[Binding], list[Binding]]:
-    """Bindings in the footer: those of the screen and its focused widget, and those of the app."""
-    here: dict[str, Binding] = {}
-    everywhere: dict[str, Binding] = {}
+def keys_of(screen: Screen[object]) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
+    """Bindings of the footer: those of the screen and its focused widget, and those of the app."""
+    here: dict[str, ActiveBinding] = {}
+    everywhere: dict[str, ActiveBinding] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
         if binding.show and active.enabled and not _typed(screen, binding.key):
             target = everywhere if (binding.id or "").startswith("app.") else here
-            target.setdefault(binding.id or binding.action, binding)
+            target.setdefault(binding.id or binding.action, active)
     return list(here.values()), list(everywhere.values())
 
 
@@ -128,9 +153,10 @@ def _typed(screen: Screen[object], key: str) -> bool:
     return screen.focused is not None and screen.focused.check_consume_key(key, sign if len(sign) == 1 else None)
 
 
-def key_spans(bindings: Sequence[Binding]) -> tuple[Span, ...]:
-    """Keys with their labels."""
-    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}  ", Tone.DIM)) for b in bindings)
+def key_spans(bindings: Sequence[ActiveBinding]) -> tuple[Span, ...]:
+    """Keys with their labels, each followed by a gap."""
+    keys = (bound.binding for bound in bindings)
+    pairs = ((Span(shown(b.key), Tone.KEY), Span(f" {b.description}{' ' * GAP}", Tone.DIM)) for b in keys)
     return tuple(span for pair in pairs for span in pair)
 
 

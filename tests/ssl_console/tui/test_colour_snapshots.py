@@ -1,10 +1,12 @@
-"""Rankings and Compare in 16, 256 and 16.7 million colours at three sizes: one console for all depths of a size.
+"""Rankings, Compare, Live and Launch in 16, 256 and 16.7 million colours at three sizes: one console for all depths of a size.
 
 A picture is text: every line of the screen, and below it its runs of one style. `--snapshot-update` writes them anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,13 @@ from rich.style import Style
 from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
+from ssl_console.tui.screens.base import ConsoleScreen
+from ssl_console.tui.screens.launch import LaunchDialog
 from ssl_console.tui.terminal.colour_depth import ColourDepth, nearest
+from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.workspace.paths import Workspace
-from tests.ssl_console.tui.conftest import Opener, until
+from tests.ssl_console.tui import filled
+from tests.ssl_console.tui.conftest import Opener, idle, until
 from tests.ssl_console.tui.test_snapshots import differences_are_drawn
 
 SIZES = [(80, 24), (120, 40), (200, 50)]
@@ -25,23 +31,49 @@ SYSTEMS = {
     ColourDepth.MANY: ColorSystem.EIGHT_BIT,
     ColourDepth.TRUE: ColorSystem.TRUECOLOR,
 }
-SCREENS = {"rankings": ("down", "space", "right", "right", "right", "right", "i"), "compare": ("down", "space")}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A screen, the keys that lead to what is drawn, and the condition that it has been drawn."""
+
+    options: AppOptions
+    keys: tuple[str, ...] = ()
+    drawn: Callable[[ConsoleApp], bool] = lambda _app: True
+    supervised: bool = False
+
+
+def launch_is_planned(app: ConsoleApp) -> bool:
+    return isinstance(app.screen, LaunchDialog) and "will run" in str(app.screen.query_one("#text", Lines).content)
+
+
+SHOTS = {
+    "rankings": Shot(AppOptions(mode="rankings"), ("down", "space", "right", "right", "right", "right", "i")),
+    "compare": Shot(AppOptions(mode="compare"), ("down", "space"), differences_are_drawn),
+    "live": Shot(AppOptions(mode="live", suite="demo"), ("space", "down", "space", "d"), supervised=True),
+    "launch": Shot(AppOptions(suite="demo"), ("slash", *"simclr", "enter", "r", "enter"), launch_is_planned),
+}
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("mode", SCREENS)
+@pytest.mark.parametrize("name", SHOTS)
 async def test_screens_are_as_they_were_in_every_colour_depth(
-    used: Workspace, opened: Opener, mode: str, size: tuple[int, int], pytestconfig: pytest.Config
+    used: Workspace, opened: Opener, name: str, size: tuple[int, int], pytestconfig: pytest.Config
 ) -> None:
-    async with opened(used, AppOptions(mode=mode), size=size) as pilot:
+    shot = SHOTS[name]
+    if shot.supervised:
+        filled.supervise(used)
+        filled.go_on(used, "cccccccccccc", "demo/simclr", "linear/digits", done=62, seed=1)
+    async with opened(used, shot.options, size=size) as pilot:
         app = pilot.app
         assert isinstance(app, ConsoleApp)
-        await pilot.press(*SCREENS[mode])
-        await until(pilot, lambda: mode != "compare" or differences_are_drawn(app))
+        await pilot.press(*shot.keys)
+        await until(pilot, lambda: shot.drawn(app))
+        await idle(app)
         pictures = {depth: await picture(pilot, app, depth) for depth in SYSTEMS}
     assert len(set(pictures.values())) == len(SYSTEMS), "each depth has colours of its own"
     for depth, text in pictures.items():
-        path = PICTURES / f"{mode}-{size[0]}x{size[1]}-{depth.value}.txt"
+        path = PICTURES / f"{name}-{size[0]}x{size[1]}-{depth.value}.txt"
         if pytestconfig.getoption("--snapshot-update"):
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
@@ -53,7 +85,9 @@ async def picture(pilot: Pilot[int], app: ConsoleApp, depth: ColourDepth) -> str
     app.console._color_system = SYSTEMS[depth]
     app._render_context = None
     app.watch_theme()
-    app.screen.refresh_view()  # type: ignore[attr-defined]
+    for screen in app.screen_stack:
+        if isinstance(screen, ConsoleScreen):
+            screen.refresh_view()
     await pilot.pause()
     lines = []
     for strip in app.screen._compositor.render_strips():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.operations.weights_queue import DownloadProgress
+from ssl_console.operations.downloads import Download, DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.runs import in_order
@@ -30,6 +30,7 @@ def task(name: str, missing: Blocker | None = None) -> TaskEntry:
     return TaskEntry(name, spec.protocol, filled.task_catalog().dataset(spec.dataset), missing)
 
 
+SWAV = Download("weights", "paper/swav")
 LACKING = Blocker("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`", "no weights", fetchable=True)
 CATALOGUE = Catalog(
     (entry("paper/swav", LACKING), entry("demo/mae"), entry("demo/simclr")),
@@ -156,13 +157,13 @@ def test_a_dataset_whose_files_are_being_read_is_pending_with_its_progress() -> 
 
 
 def test_weights_that_are_being_fetched_have_their_progress_in_the_cells_and_a_failure_its_reason() -> None:
-    half = DownloadProgress("paper/swav", "fetching", 50 * 10**6, 100 * 10**6)
-    fetching = Coverage.of(CATALOGUE, [], [], {}, downloads={"paper/swav": half}).cell("paper/swav", "knn/digits")
+    half = DownloadProgress(SWAV, "fetching", 50 * 10**6, 100 * 10**6)
+    fetching = Coverage.of(CATALOGUE, [], [], {}, downloads={SWAV: half}).cell("paper/swav", "knn/digits")
     assert (fetching.status, fetching.needs_run) == (CellStatus.FETCHING, False)
     assert cell_text(fetching, UNICODE) == f"{UNICODE.missing} 50%"
     assert "fetching the weights of paper/swav: 50.0 MB of 100.0 MB" in fetching.detail
-    failed = DownloadProgress("paper/swav", "failed", problem="the server does not answer")
-    cell = Coverage.of(CATALOGUE, [], [], {}, downloads={"paper/swav": failed}).cell("paper/swav", "knn/digits")
+    failed = DownloadProgress(SWAV, "failed", problem="the server does not answer")
+    cell = Coverage.of(CATALOGUE, [], [], {}, downloads={SWAV: failed}).cell("paper/swav", "knn/digits")
     assert (cell.status, cell_text(cell, UNICODE)) == (CellStatus.NO_WEIGHTS, UNICODE.missing)
     assert "the server does not answer" in cell.detail
 

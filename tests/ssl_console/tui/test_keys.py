@@ -11,6 +11,7 @@ from ssl_console.tui.data.local_backend import LocalBackend
 from ssl_console.tui.keys import KEYS, TITLES, changing_actions, shown, unknown_ids
 from ssl_console.tui.screens.base import ConsoleScreen
 from ssl_console.tui.screens.dialogs import KEY_WIDTH, HelpDialog, scopes_of
+from ssl_console.tui.widgets.header_footer import keys_of
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.tui.conftest import Opener, settled
 
@@ -21,7 +22,7 @@ for entry in SCREENS:
 
 PLAIN = re.compile(
     r"[a-zA-Z0-9]|f1|enter|escape|space|tab|shift\+tab|up|down|left|right|home|end|pageup|pagedown"
-    r"|question_mark|colon|slash|plus|minus|equals_sign|asterisk|dollar_sign|delete"
+    r"|question_mark|colon|full_stop|slash|plus|minus|equals_sign|asterisk|dollar_sign|delete"
     r"|left_square_bracket|right_square_bracket|ctrl\+[clp]"
 )
 """Keys that every terminal sends and that tmux and SSH pass on."""
@@ -88,6 +89,7 @@ SHEETS = {
     "export": (AppOptions(mode="rankings"), ("x",)),
     "chooser": (AppOptions(mode="rankings"), ("c",)),
     "ranks": (AppOptions(mode="rankings"), ("r",)),
+    "more": (AppOptions(mode="rankings"), ("full_stop",)),
     "naming": (AppOptions(mode="rankings"), ("O",)),
     "views": (AppOptions(mode="rankings"), ("O", "a", "enter", "o")),
     "jump": (AppOptions(mode="rankings"), ("J",)),
@@ -108,6 +110,22 @@ async def test_no_key_of_a_sheet_is_hidden_by_what_is_in_it(used: Workspace, ope
         await pilot.pause()
         bound = {(active.binding.id, key) for key, active in pilot.app.screen.active_bindings.items()}
         assert {(f"{scope}.{key.name}", name) for key in KEYS[scope] for name in key.keys.split(",")} <= bound
+
+
+@pytest.mark.parametrize("scope", sorted(SHEETS.keys() - {"filter", "jump"}))
+async def test_every_key_in_the_footer_of_a_dialog_has_room_at_60_columns(
+    used: Workspace, opened: Opener, scope: str
+) -> None:
+    options, way = SHEETS[scope]
+    async with opened(used, options, size=(60, 15)) as pilot:
+        await pilot.press(*way)
+        await pilot.pause()
+        screen = pilot.app.screen
+        footer = screen.query("KeyLine, WrappedKeys").first()
+        drawn = " ".join(footer.render_line(y).text for y in range(footer.size.height))
+        named = [f"{shown(bound.binding.key)} {bound.binding.description}" for bound in keys_of(screen)[0]]
+        assert [words for words in named if words not in drawn] == []
+        assert screen.region.contains_region(footer.region)
 
 
 async def test_the_help_says_what_the_focused_pane_is_for(used: Workspace, opened: Opener) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event
 
 import pytest
+from PIL import Image
 
 from backbones.catalog.weights_folder import SHIPPED
-from backbones.io.errors import WeightsError
 from ssl_console.operations.check_backbone import BackboneChecker
-from ssl_console.operations.weights_queue import WeightsQueue
+from ssl_console.operations.downloads import Download, DownloadProgress, DownloadQueue, Report
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import Backend
 from ssl_console.tui.data.poller import PollThread
@@ -24,6 +28,8 @@ from ssl_console.tui.screens.seeds import SeedsDialog
 from ssl_console.tui.views.launch import format_seeds, parse_seeds
 from ssl_console.workspace.paths import Workspace
 from tasks.backbone_checks.finding import Finding
+from tasks.datasets.download.fetch import FetchError
+from tasks.datasets.download.sources import SOURCES, DownloadSource
 from tasks.datasets.manifest import ReadingProgress
 from tests.ssl_console.tui.conftest import Opener, until
 from tests.ssl_console.tui.test_screens import app_of, shown, table
@@ -175,9 +181,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
+def address(tmp_path: Path) -> Iterator[str]:
     """A web server with the weights of the demo."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SHIPPED))) as server:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "simclr.safetensors").symlink_to(SHIPPED / "simclr.safetensors")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -190,12 +199,12 @@ async def test_missing_weights_are_fetched_in_plan_and_can_be_measured_then(
 ) -> None:
     add_card(used, "away", f'{{ kind = "url", url = "{address}/simclr.safetensors" }}')
     async with opened(used) as pilot:
-        app = app_of(pilot)
+        app, item = app_of(pilot), Download("weights", "own/away")
         await pilot.press("slash", *"own/away", "enter")
         assert "its weights are missing: w fetches them" in shown(pilot, "#details")
         await pilot.press("w")
-        await until(pilot, lambda: app.state.downloads and not app.state.downloads["own/away"].active)
-        assert app.state.downloads["own/away"].state == "done"
+        await until(pilot, lambda: app.state.downloads and not app.state.downloads[item].active)
+        assert app.state.downloads[item].state == "done"
         await until(pilot, lambda: app.state.catalogue.backbone["own/away"].missing is None)
         assert "not measured" in shown(pilot, "#details")
         assert table(pilot).row == "own/away"
@@ -212,9 +221,58 @@ async def test_missing_weights_are_fetched_in_the_launch_dialog_which_plans_agai
         await until(pilot, lambda: "2 cannot run yet" in text_of(pilot))
         await pilot.press("enter")
         assert isinstance(app_of(pilot).screen, LaunchDialog)
-        await pilot.press("w")
+        await pilot.press("w", "y")
         await until(pilot, lambda: "2 will run" in text_of(pilot))
         assert "Missing" not in text_of(pilot)
+
+
+@pytest.fixture
+def eurosat(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The name of a dataset that is downloaded from the web server, an archive with ten images."""
+    archive = tmp_path / "site" / "EuroSAT.zip"
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "jpeg")
+    with zipfile.ZipFile(archive, "w") as whole:
+        for number in range(10):
+            whole.writestr(f"2750/class{number}/1.jpg", picture.getvalue())
+    digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    source = DownloadSource(f"{address}/{archive.name}", digest, SOURCES["eurosat"][0].unpack_into)
+    monkeypatch.setattr("tasks.datasets.download.fetch.SOURCES", {"eurosat": (source,)})
+    return "eurosat"
+
+
+async def test_missing_data_are_fetched_in_plan_after_a_question_with_their_size(
+    used: Workspace, opened: Opener, eurosat: str
+) -> None:
+    async with opened(used) as pilot:
+        app, item = app_of(pilot), Download("data", eurosat)
+        await pilot.press("slash", *"demo/random few-shot-5/eurosat", "enter", "right")
+        assert "its data are missing: w fetches them" in shown(pilot, "#details")
+        await pilot.press("w")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert "Fetch the data of eurosat? eurosat (94.0 MB to download)" in text_of(pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: item in app.state.downloads and not app.state.downloads[item].active)
+        assert app.state.downloads[item].problem == ""
+        await until(pilot, lambda: app.state.catalogue.task["few-shot-5/eurosat"].missing is None)
+        assert "not measured" in shown(pilot, "#details")
+
+
+async def test_the_launch_dialog_offers_missing_data_and_weights_together(
+    used: Workspace, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_card(used, "away", '{ kind = "url", url = "http://127.0.0.1:1/net.pth" }')
+    async with opened(used) as pilot:
+        app, asked = app_of(pilot), []
+        monkeypatch.setattr(app.backend, "fetch", lambda items: asked.extend(items) or len(items))
+        await pilot.press("slash", *"own/away few-shot-5/eurosat", "enter", "right", "enter")
+        await until(pilot, lambda: "Missing: w fetches weights and data" in text_of(pilot))
+        assert "ssl-console data fetch" not in text_of(pilot), "a key instead of a command"
+        await pilot.press("w", "y")
+        assert asked == [Download("weights", "own/away"), Download("data", "eurosat")]
+        half = DownloadProgress(Download("data", "eurosat"), "fetching", 40, 80, "unpack")
+        app.set_state(app.state.after(StateUpdate(downloads={half.of: half})))
+        await until(pilot, lambda: "unpacking the data of eurosat" in text_of(pilot))
 
 
 async def test_weights_that_no_key_can_fetch_have_their_steps_in_a_panel(used: Workspace, opened: Opener) -> None:
@@ -229,26 +287,27 @@ def test_downloads_run_one_after_another_and_a_failure_ends_one_alone() -> None:
     order: list[str] = []
     release = Event()
 
-    def fetch(name: str, note: object) -> None:
-        assert callable(note)
-        note(0, 10)
+    def fetch(item: Download, report: Report) -> None:
+        report(DownloadProgress(item, "fetching", 0, 10))
         release.wait(10)
-        order.append(name)
-        if name == "b":
-            raise WeightsError("the server does not answer")
-        note(10, 10)
+        order.append(item.name)
+        if item.name == "b":
+            raise FetchError("the server does not answer")
+        report(DownloadProgress(item, "fetching", 10, 10))
 
-    queue = WeightsQueue(fetch)
-    assert queue.add(["a", "b", "c"]) == 3
-    assert queue.add(["a", "b"]) == 0, "what is waiting is not queued twice"
+    a, b, c = (Download("data", name) for name in "abc")
+    queue = DownloadQueue(fetch)
+    assert queue.add([a, b, c]) == 3
+    assert queue.add([a, b]) == 0, "what is waiting is not queued twice"
+    assert queue.add([Download("weights", "a")]) == 1, "weights and data of one name are two downloads"
     release.set()
     ended = Event()
     while any(one.active for one in queue.progress.values()):
         assert not ended.wait(0.01)
-    assert order == ["a", "b", "c"]
-    assert [one.state for one in queue.progress.values()] == ["done", "failed", "done"]
-    assert queue.progress["b"].problem == "the server does not answer"
-    assert (queue.progress["c"].share, queue.add(["b"])) == (1.0, 1)
+    assert order == ["a", "b", "c", "a"]
+    assert [one.state for one in queue.progress.values()] == ["done", "failed", "done", "done"]
+    assert queue.progress[b].problem == "the server does not answer"
+    assert (queue.progress[c].share, queue.add([b])) == (1.0, 1)
 
 
 def test_the_poll_thread_passes_on_everything_that_has_changed() -> None:

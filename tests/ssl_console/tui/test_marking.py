@@ -7,8 +7,11 @@ from textual.pilot import Pilot
 
 from ssl_console.tui.app import AppOptions, ConsoleApp
 from ssl_console.tui.palette_commands import ConsoleCommands
+from ssl_console.tui.screens.choosers import ThemeDialog
 from ssl_console.tui.screens.dialogs import HelpDialog
 from ssl_console.tui.screens.jump import JumpDialog
+from ssl_console.tui.screens.more_keys import MoreKeysDialog
+from ssl_console.tui.screens.storage import StorageDialog
 from ssl_console.tui.widgets.header_footer import KeyLine
 from ssl_console.tui.widgets.table_model import next_of
 from ssl_console.tui.widgets.virtual_table import LineTable
@@ -16,6 +19,7 @@ from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import RunState
 from tests.ssl_console.tui.conftest import Opener, until
 
+MODES = ("plan", "live", "rankings", "compare", "result", "training")
 RANKINGS = AppOptions(mode="rankings")
 PLAN = AppOptions(suite="demo")
 
@@ -156,7 +160,48 @@ async def test_the_palette_runs_nothing_that_is_not_listed(used: Workspace, open
         assert app_of(pilot).state.marked == ()
 
 
-async def test_a_click_on_the_rest_of_the_footer_opens_all_keys(used: Workspace, opened: Opener) -> None:
-    async with opened(used, RANKINGS, size=(80, 24)) as pilot:
-        await pilot.click(KeyLine, offset=(52, 0))
+@pytest.mark.parametrize(("mode", "size"), [*((mode, (60, 15)) for mode in MODES), ("rankings", (120, 40))])
+async def test_the_footer_opens_its_remaining_keys_by_key_and_by_click(
+    used: Workspace, opened: Opener, mode: str, size: tuple[int, int]
+) -> None:
+    async with opened(used, AppOptions(mode=mode, suite=""), size=size) as pilot:
+        screen, footer = pilot.app.screen, pilot.app.screen.query_one(KeyLine)
+        line = footer.render_line(0).text
+        visible = {binding.id for binding in footer.visible_keys}
+        assert ". more" in line, "in view at every width"
+        await pilot.click(KeyLine, offset=(line.index(". more") + 2, 0))
+        dialog = pilot.app.screen
+        assert isinstance(dialog, MoreKeysDialog)
+        assert set(dialog.query_one(LineTable).rows.keys) | visible == {
+            active.binding.id for active in screen.active_bindings.values() if active.enabled and active.binding.id
+        }
+        await pilot.press("escape", "full_stop")
+        assert isinstance(pilot.app.screen, MoreKeysDialog)
+        await pilot.press("full_stop")
+        assert pilot.app.screen is screen
+        if "…" in line:
+            await pilot.click(KeyLine, offset=(line.index("…"), 0))
+            assert isinstance(pilot.app.screen, MoreKeysDialog)
+
+
+async def test_a_key_of_the_list_of_further_keys_runs_and_so_does_enter(used: Workspace, opened: Opener) -> None:
+    async with opened(used, RANKINGS, size=(60, 15)) as pilot:
+        app = app_of(pilot)
+        await pilot.press("full_stop", "T")
+        await until(pilot, lambda: isinstance(app.screen, ThemeDialog))
+        await pilot.press("escape", "full_stop")
+        dialog = app.screen
+        assert isinstance(dialog, MoreKeysDialog)
+        dialog.query_one(LineTable).move_to("app.storage")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, StorageDialog))
+
+
+async def test_a_click_on_a_key_of_the_footer_runs_it(used: Workspace, opened: Opener) -> None:
+    async with opened(used, PLAN, size=(80, 24)) as pilot:
+        line = pilot.app.screen.query_one(KeyLine).render_line(0).text
+        await pilot.click(KeyLine, offset=(line.index("F1 help") + 3, 0))
         assert isinstance(pilot.app.screen, HelpDialog)
+        await pilot.press("escape")
+        await pilot.click(KeyLine, offset=(line.index("space tick"), 0))
+        assert len(app_of(pilot).state.selection.pairs) == 1
