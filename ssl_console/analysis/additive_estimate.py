@@ -36,6 +36,8 @@ class Estimate:
 
 def on_one_scale(percentages: Scores, others: Scores) -> Scores:
     """Log-odds as they are, and the `others` with the standard deviation that log-odds of a task typically have."""
+    if not others:
+        return percentages
     typical = [spread for task in percentages.values() if (spread := pstdev(task.values())) > 0]
     unit = median(typical) if typical else 1.0
     return {**percentages, **{name: _standardised(task, unit) for name, task in others.items()}}
@@ -161,24 +163,40 @@ def _inverse(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def sweeps(scores: Scores) -> Edges:
-    """Who is ahead of whom on every shared task, ties aside."""
-    cells: dict[str, dict[str, float]] = {}
-    for task, found in scores.items():
-        for name, value in found.items():
-            cells.setdefault(name, {})[task] = value
-    return {name: frozenset(other for other in cells if _sweeps(own, cells[other])) for name, own in cells.items()}
+    """Who is ahead of whom on every shared task, ties aside.
+
+    A set of backbones is an integer with one bit for each of them, so a task costs one operation per backbone.
+    """
+    names = list(dict.fromkeys(name for cells in scores.values() for name in cells))
+    bit = {name: 1 << number for number, name in enumerate(names)}
+    ahead, behind = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for cells in scores.values():
+        for order, beaten in ((sorted(cells, key=cells.__getitem__), ahead), (_falling(cells), behind)):
+            _collect(cells, order, bit, beaten)
+    return {name: _members(ahead[name] & ~behind[name], names) for name in names}
 
 
-def _sweeps(own: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    ahead = False
-    for task, value in own.items():
-        rival = other.get(task)
-        if rival is None:
-            continue
-        if value < rival:
-            return False
-        ahead = ahead or value > rival
-    return ahead
+def _falling(cells: Mapping[str, float]) -> list[str]:
+    return sorted(cells, key=cells.__getitem__, reverse=True)
+
+
+def _collect(cells: Mapping[str, float], order: Sequence[str], bit: Mapping[str, int], sets: dict[str, int]) -> None:
+    """Add to each backbone's set those that come before it in the order with another value."""
+    passed = equal = 0
+    value: float | None = None
+    for name in order:
+        if cells[name] != value:
+            passed, equal, value = passed | equal, 0, cells[name]
+        sets[name] |= passed
+        equal |= bit[name]
+
+
+def _members(bits: int, names: Sequence[str]) -> frozenset[str]:
+    found = []
+    while bits:
+        found.append(names[(bits & -bits).bit_length() - 1])
+        bits &= bits - 1
+    return frozenset(found)
 
 
 def circles(edges: Edges) -> frozenset[str]:

@@ -13,8 +13,8 @@ from statistics import fmean
 from ssl_console.analysis.marked_scores import MarkedScore, marked_scores
 from ssl_console.analysis.published.agreement import PUBLISHED, unmarked
 from ssl_console.analysis.published.tables import published
-from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, log_odds, rank
-from ssl_console.analysis.ranking_cell import RankingCell
+from ssl_console.analysis.ranking import Ranking, RankingColumn, RankingRow, rank
+from ssl_console.analysis.ranking_cell import RankingCell, log_odds
 from ssl_console.analysis.statistics.correlation import Association, associate
 from ssl_console.workspace.result import Result, Source
 from tasks.catalog.protocols import PROTOCOLS

@@ -13,9 +13,8 @@ A column holds only results of one comparability key (`Result.column`): same pro
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -142,16 +141,23 @@ def sort_rows(ranking: Ranking, by: str, reverse: bool = False) -> Ranking:
 def pick_rows(ranking: Ranking, backbones: Iterable[str]) -> Ranking:
     """Only these backbones, compared among themselves: aggregates are computed again."""
     chosen = set(backbones)
+    if chosen.issuperset(row.backbone for row in ranking.rows):
+        return ranking
     bare = [row for row in ranking.rows if row.backbone in chosen]
     return replace(ranking, rows=tuple(_with_aggregates(ranking.columns, bare)))
 
 
-def pick_columns(ranking: Ranking, labels: Iterable[str]) -> Ranking:
-    """Only these columns: rows are completed and compared anew; a row that has nothing in them goes."""
+def pick_columns(ranking: Ranking, labels: Iterable[str], backbones: Collection[str] | None = None) -> Ranking:
+    """Only these columns: rows are completed and compared anew; a row that has nothing in them goes.
+
+    With `backbones`, also only these rows.
+    """
     chosen = set(labels)
     columns = tuple(column for column in ranking.columns if column.label in chosen)
     bare = []
     for row in ranking.rows:
+        if backbones is not None and row.backbone not in backbones:
+            continue
         cells = {label: cell for label, cell in row.cells.items() if label in chosen}
         if cells or not columns:
             bare.append(replace(row, cells=cells, complete=_complete(cells, columns)))
@@ -181,13 +187,6 @@ def average_ranks(values: Sequence[float], higher_is_better: bool = True) -> lis
             ranks[index] = (start + 1 + stop) / 2
         start = stop
     return ranks
-
-
-def log_odds(percent: float, n: int) -> float:
-    """ln(p / (1 - p)); a share of 0 or 1 counts as half a sample away from it, so that it stays finite."""
-    margin = 0.5 / max(n, 1)
-    share = min(max(percent / 100, margin), 1 - margin)
-    return math.log(share / (1 - share))
 
 
 def _all_columns(by_column: Mapping[str, Sequence[Result]]) -> list[RankingColumn]:
@@ -310,20 +309,20 @@ def _scores(
             continue
         cells = {row.backbone: row.cells[column.label] for row in rows if column.label in row.cells}
         if cells:
-            found[column.label] = {
-                name: log_odds(cell.value, cell.n) if shares else -cell.value for name, cell in cells.items()
-            }
+            found[column.label] = {name: cell.log_odds if shares else -cell.value for name, cell in cells.items()}
     return found
 
 
 def _tally(column: RankingColumn, rows: Sequence[RankingRow], tallies: Mapping[str, _Tally]) -> None:
     present = [row for row in rows if column.label in row.cells]
-    for row, place in zip(present, _places(column, present), strict=True):
+    places = _places(column, present)
+    for row, place in zip(present, places, strict=True):
         tallies[row.backbone].won += len(present) - place
         tallies[row.backbone].compared += len(present) - 1
     complete = [row for row in rows if row.complete]
-    for row, place in zip(complete, _places(column, complete), strict=True):
-        tallies[row.backbone].ranks.append(place)
+    ranks = places if len(complete) == len(present) else _places(column, complete)
+    for row, rank_ in zip(complete, ranks, strict=True):
+        tallies[row.backbone].ranks.append(rank_)
 
 
 def _places(column: RankingColumn, rows: Sequence[RankingRow]) -> list[float]:
@@ -336,7 +335,7 @@ def _aggregated(row: RankingRow, columns: Sequence[RankingColumn], tally: _Tally
     return replace(
         row,
         mean=fmean(cell.value for cell in cells) if summable else None,
-        mean_log_odds=fmean(log_odds(cell.value, cell.n) for cell in cells) if summable else None,
+        mean_log_odds=fmean(cell.log_odds for cell in cells) if summable else None,
         mean_rank=fmean(tally.ranks) if tally.ranks else None,
         win_rate=tally.won / tally.compared if tally.compared else None,
     )

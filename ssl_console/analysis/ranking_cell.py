@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Literal
 
@@ -36,6 +37,11 @@ class RankingCell:
     """Of `n`."""
     data_notes: tuple[str, ...] = ()
     """What was done to the images, and what was left out."""
+
+    @cached_property
+    def log_odds(self) -> float:
+        """Log-odds of a percentage."""
+        return log_odds(self.value, self.n)
 
     @property
     def half_width(self) -> float | None:
@@ -83,3 +89,10 @@ def _with_seeds(half: float, deviation: float | None, seeds: int) -> float:
 def unit_of(protocol: str) -> Unit:
     """What the `n` of results of a protocol counts."""
     return "episodes" if protocol in PROTOCOLS and PROTOCOLS[protocol].inputs == "pool" else "images"
+
+
+def log_odds(percent: float, n: int) -> float:
+    """ln(p / (1 - p)); a share of 0 or 1 counts as half a sample away from it, so that it stays finite."""
+    margin = 0.5 / max(n, 1)
+    share = min(max(percent / 100, margin), 1 - margin)
+    return math.log(share / (1 - share))

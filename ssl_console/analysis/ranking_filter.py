@@ -81,8 +81,6 @@ def filter_ranking(
     for_rows, for_columns = split(terms, rows.values(), columns.values())
     fields = {SCORE, *(name for subject in (*rows.values(), *columns.values()) for name in subject.fields)}
     labels = [label for label, subject in columns.items() if for_columns.matches(subject)]
-    ranking = base if len(labels) == len(base.columns) else pick_columns(base, labels)
-    if for_rows != Filter():
-        names = [name for name, subject in rows.items() if for_rows.matches(subject)]
-        ranking = ranking if len(names) == len(rows) else pick_rows(ranking, names)
+    matching = rows if for_rows == Filter() else {name for name, row in rows.items() if for_rows.matches(row)}
+    ranking = pick_rows(base, matching) if len(labels) == len(base.columns) else pick_columns(base, labels, matching)
     return ranking, tuple(terms.unknown_fields(fields))

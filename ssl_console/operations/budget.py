@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import NormalDist, fmean
 
-from ssl_console.analysis.ranking import log_odds
+from ssl_console.analysis.ranking_cell import log_odds
 from ssl_console.planning.plan import PlannedRun
 from ssl_console.workspace.result import Result
 

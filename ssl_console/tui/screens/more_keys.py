@@ -91,7 +91,7 @@ class MoreKeysDialog(Dialog[ActiveBinding]):
         self.dismiss(self._by_id.get(self.query_one(LineTable).row or ""))
 
 
-def further_keys(screen: Screen[object]) -> list[ActiveBinding]:
+def further_keys(screen: Screen[None]) -> list[ActiveBinding]:
     """Enabled keys of a screen that its footer does not show: its own first, then those that all screens share."""
     visible = {binding.id for footer in screen.query(KeyLine) for binding in footer.visible_keys}
     ours = (active for active in screen.active_bindings.values() if active.enabled and active.binding.id)

@@ -124,8 +124,9 @@ class Navigation(DiffingApp[int]):
             if active is not None:
                 self.call_later(self.run_action, active.binding.action, active.node)
 
-        if isinstance(self.screen, ConsoleScreen):
-            self.push_screen(MoreKeysDialog(further_keys(self.screen)), run)
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            self.push_screen(MoreKeysDialog(further_keys(screen)), run)
 
     def action_storage(self) -> None:
         """Show the disk space that the workspace takes."""

@@ -109,8 +109,10 @@ class KeyLine(Widget):
         return [bound.binding for bound in (*left, *right)]
 
     def _fitting(self) -> tuple[list[ActiveBinding], list[ActiveBinding]]:
-        """Keys of the screen that fit next to those that work everywhere, and the latter."""
+        """Keys of the screen that fit next to those that work everywhere, of which `:` gives way; and the latter."""
         here, everywhere = keys_of(self.screen)
+        if 1 + length(key_spans([*here, *everywhere])) > self.size.width:
+            everywhere = [bound for bound in everywhere if bound.binding.id != "app.palette"]
         room = self.size.width - length(key_spans(everywhere)) - 2
         ends = accumulate((length(key_spans([bound])) for bound in here), initial=1)
         fitting = [bound for bound, end in zip(here, islice(ends, 1, None), strict=True) if end <= room]

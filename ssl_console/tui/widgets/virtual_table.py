@@ -79,7 +79,8 @@ class LineTable(ScrollView, can_focus=True):
         """Show `rows`: repaint the cells that differ, or everything when rows or columns are others."""
         before, self.rows = self.rows, rows
         if before.columns == rows.columns and before.keys == rows.keys and before.fixed == rows.fixed:
-            self._repaint_changes()
+            if before.cell != rows.cell:  # else it is of the very same view, whose cells never change
+                self._repaint_changes()
             return
         old_row = before.index.get(self._row or "", 0)
         self._keep_cursor(old_row)

@@ -105,6 +105,20 @@ def test_a_circle_is_named_and_no_other_row_is() -> None:
     assert {row.backbone for row in table(scores).rows if row.circle} == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_ahead_on_every_shared_task_is_what_a_pairwise_comparison_finds(seed: int) -> None:
+    chance = random.Random(seed)
+    names, tasks = [f"b{number}" for number in range(9)], ["t", "u", "v"]
+    scores = {task: {name: float(chance.randrange(4)) for name in chance.sample(names, 6)} for task in tasks}
+
+    def ahead(one: str, other: str) -> bool:
+        shared = [(cells[one], cells[other]) for cells in scores.values() if one in cells and other in cells]
+        return all(own >= rival for own, rival in shared) and any(own > rival for own, rival in shared)
+
+    present = {name for cells in scores.values() for name in cells}
+    assert sweeps(scores) == {one: frozenset(other for other in present if ahead(one, other)) for one in present}
+
+
 def test_of_two_that_stand_the_wrong_way_round_the_one_with_fewer_cells_moves() -> None:
     edges = {"few": frozenset({"many"}), "many": frozenset[str](), "other": frozenset[str]()}
     values = {"many": 2.0, "other": 1.0, "few": 0.0}

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_console.analysis.imagenet_correlation import Setting, published_imagenet, published_transfer, transfer
 from ssl_console.analysis.published import published
-from ssl_console.analysis.ranking import log_odds
+from ssl_console.analysis.ranking_cell import log_odds
 from ssl_console.analysis.statistics.correlation import associate
 from ssl_console.workspace.result import Result
 

@@ -8,8 +8,8 @@ from statistics import fmean
 import pytest
 
 from backbones.io.card_files import UnknownName
-from ssl_console.analysis.ranking import Ranking, average_ranks, log_odds, pick_rows, rank, sort_rows
-from ssl_console.analysis.ranking_cell import average_seeds
+from ssl_console.analysis.ranking import Ranking, average_ranks, pick_rows, rank, sort_rows
+from ssl_console.analysis.ranking_cell import average_seeds, log_odds
 from ssl_console.workspace.result import Result
 from ssl_console.workspace.results_db import ResultStore
 from tests.ssl_console.cli.shell import Shell

@@ -1,4 +1,4 @@
-"""Rankings, Compare, Live and Launch in 16, 256 and 16.7 million colours at three sizes: one console for all depths of a size.
+"""Rankings, Compare, Live and Launch at three sizes in 16, 256 and 16.7 million colours: one console for each size.
 
 A picture is text: every line of the screen, and below it its runs of one style. `--snapshot-update` writes them anew.
 """

@@ -263,8 +263,9 @@ async def test_the_launch_dialog_offers_missing_data_and_weights_together(
 ) -> None:
     add_card(used, "away", '{ kind = "url", url = "http://127.0.0.1:1/net.pth" }')
     async with opened(used) as pilot:
-        app, asked = app_of(pilot), []
-        monkeypatch.setattr(app.backend, "fetch", lambda items: asked.extend(items) or len(items))
+        app = app_of(pilot)
+        asked: list[Download] = []
+        monkeypatch.setattr(app.backend, "fetch", lambda items: len(asked.extend(items) or items))  # type: ignore[func-returns-value]
         await pilot.press("slash", *"own/away few-shot-5/eurosat", "enter", "right", "enter")
         await until(pilot, lambda: "Missing: w fetches weights and data" in text_of(pilot))
         assert "ssl-console data fetch" not in text_of(pilot), "a key instead of a command"
