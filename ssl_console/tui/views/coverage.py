@@ -107,9 +107,7 @@ class Coverage:
             pair = (run.backbone, run.task)
             if variants.get(run.task) == run.variant and (pair not in latest or _rank(latest[pair]) < _rank(run)):
                 latest[pair] = run
-        measured = _measured(results, catalogue, suite)
-        seeds = {pair: len(held) for pair, held in measured.items()}
-        averaged = {pair: _averaged(held) for pair, held in measured.items()}
+        averaged, seeds = _averages(results, catalogue, suite)
         return cls(catalogue, averaged, latest, stale, seeds, reading, downloads)
 
     def cell(self, backbone: str, task: str) -> CoverageCell:
@@ -167,6 +165,16 @@ def reading_text(progress: ReadingProgress) -> str:
 
 
 @memoize_by_identity
+def _averages(
+    results: Sequence[Result], catalogue: Catalog, suite: str | None
+) -> tuple[Mapping[Pair, Result], Mapping[Pair, int]]:
+    """The mean over seeds of every pair, and the number of its seeds. Memoized: the cursor moves much more often."""
+    measured = _measured(results, catalogue, suite)
+    return {pair: _averaged(held) for pair, held in measured.items()}, {
+        pair: len(held) for pair, held in measured.items()
+    }
+
+
 def _measured(results: Sequence[Result], catalogue: Catalog, suite: str | None) -> Mapping[Pair, list[Result]]:
     """The own results of every pair in the variant that the suite measures, one a seed, of its newest state."""
     variants = catalogue.variants(suite)
@@ -184,6 +192,8 @@ def _measured(results: Sequence[Result], catalogue: Catalog, suite: str | None) 
 
 def _averaged(results: Sequence[Result]) -> Result:
     """The newest, with the mean over seeds that rankings show."""
+    if len(results) == 1:
+        return results[0]
     cell = average_seeds(results)
     update = {"value": cell.value, "ci_low": cell.ci_low, "ci_high": cell.ci_high, "badges": cell.badges}
     return results[-1].model_copy(update=update)
