@@ -21,7 +21,7 @@ DownloadState = Literal["waiting", "fetching", "done", "failed"]
 REPORT_EVERY_S = 0.5
 
 
-class Download(NamedTuple):
+class DownloadItem(NamedTuple):
     """Something that can be downloaded: the weights of a backbone, or the data of a dataset."""
 
     kind: Literal["weights", "data"]
@@ -35,7 +35,7 @@ class Download(NamedTuple):
 class DownloadProgress:
     """Progress of a download."""
 
-    of: Download
+    of: DownloadItem
     state: DownloadState = "waiting"
     done: int = 0
     """Received or unpacked bytes of the present file."""
@@ -70,7 +70,7 @@ class DownloadProgress:
 Report = Callable[[DownloadProgress], None]
 
 
-def fetch_into(session: Session, item: Download, report: Report) -> None:
+def fetch_into(session: Session, item: DownloadItem, report: Report) -> None:
     """Download into the session's weights folder or data root, and report at most a few times per second.
 
     Raises WeightsError, FetchError or ConsoleError with the fix, CardNameError for a name that no card has.
@@ -83,7 +83,7 @@ def fetch_into(session: Session, item: Download, report: Report) -> None:
         fetch(session.tasks.dataset(item.name), session.data_root, lambda one: throttled(_of_dataset(item, one)))
 
 
-def _of_dataset(item: Download, one: FetchProgress) -> DownloadProgress:
+def _of_dataset(item: DownloadItem, one: FetchProgress) -> DownloadProgress:
     return DownloadProgress(item, "fetching", one.done, one.total, one.step, one.number, one.files)
 
 
@@ -91,10 +91,10 @@ def _of_dataset(item: Download, one: FetchProgress) -> DownloadProgress:
 class DownloadQueue:
     """Queue of downloads. `fetch` downloads one item and reports its progress; its errors only end that download."""
 
-    fetch: Callable[[Download, Report], object]
-    progress: Mapping[Download, DownloadProgress] = field(default_factory=dict)
+    fetch: Callable[[DownloadItem, Report], object]
+    progress: Mapping[DownloadItem, DownloadProgress] = field(default_factory=dict)
     """In the order of requests; replaced as a whole."""
-    _items: Queue[Download] = field(default_factory=Queue)
+    _items: Queue[DownloadItem] = field(default_factory=Queue)
     _lock: Lock = field(default_factory=Lock)
     _thread: Thread | None = None
 
@@ -103,7 +103,7 @@ class DownloadQueue:
         """Queue that downloads into a session's folders."""
         return cls(partial(fetch_into, session))
 
-    def add(self, items: Iterable[Download]) -> int:
+    def add(self, items: Iterable[DownloadItem]) -> int:
         """Queue downloads; return the number of those that were neither waiting nor active."""
         with self._lock:
             fresh = [item for item in dict.fromkeys(items) if not self._is_active(item)]
@@ -115,7 +115,7 @@ class DownloadQueue:
             self._items.put(item)
         return len(fresh)
 
-    def _is_active(self, item: Download) -> bool:
+    def _is_active(self, item: DownloadItem) -> bool:
         return item in self.progress and self.progress[item].active
 
     def _run(self) -> None:

@@ -17,7 +17,7 @@ from ssl_console.tui.data.state import Pair, Preferences, StateUpdate
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
-    from ssl_console.operations.downloads import Download
+    from ssl_console.operations.downloads import DownloadItem
     from ssl_console.operations.session import Session
 
 
@@ -108,7 +108,7 @@ class Backend(Protocol):
         """What the plan that is being made waits for, e.g. the check of a backbone; empty when unknown."""
         ...
 
-    def fetch(self, items: Sequence[Download]) -> int:
+    def fetch(self, items: Sequence[DownloadItem]) -> int:
         """Download weights and data one after another; the number of those that were not queued yet.
 
         Updates have their progress.

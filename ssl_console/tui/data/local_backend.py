@@ -8,7 +8,7 @@ from functools import cached_property
 
 from backbones.io.card_files import CardNameError
 from ssl_console.analysis.published import all_published
-from ssl_console.operations.downloads import Download, DownloadProgress, DownloadQueue
+from ssl_console.operations.downloads import DownloadItem, DownloadProgress, DownloadQueue
 from ssl_console.operations.launch import (
     Grid,
     LaunchOptions,
@@ -43,7 +43,7 @@ class LocalBackend:
     _reading: dict[str, ReadingProgress] = field(default_factory=dict)
     """By dataset; replaced as a whole, by the thread that plans."""
     _reported: dict[str, ReadingProgress] = field(default_factory=dict)
-    _downloads: Mapping[Download, DownloadProgress] = field(default_factory=dict)
+    _downloads: Mapping[DownloadItem, DownloadProgress] = field(default_factory=dict)
     """As reported last."""
     activity: str = ""
     """What the plan that is being made waits for."""
@@ -184,7 +184,7 @@ class LocalBackend:
     def _download_queue(self) -> DownloadQueue:
         return DownloadQueue.of(self.session)
 
-    def fetch(self, items: Sequence[Download]) -> int:
+    def fetch(self, items: Sequence[DownloadItem]) -> int:
         """Download weights and data one after another; the number of those that were not queued yet."""
         return self._download_queue.add(items)
 

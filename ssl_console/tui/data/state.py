@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from backbones.io.files import make_private_folder, write_atomically
-from ssl_console.operations.downloads import Download, DownloadProgress
+from ssl_console.operations.downloads import DownloadItem, DownloadProgress
 from ssl_console.tui.data.catalog import Catalog, Suite
 from ssl_console.tui.data.devices import DeviceView
 from ssl_console.tui.data.runs import Runs, Tally, changed
@@ -107,7 +107,7 @@ class StateUpdate:
     """File that cannot be read, and why; empty once it can be read again."""
     reading: Mapping[str, ReadingProgress] | None = None
     """The datasets whose files are being read, when they or their progress changed."""
-    downloads: Mapping[Download, DownloadProgress] | None = None
+    downloads: Mapping[DownloadItem, DownloadProgress] | None = None
     """Weights and data, when their progress changed."""
 
     @property
@@ -129,7 +129,7 @@ class AppState:
     stale: Mapping[Pair, str] = field(default_factory=dict)
     reading: Mapping[str, ReadingProgress] = field(default_factory=dict)
     """The datasets that are pending: their files are being read."""
-    downloads: Mapping[Download, DownloadProgress] = field(default_factory=dict)
+    downloads: Mapping[DownloadItem, DownloadProgress] = field(default_factory=dict)
     """Weights and data that were requested since the console was opened."""
     selection: PairSelection = field(default_factory=PairSelection)
     marked: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ssl_console.analysis.filter_query import parse, split
 from ssl_console.analysis.ranking_cell import average_seeds
-from ssl_console.operations.downloads import Download, DownloadProgress
+from ssl_console.operations.downloads import DownloadItem, DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, FilteredCatalog, TaskEntry
 from ssl_console.tui.data.state import Pair
@@ -69,7 +69,7 @@ class CoverageCell:
 
 NOTHING = CoverageCell()
 NOT_READING: Mapping[str, ReadingProgress] = {}
-Downloads = Mapping[Download, DownloadProgress]
+Downloads = Mapping[DownloadItem, DownloadProgress]
 NOT_FETCHING: Downloads = {}
 
 
@@ -136,9 +136,9 @@ class Coverage:
         return NOTHING
 
 
-def download_of(missing: Blocker) -> Download:
+def download_of(missing: Blocker) -> DownloadItem:
     """The download that removes a blocker of weights or data."""
-    return Download("weights" if missing.kind == "weights" else "data", missing.name)
+    return DownloadItem("weights" if missing.kind == "weights" else "data", missing.name)
 
 
 def _lacking(missing: Blocker, status: CellStatus, downloads: Downloads) -> CoverageCell:

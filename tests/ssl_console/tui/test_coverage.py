@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_console.operations.downloads import Download, DownloadProgress
+from ssl_console.operations.downloads import DownloadItem, DownloadProgress
 from ssl_console.planning.plan import Blocker
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.runs import in_order
@@ -30,7 +30,7 @@ def task(name: str, missing: Blocker | None = None) -> TaskEntry:
     return TaskEntry(name, spec.protocol, filled.task_catalog().dataset(spec.dataset), missing)
 
 
-SWAV = Download("weights", "paper/swav")
+SWAV = DownloadItem("weights", "paper/swav")
 LACKING = Blocker("weights", "paper/swav", "run `ssl-console weights fetch paper/swav`", "no weights", fetchable=True)
 CATALOGUE = Catalog(
     (entry("paper/swav", LACKING), entry("demo/mae"), entry("demo/simclr")),

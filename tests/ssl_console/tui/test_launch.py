@@ -17,7 +17,7 @@ from PIL import Image
 
 from backbones.catalog.weights_folder import SHIPPED
 from ssl_console.operations.check_backbone import BackboneChecker
-from ssl_console.operations.downloads import Download, DownloadProgress, DownloadQueue, Report
+from ssl_console.operations.downloads import DownloadItem, DownloadProgress, DownloadQueue, Report
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.backend import Backend
 from ssl_console.tui.data.poller import PollThread
@@ -199,7 +199,7 @@ async def test_missing_weights_are_fetched_in_plan_and_can_be_measured_then(
 ) -> None:
     add_card(used, "away", f'{{ kind = "url", url = "{address}/simclr.safetensors" }}')
     async with opened(used) as pilot:
-        app, item = app_of(pilot), Download("weights", "own/away")
+        app, item = app_of(pilot), DownloadItem("weights", "own/away")
         await pilot.press("slash", *"own/away", "enter")
         assert "its weights are missing: w fetches them" in shown(pilot, "#details")
         await pilot.press("w")
@@ -245,7 +245,7 @@ async def test_missing_data_are_fetched_in_plan_after_a_question_with_their_size
     used: Workspace, opened: Opener, eurosat: str
 ) -> None:
     async with opened(used) as pilot:
-        app, item = app_of(pilot), Download("data", eurosat)
+        app, item = app_of(pilot), DownloadItem("data", eurosat)
         await pilot.press("slash", *"demo/random few-shot-5/eurosat", "enter", "right")
         assert "its data are missing: w fetches them" in shown(pilot, "#details")
         await pilot.press("w")
@@ -264,14 +264,14 @@ async def test_the_launch_dialog_offers_missing_data_and_weights_together(
     add_card(used, "away", '{ kind = "url", url = "http://127.0.0.1:1/net.pth" }')
     async with opened(used) as pilot:
         app = app_of(pilot)
-        asked: list[Download] = []
+        asked: list[DownloadItem] = []
         monkeypatch.setattr(app.backend, "fetch", lambda items: len(asked.extend(items) or items))  # type: ignore[func-returns-value]
         await pilot.press("slash", *"own/away few-shot-5/eurosat", "enter", "right", "enter")
         await until(pilot, lambda: "Missing: w fetches weights and data" in text_of(pilot))
         assert "ssl-console data fetch" not in text_of(pilot), "a key instead of a command"
         await pilot.press("w", "y")
-        assert asked == [Download("weights", "own/away"), Download("data", "eurosat")]
-        half = DownloadProgress(Download("data", "eurosat"), "fetching", 40, 80, "unpack")
+        assert asked == [DownloadItem("weights", "own/away"), DownloadItem("data", "eurosat")]
+        half = DownloadProgress(DownloadItem("data", "eurosat"), "fetching", 40, 80, "unpack")
         app.set_state(app.state.after(StateUpdate(downloads={half.of: half})))
         await until(pilot, lambda: "unpacking the data of eurosat" in text_of(pilot))
 
@@ -288,7 +288,7 @@ def test_downloads_run_one_after_another_and_a_failure_ends_one_alone() -> None:
     order: list[str] = []
     release = Event()
 
-    def fetch(item: Download, report: Report) -> None:
+    def fetch(item: DownloadItem, report: Report) -> None:
         report(DownloadProgress(item, "fetching", 0, 10))
         release.wait(10)
         order.append(item.name)
@@ -296,11 +296,11 @@ def test_downloads_run_one_after_another_and_a_failure_ends_one_alone() -> None:
             raise FetchError("the server does not answer")
         report(DownloadProgress(item, "fetching", 10, 10))
 
-    a, b, c = (Download("data", name) for name in "abc")
+    a, b, c = (DownloadItem("data", name) for name in "abc")
     queue = DownloadQueue(fetch)
     assert queue.add([a, b, c]) == 3
     assert queue.add([a, b]) == 0, "what is waiting is not queued twice"
-    assert queue.add([Download("weights", "a")]) == 1, "weights and data of one name are two downloads"
+    assert queue.add([DownloadItem("weights", "a")]) == 1, "weights and data of one name are two downloads"
     release.set()
     ended = Event()
     while any(one.active for one in queue.progress.values()):
