@@ -14,13 +14,14 @@ from pathlib import Path
 
 from backbones.io.subprocess_query import last_error_line, run_module
 from ssl_console.launchers.registry import launcher_checks
-from ssl_console.system.devices import all_devices
+from ssl_console.system.devices import all_devices, read_device
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.file_system import inabilities
 from ssl_console.system.machine_checks import (
     Check,
     Verdict,
     cuda_check,
+    device_check,
     driver_check,
     files_check,
     memory_check,
@@ -226,8 +227,7 @@ def _devices() -> Iterator[Check]:
     yield from (Check("cuda", "bad", problem) for problem in driver_problems())
     found = all_devices()
     for device in found:
-        memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""
-        yield Check(device.name, "good", f"{device.title}{memory}")
+        yield device_check(device, read_device(device))
     if shutil.which("nvidia-smi") and not any(device.kind == "cuda" for device in found):
         words = "no CUDA device can be queried despite nvidia-smi: is the driver loaded, or CUDA_VISIBLE_DEVICES empty?"
         yield Check("cuda", "note", words)

@@ -97,6 +97,7 @@ def spec_of(
         priority=priority,
         launcher=placement.launcher,
         devices=placement.devices,
+        share=placement.share,
         concerns=candidate.concerns,
         store_layers=store_layers if PROTOCOLS[candidate.task.protocol].reads_features else (),
     )

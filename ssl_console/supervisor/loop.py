@@ -16,17 +16,17 @@ from ssl_console.launchers.base import Launcher, Resources
 from ssl_console.supervisor import failure_records
 from ssl_console.supervisor.client import SupervisorOptions
 from ssl_console.supervisor.collector import Collector
-from ssl_console.supervisor.failure_records import AutomaticRetries
 from ssl_console.supervisor.hooks import Hooks
 from ssl_console.supervisor.job_scheduler import JobScheduler
 from ssl_console.supervisor.memory import Memory, reserved_mb
 from ssl_console.supervisor.queue import NO_SLOT, FreeSlot, SchedulerState, choose, need_mb
+from ssl_console.supervisor.retries import AutomaticRetries
 from ssl_console.supervisor.slots import Slot, SlotTable
 from ssl_console.supervisor.worker_monitor import WorkerMonitor
 from ssl_console.system.devices import all_devices, choose_devices, cpu_count
 from ssl_console.system.errors import ConsoleError, format_os_error, shortage
 from ssl_console.system.processes import own_start, this_host, this_machine
-from ssl_console.workspace.config import HookSettings
+from ssl_console.workspace.config import HookSettings, Share
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.requests import is_paused
 from ssl_console.workspace.run import RunState
@@ -163,7 +163,7 @@ class Supervisor:
         elif status.state is RunState.FAILED and status.end is None and not ours:
             self.watch.record(entry.folder, failure_records.of_lost(status))
         else:
-            self.retries.consider(entry, now)
+            self.retries.consider(entry, now, {slot.pid for slot in self.slots if slot.pid is not None})
 
     def _adopt(self, entries: Iterable[RunInfo], now: float) -> None:
         """Adopt the workers of an earlier supervisor: they keep their slots until they end."""
@@ -219,7 +219,7 @@ class Supervisor:
         paused, short = is_paused(self.workspace), shortage(self.workspace.root)
         if (paused, short) != (self.paused, self.shortage):
             self.paused, self.shortage, self._dirty = paused, short, True
-        active = self.slots.busy or self._dirty
+        active = self.slots.busy or self._dirty or bool(self.waiting)  # memory of other processes may become free
         self._dirty |= self.memory.refresh(self.slots, now, at_once=self._dirty) if active else False
         self._dirty |= self.jobs.worth_trying(now)
         worth, self._dirty = self._dirty, False
@@ -250,7 +250,7 @@ class Supervisor:
 
     def _assign_to_devices(self, queued: Iterable[RunInfo], now: float) -> None:
         entries = {entry.run_id: entry for entry in queued}
-        choice = choose([entry.queued_run for entry in entries.values()], self._free_slots(), self._situation())
+        choice = choose([entry.queued_run for entry in entries.values()], self._free_slots(), self._situation(now))
         reasons = {} if self.paused else choice.waiting
         self.waiting |= {run_id: reason for run_id, reason in reasons.items() if reason != NO_SLOT}
         for given in choice.assignments:
@@ -272,10 +272,11 @@ class Supervisor:
             if slot.free and slot.device is not None
         ]
 
-    def _situation(self) -> SchedulerState:
+    def _situation(self, now: float) -> SchedulerState:
         bare = SchedulerState(peaks_mb=self.memory.peaks_mb)
         busy = [slot for slot in self.slots.on_devices if slot.run_id in self.index.entries]
         devices = {slot.name: slot.device for slot in busy if slot.device is not None}
+        exclusive = [devices[slot.name] for slot in busy if self._share_of(slot) == "never"]
         needs = {
             slot.name: need_mb(self.index.entries[slot.run_id or ""].queued_run, devices[slot.name], bare)
             for slot in busy
@@ -291,9 +292,15 @@ class Supervisor:
             peaks_mb=self.memory.peaks_mb,
             share=self.options.share,
             busy_devices=frozenset(device.name for device in devices.values()),
+            exclusive_devices=frozenset(device.name for device in exclusive),
+            now=now,
             paused=self.paused,
             known_devices=tuple(device.name for device in self.slots.devices),
         )
+
+    def _share_of(self, slot: Slot) -> Share:
+        """Sharing of the card that the slot's run was started with."""
+        return self.index.entries[slot.run_id or ""].placement.share or self.options.share
 
     def _give(self, slot: Slot, entry: RunInfo, now: float) -> None:
         """Assign the run to the slot's worker, or to a new one."""

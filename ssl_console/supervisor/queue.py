@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ssl_console.system.device import Device, DeviceProcess, Reading
+from ssl_console.system.device import Device, Reading, gigabytes, holders_text
 from ssl_console.workspace.config import Share
 from ssl_console.workspace.run_status import PAUSED, QueuedRun
 
@@ -24,8 +24,6 @@ HOST_SHARE = 0.7
 """Maximum share of a device that a need is estimated at, so that no estimate makes a run wait forever. Peaks on
 the host include mapped files, which the system can reclaim.
 """
-GIGABYTE = 1024.0
-SHOWN_HOLDERS = 3
 
 NO_SLOT = "waits for a free slot"
 
@@ -59,12 +57,35 @@ class SchedulerState:
     peaks_mb: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """Peaks measured earlier, by backbone, task and kind of device."""
     share: Share = "free-memory"
-    """When a run starts on a card that other processes use."""
+    """When a run starts on a card that other processes use, unless it requests otherwise."""
     paused: bool = False
     busy_devices: frozenset[str] = frozenset()
     """Names of devices on which a run is under way."""
+    exclusive_devices: frozenset[str] = frozenset()
+    """Those of `busy_devices` whose run shares its card with none."""
+    now: float = 0.0
+    """Seconds since the epoch."""
     known_devices: tuple[str, ...] = ()
     """Names of all devices that have slots."""
+
+
+@dataclass
+class _Round:
+    """What the assignments of one round have used up."""
+
+    reserved: dict[str, float]
+    """By device name, memory in MB that runs will still allocate."""
+    busy: set[str]
+    """Devices with a run."""
+    exclusive: set[str]
+    """Devices whose run shares its card with none."""
+
+    def take(self, run: QueuedRun, device: Device, situation: SchedulerState) -> None:
+        """Count a run that starts on this device."""
+        self.reserved[device.name] = self.reserved.get(device.name, 0.0) + (need_mb(run, device, situation) or 0.0)
+        self.busy.add(device.name)
+        if _share_of(run, situation) == "never":
+            self.exclusive.add(device.name)
 
 
 @dataclass(frozen=True)
@@ -92,17 +113,17 @@ def choose(queued: Iterable[QueuedRun], slots: Sequence[FreeSlot], situation: Sc
         return Assignments((), {run.run_id: PAUSED for run in line})
     backbones = situation.busy_backbones.copy()
     backbones.update(slot.holds for slot in slots if slot.holds is not None)
-    reserved = dict(situation.reserved_mb)
+    turn = _Round(dict(situation.reserved_mb), set(situation.busy_devices), set(situation.exclusive_devices))
     assignments: dict[str, Assignment] = {}
     for slot in sorted(slots, key=lambda slot: slot.holds is None):
-        run = _best_for(slot, line, assignments, backbones, reserved, situation)
+        run = _best_for(slot, line, assignments, backbones, turn, situation)
         if run is None:
             continue
         assignments[run.run_id] = Assignment(run.run_id, slot.name)
         backbones[run.backbone] += 1
-        reserved[slot.device.name] = reserved.get(slot.device.name, 0.0) + (need_mb(run, slot.device, situation) or 0.0)
+        turn.take(run, slot.device, situation)
     free = [slot for slot in slots if slot.name not in {given.slot for given in assignments.values()}]
-    reasons = {run.run_id: _reason(run, free, reserved, situation) for run in line if run.run_id not in assignments}
+    reasons = {run.run_id: _reason(run, free, turn, situation) for run in line if run.run_id not in assignments}
     waiting = [run for run in line if run.run_id not in assignments]
     return Assignments(tuple(assignments.values()), reasons, _dismissed(waiting, free))
 
@@ -124,9 +145,11 @@ def _dismissed(waiting: Iterable[QueuedRun], free: Sequence[FreeSlot]) -> frozen
 def need_mb(run: QueuedRun, device: Device, situation: SchedulerState) -> float | None:
     """Device memory in MB that the run is expected to use; None when unknown."""
     peak = situation.peaks_mb.get((run.backbone, run.task, device.kind))
-    if peak is None:
+    before = run.backoff.need_mb if run.backoff and device.kind == "cuda" else None
+    if peak is None and before is None:
         return None
-    need = HEADROOM * peak + (CONTEXT_MB if device.kind == "cuda" else 0.0)
+    measured = HEADROOM * peak + (CONTEXT_MB if device.kind == "cuda" else 0.0) if peak is not None else 0.0
+    need = max(measured, before or 0.0)
     share = WHOLE_SHARE.get(device.kind, HOST_SHARE)
     return min(need, share * device.memory_total_mb) if device.memory_total_mb else need
 
@@ -145,7 +168,7 @@ def _best_for(
     line: Sequence[QueuedRun],
     taken: Mapping[str, Assignment],
     backbones: Counter[str],
-    reserved: Mapping[str, float],
+    turn: _Round,
     situation: SchedulerState,
 ) -> QueuedRun | None:
     """The run for this slot: of those with the highest fitting priority, the one with the best matching backbone."""
@@ -153,7 +176,7 @@ def _best_for(
     for run in line:
         if best is not None and (run.priority < best[1].priority or best[0] == 0):
             break
-        if run.run_id in taken or not allows(run, slot) or not _fits(run, slot, reserved, situation):
+        if run.run_id in taken or not allows(run, slot) or not _fits(run, slot, turn, situation):
             continue
         suits = 0 if run.backbone == slot.holds else 1 if not backbones[run.backbone] else 2
         if best is None or suits < best[0]:
@@ -161,35 +184,52 @@ def _best_for(
     return None if best is None else best[1]
 
 
-def _fits(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> bool:
-    need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
-    taken = situation.share == "never" and slot.device.kind == "cuda" and slot.device.name in reserved
-    if taken or _disturbing(slot, situation):
+def _fits(run: QueuedRun, slot: FreeSlot, turn: _Round, situation: SchedulerState) -> bool:
+    if _backs_off(run, situation) or (slot.device.kind == "cuda" and _not_shared(run, slot, turn, situation)):
         return False
-    return need is None or reading is None or need <= _available(slot, reading, reserved)
+    need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
+    return need is None or reading is None or need <= _available(slot, reading, turn)
 
 
-def _disturbing(slot: FreeSlot, situation: SchedulerState) -> list[DeviceProcess]:
-    """Processes on a card that keep `share` from starting a run there: of other users, with `never` ours as well."""
-    reading = situation.readings.get(slot.device.name)
-    if reading is None or slot.device.kind != "cuda" or situation.share == "free-memory":
-        return []
-    beside = [process for process in reading.processes if not process.ours]
-    if situation.share == "never" and slot.device.name in situation.busy_devices:
-        beside += [process for process in reading.processes if process.ours]
-    return beside
+def _backs_off(run: QueuedRun, situation: SchedulerState) -> bool:
+    return run.backoff is not None and situation.now < run.backoff.until
 
 
-def _available(slot: FreeSlot, reading: Reading, reserved: Mapping[str, float]) -> float:
-    return reading.memory_free_mb + slot.worker_mb - reserved.get(slot.device.name, 0.0)
+def _share_of(run: QueuedRun, situation: SchedulerState) -> Share:
+    return run.share or situation.share
 
 
-def _reason(run: QueuedRun, free: Sequence[FreeSlot], reserved: Mapping[str, float], situation: SchedulerState) -> str:
+def _not_shared(run: QueuedRun, slot: FreeSlot, turn: _Round, situation: SchedulerState) -> str:
+    """Why the run may not start next to the present users of the card, whatever their memory; empty if it may.
+
+    Of several reasons the first: a run that shares with none; a driver that admits one process; the run's own `share`.
+    """
+    name, share = slot.device.name, _share_of(run, situation)
+    if name in turn.exclusive:
+        return f'{name} is not shared: a run with share = "never" uses it'
+    reading = situation.readings.get(name)
+    users = [process for process in reading.processes if not process.is_mps_server] if reading else []
+    others, busy = [process for process in users if not process.ours], name in turn.busy
+    if reading is not None and reading.exclusive and (busy or others or (users and slot.holds is None)):
+        return f"{name} admits one process at a time (compute mode): {holders_text(users) or 'a run of this workspace'}"
+    if share == "never" and busy:
+        return f'{name} is not shared (share = "never"): {holders_text(users) or "a run of this workspace uses it"}'
+    if share != "free-memory" and others:
+        return f'{name} is not shared (share = "{share}"): {holders_text(others)}'
+    return ""
+
+
+def _available(slot: FreeSlot, reading: Reading, turn: _Round) -> float:
+    return reading.memory_free_mb + slot.worker_mb - turn.reserved.get(slot.device.name, 0.0)
+
+
+def _reason(run: QueuedRun, free: Sequence[FreeSlot], turn: _Round, situation: SchedulerState) -> str:
+    if _backs_off(run, situation):
+        return run.reason
     allowed = [slot for slot in free if allows(run, slot)]
-    if allowed and (beside := _disturbing(allowed[0], situation)):
-        return _not_shared(allowed[0], beside, situation)
     if allowed:
-        return _too_small(run, allowed[0], reserved, situation)
+        cards = (_not_shared(run, slot, turn, situation) for slot in allowed if slot.device.kind == "cuda")
+        return next(filter(None, cards), "") or _too_small(run, allowed[0], turn, situation)
     if run.devices and not any(_matches(name, run.devices) for name in situation.known_devices):
         have = ", ".join(situation.known_devices) or "none"
         return f"requires {' or '.join(run.devices)}, and the supervisor's devices are {have}"
@@ -200,29 +240,11 @@ def _matches(device: str, wanted: tuple[str, ...]) -> bool:
     return device in wanted or device.partition(":")[0] in wanted
 
 
-def _not_shared(slot: FreeSlot, beside: Sequence[DeviceProcess], situation: SchedulerState) -> str:
-    """`cuda:0 is not shared (share = "idle"): pid 812 of alice holds 68 GB`."""
-    holders = sorted(beside, key=lambda process: -(process.memory_mb or 0.0))[:SHOWN_HOLDERS]
-    named = ", ".join(f"{_holder(process)} GB" for process in holders)
-    return f'{slot.device.name} is not shared (share = "{situation.share}"): {named}'
-
-
-def _too_small(run: QueuedRun, slot: FreeSlot, reserved: Mapping[str, float], situation: SchedulerState) -> str:
-    """`needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68`."""
+def _too_small(run: QueuedRun, slot: FreeSlot, turn: _Round, situation: SchedulerState) -> str:
+    """`needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68 GB`."""
     need, reading = need_mb(run, slot.device, situation), situation.readings.get(slot.device.name)
     if need is None or reading is None:
         return NO_SLOT
-    free = max(0.0, _available(slot, reading, reserved))
-    sentence = f"needs {_gigabytes(need)} GB, {slot.device.name} has {_gigabytes(free)} free"
-    holders = sorted(reading.processes, key=lambda process: -(process.memory_mb or 0.0))[:SHOWN_HOLDERS]
-    return f"{sentence}: {', '.join(map(_holder, holders))}" if holders else sentence
-
-
-def _holder(process: DeviceProcess) -> str:
-    whose = "ours" if process.ours else f"of {process.user}" if process.user else "of an unknown user"
-    return f"pid {process.pid} {whose} holds {'—' if process.memory_mb is None else _gigabytes(process.memory_mb)}"
-
-
-def _gigabytes(megabytes: float) -> str:
-    value = megabytes / GIGABYTE
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    free = max(0.0, _available(slot, reading, turn))
+    sentence = f"needs {gigabytes(need)} GB, {slot.device.name} has {gigabytes(free)} free"
+    return f"{sentence}: {holders_text(reading.processes)}" if reading.processes else sentence

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+SHOWN_HOLDERS = 3
 DEVICE_NAME = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
@@ -49,6 +50,17 @@ class DeviceProcess:
     command: str | None = None
     """Name of its program."""
 
+    @property
+    def words(self) -> str:
+        """`pid 812 of alice holds 68 GB`."""
+        whose = "ours" if self.ours else f"of {self.user}" if self.user else "of an unknown user"
+        return f"pid {self.pid} {whose} holds {'—' if self.memory_mb is None else gigabytes(self.memory_mb)} GB"
+
+    @property
+    def is_mps_server(self) -> bool:
+        """Whether it is the server of CUDA's Multi-Process Service, which computes nothing for itself."""
+        return (self.command or "").startswith("nvidia-cuda-mps")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -63,6 +75,9 @@ class Reading:
     power_w: float | None = None
     processes: tuple[DeviceProcess, ...] = ()
     power_limit_w: float | None = None
+    exclusive: bool = False
+    """Whether the driver admits one process at a time: an exclusive compute mode without CUDA's Multi-Process Service.
+    """
 
     @property
     def memory_free_mb(self) -> float:
@@ -75,3 +90,15 @@ class Reading:
 
 
 MEGABYTE = 2**20
+
+
+def gigabytes(megabytes: float) -> str:
+    """`68`, or `0.5` below ten."""
+    value = megabytes / 1024
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def holders_text(processes: Iterable[DeviceProcess]) -> str:
+    """`pid 812 of alice holds 68 GB, pid 9 ours holds 0.5 GB`, the largest first."""
+    largest = sorted(processes, key=lambda process: -(process.memory_mb or 0.0))
+    return ", ".join(process.words for process in largest[:SHOWN_HOLDERS])

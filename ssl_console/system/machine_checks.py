@@ -9,6 +9,7 @@ from typing import Literal
 
 import psutil
 
+from ssl_console.system.device import Device, Reading, holders_text
 from ssl_console.system.nvml import driver_cuda_version, driver_version
 
 Verdict = Literal["good", "note", "bad"]
@@ -68,6 +69,22 @@ def driver_check() -> Check | None:
         return None
     cuda = driver_cuda_version()
     return Check("driver", "good", f"NVIDIA {driver}" + (f", for CUDA up to {cuda}" if cuda else ""))
+
+
+def device_check(device: Device, reading: Reading | None) -> Check:
+    """One device: its memory, and for a GPU how processes share it and which ones hold memory now."""
+    memory = f", {device.memory_total_mb / 1024:.0f} GB" if device.memory_total_mb else ""
+    words = f"{device.title}{memory}"
+    if device.kind != "cuda" or reading is None:
+        return Check(device.name, "good", words)
+    if any(process.is_mps_server for process in reading.processes):
+        words += "; processes share it through the Multi-Process Service"
+    users = [process for process in reading.processes if not process.is_mps_server]
+    words += f"; in use: {holders_text(users)}" if users else ""
+    if reading.exclusive:
+        advice = "two workers cannot share it: keep slots_per_device = 1, or start nvidia-cuda-mps-control"
+        return Check(device.name, "note", f"{words}; admits one process at a time (compute mode), so {advice}")
+    return Check(device.name, "good", words)
 
 
 def cuda_check(built_for: str | None, *, sees: bool, devices: int) -> Check | None:

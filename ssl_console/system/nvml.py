@@ -1,13 +1,14 @@
 """NVIDIA devices as reported by NVML, the driver's management library. A missing driver, library or device is
 tolerated.
 
-Never raises: unknown values are None. Memory is in MB of 2**20 bytes.
+Never raises: unknown values are None. Memory is in MB of 2**20 bytes. The instances of a GPU in MIG mode are devices of
+their own, in its place: a process uses one of them, which its UUID names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 MEGABYTE = 2**20
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+EXCLUSIVE_MODES = (1, 3)
+"""Compute modes in which the driver admits one thread or one process."""
+PROHIBITED_MODE = 2
+_POWER_LIMIT = "nvmlDeviceGetEnforcedPowerLimit"
 
 _T = TypeVar("_T")
 
@@ -68,9 +73,10 @@ def driver_cuda_version() -> str | None:
 def _reading(nvml: ModuleType, handle: object) -> Reading | None:
     memory = _asked(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     load = _asked(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
-    power, limit = (_asked(nvml, nvml.nvmlDeviceGetPowerUsage, handle), _power_limit_mw(nvml, handle))
+    power, limit = (_asked(nvml, nvml.nvmlDeviceGetPowerUsage, handle), _optional(nvml, _POWER_LIMIT, handle))
     if memory is None:
         return None
+    processes = tuple(_processes(nvml, handle))
     return Reading(
         memory_total_mb=memory.total / MEGABYTE,
         memory_used_mb=memory.used / MEGABYTE,
@@ -78,21 +84,23 @@ def _reading(nvml: ModuleType, handle: object) -> Reading | None:
         temperature=_number(_asked(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)),
         power_w=None if power is None else power / 1000,
         power_limit_w=None if limit is None else limit / 1000,
-        processes=tuple(_processes(nvml, handle)),
+        processes=processes,
+        exclusive=_is_exclusive(nvml, handle) and not any(process.is_mps_server for process in processes),
     )
 
 
 def _processes(nvml: ModuleType, handle: object) -> Iterator[DeviceProcess]:
-    running = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
-    for process in running:
+    """Computing processes, and those that compute through the Multi-Process Service, which are listed separately."""
+    alone = _asked(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+    through_mps = _optional(nvml, "nvmlDeviceGetMPSComputeRunningProcesses", handle) or []
+    for process in {one.pid: one for one in (*alone, *through_mps)}.values():
         used = process.usedGpuMemory
         megabytes = None if used is None else used / MEGABYTE
         yield DeviceProcess(process.pid, user_of(process.pid), megabytes, command=command_of(process.pid))
 
 
-def _power_limit_mw(nvml: ModuleType, handle: object) -> int | None:
-    limit = getattr(nvml, "nvmlDeviceGetEnforcedPowerLimit", None)  # older bindings do not have it
-    return None if limit is None else _asked(nvml, limit, handle)
+def _is_exclusive(nvml: ModuleType, handle: object) -> bool:
+    return _optional(nvml, "nvmlDeviceGetComputeMode", handle) in EXCLUSIVE_MODES
 
 
 def _device(nvml: ModuleType, index: int, handle: object) -> Device | None:
@@ -113,24 +121,40 @@ def _visible(nvml: ModuleType) -> Iterator[object]:
         yield from ordered
         return
     if given is None:
-        yield from every
-        return
-    for entry in map(str.strip, given.split(",")):
-        handle = _named(nvml, entry, every)
-        if handle is None:  # like CUDA, ignore everything after an unknown name
+        named: Iterable[object | None] = every
+    else:
+        named = (_named(nvml, entry, every) for entry in map(str.strip, given.split(",")))
+    for handle in named:
+        if handle is None and given is not None:  # like CUDA, ignore everything after an unknown name
             return
-        yield handle
+        instances = _mig_instances(nvml, handle)
+        yield from [handle] if instances is None else instances
+
+
+def _mig_instances(nvml: ModuleType, handle: object) -> list[object] | None:
+    """Instances of a GPU in MIG mode; None for any other device, also for an instance itself."""
+    mode = _optional(nvml, "nvmlDeviceGetMigMode", handle)
+    if handle is None or not mode or not mode[0]:
+        return None
+    most = _optional(nvml, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+    found = (_optional(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index) for index in range(most))
+    return [instance for instance in found if instance is not None]
 
 
 def _by_cuda(nvml: ModuleType, every: list[Any], given: str | None) -> list[object] | None:
     """Handles in CUDA's order where it may differ from the driver's; None where it is the same, or unknown."""
     names = {_text(_asked(nvml, nvml.nvmlDeviceGetName, handle)) for handle in every}
     numbered = given is None or any(_is_number(entry.strip()) for entry in given.split(","))
-    if len(names) < 2 or not numbered or counts_by_address():
+    if len(names) < 2 or not numbered or counts_by_address() or _any_mig(nvml, every):
         return None
     uuids = uuids_by_cuda()
     found = None if uuids is None else [_asked(nvml, nvml.nvmlDeviceGetHandleByUUID, uuid) for uuid in uuids]
     return None if found is None else [handle for handle in found if handle is not None]
+
+
+def _any_mig(nvml: ModuleType, every: list[Any]) -> bool:
+    """Whether a GPU is in MIG mode: CUDA then shows one instance alone, so that its order says nothing."""
+    return any(_mig_instances(nvml, handle) is not None for handle in every)
 
 
 def driver_problems() -> list[str]:
@@ -141,6 +165,17 @@ def driver_problems() -> list[str]:
     count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
     lost = [index for index in range(count) if not _answers(nvml, index)]
     found = [f"GPU {index} does not answer: see `dmesg`, then reset it or reboot" for index in lost]
+    handles = [_asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+    found += [
+        f"GPU {index} is in MIG mode without an instance: create one with `nvidia-smi mig -cgi`, or leave the mode"
+        for index, handle in enumerate(handles)
+        if _mig_instances(nvml, handle) == []
+    ]
+    found += [
+        f"GPU {index} admits no computation (compute mode prohibited): `nvidia-smi -i {index} -c DEFAULT` permits it"
+        for index, handle in enumerate(handles)
+        if _optional(nvml, "nvmlDeviceGetComputeMode", handle) == PROHIBITED_MODE
+    ]
     if not order_is_known():
         found.append(
             "the cards differ and the order of CUDA cannot be queried, so cuda:0 may be another card than meant: "
@@ -162,7 +197,7 @@ def order_is_known() -> bool:
     count = _asked(nvml, nvml.nvmlDeviceGetCount) or 0
     every = [_asked(nvml, nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
     names = {_text(_asked(nvml, nvml.nvmlDeviceGetName, handle)) for handle in every}
-    return len(names) < 2 or counts_by_address() or uuids_by_cuda() is not None
+    return len(names) < 2 or counts_by_address() or _any_mig(nvml, every) or uuids_by_cuda() is not None
 
 
 def _is_number(entry: str) -> bool:
@@ -186,6 +221,12 @@ def _asked(nvml: ModuleType, question: Callable[..., _T], *about: object) -> _T 
         return question(*about)
     except (nvml.NVMLError, getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)):
         return None
+
+
+def _optional(nvml: ModuleType, name: str, *about: object) -> Any:  # noqa: ANN401 - of whichever query it is
+    """Value returned by a query that older bindings or drivers lack; None without it."""
+    query = getattr(nvml, name, None)
+    return None if query is None else _asked(nvml, query, *about)
 
 
 def _text(value: str | bytes | None) -> str | None:

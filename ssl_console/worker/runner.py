@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import traceback
@@ -16,9 +15,9 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from backbones.io.errors import WeightsError
 from backbones.io.files import create_exclusively, make_private_folder, write_atomically
 from ssl_console.worker.claim import claim
+from ssl_console.worker.error_messages import classify_failure, memory_shortage
 from ssl_console.worker.heartbeat import heartbeat, resources
 from ssl_console.worker.process import Terminated, Termination, end_children, log_error, redirected_to
 from ssl_console.worker.provenance import EnergyMeter, code, device_peak_mb, host_peak_mb, machine, reset_peaks
@@ -27,18 +26,14 @@ from ssl_console.worker.result_record import RunMeasurements, build_record, writ
 from ssl_console.workspace.config import Config, data_root
 from ssl_console.workspace.events import Event
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, FailureKind, RunSpec, RunState
+from ssl_console.workspace.run import End, RunSpec, RunState
 from ssl_console.workspace.run_status import RunStatus
 from ssl_console.workspace.tail import keep_bounded
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths
-from tasks.features.manifest import NotFiniteError, OutOfMemoryError
 
 BATCH_SIZE = 64
 GIGABYTE = 1e9
-LONGEST = 600
-_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class RunOutcome(Enum):
@@ -102,7 +97,8 @@ class RunExecutor:
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was becomes the run's end
             log_error(traceback.format_exc())
             kind, message = classify_failure(error, folder.log(status.attempt))
-            end = End(attempt=status.attempt, state="failed", kind=kind, message=message)
+            shortage = memory_shortage(error, self.device, torch_device(self.device)) if kind == "oom" else None
+            end = End(attempt=status.attempt, state="failed", kind=kind, message=message, shortage=shortage)
         else:
             return RunOutcome.DONE
         finally:
@@ -241,52 +237,3 @@ def _record_end(folder: RunFolder, end: End) -> bool | None:
     except OSError as error:
         log_error(f"the end of attempt {end.attempt} could not be recorded: {error}")
         return None
-
-
-def classify_failure(error: BaseException, log: Path) -> tuple[FailureKind, str]:
-    """Kind of failure and one sentence; `log` is the file that contains the traceback."""
-    kind = _kind(error)
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        place = f" ({error.filename})" if error.filename else ""
-        return kind, f"the disk is full{place}: make room (`ssl-console cache prune` frees features) and retry"
-    sentence = _one_line(str(error))
-    if kind == "crash" and not _says_enough(error):
-        return kind, f"{_named(error, sentence)} {_place(error)}; the traceback is in {log}"
-    if kind == "oom" and type(error).__module__.partition(".")[0] != "tasks":
-        return kind, f"memory ran out: {sentence or type(error).__name__}"
-    return kind, sentence or type(error).__name__
-
-
-def _kind(error: BaseException) -> FailureKind:
-    # imported here because it imports numpy, which a worker without failures may not need
-    from tasks.datasets.dataset import DataError  # noqa: PLC0415
-
-    kinds: tuple[tuple[type[BaseException], FailureKind], ...] = (
-        (OutOfMemoryError, "oom"),
-        (MemoryError, "oom"),
-        (NotFiniteError, "nan"),
-        (DataError, "data"),
-        (WeightsError, "weights"),
-    )
-    if isinstance(error, RuntimeError) and any(message in str(error) for message in _MEMORY_MESSAGES):
-        return "oom"
-    return next((kind for types, kind in kinds if isinstance(error, types)), "crash")
-
-
-def _says_enough(error: BaseException) -> bool:
-    """Whether the message is meant for users: the project's own errors name the place and the fix."""
-    return type(error).__module__.partition(".")[0] in {"tasks", "backbones", "ssl_console"}
-
-
-def _named(error: BaseException, sentence: str) -> str:
-    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
-
-
-def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-
-
-def _one_line(text: str) -> str:
-    first = text.strip().splitlines()[0].strip() if text.strip() else ""
-    return first if len(first) <= LONGEST else first[: LONGEST - 1] + "…"

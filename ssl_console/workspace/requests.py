@@ -13,7 +13,7 @@ from backbones.io.files import MODES, create_exclusively, make_private_folder, t
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.ownership import check_owner
 from ssl_console.workspace.paths import RunFolder, Workspace
-from ssl_console.workspace.run import End, Placement, Retry, RunState
+from ssl_console.workspace.run import Backoff, End, Placement, Retry, RunState
 from ssl_console.workspace.run_status import RunStatus, read_status
 
 
@@ -56,6 +56,7 @@ def request_retry(
     reason: str = "requested",
     batch_scale: float = 1.0,
     placement: Placement | None = None,
+    backoff: Backoff | None = None,
 ) -> int:
     """Queue a failed or cancelled run again, elsewhere if a `placement` is given; return the number of the next
     attempt.
@@ -76,6 +77,8 @@ def request_retry(
         batch_scale=batch_scale,
         launcher=where.launcher if where else None,
         devices=where.devices if where else None,
+        share=where.share if where else None,
+        backoff=backoff,
     )
     if not create_exclusively(folder.retry(ended + 1), request.model_dump_json().encode()):
         raise NotPossible(f"run {run_id} is already being retried")

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from backbones.catalog.card import BackboneCard
 from backbones.catalog.layer_columns import LayerRequest
-from ssl_console.system.device import DEVICE_NAME
-from ssl_console.workspace.config import LOCAL
+from ssl_console.system.device import DEVICE_NAME, Reading
+from ssl_console.workspace.config import LOCAL, Share
 from tasks.catalog.spec import TaskSpec
 from tasks.datasets.card import DatasetCard
 
@@ -72,6 +72,8 @@ class Placement:
     """Name of the launcher that starts its worker."""
     devices: tuple[str, ...] = ()
     """Devices of this machine that it may use, `cuda` meaning every CUDA device; empty for any."""
+    share: Share | None = None
+    """When it starts on a CUDA device that other processes use; None for the setting."""
 
 
 def stored_devices(placement: Placement) -> tuple[str, ...]:
@@ -127,6 +129,8 @@ class RunSpec(PlacedRecord):
     """Name of the launcher that starts its worker."""
     devices: tuple[str, ...] = ()
     """Devices of this machine that the run may use; empty for any."""
+    share: Share | None = None
+    """When it starts on a CUDA device that other processes use; None for the setting."""
     fresh: bool = False
     """Recompute everything: stored features are neither read nor written."""
     concerns: tuple[str, ...] = ()
@@ -137,7 +141,7 @@ class RunSpec(PlacedRecord):
     @property
     def placement(self) -> Placement:
         """Where the run may be executed."""
-        return Placement(self.launcher, self.devices)
+        return Placement(self.launcher, self.devices, self.share)
 
     @field_validator("version")
     @classmethod
@@ -178,6 +182,17 @@ class Attempt(Record):
         return f"{self.host} {self.device}" if self.job else self.device
 
 
+class Backoff(Record):
+    """Conditions of an attempt after other processes left too little device memory."""
+
+    number: int = Field(ge=1)
+    """Consecutive attempts that waited in this way."""
+    until: float
+    """Earliest start, in seconds since the epoch."""
+    need_mb: float
+    """Device memory in MB that the earlier attempt needed when it failed."""
+
+
 class Retry(PlacedRecord):
     """`retry.<n>.json`: the request for attempt n."""
 
@@ -188,15 +203,29 @@ class Retry(PlacedRecord):
     """Name of the launcher from now on; None for that of the specification."""
     devices: tuple[str, ...] | None = None
     """Devices that the run may use from now on; None for those of the specification."""
+    share: Share | None = None
+    """Sharing of a CUDA device from now on, with `devices`."""
+    backoff: Backoff | None = None
+    """When the attempt may begin, after other processes left too little device memory."""
 
     @property
     def placement(self) -> Placement | None:
         """New placement of the run; None for the placement of the specification."""
-        return None if self.devices is None else Placement(self.launcher or LOCAL, self.devices)
+        return None if self.devices is None else Placement(self.launcher or LOCAL, self.devices, self.share)
 
     @field_serializer("devices")
     def _stored_devices(self, _devices: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return stored_devices(self.placement) if self.placement else None
+
+
+class MemoryShortage(Record):
+    """Memory of a device when an attempt ran out of it."""
+
+    device: str
+    reading: Reading
+    """Memory of the device, with the worker's own process marked as ours where the driver lists it."""
+    need_mb: float
+    """Memory in MB that the worker held, plus that which it requested."""
 
 
 class End(Record):
@@ -209,6 +238,8 @@ class End(Record):
     """One sentence: the value, the place and the fix."""
     log_tail: tuple[str, ...] = ()
     ended: float = Field(default_factory=time.time)
+    shortage: MemoryShortage | None = None
+    """Of kind `oom` on a CUDA device."""
 
 
 class JobState(Record):

@@ -11,11 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from sys import intern
+from typing import cast, get_args
 
 import orjson
 from pydantic import ValidationError
 
 from ssl_console.system.local_users import user_name
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder, Workspace
 from ssl_console.workspace.run import SPEC_VERSION, Placement, RunState, check_version, read_placement
@@ -90,7 +92,16 @@ class RunInfo:
         """The scheduler's view of the run."""
         place = self.placement
         return QueuedRun(
-            self.run_id, self.backbone, self.task, self.priority, self.created, place.devices, place.launcher
+            self.run_id,
+            self.backbone,
+            self.task,
+            self.priority,
+            self.created,
+            place.devices,
+            place.launcher,
+            place.share,
+            self.status.backoff,
+            self.status.reason,
         )
 
 
@@ -324,7 +335,9 @@ def _variant(task: bytes) -> str:
 
 def _placement(spec: Mapping[str, object]) -> Placement:
     launcher = spec.get("launcher")
-    return read_placement(None if launcher is None else str(launcher), tuple(map(str, _list(spec.get("devices", ())))))
+    devices, share = tuple(map(str, _list(spec.get("devices", ())))), spec.get("share")
+    placement = read_placement(None if launcher is None else str(launcher), devices)
+    return placement if share not in get_args(Share) else replace(placement, share=cast("Share", share))
 
 
 def _table(value: object) -> Mapping[str, object]:

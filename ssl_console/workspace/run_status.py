@@ -16,10 +16,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from ssl_console.system.processes import is_here, lives
-from ssl_console.workspace.config import LOCAL
+from ssl_console.workspace.config import LOCAL, Share
 from ssl_console.workspace.field_sets import SharedFieldSets
 from ssl_console.workspace.paths import RunFolder
-from ssl_console.workspace.run import Attempt, End, Placement, Record, Retry, RunState
+from ssl_console.workspace.run import Attempt, Backoff, End, Placement, Record, Retry, RunState
 
 FRESH_HERE_S = 10.0
 """Seconds that the supervisor has to record the end of a worker of this host before its run is lost."""
@@ -83,6 +83,8 @@ class RunStatus:
     """Priority of a queued run requested after submission; None for the specification's."""
     placement: Placement | None = None
     """Placement in the newest retry request; None for the specification's."""
+    backoff: Backoff | None = None
+    """Conditions of a queued attempt, from the request for it; of any other, of the newest attempt."""
 
     @property
     def kind(self) -> str | None:
@@ -189,7 +191,8 @@ def _ended(facts: FolderFacts) -> RunStatus:
     state = RunState.CANCELLED if facts.end.state == "cancelled" else RunState.FAILED
     scale = facts.request.batch_scale if facts.request and facts.retry == facts.ended else 1.0
     where = _placement(facts)
-    return RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, placement=where)
+    ended = RunStatus(state, facts.end.message, facts.ended, facts.owner, facts.end, batch_scale=scale, placement=where)
+    return replace(ended, backoff=_backoff(facts, facts.ended))
 
 
 def _queued(facts: FolderFacts) -> RunStatus:
@@ -200,11 +203,15 @@ def _queued(facts: FolderFacts) -> RunStatus:
     again = facts.request if facts.retry == attempt else None
     reason = again.reason if again else ""
     queued = RunStatus(RunState.QUEUED, reason, attempt, batch_scale=_scale(facts), priority=facts.priority)
-    return replace(queued, placement=_placement(facts))
+    return replace(queued, placement=_placement(facts), backoff=_backoff(facts, attempt))
 
 
 def _scale(facts: FolderFacts) -> float:
     return facts.request.batch_scale if facts.request and facts.retry == facts.ended + 1 else 1.0
+
+
+def _backoff(facts: FolderFacts, attempt: int) -> Backoff | None:
+    return facts.request.backoff if facts.request and facts.retry == attempt else None
 
 
 def _placement(facts: FolderFacts) -> Placement | None:
@@ -245,3 +252,9 @@ class QueuedRun:
     """Names of the devices it may use, `cuda` meaning every CUDA device; empty means any."""
     launcher: str = LOCAL
     """Name of the launcher that starts its worker."""
+    share: Share | None = None
+    """When it starts on a CUDA device that other processes use; None for the setting."""
+    backoff: Backoff | None = None
+    """Conditions of its start, after other processes left too little device memory."""
+    reason: str = ""
+    """Why it is queued again."""

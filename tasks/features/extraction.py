@@ -33,7 +33,7 @@ BATCHES_BEGUN = {"cpu": 1, "cuda": 2}
 """Batches that may still be running when the next one is started: a GPU has two left while the host writes features
 to disk."""
 FEWEST_DECODERS, MOST_DECODERS = 4, 32
-MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class EncoderLike(Protocol):

@@ -23,6 +23,7 @@ Fate = Literal[
     "exit",
     "oom",
     "oom-at-full-batch",
+    "card-oom",
     "data",
     "nan",
     "full-disk",

@@ -23,6 +23,12 @@ from tasks.metrics.outcome import Interval, Outcome
 from tasks.reporter import Reporter
 from tests.ssl_console.rehearsal import RehearsalParameters
 
+CARD_FULL = (
+    "CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has a total capacity of 8.00 GiB of which 64.00 MiB is "
+    "free. Including non-PyTorch memory, this process has 4.00 GiB memory in use."
+)
+"""As torch words it."""
+
 
 def evaluate_task(
     card: BackboneCard,
@@ -135,6 +141,8 @@ def _fail(parameters: RehearsalParameters, batch_size: int) -> None:
             raise MemoryError("told to run out")
         case "oom-at-full-batch" if batch_size >= 64:
             raise MemoryError("told to run out")
+        case "card-oom":
+            raise RuntimeError(CARD_FULL)
 
 
 def _have_children() -> tuple[int | None, int]:

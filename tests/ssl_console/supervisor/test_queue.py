@@ -90,7 +90,7 @@ def test_run_that_does_not_fit_waits_with_the_whole_reason_and_lets_a_smaller_on
     assert starts(choice) == {"s": "b"}
     alone = choose([run("a", "a")], [slot("s")], situation)
     assert alone.waiting == {
-        "a": "needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68, pid 9 ours holds 0.5",
+        "a": "needs 18 GB, cuda:0 has 11 free: pid 812 of alice holds 68 GB, pid 9 ours holds 0.5 GB",
     }
 
 
@@ -178,3 +178,12 @@ def test_the_setting_is_for_cards_alone() -> None:
 def test_two_runs_that_share_nothing_do_not_start_on_one_card_at_the_same_time() -> None:
     state = replace(PLAIN, share="never", readings=gpu_memory(70))
     assert starts(choose([run("a"), run("b")], [slot("s"), slot("t")], state)) == {"s": "a"}
+
+
+def test_a_card_that_admits_one_process_takes_no_second_worker() -> None:
+    readings = {"cuda:0": replace(gpu_memory(70, OURS)["cuda:0"], exclusive=True)}
+    state = replace(PLAIN, readings=readings)
+    assert starts(choose([run("a")], [slot("s", holds="a")], state)) == {"s": "a"}, "the worker that holds the card"
+    refused = choose([run("a")], [slot("s")], state)
+    assert not starts(refused)
+    assert refused.waiting["a"].startswith("cuda:0 admits one process at a time (compute mode): pid 9 ours")
