@@ -63,7 +63,7 @@ filter for published files in the architecture's module.
 """
 CropMode = Literal["center", "squash", "border"]
 Interpolation = Literal["bicubic", "bilinear"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 """A SHA-256 in hexadecimal, or its published prefix."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast, get_args
+
 from ssl_console.launchers.registry import check_launcher, check_settings, open_launcher
 from ssl_console.system.device import slots_of
 from ssl_console.system.devices import all_devices, choose_devices, require_usable
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.config import LOCAL, Config
+from ssl_console.workspace.config import LOCAL, Config, Share
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Placement
 
@@ -18,13 +20,25 @@ def parse_launcher(text: str | None) -> str | None:
     return None if text is None else check_launcher(text, OPTION)
 
 
-def resolve_placement(
-    workspace: Workspace, config: Config, launcher: str | None = None, devices: tuple[str, ...] = ()
-) -> Placement:
-    """Launcher and devices of new runs. Devices on the command line belong to this machine, so without a launcher
-    option they mean local workers, whatever the settings are.
+def parse_share(text: str | None) -> Share | None:
+    """Sharing of a GPU, or None for the one in the settings. Raises ConsoleError."""
+    if text is not None and text not in get_args(Share):
+        raise ConsoleError(f"--share {text}: choose {', '.join(get_args(Share))}")
+    return cast("Share | None", text)
 
-    Raises ConsoleError for a launcher that is not installed, or one with devices of its own and `devices` named.
+
+def resolve_placement(
+    workspace: Workspace,
+    config: Config,
+    launcher: str | None = None,
+    devices: tuple[str, ...] = (),
+    share: Share | None = None,
+) -> Placement:
+    """Launcher, devices and sharing of new runs. Devices on the command line belong to this machine, so without a
+    launcher option they mean local workers, whatever the settings are.
+
+    Raises ConsoleError for a launcher that is not installed, or one with devices of its own where `devices` are named
+    or their sharing is.
     """
     check_settings(workspace, config)
     name = launcher or (LOCAL if devices else config.launcher)
@@ -35,7 +49,11 @@ def resolve_placement(
             f"--devices {','.join(devices)} names devices of this machine, and {OPTION} {name} runs elsewhere: "
             f"drop one of them{hint}"
         )
-    return Placement(name, devices)
+    if share is not None and chosen.capacity() is not None:
+        raise ConsoleError(
+            f"--share {share} is for GPUs of this machine, and {OPTION} {name} runs elsewhere: drop one of them"
+        )
+    return Placement(name, devices, share)
 
 
 def slots_for(workspace: Workspace, config: Config, placement: Placement) -> int:

@@ -89,6 +89,7 @@ def run_command(
     words += ["--again"] if options.again else []
     words += ["--override"] if options.override else []
     words += ["--launcher", launcher] if launcher else []
+    words += ["--share", options.placement.share] if options.placement.share else []
     return shlex.join(words)
 
 

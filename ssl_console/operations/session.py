@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.config import Share
 
 if TYPE_CHECKING:
     from backbones.catalog.catalog import BackboneCatalog
@@ -245,12 +246,14 @@ class Session:
 
     # -- placement and checks -------------------------------------------------------------------------------------
 
-    def placement(self, launcher: str | None = None, devices: tuple[str, ...] = ()) -> Placement:
+    def placement(
+        self, launcher: str | None = None, devices: tuple[str, ...] = (), share: Share | None = None
+    ) -> Placement:
         """Placement of new runs, from options and settings. Raises ConsoleError."""
         from ssl_console.launchers.placement import resolve_placement
 
         _ = self.launchers  # unusable plug-ins are reported once
-        return resolve_placement(self.workspace, self.config, launcher, devices)
+        return resolve_placement(self.workspace, self.config, launcher, devices, share)
 
     @cached_property
     def launchers(self) -> tuple[str, ...]:
@@ -271,6 +274,15 @@ class Session:
         from ssl_console.launchers.placement import slots_for
 
         return slots_for(self.workspace, self.config, placement)
+
+    def sharing(self, launcher: str | None) -> Share | None:
+        """Sharing of this machine's GPUs by runs of this launcher, from the settings; None where it has no effect."""
+        from ssl_console.system.devices import all_devices, choose_devices
+
+        if self.launcher(self.placement(launcher)).capacity() is not None:
+            return None
+        chosen = choose_devices(self.config.devices, all_devices())
+        return self.config.share if any(device.kind == "cuda" for device in chosen) else None
 
     def checker(self, devices: tuple[str, ...] = ()) -> BackboneChecker:
         """Checker of backbones, on the device that would measure them, or on one of this machine where a launcher

@@ -235,6 +235,9 @@ def _layer_bytes(pick: _Pick, manifest: Manifest) -> int:
 
 def _incompatible(pick: _Pick) -> Blocker | None:
     """Why the protocol cannot measure the backbone, independent of missing files."""
+    if pick.precision == "float16" and not PROTOCOLS[pick.task.protocol].reads_features:
+        advice = "float16 is for protocols on stored features, as small gradients are zero in it"
+        return Blocker("backbone", pick.backbone.name, f"{pick.task.name}: {advice}; use bfloat16 or float32")
     unsuitable = PROTOCOLS[pick.task.protocol].unsuitable
     if unsuitable is None or pick.anatomy is None:
         return None

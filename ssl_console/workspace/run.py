@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from backbones.catalog.card import BackboneCard
+from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_columns import LayerRequest
 from ssl_console.system.device import DEVICE_NAME, Reading
 from ssl_console.workspace.config import LOCAL, Share
@@ -120,7 +120,7 @@ class RunSpec(PlacedRecord):
     task: TaskSpec
     dataset: DatasetCard
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     priority: int = 0
     """Higher priorities run first; among equal ones the older run."""
     created: float = Field(default_factory=time.time)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from PIL import Image
@@ -64,7 +65,7 @@ def main() -> int:
     """Print and store the comparisons of every model."""
     options = parser(__doc__)
     options.add_argument("--models", nargs="+", help=f"timm's names; without: {', '.join(MODELS)}")
-    options.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options.add_argument("--precision", choices=get_args(Precision), default="float32")
     options.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch; every core by default")
     given = options.parse_args()
     keep_freed_memory()

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from backbones.catalog.card import PreprocessingSpec
+from ssl_console.worker.error_messages import classify_failure
 from ssl_console.worker.reporter import EventLog
-from ssl_console.worker.runner import classify_failure
 from ssl_console.workspace.events import Event, encode_event
 from ssl_console.workspace.tail import EventTail
 from tasks.features.decoded_images import DecodedImages

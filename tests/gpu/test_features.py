@@ -59,7 +59,7 @@ def encoded(
 
 
 @pytest.mark.parametrize("architecture", ["resnet50", "vit_tiny_patch16_224"])
-@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-4), ("bfloat16", 0.05)])
+@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-4), ("bfloat16", 0.05), ("float16", 0.01)])
 def test_features_are_the_cpus(tmp_path: Path, architecture: str, precision: Precision, near: float) -> None:
     expected, _ = encoded(tmp_path, "cpu", architecture=architecture)
     found, _ = encoded(tmp_path, "cuda", architecture=architecture, precision=precision)

@@ -8,8 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+from ssl_console.cli.commands.shared_options import AsJson
 
 add = typer.Typer(
     cls=CommandGroup,

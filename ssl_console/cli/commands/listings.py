@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import CommandGroup
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+from ssl_console.cli.commands.shared_options import AsJson
 
 listings = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 completion_app = typer.Typer(cls=CommandGroup, rich_markup_mode=None)

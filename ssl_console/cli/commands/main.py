@@ -15,6 +15,23 @@ from ssl_console.cli.commands.listings import completion_app, listings
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.ranking import ranking
 from ssl_console.cli.commands.results import results as of_results
+from ssl_console.cli.commands.shared_options import (
+    AsJson,
+    Backbones,
+    DevicesChoice,
+    Follow,
+    JsonLines,
+    LauncherChoice,
+    PrecisionChoice,
+    Preset,
+    RunName,
+    Seeds,
+    Settings,
+    SharingChoice,
+    Suite,
+    Tasks,
+    TestAlso,
+)
 from ssl_console.cli.commands.stores import cache, data, features_app, weights
 from ssl_console.cli.commands.verdicts import verdicts
 from ssl_console.operations.session import Session
@@ -44,30 +61,6 @@ app.add_typer(of_results)
 app.add_typer(over_time)
 app.add_typer(analyses)
 app.add_typer(verdicts)
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
-Backbones = Annotated[
-    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-]
-Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
-Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PROTOCOL.KEY=VALUE", help="Change a parameter: linear.max_iter=500."),
-]
-TestAlso = Annotated[
-    list[str] | None,
-    typer.Option("--test-also", metavar="NAME=FOLDER", help="A further test set of robustness tasks; may repeat."),
-]
-Preset = Annotated[str | None, typer.Option("--preset", metavar="P", help="Named parameters: default, paper.")]
-LauncherChoice = Annotated[
-    str | None,
-    typer.Option("--launcher", metavar="L", help="local, slurm (jobs of a cluster), or a plug-in's name."),
-]
-Follow = Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the run has ended.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a unique prefix.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -186,13 +179,10 @@ def run(
     setting: Settings = None,
     preset: Preset = None,
     test_also: TestAlso = None,
-    devices: Annotated[
-        str | None, typer.Option("--devices", metavar="D", help="Devices to use: cuda:0,cuda:1 or cpu.")
-    ] = None,
+    devices: DevicesChoice = None,
     launcher: LauncherChoice = None,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (another result).")
-    ] = "float32",
+    share: SharingChoice = None,
+    precision: PrecisionChoice = "float32",
     detach: Annotated[bool, typer.Option("--detach", help="Start the runs and return at once.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Repeat finished runs.")] = False,
     override: Annotated[
@@ -208,8 +198,8 @@ def run(
     from ssl_console.cli.handlers.run import RunOptions, RunSelection, run
 
     selection = RunSelection.of(backbone, task, suite, seed, setting, preset).with_test_sets(context.obj, test_also)
-    chosen = RunOptions.of(devices, launcher, precision, detach=detach, skip_missing=skip_missing, as_json=as_json)
-    options = replace(chosen, again=again or force, override=override or force)
+    chosen = RunOptions.of(devices, launcher, precision, share, detach=detach, as_json=as_json)
+    options = replace(chosen, skip_missing=skip_missing, again=again or force, override=override or force)
     raise typer.Exit(run(context.obj, selection, options))
 
 

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.commands.shared_options import (
+    DevicesChoice,
+    JsonLines,
+    LauncherChoice,
+    SharingChoice,
+    Suite,
+    Tasks,
+)
 
 over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
@@ -16,10 +24,8 @@ over_time = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 def watch(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the training's checkpoints.")],
-    task: Annotated[
-        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
-    ] = None,
-    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    task: Tasks = None,
+    suite: Suite = None,
     every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Only every N-th checkpoint.")] = 1,
     like: Annotated[
         str | None,
@@ -34,7 +40,7 @@ def watch(
     norm: Annotated[str | None, typer.Option("--norm", metavar="N", help="imagenet, half or none.")] = None,
     size: Annotated[int | None, typer.Option("--size", metavar="PX", help="Input side in pixels.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Let workers run the code in --arch.")] = False,
-    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
+    devices: DevicesChoice = None,
     poll: Annotated[float, typer.Option("--poll", metavar="S", min=0.05, help="Polling interval in seconds.")] = 1.0,
     idle_stop: Annotated[
         float | None, typer.Option("--idle-stop", metavar="S", min=0, help="Stop after S seconds without changes.")
@@ -42,7 +48,7 @@ def watch(
     force: Annotated[
         bool, typer.Option("--force", help="Watch even if the first checkpoint fails its checks.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Evaluate checkpoints as a training writes them, and report when transfer has peaked. Ctrl-C stops; the same
     command continues.
@@ -87,7 +93,7 @@ def budget(
     task: Annotated[
         list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
     ] = None,
-    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    suite: Suite = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V", help="A protocol's parameter, linear.max_iter=500.")
     ] = None,
@@ -95,10 +101,9 @@ def budget(
     slots: Annotated[
         int | None, typer.Option("--slots", metavar="N", min=1, help="Concurrent runs. Default: as for `run`.")
     ] = None,
-    devices: Annotated[str | None, typer.Option("--devices", metavar="D", help="Devices to use.")] = None,
-    launcher: Annotated[
-        str | None, typer.Option("--launcher", metavar="L", help="local or slurm. Default: that of config.toml.")
-    ] = None,
+    devices: DevicesChoice = None,
+    launcher: LauncherChoice = None,
+    share: SharingChoice = None,
     run: Annotated[bool, typer.Option("--run", help="Run the fitting runs in this order, and follow them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document; with --run, JSON lines.")] = False,
 ) -> None:
@@ -107,5 +112,5 @@ def budget(
     from ssl_console.cli.handlers.run import RunOptions, RunSelection
 
     selection = RunSelection.of(backbone, task, suite, None, setting, preset)
-    options = RunOptions.of(devices, launcher, "float32", as_json=as_json)
+    options = RunOptions.of(devices, launcher, "float32", share, as_json=as_json)
     raise typer.Exit(budget(context.obj, selection, Limits(hours, slots), options, run=run))

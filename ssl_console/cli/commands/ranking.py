@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ssl_console.cli.command_group import CommandGroup
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Backbones = Annotated[
-    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-]
-Tasks = Annotated[list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")]
-Suite = Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")]
-Source = Annotated[
-    str, typer.Option("--source", metavar="S", help="mine (measured here), paper (published), or both side by side.")
-]
-Figure = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Write a figure (.svg, .png or .pdf) instead.")
-]
+from ssl_console.cli.commands.shared_options import AsJson, Backbones, Figure, Source, Suite, Tasks
 
 ranking = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 

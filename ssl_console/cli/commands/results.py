@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.commands.shared_options import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ResultName = Annotated[str, typer.Argument(metavar="RESULT", help="Id of a finished run, or a unique prefix.")]
 
 results = typer.Typer(cls=CommandGroup, rich_markup_mode=None)

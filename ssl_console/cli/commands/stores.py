@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
+from ssl_console.cli.commands.shared_options import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 BackboneNames = Annotated[
     list[str] | None, typer.Argument(metavar="BACKBONE", help="Backbones or globs. Default: all.")
 ]
@@ -162,7 +162,7 @@ def features(
     ] = "paper",
     device: Annotated[str | None, typer.Option("--device", metavar="D", help="The device: cuda:0 or cpu.")] = None,
     precision: Annotated[
-        str, typer.Option("--precision", metavar="P", help="float32, or bfloat16 (other features).")
+        str, typer.Option("--precision", metavar="P", help="float32, bfloat16 or float16 (other features).")
     ] = "float32",
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,

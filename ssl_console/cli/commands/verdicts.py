@@ -7,12 +7,10 @@ from typing import Annotated
 import typer
 
 from ssl_console.cli.command_group import ANSWER_CODES, CommandGroup
+from ssl_console.cli.commands.shared_options import Backbones, JsonLines
 
 verdicts = typer.Typer(cls=CommandGroup, rich_markup_mode=None)
 
-Backbones = Annotated[
-    list[str] | None, typer.Option("-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat.")
-]
 Data = Annotated[str, typer.Option("--data", metavar="X", help="A dataset with labels, or a folder of class folders.")]
 Preset = Annotated[
     str | None, typer.Option("--preset", metavar="P", help="Parameters by name, for protocols that have them: small.")
@@ -21,7 +19,6 @@ Devices = Annotated[str | None, typer.Option("--devices", metavar="D", help="Dev
 LauncherChoice = Annotated[
     str | None, typer.Option("--launcher", metavar="L", help="local or slurm. Default: that of config.toml.")
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
 
 
 @verdicts.command(epilog=ANSWER_CODES)

@@ -184,7 +184,8 @@ BY_OPTION: Mapping[str, Names] = {
     "suite": _suites,
     "preset": _presets,
     "devices": lambda _session: ("cpu", "cuda"),
-    "precision": lambda _session: ("float32", "bfloat16"),
+    "precision": lambda _session: ("float32", "bfloat16", "float16"),
+    "share": lambda _session: ("free-memory", "idle", "never"),
     "source": lambda _session: ("mine", "paper", "both"),
 }
 BY_METAVAR: Mapping[str, tuple[Names, ...]] = {

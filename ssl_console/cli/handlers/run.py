@@ -12,7 +12,7 @@ from ssl_console.cli.handlers.rank import RankView, rank
 from ssl_console.cli.open_tui import LIVE, interactive, open_app
 from ssl_console.cli.output import stdout
 from ssl_console.cli.output.progress import end_line
-from ssl_console.launchers.placement import parse_launcher
+from ssl_console.launchers.placement import parse_launcher, parse_share
 from ssl_console.operations.further_test_sets import further_test_sets
 from ssl_console.operations.launch import Grid, LaunchOptions, disk_of_plan, plan_launch
 from ssl_console.operations.session import Session
@@ -23,6 +23,7 @@ from ssl_console.planning.submit import Submitted, submit_runs
 from ssl_console.system import command_hints
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.run import Placement
 from tasks.catalog.overrides import parse_overrides
 
@@ -68,6 +69,8 @@ class RunOptions:
     launcher: str | None = None
     """None for the launcher of the settings."""
     precision: Precision = "float32"
+    share: Share | None = None
+    """None for the sharing of GPUs in the settings."""
     detach: bool = False
     again: bool = False
     override: bool = False
@@ -84,26 +87,26 @@ class RunOptions:
         devices: str | None,
         launcher: str | None,
         precision: str,
+        share: str | None = None,
         *,
         detach: bool = False,
-        skip_missing: bool = False,
         as_json: bool = False,
     ) -> RunOptions:
-        """Options from option values. Raises ConsoleError for unknown devices, launchers or precisions."""
+        """Options from option values. Raises ConsoleError for unknown devices, launchers, precisions or sharing."""
         if precision not in get_args(Precision):
             raise ConsoleError(f"--precision {precision}: choose {' or '.join(get_args(Precision))}")
         return cls(
             parse_devices(devices),
             parse_launcher(launcher),
             cast("Precision", precision),
+            parse_share(share),
             detach=detach,
-            skip_missing=skip_missing,
             as_json=as_json,
         )
 
     def with_placement(self, session: Session) -> RunOptions:
         """Options with the placement of the runs; the settings decide where no option was given."""
-        placement = session.placement(self.launcher, self.devices)
+        placement = session.placement(self.launcher, self.devices, self.share)
         launcher = session.launcher(placement)
         remote = launcher.summary if launcher.capacity() else ""
         return replace(self, placement=placement, remote=remote)

@@ -14,6 +14,7 @@ from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.plan import Plan
 from ssl_console.tui.data.catalog import Catalog
 from ssl_console.tui.data.state import Pair, Preferences, StateUpdate
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.events import Curve
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class LaunchRequest:
     """Measure backbones that fail their checks, and mark every result."""
     launcher: str | None = None
     """None for the launcher that the settings name."""
+    share: Share | None = None
+    """Sharing of GPUs; None for that of the settings."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Backend(Protocol):
         """
         ...
 
-    def submit(self, plan: Plan, launcher: str | None = None) -> int:
+    def submit(self, plan: Plan, launcher: str | None = None, share: Share | None = None) -> int:
         """Start the plan's new runs by a launcher, or by the one that the settings name; the number of runs."""
         ...
 

@@ -27,6 +27,7 @@ from ssl_console.tui.data.backend import LaunchRequest, RunFiles
 from ssl_console.tui.data.catalog import BackboneEntry, Catalog, Suite, TaskEntry
 from ssl_console.tui.data.poller import WorkspacePoller
 from ssl_console.tui.data.state import Pair, Preferences, StateUpdate, read_preferences, write_preferences
+from ssl_console.workspace.config import Share
 from ssl_console.workspace.events import Curve
 from tasks.catalog.protocols import PROTOCOLS
 from tasks.datasets.manifest import ReadingProgress, known_manifest
@@ -188,9 +189,10 @@ class LocalBackend:
         """Download weights and data one after another; the number of those that were not queued yet."""
         return self._download_queue.add(items)
 
-    def submit(self, plan: Plan, launcher: str | None = None) -> int:
+    def submit(self, plan: Plan, launcher: str | None = None, share: Share | None = None) -> int:
         """Queue the plan's new runs and start a supervisor; the number of runs."""
-        submitted = submit_runs(self.session.workspace, plan.to_run, self.session.placement(launcher))
+        placement = self.session.placement(launcher, share=share)
+        submitted = submit_runs(self.session.workspace, plan.to_run, placement)
         self.session.start_supervisor()
         return len(submitted.run_ids)
 
@@ -212,9 +214,8 @@ class LocalBackend:
         )
 
     def _options(self, request: LaunchRequest) -> LaunchOptions:
-        return LaunchOptions(
-            request.seeds, self.session.placement(request.launcher), again=request.again, override=request.override
-        )
+        placement = self.session.placement(request.launcher, share=request.share)
+        return LaunchOptions(request.seeds, placement, again=request.again, override=request.override)
 
     def _grids(self, request: LaunchRequest) -> list[Grid]:
         """The cards and specifications of the picked pairs. Raises ConsoleError for a name that no card has."""

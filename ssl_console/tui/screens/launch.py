@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar, cast, get_args
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding
@@ -25,6 +25,7 @@ from ssl_console.tui.views import launch
 from ssl_console.tui.views.coverage import Downloads, download_of
 from ssl_console.tui.widgets.styled_text import Lines
 from ssl_console.tui.widgets.wrapped_keys import WrappedKeys
+from ssl_console.workspace.config import Share
 
 PRESETS = (None, "paper")
 LOOK_S = 0.5
@@ -64,6 +65,8 @@ class LaunchDialog(Dialog[int | None]):
         self._starts = False
         """Whether enter was pressed while the launch was being planned."""
         self._downloads: Downloads = {}
+        self._sharing: Share | None = None
+        """Sharing of GPUs in the settings; None where no run uses one."""
 
     def compose(self) -> ComposeResult:
         """The panel."""
@@ -76,6 +79,7 @@ class LaunchDialog(Dialog[int | None]):
         """Plan the selection."""
         self._downloads = host(self).state.downloads
         self.set_interval(LOOK_S, self._look)
+        self._sharing = host(self).backend.session.sharing(self._request.launcher)
         self._replan(replace(self._request, launcher=self._request.launcher or host(self).backend.session.launchers[0]))
 
     def _replan(self, request: LaunchRequest) -> None:
@@ -126,7 +130,8 @@ class LaunchDialog(Dialog[int | None]):
         assert self._plan is not None
         assert self._disk is not None
         glyphs = render_context(self).glyphs
-        args = (self._plan, self._disk, self._request, self._downloads)
+        request = replace(self._request, share=self._request.share or self._sharing)
+        args = (self._plan, self._disk, request, self._downloads)
         self._show_lines(launch.launch_lines(*args, self._width, glyphs))
 
     def _show_lines(self, lines: list[Line]) -> None:
@@ -146,7 +151,7 @@ class LaunchDialog(Dialog[int | None]):
         else:
             backend = host(self).backend
             host(self).in_background(
-                lambda: backend.submit(plan, self._request.launcher), self._started, group="submit"
+                lambda: backend.submit(plan, self._request.launcher, self._request.share), self._started, group="submit"
             )
 
     def _started(self, count: int) -> None:
@@ -202,7 +207,20 @@ class LaunchDialog(Dialog[int | None]):
         """The next launcher."""
         names = host(self).backend.session.launchers
         index = names.index(self._request.launcher) if self._request.launcher in names else -1
-        self._replan(replace(self._request, launcher=names[(index + 1) % len(names)]))
+        launcher = names[(index + 1) % len(names)]
+        self._sharing = host(self).backend.session.sharing(launcher)
+        self._replan(replace(self._request, launcher=launcher, share=None))
+
+    def action_share(self) -> None:
+        """The next way to share a GPU with other processes."""
+        if self._sharing is None:
+            host(self).notify_user("These runs use no GPU of this machine: there is nothing to share.")
+            return
+        ways = get_args(Share)
+        following = ways[(ways.index(self._request.share or self._sharing) + 1) % len(ways)]
+        self._request = replace(self._request, share=None if following == self._sharing else following)
+        if self._plan is not None:
+            self._show()
 
     def action_copy(self) -> None:
         """The command line that does the same, to the clipboard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ssl_console.planning.disk_usage import Disk
 from ssl_console.planning.duration import format_duration, megabytes
@@ -13,9 +13,16 @@ from ssl_console.tui.data.backend import LaunchRequest
 from ssl_console.tui.style.glyphs import Glyphs
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
 from ssl_console.tui.views.coverage import Downloads, download_of, reading_text
+from ssl_console.workspace.config import Share
 from tasks.datasets.manifest import ReadingProgress
 
 MOST_SEEDS = 100
+SHARING: Mapping[Share, str] = {
+    "free-memory": "started on as soon as the need is free",
+    "idle": "waited for until only own runs use them",
+    "never": "waited for until nothing uses them",
+}
+"""How a launch treats GPUs that other processes use."""
 _SEEDS = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
@@ -155,7 +162,14 @@ def _choices(request: LaunchRequest) -> list[Line]:
     preset = request.preset or (f"of suite {request.suite}" if request.suite else "default")
     again = "yes: done ones are measured again" if request.again else "no"
     launcher = (("launcher", request.launcher),) if request.launcher else ()
-    pairs = (("seeds", format_seeds(request.seeds)), ("parameters", preset), ("measure again", again), *launcher)
+    share = (("GPUs in use", SHARING[request.share]),) if request.share else ()
+    pairs = (
+        ("seeds", format_seeds(request.seeds)),
+        ("parameters", preset),
+        ("measure again", again),
+        *launcher,
+        *share,
+    )
     return [line(Span(f"{name:>14}  ", Tone.DIM), value) for name, value in pairs]
 
 

@@ -13,13 +13,22 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones.catalog.card import BackboneCard, FactsCard, FileWeights, RandomWeights, TimmWeights, preprocessing_for
+from backbones.catalog.card import (
+    BackboneCard,
+    FactsCard,
+    FileWeights,
+    Precision,
+    RandomWeights,
+    TimmWeights,
+    preprocessing_for,
+)
 from backbones.catalog.catalog import BackboneCatalog
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
 from backbones.model.architecture import make
 from backbones.model.encoder import Encoder
 from backbones.model.loading import load_model
+from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
 
 DEMO = ("random", "supervised", "simclr", "simclr-nocolour", "rotation", "mae")
@@ -113,13 +122,19 @@ def test_a_backbone_put_back_into_training_mode_refuses_to_run(catalog: Backbone
         encode(encoder, images(1))
 
 
+@pytest.mark.parametrize(("precision", "near"), [("bfloat16", 0.05), ("float16", 0.005)])
 def test_half_precision_is_near_full_precision_and_still_gives_float32(
-    catalog: BackboneCatalog, folder: WeightsFolder
+    catalog: BackboneCatalog, folder: WeightsFolder, precision: Precision, near: float
 ) -> None:
     full = encode(Encoder.load(catalog.get("demo/simclr"), folder), images(4))
-    half = encode(Encoder.load(catalog.get("demo/simclr"), folder, precision="bfloat16"), images(4))
+    half = encode(Encoder.load(catalog.get("demo/simclr"), folder, precision=precision), images(4))
     assert half.dtype == torch.float32
-    assert 0 < (full - half).norm() / full.norm() < 0.05
+    assert 0 < (full - half).norm() / full.norm() < near
+
+
+def test_float16_is_refused_for_training() -> None:
+    with pytest.raises(ValueError, match="small gradients are zero"), training_arithmetic("cpu", "float16"):
+        pass
 
 
 def test_another_input_size_than_the_weights_were_made_for_works(

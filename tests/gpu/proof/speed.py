@@ -30,6 +30,7 @@ FILES, TIMES = 1024, 8
 NETWORKS: Sequence[tuple[str, Precision]] = (
     ("resnet50", "float32"),
     ("resnet50", "bfloat16"),
+    ("resnet50", "float16"),
     ("vit_small_patch16_224", "bfloat16"),
 )
 BATCH = 256

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from ssl_console.cli.entry import run
 from ssl_console.workspace.paths import Workspace
 from tests.ssl_console.cli.shell import BACKBONE, Shell
+from tests.ssl_console.system.test_nvml import stand_in_driver
 
 
 @pytest.fixture
@@ -28,6 +32,8 @@ def own(workspace: Workspace) -> Workspace:
         ("plan -b own/* -t few-shot-5/digits --set few-shot.shots=many", "it takes a whole number"),
         ("plan -b own/* -t few-shot-5/digits --set value", "write family.key=value"),
         ("plan -b own/* -t few-shot-5/digits --preset papre", "did you mean 'paper'"),
+        ("run -b own/* -t few-shot-5/digits --share sometimes", "--share sometimes: choose idle, free-memory, never"),
+        ("run -b own/* -t few-shot-5/digits --share idle --launcher slurm", "--share idle is for GPUs of this machine"),
         ("plan -b own/* -t few-shot-5/digits --seed -1", "--seed"),
         ("plan -b own/* -t few-shot-5/digits --seed x", "--seed"),
         ("run -b own/* -t few-shot-5/digits --devices gpu", "'gpu' is not a device"),
@@ -137,3 +143,28 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(shell: Shell) -> None:
     process.stderr.close()
     assert process.wait() == 1
     assert "Traceback" not in said
+
+
+def test_float16_is_refused_where_a_network_is_trained(shell: Shell) -> None:
+    refused = shell("run", "-b", "own/first", "-t", "finetune/digits", "--precision", "float16")
+    assert refused.code == 3
+    assert "small gradients are zero in it; use bfloat16 or float32" in refused.out + refused.err
+
+
+@pytest.mark.parametrize("command", [("run", "-b", "own/first", "-t", "echo/things"), ("demo", "--headless")])
+def test_gpus_that_torch_cannot_use_are_named_before_anything_is_queued(
+    shell: Shell, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    driver = stand_in_driver(tmp_path, "-DCUDA=11080")
+    refused = Shell(shell.workspace, {**shell.environment, "LD_LIBRARY_PATH": driver["LD_LIBRARY_PATH"]})(*command)
+    assert refused.code == 2
+    assert "so runs cannot use cuda:0" in refused.err
+    assert "--devices cpu" in refused.err
+    assert not list(shell.workspace.run_folders())
+
+
+def test_the_sharing_of_gpus_is_part_of_the_queued_run(shell: Shell) -> None:
+    shell("pause")
+    assert shell("run", "-b", "own/first", "-t", "echo/things", "--share", "idle", "--detach").code == 0
+    (folder,) = shell.workspace.run_folders()
+    assert json.loads(folder.spec.read_bytes())["share"] == "idle"

@@ -4,7 +4,8 @@
    smaller, their figures change every second, and the process that asks holds memory of each.
    With HOLDERS, the file that NVML_HOLDERS names has a line for each process of the first card, `pid megabytes`, and the
    card is as full as they say; a line `pid megabytes mps` is a process that computes through the Multi-Process Service.
-   With MIG, the first card is in MIG mode with so many instances. With COMPUTE_MODE, every card is in this mode. */
+   With MIG, the first card is in MIG mode with so many instances. With COMPUTE_MODE, every card is in this mode. CUDA is the
+   version that the driver supports, e.g. 12040. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,9 @@ int nvmlInitWithFlags(unsigned int flags) { (void)flags; return SUCCESS; }
 int nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(int result) { return result == NOT_SUPPORTED ? "Not Supported" : "Not Found"; }
 int nvmlSystemGetDriverVersion(char *version, unsigned int length) { strncpy(version, "570.00", length); return SUCCESS; }
+#ifdef CUDA
+int nvmlSystemGetCudaDriverVersion(int *version) { *version = CUDA; return SUCCESS; }
+#endif
 int nvmlDeviceGetCount_v2(unsigned int *count) { *count = CARDS; return SUCCESS; }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {

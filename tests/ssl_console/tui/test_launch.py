@@ -16,9 +16,12 @@ import pytest
 from PIL import Image
 
 from backbones.catalog.weights_folder import SHIPPED
+from ssl_console.launchers import placement
 from ssl_console.operations.check_backbone import BackboneChecker
 from ssl_console.operations.downloads import DownloadItem, DownloadProgress, DownloadQueue, Report
 from ssl_console.planning.plan import Plan
+from ssl_console.system import devices
+from ssl_console.system.device import Device
 from ssl_console.tui.data.backend import Backend
 from ssl_console.tui.data.poller import PollThread
 from ssl_console.tui.data.state import StateUpdate
@@ -91,7 +94,7 @@ async def test_an_overridden_run_carries_what_failed(refused: Workspace, opened:
     async with opened(refused) as pilot:
         app = app_of(pilot)
         submitted: list[Plan] = []
-        app.backend.submit = lambda plan, _launcher=None: submitted.append(plan) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
+        app.backend.submit = lambda plan, _launcher=None, _share=None: submitted.append(plan) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"own/net", "enter", "space", "enter")
         await until(pilot, lambda: "1 refused" in text_of(pilot))
         await pilot.press("o", "y")
@@ -143,7 +146,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
             return planned(request)  # type: ignore[arg-type]
 
         app.backend.plan = slow  # type: ignore[method-assign]
-        app.backend.submit = lambda plan, _launcher=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
+        app.backend.submit = lambda plan, _launcher=None, _share=None: started.append(len(plan.to_run)) or 1  # type: ignore[method-assign, assignment, func-returns-value]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "examining own/net" in text_of(pilot))
         await until(pilot, lambda: "Looking at 1 selected ... 1 s" in text_of(pilot))
@@ -330,3 +333,55 @@ def test_the_poll_thread_passes_on_everything_that_has_changed() -> None:
     assert came.wait(10)
     thread.stop()
     assert (delivered[0].reading, delivered[0].problem) == (reading, "a file cannot be read")
+
+
+GPU = Device("cuda:0", "GPU", "GPU-0", 80 * 1024.0)
+
+
+@pytest.fixture
+def gpu(used: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU that torch can use."""
+    used.config.write_text("slots_per_device = 1\n")
+    monkeypatch.setattr(placement, "all_devices", lambda: [GPU, Device("cpu", "CPU")])
+    monkeypatch.setattr(devices, "all_devices", lambda: [GPU, Device("cpu", "CPU")])
+    monkeypatch.setattr(devices, "driver_cuda_version", lambda: "13.0")
+    monkeypatch.setattr(devices, "built_for", lambda: (13, 0))
+
+
+async def test_the_sharing_of_gpus_is_a_choice_of_a_launch_and_part_of_its_command(
+    used: Workspace, opened: Opener, gpu: None
+) -> None:
+    async with opened(used) as pilot:
+        app = app_of(pilot)
+        asked: list[object] = []
+        app.backend.submit = lambda plan, _launcher=None, share=None: asked.append(share) or len(plan.to_run)  # type: ignore[method-assign, assignment, func-returns-value]
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "GPUs in use started on as soon as the need is free" in text_of(pilot))
+        await pilot.press("g")
+        assert "GPUs in use waited for until nothing uses them" in text_of(pilot)
+        await pilot.press("y")
+        assert app.clipboard.endswith("--share never")
+        await pilot.press("enter")
+        await until(pilot, lambda: asked == ["never"])
+
+
+async def test_without_a_gpu_there_is_nothing_to_share(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "will run" in text_of(pilot))
+        assert "GPUs in use" not in text_of(pilot)
+        await pilot.press("g")
+        assert "GPUs in use" not in text_of(pilot)
+
+
+async def test_gpus_that_torch_cannot_use_are_named_before_anything_is_queued(
+    used: Workspace, opened: Opener, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "driver_cuda_version", lambda: "12.4")
+    before = len(list(used.run_folders()))
+    async with opened(used) as pilot:
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "supports CUDA up to 12.4" in text_of(pilot))
+        assert "--devices cpu" in text_of(pilot)
+        await pilot.press("enter")
+        assert len(list(used.run_folders())) == before

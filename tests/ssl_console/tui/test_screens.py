@@ -75,7 +75,8 @@ async def test_the_launch_sheet_says_first_and_launches_then(used: Workspace, op
         app = app_of(pilot)
         asked: list[tuple[int, str | None]] = []
 
-        def submit(plan: Plan, launcher: str | None = None) -> int:
+        def submit(plan: Plan, launcher: str | None = None, share: object = None) -> int:
+            assert share is None
             asked.append((len(plan.to_run), launcher))
             return len(plan.to_run)
 
