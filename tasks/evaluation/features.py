@@ -10,7 +10,14 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from backbones.catalog.card import BackboneCard, Precision, PreprocessingSpec, identity, preprocessing_for
+from backbones.catalog.card import (
+    BackboneCard,
+    Precision,
+    PreprocessingName,
+    PreprocessingSpec,
+    identity,
+    preprocessing_for,
+)
 from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
 from backbones.io.errors import WeightsError
@@ -44,7 +51,7 @@ class ProtocolModule(Protocol):
 
 
 @dataclass(frozen=True)
-class _Subject:
+class FeatureSubject:
     """A backbone with the preprocessing of one task."""
 
     card: BackboneCard
@@ -74,7 +81,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     reporter.phase("opening")
     parameters = cast("FeatureParameters", task.typed_parameters())
     weights = WeightsFolder(paths.weights)
-    subject = _subject(card, parameters, weights)
+    subject = feature_subject(card, parameters.preprocessing, weights)
     dataset = open_dataset(dataset_card, paths.data, paths.cache)
     for note in dataset.notes:
         reporter.warn(f"{dataset.name}: {note}")
@@ -83,7 +90,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     shifts = _shifts(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
     store = FeatureStore(paths.features, Machine(batch_size=batch_size), _shared_images(paths))
-    stored = _features(
+    stored = split_features(
         store,
         subject,
         replace(dataset, splits={**dataset.splits, **shifts}),
@@ -93,7 +100,7 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
         reporter,
     )
     checks = _checks({name: split.pooled for name, split in stored.items()}, reporter)
-    source = _source(without_shifts(dataset), dataset_card, subject, stored, layers, seed, device)
+    source = split_source(without_shifts(dataset), dataset_card, subject, stored, layers, seed, device)
     source = replace(source, shifts=shifts)
     inputs = source.inputs(protocol, parameters, reporter)
     if isinstance(inputs, ManyShotInputs):
@@ -107,15 +114,16 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     return Evaluation(outcome, _provenance(subject, dataset, stored))
 
 
-def _source(
+def split_source(
     dataset: Dataset,
     card: DatasetCard,
-    subject: _Subject,
-    stored: Mapping[str, _SplitEntries],
+    subject: FeatureSubject,
+    stored: Mapping[str, SplitEntries],
     layers: LayerRequest | None,
     seed: int,
     device: str,
 ) -> SplitFeatures:
+    """The dataset with its stored features."""
     pooled = {name: cast("Floats", split.pooled.values) for name, split in stored.items()}
     if layers is None:
         return SplitFeatures(dataset, card.metric, pooled, subject.spec, seed, device)
@@ -142,16 +150,17 @@ def _duplicates(inputs: FeatureInputs) -> dict[str, Json]:
     return {} if count is None else {"test_images_seen_in_training": count}
 
 
-def _subject(card: BackboneCard, parameters: FeatureParameters, weights: WeightsFolder) -> _Subject:
+def feature_subject(card: BackboneCard, preprocessing: PreprocessingName, weights: WeightsFolder) -> FeatureSubject:
+    """The backbone with its preprocessing. Raises WeightsError for weights that are not here."""
     state = weights.state(card)
     if state.status != "present" or state.digest is None:
         raise WeightsError(f"{card.name}: the weights are {state.status}: {state.advice}")
-    spec = preprocessing_for(card, parameters.preprocessing)
-    return _Subject(card, spec, state.digest, identity(card, state.digest, spec))
+    spec = preprocessing_for(card, preprocessing)
+    return FeatureSubject(card, spec, state.digest, identity(card, state.digest, spec))
 
 
 @dataclass(frozen=True)
-class _SplitEntries:
+class SplitEntries:
     """Features of one source split."""
 
     pooled: Features
@@ -169,15 +178,15 @@ class _SplitEntries:
         return next((one.manifest.images_per_s for one in fresh), None)
 
 
-def _features(
+def split_features(
     store: FeatureStore,
-    subject: _Subject,
+    subject: FeatureSubject,
     dataset: Dataset,
     precision: Precision,
     layers: Sequence[LayerRequest],
     encoder: Callable[[], Encoder],
     reporter: Reporter,
-) -> dict[str, _SplitEntries]:
+) -> dict[str, SplitEntries]:
     """Features of every source split, by its name."""
     found = {}
     for name, split in dataset.splits.items():
@@ -189,7 +198,7 @@ def _features(
 
         needed = [None, *(one for one in layers)]
         pooled, *others = store.together([request(one) for one in needed], encoder, reporter)
-        found[name] = _SplitEntries(pooled, dict(zip(layers, others, strict=True)))
+        found[name] = SplitEntries(pooled, dict(zip(layers, others, strict=True)))
     return found
 
 
@@ -206,7 +215,7 @@ def _checks(stored: Mapping[str, Features], reporter: Reporter) -> dict[str, Jso
     return checks
 
 
-def _provenance(subject: _Subject, dataset: Dataset, stored: Mapping[str, _SplitEntries]) -> Provenance:
+def _provenance(subject: FeatureSubject, dataset: Dataset, stored: Mapping[str, SplitEntries]) -> Provenance:
     fresh = [found for found in stored.values() if found.encoded]
     seconds = sum(found.encoded / found.images_per_s for found in fresh if found.images_per_s)
     encoded = sum(found.encoded for found in fresh)

@@ -73,3 +73,32 @@ def layer_curve(
     from ssl_console.cli.handlers.label_free import layer_curves
 
     layer_curves(context.obj, tuple(dataset or ()), tuple(backbone or ()), as_json=as_json)
+
+
+@analyses.command()
+def multiverse(
+    context: typer.Context,
+    data: Annotated[str, typer.Option("--data", metavar="DATASET", help="A dataset with stored features.")],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-b", "--backbone", metavar="NAME", help="A backbone or a glob; may repeat. Default: all with features."
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", metavar="FILE", help="TOML file of poolings, blocks, heads and seeds to combine."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", metavar="N", min=0, help="A seed; may repeat. Default: 0 to 4.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option("--figure", metavar="FILE", help="Also write the specification curve (.svg, .png or .pdf)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate stored features under all reasonable protocols: in how many is a backbone ahead, and where is it not?"""
+    from ssl_console.cli.handlers.multiverse import show_multiverse
+
+    show_multiverse(context.obj, tuple(backbone or ()), data, card, tuple(seed or ()), figure, as_json=as_json)
