@@ -23,7 +23,7 @@ ANSWER_CODES = (
     "data are needed; 1 some run failed, 2 wrong usage or unknown name, 3 weights or data missing, 4 refused by the "
     "doctor, 130 interrupted."
 )
-MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch", "ladder", "choose", "multiverse"})
+MULTI_VALUE_COMMANDS = frozenset({"plan", "run", "rank", "budget", "watch", "ladder", "judge", "choose", "multiverse"})
 MULTI_VALUE_OPTIONS = frozenset({"-b", "--backbone", "-t", "--task", "--seed", "--set", "--test-also", "--rung"})
 
 

@@ -5,7 +5,6 @@ A rung is a task, planned and run as by `run`; results stay in the workspace, so
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -18,10 +17,10 @@ from ssl_console.analysis.ladder import LadderRung, LadderStep, climb, largest_s
 from ssl_console.analysis.ranking_cell import average_seeds
 from ssl_console.operations.launch import LaunchOptions, plan_launch
 from ssl_console.operations.session import Session
-from ssl_console.planning.duration import History, makespan
-from ssl_console.planning.plan import Blocker, PlannedRun
+from ssl_console.operations.stages import PlannedStage, images_digest, predictions_of, seconds_left
+from ssl_console.planning.duration import History
+from ssl_console.planning.plan import PlannedRun
 from ssl_console.system.errors import ConsoleError
-from ssl_console.workspace.predictions import Arrays
 from ssl_console.workspace.result import Result
 from tasks.catalog.catalog import SCHEME
 from tasks.catalog.fit import misfit
@@ -54,37 +53,10 @@ class LadderRequest:
 
 
 @dataclass(frozen=True)
-class PlannedRung:
+class PlannedRung(PlannedStage):
     """A task with the runs of all backbones."""
 
     task: TaskSpec
-    runs: tuple[PlannedRun, ...]
-    seconds: float | None
-    """Expected duration of the runs that are not done; None while it is unknown."""
-
-    @property
-    def name(self) -> str:
-        """The task, with its preset unless that is the default one."""
-        return self.task.name if self.task.variant == "default" else f"{self.task.name} ({self.task.variant})"
-
-    @property
-    def done(self) -> bool:
-        """Whether the results of all backbones exist."""
-        return all(run.status == "done" for run in self.runs)
-
-    @property
-    def to_run(self) -> tuple[PlannedRun, ...]:
-        return tuple(run for run in self.runs if run.to_run)
-
-    @property
-    def active(self) -> tuple[str, ...]:
-        """Ids of its queued or running runs."""
-        return tuple(run.run_id for run in self.runs if run.status == "active" and run.run_id)
-
-    @property
-    def blockers(self) -> tuple[Blocker, ...]:
-        """Reasons why runs cannot be started, each once."""
-        return tuple(dict.fromkeys(item for run in self.runs for item in run.candidate.missing))
 
 
 def rungs_named(names: Sequence[str]) -> tuple[tuple[Alternative, ...], ...]:
@@ -129,19 +101,10 @@ def plan_rungs(session: Session, request: LadderRequest) -> list[PlannedRung]:
     return [next(filter(_fits, some)) for some in rungs if any(map(_fits, some))]
 
 
-def next_rung(rungs: Sequence[PlannedRung]) -> PlannedRung | None:
-    """The cheapest rung without results; the first one while a duration is unknown. None when all are done."""
-    left = [rung for rung in rungs if not rung.done]
-    known = [(rung.seconds, place) for place, rung in enumerate(left) if rung.seconds is not None]
-    if left and len(known) == len(left):
-        return left[min(known)[1]]
-    return left[0] if left else None
-
-
 def ladder_steps(session: Session, rungs: Sequence[PlannedRung], looks: int | None = None) -> list[LadderStep]:
     """What the finished rungs show, one after another; `looks` is the planned number of rungs."""
     stored = {result.run_id: result for result in session.badged_results()}
-    done = [_measured(session, rung, stored) for rung in rungs if rung.done and _stored(rung, stored)]
+    done = [_measured(session, rung, stored) for rung in rungs if rung.done and rung.is_stored(stored)]
     if not done:
         return []
     return climb(done, looks or len(rungs), next(iter(done[0].pairs.values())).tolerance.size)
@@ -159,8 +122,8 @@ def _tasks(session: Session, request: LadderRequest, alternatives: Iterable[Alte
 
 
 def _rung(task: TaskSpec, runs: Sequence[PlannedRun], history: History, slots: int) -> PlannedRung:
-    left = [history.seconds(run.candidate.work) for run in runs if run.status != "done"]
-    return PlannedRung(task, tuple(runs), makespan(left, slots))
+    name = task.name if task.variant == "default" else f"{task.name} ({task.variant})"
+    return PlannedRung(name, tuple(runs), seconds_left(runs, history, slots), task)
 
 
 def _fits(rung: PlannedRung) -> bool:
@@ -168,20 +131,13 @@ def _fits(rung: PlannedRung) -> bool:
     return all(item.kind != "backbone" for item in rung.blockers)
 
 
-def _stored(rung: PlannedRung, stored: Mapping[str, Result]) -> bool:
-    """Whether the database has all results: a finished run is collected a moment later."""
-    return all(run.run_id in stored for run in rung.runs)
-
-
 def _measured(session: Session, rung: PlannedRung, stored: Mapping[str, Result]) -> LadderRung:
-    """The rung's results. The same measurement may be listed under another name, so results are renamed."""
+    """Results of the rung, and the scores of their images."""
     by_backbone: dict[str, list[Result]] = {}
-    for run in rung.runs:
-        name = run.candidate.backbone.name
-        result = stored[run.run_id or ""].model_copy(update={"backbone": name})
-        by_backbone.setdefault(name, []).append(result)
+    for result in rung.results(stored):
+        by_backbone.setdefault(result.backbone, []).append(result)
     metric = next(iter(by_backbone.values()))[0].metric
-    arrays = {name: _arrays(session, results) for name, results in by_backbone.items()}
+    arrays = {name: predictions_of(session, results) for name, results in by_backbone.items()}
     scores = {name: sample_scores(metric, found) for name, found in arrays.items() if found}
     reference = next((found[0] for found in arrays.values() if found), {})
     return LadderRung(
@@ -191,15 +147,9 @@ def _measured(session: Session, rung: PlannedRung, stored: Mapping[str, Result])
         cells={name: average_seeds(results) for name, results in by_backbone.items()},
         samples={name: values for name, values in scores.items() if values is not None},
         pairs=_pairs(session, by_backbone),
-        images=_images(reference),
+        images=images_digest(reference),
         reach=largest_score(metric, reference["label"]) if "label" in reference else 100.0,
     )
-
-
-def _arrays(session: Session, results: Sequence[Result]) -> list[Arrays]:
-    """Predictions of all seeds; empty when any is missing."""
-    found = [session.outputs.predictions(result.run_id) for result in results]
-    return [] if any(one is None for one in found) else [one for one in found if one is not None]
 
 
 def _pairs(session: Session, by_backbone: Mapping[str, list[Result]]) -> dict[tuple[str, str], TaskComparison]:
@@ -211,12 +161,3 @@ def _pairs(session: Session, by_backbone: Mapping[str, list[Result]]) -> dict[tu
             raise ConsoleError(f"{first} and {second} cannot be compared: {reasons}")
         pairs[first, second] = found.tasks[0]
     return pairs
-
-
-def _images(arrays: Arrays) -> str:
-    """Digest of the test images and labels; empty for predictions without them."""
-    if not {"index", "label"} <= set(arrays):
-        return ""
-    order = arrays["index"].argsort(kind="stable")
-    ordered = (arrays["index"][order].astype("int64"), arrays["label"][order].astype("int64"))
-    return hashlib.sha256(b"".join(one.tobytes() for one in ordered)).hexdigest()

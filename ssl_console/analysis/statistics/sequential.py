@@ -77,7 +77,7 @@ def anytime_test(
     ValueError for no differences, or ones beyond `reach`.
     """
     values = np.random.default_rng(seed).permutation(np.asarray(differences, dtype=np.float64))
-    if not len(values) or not float(np.abs(values).max()) <= reach * (1 + 1e-9):
+    if not len(values) or not float(np.abs(values).max()) <= reach + 1:
         raise ValueError(f"{len(values)} differences, at most {reach:g} points each, are needed for an anytime test")
     mean, groups = float(values.mean()), min(len(values), MOST_VALUES)
     grouped, size = _group_means(values, groups, seed), len(values) / groups
@@ -176,18 +176,18 @@ def _tuned(error: float) -> float:
     return (low + high) / 2
 
 
-def mean_over_tasks(differences: Sequence[Floats], seed: int = 0) -> Floats:
-    """Independent values [m] whose mean is the mean over tasks on different images, each with equal weight.
+def mean_over_datasets(differences: Sequence[Floats], weights: Sequence[float], seed: int = 0) -> Floats:
+    """Independent values [m] whose mean is the weighted mean over datasets, which have no image in common.
 
-    `differences` are [n] for each task. The images of every task are dealt at random to as many groups as the smallest
-    task has images; a value is the mean over tasks of the means of one group. Weights of images differ by one image in
-    a group at most, and the mean is moved onto the exact one.
+    `differences` are [n] for each dataset. Its images are dealt at random to as many groups as the smallest dataset has
+    images; a value is the weighted mean over datasets of the means of one group. The mean is moved onto the exact one,
+    as some groups have one image more than others.
     """
     groups = min(len(one) for one in differences)
     dealt = [_group_means(one, groups, seed + number) for number, one in enumerate(differences)]
-    exact = float(np.mean([one.mean() for one in differences]))
-    averaged: Floats = np.mean(dealt, axis=0)
-    moved: Floats = np.clip(averaged + (exact - averaged.mean()), -PERCENT, PERCENT)
+    exact = float(np.average([one.mean() for one in differences], weights=weights))
+    averaged = np.average(dealt, axis=0, weights=weights)
+    moved: Floats = averaged + (exact - averaged.mean())
     return moved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -49,3 +50,39 @@ def ladder(
     seeds = tuple(dict.fromkeys(seed or (0,)))
     selection = LadderSelection(tuple(backbone or ()), data, tuple(rung or ()), preset, seeds)
     raise typer.Exit(ladder(context.obj, selection, budget, options))
+
+
+@verdicts.command(epilog=ANSWER_CODES)
+def judge(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(metavar="CKPT", help="A checkpoint file, or a backbone.")],
+    against: Annotated[str, typer.Option("--against", metavar="LEADER", help="The backbone that it has to beat.")],
+    suite: Annotated[str | None, typer.Option("--suite", metavar="S", help="The tasks of a suite.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="TASK", help="A task or a glob; may repeat.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", metavar="POINTS", help="Largest mean difference that does not matter.")
+    ] = 0.5,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="BACKBONE", help="Load the file in the same way as this backbone.")
+    ] = None,
+    preset: Preset = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", metavar="H", min=0, help="Time budget in hours. Default: none.")
+    ] = None,
+    devices: Devices = None,
+    launcher: LauncherChoice = None,
+    override: Annotated[
+        bool, typer.Option("--override", help="Run what the doctor refuses, and mark every result.")
+    ] = False,
+    as_json: JsonLines = False,
+) -> None:
+    """Judge whether a checkpoint is better than a backbone, dataset by dataset, and stop as soon as it is certain."""
+
+    from ssl_console.cli.handlers.judge import JudgeSelection, judge
+    from ssl_console.cli.handlers.run import RunOptions
+
+    options = replace(RunOptions.of(devices, launcher, "float32", as_json=as_json), override=override)
+    selection = JudgeSelection(checkpoint, against, tuple(task or ()), suite, margin, like, preset)
+    raise typer.Exit(judge(context.obj, selection, budget, options))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import (
@@ -16,51 +15,21 @@ from ssl_console.analysis.ladder_sentences import (
     verdict_sentence,
 )
 from ssl_console.analysis.marked_scores import MarkedScore, mark_sentences
-from ssl_console.cli.handlers.follow import follow_runs
 from ssl_console.cli.handlers.run import RunOptions
+from ssl_console.cli.handlers.stages import StagesEnded, TimeLimit, run_stage
 from ssl_console.cli.output import stdout
 from ssl_console.operations.ladder import (
     LadderRequest,
-    PlannedRung,
     dataset_named,
     ladder_steps,
-    next_rung,
     plan_rungs,
     rungs_named,
 )
 from ssl_console.operations.launch import LaunchOptions
 from ssl_console.operations.session import Session
-from ssl_console.planning.duration import format_duration
-from ssl_console.planning.submit import submit_runs
+from ssl_console.operations.stages import next_stage
 from ssl_console.system.errors import ConsoleError, ExitCode
 from ssl_console.workspace.badges import marks
-
-
-class StopClimbing(Exception):  # noqa: N818 - an outcome, not a fault
-    """The ladder ends with this exit code before it is settled."""
-
-    def __init__(self, code: ExitCode) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass
-class TimeLimit:
-    """A number of seconds from now on; None for no limit."""
-
-    seconds: float | None
-    started: float = field(default_factory=time.monotonic)
-
-    def refusal(self, rung: PlannedRung) -> str:
-        """Why a rung is not begun, in words; empty if it fits, or its duration is unknown and time is left."""
-        if self.seconds is None:
-            return ""
-        left = self.seconds - (time.monotonic() - self.started)
-        need = rung.seconds or 0.0
-        if left > 0 and need <= left:
-            return ""
-        wanted = f"takes about {format_duration(need)}" if need else "has an unknown duration"
-        return f"{rung.name} {wanted}, and {format_duration(max(left, 0.0))} of the budget are left"
 
 
 @dataclass(frozen=True)
@@ -88,7 +57,7 @@ def ladder(session: Session, selection: LadderSelection, hours: float | None, op
     limit = TimeLimit(None if hours is None else hours * 3600.0)
     try:
         steps = list(climbed(session, request, limit, options))
-    except StopClimbing as stop:
+    except StagesEnded as stop:
         return stop.code
     code = ExitCode.DONE if steps and steps[-1].settled else ExitCode.UNDECIDED
     if options.as_json:
@@ -102,7 +71,7 @@ def ladder(session: Session, selection: LadderSelection, hours: float | None, op
 def climbed(session: Session, request: LadderRequest, limit: TimeLimit, options: RunOptions) -> Iterator[LadderStep]:
     """Steps of a ladder, each printed: first those of all stored results, then one after every rung that is run.
 
-    Raises StopClimbing when runs are missing something, fail, or are interrupted.
+    Raises StagesEnded when runs are missing something, fail, or are interrupted.
     """
     order: list[str] = []
     shown = 0
@@ -115,32 +84,16 @@ def climbed(session: Session, request: LadderRequest, limit: TimeLimit, options:
             _show_step(step, options)
             yield step
         shown = len(steps)
-        rung = next_rung(rungs)
+        rung = next_stage(rungs)
+        if rung is None and len(steps) < len(rungs):
+            session.start_supervisor()
+            raise ConsoleError("finished runs are not in the database yet: repeat the command in a moment")
         if rung is None or (steps and steps[-1].settled):
             return
         if refusal := limit.refusal(rung):
             stdout.say(f"ssl-console: {refusal}")
             return
-        run_rung(session, rung, options)
-
-
-def run_rung(session: Session, rung: PlannedRung, options: RunOptions) -> None:
-    """Execute the missing runs of a rung, and follow them. Raises StopClimbing unless all are done."""
-    if rung.blockers:
-        for item in rung.blockers:
-            stdout.say(f"ssl-console: {item.advice}")
-        refused = all(item.kind == "doctor" for item in rung.blockers)
-        raise StopClimbing(ExitCode.REFUSED if refused else ExitCode.MISSING)
-    expected = f", about {format_duration(rung.seconds)}" if rung.seconds else ""
-    stdout.say(f"{rung.name}: {len(rung.to_run) + len(rung.active)} runs{expected}")
-    submitted = submit_runs(session.workspace, rung.to_run, options.placement)
-    followed = tuple(dict.fromkeys([*rung.active, *submitted.run_ids]))
-    if not followed:
-        session.start_supervisor()
-        raise ConsoleError(f"results of {rung.name} are not in the database yet: repeat the command")
-    code = follow_runs(session, followed, options.placement, as_json=options.as_json)
-    if code is not ExitCode.DONE:
-        raise StopClimbing(code)
+        run_stage(session, rung, options)
 
 
 def show_end(steps: Sequence[LadderStep]) -> None:

@@ -16,6 +16,7 @@ from ssl_console.cli.output.live_progress import point_line
 from ssl_console.operations.add_backbone import BackboneOptions, check_options, inspect_checkpoint, make_card
 from ssl_console.operations.checkpoints.record import TransferCurve, WatchedTraining, curve_of, training_folder
 from ssl_console.operations.checkpoints.watcher import Watcher, only_watcher
+from ssl_console.operations.judge import improvement_of
 from ssl_console.operations.session import Session
 from ssl_console.system.devices import parse_devices
 from ssl_console.system.errors import ConsoleError, ExitCode
@@ -100,7 +101,10 @@ def _watch(session: Session, request: WatchRequest, watcher: Watcher, view: Watc
 
 
 def _curve(session: Session, watcher: Watcher) -> TransferCurve:
-    return curve_of(watcher.training, [*session.results(), *watcher.fresh.values()])
+    results = [*session.results(), *watcher.fresh.values()]
+    curve = curve_of(watcher.training, results)
+    found = improvement_of(session, watcher.training, curve, results)
+    return curve if found is None else replace(curve, improvement=found.sentence, stopped=found.stopped)
 
 
 def _watcher(session: Session, request: WatchRequest, training: WatchedTraining, tasks: list[TaskSpec]) -> Watcher:
@@ -172,9 +176,10 @@ class PlainWatch:
             if one.status == "failed" and one.backbone not in self._shown:
                 self._shown.add(one.backbone)
                 stdout.lines([f"{one.file}: failed (ssl-console logs {next(iter(one.run_ids), 'RUN')})"])
-        if curve.points and curve.verdict != self._verdict:
-            self._verdict = curve.verdict
-            stdout.lines([curve.verdict])
+        verdict = "; ".join(filter(None, [curve.verdict, curve.improvement]))
+        if curve.points and verdict != self._verdict:
+            self._verdict = verdict
+            stdout.lines([verdict])
 
 
 @dataclass
@@ -202,5 +207,7 @@ class JsonWatch:
                 "references": dict(curve.references),
                 "peaked": curve.peaked,
                 "verdict": curve.verdict,
+                "improvement": curve.improvement,
+                "stopped_improving": curve.stopped,
             }
         )

@@ -114,7 +114,8 @@ class LiveCurve:
         waiting = sum(one.status in {"taken", "queued"} for one in training.checkpoints)
         newest = [Text(printable(point_line(point, curve)), no_wrap=True) for point in curve.points[-CURVES_SHOWN:]]
         state = Text(f"{len(curve.points)} measured, {waiting} active: {curve.verdict}", style="bold")
-        self.live.update(Group(*chart, *newest, state), refresh=True)
+        improvement = [Text(curve.improvement)] if curve.improvement else []
+        self.live.update(Group(*chart, *newest, state, *improvement), refresh=True)
 
 
 @contextmanager

@@ -127,6 +127,10 @@ class TransferCurve:
     points: tuple[TransferPoint, ...]
     references: Mapping[str, float]
     unit: str = "step"
+    improvement: str = ""
+    """Whether the training still improves, by paired tests on the same images; empty where they were not made."""
+    stopped: bool = False
+    """Whether these tests show that it has stopped improving."""
 
     @property
     def best(self) -> TransferPoint | None:

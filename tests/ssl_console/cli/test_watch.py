@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from safetensors.torch import save
 
+import backbones
 from ssl_console.operations.checkpoints.record import (
     TransferCurve,
     TransferPoint,
@@ -190,3 +192,21 @@ def test_references_are_the_backbones_measured_on_the_same_tasks(shell: Shell) -
     both = curve_of(WatchedTraining(folder="/run", name="run", tasks=("echo/things", "echo/others")), results)
     assert not both.references
     assert json.dumps(found.verdict)
+
+
+@pytest.mark.slow
+def test_watching_judges_every_checkpoint_against_the_best_one_before_it_on_the_same_images(
+    shell: Shell, tmp_path: Path
+) -> None:
+    """Copies of one checkpoint with one number changed by next to nothing: too few images to call them equal."""
+    tensors = load_file(Path(backbones.__file__).parent / "demo" / "simclr.safetensors")
+    name = next(name for name, values in tensors.items() if values.dtype == "float32" and values.ndim > 1)
+    for step in range(1, 5):
+        tensors[name].flat[0] *= 1 + 1e-6 * step
+        save_file(tensors, tmp_path / f"step-{step}.safetensors")
+    ended = shell("watch", str(tmp_path), "-t", "knn/digits", "--like", "demo/simclr", "--idle-stop", "2", "--json")
+    assert ended.code == 0, ended.err
+    curve = [line for line in ended.lines if line["event"] == "curve"][-1]
+    assert len(curve["points"]) == 4
+    assert curve["improvement"] == "no checkpoint is certainly better than step 1 yet, and 0 of 3 are no better"
+    assert curve["stopped_improving"] is False

@@ -15,7 +15,7 @@ from ssl_console.analysis.statistics.sequential import (
     Bettor,
     Floats,
     anytime_test,
-    mean_over_tasks,
+    mean_over_datasets,
     mixture_quantile,
     mixture_test,
     share_of_error,
@@ -152,11 +152,11 @@ def _ratio_of(quantile: float) -> float:
     return float(ratios[widths.argmin()])
 
 
-def test_the_mean_over_tasks_weights_tasks_and_not_images() -> None:
+def test_the_mean_over_datasets_weights_tasks_and_not_images() -> None:
     small, large = np.full(50, 10.0), np.random.default_rng(8).normal(-2.0, 1.0, 5_000)
-    found = mean_over_tasks([small, large])
+    found = mean_over_datasets([small, large], [1, 3])
     assert len(found) == 50
-    assert found.mean() == pytest.approx((10.0 + large.mean()) / 2)
+    assert found.mean() == pytest.approx((10.0 + 3 * large.mean()) / 4)
 
 
 def test_errors_of_all_looks_and_comparisons_add_up_to_five_percent() -> None:

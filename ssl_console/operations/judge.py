@@ -1,0 +1,127 @@
+"""Judging a checkpoint against a backbone: the datasets of a suite as stages, and what their results show so far."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backbones.catalog.card import BackboneCard, FileWeights
+from ssl_console.analysis.comparison import TaskComparison
+from ssl_console.analysis.judgement import JudgedTask, Judgement, judge
+from ssl_console.analysis.ladder import largest_score, sample_scores
+from ssl_console.analysis.statistics.sequential import share_of_error
+from ssl_console.operations.add_backbone import BackboneOptions, check_options, inspect_checkpoint, make_card
+from ssl_console.operations.checkpoints.improvement import Improvement, follow_training
+from ssl_console.operations.checkpoints.record import TransferCurve, TransferPoint, WatchedTraining
+from ssl_console.operations.launch import LaunchOptions, plan_launch
+from ssl_console.operations.session import Session
+from ssl_console.operations.stages import PlannedStage, images_digest, predictions_of, seconds_left
+from ssl_console.planning.duration import History
+from ssl_console.planning.plan import PlannedRun
+from ssl_console.system.errors import ConsoleError
+from ssl_console.workspace.result import Result
+from tasks.catalog.protocols import is_descriptive
+from tasks.catalog.spec import TaskSpec
+
+CHUNK = 1 << 22  # bytes
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """A backbone, the one that it has to beat, and the tasks that decide."""
+
+    first: BackboneCard
+    second: BackboneCard
+    tasks: tuple[TaskSpec, ...]
+    margin: float
+    options: LaunchOptions = field(default_factory=LaunchOptions)
+
+
+def judged_card(session: Session, name: str, like: str | None = None) -> BackboneCard:
+    """The backbone of a name, or the card of a checkpoint file: loaded as another backbone, or detected as by `add
+    backbone`. Raises ConsoleError, CardNameError.
+    """
+    path = Path(name).expanduser().absolute()
+    if name in session.backbones.cards or not path.is_file():
+        (card,) = session.backbones.select([name])[:1]
+        return card
+    shown = f"judged/{path.stem}-{_digest(path)[:6]}"
+    if like is not None:
+        return session.backbones.get(like).model_copy(update={"name": shown, "weights": FileWeights(path=str(path))})
+    options = BackboneOptions(path=path, name=shown)
+    check_options(options)
+    return make_card(options, inspect_checkpoint(options))
+
+
+def plan_datasets(session: Session, request: JudgeRequest) -> list[PlannedStage]:
+    """One stage for each dataset, so that its images are encoded once. Raises ConsoleError without tasks that judge."""
+    tasks = [task for task in request.tasks if not is_descriptive(task.protocol)]
+    if request.first.name == request.second.name:
+        raise ConsoleError(f"{request.first.name} cannot be judged against itself: name another backbone")
+    if not tasks:
+        raise ConsoleError("no task judges: add -t TASK or --suite S with tasks that are ranked")
+    results = session.results()
+    plan = plan_launch(session, [((request.first, request.second), tasks)], request.options, results)
+    history, stages = History.of(results), dict[str, list[PlannedRun]]()
+    for run in plan.runs:
+        stages.setdefault(run.candidate.task.dataset, []).append(run)
+    return [PlannedStage(name, tuple(runs), seconds_left(runs, history, plan.slots)) for name, runs in stages.items()]
+
+
+def judge_stages(
+    session: Session, request: JudgeRequest, done: Sequence[PlannedStage], planned: int
+) -> Judgement | None:
+    """The answer from the finished datasets, one look of `planned`; None without results that judge."""
+    stored = {result.run_id: result for result in session.badged_results()}
+    names = request.first.name, request.second.name
+    tasks = [task for stage in done for task in judged_tasks(session, names, stage.results(stored))]
+    return judge(tasks, request.margin, share_of_error(planned))
+
+
+def judged_tasks(session: Session, names: tuple[str, str], results: Sequence[Result]) -> list[JudgedTask]:
+    """Comparisons of the two backbones with the leads on single images. Raises ConsoleError for different data."""
+    compared = session.compare(*names, results)
+    if compared.not_comparable:
+        one = compared.not_comparable[0]
+        raise ConsoleError(f"{one.task}: {' and '.join(names)} cannot be compared: {one.reason}")
+    return [_judged(session, task, names, results) for task in compared.tasks]
+
+
+def _judged(session: Session, task: TaskComparison, names: tuple[str, str], results: Sequence[Result]) -> JudgedTask:
+    mine = [result for result in results if (result.task, result.variant) == (task.task, task.variant)]
+    runs = [predictions_of(session, [one for one in mine if one.backbone == name]) for name in names]
+    judged = JudgedTask(task, mine[0].dataset_name)
+    if not all(runs) or task.note:
+        return judged
+    scores = [sample_scores(task.metric, arrays) for arrays in runs]
+    if scores[0] is None or scores[1] is None:
+        return judged
+    reach = largest_score(task.metric, runs[0][0]["label"])
+    return replace(judged, images=images_digest(runs[0][0]), leads=scores[0] - scores[1], reach=reach)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(CHUNK):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def improvement_of(
+    session: Session, training: WatchedTraining, curve: TransferCurve, results: Iterable[Result]
+) -> Improvement | None:
+    """Every checkpoint of a watched training against the best one before it; None for fewer than two."""
+    newest: dict[str, dict[str, Result]] = {point.backbone: {} for point in curve.points}
+    for result in sorted(results, key=lambda one: one.finished):
+        if result.backbone in newest and result.task in training.tasks and result.seed == 0:
+            newest[result.backbone][result.task] = result
+
+    def against(first: TransferPoint, second: TransferPoint, error: float) -> Judgement | None:
+        names = first.backbone, second.backbone
+        both = [one for name in names for one in newest[name].values()]
+        return judge(judged_tasks(session, names, both), error=error)
+
+    return follow_training(curve.points, against, curve.unit)

@@ -1,0 +1,53 @@
+"""`judge` on the command line: answers are exit codes, and stored results are used again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import backbones
+from tests.ssl_console.cli.shell import Shell
+
+ASKED = ("judge", "own/first", "--against", "own/second", "--suite", "both")
+
+
+def test_answers_are_exit_codes_and_nothing_is_measured_twice(shell: Shell) -> None:
+    open_end = shell(*ASKED, "--json")
+    assert open_end.code == 12, open_end.err
+    answers = [line for line in open_end.lines if line["event"] == "judgement"]
+    assert [len(answer["tasks"]) for answer in answers] == [1, 2]
+    assert open_end.lines[-1] == {"event": "answer", "answer": "needs more", "exit_code": 12}
+    equal = shell(*ASKED, "--margin", "5")
+    assert equal.code == 11
+    assert "own/first and own/second are equal within 5 points: +0.0 points over 2 tasks" in equal.out
+    assert len((shell.workspace.features / "journal").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("own/first", "--against", "own/first", "--suite", "both"), "against itself"),
+        (("own/first", "--against", "own/second"), "add --suite S or -t TASK"),
+        (("own/first", "--against", "own/secnd", "--suite", "both"), "own/second"),
+        (("own/first", "--against", "own/second", "--suite", "both", "--margin", "0"), "--margin 0"),
+        (("/nowhere/last.pth", "--against", "own/second", "--suite", "both"), "/nowhere/last.pth"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_with_the_way_out(
+    shell: Shell, arguments: tuple[str, ...], reason: str
+) -> None:
+    refused = shell("judge", *arguments)
+    assert refused.code == 2, refused.err
+    assert reason in refused.err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_file_is_loaded_as_another_backbone_and_judged(shell: Shell) -> None:
+    file = Path(backbones.__file__).parent / "demo" / "supervised.safetensors"
+    asked = ("judge", str(file), "--like", "demo/supervised", "--against", "demo/random", "-t", "knn/digits")
+    found = shell(*asked, "--json")
+    assert found.code == 0, found.err
+    assert found.lines[-1]["answer"] == "better"
+    back = shell("judge", "demo/random", "--against", "demo/supervised", "-t", "knn/digits")
+    assert back.code == 10, back.err
