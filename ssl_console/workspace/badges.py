@@ -27,7 +27,10 @@ BadgeName = Literal[
     "old interval",
     "seen in pre-training",
     "imported",
+    "chosen on test",
 ]
+CHOSEN_ON_TEST = "chosen on test"
+"""Name of the badge of a published score whose setting was chosen on the reported images."""
 LEAK_SHARE = 0.01
 """Fraction of test images seen in training above which a score is marked."""
 MARK = "!"
@@ -74,6 +77,7 @@ ADVICE: Mapping[str, str] = {
     "seen in pre-training": "the pre-training used these images or was curated around them; compare with care",
     "imported": "it was measured elsewhere and imported from a bundle; its record names the host",
     "old interval": "its interval was computed by a method that is too narrow; measure again with --force",
+    "chosen on test": "its setting was chosen on the reported images, so the score is too high",
     "below random": "worse than its untrained twin; check the preprocessing",
 }
 """Short advice, where the values in a result's own sentence are not available."""

@@ -140,6 +140,12 @@ def published_numbers(backbone: str) -> tuple[tuple[PublishedColumn, float], ...
     return tuple((column_of_number(number), number.value) for number in own)
 
 
+def other_protocols(backbone: str, found: Sequence[AgainstPublished]) -> tuple[tuple[PublishedColumn, float], ...]:
+    """The published numbers of a backbone that no own result is comparable to."""
+    used = {one.column.key for one in found}
+    return tuple((column, value) for column, value in published_numbers(backbone) if column.key not in used)
+
+
 def _against(own: Iterable[Result], number: Result) -> AgainstPublished:
     newest = {result.seed: result for result in own}
     cell, printed = average_seeds(list(newest.values())), average_seeds([number])

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from statistics import fmean
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ssl_console.workspace.badges import CHOSEN_ON_TEST
 from ssl_console.workspace.result import Result
 
 TABLES = (
@@ -30,8 +32,16 @@ TABLES = (
     "attention",
 )
 """The files of the paper's tables, in the order in which they are shown."""
-REFERENCES = ("reference-frozen", "reference-attentive", "reference-finetune", "reference-dense")
+REFERENCES = (
+    "reference-frozen",
+    "reference-attentive",
+    "reference-finetune",
+    "reference-dense",
+    "reference-retrieval",
+)
 """The files of numbers that others published, each column with the protocol by which it was measured."""
+ChosenOn = Literal["validation", "test", "fixed", "unknown"]
+"""Images on which the setting of a published number was chosen: validation images, the reported ones, or none."""
 VARIANT = "paper"
 """The preset whose parameters are those of the published numbers."""
 
@@ -56,6 +66,10 @@ class PublishedColumn(BaseModel):
     other variants than the paper's stand beside own results of this very variant alone."""
     protocol: str = ""
     """How the number was measured, where it is not the paper's."""
+    source: str = ""
+    """File or publication of the number, where it is not that of the whole table."""
+    chosen_on: ChosenOn = "unknown"
+    """Images on which its setting was chosen; `test` marks the number, which is too high by that choice's optimism."""
     tolerance: float | None = None
     """How far an own measurement may lie from the number where no interval was printed, in the metric's unit."""
     higher_is_better: bool = True
@@ -131,6 +145,13 @@ def column_of(task: str, metric: str, variant: str = VARIANT) -> PublishedColumn
     return _columns().get((task, metric, variant))
 
 
+def source_of(column: PublishedColumn) -> str:
+    """File or publication of a column's numbers."""
+    if column.source:
+        return column.source
+    return next(table.source for table in (*tables(), *references()) if column in table.columns)
+
+
 def column_of_number(number: Result) -> PublishedColumn:
     """The column that a published number is of, wherever it was moved."""
     key = number.key.rpartition("|")[0]
@@ -162,6 +183,7 @@ def _result(column: PublishedColumn, backbone: str, number: Number) -> Result:
         higher_is_better=column.higher_is_better,
         finished=0.0,
         duration_s=0.0,
+        badges=(CHOSEN_ON_TEST,) if column.chosen_on == "test" else (),
         source="paper",
     )
 

@@ -79,18 +79,34 @@ def rank(
 def compare(
     context: typer.Context,
     first: Annotated[str, typer.Argument(metavar="A", help="A backbone with results.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, or `published`: the published scores of A.")],
+    second: Annotated[
+        str | None, typer.Argument(metavar="B", help="Another, or `published`: the published scores of A.")
+    ] = None,
     suite: Suite = None,
     margin: Annotated[
         list[str] | None,
         typer.Option("--margin", metavar="METRIC=SIZE", help="Largest difference that counts as equal."),
     ] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="Own scores against the published ones of the same protocol; A may be a glob."
+        ),
+    ] = False,
+    figure: Figure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Test whether A is better than B: on every task by its samples, and over all tasks."""
+    """Test whether A is better than B, on every task by its samples and over all tasks; or against published scores."""
     from ssl_console.cli.command_group import margins
-    from ssl_console.cli.handlers.compare import compare_backbones
+    from ssl_console.cli.handlers.compare import compare_backbones, needs_second
 
+    if published:
+        from ssl_console.cli.handlers.published_ledger import show_ledger
+
+        show_ledger(context.obj, first, second, suite, figure, as_json=as_json)
+        return
+    if second is None or figure is not None:
+        raise needs_second(figure)
     compare_backbones(context.obj, first, second, suite, margins(margin or ()), as_json=as_json)
 
 

@@ -70,6 +70,13 @@ def compare_backbones(
         _show(outcome)
 
 
+def needs_second(figure: object) -> ConsoleError:
+    """The error for a comparison without a second backbone, or with a figure of two backbones."""
+    if figure is not None:
+        return ConsoleError("--figure is the scatter of --published: compare A --published --figure FILE")
+    return ConsoleError("compare takes two backbones, or one with --published")
+
+
 def _check_margins(session: Session) -> None:
     """Warn about margins in the settings that match no result; the metric may be misspelt, or not measured yet."""
     metrics = {result.metric for result in session.results()}
