@@ -22,7 +22,7 @@ TRIALS_HELD = 64
 CLASSES_AT_ONCE = 1 << 26
 """Elements of the weighted coordinates of several classes on a GPU, which one class does not fully use."""
 MOST_LEADING = 192
-"""Maximum number of coordinates, without the intercept, in which the Hessian is not approximated by its diagonal."""
+"""Maximum number of leading coordinates of `newton_direction` where memory is limited, without the intercept."""
 
 
 @dataclass(frozen=True)

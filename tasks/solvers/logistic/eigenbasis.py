@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits
+from tasks.solvers.logistic.device_matrix import DeviceMatrix, device_blocks, fits, is_card
 from tasks.solvers.logistic.settings import Settings
 from tasks.solvers.matmul import matmul_transposed
 
@@ -163,6 +163,11 @@ class Design:
     def width(self) -> int:
         """Number of coordinates, including the intercept."""
         return self.rows.values.shape[1]
+
+    @property
+    def spacious(self) -> bool:
+        """Whether memory for copies of the coordinates is not limited; false on a GPU and for streamed samples."""
+        return self.rows.spacious and not self.rows.streamed and not is_card(self.rows.device)
 
     def transform(self, features: Tensor) -> DeviceMatrix:
         """Coordinates of other samples [m, d] in the same basis, for products on the same device."""

@@ -47,14 +47,16 @@ class ClassBlocks:
     def prepare(self, design: Design, count: int, curvatures: Callable[[], Tensor], lam: float) -> DeviceMatrix:
         """The leading coordinates [n, count] for the next direction; updates the blocks if due.
 
-        `curvatures` returns p (1 - p) [c, n]. With blocks the coordinates are exact: the remaining directions are
-        smaller than the rounding error of half precision.
+        `curvatures` returns p (1 - p) [c, n]. Blocks are of the first coordinates, at most `MOST_LEADING` of them. With
+        blocks the coordinates are exact: what remains is smaller than the rounding error of half precision.
         """
         if count != self._count:
             self.inverses = None
             self._begin(count)
-        if self._wasted > PRICE * count:
-            self.inverses = inverses(design.leading_columns(count, torch.float32).values, curvatures(), lam)
+        size = min(count, 1 + MOST_LEADING)
+        if self._wasted > PRICE * size:
+            columns = design.leading_columns(count, torch.float32).values[:, :size]
+            self.inverses = inverses(columns, curvatures(), lam)
             self._wasted, self._usual = 0.0, 0
         return design.leading_columns(
             count, rough_precision(design.moments.device) if self.inverses is None else torch.float32
@@ -101,10 +103,12 @@ def _inverse(factors: Tensor) -> Tensor:
 RELEVANT = 0.1
 """A coordinate is leading if q s^2 exceeds this fraction of lam."""
 STEP = 32
-"""The number of leading coordinates is a multiple of this."""
+"""The number of leading coordinates is a multiple of this, or of a power of two that is a quarter of it or more."""
 ROUNDS = 100
 REDUCTION = 0.03
 """Factor by which conjugate gradients reduce the preconditioned residual."""
+ESTIMATE = 0.1
+"""Remaining decrease at which conjugate gradients end, as a fraction of the decrease that is sufficient."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,18 @@ class Direction:
 
 
 def newton_direction(
-    design: Design, likelihood: Likelihood, state: LossState, gradient: Tensor, lam: float, blocks: ClassBlocks
+    design: Design,
+    likelihood: Likelihood,
+    state: LossState,
+    gradient: Tensor,
+    lam: float,
+    blocks: ClassBlocks,
+    sufficient: float = 0.0,
 ) -> Direction:
-    """The approximate Newton direction for `gradient` [c, 1 + r] of the penalised objective."""
+    """The approximate Newton direction for `gradient` [c, 1 + r] of the penalised objective.
+
+    It need not be more exact than a distance to the optimum of `sufficient` requires.
+    """
     curvature = state.curvature().clamp_min_(torch.finfo(gradient.dtype).tiny)
     scale = curvature[:, None] * design.moments
     scale[:, 1:].add_(lam)
@@ -127,17 +140,23 @@ def newton_direction(
     if count > 1:
         coordinates = blocks.prepare(design, count, state.curvatures, lam)
         leading = Leading(coordinates, likelihood, state, scale[:, :count], lam, blocks.inverses)
-        weights[:, :count], rounds = conjugate_gradients(leading, gradient[:, :count])
+        weights[:, :count], rounds = conjugate_gradients(leading, gradient[:, :count], sufficient)
         blocks.served(rounds)
     decrement = 0.5 * float(torch.dot(weights.flatten(), gradient.flatten()))
     return Direction(weights.neg_(), decrement)
 
 
 def leading_count(design: Design, curvature: float, lam: float) -> int:
-    """Number of leading coordinates, including the intercept."""
+    """Number of leading coordinates, including the intercept.
+
+    As many as are relevant where memory is not limited, on a card and for streamed samples at most `MOST_LEADING`. In
+    steps, as a change copies the coordinates.
+    """
     relevant = int((curvature * design.moments[1:] > RELEVANT * lam).sum())
-    rounded = min(-(-relevant // STEP) * STEP, MOST_LEADING)
-    return 1 + min(rounded, design.width - 1)
+    step = max(STEP, 1 << max(0, relevant.bit_length() - 2))
+    rounded = -(-relevant // step) * step
+    limit = design.width - 1 if design.spacious else MOST_LEADING
+    return 1 + min(rounded, limit, design.width - 1)
 
 
 class Leading:
@@ -173,36 +192,65 @@ class Leading:
         """`residual` [c, k] divided by the approximate diagonal, or multiplied by the inverse block of each class."""
         if self.inverses is None:
             return self.likelihood.centre(residual / self.scale)
-        rows = torch.bmm(residual[:, None, :], self.inverses)  # symmetric; ten times as fast as by columns
-        return self.likelihood.centre(rows.squeeze(1))
+        size = self.inverses.shape[1]
+        scaled = residual / self.scale
+        first = residual[:, None, :size].contiguous()
+        scaled[:, :size] = torch.bmm(first, self.inverses).squeeze(1)  # symmetric; ten times as fast as by columns
+        return self.likelihood.centre(scaled)
 
 
-def conjugate_gradients(system: Leading, right: Tensor) -> tuple[Tensor, int]:
+def conjugate_gradients(system: Leading, right: Tensor, sufficient: float = 0.0) -> tuple[Tensor, int]:
     """Approximate solution for `right` [c, k], independently per group of rows, and the number of iterations.
 
-    On a GPU an iteration is started before the previous residual is known, so that the device does not wait for the
-    host.
+    Ends when the preconditioned residual is reduced by `REDUCTION`, or earlier when the remaining decrease of the
+    quadratic model is estimated as a small part of `sufficient`. On a GPU an iteration is started before the previous
+    residual is known, so that the device does not wait for the host.
     """
     groups, lagging = system.likelihood.groups, device_matrix.is_card(right.device)
+    if groups == 1 and not lagging:
+        return _conjugate_gradients_on_host(system, right, sufficient)
     residual, solution = right.clone(), torch.zeros_like(right)
     direction = system.precondition(residual)
     strength = first = _inner(residual, direction, groups)
+    enough, energy = 2 * ESTIMATE / groups * sufficient * first, torch.zeros_like(first)
     rounds, solved = 0, _Flag()
     while rounds < ROUNDS:
         rounds += 1
         image = system.product(direction)
         length = _ratio(strength, _inner(direction, image, groups))
+        energy.addcmul_(length, strength)
         _add(solution, direction, length)
         _add(residual, image, -length)
         preconditioned = system.precondition(residual)
         strength, before = _inner(residual, preconditioned, groups), strength
         if lagging and solved.read():
             break
-        solved = _Flag.of((strength <= REDUCTION**2 * first).all())
+        solved = _Flag.of(((strength <= REDUCTION**2 * first) | (strength * energy <= enough)).all())
         if not lagging and solved.read():
             break
         direction = _add(preconditioned, direction, _ratio(strength, before))
     return solution, rounds - lagging
+
+
+def _conjugate_gradients_on_host(system: Leading, right: Tensor, sufficient: float) -> tuple[Tensor, int]:
+    """The same for a single group, with numbers of the host: operations on tensors of one element are slow."""
+    residual, solution = right.clone(), torch.zeros_like(right)
+    direction = system.precondition(residual)
+    strength = first = _dot(residual, direction)
+    energy, rounds = 0.0, 0
+    while rounds < ROUNDS and strength > 0:
+        rounds += 1
+        image = system.product(direction)
+        length = strength / _dot(direction, image)
+        energy += length * strength
+        solution.add_(direction, alpha=length)
+        residual.sub_(image, alpha=length)
+        preconditioned = system.precondition(residual)
+        strength, before = _dot(residual, preconditioned), strength
+        if strength <= REDUCTION**2 * first or strength * energy <= 2 * ESTIMATE * sufficient * first:
+            break
+        direction = preconditioned.add_(direction, alpha=strength / before)
+    return solution, rounds
 
 
 @dataclass(frozen=True)
@@ -228,6 +276,10 @@ class _Flag:
         if self.there is not None:
             self.there.synchronize()
         return self.value is not None and bool(self.value)
+
+
+def _dot(first: Tensor, second: Tensor) -> float:
+    return float(torch.dot(first.view(-1), second.view(-1)))
 
 
 def _inner(first: Tensor, second: Tensor, groups: int) -> Tensor:

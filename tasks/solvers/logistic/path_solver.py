@@ -172,7 +172,7 @@ class PathSolver:
         self.steps.forget()
         descent = ConvergenceTrace()
         for _ in range(self.settings.max_iterations):
-            direction = self._direction(ridge)
+            direction = self._direction(ridge, tolerance * self.point.objective)
             descent.note(direction.decrement / self.point.objective)
             if descent.gap <= tolerance or not math.isfinite(direction.decrement):
                 break
@@ -202,11 +202,11 @@ class PathSolver:
         exact = 0.1 * self.settings.tolerance
         return minimise(self.likelihood, ridge, start, *span.directions, rounds=rounds, exact=exact)
 
-    def _direction(self, ridge: L2Penalty) -> Direction:
+    def _direction(self, ridge: L2Penalty, sufficient: float) -> Direction:
         state = self.point.state
         gradient = self.design.gradient(state.residual)
         gradient[:, 1:].add_(self.point.weights[:, 1:], alpha=ridge.lam)
-        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks)
+        return newton_direction(self.design, self.likelihood, state, gradient, ridge.lam, self.blocks, sufficient)
 
     def _margins(self, weights: Tensor) -> Tensor:
         return self.likelihood.margins(self.design.logits(weights))
