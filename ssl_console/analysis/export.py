@@ -98,14 +98,14 @@ def to_csv(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
         "complete",
     ]
     noted = data_notes_of(ranking)
-    writer.writerow([_no_formula(title) for title in ("backbone", *titles, *names, *(f"{one} data" for one in noted))])
+    writer.writerow([no_formula(title) for title in ("backbone", *titles, *names, *(f"{one} data" for one in noted))])
     for row in ranking.rows:
         scores = [text for label in labels for text in _csv_cell(row.cells.get(label))]
         aggregates = [_number(aggregate.value(row)) for aggregate in notes.aggregates]
         interval = map(_number, _estimate_interval(row) or (None, None))
         facts = [str(fact).lower() for fact in (row.circle, row.complete)]
-        data = [_no_formula("; ".join(row.cells[label].data_notes)) if label in row.cells else "" for label in noted]
-        writer.writerow([_no_formula(row.backbone), *scores, *aggregates, *interval, *facts, *data])
+        data = [no_formula("; ".join(row.cells[label].data_notes)) if label in row.cells else "" for label in noted]
+        writer.writerow([no_formula(row.backbone), *scores, *aggregates, *interval, *facts, *data])
     return lines.getvalue()
 
 
@@ -147,7 +147,7 @@ def footnotes(ranking: Ranking) -> list[tuple[str, str]]:
 def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     """A table for an issue or a README, best score of each column in bold; = behind those tied with it."""
     style = Style(
-        escape=_escape_markdown,
+        escape=escape_markdown,
         best="**{}**".format,
         tie="=",
         interval=" ± {}".format,
@@ -158,8 +158,8 @@ def to_markdown(ranking: Ranking, notes: Notes = NO_NOTES) -> str:
     head, *body = cells(ranking, style, notes)
     rule = ["---", *["---:"] * (len(head) - 1)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *body))
-    below = [f"{_escape_markdown(sign)} {meaning}" for sign, meaning in footnotes(ranking)]
-    below += [_escape_markdown(f"{label}: {notes}") for label, notes in data_notes_of(ranking).items()]
+    below = [f"{escape_markdown(sign)} {meaning}" for sign, meaning in footnotes(ranking)]
+    below += [escape_markdown(f"{label}: {notes}") for label, notes in data_notes_of(ranking).items()]
     return table + "".join(f"\n{text}\n" for text in below)
 
 
@@ -346,12 +346,14 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet takes for the beginning of a formula; the last four are the wide forms of the others."""
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
+    """Text that no spreadsheet computes: an apostrophe stands before what looks like a formula."""
     plain = printable(text)
     return f"'{plain}" if plain.lstrip().startswith(_FORMULA) else plain
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text without a meaning in Markdown tables, and without HTML."""
     plain = printable(text).replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in "\\`*_[]|~" else character for character in plain)
 

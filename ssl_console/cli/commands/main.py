@@ -11,6 +11,7 @@ import typer
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.add import add, copy, edit, remove, rename
 from ssl_console.cli.commands.analyses import analyses
+from ssl_console.cli.commands.hand_over import hand_over
 from ssl_console.cli.commands.listings import completion_app, listings
 from ssl_console.cli.commands.over_time import over_time
 from ssl_console.cli.commands.ranking import ranking
@@ -58,6 +59,7 @@ app.add_typer(listings)
 app.add_typer(features_app)
 app.add_typer(ranking)
 app.add_typer(of_results)
+app.add_typer(hand_over)
 app.add_typer(over_time)
 app.add_typer(analyses)
 app.add_typer(verdicts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from backbones.io.card_files import match
 from ssl_console.analysis.optimism import (
@@ -24,11 +25,18 @@ PROTOCOL_HEAD = ("protocol", "results", "lacking", "median", "largest", "other l
 HEAD = ("task", "variant", "backbone", "seed", "score", "chosen without test", "best on test", "optimism", "choice")
 
 
-def show_optimism(
-    session: Session, suite: str | None, backbones: Sequence[str], tasks: Sequence[str], *, as_json: bool
-) -> None:
+@dataclass(frozen=True)
+class ResultSelection:
+    """Own results by suite, backbones and tasks; empty: all."""
+
+    suite: str | None = None
+    backbones: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+def show_optimism(session: Session, selection: ResultSelection, *, as_json: bool) -> None:
     """Print the optimism of every protocol and result. Raises UnknownName for names without results."""
-    rows = _selected(session, suite, backbones, tasks)
+    rows = selected_results(session, selection)
     known, unknown = audit(rows, {row.run_id: session.outputs.record(row.run_id) for row in rows})
     if as_json:
         stdout.document(optimism_document(known, unknown))
@@ -45,12 +53,16 @@ def show_optimism(
         stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
 
 
-def _selected(session: Session, suite: str | None, backbones: Sequence[str], tasks: Sequence[str]) -> list[Result]:
+def selected_results(session: Session, selection: ResultSelection) -> list[Result]:
+    """Own results of a selection. Raises UnknownName for a name or glob without results."""
     rows = [row for row in session.badged_results() if row.source == "mine"]
-    if suite is not None:
-        wanted = {(spec.name, spec.variant) for spec in session.tasks.select(suite=suite)}
+    if selection.suite is not None:
+        wanted = {(spec.name, spec.variant) for spec in session.tasks.select(suite=selection.suite)}
         rows = [row for row in rows if (row.task, row.variant) in wanted]
-    for patterns, field, kind in ((tasks, "task", "task with results"), (backbones, "backbone", "measured backbone")):
+    for patterns, field, kind in (
+        (selection.tasks, "task", "task with results"),
+        (selection.backbones, "backbone", "measured backbone"),
+    ):
         if patterns:
             names = set(match(patterns, dict.fromkeys(getattr(row, field) for row in rows), kind))
             rows = [row for row in rows if getattr(row, field) in names]

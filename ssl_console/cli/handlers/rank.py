@@ -122,10 +122,10 @@ def results(session: Session, *, as_json: bool) -> None:
 
 def rank(session: Session, view: RankView) -> None:
     """Print the ranking table."""
-    ranking = sort_rows(_kept(_ranking(session, view), view), view.sort or ESTIMATE)
+    ranking = sort_rows(_kept(ranking_of(session, view), view), view.sort or ESTIMATE)
     if view.format is not None:
         apart = apart_document(_apart(session, ranking)) if view.format == "json" else None
-        stdout.data(EXPORTS[view.format](ranking, Notes(_ties(session, ranking, view.format), apart)))
+        stdout.data(EXPORTS[view.format](ranking, Notes(ties_of(session, ranking, view.format), apart)))
         return
     if not ranking.rows:
         stdout.say("no results yet: start with `ssl-console demo` or `ssl-console run`")
@@ -165,7 +165,8 @@ def _kept(ranking: Ranking, view: RankView) -> Ranking:
     return pick_columns(ranking, labels)
 
 
-def _ties(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: A002 - the word for it
+def ties_of(session: Session, ranking: Ranking, format: Format) -> Ties:  # noqa: A002 - the word for it
+    """Scores not significantly below the best of their column, for formats that show them."""
     if format not in SHOW_TIES:
         return NO_TIES
     from ssl_console.analysis.rank_intervals import ties_with_best
@@ -200,23 +201,23 @@ def rank_intervals(session: Session, view: RankView) -> None:
 
     if view.format not in {None, "json"}:
         raise ConsoleError(f"--intervals is a table or --json, not --{view.format}")
-    show_rank_intervals(session, _ranking(session, view), view.missing, as_json=view.format == "json")
+    show_rank_intervals(session, ranking_of(session, view), view.missing, as_json=view.format == "json")
 
 
 def rank_optimism(session: Session, view: RankView) -> None:
     """Print the optimism of the selected results. Raises ConsoleError for a format without such a table."""
-    from ssl_console.cli.handlers.optimism import show_optimism
+    from ssl_console.cli.handlers.optimism import ResultSelection, show_optimism
 
     if view.format not in {None, "json"}:
         raise ConsoleError(f"--optimism is a table or --json, not --{view.format}")
-    show_optimism(session, view.suite, view.backbones, view.tasks, as_json=view.format == "json")
+    show_optimism(session, ResultSelection(view.suite, view.backbones, view.tasks), as_json=view.format == "json")
 
 
 def rank_picture(session: Session, view: RankView, path: Path) -> None:
     """Write the critical-difference diagram of the table."""
     from ssl_console.cli.handlers.rank_intervals import save_diagram
 
-    save_diagram(session, _ranking(session, view), view.missing, path)
+    save_diagram(session, ranking_of(session, view), view.missing, path)
 
 
 def rebuild(session: Session) -> None:
@@ -226,7 +227,8 @@ def rebuild(session: Session) -> None:
     stdout.lines([f"{count} results from the run folders are in {workspace.results}"])
 
 
-def _ranking(session: Session, view: RankView) -> Ranking:
+def ranking_of(session: Session, view: RankView) -> Ranking:
+    """The selected rows and columns. Raises ConsoleError for names that select nothing."""
     wanted = None
     if view.suite is not None:
         specs = session.tasks.select(suite=view.suite)

@@ -47,6 +47,8 @@ class Page:
         """All addresses requested by the page."""
         self.complaints: list[str] = []
         """Actions that the browser refused, in its words."""
+        self.loaded = False
+        """Whether the page with everything in it has been loaded."""
 
     @property
     def text(self) -> str:
@@ -81,6 +83,8 @@ class Page:
             self.requested.append(told["url"])
         elif method == "Network.requestWillBeSent":
             self.requested.append(told["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self.loaded = True
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.complaints.append(told["entry"]["text"])
         elif method == "Network.webSocketFrameReceived" and told["response"]["opcode"] == 2:
@@ -104,6 +108,7 @@ async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
                     page = Page(socket)
                     await page.ask("Network.enable")
                     await page.ask("Log.enable")
+                    await page.ask("Page.enable")
                     await page.ask("Page.navigate", url=url)
                     yield page
         finally:
