@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from backbones.io.files import expand_user
+
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".npz", ".tar", ".pkl")
 """Suffixes of files that may contain a network's weights."""
 SHARD_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -51,7 +53,7 @@ def adapter_base(adapter: Path) -> Path | None:
     """Base network's file or folder according to the configuration next to an adapter; None where it is missing."""
     try:
         stated = json.loads(adapter.with_name(ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
-        place = adapter.parent / Path(stated).expanduser()
+        place = adapter.parent / expand_user(stated)
         return place if place.exists() and place.resolve() != adapter.parent.resolve() else None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None

@@ -22,6 +22,7 @@ from backbones.catalog.card import (
 )
 from backbones.catalog.timm_info import Description
 from backbones.io.card_files import MalformedName, suggest
+from backbones.io.files import expand_user
 
 SCHEME = "file:"
 NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
@@ -99,7 +100,7 @@ def _split(name: str) -> tuple[Path, dict[str, str]]:
         _check(name, key, value)
     if not options.get("arch"):
         raise MalformedName(f"{name!r} has no architecture: add ?arch=resnet50 or another timm name")
-    return Path(unquote(place)).expanduser().absolute(), options
+    return expand_user(unquote(place)).absolute(), options
 
 
 def _check(name: str, key: str, value: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import platformdirs
 
 from backbones.io.errors import WeightsError
-from backbones.io.files import own_opener
+from backbones.io.files import expand_user, own_opener
 from backbones.io.plugins import BACKBONES, DATASETS, PROTOCOLS
 
 
@@ -31,7 +31,7 @@ def is_code(architecture: str) -> bool:
 def code_file(architecture: str) -> Path | None:
     """The file of `/path/to/file.py:function`; None for a function of an installed package."""
     place = architecture.rpartition(":")[0]
-    return Path(place).expanduser() if place.endswith(".py") else None
+    return expand_user(place) if place.endswith(".py") else None
 
 
 ENVIRONMENT_VARIABLE = "SSL_CONSOLE_TRUSTED_CODE"

@@ -27,6 +27,7 @@ from backbones.catalog.hub_models import HubStore
 from backbones.io.download import Download, Progress
 from backbones.io.errors import WeightsError
 from backbones.io.file_digests import ChangedFile, DigestBook, joint_digest, sha256_of
+from backbones.io.files import expand_user
 from backbones.io.urls import HIDDEN
 
 __all__ = ["HUB", "SHIPPED", "WeightsError", "WeightsFolder", "WeightsState"]
@@ -175,7 +176,7 @@ class WeightsFolder:
         if isinstance(weights, ShippedWeights):
             return (_Source(SHIPPED / weights.filename),)
         if isinstance(weights, FileWeights):
-            return tuple(_Source(path) for path in checkpoint_files(Path(weights.path).expanduser()))
+            return tuple(_Source(path) for path in checkpoint_files(expand_user(weights.path)))
         return ()
 
     def _url_sources(self, weights: UrlWeights) -> tuple[_Source, ...]:

@@ -45,6 +45,7 @@ from backbones.inspection.networks import (
 from backbones.inspection.proposal import Inspection, InspectionHints, Proposal, Refused, first_file
 from backbones.inspection.refusals import adapter, no_network, unusable
 from backbones.io.errors import WeightsError
+from backbones.io.files import expand_user
 from backbones.model.trusted_import import LOADED
 
 SHOWN = 3
@@ -252,7 +253,7 @@ def _progress(checkpoint: Mapping[str, object]) -> dict[str, int]:
 def main(arguments: list[str]) -> int:
     """Print the inspection and return the exit code."""
     try:
-        path = Path(arguments[0]).expanduser().absolute()
+        path = expand_user(arguments[0]).absolute()
         hints = InspectionHints.model_validate_json(arguments[1]) if len(arguments) > 1 else InspectionHints()
     except (IndexError, ValidationError) as error:
         print(f"usage: python -P -m backbones.inspection.inspect_main PATH [HINTS]: {error}", file=sys.stderr)

@@ -168,6 +168,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def expand_user(path: str | Path) -> Path:
+    """The path with `~` and `~name` replaced by a home folder; unchanged where there is none, so that it is not found.
+
+    `Path.expanduser` raises RuntimeError there, and paths come from cards and from what is typed.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def make_private_folder(folder: Path) -> Path:
     """Create `folder`, and those of its parents that are missing, for this user alone."""
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):

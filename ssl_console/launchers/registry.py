@@ -40,7 +40,7 @@ def registry() -> Registry:
     problems = list(found.problems)
     for plug_in in found.plug_ins:
         for launcher in _declared(plug_in):
-            message = _refusal(launcher, launchers)
+            message = refusal(launcher, launchers)
             if message:
                 problems.append(plug_in.problem(message))
             elif isinstance(launcher, type) and issubclass(launcher, Launcher):
@@ -93,6 +93,8 @@ def launcher_checks(workspace: Workspace, config: Config, suites: Collection[str
             yield from open_launcher(name, workspace, config).checks(suites)
         except ConsoleError as error:
             yield Check(name, "bad", str(error))
+        except Exception as error:  # noqa: BLE001 - of another package: the doctor reports it
+            yield Check(name, "bad", f"its checks failed: {type(error).__name__}: {error}")
 
 
 def worker_output(workspace: Workspace, config: Config, folder: RunFolder) -> Path | None:
@@ -110,10 +112,14 @@ def _declared(plug_in: PlugIn) -> tuple[object, ...]:
     return tuple(declared) if isinstance(declared, list | tuple) else (declared,)
 
 
-def _refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:
+def refusal(launcher: object, known: Mapping[str, type[Launcher]]) -> str:
     """Why an object of a plug-in is not accepted as a launcher; empty if it is."""
     if not (isinstance(launcher, type) and issubclass(launcher, Launcher)):
         return f"{launcher!r} is not a launcher: LAUNCHERS must be a sequence of subclasses of Launcher"
+    texts = {name: getattr(launcher, name, None) for name in ("name", "summary")}
+    odd = next((name for name, text in texts.items() if not isinstance(text, str) or not text.isprintable()), None)
+    if odd is not None:
+        return f"launcher {launcher.__name__}: its {odd} is {texts[odd]!r}, not a line of text"
     if launcher.name in known:
         return f"a launcher {launcher.name!r} already exists"
     return ""

@@ -178,13 +178,19 @@ def _measured_fields(content: bytes) -> dict[str, object]:
 
 def open_editor(path: Path) -> None:
     """Open a file in `$VISUAL` or `$EDITOR`. Raises ConsoleError when there is none, or when it fails."""
-    given = next((words for name in EDITORS if (words := os.environ.get(name))), None)
+    given = next((words for name in EDITORS if (words := os.environ.get(name, "").strip())), None)
     editor = given or next((found for name in USUAL_EDITORS if (found := shutil.which(name))), None)
     if editor is None:
         raise ConsoleError("no editor was found: name one in $EDITOR")
+    code = run_program("$EDITOR", editor, path)
+    if code:
+        raise ConsoleError(f"the editor ({editor}) exited with code {code}: the file was not changed")
+
+
+def run_program(variable: str, command: str, path: Path) -> int:
+    """Exit code of the user's command for a file. Raises ConsoleError naming the variable when it cannot be started."""
     try:
-        done = subprocess.run([*shlex.split(editor), str(path)], check=False)
-    except OSError as error:
-        raise ConsoleError(f"$EDITOR ({editor}) cannot be started: {error.strerror or error}") from error
-    if done.returncode:
-        raise ConsoleError(f"the editor ({editor}) exited with code {done.returncode}: the file was not changed")
+        return subprocess.run([*shlex.split(command), str(path)], check=False).returncode
+    except (OSError, ValueError) as error:  # an unclosed quote, a null character
+        reason = getattr(error, "strerror", None) or error
+        raise ConsoleError(f"{variable} ({command}) cannot be started: {reason}") from error

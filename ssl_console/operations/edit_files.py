@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import tomli_w
 
 from backbones.io.card_files import CardNameError, check_card
 from backbones.io.files import make_private_folder, write_atomically
-from ssl_console.operations.backbone_cards import open_editor
+from ssl_console.operations.backbone_cards import open_editor, run_program
 from ssl_console.operations.card_names import NAME
 from ssl_console.operations.session import Session
 from ssl_console.system.errors import ConsoleError
+from ssl_console.system.safe_text import printable
 from ssl_console.workspace.config import load_config
 from ssl_console.workspace.paths import Workspace
 from tasks.catalog.card_folders import AnyCard
@@ -27,14 +27,19 @@ PAGERS = ("less", "more")
 
 
 def open_pager(path: Path) -> None:
-    """Show a file in `$PAGER`. Raises ConsoleError when there is none, or when it fails."""
-    pager = os.environ.get("PAGER") or next((found for name in PAGERS if (found := shutil.which(name))), None)
+    """Show a file in `$PAGER`, without escape sequences: many pagers pass on those of a log.
+
+    Raises ConsoleError when there is none, or when it fails.
+    """
+    given = os.environ.get("PAGER", "").strip()
+    pager = given or next((found for name in PAGERS if (found := shutil.which(name))), None)
     if pager is None:
         raise ConsoleError("no pager was found: name one in $PAGER")
-    try:
-        subprocess.run([*shlex.split(pager), str(path)], check=False)
-    except OSError as error:
-        raise ConsoleError(f"$PAGER ({pager}) cannot be started: {error.strerror or error}") from error
+    with TemporaryDirectory(prefix="ssl-console-") as folder:
+        copy = Path(folder, path.name)
+        with path.open(encoding="utf-8", errors="replace") as source, copy.open("w", encoding="utf-8") as target:
+            target.writelines(f"{printable(line)}\n" for line in source)
+        run_program("$PAGER", pager, copy)
 
 
 def edit_checked(path: Path, check: Callable[[Path], str], start: bytes = b"") -> bool:

@@ -14,6 +14,7 @@ from typing import TypeVar, get_args
 from backbones.catalog.card import BackboneCard, Pooling, Precision, PreprocessingName
 from backbones.catalog.layer_columns import LAYER_POOLINGS
 from backbones.io.card_files import UnknownName, suggest
+from backbones.io.files import expand_user
 from backbones.io.subprocess_query import stream_module
 from ssl_console.operations.session import Session
 from ssl_console.system.command_hints import fetch_data, fetch_weights_command
@@ -185,7 +186,7 @@ def _sources(
 
 
 def _source(session: Session, name: str, splits: tuple[str, ...]) -> ImageFiles | DatasetSplits:
-    path = Path(name).expanduser()
+    path = expand_user(name)
     is_dataset = name in session.tasks.datasets
     if is_dataset and path.exists():
         raise ConsoleError(f"{name} is a dataset and also a path: write ./{name} for the path")
@@ -195,6 +196,8 @@ def _source(session: Session, name: str, splits: tuple[str, ...]) -> ImageFiles 
         return _folder(session, name, path)
     if path.is_file():
         return ImageFiles(files=(str(path.absolute()),), names=(name,))
+    if path.exists():
+        raise ConsoleError(f"{name} is a pipe or a device, not a file or folder")
     if os.sep in name:
         raise ConsoleError(f"{name}: no such file or folder")
     raise UnknownName("image, folder or dataset", name, suggest(name, session.tasks.datasets))
@@ -215,6 +218,9 @@ def _folder(session: Session, name: str, folder: Path) -> ImageFiles:
     """
     files = list(_files_below(folder))
     chosen = sorted(file for file in files if is_image_name(file.name))
+    special = next((file for file in chosen if not file.is_file()), None)
+    if special is not None:
+        raise ConsoleError(f"{special} is not a file but a pipe, a device or a broken link: remove it")
     if not chosen:
         raise MissingInputs(f"{name}: no images in this folder, by the suffixes of its {len(files)} files")
     others = Counter(file.suffix.lower() or "no ending" for file in files if not is_image_name(file.name))

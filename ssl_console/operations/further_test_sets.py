@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli_w
 
-from backbones.io.files import write_atomically
+from backbones.io.files import expand_user, write_atomically
 from ssl_console.operations.card_names import NAME
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
@@ -27,7 +27,7 @@ def further_test_sets(workspace: Workspace, given: Sequence[str]) -> tuple[str, 
         if not NAME.fullmatch(name):
             raise ConsoleError(f"--test-also {each}: write NAME=FOLDER, NAME of letters, digits, dots and dashes")
         if folder:
-            _add(workspace, name, Path(folder).expanduser().absolute())
+            _add(workspace, name, expand_user(folder).absolute())
         names.append(name)
     return (f"{SETTING}={','.join(dict.fromkeys(names))}",) if names else ()
 

@@ -12,6 +12,7 @@ from typing import TypeVar, cast, get_args
 
 from backbones.catalog.card import ArchitectureValue, Interpolation, Pooling, Triple
 from backbones.catalog.hub_models import is_hub_name
+from backbones.io.files import expand_user
 from ssl_console.operations.add_backbone import BackboneOptions
 from ssl_console.system.errors import ConsoleError
 
@@ -66,7 +67,7 @@ def options_of_form(fields: Mapping[str, str]) -> BackboneOptions:
     source = given.get("path", "")
     words = given.get("arguments", "").replace(",", " ") if "(" not in given.get("arguments", "") else ""
     return BackboneOptions(
-        path=Path(source) if is_hub_name(source) else Path(source).expanduser().absolute(),
+        path=Path(source) if is_hub_name(source) else expand_user(source).absolute(),
         hub_name=source if is_hub_name(source) else None,
         name=given.get("name"),
         architecture=given.get("architecture"),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.io.files import expand_user
+
 MOST_LISTED = 40
 MOST_READ = 5000
 """Entries of a folder that are looked at."""
@@ -98,15 +100,27 @@ class PathCompletion:
     """The entries that begin so, folders with a slash; at most `MOST_LISTED`."""
 
 
-def complete_path(text: str) -> PathCompletion:
-    """Complete the last part of a path; a folder that cannot be read has no entries. `~` is the user's home."""
+def complete_path(text: str, within: Path | None = None) -> PathCompletion:
+    """Complete the last part of a path; a folder that cannot be read has no entries. `~` is the user's home.
+
+    With `within`, only the entries of that folder and of those below it are listed, wherever links lead.
+    """
     folder, _, begun = text.rpartition("/")
-    place = Path(f"{folder}/" if "/" in text else ".").expanduser()
+    place = expand_user(f"{folder}/" if "/" in text else ".")
+    if within is not None and not _is_below(place, within):
+        return PathCompletion(text)
     names = sorted(_entries(place, begun))
     if not names:
         return PathCompletion(text)
     common = _common_beginning(names[0], names[-1])
     return PathCompletion(f"{folder}/{common}" if "/" in text else common, tuple(names[:MOST_LISTED]))
+
+
+def _is_below(place: Path, root: Path) -> bool:
+    try:
+        return place.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # a null character, a loop of links
+        return False
 
 
 def _common_beginning(first: str, last: str) -> str:
@@ -116,15 +130,16 @@ def _common_beginning(first: str, last: str) -> str:
 
 
 def _entries(folder: Path, begun: str) -> list[str]:
-    """Names that begin so; hidden ones only after a dot."""
+    """Names that begin so; hidden ones only after a dot, and none that a terminal cannot show."""
     found: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for number, entry in enumerate(entries):
                 if number >= MOST_READ:
                     break
-                if entry.name.startswith(begun) and (begun.startswith(".") or not entry.name.startswith(".")):
+                visible = entry.name.isprintable() and (begun.startswith(".") or not entry.name.startswith("."))
+                if visible and entry.name.startswith(begun):
                     found.append(entry.name + "/" * entry.is_dir())
-    except OSError:
+    except (OSError, ValueError):  # a null character
         return []
     return found

@@ -20,7 +20,7 @@ from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 from textual.theme import Theme
-from textual.worker import Worker, WorkerState, get_current_worker
+from textual.worker import Worker, WorkerFailed, WorkerState, get_current_worker
 
 from ssl_console.system.errors import ConsoleError
 from ssl_console.tui.host import ScreenEntry, host
@@ -227,8 +227,13 @@ class ConsoleApp(Adding):
             self._poll_thread.stop()
 
     def _handle_exception(self, error: Exception) -> None:
-        """Ignore missing widgets after `exit`: Textual mounts nothing then, so a screen being built stays empty."""
-        if not (self._exit and isinstance(error, NoMatches)):
+        """Ignore missing widgets after `exit`: Textual mounts nothing then, so a screen being built stays empty.
+
+        The same for a search of the command palette, which may continue after the palette was closed.
+        """
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        closed = self._exit or (cause is not error and not isinstance(self.screen, CommandPalette))
+        if not (closed and isinstance(cause, NoMatches)):
             super()._handle_exception(error)
 
     def _fatal_error(self) -> None:

@@ -29,6 +29,7 @@ from backbones.catalog.trusted_code import SERVED_VARIABLE
 from ssl_console.system.errors import OperationFailed
 from ssl_console.system.local_users import connection_owner, user_name
 from ssl_console.system.log_rate import PrintableFormatter, RateLimit
+from ssl_console.workspace.ownership import problems_above
 
 NAMES_OF_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRET_BYTES = 32
@@ -253,6 +254,8 @@ def _own_folder(folder: Path) -> None:
     """Make the folder, or check that it is this user's and closed to all others."""
     with suppress(FileExistsError):
         folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
+    for problem in problems_above(folder, "--socket"):
+        raise OperationFailed(str(problem))
     found = folder.stat()
     if found.st_uid != os.geteuid():
         raise OperationFailed(

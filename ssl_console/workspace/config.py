@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from backbones.io.card_files import suggest
+from backbones.io.files import expand_user
 from ssl_console.system.errors import ConsoleError
 from ssl_console.workspace.paths import Workspace
 
@@ -226,9 +227,9 @@ def load_config(workspace: Workspace) -> Config:
 def data_root(workspace: Workspace, config: Config) -> Path:
     """Parent folder of datasets: the setting, else `$SSL_CONSOLE_DATA`, else `data` in the workspace."""
     if config.data_root is not None:
-        return workspace.root / config.data_root.expanduser()
+        return workspace.root / expand_user(config.data_root)
     given = os.environ.get(DATA_VARIABLE)
-    return Path(given).expanduser().absolute() if given else workspace.root / "data"
+    return expand_user(given).absolute() if given else workspace.root / "data"
 
 
 def _problems(path: Path, error: ValidationError) -> list[str]:

@@ -52,7 +52,7 @@ def check_ownership(workspace: Workspace) -> None:
 
 def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
     """Places in a workspace, and in the folders above it, that other users could change."""
-    yield from _above(workspace.root)
+    yield from problems_above(workspace.root, "--workspace")
     if not workspace.root.exists():
         return
     shared = is_shared(workspace)
@@ -60,12 +60,15 @@ def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
     for folder in (workspace.root, *folders, workspace.cache):
         if folder.exists():
             yield from _inside(folder, shared=shared)
+    written = (workspace.results, workspace.supervisor_log, workspace.supervisor_state)
+    locks = (workspace.supervisor / "lock", workspace.supervisor / "door", workspace.results.with_suffix(".lock"))
+    for path in (workspace.config, *written, *locks):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            yield OwnershipProblem(f"{path} is a pipe or a device instead of a file", f"rm {quote(str(path))}")
     cards = (path for folder in (workspace.backbones, workspace.tasks) for path in folder.rglob("*.toml"))
     for path in (workspace.config, *cards):
         if path.exists():
             yield from _owned_file(path)
-    written = (workspace.results, workspace.supervisor_log, workspace.supervisor_state)
-    locks = (workspace.supervisor / "lock", workspace.supervisor / "door", workspace.results.with_suffix(".lock"))
     for path in (*written, *locks):
         if path.is_symlink():
             yield OwnershipProblem(
@@ -75,7 +78,7 @@ def ownership_problems(workspace: Workspace) -> Iterator[OwnershipProblem]:
 
 def is_shared(workspace: Workspace) -> bool:
     """Whether the workspace's owner has set `shared = "group"` in settings that only the owner can write."""
-    if not workspace.config.exists():
+    if not workspace.config.is_file():
         return False
     import tomllib  # noqa: PLC0415 - most workspaces have no settings, and the first picture waits for this
 
@@ -116,8 +119,8 @@ def make_private(workspace: Workspace) -> None:
         root.chmod(0o700)
 
 
-def _above(root: Path) -> Iterator[OwnershipProblem]:
-    """Problems of the parent folders, with and without the links in the path."""
+def problems_above(root: Path, option: str) -> Iterator[OwnershipProblem]:
+    """Problems of the parent folders of the path that an option names, with and without the links in it."""
     folders = dict.fromkeys((*root.parents, *root.resolve().parents))
     for folder in folders:
         try:
@@ -127,7 +130,7 @@ def _above(root: Path) -> Iterator[OwnershipProblem]:
         if not _trusted(state.st_uid):
             yield OwnershipProblem(
                 f"{folder} belongs to {user_name(state.st_uid)}, who can replace {root}",
-                f"choose another --workspace, or trust that user: export {OWNERS_VARIABLE}={user_name(state.st_uid)}",
+                f"choose another {option}, or trust that user: export {OWNERS_VARIABLE}={user_name(state.st_uid)}",
             )
         elif not state.st_mode & stat.S_ISVTX and (who := _writers(state)):
             yield _writable(folder, who, f", and {root} replaced")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.io.card_files import CardNameError, CardProblem, MalformedName, UnknownName, match, suggest
+from backbones.io.files import expand_user
 from backbones.io.plugins import PlugInProblem
 from tasks.catalog.card_folders import Replacement, load_cards
 from tasks.catalog.fit import misfit, protocols
@@ -35,7 +36,7 @@ def folder_card(name: str) -> DatasetCard:
     text = name.removeprefix(SCHEME)
     if not text.strip() or "\0" in text:
         raise MalformedName(f"{name!r} names no folder: write imagefolder:/path/to/folder")
-    path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 - collapses .. without following links
+    path = Path(os.path.abspath(expand_user(text)))  # noqa: PTH100 - collapses .. without following links
     return DatasetCard(
         name=f"{SCHEME}{path}",
         title=path.name or str(path),

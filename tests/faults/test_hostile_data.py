@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_console.system.errors import OperationFailed
+from ssl_console.workspace.ownership import check_ownership
 from ssl_console.workspace.paths import Workspace
 from tasks.catalog.catalog import folder_card
 from tasks.catalog.describe_main import describe
@@ -235,3 +237,50 @@ def test_a_tar_archive_that_is_broken_in_its_middle_is_no_shorter_archive(tmp_pa
     (tmp_path / "x.tar").write_bytes(content)
     with pytest.raises(ArchiveError, match="no valid entry at byte 1,536"):
         unpack(tmp_path / "x.tar", tmp_path / "out", ignore)
+
+
+# -- pipes and devices, which a reader would wait for without end -----------------------------------------------------
+
+VERBS = (
+    ("add", "dataset", "{place}", "--name", "odd"),
+    ("add", "backbone", "{place}", "--name", "odd"),
+    ("features", "demo/random", "{place}", "-o", "{out}"),
+    ("features", "demo/random", "{folder}", "-o", "{out}"),
+    ("verify", "{place}"),
+    ("import", "{place}"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_named_on_the_command_line_are_refused_by_name(
+    kind: str, shell_in: Shell, tmp_path: Path, tally: Tally
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    place = folder / "odd.png"
+    os.mkfifo(place) if kind == "pipe" else place.symlink_to("/dev/zero")
+    for verb in VERBS:
+        words = [word.format(place=place, folder=folder, out=tmp_path / "out.npz") for word in verb]
+        done = shell_in(*words)
+        assert done.code in (2, 3), (words, done.err)
+        assert str(place) in done.err, (words, done.err)
+        assert "Traceback" not in done.err, words
+    assert not (tmp_path / "out.npz").exists()
+    tally.add("pipes and devices named as a dataset, a checkpoint, images or a bundle", len(VERBS), "refused by name")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "results.json", "supervisor/log", "supervisor/state.json"])
+def test_a_pipe_or_a_device_in_place_of_a_file_of_the_workspace_is_refused_by_name(
+    name: str, workspace: Workspace, tally: Tally
+) -> None:
+    place = workspace.root / name
+    os.mkfifo(place)
+    with pytest.raises(OperationFailed, match=f"{place} is a pipe or a device instead of a file: rm {place}"):
+        check_ownership(workspace)
+    place.unlink()
+    check_ownership(workspace)
+    workspace.config.symlink_to("/dev/zero")
+    with pytest.raises(OperationFailed, match=r"config\.toml is a pipe or a device instead of a file"):
+        check_ownership(workspace)
+    tally.add("pipes and devices in place of settings, the database, a log or a state", 2, "refused by name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,11 @@ from hypothesis import given
 from ssl_console.analysis.export import to_csv, to_json, to_latex, to_markdown, to_text
 from ssl_console.analysis.ranking import rank
 from ssl_console.cli.entry import run
+from ssl_console.operations.backbone_cards import open_editor
+from ssl_console.operations.edit_files import open_pager
 from ssl_console.operations.session import resolve_run
+from ssl_console.system.errors import ConsoleError
+from ssl_console.system.file_system import PathCompletion, complete_path
 from ssl_console.system.safe_text import printable
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.results_db import ResultStore
@@ -228,3 +233,68 @@ def test_the_console_shows_hostile_titles_names_and_messages_as_text(workspace: 
         assert console.until_ended() == 0, console.scrollback
     assert printable(MARKUP).startswith("[@click=app.quit]quit[/] [bold red]red[/]")
     tally.add("hostile titles, names and messages on every screen of the console", len(keys), "text, and it goes on")
+
+
+HOMELESS = "~no-such-user/x"
+
+
+def test_a_home_that_does_not_exist_is_a_path_that_is_not_found(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str], tmp_path: Path, tally: Tally
+) -> None:
+    card = {
+        "title": "x",
+        "architecture": "test_resnet",
+        "weights": {"kind": "file", "path": HOMELESS},
+        "facts": {"method": "none"},
+    }
+    (workspace.backbones / "homeless.toml").write_text(tomli_w.dumps(card))
+    verbs = (
+        ("backbones",),
+        ("add", "dataset", HOMELESS),
+        ("add", "backbone", HOMELESS),
+        ("features", "demo/random", HOMELESS, "-o", str(tmp_path / "out.npz")),
+        ("watch", HOMELESS),
+        ("run", "-b", "homeless", "-t", "knn/digits"),
+    )
+    for verb in verbs:
+        code = run(list(verb))
+        words = capfd.readouterr()
+        assert code == (0 if verb == ("backbones",) else 2 if "features" in verb or "watch" in verb else 3), words.err
+        assert (HOMELESS if len(verb) > 1 else "homeless") in words.err + words.out, verb
+        assert "Traceback" not in words.err, verb
+    assert complete_path(HOMELESS) == PathCompletion(HOMELESS)
+    tally.add("paths below the home of a user who does not exist, typed or in a card", len(verbs), "named; not found")
+
+
+def test_a_log_in_the_pager_has_no_escape_sequences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
+    log, seen = tmp_path / "log.1.txt", tmp_path / "seen"
+    log.write_bytes(b"loss \x1b[31m0.5\x1b[0m\n\x1b]52;c;cm0gLXJm\x07copied \xff\n")
+    pager = tmp_path / "pager"
+    pager.write_text(f'#!/bin/sh\ncat "$1" > {seen}\nbasename "$1" >> {seen}\n')
+    pager.chmod(0o700)
+    monkeypatch.setenv("PAGER", str(pager))
+    open_pager(log)
+    assert seen.read_text() == "loss 0.5\ncopied \ufffd\nlog.1.txt\n"
+    tally.add("logs with escape sequences in a pager that passes them on", 1, "text")
+
+
+@pytest.mark.parametrize(("command", "reason"), [("'", "No closing quotation"), ("/nowhere/editor", "No such file")])
+def test_an_editor_or_pager_that_cannot_be_started_is_named(
+    command: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
+    for name, start in (("EDITOR", open_editor), ("PAGER", open_pager)):
+        monkeypatch.setenv(name, command)
+        (tmp_path / "file").touch()
+        with pytest.raises(ConsoleError, match=rf"\${name} \({command}\) cannot be started: {reason}"):
+            start(tmp_path / "file")
+
+
+def test_names_on_disk_that_a_terminal_cannot_show_are_not_completed(tmp_path: Path, tally: Tally) -> None:
+    names = [b"run\x1b]0;title\x07", b"run\xff", "run\u202egnp".encode(), b"run-1"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).touch()
+    assert complete_path(f"{tmp_path}/r") == PathCompletion(f"{tmp_path}/run-1", ("run-1",))
+    tally.add("names on disk that control a terminal, at the completion of paths", len(names) - 1, "not offered")

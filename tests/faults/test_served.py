@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
 import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.faults.second_user import needs_second_user, open_parents, second_user
-from tests.faults.stage import Stage
+from tests.faults.stage import PATIENCE_S, Stage
 from tests.faults.tally import Tally
-from tests.ssl_console.tui.test_web_server import serving
+from tests.ssl_console.tui.test_web_server import refused, serving
 
 GROUP = "another user of the machine"
 ATTACK = """
@@ -75,3 +82,100 @@ def test_another_user_cannot_connect_to_the_socket_of_a_served_console(stage: St
         with serving(stage.workspace, "--socket", str(path)):
             assert other(SOCKET, str(path), imports="import socket") == "PermissionError"
     tally.add("connections to the Unix socket of a served console", 1, "permission denied by its folder (0700)")
+
+
+# -- what a page in a browser cannot do -------------------------------------------------------------------------------
+
+
+@dataclass
+class Page:
+    """A console at the other end of a web socket, as the page's script talks to it."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    written: bytearray = field(default_factory=bytearray)
+
+    async def press(self, keys: str) -> None:
+        """Send what a terminal would send for these keys."""
+        await self.socket.send_json(["stdin", keys])
+
+    async def until(self, words: bytes) -> None:
+        """Wait until this is written after what was waited for before."""
+        end = time.monotonic() + PATIENCE_S
+        while (found := self.written.find(words)) < 0:
+            left = end - time.monotonic()
+            assert left > 0, (words, self.written[-2000:])
+            message = await self.socket.receive(timeout=left)
+            assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), (
+                words,
+                bytes(self.written[-2000:]),
+            )
+            self.written += message.data if isinstance(message.data, bytes) else b""
+        del self.written[: found + len(words)]
+
+
+@asynccontextmanager
+async def a_page(url: str) -> AsyncIterator[Page]:
+    """An open page on a served console."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}ws?width=120&height=40", max_msg_size=0) as socket,
+    ):
+        yield Page(socket)
+
+
+async def complete_outside(url: str, data: Path, outside: Sequence[Path]) -> None:
+    """Have paths completed that lead out of the data, then one that does not."""
+    async with a_page(url) as page:
+        await page.until(b"demo/mae")
+        await page.press("A")
+        await page.until(b"Add a dataset")
+        for folder in outside:
+            await page.press(f"{folder}/th\t")
+            await page.press("\x1b[Z\x15")  # back to the path, and clear it
+        await page.press(f"{data}/ph\t")
+        await page.until(b"otographs")
+        assert b"esis" not in page.written
+
+
+async def export(url: str) -> None:
+    """Press the key that writes a ranking, in a read-only page."""
+    async with a_page(url) as page:
+        await page.until(b"demo/mae")
+        await page.press("3")
+        await page.until(b"50.0")
+        await page.press("x")
+        await page.until(b"A read-only page writes no files")
+
+
+@pytest.mark.slow
+def test_a_page_lists_no_folders_but_those_of_the_data_and_a_readonly_one_writes_no_files(
+    stage: Stage, tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.run_to_the_end([0])
+    data, secret = tmp_path / "data", tmp_path / "secret"
+    for folder in (data / "photographs", secret / "thesis"):
+        folder.mkdir(parents=True)
+    (data / "leads-out").symlink_to(secret)
+    outside = [secret, data / "leads-out", data / ".." / "secret", Path("/etc")]
+    monkeypatch.setenv("SSL_CONSOLE_DATA", str(data))
+    monkeypatch.chdir(tmp_path)
+    with serving(stage.workspace) as served:
+        asyncio.run(complete_outside(served.url, data, outside))
+        asyncio.run(export(served.to_look))
+    assert not list(tmp_path.glob("rank*"))
+    tally.add("folders outside of the data, in the completion of paths of a page", len(outside), "nothing is listed")
+    tally.add("exports by a holder of the read-only address", 1, "no file is written")
+
+
+@pytest.mark.slow
+@needs_second_user
+def test_a_socket_below_a_folder_of_another_user_is_refused(stage: Stage, tally: Tally) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, second_user() as other:
+        path = Path(folder, "theirs", "own", "console.sock")
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o700)
+        os.chown(path.parent.parent, other.uid, other.gid)
+        answer = refused(stage.workspace, "--socket", str(path)).stderr
+        assert f"{path.parent.parent} belongs to {other.name}, who can replace {path.parent}" in answer
+        assert "choose another --socket" in answer
+    tally.add("sockets of a served console below a folder of another user", 1, "refused with the owner's name")

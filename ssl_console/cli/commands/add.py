@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from backbones.io.files import expand_user
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.shared_options import AsJson
 
@@ -85,7 +86,7 @@ def backbone(
     from ssl_console.operations.option_texts import architecture_arguments, three_numbers
 
     options = BackboneOptions(
-        path=Path(source).expanduser().absolute(),
+        path=expand_user(source).absolute(),
         hub_name=source if is_hub_name(source) else None,
         architecture=arch,
         arguments=architecture_arguments(argument or ()),
@@ -188,7 +189,7 @@ def dataset(
         seed=seed,
         skip_unreadable=skip_unreadable,
     )
-    request = AddDatasetRequest(path.expanduser().absolute(), name, options, replace, dry_run)
+    request = AddDatasetRequest(expand_user(path).absolute(), name, options, replace, dry_run)
     raise typer.Exit(add_dataset(context.obj, request, as_json=as_json))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from backbones.io.files import expand_user
 from ssl_console.cli.command_group import EXIT_CODES, CommandGroup
 from ssl_console.cli.commands.shared_options import (
     DevicesChoice,
@@ -56,7 +57,7 @@ def watch(
     from ssl_console.cli.handlers.watch import WatchRequest, watch
     from ssl_console.operations.add_backbone import BackboneOptions
 
-    place = folder.expanduser().absolute()
+    place = expand_user(folder).absolute()
     options = BackboneOptions(
         path=place,
         architecture=arch,

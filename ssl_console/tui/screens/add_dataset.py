@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from textual import on
 from textual.widgets import Input
 
+from backbones.io.files import expand_user
 from ssl_console.operations.add_dataset import (
     dataset_card_path,
     dataset_name,
@@ -75,7 +74,7 @@ class AddDatasetDialog(AddForm):
         """Raises ConsoleError for a field that has no such value."""
         if not fields["path"]:
             raise ConsoleError("name a folder or a file first")
-        workspace, path = host(self).backend.session.workspace, Path(fields["path"]).expanduser()
+        workspace, path = host(self).backend.session.workspace, expand_user(fields["path"])
         options, name = options_of_dataset_form(fields), dataset_name(path, fields["name"] or None)
         dataset_card_path(workspace, name)
 

@@ -362,8 +362,10 @@ class RankingsScreen(MarkingScreen[str]):
             self.app.push_screen(OptimismDialog(self.table.ranking, self.state.results))
 
     def action_export(self) -> None:
-        """Write exactly this view."""
-        if self.table is not None and self.table.ranking.rows:
+        """Write exactly this view; a read-only page in a browser writes no files."""
+        if self.app.is_web and host(self).readonly:
+            host(self).notify_user("A read-only page writes no files.")
+        elif self.table is not None and self.table.ranking.rows:
             left_out = left_out_of_view(self.table)
             dialog = ExportDialog(self.table.ranking, self.table.query.hidden, left_out, self.state.marked)
             self.app.push_screen(dialog)

@@ -26,8 +26,13 @@ class PathInput(StaticInput):
 
     def action_complete(self) -> None:
         """Complete the path, in a thread: folders may be slow."""
-        text = self.value
-        host(self).in_background(lambda: complete_path(text), lambda found: self._take(text, found), group="complete")
+        text, session = self.value, host(self).backend.session
+
+        def complete() -> PathCompletion:
+            # a page in a browser lists nothing but data
+            return complete_path(text, session.data_root if self.app.is_web else None)
+
+        host(self).in_background(complete, lambda found: self._take(text, found), group="complete")
 
     def _take(self, text: str, found: PathCompletion) -> None:
         if not self.is_mounted or self.value != text:

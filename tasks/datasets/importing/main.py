@@ -41,6 +41,8 @@ def run_import(order: ImportRequest, send: Callable[[BaseModel], None]) -> Impor
     path = Path(order.path)
     if not path.exists():
         raise ValueError(f"{path} does not exist")
+    if not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a pipe or a device: name a folder or a file")
     wish, balance = order.wish, Balance()
     kind = layout_of(path, wish)
     found = rows_of(path, kind, wish, balance)

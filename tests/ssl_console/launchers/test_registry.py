@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 
 import pytest
 
+from ssl_console.launchers.local.launcher import LocalLauncher
 from ssl_console.launchers.placement import parse_launcher, resolve_placement, slots_for
-from ssl_console.launchers.registry import launcher_checks, open_launcher, registry
+from ssl_console.launchers.registry import Registry, launcher_checks, open_launcher, refusal, registry
 from ssl_console.system.errors import ConsoleError
+from ssl_console.system.machine_checks import Check
 from ssl_console.workspace.config import Config, load_config
 from ssl_console.workspace.paths import Workspace
 from ssl_console.workspace.run import Placement
@@ -94,3 +97,35 @@ def test_each_launcher_is_a_folder() -> None:
         "slurm",
     }
     assert {path.name for path in folder.glob("*.py")} == {"__init__.py", "base.py", "placement.py", "registry.py"}
+
+
+class Nameless(LocalLauncher):
+    """Without a name of its own, as a plug-in's may be."""
+
+    name = None  # type: ignore[assignment]
+
+
+class Steering(LocalLauncher):
+    name = "lab"
+    summary = "\x1b]0;title\x07"
+
+
+class Broken(LocalLauncher):
+    name = "broken"
+
+    def checks(self, suites: Collection[str]) -> Iterator[Check]:
+        raise KeyError(f"no {suites}")
+
+
+@pytest.mark.parametrize(("launcher", "words"), [(Nameless, "its name is None"), (Steering, "its summary is '\\x1b")])
+def test_a_launcher_without_a_name_or_with_a_text_that_is_no_line_is_refused(launcher: type, words: str) -> None:
+    assert words in refusal(launcher, {})
+
+
+def test_a_check_of_a_plug_in_that_fails_is_a_finding_of_the_doctor(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Registry({"local": LocalLauncher, "broken": Broken}, ())
+    monkeypatch.setattr("ssl_console.launchers.registry.registry", lambda: found)
+    bad = next(check for check in launcher_checks(workspace, Config(), ()) if check.verdict == "bad")
+    assert (bad.name, bad.words) == ("broken", "its checks failed: KeyError: 'no ()'")

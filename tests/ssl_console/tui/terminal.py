@@ -25,7 +25,7 @@ import pyte
 
 from ssl_console.workspace.paths import Workspace
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 """Timeout of every wait: generous, because only failing tests reach it."""
 SIZE = (120, 40)
 KEYS: Mapping[str, bytes] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 
 from ssl_console.planning.plan import Plan
@@ -341,6 +342,19 @@ async def test_the_palette_finds_actions_by_footer_word_and_synonym_and_places_h
         hits = [hit async for hit in ConsoleCommands(pilot.app.screen).search(typed)]
         best = max(hits, key=lambda hit: hit.score)
         assert str(best.text).startswith(first)
+
+
+async def test_a_search_that_outlives_the_palette_does_not_end_the_console(used: Workspace, opened: Opener) -> None:
+    async with opened(used, AppOptions(mode="rankings")) as pilot:
+        await pilot.press("colon")
+        palette = pilot.app.screen
+        assert isinstance(palette, CommandPalette)
+        await palette.query_one(CommandList).remove()
+        palette.dismiss()
+        palette._gather_commands("mae")
+        await pilot.pause(0.2)
+        await pilot.press("2")
+        await until(pilot, lambda: app_of(pilot).current_mode == "live")
 
 
 async def test_the_palette_lists_nothing_for_what_no_command_is_named(used: Workspace, opened: Opener) -> None:
