@@ -129,9 +129,10 @@ class Encoder:
 
     def _features(self, network: nn.Module, batch: Tensor, spec: PreprocessingSpec) -> Tensor:
         """Forward pass. Pixels are copied to a GPU from pinned memory: otherwise the copy waits for the previous
-        batch.
+        batch. Pixels that are there already are not copied.
         """
-        pinned = batch.pin_memory() if self.device.type == "cuda" and not batch.is_pinned() else batch
+        unpinned = self.device.type == "cuda" and batch.device.type == "cpu" and not batch.is_pinned()
+        pinned = batch.pin_memory() if unpinned else batch
         pixels = pinned.to(self.device, non_blocking=True).contiguous(memory_format=self._layout)
         return cast("Tensor", cast("Any", network).forward_features(normalise(pixels, spec)))
 

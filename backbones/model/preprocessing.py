@@ -36,6 +36,17 @@ def prepare(image: Picture, spec: PreprocessingSpec) -> Tensor:
     return centre[0].permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
+def prepare_decoded(pixels: Tensor, spec: PreprocessingSpec) -> Tensor:
+    """`prepare` of pixels uint8 [3, h, w] on any device, resized in float32 there."""
+    floats = pixels[None].float()
+    size = _size(floats, spec)
+    if spec.interpolation == "bicubic" and min(size) >= spec.crop:
+        centre = _resized_centre(floats, size, spec.crop)
+    else:
+        centre = _crop(_resize(floats, size, spec), spec)
+    return centre[0].round().clamp(0, 255).to(torch.uint8)
+
+
 def stack(images: Sequence[Tensor]) -> Tensor:
     """Prepared images as one batch [b, 3, h, w], in channels-last memory layout."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

@@ -147,6 +147,7 @@ class RunExecutor:
             features=self._features(spec),
             cache=None if spec.fresh else self.workspace.cache,
             decoded=None if spec.fresh else self.workspace.decoded,
+            decoder=self.config.decoder,
             decoded_bytes=round(GIGABYTE * self.config.decoded_gb),
             checkpoint=folder.checkpoint,
             checkpoint_s=self.config.checkpoint_s,

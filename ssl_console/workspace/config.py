@@ -195,6 +195,10 @@ class Config(BaseModel):
     """`[margins]`: by metric, in its own unit, the largest difference of two scores that counts as equal."""
     checkpoint_s: float = Field(60, ge=0)
     """Seconds of training between checkpoints, from which an interrupted run continues."""
+    decoder: Literal["cpu", "nvjpeg"] = "cpu"
+    """Engine that decodes JPEG files for GPUs. nvJPEG gives slightly other pixels, so features of its own and a warning
+    on every result; it is not used by default, as it has not been measured.
+    """
     decoded_gb: float = Field(4.0, ge=0)
     """Disk space, in GB, for decoded images that backbones on the same dataset share; 0 disables sharing."""
     shared: Literal["group"] | None = None

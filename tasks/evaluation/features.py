@@ -33,9 +33,10 @@ from tasks.evaluation.inputs import FeatureInputs, ManyShotInputs
 from tasks.evaluation.result import EncoderCache, Evaluation, EvaluationPaths, Provenance
 from tasks.evaluation.splits_to_inputs import SplitFeatures
 from tasks.features.decoded_images import DecodedImages
+from tasks.features.device_decoding import usable_decoder
 from tasks.features.extraction import Machine
 from tasks.features.feature_checks import check_features
-from tasks.features.key import FeatureKey
+from tasks.features.key import NVJPEG_CONDITION, FeatureKey
 from tasks.features.store import FeatureRequest, Features, FeatureStore
 from tasks.metrics.outcome import Json, Outcome
 from tasks.reporter import Reporter
@@ -89,7 +90,8 @@ def evaluate_task(  # noqa: PLR0913 - everything that defines a run, by name
     protocol = PROTOCOLS[task.protocol]
     shifts = _shifts(protocol, dataset, parameters)
     layers = protocol.layer_request(parameters)
-    store = FeatureStore(paths.features, Machine(batch_size=batch_size), _shared_images(paths))
+    decoder = usable_decoder(paths.decoder, device, reporter)
+    store = FeatureStore(paths.features, Machine(batch_size=batch_size, decoder=decoder), _shared_images(paths))
     stored = split_features(
         store,
         subject,
@@ -193,6 +195,7 @@ def split_features(
 
         def request(wanted: LayerRequest | None, split: SourceSplit = split) -> FeatureRequest:
             conditions = {} if wanted is None else wanted.conditions
+            conditions = {**conditions, **NVJPEG_CONDITION} if store.machine.decoder == "nvjpeg" else conditions
             key = FeatureKey(subject.identity, split.images_digest, precision, conditions)
             return FeatureRequest(key, subject.card.name, dataset.name, split, subject.spec, wanted)
 

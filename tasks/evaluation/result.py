@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backbones.catalog.card import BackboneCard, Precision
 from backbones.catalog.layer_columns import LayerRequest
 from backbones.catalog.weights_folder import WeightsFolder
+from tasks.features.key import Decoder
 from tasks.metrics.outcome import Json, Outcome
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class EvaluationPaths:
     """Cache of decoded images shared by backbones; None: not shared."""
     decoded_bytes: int = 0
     """Maximum size of that cache in bytes."""
+    decoder: Decoder = "cpu"
+    """Engine that decodes JPEG files; the CPU where it cannot be used."""
     checkpoint: Path | None = None
     """Folder for checkpoints of long training, the same for every attempt of a run; None: no checkpoints."""
     checkpoint_s: float = 60.0

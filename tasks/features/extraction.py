@@ -21,6 +21,8 @@ from tasks.datasets.dataset import ImageSource
 from tasks.datasets.images import pixels_of
 from tasks.features.batch_size import GROWS_FROM, LARGEST, BatchGrowth, card_reader
 from tasks.features.decoded_images import DecodedRows
+from tasks.features.device_decoding import DeviceDecodedImages
+from tasks.features.key import Decoder
 from tasks.features.manifest import NotFiniteError, OutOfMemoryError
 from tasks.features.prepared_images import PreparedImages
 from tasks.reporter import Reporter
@@ -52,7 +54,7 @@ class EncoderLike(Protocol):
 
 @dataclass
 class Machine:
-    """Execution settings, none of which changes a result.
+    """Execution settings, none of which changes a result, except for `decoder`.
 
     `batch_size` is reduced when memory runs out, and from 64 on doubled while the device has free memory.
     """
@@ -60,6 +62,8 @@ class Machine:
     batch_size: int = 64
     decode_threads: int = min(MOST_DECODERS, max(FEWEST_DECODERS, usable_cores()))
     shard_rows: int = 512
+    decoder: Decoder = "cpu"
+    """Engine that decodes JPEG files; unlike the other settings, `nvjpeg` changes features, and is in their key."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,17 @@ class Extraction:
                     missing -= len(parts[-1])
                 yield start, np.concatenate(parts)
 
-    def _prepared(self, wanted: Sequence[tuple[int, int]]) -> PreparedImages:
+    def _prepared(self, wanted: Sequence[tuple[int, int]]) -> PreparedImages | DeviceDecodedImages:
+        if self.machine.decoder == "nvjpeg":
+            return DeviceDecodedImages(
+                self.source.images,
+                self.spec,
+                self._prepare,
+                self._batches(wanted),
+                self._device or torch.device("cpu"),
+                threads=self.machine.decode_threads,
+                ahead=BATCHES_AHEAD,
+            )
         return PreparedImages(
             self._prepare,
             self._batches(wanted),
@@ -168,7 +182,7 @@ class Extraction:
             self.decoded.put(row, image)
         return image
 
-    def _encoded(self, images: PreparedImages, wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
+    def _encoded(self, images: Iterator[Tensor], wanted: Sequence[tuple[int, int]]) -> Iterator[Floats]:
         """Features [b, d] batch by batch; the next one is computed while results are copied from the device."""
         begun: deque[_Computing] = deque()
         most = BATCHES_BEGUN["cuda" if self._on_card else "cpu"]

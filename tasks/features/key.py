@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from backbones.catalog.layer_columns import LayerRequest
 from backbones.io.canonical_json import canonical
@@ -13,6 +13,10 @@ from backbones.io.canonical_json import canonical
 FORMAT = 1
 """Increased when entries of older versions must not be read."""
 
+Decoder = Literal["cpu", "nvjpeg"]
+"""Engine that decodes JPEG files: the threads of the CPU, or the GPU."""
+NVJPEG_CONDITION = {"decoder": "nvjpeg"}
+"""Part of the key of features from images that nvJPEG has decoded."""
 Part = None | bool | int | float | str
 
 

@@ -216,7 +216,7 @@ class FeatureStore:
         return _BegunEntry(request, partial, plan, output, done, {one for one in wanted if one not in finished})
 
     def _decoded_rows(self, request: FeatureRequest) -> AbstractContextManager[DecodedRows | None]:
-        if self.decoded is None:
+        if self.decoded is None or self.machine.decoder != "cpu":  # the stored pixels are the threads'
             return nullcontext()
         split = request.split
         title = f"{request.dataset}/{split.name}"

@@ -79,6 +79,19 @@ def far(found: Features, expected: Features) -> float:
     return float((np.linalg.norm(found.values - expected.values, axis=1) / lengths).max())
 
 
+@pytest.mark.parametrize("architecture", ["resnet50", "vit_tiny_patch16_224"])
+def test_encoding_a_batch_does_not_wait_for_the_device(tmp_path: Path, architecture: str) -> None:
+    card = network(architecture, 224)
+    encoder, spec = Encoder.load(card, WeightsFolder(tmp_path), "cuda", "bfloat16"), preprocessing_for(card, "paper")
+    batch = torch.zeros(8, 3, 224, 224, dtype=torch.uint8).pin_memory()
+    encoder.encode(batch, spec).cpu()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        encoder.encode(batch, spec)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_neighbours_are_the_cpus() -> None:
     queries = GENERATOR.standard_normal((700, 96), dtype=np.float32)
     bank = GENERATOR.standard_normal((50_000, 96), dtype=np.float32).astype(np.float16)

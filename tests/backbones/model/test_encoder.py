@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from backbones.model.encoder import Encoder
 from backbones.model.loading import load_model
 from backbones.model.precision import training_arithmetic
 from backbones.model.preprocessing import normalise
+from tests.tasks.dispatch_counts import counted
 
 DEMO = ("random", "supervised", "simclr", "simclr-nocolour", "rotation", "mae")
 
@@ -130,6 +132,18 @@ def test_half_precision_is_near_full_precision_and_still_gives_float32(
     half = encode(Encoder.load(catalog.get("demo/simclr"), folder, precision=precision), images(4))
     assert half.dtype == torch.float32
     assert 0 < (full - half).norm() / full.norm() < near
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_encoding_a_batch_reads_no_number_of_the_device(
+    catalog: BackboneCatalog, folder: WeightsFolder, precision: Precision
+) -> None:
+    encoder = Encoder.load(catalog.get("demo/simclr"), folder, precision=precision)
+    encode(encoder, images(4))
+    with counted() as counts:
+        encode(encoder, images(4))
+    assert counts.host_reads == 0
+    assert counts.launches > 0
 
 
 def test_float16_is_refused_for_training() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +19,10 @@ from backbones.model.preprocessing import prepare, stack
 from tasks.datasets.dataset import SourceSplit
 from tasks.datasets.images import FileImages, pixels_of
 from tasks.features.decoded_images import DecodedImages
+from tasks.features.device_decoding import DeviceDecodedImages, usable_decoder
 from tasks.features.extraction import Machine
+from tasks.features.key import Decoder
+from tasks.reporter import SilentReporter
 from tasks.solvers.nearest_neighbours import nearest
 from tests.benchmarks._photographs import photographs
 from tests.benchmarks.extraction import SIZE, SMALL, Chained, Subject, forwarded
@@ -33,6 +38,7 @@ NETWORKS: Sequence[tuple[str, Precision]] = (
     ("resnet50", "float16"),
     ("vit_small_patch16_224", "bfloat16"),
 )
+DECODERS: Sequence[Decoder] = ("cpu", "nvjpeg")
 BATCH = 256
 TINY = (800, 32, 4)
 """Samples, dimensions and classes of a path that takes a second."""
@@ -75,6 +81,37 @@ def decoded(setting: Setting) -> Sequence[Check]:
         checks.append(Check(name, speed, "images/s"))
         checks.append(Check(f"{name}, of bare", ratio, holds=None if setting.rehearsal else ratio >= OF_BARE))
     return checks
+
+
+def nvjpeg(setting: Setting) -> Sequence[Check]:
+    """Images per second with files decoded on the device, and how far pixels and features are from the threads'."""
+    split = _files(setting)
+    architecture, precision = _networks(setting)[-1]
+    subject = _subject(setting, architecture, precision, split)
+    checks = []
+    if not setting.rehearsal:
+        checks.append(Check("engine", usable_decoder("nvjpeg", setting.device, SilentReporter())))
+    speeds = {name: _speed(len(split.images), partial(subject.pipeline, None, _machine(name))) for name in DECODERS}
+    title = f"{architecture} at {precision}, decoded by"
+    checks += [Check(f"{title} {name}", speeds[name], "images/s") for name in DECODERS]
+    encoder, rows = subject.encoder, range(min(64, len(split.images)))
+    spec = preprocessing_for(encoder.card, "paper")
+    threads = [prepare(pixels_of(split.images, row), spec) for row in rows]
+    batches = DeviceDecodedImages(
+        split.images, spec, threads.__getitem__, iter([rows]), encoder.device, threads=4, ahead=1
+    )
+    with closing(batches):
+        ours, theirs = next(batches), stack(threads).to(encoder.device)
+    apart = (ours.int() - theirs.int()).abs()
+    features = [encoder.encode(images, spec).double() for images in (ours, theirs)]
+    distance = (features[0] - features[1]).norm(dim=1) / features[1].norm(dim=1)
+    return [
+        *checks,
+        Check("images decoded on the device", batches.decoded, f"of {len(rows)}", batches.decoded == len(rows)),
+        Check("largest difference of a pixel", int(apart.max()), "grey levels"),
+        Check("mean difference of pixels", float(apart.double().mean()), "grey levels"),
+        Check("largest difference of features, relative", float(distance.max())),
+    ]
 
 
 def path(setting: Setting) -> Sequence[Check]:
@@ -125,8 +162,8 @@ def _subject(setting: Setting, architecture: str, precision: Precision, split: S
     return Subject.on(setting.folder, architecture, split, precision, setting.device)
 
 
-def _machine() -> Machine:
-    return Machine(batch_size=BATCH)
+def _machine(decoder: Decoder = "cpu") -> Machine:
+    return Machine(batch_size=BATCH, decoder=decoder)
 
 
 def _piped(subject: Subject, store: DecodedImages | None = None) -> float:
