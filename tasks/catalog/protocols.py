@@ -15,11 +15,10 @@ from tasks.catalog import dense_parameters as segmentation
 from tasks.catalog import finetune_parameters as finetune
 from tasks.catalog.analysis_parameters import ANALYSES, SCORES_OF_FEATURES
 from tasks.catalog.attentive_parameters import ATTENTIVE
-from tasks.catalog.correspondence_parameters import CORRESPONDENCE
 from tasks.catalog.detection_parameters import DETECTION
 from tasks.catalog.finetune_vit_parameters import FINETUNE_VIT
 from tasks.catalog.head_parameters import HEADS
-from tasks.catalog.linear_dense_parameters import KNN_SEGMENTATION, LINEAR_DENSE
+from tasks.catalog.linear_dense_parameters import LINEAR_DENSE
 from tasks.catalog.protocol import (
     POINT,
     Margin,
@@ -31,6 +30,7 @@ from tasks.catalog.protocol import (
 )
 from tasks.catalog.retrieval_parameters import RETRIEVAL
 from tasks.catalog.robustness_parameters import ROBUSTNESS
+from tasks.catalog.training_free_parameters import TRAINING_FREE
 from tasks.datasets.card import DatasetCard
 
 PreprocessingName = Literal["paper", "own", "squash", "resize-256"]
@@ -203,8 +203,7 @@ _BUILT_IN: Mapping[str, ProtocolSpec] = {
         *SCORES_OF_FEATURES,
         ATTENTIVE,
         *LINEAR_DENSE,
-        KNN_SEGMENTATION,
-        CORRESPONDENCE,
+        *TRAINING_FREE,
         FINETUNE_VIT,
         *RETRIEVAL,
     )

@@ -35,7 +35,7 @@ def test_labels_alone_are_offered_for_every_protocol_on_labels() -> None:
     ("targets", "expected"),
     [
         (["boxes"], {"detection-frozen", "detection-finetune"}),
-        (["masks"], {"segmentation", "linear-segmentation", "knn-segmentation"}),
+        (["masks"], {"segmentation", "linear-segmentation", "knn-segmentation", "knn-segmentation-capi"}),
         (["normals"], {"normals"}),
         (["depth"], {"depth"}),
         (["keypoint-pairs"], {"correspondence"}),

@@ -55,6 +55,7 @@ PROTOCOL_CHANGES = {
     "finetune-vit/shapes": ["finetune-vit.steps=1", "finetune-vit.batch_size=4", "finetune-vit.head_steps=1"],
     "robustness/shapes": ["robustness.strengths=3", "robustness.corruptions=blur", "robustness.severities=3"],
     "knn-segmentation/shapes-scenes": ["knn-segmentation.neighbours=3"],
+    "knn-segmentation-capi/shapes-scenes": ["knn-segmentation-capi.neighbours=1"],
     "correspondence/shapes-pairs": ["correspondence.pairs_per_class=1"],
     "attention/shapes": ["attention.images=1", "attention.window=100", "attention.stride=100"],
     "inversion/shapes": ["inversion.images=1", "inversion.steps=2", "inversion.channels=4,4", "inversion.kernels=3,3"],
@@ -64,7 +65,7 @@ OWN_SIZE = {"hiera", "mixer", "crossvit"}
 WITHOUT_BLOCKS = {"crossvit"}
 """Its blocks return lists of tokens, one for each branch."""
 ANY_SIZE_NEEDED = {"detection", "segmentation", "normals", "linear-segmentation", "depth", "knn-segmentation"}
-ANY_SIZE_NEEDED |= {"correspondence"}
+ANY_SIZE_NEEDED |= {"correspondence", "knn-segmentation-capi"}
 
 
 @cache
