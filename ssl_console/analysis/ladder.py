@@ -156,18 +156,24 @@ class LadderStep:
         return self.verdict != "open" and enough and not self.contested
 
 
-def climb(rungs: Sequence[LadderRung], planned: int, margin: float = MARGIN) -> list[LadderStep]:
-    """The step after every rung, of a ladder of `planned` rungs; each has all backbones."""
-    return [_step(rungs[: number + 1], max(planned, len(rungs)), margin) for number in range(len(rungs))]
+def climb(
+    rungs: Sequence[LadderRung], planned: int, margin: float = MARGIN, error: float | None = None
+) -> list[LadderStep]:
+    """The step after every rung, of a ladder of `planned` rungs; each has all backbones.
+
+    `error` is that of one interval, by default the share of one rival on one rung.
+    """
+    each = share_of_error(max(planned, len(rungs)), len(rungs[0].cells) - 1) if error is None and rungs else error
+    places = range(1, len(rungs) + 1)
+    return [_step(rungs[:place], max(planned, len(rungs)), margin, each or 0.0) for place in places]
 
 
-def _step(rungs: Sequence[LadderRung], planned: int, margin: float) -> LadderStep:
+def _step(rungs: Sequence[LadderRung], planned: int, margin: float, error: float) -> LadderStep:
     names = list(rungs[0].cells)
     means = {name: fmean(rung.cells[name].value for rung in rungs) for name in names}
     leader = max(names, key=lambda name: (means[name], -names.index(name)))
     stacked = _stacked(rungs, names)
     found = _best(rungs, names, means, stacked)
-    error = share_of_error(planned, len(names) - 1)
     rivals = [name for name in names if name != leader]
     places = {name: number for number, name in enumerate(names)}
     leads = {}

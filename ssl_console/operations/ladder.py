@@ -15,7 +15,7 @@ from backbones.io.card_files import UnknownName, suggest
 from ssl_console.analysis.comparison import TaskComparison
 from ssl_console.analysis.ladder import LadderRung, LadderStep, climb, largest_score, sample_scores
 from ssl_console.analysis.ranking_cell import average_seeds
-from ssl_console.operations.launch import LaunchOptions, plan_launch
+from ssl_console.operations.launch import LaunchOptions, plan_launch, plan_unchecked
 from ssl_console.operations.session import Session
 from ssl_console.operations.stages import PlannedStage, images_digest, predictions_of, seconds_left
 from ssl_console.planning.duration import History
@@ -78,21 +78,23 @@ def dataset_named(session: Session, data: str) -> DatasetCard:
     return session.tasks.dataset(data if known or not Path(data).expanduser().is_dir() else f"{SCHEME}{data}")
 
 
-def plan_rungs(session: Session, request: LadderRequest) -> list[PlannedRung]:
+def plan_rungs(session: Session, request: LadderRequest, *, check: bool = True) -> list[PlannedRung]:
     """The rungs that suit the dataset and every backbone, in the order of the request.
 
+    With `check`, backbones that have never been checked are checked now, which takes seconds each.
     Raises ConsoleError for fewer than two backbones, and where no rung suits.
     """
     if len(request.backbones) < 2:
         names = ", ".join(card.name for card in request.backbones) or "none"
-        raise ConsoleError(f"a ladder compares at least two backbones, not {names}: add -b NAME")
-    tasks = [_tasks(session, request, alternatives) for alternatives in request.rungs]
+        raise ConsoleError(f"at least two backbones are needed, not {names}: add -b NAME")
+    tasks = [suitable_tasks(session, request, alternatives) for alternatives in request.rungs]
     every = [task for alternatives in tasks for task in alternatives]
     if not every:
         name = request.dataset.name
         raise ConsoleError(f"no protocol of a ladder runs on {name}: it needs one label for each image (see `tasks`)")
     results = session.results()
-    plan = plan_launch(session, [(request.backbones, every)], request.options, results)
+    make = plan_launch if check else plan_unchecked
+    plan = make(session, [(request.backbones, every)], request.options, results)
     by_task: dict[tuple[str, str], list[PlannedRun]] = {}
     for run in plan.runs:
         by_task.setdefault((run.candidate.task.name, run.candidate.task.variant), []).append(run)
@@ -104,13 +106,13 @@ def plan_rungs(session: Session, request: LadderRequest) -> list[PlannedRung]:
 def ladder_steps(session: Session, rungs: Sequence[PlannedRung], looks: int | None = None) -> list[LadderStep]:
     """What the finished rungs show, one after another; `looks` is the planned number of rungs."""
     stored = {result.run_id: result for result in session.badged_results()}
-    done = [_measured(session, rung, stored) for rung in rungs if rung.done and rung.is_stored(stored)]
+    done = [measured_rung(session, rung, stored) for rung in rungs if rung.done and rung.is_stored(stored)]
     if not done:
         return []
     return climb(done, looks or len(rungs), next(iter(done[0].pairs.values())).tolerance.size)
 
 
-def _tasks(session: Session, request: LadderRequest, alternatives: Iterable[Alternative]) -> list[TaskSpec]:
+def suitable_tasks(session: Session, request: LadderRequest, alternatives: Iterable[Alternative]) -> list[TaskSpec]:
     """The alternatives that the dataset suits."""
     tasks = []
     for protocol, own in alternatives:
@@ -131,7 +133,7 @@ def _fits(rung: PlannedRung) -> bool:
     return all(item.kind != "backbone" for item in rung.blockers)
 
 
-def _measured(session: Session, rung: PlannedRung, stored: Mapping[str, Result]) -> LadderRung:
+def measured_rung(session: Session, rung: PlannedRung, stored: Mapping[str, Result]) -> LadderRung:
     """Results of the rung, and the scores of their images."""
     by_backbone: dict[str, list[Result]] = {}
     for result in rung.results(stored):
@@ -139,15 +141,17 @@ def _measured(session: Session, rung: PlannedRung, stored: Mapping[str, Result])
     metric = next(iter(by_backbone.values()))[0].metric
     arrays = {name: predictions_of(session, results) for name, results in by_backbone.items()}
     scores = {name: sample_scores(metric, found) for name, found in arrays.items() if found}
+    digests = {name: images_digest(found[0]) for name, found in arrays.items() if found}
     reference = next((found[0] for found in arrays.values() if found), {})
+    images = images_digest(reference)
     return LadderRung(
         task=rung.task.name,
         variant=rung.task.variant,
         protocol=rung.task.protocol,
         cells={name: average_seeds(results) for name, results in by_backbone.items()},
-        samples={name: values for name, values in scores.items() if values is not None},
+        samples={name: values for name, values in scores.items() if values is not None and digests[name] == images},
         pairs=_pairs(session, by_backbone),
-        images=images_digest(reference),
+        images=images,
         reach=largest_score(metric, reference["label"]) if "label" in reference else 100.0,
     )
 

@@ -215,6 +215,13 @@ IMAGES = (
     Key("close", "escape", "close", "back", "Back"),
 )
 
+LADDER = (
+    Key("next", "enter", "next_rung", "run next", "Run the next rung on all of these backbones", changes=True),
+    Key("refresh", "r", "refresh", "refresh", "Read the results again"),
+    Key("copy", "y", "copy", "copy command", "Copy the equivalent command line, which runs until it is settled"),
+    Key("close", "escape,L", "close", "back", "Back"),
+)
+
 PATH = (Key("complete", "tab", "complete", "complete", "Complete the path, or go to the next field", priority=True),)
 
 JUMP = (Key("close", "escape", "close", "back", "Go back without a jump"),)
@@ -239,6 +246,7 @@ KEYS: dict[Scope, tuple[Key, ...]] = {
     "naming": NAMING,
     "views": VIEWS,
     "images": IMAGES,
+    "ladder": LADDER,
     "path": PATH,
     "jump": JUMP,
     "help": HELP,
@@ -262,6 +270,7 @@ TITLES: dict[Scope, str] = {
     "naming": "Naming",
     "views": "Saved views",
     "images": "Images on which backbones disagree",
+    "ladder": "The ladder of a dataset",
     "path": "While a path is typed",
     "jump": "Jumping",
     "help": "Help",

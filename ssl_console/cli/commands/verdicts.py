@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -86,3 +86,36 @@ def judge(
     options = replace(RunOptions.of(devices, launcher, "float32", as_json=as_json), override=override)
     selection = JudgeSelection(checkpoint, against, tuple(task or ()), suite, margin, like, preset)
     raise typer.Exit(judge(context.obj, selection, budget, options))
+
+
+@verdicts.command(epilog=ANSWER_CODES)
+def choose(
+    context: typer.Context,
+    data: Data,
+    hours: Annotated[float, typer.Option("--hours", metavar="H", min=0, help="Time budget in hours.")],
+    backbone: Backbones = None,
+    goal: Annotated[
+        str, typer.Option("--for", metavar="GOAL", help="accuracy; or speed or memory among the nearly best.")
+    ] = "accuracy",
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="PROTOCOL[:PRESET]", help="What decides. Default: LoRA, else finetuning."),
+    ] = None,
+    preset: Preset = None,
+    finalists: Annotated[
+        int, typer.Option("--finalists", metavar="N", min=2, help="Backbones that the target protocol measures.")
+    ] = 3,
+    devices: Devices = None,
+    launcher: LauncherChoice = None,
+    as_json: JsonLines = False,
+) -> None:
+    """Choose a backbone for a dataset: cheap protocols prune, the target protocol decides between the finalists."""
+    from ssl_console.analysis.race import Goal
+    from ssl_console.cli.command_group import one_of
+    from ssl_console.cli.handlers.choose import ChooseSelection, choose
+    from ssl_console.cli.handlers.run import RunOptions
+
+    options = RunOptions.of(devices, launcher, "float32", as_json=as_json)
+    wanted = cast("Goal", one_of("--for", goal, Goal))
+    selection = ChooseSelection(data, hours, tuple(backbone or ()), wanted, target, preset, finalists)
+    raise typer.Exit(choose(context.obj, selection, options))

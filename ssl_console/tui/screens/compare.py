@@ -47,6 +47,7 @@ class CompareScreen(ConsoleScreen):
         Key("choose", "c", "choose", "backbones", "Choose the backbones"),
         Key("base", "b", "base", "base", "Differences to the backbone under the cursor"),
         Key("suite", "t", "suite", "suite", "The tasks of one suite, or all", footer=False),
+        Key("ladder", "L", "ladder", "ladder", "Climb from kNN to finetuning on the task's dataset", footer=False),
         Key("axis", "a", "axis", "axis", "Cost: parameters or images/s", footer=False),
         Key("copy", "y", "copy", "copy", "Copy the cell under the cursor; of the images view, the paths", footer=False),
     )
@@ -235,6 +236,18 @@ class CompareScreen(ConsoleScreen):
         pane = self.query_one(ComparePane)
         pane.axis, pane.view = "images/s" if pane.axis == "parameters" else "parameters", "cost"
         self.refresh_view()
+
+    def action_ladder(self) -> None:
+        """The ladder of the compared backbones, on the dataset of the task under the cursor."""
+        from ssl_console.tui.screens.ladder import LadderDialog  # noqa: PLC0415 - loaded when it is needed
+
+        comparison = self._comparison(self.state)
+        row = self.query_one("#differences", LineTable).row
+        columns = comparison.ranking.columns
+        task = next((column.task for column in columns if column.label == row), columns[0].task if columns else "")
+        if task and len(comparison.backbones) > 1:
+            dataset = host(self).backend.session.lookup.dataset_of(task)
+            self.app.push_screen(LadderDialog(tuple(comparison.backbones), dataset))
 
     def action_copy(self) -> None:
         """The cell under the cursor; of the images view, the paths of those that the first alone has right."""

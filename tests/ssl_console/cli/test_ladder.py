@@ -35,7 +35,7 @@ def test_a_budget_that_is_spent_ends_it_with_the_reason(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("-b", "own/first", "--data", "things"), "at least two backbones, not own/first"),
+        (("-b", "own/first", "--data", "things"), "at least two backbones are needed, not own/first"),
         (("-b", "own/*", "--data", "things"), "no protocol of a ladder runs on things"),
         (("-b", "own/*", "--data", "thing", "--rung", "echo"), "things"),
         (("-b", "own/*", "--data", "things", "--rung", "ecko"), "echo"),

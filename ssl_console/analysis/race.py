@@ -1,0 +1,177 @@
+"""A race of backbones for one dataset: cheap protocols decide which of them the target protocol is run on. Pure.
+
+A contender is pruned when it is certain that the target protocol would not put it above the leader: the anytime-valid
+bound of its difference under the cheap protocol, and the error with which cheap differences have predicted differences
+under the target on other datasets, exclude it together. Half of the 5 % of error is for the images, half for the
+prediction; all rounds and all rivals share them, so that the best backbone is pruned in 5 % of races at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pvariance, variance
+from typing import Literal
+
+import numpy as np
+
+from ssl_console.analysis.ladder import LadderRung, LadderStep, climb
+from ssl_console.analysis.quantiles import NORMAL_95
+from ssl_console.analysis.ranking_cell import RankingCell
+from ssl_console.analysis.statistics.distributions import t_quantile
+from ssl_console.analysis.statistics.selection import BestOf, Floats, best_of
+from ssl_console.analysis.statistics.sequential import ERROR, share_of_error
+from ssl_console.workspace.result import Result
+
+FEWEST_DEGREES = 3
+"""Degrees of freedom below which the error of a prediction counts as unknown."""
+
+
+@dataclass(frozen=True)
+class PredictionError:
+    """How well differences under a cheap protocol have predicted those under the target, on other datasets."""
+
+    deviation: float
+    """Standard deviation, in points, of the error of a predicted difference of two backbones."""
+    degrees: int
+    datasets: int
+
+    def slack(self, error: float) -> float:
+        """Points by which a predicted difference is exceeded with probability `error` at most, on one side."""
+        return t_quantile(self.degrees, 1 - 2 * error) * self.deviation
+
+
+EXACT = PredictionError(0.0, 10**6, 0)
+"""Of the target protocol itself."""
+
+
+def prediction_error(results: Iterable[Result], cheap: str, target: str, dataset: str) -> PredictionError | None:
+    """Error of predictions, from backbones measured by both protocols on other datasets; None where too few are known.
+
+    A backbone's score under the target minus that under the cheap protocol varies around its dataset's mean; the
+    deviation of a difference of two backbones is larger by the root of two.
+    """
+    if cheap == target:
+        return EXACT
+    gains: dict[tuple[str, str, str], dict[str, float]] = {}
+    scores: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for one in sorted(results, key=lambda result: result.finished):
+        if one.dataset_name != dataset and one.protocol_name in {cheap, target} and one.higher_is_better:
+            scores[one.dataset_name, one.protocol_name][one.variant][one.backbone] = one.value
+    for name in {place[0] for place in scores}:
+        for first, cheaps in scores[name, cheap].items():
+            for second, targets in scores[name, target].items():
+                both = cheaps.keys() & targets.keys()
+                gains[name, first, second] = {key: targets[key] - cheaps[key] for key in both}
+    known = [list(one.values()) for one in gains.values() if len(one) > 1]
+    degrees = sum(len(one) - 1 for one in known)
+    if degrees < FEWEST_DEGREES:
+        return None
+    squares = sum(sum((gain - fmean(one)) ** 2 for gain in one) for one in known)
+    return PredictionError(math.sqrt(2 * squares / degrees), degrees, len({place[0] for place in gains}))
+
+
+@dataclass(frozen=True)
+class RaceRound:
+    """One protocol, the contenders measured by it, and those that go on."""
+
+    rung: LadderRung
+    step: LadderStep
+    prediction: PredictionError | None
+    """None while it is unknown how well the protocol predicts the target; nothing is pruned then."""
+    pruned: tuple[str, ...]
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        return tuple(name for name in self.rung.cells if name not in self.pruned)
+
+
+def race_round(rung: LadderRung, prediction: PredictionError | None, rounds: int, contenders: int) -> RaceRound:
+    """Prune after a protocol. `rounds` and `contenders` are those of the whole race, which share its error."""
+    error = share_of_error(rounds, contenders - 1, ERROR / 2)
+    (step,) = climb([rung], 1, error=error)
+    slack = math.inf if prediction is None else prediction.slack(error) if prediction.deviation else 0.0
+    return RaceRound(rung, step, prediction, tuple(name for name, test in step.leads.items() if test.low > slack))
+
+
+def belief_of_race(rounds: Sequence[RaceRound]) -> BestOf:
+    """Belief about the best under the last protocol, of all contenders of the first round.
+
+    A contender that the last protocol has not measured is predicted from the last one that has, with the larger of two
+    errors: that of predictions on other datasets, and the spread of gains between those that both have measured.
+    """
+    names = list(rounds[0].rung.cells)
+    last = rounds[-1].rung.cells
+    means, variances = [], []
+    for name in names:
+        found = next(one for one in reversed(rounds) if name in one.rung.cells)
+        cell, gains = found.rung.cells[name], _gains(found.rung, last)
+        error = ((cell.half_width or 0.0) / NORMAL_95) ** 2
+        means.append(cell.value + (fmean(gains) if gains else 0.0))
+        variances.append(error + (0.0 if found is rounds[-1] else _variance(found, gains)))
+    covariance = np.diag(variances) + _shared(rounds[-1].rung, names)
+    return best_of(np.array(means), covariance)
+
+
+def _gains(rung: LadderRung, last: Mapping[str, RankingCell]) -> list[float]:
+    """Gains from a protocol to the last one, of the contenders measured by both."""
+    return [last[name].value - rung.cells[name].value for name in last if name in rung.cells]
+
+
+def _variance(found: RaceRound, gains: Sequence[float]) -> float:
+    """Variance of one predicted score. Without any error measured, that of the scores themselves."""
+    known = [] if found.prediction is None else [found.prediction.deviation**2 / 2]
+    known += [variance(gains)] if len(gains) > 1 else []
+    values = [cell.value for cell in found.rung.cells.values()]
+    return max(known) if known else pvariance(values)
+
+
+def _shared(rung: LadderRung, names: Sequence[str]) -> Floats:
+    """Covariance of scores on the same images, without the variances."""
+    size = len(names)
+    found = np.zeros((size, size))
+    known = [name for name in names if name in rung.samples]
+    if len(known) > 1:
+        samples = np.stack([rung.samples[name] for name in known])
+        places = [names.index(name) for name in known]
+        found[np.ix_(places, places)] = np.cov(samples) / samples.shape[1]
+        np.fill_diagonal(found, 0.0)
+    return found
+
+
+Goal = Literal["accuracy", "speed", "memory"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A backbone with its chances and its costs; None where a cost was not measured."""
+
+    name: str
+    scores: Mapping[str, float]
+    """By task, of the rounds that measured it."""
+    probability: float
+    """Of being the best under the last protocol of the race."""
+    regret: float
+    """Expected loss against the best one, in points."""
+    fate: str
+    """`finalist`, `pruned after TASK`, or `predicted from TASK` where the last protocol has not measured it."""
+    images_per_s: float | None = None
+    memory_mb: float | None = None
+    energy_j: float | None = None
+    """Energy of its last run in joules."""
+    licence: str | None = None
+
+
+def chosen(contenders: Sequence[Contender], goal: Goal, margin: float) -> Contender:
+    """The one to take: the least expected regret, or the fastest or smallest of those whose regret is within the
+    margin; a cost that was not measured is never the lowest.
+    """
+    best = min(contenders, key=lambda one: (one.regret, -one.probability))
+    if goal == "accuracy":
+        return best
+    near = [one for one in contenders if one.regret <= max(margin, best.regret)]
+    if goal == "speed":
+        return max(near, key=lambda one: (one.images_per_s or 0.0, -one.regret))
+    return min(near, key=lambda one: (one.memory_mb or math.inf, one.regret))

@@ -1,0 +1,49 @@
+"""`choose` on the command line: a race within a budget, resumed from stored results."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ssl_console.cli.shell import Shell
+
+ASKED = ("choose", "-b", "own/*", "--data", "things", "--target", "echo")
+
+
+def test_the_finalists_are_measured_once_and_every_backbone_has_its_chances(shell: Shell) -> None:
+    found = shell(*ASKED, "--hours", "1", "--json")
+    assert found.code == 12, found.err
+    choice = found.lines[-1]
+    assert {one["name"]: one["fate"] for one in choice["contenders"]} == {
+        "own/first": "finalist",
+        "own/second": "finalist",
+    }
+    assert sum(one["probability"] for one in choice["contenders"]) == pytest.approx(1)
+    again = shell(*ASKED, "--hours", "1", "--for", "memory")
+    assert again.code == 12
+    assert "chosen for memory" in again.out
+    assert "energy is unknown" in again.err
+    assert len((shell.workspace.features / "journal").read_text().splitlines()) == 2
+
+
+def test_without_time_nothing_is_run_and_the_reason_is_given(shell: Shell) -> None:
+    found = shell(*ASKED, "--hours", "0")
+    assert found.code == 12
+    assert "0 s of the budget are left" in found.err
+    assert not list(shell.workspace.runs.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--for", "beauty"), "accuracy, speed, memory"),
+        (("-b", "far"), "1 backbones can be measured on things"),
+        ((), "at least two backbones are needed, not own/first"),
+    ],
+)
+def test_what_cannot_be_chosen_from_is_refused_with_the_reason(
+    shell: Shell, arguments: tuple[str, ...], reason: str
+) -> None:
+    asked = ("choose", "--hours", "1", "--target", "echo", "--data", "things", "-b", "own/first", *arguments)
+    refused = shell(*asked)
+    assert refused.code == 2, refused.err
+    assert reason in refused.err
