@@ -1,8 +1,8 @@
 """The ladder: backbones on one dataset under ever more expensive protocols, until it is certain which one leads. Pure.
 
 After every rung, the leader is the backbone with the highest mean over the protocols so far. Its differences to the
-others are tested by anytime-valid bounds, each with its part of the 5 % of error: all rungs and all rivals together
-make a wrong statement in 5 % of ladders at most, whenever the ladder stops.
+others are tested by anytime-valid bounds, each with its part of the 5 % of error: all statements on all rungs and all
+pairs of backbones together are wrong in 5 % of ladders at most, whenever the ladder stops.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ class LadderRung:
     """Digest of the test images: rungs with the same one can be averaged image by image."""
     reach: float = 100.0
     """Largest possible difference of two scores of one image."""
+
+    @property
+    def name(self) -> str:
+        """The task, with its variant unless that is the default one."""
+        return self.task if self.variant == "default" else f"{self.task} ({self.variant})"
 
     @property
     def one_training(self) -> bool:
@@ -161,11 +166,13 @@ def climb(
 ) -> list[LadderStep]:
     """The step after every rung, of a ladder of `planned` rungs; each has all backbones.
 
-    `error` is that of one interval, by default the share of one rival on one rung.
+    `error` is that of one interval, by default its share if every pair of backbones has two of them on every rung: over
+    the rungs so far, and on this one alone.
     """
-    each = share_of_error(max(planned, len(rungs)), len(rungs[0].cells) - 1) if error is None and rungs else error
-    places = range(1, len(rungs) + 1)
-    return [_step(rungs[:place], max(planned, len(rungs)), margin, each or 0.0) for place in places]
+    looks = max(planned, len(rungs))
+    pairs = len(list(combinations(rungs[0].cells, 2))) if rungs else 1
+    each = share_of_error(looks, 2 * pairs) if error is None else error
+    return [_step(rungs[:place], looks, margin, each) for place in range(1, len(rungs) + 1)]
 
 
 def _step(rungs: Sequence[LadderRung], planned: int, margin: float, error: float) -> LadderStep:
@@ -191,7 +198,7 @@ def _step(rungs: Sequence[LadderRung], planned: int, margin: float, error: float
         regret=dict(zip(names, map(float, found.regret), strict=True)),
         leads=leads,
         interaction=None if stacked is None else interaction(stacked),
-        crossings=_crossings(rungs, names, planned),
+        crossings=_crossings(rungs, names, error),
         margin=margin,
         last=len(rungs) == planned,
         one_training=any(rung.one_training for rung in rungs),
@@ -237,12 +244,11 @@ def _best(
     return best_of(np.array([means[name] for name in names]), covariance)
 
 
-def _crossings(rungs: Sequence[LadderRung], names: Sequence[str], planned: int) -> tuple[Crossing, ...]:
+def _crossings(rungs: Sequence[LadderRung], names: Sequence[str], error: float) -> tuple[Crossing, ...]:
     pairs = list(combinations(names, 2))
-    error = share_of_error(planned, len(pairs))
     found = []
     for first, second in pairs if len(rungs) > 1 else ():
-        tests = {rung.task: _on_rung(rung, first, second, error) for rung in rungs}
+        tests = {rung.name: _on_rung(rung, first, second, error) for rung in rungs}
         ahead = [task for task, test in tests.items() if test.low > 0]
         behind = [task for task, test in tests.items() if test.high < 0]
         if ahead and behind:

@@ -16,17 +16,12 @@ def step_row(step: LadderStep) -> tuple[str, ...]:
     rival, test = closest(step)
     bounds = f"{test.low:+.1f} to {test.high:+.1f}"
     probability = f"{step.probability[step.leader]:.2f}"
-    return (rung_name(step), step.leader, probability, rival, f"{test.difference:+.1f}", bounds, _order(step))
+    return (step.rung.name, step.leader, probability, rival, f"{test.difference:+.1f}", bounds, _order(step))
 
 
 def closest(step: LadderStep) -> tuple[str, AnytimeTest]:
     """The rival that the leader is least certainly ahead of, and the test against it."""
     return min(step.leads.items(), key=lambda item: item[1].low)
-
-
-def rung_name(step: LadderStep) -> str:
-    """The task, with its preset unless that is the default one."""
-    return step.rung.task if step.rung.variant == "default" else f"{step.rung.task} ({step.rung.variant})"
 
 
 def interaction_sentence(step: LadderStep) -> str:
@@ -113,7 +108,9 @@ def test_document(test: AnytimeTest) -> dict[str, object]:
 def _order(step: LadderStep) -> str:
     if step.interaction is None:
         return "—"
-    changes = f"{len(step.crossings)} certain change{'s' * (len(step.crossings) != 1)}" if step.crossings else "stable"
+    changes = (
+        f"{len(step.crossings)} certain change{'s' * (len(step.crossings) != 1)}" if step.crossings else "no change"
+    )
     return f"{changes}, p = {told(step.interaction.p_value)}"
 
 

@@ -9,7 +9,6 @@ from ssl_console.analysis.ladder import LadderStep
 from ssl_console.analysis.ladder_sentences import (
     HEAD,
     interaction_sentence,
-    rung_name,
     step_document,
     step_row,
     verdict_sentence,
@@ -115,4 +114,4 @@ def _show_step(step: LadderStep, options: RunOptions) -> None:
     if options.as_json:
         stdout.json_line({"event": "step", **step_document(step)})
     else:
-        stdout.say(f"{rung_name(step)}: {verdict_sentence(step)}")
+        stdout.say(f"{step.rung.name}: {verdict_sentence(step)}")
