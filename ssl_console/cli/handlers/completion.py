@@ -174,6 +174,12 @@ def _presets(_session: Session) -> Iterable[str]:
     return {preset for protocol in PROTOCOLS.values() for preset in protocol.presets}
 
 
+def _protocols(_session: Session) -> Iterable[str]:
+    from tasks.catalog.protocols import PROTOCOLS
+
+    return PROTOCOLS
+
+
 def _published(_session: Session) -> Iterable[str]:
     return ("published",)
 
@@ -182,6 +188,12 @@ BY_OPTION: Mapping[str, Names] = {
     "backbone": _backbones,
     "task": _tasks,
     "suite": _suites,
+    "data": _datasets,
+    "against": _backbones,
+    "like": _backbones,
+    "rung": _protocols,
+    "target": _protocols,
+    "goal": lambda _session: ("accuracy", "speed", "memory"),
     "preset": _presets,
     "devices": lambda _session: ("cpu", "cuda"),
     "precision": lambda _session: ("float32", "bfloat16", "float16"),
