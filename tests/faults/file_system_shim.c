@@ -1,5 +1,5 @@
-/* Lets calls fail as they do on file systems that lack them: $FAULT_LINK, $FAULT_FLOCK, $FAULT_MMAP, $FAULT_FSYNC and
-   $FAULT_OPEN are error numbers, $FAULT_BELOW the folder for which they hold (files that are open: by their place). */
+/* Lets calls fail as they do on file systems that lack them: $FAULT_LINK, $FAULT_FLOCK, $FAULT_MMAP, $FAULT_FSYNC,
+   $FAULT_WRITE and $FAULT_OPEN are error numbers, $FAULT_BELOW the folder for which they hold (files that are open: by their place). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -60,6 +60,11 @@ int flock(int descriptor, int operation) {
 int fsync(int descriptor) {
     FAIL("FAULT_FSYNC", open_below(descriptor));
     return REAL(fsync)(descriptor);
+}
+
+ssize_t write(int descriptor, const void *content, size_t length) {
+    FAIL("FAULT_WRITE", length && open_below(descriptor));
+    return REAL(write)(descriptor, content, length);
 }
 
 void *mmap(void *start, size_t length, int protection, int flags, int descriptor, off_t offset) {

@@ -76,9 +76,10 @@ def test_runs_are_done_on_a_file_system_without_hard_links(
         ({"FLOCK": errno.ENOTSUP}, "the file system does not support this operation: choose another --workspace"),
         ({"MMAP": errno.ENODEV}, "mapping a file into memory (mmap) does not work here"),
         ({"FSYNC": errno.EIO}, "input/output error"),
+        ({"WRITE": errno.EDQUOT}, "your disk quota is used up"),
         ({"OPEN": errno.ESTALE, "OPEN_NAME": "config.toml"}, "config.toml"),
     ],
-    ids=["flock ENOLCK", "flock ENOTSUP", "mmap ENODEV", "fsync EIO", "open ESTALE"],
+    ids=["flock ENOLCK", "flock ENOTSUP", "mmap ENODEV", "fsync EIO", "write EDQUOT", "open ESTALE"],
 )
 def test_a_file_system_that_cannot_do_what_is_needed_is_refused_in_one_sentence(
     make_stage: MakeStage, shim: Path, tmp_path: Path, faults: dict[str, int | str], words: str, tally: Tally
@@ -93,7 +94,9 @@ def test_a_file_system_that_cannot_do_what_is_needed_is_refused_in_one_sentence(
     if "OPEN" not in faults:
         assert stage.reports("BAD  workspace", "doctor")
     tally.add(
-        "runs on a file system without locks, maps or syncing, or whose server forgot a file", 1, "refused by name"
+        "runs on a file system without locks, maps, syncing or quota, or whose server forgot a file",
+        1,
+        "refused by name",
     )
 
 

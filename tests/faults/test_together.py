@@ -120,9 +120,10 @@ def test_consoles_and_command_lines_on_the_same_runs_lose_and_repeat_nothing(
     counts = ", ".join(f"{count} {verb}" for verb, count in sorted(asked.items()))
     tally.add(
         f"{CONSOLES} consoles and {COMMAND_LINES} command lines on the same {len(SEEDS)} runs for "
-        f"{scale.together_s:.0f} s ({counts}, {pressed} keys)",
+        f"{scale.together_s:.0f} s",
         asked.total() + pressed,
-        "every result there once, none computed again, no traceback, no process or slot left over",
+        "every result there once, none computed again, no traceback, no process or slot left over "
+        f"({counts}, {pressed} keys)",
     )
 
 
