@@ -136,4 +136,4 @@ class AddBackboneDialog(AddForm):
 
     def _added(self, name: str) -> None:
         host(self).notify_user(f"{name} was added. `ssl-console doctor {name}` checks it.")
-        self.dismiss(name)
+        self.close_with(name)

@@ -127,4 +127,4 @@ class AddDatasetDialog(AddForm):
 
     def _written(self, name: str) -> None:
         host(self).notify_user(f"{name} was added.")
-        self.dismiss(name)
+        self.close_with(name)

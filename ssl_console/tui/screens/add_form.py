@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label
 
+from ssl_console.tui.host import host
 from ssl_console.tui.keys import bindings
 from ssl_console.tui.screens.base import Dialog
 from ssl_console.tui.style.text import Line, Span, Tone, line, wrap
@@ -64,6 +65,13 @@ class AddForm(Dialog[str | None]):
     def on_mount(self) -> None:
         """Begin with the path."""
         self.query_one(f"#{PATH}", Input).focus()
+
+    def close_with(self, name: str) -> None:
+        """End with a new card; where the form was closed while the card was written, only list it."""
+        if self.is_open:
+            self.dismiss(name)
+        else:
+            host(self).reload_catalogue()
 
     def value(self, name: str) -> str:
         """Text of a field."""

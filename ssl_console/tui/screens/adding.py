@@ -92,5 +92,4 @@ class Adding(Navigation):
 
         known = self.state.catalogue.suite.get(self.state.planned_suite or "")
         suite = known.name if known and all(task in known.tasks for _, task in pairs) else None
-        dialog = LaunchDialog(LaunchRequest(pairs, suite=suite))
-        self.push_screen(dialog, lambda started: self.poll_now() if started else None)
+        self.push_screen(LaunchDialog(LaunchRequest(pairs, suite=suite)))

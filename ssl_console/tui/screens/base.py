@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.containers import Container
 from textual.reactive import Reactive
 from textual.screen import ModalScreen, Screen
@@ -113,6 +114,19 @@ class Dialog(ModalScreen[ScreenResult]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Disable the actions that change the workspace with `--readonly`."""
         return not (host(self).readonly and action in changing_actions())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is on the screen, or below another dialog."""
+        return self in self.app.screen_stack
+
+    def dismiss(self, result: ScreenResult | None = None) -> AwaitComplete:
+        """Close it and what is above it; without effect once it is closed, e.g. by escape while it was busy."""
+        if not self.is_open:
+            return AwaitComplete.nothing()
+        while self.app.screen is not self:
+            self.app.pop_screen()
+        return super().dismiss(result)
 
     def action_close(self) -> None:
         """Close it without a result."""

@@ -87,6 +87,7 @@ class ListDialog(Dialog[Choice | None]):
     def _narrowed(self, message: Input.Changed) -> None:
         message.stop()
         self.fill()
+        self._moved()
 
     @on(LineTable.Moved)
     def _moved(self) -> None:

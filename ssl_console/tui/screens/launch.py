@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast, get_args
 
@@ -48,17 +48,28 @@ def fetch_missing(app: App[int], missing: Sequence[Blocker]) -> None:
         queue(yes=True)
 
 
-class LaunchDialog(Dialog[int | None]):
-    """Ends with the number of runs started, or None."""
+def submit(app: Host, plan: Plan, request: LaunchRequest, then: Callable[[], object]) -> None:
+    """Start the plan's new runs in the background, then report their number and call `then`."""
+
+    def submitted(count: int) -> None:
+        app.notify_user(f"{count} run{'s' if count != 1 else ''} queued. They continue without this window.")
+        app.poll_now()
+        then()
+
+    app.in_background(lambda: app.backend.submit(plan, request.launcher, request.share), submitted, group="submit")
+
+
+class LaunchDialog(Dialog[None]):
+    """Preview of a launch. `started` is called when the runs are queued."""
 
     BINDINGS: ClassVar = [
         *bindings("launch"),
         *(Binding(str(digit), f"seeds('{digit}')", show=False) for digit in range(10)),
     ]
 
-    def __init__(self, request: LaunchRequest) -> None:
+    def __init__(self, request: LaunchRequest, started: Callable[[], object] = lambda: None) -> None:
         super().__init__()
-        self._request = request
+        self._request, self._started = request, started
         self._plan: Plan | None = None
         self._disk: Disk | None = None
         self._began = 0.0
@@ -149,13 +160,8 @@ class LaunchDialog(Dialog[int | None]):
         elif not plan.to_run:
             host(self).notify_user(launch.nothing_to_start(plan, self._request))
         else:
-            backend = host(self).backend
-            host(self).in_background(
-                lambda: backend.submit(plan, self._request.launcher, self._request.share), self._started, group="submit"
-            )
-
-    def _started(self, count: int) -> None:
-        self.dismiss(count)
+            submit(host(self), plan, self._request, self._started)
+            self.dismiss(None)  # before the supervisor has started: further keys go to the screen
 
     def action_override(self) -> None:
         """Measure backbones that fail their checks, after a question; or no longer."""

@@ -146,7 +146,7 @@ class Navigation(DiffingApp[int]):
 
         preset = result.variant.partition("+")[0]
         request = LaunchRequest(((result.backbone, result.task),), (result.seed,), preset, again=True)
-        self.push_screen(LaunchDialog(request), lambda started: self.poll_now() if started else None)
+        self.push_screen(LaunchDialog(request))
 
     def _show(self, name: str, then: Callable[[ConsoleScreen], object]) -> None:
         """Go to a screen, and do something there once it is shown."""

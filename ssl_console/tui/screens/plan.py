@@ -266,14 +266,11 @@ class PlanScreen(MarkingScreen[Pair]):
         if not pairs and cursor is not None:
             pairs = [cursor]
         if pairs:
-            self.app.push_screen(LaunchDialog(LaunchRequest(tuple(pairs), suite=state.planned_suite)), self._launched)
+            self.app.push_screen(LaunchDialog(LaunchRequest(tuple(pairs), suite=state.planned_suite), self._started))
 
-    def _launched(self, started: int | None) -> None:
-        if started:
-            app = host(self)
-            app.set_state(replace(app.state, selection=PairSelection()))
-            app.notify_user(f"{started} run{'s' if started != 1 else ''} queued. They continue without this window.")
-            app.poll_now()
+    def _started(self) -> None:
+        app = host(self)
+        app.set_state(replace(app.state, selection=PairSelection()))
 
     def go_to(self, backbone: str | None, task: str | None) -> None:
         """Put the cursor on a pair, and clear the filters that hide it."""

@@ -132,7 +132,8 @@ def summary(grid: CoverageGrid, state: AppState, filtered: bool) -> Line:
     """The line above the grid: its extent, and the number of ticks."""
     shown, suite = grid.shown, state.planned_suite
     scope = f" suite {suite}" if suite else " all tasks"
-    size = f"  {len(shown.backbones)} backbones {grid.glyphs.times} {len(shown.tasks)} tasks"
+    rows, columns = len(shown.backbones), len(shown.tasks)
+    size = f"  {rows} backbone{'s' * (rows != 1)} {grid.glyphs.times} {columns} task{'s' * (columns != 1)}"
     spans = [Span(scope, Tone.ACCENT if suite else Tone.DIM), Span(size, Tone.DIM)]
     if suite and not state.suite:
         spans += [Span("  t", Tone.KEY), Span(f" all {len(state.catalogue.tasks)}", Tone.DIM)]

@@ -154,7 +154,37 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
         assert "starts when nothing stands in the way" in text_of(pilot)
         release.set()
         await until(pilot, lambda: not isinstance(app.screen, LaunchDialog))
-        assert started == [1]
+        await until(pilot, lambda: started == [1])
+
+
+async def test_keys_pressed_while_runs_are_being_queued_go_to_the_screen(used: Workspace, opened: Opener) -> None:
+    async with opened(used) as pilot:
+        app, release = app_of(pilot), Event()
+        app.backend.submit = lambda *_: release.wait(60) and 1  # type: ignore[method-assign, assignment, return-value]
+        await pilot.press("slash", *"random few", "enter", "space", "enter")
+        await until(pilot, lambda: "will run" in text_of(pilot))
+        await pilot.press("enter", "2")
+        await until(pilot, lambda: app.current_mode == "live")
+        assert len(app.screen_stack) == 1
+        release.set()
+        await until(pilot, lambda: not app.state.selection.pairs)
+
+
+async def test_a_dialog_that_ends_by_itself_closes_what_is_above_it_and_only_once(
+    used: Workspace, opened: Opener
+) -> None:
+    async with opened(used) as pilot:
+        app, answers = app_of(pilot), []
+        below, above = ConfirmDialog("Below?", ""), ConfirmDialog("Above?", "")
+        app.push_screen(below, answers.append)
+        app.push_screen(above)
+        await pilot.pause()
+        below.dismiss(True)
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        below.dismiss(False)
+        await pilot.pause()
+        assert answers == [True]
+        assert len(app.screen_stack) == 1
 
 
 async def test_enter_while_planning_never_starts_what_is_only_part_of_it(refused: Workspace, opened: Opener) -> None:
