@@ -189,7 +189,7 @@ class RankingsScreen(MarkingScreen[str]):
     def places(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
         """Rows and columns, for the palette."""
         table = self.query_one("#ranking", LineTable)
-        for column in self.table.ranking.columns if self.table is not None else ():
+        for column in self.table.measured if self.table is not None else ():
             yield "column", column.label, partial(table.move_to, column=column.label)
         for row in table.rows.keys:
             yield "row", row, partial(table.move_to, row=row)
@@ -367,7 +367,7 @@ class RankingsScreen(MarkingScreen[str]):
             host(self).notify_user("A read-only page writes no files.")
         elif self.table is not None and self.table.ranking.rows:
             left_out = left_out_of_view(self.table)
-            dialog = ExportDialog(self.table.ranking, self.table.query.hidden, left_out, self.state.marked)
+            dialog = ExportDialog(self.table.as_shown, self.table.query.hidden, left_out, self.state.marked)
             self.app.push_screen(dialog)
 
     def action_compare(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ssl_console.analysis.comparability import count_apart
@@ -165,6 +165,17 @@ class RankingTable:
         }
 
     @cached_property
+    def measured(self) -> tuple[RankingColumn, ...]:
+        """Columns in which some row has a score; all of them while no row has any."""
+        found = {label for row in self.ranking.rows for label in row.cells}
+        return tuple(column for column in self.ranking.columns if column.label in found) or self.ranking.columns
+
+    @property
+    def as_shown(self) -> Ranking:
+        """The ranking without the columns in which no row has a score."""
+        return replace(self.ranking, columns=self.measured)
+
+    @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
         """Those that are shown: not hidden by the user, and known for some row."""
         wanted = tuple(aggregate for aggregate in AGGREGATES if aggregate.name not in self.query.hidden)
@@ -187,7 +198,7 @@ class RankingTable:
         name_width = max(12, min(longest + 2, width // 3))
         place, name = Column(PLACE, "#", 4, "right"), Column(NAME, "  backbone", name_width, sort=self._sign(NAME))
         columns = [self._aggregate_column(aggregate) for aggregate in self.aggregates]
-        columns += [self._scored_column(column) for column in self.ranking.columns]
+        columns += [self._scored_column(column) for column in self.measured]
         pinned = [column for key in self.query.pins for column in columns if column.key == key]
         others = [column for column in columns if column not in pinned]
         fixed = 2 + _fitting(pinned, width - name_width)

@@ -102,7 +102,8 @@ def summary_lines(table: RankingTable, suite: str | None, width: int) -> list[Li
 def _parts(table: RankingTable, suite: str | None) -> list[Line]:
     ranking, query = table.ranking, table.query
     shown = f"{len(ranking.rows)} of {table.total}" if len(ranking.rows) != table.total else str(table.total)
-    size = f"  {shown} backbones {table.glyphs.times} {len(ranking.columns)} columns"
+    size = f"  {shown} backbones {table.glyphs.times} {len(table.measured)} columns"
+    unmeasured = len(ranking.columns) - len(table.measured)
     parts = [
         (f" suite {suite}" if suite else " everything measured", Tone.ACCENT if suite else Tone.DIM, True),
         (f"  sort {', '.join(_sorted_by(table))}", Tone.ACCENT, True),
@@ -111,6 +112,7 @@ def _parts(table: RankingTable, suite: str | None) -> list[Line]:
         ("  with weights", Tone.ACCENT, query.weights),
         (f"  hidden {_hidden(sorted(query.hidden))}, neither counted nor exported", Tone.ACCENT, bool(query.hidden)),
         (size, Tone.DIM, True),
+        (f"  {unmeasured} more without a score", Tone.WARN, unmeasured > 0),
         (f"  common tasks only, {len(ranking.columns)} of {table.columns}", Tone.ACCENT, query.common),
         (f"  {ranking.incomplete} incomplete", Tone.WARN, ranking.incomplete > 0),
         (f"  {table.apart} kept apart", Tone.WARN, table.apart > 0),
@@ -135,11 +137,13 @@ def column_name(key: str) -> str:
 def left_out_of_view(table: RankingTable) -> list[str]:
     """What the view leaves out, in words."""
     query, rows = table.query, table.total - len(table.ranking.rows)
+    unmeasured = len(table.ranking.columns) - len(table.measured)
     parts = [
         (f"{rows} rows that do not match /{query.terms}", rows > 0),
         (f"columns that do not match /{query.filter.strip()}", bool(query.filter.strip())),
         (f"hidden {_hidden(sorted(query.hidden))}", bool(query.hidden)),
         ("tasks that a row lacks", query.common),
+        (f"{unmeasured} columns without a score", unmeasured > 0),
         (f"all tasks outside of suite {query.suite}", bool(query.suite)),
     ]
     return [text for text, wanted in parts if wanted]

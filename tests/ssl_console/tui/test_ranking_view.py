@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ssl_console.analysis.published import PUBLISHED
-from ssl_console.tui.data.catalog import Catalog
+from ssl_console.tui.data.catalog import Catalog, Suite
 from ssl_console.tui.style.glyphs import UNICODE
 from ssl_console.tui.style.text import Cell
 from ssl_console.tui.views.ranking import NAME, PLACE, RankingTable
-from ssl_console.tui.views.ranking_details import about_score, summary
+from ssl_console.tui.views.ranking_details import about_score, left_out_of_view, summary
 from ssl_console.tui.views.ranking_query import RankingQuery
 from ssl_console.workspace.result import Result
 from tests.ssl_console.tui import filled
@@ -150,3 +150,17 @@ def test_hidden_columns_are_named_and_it_is_said_when_they_would_change_the_orde
     assert "all columns would give another order" in head_of(other)
     assert "another order" not in head_of(same)
     assert "hidden" not in head_of(table(results=results))
+
+
+def test_columns_in_which_no_row_has_a_score_take_no_space_and_are_counted() -> None:
+    suite = Suite("s", "", ("knn/x", "knn/y"), (), (("knn/x", "default"), ("knn/y", "default")))
+    catalogue = Catalog(suites=(suite,))
+    shown = RankingTable.of(RESULTS, RankingQuery(suite="s"), catalogue, UNICODE)
+    assert [column.key for column in shown.rows(120).columns if "/" in column.key] == ["knn/x"]
+    words = "".join(span.text for span in summary(shown, "s"))
+    assert "1 columns  1 more without a score" in words
+    assert [column.label for column in shown.as_shown.columns] == ["knn/x"]
+    assert "1 columns without a score" in left_out_of_view(shown)
+    assert not any(row.complete for row in shown.ranking.rows), "what is missing still counts"
+    nothing = RankingTable.of((), RankingQuery(suite="s"), catalogue, UNICODE)
+    assert len(nothing.measured) == 2
