@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from textual import on
 from textual.timer import Timer
 from textual.widgets import Input
@@ -41,10 +43,18 @@ FIELDS = (
     ("interpolation", "interpolation", "bicubic or bilinear, in its own reading"),
 )
 """Field of the form, its label, and its placeholder."""
+OPTION = re.compile(r"--(arch|arg|container|prefix|drop|pooling|norm|mean|std|size|resize|crop|interpolation|name)\b")
+WORDS = {"arch": "architecture", "arg": "arguments", "norm": "normalisation", "size": "input size"}
+"""Options of the command line whose field has another name."""
 SETTLED_S = 0.7
 """Seconds after the last key before the file is inspected."""
 OPENS = ("path", "architecture", "arguments", "container", "prefix", "drop")
 """Fields that require another inspection of the file."""
+
+
+def in_words_of_the_form(message: str) -> str:
+    """A message with the fields of the form in the place of options of the command line."""
+    return OPTION.sub(lambda found: WORDS.get(found[1], found[1]), message)
 
 
 class AddBackboneDialog(AddForm):
@@ -110,11 +120,12 @@ class AddBackboneDialog(AddForm):
         self._show(self.options, inspection)
 
     def _show(self, options: BackboneOptions, inspection: Inspection) -> None:
-        lines = [part for text in format_inspection(inspection, options) for part in self.wrapped(text)]
+        texts = map(in_words_of_the_form, format_inspection(inspection, options))
+        lines = [part for text in texts for part in self.wrapped(text)]
         try:
             chosen_proposal(options, inspection)
         except ConsoleError as error:
-            lines += self.wrapped(str(error), Tone.BAD)
+            lines += self.wrapped(in_words_of_the_form(str(error)), Tone.BAD)
         self.show_lines(lines)
 
     def action_add(self) -> None:

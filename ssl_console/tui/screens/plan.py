@@ -277,6 +277,7 @@ class PlanScreen(MarkingScreen[Pair]):
         if backbone not in (None, *self.grid.rows(80).keys) or task not in (None, *self.grid.rows(80).column_index):
             self.query_one(FilterBar).clear()
             host(self).set_state(replace(self.state, suite=None, opening=""))
+        self.refresh_view()  # it may not have drawn yet what came while another screen was in front
         self.query_one("#grid", LineTable).move_to(backbone, task)
 
     def action_details(self) -> None:

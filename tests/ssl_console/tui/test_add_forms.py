@@ -12,7 +12,7 @@ from textual.widgets import Input
 from backbones.inspection.inspect_main import propose
 from ssl_console.operations import add_backbone
 from ssl_console.tui.app import AppOptions, ConsoleApp
-from ssl_console.tui.screens.add_backbone import AddBackboneDialog
+from ssl_console.tui.screens.add_backbone import FIELDS, OPTION, WORDS, AddBackboneDialog, in_words_of_the_form
 from ssl_console.tui.screens.dialogs import ConfirmDialog
 from ssl_console.tui.screens.training import TrainingScreen
 from ssl_console.tui.widgets.chart import ChartView
@@ -133,3 +133,14 @@ async def test_without_a_training_the_screen_says_how_to_watch_one(used: Workspa
         await pilot.press("6")
         assert "no training is watched" in shown(pilot, "#summary")
         assert "ssl-console watch DIR" in app_of(pilot).screen.query_one(LineTable).empty
+
+
+def test_advice_in_the_backbone_form_names_its_fields() -> None:
+    advice = "assumed; --norm or --mean; choose --arch NAME or --arg num_heads=6, --trust-code runs its file"
+    expected = (
+        "assumed; normalisation or mean; choose architecture NAME or arguments num_heads=6, --trust-code runs its file"
+    )
+    assert in_words_of_the_form(advice) == expected
+    assert {WORDS.get(name, name) for name in OPTION.pattern[3:-3].split("|")} <= {
+        field.partition(" (")[0] for _, field, _ in FIELDS
+    }

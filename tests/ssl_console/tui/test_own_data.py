@@ -94,10 +94,12 @@ async def test_a_dataset_is_scanned_and_added_by_a_form(used: Workspace, opened:
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchDialog))
 
 
-async def test_what_was_added_is_evaluated_with_one_key(used: Workspace, opened: Opener) -> None:
-    (name,) = filled.own_backbones(used, 1)
+@pytest.mark.parametrize("keys", [(), ("4",)], ids=["in Plan", "in Compare"])
+async def test_what_was_added_is_evaluated_with_one_key(used: Workspace, opened: Opener, keys: tuple[str, ...]) -> None:
     async with opened(used, PLAN) as pilot:
         app = app_of(pilot)
+        await pilot.press(*keys)
+        (name,) = filled.own_backbones(used, 1)
         app._added(name, "")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("y")
