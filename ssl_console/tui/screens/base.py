@@ -123,7 +123,7 @@ class Dialog(ModalScreen[ScreenResult]):
     def dismiss(self, result: ScreenResult | None = None) -> AwaitComplete:
         """Close it and what is above it; without effect once it is closed, e.g. by escape while it was busy."""
         if not self.is_open:
-            return AwaitComplete.nothing()
+            return AwaitComplete()
         while self.app.screen is not self:
             self.app.pop_screen()
         return super().dismiss(result)

@@ -160,7 +160,7 @@ async def test_what_planning_waits_for_is_shown_with_the_time_and_enter_is_kept(
 async def test_keys_pressed_while_runs_are_being_queued_go_to_the_screen(used: Workspace, opened: Opener) -> None:
     async with opened(used) as pilot:
         app, release = app_of(pilot), Event()
-        app.backend.submit = lambda *_: release.wait(60) and 1  # type: ignore[method-assign, assignment, return-value]
+        app.backend.submit = lambda *_: release.wait(60) and 1  # type: ignore[method-assign]
         await pilot.press("slash", *"random few", "enter", "space", "enter")
         await until(pilot, lambda: "will run" in text_of(pilot))
         await pilot.press("enter", "2")
@@ -174,7 +174,8 @@ async def test_a_dialog_that_ends_by_itself_closes_what_is_above_it_and_only_onc
     used: Workspace, opened: Opener
 ) -> None:
     async with opened(used) as pilot:
-        app, answers = app_of(pilot), []
+        app = app_of(pilot)
+        answers: list[bool | None] = []
         below, above = ConfirmDialog("Below?", ""), ConfirmDialog("Above?", "")
         app.push_screen(below, answers.append)
         app.push_screen(above)
