@@ -51,7 +51,10 @@ def _standardised(task: Mapping[str, float], unit: float) -> dict[str, float]:
 def estimates(scores: Scores) -> dict[str, Estimate]:
     """Least squares by backbone. Backbones without a chain of shared tasks are estimated apart from each other."""
     found: dict[str, Estimate] = {}
-    for names in _connected(scores):
+    groups = _connected(scores)
+    if len(groups) == 1:
+        return _fitted(sorted(groups[0]), {task: cells for task, cells in scores.items() if cells})
+    for names in groups:
         own = {task: {n: v for n, v in cells.items() if n in names} for task, cells in scores.items()}
         found |= _fitted(sorted(names), {task: cells for task, cells in own.items() if cells})
     return found

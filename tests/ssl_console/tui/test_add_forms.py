@@ -93,9 +93,9 @@ async def test_the_form_takes_what_the_tensors_do_not_show(
     async with opened(used) as pilot:
         await pilot.press("B")
         fill(pilot, path=str(tmp_path / "odd.pth"), name="own/odd")
-        await until(pilot, lambda: "--drop mystery." in shown(pilot, "#found"))
+        await until(pilot, lambda: "drop mystery." in shown(pilot, "#found"))
         fill(pilot, drop="mystery.")
-        await until(pilot, lambda: "--arg num_heads=5" in shown(pilot, "#found"))
+        await until(pilot, lambda: "arguments num_heads=5" in shown(pilot, "#found"))
         fill(pilot, arguments="num_heads=10")
         await until(pilot, lambda: "num_heads=10" in shown(pilot, "#found"))
         await pilot.press("enter")

@@ -100,6 +100,7 @@ async def test_what_was_added_is_evaluated_with_one_key(used: Workspace, opened:
         app = app_of(pilot)
         await pilot.press(*keys)
         (name,) = filled.own_backbones(used, 1)
+        app.backend.session.reload_backbones()
         app._added(name, "")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("y")
