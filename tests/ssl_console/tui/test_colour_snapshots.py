@@ -70,6 +70,8 @@ async def test_screens_are_as_they_were_in_every_colour_depth(
         await pilot.press(*shot.keys)
         await until(pilot, lambda: shot.drawn(app))
         await idle(app)
+        await until(pilot, lambda: not app.state.reading)
+        await pilot.pause()
         pictures = {depth: await picture(pilot, app, depth) for depth in SYSTEMS}
     assert len(set(pictures.values())) == len(SYSTEMS), "each depth has colours of its own"
     for depth, text in pictures.items():
